@@ -1,0 +1,344 @@
+//! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
+
+use crate::fleet::{Candidates, Fleet, WorkerInfo, WorkerView};
+use crate::{
+    Completion, Cx, Decision, Event, Features, Finish, LoadReport, Needs, Policy, Reason, RequestId, Rng,
+    Score, Time, WorkerId,
+};
+use std::fmt;
+
+/// Proof that one request occupies one worker. Not `Clone`: [`Balancer::finish`] consumes it, exactly once.
+#[must_use = "an unfinished ticket leaks in-flight load"]
+#[derive(Debug)]
+pub struct Ticket {
+    worker: WorkerId,
+    request: RequestId,
+    attempt: u32,
+    prompt_bytes: u64,
+    arrived_at: Option<Time>,
+    dispatched_at: Time,
+}
+
+impl Ticket {
+    /// The worker it occupies.
+    pub const fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// When the request was assigned.
+    pub const fn dispatched_at(&self) -> Time {
+        self.dispatched_at
+    }
+}
+
+/// No worker may be chosen: none is routable, or all routable ones were excluded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoWorker;
+
+impl fmt::Display for NoWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no worker is available")
+    }
+}
+
+impl std::error::Error for NoWorker {}
+
+/// Whether a dispatch carries every candidate's score.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Explain {
+    /// Only the choice; nothing is allocated.
+    #[default]
+    No,
+    /// The chosen worker's score and terms; nothing is allocated.
+    Chosen,
+    /// Every candidate's score and terms.
+    Yes,
+}
+
+/// What one policy decided, with every candidate's score when asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Explained {
+    /// The policy's name.
+    pub policy: Box<str>,
+    /// What it chose.
+    pub decision: Decision,
+    /// Every candidate's score, in id order; empty unless [`Explain::Yes`] and the rule compares costs.
+    pub scores: Vec<Score>,
+}
+
+/// What one dispatch produced.
+#[derive(Debug)]
+pub struct Routed {
+    /// To be finished when the answer has ended.
+    pub ticket: Ticket,
+    /// The live policy's decision.
+    pub decision: Decision,
+    /// How things stood when it was made.
+    pub standing: Standing,
+    /// The chosen worker's score, when asked for and when the rule compares costs.
+    pub chosen: Option<Score>,
+    /// Every candidate's score; empty unless asked for.
+    pub scores: Vec<Score>,
+    /// What the shadow policies would have chosen.
+    pub shadows: Vec<Explained>,
+}
+
+/// How things stood at a decision, before the request was counted.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Standing {
+    /// The place of this decision among the balancer's decisions and ends, from one. In this order, and no other,
+    /// the policy learned; it is what a replay needs.
+    pub seq: u64,
+    /// How many workers could be chosen.
+    pub candidates: u32,
+    /// Requests in flight on the chosen worker, from this router.
+    pub in_flight: u32,
+    /// The chosen worker's queue length, by its last report and what was sent and finished since.
+    pub waiting: Option<u32>,
+    /// Requests running on the chosen worker, by its last report.
+    pub running: Option<u32>,
+}
+
+/// A fact from outside: membership, health or load.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// The worker is gone for good.
+    Leave(WorkerId),
+    /// The worker may, or may not, be chosen.
+    Routable(WorkerId, bool),
+    /// The worker told its load.
+    Load(WorkerId, LoadReport),
+}
+
+#[derive(Debug)]
+struct Seat {
+    policy: Box<dyn Policy>,
+    rng: Rng,
+}
+
+/// Assigns requests to workers and keeps count of what is in flight.
+///
+/// The host serialises access; deciding and committing are one step, so a burst cannot herd on a stale view.
+///
+/// ```
+/// use router_core::{Balancer, Explain, Features, Finish, Outcome, Time, WorkerInfo, policy::Random};
+///
+/// let mut balancer = Balancer::new(Box::new(Random), 42);
+/// let a = balancer.join(Time::ZERO, WorkerInfo::new("http://127.0.0.1:30001"));
+/// let routed = balancer.dispatch(Time::ZERO, &Features::default(), &[], Explain::No)?;
+/// assert_eq!((routed.ticket.worker(), balancer.in_flight()), (a, 1));
+/// balancer.finish(Time::from_nanos(1), routed.ticket, Finish::bare(Outcome::Success));
+/// assert_eq!(balancer.in_flight(), 0);
+/// # Ok::<(), router_core::NoWorker>(())
+/// ```
+#[derive(Debug)]
+pub struct Balancer {
+    fleet: Fleet,
+    live: Seat,
+    shadows: Vec<Seat>,
+    /// Decisions and ends so far.
+    seq: u64,
+    /// Reused by dispatches that exclude workers.
+    allowed: Vec<WorkerId>,
+    /// Reused by dispatches that explain themselves.
+    scores: Vec<Score>,
+}
+
+impl Balancer {
+    /// A balancer without workers. All chance follows from `seed`.
+    pub fn new(policy: Box<dyn Policy>, seed: u64) -> Self {
+        Self {
+            fleet: Fleet::default(),
+            live: Seat { policy, rng: Rng::seeded(seed) },
+            shadows: Vec::new(),
+            seq: 0,
+            allowed: Vec::new(),
+            scores: Vec::new(),
+        }
+    }
+
+    /// Adds a policy that decides on every request and is never obeyed. It learns of the present fleet at once.
+    pub fn shadow(&mut self, now: Time, mut policy: Box<dyn Policy>, seed: u64) {
+        for w in self.fleet.iter() {
+            policy.observe(now, &Event::Joined { worker: w.id, info: w.info });
+        }
+        self.shadows.push(Seat { policy, rng: Rng::seeded(seed) });
+    }
+
+    /// The live policy's name.
+    pub fn policy_name(&self) -> &str {
+        self.live.policy.name()
+    }
+
+    /// Figures about the live policy as a whole.
+    pub fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
+        self.live.policy.gauges(tell);
+    }
+
+    /// What the live policy and the shadows need from the host.
+    pub fn needs(&self) -> Needs {
+        self.shadows.iter().fold(self.live.policy.needs(), |n, s| n.or(s.policy.needs()))
+    }
+
+    /// Takes a worker into the fleet; it may be chosen from now on.
+    pub fn join(&mut self, now: Time, info: WorkerInfo) -> WorkerId {
+        let worker = self.fleet.join(info.clone());
+        self.emit(now, &Event::Joined { worker, info: &info });
+        worker
+    }
+
+    /// Takes in a fact from outside. Facts about workers that left are ignored.
+    pub fn apply(&mut self, now: Time, change: Change) {
+        match change {
+            Change::Leave(id) => {
+                if self.fleet.leave(id) {
+                    self.emit(now, &Event::Left(id));
+                }
+            }
+            Change::Routable(id, routable) => self.fleet.set_routable(id, routable),
+            Change::Load(id, report) => self.load(now, id, &report),
+        }
+    }
+
+    /// Decides and commits in one step. `exclude` names workers that must not be chosen: those that failed
+    /// an earlier attempt of the same request.
+    ///
+    /// # Errors
+    /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted.
+    pub fn dispatch(
+        &mut self,
+        now: Time,
+        request: &Features<'_>,
+        exclude: &[WorkerId],
+        explain: Explain,
+    ) -> Result<Routed, NoWorker> {
+        let ids = if exclude.is_empty() {
+            self.fleet.routable()
+        } else {
+            self.allowed.clear();
+            self.allowed.extend(self.fleet.routable().iter().filter(|id| !exclude.contains(id)));
+            &self.allowed
+        };
+        let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
+        self.scores.clear();
+        let wanted = (explain != Explain::No).then_some(&mut self.scores);
+        let decision = self.live.decide((now, request), candidates, wanted);
+        let mut shadows = Vec::new();
+        for seat in &mut self.shadows {
+            let mut scores = Vec::new();
+            let wanted = (explain == Explain::Yes).then_some(&mut scores);
+            let decision = seat.decide((now, request), candidates, wanted);
+            shadows.push(Explained { policy: seat.policy.name().into(), decision, scores });
+        }
+        let worker = decision.worker;
+        let chosen = self.scores.iter().find(|s| s.worker == worker).copied();
+        let scores = if explain == Explain::Yes { self.scores.clone() } else { Vec::new() };
+        self.seq += 1;
+        let standing = Standing::of(self.seq, &candidates, worker);
+        self.fleet.dispatched(worker, request.prompt_bytes);
+        self.emit(now, &Event::Dispatched { worker, request });
+        let ticket = Ticket {
+            worker,
+            request: request.id,
+            attempt: request.attempt,
+            prompt_bytes: request.prompt_bytes,
+            arrived_at: request.arrived_at,
+            dispatched_at: now,
+        };
+        Ok(Routed { ticket, decision, standing, chosen, scores, shadows })
+    }
+
+    /// What the live policy would decide for `request` now, with every candidate's score. Nothing is sent, nothing is
+    /// learned, and the next decision is what it would have been.
+    ///
+    /// # Errors
+    /// [`NoWorker`] when nothing may be chosen.
+    pub fn peek(&mut self, now: Time, request: &Features<'_>) -> Result<Explained, NoWorker> {
+        let candidates = Candidates::new(&self.fleet, self.fleet.routable()).ok_or(NoWorker)?;
+        let chance = self.live.rng.clone();
+        let mut scores = Vec::new();
+        let decision = self.live.decide((now, request), candidates, Some(&mut scores));
+        self.live.rng = chance;
+        Ok(Explained { policy: self.live.policy.name().into(), decision, scores })
+    }
+
+    /// Notes that the first byte of a streamed answer arrived.
+    pub fn first_token(&mut self, now: Time, ticket: &Ticket) {
+        self.emit(now, &Event::FirstToken { worker: ticket.worker, request: ticket.request });
+    }
+
+    /// Ends one dispatch and tells the policies what it taught. Load news that came with the answer is told after it.
+    pub fn finish(&mut self, now: Time, ticket: Ticket, finish: Finish) -> Completion {
+        let Ticket { worker, request, attempt, prompt_bytes, arrived_at, dispatched_at } = ticket;
+        self.fleet.finished(worker, prompt_bytes);
+        self.seq += 1;
+        let seq = self.seq;
+        let completion =
+            Completion { worker, request, attempt, seq, arrived_at, dispatched_at, finished_at: now, finish };
+        self.emit(now, &Event::Finished(&completion));
+        if let Some(report) = finish.load {
+            self.load(now, worker, &report);
+        }
+        completion
+    }
+
+    /// Requests in flight on all workers.
+    pub fn in_flight(&self) -> u64 {
+        self.fleet.iter().map(|w| u64::from(w.in_flight)).sum()
+    }
+
+    /// The workers.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// One worker, routable or not.
+    pub fn view(&self, id: WorkerId) -> Option<WorkerView<'_>> {
+        self.fleet.view(id)
+    }
+
+    fn load(&mut self, now: Time, id: WorkerId, report: &LoadReport) {
+        if self.fleet.load(id, report) {
+            self.emit(now, &Event::Load { worker: id, report });
+        }
+    }
+
+    fn emit(&mut self, now: Time, event: &Event<'_>) {
+        self.live.policy.observe(now, event);
+        for seat in &mut self.shadows {
+            seat.policy.observe(now, event);
+        }
+    }
+}
+
+impl Standing {
+    fn of(seq: u64, candidates: &Candidates<'_>, chosen: WorkerId) -> Self {
+        let view = candidates.get(chosen);
+        Self {
+            seq,
+            candidates: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
+            in_flight: view.map_or(0, |v| v.in_flight),
+            waiting: view.and_then(|v| v.estimated_waiting()),
+            running: view.and_then(|v| v.load?.running),
+        }
+    }
+}
+
+impl Seat {
+    /// Asks the policy, with its own chance, and corrects an answer that is no candidate.
+    fn decide(
+        &mut self,
+        (now, request): (Time, &Features<'_>),
+        candidates: Candidates<'_>,
+        scores: Option<&mut Vec<Score>>,
+    ) -> Decision {
+        let decision = self.policy.decide(Cx { now, request, candidates, rng: &mut self.rng, scores });
+        if candidates.contains(decision.worker) {
+            return decision;
+        }
+        // A broken policy must not take the router down with it, nor send all traffic to one worker.
+        let lot = self.rng.below(candidates.len());
+        Decision::plain(candidates.id(lot), Reason::Fallback)
+    }
+}

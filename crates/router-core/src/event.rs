@@ -1,0 +1,210 @@
+//! Everything a policy can learn, in one stream and one order.
+
+use crate::{Features, RequestId, Time, WorkerId, WorkerInfo};
+
+/// How one dispatch ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// The worker answered with a 2xx and the answer arrived whole.
+    Success,
+    /// The worker answered that the request is wrong (a 4xx other than 429): the worker itself is fine.
+    Rejected,
+    /// The worker answered that it has no room (429, 503).
+    Busy,
+    /// The worker failed: connect error, timeout, 5xx, an answer cut short.
+    Failed,
+    /// The client went away, or the router gave the attempt up.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The name of the outcome in metrics, records and traces.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Rejected => "rejected",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Token counts as reported for one answer. Absent means unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Prompt tokens, cached ones included.
+    pub prompt_tokens: Option<u32>,
+    /// Generated tokens.
+    pub output_tokens: Option<u32>,
+    /// Prompt tokens found in the worker's prefix cache.
+    pub cached_tokens: Option<u32>,
+    /// Whether `output_tokens` was counted from stream events because the worker did not report it.
+    pub estimated: bool,
+}
+
+/// What the worker's own clock says about one answer. Unix seconds unless said otherwise; absent means unknown.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ServerTiming {
+    /// When the worker took the request in.
+    pub created: Option<f64>,
+    /// When the request entered the worker's queue.
+    pub queue_start: Option<f64>,
+    /// When the request left the worker's queue.
+    pub queue_end: Option<f64>,
+    /// When the worker had the first token.
+    pub first_token: Option<f64>,
+    /// Time spent in the worker's queue, in seconds.
+    pub queue_time: Option<f64>,
+    /// Time from arrival at the worker to the end, in seconds.
+    pub e2e_latency: Option<f64>,
+}
+
+/// How fresh news about a worker's load came in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LoadSource {
+    /// It rode on an answer (`meta_info`, `endpoint-load-metrics`).
+    Piggyback,
+    /// The router asked for it.
+    Poll,
+}
+
+/// What a worker said about its own load. Absent means it did not say.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct LoadReport {
+    /// When the router learned it.
+    pub at: Time,
+    /// How it came in.
+    pub source: LoadSource,
+    /// Requests waiting to be scheduled.
+    pub waiting: Option<u32>,
+    /// Requests being worked on.
+    pub running: Option<u32>,
+    /// Tokens held or waiting: resident KV plus the prompts in the queue.
+    pub tokens: Option<u64>,
+    /// Share of the KV cache in use, 0 to 1.
+    pub kv_usage: Option<f64>,
+    /// Generated tokens per second, achieved.
+    pub gen_throughput: Option<f64>,
+}
+
+impl LoadReport {
+    /// A report that says nothing yet.
+    pub const fn empty(at: Time, source: LoadSource) -> Self {
+        Self { at, source, waiting: None, running: None, tokens: None, kv_usage: None, gen_throughput: None }
+    }
+}
+
+/// What the host knows at the end of one dispatch; the balancer adds the rest.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Finish {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// HTTP status of the worker's answer, absent when there was none.
+    pub status: Option<u16>,
+    /// When the first byte of the answer's body arrived.
+    pub first_byte_at: Option<Time>,
+    /// Token counts.
+    pub usage: Usage,
+    /// The worker's own time stamps.
+    pub timing: ServerTiming,
+    /// Load news that came with the answer.
+    pub load: Option<LoadReport>,
+}
+
+impl Finish {
+    /// An end about which nothing but the outcome is known.
+    pub const fn bare(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            status: None,
+            first_byte_at: None,
+            usage: Usage { prompt_tokens: None, output_tokens: None, cached_tokens: None, estimated: false },
+            timing: ServerTiming {
+                created: None,
+                queue_start: None,
+                queue_end: None,
+                first_token: None,
+                queue_time: None,
+                e2e_latency: None,
+            },
+            load: None,
+        }
+    }
+}
+
+/// One finished dispatch: what it teaches. Each ticket yields exactly one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Completion {
+    /// The worker it ran on.
+    pub worker: WorkerId,
+    /// The request.
+    pub request: RequestId,
+    /// Which attempt of the request, from zero.
+    pub attempt: u32,
+    /// The place of this end among the balancer's decisions and ends, from one; see [`Standing`](crate::Standing).
+    pub seq: u64,
+    /// When the request came in, when known.
+    pub arrived_at: Option<Time>,
+    /// When it was sent to the worker.
+    pub dispatched_at: Time,
+    /// When its last byte came, or it was given up.
+    pub finished_at: Time,
+    /// Everything else.
+    pub finish: Finish,
+}
+
+impl Completion {
+    /// Seconds from sending to the last byte, by the router's monotonic clock.
+    pub fn server_latency(&self) -> f64 {
+        self.finished_at.secs_since(self.dispatched_at)
+    }
+
+    /// Seconds from the request in to the last byte, earlier attempts included.
+    pub fn total_latency(&self) -> Option<f64> {
+        self.arrived_at.map(|t| self.finished_at.secs_since(t))
+    }
+
+    /// Seconds from sending to the first byte, if one came.
+    pub fn ttft(&self) -> Option<f64> {
+        self.finish.first_byte_at.map(|t| t.secs_since(self.dispatched_at))
+    }
+}
+
+/// Everything a policy can learn. One stream, one order, no other channel.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A worker is part of the fleet from now on.
+    Joined {
+        /// Who.
+        worker: WorkerId,
+        /// What is known about it.
+        info: &'a WorkerInfo,
+    },
+    /// A worker is no longer part of the fleet; its id never comes back.
+    Left(WorkerId),
+    /// A request was sent to a worker.
+    Dispatched {
+        /// To whom.
+        worker: WorkerId,
+        /// What.
+        request: &'a Features<'a>,
+    },
+    /// The first byte of a streamed answer arrived.
+    FirstToken {
+        /// From whom.
+        worker: WorkerId,
+        /// Of which request.
+        request: RequestId,
+    },
+    /// A dispatch ended.
+    Finished(&'a Completion),
+    /// A worker told its load.
+    Load {
+        /// Who.
+        worker: WorkerId,
+        /// What it said.
+        report: &'a LoadReport,
+    },
+}

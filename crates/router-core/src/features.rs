@@ -1,0 +1,99 @@
+//! What a policy may know about a request before it is sent.
+
+use crate::{RequestId, Time};
+
+/// The API a request came in by. Closed and low-cardinality: it is a metric label.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Route {
+    /// `/generate`, SGLang's native API.
+    Generate,
+    /// `/v1/chat/completions`.
+    ChatCompletions,
+    /// `/v1/completions`.
+    Completions,
+    /// `/v1/embeddings`.
+    Embeddings,
+    /// `/v1/responses`.
+    Responses,
+    /// `/rerank`, `/v1/rerank`, `/v2/rerank`, `/score` and `/v1/score`.
+    Rerank,
+    /// `/classify`, `/v1/classify` and `/encode`.
+    Classify,
+    /// `/tokenize`, `/detokenize` and their `/v1` forms.
+    Tokenize,
+    /// Any other path, passed through.
+    #[default]
+    Other,
+}
+
+impl Route {
+    /// Every route, in declaration order.
+    pub const ALL: [Self; 9] = [
+        Self::Generate,
+        Self::ChatCompletions,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Responses,
+        Self::Rerank,
+        Self::Classify,
+        Self::Tokenize,
+        Self::Other,
+    ];
+
+    /// The name of the route in metrics, records and traces.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generate => "/generate",
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Responses => "/v1/responses",
+            Self::Rerank => "/rerank",
+            Self::Classify => "/classify",
+            Self::Tokenize => "/tokenize",
+            Self::Other => "other",
+        }
+    }
+
+    /// The position of the route in [`Route::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A request as a policy sees it. Absent means unknown, never zero.
+///
+/// The borrowed parts point into the request body and its prefix hashes, so building one copies nothing.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Features<'a> {
+    /// The request, the same for all its attempts.
+    pub id: RequestId,
+    /// Zero for the first attempt, one more for each retry.
+    pub attempt: u32,
+    /// When it came in, when known; never after the dispatch.
+    pub arrived_at: Option<Time>,
+    /// The API it came in by.
+    pub route: Route,
+    /// Whether the client asked for a stream of events.
+    pub stream: bool,
+    /// How many prompts the request carries; 1 unless it is a batch.
+    pub batch: u32,
+    /// Length of all prompts together as they stand in the body, in bytes.
+    pub prompt_bytes: u64,
+    /// Length of all prompts together in tokens, known only when the client sent token ids.
+    pub prompt_tokens: Option<u32>,
+    /// The client's cap on generated tokens per answer.
+    pub max_output_tokens: Option<u32>,
+    /// How many answers per prompt the client asked for (`n`); 1 unless it says more.
+    pub answers: u32,
+    /// Chained hashes of the prompt's leading blocks, oldest first: equal hash `i` means equal blocks `0..=i`.
+    /// Empty unless some policy [needs](crate::Needs::prefix_hashes) them.
+    pub prefix: &'a [u64],
+    /// Bytes of prompt per entry of [`prefix`](Self::prefix).
+    pub prefix_block_bytes: u32,
+    /// The prompt text as it stands in the body. Absent unless some policy [needs](crate::Needs::text) it.
+    pub text: Option<&'a str>,
+    /// Hash of the routing key (session, user) that the client named.
+    pub routing_key: Option<u64>,
+}

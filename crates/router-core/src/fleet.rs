@@ -1,0 +1,261 @@
+//! The workers of one balancer, and the views of them that policies get.
+
+use crate::books::Books;
+use crate::{LoadReport, Time, WorkerId};
+use std::sync::Arc;
+
+/// What is known about a worker when it joins.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorkerInfo {
+    /// The worker's base URL, its name everywhere.
+    pub url: Arc<str>,
+    /// Relative capacity for policies that weigh; 1 unless configured.
+    pub weight: f64,
+    /// Higher is preferred by policies that weigh; 50 unless configured.
+    pub priority: u32,
+    /// How many requests the worker runs at once, when known.
+    pub max_running_requests: Option<u32>,
+    /// How many tokens fit into the worker's KV cache, when known.
+    pub max_total_tokens: Option<u64>,
+}
+
+impl WorkerInfo {
+    /// A worker about which only the URL is known.
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.into(),
+            weight: 1.0,
+            priority: 50,
+            max_running_requests: None,
+            max_total_tokens: None,
+        }
+    }
+}
+
+/// What every policy may know about one worker at this instant.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct WorkerView<'a> {
+    /// The worker.
+    pub id: WorkerId,
+    /// What was known when it joined.
+    pub info: &'a WorkerInfo,
+    /// Requests sent to it by this router and not finished.
+    pub in_flight: u32,
+    /// Prompt bytes of those requests.
+    pub in_flight_bytes: u64,
+    /// The last load report, however old.
+    pub load: Option<&'a LoadReport>,
+    /// Requests sent since that report.
+    pub sent_since_report: u32,
+    /// Requests finished since that report.
+    pub finished_since_report: u32,
+    /// What it last told of each kind, and what was sent to it.
+    books: &'a Books,
+}
+
+impl WorkerView<'_> {
+    /// The last queue length that the worker told, corrected by what was sent and finished since, never below
+    /// zero (docs/policies/shortest_queue.md).
+    pub fn estimated_waiting(&self) -> Option<u32> {
+        self.books.waiting(None)
+    }
+
+    /// [`estimated_waiting`](Self::estimated_waiting), if the worker told it at most `max_age_secs` ago.
+    pub fn fresh_waiting(&self, now: Time, max_age_secs: f64) -> Option<u32> {
+        self.books.waiting(Some((now, max_age_secs)))
+    }
+
+    /// Requests running and waiting, as told at most `max_age_secs` ago, corrected by what was sent and finished since.
+    pub fn fresh_requests(&self, now: Time, max_age_secs: f64) -> Option<u32> {
+        self.books.requests((now, max_age_secs))
+    }
+
+    /// Tokens held or waiting, as told at most `max_age_secs` ago, plus the prompts sent and less those finished
+    /// since, at four bytes a token.
+    pub fn fresh_tokens(&self, now: Time, max_age_secs: f64) -> Option<f64> {
+        self.books.tokens((now, max_age_secs))
+    }
+
+    /// The last report, if it is at most `max_age_secs` old.
+    pub fn fresh_load(&self, now: Time, max_age_secs: f64) -> Option<&LoadReport> {
+        self.load.filter(|r| now.secs_since(r.at) <= max_age_secs)
+    }
+}
+
+#[derive(Debug)]
+struct Worker {
+    info: WorkerInfo,
+    routable: bool,
+    in_flight: u32,
+    books: Books,
+    load: Option<LoadReport>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    worker: Option<Worker>,
+}
+
+/// The workers of one balancer. Slots are reused, ids are not.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    slots: Vec<Slot>,
+    routable: Vec<WorkerId>,
+}
+
+impl Fleet {
+    pub(crate) fn join(&mut self, info: WorkerInfo) -> WorkerId {
+        let slot = self.slots.iter().position(|s| s.worker.is_none()).unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        let entry = &mut self.slots[slot];
+        entry.generation += 1;
+        entry.worker =
+            Some(Worker { info, routable: true, in_flight: 0, books: Books::default(), load: None });
+        let id = WorkerId::new(slot as u32, entry.generation);
+        self.refresh();
+        id
+    }
+
+    pub(crate) fn leave(&mut self, id: WorkerId) -> bool {
+        let present = self.worker_mut(id).is_some();
+        if present {
+            self.slots[id.slot()].worker = None;
+            self.refresh();
+        }
+        present
+    }
+
+    pub(crate) fn set_routable(&mut self, id: WorkerId, routable: bool) {
+        if let Some(w) = self.worker_mut(id) {
+            w.routable = routable;
+            self.refresh();
+        }
+    }
+
+    pub(crate) fn load(&mut self, id: WorkerId, report: &LoadReport) -> bool {
+        let Some(w) = self.worker_mut(id) else { return false };
+        // Reports can arrive out of order; an older one must not undo a newer one.
+        if w.load.is_some_and(|old| old.at > report.at) {
+            return false;
+        }
+        w.load = Some(*report);
+        w.books.told(report);
+        true
+    }
+
+    pub(crate) fn dispatched(&mut self, id: WorkerId, bytes: u64) {
+        if let Some(w) = self.worker_mut(id) {
+            w.in_flight += 1;
+            w.books.sent(bytes);
+        }
+    }
+
+    pub(crate) fn finished(&mut self, id: WorkerId, bytes: u64) {
+        if let Some(w) = self.worker_mut(id) {
+            w.in_flight = w.in_flight.saturating_sub(1);
+            w.books.finished(bytes);
+        }
+    }
+
+    /// The view of one worker, routable or not.
+    pub fn view(&self, id: WorkerId) -> Option<WorkerView<'_>> {
+        let slot = self.slots.get(id.slot()).filter(|s| s.generation == id.generation())?;
+        slot.worker.as_ref().map(|w| w.view(id))
+    }
+
+    /// All workers, routable or not, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = WorkerView<'_>> {
+        self.slots.iter().enumerate().filter_map(|(slot, s)| {
+            s.worker.as_ref().map(|w| w.view(WorkerId::new(slot as u32, s.generation)))
+        })
+    }
+
+    /// The workers that may be chosen now, in id order.
+    pub fn routable(&self) -> &[WorkerId] {
+        &self.routable
+    }
+
+    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.slots.get_mut(id.slot()).filter(|s| s.generation == id.generation())?.worker.as_mut()
+    }
+
+    fn refresh(&mut self) {
+        self.routable.clear();
+        let ids = self.slots.iter().enumerate().filter_map(|(slot, s)| {
+            s.worker.as_ref().filter(|w| w.routable).map(|_| WorkerId::new(slot as u32, s.generation))
+        });
+        self.routable.extend(ids);
+    }
+}
+
+impl Worker {
+    fn view(&self, id: WorkerId) -> WorkerView<'_> {
+        WorkerView {
+            id,
+            info: &self.info,
+            in_flight: self.in_flight,
+            in_flight_bytes: self.books.bytes(),
+            load: self.load.as_ref(),
+            sent_since_report: self.books.since_report().0,
+            finished_since_report: self.books.since_report().1,
+            books: &self.books,
+        }
+    }
+}
+
+/// The workers that may be chosen for one request, in id order. Never empty, so policies need no empty case.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates<'a> {
+    fleet: &'a Fleet,
+    ids: &'a [WorkerId],
+}
+
+impl<'a> Candidates<'a> {
+    /// `ids` must be workers of `fleet`, in id order.
+    pub(crate) fn new(fleet: &'a Fleet, ids: &'a [WorkerId]) -> Option<Self> {
+        (!ids.is_empty()).then_some(Self { fleet, ids })
+    }
+
+    /// How many there are; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub const fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The first in id order.
+    pub const fn first(&self) -> WorkerId {
+        self.ids[0]
+    }
+
+    /// The id at position `i`.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    pub const fn id(&self, i: usize) -> WorkerId {
+        self.ids[i]
+    }
+
+    /// The ids, in order.
+    pub const fn ids(&self) -> &'a [WorkerId] {
+        self.ids
+    }
+
+    /// Whether `id` may be chosen.
+    pub fn contains(&self, id: WorkerId) -> bool {
+        self.ids.binary_search(&id).is_ok()
+    }
+
+    /// The view of `id`, if it may be chosen.
+    pub fn get(&self, id: WorkerId) -> Option<WorkerView<'a>> {
+        if self.contains(id) { self.fleet.view(id) } else { None }
+    }
+
+    /// All views, in id order.
+    pub fn iter(&self) -> impl Iterator<Item = WorkerView<'a>> + use<'a> {
+        let fleet = self.fleet;
+        self.ids.iter().filter_map(move |&id| fleet.view(id))
+    }
+}

@@ -1,0 +1,95 @@
+//! Identities of workers and requests.
+
+use std::fmt;
+
+/// A worker: slot plus generation. An id is never used twice, so state keyed by it cannot pass to an heir.
+///
+/// Slots are dense and reused: policies keep per-worker state in a `Vec` indexed by [`WorkerId::slot`]
+/// and compare the whole id before they trust it (see [`crate::SlotMap`]).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WorkerId {
+    slot: u32,
+    generation: u32,
+}
+
+impl WorkerId {
+    pub(crate) const fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+
+    /// The dense index of this worker, reused after it left.
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    /// How many workers have held this slot, this one included.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
+
+/// A request, numbered by the host. All attempts of one request share it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct RequestId(pub u64);
+
+/// Per-worker state, indexed by slot and guarded by the whole id: a late event of a worker that left finds nothing.
+///
+/// ```
+/// # use router_core::{Balancer, Change, SlotMap, Time, WorkerInfo, policy::Random};
+/// # let mut balancer = Balancer::new(Box::new(Random), 1);
+/// let a = balancer.join(Time::ZERO, WorkerInfo::new("http://a"));
+/// let mut seen = SlotMap::default();
+/// seen.insert(a, 7);
+/// balancer.apply(Time::ZERO, Change::Leave(a));
+/// let heir = balancer.join(Time::ZERO, WorkerInfo::new("http://b"));
+/// assert_eq!((a.slot(), seen.get(heir)), (heir.slot(), None));
+/// ```
+#[derive(Clone, Debug)]
+pub struct SlotMap<T>(Vec<Option<(WorkerId, T)>>);
+
+impl<T> Default for SlotMap<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> SlotMap<T> {
+    /// Sets the state of `id`, dropping whatever its slot held before.
+    pub fn insert(&mut self, id: WorkerId, value: T) {
+        if self.0.len() <= id.slot() {
+            self.0.resize_with(id.slot() + 1, || None);
+        }
+        self.0[id.slot()] = Some((id, value));
+    }
+
+    /// Forgets `id`; an heir in the same slot is left alone.
+    pub fn remove(&mut self, id: WorkerId) -> Option<T> {
+        let entry = self.0.get_mut(id.slot())?;
+        if entry.as_ref().is_some_and(|(owner, _)| *owner == id) {
+            entry.take().map(|(_, v)| v)
+        } else {
+            None
+        }
+    }
+
+    /// The state of `id`.
+    pub fn get(&self, id: WorkerId) -> Option<&T> {
+        self.0.get(id.slot())?.as_ref().filter(|(owner, _)| *owner == id).map(|(_, v)| v)
+    }
+
+    /// The state of `id`, to change.
+    pub fn get_mut(&mut self, id: WorkerId) -> Option<&mut T> {
+        self.0.get_mut(id.slot())?.as_mut().filter(|(owner, _)| *owner == id).map(|(_, v)| v)
+    }
+
+    /// All workers with state, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &T)> {
+        self.0.iter().flatten().map(|(id, v)| (*id, v))
+    }
+}

@@ -1,0 +1,246 @@
+//! `cache_aware`: follow the prefix cache while loads are even, the least load otherwise.
+
+use super::InvalidKnob;
+use crate::fleet::WorkerView;
+use crate::prefix_index::{Matches, PrefixIndex};
+use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Terms, Time};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The knobs of [`CacheAware`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheAwareConfig {
+    /// Affinity counts when more than this share of the prompt is matched. Default 0.3; 0 to 1.
+    pub cache_threshold: f64,
+    /// Loads are uneven when the highest exceeds the lowest by more than this many requests, and by
+    /// `balance_rel_threshold` too. Default 64.
+    pub balance_abs_threshold: u32,
+    /// Loads are uneven when the highest exceeds this many times the lowest, and `balance_abs_threshold` too.
+    /// Default 1.5; 0 and more.
+    pub balance_rel_threshold: f64,
+    /// How often, in seconds, the index is swept clean of workers that left. It makes room by itself, so nothing
+    /// else waits for that. Default 60; 1 and more.
+    pub eviction_interval_secs: u64,
+    /// Most memory that the index takes, in bytes. Default 67108864 (64 MiB); 4096 and more.
+    pub max_tree_size: usize,
+}
+
+impl Default for CacheAwareConfig {
+    fn default() -> Self {
+        Self {
+            cache_threshold: 0.3,
+            balance_abs_threshold: 64,
+            balance_rel_threshold: 1.5,
+            eviction_interval_secs: 60,
+            max_tree_size: 64 << 20,
+        }
+    }
+}
+
+impl CacheAwareConfig {
+    fn check(&self) -> Result<(), InvalidKnob> {
+        if !(0.0..=1.0).contains(&self.cache_threshold) {
+            return Err(InvalidKnob::must("cache_threshold", "from 0 to 1", self.cache_threshold));
+        }
+        InvalidKnob::check_not_negative("balance_rel_threshold", self.balance_rel_threshold)?;
+        if self.eviction_interval_secs == 0 {
+            return Err(InvalidKnob::must("eviction_interval_secs", "1 or more", 0));
+        }
+        if self.max_tree_size < PrefixIndex::MIN_BYTES {
+            let must = format!("{} or more", PrefixIndex::MIN_BYTES);
+            return Err(InvalidKnob::must("max_tree_size", &must, self.max_tree_size));
+        }
+        Ok(())
+    }
+}
+
+/// Sends a prompt to the worker that was sent the longest part of it before, unless loads are too uneven.
+///
+/// Load is the number of requests in flight. When loads are uneven, or too little of the prompt is known, the
+/// least loaded worker is chosen; ties go by lot.
+#[derive(Debug)]
+pub struct CacheAware {
+    config: CacheAwareConfig,
+    index: PrefixIndex,
+    matches: Matches,
+    swept_at: Time,
+}
+
+impl CacheAware {
+    /// A policy with these knobs. The memory of its index is reserved here and now.
+    ///
+    /// # Errors
+    /// A knob whose value makes no sense.
+    pub fn new(config: CacheAwareConfig) -> Result<Self, InvalidKnob> {
+        config.check()?;
+        let index = PrefixIndex::new(config.max_tree_size);
+        Ok(Self { config, index, matches: Matches::default(), swept_at: Time::ZERO })
+    }
+
+    /// What it believes the workers hold.
+    pub fn index(&self) -> &PrefixIndex {
+        &self.index
+    }
+
+    fn uneven(&self, cx: &Cx<'_>) -> bool {
+        let (least, most) = cx
+            .candidates
+            .iter()
+            .fold((u32::MAX, 0), |(least, most), w| (w.in_flight.min(least), w.in_flight.max(most)));
+        most.saturating_sub(least) > self.config.balance_abs_threshold
+            && f64::from(most) > self.config.balance_rel_threshold * f64::from(least)
+    }
+
+    /// The share of the prompt that `blocks` blocks make.
+    fn ratio(request: &Features<'_>, blocks: u32) -> f64 {
+        let bytes = f64::from(blocks) * f64::from(request.prefix_block_bytes);
+        if request.prompt_bytes == 0 { 0.0 } else { (bytes / request.prompt_bytes as f64).min(1.0) }
+    }
+}
+
+fn load(w: &WorkerView<'_>) -> f64 {
+    f64::from(w.in_flight)
+}
+
+impl Policy for CacheAware {
+    fn name(&self) -> &'static str {
+        "cache_aware"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { prefix_hashes: true, ..Needs::NONE }
+    }
+
+    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+        if self.uneven(&cx) {
+            return cx.lowest(Reason::LoadImbalance, load, |w| Terms::new([("in_flight", load(w))]));
+        }
+        let request = cx.request;
+        self.index.lookup(request.prefix, &mut self.matches);
+        let matches = &self.matches;
+        let longest = cx.candidates.ids().iter().map(|&id| matches.blocks(id)).max().unwrap_or(0);
+        let terms = |w: &WorkerView<'_>| {
+            let blocks = matches.blocks(w.id);
+            let ratio = Self::ratio(request, blocks);
+            Terms::new([
+                ("in_flight", load(w)),
+                ("matched_blocks", f64::from(blocks)),
+                ("match_ratio", ratio),
+            ])
+        };
+        if Self::ratio(request, longest) > self.config.cache_threshold {
+            // Blocks, not ratios, are compared: a ratio is capped at 1 and would make ties of unequal matches.
+            let missing = |w: &WorkerView<'_>| f64::from(longest - matches.blocks(w.id));
+            cx.lowest(Reason::PrefixAffinity, missing, terms)
+        } else {
+            cx.lowest(Reason::LoadBased, load, terms)
+        }
+    }
+
+    fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
+        tell("prefix_blocks", self.index.len() as f64);
+        tell("tree_size", self.index.memory_bytes() as f64);
+    }
+
+    fn observe(&mut self, now: Time, event: &Event<'_>) {
+        match event {
+            Event::Joined { worker, .. } => self.index.admit(*worker),
+            Event::Left(worker) => self.index.forget(*worker),
+            Event::Dispatched { worker, request } => self.index.insert(*worker, request.prefix),
+            _ => (),
+        }
+        if now.since(self.swept_at) >= Duration::from_secs(self.config.eviction_interval_secs) {
+            self.swept_at = now;
+            self.index.sweep();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    fn bench(config: CacheAwareConfig, workers: usize) -> Bench {
+        Bench::new(Box::new(CacheAware::new(config).unwrap()), workers)
+    }
+
+    /// A prompt of blocks of 64 bytes.
+    fn prompt(prefix: &[u64]) -> Features<'_> {
+        Features {
+            prefix,
+            prefix_block_bytes: 64,
+            prompt_bytes: 64 * prefix.len() as u64,
+            ..Features::default()
+        }
+    }
+
+    #[test]
+    fn follows_the_longest_prefix_although_another_is_idle() {
+        let mut bench = bench(CacheAwareConfig::default(), 3);
+        bench.force(0, &prompt(&[1, 2]));
+        bench.force(1, &prompt(&[1, 2, 3, 4]));
+        assert_eq!(bench.send_as(&prompt(&[1, 2, 3, 4, 5])), 1);
+        assert_eq!(bench.last_reason(), Reason::PrefixAffinity);
+    }
+
+    #[test]
+    fn a_short_match_does_not_bind() {
+        let mut bench = bench(CacheAwareConfig::default(), 2);
+        bench.force(0, &prompt(&[1, 2, 3]));
+        // 3 of 10 blocks is exactly the threshold, which must be exceeded.
+        assert_eq!(bench.send_as(&prompt(&[1, 2, 3, 14, 15, 16, 17, 18, 19, 20])), 1);
+        assert_eq!(bench.last_reason(), Reason::LoadBased);
+    }
+
+    #[test]
+    fn affinity_yields_when_loads_are_uneven_by_both_measures() {
+        let config = CacheAwareConfig { balance_abs_threshold: 4, ..CacheAwareConfig::default() };
+        let mut bench = bench(config, 2);
+        bench.force(0, &prompt(&[1, 2]));
+        bench.hold(0, 3);
+        assert_eq!(bench.send_as(&prompt(&[1, 2])), 0, "4 - 0 is not more than 4");
+        assert_eq!(bench.send_as(&prompt(&[1, 2])), 1);
+        assert_eq!(bench.last_reason(), Reason::LoadImbalance);
+        bench.hold(1, 19);
+        bench.hold(0, 22);
+        // 27 to 20 is uneven in number, but not more than 1.5 times; both hold the prompt.
+        bench.send_as(&prompt(&[1, 2]));
+        assert_eq!(bench.last_reason(), Reason::PrefixAffinity);
+    }
+
+    #[test]
+    fn unknown_prompts_are_spread_over_equal_workers() {
+        let mut bench = bench(CacheAwareConfig::default(), 4);
+        let mut wins = [0_u32; 4];
+        for i in 0..2000 {
+            wins[bench.send_as(&prompt(&[1_000_000 + i]))] += 1;
+            bench.finish_all();
+        }
+        assert!(wins.iter().all(|w| (420..580).contains(w)), "{wins:?}");
+    }
+
+    #[test]
+    fn what_a_retry_was_sent_elsewhere_is_remembered() {
+        let mut bench = bench(CacheAwareConfig::default(), 2);
+        bench.force(1, &prompt(&[7, 8]));
+        bench.finish_all();
+        assert_eq!(bench.send_as(&prompt(&[7, 8, 9])), 1);
+    }
+
+    #[test]
+    fn a_full_sized_index_holds_a_million_distinct_prompts_within_its_bound() {
+        let mut policy = CacheAware::new(CacheAwareConfig::default()).unwrap();
+        let bound = CacheAwareConfig::default().max_tree_size;
+        let worker = crate::WorkerId::new(0, 1);
+        let info = crate::WorkerInfo::new("http://a");
+        policy.observe(Time::ZERO, &Event::Joined { worker, info: &info });
+        for i in 0..1_000_000_u64 {
+            let hashes = [2 * i, 2 * i + 1];
+            policy.observe(Time::ZERO, &Event::Dispatched { worker, request: &prompt(&hashes) });
+        }
+        assert!(policy.index().memory_bytes() <= bound, "{}", policy.index().memory_bytes());
+        assert_eq!(policy.index().len(), policy.index().capacity());
+    }
+}

@@ -1,0 +1,160 @@
+//! How long answers get: a decayed histogram, and what follows from it for those that still run.
+
+/// Buckets per doubling and their number: lengths up to 2^16 are told apart.
+const PER_DOUBLING: f64 = 2.0;
+const BUCKETS: usize = 33;
+/// How much each answer counts less than the next.
+const DECAY: f64 = 0.998;
+/// Answers between two updates of the table.
+const REFRESH: u32 = 16;
+/// What is assumed before the first answer: lengths from 16 to 1024, each doubling alike, worth so many answers.
+const PRIOR: (usize, usize, f64) = (8, 20, 4.0);
+/// Quantiles that stand for the length of a new answer.
+const QUANTILES: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
+
+/// The lengths of answers, in tokens.
+#[derive(Clone, Debug)]
+pub(super) struct Lengths {
+    weights: [f64; BUCKETS],
+    tokens: [f64; BUCKETS],
+    /// Weight of the next answer; it grows instead of all others shrinking.
+    next: f64,
+    answers: u32,
+    mean: f64,
+    /// By tokens generated so far: how many more steps a running answer and a new one are expected to share.
+    shared: [f64; BUCKETS],
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        let mut lengths = Self {
+            weights: [0.0; BUCKETS],
+            tokens: [0.0; BUCKETS],
+            next: 1.0,
+            answers: 0,
+            mean: 0.0,
+            shared: [0.0; BUCKETS],
+        };
+        let (from, to, weight) = PRIOR;
+        for bucket in from..=to {
+            let each = weight / (to - from + 1) as f64;
+            lengths.weights[bucket] = each;
+            lengths.tokens[bucket] = each * middle(bucket);
+        }
+        lengths.tabulate();
+        lengths
+    }
+}
+
+fn bucket(tokens: f64) -> usize {
+    if tokens < 1.0 { 0 } else { ((PER_DOUBLING * tokens.log2()) as usize).min(BUCKETS - 1) }
+}
+
+fn middle(bucket: usize) -> f64 {
+    ((bucket as f64 + 0.5) / PER_DOUBLING).exp2()
+}
+
+impl Lengths {
+    /// Expected length of a new answer.
+    pub(super) const fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// Expected length of a new answer that is cut off at `cap`.
+    pub(super) fn mean_up_to(&self, cap: f64) -> f64 {
+        let all: f64 = self.weights.iter().sum();
+        let cut: f64 = (0..BUCKETS).map(|b| self.weights[b] * self.length(b).min(cap)).sum();
+        cut / all
+    }
+
+    /// How many steps an answer that has `generated` tokens is expected to share with a new one.
+    pub(super) fn shared_steps(&self, generated: f64) -> f64 {
+        self.shared[bucket(generated)]
+    }
+
+    /// Learns the length of one answer.
+    pub(super) fn learn(&mut self, tokens: u32) {
+        let tokens = f64::from(tokens.max(1));
+        let b = bucket(tokens);
+        self.weights[b] += self.next;
+        self.tokens[b] += self.next * tokens;
+        self.next /= DECAY;
+        if self.next > 1e9 {
+            self.weights.iter_mut().chain(&mut self.tokens).for_each(|w| *w /= self.next);
+            self.next = 1.0;
+        }
+        self.answers = self.answers.saturating_add(1);
+        if self.answers < REFRESH || self.answers.is_multiple_of(REFRESH) {
+            self.tabulate();
+        }
+    }
+
+    /// Mean length of the answers in a bucket.
+    fn length(&self, b: usize) -> f64 {
+        if self.weights[b] > 0.0 { self.tokens[b] / self.weights[b] } else { middle(b) }
+    }
+
+    fn tabulate(&mut self) {
+        let all: f64 = self.weights.iter().sum();
+        self.mean = self.tokens.iter().sum::<f64>() / all;
+        let lengths: [f64; BUCKETS] = std::array::from_fn(|b| self.length(b));
+        let quantiles = QUANTILES.map(|q| {
+            let mut below = 0.0;
+            let reached = self.weights.iter().position(|w| {
+                below += w;
+                below >= q * all
+            });
+            lengths[reached.unwrap_or(BUCKETS - 1)]
+        });
+        for b in 0..BUCKETS {
+            let generated = if b == 0 { 0.0 } else { middle(b) };
+            let (mut weight, mut steps) = (0.0, 0.0);
+            for longer in (0..BUCKETS).filter(|l| lengths[*l] > generated) {
+                let rest = lengths[longer] - generated;
+                let shared: f64 = quantiles.iter().map(|q| q.min(rest)).sum();
+                weight += self.weights[longer];
+                steps += self.weights[longer] * shared / QUANTILES.len() as f64;
+            }
+            // Longer than anything seen: the longer it has run, the longer it will run.
+            let unheard: f64 = quantiles.iter().map(|q| q.min(0.5 * generated + 1.0)).sum();
+            self.shared[b] =
+                if weight > 1e-9 * all { steps / weight } else { unheard / QUANTILES.len() as f64 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_follows_what_is_seen() {
+        let mut lengths = Lengths::default();
+        for _ in 0..3000 {
+            lengths.learn(70);
+        }
+        assert!((lengths.mean() - 70.0).abs() < 3.0, "{}", lengths.mean());
+        assert!((lengths.shared_steps(0.0) - 70.0).abs() < 5.0);
+        assert!(lengths.shared_steps(50.0) < 30.0, "little is left of it");
+        for _ in 0..3000 {
+            lengths.learn(700);
+        }
+        assert!((lengths.mean() - 700.0).abs() < 30.0, "{}", lengths.mean());
+    }
+
+    #[test]
+    fn where_tails_are_heavy_who_ran_long_will_run_longer() {
+        let mut lengths = Lengths::default();
+        for i in 0..4000_u32 {
+            lengths.learn(if i % 10 == 0 { 5000 } else { 50 });
+        }
+        assert!(lengths.shared_steps(100.0) > lengths.shared_steps(10.0));
+    }
+
+    #[test]
+    fn a_cap_cuts() {
+        let lengths = Lengths::default();
+        assert!((lengths.mean_up_to(10.0) - 10.0).abs() < 1e-9);
+        assert!((lengths.mean_up_to(1e9) - lengths.mean()).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,210 @@
+//! The properties that pin the rule. Those that need engines are tested in router-sim.
+
+use super::*;
+use crate::testing::Bench;
+use crate::{Explain, Finish, RequestId, Usage};
+use std::time::Duration;
+
+fn policy() -> MarginalCost {
+    MarginalCost::new(MarginalCostConfig { max_tree_size: 1 << 16, ..MarginalCostConfig::default() }).unwrap()
+}
+
+fn bench(workers: usize) -> Bench {
+    Bench::new(Box::new(policy()), workers)
+}
+
+fn prompt(bytes: u64) -> Features<'static> {
+    Features { prompt_bytes: bytes, ..Features::default() }
+}
+
+/// Teaches one worker that an answer of `n` tokens takes `factor` times that of an 8B model.
+fn teach(bench: &mut Bench, worker: usize, factor: f64) {
+    for n in [40, 160, 80, 320, 120, 240].into_iter().cycle().take(60) {
+        bench.now = bench.now + Duration::from_secs(60);
+        bench.complete(worker, factor * (0.02 + 0.007 * f64::from(n)), n);
+    }
+}
+
+fn cost(bench: &mut Bench, worker: usize) -> f64 {
+    bench.ask().scores[worker].cost
+}
+
+#[test]
+fn equal_workers_in_equal_state_tie() {
+    let mut bench = bench(4);
+    let asked = bench.ask();
+    assert_eq!(asked.decision.ties, 4);
+    (0..4).for_each(|w| bench.hold(w, 3));
+    assert_eq!(bench.ask().decision.ties, 4);
+}
+
+#[test]
+fn more_in_flight_never_costs_less() {
+    let mut bench = bench(2);
+    let mut last = cost(&mut bench, 0);
+    for _ in 0..60 {
+        bench.force(0, &prompt(1200));
+        let now = cost(&mut bench, 0);
+        assert!(now > last, "{now} after {last}");
+        last = now;
+    }
+}
+
+#[test]
+fn a_longer_uncached_prompt_and_a_slower_worker_never_cost_less() {
+    let policy_of = |factor: f64| {
+        let mut bench = bench(1);
+        teach(&mut bench, 0, factor);
+        let of = |bench: &mut Bench, bytes| {
+            let routed = bench.balancer.dispatch(bench.now, &prompt(bytes), &[], Explain::Yes).unwrap();
+            bench.balancer.finish(bench.now, routed.ticket, Finish::bare(Outcome::Cancelled));
+            routed.scores[0].cost
+        };
+        [100, 1000, 10_000, 100_000].map(|bytes| of(&mut bench, bytes))
+    };
+    let mut slower = [0.0; 4];
+    for factor in [0.3, 1.0, 3.0, 9.0] {
+        let costs = policy_of(factor);
+        assert!(costs.windows(2).all(|w| w[0] < w[1]), "{costs:?}");
+        assert!(costs.iter().zip(slower).all(|(now, before)| *now > before), "{factor}: {costs:?}");
+        slower = costs;
+    }
+}
+
+#[test]
+fn what_was_sent_before_is_cheaper_to_send_again() {
+    let mut bench = bench(2);
+    let chain: Vec<u64> = (0..64).collect();
+    let long =
+        Features { prefix: &chain, prefix_block_bytes: 64, prompt_bytes: 64 * 64, ..Features::default() };
+    bench.force(1, &long);
+    bench.finish_all();
+    for _ in 0..20 {
+        assert_eq!(bench.send_as(&long), 1);
+        bench.finish_all();
+    }
+}
+
+#[test]
+fn a_burst_without_answers_is_dealt_out_evenly() {
+    for micros in [0, 100, 10_000] {
+        let mut bench = bench(4);
+        let mut shares = [0; 4];
+        for _ in 0..100 {
+            bench.now = bench.now + Duration::from_micros(micros);
+            shares[bench.send_as(&prompt(1200))] += 1;
+        }
+        assert_eq!(shares, [25; 4], "{micros}");
+    }
+}
+
+#[test]
+fn a_burst_goes_mostly_but_not_wholly_to_the_faster_worker() {
+    let mut bench = bench(3);
+    for (worker, factor) in [(0, 1.0 / 2.6), (1, 1.0), (2, 1.0)] {
+        teach(&mut bench, worker, factor);
+    }
+    let mut shares = [0; 3];
+    for _ in 0..100 {
+        shares[bench.send_as(&prompt(1200))] += 1;
+    }
+    assert!((50..90).contains(&shares[0]), "{shares:?}");
+    assert!(shares[1] >= 4 && shares[2] >= 4, "{shares:?}");
+}
+
+#[test]
+fn the_unit_of_time_changes_no_choice() {
+    let shares = |unit: f64| {
+        let mut bench = bench(3);
+        for (worker, factor) in [(0, 0.5), (1, 1.0), (2, 2.0)] {
+            teach(&mut bench, worker, unit * factor);
+        }
+        bench.now = bench.now + Duration::from_secs(3600);
+        (0..60).map(|_| bench.send_as(&prompt(1200))).collect::<Vec<_>>()
+    };
+    assert_eq!(shares(1.0), shares(4.0));
+}
+
+#[test]
+fn a_newcomer_gets_no_more_than_its_share_before_it_has_answered() {
+    let mut bench = bench(2);
+    for worker in 0..2 {
+        teach(&mut bench, worker, 1.0);
+        bench.hold(worker, 12);
+    }
+    let newcomer = bench.join();
+    let sent = (0..30).filter(|_| bench.send_as(&prompt(400)) == newcomer.slot()).count();
+    assert!((8..=20).contains(&sent), "{sent}");
+}
+
+#[test]
+fn after_any_end_nothing_is_left_on_the_books() {
+    let mut policy = policy();
+    let info = crate::WorkerInfo::new("http://a");
+    let worker = WorkerId::new(0, 1);
+    policy.observe(Time::ZERO, &Event::Joined { worker, info: &info });
+    let outcomes = [Outcome::Success, Outcome::Rejected, Outcome::Busy, Outcome::Failed, Outcome::Cancelled];
+    let at = |i: usize| Time::from_nanos(3_000_000 * i as u64);
+    let request = |i: usize| Features {
+        id: RequestId(i as u64 / 2),
+        attempt: i as u32 % 2,
+        stream: i.is_multiple_of(3),
+        prompt_bytes: 40 * i as u64,
+        max_output_tokens: i.is_multiple_of(4).then_some(30),
+        ..Features::default()
+    };
+    for i in 0..300 {
+        policy.observe(at(i), &Event::Dispatched { worker, request: &request(i) });
+    }
+    for i in 0..300 {
+        let now = at(400 + i);
+        if i.is_multiple_of(2) {
+            policy.observe(now, &Event::FirstToken { worker, request: request(i).id });
+        }
+        let usage = Usage { output_tokens: (i % 7 > 0).then_some(i as u32), ..Usage::default() };
+        let completion = Completion {
+            worker,
+            request: request(i).id,
+            attempt: request(i).attempt,
+            seq: 0,
+            arrived_at: None,
+            dispatched_at: at(i),
+            finished_at: now,
+            finish: Finish { usage, ..Finish::bare(outcomes[i % 5]) },
+        };
+        policy.observe(now, &Event::Finished(&completion));
+        // A second end of the same request finds nothing.
+        policy.observe(now, &Event::Finished(&completion));
+    }
+    let books = policy.workers.get(worker).unwrap();
+    assert_eq!(*books.sums(), worker::Sums::default());
+    assert_eq!((policy.in_flight, books.queue(at(700), books.speed())), (0, 0.0));
+}
+
+#[test]
+fn the_explanation_adds_up() {
+    let mut bench = bench(3);
+    bench.hold(0, 5);
+    let config = MarginalCostConfig::default();
+    for score in bench.ask().scores {
+        let term = |name| score.terms.get(name).unwrap();
+        let sum = term("own_latency")
+            + config.ttft_weight * term("ttft")
+            + config.externality_weight * term("externality")
+            + config.backlog_weight * term("backlog");
+        let cold = if term("in_flight") > 2.0 { COLD } else { 1.0 };
+        assert!((score.cost - cold * sum).abs() < 1e-9, "{score:?}");
+    }
+}
+
+#[test]
+fn knobs_that_make_no_sense_are_named() {
+    let default = MarginalCostConfig::default();
+    let refused = |config| MarginalCost::new(config).unwrap_err().to_string();
+    assert_eq!(
+        refused(MarginalCostConfig { memory: 1.0, ..default }),
+        "`memory` must be above 0 and below 1, not 1"
+    );
+    let says = refused(MarginalCostConfig { ttft_weight: f64::NAN, ..default });
+    assert!(says.starts_with("`ttft_weight`"), "{says}");
+}

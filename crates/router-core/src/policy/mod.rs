@@ -1,0 +1,180 @@
+//! What a policy is, and the policies themselves, one file each.
+//!
+//! A policy is a deterministic state machine over one stream of events. It reads no clock and no entropy,
+//! does no I/O, and sees nothing but its context and its events.
+//!
+//! ```
+//! use router_core::{Cx, Decision, Policy, Reason, Terms};
+//!
+//! /// Fewest requests in flight.
+//! #[derive(Debug)]
+//! struct LeastRequest;
+//!
+//! impl Policy for LeastRequest {
+//!     fn name(&self) -> &str {
+//!         "least_request"
+//!     }
+//!     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+//!         cx.lowest(Reason::LoadBased, |w| f64::from(w.in_flight), |w| Terms::new([("in_flight", f64::from(w.in_flight))]))
+//!     }
+//! }
+//! ```
+
+mod best;
+mod cache_aware;
+mod fixed_probability;
+mod least_request;
+mod marginal_cost;
+mod marginal_utility;
+mod power_of_two;
+mod random;
+mod round_robin;
+mod shortest_queue;
+
+pub use cache_aware::{CacheAware, CacheAwareConfig};
+pub use fixed_probability::{FixedProbability, FixedProbabilityConfig, Probabilities};
+pub use least_request::LeastRequest;
+pub use marginal_cost::{MarginalCost, MarginalCostConfig};
+pub use marginal_utility::{MarginalUtility, MarginalUtilityConfig};
+pub use power_of_two::{PowerOfTwo, PowerOfTwoConfig};
+pub use random::Random;
+pub use round_robin::RoundRobin;
+pub use shortest_queue::{ShortestQueue, ShortestQueueConfig};
+
+pub(crate) use best::Best;
+
+use crate::fleet::{Candidates, WorkerView};
+use crate::{Decision, Event, Features, Reason, Rng, Score, Terms, Time, WorkerId};
+use std::fmt;
+
+/// A knob with a value that makes no sense.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{knob}` {message}")]
+pub struct InvalidKnob {
+    /// The name of the knob, as it is typed in the configuration.
+    pub knob: &'static str,
+    /// What is wrong, to be read after the name: "must be at least 2, not 1".
+    pub message: String,
+}
+
+impl InvalidKnob {
+    /// The error for a `value` that is not as it `must` be.
+    pub(crate) fn must(knob: &'static str, must: &str, value: impl fmt::Display) -> Self {
+        Self { knob, message: format!("must be {must}, not {value}") }
+    }
+
+    /// Passes a number that is finite and not negative.
+    pub(crate) fn check_not_negative(knob: &'static str, value: f64) -> Result<(), Self> {
+        if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(Self::must(knob, "0 or more", value)) }
+    }
+}
+
+/// What a policy wants beyond the basics; the host skips what nobody needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Needs {
+    /// Chained hashes of the prompt ([`Features::prefix`]).
+    pub prefix_hashes: bool,
+    /// The prompt text ([`Features::text`]).
+    pub text: bool,
+    /// Load reports of the workers, polled where they do not ride on answers.
+    pub load_reports: bool,
+}
+
+impl Needs {
+    /// Nothing beyond the basics.
+    pub const NONE: Self = Self { prefix_hashes: false, text: false, load_reports: false };
+
+    /// What either needs.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            prefix_hashes: self.prefix_hashes || other.prefix_hashes,
+            text: self.text || other.text,
+            load_reports: self.load_reports || other.load_reports,
+        }
+    }
+}
+
+/// A load-balancing policy.
+pub trait Policy: Send + fmt::Debug {
+    /// Stable name for configuration, metrics and records. Nothing ever branches on it.
+    fn name(&self) -> &str;
+
+    /// What the host must supply beyond the basics.
+    fn needs(&self) -> Needs {
+        Needs::NONE
+    }
+
+    /// Chooses one of `cx.candidates` and says why.
+    ///
+    /// It must not assume that it is obeyed: state that depends on a dispatch changes in [`observe`](Self::observe),
+    /// so that a shadow stays true.
+    fn decide(&mut self, cx: Cx<'_>) -> Decision;
+
+    /// Folds one fact into the policy's own state: the only way it learns.
+    fn observe(&mut self, _now: Time, _event: &Event<'_>) {}
+
+    /// Tells figures about the policy as a whole, by stable names; what belongs to one worker is a term of its score.
+    fn gauges(&self, _tell: &mut dyn FnMut(&'static str, f64)) {}
+}
+
+/// Everything a policy has to decide by.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    /// When.
+    pub now: Time,
+    /// For what.
+    pub request: &'a Features<'a>,
+    /// From whom: workers that may be chosen, in id order, never empty.
+    pub candidates: Candidates<'a>,
+    /// The policy's own chance.
+    pub rng: &'a mut Rng,
+    /// Where the scores go when somebody records them.
+    pub(crate) scores: Option<&'a mut Vec<Score>>,
+}
+
+impl Cx<'_> {
+    /// Adds one candidate's score to the explanation, if somebody wants one. `terms` runs only then.
+    pub fn explain(&mut self, worker: WorkerId, cost: f64, terms: impl FnOnce() -> Terms) {
+        if let Some(scores) = &mut self.scores {
+            scores.push(Score { worker, cost, terms: terms() });
+        }
+    }
+
+    /// Chooses the candidate with the lowest `cost`; exact ties are broken by lot, each tied candidate alike.
+    ///
+    /// A cost that is not finite is a fault of the policy; such a candidate counts as the worst.
+    pub fn lowest(
+        &mut self,
+        reason: Reason,
+        cost: impl FnMut(&WorkerView<'_>) -> f64,
+        terms: impl Fn(&WorkerView<'_>) -> Terms,
+    ) -> Decision {
+        self.lowest_of(reason, |_| true, cost, terms)
+    }
+
+    /// As [`lowest`](Self::lowest), among those that `admit` lets in; among all when it lets nobody in.
+    pub fn lowest_of(
+        &mut self,
+        reason: Reason,
+        admit: impl Fn(&WorkerView<'_>) -> bool,
+        mut cost: impl FnMut(&WorkerView<'_>) -> f64,
+        terms: impl Fn(&WorkerView<'_>) -> Terms,
+    ) -> Decision {
+        let candidates = self.candidates;
+        let mut best = Best::default();
+        let mut others = Best::default();
+        for w in candidates.iter() {
+            let c = cost(&w);
+            let c = if c.is_finite() { c } else { f64::MAX };
+            self.explain(w.id, c, || terms(&w));
+            if admit(&w) {
+                best.offer(w.id, c, self.rng);
+            } else if best.is_empty() {
+                others.offer(w.id, c, self.rng);
+            }
+        }
+        let best = if best.is_empty() { others } else { best };
+        best.decide(candidates, reason)
+    }
+}

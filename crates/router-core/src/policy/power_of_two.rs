@@ -1,0 +1,163 @@
+//! `power_of_two`: the less loaded of two candidates drawn by lot.
+//!
+//! Drawing two and not asking everybody keeps routers that share a fleet, or look at old reports, from all
+//! running to the same worker (Mitzenmacher, "How useful is old information?", 2000).
+
+use super::{Best, InvalidKnob};
+use crate::fleet::WorkerView;
+use crate::{Cx, Decision, Needs, Policy, Reason, Terms, Time};
+use serde::{Deserialize, Serialize};
+
+/// The knobs of [`PowerOfTwo`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PowerOfTwoConfig {
+    /// A load report older than this many seconds is not used. Default 5; 0 and more.
+    pub max_report_age_secs: f64,
+}
+
+impl Default for PowerOfTwoConfig {
+    fn default() -> Self {
+        Self { max_report_age_secs: 5.0 }
+    }
+}
+
+/// Draws two distinct candidates and takes the one with the lower load; equal loads are decided by lot.
+///
+/// Load is what both told lately, of the same kind: tokens if both told those, else requests running and
+/// waiting, each corrected by what was sent and finished since. Otherwise it is the requests in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct PowerOfTwo {
+    config: PowerOfTwoConfig,
+}
+
+impl PowerOfTwo {
+    /// A policy with these knobs.
+    ///
+    /// # Errors
+    /// A knob whose value makes no sense.
+    pub fn new(config: PowerOfTwoConfig) -> Result<Self, InvalidKnob> {
+        InvalidKnob::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
+        Ok(Self { config })
+    }
+
+    /// The loads of both in one unit, and the name of that unit.
+    fn loads(&self, now: Time, a: &WorkerView<'_>, b: &WorkerView<'_>) -> (&'static str, [f64; 2]) {
+        let age = self.config.max_report_age_secs;
+        if let (Some(a), Some(b)) = (a.fresh_tokens(now, age), b.fresh_tokens(now, age)) {
+            return ("reported_tokens", [a, b]);
+        }
+        if let (Some(a), Some(b)) = (a.fresh_requests(now, age), b.fresh_requests(now, age)) {
+            return ("reported_requests", [f64::from(a), f64::from(b)]);
+        }
+        ("in_flight", [f64::from(a.in_flight), f64::from(b.in_flight)])
+    }
+}
+
+impl Policy for PowerOfTwo {
+    fn name(&self) -> &'static str {
+        "power_of_two"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { load_reports: true, ..Needs::NONE }
+    }
+
+    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+        let n = cx.candidates.len();
+        if n == 1 {
+            return Decision::plain(cx.candidates.first(), Reason::OnlyCandidate);
+        }
+        let i = cx.rng.below(n);
+        // The second draw skips the first one's place, so that the two differ and all pairs are alike.
+        let j = cx.rng.below(n - 1);
+        let j = j + usize::from(j >= i);
+        let (i, j) = (cx.candidates.id(i.min(j)), cx.candidates.id(i.max(j)));
+        let (Some(a), Some(b)) = (cx.candidates.get(i), cx.candidates.get(j)) else {
+            return Decision::plain(i, Reason::Fallback);
+        };
+        let (unit, loads) = self.loads(cx.now, &a, &b);
+        let mut best = Best::default();
+        for (w, load) in [a, b].iter().zip(loads) {
+            cx.explain(w.id, load, || {
+                let terms = Terms::new([("in_flight", f64::from(w.in_flight))]);
+                if unit == "in_flight" { terms } else { terms.and(unit, load) }
+            });
+            best.offer(w.id, load, cx.rng);
+        }
+        best.decide(cx.candidates, Reason::LoadBased)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+    use crate::{Change, LoadReport, LoadSource};
+
+    fn policy() -> Box<PowerOfTwo> {
+        Box::new(PowerOfTwo::new(PowerOfTwoConfig::default()).unwrap())
+    }
+
+    fn report(at: Time) -> LoadReport {
+        LoadReport::empty(at, LoadSource::Poll)
+    }
+
+    #[test]
+    fn the_busier_of_two_is_never_taken() {
+        let mut bench = Bench::new(policy(), 3);
+        bench.hold(0, 5);
+        bench.hold(1, 3);
+        bench.hold(2, 4);
+        // Worker 0 loses to either of the others, whoever is drawn with it.
+        for _ in 0..200 {
+            assert_ne!(bench.ask().decision.worker.slot(), 0);
+        }
+    }
+
+    #[test]
+    fn every_pair_is_drawn_alike() {
+        let mut bench = Bench::new(policy(), 4);
+        let mut wins = [0_u32; 4];
+        for _ in 0..4000 {
+            wins[bench.send()] += 1;
+        }
+        assert!(wins.iter().all(|w| (880..1120).contains(w)), "{wins:?}");
+    }
+
+    #[test]
+    fn fresh_token_counts_outweigh_requests_in_flight() {
+        let mut bench = Bench::new(policy(), 2);
+        bench.hold(0, 1);
+        for (worker, tokens) in [(0, 10), (1, 90_000)] {
+            let told = LoadReport { tokens: Some(tokens), ..report(Time::ZERO) };
+            bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[worker], told));
+        }
+        assert_eq!(bench.send(), 0);
+        // Old reports are not used any more: worker 0 has one in flight, worker 1 none.
+        bench.now = Time::from_secs_f64(5.5);
+        assert_eq!(bench.send(), 1);
+    }
+
+    #[test]
+    fn reports_of_different_kinds_are_not_compared() {
+        let mut bench = Bench::new(policy(), 2);
+        bench.hold(0, 3);
+        let tokens = LoadReport { tokens: Some(0), ..report(Time::ZERO) };
+        let counts = LoadReport { waiting: Some(50), running: Some(50), ..report(Time::ZERO) };
+        bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[0], tokens));
+        bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[1], counts));
+        assert_eq!(bench.send(), 1, "0 tokens and 100 requests cannot be compared, in-flight can");
+    }
+
+    #[test]
+    fn reported_counts_follow_what_was_sent_since() {
+        let mut bench = Bench::new(policy(), 2);
+        for (worker, running) in [(0, 0), (1, 3)] {
+            let told = LoadReport { waiting: Some(0), running: Some(running), ..report(Time::ZERO) };
+            bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[worker], told));
+        }
+        bench.hold(0, 5);
+        assert_eq!(bench.send(), 1, "5 sent to worker 0 since it told 0");
+    }
+}

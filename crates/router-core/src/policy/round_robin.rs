@@ -1,0 +1,79 @@
+//! `round_robin`: one after the other, in id order.
+
+use crate::fleet::Candidates;
+use crate::{Cx, Decision, Event, Policy, Reason, Time, WorkerId};
+
+/// Chooses the candidate that comes next after the worker that got the last request.
+///
+/// The turn moves when a request is really sent, so a shadow stays in step with the traffic and candidates may
+/// come and go: whoever is next in id order has the turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RoundRobin {
+    turn: Turn,
+}
+
+impl Policy for RoundRobin {
+    fn name(&self) -> &'static str {
+        "round_robin"
+    }
+
+    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+        let reason = if cx.candidates.len() == 1 { Reason::OnlyCandidate } else { Reason::Rotation };
+        Decision::plain(self.turn.next(cx.candidates), reason)
+    }
+
+    fn observe(&mut self, _now: Time, event: &Event<'_>) {
+        self.turn.observe(event);
+    }
+}
+
+/// Whose turn it was last. Also the fallback of policies that lack data.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Turn {
+    last: Option<WorkerId>,
+}
+
+impl Turn {
+    /// The candidate after the last one served, in id order, and the first after the end.
+    pub(crate) fn next(&self, candidates: Candidates<'_>) -> WorkerId {
+        let ids = candidates.ids();
+        let next = self.last.map_or(0, |last| ids.partition_point(|&id| id <= last));
+        ids.get(next).copied().unwrap_or(candidates.first())
+    }
+
+    /// Moves the turn when a request was sent.
+    pub(crate) fn observe(&mut self, event: &Event<'_>) {
+        if let Event::Dispatched { worker, .. } = event {
+            self.last = Some(*worker);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+    use crate::{Change, Explain, Features};
+
+    #[test]
+    fn serves_all_in_turn_while_workers_come_and_go() {
+        let mut bench = Bench::new(Box::new(RoundRobin::default()), 3);
+        assert_eq!(bench.send_many(7), [0, 1, 2, 0, 1, 2, 0]);
+        bench.balancer.apply(Time::ZERO, Change::Routable(bench.ids[1], false));
+        assert_eq!(bench.send_many(3), [2, 0, 2]);
+        bench.balancer.apply(Time::ZERO, Change::Routable(bench.ids[1], true));
+        bench.join();
+        assert_eq!(bench.send_many(5), [3, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_retry_does_not_rob_anyone_of_a_turn() {
+        let mut bench = Bench::new(Box::new(RoundRobin::default()), 3);
+        assert_eq!(bench.send(), 0);
+        let retry = Features { attempt: 1, ..Features::default() };
+        let routed = bench.balancer.dispatch(Time::ZERO, &retry, &[bench.ids[1]], Explain::No).unwrap();
+        assert_eq!(routed.decision.worker.slot(), 2);
+        assert_eq!(bench.send(), 0);
+        let _unfinished = routed.ticket;
+    }
+}

@@ -1,0 +1,175 @@
+//! `shortest_queue`: the fewest requests waiting, by what the workers told and what was sent since.
+
+use super::round_robin::Turn;
+use super::{Best, InvalidKnob};
+use crate::fleet::WorkerView;
+use crate::{Cx, Decision, Event, Needs, Policy, Reason, Terms, Time};
+use serde::{Deserialize, Serialize};
+
+/// The knobs of [`ShortestQueue`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShortestQueueConfig {
+    /// Without any queue length: round robin when true, fewest in flight when false. Default true.
+    pub enable_fallback: bool,
+    /// A queue length told longer ago than this many seconds is no data. Default 10, twice the usual interval of
+    /// load polls, so that one lost poll does not blind the policy; 0 and more.
+    pub max_report_age_secs: f64,
+}
+
+impl Default for ShortestQueueConfig {
+    fn default() -> Self {
+        Self { enable_fallback: true, max_report_age_secs: 10.0 }
+    }
+}
+
+/// Chooses the candidate with the fewest requests waiting; equal ones by fewer in flight, then by lot.
+///
+/// The estimate is the last queue length told, plus what was sent and less what finished since.
+///
+/// A candidate that told nothing, beside others that did, counts as if all its requests in flight were waiting,
+/// less those it is known to run at once ([`max_running_requests`](crate::WorkerInfo::max_running_requests)).
+/// So it is used while it is idle, and never outdone by a real queue it does not have.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortestQueue {
+    config: ShortestQueueConfig,
+    turn: Turn,
+}
+
+impl ShortestQueue {
+    /// A policy with these knobs.
+    ///
+    /// # Errors
+    /// A knob whose value makes no sense.
+    pub fn new(config: ShortestQueueConfig) -> Result<Self, InvalidKnob> {
+        InvalidKnob::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
+        Ok(Self { config, turn: Turn::default() })
+    }
+
+    fn without_data(&self, mut cx: Cx<'_>) -> Decision {
+        let n = cx.candidates.len();
+        if self.config.enable_fallback {
+            let reason = if n == 1 { Reason::OnlyCandidate } else { Reason::Fallback };
+            return Decision::plain(self.turn.next(cx.candidates), reason);
+        }
+        let in_flight = |w: &WorkerView<'_>| f64::from(w.in_flight);
+        cx.lowest(Reason::Fallback, in_flight, |w| Terms::new([("in_flight", in_flight(w))]))
+    }
+}
+
+/// How many may wait at a worker that does not tell.
+fn assumed_waiting(w: &WorkerView<'_>) -> u32 {
+    w.in_flight.saturating_sub(w.info.max_running_requests.unwrap_or(0))
+}
+
+impl Policy for ShortestQueue {
+    fn name(&self) -> &'static str {
+        "shortest_queue"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { load_reports: true, ..Needs::NONE }
+    }
+
+    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+        let (now, age) = (cx.now, self.config.max_report_age_secs);
+        if !cx.candidates.iter().any(|w| w.fresh_waiting(now, age).is_some()) {
+            return self.without_data(cx);
+        }
+        let mut best = Best::default();
+        for w in cx.candidates.iter() {
+            let told = w.fresh_waiting(now, age);
+            let cost = f64::from(told.unwrap_or_else(|| assumed_waiting(&w)));
+            cx.explain(w.id, cost, || {
+                let name = if told.is_some() { "estimated_waiting" } else { "assumed_waiting" };
+                Terms::new([(name, cost), ("in_flight", f64::from(w.in_flight))])
+            });
+            best.offer_then(w.id, (cost, u64::from(w.in_flight)), cx.rng);
+        }
+        best.decide(cx.candidates, Reason::ShortestQueue)
+    }
+
+    fn observe(&mut self, _now: Time, event: &Event<'_>) {
+        self.turn.observe(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+    use crate::{Change, LoadReport, LoadSource};
+
+    fn bench(config: ShortestQueueConfig, workers: usize) -> Bench {
+        Bench::new(Box::new(ShortestQueue::new(config).unwrap()), workers)
+    }
+
+    fn tell(bench: &mut Bench, worker: usize, waiting: u32) {
+        let told = LoadReport { waiting: Some(waiting), ..LoadReport::empty(bench.now, LoadSource::Poll) };
+        bench.balancer.apply(bench.now, Change::Load(bench.ids[worker], told));
+    }
+
+    #[test]
+    fn a_burst_fills_the_short_queue_only_as_far_as_the_others() {
+        let mut bench = bench(ShortestQueueConfig::default(), 3);
+        for (worker, waiting) in [(0, 0), (1, 4), (2, 4)] {
+            tell(&mut bench, worker, waiting);
+        }
+        // No report comes during the burst: what was sent since makes up for it.
+        let chosen = bench.send_many(13);
+        let count = |w| chosen.iter().filter(|&&c| c == w).count();
+        assert_eq!((count(0), count(1), count(2)), (7, 3, 3));
+        assert_eq!(chosen[..4], [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn equal_queues_go_to_the_fewer_in_flight() {
+        let mut bench = bench(ShortestQueueConfig::default(), 3);
+        bench.hold(0, 2);
+        bench.hold(2, 1);
+        for worker in 0..3 {
+            tell(&mut bench, worker, 1);
+        }
+        assert_eq!(bench.send(), 1);
+    }
+
+    #[test]
+    fn without_data_it_rotates_and_says_so() {
+        let mut bench = bench(ShortestQueueConfig::default(), 3);
+        assert_eq!(bench.send_many(4), [0, 1, 2, 0]);
+        assert_eq!(bench.last_reason(), Reason::Fallback);
+        tell(&mut bench, 0, 0);
+        bench.now = Time::from_secs_f64(10.5);
+        bench.send();
+        assert_eq!(bench.last_reason(), Reason::Fallback, "the report is too old");
+    }
+
+    #[test]
+    fn without_data_and_fallback_the_fewest_in_flight_wins() {
+        let config = ShortestQueueConfig { enable_fallback: false, ..ShortestQueueConfig::default() };
+        let mut bench = bench(config, 3);
+        bench.hold(0, 2);
+        bench.hold(1, 1);
+        assert_eq!((bench.send(), bench.last_reason()), (2, Reason::Fallback));
+    }
+
+    #[test]
+    fn a_silent_worker_is_used_while_idle_and_not_beyond() {
+        let mut bench = bench(ShortestQueueConfig::default(), 2);
+        bench.hold(0, 3);
+        tell(&mut bench, 0, 0);
+        assert_eq!(bench.send(), 1, "idle ties with an empty queue and has fewer in flight");
+        assert_eq!(bench.send(), 0, "the silent one may have a queue of one, the other has none");
+    }
+
+    #[test]
+    fn news_without_a_queue_length_does_not_wipe_out_the_last_one() {
+        let mut bench = bench(ShortestQueueConfig::default(), 2);
+        tell(&mut bench, 0, 9);
+        tell(&mut bench, 1, 2);
+        let usage =
+            LoadReport { kv_usage: Some(0.1), ..LoadReport::empty(Time::ZERO, LoadSource::Piggyback) };
+        bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[1], usage));
+        assert_eq!((bench.send(), bench.last_reason()), (1, Reason::ShortestQueue));
+    }
+}

@@ -1,0 +1,249 @@
+//! Policies by name: how a configuration becomes a policy, ours or anybody's.
+//!
+//! ```
+//! use router_core::{Params, PolicySpec, Registry, policy::Random};
+//!
+//! let mut registry = Registry::builtin();
+//! registry.register(PolicySpec::new("coin", "my own"), |_| Ok(Box::new(Random)))?;
+//! assert!(registry.build("coin", &Params::new()).is_ok());
+//! let error = registry.build("round-robin", &Params::new()).unwrap_err();
+//! assert!(error.to_string().starts_with("unknown policy `round-robin`, did you mean `round_robin`?"));
+//! # Ok::<(), router_core::PolicyError>(())
+//! ```
+
+use crate::Policy;
+use crate::policy::{
+    CacheAware, FixedProbability, InvalidKnob, LeastRequest, MarginalCost, MarginalUtility, PowerOfTwo,
+    Random, RoundRobin, ShortestQueue,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The knobs of one policy by name, as they stand in a configuration.
+pub type Params = serde_json::Map<String, serde_json::Value>;
+
+/// Why a policy could not be registered or built. One line each, fit to be shown to whoever wrote the configuration.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// No policy has this name.
+    #[error("unknown policy `{name}`{}; known: {known}", suggestion.as_ref().map_or(String::new(), |s| format!(", did you mean `{s}`?")))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The nearest name, if one is near.
+        suggestion: Option<String>,
+        /// All names, separated by commas.
+        known: String,
+    },
+    /// The knobs do not fit the policy.
+    #[error("policy `{policy}`: {message}")]
+    Params {
+        /// The policy.
+        policy: String,
+        /// What is wrong, naming the knob.
+        message: String,
+    },
+    /// The name is taken.
+    #[error("a policy called `{name}` is already registered")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// The name cannot be a label, a column or part of a file name.
+    #[error("`{name}` is no name for a policy: lower-case letters, digits and `_` only")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+}
+
+/// What is known about a policy before it is built.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PolicySpec {
+    /// The name by which users ask for it.
+    pub name: String,
+    /// Its rule in one line.
+    pub summary: String,
+    /// Whether choosing it switches the recording of decisions on.
+    pub records: bool,
+    /// First part of the names of recorded files: the name of the rule.
+    pub record_stem: String,
+    /// Its knobs and their defaults; `null` where the default is to have none.
+    pub knobs: Params,
+}
+
+impl PolicySpec {
+    /// A policy without knobs that does not ask to be recorded.
+    pub fn new(name: &str, summary: &str) -> Self {
+        let (name, summary) = (name.to_owned(), summary.to_owned());
+        Self { record_stem: name.clone(), name, summary, records: false, knobs: Params::new() }
+    }
+
+    /// The same with the knobs that `defaults` consists of.
+    #[must_use]
+    pub fn with_knobs(mut self, defaults: &impl Serialize) -> Self {
+        if let Ok(serde_json::Value::Object(knobs)) = serde_json::to_value(defaults) {
+            self.knobs = knobs;
+        }
+        self
+    }
+
+    /// The same, with recording switched on by choosing it, into files named after `rule`.
+    #[must_use]
+    pub fn recorded(mut self, rule: &str) -> Self {
+        self.records = true;
+        rule.clone_into(&mut self.record_stem);
+        self
+    }
+}
+
+type Build = dyn Fn(&Params) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync;
+
+/// All policies that can be asked for by name.
+pub struct Registry {
+    entries: Vec<(PolicySpec, Box<Build>)>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.specs().map(|s| &s.name)).finish()
+    }
+}
+
+impl Registry {
+    /// No policies at all.
+    pub const fn empty() -> Self {
+        Self { entries: Vec::new() }
+    }
+
+    /// The policies of this crate.
+    pub fn builtin() -> Self {
+        let mut r = Self::empty();
+        let spec = PolicySpec::new;
+        r.add(spec("random", "uniform over the workers"), |_: Bare| Ok(Random));
+        r.add(spec("round_robin", "one worker after the other"), |_: Bare| Ok(RoundRobin::default()));
+        r.add(spec("least_request", "fewest requests in flight"), |_: Bare| Ok(LeastRequest));
+        r.add(spec("power_of_two", "the less loaded of two drawn by lot"), PowerOfTwo::new);
+        let summary = "longest known prefix while loads are even, else least load";
+        r.add(spec("cache_aware", summary), CacheAware::new);
+        r.add(spec("shortest_queue", "fewest requests waiting"), ShortestQueue::new);
+        r.add(spec("marginal_utility", "best recent performance gradient"), MarginalUtility::new);
+        let recorder =
+            spec("marginal_utility_recorder", "marginal_utility, recorded").recorded("marginal_utility");
+        r.add(recorder, MarginalUtility::recorder);
+        r.add(spec("marginal_cost", "least added to everybody's time, by learned speeds"), MarginalCost::new);
+        r.add(spec("fixed_probability", "by lot, with a fixed chance per worker"), FixedProbability::new);
+        r
+    }
+
+    /// Adds a policy under a new name.
+    ///
+    /// # Errors
+    /// A name that is taken, or that is not made of lower-case letters, digits and `_`.
+    pub fn register(
+        &mut self,
+        spec: PolicySpec,
+        build: impl Fn(&Params) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync + 'static,
+    ) -> Result<(), PolicyError> {
+        let name = spec.name.clone();
+        if name.is_empty() || !name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')) {
+            return Err(PolicyError::BadName { name });
+        }
+        if self.spec(&name).is_some() {
+            return Err(PolicyError::Duplicate { name });
+        }
+        self.entries.push((spec, Box::new(build)));
+        Ok(())
+    }
+
+    /// Builds the policy called `name` with these knobs; those not given have their defaults.
+    ///
+    /// # Errors
+    /// An unknown name, an unknown knob, or a knob whose value makes no sense.
+    pub fn build(&self, name: &str, params: &Params) -> Result<Box<dyn Policy>, PolicyError> {
+        match self.entries.iter().find(|(spec, _)| spec.name == name) {
+            Some((_, build)) => build(params),
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    /// All policies, in the order in which they were registered.
+    pub fn specs(&self) -> impl Iterator<Item = &PolicySpec> {
+        self.entries.iter().map(|(spec, _)| spec)
+    }
+
+    /// What is known about the policy called `name`.
+    pub fn spec(&self, name: &str) -> Option<&PolicySpec> {
+        self.specs().find(|s| s.name == name)
+    }
+
+    /// The names of the knobs that the policy called `name` accepts.
+    pub fn knobs(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
+        self.spec(name).map(|s| s.knobs.keys().map(String::as_str))
+    }
+
+    /// One of our own, whose name is known to be new and good.
+    fn add<C, P>(&mut self, spec: PolicySpec, new: fn(C) -> Result<P, InvalidKnob>)
+    where
+        C: Default + Serialize + DeserializeOwned + 'static,
+        P: Policy + 'static,
+    {
+        let name = spec.name.clone();
+        let build = move |params: &Params| -> Result<Box<dyn Policy>, PolicyError> {
+            let config = read_params::<C>(&name, params)?;
+            let invalid =
+                |e: InvalidKnob| PolicyError::Params { policy: name.clone(), message: e.to_string() };
+            Ok(Box::new(new(config).map_err(invalid)?))
+        };
+        self.entries.push((spec.with_knobs(&C::default()), Box::new(build)));
+    }
+
+    fn unknown(&self, name: &str) -> PolicyError {
+        let near = |known: &str| (distance(name, known), known.to_owned());
+        let nearest = self.specs().map(|s| near(&s.name)).min();
+        // A third of the letters may be wrong; beyond that a suggestion only confuses.
+        let suggestion = nearest.filter(|(d, known)| *d <= known.len().max(3) / 3).map(|(_, known)| known);
+        let known: Vec<_> = self.specs().map(|s| s.name.as_str()).collect();
+        PolicyError::Unknown { name: name.to_owned(), suggestion, known: known.join(", ") }
+    }
+}
+
+/// Reads the knobs of `policy` into its configuration type. Also for policies that others register.
+///
+/// # Errors
+/// A message that names the knob at fault.
+pub fn read_params<C: DeserializeOwned>(policy: &str, params: &Params) -> Result<C, PolicyError> {
+    let read = |params: Params| serde_json::from_value::<C>(serde_json::Value::Object(params));
+    read(params.clone()).map_err(|error| {
+        let alone =
+            |(key, value): (&String, &serde_json::Value)| Params::from_iter([(key.clone(), value.clone())]);
+        // serde names an unknown key but not the key of a bad value, so each is tried alone.
+        let message = match params.iter().find(|entry| read(alone(*entry)).is_err()) {
+            Some((key, _)) if !error.to_string().contains(&format!("`{key}`")) => format!("`{key}`: {error}"),
+            _ => error.to_string(),
+        };
+        PolicyError::Params { policy: policy.to_owned(), message }
+    })
+}
+
+/// The configuration of a policy without knobs.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bare {}
+
+/// How many letters must be added, dropped or changed to get from `a` to `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,98 @@
+//! A balancer with named workers for the unit tests of policies.
+
+use crate::{
+    Balancer, Decision, Explain, Explained, Features, Finish, Outcome, Policy, Reason, Ticket, Time, Usage,
+    WorkerId, WorkerInfo,
+};
+use std::time::Duration;
+
+/// One policy, its workers, and what was sent to them.
+pub(crate) struct Bench {
+    pub(crate) balancer: Balancer,
+    pub(crate) ids: Vec<WorkerId>,
+    pub(crate) now: Time,
+    tickets: Vec<Ticket>,
+    last: Option<Decision>,
+}
+
+impl Bench {
+    pub(crate) fn new(policy: Box<dyn Policy>, workers: usize) -> Self {
+        let balancer = Balancer::new(policy, 1);
+        let mut bench = Self { balancer, ids: Vec::new(), now: Time::ZERO, tickets: Vec::new(), last: None };
+        for _ in 0..workers {
+            bench.join();
+        }
+        bench
+    }
+
+    pub(crate) fn join(&mut self) -> WorkerId {
+        let info = WorkerInfo::new(&format!("http://worker-{}", self.ids.len()));
+        let id = self.balancer.join(self.now, info);
+        self.ids.push(id);
+        id
+    }
+
+    /// Sends one request and leaves it in flight. The slot that got it.
+    pub(crate) fn send(&mut self) -> usize {
+        self.send_as(&Features::default())
+    }
+
+    pub(crate) fn send_as(&mut self, request: &Features<'_>) -> usize {
+        let routed = self.balancer.dispatch(self.now, request, &[], Explain::No).unwrap();
+        self.tickets.push(routed.ticket);
+        self.last = Some(routed.decision);
+        routed.decision.worker.slot()
+    }
+
+    pub(crate) fn send_many(&mut self, n: usize) -> Vec<usize> {
+        (0..n).map(|_| self.send()).collect()
+    }
+
+    /// Puts `n` requests in flight on one worker, whatever the policy wants.
+    pub(crate) fn hold(&mut self, worker: usize, n: usize) {
+        for _ in 0..n {
+            self.force(worker, &Features::default());
+        }
+    }
+
+    /// Sends one request to one worker, whatever the policy wants, and leaves it in flight.
+    pub(crate) fn force(&mut self, worker: usize, request: &Features<'_>) {
+        let others: Vec<_> = self.ids.iter().copied().filter(|&id| id != self.ids[worker]).collect();
+        let routed = self.balancer.dispatch(self.now, request, &others, Explain::No).unwrap();
+        assert_eq!(routed.decision.worker, self.ids[worker]);
+        self.tickets.push(routed.ticket);
+    }
+
+    /// Runs one request on one worker: `latency` seconds up to `now`, `tokens` generated.
+    pub(crate) fn complete(&mut self, worker: usize, latency: f64, tokens: u32) {
+        let end = self.now;
+        self.now = Time::from_nanos(end.as_nanos() - Duration::from_secs_f64(latency).as_nanos() as u64);
+        self.force(worker, &Features::default());
+        self.now = end;
+        let ticket = self.tickets.pop().unwrap();
+        let usage = Usage { output_tokens: Some(tokens), ..Usage::default() };
+        self.balancer.finish(end, ticket, Finish { usage, ..Finish::bare(Outcome::Success) });
+    }
+
+    /// Ends everything in flight.
+    pub(crate) fn finish_all(&mut self) {
+        for ticket in self.tickets.drain(..) {
+            self.balancer.finish(self.now, ticket, Finish::bare(Outcome::Success));
+        }
+    }
+
+    /// What the policy would do now, with every candidate's score; nothing stays in flight.
+    pub(crate) fn ask(&mut self) -> Explained {
+        let routed = self.balancer.dispatch(self.now, &Features::default(), &[], Explain::Yes).unwrap();
+        self.balancer.finish(self.now, routed.ticket, Finish::bare(Outcome::Cancelled));
+        Explained {
+            policy: self.balancer.policy_name().into(),
+            decision: routed.decision,
+            scores: routed.scores,
+        }
+    }
+
+    pub(crate) fn last_reason(&self) -> Reason {
+        self.last.unwrap().reason
+    }
+}

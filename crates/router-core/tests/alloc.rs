@@ -1,0 +1,70 @@
+//! Deciding allocates nothing once a policy is warm.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{chain, every_policy};
+use router_core::{
+    Balancer, Change, Explain, Features, Finish, LoadReport, LoadSource, Outcome, Time, Usage, WorkerInfo,
+};
+use std::time::Duration;
+
+/// `n` requests one after the other, each answered 3 ms later, with a load report now and then.
+fn serve(balancer: &mut Balancer, now: &mut Time, prompts: &[Vec<u64>], n: usize) {
+    let ids = balancer.fleet().iter().map(|w| w.id).nth(n % 8);
+    for prefix in prompts.iter().cycle().take(n) {
+        let request =
+            Features { prefix, prefix_block_bytes: 64, prompt_bytes: 64 * 40, ..Features::default() };
+        let routed = balancer.dispatch(*now, &request, &[], Explain::No).unwrap();
+        *now = *now + Duration::from_millis(3);
+        let usage = Usage { output_tokens: Some(20), ..Usage::default() };
+        balancer.finish(*now, routed.ticket, Finish { usage, ..Finish::bare(Outcome::Success) });
+        let told = LoadReport {
+            waiting: Some(1),
+            running: Some(3),
+            tokens: Some(500),
+            ..LoadReport::empty(*now, LoadSource::Poll)
+        };
+        ids.iter().for_each(|&id| balancer.apply(*now, Change::Load(id, told)));
+    }
+}
+
+#[test]
+fn a_warm_policy_allocates_nothing() {
+    for workers in [8, 64] {
+        for (label, make) in every_policy() {
+            let mut balancer = Balancer::new(make(), 1);
+            let mut now = Time::ZERO;
+            for i in 0..workers {
+                balancer.join(now, WorkerInfo::new(&format!("http://worker-{i}")));
+            }
+            // More prompts than the small index holds, so that it is full and evicts all the time.
+            let prompts: Vec<_> = (0..100).map(|c| chain(c, 40)).collect();
+            serve(&mut balancer, &mut now, &prompts, 30 * workers);
+            let measured = allocation_counter::measure(|| serve(&mut balancer, &mut now, &prompts, 400));
+            assert_eq!(measured.count_total, 0, "{label} with {workers} workers: {measured:?}");
+        }
+    }
+}
+
+#[test]
+fn the_prefix_index_takes_no_more_than_it_may() {
+    let limit = 1 << 20;
+    let mut index = None;
+    let measured = allocation_counter::measure(|| {
+        let mut built = router_core::PrefixIndex::new(limit);
+        let worker =
+            Balancer::new(Box::new(router_core::policy::Random), 1).join(Time::ZERO, WorkerInfo::new("a"));
+        built.admit(worker);
+        let mut prompt = [0; 4];
+        for i in 0..1_000_000_u64 {
+            prompt = [4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3];
+            built.insert(worker, &prompt);
+        }
+        assert_eq!(built.len(), built.capacity());
+        index = Some((built, prompt));
+    });
+    // The little that goes beyond is the table of workers and what this test itself needs.
+    assert!(measured.bytes_max <= limit as u64 + 4096, "{measured:?}");
+    assert!(index.is_some());
+}

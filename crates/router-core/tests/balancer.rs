@@ -1,0 +1,191 @@
+//! The balancer's books against a plain model, for any order of events.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+use router_core::policy::Random;
+use router_core::{
+    Balancer, Change, Explain, Features, Finish, LoadReport, LoadSource, Outcome, Ticket, Time, WorkerId,
+    WorkerInfo,
+};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Join,
+    Leave(usize),
+    Routable(usize, bool),
+    Dispatch { bytes: u64, exclude: Vec<usize> },
+    Finish(usize),
+    Load { worker: usize, waiting: Option<u32>, tokens: Option<u64> },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let any_worker = 0_usize..8;
+    prop_oneof![
+        2 => Just(Step::Join),
+        1 => any_worker.clone().prop_map(Step::Leave),
+        2 => (any_worker.clone(), any::<bool>()).prop_map(|(w, r)| Step::Routable(w, r)),
+        8 => (0_u64..4000, prop::collection::vec(any_worker.clone(), 0..3))
+            .prop_map(|(bytes, exclude)| Step::Dispatch { bytes, exclude }),
+        8 => (0_usize..64).prop_map(Step::Finish),
+        3 => (any_worker, prop::option::of(0_u32..50), prop::option::of(0_u64..100_000))
+            .prop_map(|(worker, waiting, tokens)| Step::Load { worker, waiting, tokens }),
+    ]
+}
+
+/// What the books must say of one worker.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    routable: bool,
+    in_flight: i64,
+    bytes: i64,
+    /// Queue length told, and sent less finished since.
+    waiting: Option<(i64, i64)>,
+    /// Tokens told, and bytes then in flight.
+    tokens: Option<(f64, i64)>,
+}
+
+#[derive(Default)]
+struct Books {
+    workers: BTreeMap<WorkerId, Model>,
+    /// All that ever were, so that steps also name workers that left.
+    ids: Vec<WorkerId>,
+    tickets: Vec<(Ticket, u64)>,
+}
+
+impl Books {
+    fn id(&self, i: usize) -> Option<WorkerId> {
+        self.ids.len().checked_sub(1).map(|last| self.ids[last - i.min(last)])
+    }
+
+    fn apply(&mut self, balancer: &mut Balancer, step: &Step) {
+        let now = Time::from_nanos(1);
+        match step {
+            Step::Join => {
+                let id = balancer.join(now, WorkerInfo::new("http://w"));
+                assert!(!self.ids.contains(&id), "an id came back");
+                self.ids.push(id);
+                self.workers.insert(id, Model { routable: true, ..Model::default() });
+            }
+            Step::Leave(i) => {
+                let Some(id) = self.id(*i) else { return };
+                balancer.apply(now, Change::Leave(id));
+                self.workers.remove(&id);
+            }
+            Step::Routable(i, routable) => {
+                let Some(id) = self.id(*i) else { return };
+                balancer.apply(now, Change::Routable(id, *routable));
+                self.workers.entry(id).and_modify(|w| w.routable = *routable);
+            }
+            Step::Dispatch { bytes, exclude } => self.dispatch(balancer, *bytes, exclude),
+            Step::Finish(i) => {
+                if self.tickets.is_empty() {
+                    return;
+                }
+                let (ticket, bytes) = self.tickets.swap_remove(i % self.tickets.len());
+                self.book(ticket.worker(), -1, -(bytes as i64));
+                balancer.finish(now, ticket, Finish::bare(Outcome::Success));
+            }
+            Step::Load { worker, waiting, tokens } => {
+                let Some(id) = self.id(*worker) else { return };
+                let report = LoadReport {
+                    waiting: *waiting,
+                    tokens: *tokens,
+                    ..LoadReport::empty(now, LoadSource::Poll)
+                };
+                balancer.apply(now, Change::Load(id, report));
+                if let Some(w) = self.workers.get_mut(&id) {
+                    w.waiting = waiting.map(|n| (i64::from(n), 0)).or(w.waiting);
+                    w.tokens = tokens.map(|n| (n as f64, w.bytes)).or(w.tokens);
+                }
+            }
+        }
+    }
+
+    fn dispatch(&mut self, balancer: &mut Balancer, bytes: u64, exclude: &[usize]) {
+        let exclude: Vec<_> = exclude.iter().filter_map(|&i| self.id(i)).collect();
+        let may = |id: &WorkerId, w: &Model| w.routable && !exclude.contains(id);
+        let somebody = self.workers.iter().any(|(id, w)| may(id, w));
+        let request = Features { prompt_bytes: bytes, ..Features::default() };
+        match balancer.dispatch(Time::from_nanos(1), &request, &exclude, Explain::No) {
+            Err(_) => assert!(!somebody),
+            Ok(routed) => {
+                let id = routed.ticket.worker();
+                assert!(self.workers.get(&id).is_some_and(|w| may(&id, w)), "{id} may not be chosen");
+                self.book(id, 1, bytes as i64);
+                self.tickets.push((routed.ticket, bytes));
+            }
+        }
+    }
+
+    fn book(&mut self, id: WorkerId, requests: i64, bytes: i64) {
+        if let Some(w) = self.workers.get_mut(&id) {
+            w.in_flight += requests;
+            w.bytes += bytes;
+            w.waiting = w.waiting.map(|(told, since)| (told, since + requests));
+        }
+    }
+
+    fn check(&self, balancer: &Balancer) {
+        assert_eq!(balancer.fleet().iter().count(), self.workers.len());
+        let routable: Vec<_> = self.workers.iter().filter(|(_, w)| w.routable).map(|(id, _)| *id).collect();
+        assert_eq!(balancer.fleet().routable(), routable);
+        for (&id, model) in &self.workers {
+            let view = balancer.view(id).unwrap();
+            assert!(model.in_flight >= 0);
+            assert_eq!(
+                (i64::from(view.in_flight), view.in_flight_bytes as i64),
+                (model.in_flight, model.bytes)
+            );
+            let waiting = model.waiting.map(|(told, since)| (told + since).max(0) as u32);
+            assert_eq!(view.estimated_waiting(), waiting);
+            let tokens = model.tokens.map(|(told, then)| (told + (model.bytes - then) as f64 / 4.0).max(0.0));
+            assert_eq!(view.fresh_tokens(Time::from_nanos(2), 1.0), tokens);
+        }
+        let total: i64 = self.workers.values().map(|w| w.in_flight).sum();
+        assert_eq!(balancer.in_flight() as i64, total);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn the_books_agree_with_a_naive_model(seed: u64, steps in prop::collection::vec(step(), 0..150)) {
+        let mut balancer = Balancer::new(Box::new(Random), seed);
+        let mut books = Books::default();
+        for step in &steps {
+            books.apply(&mut balancer, step);
+            books.check(&balancer);
+        }
+        for (ticket, _) in books.tickets.drain(..) {
+            balancer.finish(Time::from_nanos(9), ticket, Finish::bare(Outcome::Cancelled));
+        }
+        prop_assert_eq!(balancer.in_flight(), 0);
+    }
+}
+
+/// A look at the policy's opinion, as metrics take one, must leave no trace.
+#[test]
+fn a_peek_changes_no_decision_and_every_event_has_its_place() {
+    let run = |peeks: usize| {
+        let mut balancer = Balancer::new(Box::new(Random), 5);
+        for n in 0..4 {
+            balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://w{n}")));
+        }
+        let mut chosen = Vec::new();
+        for n in 1..=50u64 {
+            for _ in 0..peeks {
+                balancer.peek(Time::ZERO, &Features::default()).unwrap();
+            }
+            let routed = balancer.dispatch(Time::ZERO, &Features::default(), &[], Explain::No).unwrap();
+            assert_eq!(routed.standing.seq, 2 * n - 1);
+            chosen.push(routed.decision.worker);
+            let done = balancer.finish(Time::ZERO, routed.ticket, Finish::bare(Outcome::Success));
+            assert_eq!(done.seq, 2 * n);
+        }
+        assert_eq!(balancer.in_flight(), 0);
+        chosen
+    };
+    assert_eq!(run(0), run(3));
+}

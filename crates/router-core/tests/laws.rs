@@ -1,0 +1,250 @@
+//! The laws that every policy keeps, whoever wrote it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Make, Strict, World, classic_policies, every_policy, history};
+use router_core::{
+    Change, Cx, Decision, Event, Explain, Features, Finish, Outcome, Params, Policy, PolicySpec, Reason,
+    Registry, Rng, Score, Time, Usage, WorkerInfo, policy::Random,
+};
+use std::time::Duration;
+
+const STEPS: usize = 1500;
+
+fn all() -> Vec<Make> {
+    every_policy().into_iter().chain(classic_policies()).collect()
+}
+
+fn run(make: &Make, seed: u64, explain: Explain) -> World {
+    let mut world = World::new(Box::new(Strict(make.1())), seed);
+    world.run(&history(seed, STEPS), explain);
+    world
+}
+
+#[test]
+fn the_chosen_worker_is_a_candidate_and_the_reason_is_true() {
+    for make in all() {
+        for seed in 0..6 {
+            for made in run(&make, seed, Explain::Yes).made {
+                let decision = made.decision;
+                assert!(made.candidates.contains(&decision.worker), "{}: {made:?}", make.0);
+                let alone = decision.reason == Reason::OnlyCandidate;
+                assert_eq!(alone, made.candidates.len() == 1, "{}: {made:?}", make.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn costs_are_finite_and_the_least_wins_where_the_reason_says_so() {
+    let compares = [
+        Reason::LowestCost,
+        Reason::LoadBased,
+        Reason::GradientBased,
+        Reason::NewWorker,
+        Reason::ShortestQueue,
+        Reason::PrefixAffinity,
+        Reason::LoadImbalance,
+    ];
+    for make in every_policy() {
+        for seed in 0..6 {
+            for made in run(&make, seed, Explain::Yes).made {
+                for score in &made.scores {
+                    assert!(score.cost.is_finite(), "{}: {score:?}", make.0);
+                    assert!(made.candidates.contains(&score.worker), "{}: {score:?}", make.0);
+                    assert!(
+                        score.terms.as_slice().iter().all(|t| t.value.is_finite()),
+                        "{}: {score:?}",
+                        make.0
+                    );
+                }
+                if !compares.contains(&made.decision.reason) {
+                    continue;
+                }
+                let chosen = made.scores.iter().find(|s| s.worker == made.decision.worker).unwrap();
+                assert_eq!(Some(chosen.cost), made.decision.cost, "{}", make.0);
+                assert!(made.scores.iter().all(|s| s.cost >= chosen.cost), "{}: {made:?}", make.0);
+                assert!(made.decision.margin().is_none_or(|m| m >= 0.0), "{}: {made:?}", make.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_and_events_give_the_same_decisions_explained_or_not() {
+    for make in all() {
+        for seed in 0..4 {
+            let first = run(&make, seed, Explain::No).decisions();
+            assert!(first.len() > STEPS / 4, "{}: the history is too thin", make.0);
+            assert_eq!(first, run(&make, seed, Explain::No).decisions(), "{}", make.0);
+            assert_eq!(first, run(&make, seed, Explain::Yes).decisions(), "{}", make.0);
+        }
+    }
+}
+
+#[test]
+fn a_shadow_changes_nothing_and_stays_true() {
+    for make in all() {
+        let seed = 11;
+        let alone = run(&make, seed, Explain::No).decisions();
+        let mut world = World::new(make.1(), seed);
+        // A twin with the same seed, and a stranger that would have chosen otherwise.
+        world.balancer.shadow(Time::ZERO, make.1(), seed);
+        world.balancer.shadow(Time::ZERO, Box::new(Random), 99);
+        world.run(&history(seed, STEPS), Explain::No);
+        assert_eq!(alone, world.decisions(), "{}: a shadow changed a decision", make.0);
+        let twin: Vec<_> = world.made.iter().map(|m| m.shadows[0]).collect();
+        assert_eq!(alone, twin, "{}: decide() changed what only observe() may", make.0);
+    }
+}
+
+/// Asks the policy from a certain request on, each time with the same chance for the same request.
+#[derive(Debug)]
+struct AskedFrom(u64, Box<dyn Policy>);
+
+impl Policy for AskedFrom {
+    fn name(&self) -> &str {
+        self.1.name()
+    }
+    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+        *cx.rng = Rng::seeded(cx.request.id.0);
+        if cx.request.id.0 < self.0 {
+            return Decision::plain(cx.candidates.first(), Reason::Fallback);
+        }
+        self.1.decide(cx)
+    }
+    fn observe(&mut self, now: Time, event: &Event<'_>) {
+        self.1.observe(now, event);
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_obeyed_learns_from_events_alone() {
+    const FROM: u64 = 250;
+    for make in all() {
+        let mut world = World::new(Box::new(Random), 29);
+        for from in [0, FROM] {
+            world.balancer.shadow(Time::ZERO, Box::new(AskedFrom(from, make.1())), 1);
+        }
+        world.run(&history(29, STEPS), Explain::No);
+        let late = &world.made[FROM as usize..];
+        assert!(late.len() > 100, "{}: the history is too thin", make.0);
+        for made in late {
+            assert_eq!(made.shadows[0], made.shadows[1], "{}: having been asked made a difference", make.0);
+        }
+    }
+}
+
+#[test]
+fn a_shadow_may_come_late_and_is_never_obeyed() {
+    for make in all() {
+        let mut world = World::new(Box::new(Random), 5);
+        let steps = history(5, STEPS);
+        world.run(&steps[..STEPS / 2], Explain::No);
+        world.balancer.shadow(world.now, Box::new(Strict(make.1())), 5);
+        world.run(&steps[STEPS / 2..], Explain::No);
+        let last = world.made.last().unwrap();
+        assert!(last.candidates.contains(&last.shadows[0].worker), "{}", make.0);
+        let mut alone = World::new(Box::new(Random), 5);
+        alone.run(&steps, Explain::No);
+        assert_eq!(alone.decisions(), world.decisions(), "{}", make.0);
+    }
+}
+
+#[test]
+fn in_flight_ends_at_zero() {
+    for make in all() {
+        let mut world = run(&make, 3, Explain::No);
+        assert_eq!(world.balancer.in_flight(), on_present_workers(&world), "{}", make.0);
+        world.finish_all();
+        assert_eq!(world.balancer.in_flight(), 0, "{}", make.0);
+        assert!(world.balancer.fleet().iter().all(|w| w.in_flight_bytes == 0), "{}", make.0);
+    }
+}
+
+fn on_present_workers(world: &World) -> u64 {
+    let present = |t: &&router_core::Ticket| world.balancer.view(t.worker()).is_some();
+    world.tickets.iter().filter(present).count() as u64
+}
+
+/// Sends one request that everybody could take and gives every candidate's score.
+fn ask(world: &mut World) -> Vec<Score> {
+    let prefix = common::chain(1, 8);
+    let request =
+        Features { prefix: &prefix, prefix_block_bytes: 64, prompt_bytes: 512, ..Features::default() };
+    let routed = world.balancer.dispatch(world.now, &request, &[], Explain::Yes).unwrap();
+    world.balancer.finish(world.now, routed.ticket, Finish::bare(Outcome::Cancelled));
+    routed.scores
+}
+
+#[test]
+fn a_worker_that_left_is_forgotten_and_its_late_answers_do_not_touch_the_heir() {
+    for make in every_policy() {
+        let seed = 17;
+        let mut old = run(&make, seed, Explain::No);
+        let mut heirs = Vec::new();
+        for id in std::mem::take(&mut old.ids) {
+            old.balancer.apply(old.now, Change::Leave(id));
+        }
+        for i in 0..4 {
+            heirs.push(old.balancer.join(old.now, WorkerInfo::new(&format!("http://heir-{i}"))));
+        }
+        assert!(old.tickets.len() > 3, "there must be late answers");
+        for ticket in old.tickets.drain(..) {
+            let usage = Usage { output_tokens: Some(100), ..Usage::default() };
+            old.balancer.finish(old.now, ticket, Finish { usage, ..Finish::bare(Outcome::Success) });
+        }
+        assert_eq!(old.balancer.in_flight(), 0, "{}", make.0);
+
+        let mut fresh = World::new(make.1(), seed);
+        for i in 0..4 {
+            fresh.balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://heir-{i}")));
+        }
+        fresh.now = old.now;
+        // power_of_two scores only the two it drew, so the scores are compared without who and in what order.
+        let bare = |scores: Vec<Score>| scores.into_iter().map(|s| (s.cost, s.terms)).collect::<Vec<_>>();
+        assert_eq!(bare(ask(&mut old)), bare(ask(&mut fresh)), "{}", make.0);
+    }
+}
+
+#[test]
+fn equal_workers_get_equal_shares() {
+    for make in every_policy() {
+        if make.0.contains("probabilities") {
+            continue;
+        }
+        let mut world = World::new(make.1(), 23);
+        for i in 0..4 {
+            world.balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://worker-{i}")));
+        }
+        let mut shares = [0_u32; 4];
+        for i in 0..2000 {
+            world.now = world.now + Duration::from_millis(1);
+            // A prompt that nobody holds: affinity is the one good reason for unequal shares.
+            let prefix = common::chain(1000 + i, 4);
+            let request = Features {
+                prefix: &prefix,
+                prefix_block_bytes: 64,
+                prompt_bytes: 256,
+                ..Features::default()
+            };
+            let routed = world.balancer.dispatch(world.now, &request, &[], Explain::No).unwrap();
+            shares[routed.decision.worker.slot()] += 1;
+            world.balancer.finish(world.now, routed.ticket, Finish::bare(Outcome::Cancelled));
+        }
+        assert!(shares.iter().all(|s| (400..600).contains(s)), "{}: {shares:?}", make.0);
+    }
+}
+
+#[test]
+fn a_policy_of_ones_own_goes_through_the_registry_under_a_new_name() {
+    let mut registry = Registry::builtin();
+    let spec = PolicySpec::new("coin", "my own");
+    registry.register(spec.clone(), |_| Ok(Box::new(Random))).unwrap();
+    assert!(registry.build("coin", &Params::new()).is_ok());
+    let twice = registry.register(spec, |_| Ok(Box::new(Random))).unwrap_err();
+    assert_eq!(twice.to_string(), "a policy called `coin` is already registered");
+    let bad = registry.register(PolicySpec::new("My Coin", ""), |_| Ok(Box::new(Random))).unwrap_err();
+    assert_eq!(bad.to_string(), "`My Coin` is no name for a policy: lower-case letters, digits and `_` only");
+}

@@ -1,0 +1,257 @@
+//! One generation as the engine and the answer need it, whichever route it came by.
+
+use router_engine::{Job, JobId};
+
+use crate::text;
+
+/// Output tokens of `/generate` when nothing is said, as SGLang's default `max_new_tokens`.
+pub(crate) const DEFAULT_MAX_NEW_TOKENS: u32 = 128;
+
+/// A prompt as it came in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Prompt {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+impl Prompt {
+    /// Its length in tokens.
+    pub(crate) fn tokens(&self) -> u32 {
+        match self {
+            Self::Text(text) => text::count(text),
+            Self::Ids(ids) => u32::try_from(ids.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn blocks(&self, block_tokens: u32) -> Box<[u64]> {
+        match self {
+            Self::Text(text) => text::text_blocks(text, block_tokens),
+            Self::Ids(ids) => text::id_blocks(ids, block_tokens),
+        }
+    }
+
+    fn seed(&self, server: u64, choice: u32) -> u64 {
+        match self {
+            Self::Text(text) => text::output_seed(server, text.as_bytes(), choice),
+            Self::Ids(ids) => {
+                let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                text::output_seed(server, &bytes, choice)
+            }
+        }
+    }
+}
+
+/// What the client said about sampling, as far as it matters here.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Sampling {
+    /// Most tokens to generate; `None` = the route's default.
+    pub(crate) max_new_tokens: Option<i64>,
+    /// Fewest tokens before the model may stop by itself.
+    pub(crate) min_new_tokens: u32,
+    /// Never stop before `max_new_tokens`.
+    pub(crate) ignore_eos: bool,
+    /// Texts that end the output.
+    pub(crate) stop: Vec<String>,
+    /// As written by the client, for its error message.
+    pub(crate) temperature: Option<serde_json::Number>,
+    /// Choices per prompt.
+    pub(crate) choices: Option<u32>,
+    /// Exact output length, from `custom_params.output_tokens` or the `x-emulate-output-tokens` header.
+    pub(crate) forced: Option<u32>,
+}
+
+/// One of the `n` answers to a prompt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Choice {
+    pub(crate) rid: String,
+    /// Its number among the answers to the same prompt.
+    pub(crate) index: u32,
+}
+
+/// Why the output ends where it does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    /// The allowed length is used up.
+    Length,
+    /// The model chose to stop.
+    Eos,
+    /// This stop text came up.
+    Text(String),
+}
+
+/// One generation, planned to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Ask {
+    pub(crate) rid: String,
+    pub(crate) prompt_tokens: u32,
+    blocks: Box<[u64]>,
+    /// Determines every output token.
+    pub(crate) seed: u64,
+    pub(crate) output_tokens: u32,
+    max_output_tokens: u32,
+    pub(crate) ending: Ending,
+    /// Bytes of output text the client sees, where a stop text cuts it.
+    cut: Option<usize>,
+}
+
+/// What a server needs to know to plan generations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Model {
+    pub(crate) seed: u64,
+    pub(crate) context_tokens: u32,
+    pub(crate) block_tokens: u32,
+}
+
+/// A request no model could serve; the text is SGLang's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Invalid(pub(crate) String);
+
+impl Model {
+    /// Checks a prompt against the context length and returns how many tokens may be generated.
+    pub(crate) fn allowance(
+        &self,
+        prompt: &Prompt,
+        sampling: &Sampling,
+        default: Option<u32>,
+    ) -> Result<u32, Invalid> {
+        let (tokens, context) = (prompt.tokens(), self.context_tokens);
+        if let Some(t) = &sampling.temperature
+            && t.as_f64().is_none_or(|t| t < 0.0)
+        {
+            return Err(Invalid(format!("temperature must be a non-negative finite number, got {t}.")));
+        }
+        if let Some(max) = sampling.max_new_tokens.filter(|max| *max < 0) {
+            return Err(Invalid(format!("max_new_tokens must be at least 0, got {max}.")));
+        }
+        if tokens >= context {
+            return Err(Invalid(format!(
+                "The input ({tokens} tokens) is longer than the model's context length ({context} tokens)."
+            )));
+        }
+        let room = context - tokens;
+        match sampling.max_new_tokens {
+            None => Ok(default.unwrap_or(room).min(room)),
+            Some(max) if max > i64::from(room) => {
+                let total = i64::from(tokens) + max;
+                Err(Invalid(format!(
+                    "Requested token count exceeds the model's maximum context length of {context} tokens. You \
+                     requested a total of {total} tokens: {tokens} tokens from the input messages and {max} \
+                     tokens for the completion. Please reduce the number of tokens in the input messages or the \
+                     completion to fit within the limit."
+                )))
+            }
+            Some(max) => Ok(u32::try_from(max).unwrap_or(0)),
+        }
+    }
+
+    /// Plans one choice of a prompt that was found valid. `allowance` is what [`Model::allowance`] gave.
+    pub(crate) fn plan(&self, choice: Choice, prompt: &Prompt, sampling: &Sampling, allowance: u32) -> Ask {
+        let Choice { rid, index } = choice;
+        let seed = prompt.seed(self.seed, index);
+        let natural = text::natural_length(seed).max(sampling.min_new_tokens);
+        let (mut output_tokens, mut ending) = match sampling.forced {
+            Some(forced) if forced < allowance => (forced, Ending::Eos),
+            Some(_) => (allowance, Ending::Length),
+            None if sampling.ignore_eos || natural >= allowance => (allowance, Ending::Length),
+            None => (natural, Ending::Eos),
+        };
+        let mut cut = None;
+        if !sampling.stop.is_empty() {
+            let output = text::output(seed, output_tokens);
+            let found = sampling.stop.iter().filter(|s| !s.is_empty());
+            let first = found.filter_map(|s| output.find(s.as_str()).map(|at| (at, s))).min();
+            if let Some((at, stop)) = first {
+                // The model had to generate the whole stop text before anybody could see it.
+                let seen = (at + stop.len()).div_ceil(text::BYTES_PER_TOKEN);
+                output_tokens = output_tokens.min(u32::try_from(seen).unwrap_or(u32::MAX));
+                ending = Ending::Text(stop.clone());
+                cut = Some(at);
+            }
+        }
+        Ask {
+            rid,
+            prompt_tokens: prompt.tokens(),
+            blocks: prompt.blocks(self.block_tokens),
+            seed,
+            output_tokens,
+            max_output_tokens: allowance,
+            ending,
+            cut,
+        }
+    }
+}
+
+impl Ask {
+    /// The engine's view of it; the driver fills in the id.
+    pub(crate) fn job(&self) -> Job {
+        Job {
+            id: JobId(0),
+            prompt_tokens: self.prompt_tokens,
+            blocks: self.blocks.clone(),
+            output_tokens: self.output_tokens,
+            max_output_tokens: self.max_output_tokens,
+        }
+    }
+
+    /// Appends the text of tokens `from..to` that the client sees.
+    pub(crate) fn push_text(&self, from: u32, to: u32, out: &mut Vec<u8>) {
+        let start = out.len();
+        for position in from..to {
+            out.extend_from_slice(text::word(self.seed, position).as_bytes());
+        }
+        if let Some(cut) = self.cut {
+            let allowed = cut.saturating_sub(from as usize * text::BYTES_PER_TOKEN);
+            out.truncate(start + allowed.min(out.len() - start));
+        }
+    }
+
+    /// The whole text of the first `n` tokens.
+    pub(crate) fn text(&self, n: u32) -> String {
+        let mut out = Vec::with_capacity(n as usize * text::BYTES_PER_TOKEN);
+        self.push_text(0, n, &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: Model = Model { seed: 1, context_tokens: 2048, block_tokens: 16 };
+
+    fn choice() -> Choice {
+        Choice { rid: "r".into(), index: 0 }
+    }
+
+    #[test]
+    fn ignore_eos_uses_the_allowance_up_and_eos_may_stop_earlier() {
+        let prompt = Prompt::Text("hello".into());
+        let plan = |ignore_eos, allowance| {
+            let sampling = Sampling { ignore_eos, ..Sampling::default() };
+            MODEL.plan(choice(), &prompt, &sampling, allowance)
+        };
+        assert_eq!((plan(true, 900).output_tokens, plan(true, 900).ending), (900, Ending::Length));
+        let free = plan(false, 2000);
+        assert_eq!(free.ending, Ending::Eos);
+        assert_eq!(free, plan(false, 2000), "the same prompt gives the same answer");
+        assert_eq!(plan(false, 1).output_tokens, 1);
+    }
+
+    #[test]
+    fn a_stop_text_ends_the_output_and_is_not_shown() {
+        let prompt = Prompt::Text("hello".into());
+        let whole = MODEL.plan(choice(), &prompt, &Sampling { ignore_eos: true, ..Sampling::default() }, 64);
+        let text = whole.text(64);
+        let stop = text[42..47].to_owned();
+        let at = text.find(&stop).unwrap();
+        let sampling = Sampling { ignore_eos: true, stop: vec![stop.clone()], ..Sampling::default() };
+        let cut = MODEL.plan(choice(), &prompt, &sampling, 64);
+        assert_eq!(cut.ending, Ending::Text(stop));
+        assert_eq!(cut.text(cut.output_tokens), text[..at]);
+        let mut pieces = Vec::new();
+        for i in 0..cut.output_tokens {
+            cut.push_text(i, i + 1, &mut pieces);
+        }
+        assert_eq!(pieces, &text.as_bytes()[..at], "pieces add up to the whole");
+    }
+}

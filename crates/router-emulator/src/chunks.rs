@@ -1,0 +1,428 @@
+//! The events of a streamed answer, in the form of the route it was asked on.
+//!
+//! What does not change between two events of a stream is rendered once; an event is then a few copies.
+
+use std::fmt::Write as _;
+
+use crate::ask::Ask;
+use crate::clock::Clock;
+use crate::config::Meta;
+use crate::meta::{Delivery, Facts, openai_finish, quoted};
+use crate::outlet::{End, Run, Seen};
+use crate::request::UsageWish;
+use crate::text;
+use router_core::Time;
+
+/// The route an answer is given on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Face {
+    /// `/generate` with one prompt.
+    Generate,
+    /// `/generate` with several; chunks carry their index.
+    GenerateBatch,
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completions,
+    /// `/v1/responses`.
+    Responses,
+}
+
+/// One generation within a streamed answer.
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub(crate) ask: Ask,
+    pub(crate) run: Run,
+    index: usize,
+    sent: u32,
+    end: Option<End>,
+    first_at: Option<Time>,
+    /// Text before and after what changes, once known.
+    frame: Option<(String, String)>,
+    /// Everything sent so far, for routes that repeat it.
+    text: Vec<u8>,
+    ids: String,
+}
+
+impl Track {
+    pub(crate) fn new(index: usize, ask: Ask, run: Run) -> Self {
+        Self {
+            ask,
+            run,
+            index,
+            sent: 0,
+            end: None,
+            first_at: None,
+            frame: None,
+            text: Vec::new(),
+            ids: String::new(),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+}
+
+/// What the events of one answer share.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks {
+    pub(crate) face: Face,
+    pub(crate) flavour: Meta,
+    pub(crate) clock: Clock,
+    /// Id of the answer.
+    pub(crate) id: String,
+    /// Model name as the client gave it.
+    pub(crate) model: String,
+    /// Unix seconds of the answer.
+    pub(crate) created: u64,
+    pub(crate) usage: UsageWish,
+    /// Choices per prompt; the prompt's tokens count once.
+    pub(crate) choices: usize,
+    /// Events sent, where the route numbers them.
+    pub(crate) sequence: u32,
+}
+
+/// `usage` of an OpenAI answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) prompt: u32,
+    pub(crate) completion: u32,
+    pub(crate) cached: u32,
+}
+
+impl Usage {
+    /// As JSON. Cached tokens appear as on a server with `--enable-cache-report`.
+    pub(crate) fn json(&self, flavour: Meta) -> String {
+        let details = match self.cached {
+            0 => "null".to_owned(),
+            cached => format!("{{\"cached_tokens\":{cached}}}"),
+        };
+        let extra = match flavour {
+            Meta::Classic => "",
+            Meta::Stock => ",\"reasoning_tokens\":0,\"completion_tokens_details\":null",
+        };
+        let (prompt, completion) = (self.prompt, self.completion);
+        format!(
+            "{{\"prompt_tokens\":{prompt},\"total_tokens\":{},\"completion_tokens\":{completion},\
+             \"prompt_tokens_details\":{details}{extra}}}",
+            prompt + completion
+        )
+    }
+}
+
+impl Usage {
+    /// The same without nulls, as at the end of a `/v1/completions` stream.
+    fn sparse_json(&self, flavour: Meta) -> String {
+        self.json(flavour)
+            .replace(",\"prompt_tokens_details\":null", "")
+            .replace(",\"completion_tokens_details\":null", "")
+    }
+}
+
+impl Chunks {
+    /// Writes what is new in a track.
+    pub(crate) fn write(&mut self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
+        let fresh = seen.generated > track.sent;
+        if !fresh && seen.end.is_none() {
+            return;
+        }
+        match self.face {
+            Face::Generate | Face::GenerateBatch => self.write_generate(track, seen, out),
+            Face::Chat => self.write_chat(track, seen, out),
+            Face::Completions => self.write_completions(track, seen, out),
+            Face::Responses => self.write_responses(track, seen, out),
+        }
+        track.sent = seen.generated;
+        track.end = seen.end;
+    }
+
+    /// Writes what follows the last track's end.
+    pub(crate) fn write_end(&mut self, tracks: &[Track], out: &mut Vec<u8>) {
+        if self.face == Face::Responses {
+            self.write_responses_end(tracks, out);
+            return;
+        }
+        if self.usage != UsageWish::Never && matches!(self.face, Face::Chat | Face::Completions) {
+            let total = self.total(tracks);
+            let usage = match self.face {
+                Face::Completions => total.sparse_json(self.flavour),
+                _ => total.json(self.flavour),
+            };
+            push(out, &[&self.opening(), "],\"usage\":", &usage, "}\n\n"]);
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    /// Usage of the whole answer.
+    fn total(&self, tracks: &[Track]) -> Usage {
+        let mut total = Usage::default();
+        for (i, track) in tracks.iter().enumerate() {
+            let Some(end) = &track.end else { continue };
+            if i % self.choices.max(1) == 0 && !matches!(end, End::Unscheduled(_)) {
+                total.prompt += track.ask.prompt_tokens;
+                total.cached += end.record().cached_tokens;
+            }
+            total.completion += end.record().output_tokens;
+        }
+        total
+    }
+
+    fn write_generate(&self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
+        let facts = Facts {
+            ask: &track.ask,
+            clock: self.clock,
+            flavour: self.flavour,
+            submitted_at: track.run.submitted_at(),
+        };
+        track.ask.push_text(track.sent, seen.generated, &mut track.text);
+        if self.flavour == Meta::Stock {
+            for position in track.sent..seen.generated {
+                let comma = if position == 0 { "" } else { "," };
+                let _ = write!(track.ids, "{comma}{}", text::word_id(track.ask.seed, position));
+            }
+        }
+        out.extend_from_slice(b"data: {\"text\":\"");
+        out.extend_from_slice(&track.text);
+        match self.flavour {
+            Meta::Classic => out.extend_from_slice(b"\",\"meta_info\":"),
+            Meta::Stock => push(out, &["\",\"output_ids\":[", &track.ids, "],\"meta_info\":"]),
+        }
+        match (&seen.end, &seen.first) {
+            (Some(end), _) => {
+                let delivery = Delivery::Streamed { first_at: track.first_at };
+                out.extend_from_slice(facts.last(seen, end, delivery).as_bytes());
+            }
+            (None, Some(first)) => {
+                let (head, tail) =
+                    track.frame.get_or_insert_with(|| (facts.head("null", first, 0), facts.tail(first)));
+                push(out, &[head]);
+                push_number(out, seen.generated);
+                if track.first_at.is_none() {
+                    let now = self.clock.now();
+                    track.first_at = Some(now);
+                    out.extend_from_slice(facts.first_tail(first, now).as_bytes());
+                } else {
+                    out.extend_from_slice(tail.as_bytes());
+                }
+            }
+            // The driver reports the first token before any other.
+            (None, None) => out.extend_from_slice(b"null"),
+        }
+        if self.face == Face::GenerateBatch {
+            out.extend_from_slice(b",\"index\":");
+            push_number(out, track.index as u32);
+        }
+        out.extend_from_slice(b"}\n\n");
+    }
+
+    /// `data: {"id":...,"choices":[`
+    fn opening(&self) -> String {
+        let object = if self.face == Face::Chat { "chat.completion.chunk" } else { "text_completion" };
+        format!(
+            "data: {{\"id\":{},\"object\":\"{object}\",\"created\":{},\"model\":{},\"choices\":[",
+            quoted(&self.id),
+            self.created,
+            quoted(&self.model)
+        )
+    }
+
+    fn write_chat(&self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
+        let classic = self.flavour == Meta::Classic;
+        if track.frame.is_none() {
+            let opening = format!("{}{{\"index\":{},\"delta\":{{", self.opening(), track.index);
+            let (role, before, after) = if classic {
+                (
+                    "\"role\":\"assistant\",\"content\":\"\",\"reasoning_content\":null,\"tool_calls\":null",
+                    "\"role\":null,\"content\":\"",
+                    "\",\"reasoning_content\":null,\"tool_calls\":null",
+                )
+            } else {
+                (
+                    "\"reasoning_content\":null,\"role\":\"assistant\",\"content\":\"\"",
+                    "\"reasoning_content\":null,\"content\":\"",
+                    "\"",
+                )
+            };
+            push(out, &[&opening, role, NO_FINISH]);
+            self.close_chunk(None, out);
+            track.frame = Some((format!("{opening}{before}"), format!("{after}{NO_FINISH}")));
+        }
+        let Some((before, after)) = &track.frame else { return };
+        if seen.generated > track.sent {
+            push(out, &[before]);
+            track.ask.push_text(track.sent, seen.generated, out);
+            push(out, &[after]);
+            self.close_chunk(Some((track, seen)), out);
+        }
+        if let Some(end) = &seen.end {
+            let delta = if classic {
+                "\"role\":null,\"content\":null,\"reasoning_content\":null,\"tool_calls\":null"
+            } else {
+                "\"reasoning_content\":null"
+            };
+            let (reason, matched) = openai_finish(&track.ask, end);
+            let opening = format!("{}{{\"index\":{},\"delta\":{{{delta}}}", self.opening(), track.index);
+            push(
+                out,
+                &[&opening, ",\"logprobs\":null,\"finish_reason\":", reason, ",\"matched_stop\":", &matched],
+            );
+            out.extend_from_slice(b"}]");
+            self.close_chunk(None, out);
+        }
+    }
+
+    fn write_completions(&self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
+        let (before, after) = track.frame.get_or_insert_with(|| {
+            let before = format!("{}{{\"index\":{},\"text\":\"", self.opening(), track.index);
+            (before, "\",\"logprobs\":null,\"finish_reason\":".to_owned())
+        });
+        push(out, &[before]);
+        track.ask.push_text(track.sent, seen.generated, out);
+        let (reason, matched) = match &seen.end {
+            Some(end) => openai_finish(&track.ask, end),
+            None => ("null", "null".to_owned()),
+        };
+        push(out, &[after, reason, ",\"matched_stop\":", &matched, "}]"]);
+        self.close_chunk(Some((track, seen)), out);
+    }
+
+    /// Ends a chunk after its `choices`, with usage where the client wants it in every chunk.
+    fn close_chunk(&self, progress: Option<(&Track, &Seen)>, out: &mut Vec<u8>) {
+        match progress {
+            Some((track, seen)) if self.usage == UsageWish::Every => {
+                let cached = seen.first.map_or(0, |f| f.cached_tokens);
+                let usage = Usage { prompt: track.ask.prompt_tokens, completion: seen.generated, cached };
+                push(out, &[",\"usage\":", &usage.json(self.flavour), "}\n\n"]);
+            }
+            _ if self.flavour == Meta::Classic || self.face == Face::Completions => {
+                out.extend_from_slice(b",\"usage\":null}\n\n");
+            }
+            _ => out.extend_from_slice(b"}\n\n"),
+        }
+    }
+
+    fn write_responses(&mut self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
+        let item = format!("msg_{}", self.id);
+        if track.sent == 0 {
+            let response = self.response_object("in_progress", "[]", "null");
+            self.event("response.created", &format!("\"response\":{response}"), out);
+            self.event("response.in_progress", &format!("\"response\":{response}"), out);
+            let added = format!(
+                "\"output_index\":0,\"item\":{{\"id\":\"{item}\",\"content\":[],\"role\":\"assistant\",\
+                 \"status\":\"in_progress\",\"type\":\"message\"}}"
+            );
+            self.event("response.output_item.added", &added, out);
+            let part = format!(
+                "\"item_id\":\"{item}\",\"output_index\":0,\"content_index\":0,\
+                 \"part\":{{\"annotations\":[],\"text\":\"\",\"type\":\"output_text\",\"logprobs\":null}}"
+            );
+            self.event("response.content_part.added", &part, out);
+        }
+        if seen.generated > track.sent {
+            let mut delta = Vec::new();
+            track.ask.push_text(track.sent, seen.generated, &mut delta);
+            let delta = String::from_utf8(delta).unwrap_or_default();
+            let fields = format!(
+                "\"item_id\":\"{item}\",\"output_index\":0,\"content_index\":0,\"delta\":\"{delta}\",\"logprobs\":[]"
+            );
+            self.event("response.output_text.delta", &fields, out);
+        }
+    }
+
+    fn write_responses_end(&mut self, tracks: &[Track], out: &mut Vec<u8>) {
+        let Some(track) = tracks.first() else { return };
+        let Some(end) = &track.end else { return };
+        let item = format!("msg_{}", self.id);
+        let text = quoted(&track.ask.text(end.record().output_tokens));
+        let place = format!("\"item_id\":\"{item}\",\"output_index\":0,\"content_index\":0");
+        self.event("response.output_text.done", &format!("{place},\"text\":{text},\"logprobs\":[]"), out);
+        let part =
+            format!("{{\"annotations\":[],\"text\":{text},\"type\":\"output_text\",\"logprobs\":null}}");
+        self.event("response.content_part.done", &format!("{place},\"part\":{part}"), out);
+        let message = response_message(&item, &text);
+        self.event("response.output_item.done", &format!("\"output_index\":0,\"item\":{message}"), out);
+        let usage = response_usage(&self.total(tracks));
+        let (status, kind) = response_status(&track.ask, end);
+        let response = self.response_object(status, &format!("[{message}]"), &usage);
+        self.event(kind, &format!("\"response\":{response}"), out);
+    }
+
+    fn event(&mut self, kind: &str, fields: &str, out: &mut Vec<u8>) {
+        let number = self.sequence.to_string();
+        push(
+            out,
+            &["event: ", kind, "\ndata: {\"type\":\"", kind, "\",\"sequence_number\":", &number, ",", fields],
+        );
+        out.extend_from_slice(b"}\n\n");
+        self.sequence += 1;
+    }
+
+    /// The `response` object of `/v1/responses`; `output` and `usage` are JSON.
+    pub(crate) fn response_object(&self, status: &str, output: &str, usage: &str) -> String {
+        let reason = if status == "incomplete" { "{\"reason\":\"max_output_tokens\"}" } else { "null" };
+        format!(
+            "{{\"id\":\"resp_{}\",\"object\":\"response\",\"created_at\":{},\"model\":{},\"output\":{output},\
+             \"status\":\"{status}\",\"usage\":{usage},\"parallel_tool_calls\":true,\"tool_choice\":\"auto\",\
+             \"tools\":[],\"error\":null,\"incomplete_details\":{reason},\"instructions\":null,\
+             \"max_output_tokens\":null,\"previous_response_id\":null,\
+             \"reasoning\":{{\"effort\":null,\"summary\":null}},\"store\":true,\"temperature\":null,\
+             \"text\":{{\"format\":{{\"type\":\"text\"}}}},\"top_p\":null,\"truncation\":\"disabled\",\
+             \"user\":null,\"metadata\":{{}}}}",
+            self.id,
+            self.created,
+            quoted(&self.model)
+        )
+    }
+}
+
+/// The output item of `/v1/responses`; `text` is a JSON string.
+pub(crate) fn response_message(item: &str, text: &str) -> String {
+    format!(
+        "{{\"id\":\"{item}\",\"content\":[{{\"annotations\":[],\"text\":{text},\"type\":\"output_text\",\
+         \"logprobs\":null}}],\"role\":\"assistant\",\"status\":\"completed\",\"type\":\"message\",\
+         \"phase\":\"final_answer\"}}"
+    )
+}
+
+/// `usage` of `/v1/responses`.
+pub(crate) fn response_usage(usage: &Usage) -> String {
+    let (input, output) = (usage.prompt, usage.completion);
+    format!(
+        "{{\"input_tokens\":{input},\"input_tokens_details\":{{\"cached_tokens\":{},\"cache_write_tokens\":0}},\
+         \"output_tokens\":{output},\"output_tokens_details\":{{\"reasoning_tokens\":0}},\"total_tokens\":{}}}",
+        usage.cached,
+        input + output
+    )
+}
+
+/// Status of a finished response and the event that says so.
+pub(crate) fn response_status(ask: &Ask, end: &End) -> (&'static str, &'static str) {
+    match openai_finish(ask, end).0 {
+        "\"stop\"" => ("completed", "response.completed"),
+        "\"abort\"" => ("cancelled", "response.cancelled"),
+        _ => ("incomplete", "response.incomplete"),
+    }
+}
+
+const NO_FINISH: &str = "},\"logprobs\":null,\"finish_reason\":null,\"matched_stop\":null}]";
+
+fn push(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, n: u32) {
+    let mut digits = [0u8; 10];
+    let (mut n, mut at) = (n, digits.len());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}

@@ -1,0 +1,94 @@
+//! Starting and stopping emulated servers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::config::EmulatorConfig;
+use crate::driver::Stats;
+use crate::faults::Fault;
+use crate::listener;
+use crate::server::Server;
+
+/// Starts emulated servers.
+#[derive(Debug)]
+pub struct Emulator;
+
+impl Emulator {
+    /// Binds the address and serves until the handle is dropped or shut down. Needs a tokio runtime with time
+    /// and I/O.
+    ///
+    /// # Errors
+    /// Whatever binding the address fails with.
+    pub async fn start(mut config: EmulatorConfig) -> io::Result<RunningEmulator> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let addr = listener.local_addr()?;
+        config.listen = addr;
+        let server = Server::new(config, addr.port());
+        let stop = CancellationToken::new();
+        let driver = tokio::spawn({
+            let (driver, stop) = (server.driver().clone(), stop.clone());
+            async move {
+                tokio::select! {
+                    () = driver.run() => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        });
+        let accept = tokio::spawn(listener::run(server.clone(), listener, addr, stop.clone()));
+        Ok(RunningEmulator { server, addr, tasks: [accept, driver], stop: stop.drop_guard() })
+    }
+}
+
+/// A running emulated server. Dropping it stops it.
+#[derive(Debug)]
+pub struct RunningEmulator {
+    server: Arc<Server>,
+    addr: SocketAddr,
+    tasks: [JoinHandle<()>; 2],
+    stop: DropGuard,
+}
+
+impl RunningEmulator {
+    /// Base URL, e.g. `http://127.0.0.1:30001`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The address it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its configuration, with the port it got.
+    pub fn config(&self) -> &EmulatorConfig {
+        self.server.config()
+    }
+
+    /// Totals and present load.
+    pub fn stats(&self) -> Stats {
+        self.server.driver().stats()
+    }
+
+    /// Puts a fault in force in place of the one before. Must be called within the runtime.
+    pub fn set_fault(&self, fault: Fault) {
+        self.server.set_fault(fault);
+    }
+
+    /// Ends the fault in force.
+    pub fn clear_fault(&self) {
+        self.server.clear_fault();
+    }
+
+    /// Closes the listener and every connection, and waits until they are closed.
+    pub async fn shutdown(self) {
+        drop(self.stop);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+    }
+}

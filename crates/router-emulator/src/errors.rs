@@ -1,0 +1,97 @@
+//! Error bodies, in the shapes SGLang gives them.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::json;
+
+use crate::stream::Reply;
+
+/// A body that is no JSON, or not of the right form.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    error: serde_json::Error,
+    length: usize,
+    path: &'static str,
+}
+
+impl Malformed {
+    pub(crate) fn new(error: serde_json::Error, length: usize, path: &'static str) -> Self {
+        Self { error, length, path }
+    }
+
+    /// FastAPI's validation error as SGLang wraps it.
+    pub(crate) fn reply(&self) -> Reply {
+        let message = self.error.to_string();
+        let detail = if self.length == 0 {
+            "{'type': 'missing', 'loc': ('body',), 'msg': 'Field required', 'input': None}".to_owned()
+        } else if !self.error.is_data() {
+            format!(
+                "{{'type': 'json_invalid', 'loc': ('body', {}), 'msg': 'JSON decode error', 'input': {{}}, 'ctx': \
+                 {{'error': 'unexpected end of data'}}}}",
+                self.length
+            )
+        } else if let Some(field) = message.strip_prefix("missing field `").and_then(|m| m.split('`').next())
+        {
+            format!("{{'type': 'missing', 'loc': ('body', '{field}'), 'msg': 'Field required'}}")
+        } else {
+            format!("{{'type': 'value_error', 'loc': ('body',), 'msg': \"{message}\"}}")
+        };
+        let message = format!("1 validation error:\n  {detail}\n\n    POST {} [{detail}]", self.path);
+        openai(StatusCode::BAD_REQUEST, "Bad Request", &message)
+    }
+}
+
+/// `{"object":"error",...}`, the form of the OpenAI routes and of everything that fails before a route runs.
+pub(crate) fn openai(status: StatusCode, kind: &str, message: &str) -> Reply {
+    json_reply(status, &OpenAiError { object: "error", message, kind, param: None, code: status.as_u16() })
+}
+
+/// Fields in wire order.
+#[derive(serde::Serialize)]
+struct OpenAiError<'a> {
+    object: &'a str,
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    param: Option<&'a str>,
+    code: u16,
+}
+
+/// A request the model cannot serve, on an OpenAI route.
+pub(crate) fn bad_request(message: &str) -> Reply {
+    openai(StatusCode::BAD_REQUEST, "BadRequestError", message)
+}
+
+/// The same on `/generate`.
+pub(crate) fn native(message: &str) -> Reply {
+    json_reply(StatusCode::BAD_REQUEST, &json!({"error": {"message": message}}))
+}
+
+/// The queue is at its limit.
+pub(crate) fn queue_full() -> Reply {
+    openai(StatusCode::SERVICE_UNAVAILABLE, "503", QUEUE_FULL)
+}
+
+/// SGLang's text for a full queue.
+pub(crate) const QUEUE_FULL: &str = "The request queue is full.";
+
+/// A JSON answer.
+pub(crate) fn json_reply(status: StatusCode, body: &impl serde::Serialize) -> Reply {
+    let bytes = serde_json::to_vec(body).unwrap_or_default();
+    with_type(status, "application/json", Bytes::from(bytes))
+}
+
+/// An answer of a given content type.
+pub(crate) fn with_type(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Reply {
+    let mut reply = Reply::new(bytes.into());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    reply
+}
+
+/// An answer without body.
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Reply::new(Bytes::new().into());
+    *reply.status_mut() = status;
+    reply
+}

@@ -1,0 +1,151 @@
+//! What a server tells about itself and its load.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::clock::iso8601;
+use crate::config::Meta;
+use crate::errors::json_reply;
+use crate::server::Server;
+use crate::stream::Reply;
+
+/// Version each flavour reports.
+fn version(meta: Meta) -> &'static str {
+    match meta {
+        Meta::Classic => "0.4.9.post3",
+        Meta::Stock => "0.5.23",
+    }
+}
+
+/// The answer of an information route; `None` where this version has no such route.
+pub(crate) fn route(server: &Server, path: &str, query: &str) -> Option<Reply> {
+    let meta = server.config().meta;
+    let body = match (path, meta) {
+        ("/get_model_info", _) | ("/model_info", Meta::Stock) => model_info(server),
+        ("/get_server_info", _) | ("/server_info", Meta::Stock) => server_info(server),
+        ("/v1/models", _) => models(server),
+        ("/get_load", Meta::Classic) => get_load(server),
+        ("/v1/loads", Meta::Stock) => v1_loads(server, query),
+        _ => return one_model(server, path),
+    };
+    Some(json_reply(StatusCode::OK, &body))
+}
+
+fn one_model(server: &Server, path: &str) -> Option<Reply> {
+    let name = path.strip_prefix("/v1/models/")?;
+    if name == server.config().model_name {
+        return Some(json_reply(StatusCode::OK, &models(server)["data"][0]));
+    }
+    let message = format!("The model '{name}' does not exist");
+    let error = json!({"message": message, "type": "invalid_request_error", "param": "model", "code": "model_not_found"});
+    Some(json_reply(StatusCode::NOT_FOUND, &json!({ "error": error })))
+}
+
+fn model_info(server: &Server) -> Value {
+    let name = &server.config().model_name;
+    match server.config().meta {
+        Meta::Classic => {
+            json!({"model_path": name, "tokenizer_path": name, "is_generation": true, "preferred_sampling_params": null})
+        }
+        Meta::Stock => json!({
+            "model_path": name, "served_model_name": name, "tokenizer_path": name, "is_generation": true,
+            "preferred_sampling_params": null, "weight_version": "default", "load_format": "auto",
+            "reasoning_parser": null, "tool_call_parser": null, "disaggregation_mode": "null",
+            "has_image_understanding": false, "has_audio_understanding": false, "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+        }),
+    }
+}
+
+fn server_info(server: &Server) -> Value {
+    let config = server.config();
+    let stats = server.driver().stats();
+    let limits = config.limits.unwrap_or(config.profile.limits);
+    let mut state = json!({
+        "last_gen_throughput": stats.load.gen_throughput,
+        "memory_usage": {"weight": 0.0, "kvcache": 0.0, "token_capacity": limits.kv_tokens},
+        "max_running_requests": limits.max_running,
+    });
+    if config.meta == Meta::Classic {
+        state["load"] = json!(load_tokens(server));
+    }
+    json!({
+        "model_path": config.model_name, "tokenizer_path": config.model_name,
+        "served_model_name": config.model_name, "host": config.listen.ip().to_string(),
+        "port": config.listen.port(), "is_embedding": false, "device": "emulated",
+        "max_running_requests": limits.max_running, "max_queued_requests": limits.max_queued,
+        "max_total_tokens": limits.kv_tokens, "max_prefill_tokens": limits.max_prefill_tokens,
+        "schedule_policy": "fcfs", "page_size": 1, "tp_size": 1, "dp_size": 1, "pp_size": 1,
+        "enable_metrics": true, "api_key": null, "disaggregation_mode": "null",
+        "disaggregation_bootstrap_port": 8998, "status": "ready", "random_seed": config.seed,
+        "max_total_num_tokens": limits.kv_tokens, "max_req_input_len": limits.context_tokens.saturating_sub(6),
+        "internal_states": [state], "version": version(config.meta),
+        "emulated_profile": config.profile.name,
+    })
+}
+
+fn models(server: &Server) -> Value {
+    let name = &server.config().model_name;
+    let clock = server.driver().clock();
+    let mut model = json!({
+        "id": name, "object": "model", "created": clock.unix(clock.now()) as u64, "owned_by": "sglang",
+        "root": name, "max_model_len": server.model().context_tokens,
+    });
+    if server.config().meta == Meta::Stock {
+        model["parent"] = Value::Null;
+    }
+    json!({"object": "list", "data": [model]})
+}
+
+/// SGLang 0.4: tokens held by running requests plus prompt tokens waiting; one number.
+fn load_tokens(server: &Server) -> u64 {
+    let load = server.driver().stats().load;
+    load.used_tokens + load.waiting_tokens
+}
+
+fn get_load(server: &Server) -> Value {
+    json!({"load": load_tokens(server)})
+}
+
+fn v1_loads(server: &Server, query: &str) -> Value {
+    let include = query.split('&').find_map(|pair| pair.strip_prefix("include="));
+    let wants =
+        |section: &str| include.is_none_or(|list| list.split(',').any(|s| s == section || s == "all"));
+    let config = server.config();
+    let limits = config.limits.unwrap_or(config.profile.limits);
+    let clock = server.driver().clock();
+    let now = clock.unix(clock.now());
+    let stats = server.driver().stats();
+    let load = &stats.load;
+    let total = load.used_tokens + load.waiting_tokens;
+    let round = |x: f64, digits: i32| (x * 10f64.powi(digits)).round() / 10f64.powi(digits);
+    let mut entry = json!({
+        "timestamp": now, "dp_rank": 0, "num_running_reqs": load.running, "num_waiting_reqs": load.waiting,
+        "num_waiting_uncached_tokens": load.waiting_tokens, "num_used_tokens": load.used_tokens,
+        "num_total_tokens": total, "num_active_tokens": total, "num_prealloc_ready_tokens": 0,
+        "max_total_num_tokens": limits.kv_tokens, "max_running_requests": limits.max_running,
+        "token_usage": round(load.kv_usage, 4), "gen_throughput": round(load.gen_throughput, 2),
+        "cache_hit_rate": round(load.cache_hit_rate, 4), "utilization": 0.0,
+        "total_prefill_uncached_tokens": load.prefill_uncached_tokens,
+        "total_prefill_busy_us": load.prefill_busy.as_micros() as u64,
+        "decode_moments": load.decode_moments.to_array().map(f64::round),
+    });
+    if wants("memory") {
+        entry["memory"] = json!({"weight_gb": 0.0, "kv_cache_gb": 0.0, "graph_gb": 0.0, "token_capacity": limits.kv_tokens});
+    }
+    if wants("disagg") {
+        entry["disaggregation"] = json!({
+            "mode": "null", "prefill_bootstrap_queue_reqs": 0, "prefill_inflight_queue_reqs": 0,
+            "decode_prealloc_queue_reqs": 0, "decode_transfer_queue_reqs": 0, "decode_retracted_queue_reqs": 0,
+            "kv_transfer_speed_gb_s": 0.0, "kv_transfer_latency_ms": 0.0,
+        });
+    }
+    if wants("queues") {
+        entry["queues"] =
+            json!({"waiting": load.waiting, "grammar": 0, "paused": 0, "retracted": 0, "prealloc_ready": 0});
+    }
+    json!({
+        "timestamp": iso8601(now), "version": version(config.meta), "accelerator": config.profile.name,
+        "num_accelerators": 1, "loads": [entry],
+    })
+}

@@ -1,0 +1,52 @@
+//! Emulated inference servers: an HTTP face on the pure engine model.
+//!
+//! An emulated server answers like an SGLang server, at the pace of a real GPU, with queues, a prefix cache and
+//! faults on demand, so that a router can be run, measured and broken on a laptop. Its texts are made up; its
+//! token counts follow a stated rule (`text`), its times a fitted model (`router-engine`).
+//!
+//! It is not a router and knows nothing of one; it does not imitate vLLM, logits, images or tools.
+//!
+//! Where it knowingly differs from a real server: `/health` answers at once instead of after a second; one
+//! server serves generation and embeddings; a client that leaves frees its slot at once instead of after up to
+//! two seconds; `cached_tokens` is reported in `usage` as with `--enable-cache-report`.
+//!
+//! ```no_run
+//! # async fn start() -> std::io::Result<()> {
+//! use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
+//! use router_engine::Profile;
+//!
+//! let spec: FleetSpec = "a100*1,t4*2".parse().map_err(std::io::Error::other)?;
+//! let base = EmulatorConfig::new(Profile::named("a100").ok_or(std::io::ErrorKind::NotFound)?);
+//! let fleet = EmulatedFleet::start(&spec, None, &base).await?;
+//! println!("{:?}", fleet.urls());
+//! fleet.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod ask;
+mod chunks;
+mod clock;
+mod config;
+mod driver;
+mod emulator;
+mod errors;
+mod faults;
+mod fleet;
+mod generate;
+mod info;
+mod listener;
+mod meta;
+mod metrics;
+mod outlet;
+mod request;
+mod scoring;
+mod server;
+mod stream;
+mod text;
+
+pub use config::{EmulatorConfig, Meta, UnknownMeta};
+pub use driver::Stats;
+pub use emulator::{Emulator, RunningEmulator};
+pub use faults::{Fault, FaultKind};
+pub use fleet::{EmulatedFleet, FleetError, FleetPart, FleetSpec};

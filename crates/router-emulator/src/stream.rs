@@ -1,0 +1,110 @@
+//! Response bodies: whole, streamed event by event, or broken on demand.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::chunks::{Chunks, Track};
+use crate::faults::FaultyBody;
+use crate::outlet::Wants;
+
+/// An answer on its way out.
+pub(crate) type Reply = http::Response<Body>;
+
+/// The connection ends here, without an orderly end of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the answer is cut on purpose")]
+pub(crate) struct Cut;
+
+impl From<Infallible> for Cut {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Body of every answer.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// All of it at once; `None` once it is out.
+    Whole(Option<Bytes>),
+    /// Server-sent events as tokens come out.
+    Events(Box<EventStream>),
+    /// One of the above, with a fault in it.
+    Faulty(Box<FaultyBody>),
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Events(events) => events.poll_events(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b)))),
+            Self::Faulty(faulty) => faulty.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Events(_) => SizeHint::default(),
+            Self::Faulty(faulty) => faulty.size_hint(),
+        }
+    }
+}
+
+/// The events of one streamed answer. Dropped early, it aborts what it still waits for.
+#[derive(Debug)]
+pub(crate) struct EventStream {
+    chunks: Chunks,
+    tracks: Vec<Track>,
+    over: bool,
+    /// Size of the last frame, so that the next buffer is allocated once.
+    last_len: usize,
+}
+
+impl EventStream {
+    pub(crate) fn new(chunks: Chunks, tracks: Vec<Track>) -> Self {
+        Self { chunks, tracks, over: false, last_len: 256 }
+    }
+
+    /// Everything new in all tracks as one frame; `None` at the end.
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let mut out = Vec::with_capacity(self.last_len + 64);
+        let mut open = false;
+        for track in &mut self.tracks {
+            if track.is_over() {
+                continue;
+            }
+            let seen = track.run.poll_seen(cx, Wants::Tokens);
+            self.chunks.write(track, &seen, &mut out);
+            open |= !track.is_over();
+        }
+        if !open {
+            self.over = true;
+            self.chunks.write_end(&self.tracks, &mut out);
+        }
+        if out.is_empty() {
+            return Poll::Pending;
+        }
+        self.last_len = out.len();
+        Poll::Ready(Some(out.into()))
+    }
+}

@@ -1,0 +1,7 @@
+//! Emulated servers end to end, over real sockets on free ports.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "the lint spares only functions marked as tests")]
+
+mod client;
+mod faults;
+mod lifecycle;
+mod shapes;

@@ -1,0 +1,38 @@
+//! A pure model of one inference engine with continuous batching.
+//!
+//! It answers one question: given these requests at these times, when does each token come out? Step times
+//! follow models fitted to real GPUs ([`profile`]), the scheduling follows SGLang: first come first served,
+//! prefill batches run before decode steps, a prefix cache shares the KV budget, and when that budget runs
+//! out a running request is retracted.
+//!
+//! It is not a server and not a simulator of a fleet: no I/O, no clock, no entropy, no text. Time comes in as
+//! an argument. The emulator puts HTTP on it, the simulator puts many of them behind a balancer.
+//!
+//! ```
+//! use router_core::Time;
+//! use router_engine::{Engine, Job, JobId, Progress, Profile};
+//!
+//! let profile = Profile::named("sglang_8b").unwrap();
+//! let mut engine = Engine::new(profile.timing, profile.limits);
+//! engine.submit(Time::ZERO, Job::new(JobId(1), 100, 3)).unwrap();
+//! let mut finished = None;
+//! engine.advance(Time::from_secs_f64(10.0), &mut |progress| {
+//!     if let Progress::Finished(record) = progress {
+//!         finished = Some(record.times.finished_at);
+//!     }
+//! });
+//! // c0 + (p0 + 100 p1) + two decode steps.
+//! assert!(finished.unwrap() < Time::from_secs_f64(0.03));
+//! ```
+
+mod job;
+mod kv_cache;
+mod load;
+pub mod profile;
+mod scheduler;
+
+pub use job::{Aborted, Job, JobId, Progress, Record, Refused, Times};
+pub use kv_cache::KvCache;
+pub use load::{DecodeMoments, Load};
+pub use profile::{Limits, Profile, Timing};
+pub use scheduler::{Busy, Engine, Step, StepKind};

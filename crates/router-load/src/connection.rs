@@ -1,0 +1,144 @@
+//! Connections to the target, each driven by the task that uses it: no hand-over between tasks, so that one core sends
+//! as much as it can and times are taken where the bytes arrive.
+
+use crate::answer::Failure;
+use crate::target::Target;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// Servers on uvicorn close an idle connection after 5 s; one that is reused at that moment fails. Ours go first.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// One connection, idle or at work for one request.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    driver: Driver,
+}
+
+type Running = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+
+/// The half that reads and writes; `None` once the connection has ended.
+#[derive(Debug)]
+struct Driver(Option<Pin<Box<Running>>>);
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        // An error surfaces where the answer is awaited, with more to say about it.
+        if let Some(running) = &mut self.0
+            && running.as_mut().poll(cx).is_ready()
+        {
+            self.0 = None;
+        }
+    }
+
+    /// Awaits `work`, doing what the connection has to do meanwhile.
+    async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            self.poll(cx);
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+impl Connection {
+    async fn open(target: &Target) -> Result<Self, Failure> {
+        let fail = |source| Failure::Connect { host: target.host.clone(), source };
+        let stream = TcpStream::connect(&*target.addresses).await.map_err(fail)?;
+        stream.set_nodelay(true).map_err(fail)?;
+        let (mut sender, running) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut driver = Driver(Some(Box::pin(running)));
+        // A new connection says that it can take a request when it is driven for the first time.
+        driver.during(sender.ready()).await?;
+        Ok(Self { sender, driver })
+    }
+
+    /// Whether it can take a request now, as far as can be known without a wait.
+    fn usable(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.driver.poll(&mut cx);
+        self.driver.0.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+
+    /// The next part of the answer's body.
+    pub(crate) async fn frame(&mut self, body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        self.driver.during(body.frame()).await
+    }
+}
+
+/// The connections to one target. There is no bound on them: an open loop opens as many as it needs.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    target: Target,
+    idle: Mutex<VecDeque<(Instant, Connection)>>,
+}
+
+impl Pool {
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target, idle: Mutex::default() }
+    }
+
+    pub(crate) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Sends one request and waits for the head of its answer. The connection comes along to read the body with.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Connection), Failure> {
+        while let Some(mut connection) = self.take() {
+            let sending = connection.sender.try_send_request(request);
+            match connection.driver.during(sending).await {
+                Ok(response) => return Ok((response, connection)),
+                // The server closed it in this instant, and no byte of the request has left.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+        let mut connection = Connection::open(&self.target).await?;
+        let sending = connection.sender.send_request(request);
+        let response = connection.driver.during(sending).await?;
+        Ok((response, connection))
+    }
+
+    /// Takes back a connection whose answer has been read to its end; one that cannot be used again is closed.
+    pub(crate) fn put(&self, mut connection: Connection) {
+        if connection.usable() {
+            self.idle.lock().push_back((Instant::now(), connection));
+        }
+    }
+
+    /// The most recently used connection that is still open; those that nobody has needed for long are closed.
+    fn take(&self) -> Option<Connection> {
+        loop {
+            let (stale, last) = {
+                let mut idle = self.idle.lock();
+                let old = idle.iter().take_while(|(since, _)| since.elapsed() > IDLE).count();
+                let stale: Vec<_> = idle.drain(..old).collect();
+                (stale, idle.pop_back())
+            };
+            // Closing a socket is a system call, which need not be made under the lock.
+            drop(stale);
+            let (_, mut connection) = last?;
+            if connection.usable() {
+                return Some(connection);
+            }
+        }
+    }
+}

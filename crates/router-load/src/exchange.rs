@@ -1,0 +1,174 @@
+//! One request and its answer, measured.
+
+use crate::answer::{Answer, Failure};
+use crate::connection::Pool;
+use crate::plan::Shot;
+use crate::wording::Wording;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use router_core::Route;
+use router_protocol::{AnswerFacts, StreamWatch};
+use std::time::{Duration, Instant};
+
+/// Where the router says which worker answered.
+const WORKER: HeaderName = HeaderName::from_static("x-sglang-worker");
+/// Where it takes the request's id from.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest piece of a body that is no error object and still told as one, in characters.
+const EXCERPT: usize = 200;
+
+/// Makes requests, sends them and reads the answers.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pool: Pool,
+    wording: Wording,
+    uri: Uri,
+    route: Route,
+    /// Every time counts from here.
+    start: Instant,
+}
+
+impl Exchange {
+    pub(crate) fn new(pool: Pool, wording: Wording, start: Instant) -> Self {
+        let route = wording.endpoint.route();
+        let path = format!("{}{}", pool.target().base, route.as_str());
+        // Both parts come out of URLs that have been parsed.
+        let uri = path.parse().unwrap_or_default();
+        Self { pool, wording, uri, route, start }
+    }
+
+    /// The request for `shot`, which the router shall know as `id`.
+    pub(crate) fn request(&self, shot: &Shot, id: &str) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.wording.body(shot)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.pool.target().headers.clone();
+        if let Ok(id) = HeaderValue::from_str(id) {
+            request.headers_mut().insert(REQUEST_ID, id);
+        }
+        request
+    }
+
+    /// Sends `request` and fills in `reading` as the answer comes, so that what had come by then is known even when
+    /// this is given up.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        reading: &mut Reading,
+    ) -> Result<(), Failure> {
+        let (response, mut connection) = self.pool.send(request).await?;
+        reading.head(&response);
+        let mut body = response.into_body();
+        while let Some(frame) = connection.frame(&mut body).await {
+            if let Some(data) = frame?.data_ref() {
+                reading.data(data, self.start);
+            }
+        }
+        drop(body);
+        self.pool.put(connection);
+        Ok(())
+    }
+
+    /// A reading of an answer that has not begun.
+    pub(crate) const fn reading(&self) -> Reading {
+        Reading {
+            route: self.route,
+            status: None,
+            worker: None,
+            bytes: 0,
+            first_event: None,
+            body: Body::None,
+        }
+    }
+
+    pub(crate) fn since_start(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.start)
+    }
+}
+
+/// What has come of an answer.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    route: Route,
+    status: Option<u16>,
+    worker: Option<String>,
+    bytes: u64,
+    first_event: Option<Duration>,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    None,
+    Stream(StreamWatch),
+    Whole(Vec<u8>),
+}
+
+impl Reading {
+    fn head(&mut self, response: &Response<Incoming>) {
+        let headers = response.headers();
+        self.status = Some(response.status().as_u16());
+        self.worker = headers.get(WORKER).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        // The answer says what it is: an error is not streamed even where a stream was asked for.
+        let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        self.body = if kind.starts_with(b"text/event-stream") {
+            Body::Stream(StreamWatch::new(self.route))
+        } else {
+            Body::Whole(Vec::new())
+        };
+    }
+
+    fn data(&mut self, data: &Bytes, start: Instant) {
+        self.bytes += data.len() as u64;
+        match &mut self.body {
+            Body::None => {}
+            Body::Whole(whole) => whole.extend_from_slice(data),
+            Body::Stream(watch) => {
+                watch.push(data);
+                if self.first_event.is_none() && watch.events() > 0 {
+                    self.first_event = Some(start.elapsed());
+                }
+            }
+        }
+    }
+
+    /// Puts what was read into `answer`; `end` is how the reading ended.
+    pub(crate) fn finish(self, end: Result<(), Failure>, answer: &mut Answer) {
+        answer.status = self.status;
+        answer.worker = self.worker;
+        answer.bytes = self.bytes;
+        answer.first_event = self.first_event;
+        let (facts, failure) = match self.body {
+            Body::None => (AnswerFacts::default(), None),
+            Body::Stream(watch) => judged(watch.finish(), Failure::Cut),
+            Body::Whole(body) => match self.status {
+                Some(200..=299) => judged(router_protocol::whole(self.route, &body), Failure::NotJson),
+                status => refusal(router_protocol::whole(self.route, &body), status, &body),
+            },
+        };
+        answer.facts = facts;
+        // What broke the reading says more than what the part that came lacks.
+        answer.failure = end.err().or(failure);
+    }
+}
+
+/// The facts, and what in them is no success; `incomplete` where they lack an end.
+fn judged(mut facts: AnswerFacts, incomplete: Failure) -> (AnswerFacts, Option<Failure>) {
+    let failure = match facts.error.take() {
+        Some(error) => Some(Failure::Engine(error.message)),
+        None if facts.aborted => Some(Failure::Aborted),
+        None => (!facts.complete).then_some(incomplete),
+    };
+    (facts, failure)
+}
+
+fn refusal(mut facts: AnswerFacts, status: Option<u16>, body: &[u8]) -> (AnswerFacts, Option<Failure>) {
+    let message = match facts.error.take() {
+        Some(error) => error.message,
+        None => String::from_utf8_lossy(body).trim().chars().take(EXCERPT).collect(),
+    };
+    (facts, status.map(|status| Failure::Status { status, message }))
+}

@@ -1,0 +1,130 @@
+//! The gate that requests leave by: at their time, and while there is room.
+//!
+//! It is a thread's, not a task's: a timer of the async runtime has a granularity of 1 ms, while a thread that waits
+//! on a condition variable wakes within about 0.1 ms of its time, and a signal to stop wakes it at once.
+
+use parking_lot::{Condvar, Mutex};
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+/// Whether to go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Passage {
+    /// There was room, or it is time.
+    Open,
+    /// There was no room until now.
+    Cleared(Instant),
+    /// The load was stopped.
+    Stopped,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inside: usize,
+    stopped: bool,
+}
+
+/// Lets requests out one by one.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    cap: Option<NonZeroUsize>,
+    state: Mutex<State>,
+    /// Told of a stop, and of room where there is a cap.
+    news: Condvar,
+}
+
+impl Gate {
+    /// A gate for at most `cap` requests at a time; without one, any number.
+    pub(crate) fn new(cap: Option<NonZeroUsize>) -> Self {
+        Self { cap, state: Mutex::default(), news: Condvar::new() }
+    }
+
+    /// Blocks until `due`.
+    pub(crate) fn wait_until(&self, due: Instant) -> Passage {
+        let mut state = self.state.lock();
+        while !state.stopped && Instant::now() < due {
+            self.news.wait_until(&mut state, due);
+        }
+        if state.stopped { Passage::Stopped } else { Passage::Open }
+    }
+
+    /// Blocks until there is room for one more.
+    pub(crate) fn enter(&self) -> Passage {
+        let full = |inside| self.cap.is_some_and(|cap| inside >= cap.get());
+        let mut state = self.state.lock();
+        let mut passage = Passage::Open;
+        while !state.stopped && full(state.inside) {
+            self.news.wait(&mut state);
+            passage = Passage::Cleared(Instant::now());
+        }
+        if state.stopped {
+            return Passage::Stopped;
+        }
+        state.inside += 1;
+        passage
+    }
+
+    /// One that had entered is through.
+    pub(crate) fn leave(&self) {
+        let mut state = self.state.lock();
+        state.inside = state.inside.saturating_sub(1);
+        // A sleeper that waits for its time only need not be woken for room.
+        if self.cap.is_some_and(|cap| state.inside + 1 == cap.get()) {
+            self.news.notify_one();
+        }
+    }
+
+    /// Requests that have entered and not left.
+    pub(crate) fn inside(&self) -> usize {
+        self.state.lock().inside
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.news.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_full_gate_opens_when_one_leaves() {
+        let gate = Arc::new(Gate::new(NonZeroUsize::new(2)));
+        assert_eq!((gate.enter(), gate.enter()), (Passage::Open, Passage::Open));
+        let waiting = std::thread::spawn({
+            let gate = Arc::clone(&gate);
+            move || gate.enter()
+        });
+        gate.leave();
+        assert_ne!(waiting.join().unwrap(), Passage::Stopped);
+        assert_eq!(gate.inside(), 2);
+    }
+
+    #[test]
+    fn a_stop_ends_every_wait() {
+        let gate = Arc::new(Gate::new(NonZeroUsize::new(1)));
+        gate.enter();
+        let waits: [fn(&Gate) -> Passage; 2] =
+            [|g| g.enter(), |g| g.wait_until(Instant::now() + Duration::from_secs(3600))];
+        let waiting = waits.map(|wait| {
+            let gate = Arc::clone(&gate);
+            std::thread::spawn(move || wait(&gate))
+        });
+        gate.stop();
+        for thread in waiting {
+            assert_eq!(thread.join().unwrap(), Passage::Stopped);
+        }
+    }
+
+    #[test]
+    fn no_cap_is_no_bound_and_a_time_gone_by_is_no_wait() {
+        let gate = Gate::new(None);
+        assert!((0..10_000).all(|_| gate.enter() == Passage::Open));
+        assert_eq!(gate.wait_until(Instant::now()), Passage::Open);
+    }
+}

@@ -1,0 +1,105 @@
+//! Prompts: texts of a known length in tokens, equal where they shall be equal.
+//!
+//! One rule turns text into tokens wherever nothing better is known: four bytes of UTF-8 are a token. Made-up prompts
+//! keep it exactly, since each of their words is a space and three letters, which is one token for the tokenizers of
+//! the usual models, too. For English prose it is good to about a fifth.
+
+use router_core::Rng;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Bytes of UTF-8 text that count as one token.
+pub const BYTES_PER_TOKEN: usize = 4;
+
+/// Common words, each of them one token with the space before it.
+const WORDS: &[u8; 256] = b" the and you for was not are but his her had she him one all out who has can now \
+new two way may did get our any its how day too old own use man say men end see few put off far boy yet let big \
+why car saw law set run six air god war ago lot nor ten sky sea";
+
+/// The length of a text in tokens, by the rule of this module.
+pub fn tokens_of(text: &str) -> u32 {
+    u32::try_from(text.len().div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX)
+}
+
+/// A run of made-up words. The same seed gives the same words: the shorter of two is the beginning of the longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// What decides the words.
+    pub seed: u64,
+    /// How many.
+    pub tokens: u32,
+}
+
+impl Segment {
+    fn write(self, out: &mut Vec<u8>) {
+        let mut rng = Rng::seeded(self.seed);
+        let mut left = self.tokens;
+        while left > 0 {
+            // 64 words are six bits, and a draw holds ten of them.
+            let mut bits = rng.next_u64();
+            for _ in 0..left.min(10) {
+                let word = (bits & 63) as usize * BYTES_PER_TOKEN;
+                out.extend_from_slice(&WORDS[word..word + BYTES_PER_TOKEN]);
+                bits >>= 6;
+            }
+            left = left.saturating_sub(10);
+        }
+    }
+}
+
+/// The prompt of one request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Prompt {
+    /// As somebody wrote it.
+    Text(Arc<str>),
+    /// Made up when it is sent, so that a long trace need not lie in memory.
+    Made(Box<[Segment]>),
+}
+
+impl Prompt {
+    /// A made-up prompt of one segment.
+    pub fn made(seed: u64, tokens: u32) -> Self {
+        Self::Made(Box::new([Segment { seed, tokens }]))
+    }
+
+    /// The text.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Made(segments) => {
+                let tokens: usize = segments.iter().map(|s| s.tokens as usize).sum();
+                let mut out = Vec::with_capacity(tokens * BYTES_PER_TOKEN);
+                segments.iter().for_each(|segment| segment.write(&mut out));
+                // The words are ASCII, so nothing is ever replaced.
+                Cow::Owned(String::from_utf8(out).unwrap_or_default())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_a_space_and_three_letters() {
+        assert!(WORDS.chunks(4).all(|w| w[0] == b' ' && w[1..].iter().all(u8::is_ascii_lowercase)));
+        let distinct: std::collections::HashSet<_> = WORDS.chunks(4).collect();
+        assert_eq!(distinct.len(), 64);
+    }
+
+    #[test]
+    fn a_made_up_prompt_is_as_long_as_it_says_and_begins_as_its_seed_does() {
+        for tokens in [0, 1, 9, 10, 11, 512] {
+            assert_eq!(tokens_of(&Prompt::made(3, tokens).text()), tokens);
+        }
+        let (long, short) = (Prompt::made(3, 512), Prompt::made(3, 100));
+        assert!(long.text().starts_with(&*short.text()));
+        assert_ne!(Prompt::made(4, 100).text(), short.text());
+    }
+
+    #[test]
+    fn text_counts_by_bytes() {
+        assert_eq!((tokens_of(""), tokens_of("a"), tokens_of("abcd"), tokens_of("abcde")), (0, 1, 1, 2));
+    }
+}

@@ -1,0 +1,99 @@
+//! The totals of a load as data, for programs to read.
+
+use crate::percentiles::Percentiles;
+use crate::summary::Summary;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The totals. Absent means unknown: nothing of the kind was measured.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// Requests in the plan.
+    pub planned: usize,
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests answered whole and well.
+    pub answered: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Failures per kind.
+    pub failures: BTreeMap<&'static str, u64>,
+    /// From the start to the last answer, in seconds.
+    pub duration_s: f64,
+    /// Requests sent per second, up to the last one.
+    pub sent_per_s: Option<f64>,
+    /// Answers per second.
+    pub answered_per_s: f64,
+    /// From arrival to the last byte.
+    pub e2e_s: Option<Times>,
+    /// From arrival to the first event; streams only.
+    pub ttft_s: Option<Times>,
+    /// Time per output token after the first; streams only.
+    pub tpot_s: Option<Times>,
+    /// How much later requests left than they should have; planned arrivals only.
+    pub lateness_s: Option<Times>,
+    /// Whether the sender was too late for its measures to be trusted.
+    pub late: bool,
+    /// Prompt tokens, as far as told.
+    pub prompt_tokens: u64,
+    /// Those of them that workers had in their caches, as far as told.
+    pub cached_tokens: u64,
+    /// Generated tokens, as far as told.
+    pub output_tokens: u64,
+    /// Generated tokens per second.
+    pub output_tokens_per_s: f64,
+    /// Answers per worker.
+    pub workers: BTreeMap<String, u64>,
+}
+
+/// A distribution of times, in seconds.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Times {
+    /// The mean.
+    pub mean: f64,
+    /// The median.
+    pub p50: f64,
+    /// The 90th percentile.
+    pub p90: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Times {
+    fn of(times: &Percentiles) -> Option<Self> {
+        Some(Self {
+            mean: times.mean()?,
+            p50: times.at(50.0)?,
+            p90: times.at(90.0)?,
+            p99: times.at(99.0)?,
+            max: times.max()?,
+        })
+    }
+}
+
+impl Report {
+    pub(crate) fn of(summary: &Summary) -> Self {
+        Self {
+            planned: summary.planned,
+            sent: summary.ended(),
+            answered: summary.answered,
+            failed: summary.failed,
+            failures: summary.failures.iter().map(|(kind, (count, _))| (*kind, *count)).collect(),
+            duration_s: summary.took.as_secs_f64(),
+            sent_per_s: summary.sent_per_second(),
+            answered_per_s: summary.answers_per_second(),
+            e2e_s: Times::of(&summary.latency),
+            ttft_s: Times::of(&summary.ttft),
+            tpot_s: Times::of(&summary.tpot),
+            lateness_s: Times::of(&summary.lateness),
+            late: summary.is_late(),
+            prompt_tokens: summary.prompt_tokens,
+            cached_tokens: summary.cached_tokens,
+            output_tokens: summary.output_tokens,
+            output_tokens_per_s: summary.tokens_per_second(),
+            workers: summary.shares.clone(),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The CSV: one row per request that was sent, in the order of the plan.
+//!
+//! Times are in seconds; points in time count from the start of the load, the workers' own ones too. What is unknown
+//! is an empty field, never 0. A request that failed has a `finish_time` (when it was given up) and no latencies, so
+//! that a mean over a column is one over answers.
+
+use crate::answer::Answer;
+use crate::plan::Shot;
+use crate::run::Run;
+use crate::running::{Done, Running, running};
+use std::io::Write;
+use std::time::Duration;
+
+/// The columns, in their order.
+pub const COLUMNS: [&str; 31] = [
+    "PREFILL_THROUGHPUT",
+    "DECODE_THROUGHPUT",
+    "AVG_LATENCY",
+    "req_id",
+    "success",
+    "error",
+    "host",
+    "has_generated_text",
+    "input_length",
+    "expected_output_length",
+    "actual_prompt_tokens",
+    "actual_output_tokens",
+    "actual_total_tokens",
+    "output_tokens_from_trace",
+    "decode_length",
+    "arrival_time",
+    "router_send_time",
+    "server_created_time",
+    "queue_time_start",
+    "queue_time_end",
+    "server_first_token_time",
+    "finish_time",
+    "server_latency",
+    "total_latency",
+    "ttft",
+    "prefill_token_throughput",
+    "decode_token_throughput",
+    "queue_time_in_router",
+    "queue_time_in_server",
+    "tokenize_time",
+    "pure_queue_time",
+];
+
+/// Writes the header and every row.
+///
+/// # Errors
+/// `out` cannot be written to.
+pub fn write_rows(run: &Run, out: impl Write) -> std::io::Result<()> {
+    let done: Vec<_> = run.answers.iter().map(done).collect();
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(COLUMNS)?;
+    for (answer, running) in run.answers.iter().zip(running(&done)) {
+        // Every answer belongs to a shot of the plan that was sent.
+        let Some(shot) = run.plan().shots.get(answer.index) else { continue };
+        let row = Row { answer, shot, running, started: run.started_unix };
+        csv.write_record(row.fields(run.request_id(answer.index)))?;
+    }
+    csv.flush()
+}
+
+fn done(answer: &Answer) -> Option<Done<'_>> {
+    let usage = &answer.facts.usage;
+    answer.is_ok().then(|| Done {
+        finished: answer.finished.as_secs_f64(),
+        worker: answer.worker.as_deref(),
+        prompt_tokens: usage.prompt_tokens.map(u64::from),
+        output_tokens: usage.output_tokens.map(u64::from),
+    })
+}
+
+struct Row<'a> {
+    answer: &'a Answer,
+    shot: &'a Shot,
+    running: Running,
+    /// Unix seconds of the start.
+    started: f64,
+}
+
+/// The points in time that the worker told, on the load's clock.
+struct Told {
+    created: Option<f64>,
+    queue_start: Option<f64>,
+    queue_end: Option<f64>,
+    first_token: Option<f64>,
+}
+
+impl Row<'_> {
+    fn fields(&self, id: String) -> [String; 31] {
+        let Self { answer, shot, running, .. } = self;
+        let (told, usage) = (self.told(), &answer.facts.usage);
+        let output = usage.output_tokens;
+        let total = usage.prompt_tokens.zip(output).map(|(a, b)| u64::from(a) + u64::from(b));
+        let (arrival, sent) = (answer.arrival.as_secs_f64(), answer.sent.as_secs_f64());
+        let finished = answer.finished.as_secs_f64();
+        let ok = |value: f64| answer.is_ok().then_some(value);
+        [
+            float(running.prefill),
+            float(running.decode),
+            float(running.latency),
+            id,
+            truth(answer.is_ok()).to_owned(),
+            answer.failure.as_ref().map(ToString::to_string).unwrap_or_default(),
+            answer.worker.clone().unwrap_or_default(),
+            self.has_text().map(truth).unwrap_or_default().to_owned(),
+            shot.input_tokens.to_string(),
+            shot.output_tokens.to_string(),
+            count(usage.prompt_tokens),
+            count(output),
+            count(total),
+            count(shot.traced_output),
+            count(output),
+            float(Some(arrival)),
+            float(Some(sent)),
+            float(told.created),
+            float(told.queue_start),
+            float(told.queue_end),
+            float(told.first_token),
+            float(Some(finished)),
+            float(ok(finished - sent)),
+            float(ok(finished - arrival)),
+            float(self.ttft(&told)),
+            float(running.worker_prefill),
+            float(running.worker_decode),
+            float(Some(sent - arrival)),
+            float(difference(told.first_token, told.created)),
+            float(difference(told.queue_start, told.created)),
+            float(difference(told.queue_end, told.queue_start).or(answer.facts.timing.queue_time)),
+        ]
+    }
+
+    fn told(&self) -> Told {
+        let timing = &self.answer.facts.timing;
+        let local = |unix: Option<f64>| unix.map(|unix| unix - self.started);
+        Told {
+            created: local(timing.created),
+            queue_start: local(timing.queue_start),
+            queue_end: local(timing.queue_end),
+            first_token: local(timing.first_token),
+        }
+    }
+
+    /// A stream's first event is what the client saw; of a whole answer only the worker can tell.
+    fn ttft(&self, told: &Told) -> Option<f64> {
+        let seen = self.answer.ttft().as_ref().map(Duration::as_secs_f64);
+        seen.or_else(|| difference(told.first_token, Some(self.answer.arrival.as_secs_f64())))
+    }
+
+    /// Known from the token count, or from nothing having come at all.
+    fn has_text(&self) -> Option<bool> {
+        let counted = self.answer.facts.usage.output_tokens.map(|n| n > 0);
+        counted.or((!self.answer.is_ok() && self.answer.bytes == 0).then_some(false))
+    }
+}
+
+fn difference(later: Option<f64>, earlier: Option<f64>) -> Option<f64> {
+    Some(later? - earlier?)
+}
+
+/// As Python writes it: the recorded runs come from there, and so do many readers.
+const fn truth(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+fn count(value: Option<impl ToString>) -> String {
+    value.map(|n| n.to_string()).unwrap_or_default()
+}
+
+fn float(value: Option<f64>) -> String {
+    value.filter(|x| x.is_finite()).map(|x| format!("{x:?}")).unwrap_or_default()
+}

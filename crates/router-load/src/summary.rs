@@ -1,0 +1,175 @@
+//! What a load came to.
+
+use crate::answer::Answer;
+use crate::percentiles::Percentiles;
+use crate::report::Report;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// A sender whose 99th percentile of lateness is above this distorts what it measures: 5 ms are what a busy engine
+/// takes for a few output tokens.
+const LATE: f64 = 0.005;
+
+/// A load's totals, as far as it has come.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Requests in the plan.
+    pub planned: usize,
+    /// Requests answered whole and well.
+    pub answered: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests under way.
+    pub in_flight: usize,
+    /// From arrival to the last byte, of answers.
+    pub latency: Percentiles,
+    /// From arrival to the first event, of streams.
+    pub ttft: Percentiles,
+    /// Time per output token after the first, of streams.
+    pub tpot: Percentiles,
+    /// How much later requests left than they should have: a late sender measures itself.
+    pub lateness: Percentiles,
+    /// Prompt tokens, as far as told.
+    pub prompt_tokens: u64,
+    /// Prompt tokens that workers had in their caches, as far as told.
+    pub cached_tokens: u64,
+    /// Generated tokens, as far as told.
+    pub output_tokens: u64,
+    /// Answers per worker, by the router's word.
+    pub shares: BTreeMap<String, u64>,
+    /// Failures per kind, and the text of the first of each.
+    pub failures: BTreeMap<&'static str, (u64, String)>,
+    /// From the start to the last answer.
+    pub took: Duration,
+    /// When the last request was sent, after the start.
+    pub last_sent: Duration,
+}
+
+impl Summary {
+    /// The totals of nothing yet.
+    pub(crate) fn new(planned: usize) -> Self {
+        Self { planned, ..Self::default() }
+    }
+
+    pub(crate) fn add(&mut self, answer: &Answer, in_flight: usize) {
+        self.in_flight = in_flight;
+        self.took = self.took.max(answer.finished);
+        self.last_sent = self.last_sent.max(answer.sent);
+        if let Some(lateness) = answer.lateness {
+            self.lateness.add(lateness);
+        }
+        if let Some(failure) = &answer.failure {
+            self.failed += 1;
+            self.failures.entry(failure.kind()).or_insert_with(|| (0, failure.to_string())).0 += 1;
+            return;
+        }
+        self.answered += 1;
+        self.latency.add(answer.latency());
+        answer.ttft().into_iter().for_each(|t| self.ttft.add(t));
+        answer.tpot().into_iter().for_each(|t| self.tpot.add(t));
+        let usage = &answer.facts.usage;
+        self.prompt_tokens += usage.prompt_tokens.map_or(0, u64::from);
+        self.cached_tokens += usage.cached_tokens.map_or(0, u64::from);
+        self.output_tokens += usage.output_tokens.map_or(0, u64::from);
+        if let Some(worker) = &answer.worker {
+            match self.shares.get_mut(worker) {
+                Some(count) => *count += 1,
+                None => drop(self.shares.insert(worker.clone(), 1)),
+            }
+        }
+    }
+
+    /// Requests sent and done with.
+    pub const fn ended(&self) -> u64 {
+        self.answered + self.failed
+    }
+
+    /// Generated tokens per second over the whole load.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.output_tokens as f64 / self.took.as_secs_f64().max(1e-9)
+    }
+
+    /// Answers per second over the whole load.
+    pub fn answers_per_second(&self) -> f64 {
+        self.answered as f64 / self.took.as_secs_f64().max(1e-9)
+    }
+
+    /// Requests sent per second, up to the last one. `None` of fewer than two.
+    pub fn sent_per_second(&self) -> Option<f64> {
+        let gaps = self.ended().checked_sub(1).filter(|n| *n > 0)?;
+        Some(gaps as f64 / self.last_sent.as_secs_f64().max(1e-9))
+    }
+
+    /// Whether the sender kept its own times too badly for its measures to be trusted: p99 above 5 ms.
+    pub fn is_late(&self) -> bool {
+        self.lateness.at(99.0).is_some_and(|late| late > LATE)
+    }
+
+    /// The totals as data.
+    pub fn report(&self) -> Report {
+        Report::of(self)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sent = self.sent_per_second().map_or_else(String::new, |rate| format!("sent {rate:.1}/s, "));
+        writeln!(
+            f,
+            "{} of {} requests in {:.2} s: {} answered, {} failed ({sent}answered {:.1}/s)",
+            self.ended(),
+            self.planned,
+            self.took.as_secs_f64(),
+            self.answered,
+            self.failed,
+            self.answers_per_second()
+        )?;
+        for (count, first) in self.failures.values() {
+            writeln!(f, "  {count} x {first}")?;
+        }
+        writeln!(
+            f,
+            "\n{:<22}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "milliseconds", "mean", "p50", "p90", "p99", "max"
+        )?;
+        for (name, times) in [
+            ("E2E latency", &self.latency),
+            ("time to first token", &self.ttft),
+            ("time per output token", &self.tpot),
+            ("sender's lateness", &self.lateness),
+        ] {
+            line(f, name, times)?;
+        }
+        writeln!(
+            f,
+            "\noutput tokens         {:>10.1}/s  ({} in all)",
+            self.tokens_per_second(),
+            self.output_tokens
+        )?;
+        if self.cached_tokens > 0 {
+            let share = self.cached_tokens as f64 / self.prompt_tokens.max(1) as f64 * 100.0;
+            writeln!(
+                f,
+                "prompt tokens cached  {share:>10.1} %   ({} of {})",
+                self.cached_tokens, self.prompt_tokens
+            )?;
+        }
+        for (worker, answers) in &self.shares {
+            let share = *answers as f64 / self.answered.max(1) as f64 * 100.0;
+            writeln!(f, "{worker:<22}{share:>10.1} %   ({answers} answers)")?;
+        }
+        Ok(())
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, times: &Percentiles) -> fmt::Result {
+    if times.count() == 0 {
+        return Ok(());
+    }
+    write!(f, "{name:<22}")?;
+    for value in [times.mean(), times.at(50.0), times.at(90.0), times.at(99.0), times.max()] {
+        write!(f, "{:>10.2}", value.unwrap_or_default() * 1000.0)?;
+    }
+    writeln!(f)
+}

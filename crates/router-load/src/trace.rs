@@ -1,0 +1,118 @@
+//! Recorded arrivals, to be replayed: JSON Lines with `arrival_s`, `input_tokens`, `output_tokens` and `hash_ids`.
+
+use crate::dataset::{BadEntry, DatasetError, json_lines, read, some_of};
+use crate::prompt::{Prompt, Segment};
+use serde::Deserialize;
+use std::path::Path;
+
+/// Tokens of prompt that one of the `hash_ids` stands for, in the traces that Mooncake published.
+pub const BLOCK_TOKENS: u32 = 512;
+
+/// One request of a trace.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub struct TraceLine {
+    /// When it arrived, in seconds from any origin.
+    pub arrival_s: f64,
+    /// Length of the prompt in tokens.
+    pub input_tokens: u32,
+    /// Length of the answer in tokens.
+    pub output_tokens: u32,
+    /// The prompt's blocks of [`BLOCK_TOKENS`], first one first, the last one maybe shorter. Equal ids are equal
+    /// texts, in this line and in others. Empty where the trace does not say: then the prompt is like no other.
+    #[serde(default)]
+    pub hash_ids: Vec<u64>,
+}
+
+impl TraceLine {
+    /// The prompt: the texts of the blocks, as long as the line says. What no block covers is `own` text.
+    pub(crate) fn prompt(&self, own: u64) -> Prompt {
+        let mut left = self.input_tokens;
+        let mut segments: Vec<Segment> = Vec::with_capacity(self.hash_ids.len() + 1);
+        for id in &self.hash_ids {
+            let tokens = left.min(BLOCK_TOKENS);
+            segments.push(Segment { seed: seed_of_block(*id), tokens });
+            left -= tokens;
+        }
+        if left > 0 {
+            segments.push(Segment { seed: own, tokens: left });
+        }
+        segments.retain(|segment| segment.tokens > 0);
+        Prompt::Made(segments.into())
+    }
+
+    /// What no field's type rules out.
+    fn problem(&self) -> Option<&'static str> {
+        if !(self.arrival_s.is_finite() && self.arrival_s >= 0.0) {
+            return Some("arrival_s must be a number of seconds from 0");
+        }
+        (self.input_tokens == 0).then_some("input_tokens must be above 0")
+    }
+}
+
+/// Far from the small numbers that a line's own words are seeded with.
+fn seed_of_block(id: u64) -> u64 {
+    (id ^ 0x626C_6F63_6B73_2121).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+/// What a trace file held.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Trace {
+    /// The requests in the order of their arrival.
+    pub lines: Vec<TraceLine>,
+    /// What could not be used, and why.
+    pub bad: Vec<BadEntry>,
+}
+
+/// Reads a trace. Lines out of order are put in order of their arrival.
+///
+/// # Errors
+/// The file cannot be read, or no line of it can be used.
+pub fn read_trace(file: &Path) -> Result<Trace, DatasetError> {
+    let (lines, mut bad) = json_lines::<TraceLine>(file, &read(file)?);
+    let mut trace = Trace::default();
+    for (number, line) in lines {
+        match line.problem() {
+            None => trace.lines.push(line),
+            Some(problem) => {
+                bad.push(BadEntry { file: file.to_owned(), line: number, problem: problem.to_owned() });
+            }
+        }
+    }
+    trace.lines.sort_by(|a, b| a.arrival_s.total_cmp(&b.arrival_s));
+    bad.sort_by_key(|entry| entry.line);
+    trace.bad = bad;
+    some_of(&trace.lines, &trace.bad, file)?;
+    Ok(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::tokens_of;
+
+    fn line(input_tokens: u32, hash_ids: &[u64]) -> TraceLine {
+        TraceLine { arrival_s: 1.0, input_tokens, output_tokens: 5, hash_ids: hash_ids.to_vec() }
+    }
+
+    #[test]
+    fn equal_ids_are_equal_texts_and_the_last_block_may_be_short() {
+        let (a, b) = (line(1300, &[0, 1, 2]).prompt(7), line(1100, &[0, 1, 3]).prompt(8));
+        let (a, b) = (a.text().into_owned(), b.text().into_owned());
+        assert_eq!((tokens_of(&a), tokens_of(&b)), (1300, 1100));
+        let shared = 2 * BLOCK_TOKENS as usize * 4;
+        assert_eq!(a[..shared], b[..shared]);
+        assert_ne!(a[shared..b.len()], b[shared..], "another block is another text");
+        let short = line(1100, &[0, 1, 2]).prompt(9).text().into_owned();
+        assert!(a.starts_with(&short), "a shorter block is the beginning of the longer");
+    }
+
+    #[test]
+    fn what_the_ids_do_not_cover_is_the_lines_own() {
+        let text = line(600, &[4]).prompt(1).text().into_owned();
+        assert_eq!(tokens_of(&text), 600);
+        let other = line(600, &[4]).prompt(2).text().into_owned();
+        assert_eq!(text[..2048], other[..2048]);
+        assert_ne!(text[2048..], other[2048..]);
+        assert_eq!(tokens_of(&line(100, &[1, 2, 3]).prompt(1).text()), 100, "more ids than tokens");
+    }
+}

@@ -1,0 +1,204 @@
+//! The words of a request: its path and its JSON body, for each API.
+
+use crate::plan::{Delivery, Shot};
+use bytes::Bytes;
+use router_core::Route;
+use serde::Serialize;
+use std::str::FromStr;
+
+/// The API that requests are made to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Endpoint {
+    /// `/generate`, SGLang's own, whose answers say most about time.
+    #[default]
+    Generate,
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completions,
+}
+
+impl Endpoint {
+    /// The route as the rest of the house calls it; its name is its path.
+    pub const fn route(self) -> Route {
+        match self {
+            Self::Generate => Route::Generate,
+            Self::Chat => Route::ChatCompletions,
+            Self::Completions => Route::Completions,
+        }
+    }
+}
+
+/// The given name is no endpoint.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("'{0}' is none of /generate, chat, completions")]
+pub struct UnknownEndpoint(String);
+
+impl FromStr for Endpoint {
+    type Err = UnknownEndpoint;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEndpoint> {
+        match name.trim_start_matches('/').trim_start_matches("v1/") {
+            "generate" => Ok(Self::Generate),
+            "chat" | "chat/completions" => Ok(Self::Chat),
+            "completions" => Ok(Self::Completions),
+            _ => Err(UnknownEndpoint(name.to_owned())),
+        }
+    }
+}
+
+/// What all requests of a load have in common.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wording {
+    /// The API. Default `/generate`.
+    pub endpoint: Endpoint,
+    /// The model asked for. Without one, `/generate` says nothing and the OpenAI routes say `default`.
+    pub model: Option<String>,
+    /// When an answer ends. Default at its planned length.
+    pub ending: Ending,
+}
+
+/// When an answer ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ending {
+    /// At its planned length (`ignore_eos`), so that the same plan is the same work.
+    #[default]
+    Planned,
+    /// Where the model ends it, at its planned length at the latest.
+    Natural,
+}
+
+#[derive(Serialize)]
+struct GenerateBody<'a> {
+    text: &'a str,
+    sampling_params: Sampling,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Sampling {
+    max_new_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ignore_eos: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct OpenAiBody<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    prompt: OpenAiPrompt<'a>,
+    max_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ignore_eos: Option<bool>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum OpenAiPrompt<'a> {
+    Messages([Message<'a>; 1]),
+    Prompt(&'a str),
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'a str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl Wording {
+    /// The body of one request.
+    pub(crate) fn body(&self, shot: &Shot) -> Bytes {
+        let text = shot.prompt.text();
+        let stream = shot.delivery == Delivery::Streamed;
+        let ignore_eos = (self.ending == Ending::Planned).then_some(true);
+        let max_tokens = shot.output_tokens;
+        let prompt = match self.endpoint {
+            Endpoint::Generate => {
+                let sampling_params = Sampling { max_new_tokens: max_tokens, ignore_eos };
+                let model = self.model.as_deref();
+                return json(&GenerateBody { text: &text, sampling_params, stream, model }, text.len());
+            }
+            Endpoint::Chat => OpenAiPrompt::Messages([Message { role: "user", content: &text }]),
+            Endpoint::Completions => OpenAiPrompt::Prompt(&text),
+        };
+        let body = OpenAiBody {
+            model: self.model.as_deref().unwrap_or("default"),
+            prompt,
+            max_tokens,
+            ignore_eos,
+            stream,
+            // Without it, the last event of a stream would not say how many tokens there were.
+            stream_options: stream.then_some(StreamOptions { include_usage: true }),
+        };
+        json(&body, text.len())
+    }
+}
+
+fn json(body: &impl Serialize, text: usize) -> Bytes {
+    let mut out = Vec::with_capacity(text + 192);
+    // Neither the types nor a vector can fail.
+    let _ = serde_json::to_writer(&mut out, body);
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Prompt;
+    use std::time::Duration;
+
+    fn body(wording: &Wording, delivery: Delivery) -> String {
+        let shot = Shot {
+            at: Duration::ZERO,
+            prompt: Prompt::Text("say \"hi\"\n".into()),
+            input_tokens: 3,
+            output_tokens: 7,
+            traced_output: None,
+            delivery,
+        };
+        String::from_utf8(wording.body(&shot).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_api_gets_its_own_words() {
+        let generate = Wording::default();
+        assert_eq!(
+            body(&generate, Delivery::Streamed),
+            r#"{"text":"say \"hi\"\n","sampling_params":{"max_new_tokens":7,"ignore_eos":true},"stream":true}"#
+        );
+        let chat = Wording { endpoint: Endpoint::Chat, model: Some("m".into()), ..Wording::default() };
+        assert_eq!(
+            body(&chat, Delivery::Streamed),
+            r#"{"model":"m","messages":[{"role":"user","content":"say \"hi\"\n"}],"max_tokens":7,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}"#
+        );
+        let natural =
+            Wording { endpoint: Endpoint::Completions, ending: Ending::Natural, ..Wording::default() };
+        assert_eq!(
+            body(&natural, Delivery::Whole),
+            r#"{"model":"default","prompt":"say \"hi\"\n","max_tokens":7,"stream":false}"#
+        );
+    }
+
+    #[test]
+    fn endpoints_go_by_their_paths_and_short_names() {
+        for (name, endpoint) in [
+            ("/generate", Endpoint::Generate),
+            ("chat", Endpoint::Chat),
+            ("/v1/chat/completions", Endpoint::Chat),
+            ("completions", Endpoint::Completions),
+        ] {
+            assert_eq!(name.parse(), Ok(endpoint));
+        }
+        assert!("embeddings".parse::<Endpoint>().is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! The error bodies the router itself answers with, in the shape OpenAI clients parse.
+
+use bytes::Bytes;
+
+/// `{"error":{"message":..,"type":..,"code":..}}`. `kind` is the `type`, for example `invalid_request_error`;
+/// `code` is the machine-readable cause, for example `no_worker`.
+///
+/// ```
+/// let body = router_protocol::error_body("No worker is ready.", "service_unavailable", "no_worker");
+/// assert_eq!(
+///     body,
+///     r#"{"error":{"message":"No worker is ready.","type":"service_unavailable","code":"no_worker"}}"#
+/// );
+/// ```
+pub fn error_body(message: &str, kind: &str, code: &str) -> Bytes {
+    let mut body = String::with_capacity(48 + message.len() + kind.len() + code.len());
+    body.push_str(r#"{"error":{"message":"#);
+    push_quoted(&mut body, message);
+    body.push_str(r#","type":"#);
+    push_quoted(&mut body, kind);
+    body.push_str(r#","code":"#);
+    push_quoted(&mut body, code);
+    body.push_str("}}");
+    Bytes::from(body)
+}
+
+fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_survives_the_round_trip() {
+        let odd = "a \"quoted\" \\ back\u{1} \u{7f} line\nend \u{1f600}";
+        let v: serde_json::Value = serde_json::from_slice(&error_body(odd, "t", "c")).unwrap();
+        assert_eq!(v["error"]["message"], odd);
+        assert_eq!((v["error"]["type"].as_str(), v["error"]["code"].as_str()), (Some("t"), Some("c")));
+    }
+}

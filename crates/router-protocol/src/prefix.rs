@@ -1,0 +1,56 @@
+//! Chained hashes of a prompt's leading blocks: equal hash `i` means equal blocks `0..=i`.
+//!
+//! The prompt is hashed as it stands in the body, escapes and JSON punctuation included. Two clients that escape the
+//! same text differently therefore look different; one client and its follow-up turns look alike, which is what
+//! affinity needs, and nothing has to be decoded.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Bytes of prompt per hash: about 32 tokens of English.
+pub const BLOCK_BYTES: u32 = 128;
+
+/// The most hashes taken from one prompt: its first 128 KiB. Who shares that much shares enough to be told apart.
+pub const MAX_BLOCKS: usize = 1024;
+
+/// Replaces the content of `out` by the hashes of the whole blocks of `prompt`, first block first.
+/// A tail shorter than a block is left out, because the next turn of the same conversation changes it.
+pub fn prefix_hashes(prompt: &[u8], out: &mut Vec<u64>) {
+    out.clear();
+    let mut before = 0;
+    out.extend(prompt.chunks_exact(BLOCK_BYTES as usize).take(MAX_BLOCKS).map(|block| {
+        before = xxh3_64_with_seed(block, before);
+        before
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hashes(prompt: &[u8]) -> Vec<u64> {
+        let mut out = vec![1, 2, 3];
+        prefix_hashes(prompt, &mut out);
+        out
+    }
+
+    #[test]
+    fn equal_until_the_first_difference_and_never_after() {
+        let a = vec![b'a'; 1000];
+        let mut b = a.clone();
+        b[300] = b'b';
+        let (ha, hb) = (hashes(&a), hashes(&b));
+        assert_eq!(ha.len(), 7, "the tail of 104 bytes is left out");
+        assert_eq!(ha[..2], hb[..2]);
+        assert!(
+            ha[2..].iter().zip(&hb[2..]).all(|(x, y)| x != y),
+            "a later equal block must not match again"
+        );
+        assert_eq!(hashes(&a[..900]), ha, "a longer prompt extends the shorter one's hashes");
+    }
+
+    #[test]
+    fn bounded_and_empty_for_short_prompts() {
+        assert!(hashes(&[b'x'; 127]).is_empty());
+        assert_eq!(hashes(&vec![b'x'; 10 << 20]).len(), MAX_BLOCKS);
+    }
+}

@@ -1,0 +1,130 @@
+//! The shapes a prompt comes in: one text, token ids, or a list of either.
+
+use crate::json::{Parse, Reader};
+
+/// What the bytes of a prompt are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shape {
+    /// One string.
+    Text,
+    /// A list of numbers: the token ids of one prompt.
+    Tokens(u32),
+    /// A list of strings: one prompt each.
+    Texts(u32),
+    /// A list of lists of numbers: one prompt each.
+    TokenLists {
+        /// How many lists.
+        lists: u32,
+        /// How many numbers in all of them.
+        tokens: u32,
+    },
+    /// A list whose elements are something else: messages, items, embeddings of several prompts.
+    Items(u32),
+    /// An object or a bare scalar.
+    Other,
+}
+
+/// A prompt where it stands in the body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prompt<'b> {
+    /// A string without its quotes, a list with its brackets.
+    pub(crate) raw: &'b [u8],
+    pub(crate) shape: Shape,
+}
+
+impl<'b> Prompt<'b> {
+    /// Consumes a value; `null` is no prompt.
+    pub(crate) fn read(r: &mut Reader<'b>) -> Parse<Option<Self>> {
+        let first = r.peek()?;
+        if first == b'"' {
+            return Ok(Some(Self { raw: r.string()?.0, shape: Shape::Text }));
+        }
+        let start = r.offset();
+        let shape = if first == b'[' { Self::list(r)? } else { Self::other(r)? };
+        let raw = r.since(start);
+        Ok((raw != b"null").then_some(Self { raw, shape }))
+    }
+
+    /// Consumes a value that is known to hold one prompt, without looking into it.
+    pub(crate) fn opaque(r: &mut Reader<'b>) -> Parse<Option<Self>> {
+        let raw = r.raw()?;
+        Ok((raw != b"null").then_some(Self { raw, shape: Shape::Other }))
+    }
+
+    /// Consumes embeddings: a list of rows is one prompt, a list of lists of rows one prompt each.
+    pub(crate) fn embeddings(r: &mut Reader<'b>) -> Parse<Option<Self>> {
+        Ok(Self::read(r)?.map(|p| match p.shape {
+            Shape::Items(_) => p,
+            _ => Self { shape: Shape::Other, ..p },
+        }))
+    }
+
+    fn other(r: &mut Reader<'b>) -> Parse<Shape> {
+        r.skip()?;
+        Ok(Shape::Other)
+    }
+
+    fn list(r: &mut Reader<'b>) -> Parse<Shape> {
+        if let Some(n) = r.numbers() {
+            return Ok(Shape::Tokens(n.count));
+        }
+        let (mut texts, mut lists, mut tokens, mut all) = (0u32, 0u32, 0u32, 0u32);
+        r.elements(|r| {
+            all = all.saturating_add(1);
+            match r.peek()? {
+                b'"' => {
+                    texts += 1;
+                    r.string().map(drop)
+                }
+                b'[' => match r.numbers() {
+                    Some(n) => {
+                        lists += 1;
+                        tokens = tokens.saturating_add(n.count);
+                        Ok(())
+                    }
+                    None => r.skip(),
+                },
+                _ => r.skip(),
+            }
+        })?;
+        Ok(if all == texts && all > 0 {
+            Shape::Texts(all)
+        } else if all == lists && all > 0 {
+            Shape::TokenLists { lists, tokens }
+        } else {
+            Shape::Items(all)
+        })
+    }
+
+    /// How many prompts the value holds, where a list of unknown things counts as `items` says.
+    pub(crate) fn prompts(&self, items: Items) -> u32 {
+        match (self.shape, items) {
+            (Shape::Texts(n) | Shape::TokenLists { lists: n, .. }, _) | (Shape::Items(n), Items::OneEach) => {
+                n.max(1)
+            }
+            _ => 1,
+        }
+    }
+
+    /// How many tokens, when the value holds token ids.
+    pub(crate) const fn tokens(&self) -> Option<u32> {
+        match self.shape {
+            Shape::Tokens(n) | Shape::TokenLists { tokens: n, .. } => Some(n),
+            _ => None,
+        }
+    }
+
+    /// Length in the body, in bytes.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.raw.len() as u64
+    }
+}
+
+/// What the elements of a list of neither texts nor token ids are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Items {
+    /// Parts of one prompt (messages, response items).
+    OnePrompt,
+    /// A prompt each (multimodal embedding inputs, embeddings of several prompts).
+    OneEach,
+}

@@ -1,0 +1,342 @@
+//! What one pass over a request body tells the router. No tree, no copy, and no judgement: the engine that gets the
+//! same bytes decides whether they are a good request.
+//!
+//! A name that occurs twice counts with its last value, as in the JSON readers of the engines. A value of the wrong
+//! type counts as absent.
+
+use std::borrow::Cow;
+
+use router_core::{Features, RequestId, Route};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::json::{Parse, Reader};
+use crate::prefix::BLOCK_BYTES;
+use crate::prompt::{Items, Prompt};
+
+/// What a request body says. Absent means unknown.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RequestFacts<'b> {
+    /// Whether the body is one JSON object and nothing after it. When false, nothing else is known.
+    /// The inside of strings and the digits of numbers are not checked.
+    pub well_formed: bool,
+    /// The model asked for.
+    pub model: Option<Cow<'b, str>>,
+    /// Whether the client asked for a stream of events (`"stream": true`).
+    pub stream: bool,
+    /// How many prompts; 1 unless it is a batch. For rerank and score, how many documents.
+    pub batch: u32,
+    /// How many answers per prompt: the larger of `n` and `best_of`; 1 unless the client says more.
+    pub answers: u32,
+    /// The prompt as it stands in the body: a string with its escapes and without its quotes, a list (messages,
+    /// token ids, a batch) with its brackets. For rerank and score, the query.
+    pub prompt: Option<&'b [u8]>,
+    /// Length of all prompts (and documents) in the body, in bytes; of the whole body when no prompt was found.
+    pub prompt_bytes: u64,
+    /// Tokens of all prompts together, when the client sent token ids.
+    pub prompt_tokens: Option<u32>,
+    /// The client's cap on generated tokens per answer; the largest one of a batch.
+    pub max_output_tokens: Option<u32>,
+    /// SGLang's own request id, the first one of a batch.
+    pub rid: Option<Cow<'b, str>>,
+    /// Whom to keep on one worker: `session_params.session_id`, else `session_id`, `user`, `user_id`.
+    pub session: Option<Cow<'b, str>>,
+    /// Whether the client asked for token counts at the end of the stream (`stream_options.include_usage`).
+    pub include_usage: bool,
+    /// Offset of the body's closing brace, the place to add a member; see [`splice`](crate::splice).
+    pub closing_brace: Option<usize>,
+    /// Whether the body is the empty object.
+    pub empty: bool,
+}
+
+impl RequestFacts<'_> {
+    /// Facts about a body of `len` bytes that is not JSON.
+    fn unknown(len: usize) -> Self {
+        Self {
+            well_formed: false,
+            model: None,
+            stream: false,
+            batch: 1,
+            answers: 1,
+            prompt: None,
+            prompt_bytes: len as u64,
+            prompt_tokens: None,
+            max_output_tokens: None,
+            rid: None,
+            session: None,
+            include_usage: false,
+            closing_brace: None,
+            empty: false,
+        }
+    }
+
+    /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](crate::prefix_hashes), or is empty.
+    /// The text is left out because checking it costs a pass; add [`text`](Self::text) where a policy needs it.
+    pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> Features<'a> {
+        Features {
+            arrived_at: None,
+            id,
+            attempt: 0,
+            route,
+            stream: self.stream,
+            batch: self.batch,
+            prompt_bytes: self.prompt_bytes,
+            prompt_tokens: self.prompt_tokens,
+            max_output_tokens: self.max_output_tokens,
+            answers: self.answers,
+            prefix,
+            prefix_block_bytes: BLOCK_BYTES,
+            text: None,
+            routing_key: self.routing_key(),
+        }
+    }
+
+    /// The prompt as text, as it stands in the body; absent when it is not UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        self.prompt.and_then(|p| std::str::from_utf8(p).ok())
+    }
+
+    /// The hash of [`session`](Self::session).
+    pub fn routing_key(&self) -> Option<u64> {
+        self.session.as_ref().map(|s| xxh3_64(s.as_bytes()))
+    }
+}
+
+/// Reads a request body once. Never fails: a body that is not one JSON object has `well_formed: false`.
+///
+/// ```
+/// use router_core::Route;
+/// let body = br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":8}"#;
+/// let facts = router_protocol::scan(Route::ChatCompletions, body);
+/// assert_eq!((facts.model.as_deref(), facts.stream, facts.max_output_tokens), (Some("m"), true, Some(8)));
+/// assert_eq!(facts.prompt, Some(&br#"[{"role":"user","content":"hi"}]"#[..]));
+/// ```
+pub fn scan<'b>(route: Route, body: &'b [u8]) -> RequestFacts<'b> {
+    let mut members = Members::default();
+    let mut reader = Reader::new(body);
+    let object = reader.peek() == Ok(b'{');
+    if !object || members.read(&mut reader).is_err() {
+        return RequestFacts::unknown(body.len());
+    }
+    let closing_brace = reader.offset() - 1;
+    if !reader.at_end() {
+        return RequestFacts::unknown(body.len());
+    }
+    members.facts(route, body.len(), closing_brace)
+}
+
+/// The members of the body the router looks at, whatever the route.
+#[derive(Default)]
+struct Members<'b> {
+    any: bool,
+    model: Option<Cow<'b, str>>,
+    stream: bool,
+    text: Option<Prompt<'b>>,
+    prompt: Option<Prompt<'b>>,
+    messages: Option<Prompt<'b>>,
+    input: Option<Prompt<'b>>,
+    ids: Option<Prompt<'b>>,
+    embeds: Option<Prompt<'b>>,
+    query: Option<Prompt<'b>>,
+    documents: Option<Prompt<'b>>,
+    n: Option<u32>,
+    best_of: Option<u32>,
+    max_tokens: Option<u32>,
+    max_completion_tokens: Option<u32>,
+    max_output_tokens: Option<u32>,
+    sampling: Sampling,
+    rid: Option<Cow<'b, str>>,
+    session: Session<'b>,
+    include_usage: bool,
+}
+
+/// What `sampling_params` says; the largest of each when it is a list, one entry per prompt.
+#[derive(Clone, Copy, Default)]
+struct Sampling {
+    n: Option<u32>,
+    max_new_tokens: Option<u32>,
+}
+
+#[derive(Default)]
+struct Session<'b> {
+    params: Option<Cow<'b, str>>,
+    id: Option<Cow<'b, str>>,
+    user: Option<Cow<'b, str>>,
+    user_id: Option<Cow<'b, str>>,
+}
+
+impl<'b> Members<'b> {
+    fn read(&mut self, r: &mut Reader<'b>) -> Parse<()> {
+        r.fields(|key, r| {
+            self.any = true;
+            self.member(key, r)
+        })
+    }
+
+    #[inline]
+    fn member(&mut self, key: &[u8], r: &mut Reader<'b>) -> Parse<()> {
+        match key {
+            b"model" => self.model = r.text()?,
+            b"stream" => self.stream = r.is_true()?,
+            b"messages" => self.messages = Prompt::opaque(r)?,
+            b"text" | b"text_1" => self.text = Prompt::read(r)?,
+            b"prompt" => self.prompt = Prompt::read(r)?,
+            b"input" => self.input = Prompt::read(r)?,
+            b"input_ids" | b"prompt_token_ids" | b"token_ids" | b"tokens" => self.ids = Prompt::read(r)?,
+            b"input_embeds" => self.embeds = Prompt::embeddings(r)?,
+            b"query" => self.query = Prompt::read(r)?,
+            b"documents" | b"items" | b"text_2" => self.documents = Prompt::read(r)?,
+            b"max_tokens" | b"max_new_tokens" => self.max_tokens = r.count()?,
+            b"max_completion_tokens" => self.max_completion_tokens = r.count()?,
+            b"max_output_tokens" => self.max_output_tokens = r.count()?,
+            b"n" => self.n = r.count()?,
+            b"best_of" => self.best_of = r.count()?,
+            b"sampling_params" => self.sampling = Sampling::read(r)?,
+            b"stream_options" => self.include_usage = include_usage(r)?,
+            b"rid" => self.rid = first_text(r)?,
+            b"session_params" => self.session.params = session_id(r)?,
+            b"session_id" => self.session.id = r.text()?,
+            b"user" => self.session.user = r.text()?,
+            b"user_id" => self.session.user_id = r.text()?,
+            _ => r.skip()?,
+        }
+        Ok(())
+    }
+
+    fn facts(self, route: Route, len: usize, closing_brace: usize) -> RequestFacts<'b> {
+        let prompt = self.prompt_of(route);
+        let (batch, extra) = match (route, self.documents) {
+            (Route::Rerank, Some(d)) => (d.prompts(Items::OneEach), d.bytes()),
+            _ => (prompt.map_or(1, |p| p.prompts(items_of(route))), 0),
+        };
+        let session = self.session;
+        RequestFacts {
+            well_formed: true,
+            model: self.model,
+            stream: self.stream,
+            batch,
+            answers: self.n.max(self.best_of).max(self.sampling.n).unwrap_or(1).max(1),
+            prompt: prompt.map(|p| p.raw),
+            prompt_bytes: prompt.map_or(len as u64, |p| p.bytes() + extra),
+            prompt_tokens: prompt.and_then(|p| p.tokens()),
+            max_output_tokens: self
+                .max_completion_tokens
+                .or(self.max_tokens)
+                .or(self.max_output_tokens)
+                .or(self.sampling.max_new_tokens),
+            rid: self.rid,
+            session: session.params.or(session.id).or(session.user).or(session.user_id),
+            include_usage: self.include_usage,
+            closing_brace: Some(closing_brace),
+            empty: !self.any,
+        }
+    }
+}
+
+impl<'b> Members<'b> {
+    /// The prompt the route names, or else the first there is.
+    fn prompt_of(&self, route: Route) -> Option<Prompt<'b>> {
+        let named = match route {
+            Route::Generate => self.text.or(self.ids).or(self.embeds),
+            Route::ChatCompletions => self.messages,
+            Route::Completions | Route::Tokenize => self.prompt,
+            Route::Embeddings | Route::Responses | Route::Classify => self.input,
+            Route::Rerank => self.query,
+            _ => None,
+        };
+        named
+            .or(self.messages)
+            .or(self.prompt)
+            .or(self.text)
+            .or(self.input)
+            .or(self.ids)
+            .or(self.embeds)
+            .or(self.query)
+    }
+}
+
+/// Whether each element of a list prompt is a prompt of its own, where its type does not tell.
+const fn items_of(route: Route) -> Items {
+    match route {
+        Route::Generate | Route::Embeddings | Route::Classify => Items::OneEach,
+        _ => Items::OnePrompt,
+    }
+}
+
+impl Sampling {
+    /// One object, or a list of one per prompt.
+    fn read(r: &mut Reader<'_>) -> Parse<Self> {
+        let mut all = Self::default();
+        if r.peek()? == b'[' {
+            r.elements(|r| {
+                let one = Self::one(r)?;
+                all.n = all.n.max(one.n);
+                all.max_new_tokens = all.max_new_tokens.max(one.max_new_tokens);
+                Ok(())
+            })?;
+            return Ok(all);
+        }
+        Self::one(r)
+    }
+
+    fn one(r: &mut Reader<'_>) -> Parse<Self> {
+        let mut one = Self::default();
+        r.fields(|key, r| {
+            match key {
+                b"n" => one.n = r.count()?,
+                b"max_new_tokens" | b"max_tokens" => one.max_new_tokens = r.count()?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(one)
+    }
+}
+
+fn include_usage(r: &mut Reader<'_>) -> Parse<bool> {
+    Ok(member(r, b"include_usage", Reader::is_true)?.unwrap_or(false))
+}
+
+/// The member called `name` of an object, as `read` reads it; the last one where there are several.
+fn member<'b, T>(
+    r: &mut Reader<'b>,
+    name: &[u8],
+    read: impl Fn(&mut Reader<'b>) -> Parse<T>,
+) -> Parse<Option<T>> {
+    let mut found = None;
+    r.fields(|key, r| {
+        if key == name {
+            found = Some(read(r)?);
+            return Ok(());
+        }
+        r.skip()
+    })?;
+    Ok(found)
+}
+
+/// What `read` reads, of the first element when there is a list of them.
+fn first<'b, T>(r: &mut Reader<'b>, read: impl Fn(&mut Reader<'b>) -> Parse<Option<T>>) -> Parse<Option<T>> {
+    if r.peek()? != b'[' {
+        return read(r);
+    }
+    let mut first = None;
+    let mut seen = false;
+    r.elements(|r| {
+        if seen {
+            return r.skip();
+        }
+        seen = true;
+        first = read(r)?;
+        Ok(())
+    })?;
+    Ok(first)
+}
+
+/// A string, or the first element of a list of strings.
+fn first_text<'b>(r: &mut Reader<'b>) -> Parse<Option<Cow<'b, str>>> {
+    first(r, Reader::text)
+}
+
+/// `session_params.session_id`, of the first entry when it is a list.
+fn session_id<'b>(r: &mut Reader<'b>) -> Parse<Option<Cow<'b, str>>> {
+    first(r, |r| Ok(member(r, b"session_id", Reader::text)?.flatten()))
+}

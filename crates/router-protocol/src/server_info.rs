@@ -1,0 +1,142 @@
+//! What a worker says it is: model, limits, version.
+
+use std::borrow::Cow;
+
+use crate::json::{Parse, Reader};
+
+/// Facts about a worker. Absent means that the body does not say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ServerInfo {
+    /// The name clients use for the model: `served_model_name`, else the `id` of the first entry of `/v1/models`,
+    /// else `model_path`.
+    pub model: Option<String>,
+    /// Every model name of `/v1/models`, adapters included; empty for other bodies.
+    pub models: Vec<String>,
+    /// How many requests run at once.
+    pub max_running_requests: Option<u32>,
+    /// How many tokens fit into the KV cache.
+    pub max_total_tokens: Option<u64>,
+    /// Longest prompt plus answer, in tokens.
+    pub context_length: Option<u64>,
+    /// How many data-parallel ranks it has.
+    pub dp_size: Option<u32>,
+    /// How many tensor-parallel ranks it has.
+    pub tp_size: Option<u32>,
+    /// Tokens per KV page; prefixes are cached in whole pages.
+    pub page_size: Option<u32>,
+    /// The engine's version.
+    pub version: Option<String>,
+    /// `prefill` or `decode`; absent for a server that does both.
+    pub disaggregation_mode: Option<String>,
+    /// The port of the prefill server's bootstrap service.
+    pub disaggregation_bootstrap_port: Option<u16>,
+    /// Whether it generates text, as opposed to embeddings.
+    pub is_generation: Option<bool>,
+    /// Who wrote the engine, as `/v1/models` says (`sglang`, `vllm`).
+    pub owned_by: Option<String>,
+}
+
+/// Reads the body of `/get_server_info`, `/server_info`, `/get_model_info`, `/model_info`, `/v1/models` or `/version`
+/// of SGLang or vLLM. `None` when it is not JSON or says nothing of the kind.
+pub fn parse_server_info(body: &[u8]) -> Option<ServerInfo> {
+    let mut found = Found::default();
+    let mut r = Reader::new(body);
+    if r.peek().ok()? != b'{' {
+        return None;
+    }
+    r.fields(|key, r| found.member(key, r)).ok()?;
+    if !r.at_end() {
+        return None;
+    }
+    let info = found.settle();
+    (info != ServerInfo::default()).then_some(info)
+}
+
+#[derive(Default)]
+struct Found {
+    info: ServerInfo,
+    served: Option<String>,
+    path: Option<String>,
+    /// The size of the pool as measured; the argument `max_total_tokens` is only a wish.
+    max_total_num_tokens: Option<u64>,
+    /// From `internal_states`, where a server was started without naming a limit.
+    effective_running: Option<u32>,
+}
+
+impl Found {
+    fn member(&mut self, key: &[u8], r: &mut Reader<'_>) -> Parse<()> {
+        let info = &mut self.info;
+        match key {
+            b"served_model_name" => self.served = owned(r)?,
+            b"model_path" => self.path = owned(r)?,
+            b"max_running_requests" => info.max_running_requests = r.count()?,
+            b"max_total_tokens" => info.max_total_tokens = r.whole_number()?,
+            b"max_total_num_tokens" => self.max_total_num_tokens = r.whole_number()?,
+            b"context_length" | b"max_model_len" => info.context_length = r.whole_number()?,
+            b"dp_size" => info.dp_size = r.count()?,
+            b"tp_size" => info.tp_size = r.count()?,
+            b"page_size" => info.page_size = r.count()?,
+            b"version" => info.version = owned(r)?,
+            b"disaggregation_mode" => info.disaggregation_mode = owned(r)?.filter(|m| m != "null"),
+            b"disaggregation_bootstrap_port" => {
+                info.disaggregation_bootstrap_port = r.count()?.and_then(|p| u16::try_from(p).ok());
+            }
+            b"is_generation" => info.is_generation = boolean(r)?,
+            b"internal_states" => self.internal_states(r)?,
+            b"scheduler_info" => r.fields(|key, r| match key {
+                b"max_total_num_tokens" => r.whole_number().map(|n| self.max_total_num_tokens = n),
+                _ => r.skip(),
+            })?,
+            b"data" => self.models(r)?,
+            _ => r.skip()?,
+        }
+        Ok(())
+    }
+
+    fn internal_states(&mut self, r: &mut Reader<'_>) -> Parse<()> {
+        r.elements(|r| {
+            r.fields(|key, r| {
+                match key {
+                    b"effective_max_running_requests_per_dp" => self.effective_running = r.count()?,
+                    _ => r.skip()?,
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn models(&mut self, r: &mut Reader<'_>) -> Parse<()> {
+        r.elements(|r| {
+            let first = self.info.models.is_empty();
+            r.fields(|key, r| {
+                match key {
+                    b"id" => self.info.models.extend(owned(r)?),
+                    b"owned_by" if first => self.info.owned_by = owned(r)?,
+                    b"max_model_len" if first => self.info.context_length = r.whole_number()?,
+                    _ => r.skip()?,
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn settle(self) -> ServerInfo {
+        let mut info = self.info;
+        info.model = self.served.or_else(|| info.models.first().cloned()).or(self.path);
+        info.max_total_tokens = self.max_total_num_tokens.or(info.max_total_tokens);
+        info.max_running_requests = info.max_running_requests.or(self.effective_running);
+        info
+    }
+}
+
+fn owned(r: &mut Reader<'_>) -> Parse<Option<String>> {
+    Ok(r.text()?.map(Cow::into_owned).filter(|s| !s.is_empty()))
+}
+
+fn boolean(r: &mut Reader<'_>) -> Parse<Option<bool>> {
+    Ok(match r.raw()? {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    })
+}

@@ -1,0 +1,53 @@
+//! Token counts of the OpenAI routes: the `usage` object in its three dialects.
+
+use router_core::Usage;
+
+use crate::json::{Parse, Reader};
+
+/// Reads `usage`: `prompt_tokens`/`completion_tokens` (chat, completions, embeddings) or
+/// `input_tokens`/`output_tokens` (responses, messages), and `cached_tokens` out of the details of either.
+/// `null` is no usage.
+pub(crate) fn read_usage(r: &mut Reader<'_>) -> Parse<Option<Usage>> {
+    if r.peek()? != b'{' {
+        r.skip()?;
+        return Ok(None);
+    }
+    let mut usage = Usage::default();
+    r.fields(|key, r| {
+        match key {
+            b"prompt_tokens" | b"input_tokens" => usage.prompt_tokens = r.count()?,
+            b"completion_tokens" | b"output_tokens" => usage.output_tokens = r.count()?,
+            b"prompt_tokens_details" | b"input_tokens_details" => {
+                usage.cached_tokens = cached(r)?.or(usage.cached_tokens);
+            }
+            b"cached_tokens" | b"cache_read_input_tokens" => usage.cached_tokens = r.count()?,
+            _ => r.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(Some(usage))
+}
+
+fn cached(r: &mut Reader<'_>) -> Parse<Option<u32>> {
+    let mut tokens = None;
+    r.fields(|key, r| {
+        if key == b"cached_tokens" {
+            tokens = r.count()?;
+            return Ok(());
+        }
+        r.skip()
+    })?;
+    Ok(tokens)
+}
+
+/// Adds the counts of one more answer. What no answer says stays unknown; an answer that does not say (SGLang leaves
+/// `prompt_tokens` out of one aborted in the queue) adds nothing.
+pub(crate) fn add_usage(sum: &mut Usage, one: &Usage) {
+    let add = |a: Option<u32>, b: Option<u32>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.saturating_add(b)),
+        (a, b) => a.or(b),
+    };
+    sum.prompt_tokens = add(sum.prompt_tokens, one.prompt_tokens);
+    sum.output_tokens = add(sum.output_tokens, one.output_tokens);
+    sum.cached_tokens = add(sum.cached_tokens, one.cached_tokens);
+}

@@ -1,0 +1,205 @@
+//! What request bodies ask for: the captured ones, and the shapes clients send.
+
+mod support;
+
+use router_core::{RequestId, Route};
+use router_protocol::{BLOCK_BYTES, scan};
+
+#[test]
+fn captured_requests_are_read_as_they_were_meant() {
+    let mut seen = 0;
+    for path in support::files(&support::data(), ".request") {
+        let name = path.strip_prefix(support::data()).unwrap().to_string_lossy().replace(".request", "");
+        let (route, body) = support::request(&name);
+        let facts = scan(route, &body);
+        let parsed = serde_json::from_slice::<serde_json::Value>(&body).ok().filter(|v| v.is_object());
+        assert_eq!(facts.well_formed, parsed.is_some(), "{name}");
+        let Some(v) = parsed else { continue };
+        seen += 1;
+        assert_eq!(facts.model.as_deref(), v["model"].as_str(), "{name}");
+        assert_eq!(facts.stream, v["stream"] == true, "{name}");
+        assert_eq!(facts.rid.as_deref(), v["rid"].as_str().or_else(|| v["rid"][0].as_str()), "{name}");
+        assert_eq!(facts.include_usage, v["stream_options"]["include_usage"] == true, "{name}");
+    }
+    assert!(seen > 150, "only {seen} requests");
+}
+
+/// Route, body, batch, answers, prompt as it stands, prompt tokens, cap on output.
+type Row = (Route, &'static str, u32, u32, Option<&'static str>, Option<u32>, Option<u32>);
+
+#[test]
+fn every_shape_of_prompt() {
+    use Route::{
+        ChatCompletions, Classify, Completions, Embeddings, Generate, Other, Rerank, Responses, Tokenize,
+    };
+    let rows: &[Row] = &[
+        (
+            Generate,
+            r#"{"text":"a\nb","sampling_params":{"max_new_tokens":5,"n":2}}"#,
+            1,
+            2,
+            Some(r"a\nb"),
+            None,
+            Some(5),
+        ),
+        (Generate, r#"{"text":["a","b","c"]}"#, 3, 1, Some(r#"["a","b","c"]"#), None, None),
+        (Generate, r#"{"input_ids":[1,2,3]}"#, 1, 1, Some("[1,2,3]"), Some(3), None),
+        (Generate, r#"{"input_ids":[[1,2],[3]]}"#, 2, 1, Some("[[1,2],[3]]"), Some(3), None),
+        (
+            Generate,
+            r#"{"input_embeds":[[0.1,0.2],[0.3,0.4]]}"#,
+            1,
+            1,
+            Some("[[0.1,0.2],[0.3,0.4]]"),
+            None,
+            None,
+        ),
+        (Generate, r#"{"input_embeds":[[[0.1]],[[0.3]]]}"#, 2, 1, Some("[[[0.1]],[[0.3]]]"), None, None),
+        (
+            Generate,
+            r#"{"text":["a","b"],"sampling_params":[{"max_new_tokens":5},{"max_new_tokens":9,"n":3}]}"#,
+            2,
+            3,
+            Some(r#"["a","b"]"#),
+            None,
+            Some(9),
+        ),
+        (Generate, r#"{"text":null,"input_ids":[7]}"#, 1, 1, Some("[7]"), Some(1), None),
+        (
+            ChatCompletions,
+            r#"{"messages":[{"role":"user"}],"max_tokens":4,"max_completion_tokens":6,"n":2}"#,
+            1,
+            2,
+            Some(r#"[{"role":"user"}]"#),
+            None,
+            Some(6),
+        ),
+        (Completions, r#"{"prompt":["a","b"],"best_of":4,"n":2}"#, 2, 4, Some(r#"["a","b"]"#), None, None),
+        (Completions, r#"{"prompt":[ 1, 2 ]}"#, 1, 1, Some("[ 1, 2 ]"), Some(2), None),
+        (
+            Completions,
+            r#"{"prompt":[[1],[2,3]],"max_tokens":1}"#,
+            2,
+            1,
+            Some("[[1],[2,3]]"),
+            Some(3),
+            Some(1),
+        ),
+        (Embeddings, r#"{"input":["a","b"]}"#, 2, 1, Some(r#"["a","b"]"#), None, None),
+        (
+            Embeddings,
+            r#"{"input":[{"text":"a"},{"image":"b"}]}"#,
+            2,
+            1,
+            Some(r#"[{"text":"a"},{"image":"b"}]"#),
+            None,
+            None,
+        ),
+        (
+            Responses,
+            r#"{"input":[{"role":"user"},{"role":"user"}],"max_output_tokens":4}"#,
+            1,
+            1,
+            Some(r#"[{"role":"user"},{"role":"user"}]"#),
+            None,
+            Some(4),
+        ),
+        (Responses, r#"{"input":"hi"}"#, 1, 1, Some("hi"), None, None),
+        (Rerank, r#"{"query":"q","documents":["a","b","c"]}"#, 3, 1, Some("q"), None, None),
+        (Rerank, r#"{"text_1":"q","text_2":["a","b"]}"#, 2, 1, Some("q"), None, None),
+        (Classify, r#"{"text":"a"}"#, 1, 1, Some("a"), None, None),
+        (Tokenize, r#"{"tokens":[1,2,3,4]}"#, 1, 1, Some("[1,2,3,4]"), Some(4), None),
+        (Other, r#"{"messages":[1],"system":"s","max_tokens":9}"#, 1, 1, Some("[1]"), None, Some(9)),
+        (
+            Other,
+            r#"{"token_ids":[1,2],"sampling_params":{"max_tokens":4}}"#,
+            1,
+            1,
+            Some("[1,2]"),
+            Some(2),
+            Some(4),
+        ),
+        (Generate, r#"{"text":[]}"#, 1, 1, Some("[]"), None, None),
+        (Generate, r#"{}"#, 1, 1, None, None, None),
+    ];
+    for &(route, body, batch, answers, prompt, tokens, cap) in rows {
+        let f = scan(route, body.as_bytes());
+        assert!(f.well_formed, "{body}");
+        assert_eq!((f.batch, f.answers), (batch, answers), "{body}");
+        assert_eq!(f.text(), prompt, "{body}");
+        assert_eq!((f.prompt_tokens, f.max_output_tokens), (tokens, cap), "{body}");
+    }
+    let rerank = scan(Rerank, br#"{"query":"qq","documents":["a","b"]}"#);
+    assert_eq!(rerank.prompt_bytes, 2 + 9);
+}
+
+#[test]
+fn sessions_by_rank() {
+    let session = |body: &str| scan(Route::Generate, body.as_bytes()).session.map(|s| s.into_owned());
+    let all = r#"{"user_id":"d","user":"c","session_id":"b","session_params":{"session_id":"a"}}"#;
+    assert_eq!(session(all).as_deref(), Some("a"));
+    assert_eq!(session(r#"{"user":"c","session_id":"b"}"#).as_deref(), Some("b"));
+    assert_eq!(session(r#"{"user_id":"d","user":"c"}"#).as_deref(), Some("c"));
+    assert_eq!(
+        session(r#"{"session_params":[{"session_id":"x"},{"session_id":"y"}]}"#).as_deref(),
+        Some("x")
+    );
+    assert_eq!(session(r#"{"user":7}"#), None);
+    let key = |body: &str| scan(Route::Generate, body.as_bytes()).routing_key();
+    assert_eq!(key(r#"{"user":"ab"}"#), key(r#"{"session_id":"\u0061b"}"#), "the decoded name counts");
+    assert_eq!(key("{}"), None);
+}
+
+#[test]
+fn the_last_of_two_and_the_decoded_name_count() {
+    let f = scan(Route::Generate, br#"{"str\u0065am":true,"model":"a","model":"b","n":5,"n":null}"#);
+    assert_eq!((f.stream, f.model.as_deref(), f.answers), (true, Some("b"), 1));
+    let f = scan(Route::Generate, br#"{"sampling_params":{"max_new_tokens":5},"sampling_params":{}}"#);
+    assert_eq!(f.max_output_tokens, None);
+}
+
+#[test]
+fn wrong_types_are_absent() {
+    let body = br#"{"model":1,"stream":"yes","text":{"a":1},"rid":{},"n":-3,"sampling_params":"x","stream_options":[1],"session_params":7}"#;
+    let f = scan(Route::Generate, body);
+    assert!(f.well_formed && !f.stream && !f.include_usage);
+    assert_eq!((f.model, f.rid, f.session, f.answers), (None, None, None, 1));
+    assert_eq!(f.prompt, Some(&br#"{"a":1}"#[..]));
+}
+
+#[test]
+fn what_is_not_one_object_is_unknown() {
+    let bodies: &[&[u8]] = &[
+        b"",
+        b"   ",
+        b"hello",
+        b"[1,2]",
+        b"\"a\"",
+        b"{\"model\":\"m\"",
+        b"{\"model\":\"m\"} x",
+        b"{\"model\":\"m\"}{}",
+        b"{\"a\":}",
+        b"{\"model\":\"m\",}",
+        b"--boundary\r\nContent-Disposition: form-data",
+    ];
+    for body in bodies {
+        let f = scan(Route::ChatCompletions, body);
+        assert_eq!((f.well_formed, f.model, f.closing_brace), (false, None, None), "{body:?}");
+        assert_eq!((f.batch, f.answers, f.prompt_bytes), (1, 1, body.len() as u64));
+    }
+    let latin = scan(Route::Generate, b"{\"model\":\"\xff\",\"text\":\"\xff\"}");
+    assert_eq!((latin.well_formed, latin.model.as_deref(), latin.text()), (true, None, None));
+    assert_eq!(latin.prompt, Some(&b"\xff"[..]));
+}
+
+#[test]
+fn features_carry_it_all() {
+    let body =
+        br#"{"input_ids":[[1,2],[3]],"stream":true,"user":"u","sampling_params":{"max_new_tokens":5,"n":2}}"#;
+    let facts = scan(Route::Generate, body);
+    let f = facts.features(RequestId(9), Route::Generate, &[1, 2]);
+    assert_eq!((f.id, f.attempt, f.route, f.stream), (RequestId(9), 0, Route::Generate, true));
+    assert_eq!((f.batch, f.answers, f.prompt_bytes, f.prompt_tokens), (2, 2, 11, Some(3)));
+    assert_eq!((f.max_output_tokens, f.prefix, f.prefix_block_bytes), (Some(5), &[1, 2][..], BLOCK_BYTES));
+    assert!(f.routing_key.is_some() && f.text.is_none());
+}

@@ -1,0 +1,152 @@
+//! `/v1/traces`: what was decided for recent requests, and what came of it (spec.md section 6).
+
+use super::json;
+use crate::data_plane::RouterBody;
+use crate::error::json_response;
+use crate::record::{Query, Status, Traces};
+use crate::router::Shared;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Most traces in one answer.
+const MAX_LIMIT: usize = 1000;
+
+/// Traces in one answer when nobody says how many.
+const DEFAULT_LIMIT: usize = 100;
+
+/// Largest list of ids.
+const MAX_BODY: usize = 1 << 20;
+
+/// A request for traces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TraceEndpoint {
+    List,
+    Stats,
+    Batch,
+    One,
+}
+
+impl TraceEndpoint {
+    pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
+        match (method, path) {
+            (&Method::GET, "/v1/traces") => Some(Self::List),
+            (&Method::GET, "/v1/traces/stats") => Some(Self::Stats),
+            (&Method::POST, "/v1/traces/batch") => Some(Self::Batch),
+            (&Method::GET, _) => {
+                path.strip_prefix("/v1/traces/").filter(|id| !id.is_empty()).map(|_| Self::One)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why a question cannot be answered: one line that names the culprit.
+#[derive(Debug, thiserror::Error)]
+enum Bad {
+    #[error("limit '{0}' is not a number from 1 to 1000")]
+    Limit(String),
+    #[error("status '{0}' is none of routed, processing, completed, failed")]
+    Status(String),
+    #[error("unknown query parameter '{0}'; known are limit, node_id and status")]
+    Parameter(String),
+    #[error("the body must be {{\"request_ids\": [\"...\"]}}: {0}")]
+    Body(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ids {
+    request_ids: Vec<String>,
+}
+
+/// Answers a request for traces.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    which: TraceEndpoint,
+    request: Request<Incoming>,
+) -> Response<RouterBody> {
+    let Some((recorder, traces)) =
+        shared.records.recorder.as_ref().and_then(|r| Some((r, r.traces.as_ref()?)))
+    else {
+        let message = "request tracking is off; start the router with --enable-tracking";
+        let body = router_protocol::error_body(message, "not_implemented", "tracking_disabled");
+        return json_response(StatusCode::NOT_IMPLEMENTED, body);
+    };
+    // What has happened before this question belongs into its answer.
+    recorder.sync().await;
+    let policy = shared.records.metrics.policy();
+    let result = match which {
+        TraceEndpoint::Stats => Ok(json(StatusCode::OK, &traces.stats())),
+        TraceEndpoint::List => query(request.uri().query().unwrap_or("")).map(|query| {
+            let list = traces.list(policy, &query);
+            json(StatusCode::OK, &json!({"count": list.len(), "traces": list}))
+        }),
+        TraceEndpoint::One => Ok(one(policy, traces, request.uri().path())),
+        TraceEndpoint::Batch => batch(policy, traces, request).await,
+    };
+    result.unwrap_or_else(|bad| {
+        let body = router_protocol::error_body(&bad.to_string(), "invalid_request_error", "invalid_query");
+        json_response(StatusCode::BAD_REQUEST, body)
+    })
+}
+
+fn one(policy: &str, traces: &Traces, path: &str) -> Response<RouterBody> {
+    let id = path.strip_prefix("/v1/traces/").unwrap_or(path);
+    let id = percent_decode(id);
+    match traces.get(policy, &id) {
+        Some(trace) => json(StatusCode::OK, &trace),
+        None => {
+            let message = format!("no trace of request '{id}'; it may be too old");
+            let body = router_protocol::error_body(&message, "invalid_request_error", "trace_not_found");
+            json_response(StatusCode::NOT_FOUND, body)
+        }
+    }
+}
+
+async fn batch(
+    policy: &str,
+    traces: &Traces,
+    request: Request<Incoming>,
+) -> Result<Response<RouterBody>, Bad> {
+    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    let body = body.map_err(|e| Bad::Body(e.to_string()))?.to_bytes();
+    let ids: Ids = serde_json::from_slice(&body).map_err(|e| Bad::Body(e.to_string()))?;
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    for id in ids.request_ids {
+        match traces.get(policy, &id) {
+            Some(trace) => found.push(trace),
+            None => missing.push(id),
+        }
+    }
+    Ok(json(StatusCode::OK, &json!({"count": found.len(), "traces": found, "not_found": missing})))
+}
+
+fn query(text: &str) -> Result<Query, Bad> {
+    let mut query = Query { limit: DEFAULT_LIMIT, worker: None, status: None };
+    for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+        match &*name {
+            "limit" => {
+                let limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
+                query.limit = limit.ok_or_else(|| Bad::Limit(value.into_owned()))?;
+            }
+            "node_id" | "worker" => query.worker = Some(value.into_owned()),
+            "status" => {
+                let status = Status::ALL.into_iter().find(|s| s.as_str() == value);
+                query.status = Some(status.ok_or_else(|| Bad::Status(value.into_owned()))?);
+            }
+            _ => return Err(Bad::Parameter(name.into_owned())),
+        }
+    }
+    Ok(query)
+}
+
+/// An id in a path may be percent-encoded.
+fn percent_decode(text: &str) -> String {
+    // `+` stands for itself in a path, unlike in a query.
+    let text = text.replace('+', "%2B");
+    url::form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name.into_owned()).next().unwrap_or_default()
+}

@@ -1,0 +1,331 @@
+//! From options to a checked configuration: parse at the edge, trust inside.
+
+mod options;
+
+pub use options::{LogFormat, LogLevel, Options, WorkerOptions};
+
+use crate::record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, TraceConfig};
+use crate::workers::{WorkerUrl, WorkerUrlError};
+use clap::{ArgMatches, parser::ValueSource};
+use http::HeaderName;
+use router_core::{Policy, PolicyError, Registry};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why a configuration is refused: one line that names the key or flag.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("config file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML or has a key or value that does not belong.
+    #[error("config file {}: {problem}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        problem: String,
+    },
+    /// One option's value is refused.
+    #[error("{option}: {problem}")]
+    Option {
+        /// The flag.
+        option: &'static str,
+        /// Why.
+        problem: String,
+    },
+    /// A worker's URL is refused.
+    #[error("--worker-urls: {0}")]
+    WorkerUrl(#[from] WorkerUrlError),
+    /// The policy or one of its knobs is refused.
+    #[error("--policy: {0}")]
+    Policy(#[from] PolicyError),
+}
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The workers at start.
+    pub workers: Vec<WorkerConfig>,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where to serve metrics besides the main port.
+    pub prometheus: Option<SocketAddr>,
+    /// The live policy.
+    pub policy: Box<dyn Policy>,
+    /// Policies that are asked and not obeyed.
+    pub shadows: Vec<Box<dyn Policy>>,
+    /// Seed of all chance; a new one each start when absent.
+    pub seed: Option<u64>,
+    /// Bounds on requests.
+    pub requests: RequestLimits,
+    /// Recording to files; none when absent.
+    pub record: Option<RecordConfig>,
+    /// Request traces in memory; none when absent.
+    pub traces: Option<TraceConfig>,
+    /// Where spans are exported to; nowhere when absent.
+    pub otlp: Option<OtlpEndpoint>,
+    /// How health is checked; never when absent.
+    pub health: Option<HealthConfig>,
+    /// Time between two load polls of one worker.
+    pub load_poll_interval: Duration,
+    /// How long the requests of a worker that is removed may take to end.
+    pub drain: Duration,
+    /// How long running requests may take to end at shutdown.
+    pub shutdown_grace: Duration,
+}
+
+/// One worker at start.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Base URL.
+    pub url: WorkerUrl,
+    /// Relative capacity.
+    pub weight: f64,
+    /// Higher is preferred by policies that weigh.
+    pub priority: u32,
+}
+
+/// Bounds on requests.
+#[derive(Clone, Debug)]
+pub struct RequestLimits {
+    /// From the first byte in to the last byte out.
+    pub timeout: Duration,
+    /// To establish a connection to a worker.
+    pub connect_timeout: Duration,
+    /// Largest body, in bytes.
+    pub max_body: usize,
+    /// Where the client's request id may stand.
+    pub id_headers: Vec<HeaderName>,
+    /// Most attempts beyond the first.
+    pub max_retries: u32,
+}
+
+/// How health is checked.
+#[derive(Clone, Debug)]
+pub struct HealthConfig {
+    /// Path that is asked.
+    pub path: http::uri::PathAndQuery,
+    /// Between two checks of a healthy worker.
+    pub interval: Duration,
+    /// For one check.
+    pub timeout: Duration,
+    /// Failures in a row that make a worker unhealthy.
+    pub failures: NonZeroU32,
+    /// Successes in a row that make an unhealthy worker healthy.
+    pub successes: NonZeroU32,
+}
+
+impl Options {
+    /// The options of a TOML file, overlaid by the flags that were given on the command line.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has a key or value that does not belong; the message names it.
+    pub fn load(matches: &ArgMatches, flags: Self, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = file else { return Ok(flags) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let fail = |problem: String| ConfigError::Parse { path: path.to_owned(), problem };
+        let from_file: Self = toml::from_str(&text).map_err(|e| fail(one_line(&e.to_string())))?;
+        let given = |name: &str| {
+            matches!(matches.value_source(name), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+        };
+        let merged = (|| {
+            let mut base = serde_json::to_value(from_file)?;
+            let flags = serde_json::to_value(flags)?;
+            if let (Some(base), serde_json::Value::Object(flags)) = (base.as_object_mut(), flags) {
+                let known: Vec<_> = matches.ids().map(|id| id.as_str().to_owned()).collect();
+                base.extend(flags.into_iter().filter(|(k, _)| known.contains(k) && given(k)));
+            }
+            serde_json::from_value(base)
+        })();
+        merged.map_err(|e: serde_json::Error| fail(e.to_string()))
+    }
+
+    /// Checks every option and builds what it names.
+    ///
+    /// # Errors
+    /// The first option that is refused, by name.
+    pub fn check(&self, registry: &Registry) -> Result<Config, ConfigError> {
+        let workers = self.check_workers()?;
+        let policy = self.build_policy(registry, &self.policy, &self.policy_options)?;
+        // The knobs of --policy-option are the live policy's; a shadow has its own defaults and the named flags.
+        let shadow = |name: &String| self.build_policy(registry, name, &[]);
+        let shadows = self.shadow_policies.iter().map(shadow).collect::<Result<_, _>>()?;
+        Ok(Config {
+            workers,
+            listen: address("--host", &self.host, self.port)?,
+            prometheus: match self.prometheus_port {
+                Some(port) => Some(address("--prometheus-host", &self.prometheus_host, port)?),
+                None => None,
+            },
+            policy,
+            shadows,
+            seed: self.seed,
+            requests: self.check_requests()?,
+            record: self.check_record(registry)?,
+            traces: self.check_traces()?,
+            otlp: if self.enable_trace { Some(self.check_otlp()?) } else { None },
+            health: if self.disable_health_check { None } else { Some(self.check_health()?) },
+            load_poll_interval: positive(
+                "--load-poll-interval-ms",
+                self.load_poll_interval_ms as f64 / 1000.0,
+            )?,
+            drain: Duration::from_secs(self.drain_timeout_secs),
+            shutdown_grace: Duration::from_secs(self.shutdown_grace_period_secs),
+        })
+    }
+
+    fn check_workers(&self) -> Result<Vec<WorkerConfig>, ConfigError> {
+        let plain =
+            self.worker_urls.iter().map(|url| WorkerOptions { url: url.clone(), weight: 1.0, priority: 50 });
+        let mut seen = BTreeMap::new();
+        let mut workers = Vec::new();
+        for w in plain.chain(self.workers.iter().cloned()) {
+            let url: WorkerUrl = w.url.parse()?;
+            if let Some(earlier) = seen.insert(url.clone(), w.url.clone()) {
+                let problem = if earlier == w.url {
+                    format!("worker '{earlier}' is given twice")
+                } else {
+                    format!("workers '{earlier}' and '{}' are the same", w.url)
+                };
+                return Err(ConfigError::Option { option: "--worker-urls", problem });
+            }
+            if !(w.weight.is_finite() && w.weight >= 0.0) {
+                let problem = format!("worker '{url}': weight {} must be a number from 0 up", w.weight);
+                return Err(ConfigError::Option { option: "[[workers]]", problem });
+            }
+            workers.push(WorkerConfig { url, weight: w.weight, priority: w.priority });
+        }
+        if workers.is_empty() {
+            let problem = "no worker is given; write --worker-urls http://HOST:PORT ...".to_owned();
+            return Err(ConfigError::Option { option: "--worker-urls", problem });
+        }
+        Ok(workers)
+    }
+
+    fn check_requests(&self) -> Result<RequestLimits, ConfigError> {
+        let header = |name: &String| {
+            name.parse::<HeaderName>().map_err(|_| ConfigError::Option {
+                option: "--request-id-headers",
+                problem: format!("'{name}' is not a header name"),
+            })
+        };
+        Ok(RequestLimits {
+            timeout: positive("--request-timeout-secs", self.request_timeout_secs as f64)?,
+            connect_timeout: positive("--connect-timeout-secs", self.connect_timeout_secs)?,
+            max_body: self.max_payload_size,
+            id_headers: self.request_id_headers.iter().map(header).collect::<Result<_, _>>()?,
+            max_retries: if self.disable_retries { 0 } else { self.retry_max_retries },
+        })
+    }
+
+    fn check_health(&self) -> Result<HealthConfig, ConfigError> {
+        let path = self.health_check_endpoint.as_str();
+        let path = if path.starts_with('/') { path.parse().ok() } else { None };
+        let count = |option, n| {
+            NonZeroU32::new(n).ok_or(ConfigError::Option { option, problem: "must be at least 1".to_owned() })
+        };
+        Ok(HealthConfig {
+            path: path.ok_or_else(|| ConfigError::Option {
+                option: "--health-check-endpoint",
+                problem: format!("'{}' is not a path that starts with /", self.health_check_endpoint),
+            })?,
+            interval: positive("--health-check-interval-secs", self.health_check_interval_secs)?,
+            timeout: positive("--health-check-timeout-secs", self.health_check_timeout_secs)?,
+            failures: count("--health-failure-threshold", self.health_failure_threshold)?,
+            successes: count("--health-success-threshold", self.health_success_threshold)?,
+        })
+    }
+
+    /// Recording, when a directory is given or the policy asks for it.
+    fn check_record(&self, registry: &Registry) -> Result<Option<RecordConfig>, ConfigError> {
+        let spec = registry.spec(&self.policy);
+        let stem = spec.map_or(self.policy.as_str(), |s| s.record_stem.as_str()).to_owned();
+        let wanted =
+            spec.is_some_and(|s| s.records).then(|| std::env::temp_dir().join(format!("{stem}_metrics")));
+        let Some(dir) = self.record_dir.clone().or(wanted) else {
+            if self.record_candidates {
+                let problem = "needs --record-dir, or a policy that records".to_owned();
+                return Err(ConfigError::Option { option: "--record-candidates", problem });
+            }
+            return Ok(None);
+        };
+        if self.record_max_file_mb == 0 {
+            let problem = "must be at least 1".to_owned();
+            return Err(ConfigError::Option { option: "--record-max-file-mb", problem });
+        }
+        Ok(Some(RecordConfig {
+            dir,
+            stem,
+            format: self.record_format,
+            max_file_bytes: self.record_max_file_mb << 20,
+            candidates: self.record_candidates,
+        }))
+    }
+
+    fn check_traces(&self) -> Result<Option<TraceConfig>, ConfigError> {
+        if self.enable_tracking && self.max_trace_entries == 0 {
+            let problem = "must be at least 1; leave out --enable-tracking to keep none".to_owned();
+            return Err(ConfigError::Option { option: "--max-trace-entries", problem });
+        }
+        let ttl = positive("--trace-ttl", self.trace_ttl as f64)?;
+        Ok(self.enable_tracking.then_some(TraceConfig { max_entries: self.max_trace_entries, ttl }))
+    }
+
+    fn check_otlp(&self) -> Result<OtlpEndpoint, ConfigError> {
+        self.otlp_traces_endpoint.parse().map_err(|problem: OtlpEndpointError| ConfigError::Option {
+            option: "--otlp-traces-endpoint",
+            problem: problem.to_string(),
+        })
+    }
+
+    fn build_policy(
+        &self,
+        registry: &Registry,
+        name: &str,
+        knobs: &[(String, String)],
+    ) -> Result<Box<dyn Policy>, PolicyError> {
+        let mut params =
+            self.policy_flags(|knob| registry.knobs(name).is_some_and(|mut all| all.any(|k| k == knob)));
+        params.extend(knobs.iter().map(|(name, text)| (name.clone(), options::knob_value(text))));
+        registry.build(name, &params)
+    }
+}
+
+fn positive(option: &'static str, secs: f64) -> Result<Duration, ConfigError> {
+    Duration::try_from_secs_f64(secs)
+        .ok()
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| ConfigError::Option { option, problem: format!("{secs} must be a time above 0") })
+}
+
+fn address(option: &'static str, host: &str, port: u16) -> Result<SocketAddr, ConfigError> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let found = (bare, port).to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| ConfigError::Option {
+        option,
+        problem: format!("'{host}' is not an address of this machine"),
+    })
+}
+
+/// toml's messages show the place over several lines; an operator's log wants one.
+fn one_line(message: &str) -> String {
+    message
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('|'))
+        .collect::<Vec<_>>()
+        .join(" ")
+}

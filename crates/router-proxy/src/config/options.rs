@@ -1,0 +1,297 @@
+//! Every option of the router: one struct from which the command line, the TOML file and the docs derive.
+//!
+//! The name of an option is the field's name; on the command line underscores become dashes. Meaning, unit and
+//! default stand in the doc comment, which is also the text of `--help`.
+
+use crate::record::RecordFormat;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Everything, a line per step of a request.
+    Trace,
+    /// What a developer wants to see.
+    Debug,
+    /// One line per change of a worker's state or of the router's own.
+    Info,
+    /// What may need a look.
+    #[value(alias = "warning")]
+    #[serde(alias = "warning")]
+    Warn,
+    /// What needs a look.
+    #[value(alias = "critical")]
+    #[serde(alias = "critical")]
+    Error,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One worker with its weight, for the config file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerOptions {
+    /// Base URL.
+    pub url: String,
+    /// Relative capacity, for policies that weigh. Default 1.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Higher is preferred by policies that weigh. Default 50.
+    #[serde(default = "fifty")]
+    pub priority: u32,
+}
+
+const fn one() -> f64 {
+    1.0
+}
+
+const fn fifty() -> u32 {
+    50
+}
+
+/// The options of `sgl-router launch`, as flags or as keys of a TOML file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "Workers")]
+pub struct Options {
+    /// Base URLs of the workers, such as http://10.0.0.1:30000
+    #[arg(long, value_name = "URL", num_args = 1..)]
+    pub worker_urls: Vec<String>,
+
+    /// Workers with weights, for the config file: `[[workers]] url = "...", weight = 2.0`
+    #[arg(skip)]
+    pub workers: Vec<WorkerOptions>,
+
+    /// How long the requests of a worker that is removed may take to end
+    #[arg(long, value_name = "SECS", default_value_t = 180)]
+    pub drain_timeout_secs: u64,
+
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1", help_heading = "Listening")]
+    pub host: String,
+
+    /// Port to listen on
+    #[arg(long, default_value_t = 30000, help_heading = "Listening")]
+    pub port: u16,
+
+    /// Also serve Prometheus metrics on this port (GET /metrics on the main port always answers)
+    #[arg(long, value_name = "PORT", help_heading = "Listening")]
+    pub prometheus_port: Option<u16>,
+
+    /// Address for --prometheus-port
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Listening")]
+    pub prometheus_host: String,
+
+    /// Runtime threads that serve requests; default: one per core
+    #[arg(long, value_name = "N", help_heading = "Listening")]
+    pub threads: Option<usize>,
+
+    /// How a worker is chosen; `sgl-router policies` lists all
+    #[arg(long, default_value = "cache_aware", help_heading = "Routing")]
+    pub policy: String,
+
+    /// Policies that decide on every request and are never obeyed, to compare them on live traffic
+    #[arg(long, value_name = "POLICY", num_args = 1.., help_heading = "Routing")]
+    pub shadow_policies: Vec<String>,
+
+    /// A knob of the policy, as NAME=VALUE; repeatable
+    #[arg(long = "policy-option", value_name = "NAME=VALUE", num_args = 1.., value_parser = key_value, help_heading = "Routing")]
+    #[serde(with = "knobs")]
+    pub policy_options: Vec<(String, String)>,
+
+    /// cache_aware: least share of the prompt that must be cached for affinity to count, 0 to 1 [default: 0.3]
+    #[arg(long, value_name = "SHARE", help_heading = "Routing")]
+    pub cache_threshold: Option<f64>,
+
+    /// cache_aware: loads are uneven when they differ by more requests than this ... [default: 64]
+    #[arg(long, value_name = "REQUESTS", help_heading = "Routing")]
+    pub balance_abs_threshold: Option<u32>,
+
+    /// cache_aware: ... and by more than this factor [default: 1.5]
+    #[arg(long, value_name = "FACTOR", help_heading = "Routing")]
+    pub balance_rel_threshold: Option<f64>,
+
+    /// cache_aware: a prefix unused for this long is forgotten [default: 60]
+    #[arg(long, value_name = "SECS", help_heading = "Routing")]
+    pub eviction_interval_secs: Option<u64>,
+
+    /// cache_aware: most memory for the prefix index, in bytes [default: 67108864]
+    #[arg(long, value_name = "BYTES", help_heading = "Routing")]
+    pub max_tree_size: Option<u64>,
+
+    /// Seed of all chance in routing; default: a new one each start
+    #[arg(long, help_heading = "Routing")]
+    pub seed: Option<u64>,
+
+    /// A request unanswered for this long ends with 504
+    #[arg(long, value_name = "SECS", default_value_t = 1800, help_heading = "Requests")]
+    pub request_timeout_secs: u64,
+
+    /// A worker that does not accept a connection within this time counts as unreachable
+    #[arg(long, value_name = "SECS", default_value_t = 5.0, help_heading = "Requests")]
+    pub connect_timeout_secs: f64,
+
+    /// Largest request body, in bytes; larger ones end with 413
+    #[arg(long, value_name = "BYTES", default_value_t = 536_870_912, help_heading = "Requests")]
+    pub max_payload_size: usize,
+
+    /// Headers that may carry the client's request id, first found wins
+    #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
+    pub request_id_headers: Vec<String>,
+
+    /// Most other workers that are tried when one cannot be reached
+    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Requests")]
+    pub retry_max_retries: u32,
+
+    /// Never try another worker
+    #[arg(long, help_heading = "Requests")]
+    pub disable_retries: bool,
+
+    /// On SIGTERM, how long running requests may take to end
+    #[arg(long, value_name = "SECS", default_value_t = 180, help_heading = "Requests")]
+    pub shutdown_grace_period_secs: u64,
+
+    /// Time between two checks of a healthy worker
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Health checks")]
+    pub health_check_interval_secs: f64,
+
+    /// A check unanswered for this long has failed
+    #[arg(long, value_name = "SECS", default_value_t = 5.0, help_heading = "Health checks")]
+    pub health_check_timeout_secs: f64,
+
+    /// So many failed checks in a row make a worker unhealthy
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Health checks")]
+    pub health_failure_threshold: u32,
+
+    /// So many good checks in a row make an unhealthy worker healthy again; the first check at start-up needs one
+    #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Health checks")]
+    pub health_success_threshold: u32,
+
+    /// Path that is asked
+    #[arg(long, value_name = "PATH", default_value = "/health", help_heading = "Health checks")]
+    pub health_check_endpoint: String,
+
+    /// Take every worker for healthy until it cannot be reached
+    #[arg(long, help_heading = "Health checks")]
+    pub disable_health_check: bool,
+
+    /// Time between two load reports of a worker, for policies that use them
+    #[arg(long, value_name = "MS", default_value_t = 100, help_heading = "Health checks")]
+    pub load_poll_interval_ms: u64,
+
+    /// Record every decision and completion to files in this directory, with any policy
+    #[arg(long, value_name = "DIR", help_heading = "Recording")]
+    pub record_dir: Option<PathBuf>,
+
+    /// Also record a row per candidate of each decision, with its score and terms
+    #[arg(long, help_heading = "Recording")]
+    pub record_candidates: bool,
+
+    /// How recorded rows look
+    #[arg(long, value_enum, default_value_t = RecordFormat::Csv, help_heading = "Recording")]
+    pub record_format: RecordFormat,
+
+    /// A recorded file that has grown to this size is followed by a new one
+    #[arg(long, value_name = "MB", default_value_t = 1024, help_heading = "Recording")]
+    pub record_max_file_mb: u64,
+
+    /// Keep traces of recent requests in memory, for GET /v1/traces
+    #[arg(long, help_heading = "Recording")]
+    pub enable_tracking: bool,
+
+    /// Most traces in memory; the oldest goes first
+    #[arg(long, value_name = "N", default_value_t = 100_000, help_heading = "Recording")]
+    pub max_trace_entries: usize,
+
+    /// A trace older than this is gone
+    #[arg(long, value_name = "SECS", default_value_t = 3600, help_heading = "Recording")]
+    pub trace_ttl: u64,
+
+    /// Export a span per request and per attempt to an OpenTelemetry collector
+    #[arg(long, help_heading = "Recording")]
+    pub enable_trace: bool,
+
+    /// The collector: HOST:PORT for OTLP over gRPC, http://HOST:4318/v1/traces for OTLP over HTTP
+    #[arg(long, value_name = "ENDPOINT", default_value = "localhost:4317", help_heading = "Recording")]
+    pub otlp_traces_endpoint: String,
+
+    /// How much is logged
+    #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Logging")]
+    pub log_level: LogLevel,
+
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
+    pub log_format: LogFormat,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        use clap::FromArgMatches as _;
+        let matches = Self::augment_args(clap::Command::new("defaults")).get_matches_from(["defaults"]);
+        // The defaults are the command line's; a default that did not parse would fail every test.
+        Self::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
+    }
+}
+
+impl Options {
+    /// The flags that are knobs of policies, as the registry takes them; those that a policy does not accept are
+    /// left out, so that one command line serves every policy.
+    pub(super) fn policy_flags(&self, accepts: impl Fn(&str) -> bool) -> serde_json::Map<String, Value> {
+        let flags = [
+            ("cache_threshold", self.cache_threshold.map(Value::from)),
+            ("balance_abs_threshold", self.balance_abs_threshold.map(Into::into)),
+            ("balance_rel_threshold", self.balance_rel_threshold.map(Into::into)),
+            ("eviction_interval_secs", self.eviction_interval_secs.map(Into::into)),
+            ("max_tree_size", self.max_tree_size.map(Into::into)),
+        ];
+        let flags = flags.into_iter().filter(|(name, _)| accepts(name));
+        flags.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
+/// A knob's value is JSON where it reads as JSON (numbers, true, maps), and a plain text otherwise.
+pub(super) fn knob_value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+}
+
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    if name.is_empty() {
+        Err("the NAME before '=' is empty")
+    } else {
+        Ok((name.to_owned(), value.to_owned()))
+    }
+}
+
+/// `policy_options` is a table in TOML: `[policy_options] window_size = 40`.
+mod knobs {
+    use super::{Value, knob_value};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    pub(super) fn serialize<S: Serializer>(knobs: &[(String, String)], to: S) -> Result<S::Ok, S::Error> {
+        let map: BTreeMap<_, Value> = knobs.iter().map(|(k, v)| (k, knob_value(v))).collect();
+        map.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
+        let map = BTreeMap::<String, Value>::deserialize(from)?;
+        let text = |v: Value| match v {
+            Value::String(s) => s,
+            other => other.to_string(),
+        };
+        Ok(map.into_iter().map(|(k, v)| (k, text(v))).collect())
+    }
+}

@@ -1,0 +1,98 @@
+//! Request ids: the client's, or one of our own.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use router_core::{RequestId, Rng, Route};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Longer ids are not worth carrying into every record.
+const MAX_LEN: usize = 256;
+
+/// Random letters and digits after the prefix: 24 of 62 kinds hold 142 bits.
+const LETTERS: usize = 24;
+
+/// Makes request ids that no other router makes.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    seed: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Self {
+        // The standard library's hasher is seeded by the operating system: the only entropy that ids need.
+        Self { seed: RandomState::new().build_hasher().finish(), count: AtomicU64::new(0) }
+    }
+
+    /// The next number for the balancer.
+    pub(crate) fn number(&self) -> RequestId {
+        RequestId(self.count.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The client's id, if one of `names` carries one, else a new one.
+    pub(crate) fn of(&self, headers: &HeaderMap, names: &[HeaderName], route: Route) -> HeaderValue {
+        let given =
+            names.iter().filter_map(|name| headers.get(name)).find(|v| !v.is_empty() && v.len() <= MAX_LEN);
+        given.cloned().unwrap_or_else(|| self.fresh(route))
+    }
+
+    fn fresh(&self, route: Route) -> HeaderValue {
+        const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let mut rng =
+            Rng::seeded(self.seed ^ self.number().0.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(17));
+        let mut text = String::with_capacity(16 + LETTERS);
+        text.push_str(prefix(route));
+        // Two draws of 64 bits feed twelve letters each; a multiply-shift takes one letter off the top.
+        for _ in 0..2 {
+            let mut bits = rng.next_u64();
+            for _ in 0..LETTERS / 2 {
+                let wide = u128::from(bits) * 62;
+                text.push(char::from(ALPHABET[(wide >> 64) as usize]));
+                bits = wide as u64;
+            }
+        }
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+            .unwrap_or(HeaderValue::from_static("req-unknown"))
+    }
+}
+
+/// The prefixes that SGLang's own routers use.
+const fn prefix(route: Route) -> &'static str {
+    match route {
+        Route::ChatCompletions => "chatcmpl-",
+        Route::Completions => "cmpl-",
+        Route::Generate => "gnt-",
+        Route::Responses => "resp-",
+        _ => "req-",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn fresh_ids_differ_and_look_alike() {
+        let ids = RequestIds::new();
+        let all: HashSet<_> = (0..10_000).map(|_| ids.fresh(Route::ChatCompletions)).collect();
+        assert_eq!(all.len(), 10_000);
+        for id in all {
+            let text = id.to_str().unwrap();
+            assert!(text.len() == 33 && text.starts_with("chatcmpl-"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_clients_id_wins_in_the_order_of_the_names() {
+        let ids = RequestIds::new();
+        let names = [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-trace-id")];
+        let mut headers = HeaderMap::new();
+        headers.insert("x-trace-id", HeaderValue::from_static("t"));
+        assert_eq!(ids.of(&headers, &names, Route::Other), "t");
+        headers.insert("x-request-id", HeaderValue::from_static("r"));
+        assert_eq!(ids.of(&headers, &names, Route::Other), "r");
+        headers.insert("x-request-id", HeaderValue::from_static(""));
+        assert_eq!(ids.of(&headers, &names, Route::Other), "t", "an empty id is none");
+    }
+}

@@ -1,0 +1,27 @@
+//! The server: data plane, workers, health, metrics, admin routes.
+//!
+//! It holds no routing logic; every choice is the [`router_core::Balancer`]'s. It knows the wire formats only through
+//! `router-protocol`.
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts and durations become f64 only for metrics and configuration"
+)]
+
+mod admin;
+mod clock;
+pub mod config;
+mod data_plane;
+mod error;
+mod lease;
+mod record;
+mod router;
+mod server;
+mod workers;
+
+pub use clock::Clock;
+pub use config::{Config, ConfigError, Options};
+pub use data_plane::{RelayError, RouterBody};
+pub use error::{Cause, ProxyError, Retry};
+pub use record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat, RecorderError, TraceConfig};
+pub use router::{Router, RunningRouter, StartError};
+pub use workers::{WorkerUrl, WorkerUrlError};

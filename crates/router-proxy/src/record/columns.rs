@@ -1,0 +1,212 @@
+//! The columns of the recorder's files, and rows of them in either format.
+
+use super::config::RecordFormat;
+use std::borrow::Cow;
+use std::time::Duration;
+
+macro_rules! columns {
+    ($($(#[$doc:meta])* $variant:ident $name:literal)*) => {
+        /// A column, in the order of the file.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(super) enum Column {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Column {
+            /// All columns, in the order of the file.
+            pub(super) const NAMES: &'static [&'static str] = &[$($name),*];
+        }
+    };
+}
+
+columns! {
+    // The sixteen that every reader of these files knows (spec.md section 5).
+    /// When the row's fact was, UTC.
+    Timestamp "timestamp"
+    WorkerUrl "worker_url"
+    RequestId "request_id"
+    ThroughputGradient "throughput_gradient"
+    LatencyGradient "latency_gradient"
+    /// The chosen worker's score: higher is better. Minus its cost where the rule has no score of its own.
+    Score "score"
+    /// In flight on the worker from this router, before a decision and after a completion.
+    OutstandingRequests "outstanding_requests"
+    AvgThroughput "avg_throughput"
+    AvgLatency "avg_latency"
+    WindowSize "window_size"
+    SelectionReason "selection_reason"
+    ActualOutputTokens "actual_output_tokens"
+    ServerLatency "server_latency"
+    QueueTime "queue_time"
+    Ttft "ttft"
+    DecisionTimeMs "decision_time_ms"
+    // Ours. A new one goes to the end.
+    /// `decision` or `completion`.
+    Kind "kind"
+    /// The order in which the policy learned.
+    Seq "seq"
+    Attempt "attempt"
+    Policy "policy"
+    Route "route"
+    Stream "stream"
+    Batch "batch"
+    PromptBytes "prompt_bytes"
+    MaxOutputTokens "max_output_tokens"
+    Candidates "candidates"
+    Cost "cost"
+    RunnerUp "runner_up"
+    RunnerUpCost "runner_up_cost"
+    Margin "margin"
+    Ties "ties"
+    /// The worker's share of all decisions so far, this one included.
+    WorkerShare "worker_share"
+    QueueLength "queue_length"
+    Running "running"
+    PredictedLatency "predicted_latency"
+    PredictedTtft "predicted_ttft"
+    /// What the shadow policies would have chosen: `policy=url`, joined by `;`.
+    ShadowChoices "shadow_choices"
+    Status "status"
+    Outcome "outcome"
+    Error "error"
+    PromptTokens "prompt_tokens"
+    CachedTokens "cached_tokens"
+    TokensEstimated "tokens_estimated"
+    TotalLatency "total_latency"
+    ReceivedTime "received_time"
+    DispatchTime "dispatch_time"
+    FirstByteTime "first_byte_time"
+    FinishTime "finish_time"
+    ServerE2eLatency "server_e2e_latency"
+}
+
+/// The columns of the second file: a row per candidate of each decision.
+pub(super) const CANDIDATE_COLUMNS: &[&str] =
+    &["timestamp", "request_id", "attempt", "seq", "policy", "role", "worker_url", "chosen", "cost", "terms"];
+
+/// One value. What is unknown has none.
+#[derive(Clone, Debug)]
+pub(super) enum Cell<'a> {
+    Unknown,
+    Text(Cow<'a, str>),
+    Int(u64),
+    Float(f64),
+    Flag(bool),
+    /// Seconds, written with all nine decimals.
+    Seconds(Duration),
+    /// A JSON object, written as it is in JSON and as a text in CSV.
+    Json(String),
+}
+
+impl<'a> Cell<'a> {
+    pub(super) const fn text(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+
+    pub(super) fn int(value: Option<impl Into<u64>>) -> Self {
+        value.map_or(Self::Unknown, |v| Self::Int(v.into()))
+    }
+
+    /// A number that is not finite is not known.
+    pub(super) fn float(value: Option<f64>) -> Self {
+        value.filter(|v| v.is_finite()).map_or(Self::Unknown, Self::Float)
+    }
+
+    pub(super) fn seconds(value: Option<Duration>) -> Self {
+        value.map_or(Self::Unknown, Self::Seconds)
+    }
+
+    fn csv(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Unknown => {}
+            Self::Text(text) => quote(text, to),
+            Self::Json(text) => quote(text, to),
+            plain => plain.json(to),
+        }
+    }
+
+    fn json(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Unknown => to.extend_from_slice(b"null"),
+            Self::Text(text) => {
+                // Writing to a Vec cannot fail.
+                let _ = serde_json::to_writer(to, text);
+            }
+            Self::Int(n) => to.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
+            Self::Float(x) => to.extend_from_slice(zmij::Buffer::new().format(*x).as_bytes()),
+            Self::Flag(flag) => to.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            Self::Seconds(d) => {
+                to.extend_from_slice(itoa::Buffer::new().format(d.as_secs()).as_bytes());
+                to.push(b'.');
+                digits::<9>(d.subsec_nanos(), to);
+            }
+            Self::Json(text) => to.extend_from_slice(text.as_bytes()),
+        }
+    }
+}
+
+/// Exactly `N` decimal digits of `number`, with leading zeros.
+pub(super) fn digits<const N: usize>(mut number: u32, to: &mut Vec<u8>) {
+    let mut text = [b'0'; N];
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    to.extend_from_slice(&text);
+}
+
+/// A CSV field; a text that could be taken for more than one field, or for a formula's start, is quoted.
+fn quote(text: &str, to: &mut Vec<u8>) {
+    if memchr::memchr3(b',', b'"', b'\n', text.as_bytes()).is_some() || text.contains('\r') {
+        to.push(b'"');
+        to.extend(text.bytes().flat_map(|b| std::iter::repeat_n(b, if b == b'"' { 2 } else { 1 })));
+        to.push(b'"');
+    } else {
+        to.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// The cells of one row of the first file, by column.
+#[derive(Debug)]
+pub(super) struct Row<'a>([Cell<'a>; Column::NAMES.len()]);
+
+impl<'a> Row<'a> {
+    pub(super) const fn new() -> Self {
+        Self([const { Cell::Unknown }; Column::NAMES.len()])
+    }
+
+    /// Sets columns.
+    pub(super) fn set<const N: usize>(&mut self, cells: [(Column, Cell<'a>); N]) {
+        for (column, cell) in cells {
+            self.0[column as usize] = cell;
+        }
+    }
+
+    pub(super) fn write(&self, format: RecordFormat, to: &mut Vec<u8>) {
+        write(format, Column::NAMES, &self.0, to);
+    }
+}
+
+/// Writes one line without its end.
+pub(super) fn write(format: RecordFormat, names: &[&str], cells: &[Cell<'_>], to: &mut Vec<u8>) {
+    match format {
+        RecordFormat::Csv => {
+            for (n, cell) in cells.iter().enumerate() {
+                if n > 0 {
+                    to.push(b',');
+                }
+                cell.csv(to);
+            }
+        }
+        RecordFormat::Jsonl => {
+            let known = names.iter().zip(cells).filter(|(_, cell)| !matches!(cell, Cell::Unknown));
+            for (n, (name, cell)) in known.enumerate() {
+                to.extend_from_slice(if n == 0 { b"{\"" } else { b",\"" });
+                to.extend_from_slice(name.as_bytes());
+                to.extend_from_slice(b"\":");
+                cell.json(to);
+            }
+            to.push(b'}');
+        }
+    }
+}

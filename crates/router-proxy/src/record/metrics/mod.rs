@@ -1,0 +1,229 @@
+//! Prometheus metrics. Names keep the `sgl_router_` prefix of the routers before us.
+//!
+//! Handles are looked up once, per route and per worker, so that counting costs a request only atomic additions.
+//! Gauges are read off the balancer when somebody asks, so they cannot drift from it.
+
+mod labels;
+mod snapshot;
+mod worker;
+
+pub(crate) use snapshot::{Gauges, WorkerGauges};
+pub(crate) use worker::WorkerMetrics;
+
+use super::row::{CompletionRecord, DecisionRecord};
+use labels::{ErrorLabels, ReasonLabels, RouteLabel};
+use parking_lot::Mutex;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text::encode};
+use prometheus_client::metrics::{TypedMetric, counter::Counter, family::Family, histogram::Histogram};
+use prometheus_client::registry::Registry;
+use router_core::{Outcome, Reason, Route};
+use snapshot::Snapshot;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+use worker::WorkerFamilies;
+
+/// Upper bounds in seconds, those that users of SGLang's routers have dashboards for.
+const DURATION_BUCKETS: [f64; 20] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 45.0, 60.0, 90.0,
+    120.0, 180.0, 240.0,
+];
+
+/// Upper bounds in seconds for one decision: 100 ns to 1 ms.
+const DECISION_BUCKETS: [f64; 9] = [1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3];
+
+/// All metrics of one router.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    policy: Arc<str>,
+    routes: Vec<RouteMetrics>,
+    reasons: Vec<Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    decision_time: Histogram,
+    rebalances: Counter,
+    records: RecordCounts,
+    workers: WorkerFamilies,
+    snapshot: Snapshot,
+}
+
+/// The handles of one route.
+#[derive(Debug)]
+struct RouteMetrics {
+    requests: Counter,
+    duration: Histogram,
+    generate_duration: Histogram,
+    retries: Counter,
+}
+
+/// What the recorder did not manage, and the collector behind it.
+#[derive(Debug)]
+struct RecordCounts {
+    dropped: Counter,
+    lost: Counter,
+    spans_dropped: Counter,
+}
+
+fn durations() -> Histogram {
+    Histogram::new(DURATION_BUCKETS)
+}
+
+impl Metrics {
+    pub(crate) fn new(policy: &str) -> Self {
+        let mut registry = Registry::with_prefix("sgl_router");
+        let r = &mut registry;
+        let policy: Arc<str> = policy.into();
+        let reasons: Family<ReasonLabels, Counter> = family(r, "policy_reasons", "Decisions by reason");
+        let reason = |reason: &Reason| {
+            let label = ReasonLabels { policy: Arc::clone(&policy), reason: reason.as_str() };
+            reasons.get_or_create_owned(&label)
+        };
+        let decision_time = Histogram::new(DECISION_BUCKETS);
+        let help = "Time of one decision, the wait for the balancer included";
+        r.register("decision_duration_seconds", help, decision_time.clone());
+        Self {
+            routes: RouteMetrics::all(r),
+            reasons: Reason::ALL.iter().map(reason).collect(),
+            errors: family(r, "request_errors", "Requests that the router answered with an error"),
+            rebalances: counter(
+                r,
+                "load_balancing_events",
+                "Decisions that left affinity because loads were uneven",
+            ),
+            records: RecordCounts {
+                dropped: counter(r, "records_dropped", "Records that the recorder was too slow to take"),
+                lost: counter(r, "records_lost", "Records that could not be written to their file"),
+                spans_dropped: counter(r, "spans_dropped", "Spans that the collector did not take"),
+            },
+            workers: WorkerFamilies::new(r),
+            snapshot: Snapshot::new(r),
+            decision_time,
+            policy,
+            registry: Mutex::new(registry),
+        }
+    }
+
+    /// The handles of a worker that joins.
+    pub(crate) fn worker(&self, url: &Arc<str>) -> WorkerMetrics {
+        self.workers.handles(&self.policy, url)
+    }
+
+    /// Takes the series of a worker that left away.
+    pub(crate) fn forget(&self, url: &Arc<str>) {
+        self.workers.forget(&self.policy, url);
+    }
+
+    pub(super) fn decided(&self, record: &DecisionRecord) {
+        record.worker.metrics.decided();
+        let reason = record.decision.reason;
+        if let Some(at) = Reason::ALL.iter().position(|r| *r == reason) {
+            self.reasons[at].inc();
+        }
+        if reason == Reason::LoadImbalance {
+            self.rebalances.inc();
+        }
+        self.decision_time.observe(record.took.as_secs_f64());
+    }
+
+    pub(super) fn completed(&self, record: &CompletionRecord) {
+        record.worker.metrics.completed(record);
+        if record.completion.finish.outcome == Outcome::Success {
+            let total = record.completion.finished_at.since(record.outline.received_at);
+            self.routes[record.outline.route.index()].generate_duration.observe(total.as_secs_f64());
+        }
+    }
+
+    /// The live policy's name.
+    pub(crate) fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    pub(super) fn dropped(&self) {
+        self.records.dropped.inc();
+    }
+
+    pub(super) fn record_lost(&self, rows: u64) {
+        self.records.lost.inc_by(rows);
+    }
+
+    pub(super) fn spans_dropped(&self, spans: usize) {
+        self.records.spans_dropped.inc_by(spans as u64);
+    }
+
+    pub(super) fn retried(&self, route: Route) {
+        self.routes[route.index()].retries.inc();
+    }
+
+    pub(super) fn refused(&self, route: Route, error_type: &'static str) {
+        self.errors.get_or_create(&ErrorLabels { route: route.as_str(), error_type }).inc();
+    }
+
+    pub(super) fn answered(&self, route: Route, took: Duration) {
+        let route = &self.routes[route.index()];
+        route.requests.inc();
+        route.duration.observe(took.as_secs_f64());
+    }
+
+    /// Everything in Prometheus' text format, with the gauges as they are now.
+    pub(crate) fn render(&self, gauges: &Gauges) -> String {
+        let registry = self.registry.lock();
+        self.snapshot.set(&self.policy, gauges);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+impl RouteMetrics {
+    fn all(r: &mut Registry) -> Vec<Self> {
+        let requests: Family<RouteLabel, Counter> = family(r, "requests", "Requests that came in, by route");
+        let help = "Attempts on another worker after a failed one, by route";
+        let retries: Family<RouteLabel, Counter> = family(r, "retries", help);
+        let help = "From request in to answer's head out, by route";
+        let duration = histograms(r, "request_duration_seconds", help, durations);
+        let help = "From request in to answer's last byte, by route";
+        let generate = histograms(r, "generate_duration_seconds", help, durations);
+        let route = |route: &Route| {
+            let label = RouteLabel { route: route.as_str() };
+            Self {
+                requests: requests.get_or_create_owned(&label),
+                duration: duration.get_or_create_owned(&label),
+                generate_duration: generate.get_or_create_owned(&label),
+                retries: retries.get_or_create_owned(&label),
+            }
+        };
+        Route::ALL.iter().map(route).collect()
+    }
+}
+
+/// A metric with labels, registered.
+fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+where
+    L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
+    M: Default + EncodeMetric + TypedMetric + Debug + Send + Sync + 'static,
+{
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+/// A histogram with labels, registered.
+fn histograms<L>(r: &mut Registry, name: &str, help: &str, new: fn() -> Histogram) -> Histograms<L>
+where
+    L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
+{
+    let family = Family::new_with_constructor(new);
+    r.register(name, help, family.clone());
+    family
+}
+
+/// Histograms by labels.
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}

@@ -1,0 +1,115 @@
+//! Gauges: how things stand at the moment somebody asks.
+
+use super::family;
+use super::labels::{FigureLabels, PolicyWorkerLabels, TermLabels, WorkerLabel};
+use crate::workers::{Health, Worker};
+use prometheus_client::metrics::{family::Family, gauge::Gauge};
+use prometheus_client::registry::Registry;
+use router_core::Score;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// A gauge of real numbers.
+type RealGauge = Gauge<f64, AtomicU64>;
+
+/// What is read off the balancer and its policy.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) workers: Vec<WorkerGauges>,
+    /// What the policy thinks of each worker.
+    pub(crate) scores: Vec<(Arc<Worker>, Score)>,
+    /// Figures about the policy as a whole.
+    pub(crate) figures: Vec<(&'static str, f64)>,
+}
+
+/// One worker's load.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerGauges {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) in_flight: u32,
+    pub(crate) waiting: Option<u32>,
+    pub(crate) report_age: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    running: Family<WorkerLabel, Gauge>,
+    health: Family<WorkerLabel, Gauge>,
+    load: Family<WorkerLabel, Gauge>,
+    report_age: Family<WorkerLabel, RealGauge>,
+    score: Family<PolicyWorkerLabels, RealGauge>,
+    term: Family<TermLabels, RealGauge>,
+    figure: Family<FigureLabels, RealGauge>,
+    active_workers: Gauge,
+    max_load: Gauge,
+    min_load: Gauge,
+}
+
+impl Snapshot {
+    pub(super) fn new(r: &mut Registry) -> Self {
+        let load = "Requests waiting on a worker, by its last report and what was sent since";
+        let score = "What the policy thinks of a worker now: minus its cost, higher is better";
+        Self {
+            running: family(r, "running_requests", "Requests in flight on a worker, from this router"),
+            health: family(r, "worker_health", "1 when the worker gets requests, else 0"),
+            load: family(r, "worker_load", load),
+            report_age: family(r, "load_report_age_seconds", "Age of a worker's last load report"),
+            score: family(r, "policy_score", score),
+            term: family(r, "policy_term", "What that score is made of, by name; see the policy's page"),
+            figure: family(r, "policy_figure", "Figures about the policy as a whole; see its page"),
+            active_workers: gauge(r, "active_workers", "Workers that get requests"),
+            max_load: gauge(r, "max_load", "Most requests in flight on one worker"),
+            min_load: gauge(r, "min_load", "Fewest requests in flight on one worker"),
+        }
+    }
+
+    /// Sets every gauge; what is not known, or gone, has no sample.
+    pub(super) fn set(&self, policy: &Arc<str>, gauges: &Gauges) {
+        self.running.clear();
+        self.health.clear();
+        self.load.clear();
+        self.report_age.clear();
+        for w in &gauges.workers {
+            let label = WorkerLabel { worker: w.worker.url.shared() };
+            self.running.get_or_create(&label).set(w.in_flight.into());
+            self.health.get_or_create(&label).set((w.worker.health() == Health::Healthy).into());
+            if let Some(waiting) = w.waiting {
+                self.load.get_or_create(&label).set(waiting.into());
+            }
+            if let Some(age) = w.report_age {
+                self.report_age.get_or_create(&label).set(age.as_secs_f64());
+            }
+        }
+        let in_flight = gauges.workers.iter().map(|w| i64::from(w.in_flight));
+        self.max_load.set(in_flight.clone().max().unwrap_or(0));
+        self.min_load.set(in_flight.min().unwrap_or(0));
+        let active = gauges.workers.iter().filter(|w| w.worker.health() == Health::Healthy).count();
+        self.active_workers.set(i64::try_from(active).unwrap_or(i64::MAX));
+        self.opinions(policy, gauges);
+    }
+
+    fn opinions(&self, policy: &Arc<str>, gauges: &Gauges) {
+        self.score.clear();
+        self.term.clear();
+        self.figure.clear();
+        for (worker, score) in &gauges.scores {
+            let (policy, worker) = (|| Arc::clone(policy), worker.url.shared());
+            let label = PolicyWorkerLabels { policy: policy(), worker: Arc::clone(&worker) };
+            self.score.get_or_create(&label).set(-score.cost);
+            for term in score.terms.as_slice() {
+                let label = TermLabels { policy: policy(), worker: Arc::clone(&worker), term: term.name };
+                self.term.get_or_create(&label).set(term.value);
+            }
+        }
+        for (figure, value) in &gauges.figures {
+            self.figure.get_or_create(&FigureLabels { policy: Arc::clone(policy), figure }).set(*value);
+        }
+    }
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}

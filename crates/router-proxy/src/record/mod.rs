@@ -1,0 +1,105 @@
+//! What happened, as it was. Metrics, files and traces are functions of these records alone.
+//!
+//! A record is built from a [`Decision`](router_core::Decision) or a [`Completion`](router_core::Completion) and
+//! nothing else, so it cannot claim what was not decided. Metrics are counted on the spot; everything slower happens
+//! on a thread of its own behind a bounded channel that routing never waits for.
+
+mod columns;
+mod config;
+mod file;
+mod metrics;
+mod otel;
+mod row;
+mod stream;
+mod table;
+mod trace;
+mod traces;
+mod writer;
+
+pub use config::{RecordConfig, RecordFormat, TraceConfig};
+pub(crate) use metrics::{Gauges, Metrics, WorkerGauges, WorkerMetrics};
+pub use otel::{OtlpEndpoint, OtlpEndpointError};
+pub(crate) use row::{CompletionRecord, DecisionRecord, Outline, Record, RefusalRecord};
+pub(crate) use stream::Recorder;
+pub use stream::RecorderError;
+pub(crate) use trace::Status;
+pub(crate) use traces::{Query, Traces};
+
+use router_core::{Explain, Route};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where records go.
+#[derive(Debug)]
+pub(crate) struct Records {
+    pub(crate) metrics: Arc<Metrics>,
+    /// The thread behind the channel, when anything slower than counting is wanted.
+    pub(crate) recorder: Option<Recorder>,
+}
+
+impl Records {
+    /// What decisions have to carry.
+    pub(crate) fn explain(&self) -> Explain {
+        self.recorder.as_ref().map_or(Explain::No, |r| r.explain)
+    }
+
+    /// A worker was chosen.
+    pub(crate) fn decided(&self, record: DecisionRecord) {
+        self.metrics.decided(&record);
+        tracing::trace!(
+            request_id = %record.outline.id(),
+            worker = %record.worker.url,
+            attempt = record.outline.attempt,
+            reason = record.decision.reason.as_str(),
+            "decided"
+        );
+        self.pass(|| Record::Decision(Box::new(record)));
+    }
+
+    /// The first byte of an answer arrived.
+    pub(crate) fn started(&self, outline: &Outline) {
+        self.pass(|| Record::Started(outline.request_id.clone()));
+    }
+
+    /// An attempt ended.
+    pub(crate) fn completed(&self, record: CompletionRecord) {
+        self.metrics.completed(&record);
+        tracing::trace!(
+            request_id = %record.outline.id(),
+            worker = %record.worker.url,
+            attempt = record.outline.attempt,
+            outcome = record.completion.finish.outcome.as_str(),
+            "completed"
+        );
+        self.pass(|| Record::Completion(Box::new(record)));
+    }
+
+    /// An attempt failed and another worker is tried.
+    pub(crate) fn retried(&self, route: Route) {
+        self.metrics.retried(route);
+    }
+
+    /// The router itself answered a request with an error.
+    pub(crate) fn refused(&self, record: RefusalRecord) {
+        self.metrics.refused(record.route, record.error);
+        self.pass(|| Record::Refusal(Box::new(record)));
+    }
+
+    /// The head of an answer is on its way to the client, `took` after the request came in.
+    pub(crate) fn answered(&self, route: Route, took: Duration) {
+        self.metrics.answered(route, took);
+    }
+
+    /// Writes out what is left; nothing is recorded after it.
+    pub(crate) fn close(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.close();
+        }
+    }
+
+    fn pass(&self, record: impl FnOnce() -> Record) {
+        if let Some(recorder) = &self.recorder {
+            recorder.pass(record(), &self.metrics);
+        }
+    }
+}

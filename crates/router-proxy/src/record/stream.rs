@@ -1,0 +1,182 @@
+//! The channel between the data plane and the recorder's thread.
+
+use super::config::{RecordConfig, TraceConfig};
+use super::metrics::Metrics;
+use super::otel::{ExportError, OtlpEndpoint, SpanSink};
+use super::row::Record;
+use super::traces::Traces;
+use super::writer::Writer;
+use crate::clock::Clock;
+use parking_lot::Mutex;
+use router_core::Explain;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Records on their way to the thread; at 10,000 requests/s this is three seconds of them.
+const CAPACITY: usize = 65_536;
+
+/// The thread looks for records this often. It is not woken by them: waking costs the data plane a system call.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Why recording did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderError {
+    /// The directory cannot be used.
+    #[error("cannot record to {}: {source}", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Spans cannot be exported.
+    #[error("cannot export spans to {endpoint}: {source}")]
+    Spans {
+        /// The collector.
+        endpoint: OtlpEndpoint,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No thread.
+    #[error("cannot start the recorder's thread: {0}")]
+    Thread(io::Error),
+}
+
+/// The data plane's end.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    records: SyncSender<Record>,
+    stop: Mutex<Option<SyncSender<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) traces: Option<Arc<Traces>>,
+    /// What decisions have to carry for the sinks that there are.
+    pub(super) explain: Explain,
+}
+
+impl Recorder {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the directory cannot be written to, or the collector's address is of no use.
+    pub(crate) fn start(
+        files: Option<&RecordConfig>,
+        traces: Option<TraceConfig>,
+        collector: Option<&OtlpEndpoint>,
+        clock: Clock,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, RecorderError> {
+        let traces = traces.map(|config| Arc::new(Traces::new(config, clock)));
+        let writer = match files {
+            Some(config) => Some(
+                Writer::open(config, clock, Arc::clone(metrics))
+                    .map_err(|source| RecorderError::Directory { dir: config.dir.clone(), source })?,
+            ),
+            None => None,
+        };
+        let all = traces.is_some() || files.is_some_and(|f| f.candidates);
+        let explain = match (all, files) {
+            (true, _) => Explain::Yes,
+            (false, Some(_)) => Explain::Chosen,
+            // Spans tell why a worker was chosen and nothing about its terms.
+            (false, None) => Explain::No,
+        };
+        let spans = match collector {
+            Some(endpoint) => {
+                Some(SpanSink::start(endpoint, clock, metrics).map_err(|source| match source {
+                    ExportError::Thread(source) => RecorderError::Thread(source),
+                    ExportError::Exporter(source) => {
+                        RecorderError::Spans { endpoint: endpoint.clone(), source: source.into() }
+                    }
+                })?)
+            }
+            None => None,
+        };
+        let (records, incoming) = sync_channel(CAPACITY);
+        let (stop, stopped) = sync_channel(1);
+        let sinks = Sinks { writer, traces: traces.clone(), spans };
+        let thread = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || sinks.run(&incoming, &stopped))
+            .map_err(RecorderError::Thread)?;
+        Ok(Self { records, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)), traces, explain })
+    }
+
+    /// Hands a record over, or drops and counts it when the thread is too far behind.
+    pub(super) fn pass(&self, record: Record, metrics: &Metrics) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.records.try_send(record) {
+            metrics.dropped();
+        }
+    }
+
+    /// Waits until everything passed so far has been taken in.
+    pub(crate) async fn sync(&self) {
+        let (done, taken_in) = tokio::sync::oneshot::channel();
+        if self.records.try_send(Record::Sync(done)).is_ok() {
+            // An error means that the thread is gone; then there is nothing to wait for.
+            let _ = taken_in.await;
+        }
+    }
+
+    /// Writes out what is left and ends the thread.
+    pub(crate) fn close(&self) {
+        self.stop.lock().take();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the recorder's thread panicked; what it had not written is lost");
+        }
+    }
+}
+
+/// The thread's end.
+#[derive(Debug)]
+struct Sinks {
+    writer: Option<Writer>,
+    traces: Option<Arc<Traces>>,
+    spans: Option<SpanSink>,
+}
+
+impl Sinks {
+    fn run(mut self, incoming: &Receiver<Record>, stopped: &Receiver<()>) {
+        loop {
+            // The end of the stop channel is the call to stop; until then it serves as the pause.
+            let stop = stopped.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
+            while let Ok(record) = incoming.try_recv() {
+                self.take(record);
+            }
+            if let Some(writer) = &mut self.writer {
+                if stop { writer.flush() } else { writer.flush_if_due() }
+            }
+            if let Some(spans) = &mut self.spans {
+                spans.flush_if_due();
+            }
+            if stop {
+                break;
+            }
+        }
+        if let Some(spans) = self.spans {
+            spans.close();
+        }
+    }
+
+    fn take(&mut self, record: Record) {
+        if let Some(writer) = &mut self.writer {
+            writer.take(&record);
+        }
+        if let Some(traces) = &self.traces {
+            traces.take(&record);
+        }
+        if let Some(spans) = &mut self.spans {
+            spans.take(&record);
+        }
+        if let Record::Sync(done) = record {
+            // Whoever asked may have left.
+            let _ = done.send(());
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The router: one balancer, its workers, and the server in front of them.
+
+use crate::clock::Clock;
+use crate::config::{Config, RequestLimits};
+use crate::data_plane::{RequestIds, TraceIds};
+use crate::error::ProxyError;
+use crate::record::{
+    Gauges, Metrics, OtlpEndpoint, RecordConfig, Recorder, RecorderError, Records, TraceConfig, WorkerGauges,
+};
+use crate::server::{self, Listeners};
+use crate::workers::{Health, Membership, MembershipError, Worker, Workers};
+use parking_lot::Mutex;
+use router_core::{Balancer, Features, Needs};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+/// What every request and task of one router shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) balancer: Mutex<Balancer>,
+    pub(crate) needs: Needs,
+    pub(crate) workers: Workers,
+    pub(crate) limits: RequestLimits,
+    pub(crate) records: Records,
+    pub(crate) ids: RequestIds,
+    /// Makes the ids of spans, when spans are exported.
+    pub(crate) trace_ids: Option<TraceIds>,
+    pub(crate) membership: Membership,
+    /// Held while a worker joins.
+    pub(crate) joining: Mutex<()>,
+    pub(crate) tasks: TaskTracker,
+    /// The router stops: leaving workers are not waited for.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Why a router did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Recording cannot start.
+    #[error(transparent)]
+    Record(#[from] RecorderError),
+    /// A worker cannot join.
+    #[error("{0}")]
+    Worker(String),
+}
+
+impl From<MembershipError> for StartError {
+    fn from(error: MembershipError) -> Self {
+        Self::Worker(error.to_string())
+    }
+}
+
+/// Starts routers.
+#[derive(Clone, Copy, Debug)]
+pub struct Router;
+
+/// A router that serves. Dropping it stops it at once; [`shutdown`](Self::shutdown) lets requests end.
+#[derive(Debug)]
+pub struct RunningRouter {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    prometheus: Option<SocketAddr>,
+    grace: Duration,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    servers: TaskTracker,
+}
+
+impl Router {
+    /// Binds the ports and serves. It waits for no worker: requests get 503 until one is healthy.
+    ///
+    /// # Errors
+    /// When a port cannot be bound.
+    pub async fn start(config: Config) -> Result<RunningRouter, StartError> {
+        let main = bind(config.listen).await?;
+        let metrics = match config.prometheus {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let membership =
+            Membership { health: config.health, load_poll: config.load_poll_interval, drain: config.drain };
+        let shared = Shared::new(&config.requests, membership, |clock| {
+            let seed = config.seed.unwrap_or_else(entropy);
+            let mut balancer = Balancer::new(config.policy, seed);
+            for (n, shadow) in (1u64..).zip(config.shadows) {
+                balancer.shadow(clock.now(), shadow, seed.wrapping_add(n));
+            }
+            balancer
+        });
+        let shared =
+            Arc::new(shared.recording(config.record.as_ref(), config.traces, config.otlp.as_ref())?);
+        for worker in &config.workers {
+            shared.join(worker)?;
+        }
+        let (stop, kill, servers) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let address = main.local_addr().unwrap_or(config.listen);
+        let prometheus = metrics.as_ref().and_then(|l| l.local_addr().ok());
+        let listeners = Listeners { main, metrics };
+        server::spawn(&shared, listeners, &servers, (stop.clone(), kill.clone()));
+        Ok(RunningRouter { shared, address, prometheus, grace: config.shutdown_grace, stop, kill, servers })
+    }
+}
+
+impl RunningRouter {
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where metrics are served besides the main port.
+    pub const fn prometheus_address(&self) -> Option<SocketAddr> {
+        self.prometheus
+    }
+
+    /// The base URL of the main port.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Requests in flight on all workers.
+    pub fn in_flight(&self) -> u64 {
+        self.shared.balancer.lock().in_flight()
+    }
+
+    /// How many workers get requests now.
+    pub fn healthy_workers(&self) -> usize {
+        self.shared.healthy()
+    }
+
+    /// Stops accepting, lets running requests end within the grace period, then cuts what is left.
+    /// Returns how many requests were cut.
+    pub async fn shutdown(self) -> u64 {
+        self.stop.cancel();
+        self.servers.close();
+        info!(in_flight = self.in_flight(), grace_secs = self.grace.as_secs(), "shutting down");
+        let ended = tokio::time::timeout(self.grace, self.servers.wait()).await.is_ok();
+        let cut = if ended { 0 } else { self.in_flight() };
+        self.kill.cancel();
+        self.servers.wait().await;
+        self.shared.stop_tasks();
+        self.shared.tasks.wait().await;
+        let shared = Arc::clone(&self.shared);
+        // Writing out what is left may take as long as the disk does.
+        let _ = tokio::task::spawn_blocking(move || shared.records.close()).await;
+        cut
+    }
+}
+
+impl Drop for RunningRouter {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.kill.cancel();
+        self.shared.stop_tasks();
+        self.shared.records.close();
+    }
+}
+
+/// A seed that no other start has.
+fn entropy() -> u64 {
+    // The standard library's hasher is seeded by the operating system.
+    RandomState::new().build_hasher().finish()
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+}
+
+impl Shared {
+    fn new(
+        limits: &RequestLimits,
+        membership: Membership,
+        balancer: impl FnOnce(&Clock) -> Balancer,
+    ) -> Self {
+        let clock = Clock::start();
+        let balancer = balancer(&clock);
+        let metrics = Arc::new(Metrics::new(balancer.policy_name()));
+        Self {
+            needs: balancer.needs(),
+            balancer: Mutex::new(balancer),
+            workers: Workers::default(),
+            limits: limits.clone(),
+            records: Records { metrics, recorder: None },
+            ids: RequestIds::new(),
+            trace_ids: None,
+            membership,
+            joining: Mutex::new(()),
+            clock,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// The same, with a recorder when somebody wants files, traces or spans.
+    fn recording(
+        mut self,
+        files: Option<&RecordConfig>,
+        traces: Option<TraceConfig>,
+        collector: Option<&OtlpEndpoint>,
+    ) -> Result<Self, StartError> {
+        if files.is_some() || traces.is_some() || collector.is_some() {
+            self.trace_ids = collector.map(|_| TraceIds::new());
+            let recorder = Recorder::start(files, traces, collector, self.clock, &self.records.metrics)?;
+            self.records.recorder = Some(recorder);
+        }
+        Ok(self)
+    }
+
+    fn stop_tasks(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        for worker in self.workers.all() {
+            worker.gone.cancel();
+        }
+    }
+
+    /// How many workers get requests now.
+    pub(crate) fn healthy(&self) -> usize {
+        self.balancer.lock().fleet().routable().len()
+    }
+
+    /// The error for a request that found nobody.
+    pub(crate) fn nobody(&self) -> ProxyError {
+        ProxyError::NoWorker { healthy: self.healthy(), total: self.workers.all().len() }
+    }
+
+    /// The workers that get requests now.
+    pub(crate) fn healthy_workers(&self) -> Vec<Arc<Worker>> {
+        self.workers.all().into_iter().filter(|w| w.health() == Health::Healthy).collect()
+    }
+
+    /// Everything that is measured at the moment somebody asks.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let mut figures = Vec::new();
+        let (opinion, workers) = {
+            let mut balancer = self.balancer.lock();
+            balancer.gauges(&mut |name, value| figures.push((name, value)));
+            // The policy's opinion is asked as for a request about which nothing is known.
+            (balancer.peek(self.clock.now(), &Features::default()), self.loads(&balancer))
+        };
+        let scores = opinion.map(|o| o.scores).unwrap_or_default();
+        let scores = scores.into_iter().filter_map(|s| Some((self.workers.get(s.worker)?, s))).collect();
+        Gauges { workers, scores, figures }
+    }
+
+    /// All workers with their load.
+    pub(crate) fn worker_loads(&self) -> Vec<WorkerGauges> {
+        self.loads(&self.balancer.lock())
+    }
+
+    fn loads(&self, balancer: &Balancer) -> Vec<WorkerGauges> {
+        let now = self.clock.now();
+        let gauges = self.workers.all().into_iter().filter_map(|worker| {
+            let view = balancer.view(worker.id)?;
+            let report_age = view.load.map(|l| now.since(l.at));
+            Some(WorkerGauges {
+                in_flight: view.in_flight,
+                waiting: view.estimated_waiting(),
+                report_age,
+                worker,
+            })
+        });
+        gauges.collect()
+    }
+}

@@ -1,0 +1,92 @@
+//! A small request of the router's own to one worker: health, load, information.
+
+use super::{ExchangeError, Worker};
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::Full;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// Largest answer that is read; a worker's `/metrics` has some hundred kilobytes.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Why a worker gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// Not in time.
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// It could not be reached, or the connection broke.
+    #[error("{}", root_cause(.0))]
+    Connection(#[from] ExchangeError),
+    /// The answer was cut short or too large.
+    #[error("answer unreadable: {0}")]
+    Answer(hyper::Error),
+    /// The answer is larger than any that the router asks for.
+    #[error("the answer is larger than {MAX_ANSWER} bytes")]
+    TooLarge,
+}
+
+/// The innermost message of an error, which is the one that tells an operator something.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// A GET.
+pub(crate) async fn fetch(
+    worker: &Worker,
+    path: &PathAndQuery,
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = worker.target.uri(path);
+    send(worker, request, timeout).await
+}
+
+/// Any method, with the client's headers and body.
+pub(crate) async fn fetch_with(
+    worker: &Worker,
+    (method, path): (Method, &PathAndQuery),
+    (headers, body): (HeaderMap, Bytes),
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.headers_mut() = headers;
+    *request.uri_mut() = worker.target.uri(path);
+    send(worker, request, timeout).await
+}
+
+async fn send(
+    worker: &Worker,
+    mut request: Request<Full<Bytes>>,
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    request.headers_mut().insert(header::HOST, worker.host.clone());
+    let exchange = async {
+        let (response, mut connection) = worker.pool.send(request).await?;
+        let (parts, mut body) = response.into_parts();
+        let mut whole = Vec::new();
+        let mut next = |cx: &mut std::task::Context<'_>| {
+            connection.drive(cx);
+            Pin::new(&mut body).poll_frame(cx)
+        };
+        while let Some(frame) = poll_fn(&mut next).await {
+            let frame = frame.map_err(FetchError::Answer)?;
+            whole.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+            if whole.len() > MAX_ANSWER {
+                return Err(FetchError::TooLarge);
+            }
+        }
+        worker.pool.put(connection);
+        Ok((parts.status, Bytes::from(whole)))
+    };
+    tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(FetchError::Timeout(timeout)))
+}

@@ -1,0 +1,168 @@
+//! Connections to one worker, driven by the task that uses them.
+//!
+//! A pooled client of the usual kind drives each connection in a task of its own and hands every piece of every
+//! answer from task to task. Here the task that serves the client drives the worker's connection, too: fewer wake-ups
+//! per request and per streamed event, and a dropped answer closes its connection at once.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use std::future::{Future as _, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// SGLang and vLLM close an idle connection after 5 s; one that is reused at that moment fails. Ours go first.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Why an exchange with a worker failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// No connection: the worker has not seen the request.
+    #[error("cannot connect to {host}: {source}")]
+    Connect { host: String, source: std::io::Error },
+    /// The connection broke.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+
+/// One connection, idle or at work for one request.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// `None` once the connection has ended.
+    driver: Option<Pin<Box<Driver>>>,
+}
+
+impl Connection {
+    /// Lets the connection do what it can now. It must be called by whoever waits for its answer.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            // An error surfaces where the answer is awaited, with more to say about it.
+            && driver.as_mut().poll(cx).is_ready()
+        {
+            self.driver = None;
+        }
+    }
+
+    /// Whether it can take a request now, as far as can be known without a wait.
+    fn usable(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.drive(&mut cx);
+        self.driver.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, hyper::Error> {
+        let mut response = pin!(self.sender.send_request(request));
+        let driver = &mut self.driver;
+        poll_fn(|cx| {
+            if let Some(running) = driver
+                && running.as_mut().poll(cx).is_ready()
+            {
+                *driver = None;
+            }
+            response.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+/// The idle connections of one worker.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    host: String,
+    port: u16,
+    connect_timeout: Duration,
+    /// Set where the host is an address, so that no name is looked up.
+    address: Option<SocketAddr>,
+    idle: Mutex<Vec<(Instant, Connection)>>,
+}
+
+impl Pool {
+    pub(crate) fn new(host: &str, port: u16, connect_timeout: Duration) -> Self {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let address = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
+        Self { host, port, connect_timeout, address, idle: Mutex::default() }
+    }
+
+    /// Sends one request and waits for the head of its answer. The connection comes along: its owner drives it while
+    /// the body comes, and gives it [`back`](Self::put) after the last byte.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Connection), ExchangeError> {
+        let mut connection = match self.take() {
+            Some(idle) => idle,
+            None => self.connect().await?,
+        };
+        let response = connection.send(request).await?;
+        Ok((response, connection))
+    }
+
+    /// Takes back a connection whose answer has been read to its end; one that cannot be used again is closed.
+    pub(crate) fn put(&self, mut connection: Connection) {
+        if connection.usable() {
+            self.idle.lock().push((Instant::now(), connection));
+        }
+    }
+
+    /// The most recently used idle connection that is still open.
+    fn take(&self) -> Option<Connection> {
+        loop {
+            let (since, mut connection) = self.idle.lock().pop()?;
+            if since.elapsed() > IDLE {
+                // All others have been idle for longer.
+                let old = std::mem::take(&mut *self.idle.lock());
+                drop(old);
+                return None;
+            }
+            if connection.usable() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(crate) fn sweep(&self) {
+        let mut idle = self.idle.lock();
+        let old = idle.iter().take_while(|(since, _)| since.elapsed() > IDLE).count();
+        let old: Vec<_> = idle.drain(..old).collect();
+        drop(idle);
+        drop(old);
+    }
+
+    async fn connect(&self) -> Result<Connection, ExchangeError> {
+        let fail = |source| ExchangeError::Connect { host: format!("{}:{}", self.host, self.port), source };
+        let dial = async {
+            match self.address {
+                Some(address) => TcpStream::connect(address).await,
+                None => TcpStream::connect((self.host.as_str(), self.port)).await,
+            }
+        };
+        let stream = tokio::time::timeout(self.connect_timeout, dial)
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(fail)?;
+        stream.set_nodelay(true).map_err(fail)?;
+        let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut driver = Box::pin(driver);
+        // A new connection says that it can take a request when it is driven for the first time.
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = driver.as_mut().poll(cx) {
+                return Poll::Ready(Err(error));
+            }
+            sender.poll_ready(cx)
+        })
+        .await?;
+        Ok(Connection { sender, driver: Some(driver) })
+    }
+}

@@ -1,0 +1,169 @@
+//! A worker's base URL, checked once at the edge.
+
+use http::uri::{Authority, PathAndQuery, Uri};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Why a text is no worker URL. The message names the text.
+#[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
+#[error("worker URL '{url}': {problem}")]
+pub struct WorkerUrlError {
+    url: String,
+    problem: &'static str,
+}
+
+/// The base URL of a worker: `http://host:port`, optionally with a path that is put before every request's path.
+///
+/// Two spellings of one URL are equal: case of the host, a trailing slash and a default port make no difference.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerUrl {
+    text: Arc<str>,
+}
+
+impl WorkerUrl {
+    /// The normal form, without a trailing slash: the worker's name everywhere.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The normal form, shared, by reference.
+    pub const fn as_shared(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// The normal form, shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
+    /// What a client needs to dial and address this worker.
+    ///
+    /// # Errors
+    /// Never for a value that was parsed; the type says so because `http` parses again.
+    pub fn target(&self) -> Result<Target, http::uri::InvalidUri> {
+        let uri = Uri::from_str(&self.text)?;
+        let parts = uri.into_parts();
+        let base = parts.path_and_query.as_ref().map_or("", |p| p.path()).trim_end_matches('/').to_owned();
+        Ok(Target { authority: parts.authority.unwrap_or(Authority::from_static("localhost")), base })
+    }
+}
+
+impl FromStr for WorkerUrl {
+    type Err = WorkerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, WorkerUrlError> {
+        let fail = |problem| WorkerUrlError { url: text.to_owned(), problem };
+        if text.trim().is_empty() {
+            return Err(fail("is empty"));
+        }
+        if !text.contains("://") {
+            return Err(fail("has no scheme; write http://HOST:PORT"));
+        }
+        let url = url::Url::parse(text).map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
+        match url.scheme() {
+            "http" => {}
+            "grpc" | "grpcs" => {
+                return Err(fail("gRPC workers are not supported; use the worker's HTTP port"));
+            }
+            "https" => return Err(fail("https workers are not supported yet; use http")),
+            _ => return Err(fail("the scheme must be http")),
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(fail("has no host"));
+        }
+        if url.port() == Some(0) {
+            return Err(fail("port 0 cannot be dialled"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(fail("must not carry a user or password"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(fail("must not carry a query or fragment"));
+        }
+        let url = Self { text: url.as_str().trim_end_matches('/').into() };
+        url.target().map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
+        Ok(url)
+    }
+}
+
+impl fmt::Display for WorkerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for WorkerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.text)
+    }
+}
+
+/// Where requests to one worker go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    authority: Authority,
+    base: String,
+}
+
+impl Target {
+    /// The host and port.
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// A request's path and query on this worker, in the form that stands in a request line.
+    pub fn uri(&self, path_and_query: &PathAndQuery) -> Uri {
+        let path = if self.base.is_empty() {
+            path_and_query.clone()
+        } else {
+            let joined = format!("{}{}", self.base, path_and_query.as_str());
+            PathAndQuery::from_maybe_shared(joined).unwrap_or_else(|_| path_and_query.clone())
+        };
+        Uri::from(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(text: &str) -> WorkerUrl {
+        text.parse().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn spellings_of_one_url_are_equal() {
+        assert_eq!(ok("http://127.0.0.1:30001"), ok("http://127.0.0.1:30001/"));
+        assert_eq!(ok("http://GPU-1:80"), ok("http://gpu-1"));
+        assert_eq!(ok("http://[::1]:30001").as_str(), "http://[::1]:30001");
+    }
+
+    #[test]
+    fn errors_name_the_culprit() {
+        for bad in [
+            "",
+            "localhost:3000",
+            "127.0.0.1",
+            "ftp://a",
+            "http://",
+            "http://a:0",
+            "http://u:p@a",
+            "http://a?x",
+            "grpc://a:1",
+            "http://a:99999",
+        ] {
+            let error = bad.parse::<WorkerUrl>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("worker URL '{bad}': ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_base_path_is_put_before_every_path() {
+        let target = ok("http://a:1/engine/").target().unwrap();
+        assert_eq!(
+            target.uri(&PathAndQuery::from_static("/generate?x=1")).to_string(),
+            "/engine/generate?x=1"
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! Options: one tree for flags and file; what is wrong is named in one line.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use clap::{Args as _, Command, FromArgMatches as _};
+use router_core::Registry;
+use router_proxy::{ConfigError, Options};
+use std::io::Write as _;
+
+fn load(flags: &[&str], file: Option<&str>) -> Result<Options, ConfigError> {
+    let matches = Options::augment_args(Command::new("test")).get_matches_from([&["test"], flags].concat());
+    let options = Options::from_arg_matches(&matches).unwrap();
+    let path = file.map(|text| {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let n = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("options-{n}.toml"));
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        path
+    });
+    Options::load(&matches, options, path.as_deref())
+}
+
+fn refuse(flags: &[&str], file: Option<&str>) -> String {
+    let error = match load(flags, file) {
+        Err(error) => error,
+        Ok(options) => options.check(&Registry::builtin()).expect_err("was accepted"),
+    };
+    let text = error.to_string();
+    assert!(!text.contains('\n'), "more than one line: {text}");
+    text
+}
+
+const WORKER: &str = "http://127.0.0.1:30001";
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let file = "worker_urls = ['http://a:1']\npolicy = 'random'\nport = 4000\nmax_payload_size = 99\n[policy_options]\nx = 3\n";
+    let options = load(&["--port", "5000", "--worker-urls", WORKER], Some(file)).unwrap();
+    assert_eq!((options.port, options.policy.as_str(), options.max_payload_size), (5000, "random", 99));
+    assert_eq!(options.worker_urls, [WORKER]);
+    assert_eq!(options.policy_options, [("x".to_owned(), "3".to_owned())]);
+    assert_eq!(options.request_timeout_secs, Options::default().request_timeout_secs);
+}
+
+#[test]
+fn a_flag_equal_to_its_default_still_wins_over_the_file() {
+    assert_eq!(load(&["--port", "30000"], Some("port = 4000")).unwrap().port, 30000);
+}
+
+#[test]
+fn a_whole_configuration_is_accepted() {
+    let file = "policy = 'marginal_utility'\nshadow_policies = ['round_robin', 'cache_aware']\ncache_threshold = 0.5\n\
+                [policy_options]\nwindow_size = 40\nnormalize = true\n[[workers]]\nurl = 'http://a:1'\nweight = 2.5\n\
+                [[workers]]\nurl = 'http://b:1'\n";
+    let config = load(&[], Some(file)).unwrap().check(&Registry::builtin()).unwrap();
+    assert_eq!(config.workers.iter().map(|w| w.weight).collect::<Vec<_>>(), [2.5, 1.0]);
+    assert_eq!((config.policy.name(), config.shadows.len()), ("marginal_utility", 2));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let worker: &[&str] = &["--worker-urls", WORKER];
+    for (flags, file, parts) in [
+        (&[][..], None, &["--worker-urls", "no worker is given"][..]),
+        (&["--worker-urls", WORKER, "http://127.0.0.1:30001/"], None, &["are the same", WORKER]),
+        (&["--worker-urls", "localhost:3000"], None, &["'localhost:3000'", "http://"]),
+        (&[worker, &["--policy", "round_robbin"]].concat(), None, &["round_robbin", "round_robin"]),
+        (
+            &[worker, &["--policy", "marginal_utility", "--policy-option", "windowsize=3"]].concat(),
+            None,
+            &["windowsize"],
+        ),
+        (&[worker, &["--cache-threshold", "1.5"]].concat(), None, &["cache_threshold"]),
+        (
+            &[worker, &["--health-check-endpoint", "health"]].concat(),
+            None,
+            &["--health-check-endpoint", "'health'"],
+        ),
+        (&[worker, &["--health-failure-threshold", "0"]].concat(), None, &["--health-failure-threshold"]),
+        (&[worker, &["--connect-timeout-secs=-1"]].concat(), None, &["--connect-timeout-secs", "-1"]),
+        (&[worker, &["--request-id-headers", "bad header"]].concat(), None, &["'bad header'"]),
+        (&[worker, &["--host", "no.such.host.invalid"]].concat(), None, &["--host", "no.such.host.invalid"]),
+        (
+            &[worker, &["--enable-trace", "--otlp-traces-endpoint", "https://c:4317"]].concat(),
+            None,
+            &["--otlp-traces-endpoint", "'https://c:4317'", "TLS"],
+        ),
+        (worker, Some("polcy = 'random'"), &["polcy", "line 1"]),
+        (worker, Some("port = 'high'"), &["port", "line 1"]),
+        (worker, Some("port = "), &["line 1"]),
+        (&[], Some("[[workers]]\nurl = 'http://a:1'\nweight = -1"), &["http://a:1", "-1"]),
+        (&[], Some("[[workers]]\nurl = 'http://a:1'\nwait = 1"), &["wait"]),
+    ] {
+        let text = refuse(flags, file);
+        for part in parts {
+            assert!(text.contains(part), "{flags:?} {file:?}: '{part}' is not in: {text}");
+        }
+    }
+    let fixed = ["--worker-urls", WORKER, "--policy", "fixed_probability", "--policy-option"];
+    let text = refuse(&[&fixed[..], &["probabilities={\"http://127.0.0.1:30001\": 0.7}"]].concat(), None);
+    assert!(text.contains("0.7"), "{text}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let matches = Options::augment_args(Command::new("test")).get_matches_from(["test"]);
+    let path = std::path::Path::new("/no/such/file.toml");
+    let error = Options::load(&matches, Options::default(), Some(path)).unwrap_err().to_string();
+    assert!(error.contains("/no/such/file.toml"), "{error}");
+}

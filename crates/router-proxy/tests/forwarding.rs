@@ -1,0 +1,189 @@
+//! What goes through the router: every byte and header, at once, and nothing of one connection's own.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+mod support;
+
+use std::sync::Arc;
+use support::{RawClient, get, options, post, router, until, worker};
+use tokio::sync::{Mutex, Notify, mpsc};
+
+#[tokio::test]
+async fn requests_and_answers_pass_unmodified() {
+    let (seen, mut requests) = mpsc::unbounded_channel();
+    let address = worker(move |mut incoming| {
+        let seen = seen.clone();
+        async move {
+            incoming
+                .send(
+                    "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nx-engine: 7\r\nset-cookie: a=1\r\n\
+                     set-cookie: b=2\r\nkeep-alive: timeout=5\r\ncontent-length: 16\r\n\r\n{\"odd\" :\t[1 ,2]}",
+                )
+                .await;
+            let _ = seen.send((incoming.head.clone(), incoming.body.clone()));
+            incoming.closed().await;
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    let mut client = RawClient::connect(&router).await;
+    let body = r#"{"unknown_field": {"deep":[1,2 ]},  "model":"m", "messages":[{"role":"user","content":"h\u00e9"}]}"#;
+    client
+        .send(format!(
+            "POST /v1/chat/completions?trace=1&x=%20 HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer secret\r\n\
+             X-Custom: kept\r\nX-Request-Id: my-id-7\r\nConnection: keep-alive, x-hop\r\nX-Hop: gone\r\nTE: trailers\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
+    let answer = client.see("[1 ,2]}").await;
+    let (head, sent) = requests.recv().await.unwrap();
+    assert!(head.starts_with("POST /v1/chat/completions?trace=1&x=%20 HTTP/1.1\r\n"), "{head}");
+    assert_eq!(sent, body.as_bytes());
+    for (name, value) in [
+        ("authorization", Some("Bearer secret")),
+        ("x-custom", Some("kept")),
+        ("x-request-id", Some("my-id-7")),
+        ("host", Some(address.to_string().as_str())),
+        ("x-hop", None),
+        ("te", None),
+        ("connection", None),
+    ] {
+        assert_eq!(support::header(&head, name), value, "{name}");
+    }
+    assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n{\"odd\" :\t[1 ,2]}"), "{answer}");
+    assert_eq!(support::header(&answer, "x-request-id"), Some("my-id-7"));
+    assert_eq!(support::header(&answer, "x-sglang-worker"), Some(format!("http://{address}").as_str()));
+    assert_eq!(support::header(&answer, "x-engine"), Some("7"));
+    assert_eq!(support::header(&answer, "keep-alive"), None);
+    assert!(answer.contains("set-cookie: a=1\r\n") && answer.contains("set-cookie: b=2\r\n"));
+    until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_request_without_an_id_gets_one_that_the_worker_sees_too() {
+    let address = worker(|mut incoming| async move {
+        let id = incoming.header("x-request-id").unwrap_or("none").to_owned();
+        incoming.send_json(&format!(r#"{{"id":"{id}"}}"#)).await;
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
+    let id = support::header(&answer, "x-request-id").unwrap();
+    assert!(id.starts_with("gnt-") && id.len() == 28, "{id}");
+    assert!(answer.ends_with(&format!(r#"{{"id":"{id}"}}"#)), "{answer}");
+}
+
+#[tokio::test]
+async fn events_pass_one_by_one_as_they_come() {
+    let next = Arc::new(Notify::new());
+    let go = Arc::clone(&next);
+    let address = worker(move |mut incoming| {
+        let go = Arc::clone(&go);
+        async move {
+            incoming.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await;
+            for n in 0..3 {
+                incoming.send(format!("a\r\ndata: {{\"{n}\"\r\n3\r\n}}\n\n\r\n")).await;
+                go.notified().await;
+            }
+            incoming.send("0\r\n\r\n").await;
+            incoming.closed().await;
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    let mut client = RawClient::connect(&router).await;
+    client.post("/v1/completions", r#"{"prompt":"a","stream":true}"#).await;
+    for n in 0..3 {
+        // The worker sends the next event only after this one has arrived: a router that buffers hangs here.
+        client.see(&format!("data: {{\"{n}\"")).await;
+        assert_eq!(router.in_flight(), 1);
+        next.notify_one();
+    }
+    client.see("\r\n0\r\n\r\n").await;
+    until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_its_upstream_connection_along() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let address = worker(move |mut incoming| {
+        let tell = tell.clone();
+        async move {
+            if incoming.path() == "/v1/completions" {
+                incoming
+                    .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+                    .await;
+                incoming.send("9\r\ndata: 1\n\n\r\n").await;
+            }
+            let _ = tell.send("asked");
+            incoming.closed().await;
+            let _ = tell.send("closed");
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    for path in ["/v1/completions", "/generate"] {
+        let mut client = RawClient::connect(&router).await;
+        client.post(path, r#"{"prompt":"a"}"#).await;
+        assert_eq!(told.recv().await, Some("asked"), "{path}");
+        drop(client);
+        let closed = tokio::time::timeout(support::PATIENCE, told.recv()).await;
+        assert_eq!(closed.expect("the worker's connection stays open"), Some("closed"), "{path}");
+        until(|| router.in_flight() == 0).await;
+    }
+    let cancelled = support::metric(&router, "sgl_router_worker_outcomes_total").await;
+    assert!(
+        cancelled.iter().any(|(l, v)| l.contains(r#"outcome="cancelled""#) && *v == 2.0),
+        "{cancelled:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_client_holds_the_worker_back() {
+    let sent = Arc::new(Mutex::new(0usize));
+    let count = Arc::clone(&sent);
+    let address = worker(move |mut incoming| {
+        let count = Arc::clone(&count);
+        async move {
+            incoming.send("HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: 67108864\r\n\r\n").await;
+            let block = vec![b'x'; 1 << 20];
+            for _ in 0..64 {
+                incoming.send(&block).await;
+                *count.lock().await += 1;
+            }
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    let mut client = RawClient::connect(&router).await;
+    client.post("/v1/completions", r#"{"prompt":"a"}"#).await;
+    client.see("\r\n\r\n").await;
+    // Nobody reads on: the sockets' own buffers fill, then the worker must wait. It can get no further after that.
+    let mut before = usize::MAX;
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let now = *sent.lock().await;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    assert!(before < 60, "{before} of 64 MiB were taken in without a reader");
+    let whole = client.rest_of(64 << 20).await;
+    assert_eq!(whole, 64 << 20);
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_pass_through() {
+    let address = worker(|mut incoming| async move {
+        let line = incoming.head.lines().next().unwrap().to_owned();
+        incoming.send_json(&format!(r#"{{"line":"{line}"}}"#)).await;
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    let answer = get(&router, "/get_weights_by_name?name=a").await;
+    assert!(answer.contains("GET /get_weights_by_name?name=a HTTP/1.1"), "{answer}");
+    let answer = post(&router, "/update_weights_from_disk", r#"{"path":"/x"}"#).await;
+    assert!(answer.contains("POST /update_weights_from_disk HTTP/1.1"), "{answer}");
+}

@@ -1,0 +1,107 @@
+//! Metrics: their names, and the dashboard over them.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+mod support;
+
+use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
+use router_proxy::Options;
+use std::collections::BTreeSet;
+use support::{get, options, post, router};
+
+/// The metric names in a PromQL expression.
+fn names(expression: &str) -> impl Iterator<Item = &str> {
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    expression.split(word).filter(|w| w.starts_with("sgl_router_"))
+}
+
+#[tokio::test]
+async fn every_query_of_the_dashboard_names_a_metric_that_we_export() {
+    let spec: FleetSpec = "a100@20*2".parse().unwrap();
+    let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
+    let router = router(Options {
+        worker_urls: fleet.urls(),
+        policy: "cache_aware".to_owned(),
+        max_payload_size: 1000,
+        ..options(&[])
+    })
+    .await;
+    for stream in [true, false] {
+        let body =
+            format!(r#"{{"text":"a b c","stream":{stream},"sampling_params":{{"max_new_tokens":4}}}}"#);
+        assert!(post(&router, "/generate", &body).await.starts_with("HTTP/1.1 200 "));
+    }
+    assert!(post(&router, "/generate", &"x".repeat(1001)).await.starts_with("HTTP/1.1 413 "));
+    let text = get(&router, "/metrics").await;
+    let declared = text.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+    let mut exported = BTreeSet::new();
+    for line in declared {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let endings: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        exported.extend(endings.iter().map(|ending| format!("{name}{ending}")));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dashboards/grafana.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|p| p["targets"].as_array()).flatten();
+    let queries: Vec<_> = targets.map(|t| t["expr"].as_str().unwrap()).collect();
+    assert!(queries.len() > 30);
+    for query in queries {
+        assert!(names(query).next().is_some(), "no metric of ours in {query}");
+        for name in names(query) {
+            assert!(exported.contains(name), "{name} in {query} is not exported");
+        }
+    }
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn counts_agree_with_what_was_asked() {
+    let spec: FleetSpec = "a100@20*1".parse().unwrap();
+    let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
+    let options = Options {
+        worker_urls: fleet.urls(),
+        policy: "cache_aware".to_owned(),
+        prometheus_port: Some(0),
+        ..options(&[])
+    };
+    let router = router(options).await;
+    for n in 0..6 {
+        let stream = n % 2 == 0;
+        let body = format!(
+            r#"{{"text":"{}","stream":{stream},"sampling_params":{{"max_new_tokens":5,"ignore_eos":true}}}}"#,
+            "same words ".repeat(100)
+        );
+        assert!(post(&router, "/generate", &body).await.starts_with("HTTP/1.1 200 "));
+    }
+    let port = router.prometheus_address().unwrap();
+    assert_ne!(port, router.address());
+    let text = get(&router, "/metrics").await;
+    let sample = |name: &str| {
+        let line =
+            text.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    for (name, value) in [
+        (r#"sgl_router_requests_total{route="/generate"}"#, 6.0),
+        (r#"sgl_router_request_duration_seconds_count{route="/generate"}"#, 6.0),
+        (r#"sgl_router_generate_duration_seconds_count{route="/generate"}"#, 6.0),
+        (r#"sgl_router_e2e_seconds_count{route="/generate""#, 6.0),
+        (r#"sgl_router_ttft_seconds_count{route="/generate""#, 3.0),
+        (r#"sgl_router_tpot_seconds_count{route="/generate""#, 3.0),
+        ("sgl_router_output_tokens_total", 30.0),
+        ("sgl_router_cache_hits_total", 5.0),
+        ("sgl_router_cache_misses_total", 1.0),
+        ("sgl_router_processed_requests_total", 6.0),
+        ("sgl_router_active_workers", 1.0),
+        ("sgl_router_running_requests", 0.0),
+    ] {
+        assert!((sample(name) - value).abs() < 1e-9, "{name} is {}, not {value}", sample(name));
+    }
+    assert!(sample(r#"sgl_router_policy_figure{policy="cache_aware",figure="tree_size"}"#) > 0.0);
+    assert!(text.ends_with("# EOF\n"));
+    fleet.shutdown().await;
+}

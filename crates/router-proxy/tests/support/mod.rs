@@ -1,0 +1,255 @@
+//! What the tests of the data plane share: a worker whose every byte the test decides, and a client that sees every byte.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use router_core::Registry;
+use router_proxy::{Options, Router, RunningRouter};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A hang is a failure; no test needs nearly this long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One HTTP request as it arrived, and the socket to answer on.
+pub struct Incoming {
+    pub head: String,
+    pub body: Vec<u8>,
+    pub socket: TcpStream,
+}
+
+impl Incoming {
+    pub fn path(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or("")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        // The router may have hung up already; then the test looks at what the client saw.
+        let _ = self.socket.write_all(bytes.as_ref()).await;
+        let _ = self.socket.flush().await;
+    }
+
+    pub async fn send_json(&mut self, body: &str) {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send(head + body).await;
+    }
+
+    /// Returns once the router has closed the connection.
+    pub async fn closed(&mut self) {
+        let mut rest = [0; 1024];
+        while !matches!(self.socket.read(&mut rest).await, Ok(0) | Err(_)) {}
+    }
+}
+
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// Reads one message: its head and as much body as `content-length` says. `None` at a clean end.
+pub async fn read_message(socket: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            break at + 4;
+        }
+        match socket.read(&mut chunk).await {
+            Ok(0) | Err(_) => return None,
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut body = bytes[end..].to_vec();
+    let length: usize = header(&head, "content-length").map_or(0, |v| v.parse().unwrap());
+    while body.len() < length {
+        let n = socket.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
+        body.extend_from_slice(&chunk[..n]);
+    }
+    Some((head, body))
+}
+
+/// A worker that answers `/health` itself and leaves everything else to `handler`, one call per request.
+pub async fn worker<F, Fut>(handler: F) -> SocketAddr
+where
+    F: Fn(Incoming) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(serve(socket, handler.clone()));
+        }
+    });
+    address
+}
+
+async fn serve<F, Fut>(mut socket: TcpStream, handler: F)
+where
+    F: Fn(Incoming) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    while let Some((head, body)) = read_message(&mut socket).await {
+        if head.starts_with("GET /health ") {
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            continue;
+        }
+        return handler(Incoming { head, body, socket }).await;
+    }
+}
+
+/// Options for tests: any port, quick checks, no chance.
+pub fn options(workers: &[SocketAddr]) -> Options {
+    Options {
+        worker_urls: workers.iter().map(|a| format!("http://{a}")).collect(),
+        policy: "round_robin".to_owned(),
+        port: 0,
+        seed: Some(1),
+        request_timeout_secs: 30,
+        shutdown_grace_period_secs: 10,
+        ..Options::default()
+    }
+}
+
+/// A router over `options`, whose workers are all healthy.
+pub async fn router(options: Options) -> RunningRouter {
+    let workers = options.worker_urls.len();
+    let router = start(options).await;
+    until(|| router.healthy_workers() == workers).await;
+    router
+}
+
+/// A router over `options`, as it comes up.
+pub async fn start(options: Options) -> RunningRouter {
+    Router::start(options.check(&Registry::builtin()).unwrap()).await.unwrap()
+}
+
+/// Waits for what must come true soon.
+pub async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the condition never came true");
+}
+
+/// A connection to the router that shows raw bytes.
+pub struct RawClient {
+    pub socket: TcpStream,
+    pub seen: Vec<u8>,
+}
+
+impl RawClient {
+    pub async fn connect(router: &RunningRouter) -> Self {
+        Self { socket: TcpStream::connect(router.address()).await.unwrap(), seen: Vec::new() }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.socket.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    pub async fn post(&mut self, path: &str, body: &str) {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: router\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send(head + body).await;
+    }
+
+    /// Reads until what came so far contains `text`.
+    pub async fn see(&mut self, text: &str) -> String {
+        let read = async {
+            let mut chunk = [0; 16 * 1024];
+            while !String::from_utf8_lossy(&self.seen).contains(text) {
+                let n = self.socket.read(&mut chunk).await.unwrap();
+                assert!(n > 0, "closed before '{text}': {}", String::from_utf8_lossy(&self.seen));
+                self.seen.extend_from_slice(&chunk[..n]);
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("'{text}' never came"));
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
+    /// Reads until at least `count` bytes have come.
+    pub async fn see_bytes(&mut self, count: usize) {
+        let mut chunk = [0; 16 * 1024];
+        while self.seen.len() < count {
+            let read = tokio::time::timeout(PATIENCE, self.socket.read(&mut chunk)).await;
+            let n = read.expect("no more bytes came").unwrap();
+            assert!(n > 0, "closed after {} of {count} bytes", self.seen.len());
+            self.seen.extend_from_slice(&chunk[..n]);
+        }
+    }
+
+    /// Reads a body of `length` bytes, of which the head's last read may have brought a part.
+    pub async fn rest_of(&mut self, length: usize) -> usize {
+        let head = self.seen.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        let mut got = self.seen.len() - head;
+        let mut chunk = vec![0; 1 << 16];
+        while got < length {
+            let n = self.socket.read(&mut chunk).await.unwrap();
+            assert!(n > 0, "closed after {got} of {length} bytes");
+            got += n;
+        }
+        got
+    }
+
+    /// Reads to the end of the connection.
+    pub async fn rest(&mut self) -> String {
+        let read = async {
+            let mut chunk = [0; 16 * 1024];
+            // A reset is an end, too; what matters is what came before it.
+            while let Ok(n) = self.socket.read(&mut chunk).await {
+                if n == 0 {
+                    break;
+                }
+                self.seen.extend_from_slice(&chunk[..n]);
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("the connection never ended");
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+}
+
+/// A POST on a connection of its own; the whole answer.
+pub async fn post(router: &RunningRouter, path: &str, body: &str) -> String {
+    let mut client = RawClient::connect(router).await;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: router\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.send(head + body).await;
+    client.rest().await
+}
+
+/// A GET on a connection of its own; the whole answer.
+pub async fn get(router: &RunningRouter, path: &str) -> String {
+    let mut client = RawClient::connect(router).await;
+    client.send(format!("GET {path} HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n")).await;
+    client.rest().await
+}
+
+/// The samples of the metric `name`, with their labels.
+pub async fn metric(router: &RunningRouter, name: &str) -> Vec<(String, f64)> {
+    let text = get(router, "/metrics").await;
+    let samples = text.lines().filter(|l| l.starts_with(name));
+    samples
+        .filter_map(|l| {
+            let (labels, value) = l.rsplit_once(' ')?;
+            Some((labels.to_owned(), value.parse().ok()?))
+        })
+        .collect()
+}

@@ -1,0 +1,141 @@
+//! What can be wrong with a recorded decision.
+
+use super::rows::Claim;
+use router_core::Terms;
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+/// How far a number may be off, as a part of itself. The recorder writes all digits and the window is kept in whole
+/// nanoseconds, so only the text's last digit is in question.
+const TOLERANCE: f64 = 1e-9;
+
+/// One thing that is wrong with a row.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fault {
+    /// The row joins no other: its request has no id.
+    NoId(String),
+    /// The reason is gradients, and the gradients or the score are not there.
+    NoGradients,
+    /// The reason is gradients, and the worker had too few completions for any.
+    NoTrend {
+        /// How many completions of the worker there were.
+        completions: u64,
+    },
+    /// A number is not what the completions come to.
+    Differs {
+        /// The column.
+        column: &'static str,
+        /// What the file says; absent where it says nothing.
+        recorded: Option<f64>,
+        /// What the completions come to.
+        recomputed: f64,
+    },
+}
+
+impl Fault {
+    /// The names of the faults, by [`place`](Self::place).
+    pub(crate) const NAMES: [&'static str; 4] = ["no_request_id", "no_gradients", "no_trend", "differs"];
+
+    /// The place of this kind of fault among all.
+    pub(crate) const fn place(&self) -> usize {
+        match self {
+            Self::NoId(_) => 0,
+            Self::NoGradients => 1,
+            Self::NoTrend { .. } => 2,
+            Self::Differs { .. } => 3,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoId(id) => write!(f, "request_id is '{id}'"),
+            Self::NoGradients => f.write_str("gradient_based without gradients and score"),
+            Self::NoTrend { completions } => {
+                write!(f, "gradient_based after {completions} completions, too few for gradients")
+            }
+            Self::Differs { column, recorded: Some(recorded), recomputed } => {
+                write!(f, "{column} is {recorded}, recomputed {recomputed}")
+            }
+            Self::Differs { column, recorded: None, recomputed } => {
+                write!(f, "{column} is empty, recomputed {recomputed}")
+            }
+        }
+    }
+}
+
+impl Serialize for Fault {
+    /// As its text: the page shows it and nothing reads it back.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A row with something wrong.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Finding {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// The request's id, as recorded.
+    pub request_id: String,
+    /// The worker.
+    pub worker: String,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, line {}, {}", self.file, self.line, self.worker)?;
+        self.faults.iter().enumerate().try_for_each(|(i, fault)| {
+            let before = if i == 0 { ": " } else { "; " };
+            write!(f, "{before}{fault}")
+        })
+    }
+}
+
+/// Whether an id joins rows to each other; the words are those that a recorder wrote which knew none.
+pub(crate) fn judge_id(id: &str) -> Option<Fault> {
+    matches!(id, "" | "pending" | "unknown").then(|| Fault::NoId(id.to_owned()))
+}
+
+/// What is wrong with a decision that claims to be by gradients; absent when its completions are not all known.
+pub(crate) fn judge(claim: &Claim, terms: &Terms) -> Option<Vec<Fault>> {
+    let known = terms.get("window_size").unwrap_or(0.0);
+    let complete =
+        claim.throughput_gradient.is_some() && claim.latency_gradient.is_some() && claim.score.is_some();
+    let has_trend = terms.get("throughput_gradient").is_some();
+    let mut faults = Vec::new();
+    if complete && claim.window_size.is_some_and(|size| size > known) {
+        return None;
+    }
+    if !complete {
+        faults.push(Fault::NoGradients);
+    }
+    if !has_trend {
+        faults.push(Fault::NoTrend { completions: known as u64 });
+    }
+    if complete && has_trend {
+        let columns = [
+            ("throughput_gradient", claim.throughput_gradient),
+            ("latency_gradient", claim.latency_gradient),
+            ("score", claim.score),
+            ("avg_throughput", claim.avg_throughput),
+            ("avg_latency", claim.avg_latency),
+            ("window_size", claim.window_size),
+        ];
+        faults.extend(columns.into_iter().filter_map(|(column, recorded)| {
+            let recomputed = terms.get(column)?;
+            let off = recorded.is_none_or(|recorded| !near(recorded, recomputed));
+            off.then_some(Fault::Differs { column, recorded, recomputed })
+        }));
+    }
+    Some(faults)
+}
+
+fn near(a: f64, b: f64) -> bool {
+    (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).max(1e-3)
+}

@@ -1,0 +1,102 @@
+//! A recording, run again: the policy learns what it learned then, and says what it knew.
+
+use super::rows::{AuditRow, Claim};
+use crate::run::Names;
+use router_core::policy::{InvalidKnob, MarginalUtility, MarginalUtilityConfig};
+use router_core::{
+    Balancer, Candidates, Change, Cx, Decision, Explain, Features, Finish, Outcome, Policy, Reason, Terms,
+    Ticket, Time, Usage, WorkerId, WorkerInfo,
+};
+
+/// Sends each request where the recording says: the slot travels as the request's routing key.
+#[derive(Debug)]
+struct AsRecorded;
+
+impl Policy for AsRecorded {
+    fn name(&self) -> &str {
+        "as_recorded"
+    }
+
+    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+        let recorded = recorded(cx.candidates, cx.request);
+        Decision::plain(recorded.unwrap_or(cx.candidates.first()), Reason::Classic)
+    }
+}
+
+fn recorded(candidates: Candidates<'_>, request: &Features<'_>) -> Option<WorkerId> {
+    let slot = request.routing_key?;
+    candidates.ids().iter().copied().find(|id| id.slot() as u64 == slot)
+}
+
+/// The balancer of a recording, with the audited policy as its shadow.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    balancer: Balancer,
+    /// The workers by their place in the recording.
+    ids: Vec<Option<WorkerId>>,
+}
+
+impl Replay {
+    pub(crate) fn new(knobs: MarginalUtilityConfig) -> Result<Self, InvalidKnob> {
+        let mut balancer = Balancer::new(Box::new(AsRecorded), 1);
+        balancer.shadow(Time::ZERO, Box::new(MarginalUtility::new(knobs)?), 1);
+        Ok(Self { balancer, ids: Vec::new() })
+    }
+
+    /// A decision was made: what the policy knew about the chosen worker.
+    pub(crate) fn decided(&mut self, row: &AuditRow, claim: &Claim, workers: &Names) -> Terms {
+        let now = Time::from_nanos(row.at.unwrap_or_default());
+        let terms = self.ask(row, now, workers);
+        // A worker that left and came back begins anew, and an empty window is how it shows.
+        let known = terms.get("window_size").unwrap_or(0.0);
+        if claim.window_size != Some(0.0) || known == 0.0 {
+            return terms;
+        }
+        if let Some(id) = self.ids[row.worker as usize].take() {
+            self.balancer.apply(now, Change::Leave(id));
+        }
+        self.ask(row, now, workers)
+    }
+
+    /// A request ended.
+    pub(crate) fn completed(&mut self, row: &AuditRow, workers: &Names) {
+        let Some((end, latency)) = row.at.zip(row.latency) else { return };
+        let sent = Time::from_nanos(end.saturating_sub(latency));
+        let Some((ticket, _)) = self.send(row, sent, (workers, Explain::No)) else { return };
+        let usage = Usage { output_tokens: row.tokens, ..Usage::default() };
+        let outcome = if row.ok { Outcome::Success } else { Outcome::Failed };
+        self.balancer.finish(Time::from_nanos(end), ticket, Finish { usage, ..Finish::bare(outcome) });
+    }
+
+    /// What the policy says about the row's worker. The request ends at once, by cancellation, which teaches nothing.
+    fn ask(&mut self, row: &AuditRow, now: Time, workers: &Names) -> Terms {
+        let Some((ticket, terms)) = self.send(row, now, (workers, Explain::Yes)) else {
+            return Terms::none();
+        };
+        self.balancer.finish(now, ticket, Finish::bare(Outcome::Cancelled));
+        terms
+    }
+
+    fn send(
+        &mut self,
+        row: &AuditRow,
+        now: Time,
+        (workers, explain): (&Names, Explain),
+    ) -> Option<(Ticket, Terms)> {
+        let worker = self.worker(row.worker, now, workers);
+        let request = Features { routing_key: Some(worker.slot() as u64), ..Features::default() };
+        let routed = self.balancer.dispatch(now, &request, &[], explain).ok()?;
+        let scores = routed.shadows.first().map(|shadow| shadow.scores.as_slice()).unwrap_or_default();
+        let terms = scores.iter().find(|s| s.worker == worker).map_or(Terms::none(), |s| s.terms);
+        Some((routed.ticket, terms))
+    }
+
+    fn worker(&mut self, place: u32, now: Time, workers: &Names) -> WorkerId {
+        let place = place as usize;
+        if self.ids.len() <= place {
+            self.ids.resize(place + 1, None);
+        }
+        let url = &workers.as_slice()[place];
+        *self.ids[place].get_or_insert_with(|| self.balancer.join(now, WorkerInfo::new(url)))
+    }
+}

@@ -1,0 +1,83 @@
+//! Quantiles.
+
+use super::short;
+use serde::Serialize;
+
+/// How values spread. A quantile is the smallest value that at least that fraction of all values does not exceed.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Spread {
+    /// How many values there are.
+    pub n: u64,
+    /// Their mean.
+    pub mean: f64,
+    /// The median.
+    pub p50: f64,
+    /// The 0.9 quantile.
+    pub p90: f64,
+    /// The 0.95 quantile.
+    pub p95: f64,
+    /// The 0.99 quantile.
+    pub p99: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// The spread of `values`; absent when there are none.
+    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_unstable_by(f64::total_cmp);
+        let max = *values.last()?;
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let at = |fraction| quantile(&values, fraction);
+        let n = values.len() as u64;
+        Some(Self { n, mean, p50: at(0.5), p90: at(0.9), p95: at(0.95), p99: at(0.99), max })
+    }
+}
+
+/// The quantile of sorted values, of which there is at least one.
+fn quantile(sorted: &[f64], fraction: f64) -> f64 {
+    let rank = (fraction * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+/// The fractions at which a [`curve`] has its values: every quarter of a percent, and every tenth of that at the end,
+/// where tails are long.
+pub(crate) fn fractions() -> Vec<f64> {
+    let body = (0..396).map(|i| f64::from(i) / 400.0);
+    body.chain((0..=40).map(|i| 0.99 + f64::from(i) / 4000.0)).map(|f| (f * 1e5).round() / 1e5).collect()
+}
+
+/// The values at [`fractions`]; empty when there are none.
+pub(crate) fn curve(mut values: Vec<f64>) -> Vec<f64> {
+    if values.is_empty() {
+        return Vec::new();
+    }
+    values.sort_unstable_by(f64::total_cmp);
+    fractions().into_iter().map(|fraction| short(quantile(&values, fraction))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_there() {
+        let spread = Spread::of((1..=200).rev().map(f64::from).collect()).unwrap();
+        assert_eq!(
+            (spread.p50, spread.p90, spread.p95, spread.p99, spread.max),
+            (100.0, 180.0, 190.0, 198.0, 200.0)
+        );
+        assert_eq!((spread.n, spread.mean), (200, 100.5));
+        let one = Spread::of(vec![3.0]).unwrap();
+        assert_eq!((one.p50, one.p99, one.max), (3.0, 3.0, 3.0));
+        assert_eq!(Spread::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_curve_goes_from_the_least_to_the_greatest() {
+        let curve = curve((0..10_000).map(f64::from).collect());
+        assert_eq!(curve.len(), fractions().len());
+        assert_eq!((curve.first(), curve.last()), (Some(&0.0), Some(&9999.0)));
+        assert!(curve.is_sorted() && fractions().is_sorted());
+    }
+}

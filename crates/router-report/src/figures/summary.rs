@@ -1,0 +1,58 @@
+//! A run in a few numbers.
+
+use super::spread::Spread;
+use super::timeline::Axis;
+use crate::run::Run;
+use serde::Serialize;
+
+/// A run in a few numbers. Absent means that the file does not tell.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Summary {
+    /// Requests that ended, well or not.
+    pub requests: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Decisions; 0 for a client's file.
+    pub decisions: u64,
+    /// Seconds from the first request sent to the last byte received.
+    pub duration: f64,
+    /// Requests answered whole, per second.
+    pub requests_per_second: Option<f64>,
+    /// Tokens generated, per second.
+    pub tokens_per_second: Option<f64>,
+    /// Seconds from sending to the last byte.
+    pub latency: Option<Spread>,
+    /// Seconds from sending to the first token.
+    pub ttft: Option<Spread>,
+    /// Seconds per token after the first.
+    pub tpot: Option<Spread>,
+    /// Seconds in the worker's queue.
+    pub queue_time: Option<Spread>,
+    /// Milliseconds that a decision took.
+    pub decision_ms: Option<Spread>,
+    /// The largest share of all requests that one worker had.
+    pub busiest_share: Option<f64>,
+}
+
+impl Summary {
+    pub(crate) fn of(run: &Run, axis: &Axis, shares: impl Iterator<Item = f64>) -> Self {
+        let served = || run.requests.iter().filter(|r| r.ok);
+        let answered = served().count() as u64;
+        let tokens: f64 = served().filter_map(|r| r.output_tokens).sum();
+        let per_second = |n: f64| (axis.duration > 0.0 && n > 0.0).then(|| n / axis.duration);
+        Self {
+            requests: run.requests.len() as u64,
+            failures: run.requests.len() as u64 - answered,
+            decisions: run.choices.len() as u64,
+            duration: axis.duration,
+            requests_per_second: per_second(answered as f64),
+            tokens_per_second: per_second(tokens),
+            latency: Spread::of(served().filter_map(|r| r.latency).collect()),
+            ttft: Spread::of(served().filter_map(|r| r.ttft).collect()),
+            tpot: Spread::of(served().filter_map(|r| r.tpot()).collect()),
+            queue_time: Spread::of(served().filter_map(|r| r.queue_time).collect()),
+            decision_ms: Spread::of(run.choices.iter().filter_map(|c| c.took_ms).collect()),
+            busiest_share: shares.reduce(f64::max).filter(|share| *share > 0.0),
+        }
+    }
+}

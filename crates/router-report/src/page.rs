@@ -1,0 +1,46 @@
+//! The page: one HTML file with its data, its style, its program and its charts inside.
+//!
+//! It loads nothing: a content security policy in its head forbids the browser to.
+
+use crate::figures::fractions;
+use crate::report::Report;
+
+const FRAME: &str = include_str!("../assets/page.html");
+const STYLE: &str = include_str!("../assets/page.css");
+const PLOTS: &str = include_str!("../assets/plots.js");
+const PROGRAM: &str = include_str!("../assets/page.js");
+const CHARTS: &str = include_str!("../assets/uPlot.iife.min.js");
+const CHARTS_STYLE: &str = include_str!("../assets/uPlot.min.css");
+const CHARTS_LICENCE: &str = include_str!("../assets/uPlot.LICENSE");
+
+impl Report {
+    /// The report as one HTML page that needs nothing else.
+    pub fn page(&self) -> String {
+        let parts = [
+            ("<!--charts-licence-->", CHARTS_LICENCE.trim_end().to_owned()),
+            ("/*charts-style*/", CHARTS_STYLE.to_owned()),
+            ("/*style*/", STYLE.to_owned()),
+            ("/*charts*/", CHARTS.to_owned()),
+            ("/*fractions*/", json(&fractions())),
+            ("/*report*/", json(self)),
+            ("/*plots*/", PLOTS.to_owned()),
+            ("/*program*/", PROGRAM.to_owned()),
+        ];
+        let mut page = String::new();
+        let mut rest = FRAME;
+        // In one pass from front to back, so that nothing inside a part can be taken for a mark.
+        for (mark, part) in parts {
+            let (before, after) = rest.split_once(mark).unwrap_or((rest, ""));
+            page.push_str(before);
+            page.push_str(&part);
+            rest = after;
+        }
+        page + rest
+    }
+}
+
+/// JSON that may stand in a script element: no text in it can end the element.
+fn json(value: &impl serde::Serialize) -> String {
+    // Numbers, texts and lists of them always have a form.
+    serde_json::to_string(value).unwrap_or_default().replace('<', "\\u003c")
+}

@@ -1,0 +1,164 @@
+//! Which kind of file it is, by its first line, and what it is when it is neither.
+
+use super::table::{Source, Table, names};
+use crate::problem::{Problem, Problems};
+use crate::run::Kind;
+use csv::ByteRecord;
+use std::fs::File;
+use std::io::{Cursor, Read as _};
+use std::path::Path;
+
+/// How much of a file is looked at to tell what it is; a header is far shorter.
+const LOOK: u64 = 64 * 1024;
+
+/// The client's columns, in their order.
+const CLIENT: [&str; 31] = [
+    "PREFILL_THROUGHPUT",
+    "DECODE_THROUGHPUT",
+    "AVG_LATENCY",
+    "req_id",
+    "success",
+    "error",
+    "host",
+    "has_generated_text",
+    "input_length",
+    "expected_output_length",
+    "actual_prompt_tokens",
+    "actual_output_tokens",
+    "actual_total_tokens",
+    "output_tokens_from_trace",
+    "decode_length",
+    "arrival_time",
+    "router_send_time",
+    "server_created_time",
+    "queue_time_start",
+    "queue_time_end",
+    "server_first_token_time",
+    "finish_time",
+    "server_latency",
+    "total_latency",
+    "ttft",
+    "prefill_token_throughput",
+    "decode_token_throughput",
+    "queue_time_in_router",
+    "queue_time_in_server",
+    "tokenize_time",
+    "pure_queue_time",
+];
+
+/// The recorder's fixed columns, in their order.
+const RECORDER: [&str; 16] = [
+    "timestamp",
+    "worker_url",
+    "request_id",
+    "throughput_gradient",
+    "latency_gradient",
+    "score",
+    "outstanding_requests",
+    "avg_throughput",
+    "avg_latency",
+    "window_size",
+    "selection_reason",
+    "actual_output_tokens",
+    "server_latency",
+    "queue_time",
+    "ttft",
+    "decision_time_ms",
+];
+
+/// Without these a row says nothing: who answered, whether, and when.
+const CLIENT_NEEDS: [&str; 4] = ["success", "host", "arrival_time", "finish_time"];
+const RECORDER_NEEDS: [&str; 3] = ["timestamp", "worker_url", "selection_reason"];
+
+/// Opens a file and tells its kind.
+///
+/// # Errors
+/// What the file is instead.
+pub(crate) fn open(path: &Path) -> Result<(Kind, Table), Box<Problem>> {
+    let mut problems = Problems::new(&path.display().to_string());
+    let whole = |problems: &Problems, message: String| Box::new(problems.at(None, None, message));
+    let unreadable = |error: std::io::Error| whole(&problems, format!("cannot be read: {error}"));
+    if path.is_dir() {
+        return Err(whole(&problems, "is a folder; name the files in it".to_owned()));
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let mut start = Vec::new();
+    file.try_clone().and_then(|file| file.take(LOOK).read_to_end(&mut start)).map_err(unreadable)?;
+    let kind = kind_of(&start, &mut problems)?;
+    let source: Source = Cursor::new(start).chain(file);
+    Ok((kind, Table::new(source, problems)))
+}
+
+/// Judges the first line.
+fn kind_of(start: &[u8], problems: &mut Problems) -> Result<Kind, Box<Problem>> {
+    let first = start.split(|&b| b == b'\n').next().unwrap_or_default();
+    let fail = |problems: &Problems, column, message| Err(Box::new(problems.at(Some(1), column, message)));
+    if start.iter().all(u8::is_ascii_whitespace) {
+        return fail(problems, Some(0), "the file is empty".to_owned());
+    }
+    let header = split(first, b',');
+    let (kind, fixed, needs) = match best_match(&header) {
+        Some(Kind::Client) => (Kind::Client, &CLIENT[..], &CLIENT_NEEDS[..]),
+        Some(Kind::Recorder) => (Kind::Recorder, &RECORDER[..], &RECORDER_NEEDS[..]),
+        None => return fail(problems, Some(0), what_else(first, &header)),
+    };
+    let missing: Vec<&str> = fixed.iter().copied().filter(|name| !header.iter().any(|h| h == name)).collect();
+    let column = fixed.iter().position(|name| missing.first() == Some(name));
+    if let Some(needed) = missing.iter().find(|name| needs.contains(name)) {
+        let column = fixed.iter().position(|name| name == needed);
+        let cut = if start.contains(&b'\n') { "" } else { "; the file ends in its first line" };
+        return fail(problems, column, format!("{} missing{cut}", list(&missing)));
+    }
+    if !missing.is_empty() {
+        problems.note(Some(1), column, || format!("{} missing; what needs them is left out", list(&missing)));
+    }
+    Ok(kind)
+}
+
+/// The kind that shares more names with the header; at least three, so that chance does not decide.
+fn best_match(header: &[String]) -> Option<Kind> {
+    let shared = |fixed: &[&str]| fixed.iter().filter(|name| header.iter().any(|h| h == *name)).count();
+    let (client, recorder) = (shared(&CLIENT), shared(&RECORDER));
+    let best = if client > recorder { (client, Kind::Client) } else { (recorder, Kind::Recorder) };
+    // The recorder's second file begins like the first, but has a row per candidate.
+    let candidates = header.iter().any(|h| h == "chosen") && header.iter().any(|h| h == "terms");
+    (best.0 >= 3 && !candidates).then_some(best.1)
+}
+
+/// What a file is whose first line is no header that we know.
+fn what_else(first: &[u8], header: &[String]) -> String {
+    for (separator, name) in [(b';', "';'"), (b'\t', "tabs"), (b'|', "'|'")] {
+        if best_match(&split(first, separator)).is_some() {
+            return format!("values are separated by {name}; wanted is a comma");
+        }
+    }
+    if header.iter().any(|h| h == "chosen") && header.iter().any(|h| h == "terms") {
+        return "this is the recorder's file of candidates; give the one of decisions".to_owned();
+    }
+    if first.starts_with(b"{") {
+        return "this is JSON; record with --record-format csv".to_owned();
+    }
+    if first.contains(&0) || std::str::from_utf8(first).is_err() {
+        return "this is not a CSV file: its first line is no UTF-8 text".to_owned();
+    }
+    let shown: String = String::from_utf8_lossy(first).trim().chars().take(60).collect();
+    format!("'{shown}' is no header of a client's or a recorder's CSV file")
+}
+
+fn split(line: &[u8], separator: u8) -> Vec<String> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).delimiter(separator).from_reader(line);
+    let mut record = ByteRecord::new();
+    match reader.read_byte_record(&mut record) {
+        Ok(true) => names(&record),
+        _ => Vec::new(),
+    }
+}
+
+/// "the column a is", "the columns a, b are"; a long list is cut short.
+fn list(names: &[&str]) -> String {
+    match names {
+        [one] => format!("the column {one} is"),
+        few if few.len() <= 6 => format!("the columns {} are", few.join(", ")),
+        many => format!("the columns {} and {} more are", many[..5].join(", "), many.len() - 5),
+    }
+}

@@ -1,0 +1,183 @@
+//! Rows and columns of one CSV file, without any idea of what they mean.
+
+use super::cell::{self, Malformed};
+use crate::problem::Problems;
+use csv::{ByteRecord, Reader};
+use std::fs::File;
+use std::io::{self, Chain, Cursor, Read};
+
+/// A file whose first part was looked at already.
+pub(crate) type Source = Chain<Cursor<Vec<u8>>, File>;
+
+/// A column that rows are asked for; asking for one that the file lacks finds nothing known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column(Option<usize>);
+
+/// An open file, past its header.
+pub(crate) struct Table {
+    reader: Reader<LastByte>,
+    record: ByteRecord,
+    header: Vec<String>,
+    /// Line and number of values of a row that has too few, until it is known whether the file goes on after it.
+    short: Option<(u64, usize)>,
+    /// What was wrong so far.
+    pub(crate) problems: Problems,
+}
+
+impl Table {
+    pub(crate) fn new(source: Source, problems: Problems) -> Self {
+        let source = LastByte { source, last: None };
+        let mut builder = csv::ReaderBuilder::new();
+        let reader = builder.has_headers(false).flexible(true).buffer_capacity(1 << 18).from_reader(source);
+        let mut table = Self { reader, record: ByteRecord::new(), header: Vec::new(), short: None, problems };
+        if let Ok(true) = table.reader.read_byte_record(&mut table.record) {
+            table.header = names(&table.record);
+        }
+        table
+    }
+
+    /// The column called `name`.
+    pub(crate) fn column(&self, name: &str) -> Column {
+        Column(self.header.iter().position(|known| known == name))
+    }
+
+    /// The next row that has a value for every column; those that do not are told of and left out.
+    pub(crate) fn next(&mut self) -> Option<Row<'_>> {
+        loop {
+            let more = match self.reader.read_byte_record(&mut self.record) {
+                Ok(more) => more,
+                Err(error) => {
+                    let line = error.position().map(csv::Position::line);
+                    self.problems.note(line, None, || format!("cannot be read on from here: {error}"));
+                    return None;
+                }
+            };
+            self.judge_end(more);
+            if !more {
+                return None;
+            }
+            if self.is_whole() {
+                break;
+            }
+        }
+        let line = self.record.position().map_or(0, csv::Position::line);
+        Some(Row { record: &self.record, header: &self.header, problems: &mut self.problems, line })
+    }
+
+    /// Whether the row has as many values as the header has names.
+    fn is_whole(&mut self) -> bool {
+        let (got, want) = (self.record.len(), self.header.len());
+        let line = self.record.position().map_or(0, csv::Position::line);
+        if got < want {
+            self.short = Some((line, got));
+        } else if got > want {
+            let message = || format!("{got} values where the header has {want}; this row is left out");
+            self.problems.note(Some(line), Some(want), message);
+        }
+        got == want
+    }
+
+    /// Tells of a short row, or of a last row without a line end, once it is known whether the file goes on.
+    ///
+    /// Whoever writes rows ends each with a line end, so a file without one was cut.
+    fn judge_end(&mut self, more: bool) {
+        let open = !more && self.reader.get_ref().last.is_some_and(|last| last != b'\n');
+        let want = self.header.len();
+        match self.short.take() {
+            // Blank lines at the end, as editors leave them, are no loss.
+            Some((_, 1)) if !more && !open => {}
+            Some((line, got)) if open => self.problems.note(Some(line), Some(got - 1), || {
+                format!("the file is cut off here, in value {got} of {want}; this row is left out")
+            }),
+            Some((line, got)) => self.problems.note(Some(line), Some(got), || {
+                format!("{got} values where the header has {want}; this row is left out")
+            }),
+            None if open => {
+                let line = self.reader.position().line();
+                self.problems.note(Some(line), Some(want.saturating_sub(1)), || {
+                    "the last line has no line end, so its last value may be cut off".to_owned()
+                });
+            }
+            None => {}
+        }
+    }
+}
+
+/// The names in a header line.
+pub(crate) fn names(record: &ByteRecord) -> Vec<String> {
+    let text = |field: &[u8]| String::from_utf8_lossy(field).trim_start_matches('\u{feff}').trim().to_owned();
+    record.iter().map(text).collect()
+}
+
+/// One row.
+pub(crate) struct Row<'a> {
+    record: &'a ByteRecord,
+    header: &'a [String],
+    problems: &'a mut Problems,
+    line: u64,
+}
+
+impl<'a> Row<'a> {
+    /// Its line in the file, from 1.
+    pub(crate) const fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The text of a column; empty when the file lacks it.
+    pub(crate) fn text(&self, column: Column) -> &'a [u8] {
+        column.0.and_then(|index| self.record.get(index)).unwrap_or_default().trim_ascii()
+    }
+
+    /// The number in a column.
+    pub(crate) fn number(&mut self, column: Column) -> Option<f64> {
+        self.parse(column, cell::number, "a number")
+    }
+
+    /// The yes or no in a column.
+    pub(crate) fn flag(&mut self, column: Column) -> Option<bool> {
+        self.parse(column, cell::flag, "True or False")
+    }
+
+    /// The time in a column, in nanoseconds since the Unix epoch.
+    pub(crate) fn unix_nanos(&mut self, column: Column) -> Option<u64> {
+        self.parse(column, cell::unix_nanos, "a time")
+    }
+
+    /// Tells what is wrong with the value in a column.
+    pub(crate) fn note(&mut self, column: Column, what: &str) {
+        let text = self.text(column);
+        let name = column.0.and_then(|index| self.header.get(index)).map_or("", String::as_str);
+        self.problems.note(Some(self.line), column.0, || {
+            let shown: String = String::from_utf8_lossy(text).chars().take(40).collect();
+            format!("{name} is '{shown}': {what}")
+        });
+    }
+
+    fn parse<T>(
+        &mut self,
+        column: Column,
+        parse: fn(&[u8]) -> Result<Option<T>, Malformed>,
+        wanted: &str,
+    ) -> Option<T> {
+        parse(self.text(column)).unwrap_or_else(|Malformed| {
+            self.note(column, &format!("this is not {wanted}, so it counts as unknown"));
+            None
+        })
+    }
+}
+
+/// A reader that remembers the last byte that came through it.
+struct LastByte {
+    source: Source,
+    last: Option<u8>,
+}
+
+impl Read for LastByte {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.read(to)?;
+        if let Some(&last) = to[..n].last() {
+            self.last = Some(last);
+        }
+        Ok(n)
+    }
+}

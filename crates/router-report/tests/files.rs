@@ -1,0 +1,183 @@
+//! Files as they come: whole, cut, wrong, and of the wrong kind.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use router_report::{Kind, Reading, Report, read};
+use std::fs;
+
+const CLIENT: &str =
+    "req_id,success,error,host,arrival_time,finish_time,total_latency,ttft,actual_output_tokens";
+
+fn reading(bytes: impl AsRef<[u8]>) -> Reading {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("run.csv");
+    fs::write(&file, bytes).unwrap();
+    read(&file)
+}
+
+/// The only problem of a file, without the file's name.
+fn problem(bytes: impl AsRef<[u8]>) -> String {
+    let reading = reading(bytes);
+    let said: Vec<String> = reading.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    said[0].split_once("run.csv").unwrap().1.to_owned()
+}
+
+/// The problems of a client's file with only the columns that matter, past the notice that the others are missing.
+fn problems_of_rows(rows: &str) -> (Vec<String>, usize) {
+    let reading = reading(format!("{CLIENT}\n{rows}"));
+    let said = reading.problems.iter().map(ToString::to_string);
+    let said: Vec<String> = said.map(|s| s.split_once("run.csv").unwrap().1.to_owned()).collect();
+    assert!(said[0].starts_with(", line 1, column 1: the columns PREFILL_THROUGHPUT,"), "{}", said[0]);
+    (said[1..].to_vec(), reading.run.map_or(0, |run| run.requests.len()))
+}
+
+#[test]
+fn a_failure_is_counted_and_has_no_part_in_any_latency() {
+    let rows = "a,True,,http://w1,0,2,2,0.5,4\nb,False,timeout,,1,61,60,,\nc,True,,http://w2,2,3,1,0.25,4\n";
+    let report = Report::of(vec![reading(format!("{CLIENT}\n{rows}"))], None);
+    let summary = &report.runs[0].summary;
+    assert_eq!((summary.requests, summary.failures), (3, 1));
+    let latency = summary.latency.as_ref().unwrap();
+    assert_eq!((latency.n, latency.p50, latency.max, latency.mean), (2, 1.0, 2.0, 1.5));
+    assert_eq!(summary.tpot.as_ref().map(|t| (t.p50, t.max)), Some((0.25, 0.5)));
+    assert_eq!(summary.requests_per_second, Some(2.0 / 61.0));
+    let shares: Vec<_> = report.runs[0].workers.iter().map(|w| (w.name.as_str(), w.share)).collect();
+    assert_eq!(shares, [("http://w1", 0.5), ("http://w2", 0.5)]);
+}
+
+#[test]
+fn a_recorders_file_tells_decisions_and_completions_apart() {
+    let header = "timestamp,worker_url,request_id,throughput_gradient,latency_gradient,score,outstanding_requests,\
+        avg_throughput,avg_latency,window_size,selection_reason,actual_output_tokens,server_latency,queue_time,ttft,\
+        decision_time_ms,kind,status,outcome";
+    let rows = "2025-07-31 06:49:11.000,http://w1,a,,,0,0,,,0,new_worker,,,,,0.25,decision,,\n\
+        2025-07-31 06:49:12.500,http://w1,a,,,,0,40,1.5,,completion_record,60,1.500000000,0.25,0.5,,completion,200,success\n\
+        2025-07-31 06:49:13.000,http://w1,b,1.5,-2,3.5,0,,,10,gradient_based,,,,,0.75,decision,,\n\
+        2025-07-31 06:49:14.000,http://w1,b,,,,0,,1,,completion_record,,1.000000000,,,,completion,500,failed\n";
+    let reading = reading(format!("{header}\n{rows}"));
+    assert_eq!(reading.problems, []);
+    let run = reading.run.clone().unwrap();
+    assert_eq!((run.kind, run.choices.len(), run.requests.len()), (Kind::Recorder, 2, 2));
+    assert_eq!(run.choices[1].throughput_gradient, Some(1.5));
+    let figures = &Report::of(vec![reading], None).runs[0];
+    assert_eq!((figures.summary.failures, figures.summary.duration), (1, 3.0));
+    assert_eq!(figures.summary.queue_time.map(|q| q.max), Some(0.25));
+    assert_eq!(figures.reasons, [("gradient_based".to_owned(), 1), ("new_worker".to_owned(), 1)]);
+}
+
+#[test]
+fn values_padded_for_reading_mean_the_same() {
+    let header = "timestamp              , worker_url, request_id, selection_reason , server_latency, ttft";
+    let row = "2025-07-31 05:06:28.662, http://w1 , x         , completion_record, 1.5           , 0.5 ";
+    let run = reading(format!("{header}\n{row}\n")).run.unwrap();
+    assert_eq!(run.workers.as_slice(), ["http://w1"]);
+    assert_eq!((run.requests[0].latency, run.requests[0].ttft), (Some(1.5), Some(0.5)));
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_told_with_its_place() {
+    let rows =
+        "a,True,,http://w1,0,2,2,fast,4\nb,maybe,,http://w1,0,2,2,0.5,4\nc,True,,http://w1,0,2,2,0.5,4\n";
+    let (said, used) = problems_of_rows(rows);
+    assert_eq!(said[0], ", line 2, column 8: ttft is 'fast': this is not a number, so it counts as unknown");
+    assert!(said[1].starts_with(", line 3, column 2: success is 'maybe'"), "{}", said[1]);
+    assert_eq!(used, 2);
+}
+
+#[test]
+fn a_file_cut_in_mid_line_is_used_up_to_there() {
+    let (said, used) = problems_of_rows("a,True,,http://w1,0,2,2,0.5,4\nb,True,,http://w1,0,2.2");
+    assert_eq!(said, [", line 3, column 6: the file is cut off here, in value 6 of 9; this row is left out"]);
+    assert_eq!(used, 1);
+    let (said, used) = problems_of_rows("a,True,,http://w1,0,2,2,0.5,4\nb,True,,http://w1,0,2,2,0.5,14");
+    assert_eq!(said, [", line 3, column 9: the last line has no line end, so its last value may be cut off"]);
+    assert_eq!(used, 2);
+}
+
+#[test]
+fn rows_of_another_length_are_left_out_and_told_of() {
+    let rows = "a,True,,http://w1,0,2\nb,True,,http://w1,0,2,2,0.5,4,5\nc,True,,http://w1,0,2,2,0.5,4\n";
+    let (said, used) = problems_of_rows(rows);
+    assert_eq!(said[0], ", line 2, column 7: 6 values where the header has 9; this row is left out");
+    assert_eq!(said[1], ", line 3, column 10: 10 values where the header has 9; this row is left out");
+    assert_eq!(used, 1);
+}
+
+#[test]
+fn a_comma_in_quotes_and_windows_line_ends_are_no_trouble() {
+    let rows = "a,False,\"refused, at once\r\ntwice\",,0,2,2,,\r\nb,True,,http://w1,0,2,2,0.5,4\r\n";
+    let (said, used) = problems_of_rows(rows);
+    assert_eq!((said, used), (Vec::new(), 2));
+}
+
+#[test]
+fn what_is_no_run_says_what_it_is() {
+    assert_eq!(problem(""), ", line 1, column 1: the file is empty");
+    assert_eq!(problem("\n \n"), ", line 1, column 1: the file is empty");
+    assert!(problem("hello world\n").contains(", line 1, column 1: 'hello world' is no header"));
+    assert!(problem(b"\x89PNG\r\n\x1a\n\0\0\0").contains("is not a CSV file"));
+    assert!(problem("{\"timestamp\": 1}\n").contains("this is JSON"));
+    let semicolons = CLIENT.replace(',', ";");
+    assert!(problem(format!("{semicolons}\na;True\n")).contains("values are separated by ';'"));
+    assert!(problem(format!("{}\n", CLIENT.replace(',', "\t"))).contains("values are separated by tabs"));
+    let missing = problem("req_id,error,host,arrival_time,finish_time\n1,,w,0,1\n");
+    assert!(missing.starts_with(", line 1, column 5: ") && missing.contains("missing"), "{missing}");
+    assert!(problem("req_id,success,host,arri").contains("the file ends in its first line"));
+}
+
+#[test]
+fn a_file_that_is_not_there_or_is_a_folder_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = read(&dir.path().join("gone.csv"));
+    assert!(gone.run.is_none() && gone.problems[0].message.starts_with("cannot be read"));
+    assert!(read(dir.path()).problems[0].message.contains("is a folder"));
+}
+
+#[test]
+fn no_bytes_make_the_reader_fail() {
+    let whole =
+        format!("{CLIENT}\na,True,,http://w1,0,2,2,0.5,4\nb,True,,http://w1,1,3,2,0.5,4\n").into_bytes();
+    for end in 0..whole.len() {
+        let _ = Report::of(vec![reading(&whole[..end])], None).page();
+    }
+    for at in CLIENT.len()..whole.len() {
+        for byte in [0, b'"', b',', b'\n', b'-', b'9', 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            let _ = Report::of(vec![reading(&bytes)], None).page();
+        }
+    }
+}
+
+#[test]
+fn the_rest_is_reported_and_the_page_tells_what_was_wrong() {
+    let good = reading(format!("{CLIENT}\na,True,,http://w1,0,2,2,0.5,4\n"));
+    let report = Report::of(vec![good, reading("</script><b>no CSV\n")], None);
+    assert_eq!(report.runs.len(), 1);
+    assert!(!report.is_empty());
+    let page = report.page();
+    assert!(page.contains("is no header of a client's"));
+    assert!(!page.contains("</script><b>"), "text of a file must not become part of the page");
+    assert!(Report::of(vec![reading("")], None).is_empty());
+}
+
+#[test]
+fn the_page_loads_nothing_and_stays_small() {
+    let rows: String = (0..20_000)
+        .map(|i| {
+            format!("r{i},True,,http://w{},{}.5,{}.75,1.25,0.5,{}\n", i % 40, i / 100, i / 100 + 1, i % 97)
+        })
+        .collect();
+    let runs: Vec<_> = (0..12).map(|_| reading(format!("{CLIENT}\n{rows}"))).collect();
+    let report = Report::of(runs, None);
+    assert_eq!(report.runs[0].workers.len(), 12);
+    assert_eq!((report.runs[1].name.as_str(), report.runs[0].workers[11].count), ("run (2)", 29));
+    let page = report.page();
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
+    let outside = ["src=", "@import", "url(", "fetch(", "XMLHttpRequest", "import("];
+    for word in outside {
+        assert!(!page.contains(word), "{word}");
+    }
+    assert!(page.contains("default-src 'none'"));
+}

@@ -1,0 +1,58 @@
+//! Files of real GPU servers, where they lie beside the repository. They are not ours to pass on.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test that skips says so")]
+
+use router_report::{Kind, Report, audit, read};
+use std::path::{Path, PathBuf};
+
+/// The files whose name contains `part`; none when they are not there, which is said.
+fn files(part: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/gpu-runs");
+    let Ok(entries) = std::fs::read_dir(&dir) else {
+        println!("**** SKIPPED: the files of real GPU servers are not beside this repository");
+        return Vec::new();
+    };
+    let all = entries.filter_map(|e| Some(e.ok()?.path()));
+    let mut files: Vec<_> = all.filter(|p| p.to_string_lossy().contains(part)).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn real_files_are_read_without_a_complaint() {
+    let files = files(".csv");
+    let readings: Vec<_> = files.iter().map(|file| read(file)).collect();
+    for reading in &readings {
+        assert_eq!(reading.problems, []);
+        let run = reading.run.as_ref().unwrap();
+        assert_eq!(run.workers.as_slice().len(), 3, "{}", run.name);
+        assert_eq!(run.kind == Kind::Recorder, run.name.contains("metrics"));
+        assert_eq!(run.choices.is_empty(), run.kind == Kind::Client);
+    }
+    assert_eq!(Report::of(readings, None).runs.len(), files.len());
+}
+
+#[test]
+fn a_real_run_has_the_figures_that_its_rows_have() {
+    // Counted by a Python program that knows nothing of our code: rows, mean latency, and the largest share.
+    for file in files("/RR_router_test_20250731") {
+        let report = Report::of(vec![read(&file)], None);
+        let summary = &report.runs[0].summary;
+        assert_eq!((summary.requests, summary.failures), (200, 0));
+        assert_eq!(summary.busiest_share, Some(0.335));
+        assert!((summary.latency.as_ref().unwrap().mean - 1.602_321).abs() < 1e-6, "{:?}", summary.latency);
+    }
+}
+
+#[test]
+fn no_decision_of_an_old_real_recording_holds() {
+    for file in files("marginal_utility_metrics") {
+        let audit = audit(&[&file], router_core::policy::MarginalUtilityConfig::default()).unwrap();
+        assert!(audit.by_gradients >= 200, "{}", file.display());
+        assert_eq!(audit.matching, 0);
+        let count = |name| audit.counts.iter().find(|(n, _)| *n == name).unwrap().1;
+        assert_eq!(count("no_gradients"), audit.by_gradients);
+        assert!(count("no_trend") >= 30 && count("no_request_id") >= audit.by_gradients);
+    }
+}

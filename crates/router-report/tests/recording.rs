@@ -1,0 +1,233 @@
+//! Recordings as our recorder writes them, and as its predecessor wrote them, under audit.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use router_core::policy::{MarginalUtility, MarginalUtilityConfig};
+use router_core::{Balancer, Explain, Features, Finish, Outcome, Reason, Rng, Time, Usage, WorkerInfo};
+use router_report::{Audit, Fault, audit};
+use std::fmt::Write as _;
+use std::fs;
+use std::time::Duration;
+
+const HEADER: &str = "timestamp,worker_url,request_id,throughput_gradient,latency_gradient,score,outstanding_requests,\
+    avg_throughput,avg_latency,window_size,selection_reason,actual_output_tokens,server_latency,queue_time,ttft,\
+    decision_time_ms,kind,seq,attempt,outcome,finish_time\n";
+
+/// Unix nanoseconds at which the recorded runs begin.
+const EPOCH: u64 = 1_753_978_493_123_456_789;
+
+fn seconds(nanos: u64) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
+/// Requests through a balancer with the policy, each decision and each end as a row. Some requests fail and some tell
+/// no number of tokens; neither teaches the policy anything.
+fn record(knobs: MarginalUtilityConfig, requests: u64) -> Vec<String> {
+    let mut balancer = Balancer::new(Box::new(MarginalUtility::new(knobs).unwrap()), 7);
+    let mut rng = Rng::seeded(11);
+    let ids: Vec<_> =
+        (0..3).map(|i| balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://w{i}")))).collect();
+    let mut now = Time::from_nanos(EPOCH);
+    let mut open: Vec<Open> = Vec::new();
+    let (mut rows, mut seq) = (Vec::new(), 0);
+    for request in 0..requests {
+        now = now + Duration::from_nanos(rng.below(40_000_000) as u64);
+        while let Some(next) = first_to_end(&open).filter(|&next| open[next].0 <= now) {
+            seq += 1;
+            rows.push(end(&mut balancer, open.swap_remove(next), seq));
+        }
+        seq += 1;
+        let (row, ticket) = decide(&mut balancer, request, now, seq);
+        rows.push(row);
+        let slow = 1 + ids.iter().position(|id| *id == ticket.worker()).unwrap() as u64;
+        let done = now + Duration::from_nanos(slow * (100_000_000 + rng.below(300_000_000) as u64));
+        open.push(Open(done, request, ticket));
+    }
+    rows
+}
+
+/// A request under way: when it is going to end, and its number.
+struct Open(Time, u64, router_core::Ticket);
+
+fn first_to_end(open: &[Open]) -> Option<usize> {
+    (0..open.len()).min_by_key(|&i| (open[i].0, open[i].1))
+}
+
+fn decide(balancer: &mut Balancer, request: u64, now: Time, seq: u64) -> (String, router_core::Ticket) {
+    let routed = balancer.dispatch(now, &Features::default(), &[], Explain::Yes).unwrap();
+    let worker = routed.decision.worker;
+    let terms = routed.scores.iter().find(|s| s.worker == worker).unwrap().terms;
+    let mut row = format!("{},http://w{},req-{request}", seconds(now.as_nanos()), worker.slot());
+    for column in [
+        "throughput_gradient",
+        "latency_gradient",
+        "score",
+        "outstanding_requests",
+        "avg_throughput",
+        "avg_latency",
+        "window_size",
+    ] {
+        let value = terms.get(column).map_or(String::new(), |v| v.to_string());
+        write!(row, ",{value}").unwrap();
+    }
+    write!(row, ",{},,,,,0.01,decision,{seq},0,,", routed.decision.reason.as_str()).unwrap();
+    (row, routed.ticket)
+}
+
+fn end(balancer: &mut Balancer, Open(now, request, ticket): Open, seq: u64) -> String {
+    let tokens = (request % 7 != 3).then_some(50 + (request * 37 % 200) as u32);
+    let outcome = if request % 11 == 5 { Outcome::Failed } else { Outcome::Success };
+    let usage = Usage { output_tokens: tokens, ..Usage::default() };
+    let done = balancer.finish(now, ticket, Finish { usage, ..Finish::bare(outcome) });
+    let latency = done.finished_at.since(done.dispatched_at).as_nanos() as u64;
+    let tokens = tokens.map_or(String::new(), |n| n.to_string());
+    format!(
+        "{at},http://w{},req-{request},,,,0,,,,completion_record,{tokens},{},,,,completion,{seq},0,{},{at}",
+        done.worker.slot(),
+        seconds(latency),
+        outcome.as_str(),
+        at = seconds(now.as_nanos()),
+    )
+}
+
+fn audited(header: &str, parts: &[&[String]], knobs: MarginalUtilityConfig) -> Audit {
+    let dir = tempfile::tempdir().unwrap();
+    let files: Vec<_> = (0..parts.len()).map(|i| dir.path().join(format!("part{i}.csv"))).collect();
+    for (file, rows) in files.iter().zip(parts) {
+        fs::write(file, header.to_owned() + &rows.join("\n") + "\n").unwrap();
+    }
+    audit(&files, knobs).unwrap()
+}
+
+fn default() -> MarginalUtilityConfig {
+    MarginalUtilityConfig::default()
+}
+
+#[test]
+fn every_decision_of_our_own_policy_matches() {
+    for knobs in [
+        default(),
+        MarginalUtilityConfig { window_size: 50, min_history_for_trend: 3, ..default() },
+        MarginalUtilityConfig { throughput_weight: 0.1, latency_weight: 5.0, ..default() },
+        MarginalUtilityConfig { normalize: true, ..default() },
+    ] {
+        let rows = record(knobs, 1000);
+        let audit = audited(HEADER, &[&rows], knobs);
+        assert!(audit.by_gradients > 800, "{}", audit.by_gradients);
+        assert_eq!(
+            (audit.matching, audit.wrong, audit.unknown),
+            (audit.by_gradients, 0, 0),
+            "{:?}",
+            audit.findings
+        );
+        assert_eq!((audit.decisions, audit.lost), (1000, 0));
+    }
+}
+
+#[test]
+fn the_order_of_the_file_does_not_matter_but_the_order_of_events_does() {
+    let mut rows = record(default(), 400);
+    // Threads may hand rows over a little late.
+    for pair in rows.chunks_mut(2) {
+        pair.reverse();
+    }
+    assert_eq!(audited(HEADER, &[&rows], default()).wrong, 0);
+}
+
+#[test]
+fn a_changed_number_is_found_with_its_place() {
+    let mut rows = record(default(), 400);
+    let line = rows.iter().rposition(|row| row.contains("gradient_based")).unwrap();
+    let mut cells: Vec<String> = rows[line].split(',').map(str::to_owned).collect();
+    let truth: f64 = cells[4].parse().unwrap();
+    cells[4] = (truth * 1.000001 + 1e-6).to_string();
+    rows[line] = cells.join(",");
+    let audit = audited(HEADER, &[&rows], default());
+    assert_eq!((audit.wrong, audit.matching), (1, audit.by_gradients - 1));
+    let finding = &audit.findings[0];
+    assert_eq!((finding.line, finding.worker.as_str()), (line as u64 + 2, cells[1].as_str()));
+    assert!(
+        matches!(&finding.faults[..], [Fault::Differs { column: "latency_gradient", recomputed, .. }] if (recomputed - truth).abs() < 1e-12),
+        "{finding}"
+    );
+}
+
+#[test]
+fn other_knobs_than_the_routers_do_not_match() {
+    let rows = record(default(), 400);
+    let audit = audited(HEADER, &[&rows], MarginalUtilityConfig { latency_weight: 0.5, ..default() });
+    assert_eq!(audit.matching, 0);
+    assert!(audit.findings.iter().all(|f| f.to_string().contains("score is ")));
+}
+
+#[test]
+fn parts_of_one_recording_go_together_and_a_lone_part_says_what_it_cannot_know() {
+    let rows = record(default(), 600);
+    let (first, second) = rows.split_at(500);
+    let together = audited(HEADER, &[first, second], default());
+    assert_eq!((together.matching, together.wrong), (together.by_gradients, 0));
+    let alone = audited(HEADER, &[second], default());
+    assert!(alone.unknown > 10, "{}", alone.unknown);
+    // Once a window has filled up from this part alone, decisions can be judged, and they match.
+    assert_eq!((alone.wrong, alone.matching + alone.unknown), (0, alone.by_gradients));
+    assert!(alone.matching > 0);
+}
+
+#[test]
+fn dropped_rows_are_counted() {
+    let mut rows = record(default(), 400);
+    rows.drain(300..305);
+    assert_eq!(audited(HEADER, &[&rows], default()).lost, 5);
+}
+
+#[test]
+fn the_three_faults_of_old_recordings_are_found() {
+    let header = HEADER.split_once(",kind").unwrap().0.to_owned() + "\n";
+    let decision =
+        |ms: u32| format!("2025-07-31 06:49:11.{ms:03},http://w1,pending,,,,0,,,20,gradient_based,,,,,0.004");
+    let end = |ms: u32| {
+        format!(
+            "2025-07-31 06:49:12.{ms:03},http://w1,unknown,,,,0,149.68,1.2,20,completion_record,179,1.2,0.0004,0.4,0"
+        )
+    };
+    let mut rows = vec![decision(0)];
+    rows.extend((0..10).map(|i| end(i * 10)));
+    rows.push(decision(500));
+    let audit = audited(&header, &[&rows], default());
+    assert_eq!((audit.by_gradients, audit.matching, audit.wrong), (2, 0, 12));
+    let told: Vec<String> =
+        audit.findings.iter().map(|f| f.to_string().split_once("w1: ").unwrap().1.to_owned()).collect();
+    assert_eq!(
+        told[0],
+        "request_id is 'pending'; gradient_based without gradients and score; \
+         gradient_based after 0 completions, too few for gradients"
+    );
+    assert_eq!(told[1], "request_id is 'unknown'");
+    // With ten completions there are gradients; the row just does not say them.
+    assert_eq!(told[11], "request_id is 'pending'; gradient_based without gradients and score");
+    assert_eq!(audit.counts, [("no_request_id", 12), ("no_gradients", 2), ("no_trend", 1), ("differs", 0)]);
+}
+
+#[test]
+fn a_claim_that_fell_back_is_found_even_with_numbers_in_it() {
+    let mut rows = record(default(), 40);
+    let early = rows.iter().position(|row| row.contains(Reason::LoadBased.as_str())).unwrap();
+    let cells: Vec<&str> = rows[early].split(',').collect();
+    let mut lie: Vec<String> = cells.iter().map(|c| (*c).to_owned()).collect();
+    (lie[3], lie[4], lie[5], lie[10]) = ("1.5".into(), "0.5".into(), "0.7".into(), "gradient_based".into());
+    rows[early] = lie.join(",");
+    let audit = audited(HEADER, &[&rows], default());
+    assert_eq!(audit.wrong, 1);
+    assert!(matches!(audit.findings[0].faults[..], [Fault::NoTrend { .. }]), "{}", audit.findings[0]);
+}
+
+#[test]
+fn a_client_file_is_no_recording_and_a_senseless_knob_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("client.csv");
+    fs::write(&file, "req_id,success,host,arrival_time,finish_time\n1,True,http://w1,0,1\n").unwrap();
+    let found = audit(&[&file], default()).unwrap();
+    assert!(found.decisions == 0 && found.problems[0].message.contains("this is a client's file"));
+    let knobs = MarginalUtilityConfig { window_size: 1, ..default() };
+    assert!(audit(&[&file], knobs).unwrap_err().to_string().contains("window_size"));
+}

@@ -1,0 +1,170 @@
+//! The table of docs/policies/marginal_cost.md: `cargo run --release -p router-sim --example evidence [FILTER [POLICIES]]`.
+//!
+//! Scenarios whose name contains FILTER are run with the policies named, separated by commas. Those with a trace are
+//! left out, and named, where the trace is not beside the clone.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints")]
+
+use router_core::{Params, Policy, Registry, policy::Random};
+use router_sim::{
+    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, PrefixGroups, Scenario, Slice, Slo, Spread,
+    What, Workload, read_trace,
+};
+use std::path::Path;
+use std::time::Duration;
+
+const POLICIES: &str =
+    "least_request,round_robin,power_of_two,shortest_queue,cache_aware,marginal_utility,marginal_cost";
+const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
+const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
+const EVEN: &str = "sglang_8b*4";
+const MIXED: &str = "sglang_8b*2,sglang_8b*2@0.5,sglang_8b*4@0.25";
+
+/// What is sent.
+#[derive(Clone, Copy)]
+enum Load {
+    /// Prompts and answers as in the recorded GPU runs.
+    Short(f64),
+    /// The same prompts, answers spread widely.
+    Wide(f64),
+    /// 24 prefixes of 2400 tokens, prompts of 3000.
+    Groups(f64),
+    /// A slice of a trace, at so many requests per second on average.
+    Trace(&'static str, f64),
+}
+
+struct Case {
+    name: &'static str,
+    scenario: Scenario,
+    load: Load,
+}
+
+fn case(name: &'static str, fleet: &str, load: Load) -> Result<Case, router_sim::FleetError> {
+    Ok(Case { name, scenario: Scenario::of(fleet.parse::<Fleet>()?), load })
+}
+
+fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
+    let (code, chat) = ("azure_code_2023", "mooncake_conversation");
+    let mut cases = vec![
+        case("uneven, short, 27/s", UNEVEN, Load::Short(27.0))?,
+        case("uneven, short, 80/s", UNEVEN, Load::Short(80.0))?,
+        case("uneven, short, 110/s", UNEVEN, Load::Short(110.0))?,
+        case("even, short, 60/s", EVEN, Load::Short(60.0))?,
+        case("even, short, 130/s", EVEN, Load::Short(130.0))?,
+        case("mixed 8, wide, 40/s", MIXED, Load::Wide(40.0))?,
+        case("mixed 8, wide, 80/s", MIXED, Load::Wide(80.0))?,
+        case("even, groups, 12/s", EVEN, Load::Groups(12.0))?,
+        case("uneven, code, 20/s", UNEVEN, Load::Trace(code, 20.0))?,
+        case("mixed 8, code, 20/s", MIXED, Load::Trace(code, 20.0))?,
+        case("even, chat, 5/s", EVEN, Load::Trace(chat, 5.0))?,
+        case("even, chat, 8/s", EVEN, Load::Trace(chat, 8.0))?,
+        case("mixed 8, chat, 6/s", MIXED, Load::Trace(chat, 6.0))?,
+    ];
+    let mut change = case("uneven, short, 27/s, fast one x4 slower for 60 s", UNEVEN, Load::Short(27.0))?;
+    change.scenario = change
+        .scenario
+        .with(30.0, What::Slow { server: 0, factor: 4.0 })
+        .with(90.0, What::Slow { server: 0, factor: 1.0 });
+    let mut late = case("mixed 8, wide, 40/s, completions 0.5 s late", MIXED, Load::Wide(40.0))?;
+    late.scenario = late.scenario.with(0.0, What::DelayCompletions(Duration::from_millis(500)));
+    let mut blind = case("mixed 8, wide, 40/s, 4 blind routers", MIXED, Load::Wide(40.0))?;
+    blind.scenario.routers = 4;
+    cases.extend([change, late, blind]);
+    Ok(cases)
+}
+
+/// The load of one seed; absent when the trace is not there.
+fn load(load: Load, seed: u64) -> Option<Workload> {
+    let prompt = Spread::Uniform(220, 385);
+    match load {
+        Load::Short(rate) => {
+            let lengths = Lengths { prompt, output: Spread::Uniform(190, 320) };
+            Some(Arrivals::poisson(rate).requests(4000, lengths, seed))
+        }
+        Load::Wide(rate) => {
+            let lengths =
+                Lengths { prompt, output: Spread::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 } };
+            Some(Arrivals::poisson(rate).requests(4000, lengths, seed))
+        }
+        Load::Groups(rate) => {
+            let groups = PrefixGroups {
+                groups: 24,
+                shared_tokens: 2432,
+                own: Spread::Uniform(400, 800),
+                output: Spread::Uniform(100, 300),
+            };
+            Some(Arrivals::poisson(rate).grouped(4000, groups, seed))
+        }
+        Load::Trace(name, rate) => {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
+            let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).ok()?;
+            // Each seed sees another, overlapping, part of the trace.
+            let from = 500 * (seed as usize - 1);
+            let slice = Slice { requests: from..from + 4000, ..Slice::default() };
+            let recorded = read_trace(&text, &slice).ok()?;
+            let last = recorded.requests.iter().filter_map(|r| match r.start {
+                router_sim::Start::At(at) => Some(at.as_secs_f64()),
+                router_sim::Start::After { .. } => None,
+            });
+            let recorded_rate = recorded.requests.len() as f64 / last.fold(1e-9, f64::max);
+            read_trace(&text, &Slice { speed: rate / recorded_rate, ..slice }).ok()
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let filter = args.next().unwrap_or_default();
+    let policies = args.next().unwrap_or_else(|| POLICIES.to_owned());
+    let registry = Registry::builtin();
+    for case in cases()?.into_iter().filter(|c| c.name.contains(&filter)) {
+        if load(case.load, 1).is_none() {
+            eprintln!("left out, its trace is not there: {}", case.name);
+            continue;
+        }
+        let contenders: Vec<Contender<'_>> =
+            policies.split(',').map(|name| contender(&registry, name)).collect();
+        let experiment = Experiment { scenario: &case.scenario, seeds: &SEEDS, slo: Slo::default() };
+        let table = experiment.run(
+            &contenders,
+            &|seed| load(case.load, seed).unwrap_or_else(|| Workload::new(Vec::new())),
+            &mut |_| (),
+        );
+        println!("\n{}", case.name);
+        for row in &table.rows {
+            let at = |name: &str| Measure::ALL.iter().position(|m| m.name == name);
+            let figure = |name: &str| at(name).map_or(f64::NAN, |i| row.estimates[i].mean);
+            let ratio = at("e2e_mean_s").and_then(|i| row.ratios[i]);
+            println!(
+                "  {:<18} mean {:8.3}  ratio {:5.3} +-{:5.3}  p99 {:8.3}  ttft {:7.3} p99 {:7.3}  hits {:4.2}  fastest {:4.2}",
+                row.name,
+                figure("e2e_mean_s"),
+                ratio.map_or(f64::NAN, |r| r.mean),
+                ratio.and_then(|r| r.half_width).unwrap_or(f64::NAN),
+                figure("e2e_p99_s"),
+                figure("ttft_mean_s"),
+                figure("ttft_p99_s"),
+                figure("prefix_hits"),
+                row.share.first().copied().unwrap_or(f64::NAN),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `NAME` or `NAME:KNOB=VALUE:KNOB=VALUE`.
+fn contender<'a>(registry: &'a Registry, text: &str) -> Contender<'a> {
+    let mut parts = text.split(':');
+    let name = parts.next().unwrap_or_default().to_owned();
+    let knob = |part: &str| {
+        let (knob, value) = part.split_once('=')?;
+        Some((knob.to_owned(), serde_json::from_str(value).ok()?))
+    };
+    let knobs: Params = parts.filter_map(knob).collect();
+    let make = move || -> Box<dyn Policy> {
+        registry.build(&name, &knobs).unwrap_or_else(|error| {
+            eprintln!("{error}");
+            Box::new(Random)
+        })
+    };
+    Contender { name: text.to_owned(), make: Box::new(make) }
+}

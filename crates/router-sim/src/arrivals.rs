@@ -1,0 +1,217 @@
+//! Synthetic load: when requests come, how long they are, what they share.
+
+use crate::chance::{exponential, gamma, normal};
+use crate::workload::{Request, Start, Workload, chain};
+use router_core::{Rng, Time};
+use std::time::Duration;
+
+/// How a length in tokens is spread.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Spread {
+    /// Always the same.
+    Fixed(u32),
+    /// Uniform, both ends included.
+    Uniform(u32, u32),
+    /// Log-normal: many short ones, few very long.
+    LogNormal {
+        /// The mean, in tokens.
+        mean: f64,
+        /// Deviation of the logarithm; 1 is wide.
+        sigma: f64,
+        /// No draw exceeds it.
+        max: u32,
+    },
+}
+
+impl Spread {
+    /// One length; at least 1.
+    pub fn draw(self, rng: &mut Rng) -> u32 {
+        match self {
+            Self::Fixed(n) => n.max(1),
+            Self::Uniform(low, high) => {
+                let span = high.max(low) - low;
+                (low + rng.below(span as usize + 1) as u32).max(1)
+            }
+            Self::LogNormal { mean, sigma, max } => {
+                let drawn = mean * (sigma * normal(rng) - 0.5 * sigma * sigma).exp();
+                (drawn.round() as u32).clamp(1, max.max(1))
+            }
+        }
+    }
+}
+
+/// The lengths of independent requests.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Lengths {
+    /// Prompt.
+    pub prompt: Spread,
+    /// Output.
+    pub output: Spread,
+}
+
+/// An open stream of arrivals: it does not wait for answers.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Arrivals {
+    /// Requests per second, above 0.
+    pub rate: f64,
+    /// Shape of the gamma-distributed gaps: 1 is Poisson, below 1 comes in bursts, above 1 is regular.
+    pub shape: f64,
+}
+
+/// Prompts in groups that share their beginning: system prompts, few-shot examples.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PrefixGroups {
+    /// How many groups, each drawn alike.
+    pub groups: u32,
+    /// Tokens that all prompts of a group share.
+    pub shared_tokens: u32,
+    /// Tokens of each prompt's own.
+    pub own: Spread,
+    /// Output length.
+    pub output: Spread,
+}
+
+/// Conversations: each turn repeats all that was said before and comes after the answer was read.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sessions {
+    /// How many conversations.
+    pub count: usize,
+    /// How many turns each has.
+    pub turns: Spread,
+    /// Tokens that the user adds in each turn.
+    pub added: Spread,
+    /// Tokens of each answer.
+    pub output: Spread,
+    /// Mean pause between an answer and the next turn; the pauses are exponential.
+    pub think: Duration,
+}
+
+impl Arrivals {
+    /// Independent arrivals.
+    pub const fn poisson(rate: f64) -> Self {
+        Self { rate, shape: 1.0 }
+    }
+
+    /// Arrivals in bursts: the gaps' squared coefficient of variation is `1 / shape`.
+    pub const fn gamma(rate: f64, shape: f64) -> Self {
+        Self { rate, shape }
+    }
+
+    /// `n` requests without shared prefixes.
+    pub fn requests(&self, n: usize, lengths: Lengths, seed: u64) -> Workload {
+        let mut rng = Rng::seeded(seed);
+        let mut now = 0.0;
+        let requests = (0..n).map(|_| {
+            now += self.gap(&mut rng);
+            Request::at(
+                Time::from_secs_f64(now),
+                lengths.prompt.draw(&mut rng),
+                lengths.output.draw(&mut rng),
+            )
+        });
+        Workload::new(requests.collect())
+    }
+
+    /// `n` requests whose prompts begin alike within their group.
+    pub fn grouped(&self, n: usize, groups: PrefixGroups, seed: u64) -> Workload {
+        const BLOCK: u32 = 64;
+        let mut rng = Rng::seeded(seed);
+        let mut now = 0.0;
+        let mut load = Workload { block_tokens: BLOCK, ..Workload::new(Vec::with_capacity(n)) };
+        for i in 0..n {
+            now += self.gap(&mut rng);
+            let group = rng.below(groups.groups.max(1) as usize) as u64;
+            let tokens = groups.shared_tokens + groups.own.draw(&mut rng);
+            let shared = groups.shared_tokens / BLOCK;
+            let mut hash = 0;
+            let prefix = (0..tokens / BLOCK).map(|block| {
+                let owner = if block < shared { group } else { (1 << 40) + i as u64 };
+                hash = chain(hash, owner << 12 | u64::from(block));
+                hash
+            });
+            let prefix = prefix.collect();
+            let request = Request::at(Time::from_secs_f64(now), tokens, groups.output.draw(&mut rng));
+            load.requests.push(Request { prefix, ..request });
+        }
+        load
+    }
+
+    /// Conversations that begin at this rate and then take their own time.
+    pub fn sessions(&self, sessions: Sessions, seed: u64) -> Workload {
+        const BLOCK: u32 = 64;
+        let mut rng = Rng::seeded(seed);
+        let mut now = 0.0;
+        let mut load = Workload { block_tokens: BLOCK, ..Workload::new(Vec::new()) };
+        for session in 0..sessions.count as u64 {
+            now += self.gap(&mut rng);
+            let mut start = Start::At(Time::from_secs_f64(now));
+            let mut context = 0;
+            for _ in 0..sessions.turns.draw(&mut rng) {
+                let prompt_tokens = context + sessions.added.draw(&mut rng);
+                let output_tokens = sessions.output.draw(&mut rng);
+                let mut hash = chain(0, session + 1);
+                let prefix = (0..prompt_tokens / BLOCK).map(|block| {
+                    hash = chain(hash, u64::from(block));
+                    hash
+                });
+                let prefix = prefix.collect();
+                let request = Request::at(Time::ZERO, prompt_tokens, output_tokens);
+                load.requests.push(Request { start, prefix, ..request });
+                context = prompt_tokens + output_tokens;
+                let think = sessions.think.mul_f64(exponential(&mut rng));
+                start = Start::After { request: load.requests.len() - 1, think };
+            }
+        }
+        load
+    }
+
+    fn gap(&self, rng: &mut Rng) -> f64 {
+        let unit = if self.shape == 1.0 { exponential(rng) } else { gamma(self.shape, rng) };
+        unit / self.rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_load_and_another_another() {
+        let lengths = Lengths {
+            prompt: Spread::LogNormal { mean: 300.0, sigma: 1.0, max: 9000 },
+            output: Spread::Uniform(1, 9),
+        };
+        let load = |seed| Arrivals::gamma(5.0, 0.3).requests(200, lengths, seed);
+        assert_eq!(load(1), load(1));
+        assert_ne!(load(1), load(2));
+    }
+
+    #[test]
+    fn a_group_shares_its_beginning_and_nothing_else() {
+        let groups =
+            PrefixGroups { groups: 2, shared_tokens: 128, own: Spread::Fixed(64), output: Spread::Fixed(5) };
+        let load = Arrivals::poisson(1.0).grouped(20, groups, 3);
+        let first = &load.requests[0].prefix;
+        let same_group = |r: &&Request| r.prefix[..2] == first[..2];
+        let mates = load.requests.iter().filter(same_group).count();
+        assert!((2..20).contains(&mates), "{mates}");
+        assert_eq!(load.requests.iter().filter(|r| r.prefix[2] == first[2]).count(), 1);
+    }
+
+    #[test]
+    fn a_turn_repeats_the_conversation_and_waits_for_it() {
+        let sessions = Sessions {
+            count: 2,
+            turns: Spread::Fixed(3),
+            added: Spread::Fixed(100),
+            output: Spread::Fixed(28),
+            think: Duration::from_secs(2),
+        };
+        let load = Arrivals::poisson(1.0).sessions(sessions, 3);
+        let lengths: Vec<_> = load.requests.iter().map(|r| r.prompt_tokens).collect();
+        assert_eq!(lengths, [100, 228, 356, 100, 228, 356]);
+        assert!(matches!(load.requests[2].start, Start::After { request: 1, .. }));
+        assert_eq!(load.requests[1].prefix[..1], load.requests[0].prefix[..]);
+        assert_ne!(load.requests[3].prefix, load.requests[0].prefix);
+    }
+}

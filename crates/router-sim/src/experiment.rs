@@ -1,0 +1,174 @@
+//! Policies side by side: the same loads through each, several seeds, means with intervals.
+
+use crate::outcome::{Slo, Summary};
+use crate::scenario::Scenario;
+use crate::workload::Workload;
+use crate::world::simulate;
+use router_core::Policy;
+
+/// A policy to compare, under the name it has in the table.
+pub struct Contender<'a> {
+    /// Its name.
+    pub name: String,
+    /// Makes a fresh one, for each router of each run.
+    pub make: Box<dyn Fn() -> Box<dyn Policy> + 'a>,
+}
+
+impl std::fmt::Debug for Contender<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Contender").field(&self.name).finish()
+    }
+}
+
+/// One figure of a summary.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure {
+    /// Its name, with the unit.
+    pub name: &'static str,
+    /// How it is read.
+    pub read: fn(&Summary) -> f64,
+}
+
+impl Measure {
+    /// The figures of a table, in its order.
+    pub const ALL: [Self; 16] = [
+        Self { name: "e2e_mean_s", read: |s| s.e2e.mean },
+        Self { name: "e2e_p50_s", read: |s| s.e2e.p50 },
+        Self { name: "e2e_p90_s", read: |s| s.e2e.p90 },
+        Self { name: "e2e_p99_s", read: |s| s.e2e.p99 },
+        Self { name: "ttft_mean_s", read: |s| s.ttft.mean },
+        Self { name: "ttft_p50_s", read: |s| s.ttft.p50 },
+        Self { name: "ttft_p90_s", read: |s| s.ttft.p90 },
+        Self { name: "ttft_p99_s", read: |s| s.ttft.p99 },
+        Self { name: "tpot_mean_s", read: |s| s.tpot.mean },
+        Self { name: "tpot_p50_s", read: |s| s.tpot.p50 },
+        Self { name: "tpot_p90_s", read: |s| s.tpot.p90 },
+        Self { name: "tpot_p99_s", read: |s| s.tpot.p99 },
+        Self { name: "goodput_per_s", read: |s| s.goodput },
+        Self { name: "prefix_hits", read: |s| s.prefix_hits },
+        Self { name: "imbalance", read: |s| s.imbalance },
+        Self { name: "failed", read: |s| s.failed as f64 },
+    ];
+}
+
+/// A mean over seeds and how far off it may be.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// Half the width of the 95 % interval (Student's t); absent for a single seed.
+    pub half_width: Option<f64>,
+}
+
+/// One contender's row.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Cell {
+    /// Its name.
+    pub name: String,
+    /// Each measure of [`Measure::ALL`].
+    pub estimates: Vec<Estimate>,
+    /// Each measure over that of the first contender, seed by seed; absent where the first has 0.
+    pub ratios: Vec<Option<Estimate>>,
+    /// Mean share of the requests that each server answered.
+    pub share: Vec<f64>,
+}
+
+/// What an experiment found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Table {
+    /// One per contender, in their order.
+    pub rows: Vec<Cell>,
+    /// How many seeds each ran with.
+    pub seeds: usize,
+}
+
+/// Everything that is the same for all contenders.
+#[derive(Debug)]
+pub struct Experiment<'a> {
+    /// The installation.
+    pub scenario: &'a Scenario,
+    /// The seeds of the runs: each is the chance of the routers, and may shape the load.
+    pub seeds: &'a [u64],
+    /// What goodput is counted under.
+    pub slo: Slo,
+}
+
+impl Experiment<'_> {
+    /// Runs all contenders with all seeds. `load` makes the load of a seed; `done` is told after each run how many are
+    /// done.
+    pub fn run(
+        &self,
+        contenders: &[Contender<'_>],
+        load: &dyn Fn(u64) -> Workload,
+        done: &mut dyn FnMut(usize),
+    ) -> Table {
+        let mut summaries: Vec<Vec<Summary>> = contenders.iter().map(|_| Vec::new()).collect();
+        let mut runs = 0;
+        for &seed in self.seeds {
+            let load = load(seed);
+            for (contender, summaries) in contenders.iter().zip(&mut summaries) {
+                let outcome = simulate(self.scenario, &load, &contender.make, seed);
+                summaries.push(outcome.summary_under(self.slo));
+                runs += 1;
+                done(runs);
+            }
+        }
+        let first = summaries.first().cloned().unwrap_or_default();
+        let rows = contenders.iter().zip(&summaries).map(|(c, own)| row(&c.name, own, &first)).collect();
+        Table { rows, seeds: self.seeds.len() }
+    }
+}
+
+fn row(name: &str, own: &[Summary], first: &[Summary]) -> Cell {
+    let read = |m: &Measure, of: &[Summary]| of.iter().map(m.read).collect::<Vec<f64>>();
+    let estimates = Measure::ALL.iter().map(|m| estimate(&read(m, own))).collect();
+    let ratio = |m: &Measure| {
+        let base = read(m, first);
+        let ratios: Vec<f64> = read(m, own).iter().zip(&base).map(|(a, b)| a / b).collect();
+        base.iter().all(|b| *b != 0.0).then(|| estimate(&ratios))
+    };
+    let servers = own.iter().map(|s| s.share.len()).min().unwrap_or(0);
+    let mean_share = |i: usize| own.iter().map(|s| s.share[i]).sum::<f64>() / own.len() as f64;
+    Cell {
+        name: name.to_owned(),
+        estimates,
+        ratios: Measure::ALL.iter().map(ratio).collect(),
+        share: (0..servers).map(mean_share).collect(),
+    }
+}
+
+fn estimate(values: &[f64]) -> Estimate {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n.max(1.0);
+    let half_width = (values.len() > 1).then(|| {
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        student_t(values.len() - 1) * (variance / n).sqrt()
+    });
+    Estimate { mean, half_width }
+}
+
+/// The 97.5 % quantile of Student's t; beyond ten degrees of freedom by Cornish and Fisher's expansion, which is then
+/// right to three digits.
+fn student_t(freedom: usize) -> f64 {
+    const FEW: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+    const Z: f64 = 1.959_964;
+    let v = freedom as f64;
+    let beyond =
+        Z + (Z.powi(3) + Z) / (4.0 * v) + (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / (96.0 * v * v);
+    FEW.get(freedom.wrapping_sub(1)).copied().unwrap_or(beyond)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_those_of_student() {
+        let e = estimate(&[1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(e.mean, 3.0);
+        // 2.776 * sqrt(2.5 / 5)
+        assert!((e.half_width.unwrap() - 1.963).abs() < 1e-3);
+        assert_eq!(estimate(&[4.0]).half_width, None);
+        assert!((student_t(30) - 2.042).abs() < 1e-3);
+    }
+}

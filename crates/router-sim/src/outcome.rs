@@ -1,0 +1,188 @@
+//! What came of a run: one record per request, and the figures that people compare.
+
+use router_core::Time;
+
+/// What became of one request.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Record {
+    /// When the client sent it.
+    pub arrived_at: Time,
+    /// When its first token came out; absent when none did.
+    pub first_token_at: Option<Time>,
+    /// When its last token came out; absent when it failed.
+    pub finished_at: Option<Time>,
+    /// The server that was last tried, by index.
+    pub server: u32,
+    /// Prompt tokens.
+    pub prompt_tokens: u32,
+    /// Prompt tokens that the server found in its cache.
+    pub cached_tokens: u32,
+    /// Tokens generated.
+    pub output_tokens: u32,
+    /// How often it was sent.
+    pub attempts: u32,
+}
+
+impl Record {
+    /// Seconds from sending to the last token.
+    pub fn e2e(&self) -> Option<f64> {
+        Some(self.finished_at?.secs_since(self.arrived_at))
+    }
+
+    /// Seconds from sending to the first token.
+    pub fn ttft(&self) -> Option<f64> {
+        self.finished_at?;
+        Some(self.first_token_at?.secs_since(self.arrived_at))
+    }
+
+    /// Seconds per token after the first; absent for answers of one token.
+    pub fn tpot(&self) -> Option<f64> {
+        let tokens = self.output_tokens.checked_sub(1).filter(|n| *n > 0)?;
+        Some(self.finished_at?.secs_since(self.first_token_at?) / f64::from(tokens))
+    }
+}
+
+/// What a client calls good enough.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Slo {
+    /// Longest time to the first token, in seconds. Default 1.
+    pub ttft: f64,
+    /// Longest time per further token, in seconds. Default 0.05.
+    pub tpot: f64,
+}
+
+impl Default for Slo {
+    fn default() -> Self {
+        Self { ttft: 1.0, tpot: 0.05 }
+    }
+}
+
+/// Mean and percentiles of one kind of latency, in seconds; all zero when nothing was measured.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Latencies {
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// Nine in ten were at most this.
+    pub p90: f64,
+    /// Ninety-nine in a hundred were at most this.
+    pub p99: f64,
+}
+
+impl Latencies {
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        // Nearest rank: the least value that so large a share does not exceed.
+        let rank = |share: f64| {
+            let rank = (share * sorted.len() as f64).ceil() as usize;
+            sorted.get(rank.max(1) - 1).copied().unwrap_or(0.0)
+        };
+        let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
+        Self { mean, p50: rank(0.5), p90: rank(0.9), p99: rank(0.99) }
+    }
+}
+
+/// A whole run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// One per request, in the order of the workload. A turn whose conversation broke off never came and has none.
+    pub records: Vec<Option<Record>>,
+    /// Seconds in which each server computed anything.
+    pub busy: Vec<f64>,
+}
+
+/// The figures of a run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Summary {
+    /// Requests that got their whole answer.
+    pub completed: usize,
+    /// Requests that did not.
+    pub failed: usize,
+    /// Time from sending to the last token.
+    pub e2e: Latencies,
+    /// Time from sending to the first token.
+    pub ttft: Latencies,
+    /// Time per token after the first.
+    pub tpot: Latencies,
+    /// Requests per second that were answered within the SLO.
+    pub goodput: f64,
+    /// Share of the requests that each server answered.
+    pub share: Vec<f64>,
+    /// Share of the prompt tokens that were found in a cache.
+    pub prefix_hits: f64,
+    /// Busy time of the busiest server over that of the mean one; 1 is even.
+    pub imbalance: f64,
+}
+
+impl Outcome {
+    /// The figures, with the default SLO.
+    pub fn summary(&self) -> Summary {
+        self.summary_under(Slo::default())
+    }
+
+    /// The figures, with goodput under this SLO.
+    pub fn summary_under(&self, slo: Slo) -> Summary {
+        let all = || self.records.iter().flatten();
+        let done: Vec<&Record> = all().filter(|r| r.finished_at.is_some()).collect();
+        let good = done
+            .iter()
+            .filter(|r| r.ttft().is_some_and(|t| t <= slo.ttft) && r.tpot().is_none_or(|t| t <= slo.tpot));
+        let first = all().map(|r| r.arrived_at).min().unwrap_or_default();
+        let span = done.iter().filter_map(|r| r.finished_at).max().unwrap_or(first).secs_since(first);
+        let total = |of: fn(&Record) -> u32| done.iter().map(|r| f64::from(of(r))).sum::<f64>();
+        let mut share = vec![0.0; self.busy.len()];
+        for record in &done {
+            share[record.server as usize] += 1.0 / done.len() as f64;
+        }
+        let mean_busy = self.busy.iter().sum::<f64>() / self.busy.len().max(1) as f64;
+        let most_busy = self.busy.iter().copied().fold(0.0, f64::max);
+        Summary {
+            completed: done.len(),
+            failed: all().count() - done.len(),
+            e2e: Latencies::of(done.iter().filter_map(|r| r.e2e())),
+            ttft: Latencies::of(done.iter().filter_map(|r| r.ttft())),
+            tpot: Latencies::of(done.iter().filter_map(|r| r.tpot())),
+            goodput: if span > 0.0 { good.count() as f64 / span } else { 0.0 },
+            share,
+            prefix_hits: total(|r| r.cached_tokens) / total(|r| r.prompt_tokens).max(1.0),
+            imbalance: if mean_busy > 0.0 { most_busy / mean_busy } else { 1.0 },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let l = Latencies::of((1..=200).map(f64::from));
+        assert_eq!((l.mean, l.p50, l.p90, l.p99), (100.5, 100.0, 180.0, 198.0));
+        assert_eq!(Latencies::of(std::iter::empty()), Latencies::default());
+    }
+
+    #[test]
+    fn goodput_counts_only_what_is_fast_in_both() {
+        let at = |secs: f64| Some(Time::from_secs_f64(secs));
+        let record = |first, end, output_tokens| {
+            Some(Record {
+                arrived_at: Time::ZERO,
+                first_token_at: at(first),
+                finished_at: at(end),
+                server: 0,
+                prompt_tokens: 10,
+                cached_tokens: 5,
+                output_tokens,
+                attempts: 1,
+            })
+        };
+        let records =
+            vec![record(0.5, 1.0, 101), record(1.5, 2.0, 101), record(0.5, 2.0, 11), record(0.5, 0.5, 1)];
+        let summary = Outcome { records, busy: vec![1.0, 3.0] }.summary();
+        assert_eq!(summary.goodput, 2.0 / 2.0);
+        assert_eq!((summary.prefix_hits, summary.imbalance), (0.5, 1.5));
+        assert_eq!(summary.share, [1.0, 0.0]);
+    }
+}

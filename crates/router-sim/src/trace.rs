@@ -1,0 +1,122 @@
+//! Recorded traces: one JSON object per line with `arrival_s`, `input_tokens`, `output_tokens` and, where the trace
+//! tells them, `hash_ids` of the prompt's blocks.
+
+use crate::workload::{Request, Workload, chain};
+use router_core::Time;
+use serde::Deserialize;
+use std::ops::Range;
+
+/// Why a trace could not be read.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// A line is no request.
+    #[error("line {line}: {source}")]
+    Line {
+        /// Which, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// No line is left.
+    #[error("the slice holds no request")]
+    Empty,
+    /// The speed is no positive number.
+    #[error("the speed must be a positive number, not {0}")]
+    Speed(f64),
+}
+
+/// Which part of a trace, and how fast.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Slice {
+    /// Which requests, counted from 0. Default: all.
+    pub requests: Range<usize>,
+    /// How many times as fast as recorded. Default 1.
+    pub speed: f64,
+    /// Tokens per entry of `hash_ids`. Default 512, as in the Mooncake traces.
+    pub block_tokens: u32,
+}
+
+impl Default for Slice {
+    fn default() -> Self {
+        Self { requests: 0..usize::MAX, speed: 1.0, block_tokens: 512 }
+    }
+}
+
+#[derive(Deserialize)]
+struct Line {
+    arrival_s: f64,
+    input_tokens: u32,
+    output_tokens: u32,
+    #[serde(default)]
+    hash_ids: Vec<u64>,
+}
+
+/// Reads a slice of a trace. Its first request comes at time zero.
+///
+/// # Errors
+/// A line that is no request, an empty slice, a speed that makes no sense.
+pub fn read_trace(text: &str, slice: &Slice) -> Result<Workload, TraceError> {
+    if !(slice.speed.is_finite() && slice.speed > 0.0) {
+        return Err(TraceError::Speed(slice.speed));
+    }
+    let wanted = slice.requests.clone();
+    let mut requests = Vec::new();
+    let mut origin = None;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    for (number, line) in lines.skip(wanted.start).take(wanted.len()) {
+        let line: Line =
+            serde_json::from_str(line).map_err(|source| TraceError::Line { line: number + 1, source })?;
+        let origin = *origin.get_or_insert(line.arrival_s);
+        let at = Time::from_secs_f64((line.arrival_s - origin) / slice.speed);
+        let request = Request::at(at, line.input_tokens, line.output_tokens.max(1));
+        requests.push(Request { prefix: prefix(&line, slice.block_tokens), ..request });
+    }
+    if requests.is_empty() {
+        return Err(TraceError::Empty);
+    }
+    Ok(Workload { block_tokens: slice.block_tokens, ..Workload::new(requests) })
+}
+
+/// The chain hashes of the full blocks; the last entry of `hash_ids` may stand for a part of a block, which no cache keeps.
+fn prefix(line: &Line, block_tokens: u32) -> Box<[u64]> {
+    let full = (line.input_tokens / block_tokens.max(1)) as usize;
+    let ids = line.hash_ids.iter().take(full);
+    ids.scan(0, |hash, &id| {
+        *hash = chain(*hash, id);
+        Some(*hash)
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Start;
+
+    const TRACE: &str = r#"{"arrival_s":2.0,"input_tokens":1024,"output_tokens":5,"hash_ids":[7,8]}
+{"arrival_s":3.0,"input_tokens":1100,"output_tokens":0,"hash_ids":[7,8,9]}
+{"arrival_s":5.0,"input_tokens":40,"output_tokens":6}"#;
+
+    #[test]
+    fn a_slice_starts_at_zero_and_runs_at_its_speed() {
+        let load = read_trace(TRACE, &Slice { requests: 1..3, speed: 2.0, ..Slice::default() }).unwrap();
+        let starts: Vec<_> = load.requests.iter().map(|r| r.start).collect();
+        assert_eq!(starts, [Start::At(Time::ZERO), Start::At(Time::from_secs_f64(1.0))]);
+    }
+
+    #[test]
+    fn equal_leading_blocks_have_equal_hashes_and_partial_ones_none() {
+        let load = read_trace(TRACE, &Slice::default()).unwrap();
+        assert_eq!(load.requests[0].prefix, load.requests[1].prefix);
+        assert_eq!(load.requests[0].prefix.len(), 2);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let error = read_trace("{}", &Slice::default()).unwrap_err().to_string();
+        assert!(error.starts_with("line 1: missing field `arrival_s`"), "{error}");
+        assert!(read_trace(TRACE, &Slice { requests: 9..10, ..Slice::default() }).is_err());
+        assert!(read_trace(TRACE, &Slice { speed: 0.0, ..Slice::default() }).is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! What is asked of the installation: requests with their lengths, prefixes and times.
+
+use router_core::Time;
+use std::time::Duration;
+
+/// When a request comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// At a fixed time, whatever happened before.
+    At(Time),
+    /// Some time after an earlier request of the workload ended: a user who reads, thinks and goes on.
+    After {
+        /// Index of that request, lower than this one's.
+        request: usize,
+        /// The pause.
+        think: Duration,
+    },
+}
+
+/// One request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// When it comes.
+    pub start: Start,
+    /// Prompt length in tokens.
+    pub prompt_tokens: u32,
+    /// Tokens that will be generated. Only the engine knows.
+    pub output_tokens: u32,
+    /// The client's cap on generated tokens, if it sets one.
+    pub max_output_tokens: Option<u32>,
+    /// Chained hashes of the prompt's full blocks of [`Workload::block_tokens`] tokens. May be empty.
+    pub prefix: Box<[u64]>,
+    /// Whether the client asks for a stream, so that the router sees the first token.
+    pub stream: bool,
+}
+
+impl Request {
+    /// A request of these lengths at a fixed time, as a stream, without a shared prefix.
+    pub fn at(time: Time, prompt_tokens: u32, output_tokens: u32) -> Self {
+        Self {
+            start: Start::At(time),
+            prompt_tokens,
+            output_tokens,
+            max_output_tokens: None,
+            prefix: Box::default(),
+            stream: true,
+        }
+    }
+}
+
+/// All requests of one run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Workload {
+    /// The requests. Those with a fixed time need not be in the order of their times.
+    pub requests: Vec<Request>,
+    /// Tokens per block of [`Request::prefix`], for the router and for the engines' caches.
+    pub block_tokens: u32,
+    /// Bytes of prompt per token, which the router has to find out. Default 4.
+    pub bytes_per_token: f64,
+}
+
+impl Workload {
+    /// A workload of these requests with blocks of 16 tokens.
+    pub fn new(requests: Vec<Request>) -> Self {
+        Self { requests, block_tokens: 16, bytes_per_token: 4.0 }
+    }
+
+    /// The same requests, streamed or not.
+    #[must_use]
+    pub fn streamed(mut self, share: f64) -> Self {
+        // Spread evenly instead of by lot, so that a share of one half is exactly every second request.
+        let mut due = 0.0;
+        for request in &mut self.requests {
+            due += share;
+            request.stream = due >= 1.0;
+            due -= if request.stream { 1.0 } else { 0.0 };
+        }
+        self
+    }
+}
+
+/// Folds one block's content into the chain hash of the blocks before it.
+pub(crate) fn chain(before: u64, content: u64) -> u64 {
+    router_core::Rng::seeded(before ^ content.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_u64()
+}

@@ -1,0 +1,158 @@
+//! What must hold in every simulated world: it repeats, it loses nothing, and every router is told everything.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use router_core::{Cx, Decision, Event, Params, Policy, Registry, Time, policy::Random};
+use router_sim::{
+    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, PrefixGroups, Reports, Request, Scenario,
+    Sessions, Slo, Spread, What, Workload, simulate,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// Random choice that counts what it is told.
+#[derive(Debug)]
+struct Counting(Random, Arc<[AtomicI64; 3]>);
+
+impl Policy for Counting {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+        self.0.decide(cx)
+    }
+    fn observe(&mut self, _now: Time, event: &Event<'_>) {
+        let counter = match event {
+            Event::Dispatched { .. } => 0,
+            Event::FirstToken { .. } => 1,
+            Event::Finished(_) => 2,
+            _ => return,
+        };
+        self.1[counter].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn lengths() -> Lengths {
+    Lengths {
+        prompt: Spread::Uniform(10, 600),
+        output: Spread::LogNormal { mean: 120.0, sigma: 1.0, max: 2000 },
+    }
+}
+
+fn eventful() -> Scenario {
+    let fleet: Fleet = "sglang_8b*2,sglang_1.5b,rtx4090".parse().unwrap();
+    let mut scenario = Scenario::of(fleet);
+    scenario.routers = 3;
+    scenario.reports = Reports { on_answers: true, poll: Some(Duration::from_millis(700)) };
+    let late = Duration::from_millis(300);
+    scenario
+        .with(1.0, What::Slow { server: 0, factor: 4.0 })
+        .with(2.0, What::DelayCompletions(late))
+        .with(2.5, What::DelayReports(late))
+        .with(4.0, What::Die { server: 2 })
+        .with(4.0, What::Die { server: 2 })
+        .with(6.0, What::Join(router_engine::Profile::named("sglang_8b").unwrap()))
+        .with(8.0, What::DelayCompletions(Duration::ZERO))
+        .with(9.0, What::Slow { server: 0, factor: 1.0 })
+}
+
+#[test]
+fn an_eventful_run_loses_nothing_and_tells_everything_once() {
+    let counts: Arc<[AtomicI64; 3]> = Arc::default();
+    let load = Arrivals::gamma(40.0, 0.5).requests(600, lengths(), 3).streamed(0.5);
+    let make = || Box::new(Counting(Random, counts.clone())) as Box<dyn Policy>;
+    let outcome = simulate(&eventful(), &load, &make, 5);
+    let summary = outcome.summary();
+    assert_eq!((summary.completed, summary.failed), (600, 0));
+    let sent: u32 = outcome.records.iter().flatten().map(|r| r.attempts).sum();
+    assert!(sent > 600, "the server that died had requests in it");
+    assert_eq!(summary.share.len(), 5);
+    assert!(summary.share[4] > 0.0, "the server that joined was used");
+    let [dispatched, first_tokens, finished] = [0, 1, 2].map(|i| counts[i].load(Ordering::Relaxed));
+    assert_eq!((dispatched, finished), (i64::from(sent), i64::from(sent)));
+    // Of half the requests, but for a few whose end overtook it when news stopped being late.
+    assert!((270..=330).contains(&first_tokens), "{first_tokens}");
+    for (record, request) in outcome.records.iter().flatten().zip(&load.requests) {
+        assert_eq!(record.output_tokens, request.output_tokens);
+        assert!(record.ttft().unwrap() > 0.0 && record.ttft() <= record.e2e());
+    }
+}
+
+#[test]
+fn every_policy_repeats_to_the_bit_and_follows_its_seed() {
+    let load = Arrivals::poisson(30.0).requests(300, lengths(), 3);
+    for spec in Registry::builtin().specs() {
+        let make = || Registry::builtin().build(&spec.name, &Params::new()).unwrap();
+        let run = |seed| simulate(&eventful(), &load, &make, seed);
+        assert_eq!(run(1), run(1), "{}", spec.name);
+        assert_ne!(run(1), run(2), "{}", spec.name);
+    }
+}
+
+#[test]
+fn a_fleet_that_is_gone_fails_what_comes_and_ends() {
+    let scenario = Scenario::of("t4".parse().unwrap()).with(5.0, What::Die { server: 0 });
+    let load = Arrivals::poisson(2.0).requests(50, lengths(), 3);
+    let summary = simulate(&scenario, &load, &|| Box::new(Random), 1).summary();
+    assert_eq!(summary.completed + summary.failed, 50);
+    assert!(summary.failed > 30);
+}
+
+#[test]
+fn a_conversation_goes_on_after_its_answer_and_finds_its_prefix() {
+    let sessions = Sessions {
+        count: 20,
+        turns: Spread::Fixed(4),
+        added: Spread::Uniform(200, 400),
+        output: Spread::Fixed(64),
+        think: Duration::from_secs(2),
+    };
+    let load = Arrivals::poisson(1.0).sessions(sessions, 8);
+    let outcome = simulate(&Scenario::of("sglang_8b".parse().unwrap()), &load, &|| Box::new(Random), 1);
+    let records: Vec<_> = outcome.records.iter().map(|r| r.unwrap()).collect();
+    assert_eq!(records.len(), 80);
+    for turns in records.chunks(4) {
+        assert!(turns.windows(2).all(|w| w[1].arrived_at > w[0].finished_at.unwrap()));
+        assert!(turns[3].cached_tokens > 600, "{turns:?}");
+    }
+}
+
+#[test]
+fn affinity_finds_more_prefixes_than_rotation() {
+    let groups =
+        PrefixGroups { groups: 24, shared_tokens: 2400, own: Spread::Fixed(600), output: Spread::Fixed(60) };
+    let load = Arrivals::poisson(10.0).grouped(400, groups, 2);
+    let scenario = Scenario::of("sglang_8b*4".parse().unwrap());
+    let hits = |name: &str| {
+        let make = || Registry::builtin().build(name, &Params::new()).unwrap();
+        simulate(&scenario, &load, &make, 1).summary().prefix_hits
+    };
+    assert!(hits("cache_aware") > hits("round_robin") + 0.05);
+}
+
+#[test]
+fn a_request_that_fits_no_engine_is_refused_and_the_rest_goes_on() {
+    let mut load = Arrivals::poisson(5.0).requests(10, lengths(), 2);
+    load.requests.push(Request::at(Time::ZERO, 50_000, 10));
+    let summary =
+        simulate(&Scenario::of("rtx4090".parse().unwrap()), &load, &|| Box::new(Random), 1).summary();
+    assert_eq!((summary.completed, summary.failed), (10, 1));
+}
+
+#[test]
+fn a_table_has_ratios_to_its_first_row() {
+    let scenario = Scenario::of("sglang_8b,t4".parse().unwrap());
+    let contenders = ["round_robin", "power_of_two"].map(|name| Contender {
+        name: name.to_owned(),
+        make: Box::new(move || Registry::builtin().build(name, &Params::new()).unwrap()),
+    });
+    let experiment = Experiment { scenario: &scenario, seeds: &[1, 2, 3], slo: Slo::default() };
+    let mut told = Vec::new();
+    let load = |seed| -> Workload { Arrivals::poisson(10.0).requests(150, lengths(), seed) };
+    let table = experiment.run(&contenders, &load, &mut |done| told.push(done));
+    assert_eq!(told, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(table.rows[0].ratios[0].unwrap().mean, 1.0);
+    let mean = Measure::ALL.iter().position(|m| m.name == "e2e_mean_s").unwrap();
+    assert!(table.rows[1].ratios[mean].unwrap().mean < 1.0, "counting beats rotation on unequal servers");
+    assert!(table.rows[1].estimates[mean].half_width.is_some());
+}

@@ -1,0 +1,109 @@
+//! The command line: commands, and errors of one line.
+
+use crate::{demo, emulate, launch, report, send};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The inference router that knows what its servers really deliver.
+#[derive(Debug, Parser)]
+#[command(disable_help_flag = true)]
+#[command(
+    name = "sgl-router",
+    version,
+    infer_long_args = true,
+    infer_subcommands = true,
+    max_term_width = 110
+)]
+#[command(after_help = "Try it:    sgl-router demo\n\
+    For real:  sgl-router launch --worker-urls http://10.0.0.1:30000 http://10.0.0.2:30000\n\
+    More:      sgl-router COMMAND --help")]
+struct Cli {
+    /// Print help
+    #[arg(long, short, global = true, action = clap::ArgAction::HelpShort, help_heading = "Other")]
+    help: Option<bool>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Route requests to inference servers
+    #[command(alias = "start")]
+    Launch(Box<launch::LaunchArgs>),
+    /// Start an emulated fleet with a router in front, compare policies on a real load, and keep serving
+    Demo(demo::DemoArgs),
+    /// Start emulated inference servers that answer as SGLang does
+    Emulate(emulate::EmulateArgs),
+    /// Send a load to a router or an engine and measure what comes back
+    Send(Box<send::SendArgs>),
+    /// Make a page of charts about runs from their CSV files, and audit recorded decisions
+    Report(report::ReportArgs),
+    /// List the routing policies
+    Policies,
+}
+
+/// A command that could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// What was asked for cannot be: a flag, a file, a name.
+    #[error("{0}")]
+    Usage(String),
+    /// It was asked for rightly and went wrong.
+    #[error("{0}")]
+    Runtime(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Runtime(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The command and the matches of its own flags; help and errors are printed, and end in an exit code.
+pub(crate) fn parse() -> Result<(Command, ArgMatches), ExitCode> {
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
+        Ok((cli.command, own))
+    });
+    parsed.map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe is the reader's choice, not an error.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        _ => {
+            eprintln!("sgl-router: {}", one_line(&error));
+            ExitCode::from(2)
+        }
+    })
+}
+
+/// The first line of clap's message, with its suggestion.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let first = lines.next().unwrap_or("bad command line").trim_start_matches("error: ").to_owned();
+    let first = if first.ends_with(':') { format!("{first} {}", lines.next().unwrap_or("")) } else { first };
+    let close = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
+        .into_iter()
+        .find_map(|kind| match error.get(kind) {
+            Some(ContextValue::String(s)) => Some(s.clone()),
+            Some(ContextValue::Strings(all)) => all.first().cloned(),
+            _ => None,
+        });
+    match close {
+        Some(close) => format!("{first}; did you mean '{close}'? (--help lists all)"),
+        None => format!("{first} (--help lists all)"),
+    }
+}

@@ -1,0 +1,174 @@
+//! `sgl-router demo`: an uneven emulated fleet, the router in front, and the same load under several policies.
+
+mod table;
+
+use crate::cli::Failure;
+use crate::launch;
+use crate::runtime::{self, LogStyle};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use router_core::Registry;
+use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
+use router_load::{
+    Arrivals, CancellationToken, Endpoint, Load, Plan, RandomShape, Rate, Summary, Target, Wording,
+};
+use router_proxy::{Options, Router, RunningRouter};
+use std::time::Duration;
+
+/// The flags of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Emulated workers: PROFILE*COUNT, comma-separated; the default is one fast and two slow ones
+    #[arg(long, value_name = "SPEC", default_value = "sglang_1.5b*1,sglang_8b*2")]
+    fleet: String,
+
+    /// Policies to compare, in this order
+    #[arg(long, value_name = "POLICY", num_args = 1.., value_delimiter = ',',
+        default_values = ["round_robin", "marginal_utility", "shortest_queue", "cache_aware"])]
+    policies: Vec<String>,
+
+    /// Port of the router
+    #[arg(long, default_value_t = 30000)]
+    port: u16,
+
+    /// Requests per policy
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    requests: usize,
+
+    /// Arrivals per second, on average
+    #[arg(long, value_name = "PER_SEC", default_value_t = 27.0)]
+    rate: f64,
+
+    /// Seed of the load; every policy gets the same one
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// End after the table instead of serving on
+    #[arg(long)]
+    once: bool,
+}
+
+/// One policy's row.
+#[derive(Debug)]
+struct Round {
+    policy: String,
+    summary: Summary,
+    /// Answers per worker, in the fleet's order.
+    shares: Vec<u64>,
+}
+
+pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
+    let spec: FleetSpec = args.fleet.parse().map_err(|e| Failure::Usage(format!("--fleet: {e}")))?;
+    let (Some(rate), 1..) = (Rate::per_second(args.rate), args.requests) else {
+        return Err(Failure::Usage("--rate and --requests must be above 0".to_owned()));
+    };
+    runtime::init_logs("error", LogStyle::Text);
+    runtime::block_on(None, play(args, spec, rate))
+}
+
+async fn play(args: &DemoArgs, spec: FleetSpec, rate: Rate) -> Result<(), Failure> {
+    let profiles: Vec<&str> =
+        spec.parts.iter().flat_map(|p| std::iter::repeat_n(p.profile.name, p.count as usize)).collect();
+    println!(
+        "{} emulated workers ({}), one router, the same {} chat requests under each policy:\n\
+         {} arrivals/s (Poisson), half of them streams, 8 shared prefixes\n",
+        profiles.len(),
+        profiles.join(", "),
+        args.requests,
+        args.rate
+    );
+    let samples = shape(args).samples(args.seed);
+    let plan = Plan::paced(samples, Arrivals::Poisson(rate), 0.5, args.seed);
+    let mut rounds = Vec::new();
+    for policy in &args.policies {
+        rounds.push(round(args, &spec, &plan, policy).await?);
+    }
+    print!("{}", table::render(&rounds, &profiles));
+    if args.once { Ok(()) } else { serve_on(args, &spec).await }
+}
+
+/// The plan under one policy, on a fleet that has seen nothing yet.
+async fn round(args: &DemoArgs, spec: &FleetSpec, plan: &Plan, policy: &str) -> Result<Round, Failure> {
+    let fleet = start_fleet(args, spec).await?;
+    let router = start_router(args.port, policy, &fleet.urls()).await?;
+    let target = Target::resolve(&router.url()).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let wording = Wording { endpoint: Endpoint::Chat, ..Wording::default() };
+    let load = Load::new(target, wording, plan.clone());
+    let progress = bar(args.requests, policy);
+    let watch = |summary: &Summary| progress.set_position(summary.ended());
+    let summary = router_load::run(load, &CancellationToken::new(), watch).await.summary;
+    progress.finish_and_clear();
+    router.shutdown().await;
+    let shares = fleet.urls().iter().map(|url| summary.shares.get(url).copied().unwrap_or(0)).collect();
+    fleet.shutdown().await;
+    Ok(Round { policy: policy.to_owned(), summary, shares })
+}
+
+async fn start_fleet(args: &DemoArgs, spec: &FleetSpec) -> Result<EmulatedFleet, Failure> {
+    // The spec sets the profile of every worker; a parsed spec has at least one.
+    let base = EmulatorConfig { seed: args.seed, ..EmulatorConfig::new(spec.parts[0].profile) };
+    EmulatedFleet::start(spec, None, &base).await.map_err(|e| Failure::Runtime(e.to_string()))
+}
+
+/// Prompts of 200 to 600 tokens that begin with one of eight texts of 200, and answers of 100 to 300.
+fn shape(args: &DemoArgs) -> RandomShape {
+    RandomShape {
+        requests: args.requests,
+        input_len: 400,
+        output_len: 200,
+        range_ratio: 1.0,
+        prefixes: 8,
+        prefix_len: 200,
+    }
+}
+
+/// A router on `port`, once all its workers are healthy.
+async fn start_router(port: u16, policy: &str, urls: &[String]) -> Result<RunningRouter, Failure> {
+    let options = Options {
+        worker_urls: urls.to_vec(),
+        policy: policy.to_owned(),
+        port,
+        seed: Some(1),
+        shutdown_grace_period_secs: 5,
+        ..Options::default()
+    };
+    let config = options.check(&Registry::builtin()).map_err(|e| Failure::Usage(e.to_string()))?;
+    let router = Router::start(config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let ready = async {
+        while router.healthy_workers() < urls.len() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    match tokio::time::timeout(Duration::from_secs(10), ready).await {
+        Ok(()) => Ok(router),
+        Err(_) => Err(Failure::Runtime("the emulated workers did not become healthy within 10 s".to_owned())),
+    }
+}
+
+/// Keeps a fleet and a router up until the user has seen enough.
+async fn serve_on(args: &DemoArgs, spec: &FleetSpec) -> Result<(), Failure> {
+    let policy = args.policies.last().map_or("round_robin", String::as_str);
+    let fleet = start_fleet(args, spec).await?;
+    let router = start_router(args.port, policy, &fleet.urls()).await?;
+    let url = router.url();
+    println!("\nStill serving with {policy} on {url}, in front of {}. Try it:\n", fleet.urls().join(" "));
+    println!("  curl -N {url}/v1/chat/completions -H 'content-type: application/json' -d '{EXAMPLE}'");
+    println!("  curl {url}/metrics\n\nCtrl-C ends it.");
+    runtime::asked_to_stop().await?;
+    launch::stop(router).await?;
+    fleet.shutdown().await;
+    Ok(())
+}
+
+/// A request to try.
+const EXAMPLE: &str = r#"{"model": "emulated", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 16, "stream": true}"#;
+
+fn bar(requests: usize, policy: &str) -> ProgressBar {
+    let bar = ProgressBar::new(requests as u64);
+    // The template is a constant; a wrong one would show in the first demo.
+    if let Ok(style) = ProgressStyle::with_template("{prefix:>18} [{bar:40}] {pos}/{len}  {elapsed}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(policy.to_owned());
+    bar
+}

@@ -1,0 +1,80 @@
+//! `sgl-router emulate`: emulated servers on their own ports.
+
+use crate::cli::Failure;
+use crate::runtime::{self, LogStyle};
+use clap::{Args, ValueEnum};
+use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, Meta};
+use std::net::SocketAddr;
+
+/// What `meta_info` carries.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MetaArg {
+    /// As builds of SGLang that report queue lengths and queue times with every answer
+    Classic,
+    /// As SGLang 0.5.23 with --enable-metrics
+    Stock,
+}
+
+/// The flags of `emulate`.
+#[derive(Debug, Args)]
+pub(crate) struct EmulateArgs {
+    /// Emulated workers: PROFILE*COUNT, comma-separated, with an optional speed factor as PROFILE@0.5*COUNT
+    #[arg(long, value_name = "SPEC", default_value = "sglang_1.5b*1,sglang_8b*2")]
+    fleet: String,
+
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: std::net::IpAddr,
+
+    /// Port of the first worker; the others follow. 0 lets the system choose
+    #[arg(long, value_name = "PORT", default_value_t = 30001)]
+    port_base: u16,
+
+    /// What meta_info carries
+    #[arg(long, value_enum, default_value_t = MetaArg::Classic)]
+    meta: MetaArg,
+
+    /// Name of the model that the workers claim to serve
+    #[arg(long, value_name = "NAME", default_value = "emulated")]
+    model: String,
+
+    /// Seed of the answers' lengths where the request does not set one
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+pub(crate) fn run(args: &EmulateArgs) -> Result<(), Failure> {
+    let spec: FleetSpec = args.fleet.parse().map_err(|e| Failure::Usage(format!("--fleet: {e}")))?;
+    let last = usize::from(args.port_base) + spec.len().saturating_sub(1);
+    if args.port_base > 0 && last > usize::from(u16::MAX) {
+        let problem =
+            format!("--port-base: {} workers from port {} need port {last}", spec.len(), args.port_base);
+        return Err(Failure::Usage(problem));
+    }
+    runtime::init_logs("info", LogStyle::Text);
+    runtime::block_on(None, serve(args, &spec))
+}
+
+async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), Failure> {
+    // The spec sets the profile of every worker; a parsed spec has at least one.
+    let base = EmulatorConfig {
+        listen: SocketAddr::new(args.host, 0),
+        meta: match args.meta {
+            MetaArg::Classic => Meta::Classic,
+            MetaArg::Stock => Meta::Stock,
+        },
+        model_name: args.model.clone(),
+        seed: args.seed,
+        ..EmulatorConfig::new(spec.parts[0].profile)
+    };
+    let port = (args.port_base > 0).then_some(args.port_base);
+    let fleet = EmulatedFleet::start(spec, port, &base).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    for server in &fleet.servers {
+        println!("{}  {}", server.url(), server.config().profile.name);
+    }
+    println!("\nRoute to them:  sgl-router launch --worker-urls {}", fleet.urls().join(" "));
+    println!("Ctrl-C ends it.");
+    runtime::asked_to_stop().await?;
+    fleet.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! `sgl-router launch`: the router in front of real servers.
+
+use crate::cli::Failure;
+use crate::runtime::{self, LogStyle};
+use clap::{ArgMatches, Args};
+use router_core::Registry;
+use router_proxy::config::{LogFormat, LogLevel};
+use router_proxy::{Config, ConfigError, Options, Router, RunningRouter};
+use std::path::PathBuf;
+use tracing::{info, warn};
+
+/// The flags of `launch`.
+#[derive(Debug, Args)]
+pub(crate) struct LaunchArgs {
+    /// TOML file with the same options, underscores for dashes; flags win over the file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Failure> {
+    let usage = |e: ConfigError| Failure::Usage(e.to_string());
+    let LaunchArgs { config, options } = *args;
+    let options = Options::load(matches, options, config.as_deref()).map_err(usage)?;
+    let config = options.check(&Registry::builtin()).map_err(usage)?;
+    runtime::init_logs(level(options.log_level), style(options.log_format));
+    runtime::block_on(options.threads, serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let policy = config.policy.name().to_owned();
+    let workers = config.workers.len();
+    let router = Router::start(config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    info!(url = router.url(), policy, workers, "listening");
+    if let Some(address) = router.prometheus_address() {
+        info!(url = format!("http://{address}/metrics"), "metrics");
+    }
+    runtime::asked_to_stop().await?;
+    stop(router).await
+}
+
+/// Lets requests end; a second signal does not wait for them.
+pub(crate) async fn stop(router: RunningRouter) -> Result<(), Failure> {
+    tokio::select! {
+        cut = router.shutdown() => {
+            if cut > 0 {
+                warn!(cut, "requests were still running after the grace period");
+            }
+            info!("stopped");
+        }
+        again = runtime::asked_to_stop() => {
+            again?;
+            warn!("stopped at once");
+        }
+    }
+    Ok(())
+}
+
+const fn level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "trace",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    }
+}
+
+const fn style(format: LogFormat) -> LogStyle {
+    match format {
+        LogFormat::Text => LogStyle::Text,
+        LogFormat::Json => LogStyle::Json,
+    }
+}

@@ -1,0 +1,94 @@
+//! `sgl-router report`: a page about runs, and the audit of a recording.
+
+use crate::cli::Failure;
+use clap::Args;
+use router_core::policy::MarginalUtilityConfig;
+use router_core::{Params, read_params};
+use router_report::{Audit, Report, audit, read};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How many rows of an audit are printed; the page lists more.
+const PRINTED: usize = 20;
+
+/// The flags of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// CSV files of `send` or of the recorder; the first is what the others are compared with
+    #[arg(value_name = "FILES", required_unless_present = "policy_audit")]
+    files: Vec<PathBuf>,
+
+    /// The page to write
+    #[arg(long, short, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+
+    /// Recompute every decision by gradients in this recording and list the rows that do not match. Files of one
+    /// recording can be given together, the oldest first
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    policy_audit: Vec<PathBuf>,
+
+    /// A knob that marginal_utility ran with, for the audit; repeatable
+    #[arg(long = "policy-option", value_name = "NAME=VALUE", requires = "policy_audit", value_parser = knob)]
+    policy_options: Vec<(String, serde_json::Value)>,
+}
+
+pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
+    let audit = if args.policy_audit.is_empty() { None } else { Some(audited(args)?) };
+    let readings = args.files.iter().map(|file| read(file)).collect();
+    let report = Report::of(readings, audit);
+    for problem in &report.problems {
+        eprintln!("{problem}");
+    }
+    if let Some(audit) = &report.audit {
+        print_audit(audit);
+    }
+    if report.is_empty() {
+        return Err(Failure::Runtime("no file could be used, so there is nothing to report".to_owned()));
+    }
+    let page = report.page();
+    fs::write(&args.output, &page)
+        .map_err(|e| Failure::Runtime(format!("cannot write {}: {e}", args.output.display())))?;
+    println!("{}", outline(&report, &args.output, page.len()));
+    Ok(())
+}
+
+fn audited(args: &ReportArgs) -> Result<Audit, Failure> {
+    let params = Params::from_iter(args.policy_options.iter().cloned());
+    let knobs: MarginalUtilityConfig = read_params("marginal_utility", &params)
+        .map_err(|error| Failure::Usage(format!("--policy-option: {error}")))?;
+    audit(&args.policy_audit, knobs).map_err(|error| Failure::Usage(format!("--policy-option: {error}")))
+}
+
+fn print_audit(audit: &Audit) {
+    for finding in audit.findings.iter().take(PRINTED) {
+        println!("{finding}");
+    }
+    if audit.wrong > PRINTED as u64 {
+        println!("... and {} rows more; the page lists them", audit.wrong - PRINTED as u64);
+    }
+    println!("audit: {} of {} decisions by gradients match", audit.matching, audit.by_gradients);
+    for (name, n) in audit.counts.iter().filter(|(_, n)| *n > 0) {
+        println!("audit: {n} rows with {name}");
+    }
+    if audit.unknown > 0 {
+        println!("audit: {} look at completions from before the first file", audit.unknown);
+    }
+    if audit.lost > 0 {
+        println!("audit: {} rows are missing from the recording", audit.lost);
+    }
+}
+
+/// `report.html: 3 runs, 600 requests, 0.3 MB`.
+fn outline(report: &Report, output: &Path, bytes: usize) -> String {
+    let requests: u64 = report.runs.iter().map(|run| run.summary.requests).sum();
+    let plural = |n: u64, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    let runs = plural(report.runs.len() as u64, "run");
+    format!("{}: {runs}, {}, {:.1} MB", output.display(), plural(requests, "request"), bytes as f64 / 1e6)
+}
+
+/// A knob's value is JSON where it reads as JSON, and a plain text otherwise, as `launch` takes it.
+fn knob(text: &str) -> Result<(String, serde_json::Value), &'static str> {
+    let (name, value) =
+        text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}

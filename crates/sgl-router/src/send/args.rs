@@ -1,0 +1,163 @@
+//! The flags of `send`.
+
+use clap::{Args, ValueEnum};
+use router_load::{Arrivals, Ending, Endpoint, Rate, Wording};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The flags of `send`.
+#[derive(Debug, Args)]
+#[command(after_help = "Ctrl-C ends the load at once and writes what there is.")]
+pub(crate) struct SendArgs {
+    /// Router or engine to send to
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:30000")]
+    pub(crate) router_url: String,
+
+    /// How many requests to send [default: 100, or the whole trace]
+    #[arg(long, value_name = "N")]
+    pub(crate) num_requests: Option<NonZeroUsize>,
+
+    /// Where prompts come from
+    #[arg(long, value_enum, default_value_t = DatasetArg::Random)]
+    pub(crate) dataset: DatasetArg,
+
+    /// File of the dataset: ShareGPT's JSON, or JSON Lines with prompt and output_len
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dataset_path: Option<PathBuf>,
+
+    /// Mean length of a random prompt in tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) input_len: u32,
+
+    /// Mean length of an answer in tokens: random ones, and custom ones whose line does not say
+    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) output_len: u32,
+
+    /// Width of the range of random lengths, as a share of the mean: 0.5 = from 75 % to 125 % of it
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(crate) range_ratio: f64,
+
+    /// Requests per second, on average; inf = as fast as possible
+    #[arg(long, value_name = "PER_SEC", default_value = "10")]
+    pub(crate) request_rate: RateArg,
+
+    /// How arrivals are spaced
+    #[arg(long, value_enum, default_value_t = ArrivalsArg::Poisson)]
+    arrivals: ArrivalsArg,
+
+    /// Replay a trace: JSON Lines with arrival_s, input_tokens, output_tokens and, if known, hash_ids
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "dataset_path", "request_rate", "arrivals",
+        "input_len", "output_len", "range_ratio"])]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// How much faster than it was the trace is replayed
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace")]
+    pub(crate) speed: f64,
+
+    /// API to use: /generate, chat or completions
+    #[arg(long, value_name = "API", default_value = "/generate")]
+    endpoint: Endpoint,
+
+    /// Stream the answers, or this share of them from 0 to 1 [default: all]
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "1", conflicts_with = "no_stream")]
+    pub(crate) stream: Option<f64>,
+
+    /// Stream no answer
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+
+    /// Let the model end its answers before their planned length (do not send ignore_eos)
+    #[arg(long)]
+    stop_at_eos: bool,
+
+    /// Most requests under way at a time; later ones wait, and their wait counts as latency [default: no bound]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_concurrency: Option<NonZeroUsize>,
+
+    /// Seed of prompts, lengths and arrivals: the same seed is the same load
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Model to ask for [default: what the target's /v1/models names first]
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+
+    /// Bearer token to send
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+
+    /// Header to send, as NAME: VALUE; can be given again
+    #[arg(long, value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
+
+    /// Longest time for one request, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 600.0)]
+    pub(crate) timeout_secs: f64,
+
+    /// CSV to write, one row per request [default: router_test_YYYYMMDD_HHMMSS.csv]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write the summary as JSON, too; - = standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Threads for the network [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// Where prompts come from.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DatasetArg {
+    /// Made-up words of random length
+    Random,
+    /// Conversations in the ShareGPT format
+    Sharegpt,
+    /// A file of your own
+    Custom,
+}
+
+/// How arrivals are spaced.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ArrivalsArg {
+    /// At random, as those of many independent users
+    Poisson,
+    /// Evenly
+    Constant,
+}
+
+/// A rate, or as fast as possible.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RateArg {
+    Per(Rate),
+    Infinite,
+}
+
+impl FromStr for RateArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<f64>() {
+            Ok(rate) if rate == f64::INFINITY => Ok(Self::Infinite),
+            Ok(rate) => Rate::per_second(rate).map(Self::Per).ok_or("a rate is above 0"),
+            Err(_) => Err("a rate is a number of requests per second, or inf"),
+        }
+    }
+}
+
+impl SendArgs {
+    pub(crate) const fn arrivals(&self) -> Arrivals {
+        match (self.request_rate, self.arrivals) {
+            (RateArg::Infinite, _) => Arrivals::Immediate,
+            (RateArg::Per(rate), ArrivalsArg::Poisson) => Arrivals::Poisson(rate),
+            (RateArg::Per(rate), ArrivalsArg::Constant) => Arrivals::Constant(rate),
+        }
+    }
+
+    pub(crate) fn wording(&self) -> Wording {
+        let ending = if self.stop_at_eos { Ending::Natural } else { Ending::Planned };
+        Wording { endpoint: self.endpoint, model: self.model.clone(), ending }
+    }
+}

@@ -1,0 +1,119 @@
+//! `sgl-router send`: a load for a router or an engine, and one CSV row per request.
+
+mod args;
+mod load;
+mod progress;
+
+pub(crate) use args::SendArgs;
+
+use crate::cli::Failure;
+use crate::runtime;
+use progress::Progress;
+use router_load::{CancellationToken, Endpoint, Load, Plan, Run, Target, write_rows};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
+    let plan = load::plan(args)?;
+    let timeout = Duration::try_from_secs_f64(args.timeout_secs).ok().filter(|t| !t.is_zero());
+    let timeout = timeout.ok_or_else(|| Failure::Usage("--timeout-secs must be above 0".to_owned()))?;
+    // A file that cannot be written is better known before the load than after it.
+    let path = args.output.clone().unwrap_or_else(default_name);
+    let output = Output { file: create(&path, "--output")?, path };
+    let json = match args.json.as_deref() {
+        Some(path) if path != Path::new("-") => Some(create(path, "--json")?),
+        _ => None,
+    };
+    runtime::block_on(args.threads, async {
+        let run = send(args, plan, timeout).await?;
+        finish(args, &run, output, json)
+    })
+}
+
+struct Output {
+    path: PathBuf,
+    file: File,
+}
+
+fn create(path: &Path, flag: &str) -> Result<File, Failure> {
+    File::create(path).map_err(|e| Failure::Usage(format!("{flag}: cannot write {}: {e}", path.display())))
+}
+
+/// As in the recorded runs; the time is UTC.
+fn default_name() -> PathBuf {
+    format!("router_test_{}.csv", jiff::Timestamp::now().strftime("%Y%m%d_%H%M%S")).into()
+}
+
+async fn send(args: &SendArgs, plan: Plan, timeout: Duration) -> Result<Run, Failure> {
+    let target = target(args).await.map_err(|e| Failure::Usage(e.to_string()))?;
+    let mut wording = args.wording();
+    if wording.model.is_none() && wording.endpoint != Endpoint::Generate {
+        wording.model = router_load::first_model(&target).await;
+    }
+    let load = Load { max_concurrency: args.max_concurrency, timeout, ..Load::new(target, wording, plan) };
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if runtime::asked_to_stop().await.is_ok() {
+                stop.cancel();
+            }
+        }
+    });
+    let mut progress = Progress::new(load.plan.shots.len());
+    let run = router_load::run(load, &stop, |summary| progress.show(summary)).await;
+    progress.clear();
+    Ok(run)
+}
+
+async fn target(args: &SendArgs) -> Result<Target, router_load::TargetError> {
+    let mut target = Target::resolve(&args.router_url).await?;
+    for header in &args.header {
+        target = target.with_header(header)?;
+    }
+    match &args.api_key {
+        Some(key) => target.with_api_key(key),
+        None => Ok(target),
+    }
+}
+
+/// Writes what there is and tells about it.
+fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::Runtime(format!("cannot write {}: {e}", output.path.display()));
+    write_rows(run, BufWriter::new(&output.file)).map_err(failed)?;
+    let summary = &run.summary;
+    // With `--json -` standard output is for a program, and the table goes where people look.
+    if args.json.as_deref() == Some(Path::new("-")) {
+        eprint!("{summary}");
+        println!("{}", report(run)?);
+    } else {
+        print!("{summary}");
+    }
+    if let Some(mut file) = json {
+        let text = report(run)?;
+        writeln!(file, "{text}").map_err(|e| Failure::Runtime(format!("--json: {e}")))?;
+    }
+    eprintln!("\n{} rows in {}", run.answers.len(), output.path.display());
+    if run.answers.len() < summary.planned {
+        eprintln!("Stopped before the end of the load.");
+    }
+    if summary.is_late() {
+        eprintln!(
+            "WARNING: the sender was late ({:.1} ms at the 99th percentile, {:.1} ms at most), so the load was not the \
+             planned one.\nLatencies count from the planned arrival and hold that delay. Use a lower rate or a \
+             machine with more time to spare.",
+            summary.lateness.at(99.0).unwrap_or_default() * 1000.0,
+            summary.lateness.max().unwrap_or_default() * 1000.0,
+        );
+    }
+    if summary.answered == 0 {
+        return Err(Failure::Runtime("no request was answered".to_owned()));
+    }
+    Ok(())
+}
+
+fn report(run: &Run) -> Result<String, Failure> {
+    serde_json::to_string_pretty(&run.summary.report()).map_err(|e| Failure::Runtime(format!("--json: {e}")))
+}

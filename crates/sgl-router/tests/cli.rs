@@ -1,0 +1,131 @@
+//! The binary as its user meets it.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+
+const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
+
+fn run(args: &[&str]) -> Output {
+    Command::new(BIN).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn mistakes_are_one_line_that_names_them_and_exit_2() {
+    let worker = "http://127.0.0.1:1";
+    for (args, parts) in [
+        (&["launch", "--polcy", "random"][..], &["--polcy", "--policy"][..]),
+        (&["launch"], &["--worker-urls"]),
+        (&["launch", "--worker-urls", "ftp://x"], &["ftp://x"]),
+        (&["launch", "--worker-urls", worker, worker], &["given twice", worker]),
+        (
+            &["launch", "--worker-urls", worker, "--policy", "shortest_que"],
+            &["shortest_que", "shortest_queue"],
+        ),
+        (&["launch", "--worker-urls", worker, "--port", "99999"], &["99999", "--port"]),
+        (&["launch", "--worker-urls", worker, "--config", "/no/such.toml"], &["/no/such.toml"]),
+        (&["emulate", "--fleet", "a100*1,warp9*2"], &["--fleet", "warp9"]),
+        (&["emulate", "--port-base", "65535"], &["--port-base", "65535"]),
+        (&["demo", "--rate", "0"], &["--rate"]),
+        (&["lunch"], &["lunch", "launch"]),
+    ] {
+        let output = run(args);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
+        for part in parts {
+            assert!(error.contains(part), "{args:?}: '{part}' is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn help_names_every_command_and_fits_a_terminal() {
+    let help = text(&run(&["--help"]).stdout);
+    for command in ["launch", "demo", "emulate", "policies"] {
+        assert!(help.contains(&format!("\n  {command}")), "{help}");
+        let own = run(&[command, "--help"]);
+        assert!(own.status.success());
+        assert!(text(&own.stdout).lines().all(|l| l.chars().count() <= 110));
+    }
+    assert!(text(&run(&["policies"]).stdout).contains("marginal_utility"));
+}
+
+#[test]
+fn the_demo_compares_policies_and_ends() {
+    let output = run(&[
+        "demo",
+        "--once",
+        "--port",
+        "0",
+        "--requests",
+        "20",
+        "--rate",
+        "40",
+        "--policies",
+        "round_robin,shortest_queue",
+    ]);
+    let table = text(&output.stdout);
+    assert!(output.status.success(), "{table} {}", text(&output.stderr));
+    for policy in ["round_robin", "shortest_queue"] {
+        let row = table.lines().find(|l| l.starts_with(policy)).unwrap_or_else(|| panic!("{table}"));
+        assert!(!row.contains("FAILED") && row.matches('%').count() == 3, "{row}");
+    }
+}
+
+/// A started command, killed at the end of the test whatever happens.
+struct Started {
+    child: Child,
+    lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(args: &[&str], log: fn(&mut Child) -> Box<dyn std::io::Read + Send>) -> Started {
+    let mut child =
+        Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = Box::new(BufReader::new(log(&mut child)).lines());
+    Started { child, lines }
+}
+
+/// The first URL in the first line that has one.
+fn url(started: &mut Started, word: &str) -> String {
+    let line = started.lines.by_ref().map(Result::unwrap).find(|l| l.contains(word)).unwrap();
+    line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
+}
+
+fn get(url: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn launch_serves_the_workers_of_emulate_until_sigterm() {
+    let mut fleet =
+        start(&["emulate", "--fleet", "a100*1", "--port-base", "0"], |c| Box::new(c.stdout.take().unwrap()));
+    let worker = url(&mut fleet, "a100");
+    let mut router =
+        start(&["launch", "--port", "0", "--worker-urls", &worker], |c| Box::new(c.stderr.take().unwrap()));
+    let base = url(&mut router, "listening");
+    router.lines.by_ref().map(Result::unwrap).find(|l| l.contains("healthy")).unwrap();
+    assert!(get(&base, "/v1/models").contains("emulated"));
+    assert!(get(&base, "/list_workers").contains(&worker));
+    assert!(get(&base, "/metrics").contains("sgl_router_active_workers 1"));
+    let term = Command::new("kill").arg(router.child.id().to_string()).status().unwrap();
+    assert!(term.success());
+    assert!(router.child.wait().unwrap().success(), "SIGTERM is a clean end");
+}

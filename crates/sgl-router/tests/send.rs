@@ -1,0 +1,175 @@
+//! `send` as its user meets it: against a launched router in front of emulated workers.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
+
+/// A folder that goes away with its test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("send-{name}"));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn send(folder: &Folder, args: &[&str]) -> Output {
+    Command::new(BIN).arg("send").args(args).current_dir(&folder.0).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A started command, killed at the end of the test whatever happens.
+struct Started(Child, Box<dyn Iterator<Item = String>>);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(args: &[&str], log: fn(&mut Child) -> Box<dyn Read>) -> Started {
+    let mut child =
+        Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(log(&mut child)).lines().map(Result::unwrap);
+    Started(child, Box::new(lines))
+}
+
+fn out(child: &mut Child) -> Box<dyn Read> {
+    Box::new(child.stdout.take().unwrap())
+}
+
+fn err(child: &mut Child) -> Box<dyn Read> {
+    Box::new(child.stderr.take().unwrap())
+}
+
+/// The first URL in the next line that has `word`.
+fn url(started: &mut Started, word: &str) -> String {
+    let line = started.1.by_ref().find(|line| line.contains(word)).unwrap();
+    line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
+}
+
+fn csv_in(folder: &Folder) -> String {
+    let mut files = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
+    let csv = files.find(|path| path.extension().is_some_and(|e| e == "csv")).unwrap();
+    let name = csv.file_name().unwrap().to_str().unwrap();
+    assert!(
+        name.starts_with("router_test_20") && name.len() == "router_test_YYYYMMDD_HHMMSS.csv".len(),
+        "{name}"
+    );
+    std::fs::read_to_string(csv).unwrap()
+}
+
+#[test]
+fn mistakes_are_one_line_that_names_them_and_exit_2() {
+    let folder = Folder::new("mistakes");
+    let garbage = folder.file("garbage.json", "[{\"conversations\": \u{1}");
+    let lines = folder.file("bad.jsonl", "{\"prompt\": 1}\n");
+    for (args, parts) in [
+        (&["--request-rate", "0"][..], &["--request-rate"][..]),
+        (&["--request-rate", "fast"], &["--request-rate", "inf"]),
+        (&["--num-requests", "0"], &["--num-requests"]),
+        (&["--dataset", "sharegpt"], &["--dataset-path"]),
+        (&["--dataset-path", "x"], &["--dataset-path"]),
+        (&["--dataset", "sharegpt", "--dataset-path", &garbage], &["garbage.json:1: column"]),
+        (&["--dataset", "custom", "--dataset-path", &lines], &["bad.jsonl:1: "]),
+        (&["--trace", "no-such.jsonl"], &["--trace", "no-such.jsonl"]),
+        (&["--trace", &lines, "--request-rate", "3"], &["--trace", "--request-rate"]),
+        (&["--stream", "1.5"], &["--stream"]),
+        (&["--endpoint", "embeddings"], &["embeddings", "completions"]),
+        (&["--router-url", "https://127.0.0.1"], &["https://127.0.0.1", "http://"]),
+        (&["--header", "none"], &["none", "NAME: VALUE"]),
+        (&["--output", "no/such/folder.csv"], &["--output", "no/such/folder.csv"]),
+        (&["--timeout-secs", "0"], &["--timeout-secs"]),
+    ] {
+        let output = send(&folder, args);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
+        for part in parts {
+            assert!(error.contains(part), "{args:?}: '{part}' is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn every_row_names_the_worker_that_answered_by_the_routers_word() {
+    let mut fleet = start(&["emulate", "--fleet", "a100*2", "--port-base", "0"], out);
+    let workers = [url(&mut fleet, "a100"), url(&mut fleet, "a100")];
+    let mut router = start(
+        &["launch", "--port", "0", "--policy", "round_robin", "--worker-urls", &workers[0], &workers[1]],
+        err,
+    );
+    let base = url(&mut router, "listening");
+    for _ in 0..2 {
+        router.1.by_ref().find(|line| line.contains("healthy")).unwrap();
+    }
+    let folder = Folder::new("rows");
+    let args = ["--router-url", &base, "--num-requests", "12", "--request-rate", "100", "--output-len", "4"];
+    let output = send(&folder, &[&args[..], &["--json", "-"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["answered"], &report["failed"]), (&12.into(), &0.into()));
+    assert!(report["ttft_s"]["p99"].as_f64().unwrap() <= report["e2e_s"]["max"].as_f64().unwrap());
+    let csv = csv_in(&folder);
+    let hosts: Vec<_> = csv.lines().skip(1).map(|row| row.split(',').nth(6).unwrap()).collect();
+    assert_eq!(hosts.len(), 12);
+    for worker in &workers {
+        assert_eq!(hosts.iter().filter(|host| *host == worker).count(), 6, "{hosts:?}");
+        assert_eq!(report["workers"][worker], 6);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_load_and_writes_what_there_is() {
+    let mut fleet = start(&["emulate", "--fleet", "a100*1", "--port-base", "0"], out);
+    let worker = url(&mut fleet, "a100");
+    let folder = Folder::new("interrupt");
+    let csv = folder.0.join("out.csv");
+    // An hour's load; its tenth of a second is enough to see it under way.
+    let args = ["send", "--router-url", &worker, "--num-requests", "36000", "--output-len", "2", "--output"];
+    let mut load =
+        Command::new(BIN).args(args).arg(&csv).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while !load_is_under_way(&worker) {
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &load.id().to_string()]).status().unwrap().success());
+    let mut told = String::new();
+    load.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(load.wait().unwrap().success(), "{told}");
+    assert!(told.contains("before the end"), "{told}");
+    let rows = std::fs::read_to_string(&csv).unwrap().lines().count() - 1;
+    assert!((1..36000).contains(&rows), "{rows} rows");
+}
+
+/// Whether the worker has finished an answer, by its own metrics.
+fn load_is_under_way(worker: &str) -> bool {
+    use std::io::Write as _;
+    let mut socket = std::net::TcpStream::connect(worker.trim_start_matches("http://")).unwrap();
+    write!(socket, "GET /metrics HTTP/1.1\r\nhost: w\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let total = answer.lines().find(|line| line.starts_with("sglang:generation_tokens_total"));
+    total.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).is_some_and(|n| n > 0.0)
+}

@@ -1,0 +1,133 @@
+"""An emulated fleet and the router in front of it, both from the binary that SGL_ROUTER_BIN names."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import openai
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("SGL_ROUTER_BIN", str(ROOT / "target" / "debug" / "sgl-router"))
+START_SECONDS = 30
+
+
+def free_ports(count):
+    """The first of `count` neighbouring ports that nobody listens on."""
+    for first in range(21000 + os.getpid() % 9000, 60000, count):
+        sockets = []
+        try:
+            for port in range(first, first + count):
+                sockets.append(socket.create_server(("127.0.0.1", port)))
+            return first
+        except OSError:
+            continue
+        finally:
+            for s in sockets:
+                s.close()
+    raise RuntimeError("no free ports")
+
+
+def status_of(url):
+    """The status a GET answers with, or None while nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+class Server:
+    """A process of the binary, waited for until it is ready and stopped at the end."""
+
+    def __init__(self, log, *arguments):
+        self.log = log
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen(
+                [BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def wait_for(self, url, status=200):
+        deadline = time.monotonic() + START_SECONDS
+        while status_of(url) != status:
+            alive = self.process.poll() is None
+            if not alive or time.monotonic() > deadline:
+                why = "gave up waiting" if alive else f"ended with {self.process.returncode}"
+                self.stop()
+                raise RuntimeError(f"{url}: {why}\n{pathlib.Path(self.log).read_text(errors='replace')}")
+            time.sleep(0.05)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def workers(tmp_path_factory):
+    """The URLs of two emulated engines."""
+    first = free_ports(2)
+    log = tmp_path_factory.mktemp("fleet") / "log"
+    fleet = Server(log, "emulate", "--fleet", "sglang_1.5b*2", "--port-base", str(first))
+    urls = [f"http://127.0.0.1:{first + i}" for i in range(2)]
+    for url in urls:
+        fleet.wait_for(f"{url}/health")
+    yield urls
+    fleet.stop()
+
+
+def launch(log, worker_urls, ready=200):
+    port = free_ports(1)
+    router = Server(log, "launch", "--worker-urls", *worker_urls, "--host", "127.0.0.1", "--port", str(port))
+    router.url = f"http://127.0.0.1:{port}"
+    router.wait_for(f"{router.url}/health", status=ready)
+    return router
+
+
+@pytest.fixture(scope="session")
+def router(workers, tmp_path_factory):
+    """The URL of a router in front of the fleet."""
+    server = launch(tmp_path_factory.mktemp("router") / "log", workers)
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def lonely_router(tmp_path_factory):
+    """The URL of a router whose only worker is not there."""
+    nobody = f"http://127.0.0.1:{free_ports(1)}"
+    server = launch(tmp_path_factory.mktemp("lonely") / "log", [nobody], ready=503)
+    yield server.url
+    server.stop()
+
+
+def client_of(url):
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)
+
+
+@pytest.fixture
+def client(router):
+    return client_of(router)
+
+
+@pytest.fixture
+def lonely_client(lonely_router):
+    return client_of(lonely_router)
+
+
+@pytest.fixture(scope="session")
+def model(workers):
+    """The name of the model that the fleet serves."""
+    with urllib.request.urlopen(f"{workers[0]}/v1/models", timeout=5) as answer:
+        return json.load(answer)["data"][0]["id"]

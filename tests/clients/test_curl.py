@@ -1,0 +1,80 @@
+"""curl sees the bytes, the headers and the stream as they are on the wire."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing")
+
+
+def curl(*arguments):
+    """The status, the headers (lower case) and the body of one call."""
+    out = subprocess.run(
+        ["curl", "-sS", "--max-time", "30", "-i", *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    ).stdout.decode()
+    head, body = out.split("\r\n\r\n", 1)
+    status, *lines = head.split("\r\n")
+    headers = {k.strip().lower(): v.strip() for k, v in (line.split(":", 1) for line in lines)}
+    return int(status.split()[1]), headers, body
+
+
+def post(url, body, *arguments):
+    kind = ("-H", "content-type: application/json")
+    return curl(url, *kind, "-d", json.dumps(body), *arguments)
+
+
+def chat(model, **more):
+    return {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8, **more}
+
+
+def test_the_answer_names_its_worker_and_its_request(router, workers, model):
+    status, headers, body = post(f"{router}/v1/chat/completions", chat(model), "-H", "x-request-id: ask-1")
+    assert status == 200
+    assert headers["x-request-id"] == "ask-1"
+    assert headers["x-sglang-worker"] in workers
+    assert json.loads(body)["usage"]["completion_tokens"] == 8
+
+
+def test_every_request_has_an_id_of_its_own(router, model):
+    ids = [post(f"{router}/v1/chat/completions", chat(model))[1]["x-request-id"] for _ in range(3)]
+    assert len(set(ids)) == 3
+
+
+def test_a_stream_passes_event_by_event(router, model):
+    status, headers, body = post(f"{router}/v1/chat/completions", chat(model, stream=True), "-N")
+    assert status == 200
+    assert headers["content-type"].startswith("text/event-stream")
+    events = [event for event in body.replace("\r\n", "\n").split("\n\n") if event]
+    assert all(event.startswith("data: ") for event in events)
+    assert events[-1] == "data: [DONE]"
+    assert len(events) > 8
+
+
+def test_native_generate_keeps_its_meta_info(router):
+    ask = {"text": "Once upon a time", "sampling_params": {"max_new_tokens": 8}}
+    status, _, body = post(f"{router}/generate", ask)
+    assert status == 200
+    assert json.loads(body)["meta_info"]["completion_tokens"] == 8
+
+
+def test_health_tells_whether_anybody_can_answer(router, lonely_router):
+    assert curl(f"{router}/health")[0] == 200
+    assert curl(f"{router}/liveness")[0] == 200
+    assert curl(f"{lonely_router}/health")[0] == 503
+    assert curl(f"{lonely_router}/liveness")[0] == 200
+
+
+def test_a_truncated_body_is_refused_as_the_worker_says_it(router, workers):
+    status, headers, body = curl(f"{router}/v1/chat/completions", "-H", "content-type: application/json", "-d", '{"model": "x", ')
+    assert status == 400
+    assert headers["x-sglang-worker"] in workers
+    assert json.loads(body)["message"]
+
+
+def test_metrics_are_served(router, model):
+    post(f"{router}/v1/chat/completions", chat(model))
+    status, _, body = curl(f"{router}/metrics")
+    assert status == 200
+    assert "sgl_router_requests" in body

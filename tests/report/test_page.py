@@ -1,0 +1,216 @@
+"""The report's page in a real browser: every chart draws, nothing complains, nothing is loaded.
+
+The binary is the one that SGL_ROUTER_BIN names, the browser the machine's own Chromium.
+"""
+
+import math
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("SGL_ROUTER_BIN", str(ROOT / "target" / "debug" / "sgl-router"))
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# No GPU, no sandbox (tests run as root in CI), and none of the services that a browser calls home for.
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]
+WORKERS = [f"http://10.0.0.{n}:30000" for n in (1, 2, 3)]
+SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
+COMMON = ["latency", "ttft", "tpot", "requests", "tokens", "in-flight", "waiting", "failures"]
+PER_WORKER = ["share", "worker-latency", "worker-in-flight", "worker-waiting"]
+DECISIONS = ["decisions", "score", "throughput-gradient", "latency-gradient"]
+
+CLIENT = (
+    "req_id,success,error,host,actual_output_tokens,arrival_time,queue_time_start,queue_time_end,finish_time,"
+    "total_latency,ttft"
+)
+RECORDER = (
+    "timestamp,worker_url,request_id,throughput_gradient,latency_gradient,score,outstanding_requests,avg_throughput,"
+    "avg_latency,window_size,selection_reason,actual_output_tokens,server_latency,queue_time,ttft,decision_time_ms,"
+    "kind,seq,attempt,outcome,finish_time"
+)
+
+
+def client_rows(seed, slowness):
+    """400 requests over about 20 s; every fiftieth fails."""
+    chance = random.Random(seed)
+    for n in range(400):
+        at = n / 20
+        latency = slowness * (0.5 + chance.random())
+        row = f"{at},{at + 0.001},{at + 0.02},{at + latency},{latency},{latency / 4}"
+        if n % 50 == 7:
+            yield f"r{n},False,timeout,,,{at},,,{at + 9},9,"
+        else:
+            yield f"r{n},True,,{WORKERS[n % 3]},{50 + n % 60},{row}"
+
+
+def recorder_rows():
+    """200 decisions, the first thirty by load, and their completions."""
+    for n in range(200):
+        at, worker = n / 10, WORKERS[n % 3]
+        stamp = f"2025-07-31 06:49:{11 + int(at):02}.{n % 10}00"
+        if n < 30:
+            knew = f",,-{n % 4},{n % 4},,,{n // 3},load_based"
+        else:
+            gradient = math.sin(n / 9 + n % 3)
+            knew = f"{gradient},{-gradient / 7},{gradient * 0.66},2,180.5,0.61,10,gradient_based"
+        yield f"{stamp},{worker},r{n},{knew},,,,,0.012,decision,{2 * n + 1},0,,"
+        ended = f"2025-07-31 06:49:{11 + int(at):02}.{n % 10}90"
+        yield f"{ended},{worker},r{n},,,,1,,,,completion_record,120,0.6,0.01,0.1,,completion,{2 * n + 2},0,success,"
+
+
+def write(path, header, rows):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def page_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    recorder = write(folder / "marginal_utility_metrics_20250731_064911.csv", RECORDER, recorder_rows())
+    files = [
+        write(folder / "RR_router_test_20250731_091332.csv", CLIENT, client_rows(1, 2.0)),
+        write(folder / "队列_router_test_20250731_091412.csv", CLIENT, client_rows(2, 3.0)),
+        recorder,
+        write(folder / "broken.csv", "<img src=x onerror=alert(1)>", ["1"]),
+    ]
+    page = folder / "report.html"
+    command = [BINARY, "report", *files, "--policy-audit", recorder, "--output", str(page)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "broken.csv, line 1, column 1" in done.stderr
+    return page
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("Chromium is missing")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(s, c) for s in SCREENS for c in ("light", "dark")], ids=lambda p: "-".join(p))
+def page(request, browser, page_file):
+    """The page, drawn; at the end of the test nothing may have been complained about, asked for or thrown."""
+    (width, height), scheme = SCREENS[request.param[0]], request.param[1]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"thrown: {error}"))
+    page.on("request", lambda asked_for: asked.append(asked_for.url))
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("html[data-drawn]")
+    yield page
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
+    context.close()
+
+
+def inked(page):
+    """The charts of the page and how many pixels of each are in a strong colour, which only lines and marks are."""
+    return page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll("[data-chart]")].map((host) => {
+            const canvas = host.querySelector("canvas");
+            if (!canvas) return [host.dataset.chart, 0];
+            // Read from a copy: reading the chart's own canvas makes the browser warn that this is slow.
+            const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+            copy.drawImage(canvas, 0, 0);
+            const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+            let strong = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                const [r, g, b, a] = data.slice(i, i + 4);
+                if (a > 200 && Math.max(r, g, b) - Math.min(r, g, b) > 60) strong++;
+            }
+            return [host.dataset.chart, strong];
+        }))"""
+    )
+
+
+def assert_drawn(page, wanted):
+    ink = inked(page)
+    assert list(ink) == wanted
+    assert {name: n for name, n in ink.items() if n < 100} == {}
+
+
+def test_every_chart_draws(page):
+    assert_drawn(page, COMMON + PER_WORKER)
+    page.get_by_role("radio", name="marginal_utility").click()
+    assert_drawn(page, COMMON + PER_WORKER + DECISIONS)
+
+
+def test_nothing_hangs_over_the_edge(page):
+    page.get_by_role("radio", name="marginal_utility").click()
+    width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1]
+
+
+def test_a_narrower_window_narrows_the_charts(page):
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.wait_for_function("document.querySelector('.uplot').clientWidth < 360 && document.documentElement.scrollWidth <= 360")
+    assert_drawn(page, COMMON + PER_WORKER)
+
+
+def test_other_colours_are_drawn_when_the_evening_comes(page):
+    before = inked(page)
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    page.emulate_media(color_scheme="light" if dark else "dark")
+    assert_drawn(page, list(before))
+
+
+def test_a_run_can_be_taken_out_and_put_back(page):
+    chip = page.get_by_role("navigation").get_by_role("button", name="RR")
+    whole = inked(page)["latency"]
+    chip.click()
+    page.wait_for_function("document.querySelector('nav button').getAttribute('aria-pressed') === 'false'")
+    less = inked(page)["latency"]
+    chip.click()
+    assert 100 < less < whole
+    page.wait_for_function("document.querySelector('nav button').getAttribute('aria-pressed') === 'true'")
+
+
+def test_the_runs_are_walked_through_by_keyboard(page):
+    page.get_by_role("radio", name="RR").focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.get_by_role("radio", name="marginal_utility").get_attribute("aria-checked") == "true"
+    assert_drawn(page, COMMON + PER_WORKER + DECISIONS)
+
+
+def test_runs_are_compared_by_ratio(page):
+    table = page.get_by_role("region", name="Comparison of the runs")
+    heads = table.get_by_role("columnheader").all_inner_texts()
+    assert heads == ["× is to the first run", "RR", "队列", "marginal_utility"]
+    row = table.get_by_role("row", name="Latency, median").get_by_role("cell").all_inner_texts()
+    first, second = (float(cell.split(" s")[0]) for cell in row[:2])
+    assert 1.8 < first < 2.2 and 2.7 < second < 3.3
+    assert abs(float(row[1].split("×")[1]) - second / first) < 0.01
+    failures = table.get_by_role("row", name="Failures").get_by_role("cell").all_inner_texts()
+    assert failures[0] == "8"
+
+
+def test_what_was_wrong_with_a_file_is_told_as_text(page):
+    notices = page.locator("details.notice")
+    assert "broken.csv, line 1, column 1" in notices.text_content()
+    assert "<img src=x onerror=alert(1)>" in notices.text_content()
+    assert notices.locator("img").count() == 0
+
+
+def test_the_audit_tells_its_verdict(page):
+    audit = page.locator("section", has_text="Audit of the decisions")
+    assert "0 decisions of 170 by gradients match" in audit.locator(".verdict").inner_text()
+
+
+def test_every_chart_says_in_words_what_it_shows(page):
+    words = page.eval_on_selector_all("[data-chart]", "all => all.map((host) => host.getAttribute('aria-label'))")
+    assert all(len(text) > 30 for text in words), words
+    assert any("median" in text for text in words)

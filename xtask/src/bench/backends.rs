@@ -1,0 +1,120 @@
+//! Workers that stream: each chat is answered by events at a fixed pace, each event in a write of its own.
+
+use super::traffic;
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+/// Events of one stream; `[DONE]` comes after them.
+pub(crate) const EVENTS: u64 = 128;
+/// Time between two events.
+pub(crate) const PACE: Duration = Duration::from_millis(10);
+
+type Body = Either<Full<Bytes>, Channel<Bytes, Infallible>>;
+
+/// Starts this many workers; they stop when the set is dropped.
+///
+/// # Errors
+/// No port can be bound.
+pub(crate) async fn start(count: usize) -> Result<(Vec<u16>, JoinSet<()>)> {
+    let mut ports = Vec::new();
+    let mut servers = JoinSet::new();
+    for _ in 0..count {
+        let listener =
+            TcpListener::bind(("127.0.0.1", 0)).await.context("cannot bind a port for a worker")?;
+        ports.push(listener.local_addr()?.port());
+        servers.spawn(serve(listener));
+    }
+    Ok((ports, servers))
+}
+
+/// Whether a chat through this port is answered with success, to its end.
+pub(crate) async fn answers(port: u16, body: String) -> bool {
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let Ok(request) = chat(port, Bytes::from(body)) else { return false };
+    let whole = async {
+        let response = client.request(request).await.ok()?;
+        let good = response.status().is_success();
+        response.into_body().collect().await.ok()?;
+        Some(good)
+    };
+    matches!(timeout(Duration::from_secs(10), whole).await, Ok(Some(true)))
+}
+
+/// A chat request to a port of this machine.
+///
+/// # Errors
+/// Never in practice: the parts are constants.
+pub(crate) fn chat(port: u16, body: Bytes) -> Result<Request<Full<Bytes>>> {
+    let to = format!("http://127.0.0.1:{port}/v1/chat/completions");
+    let request = Request::post(to).header(header::CONTENT_TYPE, "application/json").body(Full::new(body));
+    request.context("cannot build a request")
+}
+
+async fn serve(listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        connections.spawn(async move {
+            let served = hyper::server::conn::http1::Builder::new();
+            // A connection that breaks is the contender's business and shows in its failures.
+            let _ = served.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    if let Some(about) = traffic::about(request.uri().path()) {
+        let mut response = Response::new(Either::Left(Full::new(Bytes::from(about))));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        return Ok(response);
+    }
+    let _ = request.into_body().collect().await;
+    let (sender, body) = Channel::new(1);
+    tokio::spawn(stream(sender));
+    let mut response = Response::new(Either::Right(body));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
+    Ok(response)
+}
+
+/// Sends the events until they are all sent or nobody listens any more. A late event does not delay the next.
+async fn stream(mut sender: Sender<Bytes, Infallible>) {
+    let mut ticks = interval_at(Instant::now() + PACE, PACE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for index in 1..=EVENTS {
+        ticks.tick().await;
+        if sender.send_data(event(index)).await.is_err() {
+            return;
+        }
+    }
+    let _ = sender.send_data(Bytes::from_static(b"data: [DONE]\n\n")).await;
+}
+
+fn event(index: u64) -> Bytes {
+    let model = traffic::MODEL;
+    let end = if index == EVENTS {
+        r#"{},"finish_reason":"stop"}],"usage":{"prompt_tokens":113,"total_tokens":240,"completion_tokens":127}}"#
+    } else {
+        r#"{"content":" word"},"logprobs":null,"finish_reason":null}],"usage":null}"#
+    };
+    Bytes::from(format!(
+        "data: {{\"id\":\"chatcmpl-5d1f0c7e9a43\",\"object\":\"chat.completion.chunk\",\"created\":1762000000,\
+         \"model\":\"{model}\",\"choices\":[{{\"index\":0,\"delta\":{end}\n\n"
+    ))
+}

@@ -1,0 +1,163 @@
+//! Who is measured: nginx, this router, and the routers on PyPI, each put up in front of the same workers.
+
+use super::nginx::{self, Buffering};
+use super::process::Running;
+use super::{backends, traffic};
+use crate::command;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long a contender may take until its first good answer.
+const START: Duration = Duration::from_secs(60);
+
+/// Where things are.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Configuration and logs of this run.
+    pub(crate) scratch: PathBuf,
+    /// One virtual environment for each router from PyPI.
+    pub(crate) venvs: PathBuf,
+    /// This router.
+    pub(crate) binary: PathBuf,
+    /// Names of those wanted; all when empty.
+    pub(crate) only: Vec<String>,
+}
+
+/// A contender in place, or `direct`: the workers without anything in between.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    /// Name and version, as the table shows it.
+    pub(crate) name: String,
+    /// Where it listens.
+    pub(crate) port: u16,
+    process: Option<Running>,
+}
+
+impl Contender {
+    /// The first worker itself.
+    pub(crate) fn direct(port: u16) -> Self {
+        Self { name: "direct".to_owned(), port, process: None }
+    }
+
+    /// CPU time so far; none for `direct`.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub(crate) fn cpu_time(&mut self) -> Result<Duration> {
+        let Some(process) = &mut self.process else { return Ok(Duration::ZERO) };
+        process.check().with_context(|| self.name.clone())?;
+        process.cpu_time().with_context(|| self.name.clone())
+    }
+}
+
+/// A router from PyPI and how it is started.
+struct Peer {
+    package: &'static str,
+    launch: &'static [&'static str],
+}
+
+const PEERS: [Peer; 3] = [
+    Peer { package: "sglang-router", launch: &["sglang-router", "launch", "--log-level", "warn"] },
+    Peer { package: "smg", launch: &["smg", "launch", "--log-level", "warn"] },
+    Peer { package: "vllm-router", launch: &["vllm-router", "--log-level", "warning"] },
+];
+
+/// Puts up all contenders in front of the workers. One that cannot be had is left out, loudly.
+///
+/// # Errors
+/// nginx or this router cannot be started.
+pub(crate) async fn start_all(site: &Site, workers: &[u16], buffering: Buffering) -> Result<Vec<Contender>> {
+    let mut contenders = Vec::new();
+    let port = free_port()?;
+    let process = nginx::proxy(&site.scratch, port, workers, buffering)?;
+    let name = format!("nginx {}", nginx::version().unwrap_or_default());
+    contenders.push(ready(name, port, process).await?);
+    for policy in ["round_robin", "marginal_utility"] {
+        let name = format!("sgl-router {} {policy}", env!("CARGO_PKG_VERSION"));
+        if !wanted(site, &name) {
+            continue;
+        }
+        let mut launch = Command::new(&site.binary);
+        launch.args(["launch", "--policy", policy]);
+        contenders.push(start(site, (name, launch), workers).await?);
+    }
+    for peer in PEERS.iter().filter(|peer| wanted(site, peer.package)) {
+        match start_peer(site, peer, workers).await {
+            Ok(contender) => contenders.push(contender),
+            Err(error) => println!("**** LEFT OUT: {}: {error:#}", peer.package),
+        }
+    }
+    println!("in place: {}", contenders.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "));
+    Ok(contenders)
+}
+
+fn wanted(site: &Site, name: &str) -> bool {
+    site.only.is_empty() || site.only.iter().any(|start| name.starts_with(start))
+}
+
+async fn start_peer(site: &Site, peer: &Peer, workers: &[u16]) -> Result<Contender> {
+    let bin = site.venvs.join(peer.package).join("bin");
+    if !bin.join(peer.launch[0]).exists() {
+        install(&site.venvs.join(peer.package), peer.package)?;
+    }
+    let version = version(&bin, peer.package)?;
+    let mut launch = Command::new(bin.join(peer.launch[0]));
+    launch.args(&peer.launch[1..]).args([
+        "--policy",
+        "round_robin",
+        "--prometheus-port",
+        &free_port()?.to_string(),
+    ]);
+    start(site, (format!("{} {version}", peer.package), launch), workers).await
+}
+
+fn install(venv: &Path, package: &str) -> Result<()> {
+    println!("installing {package} from PyPI");
+    fs::create_dir_all(venv.parent().unwrap_or(venv))?;
+    command::run(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
+    command::run(Command::new(venv.join("bin/python")).args(pip))
+}
+
+fn version(bin: &Path, package: &str) -> Result<String> {
+    let ask = format!("import importlib.metadata as m; print(m.version('{package}'))");
+    Ok(command::output(Command::new(bin.join("python")).args(["-c", &ask]))?.trim().to_owned())
+}
+
+async fn start(site: &Site, (name, mut launch): (String, Command), workers: &[u16]) -> Result<Contender> {
+    let port = free_port()?;
+    launch.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--worker-urls"]);
+    launch.args(workers.iter().map(|port| format!("http://127.0.0.1:{port}")));
+    let log = site.scratch.join(format!("{}.log", name.replace(' ', "-")));
+    let process = Running::start(&mut launch, &log)?;
+    ready(name, port, process).await.with_context(|| format!("its log: {}", log.display()))
+}
+
+/// Waits until the contender passes on a request.
+async fn ready(name: String, port: u16, mut process: Running) -> Result<Contender> {
+    let begun = Instant::now();
+    loop {
+        process.check().with_context(|| format!("cannot start {name}"))?;
+        if backends::answers(port, traffic::stream_request()).await {
+            return Ok(Contender { name, port, process: Some(process) });
+        }
+        if begun.elapsed() > START {
+            bail!("{name} gave no good answer within {} s", START.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A port nobody listens on now.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn free_port() -> Result<u16> {
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    ensure!(port != 0, "no free port");
+    Ok(port)
+}

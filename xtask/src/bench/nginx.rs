@@ -1,0 +1,83 @@
+//! nginx in two roles: four workers that answer at once, and the proxy that everybody is measured against.
+
+use super::process::Running;
+use super::traffic;
+use anyhow::{Context, Result};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Whether the proxy holds an answer back until it is whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Buffering {
+    /// nginx's default.
+    On,
+    /// Every piece goes on at once, as streams need it.
+    Off,
+}
+
+/// Starts one nginx that answers on all these ports.
+///
+/// # Errors
+/// nginx cannot be started.
+pub(crate) fn workers(scratch: &Path, ports: &[u16]) -> Result<Running> {
+    let mut servers = String::new();
+    for port in ports {
+        let _ = writeln!(
+            servers,
+            "server {{ listen 127.0.0.1:{port} backlog=1024;\ndefault_type application/json;"
+        );
+        for path in traffic::ABOUT {
+            let body = traffic::about(path).unwrap_or_default();
+            let _ = writeln!(servers, "location = {path} {{ return 200 '{body}'; }}");
+        }
+        let answer = traffic::chat_answer().replace('\'', "\\'");
+        let _ = writeln!(servers, "location /v1/ {{ return 200 '{answer}'; }}\n}}");
+    }
+    start(&scratch.join("nginx-workers"), &servers)
+}
+
+/// Starts nginx as a proxy with kept connections to the workers.
+///
+/// # Errors
+/// nginx cannot be started.
+pub(crate) fn proxy(scratch: &Path, port: u16, workers: &[u16], buffering: Buffering) -> Result<Running> {
+    let upstreams: String = workers.iter().map(|port| format!("server 127.0.0.1:{port};\n")).collect();
+    let buffering = match buffering {
+        Buffering::On => "on",
+        Buffering::Off => "off",
+    };
+    let servers = format!(
+        "upstream workers {{\n{upstreams}keepalive 256;\nkeepalive_requests 100000000;\n}}\n\
+         server {{ listen 127.0.0.1:{port} backlog=1024;\nlocation / {{\nproxy_pass http://workers;\n\
+         proxy_http_version 1.1;\nproxy_set_header Connection '';\nproxy_buffering {buffering};\n}}\n}}\n"
+    );
+    start(&scratch.join("nginx-proxy"), &servers)
+}
+
+/// What `nginx -v` calls itself.
+pub(crate) fn version() -> Option<String> {
+    let said = Command::new("nginx").arg("-v").output().ok()?.stderr;
+    String::from_utf8_lossy(&said).trim().rsplit('/').next().map(str::to_owned)
+}
+
+fn start(folder: &Path, servers: &str) -> Result<Running> {
+    fs::create_dir_all(folder).context("cannot make nginx's folder")?;
+    let at = folder.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+        .collect();
+    let text = format!(
+        "daemon off;\nworker_processes 1;\npid {at}/pid;\nerror_log {at}/error.log warn;\n\
+         events {{ worker_connections 4096; }}\n\
+         http {{\naccess_log off;\ntcp_nodelay on;\nkeepalive_timeout 75;\nkeepalive_requests 100000000;\n\
+         {temporary}{servers}}}\n"
+    );
+    let configuration = folder.join("nginx.conf");
+    fs::write(&configuration, text).context("cannot write nginx.conf")?;
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(folder).arg("-c").arg(&configuration);
+    Running::start(&mut command, &folder.join("log"))
+}

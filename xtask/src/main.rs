@@ -1,0 +1,47 @@
+//! The project's chores, run as `cargo xtask CHORE`: house rules, the one test command, benches beside the peers.
+//!
+//! It builds nothing that users run and no crate depends on it. It is no place for code that a crate needs.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on the terminal")]
+
+mod bench;
+mod command;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The project's chores.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Check the house rules that can be checked: sizes, floors, purity, names, pages.
+    Tidy,
+    /// Run every check there is: format, clippy, tidy, all tests, real clients.
+    Test(test::Options),
+    /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
+    BenchProxy(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let done = match Args::parse().chore {
+        Chore::Tidy => tidy::run(root),
+        Chore::Test(options) => test::run(root, options),
+        Chore::BenchProxy(options) => bench::run(root, &options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

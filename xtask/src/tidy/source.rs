@@ -1,0 +1,360 @@
+//! Rules for Rust source, found in its syntax tree: sizes, parameters, purity, and no peeking behind a trait.
+
+use super::Finding;
+use super::floors::PURE;
+use super::sizes::{FILE_LINES, FUNCTION_LINES, PARAMETERS};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+use syn::{Attribute, BinOp, Block, Expr, FnArg, Ident, Signature, Type, UseTree, Visibility};
+
+/// A comment that begins so, on the line above, gives the reason for an exception.
+const ALLOWED: &str = "// tidy: allowed,";
+
+/// Ways to ask a value what it really is. A policy is known by its trait alone.
+const PEEKING: [&str; 5] = ["as_any", "into_any", "downcast", "downcast_ref", "downcast_mut"];
+
+/// Methods whose answer is for people and records; nothing may branch on it.
+const LABELS: [&str; 2] = ["name", "policy_name"];
+
+/// What a pure crate may not touch, as leading path segments.
+const IMPURE: [&[&str]; 7] = [
+    &["std", "fs"],
+    &["std", "net"],
+    &["std", "env"],
+    &["std", "process"],
+    &["std", "thread"],
+    &["std", "io", "stdin"],
+    &["tokio"],
+];
+
+/// Clocks and entropy, wherever they stand in a path.
+const CLOCKS: [&str; 3] = ["Instant", "SystemTime", "RandomState"];
+
+/// Checks one file of production code; its `#[cfg(test)]` parts are left out.
+pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
+    let pure = PURE.iter().any(|name| path.starts_with(&format!("crates/{name}/src/")));
+    let mut walk = Walk { path, lines: text.lines().collect(), pure, test_lines: 0, findings: Vec::new() };
+    match syn::parse_file(text) {
+        Ok(file) => walk.visit_file(&file),
+        Err(error) => walk.find(error.span(), format!("cannot be parsed: {error}")),
+    }
+    let production = walk.lines.len() - walk.test_lines;
+    if production > FILE_LINES {
+        let message =
+            format!("{production} lines of production code, at most {FILE_LINES}: split it by noun");
+        walk.findings.push(Finding { file: path.to_owned(), line: 0, message });
+    }
+    walk.findings
+}
+
+struct Walk<'a> {
+    path: &'a str,
+    lines: Vec<&'a str>,
+    pure: bool,
+    test_lines: usize,
+    findings: Vec<Finding>,
+}
+
+impl Walk<'_> {
+    /// Notes a breach, unless the line above says why it may be.
+    fn find(&mut self, span: Span, message: String) {
+        let above = span.start().line.checked_sub(2).and_then(|index| self.lines.get(index));
+        if above
+            .and_then(|line| line.split_once(ALLOWED))
+            .is_some_and(|(_, reason)| !reason.trim().is_empty())
+        {
+            return;
+        }
+        self.findings.push(Finding { file: self.path.to_owned(), line: span.start().line, message });
+    }
+
+    /// Leaves out what is compiled for tests only; tells whether it did.
+    fn leave_out(&mut self, attributes: &[Attribute], whole: Span) -> bool {
+        let test_only = attributes.iter().any(is_test_only);
+        if test_only {
+            let first = attributes.first().map_or(whole, Spanned::span).start().line;
+            self.test_lines += whole.end().line + 1 - first;
+        }
+        test_only
+    }
+
+    fn signature(&mut self, signature: &Signature, visibility: &Visibility) {
+        let count = signature.inputs.len();
+        if count > PARAMETERS {
+            let message = format!("`{}` takes {count} parameters, at most {PARAMETERS}", signature.ident);
+            self.find(signature.ident.span(), message);
+        }
+        let public = matches!(visibility, Visibility::Public(_));
+        if public && signature.inputs.iter().any(is_bool) {
+            let message = format!("`{}` takes a bool: give the two cases names in an enum", signature.ident);
+            self.find(signature.ident.span(), message);
+        }
+    }
+
+    fn body(&mut self, name: &Ident, block: &Block) {
+        let (first, last) = (block.span().start().line, block.span().end().line);
+        let inner = self.lines.get(first..last.saturating_sub(1)).unwrap_or_default();
+        let code =
+            inner.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with("//"));
+        let length = code.count();
+        if length > FUNCTION_LINES {
+            self.find(name.span(), format!("`{name}` is {length} lines long, at most {FUNCTION_LINES}"));
+        }
+    }
+
+    /// Judges one full path, from a `use` or from code.
+    fn path(&mut self, segments: &[String], span: Span) {
+        if !self.pure {
+            return;
+        }
+        let leads = |banned: &&[&str]| {
+            segments.len() >= banned.len() && segments.iter().zip(*banned).all(|(s, b)| s == b)
+        };
+        let impure = IMPURE.iter().any(leads);
+        if impure || segments.iter().any(|segment| CLOCKS.contains(&segment.as_str())) {
+            self.find(span, format!("a pure crate may not use `{}`", segments.join("::")));
+        }
+    }
+
+    fn imports(&mut self, tree: &UseTree, above: &mut Vec<String>) {
+        match tree {
+            UseTree::Path(path) => {
+                above.push(path.ident.to_string());
+                self.imports(&path.tree, above);
+                above.pop();
+            }
+            UseTree::Group(group) => group.items.iter().for_each(|item| self.imports(item, above)),
+            UseTree::Name(name) => self.import(&name.ident, above),
+            UseTree::Rename(rename) => self.import(&rename.ident, above),
+            UseTree::Glob(glob) => self.path(above, glob.span()),
+        }
+    }
+
+    fn import(&mut self, ident: &Ident, above: &[String]) {
+        let last = (ident != "self").then(|| ident.to_string());
+        let segments: Vec<String> = above.iter().cloned().chain(last).collect();
+        self.path(&segments, ident.span());
+    }
+
+    /// The tokens of a macro call are no syntax tree, so they are judged one by one.
+    fn tokens(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Ident(ident) => self.visit_ident(&ident),
+                TokenTree::Group(group) => self.tokens(group.stream()),
+                TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Walk<'_> {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let attributes = match item {
+            syn::Item::Mod(i) => &i.attrs,
+            syn::Item::Fn(i) => &i.attrs,
+            syn::Item::Impl(i) => &i.attrs,
+            syn::Item::Use(i) => &i.attrs,
+            syn::Item::Struct(i) => &i.attrs,
+            syn::Item::Const(i) => &i.attrs,
+            _ => return visit::visit_item(self, item),
+        };
+        if !self.leave_out(attributes, item.span()) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.signature(&item.sig, &item.vis);
+        self.body(&item.sig.ident, &item.block);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        if self.leave_out(&item.attrs, item.span()) {
+            return;
+        }
+        self.signature(&item.sig, &item.vis);
+        self.body(&item.sig.ident, &item.block);
+        visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        self.signature(&item.sig, &Visibility::Public(syn::token::Pub::default()));
+        if let Some(block) = &item.default {
+            self.body(&item.sig.ident, block);
+        }
+        visit::visit_trait_item_fn(self, item);
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.imports(&item.tree, &mut Vec::new());
+        visit::visit_item_use(self, item);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        self.path(&segments, path.span());
+        visit::visit_path(self, path);
+    }
+
+    fn visit_ident(&mut self, ident: &'ast Ident) {
+        if PEEKING.iter().any(|name| ident == name) {
+            self.find(
+                ident.span(),
+                format!("`{ident}`: nothing is asked what it really is; extend the trait"),
+            );
+        }
+    }
+
+    fn visit_expr_binary(&mut self, binary: &'ast syn::ExprBinary) {
+        let compares = matches!(binary.op, BinOp::Eq(_) | BinOp::Ne(_));
+        if compares && (is_label(&binary.left) || is_label(&binary.right)) {
+            self.find(binary.span(), "nothing branches on a name; ask the trait".to_owned());
+        }
+        visit::visit_expr_binary(self, binary);
+    }
+
+    fn visit_expr_match(&mut self, choice: &'ast syn::ExprMatch) {
+        if is_label(&choice.expr) {
+            self.find(choice.expr.span(), "nothing branches on a name; ask the trait".to_owned());
+        }
+        visit::visit_expr_match(self, choice);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.tokens(call.tokens.clone());
+        visit::visit_macro(self, call);
+    }
+}
+
+/// Whether the attribute keeps the item out of a normal build: `#[test]`, or `#[cfg(test)]` alone or in `all`.
+fn is_test_only(attribute: &Attribute) -> bool {
+    if attribute.path().is_ident("test") {
+        return true;
+    }
+    let Ok(list) = attribute.meta.require_list() else { return false };
+    let words: Vec<String> = list.tokens.clone().into_iter().map(|token| token.to_string()).collect();
+    attribute.path().is_ident("cfg")
+        && match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["test"] => true,
+            ["all", inner] => inner.trim_matches(['(', ')']).split(',').any(|word| word.trim() == "test"),
+            _ => false,
+        }
+}
+
+fn is_bool(argument: &FnArg) -> bool {
+    matches!(argument, FnArg::Typed(typed) if matches!(&*typed.ty, Type::Path(path) if path.path.is_ident("bool")))
+}
+
+/// Whether the expression is a call of a label method, whatever references and parentheses are around it.
+fn is_label(expression: &Expr) -> bool {
+    match expression {
+        Expr::Reference(inner) => is_label(&inner.expr),
+        Expr::Paren(inner) => is_label(&inner.expr),
+        Expr::Unary(inner) => is_label(&inner.expr),
+        Expr::MethodCall(call) => {
+            let label = call.args.is_empty() && LABELS.iter().any(|name| call.method == name);
+            let wrapped =
+                ["as_str", "as_ref", "to_string", "to_owned"].iter().any(|name| call.method == name);
+            label || (wrapped && is_label(&call.receiver))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROXY: &str = "crates/router-proxy/src/a.rs";
+    const CORE: &str = "crates/router-core/src/a.rs";
+
+    fn messages(path: &str, text: &str) -> Vec<String> {
+        check(path, text).into_iter().map(|finding| finding.message).collect()
+    }
+
+    fn assert_found(path: &str, text: &str, words: &str) {
+        let found = messages(path, text);
+        assert!(found.iter().any(|message| message.contains(words)), "{words:?} not in {found:?}");
+    }
+
+    fn assert_clean(path: &str, text: &str) {
+        assert_eq!(messages(path, text), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_file_is_found_and_its_tests_are_not_counted() {
+        let code = "const A: u8 = 0;\n".repeat(FILE_LINES);
+        let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "const B: u8 = 0;\n".repeat(300));
+        assert_clean(PROXY, &format!("{code}{tests}"));
+        assert_found(PROXY, &format!("{code}const C: u8 = 0;\n{tests}"), "501 lines of production code");
+    }
+
+    #[test]
+    fn a_long_function_is_found_and_its_comments_are_not_counted() {
+        let body = "    let _ = 0;\n".repeat(FUNCTION_LINES);
+        assert_clean(PROXY, &format!("fn f() {{\n    // Why.\n\n{body}}}\n"));
+        assert_found(PROXY, &format!("fn f() {{\n    let _ = 0;\n{body}}}\n"), "`f` is 61 lines long");
+        assert_found(
+            PROXY,
+            &format!("impl A {{\nfn f() {{\n    let _ = 0;\n{body}}}\n}}\n"),
+            "`f` is 61 lines long",
+        );
+    }
+
+    #[test]
+    fn many_parameters_and_public_bools_are_found() {
+        assert_found(PROXY, "fn f(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8) {}", "takes 6 parameters");
+        assert_found(PROXY, "pub fn f(on: bool) {}", "takes a bool");
+        assert_found(PROXY, "trait T { fn f(&self, on: bool); }", "takes a bool");
+        assert_clean(PROXY, "fn f(on: bool) -> bool { on }");
+        assert_clean(PROXY, "pub fn f(on: Option<bool>) -> bool { on.is_some() }");
+    }
+
+    #[test]
+    fn peeking_behind_a_trait_is_found_in_code_and_macros_but_not_in_comments() {
+        assert_found(PROXY, "fn f(p: &P) { p.as_any(); }", "`as_any`");
+        assert_found(PROXY, "fn f(p: &P) { println!(\"{:?}\", p.downcast_ref::<Q>()); }", "`downcast_ref`");
+        assert_clean(PROXY, "// There is no as_any and no downcast here.\nfn f() {}");
+    }
+
+    #[test]
+    fn an_exception_needs_a_reason() {
+        assert_clean(PROXY, "// tidy: allowed, the trait's shape is given.\npub fn f(on: bool) {}");
+        assert_found(PROXY, "// tidy: allowed,\npub fn f(on: bool) {}", "takes a bool");
+        assert_found(PROXY, "// tidy: allowed, why.\n\npub fn f(on: bool) {}", "takes a bool");
+    }
+
+    #[test]
+    fn branching_on_a_name_is_found() {
+        assert_found(PROXY, "fn f(p: &P) -> bool { p.name() == \"x\" }", "branches on a name");
+        assert_found(
+            PROXY,
+            "fn f(p: &P) -> bool { \"x\" != p.policy_name().as_ref() }",
+            "branches on a name",
+        );
+        assert_found(PROXY, "fn f(p: &P) { match p.name() { _ => {} } }", "branches on a name");
+        assert_clean(PROXY, "fn f(p: &P) -> String { p.name().to_owned() }");
+    }
+
+    #[test]
+    fn a_pure_crate_reads_no_clock_and_does_no_io() {
+        assert_found(CORE, "use std::time::{Duration, Instant};", "`std::time::Instant`");
+        assert_found(CORE, "use std::{fmt, fs};", "`std::fs`");
+        assert_found(CORE, "use std::net::*;", "`std::net`");
+        assert_found(CORE, "fn f() { let _ = std::env::args(); }", "`std::env::args`");
+        assert_found(CORE, "use std::time; fn f() { time::SystemTime::now(); }", "`time::SystemTime::now`");
+        assert_found(CORE, "async fn f() { tokio::task::yield_now().await }", "`tokio::task::yield_now`");
+        assert_clean(CORE, "use std::time::Duration; use std::{fmt, collections::HashMap};");
+        assert_clean(CORE, "#[cfg(test)]\nmod tests { use std::time::Instant; }");
+        assert_clean(PROXY, "use std::time::Instant;");
+    }
+
+    #[test]
+    fn cfg_all_test_is_a_test_too_and_cfg_feature_is_not() {
+        assert_clean(CORE, "#[cfg(all(test, unix))]\nmod tests { use std::fs; }");
+        assert_found(CORE, "#[cfg(feature = \"test\")]\nmod tests { use std::fs; }", "`std::fs`");
+    }
+}
