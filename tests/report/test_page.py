@@ -117,6 +117,22 @@ def page(request, browser, page_file):
     context.close()
 
 
+def until(page, condition):
+    """Waits for a condition, looked at once a frame.
+
+    Playwright's own `wait_for_function` evaluates its text anew each time, which the page's policy forbids.
+    """
+    page.evaluate(
+        """async () => {
+            const latest = performance.now() + 30000;
+            while (!(CONDITION)) {
+                if (performance.now() > latest) throw new Error("it never came true");
+                await new Promise(requestAnimationFrame);
+            }
+        }""".replace("CONDITION", condition)
+    )
+
+
 def inked(page):
     """The charts of the page and how many pixels of each are in a strong colour, which only lines and marks are."""
     return page.evaluate(
@@ -157,7 +173,7 @@ def test_nothing_hangs_over_the_edge(page):
 
 def test_a_narrower_window_narrows_the_charts(page):
     page.set_viewport_size({"width": 360, "height": 700})
-    page.wait_for_function("document.querySelector('.uplot').clientWidth < 360 && document.documentElement.scrollWidth <= 360")
+    until(page, "document.querySelector('.uplot').clientWidth < 360 && document.documentElement.scrollWidth <= 360")
     assert_drawn(page, COMMON + PER_WORKER)
 
 
@@ -172,11 +188,11 @@ def test_a_run_can_be_taken_out_and_put_back(page):
     chip = page.get_by_role("navigation").get_by_role("button", name="RR")
     whole = inked(page)["latency"]
     chip.click()
-    page.wait_for_function("document.querySelector('nav button').getAttribute('aria-pressed') === 'false'")
+    until(page, "document.querySelector('nav button').getAttribute('aria-pressed') === 'false'")
     less = inked(page)["latency"]
     chip.click()
     assert 100 < less < whole
-    page.wait_for_function("document.querySelector('nav button').getAttribute('aria-pressed') === 'true'")
+    until(page, "document.querySelector('nav button').getAttribute('aria-pressed') === 'true'")
 
 
 def test_the_runs_are_walked_through_by_keyboard(page):
