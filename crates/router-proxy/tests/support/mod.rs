@@ -80,7 +80,7 @@ pub async fn read_message(socket: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
-/// A worker that answers `/health` itself and leaves everything else to `handler`, one call per request.
+/// A worker that answers `/health` itself, tells nothing of itself, and leaves everything else to `handler`, one call per request.
 pub async fn worker<F, Fut>(handler: F) -> SocketAddr
 where
     F: Fn(Incoming) -> Fut + Clone + Send + 'static,
@@ -104,6 +104,11 @@ where
     while let Some((head, body)) = read_message(&mut socket).await {
         if head.starts_with("GET /health ") {
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            continue;
+        }
+        if head.contains("user-agent: sgl-router/") {
+            // The router's own questions.
+            let _ = socket.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
             continue;
         }
         return handler(Incoming { head, body, socket }).await;
