@@ -14,6 +14,7 @@
 )]
 
 mod answer;
+pub mod disaggregation;
 pub mod error_body;
 mod events;
 mod json;

@@ -1,0 +1,280 @@
+//! The logprobs of a prompt, from the prefill's answer into the decode's.
+//!
+//! A decode server of SGLang never reads the prompt, so it leaves `input_token_logprobs` empty where one server alone
+//! would fill them in. The values are moved as the bytes that they are.
+
+use std::ops::Range;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use crate::events::{Data, Line, event_end, parts};
+use crate::json::{Parse, Reader};
+
+/// The members of `meta_info` that only the server that read the prompt can know.
+const NAMES: [&str; 3] = ["input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"];
+
+/// Longest event that is rewritten; a longer one passes as it is. 64 MiB.
+const MAX_EVENT: usize = 64 << 20;
+
+/// The values of [`NAMES`] in one part of an answer, where it has them.
+type Part = [Option<Bytes>; NAMES.len()];
+
+/// What a prefill's answer says about its prompts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputLogprobs {
+    /// By place in a batch.
+    parts: Vec<Part>,
+}
+
+impl InputLogprobs {
+    /// Those of an answer that came whole.
+    pub fn of_whole(body: &Bytes) -> Self {
+        let mut all = Self::default();
+        let _ = each_part(body, &mut |place, part| {
+            all.take(body, place, &part);
+        });
+        all
+    }
+
+    /// Those of a stream of events.
+    pub fn of_stream(body: &Bytes) -> Self {
+        let mut all = Self::default();
+        let mut at = 0;
+        while let Ok(length) = event_end(body.get(at..).unwrap_or_default(), Line::Start) {
+            let event = body.slice(at..at + length);
+            if let Data::Line(range) = parts(&event).data {
+                let data = event.slice(range);
+                let _ = each_part(&data, &mut |place, part| all.take(&data, place, &part));
+            }
+            at += length;
+        }
+        all
+    }
+
+    /// Whether there is nothing to merge.
+    pub fn is_empty(&self) -> bool {
+        self.parts.iter().flatten().all(Option::is_none)
+    }
+
+    fn take(&mut self, from: &Bytes, place: usize, part: &Place) {
+        if place >= crate::disaggregation::MAX_ROOMS as usize {
+            return;
+        }
+        if self.parts.len() <= place {
+            self.parts.resize_with(place + 1, Part::default);
+        }
+        for (kept, found) in self.parts[place].iter_mut().zip(&part.values) {
+            if let Some(range) = found
+                && !is_empty_value(&from[range.clone()])
+            {
+                *kept = Some(from.slice(range.clone()));
+            }
+        }
+    }
+
+    /// A decode's answer (a whole one, or one event's data) with the values filled in; `None` when it stays as it is.
+    fn filled(&self, json: &[u8]) -> Option<Bytes> {
+        let mut edits: Vec<(Range<usize>, Edit<'_>)> = Vec::new();
+        each_part(json, &mut |place, part| {
+            let Some(values) = self.parts.get(place) else { return };
+            for ((value, found), name) in values.iter().zip(&part.values).zip(NAMES) {
+                match (value, found) {
+                    (Some(value), Some(range)) if is_empty_value(&json[range.clone()]) => {
+                        edits.push((range.clone(), Edit::Value(value)));
+                    }
+                    (Some(value), None) => {
+                        let comma = if part.has_members { "," } else { "" };
+                        edits.push((part.start..part.start, Edit::Member(name, value, comma)));
+                    }
+                    _ => {}
+                }
+            }
+        })
+        .ok()?;
+        if edits.is_empty() {
+            return None;
+        }
+        edits.sort_by_key(|(range, _)| (range.start, range.end));
+        let added: usize = edits.iter().map(|(_, edit)| edit.len()).sum();
+        let mut out = BytesMut::with_capacity(json.len() + added);
+        let mut at = 0;
+        for (range, edit) in edits {
+            out.put_slice(&json[at..range.start]);
+            edit.write(&mut out);
+            at = range.end;
+        }
+        out.put_slice(&json[at..]);
+        Some(out.freeze())
+    }
+}
+
+enum Edit<'v> {
+    /// In place of an empty one.
+    Value(&'v Bytes),
+    /// A new one, before what follows.
+    Member(&'static str, &'v Bytes, &'static str),
+}
+
+impl Edit<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Value(value) => value.len(),
+            Self::Member(name, value, comma) => name.len() + value.len() + comma.len() + 3,
+        }
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        match self {
+            Self::Value(value) => out.put_slice(value),
+            Self::Member(name, value, comma) => {
+                out.put_u8(b'"');
+                out.put_slice(name.as_bytes());
+                out.put_slice(b"\":");
+                out.put_slice(value);
+                out.put_slice(comma.as_bytes());
+            }
+        }
+    }
+}
+
+/// Where things stand in the `meta_info` of one part.
+#[derive(Default)]
+struct Place {
+    /// Just behind its opening brace.
+    start: usize,
+    has_members: bool,
+    values: [Option<Range<usize>>; NAMES.len()],
+}
+
+fn is_empty_value(raw: &[u8]) -> bool {
+    raw == b"null" || (raw.starts_with(b"[") && raw[1..raw.len() - 1].iter().all(u8::is_ascii_whitespace))
+}
+
+/// Calls `each` with the place in the batch and the `meta_info` of every part of an answer.
+fn each_part(json: &[u8], each: &mut impl FnMut(usize, Place)) -> Parse<()> {
+    let mut r = Reader::new(json);
+    if r.peek()? != b'[' {
+        return part(&mut r, 0, each);
+    }
+    let mut place = 0;
+    r.elements(|r| {
+        part(r, place, each)?;
+        place += 1;
+        Ok(())
+    })
+}
+
+fn part(r: &mut Reader<'_>, place: usize, each: &mut impl FnMut(usize, Place)) -> Parse<()> {
+    let mut index = None;
+    let mut found = None;
+    r.fields(|key, r| {
+        match key {
+            b"index" => index = r.count()?,
+            b"meta_info" if r.peek()? == b'{' => found = Some(meta_info(r)?),
+            _ => r.skip()?,
+        }
+        Ok(())
+    })?;
+    if let Some(found) = found {
+        each(index.map_or(place, |i| i as usize), found);
+    }
+    Ok(())
+}
+
+fn meta_info(r: &mut Reader<'_>) -> Parse<Place> {
+    let mut place = Place { start: r.offset() + 1, ..Place::default() };
+    r.fields(|key, r| {
+        place.has_members = true;
+        r.peek()?;
+        let start = r.offset();
+        r.skip()?;
+        if let Some(n) = NAMES.iter().position(|name| name.as_bytes() == key) {
+            place.values[n] = Some(start..r.offset());
+        }
+        Ok(())
+    })?;
+    Ok(place)
+}
+
+/// Fills a decode's answer in on its way to the client.
+///
+/// ```
+/// use router_protocol::{Bytes, disaggregation::{InputLogprobs, Merger}};
+/// let prefill = Bytes::from_static(br#"{"meta_info":{"input_token_logprobs":[[null,204,null]]}}"#);
+/// let mut merger = Merger::whole(InputLogprobs::of_whole(&prefill));
+/// assert!(merger.push(br#"{"text":"a","meta_info":{"input_token"#).is_empty());
+/// merger.push(br#"_logprobs":[]}}"#);
+/// assert_eq!(merger.finish(), r#"{"text":"a","meta_info":{"input_token_logprobs":[[null,204,null]]}}"#);
+/// ```
+#[derive(Debug)]
+pub struct Merger {
+    logprobs: InputLogprobs,
+    form: Form,
+    held: BytesMut,
+    line: Line,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Whole,
+    Events,
+}
+
+impl Merger {
+    /// For an answer that comes whole. It is held back to its end.
+    pub fn whole(logprobs: InputLogprobs) -> Self {
+        Self { logprobs, form: Form::Whole, held: BytesMut::new(), line: Line::Start }
+    }
+
+    /// For a stream of events. Each is held back to its own end and no longer.
+    pub fn events(logprobs: InputLogprobs) -> Self {
+        Self { form: Form::Events, ..Self::whole(logprobs) }
+    }
+
+    /// Takes the next bytes; those that may go on.
+    pub fn push(&mut self, bytes: &[u8]) -> Bytes {
+        let mut out = BytesMut::new();
+        let mut rest = bytes;
+        while self.form == Form::Events {
+            match event_end(rest, self.line) {
+                Ok(length) => {
+                    self.held.put_slice(&rest[..length]);
+                    rest = &rest[length..];
+                    self.line = Line::Start;
+                    let event = self.held.split().freeze();
+                    self.event(&event, &mut out);
+                }
+                Err(line) => {
+                    self.line = line;
+                    break;
+                }
+            }
+        }
+        self.held.put_slice(rest);
+        if self.held.len() > MAX_EVENT {
+            out.put_slice(&self.held.split());
+        }
+        out.freeze()
+    }
+
+    /// The answer has ended, well or not: what was held back.
+    pub fn finish(&mut self) -> Bytes {
+        let held = self.held.split().freeze();
+        match self.form {
+            Form::Whole => self.logprobs.filled(&held).unwrap_or(held),
+            Form::Events => held,
+        }
+    }
+
+    fn event(&self, event: &Bytes, out: &mut BytesMut) {
+        if let Data::Line(range) = parts(event).data
+            && let Some(data) = self.logprobs.filled(&event[range.clone()])
+        {
+            out.put_slice(&event[..range.start]);
+            out.put_slice(&data);
+            out.put_slice(&event[range.end..]);
+        } else {
+            out.put_slice(event);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! One request on two servers, one that reads the prompt and one that writes the answer: what either is told in the
+//! request's body, and what goes from one answer into the other.
+//!
+//! Nothing is parsed into a tree and nothing written anew: members are added at the body's end
+//! ([`splice`](crate::splice)), and values are put where an answer left them empty.
+
+mod logprobs;
+
+pub use logprobs::{InputLogprobs, Merger};
+
+use router_core::Route;
+use std::fmt::Write as _;
+
+use crate::json::Reader;
+use crate::request::RequestFacts;
+
+/// Most prompts (or answers) of one request that are split; their rooms are listed in the body.
+pub const MAX_ROOMS: u32 = 65_536;
+
+/// Members that only the router may set: they name a server to connect to, and memory to read there.
+const RESERVED: [&str; 4] = ["bootstrap_host", "bootstrap_port", "bootstrap_room", "kv_transfer_params"];
+
+/// What a body says that matters only when its request is split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SplitFacts {
+    /// The first member that only the router may set, if the body sets one.
+    pub reserved: Option<&'static str>,
+    /// Whether the client wants the logprobs of its prompt, which the prefill's answer alone has.
+    pub input_logprobs: bool,
+}
+
+/// Reads what matters only when a request is split. Never fails: of a body that is not JSON nothing is known.
+pub fn split_facts(body: &[u8]) -> SplitFacts {
+    let mut facts = SplitFacts::default();
+    let mut reader = Reader::new(body);
+    let read = reader.fields(|key, r| {
+        if key == b"return_logprob" {
+            // One for all prompts, or a list of one per prompt.
+            let raw = r.raw()?;
+            facts.input_logprobs = raw == b"true" || (raw.starts_with(b"[") && contains(raw, b"true"));
+            return Ok(());
+        }
+        let raw = r.raw()?;
+        if let Some(name) = RESERVED.iter().find(|name| name.as_bytes() == key)
+            && raw != b"null"
+            && facts.reserved.is_none()
+        {
+            facts.reserved = Some(name);
+        }
+        Ok(())
+    });
+    read.map_or(SplitFacts::default(), |()| facts)
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    memchr::memmem::find(text, word).is_some()
+}
+
+/// How many rooms a request takes; `None` when it is one that is not a list. SGLang wants a list of rooms exactly
+/// where the prompts are a list, and where a chat asks for several answers.
+pub fn rooms(route: Route, facts: &RequestFacts<'_>) -> Option<u32> {
+    if route == Route::ChatCompletions {
+        return (facts.answers > 1).then_some(facts.answers);
+    }
+    let mut prompt = facts.prompt?.iter().filter(|b| !b.is_ascii_whitespace());
+    let list = match (prompt.next(), prompt.next()) {
+        (Some(b'['), Some(b'"')) => true,
+        // Lists of lists are prompts of token ids; one prompt of embeddings looks alike and has no token count.
+        (Some(b'['), Some(b'[')) => facts.batch > 1 || facts.prompt_tokens.is_some(),
+        _ => facts.batch > 1,
+    };
+    list.then_some(facts.batch)
+}
+
+/// Where a decode server of SGLang meets the prefill.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bootstrap<'a> {
+    /// The prefill server's host; an IPv6 address in brackets.
+    pub host: &'a str,
+    /// The port of its bootstrap server; without one, the decode server uses its own setting.
+    pub port: Option<u16>,
+}
+
+/// The members that both legs get, for [`splice`](crate::splice): scalars, or lists of `rooms` entries each.
+/// `room` gives the number of each room.
+///
+/// ```
+/// use router_protocol::disaggregation::{Bootstrap, bootstrap_members};
+/// let at = Bootstrap { host: "10.0.0.1", port: None };
+/// assert_eq!(
+///     bootstrap_members(at, None, || 7),
+///     r#""bootstrap_host":"10.0.0.1","bootstrap_port":null,"bootstrap_room":7"#
+/// );
+/// ```
+pub fn bootstrap_members(at: Bootstrap<'_>, rooms: Option<u32>, mut room: impl FnMut() -> u64) -> String {
+    let host = serde_json::Value::from(at.host).to_string();
+    let port = at.port.map_or_else(|| "null".to_owned(), |port| port.to_string());
+    let mut out = String::with_capacity(96 + rooms.unwrap_or(0).min(MAX_ROOMS) as usize * (host.len() + 28));
+    for (name, value) in [("bootstrap_host", &host), ("bootstrap_port", &port)] {
+        let _ = write!(out, "\"{name}\":");
+        values(&mut out, rooms, |out| out.push_str(value));
+        out.push(',');
+    }
+    out.push_str("\"bootstrap_room\":");
+    values(&mut out, rooms, |out| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{}", room());
+    });
+    out
+}
+
+fn values(out: &mut String, count: Option<u32>, mut value: impl FnMut(&mut String)) {
+    let Some(count) = count else { return value(out) };
+    for n in 0..count {
+        out.push(if n == 0 { '[' } else { ',' });
+        value(out);
+    }
+    out.push_str(if count == 0 { "[]" } else { "]" });
+}
+
+/// What is added to a request so that a vLLM server only reads the prompt and keeps what it computed for another one:
+/// one token, no stream, and whatever the client said about either taken back.
+pub const fn vllm_prefill_members(route: Route) -> &'static str {
+    match route {
+        Route::ChatCompletions => concat!(
+            "\"stream\":false,\"stream_options\":null,\"max_tokens\":1,\"max_completion_tokens\":1,\"min_tokens\":0,",
+            "\"kv_transfer_params\":{\"do_remote_decode\":true,\"do_remote_prefill\":false,",
+            "\"remote_engine_id\":null,\"remote_block_ids\":null,\"remote_host\":null,\"remote_port\":null}"
+        ),
+        _ => concat!(
+            "\"stream\":false,\"stream_options\":null,\"max_tokens\":1,\"min_tokens\":0,",
+            "\"kv_transfer_params\":{\"do_remote_decode\":true,\"do_remote_prefill\":false,",
+            "\"remote_engine_id\":null,\"remote_block_ids\":null,\"remote_host\":null,\"remote_port\":null}"
+        ),
+    }
+}
+
+/// `kv_transfer_params` of a vLLM prefill's answer, as it stands there: where the decode server finds the prompt's
+/// memory. `None` when the answer has none; the decode server then reads the prompt itself.
+pub fn kv_transfer_params(answer: &[u8]) -> Option<&[u8]> {
+    let mut found = None;
+    let read = Reader::new(answer).fields(|key, r| {
+        let raw = r.raw()?;
+        if key == b"kv_transfer_params" && raw.starts_with(b"{") {
+            found = Some(raw);
+        }
+        Ok(())
+    });
+    read.ok().and(found)
+}
