@@ -92,6 +92,10 @@ pub(crate) struct Ask {
     pub(crate) ending: Ending,
     /// Bytes of output text the client sees, where a stop text cuts it.
     cut: Option<usize>,
+    /// The prompt comes from another server.
+    prefilled: bool,
+    /// `input_token_logprobs`, where they are wanted.
+    pub(crate) input_logprobs: Option<Box<str>>,
 }
 
 /// What a server needs to know to plan generations.
@@ -177,6 +181,8 @@ impl Model {
             max_output_tokens: allowance,
             ending,
             cut,
+            prefilled: false,
+            input_logprobs: None,
         }
     }
 }
@@ -190,7 +196,33 @@ impl Ask {
             blocks: self.blocks.clone(),
             output_tokens: self.output_tokens,
             max_output_tokens: self.max_output_tokens,
+            prefilled: self.prefilled,
         }
+    }
+
+    /// Makes it one that reads the prompt and shows the first token.
+    pub(crate) fn only_read(&mut self) {
+        self.output_tokens = self.output_tokens.min(1);
+        self.max_output_tokens = 1;
+        self.ending = Ending::Length;
+    }
+
+    /// Makes it one whose prompt comes from another server.
+    pub(crate) fn only_write(&mut self) {
+        self.prefilled = true;
+        self.blocks = Box::default();
+    }
+
+    /// Adds logprobs of the prompt, made up, as far as this server has seen it.
+    pub(crate) fn add_input_logprobs(&mut self) {
+        let seen = if self.prefilled { 0 } else { self.prompt_tokens };
+        let token = |n: u32| {
+            let id = text::word_id(self.seed, n);
+            // Nothing comes before the first token, so it has no probability.
+            if n == 0 { format!("[null,{id},null]") } else { format!("[-{}.5,{id},null]", n % 9) }
+        };
+        let all: Vec<_> = (0..seen).map(token).collect();
+        self.input_logprobs = Some(format!("[{}]", all.join(",")).into());
     }
 
     /// Appends the text of tokens `from..to` that the client sees.

@@ -30,6 +30,30 @@ impl std::str::FromStr for Meta {
     }
 }
 
+/// What part of a request the server does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Role {
+    /// All of it.
+    #[default]
+    Whole,
+    /// It reads the prompt and hands it over: to whoever comes to the request's `bootstrap_room`, as SGLang does, or
+    /// to whoever brings back the `kv_transfer_params` of its answer, as vLLM does.
+    Prefill,
+    /// It fetches the prompt there and writes the answer.
+    Decode,
+}
+
+impl Role {
+    /// The name, as `disaggregation_mode` of SGLang has it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "null",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
 /// The given name is no flavour of `meta_info`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("unknown meta {0:?}: expected classic or stock")]
@@ -46,6 +70,13 @@ pub struct EmulatorConfig {
     pub speed: f64,
     /// Which SGLang to speak like. Default classic.
     pub meta: Meta,
+    /// What part of a request it does. Default whole.
+    pub role: Role,
+    /// Where a prefill server hands prompts over; 0 = any free port. Default 0.
+    pub bootstrap_port: u16,
+    /// How long a decode server waits for a prompt that does not come. Default 14 s, as measured on SGLang 0.5.23
+    /// whose prefill server had died.
+    pub bootstrap_timeout: Duration,
     /// Where to listen; port 0 = any free port. Default 127.0.0.1:0.
     pub listen: SocketAddr,
     /// Model name and path it reports. Default `emulated`.
@@ -67,6 +98,9 @@ impl EmulatorConfig {
             limits: None,
             speed: 1.0,
             meta: Meta::default(),
+            role: Role::default(),
+            bootstrap_port: 0,
+            bootstrap_timeout: Duration::from_secs(14),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             model_name: "emulated".to_owned(),
             seed: 0,

@@ -8,11 +8,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::EmulatorConfig;
+use crate::config::{EmulatorConfig, Role};
 use crate::driver::Stats;
 use crate::faults::Fault;
-use crate::listener;
 use crate::server::Server;
+use crate::{handover, listener};
 
 /// Starts emulated servers.
 #[derive(Debug)]
@@ -28,6 +28,13 @@ impl Emulator {
         let listener = TcpListener::bind(config.listen).await?;
         let addr = listener.local_addr()?;
         config.listen = addr;
+        let meetings = if config.role == Role::Prefill {
+            let meetings = TcpListener::bind((addr.ip(), config.bootstrap_port)).await?;
+            config.bootstrap_port = meetings.local_addr()?.port();
+            Some(meetings)
+        } else {
+            None
+        };
         let server = Server::new(config, addr.port());
         let stop = CancellationToken::new();
         let driver = tokio::spawn({
@@ -40,7 +47,11 @@ impl Emulator {
             }
         });
         let accept = tokio::spawn(listener::run(server.clone(), listener, addr, stop.clone()));
-        Ok(RunningEmulator { server, addr, tasks: [accept, driver], stop: stop.drop_guard() })
+        let mut tasks = vec![accept, driver];
+        if let Some(meetings) = meetings {
+            tasks.push(tokio::spawn(handover::run(Arc::clone(server.handover()), meetings, stop.clone())));
+        }
+        Ok(RunningEmulator { server, addr, tasks, stop: stop.drop_guard() })
     }
 }
 
@@ -49,7 +60,7 @@ impl Emulator {
 pub struct RunningEmulator {
     server: Arc<Server>,
     addr: SocketAddr,
-    tasks: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
     stop: DropGuard,
 }
 

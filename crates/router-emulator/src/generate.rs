@@ -6,10 +6,11 @@ use router_engine::Refused;
 
 use crate::ask::{Ask, Choice, DEFAULT_MAX_NEW_TOKENS, Invalid, Prompt, Sampling};
 use crate::chunks::{Chunks, Face, Track, Usage, response_message, response_status, response_usage};
-use crate::config::Meta;
+use crate::config::{Meta, Role};
 use crate::driver::{NotTaken, Rids};
 use crate::errors::{self, Malformed, QUEUE_FULL, json_reply, native, with_type};
 use crate::faults::{Fault, FaultKind, FaultyBody, Switch};
+use crate::meeting::{Part, fetch_all, offers};
 use crate::meta::{Delivery, Facts, openai_finish, quoted};
 use crate::outlet::{End, Run, Seen};
 use crate::request::{
@@ -25,6 +26,10 @@ pub(crate) struct Call {
     pub(crate) switch: Switch,
     /// From the `x-emulate-output-tokens` header.
     pub(crate) forced: Option<u32>,
+    /// Whether the client wants logprobs.
+    pub(crate) logprobs: bool,
+    /// What another server has to do with it.
+    pub(crate) part: Part,
 }
 
 /// One generation with its place in the answer.
@@ -59,7 +64,7 @@ pub(crate) async fn generate(server: &Server, body: &[u8], call: Call) -> Result
     };
     let stream = parsed.stream;
     match plan_generate(server, parsed, &call) {
-        Ok(plan) => answer(server, plan, call.switch).await,
+        Ok(plan) => answer(server, plan, call).await,
         Err(Unplannable::Sampling(message)) => {
             Ok(json_reply(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": message })))
         }
@@ -202,7 +207,7 @@ async fn openai(
 ) -> Result<Reply, Cut> {
     let stream = common.stream.unwrap_or(false);
     match plan_openai(server, face, prompts, common, call.forced) {
-        Ok(plan) => answer(server, plan, call.switch).await,
+        Ok(plan) => answer(server, plan, call).await,
         // 0.4 opens the stream before it looks at the request.
         Err(Invalid(message)) if stream && server.config().meta == Meta::Classic && face == Face::Chat => {
             Ok(openai_stream_error("BadRequestError", &message, StatusCode::BAD_REQUEST))
@@ -239,11 +244,24 @@ fn plan_openai(
 }
 
 /// Starts the generations and answers in the form asked for.
-async fn answer(server: &Server, plan: Plan, switch: Switch) -> Result<Reply, Cut> {
+async fn answer(server: &Server, mut plan: Plan, call: Call) -> Result<Reply, Cut> {
+    prepare(server, &mut plan, &call);
+    match &call.part {
+        Part::Missing => return Ok(homeless(&plan)),
+        Part::Fetch(addresses) => {
+            if fetch_all(addresses, server.config().bootstrap_timeout).await.is_err() {
+                return Ok(bereft(&plan));
+            }
+        }
+        Part::None | Part::HandOver(_) | Part::Keep(_) => {}
+    }
     let started = match start(server, plan.asks) {
         Ok(started) => started,
-        Err(refusal) => return Ok(refuse(server, &plan.form, &refusal, &switch)),
+        Err(refusal) => return Ok(refuse(server, &plan.form, &refusal, &call.switch)),
     };
+    if let Part::HandOver(rooms) = &call.part {
+        hand_over(server, rooms, &started).await;
+    }
     let Form { streamed, chunks } = plan.form;
     if streamed {
         let tracks = started.into_iter().enumerate().map(|(i, s)| Track::new(i, s.ask, s.run)).collect();
@@ -258,10 +276,88 @@ async fn answer(server: &Server, plan: Plan, switch: Switch) -> Result<Reply, Cu
     }
     let body = match chunks.face {
         Face::Generate | Face::GenerateBatch => whole_generate(server, chunks.face, &done),
-        Face::Chat | Face::Completions => whole_openai(&chunks, &done),
+        Face::Chat | Face::Completions => kept(server, &call.part, whole_openai(&chunks, &done)),
         Face::Responses => whole_response(&chunks, &done),
     };
     Ok(with_type(StatusCode::OK, "application/json", body.into()))
+}
+
+/// Makes of the plan what a server of this role does of it.
+fn prepare(server: &Server, plan: &mut Plan, call: &Call) {
+    for ask in &mut plan.asks {
+        match server.config().role {
+            Role::Whole => {}
+            Role::Prefill => ask.only_read(),
+            Role::Decode => ask.only_write(),
+        }
+        if call.logprobs {
+            ask.add_input_logprobs();
+        }
+    }
+}
+
+/// Waits until the prompts are read and fetched.
+async fn hand_over(server: &Server, rooms: &[u64], started: &[Started]) {
+    for s in started {
+        s.run.finished().await;
+    }
+    for offer in offers(server, rooms) {
+        offer.fetched().await;
+    }
+}
+
+/// An answer that says where its prompt is kept, if it is.
+fn kept(server: &Server, part: &Part, mut body: String) -> String {
+    let Part::Keep(key) = part else { return body };
+    server.handover().keep(key.clone());
+    let config = server.config();
+    body.pop();
+    body.push_str(&format!(
+        ",\"kv_transfer_params\":{{\"do_remote_prefill\":true,\"do_remote_decode\":false,\
+         \"remote_block_ids\":[0],\"remote_engine_id\":\"{key}\",\"remote_host\":\"{}\",\
+         \"remote_port\":{},\"tp_size\":1}}}}",
+        config.listen.ip(),
+        config.bootstrap_port
+    ));
+    body
+}
+
+/// What a server says that should meet another one and is not told where.
+fn homeless(plan: &Plan) -> Reply {
+    let rid = plan.asks.first().map_or("", |ask| ask.rid.as_str());
+    let message =
+        format!("Invalid request: Disaggregated request received without boostrap room id. req.rid='{rid}'");
+    if !matches!(plan.form.chunks.face, Face::Generate | Face::GenerateBatch) {
+        return errors::bad_request(&message);
+    }
+    let answer = format!(
+        "{{\"text\":\"\",\"meta_info\":{{\"id\":{},\"finish_reason\":{{\"type\":\"abort\",\"message\":{},\
+         \"status_code\":null,\"err_type\":null}},\"prompt_tokens\":1,\"completion_tokens\":0,\
+         \"cached_tokens\":0}}}}",
+        quoted(rid),
+        quoted(&message)
+    );
+    if plan.form.streamed {
+        return one_event(&answer);
+    }
+    with_type(StatusCode::OK, "application/json", answer.into())
+}
+
+/// What a decode server says whose prompt never came.
+fn bereft(plan: &Plan) -> Reply {
+    let rid = plan.asks.first().map_or("", |ask| ask.rid.as_str());
+    let message = format!("Decode transfer failed for request rank=0 decode_req.req.rid='{rid}'");
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    match (plan.form.streamed, plan.form.chunks.face) {
+        (false, _) => errors::openai(status, "InternalServerError", &message),
+        (true, Face::Generate | Face::GenerateBatch) => one_event(&format!(
+            "{{\"text\":\"\",\"meta_info\":{{\"id\":{},\"finish_reason\":{{\"type\":\"abort\",\"message\":{},\
+             \"status_code\":500,\"err_type\":\"InternalServerError\"}},\"completion_tokens\":0}}}}",
+            quoted(rid),
+            quoted(&message)
+        )),
+        (true, _) => openai_stream_error("InternalServerError", &message, status),
+    }
 }
 
 /// Hands every generation to the engine; on a refusal those before it are aborted again.

@@ -50,7 +50,8 @@ fn model_info(server: &Server) -> Value {
         Meta::Stock => json!({
             "model_path": name, "served_model_name": name, "tokenizer_path": name, "is_generation": true,
             "preferred_sampling_params": null, "weight_version": "default", "load_format": "auto",
-            "reasoning_parser": null, "tool_call_parser": null, "disaggregation_mode": "null",
+            "reasoning_parser": null, "tool_call_parser": null,
+            "disaggregation_mode": server.config().role.as_str(),
             "has_image_understanding": false, "has_audio_understanding": false, "model_type": "llama",
             "architectures": ["LlamaForCausalLM"],
         }),
@@ -76,8 +77,8 @@ fn server_info(server: &Server) -> Value {
         "max_running_requests": limits.max_running, "max_queued_requests": limits.max_queued,
         "max_total_tokens": limits.kv_tokens, "max_prefill_tokens": limits.max_prefill_tokens,
         "schedule_policy": "fcfs", "page_size": 1, "tp_size": 1, "dp_size": 1, "pp_size": 1,
-        "enable_metrics": true, "api_key": null, "disaggregation_mode": "null",
-        "disaggregation_bootstrap_port": 8998, "status": "ready", "random_seed": config.seed,
+        "enable_metrics": true, "api_key": null, "disaggregation_mode": config.role.as_str(),
+        "disaggregation_bootstrap_port": if config.bootstrap_port == 0 { 8998 } else { config.bootstrap_port }, "status": "ready", "random_seed": config.seed,
         "max_total_num_tokens": limits.kv_tokens, "max_req_input_len": limits.context_tokens.saturating_sub(6),
         "internal_states": [state], "version": version(config.meta),
         "emulated_profile": config.profile.name,
@@ -135,7 +136,7 @@ fn v1_loads(server: &Server, query: &str) -> Value {
     }
     if wants("disagg") {
         entry["disaggregation"] = json!({
-            "mode": "null", "prefill_bootstrap_queue_reqs": 0, "prefill_inflight_queue_reqs": 0,
+            "mode": config.role.as_str(), "prefill_bootstrap_queue_reqs": 0, "prefill_inflight_queue_reqs": 0,
             "decode_prealloc_queue_reqs": 0, "decode_transfer_queue_reqs": 0, "decode_retracted_queue_reqs": 0,
             "kv_transfer_speed_gb_s": 0.0, "kv_transfer_latency_ms": 0.0,
         });

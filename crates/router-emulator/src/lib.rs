@@ -4,11 +4,12 @@
 //! faults on demand, so that a router can be run, measured and broken on a laptop. Its texts are made up; its
 //! token counts follow a stated rule (`text`), its times a fitted model (`router-engine`).
 //!
-//! It is not a router and knows nothing of one; it does not imitate vLLM, logits, images or tools.
+//! It is not a router and knows nothing of one; it does not imitate logits, images or tools, and of vLLM nothing but how
+//! a prefill server hands a prompt over.
 //!
 //! Where it knowingly differs from a real server: `/health` answers at once instead of after a second; one
 //! server serves generation and embeddings; a client that leaves frees its slot at once instead of after up to
-//! two seconds; `cached_tokens` is reported in `usage` as with `--enable-cache-report`.
+//! two seconds; logprobs are those of the prompt alone, and made up; `cached_tokens` is reported in `usage` as with `--enable-cache-report`.
 //!
 //! ```no_run
 //! # async fn start() -> std::io::Result<()> {
@@ -34,8 +35,10 @@ mod errors;
 mod faults;
 mod fleet;
 mod generate;
+mod handover;
 mod info;
 mod listener;
+mod meeting;
 mod meta;
 mod metrics;
 mod outlet;
@@ -45,7 +48,7 @@ mod server;
 mod stream;
 mod text;
 
-pub use config::{EmulatorConfig, Meta, UnknownMeta};
+pub use config::{EmulatorConfig, Meta, Role, UnknownMeta};
 pub use driver::Stats;
 pub use emulator::{Emulator, RunningEmulator};
 pub use faults::{Fault, FaultKind};

@@ -51,7 +51,10 @@ impl Facts<'_> {
 
     /// The object's start up to the value of `completion_tokens`, for a request that was scheduled.
     pub(crate) fn head(&self, finish_reason: &str, first: &First, retractions: u32) -> String {
-        let (rid, prompt) = (quoted(&self.ask.rid), self.ask.prompt_tokens);
+        let (rid, mut prompt) = (quoted(&self.ask.rid), self.ask.prompt_tokens.to_string());
+        if let Some(logprobs) = &self.ask.input_logprobs {
+            let _ = write!(prompt, ",\"input_token_logprobs\":{logprobs}");
+        }
         match self.flavour {
             Meta::Classic => format!(
                 "{{\"id\":{rid},\"finish_reason\":{finish_reason},\"prompt_tokens\":{prompt},\"completion_tokens\":"

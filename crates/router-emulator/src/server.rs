@@ -20,7 +20,9 @@ use crate::driver::{Driver, Rids};
 use crate::errors::{self, json_reply, with_type};
 use crate::faults::{Fate, Fault, FaultKind, Faults, FaultyBody, Scope, Switch};
 use crate::generate::{self, Call};
+use crate::handover::Handover;
 use crate::listener::Listening;
+use crate::meeting::Meeting;
 use crate::request::UsageWish;
 use crate::stream::{Body, Cut, Reply};
 use crate::{info, metrics, scoring};
@@ -37,6 +39,7 @@ pub(crate) struct Server {
     faults: Faults,
     listening: Listening,
     ids: Mutex<Rng>,
+    handover: Arc<Handover>,
 }
 
 impl Server {
@@ -58,6 +61,7 @@ impl Server {
             faults: Faults::default(),
             listening: Listening::default(),
             ids: Mutex::new(ids),
+            handover: Arc::default(),
         })
     }
 
@@ -71,6 +75,10 @@ impl Server {
 
     pub(crate) fn driver(&self) -> &Driver {
         &self.driver
+    }
+
+    pub(crate) fn handover(&self) -> &Arc<Handover> {
+        &self.handover
     }
 
     pub(crate) fn listening(&self) -> &Listening {
@@ -163,7 +171,13 @@ pub(crate) async fn serve(
         Some(FaultKind::Garbage) => return cut(&switch, Fate::Garbage),
         _ => {}
     }
-    let call = Call { switch: switch.clone(), forced: forced_length(&parts.headers) };
+    let meeting = Meeting::read(&body);
+    let call = Call {
+        switch: switch.clone(),
+        forced: forced_length(&parts.headers),
+        logprobs: meeting.return_logprob,
+        part: meeting.part(&server),
+    };
     let known = route(&server, &parts, &body, call).await?;
     let reply = known.unwrap_or_else(|| unknown(&server, path));
     Ok(finish(match fault {

@@ -22,12 +22,21 @@ pub struct Job {
     pub output_tokens: u32,
     /// Tokens the client allows. The scheduler knows only this bound, never `output_tokens`.
     pub max_output_tokens: u32,
+    /// The prompt was read by another engine and comes with its keys and values: it takes memory and no computing.
+    pub prefilled: bool,
 }
 
 impl Job {
     /// A job without shared prefix whose length bound is exactly its length.
     pub fn new(id: JobId, prompt_tokens: u32, output_tokens: u32) -> Self {
-        Self { id, prompt_tokens, blocks: Box::default(), output_tokens, max_output_tokens: output_tokens }
+        Self {
+            id,
+            prompt_tokens,
+            blocks: Box::default(),
+            output_tokens,
+            max_output_tokens: output_tokens,
+            prefilled: false,
+        }
     }
 }
 

@@ -200,7 +200,8 @@ impl Engine {
         let now = self.clock;
         let prefill = self.form_prefill(now);
         let (kind, took) = if !prefill.is_empty() {
-            let uncached = prefill.iter().map(|s| s.private_tokens).sum();
+            let computed = prefill.iter().filter(|s| !s.job.prefilled);
+            let uncached = computed.map(|s| s.private_tokens).sum();
             (StepKind::Prefill, self.stretched(self.timing.prefill(uncached)))
         } else if !self.running.is_empty() {
             self.make_room();
@@ -317,7 +318,8 @@ impl Engine {
             // A lone request passed the size check at submission, so it needs no headroom to get through.
             reserved += self.growth(head);
             let headroom = if alone { 0 } else { reserved };
-            if (!batch.is_empty() && uncached > budget)
+            let computed = if head.job.prefilled { 0 } else { uncached };
+            if (!batch.is_empty() && computed > budget)
                 || !self.kv.admit(&head.job.blocks[..matched], uncached, headroom)
             {
                 break;
@@ -329,8 +331,8 @@ impl Engine {
                 sequence.scheduled_at = Some(now);
                 sequence.cached_tokens = u32::try_from(cached).unwrap_or(u32::MAX);
             }
-            budget = budget.saturating_sub(uncached);
-            (cached_sum, uncached_sum) = (cached_sum + cached, uncached_sum + uncached);
+            budget = budget.saturating_sub(computed);
+            (cached_sum, uncached_sum) = (cached_sum + cached, uncached_sum + computed);
             batch.push(sequence);
         }
         if uncached_sum > 0 {

@@ -113,6 +113,18 @@ fn prompts_that_wait_together_share_one_prefill() {
 }
 
 #[test]
+fn a_prompt_that_another_engine_read_takes_memory_and_no_computing() {
+    let p = Profile::named("sglang_8b").unwrap();
+    let mut e = Engine::new(p.timing, p.limits);
+    e.submit(Time::ZERO, Job { prefilled: true, ..Job::new(JobId(1), 1000, 2) }).unwrap();
+    let first = e.next_step(Time::ZERO).unwrap();
+    near(Some(first.ends_at), 0.0053 + 0.006);
+    e.advance(first.ends_at, &mut |_| {});
+    assert_eq!(e.load().used_tokens, 1001);
+    assert_eq!(e.load().prefill_uncached_tokens, 0);
+}
+
+#[test]
 fn a_repeated_prompt_pays_only_for_its_tail() {
     let p = Profile::named("sglang_8b").unwrap();
     let mut e = Engine::new(p.timing, p.limits);

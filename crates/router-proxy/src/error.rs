@@ -1,6 +1,7 @@
 //! What can go wrong between a client and a worker, whose fault it is, and what the client is told.
 
 use crate::data_plane::{Kept, RouterBody};
+use crate::record::Leg;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use std::time::Duration;
@@ -33,6 +34,26 @@ pub enum ProxyError {
     /// Every worker was tried and none did what was asked. The client gets the best of their answers.
     #[error("no worker could serve the request; the last answer was {}", .0.status())]
     Exhausted(Box<Kept>),
+    /// The worker answered with an error, which the client does not get because another worker has a part in it.
+    #[error("the worker answered with status {}", .0.as_u16())]
+    Status(StatusCode),
+    /// The worker gave the request up.
+    #[error("the worker gave the request up")]
+    Aborted(#[source] Cause),
+    /// The worker turned out to be in trouble before it answered.
+    #[error("the worker is in trouble")]
+    Trouble,
+    /// One leg of a split request failed, and the other one was ended with it.
+    #[error("{leg} failed: {source}")]
+    Leg {
+        /// Which.
+        leg: Leg,
+        /// How.
+        source: Box<Self>,
+    },
+    /// The request cannot be split into prefill and decode.
+    #[error("the request cannot be split into prefill and decode: {0}")]
+    Unsplittable(String),
     /// The request's body is larger than allowed.
     #[error("the request body is larger than the limit of {limit} bytes")]
     TooLarge {
@@ -68,8 +89,28 @@ impl ProxyError {
             Self::Broken(_) => "worker_disconnected",
             Self::Garbage(_) => "worker_invalid_response",
             Self::Timeout(_) => "worker_timeout",
+            Self::Status(_) => "worker_error",
+            Self::Aborted(_) => "worker_aborted",
+            Self::Trouble => "worker_in_trouble",
+            Self::Leg { leg, source } => source.code_on(*leg),
+            Self::Unsplittable(_) => "unsplittable_request",
             Self::TooLarge { .. } => "payload_too_large",
             Self::ClientBody(_) => "unreadable_body",
+        }
+    }
+
+    /// The code of the same error on one leg of a split request.
+    fn code_on(&self, leg: Leg) -> &'static str {
+        let prefill = leg == Leg::Prefill;
+        match self {
+            Self::NoWorker { .. } if prefill => "no_healthy_prefill_worker",
+            Self::NoWorker { .. } => "no_healthy_decode_worker",
+            Self::Timeout(_) if prefill => "prefill_timeout",
+            Self::Timeout(_) => "decode_timeout",
+            Self::Status(status) if is_busy(*status) && prefill => "prefill_busy",
+            Self::Status(status) if is_busy(*status) => "decode_busy",
+            _ if prefill => "prefill_server_error",
+            _ => "decode_server_error",
         }
     }
 
@@ -78,32 +119,50 @@ impl ProxyError {
         match self {
             Self::Exhausted(kept) => kept.status(),
             Self::NoWorker { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Connect(_) | Self::Broken(_) | Self::Garbage(_) => StatusCode::BAD_GATEWAY,
+            Self::Leg { source, .. } => source.status(),
+            Self::Status(status) if is_busy(*status) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Connect(_)
+            | Self::Broken(_)
+            | Self::Garbage(_)
+            | Self::Status(_)
+            | Self::Aborted(_)
+            | Self::Trouble => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ClientBody(_) => StatusCode::BAD_REQUEST,
+            Self::ClientBody(_) | Self::Unsplittable(_) => StatusCode::BAD_REQUEST,
         }
     }
 
     /// The `type` of the client's error body.
-    const fn kind(&self) -> &'static str {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NoWorker { .. } | Self::Exhausted(_) => "service_unavailable",
-            Self::Connect(_) | Self::Broken(_) | Self::Garbage(_) => "bad_gateway",
+            Self::Leg { source, .. } => source.kind(),
+            Self::Status(status) if is_busy(*status) => "service_unavailable",
+            Self::Connect(_)
+            | Self::Broken(_)
+            | Self::Garbage(_)
+            | Self::Status(_)
+            | Self::Aborted(_)
+            | Self::Trouble => "bad_gateway",
             Self::Timeout(_) => "gateway_timeout",
-            Self::TooLarge { .. } | Self::ClientBody(_) => "invalid_request_error",
+            Self::TooLarge { .. } | Self::ClientBody(_) | Self::Unsplittable(_) => "invalid_request_error",
         }
     }
 
     /// Whether another worker may be tried.
-    pub const fn retry(&self) -> Retry {
+    pub fn retry(&self) -> Retry {
         match self {
             Self::Connect(_) => Retry::Safe,
-            Self::Broken(_) | Self::Garbage(_) => Retry::OnlyBeforeFirstByte,
+            Self::Leg { source, .. } => source.retry(),
+            Self::Broken(_) | Self::Garbage(_) | Self::Status(_) | Self::Aborted(_) | Self::Trouble => {
+                Retry::OnlyBeforeFirstByte
+            }
             Self::NoWorker { .. }
             | Self::Timeout(_)
             | Self::Exhausted(_)
             | Self::TooLarge { .. }
+            | Self::Unsplittable(_)
             | Self::ClientBody(_) => Retry::Never,
         }
     }
@@ -116,7 +175,7 @@ impl ProxyError {
         let body = router_protocol::error_body(&self.to_string(), self.kind(), self.code());
         let mut response = json_response(self.status(), body);
         match self {
-            Self::NoWorker { .. } => {
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // The rest of the body is still on its way; the connection cannot serve another request.
@@ -127,6 +186,11 @@ impl ProxyError {
         }
         response
     }
+}
+
+/// Whether a worker says with this status that it has no room.
+pub(crate) const fn is_busy(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 503)
 }
 
 /// A JSON answer of the router itself.

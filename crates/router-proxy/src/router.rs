@@ -1,16 +1,14 @@
-//! The router: one balancer, its workers, and the server in front of them.
+//! The router: a balancer, its workers, and the server in front of them.
 
 use crate::clock::Clock;
-use crate::config::{Config, FleetConfig, RequestLimits, RetryConfig};
-use crate::data_plane::{Budget, Hedging, RequestIds, TraceIds};
+use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
+use crate::data_plane::{Budget, Disaggregation, Hedging, RequestIds, TraceIds};
 use crate::error::ProxyError;
-use crate::record::{
-    Gauges, Metrics, OtlpEndpoint, RecordConfig, Recorder, RecorderError, Records, TraceConfig, WorkerGauges,
-};
+use crate::record::{Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
 use crate::server::{self, Listeners};
 use crate::workers::{Health, MembershipError, Worker, Workers};
 use parking_lot::Mutex;
-use router_core::{Balancer, Features, Needs};
+use router_core::{Balancer, Features, Needs, Policy};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) balancer: Mutex<Balancer>,
     pub(crate) needs: Needs,
     pub(crate) workers: Workers,
+    /// The workers that read prompts, where those above write the answers; absent when each worker does both.
+    pub(crate) disaggregation: Option<Disaggregation>,
     pub(crate) limits: RequestLimits,
     pub(crate) retry: RetryConfig,
     pub(crate) budget: Budget,
@@ -96,16 +96,21 @@ impl Router {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let shared = Shared::new((config.requests, config.retry, config.fleet), |clock| {
-            let seed = config.seed.unwrap_or_else(entropy);
+        let seed = config.seed.unwrap_or_else(entropy);
+        let mut shared = Shared::new((config.requests, config.retry, config.fleet), |clock| {
             let mut balancer = Balancer::new(config.policy, seed);
             for (n, shadow) in (1u64..).zip(config.shadows) {
                 balancer.shadow(clock.now(), shadow, seed.wrapping_add(n));
             }
             balancer
         });
-        let shared =
-            Arc::new(shared.recording(config.record.as_ref(), config.traces, config.otlp.as_ref())?);
+        let (traces, collector) = (config.traces, config.otlp.as_ref());
+        let wanted = Wanted { files: config.record.as_ref(), prefill: None, traces, collector };
+        match config.disaggregation {
+            Some(split) => shared.disaggregate(split, wanted, seed)?,
+            None => shared.record(wanted)?,
+        }
+        let shared = Arc::new(shared);
         for worker in &config.workers {
             shared.join(worker)?;
         }
@@ -134,14 +139,14 @@ impl RunningRouter {
         format!("http://{}", self.address)
     }
 
-    /// Requests in flight on all workers.
+    /// Requests in flight on all workers; one that is split counts once for each of its legs.
     pub fn in_flight(&self) -> u64 {
-        self.shared.balancer.lock().in_flight()
+        self.shared.pools().map(|pool| pool.balancer.lock().in_flight()).sum()
     }
 
     /// How many workers get requests now.
     pub fn healthy_workers(&self) -> usize {
-        self.shared.healthy()
+        self.shared.pools().map(Shared::healthy).sum()
     }
 
     /// Stops accepting, lets running requests end within the grace period, then cuts what is left.
@@ -154,8 +159,10 @@ impl RunningRouter {
         let cut = if ended { 0 } else { self.in_flight() };
         self.kill.cancel();
         self.servers.wait().await;
-        self.shared.stop_tasks();
-        self.shared.tasks.wait().await;
+        for pool in self.shared.pools() {
+            pool.stop_tasks();
+            pool.tasks.wait().await;
+        }
         let shared = Arc::clone(&self.shared);
         // Writing out what is left may take as long as the disk does.
         let _ = tokio::task::spawn_blocking(move || shared.records.close()).await;
@@ -167,7 +174,7 @@ impl Drop for RunningRouter {
     fn drop(&mut self) {
         self.stop.cancel();
         self.kill.cancel();
-        self.shared.stop_tasks();
+        self.shared.pools().for_each(Shared::stop_tasks);
         self.shared.records.close();
     }
 }
@@ -194,6 +201,7 @@ impl Shared {
             needs: balancer.needs(),
             balancer: Mutex::new(balancer),
             workers: Workers::default(),
+            disaggregation: None,
             limits,
             budget: Budget::new(retry.budget),
             hedging: retry.hedge.map(Hedging::new),
@@ -209,19 +217,52 @@ impl Shared {
         }
     }
 
-    /// The same, with a recorder when somebody wants files, traces or spans.
-    fn recording(
-        mut self,
-        files: Option<&RecordConfig>,
-        traces: Option<TraceConfig>,
-        collector: Option<&OtlpEndpoint>,
-    ) -> Result<Self, StartError> {
-        if files.is_some() || traces.is_some() || collector.is_some() {
-            self.trace_ids = collector.map(|_| TraceIds::new());
-            let recorder = Recorder::start(files, traces, collector, self.clock, &self.records.metrics)?;
-            self.records.recorder = Some(recorder);
+    /// A balancer and workers of its own beside these: one clock, one page of metrics.
+    fn beside(&self, policy: Box<dyn Policy>, seed: u64) -> Self {
+        let settings = (self.limits.clone(), self.retry.clone(), self.fleet.clone());
+        let mut pool = Self::new(settings, |_| Balancer::new(policy, seed));
+        pool.clock = self.clock;
+        pool.records.metrics = Arc::new(self.records.metrics.beside(pool.records.metrics.policy()));
+        pool
+    }
+
+    /// Lets other workers read the prompts.
+    fn disaggregate(
+        &mut self,
+        split: DisaggregationConfig,
+        wanted: Wanted<'_>,
+        seed: u64,
+    ) -> Result<(), StartError> {
+        self.records.metrics = Arc::new(Metrics::clone(&self.records.metrics).with_legs());
+        // Another stream of chance than that of the workers that write the answers.
+        let mut pool = self.beside(split.policy, !seed);
+        let metrics = Arc::clone(&pool.records.metrics);
+        self.record(Wanted { prefill: split.record.as_ref().map(|r| (r, &metrics)), ..wanted })?;
+        pool.records.recorder = self.records.recorder.clone();
+        // The body is read once for both.
+        self.needs.prefix_hashes |= pool.needs.prefix_hashes;
+        self.needs.text |= pool.needs.text;
+        let pool = Arc::new(pool);
+        for worker in &split.prefill {
+            pool.join(worker)?;
         }
-        Ok(self)
+        self.disaggregation = Some(Disaggregation::new(split.protocol, pool, seed));
+        Ok(())
+    }
+
+    /// Starts a recorder when somebody wants files, traces or spans.
+    fn record(&mut self, wanted: Wanted<'_>) -> Result<(), StartError> {
+        if wanted.anything() {
+            self.trace_ids = wanted.collector.map(|_| TraceIds::new());
+            let recorder = Recorder::start(wanted, self.clock, &self.records.metrics)?;
+            self.records.recorder = Some(Arc::new(recorder));
+        }
+        Ok(())
+    }
+
+    /// All there is of balancers and their workers: one, or two where prefill and decode are apart.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.disaggregation.as_ref().map(|d| &*d.pool))
     }
 
     fn stop_tasks(&self) {
@@ -258,7 +299,7 @@ impl Shared {
         };
         let scores = opinion.map(|o| o.scores).unwrap_or_default();
         let scores = scores.into_iter().filter_map(|s| Some((self.workers.get(s.worker)?, s))).collect();
-        Gauges { workers, scores, figures }
+        Gauges { policy: Arc::clone(self.records.metrics.policy()), workers, scores, figures }
     }
 
     /// All workers with their load.

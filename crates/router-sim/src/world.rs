@@ -493,5 +493,6 @@ fn job(asked: &Request, place: u32, server: &Server) -> Job {
         blocks: asked.prefix.iter().take(full).copied().collect(),
         output_tokens: asked.output_tokens,
         max_output_tokens: cap.max(asked.output_tokens),
+        prefilled: false,
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 const MAX_BODY: usize = 1 << 20;
 
 pub(super) fn loads(shared: &Shared) -> Response<RouterBody> {
-    let loads = shared.worker_loads().into_iter().map(|g| {
+    let loads = shared.pools().flat_map(Shared::worker_loads).map(|g| {
         json!({"worker": g.worker.url.as_str(), "load": g.in_flight, "waiting": g.waiting,
                "health": g.worker.health().as_str()})
     });
@@ -102,7 +102,7 @@ fn from_worker(worker: &Worker, status: StatusCode, body: Bytes) -> Response<Rou
 /// Asks every worker to forget its prefix cache; 200 only if all did.
 pub(super) async fn flush_cache(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<RouterBody> {
     let headers = wish_headers(request.into_parts().0.headers);
-    let workers = shared.workers.all();
+    let workers: Vec<_> = shared.pools().flat_map(|pool| pool.workers.all()).collect();
     let path = PathAndQuery::from_static("/flush_cache");
     let asks = workers
         .iter()
@@ -124,7 +124,7 @@ pub(super) async fn abort(shared: &Arc<Shared>, request: Request<Incoming>) -> R
         }
     };
     let headers = wish_headers(parts.headers);
-    let workers = shared.workers.all();
+    let workers: Vec<_> = shared.pools().flat_map(|pool| pool.workers.all()).collect();
     let asks = workers.iter().map(|w| abort_as(w, headers.clone(), body.clone()));
     let answers = join_all(asks).await;
     let (asked, failed) = sort(&workers, answers);

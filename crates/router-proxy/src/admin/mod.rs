@@ -104,9 +104,11 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response<RouterBody> {
 }
 
 fn readiness(shared: &Shared) -> Response<RouterBody> {
-    let (healthy, total) = (shared.healthy(), shared.workers.all().len());
+    let healthy = shared.pools().map(Shared::healthy).sum::<usize>();
+    let total = shared.pools().map(|pool| pool.workers.all().len()).sum::<usize>();
     let counts = |status: &str| json!({"status": status, "healthy_workers": healthy, "total_workers": total});
-    if healthy > 0 {
+    // Where prefill and decode are apart, neither can do without the other.
+    if shared.pools().all(|pool| pool.healthy() > 0) {
         json(StatusCode::OK, &counts("ready"))
     } else {
         json(StatusCode::SERVICE_UNAVAILABLE, &counts("not ready"))
@@ -114,7 +116,7 @@ fn readiness(shared: &Shared) -> Response<RouterBody> {
 }
 
 fn metrics(shared: &Shared) -> Response<RouterBody> {
-    let text = shared.records.metrics.render(&shared.gauges());
+    let text = shared.records.metrics.render(&shared.pools().map(Shared::gauges).collect::<Vec<_>>());
     let mut response = Response::new(RouterBody::full(Bytes::from(text)));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

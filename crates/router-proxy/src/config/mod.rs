@@ -1,9 +1,11 @@
 //! From options to a checked configuration: parse at the edge, trust inside.
 
+mod disaggregation;
 mod options;
 mod resilience;
 
-pub use options::{LogFormat, LogLevel, Options, WorkerOptions};
+pub use disaggregation::DisaggregationConfig;
+pub use options::{LogFormat, LogLevel, Options, PdProtocol, WorkerOptions};
 pub use resilience::{HedgeAfter, RetryConfig};
 
 use crate::record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, TraceConfig};
@@ -57,6 +59,8 @@ pub enum ConfigError {
 pub struct Config {
     /// The workers at start.
     pub workers: Vec<WorkerSpec>,
+    /// The workers that read prompts, where those above write the answers; absent when each worker does both.
+    pub disaggregation: Option<DisaggregationConfig>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Where to serve metrics besides the main port.
@@ -157,13 +161,16 @@ impl Options {
     /// # Errors
     /// The first option that is refused, by name.
     pub fn check(&self, registry: &Registry) -> Result<Config, ConfigError> {
-        let workers = self.check_workers()?;
-        let policy = self.build_policy(registry, &self.policy, &self.policy_options)?;
+        let record = self.check_record(registry)?;
+        let disaggregation = self.check_disaggregation(registry, record.as_ref())?;
+        let workers = if disaggregation.is_some() { self.check_decode()? } else { self.check_workers()? };
+        let policy = self.build_policy(registry, self.live_policy(), &self.policy_options)?;
         // The knobs of --policy-option are the live policy's; a shadow has its own defaults and the named flags.
         let shadow = |name: &String| self.build_policy(registry, name, &[]);
         let shadows = self.shadow_policies.iter().map(shadow).collect::<Result<_, _>>()?;
         Ok(Config {
             workers,
+            disaggregation,
             listen: address("--host", &self.host, self.port)?,
             prometheus: match self.prometheus_port {
                 Some(port) => Some(address("--prometheus-host", &self.prometheus_host, port)?),
@@ -174,7 +181,7 @@ impl Options {
             seed: self.seed,
             requests: self.check_requests()?,
             retry: self.check_retry()?,
-            record: self.check_record(registry)?,
+            record,
             traces: self.check_traces()?,
             otlp: if self.enable_trace { Some(self.check_otlp()?) } else { None },
             fleet: FleetConfig {
@@ -253,8 +260,9 @@ impl Options {
 
     /// Recording, when a directory is given or the policy asks for it.
     fn check_record(&self, registry: &Registry) -> Result<Option<RecordConfig>, ConfigError> {
-        let spec = registry.spec(&self.policy);
-        let stem = spec.map_or(self.policy.as_str(), |s| s.record_stem.as_str()).to_owned();
+        let policy = self.live_policy();
+        let spec = registry.spec(policy);
+        let stem = spec.map_or(policy, |s| s.record_stem.as_str()).to_owned();
         let wanted =
             spec.is_some_and(|s| s.records).then(|| std::env::temp_dir().join(format!("{stem}_metrics")));
         let Some(dir) = self.record_dir.clone().or(wanted) else {

@@ -39,6 +39,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// How the worker that read a prompt hands it over to the one that writes the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PdProtocol {
+    /// Both get the request at once and meet in a bootstrap room.
+    Sglang,
+    /// The one after the other, with kv_transfer_params
+    Vllm,
+}
+
 /// One worker with its weight, for the config file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +83,30 @@ pub struct Options {
     /// Workers with weights, for the config file: `[[workers]] url = "...", weight = 2.0`
     #[arg(skip)]
     pub workers: Vec<WorkerOptions>,
+
+    /// Read prompts on some workers and write answers on others: --prefill and --decode instead of --worker-urls
+    #[arg(long, help_heading = "Prefill and decode")]
+    pub pd_disaggregation: bool,
+
+    /// A worker that reads prompts, and the port of its bootstrap server or none; repeatable
+    #[arg(long, value_names = ["URL", "PORT|none"], num_args = 1..=2, action = clap::ArgAction::Append, help_heading = "Prefill and decode")]
+    pub prefill: Vec<String>,
+
+    /// A worker that writes answers; repeatable
+    #[arg(long, value_name = "URL", num_args = 1.., action = clap::ArgAction::Append, help_heading = "Prefill and decode")]
+    pub decode: Vec<String>,
+
+    /// How a worker that reads prompts is chosen; default: as --policy says
+    #[arg(long, value_name = "POLICY", help_heading = "Prefill and decode")]
+    pub prefill_policy: Option<String>,
+
+    /// How a worker that writes answers is chosen; default: as --policy says
+    #[arg(long, value_name = "POLICY", help_heading = "Prefill and decode")]
+    pub decode_policy: Option<String>,
+
+    /// How the two hand a prompt over
+    #[arg(long, value_enum, default_value_t = PdProtocol::Sglang, help_heading = "Prefill and decode")]
+    pub pd_protocol: PdProtocol,
 
     /// How long the requests of a worker that is removed may take to end
     #[arg(long, value_name = "SECS", default_value_t = 180)]

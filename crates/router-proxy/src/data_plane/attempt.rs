@@ -68,7 +68,7 @@ impl Exchange<'_> {
     }
 
     /// The request as this worker gets it.
-    fn request(&self, lease: &Lease) -> Request<Full<Bytes>> {
+    pub(super) fn request(&self, lease: &Lease) -> Request<Full<Bytes>> {
         let worker = &lease.worker;
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
@@ -137,7 +137,7 @@ impl Answer {
 }
 
 /// Whose fault a failed exchange is, and whether the worker can have seen the request.
-fn classify(error: ExchangeError) -> ProxyError {
+pub(super) fn classify(error: ExchangeError) -> ProxyError {
     let garbage = matches!(&error, ExchangeError::Http(e) if e.is_parse() || e.is_parse_too_large());
     let connect = matches!(error, ExchangeError::Connect { .. });
     let cause: Cause = error.into();

@@ -1,5 +1,6 @@
 //! Bodies: the client's, read once and bounded; the router's answer, ready-made or relayed.
 
+use super::disaggregation::{Bond, Paired};
 use super::relay::{Relay, RelayError};
 use crate::error::ProxyError;
 use bytes::{Bytes, BytesMut};
@@ -18,6 +19,7 @@ pub struct RouterBody(Inner);
 enum Inner {
     Full(Bytes),
     Relay(Box<Relay>),
+    Paired(Box<Paired>),
 }
 
 impl RouterBody {
@@ -29,6 +31,15 @@ impl RouterBody {
     /// A worker's body, passed on as it comes.
     pub(super) fn relay(relay: Relay) -> Self {
         Self(Inner::Relay(Box::new(relay)))
+    }
+
+    /// The same, with what the other leg of a split request still has to do with it.
+    pub(super) fn paired(self, bond: Bond) -> Self {
+        match self.0 {
+            Inner::Full(bytes) => Self::full(bond.conclude(bytes)),
+            Inner::Relay(relay) => Self(Inner::Paired(Box::new(Paired::new(relay, bond)))),
+            paired @ Inner::Paired(_) => Self(paired),
+        }
     }
 }
 
@@ -44,6 +55,7 @@ impl Body for RouterBody {
             Inner::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Inner::Relay(relay) => relay.poll_frame(cx),
+            Inner::Paired(paired) => paired.poll_frame(cx),
         }
     }
 
@@ -51,6 +63,7 @@ impl Body for RouterBody {
         match &self.0 {
             Inner::Full(bytes) => bytes.is_empty(),
             Inner::Relay(relay) => relay.is_end_stream(),
+            Inner::Paired(paired) => paired.is_end_stream(),
         }
     }
 
@@ -58,6 +71,7 @@ impl Body for RouterBody {
         match &self.0 {
             Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Relay(relay) => relay.size_hint(),
+            Inner::Paired(paired) => paired.size_hint(),
         }
     }
 }

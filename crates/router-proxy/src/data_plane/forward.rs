@@ -2,6 +2,7 @@
 
 use super::attempt::Answer;
 use super::body::RouterBody;
+use super::disaggregation::Pairing;
 use super::headers::strip_hop_by_hop;
 use super::journey::Journey;
 use super::relay::{Kind, Relay, Watch};
@@ -9,7 +10,7 @@ use super::trace_context::TraceContext;
 use super::{REQUEST_ID, WORKER};
 use crate::error::ProxyError;
 use crate::lease::Lease;
-use crate::record::{DecisionRecord, Outline};
+use crate::record::{DecisionRecord, Leg, Outline};
 use crate::router::Shared;
 use bytes::Bytes;
 use http::request::Parts;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// One request of a client, with what every attempt needs of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Exchange<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) method: Method,
@@ -30,9 +31,11 @@ pub(super) struct Exchange<'a> {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) route: Route,
-    request_id: HeaderValue,
+    /// What part of the request its attempts do.
+    pub(super) leg: Leg,
+    pub(super) request_id: HeaderValue,
     pub(super) trace: Option<TraceContext>,
-    received_at: Time,
+    pub(super) received_at: Time,
     pub(super) deadline: Instant,
 }
 
@@ -54,6 +57,7 @@ impl<'a> Exchange<'a> {
             headers,
             body,
             route,
+            leg: Leg::Whole,
             request_id,
             trace: None,
             received_at,
@@ -83,6 +87,9 @@ impl<'a> Exchange<'a> {
         features.arrived_at = Some(self.received_at);
         // Ids of a batch are many; a prefix of them aborts nothing.
         let rid = facts.rid.as_deref().filter(|_| facts.batch == 1);
+        if let Some(split) = self.shared.disaggregation.as_ref().filter(|s| s.takes(&self)) {
+            return Pairing::new(&self, split, (&facts, rid)).run(features).await;
+        }
         Journey::new(&self, features, rid).run().await
     }
 
@@ -116,7 +123,8 @@ impl<'a> Exchange<'a> {
         let took = shared.clock.now().since(asked_at);
         let Routed { ticket, decision, standing, chosen, scores, shadows } = routed;
         let (worker, seat) = worker;
-        let outline = Outline::new(self.request_id.clone(), features, self.received_at).traced(self.trace);
+        let outline =
+            Outline::new(self.request_id.clone(), features, self.received_at).traced(self.trace).on(self.leg);
         shared.records.decided(DecisionRecord {
             outline: outline.clone(),
             at: asked_at,

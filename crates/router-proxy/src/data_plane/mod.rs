@@ -3,6 +3,7 @@
 mod attempt;
 mod body;
 mod budget;
+mod disaggregation;
 mod forward;
 mod headers;
 mod hedge;
@@ -14,6 +15,7 @@ mod trace_context;
 
 pub use body::RouterBody;
 pub(crate) use budget::Budget;
+pub(crate) use disaggregation::Disaggregation;
 pub(crate) use headers::strip_hop_by_hop;
 pub(crate) use hedge::Hedging;
 pub use kept::Kept;

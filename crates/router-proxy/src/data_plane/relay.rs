@@ -28,6 +28,9 @@ pub enum RelayError {
     /// The request's time ran out.
     #[error("the request's time ran out")]
     Timeout,
+    /// The worker that read the prompts failed before all were handed over.
+    #[error("the prefill worker failed before all prompts were handed over")]
+    Prefill,
     /// Nothing came for too long.
     #[error("nothing came from the worker for {} s", .0.as_secs_f64())]
     Idle(Duration),
@@ -40,6 +43,7 @@ impl RelayError {
             Self::Worker(_) => "worker_cut_answer",
             Self::Timeout => "worker_timeout",
             Self::Idle(_) => "worker_silent",
+            Self::Prefill => "prefill_server_error",
         }
     }
 }
@@ -184,7 +188,7 @@ impl Relay {
     }
 
     /// Ends the body early: where the client reads events, with one that says so.
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         cx: &mut Context<'_>,
         error: RelayError,

@@ -8,6 +8,7 @@ mod columns;
 mod config;
 mod detour;
 mod file;
+mod leg;
 mod metrics;
 mod otel;
 mod queue;
@@ -20,11 +21,13 @@ mod writer;
 
 pub use config::{RecordConfig, RecordFormat, TraceConfig};
 pub(crate) use detour::Detour;
+pub use leg::Leg;
+pub(crate) use leg::is_split;
 pub(crate) use metrics::{Gauges, Metrics, Waiting, WorkerGauges, WorkerMetrics};
 pub use otel::{OtlpEndpoint, OtlpEndpointError};
 pub(crate) use row::{CompletionRecord, DecisionRecord, Outline, Record, RefusalRecord};
-pub(crate) use stream::Recorder;
 pub use stream::RecorderError;
+pub(crate) use stream::{Recorder, Wanted};
 pub(crate) use trace::Status;
 pub(crate) use traces::{Query, Traces};
 
@@ -37,7 +40,7 @@ use std::time::Duration;
 pub(crate) struct Records {
     pub(crate) metrics: Arc<Metrics>,
     /// The thread behind the channel, when anything slower than counting is wanted.
-    pub(crate) recorder: Option<Recorder>,
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 impl Records {
@@ -61,8 +64,8 @@ impl Records {
 
     /// The first byte of an answer arrived.
     pub(crate) fn started(&self, outline: &Outline) {
-        // Only a trace in memory shows it before the end.
-        if self.recorder.as_ref().is_some_and(|r| r.traces.is_some()) {
+        // Only a trace in memory shows it before the end; the prompt's own answer is no beginning.
+        if outline.leg != Leg::Prefill && self.recorder.as_ref().is_some_and(|r| r.traces.is_some()) {
             self.pass(|| Record::Started(outline.request_id.clone()));
         }
     }

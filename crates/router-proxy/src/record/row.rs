@@ -1,5 +1,6 @@
 //! The facts that are recorded, each built from what the balancer returned and nothing else.
 
+use super::leg::Leg;
 use crate::data_plane::TraceContext;
 use crate::workers::Worker;
 use http::{HeaderValue, StatusCode};
@@ -15,6 +16,8 @@ pub(crate) struct Outline {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) route: Route,
     pub(crate) stream: bool,
+    /// What part of the request the attempt does.
+    pub(crate) leg: Leg,
     pub(crate) attempt: u32,
     /// When the request came in.
     pub(crate) received_at: Time,
@@ -32,6 +35,7 @@ impl Outline {
             trace: None,
             route: features.route,
             stream: features.stream,
+            leg: Leg::Whole,
             attempt: features.attempt,
             received_at,
             batch: features.batch,
@@ -45,6 +49,12 @@ impl Outline {
     #[must_use]
     pub(crate) fn traced(self, trace: Option<TraceContext>) -> Self {
         Self { trace, ..self }
+    }
+
+    /// The same, for an attempt that does this part of the request.
+    #[must_use]
+    pub(crate) fn on(self, leg: Leg) -> Self {
+        Self { leg, attempt: leg.number(self.attempt), ..self }
     }
 
     /// The request id as text; ids are checked to be printable where they come in.
@@ -120,4 +130,15 @@ pub(crate) enum Record {
     Refusal(RefusalRecord),
     /// Answered once everything before it has been taken in.
     Sync(Option<tokio::sync::oneshot::Sender<()>>),
+}
+
+impl Record {
+    /// What part of its request it is about.
+    pub(super) const fn leg(&self) -> Leg {
+        match self {
+            Self::Decision(d) => d.outline.leg,
+            Self::Completion(c) => c.outline.leg,
+            Self::Started(_) | Self::Refusal(_) | Self::Sync(_) => Leg::Whole,
+        }
+    }
 }

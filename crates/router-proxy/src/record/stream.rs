@@ -1,6 +1,7 @@
 //! The way from the data plane to the recorder's thread.
 
 use super::config::{RecordConfig, TraceConfig};
+use super::leg::Leg;
 use super::metrics::Metrics;
 use super::otel::{ExportError, OtlpEndpoint, SpanSink};
 use super::queue::Queue;
@@ -44,6 +45,23 @@ pub enum RecorderError {
     Thread(io::Error),
 }
 
+/// What somebody wants recorded, and how.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) files: Option<&'a RecordConfig>,
+    /// Files of their own for the workers that read prompts, whose balancer learns in an order of its own.
+    pub(crate) prefill: Option<(&'a RecordConfig, &'a Arc<Metrics>)>,
+    pub(crate) traces: Option<TraceConfig>,
+    pub(crate) collector: Option<&'a OtlpEndpoint>,
+}
+
+impl Wanted<'_> {
+    /// Whether anything is.
+    pub(crate) const fn anything(&self) -> bool {
+        self.files.is_some() || self.traces.is_some() || self.collector.is_some()
+    }
+}
+
 /// The data plane's end.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -61,20 +79,18 @@ impl Recorder {
     /// # Errors
     /// When the directory cannot be written to, or the collector's address is of no use.
     pub(crate) fn start(
-        files: Option<&RecordConfig>,
-        traces: Option<TraceConfig>,
-        collector: Option<&OtlpEndpoint>,
+        wanted: Wanted<'_>,
         clock: Clock,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, RecorderError> {
+        let Wanted { files, prefill, traces, collector } = wanted;
         let traces = traces.map(|config| Arc::new(Traces::new(config, clock)));
-        let writer = match files {
-            Some(config) => Some(
-                Writer::open(config, clock, Arc::clone(metrics))
-                    .map_err(|source| RecorderError::Directory { dir: config.dir.clone(), source })?,
-            ),
-            None => None,
+        let open = |config: &RecordConfig, metrics: &Arc<Metrics>| {
+            Writer::open(config, clock, Arc::clone(metrics))
+                .map_err(|source| RecorderError::Directory { dir: config.dir.clone(), source })
         };
+        let writer = files.map(|config| open(config, metrics)).transpose()?;
+        let prefill = prefill.map(|(config, metrics)| open(config, metrics)).transpose()?;
         let all = traces.is_some() || files.is_some_and(|f| f.candidates);
         let explain = match (all, files) {
             (true, _) => Explain::Yes,
@@ -96,7 +112,7 @@ impl Recorder {
         let records = Arc::new(Queue::default());
         let incoming = Arc::clone(&records);
         let (stop, stopped) = sync_channel(1);
-        let sinks = Sinks { writer, traces: traces.clone(), spans };
+        let sinks = Sinks { writer, prefill, traces: traces.clone(), spans };
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || sinks.run(&incoming, &stopped))
@@ -136,6 +152,7 @@ impl Recorder {
 #[derive(Debug)]
 struct Sinks {
     writer: Option<Writer>,
+    prefill: Option<Writer>,
     traces: Option<Arc<Traces>>,
     spans: Option<SpanSink>,
 }
@@ -149,7 +166,7 @@ impl Sinks {
                 batch.iter_mut().for_each(|record| self.take(record));
                 incoming.give_back(batch);
             }
-            if let Some(writer) = &mut self.writer {
+            for writer in self.writer.iter_mut().chain(&mut self.prefill) {
                 if stop { writer.flush() } else { writer.flush_if_due() }
             }
             if let Some(spans) = &mut self.spans {
@@ -165,7 +182,8 @@ impl Sinks {
     }
 
     fn take(&mut self, record: &mut Record) {
-        if let Some(writer) = &mut self.writer {
+        let writer = if record.leg() == Leg::Prefill { &mut self.prefill } else { &mut self.writer };
+        if let Some(writer) = writer {
             writer.take(record);
         }
         if let Some(traces) = &self.traces {

@@ -1,5 +1,6 @@
 //! One request's trace, kept small, and its JSON.
 
+use super::leg::Leg;
 use super::row::{CompletionRecord, DecisionRecord, RefusalRecord};
 use crate::clock::Clock;
 use router_core::{Outcome, Reason, Route, Score, Time};
@@ -48,6 +49,7 @@ pub(super) struct Trace {
 #[derive(Debug)]
 struct Attempt {
     number: u32,
+    leg: Leg,
     url: Arc<str>,
     decided_at: Time,
     took_nanos: u32,
@@ -123,6 +125,7 @@ impl Trace {
         };
         self.attempts.push(Attempt {
             number: d.outline.attempt,
+            leg: d.outline.leg,
             url: d.worker.url.shared(),
             decided_at: d.at,
             took_nanos: u32::try_from(d.took.as_nanos()).unwrap_or(u32::MAX),
@@ -144,7 +147,10 @@ impl Trace {
 
     pub(super) fn completed(&mut self, c: &CompletionRecord) {
         let (done, finish) = (&c.completion, &c.completion.finish);
-        self.status = if finish.outcome == Outcome::Success { Status::Completed } else { Status::Failed };
+        // A prompt that was read is no answer, and one that was not may be read elsewhere.
+        if c.outline.leg != Leg::Prefill {
+            self.status = if finish.outcome == Outcome::Success { Status::Completed } else { Status::Failed };
+        }
         let end = End {
             outcome: finish.outcome,
             status: finish.status,
@@ -224,6 +230,7 @@ impl Attempt {
         });
         json!({
             "attempt": self.number,
+            "leg": self.leg.as_str(),
             "worker_url": &*self.url,
             "decided_at": unix(clock, self.decided_at),
             "decision": {

@@ -33,7 +33,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Makes the files.
     pub(super) fn open(config: &RecordConfig, clock: Clock, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let encoder = Encoder::new(config, metrics.policy().to_owned(), clock);
+        let encoder = Encoder::new(config, metrics.policy().to_string(), clock);
         let candidates = if config.candidates {
             Some(LineFile::new(config, "candidates", encoder.header(CANDIDATE_COLUMNS))?)
         } else {

@@ -30,10 +30,12 @@ pub struct WorkerSpec {
     pub labels: BTreeMap<String, String>,
     /// The model it serves; asked of the worker when absent.
     pub model_id: Option<String>,
-    /// `regular` is the only kind there is. Default `regular`.
+    /// What part of a request it does. Default `regular`; the others with `--pd-disaggregation`.
     pub worker_type: WorkerKind,
     /// The engine; asked of the worker when absent.
     pub runtime: Option<Engine>,
+    /// Of a prefill worker: the port of its bootstrap server. Decode workers use their own setting when absent.
+    pub bootstrap_port: Option<u16>,
     /// Seconds for one check, in place of `--health-check-timeout-secs`.
     pub health_check_timeout_secs: Option<f64>,
     /// Seconds between two checks, in place of `--health-check-interval-secs`.
@@ -75,6 +77,10 @@ pub enum WorkerKind {
     /// All of it.
     #[default]
     Regular,
+    /// It reads prompts.
+    Prefill,
+    /// It writes answers.
+    Decode,
 }
 
 /// Who wrote the worker's program.
@@ -119,6 +125,8 @@ pub(crate) struct Profile {
     model: Option<String>,
     /// What people say it runs.
     runtime: Option<Engine>,
+    /// The port of its bootstrap server, if it reads prompts for others.
+    pub(crate) bootstrap_port: Option<u16>,
     /// The worker's own `authorization`; marked as sensitive, so that no log shows it.
     pub(crate) authorization: Option<HeaderValue>,
     /// What it says itself.
@@ -139,6 +147,7 @@ impl Default for WorkerSpec {
             model_id: None,
             worker_type: WorkerKind::Regular,
             runtime: None,
+            bootstrap_port: None,
             health_check_timeout_secs: None,
             health_check_interval_secs: None,
             health_success_threshold: None,
@@ -170,6 +179,7 @@ impl WorkerSpec {
             labels: self.labels.clone(),
             model: self.model_id.clone(),
             runtime: self.runtime,
+            bootstrap_port: self.bootstrap_port,
             authorization: self.api_key.as_deref().map(bearer).transpose()?,
             told: ServerInfo::default(),
             guessed: None,

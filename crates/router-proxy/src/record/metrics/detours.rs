@@ -5,7 +5,7 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Hist
 use prometheus_client::registry::Registry;
 
 /// Moves, second copies, waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Detours {
     pub(super) moves: Counter,
     pub(super) hedges: Counter,

@@ -5,6 +5,7 @@
 
 mod detours;
 mod labels;
+mod legs;
 mod snapshot;
 mod worker;
 
@@ -12,10 +13,12 @@ pub(crate) use detours::Waiting;
 pub(crate) use snapshot::{Gauges, WorkerGauges};
 pub(crate) use worker::WorkerMetrics;
 
+use super::leg::{Leg, is_split};
 use super::row::{CompletionRecord, DecisionRecord};
 use crate::record::Detour;
 use detours::Detours;
 use labels::{ErrorLabels, ReasonLabels, RouteLabel};
+use legs::LegMetrics;
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text::encode};
 use prometheus_client::metrics::{TypedMetric, counter::Counter, family::Family, histogram::Histogram};
@@ -37,13 +40,16 @@ const DURATION_BUCKETS: [f64; 20] = [
 /// Upper bounds in seconds for one decision: 100 ns to 1 ms.
 const DECISION_BUCKETS: [f64; 9] = [1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3];
 
-/// All metrics of one router.
-#[derive(Debug)]
+/// All metrics of one balancer. Several share one page.
+#[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    registry: Mutex<Registry>,
+    registry: Arc<Mutex<Registry>>,
     policy: Arc<str>,
     routes: Vec<RouteMetrics>,
     reasons: Vec<Counter>,
+    reason_counts: Family<ReasonLabels, Counter>,
+    /// Where prefill and decode are apart.
+    legs: Option<LegMetrics>,
     errors: Family<ErrorLabels, Counter>,
     decision_time: Histogram,
     rebalances: Counter,
@@ -54,7 +60,7 @@ pub(crate) struct Metrics {
 }
 
 /// The handles of one route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RouteMetrics {
     requests: Counter,
     duration: Histogram,
@@ -64,7 +70,7 @@ struct RouteMetrics {
 }
 
 /// What the recorder did not manage, and the collector behind it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RecordCounts {
     dropped: Counter,
     lost: Counter,
@@ -80,17 +86,15 @@ impl Metrics {
         let mut registry = Registry::with_prefix("sgl_router");
         let r = &mut registry;
         let policy: Arc<str> = policy.into();
-        let reasons: Family<ReasonLabels, Counter> = family(r, "policy_reasons", "Decisions by reason");
-        let reason = |reason: &Reason| {
-            let label = ReasonLabels { policy: Arc::clone(&policy), reason: reason.as_str() };
-            reasons.get_or_create_owned(&label)
-        };
+        let reason_counts = family(r, "policy_reasons", "Decisions by reason");
         let decision_time = Histogram::new(DECISION_BUCKETS);
         let help = "Time of one decision, the wait for the balancer included";
         r.register("decision_duration_seconds", help, decision_time.clone());
         Self {
             routes: RouteMetrics::all(r),
-            reasons: Reason::ALL.iter().map(reason).collect(),
+            reasons: reasons_of(&reason_counts, &policy),
+            reason_counts,
+            legs: None,
             errors: family(r, "request_errors", "Requests that the router answered with an error"),
             rebalances: counter(
                 r,
@@ -107,8 +111,20 @@ impl Metrics {
             snapshot: Snapshot::new(r),
             decision_time,
             policy,
-            registry: Mutex::new(registry),
+            registry: Arc::new(Mutex::new(registry)),
         }
+    }
+
+    /// Adds what is counted where prefill and decode are apart.
+    pub(crate) fn with_legs(self) -> Self {
+        let legs = LegMetrics::new(&mut self.registry.lock());
+        Self { legs: Some(legs), ..self }
+    }
+
+    /// Those of another balancer, on the same page.
+    pub(crate) fn beside(&self, policy: &str) -> Self {
+        let policy: Arc<str> = policy.into();
+        Self { reasons: reasons_of(&self.reason_counts, &policy), policy, ..self.clone() }
     }
 
     /// The handles of a worker that joins.
@@ -119,6 +135,9 @@ impl Metrics {
     /// Takes the series of a worker that left away.
     pub(crate) fn forget(&self, url: &Arc<str>) {
         self.workers.forget(&self.policy, url);
+        if let Some(legs) = &self.legs {
+            legs.forget(url);
+        }
     }
 
     pub(super) fn decided(&self, record: &DecisionRecord) {
@@ -135,6 +154,13 @@ impl Metrics {
 
     pub(super) fn completed(&self, record: &CompletionRecord) {
         record.worker.metrics.completed(record);
+        if let Some(legs) = &self.legs {
+            legs.completed(record);
+        }
+        // A prompt that was read is no answer.
+        if record.outline.leg == Leg::Prefill {
+            return;
+        }
         if record.completion.finish.outcome == Outcome::Success {
             let total = record.completion.finished_at.since(record.outline.received_at);
             self.routes[record.outline.route.index()].generate_duration.observe(total.as_secs_f64());
@@ -142,7 +168,7 @@ impl Metrics {
     }
 
     /// The live policy's name.
-    pub(crate) fn policy(&self) -> &str {
+    pub(crate) const fn policy(&self) -> &Arc<str> {
         &self.policy
     }
 
@@ -187,24 +213,39 @@ impl Metrics {
     }
 
     pub(super) fn refused(&self, route: Route, error_type: &'static str) {
-        self.errors.get_or_create(&ErrorLabels { route: route.as_str(), error_type }).inc();
+        let labels = ErrorLabels { route: route.as_str(), error_type };
+        self.errors.get_or_create(&labels).inc();
+        if let Some(legs) = self.legs.as_ref().filter(|_| is_split(route)) {
+            legs.errors.get_or_create(&labels).inc();
+        }
     }
 
     pub(super) fn answered(&self, route: Route, took: Duration) {
+        if let Some(legs) = self.legs.as_ref().filter(|_| is_split(route)) {
+            legs.answered(route, took);
+        }
         let route = &self.routes[route.index()];
         route.requests.inc();
         route.duration.observe(took.as_secs_f64());
     }
 
     /// Everything in Prometheus' text format, with the gauges as they are now.
-    pub(crate) fn render(&self, gauges: &Gauges) -> String {
+    pub(crate) fn render(&self, gauges: &[Gauges]) -> String {
         let registry = self.registry.lock();
-        self.snapshot.set(&self.policy, gauges);
+        self.snapshot.set(gauges);
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &registry);
         text
     }
+}
+
+fn reasons_of(counts: &Family<ReasonLabels, Counter>, policy: &Arc<str>) -> Vec<Counter> {
+    let reason = |reason: &Reason| {
+        let label = ReasonLabels { policy: Arc::clone(policy), reason: reason.as_str() };
+        counts.get_or_create_owned(&label)
+    };
+    Reason::ALL.iter().map(reason).collect()
 }
 
 impl RouteMetrics {

@@ -16,6 +16,8 @@ type RealGauge = Gauge<f64, AtomicU64>;
 /// What is read off the balancer and its policy.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
+    /// The policy's name.
+    pub(crate) policy: Arc<str>,
     pub(crate) workers: Vec<WorkerGauges>,
     /// What the policy thinks of each worker.
     pub(crate) scores: Vec<(Arc<Worker>, Score)>,
@@ -32,7 +34,7 @@ pub(crate) struct WorkerGauges {
     pub(crate) report_age: Option<Duration>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     running: Family<WorkerLabel, Gauge>,
     health: Family<WorkerLabel, Gauge>,
@@ -66,14 +68,15 @@ impl Snapshot {
         }
     }
 
-    /// Sets every gauge; what is not known, or gone, has no sample.
-    pub(super) fn set(&self, policy: &Arc<str>, gauges: &Gauges) {
+    /// Sets every gauge, for all balancers there are; what is not known, or gone, has no sample.
+    pub(super) fn set(&self, all: &[Gauges]) {
         self.running.clear();
         self.health.clear();
         self.breaker.clear();
         self.load.clear();
         self.report_age.clear();
-        for w in &gauges.workers {
+        let workers = || all.iter().flat_map(|gauges| &gauges.workers);
+        for w in workers() {
             let label = WorkerLabel { worker: w.worker.url.shared() };
             self.running.get_or_create(&label).set(w.in_flight.into());
             self.health.get_or_create(&label).set((w.worker.health() == Health::Healthy).into());
@@ -85,18 +88,19 @@ impl Snapshot {
                 self.report_age.get_or_create(&label).set(age.as_secs_f64());
             }
         }
-        let in_flight = gauges.workers.iter().map(|w| i64::from(w.in_flight));
+        let in_flight = workers().map(|w| i64::from(w.in_flight));
         self.max_load.set(in_flight.clone().max().unwrap_or(0));
         self.min_load.set(in_flight.min().unwrap_or(0));
-        let active = gauges.workers.iter().filter(|w| w.worker.health() == Health::Healthy).count();
+        let active = workers().filter(|w| w.worker.health() == Health::Healthy).count();
         self.active_workers.set(i64::try_from(active).unwrap_or(i64::MAX));
-        self.opinions(policy, gauges);
-    }
-
-    fn opinions(&self, policy: &Arc<str>, gauges: &Gauges) {
         self.score.clear();
         self.term.clear();
         self.figure.clear();
+        all.iter().for_each(|gauges| self.opinions(gauges));
+    }
+
+    fn opinions(&self, gauges: &Gauges) {
+        let policy = &gauges.policy;
         for (worker, score) in &gauges.scores {
             let (policy, worker) = (|| Arc::clone(policy), worker.url.shared());
             let label = PolicyWorkerLabels { policy: policy(), worker: Arc::clone(&worker) };

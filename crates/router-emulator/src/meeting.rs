@@ -1,0 +1,114 @@
+//! What a request says about the other server that has a part in it.
+
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+use std::io;
+use std::time::Duration;
+
+use crate::config::Role;
+use crate::handover::{Offer, fetch};
+use crate::request::OneOrMany;
+use crate::server::Server;
+
+/// SGLang's default bootstrap port, for requests that name none.
+const DEFAULT_PORT: u16 = 8998;
+
+/// The members that only matter between a prefill and a decode server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Meeting {
+    bootstrap_host: Option<OneOrMany<String>>,
+    bootstrap_port: Option<OneOrMany<Option<u16>>>,
+    bootstrap_room: Option<OneOrMany<u64>>,
+    kv_transfer_params: Option<Transfer>,
+    /// Whether the client wants logprobs, which only the server that read the prompt has of the prompt.
+    pub(crate) return_logprob: bool,
+}
+
+/// vLLM's side of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Transfer {
+    do_remote_decode: bool,
+    do_remote_prefill: bool,
+    remote_engine_id: Option<String>,
+    remote_host: Option<String>,
+    remote_port: Option<u16>,
+}
+
+/// Where a prompt is to be fetched.
+type Address = (String, u16, String);
+
+/// What the other server has to do with a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Part {
+    /// Nothing.
+    None,
+    /// Prompts are handed over in these rooms before the answer goes out.
+    HandOver(Vec<u64>),
+    /// The prompt is kept for whoever brings this key.
+    Keep(String),
+    /// The prompts come from there.
+    Fetch(Vec<Address>),
+    /// It should say, and does not.
+    Missing,
+}
+
+impl Meeting {
+    /// Reads it from a body; one that is malformed is refused elsewhere.
+    pub(crate) fn read(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    /// What the other server has to do with a request to a server of this role.
+    pub(crate) fn part(self, server: &Server) -> Part {
+        let transfer = self.kv_transfer_params.unwrap_or_default();
+        match (server.config().role, self.bootstrap_room.map(OneOrMany::into_vec)) {
+            (Role::Whole, _) => Part::None,
+            (Role::Prefill, _) if transfer.do_remote_decode => Part::Keep(server.new_id()),
+            (Role::Prefill, Some(rooms)) => Part::HandOver(rooms),
+            (Role::Decode, _) if transfer.do_remote_prefill => {
+                match (transfer.remote_host, transfer.remote_port, transfer.remote_engine_id) {
+                    (Some(host), Some(port), Some(key)) => Part::Fetch(vec![(host, port, key)]),
+                    _ => Part::Missing,
+                }
+            }
+            (Role::Decode, Some(rooms)) => {
+                let hosts = self.bootstrap_host.map(OneOrMany::into_vec).unwrap_or_default();
+                let ports = self.bootstrap_port.map(OneOrMany::into_vec).unwrap_or_default();
+                let address = |(n, room): (usize, u64)| {
+                    let host = hosts.get(n).or(hosts.first())?.clone();
+                    let port = ports.get(n).or(ports.first()).copied().flatten().unwrap_or(DEFAULT_PORT);
+                    Some((host, port, room.to_string()))
+                };
+                let addresses: Option<Vec<_>> = rooms.into_iter().enumerate().map(address).collect();
+                addresses.map_or(Part::Missing, Part::Fetch)
+            }
+            (Role::Prefill | Role::Decode, None) => Part::Missing,
+        }
+    }
+}
+
+/// Offers the prompts of these rooms.
+pub(crate) fn offers(server: &Server, rooms: &[u64]) -> Vec<Offer> {
+    rooms.iter().map(|room| server.handover().offer(room.to_string())).collect()
+}
+
+/// Fetches prompts. One that does not come is waited for: a decode server learns late that its prefill is gone.
+pub(crate) async fn fetch_all(addresses: &[Address], patience: Duration) -> io::Result<()> {
+    let all = try_join_all(addresses.iter().map(|(host, port, key)| fetch_patiently(host, *port, key)));
+    tokio::time::timeout(patience, all)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map(drop)
+}
+
+async fn fetch_patiently(host: &str, port: u16, key: &str) -> io::Result<()> {
+    match fetch(host, port, key).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            tracing::debug!(host, port, key, %error, "the prompt does not come");
+            std::future::pending().await
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! One split request from pair to pair until one answers.
+
+use super::super::body::RouterBody;
+use super::super::forward::Exchange;
+use super::Disaggregation;
+use super::prefill::{Prefilling, Unprefilled};
+use crate::config::PdProtocol;
+use crate::error::{ProxyError, Retry, is_busy};
+use crate::lease::Lease;
+use crate::record::{Detour, Leg};
+use crate::router::Shared;
+use crate::workers::Worker;
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+use router_core::{Features, NoWorker, Outcome, Rng, WorkerId};
+use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, rooms, split_facts};
+use router_protocol::{RequestFacts, splice};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use tokio::time::{Instant, sleep};
+
+/// One split request.
+#[derive(Debug)]
+pub(in super::super) struct Pairing<'a> {
+    pub(super) split: &'a Disaggregation,
+    pub(super) prefill: Side<'a>,
+    pub(super) decode: Side<'a>,
+    pub(super) facts: &'a RequestFacts<'a>,
+    pub(super) wishes: SplitFacts,
+    rid: Option<&'a str>,
+}
+
+/// One leg's side of a request.
+#[derive(Debug)]
+pub(super) struct Side<'a> {
+    pub(super) exchange: Exchange<'a>,
+    /// Workers that had the request and failed.
+    tried: SmallVec<[WorkerId; 4]>,
+}
+
+/// One leg that came to nothing.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) leg: Leg,
+    pub(super) error: ProxyError,
+    /// The worker, if one was found.
+    pub(super) worker: Option<Arc<Worker>>,
+}
+
+/// How one try ended.
+pub(super) type Try = Result<Response<RouterBody>, Failure>;
+
+impl<'a> Pairing<'a> {
+    pub(in super::super) fn new(
+        exchange: &'a Exchange<'a>,
+        split: &'a Disaggregation,
+        (facts, rid): (&'a RequestFacts<'a>, Option<&'a str>),
+    ) -> Self {
+        let side = |shared, leg| {
+            let exchange = Exchange { shared, leg, ..exchange.clone() };
+            Side { exchange, tried: SmallVec::new() }
+        };
+        Self {
+            split,
+            prefill: side(&split.pool, Leg::Prefill),
+            decode: side(exchange.shared, Leg::Decode),
+            facts,
+            wishes: split_facts(&exchange.body),
+            rid,
+        }
+    }
+
+    /// Tries until one pair answers or none is left.
+    pub(in super::super) async fn run(
+        mut self,
+        mut features: Features<'a>,
+    ) -> Result<Response<RouterBody>, ProxyError> {
+        self.check()?;
+        let shared = self.decode.exchange.shared;
+        shared.budget.earn(shared.clock.now());
+        let mut earlier: Option<ProxyError> = None;
+        loop {
+            let failure = match self.attempt(&features).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            let Failure { leg, error, worker } = failure;
+            let detour = worker.as_ref().and_then(|worker| self.judge(leg, &error, worker));
+            let error = ProxyError::Leg { leg, source: Box::new(error) };
+            // Of all that went wrong, "nobody is left" tells the least.
+            let error = if worker.is_none() { earlier.take().unwrap_or(error) } else { error };
+            let Some(detour) = detour else { return Err(error) };
+            if !self.may_go_on(&features, detour).await {
+                return Err(error);
+            }
+            features.attempt += 1;
+            shared.records.detoured(features.route, detour);
+            earlier = Some(error);
+        }
+    }
+
+    /// Refuses what cannot be split.
+    fn check(&self) -> Result<(), ProxyError> {
+        let refuse = |why: String| Err(ProxyError::Unsplittable(why));
+        if self.facts.closing_brace.is_none() {
+            return refuse("the body is not one JSON object".to_owned());
+        }
+        if let Some(member) = self.wishes.reserved {
+            return refuse(format!("'{member}' is set by the router and must not stand in a request"));
+        }
+        if self.rooms().is_some_and(|rooms| rooms > MAX_ROOMS) {
+            return refuse(format!("it has more than {MAX_ROOMS} prompts or answers"));
+        }
+        Ok(())
+    }
+
+    /// How many rooms the request takes; `None` when it is not a list.
+    pub(super) fn rooms(&self) -> Option<u32> {
+        rooms(self.prefill.exchange.route, self.facts)
+    }
+
+    async fn attempt(&self, features: &Features<'_>) -> Try {
+        // The prompt is read first, so a request that nobody can read takes no seat at a decode worker.
+        let prefill = self.seat(&self.prefill, features)?;
+        match self.split.protocol {
+            PdProtocol::Sglang => {
+                let decode = self.seat(&self.decode, features)?;
+                self.together(prefill, decode).await
+            }
+            PdProtocol::Vllm => self.in_turn(prefill, features).await,
+        }
+    }
+
+    /// A seat on a worker of one side.
+    pub(super) fn seat(&self, side: &Side<'_>, features: &Features<'_>) -> Result<Lease, Failure> {
+        let lease = match side.exchange.dispatch(features, &side.tried) {
+            Err(NoWorker) if side.exchange.shared.last_resort(&side.tried) => {
+                side.exchange.dispatch(features, &side.tried)
+            }
+            lease => lease,
+        };
+        let lease = lease.map(|lease| lease.with_rid(self.rid));
+        lease.map_err(|NoWorker| self.nobody(side.exchange.leg))
+    }
+
+    /// The failure of a side that has nobody to choose.
+    pub(super) fn nobody(&self, leg: Leg) -> Failure {
+        Failure { leg, error: self.side(leg).exchange.shared.nobody(), worker: None }
+    }
+
+    const fn side(&self, leg: Leg) -> &Side<'a> {
+        if matches!(leg, Leg::Prefill) { &self.prefill } else { &self.decode }
+    }
+
+    /// Whether a side has somebody to choose who was not tried, `but` left out.
+    pub(super) fn has_untried(&self, leg: Leg, but: WorkerId) -> bool {
+        let side = self.side(leg);
+        let balancer = side.exchange.shared.balancer.lock();
+        balancer.fleet().routable().iter().any(|id| *id != but && !side.tried.contains(id))
+    }
+
+    /// Takes note of what a failure says about its worker; how the request may go on, if it may.
+    fn judge(&mut self, leg: Leg, error: &ProxyError, worker: &Arc<Worker>) -> Option<Detour> {
+        let side = if leg == Leg::Prefill { &mut self.prefill } else { &mut self.decode };
+        side.tried.push(worker.id);
+        let shared: &Shared = side.exchange.shared;
+        match error {
+            ProxyError::Connect(_) => {
+                worker.unreachable(shared);
+                Some(Detour::Lost)
+            }
+            ProxyError::Broken(_) => {
+                worker.doubt();
+                Some(Detour::Lost)
+            }
+            ProxyError::Trouble => Some(Detour::Trouble),
+            ProxyError::Status(status) if is_busy(*status) => {
+                shared.workers.spare(worker, shared.clock.now(), None);
+                Some(Detour::Busy)
+            }
+            error => (error.retry() != Retry::Never).then_some(Detour::Fault),
+        }
+    }
+
+    /// Whether the rules allow another try, after the wait that is due.
+    async fn may_go_on(&self, features: &Features<'_>, detour: Detour) -> bool {
+        let (exchange, shared) = (&self.decode.exchange, self.decode.exchange.shared);
+        let retry = features.attempt + 1;
+        let mut lot = Rng::seeded(features.id.0 ^ u64::from(retry).rotate_left(32));
+        let pause = if detour.costs() {
+            shared.retry.backoff(retry, lot.unit_f64())
+        } else {
+            std::time::Duration::ZERO
+        };
+        if features.attempt >= shared.retry.max_retries || Instant::now() + pause >= exchange.deadline {
+            shared.records.exhausted(exchange.route);
+            return false;
+        }
+        if detour.costs() {
+            if !shared.budget.allows(shared.clock.now()) {
+                shared.records.over_budget();
+                return false;
+            }
+            shared.budget.spend(shared.clock.now());
+        }
+        if !pause.is_zero() {
+            shared.records.backed_off(pause);
+            sleep(pause).await;
+        }
+        true
+    }
+
+    /// The client's body with `members` added, for one side.
+    pub(super) fn told<'s>(&self, side: &'s Side<'a>, members: &str) -> Exchange<'a>
+    where
+        'a: 's,
+    {
+        let body = splice(&side.exchange.body, self.facts, members);
+        // Checked before the first try: the body is one JSON object.
+        let body = body.unwrap_or_else(|| side.exchange.body.clone());
+        self.with_body(side, body)
+    }
+
+    /// The same, with a body that is there already.
+    pub(super) fn with_body(&self, side: &Side<'a>, body: Bytes) -> Exchange<'a> {
+        Exchange { body, ..side.exchange.clone() }
+    }
+
+    /// Waits for a prompt to be read, as long as that makes sense.
+    pub(super) async fn trouble(&self, leg: Leg, worker: &Arc<Worker>) -> Failure {
+        loop {
+            worker.trouble.notified().await;
+            // Without another worker, waiting is the best there is.
+            if self.has_untried(leg, worker.id) {
+                return Failure { leg, error: ProxyError::Trouble, worker: Some(Arc::clone(worker)) };
+            }
+        }
+    }
+
+    /// The failure of a leg that got no answer in time.
+    pub(super) fn late(&self, leg: Leg, worker: &Arc<Worker>) -> Failure {
+        let error = ProxyError::Timeout(self.decode.exchange.shared.limits.timeout);
+        Failure { leg, error, worker: Some(Arc::clone(worker)) }
+    }
+}
+
+/// The end of a prefill as the end of a try.
+pub(super) fn unprefilled(end: Unprefilled, worker: &Arc<Worker>) -> Try {
+    match end {
+        Unprefilled::Refused(response) => Ok(*response),
+        Unprefilled::Failed(error) => {
+            Err(Failure { leg: Leg::Prefill, error, worker: Some(Arc::clone(worker)) })
+        }
+    }
+}
+
+/// Ends the decode leg with what went wrong on it.
+pub(super) fn undecoded(mut lease: Lease, error: ProxyError) -> Failure {
+    lease.blame(error.code());
+    match &error {
+        ProxyError::Status(status) => lease.refused(*status),
+        ProxyError::Timeout(_) | ProxyError::Trouble => lease.abandon(Outcome::Failed),
+        _ => lease.give_up(Outcome::Failed),
+    }
+    Failure { leg: Leg::Decode, error, worker: Some(Arc::clone(&lease.worker)) }
+}
+
+/// Names the worker that read the prompt beside the one that wrote the answer.
+pub(super) fn named(mut response: Response<RouterBody>, prefill: HeaderValue) -> Response<RouterBody> {
+    response.headers_mut().insert(super::PREFILL_WORKER, prefill);
+    response
+}
+
+/// A prefill that is at work, and who it is.
+pub(super) struct Reading {
+    pub(super) worker: Arc<Worker>,
+    pub(super) end: Prefilling,
+}
