@@ -6,11 +6,12 @@ use router_engine::Refused;
 
 use crate::ask::{Ask, Choice, DEFAULT_MAX_NEW_TOKENS, Invalid, Prompt, Sampling};
 use crate::chunks::{Chunks, Face, Track, Usage, response_message, response_status, response_usage};
-use crate::config::{Meta, Role};
+use crate::config::Meta;
 use crate::driver::{NotTaken, Rids};
 use crate::errors::{self, Malformed, QUEUE_FULL, json_reply, native, with_type};
 use crate::faults::{Fault, FaultKind, FaultyBody, Switch};
-use crate::meeting::{Part, fetch_all, offers};
+use crate::legs::{bereft, hand_over, homeless, kept, prepare};
+use crate::meeting::{Part, fetch_all};
 use crate::meta::{Delivery, Facts, openai_finish, quoted};
 use crate::outlet::{End, Run, Seen};
 use crate::request::{
@@ -33,9 +34,9 @@ pub(crate) struct Call {
 }
 
 /// One generation with its place in the answer.
-struct Started {
-    ask: Ask,
-    run: Run,
+pub(crate) struct Started {
+    pub(crate) ask: Ask,
+    pub(crate) run: Run,
 }
 
 /// A generation the engine did not take.
@@ -45,15 +46,15 @@ struct Refusal {
 }
 
 /// A request after its checks: the generations to start and how to answer.
-struct Plan {
-    asks: Vec<Ask>,
-    form: Form,
+pub(crate) struct Plan {
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) form: Form,
 }
 
 /// How to answer.
-struct Form {
-    streamed: bool,
-    chunks: Chunks,
+pub(crate) struct Form {
+    pub(crate) streamed: bool,
+    pub(crate) chunks: Chunks,
 }
 
 /// `POST /generate`.
@@ -282,84 +283,6 @@ async fn answer(server: &Server, mut plan: Plan, call: Call) -> Result<Reply, Cu
     Ok(with_type(StatusCode::OK, "application/json", body.into()))
 }
 
-/// Makes of the plan what a server of this role does of it.
-fn prepare(server: &Server, plan: &mut Plan, call: &Call) {
-    for ask in &mut plan.asks {
-        match server.config().role {
-            Role::Whole => {}
-            Role::Prefill => ask.only_read(),
-            Role::Decode => ask.only_write(),
-        }
-        if call.logprobs {
-            ask.add_input_logprobs();
-        }
-    }
-}
-
-/// Waits until the prompts are read and fetched.
-async fn hand_over(server: &Server, rooms: &[u64], started: &[Started]) {
-    for s in started {
-        s.run.finished().await;
-    }
-    for offer in offers(server, rooms) {
-        offer.fetched().await;
-    }
-}
-
-/// An answer that says where its prompt is kept, if it is.
-fn kept(server: &Server, part: &Part, mut body: String) -> String {
-    let Part::Keep(key) = part else { return body };
-    server.handover().keep(key.clone());
-    let config = server.config();
-    body.pop();
-    body.push_str(&format!(
-        ",\"kv_transfer_params\":{{\"do_remote_prefill\":true,\"do_remote_decode\":false,\
-         \"remote_block_ids\":[0],\"remote_engine_id\":\"{key}\",\"remote_host\":\"{}\",\
-         \"remote_port\":{},\"tp_size\":1}}}}",
-        config.listen.ip(),
-        config.bootstrap_port
-    ));
-    body
-}
-
-/// What a server says that should meet another one and is not told where.
-fn homeless(plan: &Plan) -> Reply {
-    let rid = plan.asks.first().map_or("", |ask| ask.rid.as_str());
-    let message =
-        format!("Invalid request: Disaggregated request received without boostrap room id. req.rid='{rid}'");
-    if !matches!(plan.form.chunks.face, Face::Generate | Face::GenerateBatch) {
-        return errors::bad_request(&message);
-    }
-    let answer = format!(
-        "{{\"text\":\"\",\"meta_info\":{{\"id\":{},\"finish_reason\":{{\"type\":\"abort\",\"message\":{},\
-         \"status_code\":null,\"err_type\":null}},\"prompt_tokens\":1,\"completion_tokens\":0,\
-         \"cached_tokens\":0}}}}",
-        quoted(rid),
-        quoted(&message)
-    );
-    if plan.form.streamed {
-        return one_event(&answer);
-    }
-    with_type(StatusCode::OK, "application/json", answer.into())
-}
-
-/// What a decode server says whose prompt never came.
-fn bereft(plan: &Plan) -> Reply {
-    let rid = plan.asks.first().map_or("", |ask| ask.rid.as_str());
-    let message = format!("Decode transfer failed for request rank=0 decode_req.req.rid='{rid}'");
-    let status = StatusCode::INTERNAL_SERVER_ERROR;
-    match (plan.form.streamed, plan.form.chunks.face) {
-        (false, _) => errors::openai(status, "InternalServerError", &message),
-        (true, Face::Generate | Face::GenerateBatch) => one_event(&format!(
-            "{{\"text\":\"\",\"meta_info\":{{\"id\":{},\"finish_reason\":{{\"type\":\"abort\",\"message\":{},\
-             \"status_code\":500,\"err_type\":\"InternalServerError\"}},\"completion_tokens\":0}}}}",
-            quoted(rid),
-            quoted(&message)
-        )),
-        (true, _) => openai_stream_error("InternalServerError", &message, status),
-    }
-}
-
 /// Hands every generation to the engine; on a refusal those before it are aborted again.
 fn start(server: &Server, asks: Vec<Ask>) -> Result<Vec<Started>, Refusal> {
     let rids = if server.config().meta == Meta::Stock { Rids::Unique } else { Rids::Shared };
@@ -414,7 +337,7 @@ fn refuse(server: &Server, form: &Form, refusal: &Refusal, switch: &Switch) -> R
     }
 }
 
-fn one_event(json: &str) -> Reply {
+pub(crate) fn one_event(json: &str) -> Reply {
     let body = format!("data: {json}\n\ndata: [DONE]\n\n");
     with_type(StatusCode::OK, "text/event-stream; charset=utf-8", body.into())
 }
@@ -429,7 +352,7 @@ fn native_stream_error(server: &Server, message: &str) -> Reply {
 }
 
 /// The same on an OpenAI route; the spaces are SGLang's.
-fn openai_stream_error(kind: &str, message: &str, code: StatusCode) -> Reply {
+pub(crate) fn openai_stream_error(kind: &str, message: &str, code: StatusCode) -> Reply {
     one_event(&format!(
         "{{\"error\": {{\"object\": \"error\", \"message\": {}, \"type\": \"{kind}\", \"param\": null, \"code\": {}}}}}",
         quoted(message),

@@ -37,6 +37,7 @@ mod fleet;
 mod generate;
 mod handover;
 mod info;
+mod legs;
 mod listener;
 mod meeting;
 mod meta;

@@ -6,10 +6,10 @@ mod support;
 use bytes::Bytes;
 use router_core::Route;
 use router_protocol::disaggregation::{
-    Bootstrap, InputLogprobs, Merger, bootstrap_members, kv_transfer_params, rooms, split_facts,
+    Bootstrap, InputLogprobs, Merger, bootstrap_members, kv_transfer_params, rooms, set_members, split_facts,
     vllm_prefill_members,
 };
-use router_protocol::{scan, splice};
+use router_protocol::scan;
 use serde_json::{Value, json};
 
 const PD: &str = "sglang-0.4.10.post2-variant-pd";
@@ -41,7 +41,7 @@ fn rooms_are_a_list_exactly_where_the_engine_wants_one_and_the_rest_keeps_its_by
             next += 1;
             next
         });
-        let out = splice(body.as_bytes(), &facts, &members).unwrap();
+        let out = set_members(body.as_bytes(), &members).unwrap();
         assert!(out.starts_with(body.trim_end_matches('}').as_bytes()), "{body}");
         let value: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["bootstrap_room"], room, "{body}");
@@ -146,9 +146,13 @@ fn an_answer_that_is_no_json_passes_as_it_is() {
 
 #[test]
 fn a_vllm_prefill_is_told_to_stop_after_the_prompt_and_its_answer_says_where_the_rest_is() {
-    let body = br#"{"messages":[],"stream":true,"stream_options":{"include_usage":true},"max_completion_tokens":500}"#;
-    let facts = scan(Route::ChatCompletions, body);
-    let out = splice(body, &facts, vllm_prefill_members(Route::ChatCompletions)).unwrap();
+    let body = br#"{"messages" : [],"stream":true,"stream_options":{"include_usage":true},"max_completion_tokens":500}"#;
+    let out = set_members(body, vllm_prefill_members(Route::ChatCompletions)).unwrap();
+    assert!(
+        out.starts_with(
+            br#"{"messages" : [],"stream":false,"stream_options":null,"max_completion_tokens":1,"#
+        )
+    );
     let told: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!((&told["stream"], &told["stream_options"]), (&json!(false), &json!(null)));
     assert_eq!((&told["max_tokens"], &told["max_completion_tokens"]), (&json!(1), &json!(1)));
@@ -158,4 +162,21 @@ fn a_vllm_prefill_is_told_to_stop_after_the_prompt_and_its_answer_says_where_the
     assert_eq!(kv_transfer_params(answer), Some(&br#"{"remote_block_ids": [1 ,2]}"#[..]));
     assert_eq!(kv_transfer_params(br#"{"kv_transfer_params":null}"#), None);
     assert_eq!(kv_transfer_params(b"{"), None);
+}
+
+#[test]
+fn a_member_is_set_where_it_stands_and_added_where_it_does_not() {
+    let set = |body: &str| set_members(body.as_bytes(), &[("a", "1"), ("b", "[2]")]);
+    for (body, out) in [
+        ("{}", r#"{"a":1,"b":[2]}"#),
+        (" { } ", r#" { "a":1,"b":[2]} "#),
+        (r#"{"x":{"a":9}}"#, r#"{"x":{"a":9},"a":1,"b":[2]}"#),
+        (r#"{"b" : null , "x":"}"}"#, r#"{"b" : [2] , "x":"}","a":1}"#),
+        (r#"{"a":7,"b":{},"\u0061":"z"}"#, r#"{"a":1,"b":[2],"\u0061":1}"#),
+    ] {
+        assert_eq!(set(body).as_deref(), Some(out.as_bytes()), "{body}");
+    }
+    for body in ["", "[1]", r#"{"a":1"#, "{} {}", "null"] {
+        assert_eq!(set(body), None, "{body}");
+    }
 }

@@ -1,15 +1,17 @@
 //! One request on two servers, one that reads the prompt and one that writes the answer: what either is told in the
 //! request's body, and what goes from one answer into the other.
 //!
-//! Nothing is parsed into a tree and nothing written anew: members are added at the body's end
-//! ([`splice`](crate::splice)), and values are put where an answer left them empty.
+//! Nothing is parsed into a tree and nothing written anew: a member is added at the body's end or its value replaced,
+//! and values are put where an answer left them empty.
 
 mod logprobs;
 
 pub use logprobs::{InputLogprobs, Merger};
 
+use std::ops::Range;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
 use router_core::Route;
-use std::fmt::Write as _;
 
 use crate::json::Reader;
 use crate::request::RequestFacts;
@@ -81,57 +83,104 @@ pub struct Bootstrap<'a> {
     pub port: Option<u16>,
 }
 
-/// The members that both legs get, for [`splice`](crate::splice): scalars, or lists of `rooms` entries each.
-/// `room` gives the number of each room.
+/// The members that both legs get: scalars, or lists of `rooms` entries each. `room` gives the number of each room.
 ///
 /// ```
-/// use router_protocol::disaggregation::{Bootstrap, bootstrap_members};
-/// let at = Bootstrap { host: "10.0.0.1", port: None };
+/// use router_protocol::disaggregation::{Bootstrap, bootstrap_members, set_members};
+/// let members = bootstrap_members(Bootstrap { host: "10.0.0.1", port: None }, None, || 7);
+/// let body = set_members(br#"{"text":"hi","bootstrap_port":9}"#, &members).unwrap();
 /// assert_eq!(
-///     bootstrap_members(at, None, || 7),
-///     r#""bootstrap_host":"10.0.0.1","bootstrap_port":null,"bootstrap_room":7"#
+///     body,
+///     r#"{"text":"hi","bootstrap_port":null,"bootstrap_host":"10.0.0.1","bootstrap_room":7}"#
 /// );
 /// ```
-pub fn bootstrap_members(at: Bootstrap<'_>, rooms: Option<u32>, mut room: impl FnMut() -> u64) -> String {
+pub fn bootstrap_members(
+    at: Bootstrap<'_>,
+    rooms: Option<u32>,
+    mut room: impl FnMut() -> u64,
+) -> [(&'static str, String); 3] {
     let host = serde_json::Value::from(at.host).to_string();
     let port = at.port.map_or_else(|| "null".to_owned(), |port| port.to_string());
-    let mut out = String::with_capacity(96 + rooms.unwrap_or(0).min(MAX_ROOMS) as usize * (host.len() + 28));
-    for (name, value) in [("bootstrap_host", &host), ("bootstrap_port", &port)] {
-        let _ = write!(out, "\"{name}\":");
-        values(&mut out, rooms, |out| out.push_str(value));
-        out.push(',');
+    [
+        ("bootstrap_host", values(rooms, || host.clone())),
+        ("bootstrap_port", values(rooms, || port.clone())),
+        ("bootstrap_room", values(rooms, || room().to_string())),
+    ]
+}
+
+fn values(count: Option<u32>, mut value: impl FnMut() -> String) -> String {
+    let Some(count) = count else { return value() };
+    let all: Vec<_> = (0..count).map(|_| value()).collect();
+    format!("[{}]", all.join(","))
+}
+
+/// The body with each of `members` (a name and its value as JSON) set: its value where it has one, else a new member
+/// at the end. All other bytes stay as they are. `None` when the body is not one JSON object.
+pub fn set_members<V: AsRef<str>>(body: &[u8], members: &[(&str, V)]) -> Option<Bytes> {
+    let mut reader = Reader::new(body);
+    if reader.peek() != Ok(b'{') {
+        return None;
     }
-    out.push_str("\"bootstrap_room\":");
-    values(&mut out, rooms, |out| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{}", room());
+    let mut found: Vec<(Range<usize>, usize)> = Vec::new();
+    let mut empty = true;
+    let read = reader.fields(|key, r| {
+        empty = false;
+        r.peek()?;
+        let start = r.offset();
+        r.skip()?;
+        if let Some(n) = members.iter().position(|(name, _)| name.as_bytes() == key) {
+            found.push((start..r.offset(), n));
+        }
+        Ok(())
     });
-    out
-}
-
-fn values(out: &mut String, count: Option<u32>, mut value: impl FnMut(&mut String)) {
-    let Some(count) = count else { return value(out) };
-    for n in 0..count {
-        out.push(if n == 0 { '[' } else { ',' });
-        value(out);
+    read.ok()?;
+    let brace = reader.offset() - 1;
+    if !reader.at_end() {
+        return None;
     }
-    out.push_str(if count == 0 { "[]" } else { "]" });
+    let added: usize = members.iter().map(|(name, value)| name.len() + value.as_ref().len() + 4).sum();
+    let mut out = BytesMut::with_capacity(body.len() + added);
+    let mut at = 0;
+    for (range, n) in &found {
+        out.put_slice(&body[at..range.start]);
+        out.put_slice(members[*n].1.as_ref().as_bytes());
+        at = range.end;
+    }
+    out.put_slice(&body[at..brace]);
+    for (n, (name, value)) in members.iter().enumerate() {
+        if found.iter().any(|(_, set)| *set == n) {
+            continue;
+        }
+        out.put_slice(if std::mem::take(&mut empty) { b"\"" } else { b",\"" });
+        out.put_slice(name.as_bytes());
+        out.put_slice(b"\":");
+        out.put_slice(value.as_ref().as_bytes());
+    }
+    out.put_slice(&body[brace..]);
+    Some(out.freeze())
 }
 
-/// What is added to a request so that a vLLM server only reads the prompt and keeps what it computed for another one:
-/// one token, no stream, and whatever the client said about either taken back.
-pub const fn vllm_prefill_members(route: Route) -> &'static str {
+/// What makes a vLLM server read the prompt, keep what it computed for another one, and say where.
+const KEEP: &str = concat!(
+    "{\"do_remote_decode\":true,\"do_remote_prefill\":false,\"remote_engine_id\":null,",
+    "\"remote_block_ids\":null,\"remote_host\":null,\"remote_port\":null}"
+);
+
+/// What is set in a request so that a vLLM server only reads the prompt: one token, no stream, and whatever the client
+/// said about either taken back.
+pub const fn vllm_prefill_members(route: Route) -> &'static [(&'static str, &'static str)] {
+    const ALL: &[(&str, &str)] = &[
+        ("kv_transfer_params", KEEP),
+        ("stream", "false"),
+        ("stream_options", "null"),
+        ("max_tokens", "1"),
+        ("min_tokens", "0"),
+        ("max_completion_tokens", "1"),
+    ];
     match route {
-        Route::ChatCompletions => concat!(
-            "\"stream\":false,\"stream_options\":null,\"max_tokens\":1,\"max_completion_tokens\":1,\"min_tokens\":0,",
-            "\"kv_transfer_params\":{\"do_remote_decode\":true,\"do_remote_prefill\":false,",
-            "\"remote_engine_id\":null,\"remote_block_ids\":null,\"remote_host\":null,\"remote_port\":null}"
-        ),
-        _ => concat!(
-            "\"stream\":false,\"stream_options\":null,\"max_tokens\":1,\"min_tokens\":0,",
-            "\"kv_transfer_params\":{\"do_remote_decode\":true,\"do_remote_prefill\":false,",
-            "\"remote_engine_id\":null,\"remote_block_ids\":null,\"remote_host\":null,\"remote_port\":null}"
-        ),
+        Route::ChatCompletions => ALL,
+        // Completions know no other bound.
+        _ => ALL.split_at(ALL.len() - 1).0,
     }
 }
 

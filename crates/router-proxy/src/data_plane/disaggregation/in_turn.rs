@@ -26,11 +26,11 @@ impl Pairing<'_> {
             Err(end) => return end,
         };
         let kept = kv_transfer_params(&prefilled.body);
-        let members = kept.and_then(|kept| std::str::from_utf8(kept).ok());
+        let kept = kept.and_then(|kept| std::str::from_utf8(kept).ok());
         // Of a short prompt nothing is kept; the decode worker reads it itself.
-        let members = members.map_or_else(String::new, |kept| format!("\"kv_transfer_params\":{kept}"));
+        let members: &[(&str, &str)] = &[("kv_transfer_params", kept.unwrap_or("null"))];
         let lease = self.seat(&self.decode, features)?;
-        self.write(&members, lease).await.map(|response| named(response, reading.worker.header.clone()))
+        self.write(members, lease).await.map(|response| named(response, reading.worker.header.clone()))
     }
 
     async fn read(&self, reading: &mut Reading) -> Result<Prefilled, Try> {
@@ -42,7 +42,7 @@ impl Pairing<'_> {
         }
     }
 
-    async fn write(&self, members: &str, lease: Lease) -> Try {
+    async fn write(&self, members: &[(&str, &str)], lease: Lease) -> Try {
         let exchange = self.told(&self.decode, members);
         let result = {
             let mut answering = pin!(exchange.attempt(&lease));

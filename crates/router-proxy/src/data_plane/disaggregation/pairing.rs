@@ -11,10 +11,10 @@ use crate::record::{Detour, Leg};
 use crate::router::Shared;
 use crate::workers::Worker;
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, header};
 use router_core::{Features, NoWorker, Outcome, Rng, WorkerId};
-use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, rooms, split_facts};
-use router_protocol::{RequestFacts, splice};
+use router_protocol::RequestFacts;
+use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, rooms, set_members, split_facts};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep};
@@ -210,20 +210,19 @@ impl<'a> Pairing<'a> {
         true
     }
 
-    /// The client's body with `members` added, for one side.
-    pub(super) fn told<'s>(&self, side: &'s Side<'a>, members: &str) -> Exchange<'a>
-    where
-        'a: 's,
-    {
-        let body = splice(&side.exchange.body, self.facts, members);
+    /// The request with `members` set in its body, for one side.
+    pub(super) fn told<V: AsRef<str>>(&self, side: &Side<'a>, members: &[(&str, V)]) -> Exchange<'a> {
+        let body = set_members(&side.exchange.body, members);
         // Checked before the first try: the body is one JSON object.
-        let body = body.unwrap_or_else(|| side.exchange.body.clone());
-        self.with_body(side, body)
+        self.with_body(side, body.unwrap_or_else(|| side.exchange.body.clone()))
     }
 
     /// The same, with a body that is there already.
     pub(super) fn with_body(&self, side: &Side<'a>, body: Bytes) -> Exchange<'a> {
-        Exchange { body, ..side.exchange.clone() }
+        let mut exchange = Exchange { body, ..side.exchange.clone() };
+        // The client counted its own body.
+        exchange.headers.remove(header::CONTENT_LENGTH);
+        exchange
     }
 
     /// Waits for a prompt to be read, as long as that makes sense.
