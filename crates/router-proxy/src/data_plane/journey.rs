@@ -117,17 +117,19 @@ impl<'a> Journey<'a> {
                 },
                 (lease, result) = polled(&mut rival) => {
                     rival = None;
-                    match (result, failed.take()) {
-                        (Ok(answer), _) if answer.tone(exchange.route) == Tone::Final => {
+                    match result {
+                        Ok(answer) if answer.tone(exchange.route) == Tone::Final => {
                             exchange.shared.records.hedge_won();
                             return Ending::Won(Box::new((lease, answer)));
                         }
                         // A bad second copy is no news as long as the first one may still come.
-                        (result, None) => self.lose(lease, result),
-                        (_, Some(error)) => return Ending::Over(Err(error)),
+                        result => self.lose(lease, result),
+                    }
+                    if let Some(error) = failed.take() {
+                        return Ending::Over(Err(error));
                     }
                 }
-                () = &mut trouble, if failed.is_none() => {
+                () = &mut trouble, if failed.is_none() && rival.is_none() => {
                     if let Some(next) = self.take_seat(Detour::Trouble) {
                         return Ending::Moved(next);
                     }
@@ -239,7 +241,9 @@ impl<'a> Journey<'a> {
     fn take_seat(&mut self, detour: Detour) -> Option<Lease> {
         let (exchange, shared) = (self.exchange, self.exchange.shared);
         if self.features.attempt >= shared.retry.max_retries || Instant::now() >= exchange.deadline {
-            shared.records.exhausted(exchange.route);
+            if !detour.is_optional() {
+                shared.records.exhausted(exchange.route);
+            }
             return None;
         }
         let now = shared.clock.now();
