@@ -30,6 +30,9 @@ pub enum ProxyError {
     /// The worker did not answer in time.
     #[error("the worker did not answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
+    /// The worker did not begin to answer in time for another one to be tried.
+    #[error("the worker did not begin to answer within {} s", .0.as_secs_f64())]
+    NoFirstByte(Duration),
     /// Every worker was tried and none did what was asked. The client gets the best of their answers.
     #[error("no worker could serve the request; the last answer was {}", .0.status())]
     Exhausted(Box<Kept>),
@@ -68,6 +71,7 @@ impl ProxyError {
             Self::Broken(_) => "worker_disconnected",
             Self::Garbage(_) => "worker_invalid_response",
             Self::Timeout(_) => "worker_timeout",
+            Self::NoFirstByte(_) => "worker_first_byte_timeout",
             Self::TooLarge { .. } => "payload_too_large",
             Self::ClientBody(_) => "unreadable_body",
         }
@@ -79,7 +83,7 @@ impl ProxyError {
             Self::Exhausted(kept) => kept.status(),
             Self::NoWorker { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_) | Self::Broken(_) | Self::Garbage(_) => StatusCode::BAD_GATEWAY,
-            Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Timeout(_) | Self::NoFirstByte(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientBody(_) => StatusCode::BAD_REQUEST,
         }
@@ -90,7 +94,7 @@ impl ProxyError {
         match self {
             Self::NoWorker { .. } | Self::Exhausted(_) => "service_unavailable",
             Self::Connect(_) | Self::Broken(_) | Self::Garbage(_) => "bad_gateway",
-            Self::Timeout(_) => "gateway_timeout",
+            Self::Timeout(_) | Self::NoFirstByte(_) => "gateway_timeout",
             Self::TooLarge { .. } | Self::ClientBody(_) => "invalid_request_error",
         }
     }
@@ -99,7 +103,7 @@ impl ProxyError {
     pub const fn retry(&self) -> Retry {
         match self {
             Self::Connect(_) => Retry::Safe,
-            Self::Broken(_) | Self::Garbage(_) => Retry::OnlyBeforeFirstByte,
+            Self::Broken(_) | Self::Garbage(_) | Self::NoFirstByte(_) => Retry::OnlyBeforeFirstByte,
             Self::NoWorker { .. }
             | Self::Timeout(_)
             | Self::Exhausted(_)

@@ -103,7 +103,10 @@ impl<'a> Journey<'a> {
         self.tried.push(lease.worker.id);
         let worker = Arc::clone(&lease.worker);
         let mut trouble = pin!(worker.trouble.notified());
-        let mut time = pin!(sleep_until(exchange.deadline));
+        let limits = &exchange.shared.limits;
+        let patience = limits.first_byte.map(|bound| (bound, Instant::now() + bound));
+        let patience = patience.filter(|(_, until)| *until < exchange.deadline);
+        let mut time = pin!(sleep_until(patience.map_or(exchange.deadline, |(_, until)| until)));
         let mut hedge = self.hedge();
         let mut rival: Option<Rival<'a>> = None;
         let mut attempt = pin!(exchange.attempt(lease));
@@ -135,7 +138,10 @@ impl<'a> Journey<'a> {
                     }
                     trouble.set(worker.trouble.notified());
                 }
-                () = &mut time => return Ending::Over(Err(ProxyError::Timeout(exchange.shared.limits.timeout))),
+                () = &mut time => return Ending::Over(Err(match patience {
+                    Some((bound, _)) => ProxyError::NoFirstByte(bound),
+                    None => ProxyError::Timeout(limits.timeout),
+                })),
                 () = polled(&mut hedge) => {
                     hedge = None;
                     rival = self.take_seat(Detour::Hedge).map(|lease| self.race(lease));
@@ -207,6 +213,10 @@ impl<'a> Journey<'a> {
             ProxyError::Timeout(_) => {
                 lease.abandon(Outcome::Failed);
                 None
+            }
+            ProxyError::NoFirstByte(_) => {
+                lease.abandon(Outcome::Failed);
+                Some(Detour::Fault)
             }
             error if error.retry() != Retry::Never => Some(Detour::Fault),
             _ => None,
