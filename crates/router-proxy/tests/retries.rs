@@ -244,6 +244,25 @@ async fn a_request_on_a_worker_that_hangs_moves_when_its_checks_find_out() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_about_to_stop_ends_what_it_has() {
+    let fleet = emulated("sglang_8b*2").await;
+    let router = Arc::new(over(&fleet, Options { health_check_interval_secs: 0.02, ..options(&[]) }).await);
+    let body = r#"{"text":"a","sampling_params":{"max_new_tokens":60,"ignore_eos":true}}"#;
+    let mut clients = JoinSet::new();
+    for _ in 0..2 {
+        let router = Arc::clone(&router);
+        clients.spawn(async move { post(&router, "/generate", body).await });
+    }
+    until(|| fleet.servers.iter().all(|s| s.stats().in_flight() == 1)).await;
+    fleet.servers[0].set_fault(Fault::new(FaultKind::Refuse));
+    until(|| router.healthy_workers() == 1).await;
+    assert_eq!(fleet.servers[0].stats().in_flight(), 1);
+    assert!(clients.join_all().await.iter().all(|answer| answer.starts_with(OK)));
+    assert_eq!(sum(&metric(&router, "sgl_router_moves_total").await), 0.0);
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_slow_request_gets_a_second_copy_and_the_loser_is_dropped() {
     let (addresses, mut told) = holder_and_helper("").await;
     let router = router(Options { hedge_after: Some("50ms".to_owned()), ..options(&addresses) }).await;
