@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on the terminal")]
 
 mod bench;
+mod chaos;
 mod command;
 mod test;
 mod tidy;
@@ -26,6 +27,8 @@ enum Chore {
     Tidy,
     /// Run every check there is: format, clippy, tidy, all tests, real clients.
     Test(test::Options),
+    /// Break something in a fleet under load every second, for longer than the tests do.
+    Chaos(chaos::Options),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
     BenchProxy(bench::Options),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Tidy => tidy::run(root),
         Chore::Test(options) => test::run(root, options),
+        Chore::Chaos(options) => chaos::run(root, options),
         Chore::BenchProxy(options) => bench::run(root, &options),
     };
     match done {
