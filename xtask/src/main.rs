@@ -5,6 +5,7 @@
 
 mod bench;
 mod command;
+mod rig;
 mod test;
 mod tidy;
 

@@ -1,7 +1,8 @@
-//! A running contender: its CPU time, and a guard that stops it however the measurement ends.
+//! A running program: its CPU time, a guard that stops it however the measurement ends, and a port for it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -73,6 +74,16 @@ impl Drop for Running {
             signal("-KILL", pid);
         }
     }
+}
+
+/// A port nobody listens on now.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn free_port() -> Result<u16> {
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    ensure!(port != 0, "no free port");
+    Ok(port)
 }
 
 /// Nothing else runs when a guard is dropped, so blocking this thread for a moment harms nobody.
