@@ -5,6 +5,7 @@
 
 mod bench;
 mod command;
+mod compare;
 mod rig;
 mod test;
 mod tidy;
@@ -29,6 +30,8 @@ enum Chore {
     Test(test::Options),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
     BenchProxy(bench::Options),
+    /// Measure the policies beside those of other routers, live, in front of emulated fleets.
+    ComparePeers(Box<compare::Options>),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(root),
         Chore::Test(options) => test::run(root, options),
         Chore::BenchProxy(options) => bench::run(root, &options),
+        Chore::ComparePeers(options) => compare::run(root, &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,10 +12,19 @@ use tokio::time::timeout;
 /// Longest time for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// POST of JSON, to the end of the body.
+/// GET, to the end of the body.
 ///
 /// # Errors
 /// Nobody listens there, or the answer broke off or took longer than 10 s.
+pub(crate) async fn get(port: u16, path: &str) -> Result<(StatusCode, String)> {
+    let request = Request::get(at(port, path)).body(Full::default()).context("cannot build a request")?;
+    answer(request).await
+}
+
+/// POST of JSON, to the end of the body.
+///
+/// # Errors
+/// As [`get`].
 pub(crate) async fn post(port: u16, path: &str, body: String) -> Result<(StatusCode, String)> {
     answer(json_post(port, path, Bytes::from(body))?).await
 }

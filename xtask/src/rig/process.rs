@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// The kernel counts CPU time in these (`USER_HZ`, 100 on every Linux platform that Rust runs on).
@@ -33,10 +33,18 @@ impl Running {
     /// # Errors
     /// The process has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
+        if let Some(status) = self.ended()? {
             bail!("ended early ({status})");
         }
         Ok(())
+    }
+
+    /// How the process ended, if it has.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// CPU time of the process and its descendants since each began, all threads, user and system.
