@@ -1,5 +1,6 @@
 //! Who is measured, each with the policies that it does best with, and how it is started.
 
+use super::case::{Case, Field};
 use super::haproxy;
 use super::site::Site;
 use crate::rig::peers::{self, PEERS, Peer};
@@ -38,15 +39,15 @@ pub(crate) struct Contender {
     pub(crate) maker: Maker,
     /// The policy, as its maker calls it.
     pub(crate) policy: &'static str,
-    /// Whether it runs in the cases that no target is set for, too.
-    pub(crate) everywhere: bool,
+    /// The smallest field that it belongs to.
+    pub(crate) field: Field,
 }
 
 /// The contender that the targets are set for.
 pub(crate) const CANDIDATE: &str = "sgl-router/marginal_cost";
 
-const fn of(maker: Maker, policy: &'static str, everywhere: bool) -> Contender {
-    Contender { maker, policy, everywhere }
+const fn of(maker: Maker, policy: &'static str, field: Field) -> Contender {
+    Contender { maker, policy, field }
 }
 
 const SGLANG: Maker = Maker::Pypi("sglang-router");
@@ -55,22 +56,22 @@ const VLLM: Maker = Maker::Pypi("vllm-router");
 
 /// Everybody, in the order of the tables.
 pub(crate) const CONTENDERS: [Contender; 16] = [
-    of(Maker::Ours, "marginal_cost", true),
-    of(Maker::Ours, "least_request", true),
-    of(Maker::Ours, "cache_aware", true),
-    of(Maker::Ours, "shortest_queue", false),
-    of(Maker::Ours, "round_robin", true),
-    of(Maker::Ours, "marginal_utility", true),
-    of(SGLANG, "cache_aware", true),
-    of(SGLANG, "power_of_two", false),
-    of(SGLANG, "round_robin", false),
-    of(SMG, "cache_aware", true),
-    of(SMG, "least_load", true),
-    of(SMG, "power_of_two", false),
-    of(VLLM, "cache_aware", true),
-    of(VLLM, "power_of_two", false),
-    of(VLLM, "consistent_hash", false),
-    of(Maker::Haproxy, "leastconn", true),
+    of(Maker::Ours, "marginal_cost", Field::Main),
+    of(Maker::Ours, "least_request", Field::Main),
+    of(Maker::Ours, "cache_aware", Field::Main),
+    of(Maker::Ours, "shortest_queue", Field::All),
+    of(Maker::Ours, "round_robin", Field::Main),
+    of(Maker::Ours, "marginal_utility", Field::Main),
+    of(SGLANG, "cache_aware", Field::Main),
+    of(SGLANG, "power_of_two", Field::All),
+    of(SGLANG, "round_robin", Field::All),
+    of(SMG, "cache_aware", Field::Main),
+    of(SMG, "least_load", Field::Main),
+    of(SMG, "power_of_two", Field::All),
+    of(VLLM, "cache_aware", Field::Main),
+    of(VLLM, "power_of_two", Field::All),
+    of(VLLM, "consistent_hash", Field::All),
+    of(Maker::Haproxy, "leastconn", Field::Main),
 ];
 
 impl Contender {
@@ -83,6 +84,11 @@ impl Contender {
     pub(crate) fn is_wanted(&self, wanted: &[String]) -> bool {
         let name = self.name();
         wanted.is_empty() || wanted.iter().any(|asked| name.starts_with(asked) || self.policy == asked)
+    }
+
+    /// Whether it runs in that case.
+    pub(crate) fn runs_in(&self, case: &Case) -> bool {
+        case.field == Field::All || self.field == Field::Main
     }
 
     /// The package it comes from, where it comes from PyPI.

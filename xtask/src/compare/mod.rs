@@ -57,9 +57,9 @@ pub(crate) struct Options {
     /// Seconds of load before that, which do not count.
     #[arg(long, default_value_t = 6)]
     warm_up: u64,
-    /// Runs at a time.
-    #[arg(long, default_value_t = 6)]
-    lanes: usize,
+    /// Runs at a time [default: six per core]
+    #[arg(long)]
+    lanes: Option<usize>,
     /// Seed of the first round's loads.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -90,6 +90,12 @@ impl Options {
             return Extent { rounds: 1, secs: 4, warm_up: 1, seed };
         }
         Extent { rounds: rounds.max(1), secs: secs.max(1), warm_up, seed }
+    }
+
+    /// A run takes less than a tenth of a core, and as much again while it starts.
+    fn lanes(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.lanes.unwrap_or(6 * cores).max(1)
     }
 
     fn cases(&self) -> Result<Vec<&'static Case>> {
@@ -161,7 +167,7 @@ async fn measure(
     }
     let Extent { secs, warm_up, seed, .. } = extent;
     let setting =
-        Setting { secs, warm_up, lanes: options.lanes, seed, place: rig::page::setting(&site.root)? };
+        Setting { secs, warm_up, lanes: options.lanes(), seed, place: rig::page::setting(&site.root)? };
     let book = Book::open(file, setting)?;
     let contenders = site.install(contenders);
     let cases = write_loads(site, extent, cases)?;
@@ -171,11 +177,11 @@ async fn measure(
     println!(
         "{} runs, {} at a time: about {:.0} minutes; {} runs are there already",
         left.len(),
-        options.lanes,
-        (plan::estimate(extent, &left, options.lanes) as f64 / 60.0).ceil(),
+        options.lanes(),
+        (plan::estimate(extent, &left, options.lanes()) as f64 / 60.0).ceil(),
         book.records.len()
     );
-    let book = go(site, left, options.lanes, book).await?;
+    let book = go(site, left, options.lanes(), book).await?;
     show(&site.root, options, &book)
 }
 
@@ -202,7 +208,7 @@ fn write_loads(site: &Site, extent: Extent, cases: &[&'static Case]) -> Result<V
 
 /// Does every run, several at a time, and notes each as it ends.
 async fn go(site: &Site, trials: Vec<Trial>, lanes: usize, book: Book) -> Result<Book> {
-    let (lanes, book) = (Arc::new(Semaphore::new(lanes.max(1))), Arc::new(Mutex::new(book)));
+    let (lanes, book) = (Arc::new(Semaphore::new(lanes)), Arc::new(Mutex::new(book)));
     let (count, begun) = (trials.len(), Instant::now());
     let mut running = JoinSet::new();
     for (index, trial) in trials.into_iter().enumerate() {

@@ -46,7 +46,7 @@ pub(crate) fn trials(
             cases.iter().copied().enumerate().filter(|(_, case)| round <= case.rounds(extent.rounds))
         {
             let mut present: Vec<_> =
-                contenders.iter().filter(|(contender, _)| case.judged || contender.everywhere).collect();
+                contenders.iter().filter(|(contender, _)| contender.runs_in(case)).collect();
             fastrand::Rng::with_seed(extent.seed_of(round) * 1000 + index as u64).shuffle(&mut present);
             all.extend(present.into_iter().map(|(contender, version)| Trial {
                 case,
