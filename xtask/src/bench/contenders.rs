@@ -2,9 +2,11 @@
 
 use super::nginx::{self, Buffering};
 use super::{backends, traffic};
+use crate::command;
 use crate::rig::peers::{self, PEERS, Peer};
 use crate::rig::process::{Running, free_port};
 use anyhow::{Context, Result, bail};
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -41,6 +43,19 @@ impl Contender {
         Self { name: "direct".to_owned(), port, process: None }
     }
 
+    /// What a recording router says of the rows that it did not write; absent for all others.
+    ///
+    /// # Errors
+    /// It does not tell its metrics.
+    pub(crate) fn rows_lost(&self) -> Result<Option<u64>> {
+        if !self.name.ends_with(RECORDED) {
+            return Ok(None);
+        }
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let metrics = command::output(Command::new("curl").args(["-sS", "--fail", &url]))?;
+        lost(&metrics).map(Some).with_context(|| format!("{} tells of no lost rows", self.name))
+    }
+
     /// CPU time so far; none for `direct`.
     ///
     /// # Errors
@@ -52,6 +67,31 @@ impl Contender {
     }
 }
 
+/// Whether decisions and completions are written to files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Recording {
+    On,
+    Off,
+}
+
+impl Recording {
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::On => RECORDED,
+            Self::Off => "",
+        }
+    }
+}
+
+/// What the name of a recording contender ends in.
+const RECORDED: &str = " recorded";
+
+const OURS: [(&str, Recording); 3] = [
+    ("round_robin", Recording::Off),
+    ("marginal_utility", Recording::Off),
+    ("marginal_utility", Recording::On),
+];
+
 /// Puts up all contenders in front of the workers. One that cannot be had is left out, loudly.
 ///
 /// # Errors
@@ -62,13 +102,19 @@ pub(crate) async fn start_all(site: &Site, workers: &[u16], buffering: Buffering
     let process = nginx::proxy(&site.scratch, port, workers, buffering)?;
     let name = format!("nginx {}", nginx::version().unwrap_or_default());
     contenders.push(ready(name, port, process).await?);
-    for policy in ["round_robin", "marginal_utility"] {
-        let name = format!("sgl-router {} {policy}", env!("CARGO_PKG_VERSION"));
+    let records = site.scratch.join("records");
+    // What an earlier run recorded is of no use to anybody.
+    let _ = fs::remove_dir_all(&records);
+    for (policy, recording) in OURS {
+        let name = format!("sgl-router {} {policy}{}", env!("CARGO_PKG_VERSION"), recording.suffix());
         if !wanted(site, &name) {
             continue;
         }
         let mut launch = Command::new(&site.binary);
         launch.args(["launch", "--policy", policy]);
+        if recording == Recording::On {
+            launch.arg("--record-dir").arg(&records);
+        }
         contenders.push(start(site, (name, launch), workers).await?);
     }
     for peer in PEERS.iter().filter(|peer| wanted(site, peer.package)) {
@@ -111,5 +157,24 @@ async fn ready(name: String, port: u16, mut process: Running) -> Result<Contende
             bail!("{name} gave no good answer within {} s", START.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Records that were dropped on the way and rows that could not be written, together.
+fn lost(metrics: &str) -> Option<u64> {
+    let names = ["sgl_router_records_dropped_total ", "sgl_router_records_lost_total "];
+    let count = |name| metrics.lines().find_map(|line| line.strip_prefix(name))?.parse::<u64>().ok();
+    names.into_iter().map(count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_rows_are_added_up_and_their_absence_is_no_zero() {
+        let metrics = "sgl_router_records_dropped_total 2\nsgl_router_records_lost_total 3\n";
+        assert_eq!(lost(metrics), Some(5));
+        assert_eq!(lost("sgl_router_records_dropped_total 2\n"), None);
     }
 }
