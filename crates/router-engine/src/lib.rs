@@ -26,12 +26,14 @@
 //! assert!(finished.unwrap() < Time::from_secs_f64(0.03));
 //! ```
 
+mod fleet;
 mod job;
 mod kv_cache;
 mod load;
 pub mod profile;
 mod scheduler;
 
+pub use fleet::{FleetError, FleetPart, FleetSpec};
 pub use job::{Aborted, Job, JobId, Progress, Record, Refused, Times};
 pub use kv_cache::KvCache;
 pub use load::{DecodeMoments, Load};

@@ -37,9 +37,10 @@ mod world;
 
 pub use arrivals::{Arrivals, Lengths, PrefixGroups, Sessions, Spread};
 pub use experiment::{Cell, Contender, Estimate, Experiment, Measure, Table};
-pub use fleet::{Fleet, FleetError};
+pub use fleet::Fleet;
 pub use outcome::{Latencies, Outcome, Record, Slo, Summary};
 pub use replay::Assigned;
+pub use router_engine::FleetError;
 pub use scenario::{Incident, Reports, Scenario, What};
 pub use trace::{Slice, TraceError, read_trace};
 pub use workload::{Request, Start, Workload};
