@@ -27,6 +27,7 @@
 //! ```
 
 mod fleet;
+mod inspect;
 mod job;
 mod kv_cache;
 mod load;
@@ -34,6 +35,7 @@ pub mod profile;
 mod scheduler;
 
 pub use fleet::{FleetError, FleetPart, FleetSpec};
+pub use inspect::{Present, Stage};
 pub use job::{Aborted, Job, JobId, Progress, Record, Refused, Times};
 pub use kv_cache::KvCache;
 pub use load::{DecodeMoments, Load};

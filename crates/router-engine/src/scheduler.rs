@@ -48,8 +48,8 @@ pub struct Step {
 pub struct Busy;
 
 #[derive(Clone, Copy, Debug)]
-struct InProgress {
-    step: Step,
+pub(crate) struct InProgress {
+    pub(crate) step: Step,
     took: Duration,
     /// The part of `took` that decoding alone would have taken; the rest is prefill.
     decode: Duration,
@@ -59,19 +59,19 @@ struct InProgress {
 /// [`Engine::complete_step`].
 #[derive(Clone, Debug)]
 pub struct Engine {
-    timing: Timing,
-    slowdown: f64,
+    pub(crate) timing: Timing,
+    pub(crate) slowdown: f64,
     limits: Limits,
-    kv: KvCache,
+    pub(crate) kv: KvCache,
     clock: Time,
-    waiting: VecDeque<Sequence>,
+    pub(crate) waiting: VecDeque<Sequence>,
     /// Those whose prompts are being computed, in the order in which they came.
-    prefilling: Vec<Sequence>,
+    pub(crate) prefilling: Vec<Sequence>,
     /// Those that decode.
-    running: Vec<Sequence>,
+    pub(crate) running: Vec<Sequence>,
     /// Tokens of those that decode.
     resident: u64,
-    current: Option<InProgress>,
+    pub(crate) current: Option<InProgress>,
     reserve: f64,
     tally: Tally,
 }

@@ -25,8 +25,10 @@
 
 mod arrivals;
 mod chance;
+mod contender;
 mod experiment;
 mod fleet;
+mod oracle;
 mod outcome;
 mod replay;
 mod scenario;
@@ -36,8 +38,10 @@ mod workload;
 mod world;
 
 pub use arrivals::{Arrivals, Lengths, PrefixGroups, Sessions, Spread};
-pub use experiment::{Cell, Contender, Estimate, Experiment, Measure, Table};
+pub use contender::{Brain, Contender};
+pub use experiment::{Cell, Estimate, Experiment, Measure, Ran, Table};
 pub use fleet::Fleet;
+pub use oracle::OracleWeights;
 pub use outcome::{Latencies, Outcome, Record, Slo, Summary};
 pub use replay::Assigned;
 pub use router_engine::FleetError;

@@ -142,10 +142,8 @@ fn a_request_that_fits_no_engine_is_refused_and_the_rest_goes_on() {
 #[test]
 fn a_table_has_ratios_to_its_first_row() {
     let scenario = Scenario::of("sglang_8b,t4".parse().unwrap());
-    let contenders = ["round_robin", "power_of_two"].map(|name| Contender {
-        name: name.to_owned(),
-        make: Box::new(move || Registry::builtin().build(name, &Params::new()).unwrap()),
-    });
+    let contenders = ["round_robin", "power_of_two"]
+        .map(|name| Contender::new(name, move || Registry::builtin().build(name, &Params::new()).unwrap()));
     let experiment = Experiment { scenario: &scenario, seeds: &[1, 2, 3], slo: Slo::default() };
     let mut told = Vec::new();
     let load = |seed| -> Workload { Arrivals::poisson(10.0).requests(150, lengths(), seed) };
