@@ -263,8 +263,8 @@ impl<'a> World<'a> {
         let asked = &self.load.requests[request];
         let known = Known { prompt: asked.prompt_tokens, blocks: &asked.prefix, output: asked.output_tokens };
         let alive = self.servers.iter().enumerate().filter(|(_, s)| s.alive);
-        let engines: Vec<_> = alive.map(|(i, s)| (i, s.engine())).collect();
-        if let Some(server) = guide.oracle.choose(self.now, &known, engines.into_iter()) {
+        let engines = alive.map(|(i, s)| (i, s.engine()));
+        if let Some(server) = guide.oracle.choose(self.now, &known, engines) {
             guide.tell(self.routers[router].ids[server].slot());
         }
         self.guide = Some(guide);
