@@ -6,6 +6,8 @@
 mod bench;
 mod chaos;
 mod command;
+mod compare;
+mod rig;
 mod test;
 mod tidy;
 
@@ -31,6 +33,8 @@ enum Chore {
     Chaos(chaos::Options),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
     BenchProxy(bench::Options),
+    /// Measure the policies beside those of other routers, live, in front of emulated fleets.
+    ComparePeers(Box<compare::Options>),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => test::run(root, options),
         Chore::Chaos(options) => chaos::run(root, options),
         Chore::BenchProxy(options) => bench::run(root, &options),
+        Chore::ComparePeers(options) => compare::run(root, &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

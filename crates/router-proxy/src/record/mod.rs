@@ -10,6 +10,7 @@ mod detour;
 mod file;
 mod metrics;
 mod otel;
+mod queue;
 mod row;
 mod stream;
 mod table;
@@ -55,12 +56,15 @@ impl Records {
             reason = record.decision.reason.as_str(),
             "decided"
         );
-        self.pass(|| Record::Decision(Box::new(record)));
+        self.pass(|| Record::Decision(record));
     }
 
     /// The first byte of an answer arrived.
     pub(crate) fn started(&self, outline: &Outline) {
-        self.pass(|| Record::Started(outline.request_id.clone()));
+        // Only a trace in memory shows it before the end.
+        if self.recorder.as_ref().is_some_and(|r| r.traces.is_some()) {
+            self.pass(|| Record::Started(outline.request_id.clone()));
+        }
     }
 
     /// An attempt ended.
@@ -73,7 +77,7 @@ impl Records {
             outcome = record.completion.finish.outcome.as_str(),
             "completed"
         );
-        self.pass(|| Record::Completion(Box::new(record)));
+        self.pass(|| Record::Completion(record));
     }
 
     /// Another worker is tried.
@@ -109,7 +113,7 @@ impl Records {
     /// The router itself answered a request with an error.
     pub(crate) fn refused(&self, record: RefusalRecord) {
         self.metrics.refused(record.route, record.error);
-        self.pass(|| Record::Refusal(Box::new(record)));
+        self.pass(|| Record::Refusal(record));
     }
 
     /// The head of an answer is on its way to the client, `took` after the request came in.

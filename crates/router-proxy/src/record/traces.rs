@@ -217,7 +217,7 @@ mod tests {
             let routed = self.balancer.dispatch(at, &features, &[], Explain::Yes).unwrap();
             let outline = Outline::new(HeaderValue::from_str(id).unwrap(), &features, at);
             let worker = Arc::clone(self.workers[routed.decision.worker.slot()].as_ref().unwrap());
-            traces.take(&Record::Decision(Box::new(DecisionRecord {
+            traces.take(&Record::Decision(DecisionRecord {
                 outline: outline.clone(),
                 at,
                 worker: Arc::clone(&worker),
@@ -228,11 +228,11 @@ mod tests {
                 scores: routed.scores,
                 shadows: routed.shadows,
                 took: Duration::from_nanos(500),
-            })));
+            }));
             let completion = self.balancer.finish(at, routed.ticket, Finish::bare(Outcome::Success));
             let (in_flight, answered, error) = (0, true, None);
             let record = CompletionRecord { outline, worker, completion, in_flight, answered, error };
-            traces.take(&Record::Completion(Box::new(record)));
+            traces.take(&Record::Completion(record));
         }
     }
 
