@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{RawClient, get, metric, options, post, router, start, sum, until, until_metric, worker};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 const OK: &str = "HTTP/1.1 200 ";
@@ -245,21 +245,47 @@ async fn a_request_on_a_worker_that_hangs_moves_when_its_checks_find_out() {
 
 #[tokio::test]
 async fn a_worker_that_is_about_to_stop_ends_what_it_has() {
-    let fleet = emulated("sglang_8b*2").await;
-    let router = Arc::new(over(&fleet, Options { health_check_interval_secs: 0.02, ..options(&[]) }).await);
-    let body = r#"{"text":"a","sampling_params":{"max_new_tokens":60,"ignore_eos":true}}"#;
-    let mut clients = JoinSet::new();
+    let (gate, listener) = (Arc::new(Notify::new()), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let stopping = listener.local_addr().unwrap();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let open = Arc::clone(&gate);
+    let accepting = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (open, tell) = (Arc::clone(&open), tell.clone());
+            tokio::spawn(async move {
+                let Some((head, body)) = support::read_message(&mut socket).await else { return };
+                let mut incoming = support::Incoming { head, body, socket };
+                if incoming.path() == "/generate" {
+                    let _ = tell.send(());
+                    open.notified().await;
+                }
+                // Each check needs a connection of its own.
+                incoming.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n[]").await;
+            });
+        }
+    });
+    let other = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    let checks = Options { health_check_interval_secs: 0.05, ..options(&[stopping, other]) };
+    let router = router(checks).await;
+    let mut clients: Vec<RawClient> = Vec::new();
     for _ in 0..2 {
-        let router = Arc::clone(&router);
-        clients.spawn(async move { post(&router, "/generate", body).await });
+        let mut client = RawClient::connect(&router).await;
+        client.post("/generate", r#"{"text":"a"}"#).await;
+        clients.push(client);
     }
-    until(|| fleet.servers.iter().all(|s| s.stats().in_flight() == 1)).await;
-    fleet.servers[0].set_fault(Fault::new(FaultKind::Refuse));
+    told.recv().await.unwrap();
+    accepting.abort();
     until(|| router.healthy_workers() == 1).await;
-    assert_eq!(fleet.servers[0].stats().in_flight(), 1);
-    assert!(clients.join_all().await.iter().all(|answer| answer.starts_with(OK)));
+    gate.notify_one();
+    let mut answers = Vec::new();
+    for client in &mut clients {
+        let head = client.see("\r\n\r\n").await.find("\r\n\r\n").unwrap() + 4;
+        client.see_bytes(head + 2).await;
+        answers.push(String::from_utf8_lossy(&client.seen).into_owned());
+    }
+    assert!(answers.iter().any(|a| a.ends_with("[]")), "{answers:?}");
     assert_eq!(sum(&metric(&router, "sgl_router_moves_total").await), 0.0);
-    fleet.shutdown().await;
+    until(|| router.in_flight() == 0).await;
 }
 
 #[tokio::test]
