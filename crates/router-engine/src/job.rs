@@ -22,7 +22,8 @@ pub struct Job {
     pub output_tokens: u32,
     /// Tokens the client allows. The scheduler knows only this bound, never `output_tokens`.
     pub max_output_tokens: u32,
-    /// The prompt was read by another engine and comes with its keys and values: it takes memory and no computing.
+    /// The prompt was read by another engine and comes with its keys and values: it takes memory, and its last token
+    /// alone is computed.
     pub prefilled: bool,
 }
 
@@ -130,6 +131,10 @@ pub(crate) struct Sequence {
     pub(crate) shared_blocks: usize,
     /// KV tokens held outside shared blocks.
     pub(crate) private_tokens: u64,
+    /// Of its tokens, how many are computed or were found in the cache, while its prompt is being computed.
+    pub(crate) computed: u64,
+    /// Tokens that the step in progress computes.
+    pub(crate) chunk: u64,
 }
 
 impl Sequence {
@@ -144,6 +149,11 @@ impl Sequence {
     }
 
     /// Whether its last token is out.
+    /// How many of so many tokens this engine computes: of a prompt that another one read, the last alone.
+    pub(crate) fn work(&self, tokens: u64) -> u64 {
+        if self.job.prefilled { tokens.min(1) } else { tokens }
+    }
+
     pub(crate) fn done(&self) -> bool {
         self.generated >= self.job.output_tokens
     }

@@ -31,6 +31,9 @@ pub enum ProxyError {
     /// The worker did not answer in time.
     #[error("the worker did not answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
+    /// The worker did not begin to answer in time for another one to be tried.
+    #[error("the worker did not begin to answer within {} s", .0.as_secs_f64())]
+    NoFirstByte(Duration),
     /// Every worker was tried and none did what was asked. The client gets the best of their answers.
     #[error("no worker could serve the request; the last answer was {}", .0.status())]
     Exhausted(Box<Kept>),
@@ -94,6 +97,7 @@ impl ProxyError {
             Self::Trouble => "worker_in_trouble",
             Self::Leg { leg, source } => source.code_on(*leg),
             Self::Unsplittable(_) => "unsplittable_request",
+            Self::NoFirstByte(_) => "worker_first_byte_timeout",
             Self::TooLarge { .. } => "payload_too_large",
             Self::ClientBody(_) => "unreadable_body",
         }
@@ -105,8 +109,8 @@ impl ProxyError {
         match self {
             Self::NoWorker { .. } if prefill => "no_healthy_prefill_worker",
             Self::NoWorker { .. } => "no_healthy_decode_worker",
-            Self::Timeout(_) if prefill => "prefill_timeout",
-            Self::Timeout(_) => "decode_timeout",
+            Self::Timeout(_) | Self::NoFirstByte(_) if prefill => "prefill_timeout",
+            Self::Timeout(_) | Self::NoFirstByte(_) => "decode_timeout",
             Self::Status(status) if is_busy(*status) && prefill => "prefill_busy",
             Self::Status(status) if is_busy(*status) => "decode_busy",
             _ if prefill => "prefill_server_error",
@@ -127,7 +131,7 @@ impl ProxyError {
             | Self::Status(_)
             | Self::Aborted(_)
             | Self::Trouble => StatusCode::BAD_GATEWAY,
-            Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Timeout(_) | Self::NoFirstByte(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientBody(_) | Self::Unsplittable(_) => StatusCode::BAD_REQUEST,
         }
@@ -145,7 +149,7 @@ impl ProxyError {
             | Self::Status(_)
             | Self::Aborted(_)
             | Self::Trouble => "bad_gateway",
-            Self::Timeout(_) => "gateway_timeout",
+            Self::Timeout(_) | Self::NoFirstByte(_) => "gateway_timeout",
             Self::TooLarge { .. } | Self::ClientBody(_) | Self::Unsplittable(_) => "invalid_request_error",
         }
     }
@@ -155,9 +159,12 @@ impl ProxyError {
         match self {
             Self::Connect(_) => Retry::Safe,
             Self::Leg { source, .. } => source.retry(),
-            Self::Broken(_) | Self::Garbage(_) | Self::Status(_) | Self::Aborted(_) | Self::Trouble => {
-                Retry::OnlyBeforeFirstByte
-            }
+            Self::Broken(_)
+            | Self::Garbage(_)
+            | Self::NoFirstByte(_)
+            | Self::Status(_)
+            | Self::Aborted(_)
+            | Self::Trouble => Retry::OnlyBeforeFirstByte,
             Self::NoWorker { .. }
             | Self::Timeout(_)
             | Self::Exhausted(_)

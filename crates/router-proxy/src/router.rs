@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+/// A queue length that was told longer ago says nothing about now, in seconds.
+const REPORT_AGE: f64 = 10.0;
+
 /// What every request and task of one router shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -307,18 +310,23 @@ impl Shared {
         self.loads(&self.balancer.lock())
     }
 
+    /// One worker with its load, unless it left.
+    pub(crate) fn worker_load(&self, worker: &Arc<Worker>) -> Option<WorkerGauges> {
+        self.load(&self.balancer.lock(), worker)
+    }
+
     fn loads(&self, balancer: &Balancer) -> Vec<WorkerGauges> {
+        self.workers.all().iter().filter_map(|worker| self.load(balancer, worker)).collect()
+    }
+
+    fn load(&self, balancer: &Balancer, worker: &Arc<Worker>) -> Option<WorkerGauges> {
         let now = self.clock.now();
-        let gauges = self.workers.all().into_iter().filter_map(|worker| {
-            let view = balancer.view(worker.id)?;
-            let report_age = view.load.map(|l| now.since(l.at));
-            Some(WorkerGauges {
-                in_flight: view.in_flight,
-                waiting: view.estimated_waiting(),
-                report_age,
-                worker,
-            })
-        });
-        gauges.collect()
+        let view = balancer.view(worker.id)?;
+        Some(WorkerGauges {
+            worker: Arc::clone(worker),
+            in_flight: view.in_flight,
+            waiting: view.fresh_waiting(now, REPORT_AGE),
+            report_age: view.load.map(|l| now.since(l.at)),
+        })
     }
 }

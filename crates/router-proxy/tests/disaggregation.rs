@@ -144,7 +144,7 @@ async fn a_pair_answers_as_one_server_would() {
     let (read, written) = (pair.prefill[0].stats(), pair.decode[0].stats());
     assert_eq!((read.received, written.received), (10, 10), "every part went to both");
     assert_eq!((read.completed, written.completed), (10, 10));
-    assert_eq!(written.load.prefill_uncached_tokens, 0, "no prompt was read twice");
+    assert_eq!(written.load.prefill_uncached_tokens, 10, "of a prompt that was handed over, the last token alone");
 }
 
 #[tokio::test]
@@ -291,6 +291,10 @@ async fn a_prefill_that_hangs_is_named_when_the_time_is_up() {
         let answer = post(&pair.router, "/v1/completions", r#"{"prompt":"a"}"#).await;
         assert_eq!((&answer[9..12], code(&answer).as_str()), ("504", "prefill_timeout"), "{answer}");
         pair.at_rest().await;
+        let failed = support::metric(&pair.router, "sgl_router_pd_prefill_errors_total").await;
+        assert_eq!(support::sum(&failed), 1.0, "it is held against the worker");
+        let failed = support::metric(&pair.router, "sgl_router_pd_decode_errors_total").await;
+        assert_eq!(support::sum(&failed), 0.0, "and not against the other one");
     }
 }
 
@@ -401,7 +405,7 @@ async fn a_vllm_pair_works_one_after_the_other() {
         (read.completed, 2),
         "the prefill stops after one token"
     );
-    assert_eq!(written.load.prefill_uncached_tokens, 0, "the prompt was fetched, not read again");
+    assert_eq!(written.load.prefill_uncached_tokens, 2, "of a prompt that was fetched, the last token alone");
 }
 
 #[tokio::test]

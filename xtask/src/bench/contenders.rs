@@ -1,13 +1,13 @@
 //! Who is measured: nginx, this router, and the routers on PyPI, each put up in front of the same workers.
 
 use super::nginx::{self, Buffering};
-use super::process::Running;
 use super::{backends, traffic};
 use crate::command;
-use anyhow::{Context, Result, bail, ensure};
+use crate::rig::peers::{self, PEERS, Peer};
+use crate::rig::process::{Running, free_port};
+use anyhow::{Context, Result, bail};
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -66,18 +66,6 @@ impl Contender {
         process.cpu_time().with_context(|| self.name.clone())
     }
 }
-
-/// A router from PyPI and how it is started.
-struct Peer {
-    package: &'static str,
-    launch: &'static [&'static str],
-}
-
-const PEERS: [Peer; 3] = [
-    Peer { package: "sglang-router", launch: &["sglang-router", "launch", "--log-level", "warn"] },
-    Peer { package: "smg", launch: &["smg", "launch", "--log-level", "warn"] },
-    Peer { package: "vllm-router", launch: &["vllm-router", "--log-level", "warning"] },
-];
 
 /// Whether decisions and completions are written to files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,38 +132,14 @@ fn wanted(site: &Site, name: &str) -> bool {
 }
 
 async fn start_peer(site: &Site, peer: &Peer, workers: &[u16]) -> Result<Contender> {
-    let bin = site.venvs.join(peer.package).join("bin");
-    if !bin.join(peer.launch[0]).exists() {
-        install(&site.venvs.join(peer.package), peer.package)?;
-    }
-    let version = version(&bin, peer.package)?;
-    let mut launch = Command::new(bin.join(peer.launch[0]));
-    launch.args(&peer.launch[1..]).args([
-        "--policy",
-        "round_robin",
-        "--prometheus-port",
-        &free_port()?.to_string(),
-    ]);
+    let version = peer.install(&site.venvs)?;
+    let launch = peer.launch(&site.venvs, "round_robin")?;
     start(site, (format!("{} {version}", peer.package), launch), workers).await
-}
-
-fn install(venv: &Path, package: &str) -> Result<()> {
-    println!("installing {package} from PyPI");
-    fs::create_dir_all(venv.parent().unwrap_or(venv))?;
-    command::run(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
-    command::run(Command::new(venv.join("bin/python")).args(pip))
-}
-
-fn version(bin: &Path, package: &str) -> Result<String> {
-    let ask = format!("import importlib.metadata as m; print(m.version('{package}'))");
-    Ok(command::output(Command::new(bin.join("python")).args(["-c", &ask]))?.trim().to_owned())
 }
 
 async fn start(site: &Site, (name, mut launch): (String, Command), workers: &[u16]) -> Result<Contender> {
     let port = free_port()?;
-    launch.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--worker-urls"]);
-    launch.args(workers.iter().map(|port| format!("http://127.0.0.1:{port}")));
+    peers::place(&mut launch, port, workers);
     let log = site.scratch.join(format!("{}.log", name.replace(' ', "-")));
     let process = Running::start(&mut launch, &log)?;
     ready(name, port, process).await.with_context(|| format!("its log: {}", log.display()))
@@ -194,16 +158,6 @@ async fn ready(name: String, port: u16, mut process: Running) -> Result<Contende
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-/// A port nobody listens on now.
-///
-/// # Errors
-/// There is none.
-pub(crate) fn free_port() -> Result<u16> {
-    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-    ensure!(port != 0, "no free port");
-    Ok(port)
 }
 
 /// Records that were dropped on the way and rows that could not be written, together.

@@ -4,6 +4,7 @@ use super::contenders::{self, Contender, Site};
 use super::nginx::{self, Buffering};
 use super::table::{Column, Row, Table};
 use super::{Options, traffic};
+use crate::rig::process::free_port;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +26,7 @@ struct Load {
 /// # Errors
 /// Something cannot be started, or wrk tells nothing.
 pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Table> {
-    let ports = (0..WORKERS).map(|_| contenders::free_port()).collect::<Result<Vec<_>>>()?;
+    let ports = (0..WORKERS).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
     let _workers = nginx::workers(&site.scratch, &ports)?;
     let mut all = contenders::start_all(site, &ports, Buffering::On).await?;
     let script = script(&site.scratch)?;

@@ -168,11 +168,7 @@ fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
     let profile = worker.profile.load();
     let (health, told) = (worker.health(), &profile.told);
     let now = shared.clock.now();
-    let (in_flight, waiting) = {
-        let balancer = shared.balancer.lock();
-        let view = balancer.view(worker.id);
-        (view.map_or(0, |v| v.in_flight), view.and_then(|v| v.estimated_waiting()))
-    };
+    let load = shared.worker_load(worker);
     json!({
         "id": worker.id.to_string(),
         "url": worker.url.as_str(),
@@ -181,8 +177,8 @@ fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
         "state": health.as_str(),
         "is_healthy": health == Health::Healthy,
         "breaker": breaker(worker, now),
-        "load": in_flight,
-        "waiting": waiting,
+        "load": load.as_ref().map_or(0, |l| l.in_flight),
+        "waiting": load.as_ref().and_then(|l| l.waiting),
         "weight": profile.weight,
         "priority": profile.priority,
         "cost": profile.cost,

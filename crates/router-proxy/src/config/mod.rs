@@ -111,6 +111,8 @@ pub struct RequestLimits {
     pub max_body: usize,
     /// Where the client's request id may stand.
     pub id_headers: Vec<HeaderName>,
+    /// An attempt may take so long to its first byte; any time when absent.
+    pub first_byte: Option<Duration>,
     /// A stream may bring nothing for so long.
     pub stream_idle: Duration,
 }
@@ -239,6 +241,10 @@ impl Options {
             connect_timeout: positive("--connect-timeout-secs", self.connect_timeout_secs)?,
             max_body: self.max_payload_size,
             id_headers: self.request_id_headers.iter().map(header).collect::<Result<_, _>>()?,
+            first_byte: match self.first_byte_timeout_secs {
+                Some(secs) => Some(positive("--first-byte-timeout-secs", secs)?),
+                None => None,
+            },
             stream_idle: positive("--stream-idle-timeout-secs", self.stream_idle_timeout_secs)?,
         })
     }

@@ -185,6 +185,11 @@ pub struct Options {
     #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
     pub request_id_headers: Vec<String>,
 
+    /// A worker that has not begun to answer a request after this long is given up for it, and another one is tried;
+    /// default: as long as the request may take. Answers that are not streamed begin when they end
+    #[arg(long, value_name = "SECS", help_heading = "Requests")]
+    pub first_byte_timeout_secs: Option<f64>,
+
     /// A stream that brings nothing for this long is ended with an error
     #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Requests")]
     pub stream_idle_timeout_secs: f64,

@@ -104,6 +104,8 @@ impl Answer {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Tone::Busy,
             // It would not be implemented elsewhere either.
             StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => Tone::Final,
+            // What an unknown path does may not be for doing twice.
+            _ if status.is_server_error() && route == Route::Other => Tone::Final,
             _ if status.is_server_error() => Tone::Fault,
             _ if status.is_success() && self.is_stream() => self.tone_of_stream(route),
             _ => Tone::Final,

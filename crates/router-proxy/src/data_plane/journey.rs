@@ -103,7 +103,10 @@ impl<'a> Journey<'a> {
         self.tried.push(lease.worker.id);
         let worker = Arc::clone(&lease.worker);
         let mut trouble = pin!(worker.trouble.notified());
-        let mut time = pin!(sleep_until(exchange.deadline));
+        let limits = &exchange.shared.limits;
+        let patience = limits.first_byte.map(|bound| (bound, Instant::now() + bound));
+        let patience = patience.filter(|(_, until)| *until < exchange.deadline);
+        let mut time = pin!(sleep_until(patience.map_or(exchange.deadline, |(_, until)| until)));
         let mut hedge = self.hedge();
         let mut rival: Option<Rival<'a>> = None;
         let mut attempt = pin!(exchange.attempt(lease));
@@ -117,23 +120,28 @@ impl<'a> Journey<'a> {
                 },
                 (lease, result) = polled(&mut rival) => {
                     rival = None;
-                    match (result, failed.take()) {
-                        (Ok(answer), _) if answer.tone(exchange.route) == Tone::Final => {
+                    match result {
+                        Ok(answer) if answer.tone(exchange.route) == Tone::Final => {
                             exchange.shared.records.hedge_won();
                             return Ending::Won(Box::new((lease, answer)));
                         }
                         // A bad second copy is no news as long as the first one may still come.
-                        (result, None) => self.lose(lease, result),
-                        (_, Some(error)) => return Ending::Over(Err(error)),
+                        result => self.lose(lease, result),
+                    }
+                    if let Some(error) = failed.take() {
+                        return Ending::Over(Err(error));
                     }
                 }
-                () = &mut trouble, if failed.is_none() => {
+                () = &mut trouble, if failed.is_none() && rival.is_none() => {
                     if let Some(next) = self.take_seat(Detour::Trouble) {
                         return Ending::Moved(next);
                     }
                     trouble.set(worker.trouble.notified());
                 }
-                () = &mut time => return Ending::Over(Err(ProxyError::Timeout(exchange.shared.limits.timeout))),
+                () = &mut time => return Ending::Over(Err(match patience {
+                    Some((bound, _)) => ProxyError::NoFirstByte(bound),
+                    None => ProxyError::Timeout(limits.timeout),
+                })),
                 () = polled(&mut hedge) => {
                     hedge = None;
                     rival = self.take_seat(Detour::Hedge).map(|lease| self.race(lease));
@@ -206,6 +214,10 @@ impl<'a> Journey<'a> {
                 lease.abandon(Outcome::Failed);
                 None
             }
+            ProxyError::NoFirstByte(_) => {
+                lease.abandon(Outcome::Failed);
+                Some(Detour::Fault)
+            }
             error if error.retry() != Retry::Never => Some(Detour::Fault),
             _ => None,
         };
@@ -239,7 +251,9 @@ impl<'a> Journey<'a> {
     fn take_seat(&mut self, detour: Detour) -> Option<Lease> {
         let (exchange, shared) = (self.exchange, self.exchange.shared);
         if self.features.attempt >= shared.retry.max_retries || Instant::now() >= exchange.deadline {
-            shared.records.exhausted(exchange.route);
+            if !detour.is_optional() {
+                shared.records.exhausted(exchange.route);
+            }
             return None;
         }
         let now = shared.clock.now();
@@ -283,8 +297,10 @@ impl<'a> Journey<'a> {
         let may_wait = failure
             .as_ref()
             .is_none_or(|f| f.retry() != Retry::Never && self.features.attempt < shared.retry.max_retries);
+        // A worker whose connection broke may be down without anybody knowing yet.
+        let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
-            && shared.healthy_workers().is_empty()
+            && (lost || shared.healthy_workers().is_empty())
             && let Some(lease) = self.queue(patience).await
         {
             return Ok(lease);

@@ -1,7 +1,7 @@
 //! vLLM's way: one worker reads the prompt and says where it keeps it, then the other one fetches it and answers.
 
-use super::pairing::{Pairing, Reading, Try, named, undecoded, unprefilled};
-use super::prefill::{self, Prefilled};
+use super::pairing::{Pairing, Try, named, undecoded, unprefilled, unread};
+use super::prefill::{self, Prefilled, Reading, Unprefilled};
 use crate::error::ProxyError;
 use crate::lease::Lease;
 use crate::record::Leg;
@@ -18,39 +18,42 @@ impl Pairing<'_> {
             // Nobody would write the answer.
             return Err(self.nobody(Leg::Decode));
         }
-        let worker = Arc::clone(&prefill.worker);
         let exchange = self.told(&self.prefill, vllm_prefill_members(self.prefill.exchange.route));
-        let mut reading = Reading { worker, end: prefill::begin(&exchange, prefill) };
+        let mut reading = prefill::begin(&exchange, prefill);
+        let worker = Arc::clone(&reading.worker);
         let prefilled = match self.read(&mut reading).await {
-            Ok(prefilled) => prefilled,
-            Err(end) => return end,
+            Ok(Ok(prefilled)) => prefilled,
+            Ok(Err(end)) => return unprefilled(end, &worker),
+            Err(error) => return Err(unread(reading, error)),
         };
         let kept = kv_transfer_params(&prefilled.body);
         let kept = kept.and_then(|kept| std::str::from_utf8(kept).ok());
         // Of a short prompt nothing is kept; the decode worker reads it itself.
         let members: &[(&str, &str)] = &[("kv_transfer_params", kept.unwrap_or("null"))];
         let lease = self.seat(&self.decode, features)?;
-        self.write(members, lease).await.map(|response| named(response, reading.worker.header.clone()))
+        self.write(members, lease).await.map(|response| named(response, worker.header.clone()))
     }
 
-    async fn read(&self, reading: &mut Reading) -> Result<Prefilled, Try> {
+    /// Waits for the prompt to be read, as long as that makes sense.
+    async fn read(&self, reading: &mut Reading) -> Result<Result<Prefilled, Unprefilled>, ProxyError> {
+        let patience = self.patience();
         tokio::select! {
             biased;
-            end = &mut reading.end => end.map_err(|end| unprefilled(end, &reading.worker)),
-            failure = self.trouble(Leg::Prefill, &reading.worker) => Err(Err(failure)),
-            () = sleep_until(self.prefill.exchange.deadline) => Err(Err(self.late(Leg::Prefill, &reading.worker))),
+            end = &mut reading.end => Ok(end),
+            () = self.trouble(Leg::Prefill, &reading.worker) => Err(ProxyError::Trouble),
+            () = sleep_until(patience.until) => Err(self.late(patience)),
         }
     }
 
     async fn write(&self, members: &[(&str, &str)], lease: Lease) -> Try {
-        let exchange = self.told(&self.decode, members);
+        let (exchange, patience) = (self.told(&self.decode, members), self.patience());
         let result = {
             let mut answering = pin!(exchange.attempt(&lease));
             tokio::select! {
                 biased;
                 result = &mut answering => result.and_then(|answer| self.fit(answer)),
-                _ = self.trouble(Leg::Decode, &lease.worker) => Err(ProxyError::Trouble),
-                () = sleep_until(exchange.deadline) => Err(self.late(Leg::Decode, &lease.worker).error),
+                () = self.trouble(Leg::Decode, &lease.worker) => Err(ProxyError::Trouble),
+                () = sleep_until(patience.until) => Err(self.late(patience)),
             }
         };
         match result {

@@ -3,7 +3,7 @@
 use super::super::body::RouterBody;
 use super::super::forward::Exchange;
 use super::Disaggregation;
-use super::prefill::{Prefilling, Unprefilled};
+use super::prefill::{Reading, Unprefilled};
 use crate::config::PdProtocol;
 use crate::error::{ProxyError, Retry, is_busy};
 use crate::lease::Lease;
@@ -17,6 +17,7 @@ use router_protocol::RequestFacts;
 use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, rooms, set_members, split_facts};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// One split request.
@@ -187,11 +188,7 @@ impl<'a> Pairing<'a> {
         let (exchange, shared) = (&self.decode.exchange, self.decode.exchange.shared);
         let retry = features.attempt + 1;
         let mut lot = Rng::seeded(features.id.0 ^ u64::from(retry).rotate_left(32));
-        let pause = if detour.costs() {
-            shared.retry.backoff(retry, lot.unit_f64())
-        } else {
-            std::time::Duration::ZERO
-        };
+        let pause = if detour.costs() { shared.retry.backoff(retry, lot.unit_f64()) } else { Duration::ZERO };
         if features.attempt >= shared.retry.max_retries || Instant::now() + pause >= exchange.deadline {
             shared.records.exhausted(exchange.route);
             return false;
@@ -225,22 +222,49 @@ impl<'a> Pairing<'a> {
         exchange
     }
 
-    /// Waits for a prompt to be read, as long as that makes sense.
-    pub(super) async fn trouble(&self, leg: Leg, worker: &Arc<Worker>) -> Failure {
+    /// Waits until a worker turns out to be in trouble and another one could do its leg. Without another one, waiting
+    /// for it is the best there is.
+    pub(super) async fn trouble(&self, leg: Leg, worker: &Worker) {
         loop {
             worker.trouble.notified().await;
-            // Without another worker, waiting is the best there is.
             if self.has_untried(leg, worker.id) {
-                return Failure { leg, error: ProxyError::Trouble, worker: Some(Arc::clone(worker)) };
+                return;
             }
         }
     }
 
-    /// The failure of a leg that got no answer in time.
-    pub(super) fn late(&self, leg: Leg, worker: &Arc<Worker>) -> Failure {
-        let error = ProxyError::Timeout(self.decode.exchange.shared.limits.timeout);
-        Failure { leg, error, worker: Some(Arc::clone(worker)) }
+    /// How long a first byte is waited for from now on.
+    pub(super) fn patience(&self) -> Patience {
+        let exchange = &self.decode.exchange;
+        let bound = exchange.shared.limits.first_byte.map(|bound| (bound, Instant::now() + bound));
+        match bound.filter(|(_, until)| *until < exchange.deadline) {
+            Some((bound, until)) => Patience { until, bound: Some(bound) },
+            None => Patience { until: exchange.deadline, bound: None },
+        }
     }
+
+    /// The error of a leg that got no answer in time.
+    pub(super) fn late(&self, patience: Patience) -> ProxyError {
+        match patience.bound {
+            Some(bound) => ProxyError::NoFirstByte(bound),
+            None => ProxyError::Timeout(self.decode.exchange.shared.limits.timeout),
+        }
+    }
+}
+
+/// How long a first byte is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) until: Instant,
+    /// Set where another worker may be tried afterwards.
+    bound: Option<Duration>,
+}
+
+/// Ends the prefill leg that is waited for in vain.
+pub(super) fn unread(reading: Reading, error: ProxyError) -> Failure {
+    let worker = Arc::clone(&reading.worker);
+    reading.give_up(&error);
+    Failure { leg: Leg::Prefill, error, worker: Some(worker) }
 }
 
 /// The end of a prefill as the end of a try.
@@ -258,7 +282,9 @@ pub(super) fn undecoded(mut lease: Lease, error: ProxyError) -> Failure {
     lease.blame(error.code());
     match &error {
         ProxyError::Status(status) => lease.refused(*status),
-        ProxyError::Timeout(_) | ProxyError::Trouble => lease.abandon(Outcome::Failed),
+        ProxyError::Timeout(_) | ProxyError::NoFirstByte(_) | ProxyError::Trouble => {
+            lease.abandon(Outcome::Failed)
+        }
         _ => lease.give_up(Outcome::Failed),
     }
     Failure { leg: Leg::Decode, error, worker: Some(Arc::clone(&lease.worker)) }
@@ -268,10 +294,4 @@ pub(super) fn undecoded(mut lease: Lease, error: ProxyError) -> Failure {
 pub(super) fn named(mut response: Response<RouterBody>, prefill: HeaderValue) -> Response<RouterBody> {
     response.headers_mut().insert(super::PREFILL_WORKER, prefill);
     response
-}
-
-/// A prefill that is at work, and who it is.
-pub(super) struct Reading {
-    pub(super) worker: Arc<Worker>,
-    pub(super) end: Prefilling,
 }

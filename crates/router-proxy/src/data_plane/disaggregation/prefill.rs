@@ -6,6 +6,7 @@ use super::super::forward::Exchange;
 use super::super::{WORKER, strip_hop_by_hop};
 use crate::error::{ProxyError, is_busy};
 use crate::lease::Lease;
+use crate::workers::Worker;
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderValue, Request, Response, header};
@@ -16,12 +17,43 @@ use router_protocol::disaggregation::InputLogprobs;
 use router_protocol::{AnswerFacts, StreamWatch, whole};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 
 /// Longest answer that is read. It is a token, unless the client wants the logprobs of a long prompt.
 const MOST: usize = 256 << 20;
 
 /// A prefill on its way. It owns its lease: dropping it takes the request from its worker.
 pub(super) type Prefilling = Pin<Box<dyn Future<Output = Result<Prefilled, Unprefilled>> + Send>>;
+
+/// A prefill that is waited for.
+pub(super) struct Reading {
+    pub(super) worker: Arc<Worker>,
+    pub(super) end: Prefilling,
+    fault: Arc<OnceLock<&'static str>>,
+}
+
+impl Reading {
+    /// Waits no longer, and holds `error` against the worker.
+    pub(super) fn give_up(self, error: &ProxyError) {
+        // Nobody else sets it.
+        let _ = self.fault.set(error.code());
+    }
+}
+
+/// The lease of a prefill, for as long as it is awaited.
+struct Seat {
+    lease: Lease,
+    fault: Arc<OnceLock<&'static str>>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(error) = self.fault.get() {
+            self.lease.blame(error);
+            self.lease.abandon(Outcome::Failed);
+        }
+    }
+}
 
 /// A prompt that was read.
 #[derive(Debug)]
@@ -48,12 +80,16 @@ impl Prefilled {
 }
 
 /// Sends the request to the lease's worker. Nothing happens before it is polled.
-pub(super) fn begin(exchange: &Exchange<'_>, lease: Lease) -> Prefilling {
-    Box::pin(serve(exchange.request(&lease), lease))
+pub(super) fn begin(exchange: &Exchange<'_>, lease: Lease) -> Reading {
+    let (worker, fault) = (Arc::clone(&lease.worker), Arc::new(OnceLock::new()));
+    let request = exchange.request(&lease);
+    let end = Box::pin(serve(request, Seat { lease, fault: Arc::clone(&fault) }));
+    Reading { worker, end, fault }
 }
 
-async fn serve(request: Request<Full<Bytes>>, mut lease: Lease) -> Result<Prefilled, Unprefilled> {
-    let (mut parts, body) = match exchange(request, &mut lease).await {
+async fn serve(request: Request<Full<Bytes>>, mut seat: Seat) -> Result<Prefilled, Unprefilled> {
+    let lease = &mut seat.lease;
+    let (mut parts, body) = match exchange(request, lease).await {
         Ok(answer) => answer,
         Err(error) => {
             lease.blame(error.code());
@@ -63,7 +99,7 @@ async fn serve(request: Request<Full<Bytes>>, mut lease: Lease) -> Result<Prefil
     };
     let kind = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let events = kind.starts_with(b"text/event-stream");
-    let facts = facts(&lease, events.then_some(&body), &body);
+    let facts = facts(lease, events.then_some(&body), &body);
     let status = parts.status;
     let end = match failure(&parts, &facts) {
         Some((error, outcome)) => {

@@ -3,8 +3,8 @@
 use super::super::attempt::{Answer, Tone};
 use super::super::forward::Exchange;
 use super::Bond;
-use super::pairing::{Pairing, Reading, Try, named, undecoded, unprefilled};
-use super::prefill::{self, Prefilled};
+use super::pairing::{Pairing, Try, named, undecoded, unprefilled, unread};
+use super::prefill::{self, Prefilled, Reading};
 use crate::error::ProxyError;
 use crate::lease::Lease;
 use crate::record::Leg;
@@ -20,6 +20,8 @@ enum Ending {
     Begun(Answer, Option<Prefilled>),
     /// Both legs are over.
     Over(Try),
+    /// The prefill leg is waited for in vain.
+    Unread(ProxyError),
     /// The decode leg failed.
     Undecoded(ProxyError),
 }
@@ -32,11 +34,11 @@ impl Pairing<'_> {
         let at = Bootstrap { host: worker.target.authority().host(), port: profile.bootstrap_port };
         let members = bootstrap_members(at, self.rooms(), || self.split.rooms.next());
         let exchange = self.told(&self.decode, &members);
-        let end = prefill::begin(&self.with_body(&self.prefill, exchange.body.clone()), prefill);
-        let mut reading = Reading { worker, end };
+        let mut reading = prefill::begin(&self.with_body(&self.prefill, exchange.body.clone()), prefill);
         let (answer, prefilled) = match self.first_byte(&mut reading, &exchange, &decode).await {
             Ending::Begun(answer, prefilled) => (answer, prefilled),
             Ending::Over(end) => return end,
+            Ending::Unread(error) => return Err(unread(reading, error)),
             Ending::Undecoded(error) => return Err(undecoded(decode, error)),
         };
         let status = answer.parts.status;
@@ -66,9 +68,10 @@ impl Pairing<'_> {
 
     /// Waits until the answer begins, and where the client wants the prompt's logprobs, until the prompt is read.
     async fn first_byte(&self, reading: &mut Reading, exchange: &Exchange<'_>, decode: &Lease) -> Ending {
-        let mut time = pin!(sleep_until(exchange.deadline));
+        let patience = self.patience();
+        let mut time = pin!(sleep_until(patience.until));
         let mut answering = pin!(exchange.attempt(decode));
-        let mut unread = pin!(self.trouble(Leg::Prefill, &reading.worker));
+        let mut silent = pin!(self.trouble(Leg::Prefill, &reading.worker));
         let mut unwritten = pin!(self.trouble(Leg::Decode, &decode.worker));
         let mut prefilled = None;
         let mut answer = None;
@@ -83,11 +86,11 @@ impl Pairing<'_> {
                     Ok(fit) => answer = Some(fit),
                     Err(error) => return Ending::Undecoded(error),
                 },
-                failure = &mut unread, if prefilled.is_none() => return Ending::Over(Err(failure)),
-                _ = &mut unwritten, if answer.is_none() => return Ending::Undecoded(ProxyError::Trouble),
+                () = &mut silent, if prefilled.is_none() => return Ending::Unread(ProxyError::Trouble),
+                () = &mut unwritten, if answer.is_none() => return Ending::Undecoded(ProxyError::Trouble),
                 () = &mut time => return match prefilled {
-                    None => Ending::Over(Err(self.late(Leg::Prefill, &reading.worker))),
-                    Some(_) => Ending::Undecoded(self.late(Leg::Decode, &decode.worker).error),
+                    None => Ending::Unread(self.late(patience)),
+                    Some(_) => Ending::Undecoded(self.late(patience)),
                 },
             }
             let waits = prefilled.is_none() && self.wishes.input_logprobs;
