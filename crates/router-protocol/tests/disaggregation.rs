@@ -78,6 +78,7 @@ fn members_that_belong_to_the_router_are_noticed_unless_they_say_nothing() {
     ] {
         assert_eq!(split_facts(body.as_bytes()).reserved, reserved, "{body}");
     }
+    assert_eq!(split_facts(br#"{"data_parallel_rank":3}"#).rank, Some(3));
     assert!(split_facts(br#"{"return_logprob":[false,true]}"#).input_logprobs);
     assert!(!split_facts(br#"{"return_logprob":[false],"text":"true"}"#).input_logprobs);
 }

@@ -6,7 +6,7 @@ use crate::data_plane::{Budget, Disaggregation, Hedging, RequestIds, TraceIds};
 use crate::error::ProxyError;
 use crate::record::{Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
 use crate::server::{self, Listeners};
-use crate::workers::{Health, MembershipError, Worker, Workers};
+use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
 use parking_lot::Mutex;
 use router_core::{Balancer, Features, Needs, Policy};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -261,6 +261,15 @@ impl Shared {
             self.records.recorder = Some(Arc::new(recorder));
         }
         Ok(())
+    }
+
+    /// The balancer and workers to which a worker of this kind belongs, if there are any.
+    pub(crate) fn pool_of(self: &Arc<Self>, kind: WorkerKind) -> Option<&Arc<Self>> {
+        match (&self.disaggregation, kind) {
+            (None, WorkerKind::Regular) | (Some(_), WorkerKind::Decode) => Some(self),
+            (Some(split), WorkerKind::Prefill) => Some(&split.pool),
+            (None, _) | (Some(_), WorkerKind::Regular) => None,
+        }
     }
 
     /// All there is of balancers and their workers: one, or two where prefill and decode are apart.

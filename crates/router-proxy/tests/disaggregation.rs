@@ -144,7 +144,10 @@ async fn a_pair_answers_as_one_server_would() {
     let (read, written) = (pair.prefill[0].stats(), pair.decode[0].stats());
     assert_eq!((read.received, written.received), (10, 10), "every part went to both");
     assert_eq!((read.completed, written.completed), (10, 10));
-    assert_eq!(written.load.prefill_uncached_tokens, 10, "of a prompt that was handed over, the last token alone");
+    assert_eq!(
+        written.load.prefill_uncached_tokens, 10,
+        "of a prompt that was handed over, the last token alone"
+    );
 }
 
 #[tokio::test]
@@ -498,6 +501,58 @@ async fn both_legs_see_the_same_request_and_meet_in_a_room_of_their_own() {
         let room = body["bootstrap_room"].as_u64().unwrap();
         assert!(room <= i64::MAX as u64 && rooms.insert(room));
     }
+}
+
+/// A request with a body, whatever its method.
+async fn send(router: &RunningRouter, line: &str, body: &str) -> String {
+    let mut client = RawClient::connect(router).await;
+    let length = body.len();
+    let head =
+        format!("{line} HTTP/1.1\r\nhost: router\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    client.send(head + body).await;
+    client.rest().await
+}
+
+#[tokio::test]
+async fn workers_of_either_side_come_and_go() {
+    let pair = Pair::start(PdProtocol::Sglang).await;
+    let (prefill, decode) = (emulator(Role::Prefill, 20.0).await, emulator(Role::Decode, 20.0).await);
+    let port = prefill.config().bootstrap_port;
+    let joins = [
+        json!({"url": prefill.url(), "worker_type": "prefill", "bootstrap_port": port}),
+        json!({"url": decode.url(), "worker_type": "decode"}),
+    ];
+    for spec in joins {
+        let answer = post(&pair.router, "/workers", &spec.to_string()).await;
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    }
+    until(|| pair.router.healthy_workers() == 4).await;
+    let answer = post(&pair.router, "/workers", r#"{"url":"http://127.0.0.1:1"}"#).await;
+    assert!(answer.contains("it must be prefill or decode"), "{answer}");
+    let list = json_of(&get(&pair.router, "/workers").await);
+    let stats = &list["stats"];
+    let counts = ["regular_count", "prefill_count", "decode_count"].map(|kind| stats[kind].as_u64().unwrap());
+    assert_eq!(counts, [0, 2, 2], "{list}");
+    // The first ones leave, so that only the new ones can answer.
+    let first = list["workers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|w| w["url"] == json!(pair.prefill[0].url()))
+        .unwrap();
+    assert_eq!(
+        (&first["worker_type"], &first["bootstrap_port"]),
+        (&json!("prefill"), &json!(pair.prefill[0].config().bootstrap_port))
+    );
+    let answer = send(&pair.router, &format!("DELETE /workers/{}", first["id"].as_str().unwrap()), "").await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    let answer = send(&pair.router, &format!("POST /remove_worker?url={}", pair.decode[0].url()), "").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    until(|| pair.router.healthy_workers() == 2).await;
+    let answer = post(&pair.router, "/generate", r#"{"text":"a"}"#).await;
+    assert_eq!(header(&answer, "x-sglang-worker"), Some(decode.url().as_str()), "{answer}");
+    assert_eq!(header(&answer, "x-sglang-prefill-worker"), Some(prefill.url().as_str()));
+    pair.at_rest().await;
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct SplitFacts {
     pub reserved: Option<&'static str>,
     /// Whether the client wants the logprobs of its prompt, which the prefill's answer alone has.
     pub input_logprobs: bool,
+    /// The data-parallel rank that the client chose (`data_parallel_rank`).
+    pub rank: Option<u64>,
 }
 
 /// Reads what matters only when a request is split. Never fails: of a body that is not JSON nothing is known.
@@ -42,6 +44,10 @@ pub fn split_facts(body: &[u8]) -> SplitFacts {
             facts.input_logprobs = raw == b"true" || (raw.starts_with(b"[") && contains(raw, b"true"));
             return Ok(());
         }
+        if key == b"data_parallel_rank" {
+            facts.rank = r.whole_number()?;
+            return Ok(());
+        }
         let raw = r.raw()?;
         if let Some(name) = RESERVED.iter().find(|name| name.as_bytes() == key)
             && raw != b"null"
@@ -52,6 +58,23 @@ pub fn split_facts(body: &[u8]) -> SplitFacts {
         Ok(())
     });
     read.map_or(SplitFacts::default(), |()| facts)
+}
+
+/// The room nearest to `room` that SGLang serves on data-parallel rank `rank` of `size`: it takes a room to the rank that
+/// is its number's remainder, and refuses a request that names another one.
+///
+/// ```
+/// use router_protocol::disaggregation::room_on;
+/// assert_eq!(room_on(1003, 1, 4), 1001);
+/// assert_eq!(room_on(i64::MAX as u64, 0, 2), i64::MAX as u64 - 1);
+/// ```
+pub const fn room_on(room: u64, rank: u64, size: u64) -> u64 {
+    if rank >= size {
+        // There is no such rank; the engine says so.
+        return room;
+    }
+    let on = room - room % size + rank;
+    if on > i64::MAX as u64 { on - size } else { on }
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {

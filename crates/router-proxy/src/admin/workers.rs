@@ -6,7 +6,8 @@ use super::{json, refuse};
 use crate::data_plane::RouterBody;
 use crate::router::Shared;
 use crate::workers::{
-    BreakerState, Health, MembershipError, Worker, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError,
+    BreakerState, Health, MembershipError, Worker, WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl,
+    WorkerUrlError,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -72,6 +73,8 @@ enum Refusal {
     NoUrlInQuery,
     #[error("no worker '{0}' is in the fleet")]
     Unknown(String),
+    #[error("{0}")]
+    Kind(&'static str),
     #[error(transparent)]
     Membership(#[from] MembershipError),
 }
@@ -96,7 +99,9 @@ pub(super) async fn answer(
     let result = match endpoint {
         WorkersEndpoint::List => Ok(list(shared)),
         WorkersEndpoint::Join => join(shared, request).await,
-        WorkersEndpoint::One => find(shared, &request).map(|w| json(StatusCode::OK, &describe(shared, &w))),
+        WorkersEndpoint::One => {
+            find(shared, &request).map(|w| json(StatusCode::OK, &describe(home(shared, &w), &w)))
+        }
         WorkersEndpoint::Update => update(shared, request).await,
         WorkersEndpoint::Leave => find(shared, &request).map(|worker| leave(shared, &worker)),
         WorkersEndpoint::OldList => Ok(urls(shared)),
@@ -114,8 +119,8 @@ async fn join(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Respon
     if spec.url.is_empty() {
         return Err(Refusal::NoUrl);
     }
-    let worker = shared.join(&spec)?;
-    let id = worker.id.to_string();
+    let worker = pool_of(shared, spec.worker_type)?.join(&spec)?;
+    let id = name(&worker);
     let location = format!("/workers/{id}");
     let body = json!({"status": "accepted", "worker_id": id, "url": worker.url.as_str(), "location": location,
         "message": "the worker gets requests once its health check has passed"});
@@ -129,24 +134,51 @@ async fn join(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Respon
 async fn update(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
     let worker = find(shared, &request)?;
     let update: WorkerUpdate = read(request).await?;
-    shared.update(&worker, update).map_err(MembershipError::from)?;
-    Ok(json(StatusCode::OK, &describe(shared, &worker)))
+    let pool = home(shared, &worker);
+    pool.update(&worker, update).map_err(MembershipError::from)?;
+    Ok(json(StatusCode::OK, &describe(pool, &worker)))
 }
 
 fn leave(shared: &Arc<Shared>, worker: &Arc<Worker>) -> Response<RouterBody> {
-    shared.retire(Arc::clone(worker));
-    let body = json!({"status": "accepted", "worker_id": worker.id.to_string(), "url": worker.url.as_str(),
+    home(shared, worker).retire(Arc::clone(worker));
+    let body = json!({"status": "accepted", "worker_id": name(worker), "url": worker.url.as_str(),
         "message": "the worker gets no new requests and is gone when those that it has are done"});
     json(StatusCode::ACCEPTED, &body)
 }
 
 /// The worker that the path names, by id or by URL.
 fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<Worker>, Refusal> {
-    let name = request.uri().path().trim_start_matches("/workers/");
-    let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
-    let by_id = shared.workers.all().into_iter().find(|w| w.id.to_string() == name);
-    let by_url = || shared.workers.present(&name.parse::<WorkerUrl>().ok()?);
-    by_id.or_else(by_url).ok_or(Refusal::Unknown(name))
+    let wanted = request.uri().path().trim_start_matches("/workers/");
+    let wanted = percent_decode_str(wanted).decode_utf8_lossy().into_owned();
+    let by_id = shared.pools().flat_map(|p| p.workers.all()).find(|w| self::name(w) == wanted);
+    let by_url = || {
+        let url = wanted.parse::<WorkerUrl>().ok()?;
+        shared.pools().find_map(|pool| pool.workers.present(&url))
+    };
+    by_id.or_else(by_url).ok_or(Refusal::Unknown(wanted))
+}
+
+/// The id of a worker. Where prefill and decode are apart, each side counts its own.
+fn name(worker: &Worker) -> String {
+    match worker.profile.load().kind {
+        WorkerKind::Prefill => format!("prefill-{}", worker.id),
+        WorkerKind::Regular | WorkerKind::Decode => worker.id.to_string(),
+    }
+}
+
+/// The balancer and workers to which a new worker belongs.
+fn pool_of(shared: &Arc<Shared>, kind: WorkerKind) -> Result<&Arc<Shared>, Refusal> {
+    shared.pool_of(kind).ok_or(Refusal::Kind(match kind {
+        WorkerKind::Regular => "worker_type: with --pd-disaggregation it must be prefill or decode",
+        WorkerKind::Prefill | WorkerKind::Decode => {
+            "worker_type: prefill and decode need --pd-disaggregation"
+        }
+    }))
+}
+
+/// The balancer and workers to which a worker belongs.
+fn home<'a>(shared: &'a Arc<Shared>, worker: &Worker) -> &'a Arc<Shared> {
+    shared.pool_of(worker.profile.load().kind).unwrap_or(shared)
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
@@ -155,10 +187,13 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refu
     serde_json::from_slice(&body).map_err(Refusal::Parse)
 }
 
-fn list(shared: &Shared) -> Response<RouterBody> {
-    let workers: Vec<_> = shared.workers.all().iter().map(|w| describe(shared, w)).collect();
-    let count = |health| shared.workers.all().iter().filter(|w| w.health() == health).count();
-    let stats = json!({"regular_count": workers.len(), "prefill_count": 0, "decode_count": 0,
+fn list(shared: &Arc<Shared>) -> Response<RouterBody> {
+    let all: Vec<_> = shared.pools().flat_map(|pool| pool.workers.all()).collect();
+    let workers: Vec<_> = all.iter().map(|w| describe(home(shared, w), w)).collect();
+    let count = |health| all.iter().filter(|w| w.health() == health).count();
+    let kind = |kind| all.iter().filter(|w| w.profile.load().kind == kind).count();
+    let stats = json!({"regular_count": kind(WorkerKind::Regular), "prefill_count": kind(WorkerKind::Prefill),
+        "decode_count": kind(WorkerKind::Decode),
         "pending": count(Health::Pending), "healthy": count(Health::Healthy),
         "unhealthy": count(Health::Unhealthy), "draining": count(Health::Draining)});
     json(StatusCode::OK, &json!({"total": workers.len(), "workers": workers, "stats": stats}))
@@ -170,7 +205,7 @@ fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
     let now = shared.clock.now();
     let load = shared.worker_load(worker);
     json!({
-        "id": worker.id.to_string(),
+        "id": name(worker),
         "url": worker.url.as_str(),
         "model_id": profile.model(),
         "models": told.models,
@@ -184,7 +219,8 @@ fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
         "cost": profile.cost,
         "labels": profile.labels,
         "metadata": profile.labels,
-        "worker_type": "regular",
+        "worker_type": profile.kind,
+        "bootstrap_port": profile.bootstrap_port,
         "connection_mode": "http",
         "runtime_type": profile.engine(),
         "version": told.version,
@@ -216,7 +252,8 @@ const fn job_status(health: Health) -> &'static str {
 
 /// The workers that are not leaving.
 fn urls(shared: &Shared) -> Response<RouterBody> {
-    let present = shared.workers.all().into_iter().filter(|w| w.health() != Health::Draining);
+    let all = shared.pools().flat_map(|pool| pool.workers.all());
+    let present = all.filter(|w| w.health() != Health::Draining);
     let urls: Vec<_> = present.map(|w| w.url.to_string()).collect();
     json(StatusCode::OK, &json!({"urls": urls}))
 }
@@ -231,10 +268,12 @@ fn old_change(
     let url = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "url");
     let url = url.map(|(_, url)| url.into_owned()).ok_or(Refusal::NoUrlInQuery)?;
     if endpoint == WorkersEndpoint::OldJoin {
-        shared.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
+        pool_of(shared, WorkerKind::Regular)?.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
     } else {
         let url: WorkerUrl = url.parse().map_err(|e: WorkerUrlError| MembershipError::Spec(e.into()))?;
-        shared.leave(&url)?;
+        let pool = shared.pools().find_map(|pool| pool.workers.present(&url));
+        let worker = pool.ok_or(MembershipError::Absent(url))?;
+        home(shared, &worker).retire(worker);
     }
     Ok(urls(shared))
 }

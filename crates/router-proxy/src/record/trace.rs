@@ -148,7 +148,7 @@ impl Trace {
     pub(super) fn completed(&mut self, c: &CompletionRecord) {
         let (done, finish) = (&c.completion, &c.completion.finish);
         // A prompt that was read is no answer, and one that was not may be read elsewhere.
-        if c.outline.leg != Leg::Prefill {
+        if c.outline.leg != Leg::Prefill || c.answered {
             self.status = if finish.outcome == Outcome::Success { Status::Completed } else { Status::Failed };
         }
         let end = End {

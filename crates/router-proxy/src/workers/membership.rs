@@ -92,14 +92,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Lets a worker go: no new requests from now on, and gone when its running ones have ended or the time is up.
-    pub(crate) fn leave(self: &Arc<Self>, url: &WorkerUrl) -> Result<(), MembershipError> {
-        let worker = self.workers.present(url).ok_or_else(|| MembershipError::Absent(url.clone()))?;
-        self.retire(worker);
-        Ok(())
-    }
-
-    /// The same, for a worker that is at hand. One that leaves already goes on leaving.
+    /// Lets a worker go: no new requests from now on, and gone when its running ones have ended or the time is up. One
+    /// that leaves already goes on leaving.
     pub(crate) fn retire(self: &Arc<Self>, worker: Arc<Worker>) {
         if matches!(worker.health(), Health::Draining | Health::Gone) {
             return;

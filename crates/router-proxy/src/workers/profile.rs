@@ -126,6 +126,8 @@ pub(crate) struct Profile {
     pub(crate) priority: u32,
     pub(crate) cost: f64,
     pub(crate) labels: BTreeMap<String, String>,
+    /// What part of a request it does.
+    pub(crate) kind: WorkerKind,
     /// What people say it serves.
     model: Option<String>,
     /// What people say it runs.
@@ -186,6 +188,7 @@ impl WorkerSpec {
             priority: self.priority,
             cost: self.cost,
             labels: self.labels.clone(),
+            kind: self.worker_type,
             model: self.model_id.clone(),
             runtime: self.runtime,
             bootstrap_port: self.bootstrap_port,

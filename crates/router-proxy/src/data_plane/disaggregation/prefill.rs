@@ -107,6 +107,7 @@ async fn serve(request: Request<Full<Bytes>>, mut seat: Seat) -> Result<Prefille
             Err((Unprefilled::Failed(error), outcome))
         }
         None if !status.is_success() => {
+            lease.answers();
             strip_hop_by_hop(&mut parts.headers);
             parts.headers.insert(WORKER, lease.worker.header.clone());
             let response = Response::from_parts(parts, RouterBody::full(body.clone()));

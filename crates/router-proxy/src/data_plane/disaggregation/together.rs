@@ -9,10 +9,13 @@ use crate::error::ProxyError;
 use crate::lease::Lease;
 use crate::record::Leg;
 use http::{StatusCode, header};
-use router_protocol::disaggregation::{Bootstrap, Merger, bootstrap_members};
+use router_protocol::disaggregation::{Bootstrap, Merger, bootstrap_members, room_on};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::time::sleep_until;
+
+/// What the records say of a decode leg that was ended because of its prefill.
+const FORSAKEN: &str = "prefill_ended";
 
 /// How the wait for the client's first byte ended.
 enum Ending {
@@ -28,17 +31,27 @@ enum Ending {
 
 impl Pairing<'_> {
     /// Sends the request to both at once and answers with what the decode worker writes.
-    pub(super) async fn together(&self, prefill: Lease, decode: Lease) -> Try {
+    pub(super) async fn together(&self, prefill: Lease, mut decode: Lease) -> Try {
         let worker = Arc::clone(&prefill.worker);
         let profile = worker.profile.load();
         let at = Bootstrap { host: worker.target.authority().host(), port: profile.bootstrap_port };
-        let members = bootstrap_members(at, self.rooms(), || self.split.rooms.next());
+        let ranks = profile.told.dp_size.map_or(1, u64::from);
+        let members = bootstrap_members(at, self.rooms(), || {
+            let room = self.split.rooms.next();
+            self.wishes.rank.map_or(room, |rank| room_on(room, rank, ranks))
+        });
         let exchange = self.told(&self.decode, &members);
         let mut reading = prefill::begin(&self.with_body(&self.prefill, exchange.body.clone()), prefill);
         let (answer, prefilled) = match self.first_byte(&mut reading, &exchange, &decode).await {
             Ending::Begun(answer, prefilled) => (answer, prefilled),
-            Ending::Over(end) => return end,
-            Ending::Unread(error) => return Err(unread(reading, error)),
+            Ending::Over(end) => {
+                decode.blame(FORSAKEN);
+                return end;
+            }
+            Ending::Unread(error) => {
+                decode.blame(FORSAKEN);
+                return Err(unread(reading, error));
+            }
             Ending::Undecoded(error) => return Err(undecoded(decode, error)),
         };
         let status = answer.parts.status;

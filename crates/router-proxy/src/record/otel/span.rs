@@ -6,6 +6,7 @@
 use super::recent::Recent;
 use crate::clock::Clock;
 use crate::data_plane::TraceContext;
+use crate::record::leg::Leg;
 use crate::record::row::{CompletionRecord, DecisionRecord, Outline, Record, RefusalRecord};
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, Key, KeyValue, Value};
@@ -46,8 +47,7 @@ impl Spans {
             Record::Completion(c) => {
                 let Some(trace) = c.outline.trace else { return };
                 to.push(self.attempt(c, &trace));
-                // An attempt that was not the last is followed by a decision or a refusal.
-                if c.answered || c.completion.finish.outcome == Outcome::Cancelled {
+                if c.answered || client_left(c) {
                     to.push(self.request(c, &trace));
                 }
             }
@@ -68,7 +68,10 @@ impl Spans {
         let (done, finish) = (&c.completion, &c.completion.finish);
         let id = trace.attempt(c.outline.attempt);
         let mut attributes = Attributes::of_request(&c.outline);
-        attributes.text("sgl_router.policy", Arc::clone(&self.policy));
+        match c.outline.leg {
+            Leg::Whole => attributes.text("sgl_router.policy", Arc::clone(&self.policy)),
+            leg => attributes.text("sgl_router.leg", leg.as_str()),
+        }
         attributes.int("sgl_router.attempt", Some(c.outline.attempt));
         attributes.ended(c);
         if let Some(decided) = self.decided.remove(&id) {
@@ -173,6 +176,12 @@ impl Spans {
 
 fn span(id: NonZeroU64) -> SpanId {
     SpanId::from(id.get())
+}
+
+/// Whether this attempt's end is the request's. Any other that was not answered is followed by a decision or a
+/// refusal; where there are two legs, the one that writes the answer tells.
+fn client_left(c: &CompletionRecord) -> bool {
+    c.completion.finish.outcome == Outcome::Cancelled && c.error.is_none() && c.outline.leg != Leg::Prefill
 }
 
 fn text(value: &http::HeaderValue) -> String {
