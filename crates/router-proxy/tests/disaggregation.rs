@@ -555,6 +555,84 @@ async fn workers_of_either_side_come_and_go() {
     pair.at_rest().await;
 }
 
+/// A router before one prefill and one decode worker whose every byte the test decides.
+async fn by_hand(prefill: SocketAddr, decode: SocketAddr) -> RunningRouter {
+    let router = start(Options {
+        pd_disaggregation: true,
+        prefill: vec![format!("http://{prefill}")],
+        decode: vec![format!("http://{decode}")],
+        ..support::options(&[])
+    })
+    .await;
+    until(|| router.healthy_workers() == 2).await;
+    router
+}
+
+const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+
+#[tokio::test]
+async fn a_prefill_that_breaks_off_late_ends_a_batch_and_spares_a_single_prompt() {
+    for (request, survives) in
+        [(r#"{"text":["a","b"],"stream":true}"#, false), (r#"{"text":"a","stream":true}"#, true)]
+    {
+        let begun = std::sync::Arc::new(tokio::sync::Notify::new());
+        let (seen, broken) = (begun.clone(), std::sync::Arc::new(tokio::sync::Notify::new()));
+        let told = broken.clone();
+        let prefill = support::worker(move |mut incoming: support::Incoming| {
+            let (seen, told) = (seen.clone(), told.clone());
+            async move {
+                incoming.send(EVENTS).await;
+                seen.notified().await;
+                drop(incoming);
+                told.notify_one();
+            }
+        })
+        .await;
+        let decode = support::worker(move |mut incoming: support::Incoming| {
+            let broken = broken.clone();
+            async move {
+                incoming.send(EVENTS).await;
+                broken.notified().await;
+                if survives {
+                    incoming.send("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n").await;
+                }
+                incoming.closed().await;
+            }
+        })
+        .await;
+        let router = by_hand(prefill, decode).await;
+        let mut client = RawClient::connect(&router).await;
+        client.post("/generate", request).await;
+        client.see("data: 1").await;
+        assert_eq!(router.in_flight(), 2, "either leg has a seat");
+        begun.notify_one();
+        if survives {
+            client.see("[DONE]").await;
+        } else {
+            let answer = client.rest().await;
+            assert!(answer.contains("prefill_server_error") && !answer.contains("[DONE]"), "{answer}");
+        }
+        until(|| router.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_prefill_that_gave_up_inside_a_200_is_noticed() {
+    let abort = r#"{"text":"","meta_info":{"id":"a","finish_reason":{"type":"abort","message":"KVTransferError"},"completion_tokens":0}}"#;
+    let prefill =
+        support::worker(
+            move |mut incoming: support::Incoming| async move { incoming.send_json(abort).await },
+        )
+        .await;
+    let decode =
+        support::worker(|mut incoming: support::Incoming| async move { incoming.closed().await }).await;
+    let router = by_hand(prefill, decode).await;
+    let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
+    assert_eq!((&answer[9..12], code(&answer).as_str()), ("502", "prefill_server_error"), "{answer}");
+    assert!(answer.contains("gave the request up") && !answer.contains("KVTransferError"), "{answer}");
+    until(|| router.in_flight() == 0).await;
+}
+
 #[test]
 fn half_a_setup_is_refused_by_name() {
     let refused = |change: fn(&mut Options)| {
