@@ -3,7 +3,7 @@
 use crate::cli::Failure;
 use crate::runtime::{self, LogStyle};
 use clap::{Args, ValueEnum};
-use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, Meta};
+use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, Meta, Role, RunningEmulator};
 use std::net::SocketAddr;
 
 /// What `meta_info` carries.
@@ -13,6 +13,17 @@ enum MetaArg {
     Classic,
     /// As SGLang 0.5.23 with --enable-metrics
     Stock,
+}
+
+/// What part of a request a worker does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleArg {
+    /// All of it
+    Whole,
+    /// It reads prompts and hands them over
+    Prefill,
+    /// It fetches prompts and writes answers
+    Decode,
 }
 
 /// The flags of `emulate`.
@@ -33,6 +44,10 @@ pub(crate) struct EmulateArgs {
     /// What meta_info carries
     #[arg(long, value_enum, default_value_t = MetaArg::Classic)]
     meta: MetaArg,
+
+    /// What part of a request each worker does
+    #[arg(long, value_enum, default_value_t = RoleArg::Whole)]
+    role: RoleArg,
 
     /// Most requests that each worker runs at once [default: its profile's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -75,6 +90,11 @@ async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), Failure> {
             MetaArg::Classic => Meta::Classic,
             MetaArg::Stock => Meta::Stock,
         },
+        role: match args.role {
+            RoleArg::Whole => Role::Whole,
+            RoleArg::Prefill => Role::Prefill,
+            RoleArg::Decode => Role::Decode,
+        },
         model_name: args.model.clone(),
         seed: args.seed,
         ..EmulatorConfig::new(spec.parts[0].profile)
@@ -84,9 +104,24 @@ async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), Failure> {
     for server in &fleet.servers {
         println!("{}  {}", server.url(), server.config().profile.name);
     }
-    println!("\nRoute to them:  sgl-router launch --worker-urls {}", fleet.urls().join(" "));
+    println!("\nRoute to them:  sgl-router launch {}", flags(&fleet, args.role));
     println!("Ctrl-C ends it.");
     runtime::asked_to_stop().await?;
     fleet.shutdown().await;
     Ok(())
+}
+
+/// The flags of `launch` that name the fleet.
+fn flags(fleet: &EmulatedFleet, role: RoleArg) -> String {
+    match role {
+        RoleArg::Whole => format!("--worker-urls {}", fleet.urls().join(" ")),
+        RoleArg::Prefill => {
+            let one = |s: &RunningEmulator| format!("--prefill {} {}", s.url(), s.config().bootstrap_port);
+            let all: Vec<_> = fleet.servers.iter().map(one).collect();
+            format!("--pd-disaggregation {} --decode URL", all.join(" "))
+        }
+        RoleArg::Decode => {
+            format!("--pd-disaggregation --prefill URL PORT --decode {}", fleet.urls().join(" "))
+        }
+    }
 }

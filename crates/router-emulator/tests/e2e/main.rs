@@ -3,5 +3,6 @@
 
 mod client;
 mod faults;
+mod legs;
 mod lifecycle;
 mod shapes;

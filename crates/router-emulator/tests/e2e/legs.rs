@@ -1,0 +1,99 @@
+//! Two servers that share a request: how they meet, and what they say when the other one is missing.
+
+use crate::client::{open, post, until};
+use http::Method;
+use router_emulator::{Emulator, EmulatorConfig, Role, RunningEmulator};
+use router_engine::Profile;
+use serde_json::json;
+use std::time::Duration;
+
+async fn server(role: Role) -> RunningEmulator {
+    let mut config = EmulatorConfig::new(Profile::named("sglang_8b").unwrap());
+    (config.role, config.speed) = (role, 50.0);
+    Emulator::start(config).await.unwrap()
+}
+
+/// A decode server that does not wait long.
+async fn hasty() -> RunningEmulator {
+    let mut config = EmulatorConfig::new(Profile::named("sglang_8b").unwrap());
+    (config.role, config.bootstrap_timeout) = (Role::Decode, Duration::from_millis(50));
+    Emulator::start(config).await.unwrap()
+}
+
+fn meeting(prefill: &RunningEmulator, room: u64) -> String {
+    json!({"text": "a b", "bootstrap_host": "127.0.0.1", "bootstrap_port": prefill.config().bootstrap_port,
+        "bootstrap_room": room, "sampling_params": {"max_new_tokens": 3, "ignore_eos": true}})
+    .to_string()
+}
+
+#[tokio::test]
+async fn the_prefill_answers_once_its_prompt_is_fetched_and_the_decode_once_it_has_it() {
+    let (prefill, decode) = (server(Role::Prefill).await, server(Role::Decode).await);
+    let body = meeting(&prefill, 7);
+    let reading = post(&prefill, "/generate", &body);
+    let writing = post(&decode, "/generate", &body);
+    let (read, written) = tokio::join!(reading, writing);
+    let (read, written) = (read.json(), written.json());
+    assert_eq!(
+        (&read["meta_info"]["completion_tokens"], &written["meta_info"]["completion_tokens"]),
+        (&json!(1), &json!(3))
+    );
+    let (first, all) = (read["text"].as_str().unwrap(), written["text"].as_str().unwrap());
+    assert!(all.starts_with(first), "one model on both: {first:?}, {all:?}");
+}
+
+#[tokio::test]
+async fn a_request_without_a_room_is_aborted_as_on_the_captured_server() {
+    for role in [Role::Prefill, Role::Decode] {
+        let answer = post(&server(role).await, "/generate", r#"{"text":"a"}"#).await;
+        let reason = &answer.json()["meta_info"]["finish_reason"];
+        assert_eq!(reason["type"], "abort");
+        assert!(reason["message"].as_str().unwrap().contains("without boostrap room id"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_decode_whose_prompt_never_comes_gives_up_late() {
+    let (prefill, decode) = (server(Role::Prefill).await, hasty().await);
+    let answer = post(&decode, "/generate", &meeting(&prefill, 8)).await;
+    assert_eq!(answer.status, 500);
+    let streamed = meeting(&prefill, 9).replacen('{', "{\"stream\":true,", 1);
+    let answer = post(&decode, "/generate", &streamed).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.events()[0]["meta_info"]["finish_reason"]["status_code"]),
+        (200, &json!(500))
+    );
+}
+
+#[tokio::test]
+async fn a_prompt_that_nobody_fetches_goes_with_its_client() {
+    let prefill = server(Role::Prefill).await;
+    let body = meeting(&prefill, 10);
+    {
+        let waiting = open(&prefill, Method::POST, "/generate", &body);
+        tokio::select! {
+            _ = waiting => panic!("nobody has fetched the prompt"),
+            () = until(&prefill, |stats| stats.completed == 1) => {}
+        }
+    }
+    let decode = hasty().await;
+    // The offer is withdrawn, so this one waits in vain.
+    let answer = post(&decode, "/generate", &body).await;
+    assert_eq!(answer.status, 500);
+}
+
+#[tokio::test]
+async fn a_vllm_prompt_is_kept_for_whoever_brings_its_key_and_only_once() {
+    let (prefill, decode) = (server(Role::Prefill).await, server(Role::Decode).await);
+    let ask = |transfer: &serde_json::Value| {
+        json!({"prompt": "a b", "max_tokens": 3, "ignore_eos": true, "kv_transfer_params": transfer})
+            .to_string()
+    };
+    let keep = ask(&json!({"do_remote_decode": true}));
+    let read = post(&prefill, "/v1/completions", &keep).await.json();
+    let fetch = ask(&read["kv_transfer_params"]);
+    let written = post(&decode, "/v1/completions", &fetch).await.json();
+    assert_eq!(written["usage"]["completion_tokens"], 3);
+    let again = post(&hasty().await, "/v1/completions", &fetch).await;
+    assert_eq!(again.status, 500, "it is gone");
+}
