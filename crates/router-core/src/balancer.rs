@@ -204,6 +204,9 @@ impl Balancer {
     /// Decides and commits in one step. `exclude` names workers that must not be chosen: those that failed
     /// an earlier attempt of the same request.
     ///
+    /// A request that names its worker ([`Features::target_worker`]) is for that one or for nobody, if the live policy
+    /// [heeds](Needs::target_worker) that.
+    ///
     /// # Errors
     /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted.
     pub fn dispatch(
@@ -213,11 +216,13 @@ impl Balancer {
         exclude: &[WorkerId],
         explain: Explain,
     ) -> Result<Routed, NoWorker> {
-        let ids = if exclude.is_empty() {
+        let target = request.target_worker.filter(|_| self.live.policy.needs().target_worker);
+        let ids = if exclude.is_empty() && target.is_none() {
             self.fleet.routable()
         } else {
+            let may = |id: &&WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
             self.allowed.clear();
-            self.allowed.extend(self.fleet.routable().iter().filter(|id| !exclude.contains(id)));
+            self.allowed.extend(self.fleet.routable().iter().filter(may));
             &self.allowed
         };
         let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;

@@ -13,8 +13,8 @@
 
 use crate::Policy;
 use crate::policy::{
-    CacheAware, FixedProbability, InvalidKnob, LeastRequest, MarginalCost, MarginalUtility, PowerOfTwo,
-    Random, RoundRobin, ShortestQueue,
+    CacheAware, FixedProbability, InvalidKnob, LMetric, LeastLoad, LeastRequest, MarginalCost,
+    MarginalUtility, Passthrough, PeakEwma, PowerOfTwo, Prequal, Random, RoundRobin, ShortestQueue,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -124,7 +124,15 @@ impl Registry {
         let spec = PolicySpec::new;
         r.add(spec("random", "uniform over the workers"), |_: Bare| Ok(Random));
         r.add(spec("round_robin", "one worker after the other"), |_: Bare| Ok(RoundRobin::default()));
-        r.add(spec("least_request", "fewest requests in flight"), |_: Bare| Ok(LeastRequest));
+        r.add(spec("least_request", "fewest requests in flight, by weight"), LeastRequest::new);
+        r.add(spec("peak_ewma", "lowest response time times requests in flight"), PeakEwma::new);
+        r.add(spec("prequal", "fastest of those with few in flight, else fewest in flight"), Prequal::new);
+        r.add(
+            spec("least_load", "shortest time to work off what is queued, as the workers tell"),
+            LeastLoad::new,
+        );
+        r.add(spec("lmetric", "fewest tokens to compute times requests in flight"), LMetric::new);
+        r.add(spec("passthrough", "the first worker, always"), |_: Bare| Ok(Passthrough));
         r.add(spec("power_of_two", "the less loaded of two drawn by lot"), PowerOfTwo::new);
         let summary = "longest known prefix while loads are even, else least load";
         r.add(spec("cache_aware", summary), CacheAware::new);

@@ -44,7 +44,10 @@ pub fn every_policy() -> Vec<Make> {
         .map(|name| {
             configured(
                 name,
-                if matches!(name.as_str(), "cache_aware" | "marginal_cost") { small } else { "{}" },
+                match name.as_str() {
+                    "cache_aware" | "marginal_cost" | "lmetric" => small,
+                    _ => "{}",
+                },
             )
         })
         .collect();
@@ -57,6 +60,13 @@ pub fn every_policy() -> Vec<Make> {
         "marginal_utility",
         r#"{"normalize":true,"min_history_for_trend":2,"window_size":4}"#,
     ));
+    all.push(configured(
+        "least_request",
+        r#"{"choice_count":3,"speed_weighted":true,"active_request_bias":2}"#,
+    ));
+    all.push(configured("peak_ewma", r#"{"choice_count":0,"per_token":true,"tau_secs":1}"#));
+    all.push(configured("prequal", r#"{"rif_quantile":0.5,"max_age_secs":1}"#));
+    all.push(configured("lmetric", r#"{"speed_weighted":true,"max_tree_size":4096}"#));
     all.push(configured("fixed_probability", r#"{"probabilities":[0.5,0.25,0.0,0.25]}"#));
     all
 }
@@ -226,6 +236,8 @@ impl World {
             prefix_block_bytes: BLOCK_BYTES,
             prompt_bytes: u64::from(BLOCK_BYTES) * prefix.len() as u64 + 20,
             text: Some("hello"),
+            // Half of the conversations name themselves.
+            routing_key: prefix.first().copied().filter(|key| key % 2 == 0),
             ..Features::default()
         };
         let routable = self.balancer.fleet().routable().iter().copied();
