@@ -13,8 +13,9 @@
 
 use crate::Policy;
 use crate::policy::{
-    CacheAware, FixedProbability, InvalidKnob, LMetric, LeastLoad, LeastRequest, MarginalCost,
-    MarginalUtility, Passthrough, PeakEwma, PowerOfTwo, Prequal, Random, RoundRobin, ShortestQueue,
+    Bucket, CacheAware, ConsistentHashing, FixedProbability, InvalidKnob, LMetric, LeastLoad, LeastRequest,
+    Manual, MarginalCost, MarginalUtility, Passthrough, PeakEwma, PowerOfTwo, PrefixHash, Prequal, Random,
+    RoundRobin, ShortestQueue,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,11 @@ impl Registry {
             LeastLoad::new,
         );
         r.add(spec("lmetric", "fewest tokens to compute times requests in flight"), LMetric::new);
+        r.add(spec("bucket", "each worker with the prompts of a range of lengths"), Bucket::new);
+        r.add(spec("prefix_hash", "the head of a prompt by hash, while loads are even"), PrefixHash::new);
+        let summary = "a routing key by hash, or the worker that the client names";
+        r.add(spec("consistent_hashing", summary), |_: Bare| Ok(ConsistentHashing::default()));
+        r.add(spec("manual", "a routing key stays where it was given to"), Manual::new);
         r.add(spec("passthrough", "the first worker, always"), |_: Bare| Ok(Passthrough));
         r.add(spec("power_of_two", "the less loaded of two drawn by lot"), PowerOfTwo::new);
         let summary = "longest known prefix while loads are even, else least load";

@@ -21,34 +21,44 @@
 //! ```
 
 mod best;
+mod bucket;
 mod cache_aware;
+mod consistent_hashing;
 mod draw;
 mod fixed_probability;
+mod key_table;
 mod least_load;
 mod least_request;
 mod lmetric;
+mod manual;
 mod marginal_cost;
 mod marginal_utility;
 mod passthrough;
 mod peak_ewma;
 mod power_of_two;
+mod prefix_hash;
 mod prequal;
 mod quantile;
 mod random;
+mod ring;
 mod round_robin;
 mod shortest_queue;
 mod speeds;
 
+pub use bucket::{Bucket, BucketConfig};
 pub use cache_aware::{CacheAware, CacheAwareConfig};
+pub use consistent_hashing::ConsistentHashing;
 pub use fixed_probability::{FixedProbability, FixedProbabilityConfig, Probabilities};
 pub use least_load::{LeastLoad, LeastLoadConfig};
 pub use least_request::{LeastRequest, LeastRequestConfig};
 pub use lmetric::{LMetric, LMetricConfig};
+pub use manual::{AssignmentMode, Manual, ManualConfig};
 pub use marginal_cost::{MarginalCost, MarginalCostConfig};
 pub use marginal_utility::{MarginalUtility, MarginalUtilityConfig};
 pub use passthrough::Passthrough;
 pub use peak_ewma::{PeakEwma, PeakEwmaConfig};
 pub use power_of_two::{PowerOfTwo, PowerOfTwoConfig};
+pub use prefix_hash::{PrefixHash, PrefixHashConfig};
 pub use prequal::{Prequal, PrequalConfig};
 pub use random::Random;
 pub use round_robin::RoundRobin;
@@ -248,5 +258,21 @@ impl Cx<'_> {
             best.offer(&w, c, self.rng);
         }
         best.decide(candidates, reason)
+    }
+
+    /// The candidate to whom such a request belongs. In the explanation it costs 0, and the others 1.
+    pub(crate) fn keyed(
+        &mut self,
+        owner: WorkerId,
+        reason: Reason,
+        terms: impl Fn(&WorkerView<'_>) -> Terms,
+    ) -> Decision {
+        let candidates = self.candidates;
+        if self.scores.is_some() {
+            for w in candidates.iter() {
+                self.explain(w.id, f64::from(u8::from(w.id != owner)), || terms(&w));
+            }
+        }
+        Decision::plain(owner, if candidates.len() == 1 { Reason::OnlyCandidate } else { reason })
     }
 }

@@ -46,6 +46,7 @@ pub fn every_policy() -> Vec<Make> {
                 name,
                 match name.as_str() {
                     "cache_aware" | "marginal_cost" | "lmetric" => small,
+                    "manual" => r#"{"max_keys":64}"#,
                     _ => "{}",
                 },
             )
@@ -67,6 +68,10 @@ pub fn every_policy() -> Vec<Make> {
     all.push(configured("peak_ewma", r#"{"choice_count":0,"per_token":true,"tau_secs":1}"#));
     all.push(configured("prequal", r#"{"rif_quantile":0.5,"max_age_secs":1}"#));
     all.push(configured("lmetric", r#"{"speed_weighted":true,"max_tree_size":4096}"#));
+    all.push(configured("prefix_hash", r#"{"balance_abs_threshold":1,"prefix_token_count":1}"#));
+    all.push(configured("manual", r#"{"assignment_mode":"min_load","max_keys":2,"max_idle_secs":1}"#));
+    all.push(configured("manual", r#"{"assignment_mode":"min_group","max_keys":8}"#));
+    all.push(configured("bucket", r#"{"bucket_adjust_interval_secs":1,"balance_rel_threshold":9}"#));
     all.push(configured("fixed_probability", r#"{"probabilities":[0.5,0.25,0.0,0.25]}"#));
     all
 }
