@@ -90,7 +90,7 @@ pub struct WorkerConfig {
     pub url: WorkerUrl,
     /// Relative capacity.
     pub weight: f64,
-    /// Higher is preferred by policies that weigh.
+    /// Of workers at equal cost the one with the higher priority is taken.
     pub priority: u32,
 }
 
@@ -105,6 +105,8 @@ pub struct RequestLimits {
     pub max_body: usize,
     /// Where the client's request id may stand.
     pub id_headers: Vec<HeaderName>,
+    /// Where the client's routing key may stand.
+    pub key_headers: Vec<HeaderName>,
     /// Most attempts beyond the first.
     pub max_retries: u32,
 }
@@ -213,17 +215,12 @@ impl Options {
     }
 
     fn check_requests(&self) -> Result<RequestLimits, ConfigError> {
-        let header = |name: &String| {
-            name.parse::<HeaderName>().map_err(|_| ConfigError::Option {
-                option: "--request-id-headers",
-                problem: format!("'{name}' is not a header name"),
-            })
-        };
         Ok(RequestLimits {
             timeout: positive("--request-timeout-secs", self.request_timeout_secs as f64)?,
             connect_timeout: positive("--connect-timeout-secs", self.connect_timeout_secs)?,
             max_body: self.max_payload_size,
-            id_headers: self.request_id_headers.iter().map(header).collect::<Result<_, _>>()?,
+            id_headers: headers("--request-id-headers", &self.request_id_headers)?,
+            key_headers: headers("--routing-key-headers", &self.routing_key_headers)?,
             max_retries: if self.disable_retries { 0 } else { self.retry_max_retries },
         })
     }
@@ -299,6 +296,14 @@ impl Options {
         params.extend(knobs.iter().map(|(name, text)| (name.clone(), options::knob_value(text))));
         registry.build(name, &params)
     }
+}
+
+fn headers(option: &'static str, names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
+    let header = |name: &String| {
+        let problem = || format!("'{name}' is not a header name");
+        name.parse().map_err(|_| ConfigError::Option { option, problem: problem() })
+    };
+    names.iter().map(header).collect()
 }
 
 fn positive(option: &'static str, secs: f64) -> Result<Duration, ConfigError> {

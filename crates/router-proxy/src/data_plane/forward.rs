@@ -81,6 +81,8 @@ impl<'a> Exchange<'a> {
         if self.shared.needs.text {
             features.text = facts.text();
         }
+        let named = (self.shared.needs, &*self.shared.limits.key_headers);
+        super::affinity::add(&mut features, named, &self.headers, &facts);
         features.arrived_at = Some(self.received_at);
         let mut tried = SmallVec::<[WorkerId; 4]>::new();
         let mut failure = None;
