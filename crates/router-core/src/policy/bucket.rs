@@ -1,6 +1,6 @@
 //! `bucket`: prompts of like length go to one worker, each worker with an equal part of the work.
 
-use super::InvalidKnob;
+use super::{InvalidKnob, load_terms};
 use crate::fleet::{Candidates, WorkerView};
 use crate::{Cx, Decision, Event, Policy, Reason, SlotMap, Terms, Time, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -124,11 +124,7 @@ impl Bucket {
     }
 
     fn terms(&self, w: &WorkerView<'_>, now: Time) -> Terms {
-        Terms::new([
-            ("recent_bytes", self.bytes_on(w.id, now)),
-            ("in_flight", f64::from(w.in_flight)),
-            ("weight", w.weight()),
-        ])
+        load_terms(w).and("recent_bytes", self.bytes_on(w.id, now))
     }
 
     fn fit(&mut self, now: Time) {

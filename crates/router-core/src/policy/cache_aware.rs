@@ -1,9 +1,9 @@
 //! `cache_aware`: follow the prefix cache while loads are even, the least load otherwise.
 
-use super::InvalidKnob;
+use super::{InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
 use crate::prefix_index::{Matches, PrefixIndex};
-use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Terms, Time};
+use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -99,10 +99,6 @@ fn load(w: &WorkerView<'_>) -> f64 {
     w.per_weight(f64::from(w.in_flight))
 }
 
-fn terms(w: &WorkerView<'_>) -> Terms {
-    Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
-}
-
 impl Policy for CacheAware {
     fn name(&self) -> &'static str {
         "cache_aware"
@@ -114,7 +110,7 @@ impl Policy for CacheAware {
 
     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
         if self.uneven(&cx) {
-            return cx.least_loaded(Reason::LoadImbalance, terms);
+            return cx.least_loaded(Reason::LoadImbalance, load_terms);
         }
         let request = cx.request;
         self.index.lookup(request.prefix, &mut self.matches);
@@ -122,7 +118,9 @@ impl Policy for CacheAware {
         let longest = cx.candidates.ids().iter().map(|&id| matches.blocks(id)).max().unwrap_or(0);
         let with_match = |w: &WorkerView<'_>| {
             let blocks = matches.blocks(w.id);
-            terms(w).and("matched_blocks", f64::from(blocks)).and("match_ratio", Self::ratio(request, blocks))
+            load_terms(w)
+                .and("matched_blocks", f64::from(blocks))
+                .and("match_ratio", Self::ratio(request, blocks))
         };
         if Self::ratio(request, longest) > self.config.cache_threshold {
             // Blocks, not ratios, are compared: a ratio is capped at 1 and would make ties of unequal matches.

@@ -1,8 +1,8 @@
 //! `consistent_hashing`: a routing key belongs to one worker, by hash.
 
+use super::load_terms;
 use super::ring::Ring;
-use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Event, Needs, Policy, Reason, Terms, Time};
+use crate::{Cx, Decision, Event, Needs, Policy, Reason, Time};
 
 /// Sends requests of one routing key to one worker; keys are spread by a ring of hashes, so few of them move when
 /// workers come and go. A request that names its worker goes there.
@@ -11,11 +11,6 @@ use crate::{Cx, Decision, Event, Needs, Policy, Reason, Terms, Time};
 #[derive(Clone, Debug, Default)]
 pub struct ConsistentHashing {
     ring: Ring,
-}
-
-/// What is told about a candidate of a policy that goes by keys.
-pub(super) fn terms(w: &WorkerView<'_>) -> Terms {
-    Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
 }
 
 impl Policy for ConsistentHashing {
@@ -33,8 +28,8 @@ impl Policy for ConsistentHashing {
             return Decision::plain(id, Reason::TargetWorker);
         }
         match cx.request.routing_key.and_then(|key| self.ring.owner(key, cx.candidates)) {
-            Some(owner) => cx.keyed(owner, Reason::KeyAffinity, terms),
-            None => cx.least_loaded(Reason::Fallback, terms),
+            Some(owner) => cx.keyed(owner, Reason::KeyAffinity, load_terms),
+            None => cx.least_loaded(Reason::Fallback, load_terms),
         }
     }
 

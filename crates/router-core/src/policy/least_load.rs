@@ -1,6 +1,6 @@
 //! `least_load`: the shortest time until a worker's queue is done, by what the workers told, and room in its cache.
 
-use super::{Best, InvalidKnob};
+use super::{Best, InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
 use crate::{Cx, Decision, Event, LoadReport, Needs, Policy, Reason, SlotMap, Terms, Time, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -117,13 +117,10 @@ impl LeastLoad {
 }
 
 fn terms(w: &WorkerView<'_>, score: &Score) -> Terms {
-    Terms::new([
-        ("queued_tokens", score.queued),
-        ("throughput", score.throughput),
-        ("kv_usage", score.kv_usage),
-        ("in_flight", f64::from(w.in_flight)),
-        ("weight", w.weight()),
-    ])
+    load_terms(w)
+        .and("queued_tokens", score.queued)
+        .and("throughput", score.throughput)
+        .and("kv_usage", score.kv_usage)
 }
 
 impl Policy for LeastLoad {
@@ -144,9 +141,7 @@ impl Policy for LeastLoad {
             telling += 1.0;
         }
         if telling == 0.0 {
-            return cx.least_loaded(Reason::Fallback, |w| {
-                Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
-            });
+            return cx.least_loaded(Reason::Fallback, load_terms);
         }
         let others = (lowest, throughput / telling);
         let mut best = Best::default();

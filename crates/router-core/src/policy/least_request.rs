@@ -1,10 +1,10 @@
 //! `least_request`: the fewest requests in flight for what the worker can take.
 
-use super::InvalidKnob;
 use super::draw::Drawn;
 use super::speeds::Speeds;
+use super::{InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Event, Policy, Reason, Terms, Time};
+use crate::{Cx, Decision, Event, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 
 /// The knobs of [`LeastRequest`].
@@ -59,13 +59,9 @@ impl LeastRequest {
             self.config.choice_count,
             if known { Reason::LowestCost } else { Reason::Fallback },
             |w| self.cost(w, speed(w)),
-            |w| terms(w).and("secs_per_token", speed(w)),
+            |w| load_terms(w).and("secs_per_token", speed(w)),
         )
     }
-}
-
-fn terms(w: &WorkerView<'_>) -> Terms {
-    Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
 }
 
 impl Policy for LeastRequest {
@@ -77,7 +73,7 @@ impl Policy for LeastRequest {
         if self.config.speed_weighted {
             return self.by_speed(cx);
         }
-        cx.lowest_drawn(self.config.choice_count, Reason::LoadBased, |w| self.cost(w, 1.0), terms)
+        cx.lowest_drawn(self.config.choice_count, Reason::LoadBased, |w| self.cost(w, 1.0), load_terms)
     }
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {

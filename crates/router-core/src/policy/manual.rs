@@ -1,9 +1,8 @@
 //! `manual`: a routing key stays with the worker that it was given to.
 
-use super::InvalidKnob;
-use super::consistent_hashing::terms;
 use super::draw::by_weight;
 use super::key_table::KeyTable;
+use super::{InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
 use crate::{Cx, Decision, Event, Needs, Policy, Reason, SlotMap, Terms, Time, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -86,7 +85,7 @@ impl Manual {
     }
 
     fn terms(&self, w: &WorkerView<'_>) -> Terms {
-        terms(w).and("keys", self.keys_on(w.id))
+        load_terms(w).and("keys", self.keys_on(w.id))
     }
 
     /// A worker for a request that is bound to none.

@@ -106,6 +106,11 @@ impl InvalidKnob {
     }
 }
 
+/// What is told about a candidate wherever requests in flight count for its weight.
+pub(crate) fn load_terms(w: &WorkerView<'_>) -> Terms {
+    Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
+}
+
 /// What a policy wants beyond the basics; the host skips what nobody needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Needs {

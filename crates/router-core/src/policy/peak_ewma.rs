@@ -1,10 +1,10 @@
 //! `peak_ewma`: the lowest product of a pessimistic average of response times and the requests in flight.
 
-use super::InvalidKnob;
 use super::draw::Drawn;
 use super::speeds::secs_and_tokens;
+use super::{InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Completion, Cx, Decision, Event, Outcome, Policy, Reason, SlotMap, Terms, Time};
+use crate::{Completion, Cx, Decision, Event, Outcome, Policy, Reason, SlotMap, Time};
 use serde::{Deserialize, Serialize};
 
 /// Response times are stated for so many generated tokens when they are normalised, so that the default response time
@@ -110,10 +110,7 @@ impl Policy for PeakEwma {
             self.config.choice_count,
             Reason::LowestCost,
             |w| self.rtt(w, now) * w.next_load(),
-            |w| {
-                let in_flight = ("in_flight", f64::from(w.in_flight));
-                Terms::new([(unit, self.rtt(w, now)), in_flight, ("weight", w.weight())])
-            },
+            |w| load_terms(w).and(unit, self.rtt(w, now)),
         )
     }
 

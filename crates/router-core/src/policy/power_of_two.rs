@@ -4,9 +4,9 @@
 //! running to the same worker (Mitzenmacher, "How useful is old information?", 2000).
 
 use super::draw::Drawn;
-use super::{Best, InvalidKnob};
+use super::{Best, InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Needs, Policy, Reason, Terms, Time};
+use crate::{Cx, Decision, Needs, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 
 /// The knobs of [`PowerOfTwo`].
@@ -80,8 +80,7 @@ impl Policy for PowerOfTwo {
         for (w, load) in [a, b].iter().zip(loads) {
             let cost = w.per_weight(load + 1.0);
             cx.explain(w.id, cost, || {
-                let terms = Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())]);
-                if unit == "in_flight" { terms } else { terms.and(unit, load) }
+                if unit == "in_flight" { load_terms(w) } else { load_terms(w).and(unit, load) }
             });
             best.offer(w, cost, cx.rng);
         }

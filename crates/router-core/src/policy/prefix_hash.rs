@@ -1,8 +1,7 @@
 //! `prefix_hash`: the head of a prompt belongs to one worker, by hash, unless that one has too much.
 
-use super::InvalidKnob;
-use super::consistent_hashing::terms;
 use super::ring::Ring;
+use super::{InvalidKnob, load_terms};
 use crate::fleet::Candidates;
 use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Time, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -86,11 +85,11 @@ impl Policy for PrefixHash {
     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
         let owner = self.key(cx.request).and_then(|key| self.ring.owner(key, cx.candidates));
         match owner {
-            None => cx.least_loaded(Reason::Fallback, terms),
+            None => cx.least_loaded(Reason::Fallback, load_terms),
             Some(owner) if self.overloaded(owner, cx.candidates) => {
-                cx.least_loaded(Reason::LoadImbalance, terms)
+                cx.least_loaded(Reason::LoadImbalance, load_terms)
             }
-            Some(owner) => cx.keyed(owner, Reason::KeyAffinity, terms),
+            Some(owner) => cx.keyed(owner, Reason::KeyAffinity, load_terms),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::quantile::Quantile;
 use super::speeds::secs_and_tokens;
-use super::{Best, InvalidKnob};
+use super::{Best, InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Completion, Cx, Decision, Event, Policy, Reason, SlotMap, Terms, Time, WorkerId};
+use crate::{Completion, Cx, Decision, Event, Policy, Reason, SlotMap, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// How many numbers of requests in flight the quantile is taken of.
@@ -138,11 +138,7 @@ impl Policy for Prequal {
             let cost = self.cost(&w, now);
             cold |= cost < HOT;
             cx.explain(w.id, cost, || {
-                let terms = Terms::new([
-                    ("in_flight", f64::from(w.in_flight)),
-                    ("hot", f64::from(u8::from(self.is_hot(&w)))),
-                    ("weight", w.weight()),
-                ]);
+                let terms = load_terms(&w).and("hot", f64::from(u8::from(self.is_hot(&w))));
                 let latency = self.latency(&w, now);
                 latency.map_or(terms, |secs| terms.and("secs_per_token", secs))
             });

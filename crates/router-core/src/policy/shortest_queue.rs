@@ -1,9 +1,9 @@
 //! `shortest_queue`: the fewest requests waiting, by what the workers told and what was sent since.
 
 use super::round_robin::Turn;
-use super::{Best, InvalidKnob};
+use super::{Best, InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Event, Needs, Policy, Reason, Terms, Time};
+use crate::{Cx, Decision, Event, Needs, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 
 /// The knobs of [`ShortestQueue`].
@@ -52,9 +52,7 @@ impl ShortestQueue {
             let reason = if n == 1 { Reason::OnlyCandidate } else { Reason::Fallback };
             return Decision::plain(self.turn.next(cx.candidates), reason);
         }
-        cx.least_loaded(Reason::Fallback, |w| {
-            Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
-        })
+        cx.least_loaded(Reason::Fallback, load_terms)
     }
 }
 
@@ -84,7 +82,7 @@ impl Policy for ShortestQueue {
             let cost = w.per_weight(waiting);
             cx.explain(w.id, cost, || {
                 let name = if told.is_some() { "estimated_waiting" } else { "assumed_waiting" };
-                Terms::new([(name, waiting), ("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
+                load_terms(&w).and(name, waiting)
             });
             best.offer_then(w.id, (cost, w.load_rank()), cx.rng);
         }
