@@ -200,7 +200,7 @@ impl Balancer {
             }
             Change::Routable(id, routable) => self.fleet.set_routable(id, routable),
             Change::Load(id, report) => self.load(now, id, &report),
-            Change::Capacity(id, capacity) => self.fleet.set_capacity(id, &capacity),
+            Change::Capacity(id, capacity) => self.capacity(now, id, &capacity),
         }
     }
 
@@ -309,6 +309,13 @@ impl Balancer {
     fn load(&mut self, now: Time, id: WorkerId, report: &LoadReport) {
         if self.fleet.load(id, report) {
             self.emit(now, &Event::Load { worker: id, report });
+        }
+    }
+
+    fn capacity(&mut self, now: Time, id: WorkerId, capacity: &Capacity) {
+        self.fleet.set_capacity(id, capacity);
+        if let Some(info) = self.fleet.view(id).map(|w| w.info.clone()) {
+            self.emit(now, &Event::Changed { worker: id, info: &info });
         }
     }
 

@@ -193,6 +193,13 @@ pub enum Event<'a> {
         /// What is known about it.
         info: &'a WorkerInfo,
     },
+    /// What is known about a worker, such as its weight, is not what it was.
+    Changed {
+        /// Who.
+        worker: WorkerId,
+        /// What is known about it now.
+        info: &'a WorkerInfo,
+    },
     /// A worker is no longer part of the fleet; its id never comes back.
     Left(WorkerId),
     /// A request was sent to a worker.

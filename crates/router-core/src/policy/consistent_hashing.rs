@@ -34,11 +34,7 @@ impl Policy for ConsistentHashing {
     }
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
-        match event {
-            Event::Joined { worker, info } => self.ring.join(*worker, info),
-            Event::Left(worker) => self.ring.leave(*worker),
-            _ => (),
-        }
+        self.ring.observe(event);
     }
 }
 
@@ -46,7 +42,7 @@ impl Policy for ConsistentHashing {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Change, Explain, Features, NoWorker};
+    use crate::{Capacity, Change, Explain, Features, NoWorker};
 
     fn keyed(key: u64) -> Features<'static> {
         Features { routing_key: Some(key), ..Features::default() }
@@ -89,6 +85,18 @@ mod tests {
         bench.balancer.apply(Time::ZERO, Change::Routable(second, false));
         let refused = bench.balancer.dispatch(Time::ZERO, &to(2), &[], Explain::No).err();
         assert_eq!(refused, Some(NoWorker), "nor does one whose worker is ill");
+    }
+
+    #[test]
+    fn a_weight_that_changes_counts_from_then_on() {
+        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 2);
+        let capacity =
+            Capacity { weight: 0.0, priority: 50, max_running_requests: None, max_total_tokens: None };
+        bench.balancer.apply(Time::ZERO, Change::Capacity(bench.ids[0], capacity));
+        assert!((0..40).all(|key| bench.send_as(&keyed(key)) == 1));
+        let capacity = Capacity { weight: 1.0, ..capacity };
+        bench.balancer.apply(Time::ZERO, Change::Capacity(bench.ids[0], capacity));
+        assert!((0..40).any(|key| bench.send_as(&keyed(key)) == 0));
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Policy for FixedProbability {
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
         match event {
-            Event::Joined { worker, info } => {
+            Event::Joined { worker, info } | Event::Changed { worker, info } => {
                 let weight = self.config.weight(*worker, info);
                 self.weights.insert(*worker, weight);
             }

@@ -94,11 +94,7 @@ impl Policy for PrefixHash {
     }
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
-        match event {
-            Event::Joined { worker, info } => self.ring.join(*worker, info),
-            Event::Left(worker) => self.ring.leave(*worker),
-            _ => (),
-        }
+        self.ring.observe(event);
     }
 }
 

@@ -108,6 +108,7 @@ impl Prequal {
         self.next = (self.next + 1) % self.ids.len().max(1);
         if let Some(seen) = self.ids.get(self.next).and_then(|&id| self.workers.get(id))
             && seen.weight > 0.0
+            && seen.weight.is_finite()
         {
             self.quantile.push(f64::from(seen.in_flight) / seen.weight);
         }
@@ -150,10 +151,14 @@ impl Policy for Prequal {
     fn observe(&mut self, now: Time, event: &Event<'_>) {
         match event {
             Event::Joined { worker, info } => {
-                let weight = if info.weight.is_finite() { info.weight } else { 0.0 };
-                self.workers.insert(*worker, Seen { weight, ..Seen::default() });
+                self.workers.insert(*worker, Seen { weight: info.weight, ..Seen::default() });
                 self.ids.push(*worker);
                 self.ids.sort_unstable();
+            }
+            Event::Changed { worker, info } => {
+                if let Some(seen) = self.workers.get_mut(*worker) {
+                    seen.weight = info.weight;
+                }
             }
             Event::Left(worker) => {
                 self.workers.remove(*worker);

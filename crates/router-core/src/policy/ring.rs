@@ -1,7 +1,7 @@
 //! A ring of hashes on which keys find their worker, and find the same one again when others come and go.
 
 use crate::fleet::Candidates;
-use crate::{Rng, WorkerId, WorkerInfo};
+use crate::{Event, Rng, WorkerId, WorkerInfo};
 
 /// Points on the ring for a worker of weight 1 (as in vllm-router).
 const POINTS: f64 = 160.0;
@@ -17,7 +17,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     /// Puts a worker on the ring, with points in proportion to its weight; with none at weight 0.
-    pub(crate) fn join(&mut self, worker: WorkerId, info: &WorkerInfo) {
+    fn join(&mut self, worker: WorkerId, info: &WorkerInfo) {
         let weight = if info.weight > 0.0 { info.weight.min(MOST) } else { 0.0 };
         let points = if weight > 0.0 { (POINTS * weight).round().max(1.0) as usize } else { 0 };
         let mut hashes = Rng::seeded(hash(info.url.trim_end_matches('/')));
@@ -25,8 +25,21 @@ impl Ring {
         self.points.sort_unstable();
     }
 
+    /// Takes in what an event tells of the fleet.
+    pub(crate) fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Joined { worker, info } => self.join(*worker, info),
+            Event::Changed { worker, info } => {
+                self.leave(*worker);
+                self.join(*worker, info);
+            }
+            Event::Left(worker) => self.leave(*worker),
+            _ => (),
+        }
+    }
+
     /// Takes a worker off.
-    pub(crate) fn leave(&mut self, worker: WorkerId) {
+    fn leave(&mut self, worker: WorkerId) {
         self.points.retain(|&(_, owner)| owner != worker);
     }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use router_core::{
-    Balancer, Change, Classic, ClassicWorker, Decision, Event, Explain, Features, Finish,
+    Balancer, Capacity, Change, Classic, ClassicWorker, Decision, Event, Explain, Features, Finish,
     LoadBalancingPolicy, LoadBalancingPolicyV2, LoadReport, LoadSource, Outcome, Params, Policy, Registry,
     RequestId, Rng, Score, Ticket, Time, Usage, WorkerId, WorkerInfo,
 };
@@ -106,6 +106,7 @@ pub enum Step {
     Leave(usize),
     Routable(usize, bool),
     Load(usize, LoadReport),
+    Capacity(usize, Capacity),
     Dispatch { conversation: u64, blocks: usize, exclude: Option<usize> },
     Finish(usize, Finish),
     Wait(Duration),
@@ -130,7 +131,8 @@ pub fn history(seed: u64, n: usize) -> Vec<Step> {
             0..2 => Step::Join(info(4 + i, &mut rng)),
             2..4 => Step::Leave(pick),
             4..8 => Step::Routable(pick, rng.below(3) > 0),
-            8..18 => Step::Load(pick, report(&mut rng)),
+            8..10 => Step::Capacity(pick, capacity(&mut rng)),
+            10..18 => Step::Load(pick, report(&mut rng)),
             18..55 => Step::Dispatch {
                 conversation: rng.below(6) as u64,
                 blocks: rng.below(9),
@@ -150,6 +152,11 @@ fn info(i: usize, rng: &mut Rng) -> WorkerInfo {
         max_running_requests: (rng.below(2) == 0).then_some(8),
         ..WorkerInfo::new(&format!("http://10.0.0.{i}:30000"))
     }
+}
+
+fn capacity(rng: &mut Rng) -> Capacity {
+    let WorkerInfo { weight, priority, max_running_requests, max_total_tokens, .. } = info(0, rng);
+    Capacity { weight, priority, max_running_requests, max_total_tokens }
 }
 
 fn report(rng: &mut Rng) -> LoadReport {
@@ -218,6 +225,10 @@ impl World {
             Step::Load(i, report) => {
                 let report = LoadReport { at: self.now, ..*report };
                 worker(*i).into_iter().for_each(|id| self.balancer.apply(self.now, Change::Load(id, report)));
+            }
+            Step::Capacity(i, capacity) => {
+                let change = |id| self.balancer.apply(self.now, Change::Capacity(id, *capacity));
+                worker(*i).into_iter().for_each(change);
             }
             Step::Dispatch { conversation, blocks, exclude } => {
                 let exclude: Vec<_> = exclude.and_then(worker).into_iter().collect();
