@@ -11,6 +11,8 @@ const PER_DOUBLING: f64 = 8.0;
 const CLASSES: usize = 193;
 /// How much the lengths of one interval count less than those of the next.
 const DECAY: f64 = 0.5;
+/// Sums that have grown so much are scaled down, lest they leave the range of numbers.
+const MOST_GROWTH: f64 = 1e100;
 
 /// The knobs of [`Bucket`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -33,19 +35,15 @@ impl Default for BucketConfig {
     }
 }
 
-/// Prompt bytes sent to one worker, fading, as they were at some time.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    bytes: f64,
-    at: Time,
-}
-
 /// Gives each worker the prompts of a range of lengths, short ones to the first, so that all ranges hold the same number
 /// of bytes for the workers' weights; the least loaded takes over while loads are uneven.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     config: BucketConfig,
-    sent: SlotMap<Sent>,
+    /// Prompt bytes sent to each worker, those sent later the larger by as much as earlier ones fade.
+    sent: SlotMap<f64>,
+    /// When a byte counts as one in `sent`.
+    sent_from: Time,
     present: usize,
     /// Bytes that came by class of length.
     bytes: [f64; CLASSES],
@@ -71,6 +69,7 @@ impl Bucket {
         Ok(Self {
             config,
             sent: SlotMap::default(),
+            sent_from: Time::ZERO,
             present: 0,
             bytes: [0.0; CLASSES],
             shares: None,
@@ -78,22 +77,38 @@ impl Bucket {
         })
     }
 
-    /// Bytes sent to the worker lately, fading with the interval.
-    fn bytes_on(&self, worker: WorkerId, now: Time) -> f64 {
-        let interval = self.config.bucket_adjust_interval_secs as f64;
-        let faded = |sent: &Sent| sent.bytes * (-now.secs_since(sent.at).max(0.0) / interval).exp();
-        self.sent.get(worker).map_or(0.0, faded)
+    /// By what the bytes of `now` are larger in `sent` than those of its beginning: e for each interval.
+    fn growth(&self, now: Time) -> f64 {
+        (now.secs_since(self.sent_from) / self.config.bucket_adjust_interval_secs as f64).exp()
+    }
+
+    /// Bytes sent to the worker lately, given the growth until now.
+    fn bytes_on(&self, worker: WorkerId, growth: f64) -> f64 {
+        self.sent.get(worker).map_or(0.0, |sent| sent / growth)
     }
 
     /// Bytes sent lately for the weight, with `more` to come.
-    fn load(&self, w: &WorkerView<'_>, (now, more): (Time, u64)) -> f64 {
-        w.per_weight(self.bytes_on(w.id, now) + more as f64)
+    fn load(&self, w: &WorkerView<'_>, (growth, more): (f64, u64)) -> f64 {
+        w.per_weight(self.bytes_on(w.id, growth) + more as f64)
     }
 
-    fn uneven(&self, candidates: Candidates<'_>, now: Time) -> bool {
+    fn send(&mut self, now: Time, worker: WorkerId, bytes: u64) {
+        let growth = self.growth(now);
+        if growth > MOST_GROWTH {
+            self.sent.iter_mut().for_each(|(_, sent)| *sent /= growth);
+            self.sent_from = now;
+        }
+        let growth = self.growth(now);
+        if let Some(sent) = self.sent.get_mut(worker) {
+            *sent += bytes as f64 * growth;
+        }
+        self.bytes[class(bytes)] += bytes as f64;
+    }
+
+    fn uneven(&self, candidates: Candidates<'_>, growth: f64) -> bool {
         let weighty = candidates.iter().filter(|w| w.weight() > 0.0);
         let (least, most) = weighty
-            .map(|w| self.load(&w, (now, 0)))
+            .map(|w| self.load(&w, (growth, 0)))
             .fold((f64::MAX, 0.0_f64), |(least, most), load| (least.min(load), most.max(load)));
         most - least > f64::from(self.config.balance_abs_threshold)
             && most > self.config.balance_rel_threshold * least
@@ -123,8 +138,8 @@ impl Bucket {
         owner
     }
 
-    fn terms(&self, w: &WorkerView<'_>, now: Time) -> Terms {
-        load_terms(w).and("recent_bytes", self.bytes_on(w.id, now))
+    fn terms(&self, w: &WorkerView<'_>, growth: f64) -> Terms {
+        load_terms(w).and("recent_bytes", self.bytes_on(w.id, growth))
     }
 
     fn fit(&mut self, now: Time) {
@@ -152,23 +167,23 @@ impl Policy for Bucket {
     }
 
     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
-        let (now, bytes) = (cx.now, cx.request.prompt_bytes);
+        let (growth, bytes) = (self.growth(cx.now), cx.request.prompt_bytes);
         let weighty = cx.candidates.iter().any(|w| w.weight() > 0.0);
         let part = self.part(bytes).filter(|_| weighty);
         let reason = if part.is_none() { Reason::Fallback } else { Reason::LoadImbalance };
         match part {
-            Some(part) if !self.uneven(cx.candidates, now) => {
+            Some(part) if !self.uneven(cx.candidates, growth) => {
                 let owner = self.owner(&mut cx, part);
-                cx.keyed(owner, Reason::LengthBucket, |w| self.terms(w, now))
+                cx.keyed(owner, Reason::LengthBucket, |w| self.terms(w, growth))
             }
-            _ => cx.lowest(reason, |w| self.load(w, (now, bytes)), |w| self.terms(w, now)),
+            _ => cx.lowest(reason, |w| self.load(w, (growth, bytes)), |w| self.terms(w, growth)),
         }
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
         match event {
             Event::Joined { worker, .. } => {
-                self.sent.insert(*worker, Sent { bytes: 0.0, at: now });
+                self.sent.insert(*worker, 0.0);
                 self.present += 1;
             }
             Event::Left(worker) => {
@@ -178,13 +193,7 @@ impl Policy for Bucket {
                     self.shares = None;
                 }
             }
-            Event::Dispatched { worker, request } => {
-                let bytes = self.bytes_on(*worker, now) + request.prompt_bytes as f64;
-                if let Some(sent) = self.sent.get_mut(*worker) {
-                    *sent = Sent { bytes, at: now };
-                }
-                self.bytes[class(request.prompt_bytes)] += request.prompt_bytes as f64;
-            }
+            Event::Dispatched { worker, request } => self.send(now, *worker, request.prompt_bytes),
             _ => (),
         }
         self.fit(now);
