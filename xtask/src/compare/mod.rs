@@ -52,10 +52,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Seconds of load per run, without the warm-up; a change in mid-run has its own time.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 16)]
     secs: u64,
     /// Seconds of load before that, which do not count.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 8)]
     warm_up: u64,
     /// Runs at a time [default: six per core]
     #[arg(long)]
