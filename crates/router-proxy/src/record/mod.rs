@@ -6,6 +6,7 @@
 
 mod columns;
 mod config;
+mod detour;
 mod file;
 mod metrics;
 mod otel;
@@ -18,7 +19,8 @@ mod traces;
 mod writer;
 
 pub use config::{RecordConfig, RecordFormat, TraceConfig};
-pub(crate) use metrics::{Gauges, Metrics, WorkerGauges, WorkerMetrics};
+pub(crate) use detour::Detour;
+pub(crate) use metrics::{Gauges, Metrics, Waiting, WorkerGauges, WorkerMetrics};
 pub use otel::{OtlpEndpoint, OtlpEndpointError};
 pub(crate) use row::{CompletionRecord, DecisionRecord, Outline, Record, RefusalRecord};
 pub(crate) use stream::Recorder;
@@ -78,9 +80,34 @@ impl Records {
         self.pass(|| Record::Completion(record));
     }
 
-    /// An attempt failed and another worker is tried.
-    pub(crate) fn retried(&self, route: Route) {
-        self.metrics.retried(route);
+    /// Another worker is tried.
+    pub(crate) fn detoured(&self, route: Route, detour: Detour) {
+        self.metrics.detoured(route, detour);
+    }
+
+    /// A request may be tried no more.
+    pub(crate) fn exhausted(&self, route: Route) {
+        self.metrics.exhausted(route);
+    }
+
+    /// A retry was forgone for the sake of the fleet.
+    pub(crate) fn over_budget(&self) {
+        self.metrics.over_budget();
+    }
+
+    /// A retry waits for `pause`.
+    pub(crate) fn backed_off(&self, pause: Duration) {
+        self.metrics.backed_off(pause);
+    }
+
+    /// A second copy was faster than the first.
+    pub(crate) fn hedge_won(&self) {
+        self.metrics.hedge_won();
+    }
+
+    /// A request waits for a worker until this is dropped.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.metrics.waiting()
     }
 
     /// The router itself answered a request with an error.
