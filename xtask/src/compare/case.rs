@@ -74,10 +74,10 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Fleet, load and share of capacity, in words.
     pub(crate) title: &'static str,
-    /// The fleet, as `sgl-router emulate --fleet` takes it.
+    /// The fleet, as `sgl-router emulate --fleet` takes it, without limits.
     pub(crate) fleet: &'static str,
-    /// Further flags of `sgl-router emulate`.
-    pub(crate) limits: &'static [&'static str],
+    /// Limits of every worker, as they stand in a fleet line; empty for those of the profile.
+    pub(crate) limits: &'static str,
     /// The load.
     pub(crate) load: Load,
     /// What changes in the middle.
@@ -115,7 +115,7 @@ const SPEEDS_FASTER: f64 = 1.8;
 const MIXED: &str = "sglang_8b@1*2,sglang_8b@0.5*2,sglang_8b@0.25*4";
 const MIXED_SPEEDS: f64 = 4.0;
 
-const BATCH_16: &[&str] = &["--max-running-requests", "16"];
+const BATCH_16: &str = ":max_running=16";
 
 /// Short prompts and answers on the uneven or the even fleet, at a share of its capacity.
 const fn short(share: f64) -> Load {
@@ -123,7 +123,7 @@ const fn short(share: f64) -> Load {
 }
 
 const fn case(name: &'static str, title: &'static str, fleet: &'static str, load: Load) -> Case {
-    Case { name, title, fleet, limits: &[], load, change: None, judged: false, field: Field::Main, drain: 6 }
+    Case { name, title, fleet, limits: "", load, change: None, judged: false, field: Field::Main, drain: 6 }
 }
 
 const fn judged(case: Case) -> Case {
@@ -167,7 +167,7 @@ pub(crate) const CASES: [Case; 12] = [
         )
     },
     Case {
-        limits: &["--max-running-requests", "8"],
+        limits: ":max_running=8",
         drain: 18,
         ..judged(case(
             "mixed-8",
@@ -192,7 +192,7 @@ pub(crate) const CASES: [Case; 12] = [
         ))
     },
     Case {
-        limits: &["--max-running-requests", "16", "--max-total-tokens", "60000"],
+        limits: ":max_running=16:kv_tokens=60000",
         ..case(
             "prefixes-tight",
             "The same with room for about half of the prefixes, at 75 % of what the workers can do without regard to \
@@ -233,6 +233,12 @@ pub(crate) const CASES: [Case; 12] = [
 ];
 
 impl Case {
+    /// The whole fleet line.
+    pub(crate) fn fleet_line(&self) -> String {
+        let parts = self.fleet.split(',').map(|part| format!("{part}{}", self.limits));
+        parts.collect::<Vec<_>>().join(",")
+    }
+
     /// Seconds of load after the warm-up, where `secs` are asked for: a change needs its own time.
     pub(crate) fn measured_secs(&self, secs: u64) -> u64 {
         self.change.map_or(secs, |change| change.after + change.lasts + change.rest)
@@ -248,6 +254,13 @@ impl Case {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn every_part_of_a_fleet_gets_the_limits() {
+        let tight = CASES.iter().find(|case| case.name == "uneven-batch").unwrap();
+        assert_eq!(tight.fleet_line(), "sglang_8b@1*1:max_running=16,sglang_8b@0.4*2:max_running=16");
+        assert_eq!(CASES[0].fleet_line(), CASES[0].fleet);
+    }
 
     #[test]
     fn names_are_unique_and_rounds_are_never_zero() {
