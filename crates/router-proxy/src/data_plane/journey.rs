@@ -297,8 +297,10 @@ impl<'a> Journey<'a> {
         let may_wait = failure
             .as_ref()
             .is_none_or(|f| f.retry() != Retry::Never && self.features.attempt < shared.retry.max_retries);
+        // A worker whose connection broke may be down without anybody knowing yet.
+        let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
-            && shared.healthy_workers().is_empty()
+            && (lost || shared.healthy_workers().is_empty())
             && let Some(lease) = self.queue(patience).await
         {
             return Ok(lease);
