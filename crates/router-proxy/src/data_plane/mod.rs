@@ -1,5 +1,6 @@
 //! One request's way through: read, decide, forward, stream back.
 
+mod affinity;
 mod attempt;
 mod body;
 mod budget;

@@ -56,7 +56,7 @@ const BLOCKS: [Block; 4] = [
 /// The whole text.
 pub(super) fn render(setting: &Setting<'_>, table: &Table) -> String {
     let mut text = String::new();
-    for line in setting.about(&table.rows.first().map_or("", |row| &row.name)[..]) {
+    for line in setting.about(table.rows.first().map_or("", |row| &row.name)) {
         wrap(&mut text, &line);
     }
     let width = table.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(8, NAME);
@@ -135,7 +135,8 @@ fn figure(estimate: Estimate, factor: f64, ratio: Option<Estimate>) -> String {
         let _ = write!(text, " ±{:.decimals$}", half * factor);
     }
     if let Some(ratio) = ratio {
-        let _ = write!(text, " ×{:.2}", ratio.mean);
+        let decimals = if ratio.mean < 0.1 { 3 } else { 2 };
+        let _ = write!(text, " ×{:.decimals$}", ratio.mean);
     }
     text
 }
