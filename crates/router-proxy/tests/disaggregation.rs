@@ -633,6 +633,28 @@ async fn a_prefill_that_gave_up_inside_a_200_is_noticed() {
     until(|| router.in_flight() == 0).await;
 }
 
+#[tokio::test]
+async fn an_engine_never_sees_one_rid_twice() {
+    let pair = Pair::sized(PdProtocol::Sglang, (3, 2), |o| {
+        o.retry_budget = 10.0;
+        o.enable_tracking = true;
+    })
+    .await;
+    pair.prefill.iter().for_each(|p| p.set_fault(Fault::new(FaultKind::Status)));
+    for (request, tries) in [(r#"{"text":"a"}"#, 3), (r#"{"text":"a","rid":"mine"}"#, 2)] {
+        let answer = post(&pair.router, "/generate", request).await;
+        assert_eq!(code(&answer), "prefill_server_error", "{answer}");
+        pair.at_rest().await;
+        let id = header(&answer, "x-request-id").unwrap();
+        let trace = json_of(&get(&pair.router, &format!("/v1/traces/{id}")).await);
+        let attempts = trace["attempts"].as_array().unwrap();
+        let decodes: Vec<_> =
+            attempts.iter().filter(|a| a["leg"] == "decode").map(|a| a["worker_url"].to_string()).collect();
+        let different: std::collections::HashSet<_> = decodes.iter().collect();
+        assert_eq!((decodes.len(), different.len()), (tries, 2), "{trace}");
+    }
+}
+
 #[test]
 fn half_a_setup_is_refused_by_name() {
     let refused = |change: fn(&mut Options)| {

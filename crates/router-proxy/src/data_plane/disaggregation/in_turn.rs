@@ -13,7 +13,7 @@ use tokio::time::sleep_until;
 
 impl Pairing<'_> {
     /// Has the prompt read, and then the answer written by whoever fits best at that moment.
-    pub(super) async fn in_turn(&self, prefill: Lease, features: &Features<'_>) -> Try {
+    pub(super) async fn in_turn(&mut self, prefill: Lease, features: &Features<'_>) -> Try {
         if self.decode.exchange.shared.healthy() == 0 {
             // Nobody would write the answer.
             return Err(self.nobody(Leg::Decode));
@@ -30,7 +30,7 @@ impl Pairing<'_> {
         let kept = kept.and_then(|kept| std::str::from_utf8(kept).ok());
         // Of a short prompt nothing is kept; the decode worker reads it itself.
         let members: &[(&str, &str)] = &[("kv_transfer_params", kept.unwrap_or("null"))];
-        let lease = self.seat(&self.decode, features)?;
+        let lease = self.seat(Leg::Decode, features)?;
         self.write(members, lease).await.map(|response| named(response, worker.header.clone()))
     }
 

@@ -35,8 +35,10 @@ pub(in super::super) struct Pairing<'a> {
 #[derive(Debug)]
 pub(super) struct Side<'a> {
     pub(super) exchange: Exchange<'a>,
-    /// Workers that had the request and failed.
+    /// Workers that are not to have the request again.
     tried: SmallVec<[WorkerId; 4]>,
+    /// Who had it last.
+    last: Option<WorkerId>,
 }
 
 /// One leg that came to nothing.
@@ -59,7 +61,7 @@ impl<'a> Pairing<'a> {
     ) -> Self {
         let side = |shared, leg| {
             let exchange = Exchange { shared, leg, ..exchange.clone() };
-            Side { exchange, tried: SmallVec::new() }
+            Side { exchange, tried: SmallVec::new(), last: None }
         };
         Self {
             split,
@@ -120,12 +122,12 @@ impl<'a> Pairing<'a> {
         rooms(self.prefill.exchange.route, self.facts)
     }
 
-    async fn attempt(&self, features: &Features<'_>) -> Try {
+    async fn attempt(&mut self, features: &Features<'_>) -> Try {
         // The prompt is read first, so a request that nobody can read takes no seat at a decode worker.
-        let prefill = self.seat(&self.prefill, features)?;
+        let prefill = self.seat(Leg::Prefill, features)?;
         match self.split.protocol {
             PdProtocol::Sglang => {
-                let decode = self.seat(&self.decode, features)?;
+                let decode = self.seat(Leg::Decode, features)?;
                 self.together(prefill, decode).await
             }
             PdProtocol::Vllm => self.in_turn(prefill, features).await,
@@ -133,20 +135,26 @@ impl<'a> Pairing<'a> {
     }
 
     /// A seat on a worker of one side.
-    pub(super) fn seat(&self, side: &Side<'_>, features: &Features<'_>) -> Result<Lease, Failure> {
+    pub(super) fn seat(&mut self, leg: Leg, features: &Features<'_>) -> Result<Lease, Failure> {
+        let rid = self.rid;
+        let side = self.side_mut(leg);
         let lease = match side.exchange.dispatch(features, &side.tried) {
             Err(NoWorker) if side.exchange.shared.last_resort(&side.tried) => {
                 side.exchange.dispatch(features, &side.tried)
             }
             lease => lease,
         };
-        let lease = lease.map(|lease| lease.with_rid(self.rid));
-        lease.map_err(|NoWorker| self.nobody(side.exchange.leg))
+        side.last = lease.as_ref().ok().map(|lease| lease.worker.id);
+        lease.map(|lease| lease.with_rid(rid)).map_err(|NoWorker| self.nobody(leg))
     }
 
     /// The failure of a side that has nobody to choose.
     pub(super) fn nobody(&self, leg: Leg) -> Failure {
         Failure { leg, error: self.side(leg).exchange.shared.nobody(), worker: None }
+    }
+
+    const fn side_mut(&mut self, leg: Leg) -> &mut Side<'a> {
+        if matches!(leg, Leg::Prefill) { &mut self.prefill } else { &mut self.decode }
     }
 
     const fn side(&self, leg: Leg) -> &Side<'a> {
@@ -162,7 +170,12 @@ impl<'a> Pairing<'a> {
 
     /// Takes note of what a failure says about its worker; how the request may go on, if it may.
     fn judge(&mut self, leg: Leg, error: &ProxyError, worker: &Arc<Worker>) -> Option<Detour> {
-        let side = if leg == Leg::Prefill { &mut self.prefill } else { &mut self.decode };
+        // Some versions of SGLang garble the answer to an id that they know already, or never give one.
+        if self.facts.rid.is_some() {
+            self.prefill.tried.extend(self.prefill.last);
+            self.decode.tried.extend(self.decode.last);
+        }
+        let side = self.side_mut(leg);
         side.tried.push(worker.id);
         let shared: &Shared = side.exchange.shared;
         match error {
