@@ -94,6 +94,8 @@ pub enum Reason {
     LoadImbalance,
     /// Its queue was shortest.
     ShortestQueue,
+    /// Its cost was near the lowest, and it had not been used for so long that what is known of it is old.
+    Exploration,
     /// The policy lacked the data that it needs and used a simpler rule.
     Fallback,
     /// A policy written against the classic traits chose it and gives no reason.
@@ -102,7 +104,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OnlyCandidate,
         Self::LowestCost,
         Self::GradientBased,
@@ -113,6 +115,7 @@ impl Reason {
         Self::PrefixAffinity,
         Self::LoadImbalance,
         Self::ShortestQueue,
+        Self::Exploration,
         Self::Fallback,
         Self::Classic,
     ];
@@ -130,6 +133,7 @@ impl Reason {
             Self::PrefixAffinity => "prefix_affinity",
             Self::LoadImbalance => "load_imbalance",
             Self::ShortestQueue => "shortest_queue",
+            Self::Exploration => "exploration",
             Self::Fallback => "fallback",
             Self::Classic => "classic",
         }
