@@ -45,9 +45,9 @@ impl Time {
 
     /// Seconds passed since `earlier`, negative when `earlier` is later.
     pub fn secs_since(self, earlier: Self) -> f64 {
-        // Policies ask this for every candidate, and the conversion of an i128 is a library call.
-        let nanos =
-            if self.0 >= earlier.0 { (self.0 - earlier.0) as f64 } else { -((earlier.0 - self.0) as f64) };
+        // Policies ask this for every candidate, and only a signed integer of 64 bits becomes a float in one step.
+        let nanos = |passed: u64| passed.min(i64::MAX as u64) as i64 as f64;
+        let nanos = if self.0 >= earlier.0 { nanos(self.0 - earlier.0) } else { -nanos(earlier.0 - self.0) };
         nanos * 1e-9
     }
 }

@@ -19,11 +19,9 @@ const FULL_PRICE: f64 = 0.05;
 /// Later than so many times as late as usual is no worse: what is lost is lost, and the latency counts anyway.
 const LATEST: f64 = 4.0;
 /// What missing the SLO costs, in usual latencies.
-const MISS: f64 = 8.0;
+const MISS: f64 = 1.0;
 /// A prediction is right to within this share: so far from the limit it is sure to be met or missed.
 const DOUBT: f64 = 0.2;
-/// No worker is taken to spend more than this share of its time on prefill.
-const BUSIEST: f64 = 0.9;
 
 /// One request, as far as it is the same for all candidates.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +39,8 @@ pub(super) struct Asked {
     pub(super) per_usual_ttft: f64,
     /// Usual latency of an answer, in seconds.
     pub(super) usual_latency: f64,
+    /// Whether there is an SLO.
+    pub(super) has_slo: bool,
     /// Chance that what is driven out of a cache is asked for again.
     pub(super) reuse: f64,
 }
@@ -63,6 +63,7 @@ pub(super) struct Parts {
 }
 
 /// The cost of `asked` on the worker of `view`, which was sent `blocks` blocks of its prefix before.
+#[inline]
 pub(super) fn price(
     config: &MarginalCostConfig,
     asked: &Asked,
@@ -99,10 +100,15 @@ pub(super) fn price(
     let late = (ttft * asked.per_usual_ttft).min(LATEST);
     let lateness = asked.usual_latency * late * late;
     let copies = asked.reuse * tokens * (on.requests + 1.0);
-    let busy = (arrivals * prefill).min(BUSIEST);
-    let tpot = (own - ttft) / asked.output / (1.0 - busy);
-    let miss =
-        misses(config, (ttft, tpot), (on.requests, step / (step + per_step))) * MISS * asked.usual_latency;
+    let miss = if asked.has_slo {
+        // What comes later stretches the decode, too, and being stretched, fewer come per second.
+        let stretched = 1.0 + arrivals * prefill;
+        let tpot = (own - ttft) / asked.output * stretched;
+        let relief = step / (step + per_step);
+        misses(config, (ttft, tpot), (on.requests, relief)) * MISS * asked.usual_latency
+    } else {
+        0.0
+    };
     let total = own
         + config.externality_weight * externality
         + config.backlog_weight * backlog
@@ -117,6 +123,7 @@ pub(super) fn price(
 
 /// What is on the worker, those requests of other routers included that it tells of: they are taken to be like this
 /// one and half done.
+#[inline]
 fn with_others(config: &MarginalCostConfig, asked: &Asked, own: &Sums, view: &WorkerView<'_>) -> Sums {
     let told = if view.load.is_some() {
         view.fresh_requests(asked.now, config.max_report_age_secs).map_or(0.0, f64::from)
@@ -140,6 +147,7 @@ fn with_others(config: &MarginalCostConfig, asked: &Asked, own: &Sums, view: &Wo
 
 /// By what share the worker would be over its limits with one more request that holds `more` tokens of its own; those
 /// who come on top wait until so large a share has ended. 0 where there is room, or no limit is known.
+#[inline]
 fn overflow(view: &WorkerView<'_>, on: &Sums, more: f64) -> f64 {
     let over = |load: f64, limit: f64| if limit > 0.0 && load > limit { load / limit - 1.0 } else { 0.0 };
     let requests =
@@ -149,6 +157,7 @@ fn overflow(view: &WorkerView<'_>, on: &Sums, more: f64) -> f64 {
 }
 
 /// The same by the use of the KV cache that the worker reports; it sees other routers' requests, too.
+#[inline]
 fn fullness(config: &MarginalCostConfig, now: Time, view: &WorkerView<'_>) -> f64 {
     let Some(load) = view.load else { return 0.0 };
     match load.kv_usage.filter(|used| *used > FULL) {
@@ -173,6 +182,7 @@ fn misses(config: &MarginalCostConfig, (ttft, tpot): (f64, f64), (requests, reli
 
 /// Seconds that a step of all these takes.
 impl Sums {
+    #[inline]
     pub(super) fn step(&self, speed: &Speed) -> f64 {
         speed.step + speed.step_request * self.requests + speed.step_token * self.resident
     }

@@ -7,8 +7,9 @@ const PER_DOUBLING: usize = 2;
 const BUCKETS: usize = 33;
 /// How much each answer counts less than the next.
 const DECAY: f64 = 0.998;
-/// Answers between two updates of the table.
-const REFRESH: u32 = 16;
+/// The table is brought up to date with each of the first answers, and then after so many.
+const WARM: u32 = 16;
+const REFRESH: u32 = 64;
 /// What is assumed before the first answer: lengths from 16 to 1024, each doubling alike, worth so many answers.
 const PRIOR: (usize, usize, f64) = (8, 20, 4.0);
 /// Quantiles that stand for the length of a new answer.
@@ -93,7 +94,7 @@ impl Lengths {
             self.next = 1.0;
         }
         self.answers = self.answers.saturating_add(1);
-        if self.answers < REFRESH || self.answers.is_multiple_of(REFRESH) {
+        if self.answers < WARM || self.answers.is_multiple_of(REFRESH) {
             self.tabulate();
         }
     }

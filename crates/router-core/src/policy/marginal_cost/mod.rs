@@ -100,6 +100,7 @@ impl MarginalCost {
             fair: self.in_flight as f64 / self.present.max(1) as f64,
             per_usual_ttft: if usual_ttft > 0.0 { 1.0 / usual_ttft } else { 0.0 },
             usual_latency: self.usual.latency(),
+            has_slo: self.config.slo_ttft_secs.or(self.config.slo_tpot_secs).is_some(),
             reuse: self.usual.reuse(),
         }
     }

@@ -111,7 +111,7 @@ pub(super) struct Sums {
 #[repr(C)]
 pub(super) struct WorkerBooks {
     sums: Sums,
-    /// What the learner found last.
+    /// What the learner found last, health included.
     speed: Speed,
     health: f64,
     /// Reported cached tokens over expected ones.
@@ -164,6 +164,7 @@ impl WorkerBooks {
     }
 
     /// The sums over what is on the worker.
+    #[inline]
     pub(super) const fn sums(&self) -> &Sums {
         &self.sums
     }
@@ -171,15 +172,19 @@ impl WorkerBooks {
     /// How fast the worker is at present, and how many times slower than its model. What slowness was noticed is
     /// forgiven while the worker has nothing to do, half of it in `forgive_secs`, so that a worker nobody uses gets
     /// another chance.
+    #[inline]
     pub(super) fn speed(&self, now: Time, forgive_secs: f64) -> (Speed, f64) {
-        let mut health = self.health;
-        if let Some(idle) = self.idle_secs(now).filter(|idle| *idle > PAUSE) {
-            health = 1.0 + (health - 1.0) * (-idle / forgive_secs).exp2();
+        match self.idle_secs(now) {
+            Some(idle) if idle > PAUSE => {
+                let health = 1.0 + (self.health - 1.0) * (-idle / forgive_secs).exp2();
+                (self.learner.speed().times(health), health)
+            }
+            _ => (self.speed, self.health),
         }
-        (self.speed.times(health), health)
     }
 
     /// Answers that its speed was learned from.
+    #[inline]
     pub(super) const fn answers(&self) -> u32 {
         self.answers
     }
@@ -190,6 +195,7 @@ impl WorkerBooks {
     }
 
     /// Seconds since its last answer, if it has nothing to do.
+    #[inline]
     pub(super) fn idle_secs(&self, now: Time) -> Option<f64> {
         self.flights.is_empty().then(|| now.secs_since(self.answered_at))
     }
@@ -232,17 +238,19 @@ impl WorkerBooks {
     }
 
     fn consult(&mut self) {
-        self.speed = self.learner.speed();
         self.health = self.learner.health();
+        self.speed = self.learner.speed().times(self.health);
         self.answers = self.learner.answers();
     }
 
     /// Uncached tokens of a prompt of which `known` tokens were sent here before; at least one must be computed.
+    #[inline]
     pub(super) fn uncached(&self, prompt: f64, known: f64) -> f64 {
         (prompt - self.trust * known).max(1.0)
     }
 
     /// What happens to the prompt of a request that is sent now, where a decode step takes `step` seconds.
+    #[inline]
     pub(super) fn turn(&self, now: Time, (speed, step): (&Speed, f64)) -> Turn {
         let ready = speed.overhead + if self.sums.requests > 0.0 { 0.5 * step } else { 0.0 };
         let mut ends = self.ends_at.secs_since(now);
