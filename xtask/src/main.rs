@@ -4,7 +4,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on the terminal")]
 
 mod bench;
+mod chaos;
 mod command;
+mod compare;
+mod rig;
 mod test;
 mod tidy;
 
@@ -26,8 +29,12 @@ enum Chore {
     Tidy,
     /// Run every check there is: format, clippy, tidy, all tests, real clients.
     Test(test::Options),
+    /// Break something in a fleet under load every second, for longer than the tests do.
+    Chaos(chaos::Options),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
     BenchProxy(bench::Options),
+    /// Measure the policies beside those of other routers, live, in front of emulated fleets.
+    ComparePeers(Box<compare::Options>),
 }
 
 fn main() -> ExitCode {
@@ -35,7 +42,9 @@ fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Tidy => tidy::run(root),
         Chore::Test(options) => test::run(root, options),
+        Chore::Chaos(options) => chaos::run(root, options),
         Chore::BenchProxy(options) => bench::run(root, &options),
+        Chore::ComparePeers(options) => compare::run(root, &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

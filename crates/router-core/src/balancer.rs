@@ -1,6 +1,6 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
-use crate::fleet::{Candidates, Fleet, WorkerInfo, WorkerView};
+use crate::fleet::{Candidates, Capacity, Fleet, WorkerInfo, WorkerView};
 use crate::{
     Completion, Cx, Decision, Event, Features, Finish, LoadReport, Needs, Policy, Reason, RequestId, Rng,
     Score, Time, WorkerId,
@@ -109,6 +109,8 @@ pub enum Change {
     Routable(WorkerId, bool),
     /// The worker told its load.
     Load(WorkerId, LoadReport),
+    /// More is known about the worker than when it joined, or somebody decided anew what it should get.
+    Capacity(WorkerId, Capacity),
 }
 
 #[derive(Debug)]
@@ -198,11 +200,15 @@ impl Balancer {
             }
             Change::Routable(id, routable) => self.fleet.set_routable(id, routable),
             Change::Load(id, report) => self.load(now, id, &report),
+            Change::Capacity(id, capacity) => self.capacity(now, id, &capacity),
         }
     }
 
     /// Decides and commits in one step. `exclude` names workers that must not be chosen: those that failed
     /// an earlier attempt of the same request.
+    ///
+    /// A request that names its worker ([`Features::target_worker`]) is for that one or for nobody, if the live policy
+    /// [heeds](Needs::target_worker) that.
     ///
     /// # Errors
     /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted.
@@ -213,11 +219,13 @@ impl Balancer {
         exclude: &[WorkerId],
         explain: Explain,
     ) -> Result<Routed, NoWorker> {
-        let ids = if exclude.is_empty() {
+        let target = request.target_worker.filter(|_| self.live.policy.needs().target_worker);
+        let ids = if exclude.is_empty() && target.is_none() {
             self.fleet.routable()
         } else {
+            let may = |id: &&WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
             self.allowed.clear();
-            self.allowed.extend(self.fleet.routable().iter().filter(|id| !exclude.contains(id)));
+            self.allowed.extend(self.fleet.routable().iter().filter(may));
             &self.allowed
         };
         let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
@@ -301,6 +309,13 @@ impl Balancer {
     fn load(&mut self, now: Time, id: WorkerId, report: &LoadReport) {
         if self.fleet.load(id, report) {
             self.emit(now, &Event::Load { worker: id, report });
+        }
+    }
+
+    fn capacity(&mut self, now: Time, id: WorkerId, capacity: &Capacity) {
+        self.fleet.set_capacity(id, capacity);
+        if let Some(info) = self.fleet.view(id).map(|w| w.info.clone()) {
+            self.emit(now, &Event::Changed { worker: id, info: &info });
         }
     }
 

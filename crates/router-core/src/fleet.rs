@@ -4,14 +4,14 @@ use crate::books::Books;
 use crate::{LoadReport, Time, WorkerId};
 use std::sync::Arc;
 
-/// What is known about a worker when it joins.
+/// What is known about a worker.
 #[derive(Clone, PartialEq, Debug)]
 pub struct WorkerInfo {
     /// The worker's base URL, its name everywhere.
     pub url: Arc<str>,
-    /// Relative capacity for policies that weigh; 1 unless configured.
+    /// Relative capacity for policies that weigh; 1 unless configured. One of weight 0 is for when there is no other.
     pub weight: f64,
-    /// Higher is preferred by policies that weigh; 50 unless configured.
+    /// Of workers at equal cost the one with the higher priority is taken; 50 unless configured.
     pub priority: u32,
     /// How many requests the worker runs at once, when known.
     pub max_running_requests: Option<u32>,
@@ -32,12 +32,25 @@ impl WorkerInfo {
     }
 }
 
+/// What a worker can take, and what it should: the part of [`WorkerInfo`] that may change while it serves.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Capacity {
+    /// See [`WorkerInfo::weight`].
+    pub weight: f64,
+    /// See [`WorkerInfo::priority`].
+    pub priority: u32,
+    /// See [`WorkerInfo::max_running_requests`].
+    pub max_running_requests: Option<u32>,
+    /// See [`WorkerInfo::max_total_tokens`].
+    pub max_total_tokens: Option<u64>,
+}
+
 /// What every policy may know about one worker at this instant.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct WorkerView<'a> {
     /// The worker.
     pub id: WorkerId,
-    /// What was known when it joined.
+    /// What is known about it.
     pub info: &'a WorkerInfo,
     /// Requests sent to it by this router and not finished.
     pub in_flight: u32,
@@ -54,6 +67,35 @@ pub struct WorkerView<'a> {
 }
 
 impl WorkerView<'_> {
+    /// The worker's relative capacity, from 0 to 10^12 whatever was configured, so that sums are finite.
+    pub fn weight(&self) -> f64 {
+        if self.info.weight.is_finite() { self.info.weight.clamp(0.0, 1e12) } else { 0.0 }
+    }
+
+    /// An amount of load, relative to the worker's capacity. Finite, and as large as can be without any capacity.
+    pub fn per_weight(&self, amount: f64) -> f64 {
+        let weight = self.weight();
+        if weight > 0.0 { (amount / weight).min(f64::MAX) } else { f64::MAX }
+    }
+
+    /// Requests in flight with one more, relative to the worker's capacity: what balances unequal workers
+    /// ("generalised join the shortest queue").
+    pub fn next_load(&self) -> f64 {
+        self.per_weight(f64::from(self.in_flight) + 1.0)
+    }
+
+    /// What decides between equal costs where requests in flight are not a part of them: fewer for the weight, then
+    /// the higher priority.
+    pub(crate) fn load_rank(&self) -> u64 {
+        // The cast saturates; a 1024th of a request is told apart.
+        u64::from((self.next_load() * 1024.0) as u32) << 32 | self.rank()
+    }
+
+    /// What decides between equal costs: lower for the higher priority.
+    pub(crate) fn rank(&self) -> u64 {
+        u64::from(u32::MAX - self.info.priority)
+    }
+
     /// The last queue length that the worker told, corrected by what was sent and finished since, never below
     /// zero (docs/policies/shortest_queue.md).
     pub fn estimated_waiting(&self) -> Option<u32> {
@@ -132,6 +174,14 @@ impl Fleet {
         if let Some(w) = self.worker_mut(id) {
             w.routable = routable;
             self.refresh();
+        }
+    }
+
+    pub(crate) fn set_capacity(&mut self, id: WorkerId, capacity: &Capacity) {
+        let Capacity { weight, priority, max_running_requests, max_total_tokens } = *capacity;
+        if let Some(w) = self.worker_mut(id) {
+            let url = Arc::clone(&w.info.url);
+            w.info = WorkerInfo { url, weight, priority, max_running_requests, max_total_tokens };
         }
     }
 
@@ -236,6 +286,11 @@ impl<'a> Candidates<'a> {
     /// When `i` is not below [`len`](Self::len).
     pub const fn id(&self, i: usize) -> WorkerId {
         self.ids[i]
+    }
+
+    /// The view at position `i`.
+    pub(crate) fn at(&self, i: usize) -> Option<WorkerView<'a>> {
+        self.fleet.view(*self.ids.get(i)?)
     }
 
     /// The ids, in order.

@@ -20,8 +20,10 @@ mod workers;
 
 pub use clock::Clock;
 pub use config::{Config, ConfigError, Options};
-pub use data_plane::{RelayError, RouterBody};
+pub use data_plane::{Kept, RelayError, RouterBody};
 pub use error::{Cause, ProxyError, Retry};
 pub use record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat, RecorderError, TraceConfig};
 pub use router::{Router, RunningRouter, StartError};
-pub use workers::{WorkerUrl, WorkerUrlError};
+pub use workers::{
+    BreakerConfig, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
+};

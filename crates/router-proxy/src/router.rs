@@ -1,14 +1,14 @@
 //! The router: one balancer, its workers, and the server in front of them.
 
 use crate::clock::Clock;
-use crate::config::{Config, RequestLimits};
-use crate::data_plane::{RequestIds, TraceIds};
+use crate::config::{Config, FleetConfig, RequestLimits, RetryConfig};
+use crate::data_plane::{Budget, Hedging, RequestIds, TraceIds};
 use crate::error::ProxyError;
 use crate::record::{
     Gauges, Metrics, OtlpEndpoint, RecordConfig, Recorder, RecorderError, Records, TraceConfig, WorkerGauges,
 };
 use crate::server::{self, Listeners};
-use crate::workers::{Health, Membership, MembershipError, Worker, Workers};
+use crate::workers::{Health, MembershipError, Worker, Workers};
 use parking_lot::Mutex;
 use router_core::{Balancer, Features, Needs};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+/// A queue length that was told longer ago says nothing about now, in seconds.
+const REPORT_AGE: f64 = 10.0;
+
 /// What every request and task of one router shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -28,11 +31,15 @@ pub(crate) struct Shared {
     pub(crate) needs: Needs,
     pub(crate) workers: Workers,
     pub(crate) limits: RequestLimits,
+    pub(crate) retry: RetryConfig,
+    pub(crate) budget: Budget,
+    /// When second copies are sent; never when absent.
+    pub(crate) hedging: Option<Hedging>,
     pub(crate) records: Records,
     pub(crate) ids: RequestIds,
     /// Makes the ids of spans, when spans are exported.
     pub(crate) trace_ids: Option<TraceIds>,
-    pub(crate) membership: Membership,
+    pub(crate) fleet: FleetConfig,
     /// Held while a worker joins.
     pub(crate) joining: Mutex<()>,
     pub(crate) tasks: TaskTracker,
@@ -92,9 +99,7 @@ impl Router {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let membership =
-            Membership { health: config.health, load_poll: config.load_poll_interval, drain: config.drain };
-        let shared = Shared::new(&config.requests, membership, |clock| {
+        let shared = Shared::new((config.requests, config.retry, config.fleet), |clock| {
             let seed = config.seed.unwrap_or_else(entropy);
             let mut balancer = Balancer::new(config.policy, seed);
             for (n, shadow) in (1u64..).zip(config.shadows) {
@@ -182,8 +187,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 impl Shared {
     fn new(
-        limits: &RequestLimits,
-        membership: Membership,
+        (limits, retry, fleet): (RequestLimits, RetryConfig, FleetConfig),
         balancer: impl FnOnce(&Clock) -> Balancer,
     ) -> Self {
         let clock = Clock::start();
@@ -193,11 +197,14 @@ impl Shared {
             needs: balancer.needs(),
             balancer: Mutex::new(balancer),
             workers: Workers::default(),
-            limits: limits.clone(),
+            limits,
+            budget: Budget::new(retry.budget),
+            hedging: retry.hedge.map(Hedging::new),
+            retry,
             records: Records { metrics, recorder: None },
             ids: RequestIds::new(),
             trace_ids: None,
-            membership,
+            fleet,
             joining: Mutex::new(()),
             clock,
             tasks: TaskTracker::new(),
@@ -230,7 +237,7 @@ impl Shared {
 
     /// How many workers get requests now.
     pub(crate) fn healthy(&self) -> usize {
-        self.balancer.lock().fleet().routable().len()
+        self.healthy_workers().len()
     }
 
     /// The error for a request that found nobody.
@@ -262,18 +269,23 @@ impl Shared {
         self.loads(&self.balancer.lock())
     }
 
+    /// One worker with its load, unless it left.
+    pub(crate) fn worker_load(&self, worker: &Arc<Worker>) -> Option<WorkerGauges> {
+        self.load(&self.balancer.lock(), worker)
+    }
+
     fn loads(&self, balancer: &Balancer) -> Vec<WorkerGauges> {
+        self.workers.all().iter().filter_map(|worker| self.load(balancer, worker)).collect()
+    }
+
+    fn load(&self, balancer: &Balancer, worker: &Arc<Worker>) -> Option<WorkerGauges> {
         let now = self.clock.now();
-        let gauges = self.workers.all().into_iter().filter_map(|worker| {
-            let view = balancer.view(worker.id)?;
-            let report_age = view.load.map(|l| now.since(l.at));
-            Some(WorkerGauges {
-                in_flight: view.in_flight,
-                waiting: view.estimated_waiting(),
-                report_age,
-                worker,
-            })
-        });
-        gauges.collect()
+        let view = balancer.view(worker.id)?;
+        Some(WorkerGauges {
+            worker: Arc::clone(worker),
+            in_flight: view.in_flight,
+            waiting: view.fresh_waiting(now, REPORT_AGE),
+            report_age: view.load.map(|l| now.since(l.at)),
+        })
     }
 }

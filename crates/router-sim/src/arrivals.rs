@@ -3,7 +3,11 @@
 use crate::chance::{exponential, gamma, normal};
 use crate::workload::{Request, Start, Workload, chain};
 use router_core::{Rng, Time};
+use std::str::FromStr;
 use std::time::Duration;
+
+/// More tokens than any model takes; above it, a length is a typing error.
+const MOST_TOKENS: u32 = 1_000_000;
 
 /// How a length in tokens is spread.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -36,6 +40,51 @@ impl Spread {
                 let drawn = mean * (sigma * normal(rng) - 0.5 * sigma * sigma).exp();
                 (drawn.round() as u32).clamp(1, max.max(1))
             }
+        }
+    }
+}
+
+/// A text that is no spread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected TOKENS, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX], with tokens from 1 to {MOST_TOKENS}")]
+pub struct NoSpread;
+
+impl FromStr for Spread {
+    type Err = NoSpread;
+
+    /// `300`, `200..400` (uniform) or `lognormal:250:1.2:4000`; without a maximum, 20 times the mean.
+    fn from_str(text: &str) -> Result<Self, NoSpread> {
+        let tokens = |text: &str| {
+            text.trim().parse::<u32>().ok().filter(|n| (1..=MOST_TOKENS).contains(n)).ok_or(NoSpread)
+        };
+        let positive = |text: &str| {
+            text.trim().parse::<f64>().ok().filter(|x| x.is_finite() && *x > 0.0).ok_or(NoSpread)
+        };
+        if let Some(of) = text.strip_prefix("lognormal:") {
+            let (mean, rest) = of.split_once(':').ok_or(NoSpread)?;
+            let mean = positive(mean)?;
+            let (sigma, max) = match rest.split_once(':') {
+                Some((sigma, max)) => (positive(sigma)?, tokens(max)?),
+                None => (positive(rest)?, ((20.0 * mean) as u32).clamp(1, MOST_TOKENS)),
+            };
+            return Ok(Self::LogNormal { mean, sigma, max });
+        }
+        match text.split_once("..") {
+            Some((low, high)) => match (tokens(low)?, tokens(high)?) {
+                (low, high) if low <= high => Ok(Self::Uniform(low, high)),
+                _ => Err(NoSpread),
+            },
+            None => Ok(Self::Fixed(tokens(text)?)),
+        }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(tokens) => write!(f, "{tokens}"),
+            Self::Uniform(low, high) => write!(f, "{low}..{high}"),
+            Self::LogNormal { mean, sigma, max } => write!(f, "lognormal:{mean}:{sigma}:{max}"),
         }
     }
 }
@@ -121,7 +170,7 @@ impl Arrivals {
         for i in 0..n {
             now += self.gap(&mut rng);
             let group = rng.below(groups.groups.max(1) as usize) as u64;
-            let tokens = groups.shared_tokens + groups.own.draw(&mut rng);
+            let tokens = groups.shared_tokens.saturating_add(groups.own.draw(&mut rng));
             let shared = groups.shared_tokens / BLOCK;
             let mut hash = 0;
             let prefix = (0..tokens / BLOCK).map(|block| {
@@ -147,7 +196,7 @@ impl Arrivals {
             let mut start = Start::At(Time::from_secs_f64(now));
             let mut context = 0;
             for _ in 0..sessions.turns.draw(&mut rng) {
-                let prompt_tokens = context + sessions.added.draw(&mut rng);
+                let prompt_tokens = sessions.added.draw(&mut rng).saturating_add(context);
                 let output_tokens = sessions.output.draw(&mut rng);
                 let mut hash = chain(0, session + 1);
                 let prefix = (0..prompt_tokens / BLOCK).map(|block| {
@@ -157,7 +206,7 @@ impl Arrivals {
                 let prefix = prefix.collect();
                 let request = Request::at(Time::ZERO, prompt_tokens, output_tokens);
                 load.requests.push(Request { start, prefix, ..request });
-                context = prompt_tokens + output_tokens;
+                context = prompt_tokens.saturating_add(output_tokens);
                 let think = sessions.think.mul_f64(exponential(&mut rng));
                 start = Start::After { request: load.requests.len() - 1, think };
             }
@@ -184,6 +233,17 @@ mod tests {
         let load = |seed| Arrivals::gamma(5.0, 0.3).requests(200, lengths, seed);
         assert_eq!(load(1), load(1));
         assert_ne!(load(1), load(2));
+    }
+
+    #[test]
+    fn spreads_are_read_as_they_are_written() {
+        for text in ["300", "200..400", "lognormal:250:1.2:4000"] {
+            assert_eq!(text.parse::<Spread>().unwrap().to_string(), text);
+        }
+        assert_eq!("lognormal:10:1".parse(), Ok(Spread::LogNormal { mean: 10.0, sigma: 1.0, max: 200 }));
+        for text in ["", "0", "4000000000", "9..3", "-5", "lognormal:250", "lognormal:nan:1", "normal:3:4"] {
+            assert_eq!(text.parse::<Spread>(), Err(NoSpread), "{text}");
+        }
     }
 
     #[test]

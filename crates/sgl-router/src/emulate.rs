@@ -18,7 +18,7 @@ enum MetaArg {
 /// The flags of `emulate`.
 #[derive(Debug, Args)]
 pub(crate) struct EmulateArgs {
-    /// Emulated workers: PROFILE*COUNT, comma-separated, with an optional speed factor as PROFILE@0.5*COUNT
+    /// Emulated workers: PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated (docs/simulating.md has the limits)
     #[arg(long, value_name = "SPEC", default_value = "sglang_1.5b*1,sglang_8b*2")]
     fleet: String,
 

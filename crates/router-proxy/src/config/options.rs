@@ -45,10 +45,10 @@ pub enum LogFormat {
 pub struct WorkerOptions {
     /// Base URL.
     pub url: String,
-    /// Relative capacity, for policies that weigh. Default 1.
+    /// Relative capacity, for policies that weigh; one of 0 is for when there is no other. Default 1.
     #[serde(default = "one")]
     pub weight: f64,
-    /// Higher is preferred by policies that weigh. Default 50.
+    /// Of workers at equal cost the one with the higher priority is taken. Default 50.
     #[serde(default = "fifty")]
     pub priority: u32,
 }
@@ -115,11 +115,11 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", help_heading = "Routing")]
     pub cache_threshold: Option<f64>,
 
-    /// cache_aware: loads are uneven when they differ by more requests than this ... [default: 64]
+    /// cache_aware, bucket, prefix_hash: loads are uneven when they differ by more than this ... [default: 64, 64, 10]
     #[arg(long, value_name = "REQUESTS", help_heading = "Routing")]
     pub balance_abs_threshold: Option<u32>,
 
-    /// cache_aware: ... and by more than this factor [default: 1.5]
+    /// cache_aware, bucket: ... and by more than this factor [default: 1.5]
     #[arg(long, value_name = "FACTOR", help_heading = "Routing")]
     pub balance_rel_threshold: Option<f64>,
 
@@ -127,9 +127,25 @@ pub struct Options {
     #[arg(long, value_name = "SECS", help_heading = "Routing")]
     pub eviction_interval_secs: Option<u64>,
 
-    /// cache_aware: most memory for the prefix index, in bytes [default: 67108864]
+    /// cache_aware, lmetric, marginal_cost: most memory for the prefix index, in bytes [default: 67108864]
     #[arg(long, value_name = "BYTES", help_heading = "Routing")]
     pub max_tree_size: Option<u64>,
+
+    /// manual: a routing key without a request for this long is forgotten; 0 is never [default: 14400]
+    #[arg(long, value_name = "SECS", help_heading = "Routing")]
+    pub max_idle_secs: Option<u64>,
+
+    /// manual: how a new routing key finds its worker [default: random]
+    #[arg(long, value_name = "MODE", value_parser = ["random", "min_load", "min_group"], help_heading = "Routing")]
+    pub assignment_mode: Option<String>,
+
+    /// bucket: how often the workers' ranges of prompt length are fitted [default: 5]
+    #[arg(long, value_name = "SECS", help_heading = "Routing")]
+    pub bucket_adjust_interval_secs: Option<u64>,
+
+    /// Headers that may carry a routing key, for policies that go by it; first found wins, and all win over the body
+    #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-smg-routing-key", "x-session-id", "x-user-id", "x-tenant-id"], help_heading = "Routing")]
+    pub routing_key_headers: Vec<String>,
 
     /// Seed of all chance in routing; default: a new one each start
     #[arg(long, help_heading = "Routing")]
@@ -151,13 +167,77 @@ pub struct Options {
     #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
     pub request_id_headers: Vec<String>,
 
-    /// Most other workers that are tried when one cannot be reached
-    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Requests")]
+    /// A worker that has not begun to answer a request after this long is given up for it, and another one is tried;
+    /// default: as long as the request may take. Answers that are not streamed begin when they end
+    #[arg(long, value_name = "SECS", help_heading = "Requests")]
+    pub first_byte_timeout_secs: Option<f64>,
+
+    /// A stream that brings nothing for this long is ended with an error
+    #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Requests")]
+    pub stream_idle_timeout_secs: f64,
+
+    /// Most other workers that are tried when one fails, each once
+    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Retries")]
     pub retry_max_retries: u32,
 
+    /// Wait before the second retry; the first goes out at once
+    #[arg(long, value_name = "MS", default_value_t = 50, help_heading = "Retries")]
+    pub retry_initial_backoff_ms: u64,
+
+    /// Longest wait before a retry
+    #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = "Retries")]
+    pub retry_max_backoff_ms: u64,
+
+    /// Each wait is so many times the one before
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.5, help_heading = "Retries")]
+    pub retry_backoff_multiplier: f64,
+
+    /// Each wait is longer or shorter by up to this share of it, 0 to 1, by lot
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
+    pub retry_jitter_factor: f64,
+
+    /// Most retries after an answer of 5xx, 429 or 503, and hedges, as a share of the requests of the last 10 s;
+    /// 100 more are always allowed
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
+    pub retry_budget: f64,
+
     /// Never try another worker
-    #[arg(long, help_heading = "Requests")]
+    #[arg(long, help_heading = "Retries")]
     pub disable_retries: bool,
+
+    /// Send a second copy of a request that is not streamed, to another worker, when no answer came for this long:
+    /// a time such as 1.5s or 800ms, or p50 to p99 of the times of late; the first answer wins
+    #[arg(long, value_name = "TIME|PERCENTILE", help_heading = "Retries")]
+    pub hedge_after: Option<String>,
+
+    /// Hold requests while no worker is available, up to --queue-timeout-secs, instead of answering 503
+    #[arg(long, help_heading = "Retries")]
+    pub queue_when_unavailable: bool,
+
+    /// Longest wait in a queue of the router
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Retries")]
+    pub queue_timeout_secs: f64,
+
+    /// So many faults (connect errors, timeouts, 5xx) in a row, or that many within the window if they are at least
+    /// half of all ends, keep requests from a worker for a while
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Circuit breaker")]
+    pub cb_failure_threshold: u32,
+
+    /// So many good requests, one at a time, bring it back
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Circuit breaker")]
+    pub cb_success_threshold: u32,
+
+    /// How long it gets nothing before it is probed
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Circuit breaker")]
+    pub cb_timeout_duration_secs: f64,
+
+    /// How far back faults count
+    #[arg(long, value_name = "SECS", default_value_t = 120.0, help_heading = "Circuit breaker")]
+    pub cb_window_duration_secs: f64,
+
+    /// Keep requests from a worker only when it cannot be reached or fails its health checks
+    #[arg(long, help_heading = "Circuit breaker")]
+    pub disable_circuit_breaker: bool,
 
     /// On SIGTERM, how long running requests may take to end
     #[arg(long, value_name = "SECS", default_value_t = 180, help_heading = "Requests")]
@@ -179,7 +259,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Health checks")]
     pub health_success_threshold: u32,
 
-    /// Path that is asked
+    /// Path that is asked; /health_generate has SGLang generate a token for it
     #[arg(long, value_name = "PATH", default_value = "/health", help_heading = "Health checks")]
     pub health_check_endpoint: String,
 
@@ -255,6 +335,9 @@ impl Options {
             ("balance_rel_threshold", self.balance_rel_threshold.map(Into::into)),
             ("eviction_interval_secs", self.eviction_interval_secs.map(Into::into)),
             ("max_tree_size", self.max_tree_size.map(Into::into)),
+            ("max_idle_secs", self.max_idle_secs.map(Into::into)),
+            ("assignment_mode", self.assignment_mode.clone().map(Into::into)),
+            ("bucket_adjust_interval_secs", self.bucket_adjust_interval_secs.map(Into::into)),
         ];
         let flags = flags.into_iter().filter(|(name, _)| accepts(name));
         flags.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()

@@ -177,6 +177,7 @@ impl MarginalCost {
             self.lengths = Lengths::default();
             self.demand = Demand::default();
             self.usual = Usual::default();
+            self.median = None;
             self.in_flight = 0;
         }
     }
@@ -284,6 +285,7 @@ impl Policy for MarginalCost {
                     books.told(&report.work);
                 }
             }
+            Event::Changed { .. } => (),
         }
     }
 

@@ -1,0 +1,476 @@
+//! The event loop: what happens next, and who is told.
+
+mod flight;
+mod guide;
+
+use crate::contender::Brain;
+use crate::oracle::Known;
+use crate::outcome::{Outcome, Record};
+use crate::scenario::{Scenario, What};
+use crate::server::Server;
+use crate::workload::{Start, Workload};
+use flight::{Flight, Flown, features, job};
+use guide::Guide;
+use router_core::{
+    Balancer, Change, Explain, Finish, LoadReport, LoadSource, Outcome as Ended, Policy, Rng, Time, Usage,
+    WorkerId, WorkerInfo,
+};
+use router_engine::{JobId, Progress};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+/// One thing that happens.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Happening {
+    /// Something of the scenario, by index.
+    Incident(usize),
+    /// A server may have something to say.
+    Wake { server: usize, number: u32 },
+    /// A router is told a first token, of the flight in this place.
+    FirstToken(Flown),
+    /// A router is told an end.
+    End(Flown),
+    /// A router is told a load report, by index.
+    Report(usize),
+    /// All servers are asked for their load.
+    Poll,
+    /// A request comes, or comes again.
+    Arrival(usize),
+}
+
+#[derive(Debug)]
+struct Router {
+    balancer: Balancer,
+    /// By server index.
+    ids: Vec<WorkerId>,
+    /// Server index by slot.
+    servers: Vec<usize>,
+}
+
+impl Router {
+    fn join(&mut self, now: Time, (server, info): (usize, &WorkerInfo)) {
+        let id = self.balancer.join(now, info.clone());
+        self.ids.push(id);
+        self.servers.resize(self.servers.len().max(id.slot() + 1), server);
+        self.servers[id.slot()] = server;
+    }
+}
+
+/// Runs `load` through `scenario`, with one policy of its own from `make` for each router. All chance follows from
+/// `seed` and from the load.
+pub fn simulate(
+    scenario: &Scenario,
+    load: &Workload,
+    make: &dyn Fn() -> Box<dyn Policy>,
+    seed: u64,
+) -> Outcome {
+    run(scenario, load, &Brain::Policy(Box::new(make)), seed)
+}
+
+pub(crate) fn run(scenario: &Scenario, load: &Workload, brain: &Brain<'_>, seed: u64) -> Outcome {
+    let mut world = World::new((scenario, load), brain, seed);
+    world.run();
+    let busy = world.servers.iter().map(Server::busy_secs).collect();
+    Outcome { records: world.records, busy }
+}
+
+struct World<'a> {
+    scenario: &'a Scenario,
+    load: &'a Workload,
+    now: Time,
+    /// Ordered by time, then by when it was enqueued, so that equal input gives equal output.
+    agenda: BinaryHeap<Reverse<(Time, u64, Happening)>>,
+    enqueued: u64,
+    /// Arrivals with a fixed time, latest first.
+    open: Vec<(Time, usize)>,
+    /// For each request the turns that wait for its end.
+    followers: Vec<(usize, usize, Duration)>,
+    guide: Option<Guide>,
+    routers: Vec<Router>,
+    servers: Vec<Server>,
+    flights: Vec<Flight>,
+    free: Vec<u32>,
+    reports: Vec<(usize, usize, LoadReport)>,
+    records: Vec<Option<Record>>,
+    unfinished: usize,
+    report_delay: Duration,
+    completion_delay: Duration,
+    news: Vec<Progress>,
+    rng: Rng,
+}
+
+impl<'a> World<'a> {
+    fn new((scenario, load): (&'a Scenario, &'a Workload), brain: &Brain<'_>, seed: u64) -> Self {
+        let mut rng = Rng::seeded(seed);
+        let guide = Guide::of(brain, seed);
+        let routers = (0..scenario.routers.max(1))
+            .map(|_| Balancer::new(Guide::policy(guide.as_ref(), brain), rng.next_u64()))
+            .map(|balancer| Router { balancer, ids: Vec::new(), servers: Vec::new() })
+            .collect();
+        let mut world = Self {
+            scenario,
+            load,
+            now: Time::ZERO,
+            agenda: BinaryHeap::new(),
+            enqueued: 0,
+            open: Vec::new(),
+            followers: Vec::new(),
+            guide,
+            routers,
+            servers: Vec::new(),
+            flights: Vec::new(),
+            free: Vec::new(),
+            reports: Vec::new(),
+            records: vec![None; load.requests.len()],
+            unfinished: load.requests.len(),
+            report_delay: Duration::ZERO,
+            completion_delay: Duration::ZERO,
+            news: Vec::new(),
+            rng,
+        };
+        scenario.fleet.servers.iter().for_each(|profile| world.add_server(profile));
+        for (i, request) in load.requests.iter().enumerate() {
+            match request.start {
+                Start::At(at) => world.open.push((at, i)),
+                Start::After { request, think } => world.followers.push((request, i, think)),
+            }
+        }
+        world.open.sort_unstable_by_key(|&(at, i)| Reverse((at, i)));
+        world.followers.sort_unstable_by_key(|&(before, i, _)| (before, i));
+        for (i, incident) in scenario.incidents.iter().enumerate() {
+            world.enqueue(incident.at, Happening::Incident(i));
+        }
+        if let Some(every) = scenario.reports.poll {
+            world.enqueue(Time::ZERO + every, Happening::Poll);
+        }
+        world
+    }
+
+    fn add_server(&mut self, profile: &router_engine::Profile) {
+        let index = self.servers.len();
+        self.servers.push(Server::new(profile, self.load.block_tokens));
+        let info = WorkerInfo {
+            max_running_requests: Some(profile.limits.max_running),
+            max_total_tokens: Some(profile.limits.kv_tokens),
+            ..WorkerInfo::new(&format!("http://server-{index}"))
+        };
+        let now = self.now;
+        self.routers.iter_mut().for_each(|router| router.join(now, (index, &info)));
+    }
+
+    fn enqueue(&mut self, at: Time, happening: Happening) {
+        self.enqueued += 1;
+        self.agenda.push(Reverse((at, self.enqueued, happening)));
+    }
+
+    /// Until every request that can come has come and ended, and every router has been told.
+    fn run(&mut self) {
+        self.run_to_the_last_answer();
+        while let Some(Reverse((at, _, happening))) = self.agenda.pop() {
+            if let Happening::End(flown) = happening {
+                self.now = at;
+                self.tell_end(flown);
+            }
+        }
+    }
+
+    fn run_to_the_last_answer(&mut self) {
+        while self.unfinished > 0 {
+            let next = self.agenda.peek().map(|Reverse((at, ..))| *at);
+            let arrival = self.open.last().map(|(at, _)| *at);
+            // At the same instant the fleet's news comes first: a router knows what has already happened.
+            if arrival.is_some_and(|arrival| next.is_none_or(|next| arrival < next)) {
+                let Some((at, request)) = self.open.pop() else { return };
+                self.now = at;
+                self.arrive(request);
+            } else {
+                let Some(Reverse((at, _, happening))) = self.agenda.pop() else { return };
+                self.now = at;
+                self.happen(happening);
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrival(request) => self.arrive(request),
+            Happening::Wake { server, number } => {
+                if self.servers[server].woken(number) {
+                    self.step(server);
+                }
+            }
+            Happening::FirstToken(flown) => self.tell_first_token(flown),
+            Happening::End(flown) => self.tell_end(flown),
+            Happening::Report(i) => {
+                let (router, server, report) = self.reports[i];
+                let router = &mut self.routers[router];
+                router.balancer.apply(self.now, Change::Load(router.ids[server], report));
+            }
+            Happening::Poll => self.poll(),
+            Happening::Incident(i) => self.befall(self.scenario.incidents[i].what),
+        }
+    }
+
+    fn arrive(&mut self, request: usize) {
+        let asked = &self.load.requests[request];
+        let attempts = self.records[request].map_or(0, |r| r.attempts);
+        let router = self.rng.below(self.routers.len());
+        self.ask_the_oracle(request, router);
+        let features = features(asked, (request, attempts), self.load);
+        let Router { balancer, servers, .. } = &mut self.routers[router];
+        let record = self.records[request].get_or_insert(Record {
+            arrived_at: self.now,
+            first_token_at: None,
+            finished_at: None,
+            server: 0,
+            prompt_tokens: asked.prompt_tokens,
+            cached_tokens: 0,
+            output_tokens: 0,
+            attempts: 0,
+        });
+        record.attempts += 1;
+        let Ok(routed) = balancer.dispatch(self.now, &features, &[], Explain::No) else {
+            return self.give_up(request);
+        };
+        let server = servers[routed.ticket.worker().slot()];
+        record.server = server as u32;
+        let flight = Flight {
+            turn: 0,
+            request,
+            router,
+            server,
+            ticket: Some(routed.ticket),
+            first_token_at: None,
+            finish: Finish::bare(Ended::Success),
+        };
+        let place = self.take_off(flight);
+        self.submit(server, place);
+    }
+
+    /// The oracle, if it decides, sees every engine as it is now.
+    fn ask_the_oracle(&mut self, request: usize, router: usize) {
+        let Some(mut guide) = self.guide.take() else { return };
+        for server in 0..self.servers.len() {
+            let mut news = std::mem::take(&mut self.news);
+            self.servers[server].run(self.now, &mut news);
+            if news.is_empty() {
+                self.news = news;
+            } else {
+                self.hear(server, news);
+            }
+        }
+        let asked = &self.load.requests[request];
+        let known = Known { prompt: asked.prompt_tokens, blocks: &asked.prefix, output: asked.output_tokens };
+        let alive = self.servers.iter().enumerate().filter(|(_, s)| s.alive);
+        let engines = alive.map(|(i, s)| (i, s.engine()));
+        if let Some(server) = guide.oracle.choose(self.now, &known, engines) {
+            guide.tell(self.routers[router].ids[server].slot());
+        }
+        self.guide = Some(guide);
+    }
+
+    fn submit(&mut self, server: usize, place: u32) {
+        let asked = &self.load.requests[self.flights[place as usize].request];
+        let to = &mut self.servers[server];
+        let mut news = std::mem::take(&mut self.news);
+        to.run(self.now, &mut news);
+        let job = job(asked, place, to);
+        let taken = to.submit(self.now, job, &mut news);
+        self.hear(server, news);
+        if taken.is_err() {
+            let flight = &mut self.flights[place as usize];
+            flight.finish = Finish { status: Some(400), ..Finish::bare(Ended::Rejected) };
+            let (request, flown) = (flight.request, Flown { place, turn: flight.turn });
+            self.tell_end(flown);
+            self.give_up(request);
+        }
+    }
+
+    /// Lets a server go on to now and passes on what it says.
+    fn step(&mut self, server: usize) {
+        let mut news = std::mem::take(&mut self.news);
+        self.servers[server].run(self.now, &mut news);
+        self.hear(server, news);
+    }
+
+    fn hear(&mut self, server: usize, mut news: Vec<Progress>) {
+        if let Some((number, at)) = self.servers[server].next_wake() {
+            self.enqueue(at, Happening::Wake { server, number });
+        }
+        for progress in news.drain(..) {
+            match progress {
+                Progress::FirstToken { id, times, .. } => self.first_token(id, times.finished_at),
+                Progress::Finished(record) => self.end(&record),
+                Progress::Token { .. } => {}
+            }
+        }
+        self.news = news;
+    }
+
+    fn first_token(&mut self, id: JobId, at: Time) {
+        let place = id.0 as u32;
+        let flight = &mut self.flights[place as usize];
+        flight.first_token_at = Some(at);
+        let flown = Flown { place, turn: flight.turn };
+        if !self.load.requests[flight.request].stream {
+            return;
+        }
+        if self.completion_delay.is_zero() {
+            self.tell_first_token(flown);
+        } else {
+            self.enqueue(self.now + self.completion_delay, Happening::FirstToken(flown));
+        }
+    }
+
+    fn end(&mut self, record: &router_engine::Record) {
+        let place = record.id.0 as u32;
+        let now = self.now;
+        let flight = &mut self.flights[place as usize];
+        let request = flight.request;
+        let asked = &self.load.requests[request];
+        if let Some(entry) = &mut self.records[request] {
+            entry.first_token_at = flight.first_token_at;
+            entry.finished_at = Some(record.times.finished_at);
+            entry.cached_tokens = record.cached_tokens;
+            entry.output_tokens = record.output_tokens;
+        }
+        flight.finish = Finish {
+            status: Some(200),
+            usage: Usage {
+                prompt_tokens: Some(asked.prompt_tokens),
+                output_tokens: Some(record.output_tokens),
+                cached_tokens: Some(record.cached_tokens),
+                estimated: false,
+            },
+            load: self.scenario.reports.on_answers.then_some(LoadReport {
+                waiting: Some(record.waiting),
+                ..LoadReport::empty(now, LoadSource::Piggyback)
+            }),
+            ..Finish::bare(Ended::Success)
+        };
+        let flown = Flown { place, turn: flight.turn };
+        if self.completion_delay.is_zero() {
+            self.tell_end(flown);
+        } else {
+            self.enqueue(now + self.completion_delay, Happening::End(flown));
+        }
+        self.over(request);
+    }
+
+    fn tell_first_token(&mut self, Flown { place, turn }: Flown) {
+        let flight = &mut self.flights[place as usize];
+        if flight.turn != turn {
+            return;
+        }
+        if let Some(ticket) = &flight.ticket {
+            flight.finish.first_byte_at = Some(self.now);
+            self.routers[flight.router].balancer.first_token(self.now, ticket);
+        }
+    }
+
+    fn tell_end(&mut self, Flown { place, turn }: Flown) {
+        let flight = &mut self.flights[place as usize];
+        if flight.turn != turn {
+            return;
+        }
+        let Some(ticket) = flight.ticket.take() else { return };
+        let stream = self.load.requests[flight.request].stream;
+        let told = flight.first_token_at.map(|at| at + self.completion_delay).filter(|_| stream);
+        let finish = Finish { first_byte_at: told, ..flight.finish };
+        self.routers[flight.router].balancer.finish(self.now, ticket, finish);
+        flight.turn += 1;
+        self.free.push(place);
+    }
+
+    fn poll(&mut self) {
+        for server in 0..self.servers.len() {
+            if !self.servers[server].alive {
+                continue;
+            }
+            self.step(server);
+            let report = self.servers[server].report(self.now + self.report_delay);
+            for router in 0..self.routers.len() {
+                self.reports.push((router, server, report));
+                self.enqueue(self.now + self.report_delay, Happening::Report(self.reports.len() - 1));
+            }
+        }
+        if let Some(every) = self.scenario.reports.poll {
+            self.enqueue(self.now + every, Happening::Poll);
+        }
+    }
+
+    fn befall(&mut self, what: What) {
+        match what {
+            What::Slow { server, factor } => {
+                if let Some(server) = self.servers.get_mut(server) {
+                    server.slow(factor);
+                }
+            }
+            What::Die { server } => self.die(server),
+            What::Join(profile) => self.add_server(&profile),
+            What::DelayReports(delay) => self.report_delay = delay,
+            What::DelayCompletions(delay) => self.completion_delay = delay,
+        }
+    }
+
+    fn die(&mut self, server: usize) {
+        if self.servers.get(server).is_none_or(|s| !s.alive) {
+            return;
+        }
+        self.step(server);
+        self.servers[server].alive = false;
+        for router in &mut self.routers {
+            router.balancer.apply(self.now, Change::Leave(router.ids[server]));
+        }
+        for place in 0..self.flights.len() {
+            let flight = &mut self.flights[place];
+            let ended = flight.finish.status == Some(200);
+            if flight.server != server || flight.ticket.is_none() || ended {
+                continue;
+            }
+            flight.finish = Finish::bare(Ended::Failed);
+            flight.first_token_at = None;
+            let (request, flown) = (flight.request, Flown { place: place as u32, turn: flight.turn });
+            self.servers[server].abort(self.now, JobId(place as u64));
+            self.tell_end(flown);
+            if self.records[request].is_some_and(|r| r.attempts <= self.scenario.retries) {
+                self.enqueue(self.now, Happening::Arrival(request));
+            } else {
+                self.give_up(request);
+            }
+        }
+    }
+
+    /// The request ends without an answer; its conversation breaks off.
+    fn give_up(&mut self, request: usize) {
+        self.unfinished -= 1;
+        for i in self.following(request) {
+            self.give_up(self.followers[i].1);
+        }
+    }
+
+    /// The request was answered; who waited for that goes on.
+    fn over(&mut self, request: usize) {
+        self.unfinished -= 1;
+        for i in self.following(request) {
+            let (_, next, think) = self.followers[i];
+            self.enqueue(self.now + think, Happening::Arrival(next));
+        }
+    }
+
+    fn following(&self, request: usize) -> std::ops::Range<usize> {
+        let from = self.followers.partition_point(|f| f.0 < request);
+        from..self.followers.partition_point(|f| f.0 <= request)
+    }
+
+    fn take_off(&mut self, flight: Flight) -> u32 {
+        if let Some(place) = self.free.pop() {
+            let old = &mut self.flights[place as usize];
+            *old = Flight { turn: old.turn, ..flight };
+            return place;
+        }
+        self.flights.push(flight);
+        (self.flights.len() - 1) as u32
+    }
+}
