@@ -38,7 +38,7 @@ function simulatedTable(sim) {
       el("span", { class: "run", mark: run.colour }, el("i", { "aria-hidden": "true" }), el("span", {}, ...breakable(run.label))))));
   const always = (m) => m.better < 0 && m.unit === "s";
   const told = sim.measures.filter((m) => always(m) || m.found.some((f) => f.mean > 0));
-  const rows = told.map((m) => el("tr", { class: BEGINS.test(m.name) ? "begins" : "" }, el("th", { scope: "row" }, m.name),
+  const rows = told.map((m) => el("tr", { class: BEGINS.test(m.name) ? "begins" : "" }, el("th", { scope: "row" }, m.name.replace(" %", "\u00a0%")),
     ...m.found.map((found, i) => el("td", {}, inUnit[m.unit](found.mean), interval(found, m.unit),
       i > 0 ? ratioWithInterval(m.ratios[i], m.better) : null))));
   return el("div", { class: "card scroll simulated", tabindex: "0", role: "region", "aria-label": "Comparison of the policies" },

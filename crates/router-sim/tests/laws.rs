@@ -86,8 +86,9 @@ fn every_policy_and_the_oracle_repeat_to_the_bit_and_follow_their_seed() {
         let contender = Contender::parse(name, &registry).unwrap();
         let run = |seed| contender.run(&eventful(), &load, seed);
         assert_eq!(run(1), run(1), "{name}");
-        // The oracle sees all engines, so it matters to it alone by lot which router a request comes to.
-        assert!(name == "oracle" || run(1) != run(2), "{name}");
+        // Chance is in the policies and in which router a request comes to. To these two neither matters: one sees all
+        // engines, the other sends everything to the first worker.
+        assert!(["oracle", "passthrough"].contains(&name) || run(1) != run(2), "{name}");
     }
 }
 
