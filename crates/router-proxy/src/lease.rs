@@ -68,6 +68,7 @@ impl Lease {
             let completion = balancer.finish(now, ticket, finish);
             (completion, balancer.view(completion.worker).map_or(0, |w| w.in_flight))
         };
+        self.shared.admission.seats.freed();
         self.shared.records.completed(CompletionRecord {
             outline: self.outline.clone(),
             worker: Arc::clone(&self.worker),

@@ -15,6 +15,7 @@ mod error;
 mod lease;
 mod record;
 mod router;
+mod security;
 mod server;
 mod workers;
 
@@ -24,4 +25,6 @@ pub use data_plane::{RelayError, RouterBody};
 pub use error::{Cause, ProxyError, Retry};
 pub use record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat, RecorderError, TraceConfig};
 pub use router::{Router, RunningRouter, StartError};
-pub use workers::{WorkerUrl, WorkerUrlError};
+pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
+pub use server::ClientPatience;
+pub use workers::{Dial, WorkerUrl, WorkerUrlError};

@@ -4,7 +4,7 @@
 
 use clap::{Args as _, Command, FromArgMatches as _};
 use router_core::Registry;
-use router_proxy::{ConfigError, Options};
+use router_proxy::{ConfigError, Options, Secret};
 use std::io::Write as _;
 
 fn load(flags: &[&str], file: Option<&str>) -> Result<Options, ConfigError> {
@@ -85,6 +85,16 @@ fn what_is_wrong_is_named() {
             None,
             &["--otlp-traces-endpoint", "'https://c:4317'", "TLS"],
         ),
+        (&[worker, &["--max-concurrent-requests", "0"]].concat(), None, &["--max-concurrent-requests", "-1"]),
+        (&[worker, &["--max-concurrent-requests", "-2"]].concat(), None, &["--max-concurrent-requests"]),
+        (&[worker, &["--worker-max-in-flight", "0"]].concat(), None, &["--worker-max-in-flight", "1"]),
+        (&[worker, &["--queue-timeout-secs", "0"]].concat(), None, &["--queue-timeout-secs", "0"]),
+        (
+            &[worker, &["--cors-allowed-origins", "chat.example"]].concat(),
+            None,
+            &["--cors-allowed-origins", "'chat.example'"],
+        ),
+        (&[worker, &["--tls-cert-path", "cert.pem"]].concat(), None, &["--tls-key-path", "--tls-cert-path"]),
         (worker, Some("polcy = 'random'"), &["polcy", "line 1"]),
         (worker, Some("port = 'high'"), &["port", "line 1"]),
         (worker, Some("port = "), &["line 1"]),
@@ -107,4 +117,31 @@ fn a_missing_file_is_named() {
     let path = std::path::Path::new("/no/such/file.toml");
     let error = Options::load(&matches, Options::default(), Some(path)).unwrap_err().to_string();
     assert!(error.contains("/no/such/file.toml"), "{error}");
+}
+
+#[test]
+fn keys_come_from_flag_or_file_and_show_in_no_message() {
+    let file =
+        "api_key = 'from-file'\nadmin_api_key = 'admin-file'\ncontrol_plane_api_keys = ['a:b:admin:c']";
+    let options = load(&["--worker-urls", WORKER, "--api-key", "from-flag"], Some(file)).unwrap();
+    assert_eq!(options.api_key.as_ref().map(Secret::expose), Some("from-flag"));
+    assert_eq!(options.admin_api_key.as_ref().map(Secret::expose), Some("admin-file"));
+    assert_eq!(options.control_plane_api_keys.len(), 1);
+    let worker: &[&str] = &["--worker-urls", WORKER];
+    for (flags, file, part) in [
+        (&["--api-key", "hush hush"][..], None, "--api-key"),
+        (&["--admin-api-key", ""], None, "--admin-api-key"),
+        (&["--worker-api-key", "hush\nhush"], None, "--worker-api-key"),
+        (&["--control-plane-api-keys", "a:b:admin:c", "hush"], None, "--control-plane-api-keys: entry 2"),
+        (&["--control-plane-api-keys", "a:b:boss:hush"], None, "entry 1"),
+        (&[], Some("api_key = 4815162342"), "text in quotes"),
+        (&[], Some("api_key = 'hush"), "line 1"),
+        (&[], Some("api_key = ['hush']"), "line 1"),
+        (&[], Some("control_plane_api_keys = ['a', 4815162342]"), "text in quotes"),
+        (&[], Some("worker_api_key = hush"), "line 1"),
+    ] {
+        let text = refuse(&[worker, flags].concat(), file);
+        let silent = !text.contains("hush") && !text.contains("4815162342");
+        assert!(text.contains(part) && silent, "{flags:?} {file:?}: {text}");
+    }
 }

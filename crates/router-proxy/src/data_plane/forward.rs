@@ -85,8 +85,14 @@ impl<'a> Exchange<'a> {
         let mut tried = SmallVec::<[WorkerId; 4]>::new();
         let mut failure = None;
         loop {
-            let Ok(lease) = self.dispatch(&features, &tried) else {
-                return Err(failure.unwrap_or_else(|| self.shared.nobody()));
+            let seat = self
+                .shared
+                .admission
+                .seats
+                .take(|| self.shared.vacancy(&tried), || self.dispatch(&features, &tried));
+            let lease = match seat.await {
+                Ok(lease) => lease,
+                Err(full) => return Err(failure.or(full).unwrap_or_else(|| self.shared.nobody())),
             };
             let worker = Arc::clone(&lease.worker);
             let error = match self.attempt(lease).await {

@@ -158,7 +158,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::record::{CompletionRecord, DecisionRecord, Metrics, Outline};
-    use crate::workers::Worker;
+    use crate::workers::{Dial, Worker};
     use http::HeaderValue;
     use router_core::{
         Balancer, Explain, Features, Finish, MAX_TERMS, Outcome, Policy, Reason, Terms, WorkerInfo, policy,
@@ -195,13 +195,12 @@ mod tests {
         fn new() -> Self {
             let mut balancer = Balancer::new(Box::new(Talkative), 1);
             let metrics = Metrics::new("talkative");
+            let dial = Dial::new(Duration::from_secs(1));
             let workers = (0..8).map(|n| {
                 let url = format!("http://10.0.0.{n}:30000");
                 let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
                 let metrics = metrics.worker(&url.as_str().into());
-                Some(Arc::new(
-                    Worker::new(id, url.parse().unwrap(), metrics, Duration::from_secs(1)).unwrap(),
-                ))
+                Some(Arc::new(Worker::new(id, url.parse().unwrap(), metrics, &dial).unwrap()))
             });
             let workers = Arc::new(workers.collect());
             Self { balancer, workers }

@@ -53,11 +53,10 @@ impl Shared {
             balancer.apply(self.clock.now(), Change::Routable(id, false));
             id
         };
-        let worker =
-            Worker::new(id, url.clone(), metrics, self.limits.connect_timeout).map_err(|source| {
-                self.balancer.lock().apply(self.clock.now(), Change::Leave(id));
-                MembershipError::Invalid { url: url.clone(), source }
-            })?;
+        let worker = Worker::new(id, url.clone(), metrics, &self.limits.dial).map_err(|source| {
+            self.balancer.lock().apply(self.clock.now(), Change::Leave(id));
+            MembershipError::Invalid { url: url.clone(), source }
+        })?;
         let worker = Arc::new(worker);
         self.workers.insert(&worker);
         info!(worker = %url, "worker joined");

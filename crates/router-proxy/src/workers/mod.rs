@@ -1,5 +1,6 @@
 //! The workers as the proxy knows them: address, health, load.
 
+mod dial;
 mod fetch;
 mod health;
 mod load_monitor;
@@ -7,6 +8,7 @@ mod membership;
 mod pool;
 mod url;
 
+pub use dial::Dial;
 pub(crate) use fetch::{fetch, fetch_with, root_cause};
 pub(crate) use health::watch;
 pub(crate) use load_monitor::poll;
@@ -16,12 +18,12 @@ pub(crate) use url::Target;
 pub use url::{WorkerUrl, WorkerUrlError};
 
 use crate::record::WorkerMetrics;
+use crate::security::TlsError;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use router_core::WorkerId;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -83,12 +85,11 @@ impl Worker {
         id: WorkerId,
         url: WorkerUrl,
         metrics: WorkerMetrics,
-        connect_timeout: Duration,
+        dial: &Dial,
     ) -> Result<Self, InvalidWorker> {
         let target = url.target()?;
-        let port = target.authority().port_u16().unwrap_or(80);
         Ok(Self {
-            pool: Pool::new(target.authority().host(), port, connect_timeout),
+            pool: Pool::new(dial.to(&target)?),
             id,
             header: HeaderValue::from_str(url.as_str())?,
             host: HeaderValue::from_str(target.authority().as_str())?,
@@ -116,6 +117,9 @@ pub(crate) enum InvalidWorker {
     /// It does not fit into a header.
     #[error(transparent)]
     Header(#[from] http::header::InvalidHeaderValue),
+    /// TLS cannot be spoken with it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// All workers, by slot. Reading takes no lock.
