@@ -145,3 +145,67 @@ fn keys_come_from_flag_or_file_and_show_in_no_message() {
         assert!(text.contains(part) && silent, "{flags:?} {file:?}: {text}");
     }
 }
+
+/// Any file is read or refused, and any options that were read are accepted or refused, in one line.
+#[test]
+fn no_file_makes_it_panic() {
+    const VALUES: [&str; 28] = [
+        "-1",
+        "0",
+        "1",
+        "70000",
+        "4294967296",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "1e308",
+        "-0.0",
+        "nan",
+        "inf",
+        "0.3",
+        "true",
+        "''",
+        "'x'",
+        "'round_robin'",
+        "'http://a:1'",
+        "'https://a'",
+        "'*'",
+        "\"\\u0000\"",
+        "[]",
+        "['a', 'b']",
+        "['a:b:admin:c']",
+        "{}",
+        "{ x = 1 }",
+        "1979-05-27",
+        "'",
+        "[[",
+    ];
+    let serde_json::Value::Object(known) = serde_json::to_value(Options::default()).unwrap() else {
+        panic!("options are no table")
+    };
+    let secrets = ["api_key", "admin_api_key", "control_plane_api_keys", "worker_api_key"];
+    let names: Vec<&str> = known.keys().map(String::as_str).chain(secrets).collect();
+    let mut rng = router_core::Rng::seeded(5);
+    let (mut read, mut accepted) = (0, 0);
+    for _ in 0..5_000 {
+        let mut text = "worker_urls = ['http://127.0.0.1:1']\n".to_owned();
+        for _ in 0..rng.below(3) {
+            let (name, value) = (names[rng.below(names.len())], VALUES[rng.below(VALUES.len())]);
+            text += &format!("{name} = {value}\n");
+        }
+        if rng.below(4) == 0 {
+            let at = rng.below(text.len());
+            text.insert(at, char::from(b" '\"[]{}=.#\n"[rng.below(11)]));
+        }
+        let Ok(mut options) = toml::from_str::<Options>(&text) else { continue };
+        read += 1;
+        // What follows would look names up.
+        for host in [&mut options.host, &mut options.admin_host, &mut options.prometheus_host] {
+            "127.0.0.1".clone_into(host);
+        }
+        match options.check(&Registry::builtin()) {
+            Ok(_) => accepted += 1,
+            Err(error) => assert!(!error.to_string().contains('\n'), "{text}: {error}"),
+        }
+    }
+    assert!(read > 1000 && accepted > 500 && accepted < read, "{read} read, {accepted} accepted");
+}

@@ -98,6 +98,26 @@ async fn a_permit_lasts_as_long_as_the_answer_and_comes_back_when_the_client_lea
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_while_it_waits_leaves_the_queue() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (address, mut told) = gated(&gate).await;
+    for bounded in [
+        Options { max_concurrent_requests: 1, ..options(&[address]) },
+        Options { worker_max_in_flight: Some(1), ..options(&[address]) },
+    ] {
+        let router = router(bounded).await;
+        let running = ask(&router, "0").await;
+        told.recv().await.unwrap();
+        let waiting = ask(&router, "1").await;
+        queued(&router, 1.0).await;
+        drop(waiting);
+        queued(&router, 0.0).await;
+        drop(running);
+        until(|| router.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_wait_in_the_queue_ends_with_408() {
     let gate = Arc::new(Semaphore::new(0));
     let (address, mut told) = gated(&gate).await;

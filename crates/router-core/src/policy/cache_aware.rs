@@ -22,7 +22,7 @@ pub struct CacheAwareConfig {
     /// How often, in seconds, the index is swept clean of workers that left. It makes room by itself, so nothing
     /// else waits for that. Default 60; 1 and more.
     pub eviction_interval_secs: u64,
-    /// Most memory that the index takes, in bytes. Default 67108864 (64 MiB); 4096 and more.
+    /// Most memory that the index takes, in bytes. Default 67108864 (64 MiB); 4096 to 16 GiB.
     pub max_tree_size: usize,
 }
 
@@ -47,8 +47,8 @@ impl CacheAwareConfig {
         if self.eviction_interval_secs == 0 {
             return Err(InvalidKnob::must("eviction_interval_secs", "1 or more", 0));
         }
-        if self.max_tree_size < PrefixIndex::MIN_BYTES {
-            let must = format!("{} or more", PrefixIndex::MIN_BYTES);
+        if !(PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES).contains(&self.max_tree_size) {
+            let must = format!("from {} to {}", PrefixIndex::MIN_BYTES, PrefixIndex::MAX_BYTES);
             return Err(InvalidKnob::must("max_tree_size", &must, self.max_tree_size));
         }
         Ok(())

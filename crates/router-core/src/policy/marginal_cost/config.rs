@@ -26,7 +26,7 @@ pub struct MarginalCostConfig {
     pub cold_answers: u32,
     /// A load report older than this many seconds is not used. Default 2; 0 and more.
     pub max_report_age_secs: f64,
-    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 and more.
+    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 to 16 GiB.
     pub max_tree_size: usize,
 }
 
@@ -57,8 +57,8 @@ impl MarginalCostConfig {
         if !(self.forgive_secs.is_finite() && self.forgive_secs > 0.0) {
             return Err(InvalidKnob::must("forgive_secs", "above 0", self.forgive_secs));
         }
-        if self.max_tree_size < PrefixIndex::MIN_BYTES {
-            let must = format!("{} or more", PrefixIndex::MIN_BYTES);
+        if !(PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES).contains(&self.max_tree_size) {
+            let must = format!("from {} to {}", PrefixIndex::MIN_BYTES, PrefixIndex::MAX_BYTES);
             return Err(InvalidKnob::must("max_tree_size", &must, self.max_tree_size));
         }
         Ok(())
