@@ -5,6 +5,8 @@
 
 mod bench;
 mod command;
+mod crowd;
+mod deny;
 mod test;
 mod tidy;
 
@@ -26,6 +28,10 @@ enum Chore {
     Tidy,
     /// Run every check there is: format, clippy, tidy, all tests, real clients.
     Test(test::Options),
+    /// Check licences, sources and known vulnerabilities of all dependencies.
+    Deny,
+    /// Hold many idle clients and many streams at once, and tell what they cost in memory.
+    Crowd(crowd::Options),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
     BenchProxy(bench::Options),
 }
@@ -35,6 +41,8 @@ fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Tidy => tidy::run(root),
         Chore::Test(options) => test::run(root, options),
+        Chore::Deny => deny::run(root),
+        Chore::Crowd(options) => crowd::run(root, &options),
         Chore::BenchProxy(options) => bench::run(root, &options),
     };
     match done {

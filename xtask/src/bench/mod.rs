@@ -7,7 +7,7 @@ mod backends;
 mod contenders;
 mod nginx;
 mod page;
-mod process;
+pub(crate) mod process;
 mod requests;
 mod streams;
 mod table;
