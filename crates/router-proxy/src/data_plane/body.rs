@@ -8,10 +8,11 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// The body of an answer to a client.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ pub(super) async fn read(shared: &Shared, mut body: Incoming) -> Result<Bytes, P
             let announced = usize::try_from(size).unwrap_or(0).min(1 << 20);
             let share = shared.admission.bodies.share();
             Reading { limit, announced, share, whole: Bytes::new(), joined: BytesMut::new() }
-                .run(&mut body, shared.limits.body_timeout)
+                .run(&mut body, Patience::new(shared.limits.body_timeout))
                 .await
         }
     };
@@ -136,21 +137,12 @@ struct Reading {
 }
 
 impl Reading {
-    /// Takes every piece in; `patience` is how long the client may send nothing.
-    async fn run(mut self, body: &mut Incoming, patience: Duration) -> Result<Bytes, ProxyError> {
-        let silence = tokio::time::sleep(patience);
-        let mut silence = std::pin::pin!(silence);
-        loop {
-            let frame = tokio::select! {
-                biased;
-                frame = body.frame() => frame,
-                () = silence.as_mut() => return Err(ProxyError::ClientTimeout(patience)),
-            };
-            let Some(frame) = frame else { break };
-            let frame = frame.map_err(|e| ProxyError::ClientBody(e.into()))?;
-            let Ok(data) = frame.into_data() else { continue };
-            self.take(data)?;
-            silence.as_mut().reset(Instant::now() + patience);
+    /// Takes every piece in.
+    async fn run(mut self, body: &mut Incoming, mut patience: Patience) -> Result<Bytes, ProxyError> {
+        while let Some(frame) = poll_fn(|cx| patience.next(body, cx)).await? {
+            if let Ok(data) = frame.into_data() {
+                self.take(data)?;
+            }
         }
         let body = if self.joined.is_empty() { self.whole } else { self.joined.freeze() };
         Ok(self.share.keep(body))
@@ -173,5 +165,46 @@ impl Reading {
         }
         self.joined.extend_from_slice(&data);
         Ok(())
+    }
+}
+
+/// How long the client may send nothing of its body.
+struct Patience {
+    limit: Duration,
+    /// Whether the present wait was looked at before.
+    again: bool,
+    /// Runs while the client makes us wait.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    const fn new(limit: Duration) -> Self {
+        Self { limit, again: false, silence: None }
+    }
+
+    /// The next piece of the body.
+    fn next(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, ProxyError>> {
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
+            self.again = false;
+            return Poll::Ready(frame.transpose().map_err(|e| ProxyError::ClientBody(e.into())));
+        }
+        if !self.again {
+            // hyper hands a body that came with its head over only when it is asked for it, and then at the next look:
+            // a timer for that would be set and dropped with every request.
+            self.again = true;
+            if let Some(silence) = &mut self.silence {
+                silence.as_mut().reset(Instant::now() + self.limit);
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let limit = self.limit;
+        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(silence.as_mut().poll(cx));
+        Poll::Ready(Err(ProxyError::ClientTimeout(limit)))
     }
 }
