@@ -39,8 +39,8 @@ pub enum ProxyError {
     /// The request's body did not arrive.
     #[error("the request body could not be read")]
     ClientBody(#[source] Cause),
-    /// The client fell silent in the middle of its body.
-    #[error("no part of the request body came for {} s", .0.as_secs_f64())]
+    /// The client fell silent in the middle of its body, or sends it too slowly.
+    #[error("the request body did not come in time ({} s)", .0.as_secs_f64())]
     ClientTimeout(Duration),
     /// As many requests wait as may wait.
     #[error("too many requests; try again later")]

@@ -114,8 +114,9 @@ pub(super) async fn read(shared: &Shared, mut body: Incoming) -> Result<Bytes, P
             // The announced length saves growing step by step, but is not trusted with more than a megabyte.
             let announced = usize::try_from(size).unwrap_or(0).min(1 << 20);
             let share = shared.admission.bodies.share();
+            let patience = Patience::new(shared.limits.body_timeout, shared.limits.timeout);
             Reading { limit, announced, share, whole: Bytes::new(), joined: BytesMut::new() }
-                .run(&mut body, Patience::new(shared.limits.body_timeout))
+                .run(&mut body, patience)
                 .await
         }
     };
@@ -168,9 +169,12 @@ impl Reading {
     }
 }
 
-/// How long the client may send nothing of its body.
+/// How long the client may send nothing of its body, and how long the whole of it may take.
 struct Patience {
     limit: Duration,
+    total: Duration,
+    /// Set when the client makes us wait for the first time.
+    deadline: Option<Instant>,
     /// Whether the present wait was looked at before.
     again: bool,
     /// Runs while the client makes us wait.
@@ -178,8 +182,15 @@ struct Patience {
 }
 
 impl Patience {
-    const fn new(limit: Duration) -> Self {
-        Self { limit, again: false, silence: None }
+    const fn new(limit: Duration, total: Duration) -> Self {
+        Self { limit, total, deadline: None, again: false, silence: None }
+    }
+
+    /// When the wait that begins now is over.
+    fn end(&mut self) -> Instant {
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert(now + self.total);
+        deadline.min(now + self.limit)
     }
 
     /// The next piece of the body.
@@ -196,15 +207,17 @@ impl Patience {
             // hyper hands a body that came with its head over only when it is asked for it, and then at the next look:
             // a timer for that would be set and dropped with every request.
             self.again = true;
-            if let Some(silence) = &mut self.silence {
-                silence.as_mut().reset(Instant::now() + self.limit);
+            let end = self.silence.is_some().then(|| self.end());
+            if let (Some(silence), Some(end)) = (&mut self.silence, end) {
+                silence.as_mut().reset(end);
             }
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let limit = self.limit;
-        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let end = self.end();
+        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         ready!(silence.as_mut().poll(cx));
-        Poll::Ready(Err(ProxyError::ClientTimeout(limit)))
+        let late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        Poll::Ready(Err(ProxyError::ClientTimeout(if late { self.total } else { self.limit })))
     }
 }
