@@ -4,25 +4,13 @@ The binary is the one that SGL_ROUTER_BIN names, the browser the machine's own C
 """
 
 import math
-import os
-import pathlib
 import random
-import shutil
 import subprocess
 
 import pytest
-from playwright.sync_api import sync_playwright
+from browsing import BINARY, SCREENS, assert_drawn, inked, opened, until
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = os.environ.get("SGL_ROUTER_BIN", str(ROOT / "target" / "debug" / "sgl-router"))
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# No GPU, no sandbox (tests run as root in CI), and none of the services that a browser calls home for.
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]
 WORKERS = [f"http://10.0.0.{n}:30000" for n in (1, 2, 3)]
-SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 COMMON = ["latency", "ttft", "tpot", "requests", "tokens", "in-flight", "waiting", "failures"]
 PER_WORKER = ["share", "worker-latency", "worker-in-flight", "worker-waiting"]
 DECISIONS = ["decisions", "score", "throughput-gradient", "latency-gradient"]
@@ -89,74 +77,10 @@ def page_file(tmp_path_factory):
     return page
 
 
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("Chromium is missing")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=[(s, c) for s in SCREENS for c in ("light", "dark")], ids=lambda p: "-".join(p))
 def page(request, browser, page_file):
-    """The page, drawn; at the end of the test nothing may have been complained about, asked for or thrown."""
-    (width, height), scheme = SCREENS[request.param[0]], request.param[1]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-    page = context.new_page()
-    said, asked = [], []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(f"thrown: {error}"))
-    page.on("request", lambda asked_for: asked.append(asked_for.url))
-    page.goto(page_file.as_uri())
-    page.wait_for_selector("html[data-drawn]")
-    yield page
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
-    context.close()
-
-
-def until(page, condition):
-    """Waits for a condition, looked at once a frame.
-
-    Playwright's own `wait_for_function` evaluates its text anew each time, which the page's policy forbids.
-    """
-    page.evaluate(
-        """async () => {
-            const latest = performance.now() + 30000;
-            while (!(CONDITION)) {
-                if (performance.now() > latest) throw new Error("it never came true");
-                await new Promise(requestAnimationFrame);
-            }
-        }""".replace("CONDITION", condition)
-    )
-
-
-def inked(page):
-    """The charts of the page and how many pixels of each are in a strong colour, which only lines and marks are."""
-    return page.evaluate(
-        """() => Object.fromEntries([...document.querySelectorAll("[data-chart]")].map((host) => {
-            const canvas = host.querySelector("canvas");
-            if (!canvas) return [host.dataset.chart, 0];
-            // Read from a copy: reading the chart's own canvas makes the browser warn that this is slow.
-            const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
-            copy.drawImage(canvas, 0, 0);
-            const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
-            let strong = 0;
-            for (let i = 0; i < data.length; i += 4) {
-                const [r, g, b, a] = data.slice(i, i + 4);
-                if (a > 200 && Math.max(r, g, b) - Math.min(r, g, b) > 60) strong++;
-            }
-            return [host.dataset.chart, strong];
-        }))"""
-    )
-
-
-def assert_drawn(page, wanted):
-    ink = inked(page)
-    assert list(ink) == wanted
-    assert {name: n for name, n in ink.items() if n < 100} == {}
+    with opened(browser, page_file, *request.param) as page:
+        yield page
 
 
 def test_every_chart_draws(page):

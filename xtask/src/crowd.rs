@@ -3,8 +3,8 @@
 //! The workers and the clients live in this process and say hardly anything, so that what is measured is what a
 //! connection costs the router. Nothing may be refused, and everybody must get his answer.
 
-use crate::bench::process::Running;
 use crate::command;
+use crate::rig::process::Running;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::fs;

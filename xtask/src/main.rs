@@ -4,9 +4,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on the terminal")]
 
 mod bench;
+mod chaos;
 mod command;
+mod compare;
 mod crowd;
 mod deny;
+mod rig;
 mod test;
 mod tidy;
 
@@ -32,8 +35,12 @@ enum Chore {
     Deny,
     /// Hold many idle clients and many streams at once, and tell what they cost in memory.
     Crowd(crowd::Options),
+    /// Break something in a fleet under load every second, for longer than the tests do.
+    Chaos(chaos::Options),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
     BenchProxy(bench::Options),
+    /// Measure the policies beside those of other routers, live, in front of emulated fleets.
+    ComparePeers(Box<compare::Options>),
 }
 
 fn main() -> ExitCode {
@@ -43,7 +50,9 @@ fn main() -> ExitCode {
         Chore::Test(options) => test::run(root, options),
         Chore::Deny => deny::run(root),
         Chore::Crowd(options) => crowd::run(root, &options),
+        Chore::Chaos(options) => chaos::run(root, options),
         Chore::BenchProxy(options) => bench::run(root, &options),
+        Chore::ComparePeers(options) => compare::run(root, &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
-use crate::fleet::{Candidates, Fleet, WorkerInfo, WorkerView};
+use crate::fleet::{Candidates, Capacity, Fleet, WorkerInfo, WorkerView};
 use crate::{
     Completion, Cx, Decision, Event, Features, Finish, LoadReport, Needs, Policy, Reason, RequestId, Rng,
     Score, Time, WorkerId,
@@ -111,6 +111,8 @@ pub enum Change {
     Routable(WorkerId, bool),
     /// The worker told its load.
     Load(WorkerId, LoadReport),
+    /// More is known about the worker than when it joined, or somebody decided anew what it should get.
+    Capacity(WorkerId, Capacity),
 }
 
 #[derive(Debug)]
@@ -206,6 +208,7 @@ impl Balancer {
             }
             Change::Routable(id, routable) => self.fleet.set_routable(id, routable),
             Change::Load(id, report) => self.load(now, id, &report),
+            Change::Capacity(id, capacity) => self.fleet.set_capacity(id, &capacity),
         }
     }
 

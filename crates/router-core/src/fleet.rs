@@ -5,7 +5,7 @@ use crate::{LoadReport, Time, WorkerId};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-/// What is known about a worker when it joins.
+/// What is known about a worker.
 #[derive(Clone, PartialEq, Debug)]
 pub struct WorkerInfo {
     /// The worker's base URL, its name everywhere.
@@ -33,12 +33,25 @@ impl WorkerInfo {
     }
 }
 
+/// What a worker can take, and what it should: the part of [`WorkerInfo`] that may change while it serves.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Capacity {
+    /// See [`WorkerInfo::weight`].
+    pub weight: f64,
+    /// See [`WorkerInfo::priority`].
+    pub priority: u32,
+    /// See [`WorkerInfo::max_running_requests`].
+    pub max_running_requests: Option<u32>,
+    /// See [`WorkerInfo::max_total_tokens`].
+    pub max_total_tokens: Option<u64>,
+}
+
 /// What every policy may know about one worker at this instant.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct WorkerView<'a> {
     /// The worker.
     pub id: WorkerId,
-    /// What was known when it joined.
+    /// What is known about it.
     pub info: &'a WorkerInfo,
     /// Requests sent to it by this router and not finished.
     pub in_flight: u32,
@@ -142,6 +155,14 @@ impl Fleet {
         if let Some(w) = self.worker_mut(id) {
             w.routable = routable;
             self.refresh();
+        }
+    }
+
+    pub(crate) fn set_capacity(&mut self, id: WorkerId, capacity: &Capacity) {
+        let Capacity { weight, priority, max_running_requests, max_total_tokens } = *capacity;
+        if let Some(w) = self.worker_mut(id) {
+            let url = Arc::clone(&w.info.url);
+            w.info = WorkerInfo { url, weight, priority, max_running_requests, max_total_tokens };
         }
     }
 

@@ -34,7 +34,7 @@ pub use classic::{Classic, ClassicWorker, LoadBalancingPolicy, LoadBalancingPoli
 pub use decision::{Decision, MAX_TERMS, Reason, Score, Term, Terms};
 pub use event::{Completion, Event, Finish, LoadReport, LoadSource, Outcome, ServerTiming, Usage};
 pub use features::{Features, Route};
-pub use fleet::{Candidates, Fleet, WorkerInfo, WorkerView};
+pub use fleet::{Candidates, Capacity, Fleet, WorkerInfo, WorkerView};
 pub use ids::{RequestId, SlotMap, WorkerId};
 pub use policy::{Cx, Needs, Policy};
 pub use prefix_index::{Matches, PrefixIndex};

@@ -49,4 +49,5 @@ pub use config::{EmulatorConfig, Meta, UnknownMeta};
 pub use driver::Stats;
 pub use emulator::{Emulator, RunningEmulator};
 pub use faults::{Fault, FaultKind};
-pub use fleet::{EmulatedFleet, FleetError, FleetPart, FleetSpec};
+pub use fleet::EmulatedFleet;
+pub use router_engine::{FleetError, FleetPart, FleetSpec};

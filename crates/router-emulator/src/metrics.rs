@@ -54,6 +54,17 @@ pub(crate) fn page(server: &Server) -> Reply {
     for (name, help, value) in counters {
         family(&mut out, [name, help, "counter", &short], value);
     }
+    // No server has these: they tell how well this machine plays one.
+    for (name, help, kind, value) in [
+        ("wakeups_total", "Steps whose end was waited for.", "counter", stats.wakeups as f64),
+        ("late_wakeups_total", "Those seen more than 5 ms late.", "counter", stats.late_wakeups as f64),
+        ("worst_wakeup_seconds", "The latest of them.", "gauge", stats.worst_wakeup.as_secs_f64()),
+    ] {
+        let _ = writeln!(
+            out,
+            "# HELP emulator:{name} {help}\n# TYPE emulator:{name} {kind}\nemulator:{name} {value:?}"
+        );
+    }
     with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out.into())
 }
 

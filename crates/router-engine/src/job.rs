@@ -121,6 +121,10 @@ pub(crate) struct Sequence {
     pub(crate) shared_blocks: usize,
     /// KV tokens held outside shared blocks.
     pub(crate) private_tokens: u64,
+    /// Of its tokens, how many are computed or were found in the cache, while its prompt is being computed.
+    pub(crate) computed: u64,
+    /// Tokens that the step in progress computes.
+    pub(crate) chunk: u64,
 }
 
 impl Sequence {

@@ -1,9 +1,10 @@
 //! A pure model of one inference engine with continuous batching.
 //!
 //! It answers one question: given these requests at these times, when does each token come out? Step times
-//! follow models fitted to real GPUs ([`profile`]), the scheduling follows SGLang: first come first served,
-//! prefill batches run before decode steps, a prefix cache shares the KV budget, and when that budget runs
-//! out a running request is retracted.
+//! follow models fitted to real GPUs ([`profile`]), the scheduling follows SGLang (prefill batches run before
+//! decode steps) or vLLM (prompts are cut into chunks that share the steps with decoding), see [`Batching`].
+//! Either is first come first served, has a prefix cache that shares the KV budget, and sends a running
+//! request back to the queue when that budget runs out.
 //!
 //! It is not a server and not a simulator of a fleet: no I/O, no clock, no entropy, no text. Time comes in as
 //! an argument. The emulator puts HTTP on it, the simulator puts many of them behind a balancer.
@@ -25,14 +26,18 @@
 //! assert!(finished.unwrap() < Time::from_secs_f64(0.03));
 //! ```
 
+mod fleet;
+mod inspect;
 mod job;
 mod kv_cache;
 mod load;
 pub mod profile;
 mod scheduler;
 
+pub use fleet::{FleetError, FleetPart, FleetSpec};
+pub use inspect::{Present, Stage};
 pub use job::{Aborted, Job, JobId, Progress, Record, Refused, Times};
 pub use kv_cache::KvCache;
 pub use load::{DecodeMoments, Load};
-pub use profile::{Limits, Profile, Timing};
+pub use profile::{Batching, Limits, Profile, Timing};
 pub use scheduler::{Busy, Engine, Step, StepKind};

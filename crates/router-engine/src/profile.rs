@@ -41,6 +41,17 @@ impl Timing {
         seconds(self.prefill_base + self.prefill_per_token * uncached_tokens as f64)
     }
 
+    /// Time of a step that decodes as [`decode_step`](Self::decode_step) and computes `uncached_tokens` prompt tokens
+    /// beside. The weights are read once, so of the two fixed parts only the larger one is paid.
+    pub fn mixed_step(&self, requests: usize, tokens: u64, uncached_tokens: u64) -> Duration {
+        seconds(
+            self.decode_base.max(self.prefill_base)
+                + self.decode_per_request * requests as f64
+                + self.decode_per_token * tokens as f64
+                + self.prefill_per_token * uncached_tokens as f64,
+        )
+    }
+
     /// The per-request overhead.
     pub fn overhead(&self) -> Duration {
         seconds(self.request_overhead)
@@ -89,6 +100,20 @@ fn seconds(secs: f64) -> Duration {
     Duration::from_nanos((secs * 1e9).round() as u64)
 }
 
+/// How prompts and decoding share the engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Batching {
+    /// Prompts run whole, in batches of their own, before any decode step: SGLang's default for prompts below its
+    /// chunk size.
+    PrefillFirst,
+    /// Every step decodes and spends the rest of its tokens on pieces of prompts: vLLM's default.
+    Chunked {
+        /// Tokens of a step, decoded and prompt tokens together; never fewer than [`Limits::max_running`]. vLLM's
+        /// `max_num_batched_tokens`, 2048 on a usual card and 8192 on one with 70 GiB or more.
+        step_tokens: u32,
+    },
+}
+
 /// What bounds an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -99,8 +124,10 @@ pub struct Limits {
     /// Most requests waiting; `None` = no bound.
     pub max_queued: Option<u32>,
     /// Most uncached tokens in one prefill batch; a longer prompt gets a batch of its own. Default 16384, as
-    /// SGLang's `max_prefill_tokens`.
+    /// SGLang's `max_prefill_tokens`. Without effect where prompts are cut into chunks.
     pub max_prefill_tokens: u32,
+    /// How prompts and decoding share the engine. Default: as the engine does that was measured.
+    pub batching: Batching,
     /// Tokens per block of the prefix cache. Default 16.
     pub block_tokens: u32,
     /// Longest prompt plus output in tokens that the model takes. The host checks it, not the engine.
@@ -114,9 +141,15 @@ impl Limits {
             max_running,
             max_queued: None,
             max_prefill_tokens: 16_384,
+            batching: Batching::PrefillFirst,
             block_tokens: 16,
             context_tokens: 32_768,
         }
+    }
+
+    /// The same, with prompts cut into chunks.
+    const fn chunked(self, step_tokens: u32) -> Self {
+        Self { batching: Batching::Chunked { step_tokens }, ..self }
     }
 }
 
@@ -152,8 +185,9 @@ impl Profile {
 
 /// Every named profile.
 ///
-/// Where the fit gives no prefill terms but `p_decode_interference_per_tok` (the vLLM ones, whose prefill is
-/// mixed into decode steps), that number is taken as p1: it is what a prompt token costs everybody.
+/// Where the fit gives no prefill terms but `p_decode_interference_per_tok` (the vLLM 0.19 and H200 ones, whose prefill
+/// is mixed into decode steps), that number is taken as p1: it is what a prompt token costs everybody. These cut prompts
+/// into chunks, the others prefill first.
 pub const PROFILES: &[Profile] = &[
     Profile::of(
         "sglang_8b",
@@ -171,31 +205,31 @@ pub const PROFILES: &[Profile] = &[
         "rtxpro6000",
         "vLLM 0.19, RTX PRO 6000, Llama 3.1 8B",
         Timing::of([0.01107, 7.18e-05, 5.7e-08], [0.0, 4.1e-05], 0.0),
-        Limits::of(500_000, 256),
+        Limits::of(500_000, 256).chunked(8192),
     ),
     Profile::of(
         "rtxpro6000_32b",
         "vLLM 0.19, 2x RTX PRO 6000, Qwen3 32B",
         Timing::of([0.0233, 0.0002119, 6.7e-08], [0.0, 0.000184], 0.0),
-        Limits::of(400_000, 256),
+        Limits::of(400_000, 256).chunked(8192),
     ),
     Profile::of(
         "rtxpro6000_moe",
         "vLLM 0.19, 2x RTX PRO 6000, Qwen3 30B-A3B",
         Timing::of([0.01587, 0.0, 9.2e-08], [0.0, 4.6e-05], 0.0),
-        Limits::of(600_000, 256),
+        Limits::of(600_000, 256).chunked(8192),
     ),
     Profile::of(
         "rtx4090",
         "vLLM 0.19, RTX 4090 (24 GB), Llama 3.1 8B",
         Timing::of([0.0115, 7.9e-05, 3.1e-07], [0.0, 9.2e-05], 0.0),
-        Limits::of(42_000, 128),
+        Limits::of(42_000, 128).chunked(2048),
     ),
     Profile::of(
         "h200",
         "vLLM, H200, Llama 3.1 8B FP8",
         Timing::of([0.00445, 2.22e-05, 3.16e-08], [0.0, 2.21e-05], 0.0),
-        Limits::of(900_000, 512),
+        Limits::of(900_000, 512).chunked(8192),
     ),
     Profile::of(
         "h100_70b",

@@ -1,10 +1,13 @@
 //! The engine loop: which step comes next, how long it takes, what comes out of it.
 //!
-//! Scheduling follows SGLang's default: first come first served, a prefill batch is formed whenever a waiting
-//! request fits and runs before any decode, decode waits meanwhile. Not modelled: prompts cut into chunks and
-//! mixed with decode (vLLM), speculative decoding, data-parallel ranks.
+//! Two ways to batch ([`Batching`]). SGLang's default: first come first served, a prefill batch is formed whenever a
+//! waiting request fits and runs before any decode, decode waits meanwhile. vLLM's is in `chunked`. Not modelled:
+//! speculative decoding, data-parallel ranks.
 
+mod chunked;
 mod jump;
+mod prefill_first;
+mod tally;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,19 +16,10 @@ use router_core::Time;
 
 use crate::job::{Aborted, Job, JobId, Progress, Refused, Sequence};
 use crate::kv_cache::KvCache;
-use crate::load::{DecodeMoments, Load};
-use crate::profile::{Limits, Timing};
-
-/// Share of the allowed output reserved per request at admission: it starts high, falls while decoding goes
-/// well and is reset by a retraction. The values are SGLang's `init_new_token_ratio`, its minimum (a factor of
-/// 0.14) and its 600 steps of decay.
-const RESERVE_START: f64 = 0.7;
-const RESERVE_FLOOR: f64 = 0.098;
-const RESERVE_DECAY: f64 = (RESERVE_START - RESERVE_FLOOR) / 600.0;
-/// Longest output one reservation looks ahead, as SGLang's `CLIP_MAX_NEW_TOKENS`.
-const RESERVE_CLIP: u64 = 4096;
-/// Decode steps between two updates of the throughput gauge, as SGLang's `decode_log_interval`.
-const GAUGE_STEPS: u32 = 40;
+use crate::load::Load;
+use crate::profile::{Batching, Limits, Timing};
+use prefill_first::{RESERVE_DECAY, RESERVE_FLOOR, RESERVE_START};
+use tally::Tally;
 
 /// What a step does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +30,8 @@ pub enum StepKind {
     Prefill,
     /// Every running request gets one token.
     Decode,
+    /// Both at once: every running request gets one token, and pieces of prompts are computed beside.
+    Mixed,
 }
 
 /// The step in progress.
@@ -51,42 +47,31 @@ pub struct Step {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Busy;
 
-#[derive(Clone, Debug)]
-struct InProgress {
-    step: Step,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InProgress {
+    pub(crate) step: Step,
     took: Duration,
-    /// The prompts being computed; empty unless the step is a prefill.
-    prefill: Vec<Sequence>,
-}
-
-/// Sums for [`Load`].
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    uncached: u64,
-    cached: u64,
-    prefill_busy: Duration,
-    moments: DecodeMoments,
-    retractions: u64,
-    hit_rate: f64,
-    throughput: f64,
-    gauge_tokens: u64,
-    gauge_steps: u32,
-    gauge_since: Time,
+    /// The part of `took` that decoding alone would have taken; the rest is prefill.
+    decode: Duration,
 }
 
 /// One engine. Drive it with [`Engine::advance`], or step by step with [`Engine::next_step`] and
 /// [`Engine::complete_step`].
 #[derive(Clone, Debug)]
 pub struct Engine {
-    timing: Timing,
-    slowdown: f64,
+    pub(crate) timing: Timing,
+    pub(crate) slowdown: f64,
     limits: Limits,
-    kv: KvCache,
+    pub(crate) kv: KvCache,
     clock: Time,
-    waiting: VecDeque<Sequence>,
-    running: Vec<Sequence>,
+    pub(crate) waiting: VecDeque<Sequence>,
+    /// Those whose prompts are being computed, in the order in which they came.
+    pub(crate) prefilling: Vec<Sequence>,
+    /// Those that decode.
+    pub(crate) running: Vec<Sequence>,
+    /// Tokens of those that decode.
     resident: u64,
-    current: Option<InProgress>,
+    pub(crate) current: Option<InProgress>,
     reserve: f64,
     tally: Tally,
 }
@@ -101,6 +86,7 @@ impl Engine {
             limits,
             clock: Time::ZERO,
             waiting: VecDeque::new(),
+            prefilling: Vec::new(),
             running: Vec::new(),
             resident: 0,
             current: None,
@@ -147,6 +133,8 @@ impl Engine {
             retractions: 0,
             shared_blocks: 0,
             private_tokens: 0,
+            computed: 0,
+            chunk: 0,
         });
         Ok(())
     }
@@ -161,9 +149,8 @@ impl Engine {
             self.resident -= sequence.tokens();
             sequence
         } else {
-            let batch = &mut self.current.as_mut()?.prefill;
-            let i = batch.iter().position(is_it)?;
-            batch.remove(i)
+            let i = self.prefilling.iter().position(is_it)?;
+            self.prefilling.remove(i)
         };
         self.kv.release(held(&sequence), sequence.private_tokens);
         let record = sequence.record(now, self.waiting.len());
@@ -188,7 +175,7 @@ impl Engine {
 
     /// Whether no job is in the engine.
     pub fn is_idle(&self) -> bool {
-        self.in_prefill() == 0 && self.running.is_empty() && self.waiting.is_empty()
+        self.prefilling.is_empty() && self.running.is_empty() && self.waiting.is_empty()
     }
 
     /// The step in progress, started at `now` when there was none; `None` when there is nothing to do.
@@ -198,36 +185,47 @@ impl Engine {
         }
         self.clock = self.clock.max(now);
         let now = self.clock;
-        let prefill = self.form_prefill(now);
-        let (kind, took) = if !prefill.is_empty() {
-            let uncached = prefill.iter().map(|s| s.private_tokens).sum();
-            (StepKind::Prefill, self.stretched(self.timing.prefill(uncached)))
-        } else if !self.running.is_empty() {
-            self.make_room();
-            let tokens = self.resident;
-            (StepKind::Decode, self.stretched(self.timing.decode_step(self.running.len(), tokens)))
-        } else {
-            self.reserve = RESERVE_START;
-            (StepKind::Wait, self.waiting.front()?.queued_at.since(now))
+        let step = self.plan(now)?;
+        self.current = Some(step);
+        Some(step.step)
+    }
+
+    /// What the step that begins now does, and how long it takes.
+    fn plan(&mut self, now: Time) -> Option<InProgress> {
+        let prefill = match self.limits.batching {
+            Batching::PrefillFirst => self.form_prefill(now),
+            Batching::Chunked { step_tokens } => self.form_chunks(now, step_tokens),
         };
-        let step = Step { kind, ends_at: now + took };
-        self.current = Some(InProgress { step, took, prefill });
-        Some(step)
+        let (n, tokens) = (self.running.len(), self.resident);
+        let mixed = |engine: &Self| engine.stretched(engine.timing.mixed_step(n, tokens, prefill));
+        let decode = self.stretched(self.timing.decode_step(n, tokens));
+        let (kind, took, decode) = match (self.limits.batching, prefill > 0, n > 0) {
+            (Batching::PrefillFirst, true, _) => {
+                (StepKind::Prefill, self.stretched(self.timing.prefill(prefill)), Duration::ZERO)
+            }
+            (Batching::Chunked { .. }, true, false) => (StepKind::Prefill, mixed(self), Duration::ZERO),
+            (Batching::Chunked { .. }, true, true) => (StepKind::Mixed, mixed(self), decode),
+            (_, false, true) => (StepKind::Decode, decode, decode),
+            (_, false, false) => {
+                self.reserve = RESERVE_START;
+                (StepKind::Wait, self.waiting.front()?.queued_at.since(now), Duration::ZERO)
+            }
+        };
+        Some(InProgress { step: Step { kind, ends_at: now + took }, took, decode })
     }
 
     /// Ends the step in progress at its own end, whatever the time is now, so that lateness of the host never
     /// accumulates. Returns that end; `None` when no step was in progress.
     pub fn complete_step(&mut self, sink: &mut impl FnMut(Progress)) -> Option<Time> {
-        let InProgress { step, took, prefill } = self.current.take()?;
+        let InProgress { step, took, decode } = self.current.take()?;
         let now = step.ends_at;
         self.clock = self.clock.max(now);
-        match step.kind {
-            StepKind::Wait => {}
-            StepKind::Prefill => {
-                self.tally.prefill_busy += took;
-                self.finish_prefill(now, prefill, sink);
-            }
-            StepKind::Decode => self.finish_decode(now, took, sink),
+        if matches!(step.kind, StepKind::Decode | StepKind::Mixed) {
+            self.finish_decode(now, decode, sink);
+        }
+        if matches!(step.kind, StepKind::Prefill | StepKind::Mixed) {
+            self.tally.prefill_busy += took.saturating_sub(decode);
+            self.finish_prefill(now, sink);
         }
         Some(now)
     }
@@ -254,7 +252,7 @@ impl Engine {
 
     /// The load now.
     pub fn load(&self) -> Load {
-        let running = self.running.len() + self.in_prefill();
+        let running = self.running.len() + self.prefilling.len();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Load {
             running: count(running),
@@ -279,10 +277,6 @@ impl Engine {
         }
     }
 
-    fn in_prefill(&self) -> usize {
-        self.current.as_ref().map_or(0, |c| c.prefill.len())
-    }
-
     fn stretched(&self, d: Duration) -> Duration {
         if self.slowdown == 1.0 {
             d
@@ -291,90 +285,55 @@ impl Engine {
         }
     }
 
-    fn growth(&self, sequence: &Sequence) -> u64 {
-        (sequence.may_grow().min(RESERVE_CLIP) as f64 * self.reserve) as u64
+    /// The blocks of a request that are cached, their tokens, and the tokens that remain to be computed.
+    fn to_compute(&self, sequence: &Sequence) -> (usize, u64, u64) {
+        let tokens = sequence.tokens();
+        // One token is always computed, or there would be nothing to sample from.
+        let matched = self.kv.matched(&sequence.job.blocks, tokens - 1);
+        let cached = matched as u64 * self.kv.block_tokens();
+        (matched, cached, tokens - cached)
     }
 
-    /// Takes from the head of the queue what fits the batch size, the token budget and the KV cache.
-    fn form_prefill(&mut self, now: Time) -> Vec<Sequence> {
-        let mut batch: Vec<Sequence> = Vec::new();
-        if self.waiting.is_empty() || self.running.len() >= self.limits.max_running as usize {
-            return batch;
+    /// Moves the head of the queue to those whose prompts are computed; its cache room has been taken. The step that
+    /// begins now computes `chunk` of its tokens.
+    fn start_head(&mut self, now: Time, (matched, cached, chunk): (usize, u64, u64)) {
+        let Some(mut sequence) = self.waiting.pop_front() else { return };
+        sequence.shared_blocks = matched;
+        sequence.private_tokens = chunk;
+        sequence.computed = cached;
+        sequence.chunk = chunk;
+        if sequence.scheduled_at.is_none() {
+            sequence.scheduled_at = Some(now);
+            sequence.cached_tokens = u32::try_from(cached).unwrap_or(u32::MAX);
         }
-        let mut budget = u64::from(self.limits.max_prefill_tokens);
-        let mut reserved: u64 = self.running.iter().map(|s| self.growth(s)).sum();
-        let (mut cached_sum, mut uncached_sum) = (0, 0);
-        while let Some(head) = self.waiting.front() {
-            if head.queued_at > now || self.running.len() + batch.len() >= self.limits.max_running as usize {
-                break;
-            }
-            let tokens = head.tokens();
-            // One token is always computed, or there would be nothing to sample from.
-            let matched = self.kv.matched(&head.job.blocks, tokens - 1);
-            let cached = matched as u64 * self.kv.block_tokens();
-            let uncached = tokens - cached;
-            let alone = self.running.is_empty() && batch.is_empty();
-            // A lone request passed the size check at submission, so it needs no headroom to get through.
-            reserved += self.growth(head);
-            let headroom = if alone { 0 } else { reserved };
-            if (!batch.is_empty() && uncached > budget)
-                || !self.kv.admit(&head.job.blocks[..matched], uncached, headroom)
-            {
-                break;
-            }
-            let Some(mut sequence) = self.waiting.pop_front() else { break };
-            sequence.shared_blocks = matched;
-            sequence.private_tokens = uncached;
-            if sequence.scheduled_at.is_none() {
-                sequence.scheduled_at = Some(now);
-                sequence.cached_tokens = u32::try_from(cached).unwrap_or(u32::MAX);
-            }
-            budget = budget.saturating_sub(uncached);
-            (cached_sum, uncached_sum) = (cached_sum + cached, uncached_sum + uncached);
-            batch.push(sequence);
-        }
-        if uncached_sum > 0 {
-            self.tally.cached += cached_sum;
-            self.tally.uncached += uncached_sum;
-            self.tally.hit_rate = cached_sum as f64 / (cached_sum + uncached_sum) as f64;
-        }
-        batch
+        self.prefilling.push(sequence);
     }
 
-    /// Reserves one KV token per running request, retracting some when the cache is full.
-    fn make_room(&mut self) {
-        while !self.kv.grow(self.running.len() as u64) && self.running.len() > 1 {
-            self.retract_one();
-        }
-        for sequence in &mut self.running {
-            sequence.private_tokens += 1;
-        }
-    }
-
-    /// Sends the request that loses least (fewest tokens generated, then longest prompt) to the end of the
-    /// queue, as SGLang does.
-    fn retract_one(&mut self) {
-        let by_loss = |(_, s): &(usize, &Sequence)| (s.generated, u32::MAX - s.job.prompt_tokens);
-        let Some((i, _)) = self.running.iter().enumerate().min_by_key(by_loss) else { return };
-        let mut sequence = self.running.remove(i);
-        self.resident -= sequence.tokens();
+    /// The request as it goes back to the queue: it holds nothing and begins anew.
+    fn emptied(&mut self, mut sequence: Sequence) -> Sequence {
         self.kv.release(held(&sequence), sequence.private_tokens);
         sequence.shared_blocks = 0;
         sequence.private_tokens = 0;
+        sequence.computed = 0;
+        sequence.chunk = 0;
         sequence.retractions += 1;
         self.tally.retractions += 1;
-        self.reserve = RESERVE_START;
-        self.waiting.push_back(sequence);
+        sequence
     }
 
-    fn finish_prefill(&mut self, now: Time, batch: Vec<Sequence>, sink: &mut impl FnMut(Progress)) {
-        for mut sequence in batch {
+    fn finish_prefill(&mut self, now: Time, sink: &mut impl FnMut(Progress)) {
+        for mut sequence in std::mem::take(&mut self.prefilling) {
+            sequence.computed += std::mem::take(&mut sequence.chunk);
             // Blocks past the prompt or past what was computed never enter the cache.
-            let full = (sequence.tokens() / self.kv.block_tokens()) as usize;
+            let full = (sequence.computed / self.kv.block_tokens()) as usize;
             let end = full.min(sequence.job.blocks.len()).max(sequence.shared_blocks);
             let fresh = &sequence.job.blocks[sequence.shared_blocks..end];
             sequence.private_tokens -= self.kv.share(fresh).min(sequence.private_tokens);
             sequence.shared_blocks = end;
+            if sequence.computed < sequence.tokens() {
+                self.prefilling.push(sequence);
+                continue;
+            }
             if sequence.job.output_tokens > sequence.generated {
                 sequence.generated += 1;
                 self.announce(now, &mut sequence, sink);
@@ -411,7 +370,7 @@ impl Engine {
         let n = self.running.len();
         self.tally.moments.add(n, took);
         self.reserve = (self.reserve - RESERVE_DECAY).max(RESERVE_FLOOR);
-        self.update_gauge(now, n);
+        self.tally.update_gauge(now, n);
     }
 
     fn announce(&self, now: Time, sequence: &mut Sequence, sink: &mut impl FnMut(Progress)) {
@@ -428,17 +387,6 @@ impl Engine {
     fn retire(&mut self, now: Time, sequence: &Sequence, sink: &mut impl FnMut(Progress)) {
         self.kv.release(held(sequence), sequence.private_tokens);
         sink(Progress::Finished(sequence.record(now, self.waiting.len())));
-    }
-
-    fn update_gauge(&mut self, now: Time, n: usize) {
-        let tally = &mut self.tally;
-        tally.gauge_tokens += n as u64;
-        tally.gauge_steps += 1;
-        if tally.gauge_steps >= GAUGE_STEPS {
-            let span = now.secs_since(tally.gauge_since);
-            tally.throughput = if span > 0.0 { tally.gauge_tokens as f64 / span } else { 0.0 };
-            (tally.gauge_tokens, tally.gauge_steps, tally.gauge_since) = (0, 0, now);
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use router_core::Time;
 use router_engine::profile::PROFILES;
-use router_engine::{Engine, Job, JobId, Profile, Progress, Record, Refused, StepKind, Timing};
+use router_engine::{Batching, Engine, Job, JobId, Profile, Progress, Record, Refused, StepKind, Timing};
 
 fn run(engine: &mut Engine, until: f64) -> Vec<Record> {
     let mut records = Vec::new();
@@ -199,4 +199,65 @@ fn an_abort_frees_at_once_wherever_the_job_is() {
         Some(router_engine::Aborted::Running(r)) if r.output_tokens == 1
     ));
     assert!(e.is_idle());
+}
+
+/// An engine of the 8B profile that cuts prompts so that a step has at most `step_tokens` tokens.
+fn chunked(step_tokens: u32, kv_tokens: u64) -> Engine {
+    let p = Profile::named("sglang_8b").unwrap();
+    let batching = Batching::Chunked { step_tokens };
+    Engine::new(p.timing, router_engine::Limits { batching, kv_tokens, max_running: 64, ..p.limits })
+}
+
+#[test]
+fn a_long_prompt_is_cut_and_others_go_on_decoding() {
+    let (a, b, k, p1, c0) = (0.00677, 1.5e-5, 3.7e-8, 1.66e-5, 0.0053);
+    let mut e = chunked(101, 400_000);
+    e.submit(Time::ZERO, Job::new(JobId(1), 50, 100)).unwrap();
+    e.advance(Time::from_secs_f64(0.1), &mut |_| {});
+    // It arrives while the other decodes, and its 250 tokens take three steps of 100, 100 and 50.
+    let at = e.next_step(Time::from_secs_f64(0.1)).unwrap().ends_at;
+    e.submit(Time::from_secs_f64(at.as_secs_f64() - c0), Job::new(JobId(2), 250, 2)).unwrap();
+    let (mut tokens, mut first) = (0, None);
+    e.advance(Time::from_secs_f64(at.as_secs_f64() + 0.0001), &mut |_| {});
+    assert_eq!(e.next_step(at).unwrap().kind, StepKind::Mixed);
+    let resident = e.load().resident_tokens as f64;
+    while first.is_none() {
+        let step = e.next_step(at).unwrap();
+        e.complete_step(&mut |p| match p {
+            Progress::Token { id: JobId(1), .. } => tokens += 1,
+            Progress::FirstToken { id: JobId(2), times, .. } => first = times.first_token_at,
+            _ => {}
+        });
+        assert!(step.kind == StepKind::Mixed);
+    }
+    assert_eq!(tokens, 3);
+    let steps = |extra: f64| a + b + k * (resident + extra);
+    near(first, at.as_secs_f64() + steps(0.0) + steps(1.0) + steps(2.0) + 250.0 * p1);
+}
+
+#[test]
+fn a_chunked_prompt_pays_the_fixed_part_of_a_step_once() {
+    let mut e = chunked(2048, 400_000);
+    e.submit(Time::ZERO, Job::new(JobId(1), 3000, 1)).unwrap();
+    near(run(&mut e, 1.0)[0].times.first_token_at, 0.0053 + 2.0 * 0.00677 + 3000.0 * 1.66e-5);
+    // What was computed is found again, wherever it was cut.
+    let job = |id| Job { blocks: (0..187).collect(), ..Job::new(JobId(id), 3000, 1) };
+    e.submit(Time::from_secs_f64(1.0), job(2)).unwrap();
+    run(&mut e, 2.0);
+    e.submit(Time::from_secs_f64(2.0), job(3)).unwrap();
+    assert_eq!(run(&mut e, 3.0)[0].cached_tokens, 187 * 16);
+}
+
+#[test]
+fn a_full_cache_sends_the_last_one_back_to_the_head_of_a_chunked_queue() {
+    let mut e = chunked(512, 1200);
+    for id in 0..3 {
+        let job = Job { max_output_tokens: 500, ..Job::new(JobId(id), 200, 500) };
+        e.submit(Time::from_secs_f64(id as f64 * 0.001), job).unwrap();
+    }
+    let records = run(&mut e, 60.0);
+    assert_eq!(records.iter().map(|r| r.id.0).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(records.iter().all(|r| r.output_tokens == 500));
+    assert!(records[0].retractions == 0 && records[2].retractions > 0);
+    assert_eq!(e.load().used_tokens, 0);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use router_core::Time;
-use router_engine::{Engine, Job, JobId, Limits, Profile, Progress, Record};
+use router_engine::{Batching, Engine, Job, JobId, Limits, Profile, Progress, Record};
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -34,12 +34,25 @@ fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (600u64..4000, 1u32..12, 50u32..2000).prop_map(|(kv_tokens, max_running, max_prefill_tokens)| Limits {
-        kv_tokens,
-        max_running,
-        max_prefill_tokens,
-        ..Profile::named("sglang_8b").unwrap().limits
-    })
+    let batching = prop_oneof![
+        Just(Batching::PrefillFirst),
+        (1u32..400).prop_map(|step_tokens| Batching::Chunked { step_tokens })
+    ];
+    (600u64..4000, 1u32..12, 50u32..2000, batching).prop_map(
+        |(kv_tokens, max_running, max_prefill_tokens, batching)| Limits {
+            kv_tokens,
+            max_running,
+            max_prefill_tokens,
+            batching,
+            ..Profile::named("sglang_8b").unwrap().limits
+        },
+    )
+}
+
+/// The job of an arrival; those of a family share their prompt's beginning.
+fn job(id: usize, a: &Arrival, limits: &Limits) -> Job {
+    let blocks = (0..a.prompt / limits.block_tokens).map(|b| a.family << 32 | u64::from(b)).collect();
+    Job { blocks, max_output_tokens: a.output + a.slack, ..Job::new(JobId(id as u64), a.prompt, a.output) }
 }
 
 /// Everything seen of one job.
@@ -130,13 +143,7 @@ proptest! {
                 }
             }
             world.step_to(now)?;
-            let blocks = (0..a.prompt / limits.block_tokens).map(|b| a.family << 32 | u64::from(b)).collect();
-            let job = Job {
-                blocks,
-                max_output_tokens: a.output + a.slack,
-                ..Job::new(JobId(id), a.prompt, a.output)
-            };
-            if world.engine.submit(now, job).is_ok() {
+            if world.engine.submit(now, job(i, a, &limits)).is_ok() {
                 wanted.insert(id, a.output);
                 aborts.extend(a.abort_after_us.map(|d| (now + Duration::from_micros(d), id)));
             }
@@ -191,11 +198,14 @@ proptest! {
             walker.advance(now, &mut news);
             jumper.skim(now, &mut |p| jumped.push(p));
             prop_assert_eq!(walker.load(), jumper.load());
-            let job = Job { max_output_tokens: a.output + a.slack, ..Job::new(JobId(i as u64), a.prompt, a.output) };
-            prop_assert_eq!(walker.submit(now, job.clone()), jumper.submit(now, job));
+            prop_assert_eq!(walker.submit(now, job(i, a, &limits)), jumper.submit(now, job(i, a, &limits)));
             let factor = if i % 7 == 3 { slow } else { 1.0 };
             walker.set_slowdown(factor);
             jumper.set_slowdown(factor);
+            if a.abort_after_us.is_some() {
+                let victim = JobId(i as u64 / 2);
+                prop_assert_eq!(walker.abort(now, victim), jumper.abort(now, victim));
+            }
         }
         // From one promise of silence to the next: nothing may come out before its end.
         jumper.skim(now, &mut |p| jumped.push(p));

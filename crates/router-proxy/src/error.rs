@@ -1,6 +1,6 @@
 //! What can go wrong between a client and a worker, whose fault it is, and what the client is told.
 
-use crate::data_plane::RouterBody;
+use crate::data_plane::{Kept, RouterBody};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use std::time::Duration;
@@ -30,6 +30,12 @@ pub enum ProxyError {
     /// The worker did not answer in time.
     #[error("the worker did not answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
+    /// The worker did not begin to answer in time for another one to be tried.
+    #[error("the worker did not begin to answer within {} s", .0.as_secs_f64())]
+    NoFirstByte(Duration),
+    /// Every worker was tried and none did what was asked. The client gets the best of their answers.
+    #[error("no worker could serve the request; the last answer was {}", .0.status())]
+    Exhausted(Box<Kept>),
     /// The request's body is larger than allowed.
     #[error("the request body is larger than the limit of {limit} bytes")]
     TooLarge {
@@ -84,13 +90,15 @@ pub enum Retry {
 
 impl ProxyError {
     /// The error's name in metrics, records and the `code` of the client's error body.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
+            Self::Exhausted(kept) => kept.code(),
             Self::NoWorker { .. } => "no_healthy_worker",
             Self::Connect(_) => "worker_unreachable",
             Self::Broken(_) => "worker_disconnected",
             Self::Garbage(_) => "worker_invalid_response",
             Self::Timeout(_) => "worker_timeout",
+            Self::NoFirstByte(_) => "worker_first_byte_timeout",
             Self::TooLarge { .. } => "payload_too_large",
             Self::ClientBody(_) => "unreadable_body",
             Self::ClientTimeout(_) => "client_timeout",
@@ -106,11 +114,12 @@ impl ProxyError {
     }
 
     /// The status that the client gets.
-    pub const fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
+            Self::Exhausted(kept) => kept.status(),
             Self::NoWorker { .. } | Self::WorkersFull | Self::NoMemory => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_) | Self::Broken(_) | Self::Garbage(_) => StatusCode::BAD_GATEWAY,
-            Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Timeout(_) | Self::NoFirstByte(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientBody(_) => StatusCode::BAD_REQUEST,
             Self::ClientTimeout(_) | Self::QueueTimeout(_) => StatusCode::REQUEST_TIMEOUT,
@@ -125,9 +134,11 @@ impl ProxyError {
     /// The `type` of the client's error body.
     const fn kind(&self) -> &'static str {
         match self {
-            Self::NoWorker { .. } | Self::WorkersFull | Self::NoMemory => "service_unavailable",
+            Self::NoWorker { .. } | Self::Exhausted(_) | Self::WorkersFull | Self::NoMemory => {
+                "service_unavailable"
+            }
             Self::Connect(_) | Self::Broken(_) | Self::Garbage(_) => "bad_gateway",
-            Self::Timeout(_) => "gateway_timeout",
+            Self::Timeout(_) | Self::NoFirstByte(_) => "gateway_timeout",
             Self::TooLarge { .. }
             | Self::ClientBody(_)
             | Self::ClientTimeout(_)
@@ -143,13 +154,16 @@ impl ProxyError {
     pub const fn retry(&self) -> Retry {
         match self {
             Self::Connect(_) => Retry::Safe,
-            Self::Broken(_) | Self::Garbage(_) => Retry::OnlyBeforeFirstByte,
+            Self::Broken(_) | Self::Garbage(_) | Self::NoFirstByte(_) => Retry::OnlyBeforeFirstByte,
             _ => Retry::Never,
         }
     }
 
     /// The answer that the client gets.
     pub fn response(&self) -> Response<RouterBody> {
+        if let Self::Exhausted(kept) = self {
+            return kept.response();
+        }
         let body = router_protocol::error_body(&self.to_string(), self.kind(), self.code());
         let mut response = json_response(self.status(), body);
         let headers = response.headers_mut();

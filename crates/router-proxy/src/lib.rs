@@ -21,10 +21,12 @@ mod workers;
 
 pub use clock::Clock;
 pub use config::{Config, ConfigError, Options};
-pub use data_plane::{RelayError, RouterBody};
+pub use data_plane::{Kept, RelayError, RouterBody};
 pub use error::{Cause, ProxyError, Retry};
 pub use record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat, RecorderError, TraceConfig};
 pub use router::{Router, RunningRouter, StartError};
 pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
 pub use server::ClientPatience;
-pub use workers::{Dial, WorkerUrl, WorkerUrlError};
+pub use workers::{
+    BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
+};

@@ -1,15 +1,15 @@
 //! The router: one balancer, its workers, and the server in front of them.
 
 use crate::clock::Clock;
-use crate::config::{AdmissionConfig, Config, RequestLimits};
-use crate::data_plane::{Admission, RequestIds, TraceIds, Vacancy};
+use crate::config::{AdmissionConfig, Config, FleetConfig, RequestLimits, RetryConfig};
+use crate::data_plane::{Admission, Budget, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
 use crate::record::{
     Gauges, Metrics, OtlpEndpoint, RecordConfig, Recorder, RecorderError, Records, TraceConfig, WorkerGauges,
 };
 use crate::security::{Cors, Guard};
 use crate::server::{self, Listeners};
-use crate::workers::{Health, Membership, MembershipError, Worker, Workers};
+use crate::workers::{Health, MembershipError, Worker, Workers};
 use parking_lot::Mutex;
 use router_core::{Balancer, Features, Needs, WorkerId};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -20,6 +20,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
+
+/// A queue length that was told longer ago says nothing about now, in seconds.
+const REPORT_AGE: f64 = 10.0;
 
 /// What every request and task of one router shares.
 #[derive(Debug)]
@@ -32,11 +35,15 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) guard: Guard,
     pub(crate) cors: Option<Cors>,
+    pub(crate) retry: RetryConfig,
+    pub(crate) budget: Budget,
+    /// When second copies are sent; never when absent.
+    pub(crate) hedging: Option<Hedging>,
     pub(crate) records: Records,
     pub(crate) ids: RequestIds,
     /// Makes the ids of spans, when spans are exported.
     pub(crate) trace_ids: Option<TraceIds>,
-    pub(crate) membership: Membership,
+    pub(crate) fleet: FleetConfig,
     /// Held while a worker joins.
     pub(crate) joining: Mutex<()>,
     pub(crate) tasks: TaskTracker,
@@ -96,11 +103,9 @@ impl Router {
         let main = bind(config.listen).await?;
         let admin = bind_if(config.security.admin).await?;
         let metrics = bind_if(config.prometheus).await?;
-        let membership =
-            Membership { health: config.health, load_poll: config.load_poll_interval, drain: config.drain };
         let cap = config.admission.worker_max_in_flight;
-        let limits = (&config.requests, config.admission);
-        let shared = Shared::new(limits, membership, |clock| {
+        let rules = (config.requests, config.admission, config.retry, config.fleet);
+        let shared = Shared::new(rules, |clock| {
             let seed = config.seed.unwrap_or_else(entropy);
             let mut balancer = Balancer::new(config.policy, seed);
             balancer.cap(cap);
@@ -216,8 +221,7 @@ async fn bind_if(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Sta
 
 impl Shared {
     fn new(
-        (limits, admission): (&RequestLimits, AdmissionConfig),
-        membership: Membership,
+        (limits, admission, retry, fleet): (RequestLimits, AdmissionConfig, RetryConfig, FleetConfig),
         balancer: impl FnOnce(&Clock) -> Balancer,
     ) -> Self {
         let clock = Clock::start();
@@ -227,14 +231,17 @@ impl Shared {
             needs: balancer.needs(),
             balancer: Mutex::new(balancer),
             workers: Workers::default(),
-            limits: limits.clone(),
+            limits,
+            budget: Budget::new(retry.budget),
+            hedging: retry.hedge.map(Hedging::new),
+            retry,
             admission: Admission::new(admission),
             guard: Guard::default(),
             cors: None,
             records: Records { metrics, recorder: None },
             ids: RequestIds::new(),
             trace_ids: None,
-            membership,
+            fleet,
             joining: Mutex::new(()),
             clock,
             tasks: TaskTracker::new(),
@@ -267,7 +274,7 @@ impl Shared {
 
     /// How many workers get requests now.
     pub(crate) fn healthy(&self) -> usize {
-        self.balancer.lock().fleet().routable().len()
+        self.healthy_workers().len()
     }
 
     /// Whether a worker that is not in `tried` is merely full.
@@ -305,18 +312,23 @@ impl Shared {
         self.loads(&self.balancer.lock())
     }
 
+    /// One worker with its load, unless it left.
+    pub(crate) fn worker_load(&self, worker: &Arc<Worker>) -> Option<WorkerGauges> {
+        self.load(&self.balancer.lock(), worker)
+    }
+
     fn loads(&self, balancer: &Balancer) -> Vec<WorkerGauges> {
+        self.workers.all().iter().filter_map(|worker| self.load(balancer, worker)).collect()
+    }
+
+    fn load(&self, balancer: &Balancer, worker: &Arc<Worker>) -> Option<WorkerGauges> {
         let now = self.clock.now();
-        let gauges = self.workers.all().into_iter().filter_map(|worker| {
-            let view = balancer.view(worker.id)?;
-            let report_age = view.load.map(|l| now.since(l.at));
-            Some(WorkerGauges {
-                in_flight: view.in_flight,
-                waiting: view.estimated_waiting(),
-                report_age,
-                worker,
-            })
-        });
-        gauges.collect()
+        let view = balancer.view(worker.id)?;
+        Some(WorkerGauges {
+            worker: Arc::clone(worker),
+            in_flight: view.in_flight,
+            waiting: view.fresh_waiting(now, REPORT_AGE),
+            report_age: view.load.map(|l| now.since(l.at)),
+        })
     }
 }

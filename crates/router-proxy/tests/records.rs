@@ -160,7 +160,9 @@ async fn errors_and_retries_have_rows_of_their_own() {
         ends,
         [
             ("/generate", "0", "failed", "500", ""),
-            ("/generate", "0", "success", "200", ""),
+            ("/generate", "0", "failed", "500", ""),
+            ("/generate", "1", "success", "200", ""),
+            ("/generate", "1", "success", "200", ""),
             ("/v1/completions", "0", "failed", "", "worker_disconnected"),
             ("/v1/completions", "0", "failed", "", "worker_disconnected"),
             ("/v1/completions", "1", "success", "200", ""),

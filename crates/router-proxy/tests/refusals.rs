@@ -138,12 +138,32 @@ async fn an_answer_cut_short_is_cut_for_the_client_too() {
     assert!(short.contains("content-length: 100\r\n") && short.ends_with("only this"), "{short}");
     let half = post(&router, "/half", r#"{"stream":true}"#).await;
     assert!(half.contains("data: {\"text\":\"a") && !half.ends_with("0\r\n\r\n"), "a fake end: {half}");
+    let event = half.rsplit("\n\ndata: ").next().and_then(|e| e.split("\n\n").next()).unwrap();
+    let event: serde_json::Value = serde_json::from_str(event).unwrap_or_else(|e| panic!("{e}: {half}"));
+    assert_eq!(event["error"]["code"], "worker_cut_answer");
     let close = post(&router, "/until-close", "{}").await;
     assert!(close.contains("{\"to\":\"the end\"}") && close.ends_with("0\r\n\r\n"), "{close}");
     until(|| router.in_flight() == 0).await;
     let outcomes = support::metric(&router, "sgl_router_worker_outcomes_total").await;
     let of = |kind: &str| outcomes.iter().find(|(l, _)| l.contains(kind)).map_or(0.0, |(_, v)| *v);
     assert_eq!((of("failed"), of("success")), (2.0, 1.0), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_falls_silent_ends_with_an_error_event() {
+    let address = worker(|mut incoming| async move {
+        incoming
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
+        incoming.send("9\r\ndata: 1\n\n\r\n").await;
+        incoming.closed().await;
+    })
+    .await;
+    let router = router(Options { stream_idle_timeout_secs: 0.1, ..options(&[address]) }).await;
+    let answer = post(&router, "/generate", r#"{"stream":true}"#).await;
+    assert!(answer.contains("data: 1\n\n") && answer.contains("\ndata: {\"error\":"), "{answer}");
+    assert!(answer.contains("worker_silent") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+    until(|| router.in_flight() == 0).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ function el(tag, attributes = {}, ...content) {
 }
 const section = (title, about, ...content) =>
   el("section", {}, el("h2", {}, title), about ? el("p", { class: "about" }, about) : null, ...content);
+// The charts of a simulation show one of its runs.
+const oneSeed = report.simulation ? "The run with the first seed." : null;
 const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 // Names short enough for a chart: default file names lose what they all share, if they stay apart.
@@ -30,7 +32,7 @@ function shorten(names) {
   }
   return names;
 }
-const labels = shorten(report.runs.map((run) => run.name));
+const labels = report.simulation ? report.runs.map((run) => run.name) : shorten(report.runs.map((run) => run.name));
 report.runs.forEach((run, i) => Object.assign(run, { label: labels[i], colour: i, shown: true }));
 
 // A worker has one colour throughout the page.
@@ -97,7 +99,7 @@ function distributions() {
   of("latency", "Latency", "Part of the requests that were answered within this time.", "latency");
   of("ttft", "Time to first token", "Part of the requests whose first token came within this time.", "ttft");
   of("tpot", "Time per token", "Per token after the first.", "tpot");
-  return grid.children.length ? section("How long it took", null, grid) : null;
+  return grid.children.length ? section("How long it took", oneSeed, grid) : null;
 }
 
 function overTime() {
@@ -111,7 +113,7 @@ function overTime() {
   if (report.runs.some((run) => run.summary.failures > 0)) {
     line("failures", "Failures per second", null, (run) => run.rates.failures, number);
   }
-  return grid.children.length ? section("Over time", "Each run from its own beginning.", grid) : null;
+  return grid.children.length ? section("Over time", oneSeed ?? "Each run from its own beginning.", grid) : null;
 }
 
 function waitingAbout(runs) {
@@ -212,8 +214,8 @@ function oneByOne() {
     chips[next].focus();
   });
   show(0);
-  const title = report.runs.length > 1 ? "Run by run" : "Worker by worker";
-  return section(title, null, report.runs.length > 1 ? row : "", el("div", { style: "height: 0.8rem" }), body);
+  const title = report.runs.length === 1 ? "Worker by worker" : report.simulation ? "Policy by policy" : "Run by run";
+  return section(title, oneSeed, report.runs.length > 1 ? row : "", el("div", { style: "height: 0.8rem" }), body);
 }
 
 function chipOf(run, attributes) {
@@ -274,12 +276,16 @@ function auditSection(audit) {
 
 const requests = report.runs.reduce((sum, run) => sum + run.summary.requests, 0);
 const decisions = report.runs.reduce((sum, run) => sum + run.summary.decisions, 0);
-document.getElementById("lead").textContent = [plural(report.runs.length, "run"), plural(requests, "request"),
+document.getElementById("lead").textContent = [
+  report.simulation ? plural(report.runs.length, "policy", "policies") : plural(report.runs.length, "run"),
+  report.simulation ? `${plural(report.runs[0].summary.requests, "request")} each` : plural(requests, "request"),
   decisions ? plural(decisions, "decision") : null].filter(Boolean).join(" · ");
 if (report.runs.length > 1) document.getElementById("runs").append(runRow());
 else document.getElementById("runs").remove();
-const parts = [notices(), report.runs.length ? section("At a glance", null, comparison()) : null,
-  report.audit ? auditSection(report.audit) : null, distributions(), overTime(), oneByOne()];
+const sim = report.simulation;
+const glance = sim ? simulatedSections(sim) : [report.runs.length ? section("At a glance", null, comparison()) : null];
+const parts = [notices(), ...glance, report.audit ? auditSection(report.audit) : null, distributions(), overTime(), oneByOne(),
+  sim ? fidelitySection(sim) : null];
 main.append(...parts.filter(Boolean));
 drawAll();
 document.documentElement.dataset.drawn = String(plots.length);

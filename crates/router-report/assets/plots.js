@@ -196,7 +196,7 @@ function timeline(into, { id, title, about, lines, format, wide }) {
   const peak = known.map((line) => `${line.label}: at most ${format(Math.max(...line.values.map((v) => v ?? 0)))}`);
   return chart(into, {
     id, title, about, wide, told: peak.join(". "),
-    x, xLabel: "at", xFormat: clock, yFormat: format, yAxisFormat: tick,
+    x, xLabel: "at", xFormat: clock, yFormat: format, yAxisFormat: tick, draw: happenings,
     series: known.map((line, i) => ({ label: line.label, run: line.run, values: values[i], spanGaps: true })),
     restyle: (spec) => spec.series.forEach((s, i) => Object.assign(s, { colour: colour(known[i].colour), dash: dash(known[i].colour) })),
   });

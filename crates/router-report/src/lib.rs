@@ -23,6 +23,7 @@ mod problem;
 mod read;
 mod report;
 mod run;
+mod simulation;
 
 pub use audit::{Audit, Fault, Finding, audit};
 pub use figures::{Figures, Spread, Summary};
@@ -30,3 +31,4 @@ pub use problem::{Problem, Problems};
 pub use read::read;
 pub use report::Report;
 pub use run::{Choice, Kind, Names, Reading, Request, Run};
+pub use simulation::{Estimated, Fidelity, Measured, Share, Simulation};

@@ -4,6 +4,7 @@ use crate::audit::Audit;
 use crate::figures::Figures;
 use crate::problem::Problem;
 use crate::run::{Reading, Run};
+use crate::simulation::Simulation;
 use serde::Serialize;
 
 /// Decisions shown one by one, in one run and in all together: what a page and a phone can bear.
@@ -18,6 +19,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// The audit of a recording, if one was asked for.
     pub audit: Option<Audit>,
+    /// What was simulated, where the runs come from a simulation.
+    pub simulation: Option<Simulation>,
 }
 
 impl Report {
@@ -29,10 +32,19 @@ impl Report {
             problems.extend(reading.problems);
         }
         problems.extend(audit.iter().flat_map(|audit| audit.problems.iter().cloned()));
+        Self { problems, audit, ..Self::about(runs) }
+    }
+
+    /// The report of a simulation and of one run of each of its policies.
+    pub fn simulated(runs: Vec<Run>, simulation: Simulation) -> Self {
+        Self { simulation: Some(simulation), ..Self::about(runs) }
+    }
+
+    fn about(mut runs: Vec<Run>) -> Self {
         tell_apart(&mut runs);
         let decisions = (MOST_DECISIONS.1 / runs.len().max(1)).min(MOST_DECISIONS.0);
         let runs = runs.into_iter().map(|run| Figures::of(run, decisions)).collect();
-        Self { runs, problems, audit }
+        Self { runs, problems: Vec::new(), audit: None, simulation: None }
     }
 
     /// Whether there is nothing to report: no file could be used.

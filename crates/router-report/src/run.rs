@@ -109,6 +109,15 @@ pub struct Run {
 }
 
 impl Run {
+    /// A simulated run, as a client would have seen it. The workers of the requests are places among `workers`.
+    pub fn simulated(name: &str, workers: &[String], requests: Vec<Request>) -> Self {
+        let mut run = Self { requests, ..Self::new(name.to_owned(), Kind::Client) };
+        for worker in workers {
+            run.workers.place(worker.as_bytes());
+        }
+        run
+    }
+
     /// A run without rows.
     pub(crate) fn new(name: String, kind: Kind) -> Self {
         Self {

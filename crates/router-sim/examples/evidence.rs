@@ -4,7 +4,7 @@
 //! left out, and named, where the trace is not beside the clone.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints")]
 
-use router_core::{Params, Policy, Registry, policy::Random};
+use router_core::Registry;
 use router_sim::{
     Arrivals, Contender, Experiment, Fleet, Lengths, Measure, PrefixGroups, Scenario, Slice, Slo, Spread,
     What, Workload, read_trace,
@@ -121,8 +121,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             eprintln!("left out, its trace is not there: {}", case.name);
             continue;
         }
-        let contenders: Vec<Contender<'_>> =
-            policies.split(',').map(|name| contender(&registry, name)).collect();
+        let contenders = Contender::list(&policies, &registry)?;
         let experiment = Experiment { scenario: &case.scenario, seeds: &SEEDS, slo: Slo::default() };
         let table = experiment.run(
             &contenders,
@@ -149,22 +148,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
-}
-
-/// `NAME` or `NAME:KNOB=VALUE:KNOB=VALUE`.
-fn contender<'a>(registry: &'a Registry, text: &str) -> Contender<'a> {
-    let mut parts = text.split(':');
-    let name = parts.next().unwrap_or_default().to_owned();
-    let knob = |part: &str| {
-        let (knob, value) = part.split_once('=')?;
-        Some((knob.to_owned(), serde_json::from_str(value).ok()?))
-    };
-    let knobs: Params = parts.filter_map(knob).collect();
-    let make = move || -> Box<dyn Policy> {
-        registry.build(&name, &knobs).unwrap_or_else(|error| {
-            eprintln!("{error}");
-            Box::new(Random)
-        })
-    };
-    Contender { name: text.to_owned(), make: Box::new(make) }
 }

@@ -3,6 +3,7 @@
 use crate::chance::{exponential, gamma, normal};
 use crate::workload::{Request, Start, Workload, chain};
 use router_core::{Rng, Time};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How a length in tokens is spread.
@@ -36,6 +37,49 @@ impl Spread {
                 let drawn = mean * (sigma * normal(rng) - 0.5 * sigma * sigma).exp();
                 (drawn.round() as u32).clamp(1, max.max(1))
             }
+        }
+    }
+}
+
+/// A text that is no spread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected TOKENS, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX], with tokens from 1")]
+pub struct NoSpread;
+
+impl FromStr for Spread {
+    type Err = NoSpread;
+
+    /// `300`, `200..400` (uniform) or `lognormal:250:1.2:4000`; without a maximum, 20 times the mean.
+    fn from_str(text: &str) -> Result<Self, NoSpread> {
+        let tokens = |text: &str| text.trim().parse::<u32>().ok().filter(|n| *n > 0).ok_or(NoSpread);
+        let positive = |text: &str| {
+            text.trim().parse::<f64>().ok().filter(|x| x.is_finite() && *x > 0.0).ok_or(NoSpread)
+        };
+        if let Some(of) = text.strip_prefix("lognormal:") {
+            let (mean, rest) = of.split_once(':').ok_or(NoSpread)?;
+            let mean = positive(mean)?;
+            let (sigma, max) = match rest.split_once(':') {
+                Some((sigma, max)) => (positive(sigma)?, tokens(max)?),
+                None => (positive(rest)?, (20.0 * mean) as u32),
+            };
+            return Ok(Self::LogNormal { mean, sigma, max });
+        }
+        match text.split_once("..") {
+            Some((low, high)) => match (tokens(low)?, tokens(high)?) {
+                (low, high) if low <= high => Ok(Self::Uniform(low, high)),
+                _ => Err(NoSpread),
+            },
+            None => Ok(Self::Fixed(tokens(text)?)),
+        }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(tokens) => write!(f, "{tokens}"),
+            Self::Uniform(low, high) => write!(f, "{low}..{high}"),
+            Self::LogNormal { mean, sigma, max } => write!(f, "lognormal:{mean}:{sigma}:{max}"),
         }
     }
 }
@@ -184,6 +228,17 @@ mod tests {
         let load = |seed| Arrivals::gamma(5.0, 0.3).requests(200, lengths, seed);
         assert_eq!(load(1), load(1));
         assert_ne!(load(1), load(2));
+    }
+
+    #[test]
+    fn spreads_are_read_as_they_are_written() {
+        for text in ["300", "200..400", "lognormal:250:1.2:4000"] {
+            assert_eq!(text.parse::<Spread>().unwrap().to_string(), text);
+        }
+        assert_eq!("lognormal:10:1".parse(), Ok(Spread::LogNormal { mean: 10.0, sigma: 1.0, max: 200 }));
+        for text in ["", "0", "9..3", "-5", "lognormal:250", "lognormal:nan:1", "normal:3:4"] {
+            assert_eq!(text.parse::<Spread>(), Err(NoSpread), "{text}");
+        }
     }
 
     #[test]

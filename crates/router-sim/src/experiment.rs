@@ -1,24 +1,9 @@
 //! Policies side by side: the same loads through each, several seeds, means with intervals.
 
-use crate::outcome::{Slo, Summary};
+use crate::contender::Contender;
+use crate::outcome::{Outcome, Slo, Summary};
 use crate::scenario::Scenario;
 use crate::workload::Workload;
-use crate::world::simulate;
-use router_core::Policy;
-
-/// A policy to compare, under the name it has in the table.
-pub struct Contender<'a> {
-    /// Its name.
-    pub name: String,
-    /// Makes a fresh one, for each router of each run.
-    pub make: Box<dyn Fn() -> Box<dyn Policy> + 'a>,
-}
-
-impl std::fmt::Debug for Contender<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Contender").field(&self.name).finish()
-    }
-}
 
 /// One figure of a summary.
 #[derive(Clone, Copy, Debug)]
@@ -67,10 +52,25 @@ pub struct Cell {
     pub name: String,
     /// Each measure of [`Measure::ALL`].
     pub estimates: Vec<Estimate>,
+    /// Each measure of each seed, in the order of the seeds.
+    pub values: Vec<Vec<f64>>,
     /// Each measure over that of the first contender, seed by seed; absent where the first has 0.
     pub ratios: Vec<Option<Estimate>>,
     /// Mean share of the requests that each server answered.
     pub share: Vec<f64>,
+}
+
+/// One run of an experiment that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran<'a> {
+    /// The contender's place in the list.
+    pub contender: usize,
+    /// The seed.
+    pub seed: u64,
+    /// How many runs have ended, this one included.
+    pub done: usize,
+    /// What came of it.
+    pub outcome: &'a Outcome,
 }
 
 /// What an experiment found.
@@ -102,15 +102,25 @@ impl Experiment<'_> {
         load: &dyn Fn(u64) -> Workload,
         done: &mut dyn FnMut(usize),
     ) -> Table {
+        self.run_watched(contenders, load, &mut |ran| done(ran.done))
+    }
+
+    /// As [`run`](Self::run), but `watch` is shown each run with all its records.
+    pub fn run_watched(
+        &self,
+        contenders: &[Contender<'_>],
+        load: &dyn Fn(u64) -> Workload,
+        watch: &mut dyn FnMut(Ran<'_>),
+    ) -> Table {
         let mut summaries: Vec<Vec<Summary>> = contenders.iter().map(|_| Vec::new()).collect();
-        let mut runs = 0;
+        let mut done = 0;
         for &seed in self.seeds {
             let load = load(seed);
-            for (contender, summaries) in contenders.iter().zip(&mut summaries) {
-                let outcome = simulate(self.scenario, &load, &contender.make, seed);
+            for (contender, (at, summaries)) in contenders.iter().zip(summaries.iter_mut().enumerate()) {
+                let outcome = contender.run(self.scenario, &load, seed);
                 summaries.push(outcome.summary_under(self.slo));
-                runs += 1;
-                done(runs);
+                done += 1;
+                watch(Ran { contender: at, seed, done, outcome: &outcome });
             }
         }
         let first = summaries.first().cloned().unwrap_or_default();
@@ -121,7 +131,7 @@ impl Experiment<'_> {
 
 fn row(name: &str, own: &[Summary], first: &[Summary]) -> Cell {
     let read = |m: &Measure, of: &[Summary]| of.iter().map(m.read).collect::<Vec<f64>>();
-    let estimates = Measure::ALL.iter().map(|m| estimate(&read(m, own))).collect();
+    let values: Vec<Vec<f64>> = Measure::ALL.iter().map(|m| read(m, own)).collect();
     let ratio = |m: &Measure| {
         let base = read(m, first);
         let ratios: Vec<f64> = read(m, own).iter().zip(&base).map(|(a, b)| a / b).collect();
@@ -131,7 +141,8 @@ fn row(name: &str, own: &[Summary], first: &[Summary]) -> Cell {
     let mean_share = |i: usize| own.iter().map(|s| s.share[i]).sum::<f64>() / own.len() as f64;
     Cell {
         name: name.to_owned(),
-        estimates,
+        estimates: values.iter().map(|values| estimate(values)).collect(),
+        values,
         ratios: Measure::ALL.iter().map(ratio).collect(),
         share: (0..servers).map(mean_share).collect(),
     }

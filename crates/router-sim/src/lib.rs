@@ -25,22 +25,31 @@
 
 mod arrivals;
 mod chance;
+mod contender;
 mod experiment;
+mod fidelity;
 mod fleet;
+mod oracle;
 mod outcome;
 mod replay;
 mod scenario;
+mod schedule;
 mod server;
 mod trace;
 mod workload;
 mod world;
 
-pub use arrivals::{Arrivals, Lengths, PrefixGroups, Sessions, Spread};
-pub use experiment::{Cell, Contender, Estimate, Experiment, Measure, Table};
-pub use fleet::{Fleet, FleetError};
+pub use arrivals::{Arrivals, Lengths, NoSpread, PrefixGroups, Sessions, Spread};
+pub use contender::{Brain, Contender};
+pub use experiment::{Cell, Estimate, Experiment, Measure, Ran, Table};
+pub use fidelity::{REPLAYED, Replayed};
+pub use fleet::Fleet;
+pub use oracle::OracleWeights;
 pub use outcome::{Latencies, Outcome, Record, Slo, Summary};
 pub use replay::Assigned;
+pub use router_engine::FleetError;
 pub use scenario::{Incident, Reports, Scenario, What};
+pub use schedule::{ScheduleError, Scheduled};
 pub use trace::{Slice, TraceError, read_trace};
 pub use workload::{Request, Start, Workload};
 pub use world::simulate;

@@ -60,6 +60,11 @@ impl Server {
         counts
     }
 
+    /// What it really is and holds; as of when it was last [run](Self::run).
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Tokens per block of its cache.
     pub(crate) const fn block_tokens(&self) -> u32 {
         self.block_tokens

@@ -37,9 +37,8 @@ fn table(
 ) -> Table {
     let contenders: Vec<_> = names
         .iter()
-        .map(|&(name, json)| Contender {
-            name: name.to_owned(),
-            make: Box::new(move || Registry::builtin().build(name, &knobs(json)).unwrap()),
+        .map(|&(name, json)| {
+            Contender::new(name, move || Registry::builtin().build(name, &knobs(json)).unwrap())
         })
         .collect();
     Experiment { scenario, seeds: &[11, 12, 13], slo: Slo::default() }.run(&contenders, load, &mut |_| ())

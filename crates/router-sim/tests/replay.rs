@@ -8,7 +8,7 @@
 )]
 
 use router_core::Time;
-use router_sim::{Assigned, Fleet, Request, Scenario, Workload, simulate};
+use router_sim::{Assigned, Fleet, REPLAYED, Request, Scenario, Workload, simulate};
 use std::path::Path;
 
 /// A recorded run.
@@ -38,6 +38,11 @@ fn read(text: &str) -> Run {
     run
 }
 
+/// To the third digit after the point, as the figures are written.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
 #[test]
 fn real_runs_take_as_long_as_they_took() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/gpu-runs");
@@ -47,27 +52,33 @@ fn real_runs_take_as_long_as_they_took() {
         );
         return;
     };
-    let mut compared = 0;
-    for path in entries.map(|entry| entry.unwrap().path()) {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if !name.contains("router_test") {
-            continue;
-        }
-        // On the first day one of the three served a model 2.6 times as fast; later all were alike.
-        let fleet = if name.contains("20250731") { "sglang_1.5b,sglang_8b*2" } else { "sglang_8b*3" };
-        let run = read(&std::fs::read_to_string(&path).unwrap());
-        let scenario = Scenario::of(fleet.parse::<Fleet>().unwrap());
+    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    assert_eq!(names.filter(|name| name.contains("router_test")).count(), REPLAYED.len(), "none is left out");
+    for told in REPLAYED {
+        let run = read(&std::fs::read_to_string(folder.join(format!("{}.csv", told.run))).unwrap());
+        let scenario = Scenario::of(told.fleet.parse::<Fleet>().unwrap());
         let summary =
             simulate(&scenario, &run.load, &|| Box::new(Assigned { to: run.to.clone() }), 1).summary();
         let error = summary.e2e.mean / run.mean - 1.0;
-        eprintln!(
-            "{name}: measured {:.3} s, simulated {:.3} s, {:+.1} %",
-            run.mean,
-            summary.e2e.mean,
-            100.0 * error
-        );
-        assert!(error.abs() < 0.05, "{name}: {error:+.3}");
-        compared += 1;
+        assert!(error.abs() < 0.05, "{}: {error:+.3}", told.run);
+        let found = (run.to.len(), rounded(run.mean), rounded(summary.e2e.mean));
+        assert_eq!(found, (told.requests, told.measured, told.simulated), "{} is told otherwise", told.run);
     }
-    assert!(compared >= 8, "{compared}");
+}
+
+#[test]
+fn the_page_tells_the_figures_that_are_tested() {
+    let page = include_str!("../../../docs/simulating.md");
+    for told in REPLAYED {
+        let row = format!(
+            "| {} | {} | {} | {:.3} | {:.3} | {:+.1} % |",
+            told.run,
+            told.fleet,
+            told.requests,
+            told.measured,
+            told.simulated,
+            100.0 * told.error()
+        );
+        assert!(page.contains(&row), "docs/simulating.md lacks: {row}");
+    }
 }

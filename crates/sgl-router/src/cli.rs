@@ -1,6 +1,6 @@
 //! The command line: commands, and errors of one line.
 
-use crate::{demo, emulate, launch, report, send};
+use crate::{demo, emulate, launch, report, send, simulate};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Emulate(emulate::EmulateArgs),
     /// Send a load to a router or an engine and measure what comes back
     Send(Box<send::SendArgs>),
+    /// Compare policies on a modelled fleet in virtual time: hours in seconds, the same to the bit on repeat
+    Simulate(Box<simulate::SimulateArgs>),
     /// Make a page of charts about runs from their CSV files, and audit recorded decisions
     Report(report::ReportArgs),
     /// List the routing policies

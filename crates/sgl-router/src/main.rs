@@ -19,6 +19,7 @@ mod policies;
 mod report;
 mod runtime;
 mod send;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::Emulate(args) => emulate::run(&args),
         cli::Command::Send(args) => send::run(&args),
+        cli::Command::Simulate(args) => simulate::run(&args),
         cli::Command::Report(args) => report::run(&args),
         cli::Command::Policies => {
             policies::print();

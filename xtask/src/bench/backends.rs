@@ -1,6 +1,7 @@
 //! Workers that stream: each chat is answered by events at a fixed pace, each event in a write of its own.
 
 use super::traffic;
+use crate::rig::http;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
@@ -8,18 +9,19 @@ use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, header};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// Events of one stream; `[DONE]` comes after them.
 pub(crate) const EVENTS: u64 = 128;
 /// Time between two events.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
+
+const CHAT: &str = "/v1/chat/completions";
 
 type Body = Either<Full<Bytes>, Channel<Bytes, Infallible>>;
 
@@ -41,15 +43,7 @@ pub(crate) async fn start(count: usize) -> Result<(Vec<u16>, JoinSet<()>)> {
 
 /// Whether a chat through this port is answered with success, to its end.
 pub(crate) async fn answers(port: u16, body: String) -> bool {
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let Ok(request) = chat(port, Bytes::from(body)) else { return false };
-    let whole = async {
-        let response = client.request(request).await.ok()?;
-        let good = response.status().is_success();
-        response.into_body().collect().await.ok()?;
-        Some(good)
-    };
-    matches!(timeout(Duration::from_secs(10), whole).await, Ok(Some(true)))
+    http::post(port, CHAT, body).await.is_ok_and(|(status, _)| status.is_success())
 }
 
 /// A chat request to a port of this machine.
@@ -57,9 +51,7 @@ pub(crate) async fn answers(port: u16, body: String) -> bool {
 /// # Errors
 /// Never in practice: the parts are constants.
 pub(crate) fn chat(port: u16, body: Bytes) -> Result<Request<Full<Bytes>>> {
-    let to = format!("http://127.0.0.1:{port}/v1/chat/completions");
-    let request = Request::post(to).header(header::CONTENT_TYPE, "application/json").body(Full::new(body));
-    request.context("cannot build a request")
+    http::json_post(port, CHAT, body)
 }
 
 async fn serve(listener: TcpListener) {

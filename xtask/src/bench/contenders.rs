@@ -1,13 +1,13 @@
 //! Who is measured: nginx, this router, and the routers on PyPI, each put up in front of the same workers.
 
 use super::nginx::{self, Buffering};
-use super::process::Running;
 use super::{backends, traffic};
 use crate::command;
-use anyhow::{Context, Result, bail, ensure};
+use crate::rig::peers::{self, PEERS, Peer};
+use crate::rig::process::{Running, free_port};
+use anyhow::{Context, Result, bail};
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,19 @@ impl Contender {
         Self { name: "direct".to_owned(), port, process: None }
     }
 
+    /// What a recording router says of the rows that it did not write; absent for all others.
+    ///
+    /// # Errors
+    /// It does not tell its metrics.
+    pub(crate) fn rows_lost(&self) -> Result<Option<u64>> {
+        if !self.name.ends_with(RECORDED) {
+            return Ok(None);
+        }
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let metrics = command::output(Command::new("curl").args(["-sS", "--fail", &url]))?;
+        lost(&metrics).map(Some).with_context(|| format!("{} tells of no lost rows", self.name))
+    }
+
     /// CPU time so far; none for `direct`.
     ///
     /// # Errors
@@ -54,16 +67,29 @@ impl Contender {
     }
 }
 
-/// A router from PyPI and how it is started.
-struct Peer {
-    package: &'static str,
-    launch: &'static [&'static str],
+/// Whether decisions and completions are written to files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Recording {
+    On,
+    Off,
 }
 
-const PEERS: [Peer; 3] = [
-    Peer { package: "sglang-router", launch: &["sglang-router", "launch", "--log-level", "warn"] },
-    Peer { package: "smg", launch: &["smg", "launch", "--log-level", "warn"] },
-    Peer { package: "vllm-router", launch: &["vllm-router", "--log-level", "warning"] },
+impl Recording {
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::On => RECORDED,
+            Self::Off => "",
+        }
+    }
+}
+
+/// What the name of a recording contender ends in.
+const RECORDED: &str = " recorded";
+
+const OURS: [(&str, Recording); 3] = [
+    ("round_robin", Recording::Off),
+    ("marginal_utility", Recording::Off),
+    ("marginal_utility", Recording::On),
 ];
 
 /// Puts up all contenders in front of the workers. One that cannot be had is left out, loudly.
@@ -76,13 +102,19 @@ pub(crate) async fn start_all(site: &Site, workers: &[u16], buffering: Buffering
     let process = nginx::proxy(&site.scratch, port, workers, buffering)?;
     let name = format!("nginx {}", nginx::version().unwrap_or_default());
     contenders.push(ready(name, port, process).await?);
-    for policy in ["round_robin", "marginal_utility"] {
-        let name = format!("sgl-router {} {policy}", env!("CARGO_PKG_VERSION"));
+    let records = site.scratch.join("records");
+    // What an earlier run recorded is of no use to anybody.
+    let _ = fs::remove_dir_all(&records);
+    for (policy, recording) in OURS {
+        let name = format!("sgl-router {} {policy}{}", env!("CARGO_PKG_VERSION"), recording.suffix());
         if !wanted(site, &name) {
             continue;
         }
         let mut launch = Command::new(&site.binary);
         launch.args(["launch", "--policy", policy]);
+        if recording == Recording::On {
+            launch.arg("--record-dir").arg(&records);
+        }
         contenders.push(start(site, (name, launch), workers).await?);
     }
     for peer in PEERS.iter().filter(|peer| wanted(site, peer.package)) {
@@ -100,38 +132,14 @@ fn wanted(site: &Site, name: &str) -> bool {
 }
 
 async fn start_peer(site: &Site, peer: &Peer, workers: &[u16]) -> Result<Contender> {
-    let bin = site.venvs.join(peer.package).join("bin");
-    if !bin.join(peer.launch[0]).exists() {
-        install(&site.venvs.join(peer.package), peer.package)?;
-    }
-    let version = version(&bin, peer.package)?;
-    let mut launch = Command::new(bin.join(peer.launch[0]));
-    launch.args(&peer.launch[1..]).args([
-        "--policy",
-        "round_robin",
-        "--prometheus-port",
-        &free_port()?.to_string(),
-    ]);
+    let version = peer.install(&site.venvs)?;
+    let launch = peer.launch(&site.venvs, "round_robin")?;
     start(site, (format!("{} {version}", peer.package), launch), workers).await
-}
-
-fn install(venv: &Path, package: &str) -> Result<()> {
-    println!("installing {package} from PyPI");
-    fs::create_dir_all(venv.parent().unwrap_or(venv))?;
-    command::run(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
-    command::run(Command::new(venv.join("bin/python")).args(pip))
-}
-
-fn version(bin: &Path, package: &str) -> Result<String> {
-    let ask = format!("import importlib.metadata as m; print(m.version('{package}'))");
-    Ok(command::output(Command::new(bin.join("python")).args(["-c", &ask]))?.trim().to_owned())
 }
 
 async fn start(site: &Site, (name, mut launch): (String, Command), workers: &[u16]) -> Result<Contender> {
     let port = free_port()?;
-    launch.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--worker-urls"]);
-    launch.args(workers.iter().map(|port| format!("http://127.0.0.1:{port}")));
+    peers::place(&mut launch, port, workers);
     let log = site.scratch.join(format!("{}.log", name.replace(' ', "-")));
     let process = Running::start(&mut launch, &log)?;
     ready(name, port, process).await.with_context(|| format!("its log: {}", log.display()))
@@ -152,12 +160,21 @@ async fn ready(name: String, port: u16, mut process: Running) -> Result<Contende
     }
 }
 
-/// A port nobody listens on now.
-///
-/// # Errors
-/// There is none.
-pub(crate) fn free_port() -> Result<u16> {
-    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-    ensure!(port != 0, "no free port");
-    Ok(port)
+/// Records that were dropped on the way and rows that could not be written, together.
+fn lost(metrics: &str) -> Option<u64> {
+    let names = ["sgl_router_records_dropped_total ", "sgl_router_records_lost_total "];
+    let count = |name| metrics.lines().find_map(|line| line.strip_prefix(name))?.parse::<u64>().ok();
+    names.into_iter().map(count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_rows_are_added_up_and_their_absence_is_no_zero() {
+        let metrics = "sgl_router_records_dropped_total 2\nsgl_router_records_lost_total 3\n";
+        assert_eq!(lost(metrics), Some(5));
+        assert_eq!(lost("sgl_router_records_dropped_total 2\n"), None);
+    }
 }

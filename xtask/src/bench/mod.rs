@@ -6,20 +6,18 @@
 mod backends;
 mod contenders;
 mod nginx;
-mod page;
-pub(crate) mod process;
 mod requests;
 mod streams;
 mod table;
 mod traffic;
 
 use crate::command;
-use anyhow::{Context, Result, ensure};
+use crate::rig::{self, page};
+use anyhow::{Context, Result};
 use clap::Args;
 use contenders::Site;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 use table::Table;
 
@@ -96,42 +94,29 @@ async fn measure(root: &Path, options: &Options, site: &Site) -> Result<()> {
 }
 
 fn finish(root: &Path, options: &Options, table: Table) -> Result<()> {
-    let text = table.markdown(&page::setting(root, options)?);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let text = table.markdown(&format!(
+        "{}; median (range) of {} rounds of {} s, contenders in turn; load average at the end {}.",
+        page::setting(root)?,
+        options.rounds(),
+        options.time().as_secs(),
+        load.split(' ').next().unwrap_or_default(),
+    ));
     println!("\n{text}");
     if options.smoke || options.print_only {
         return Ok(());
     }
-    page::write(root, table.name, &text)
+    page::Part { page: "docs/benchmarks.md", chore: "bench-proxy", name: table.name }.write(root, &text)
 }
 
 /// Installs and builds what is needed.
 fn prepare(root: &Path, options: &Options) -> Result<Site> {
     for (program, version_flag) in [("nginx", "-v"), ("wrk", "-v")] {
-        install(program, version_flag)?;
+        rig::install(program, version_flag)?;
     }
     let target = command::target_dir(root)?;
-    let binary = match &options.binary {
-        Some(binary) => binary.clone(),
-        None => {
-            command::run(&mut command::cargo(root, &["build", "--release", "--package", "sgl-router"]))?;
-            target.join("release").join("sgl-router")
-        }
-    };
+    let binary = rig::router(root, options.binary.as_deref())?;
     let scratch = target.join("bench-proxy");
     fs::create_dir_all(&scratch).context("cannot make a scratch folder in the target folder")?;
-    Ok(Site { scratch, venvs: target.join("bench-venvs"), binary, only: options.only.clone() })
-}
-
-fn install(program: &str, version_flag: &str) -> Result<()> {
-    if command::exists(program, version_flag) {
-        return Ok(());
-    }
-    println!("{program} is missing; installing it with apt-get (needs root)");
-    // A list of packages that is already fresh enough needs no update, so its failure is no reason to stop.
-    let _ = command::run(Command::new("apt-get").args(["update", "-qq"]));
-    let mut install = Command::new("apt-get");
-    install.args(["install", "-y", "-qq", program]).env("DEBIAN_FRONTEND", "noninteractive");
-    command::run(&mut install)?;
-    ensure!(command::exists(program, version_flag), "{program} is still missing; install it by hand");
-    Ok(())
+    Ok(Site { scratch, venvs: target.join(rig::VENVS), binary, only: options.only.clone() })
 }

@@ -4,6 +4,7 @@ use super::contenders::{self, Contender, Site};
 use super::nginx::{self, Buffering};
 use super::table::{Column, Row, Table};
 use super::{Options, traffic};
+use crate::rig::process::free_port;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +26,7 @@ struct Load {
 /// # Errors
 /// Something cannot be started, or wrk tells nothing.
 pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Table> {
-    let ports = (0..WORKERS).map(|_| contenders::free_port()).collect::<Result<Vec<_>>>()?;
+    let ports = (0..WORKERS).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
     let _workers = nginx::workers(&site.scratch, &ports)?;
     let mut all = contenders::start_all(site, &ports, Buffering::On).await?;
     let script = script(&site.scratch)?;
@@ -39,6 +40,7 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Table> {
         }
         println!("requests: round {round} of {} done", options.rounds());
     }
+    let lost = rows_lost(&all)?;
     let columns = vec![
         Column { title: "CPU per request, us", decimals: 1, ratio: true },
         Column { title: "requests/s", decimals: 0, ratio: false },
@@ -46,11 +48,22 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Table> {
     ];
     let title = format!(
         "POST /v1/chat/completions, {} bytes in and {} out, wrk with {CONNECTIONS} kept connections, {WORKERS} nginx \
-         workers that answer at once",
+         workers that answer at once{lost}",
         traffic::chat_request().len(),
         traffic::chat_answer().len()
     );
     Ok(Table { name: "requests", title, columns, rows })
+}
+
+/// In words, what the recording contender did not write.
+fn rows_lost(all: &[Contender]) -> Result<String> {
+    let mut words = String::new();
+    for contender in all {
+        if let Some(rows) = contender.rows_lost()? {
+            words = format!("; of two rows per request, `{}` lost {rows} in all", contender.name);
+        }
+    }
+    Ok(words)
 }
 
 async fn measure_one(

@@ -280,6 +280,10 @@ async fn every_other_route_answers() {
     }
     let page = get(&s, "/metrics").await.text;
     assert!(page.contains("sglang:num_running_reqs{engine_type=\"unified\",model_name=\"tiny\""), "{page}");
+    assert!(
+        page.contains("\nemulator:wakeups_total ") && page.contains("\nemulator:late_wakeups_total "),
+        "{page}"
+    );
     assert_eq!(get(&s, "/get_load").await.status, StatusCode::NOT_FOUND, "0.5.23 has it no more");
     let ranked = post(&s, "/v1/rerank", r#"{"query": "q", "documents": ["a", "b", "c"]}"#).await.json();
     assert_eq!(ranked.as_array().unwrap().len(), 3);

@@ -64,7 +64,7 @@ impl Engine {
     fn run_quietly(&mut self, until: Time) {
         let n = self.running.len() as u64;
         let quiet = self.steps_to_an_end().saturating_sub(1);
-        if n == 0 || quiet == 0 {
+        if n == 0 || quiet == 0 || !self.prefilling.is_empty() {
             return;
         }
         let mut run = Run { now: self.clock, done: 0, begun: 0 };

@@ -2,17 +2,19 @@
 
 mod options;
 mod overload;
+mod resilience;
 mod security;
 
 pub use options::{LogFormat, LogLevel, Options, WorkerOptions};
 pub use overload::AdmissionConfig;
+pub use resilience::{HedgeAfter, RetryConfig};
 pub use security::SecurityConfig;
 
 use crate::record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, TraceConfig};
 use crate::server::ClientPatience;
-use crate::workers::{Dial, WorkerUrl, WorkerUrlError};
+use crate::workers::{BreakerConfig, Dial, WorkerSpec, WorkerUrl, WorkerUrlError};
 use clap::{ArgMatches, parser::ValueSource};
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use router_core::{Policy, PolicyError, Registry};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -59,7 +61,7 @@ pub enum ConfigError {
 #[derive(Debug)]
 pub struct Config {
     /// The workers at start.
-    pub workers: Vec<WorkerConfig>,
+    pub workers: Vec<WorkerSpec>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Where to serve metrics besides the main port.
@@ -78,31 +80,33 @@ pub struct Config {
     pub patience: ClientPatience,
     /// Who may ask, and over what wire.
     pub security: SecurityConfig,
+    /// When a request goes to another worker.
+    pub retry: RetryConfig,
     /// Recording to files; none when absent.
     pub record: Option<RecordConfig>,
     /// Request traces in memory; none when absent.
     pub traces: Option<TraceConfig>,
     /// Where spans are exported to; nowhere when absent.
     pub otlp: Option<OtlpEndpoint>,
-    /// How health is checked; never when absent.
-    pub health: Option<HealthConfig>,
-    /// Time between two load polls of one worker.
-    pub load_poll_interval: Duration,
-    /// How long the requests of a worker that is removed may take to end.
-    pub drain: Duration,
+    /// How workers are watched, and how they leave.
+    pub fleet: FleetConfig,
     /// How long running requests may take to end at shutdown.
     pub shutdown_grace: Duration,
 }
 
-/// One worker at start.
+/// How workers are watched, and how they leave.
 #[derive(Clone, Debug)]
-pub struct WorkerConfig {
-    /// Base URL.
-    pub url: WorkerUrl,
-    /// Relative capacity.
-    pub weight: f64,
-    /// Higher is preferred by policies that weigh.
-    pub priority: u32,
+pub struct FleetConfig {
+    /// How health is checked; never when absent.
+    pub health: Option<HealthConfig>,
+    /// When a failing worker gets no requests for a while; never when absent.
+    pub breaker: Option<BreakerConfig>,
+    /// Time between two load polls of one worker.
+    pub load_poll: Duration,
+    /// How long the requests of a worker that is removed may take to end.
+    pub drain: Duration,
+    /// Sent to workers that have no key of their own, in place of what the client sent.
+    pub authorization: Option<HeaderValue>,
 }
 
 /// Bounds on requests.
@@ -118,8 +122,10 @@ pub struct RequestLimits {
     pub max_body: usize,
     /// Where the client's request id may stand.
     pub id_headers: Vec<HeaderName>,
-    /// Most attempts beyond the first.
-    pub max_retries: u32,
+    /// An attempt may take so long to its first byte; any time when absent.
+    pub first_byte: Option<Duration>,
+    /// A stream may bring nothing for so long.
+    pub stream_idle: Duration,
 }
 
 /// How health is checked.
@@ -188,20 +194,22 @@ impl Options {
             admission: self.check_admission()?,
             patience: self.check_patience()?,
             security: self.check_security()?,
+            retry: self.check_retry()?,
             record: self.check_record(registry)?,
             traces: self.check_traces()?,
             otlp: if self.enable_trace { Some(self.check_otlp()?) } else { None },
-            health: if self.disable_health_check { None } else { Some(self.check_health()?) },
-            load_poll_interval: positive(
-                "--load-poll-interval-ms",
-                self.load_poll_interval_ms as f64 / 1000.0,
-            )?,
-            drain: Duration::from_secs(self.drain_timeout_secs),
+            fleet: FleetConfig {
+                health: if self.disable_health_check { None } else { Some(self.check_health()?) },
+                breaker: self.check_breaker()?,
+                load_poll: positive("--load-poll-interval-ms", self.load_poll_interval_ms as f64 / 1000.0)?,
+                drain: Duration::from_secs(self.drain_timeout_secs),
+                authorization: self.check_worker_key()?,
+            },
             shutdown_grace: Duration::from_secs(self.shutdown_grace_period_secs),
         })
     }
 
-    fn check_workers(&self) -> Result<Vec<WorkerConfig>, ConfigError> {
+    fn check_workers(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
         let plain =
             self.worker_urls.iter().map(|url| WorkerOptions { url: url.clone(), weight: 1.0, priority: 50 });
         let mut seen = BTreeMap::new();
@@ -220,7 +228,12 @@ impl Options {
                 let problem = format!("worker '{url}': weight {} must be a number from 0 up", w.weight);
                 return Err(ConfigError::Option { option: "[[workers]]", problem });
             }
-            workers.push(WorkerConfig { url, weight: w.weight, priority: w.priority });
+            workers.push(WorkerSpec {
+                url: url.as_str().to_owned(),
+                weight: w.weight,
+                priority: w.priority,
+                ..WorkerSpec::default()
+            });
         }
         if workers.is_empty() {
             let problem = "no worker is given; write --worker-urls http://HOST:PORT ...".to_owned();
@@ -242,16 +255,17 @@ impl Options {
             dial: self.check_dial()?,
             max_body: self.max_payload_size,
             id_headers: self.request_id_headers.iter().map(header).collect::<Result<_, _>>()?,
-            max_retries: if self.disable_retries { 0 } else { self.retry_max_retries },
+            first_byte: match self.first_byte_timeout_secs {
+                Some(secs) => Some(positive("--first-byte-timeout-secs", secs)?),
+                None => None,
+            },
+            stream_idle: positive("--stream-idle-timeout-secs", self.stream_idle_timeout_secs)?,
         })
     }
 
     fn check_health(&self) -> Result<HealthConfig, ConfigError> {
         let path = self.health_check_endpoint.as_str();
         let path = if path.starts_with('/') { path.parse().ok() } else { None };
-        let count = |option, n| {
-            NonZeroU32::new(n).ok_or(ConfigError::Option { option, problem: "must be at least 1".to_owned() })
-        };
         Ok(HealthConfig {
             path: path.ok_or_else(|| ConfigError::Option {
                 option: "--health-check-endpoint",
@@ -317,6 +331,10 @@ impl Options {
         params.extend(knobs.iter().map(|(name, text)| (name.clone(), options::knob_value(text))));
         registry.build(name, &params)
     }
+}
+
+fn count(option: &'static str, n: u32) -> Result<NonZeroU32, ConfigError> {
+    NonZeroU32::new(n).ok_or(ConfigError::Option { option, problem: "must be at least 1".to_owned() })
 }
 
 fn positive(option: &'static str, secs: f64) -> Result<Duration, ConfigError> {

@@ -152,13 +152,73 @@ pub struct Options {
     #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
     pub request_id_headers: Vec<String>,
 
-    /// Most other workers that are tried when one cannot be reached
-    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Requests")]
+    /// A worker that has not begun to answer a request after this long is given up for it, and another one is tried;
+    /// default: as long as the request may take. Answers that are not streamed begin when they end
+    #[arg(long, value_name = "SECS", help_heading = "Requests")]
+    pub first_byte_timeout_secs: Option<f64>,
+
+    /// A stream that brings nothing for this long is ended with an error
+    #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Requests")]
+    pub stream_idle_timeout_secs: f64,
+
+    /// Most other workers that are tried when one fails, each once
+    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Retries")]
     pub retry_max_retries: u32,
 
+    /// Wait before the second retry; the first goes out at once
+    #[arg(long, value_name = "MS", default_value_t = 50, help_heading = "Retries")]
+    pub retry_initial_backoff_ms: u64,
+
+    /// Longest wait before a retry
+    #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = "Retries")]
+    pub retry_max_backoff_ms: u64,
+
+    /// Each wait is so many times the one before
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.5, help_heading = "Retries")]
+    pub retry_backoff_multiplier: f64,
+
+    /// Each wait is longer or shorter by up to this share of it, 0 to 1, by lot
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
+    pub retry_jitter_factor: f64,
+
+    /// Most retries after an answer of 5xx, 429 or 503, and hedges, as a share of the requests of the last 10 s;
+    /// 100 more are always allowed
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
+    pub retry_budget: f64,
+
     /// Never try another worker
-    #[arg(long, help_heading = "Requests")]
+    #[arg(long, help_heading = "Retries")]
     pub disable_retries: bool,
+
+    /// Send a second copy of a request that is not streamed, to another worker, when no answer came for this long:
+    /// a time such as 1.5s or 800ms, or p50 to p99 of the times of late; the first answer wins
+    #[arg(long, value_name = "TIME|PERCENTILE", help_heading = "Retries")]
+    pub hedge_after: Option<String>,
+
+    /// Hold requests while no worker is available, up to --queue-timeout-secs, instead of answering 503
+    #[arg(long, help_heading = "Retries")]
+    pub queue_when_unavailable: bool,
+
+    /// So many faults (connect errors, timeouts, 5xx) in a row, or that many within the window if they are at least
+    /// half of all ends, keep requests from a worker for a while
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Circuit breaker")]
+    pub cb_failure_threshold: u32,
+
+    /// So many good requests, one at a time, bring it back
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Circuit breaker")]
+    pub cb_success_threshold: u32,
+
+    /// How long it gets nothing before it is probed
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Circuit breaker")]
+    pub cb_timeout_duration_secs: f64,
+
+    /// How far back faults count
+    #[arg(long, value_name = "SECS", default_value_t = 120.0, help_heading = "Circuit breaker")]
+    pub cb_window_duration_secs: f64,
+
+    /// Keep requests from a worker only when it cannot be reached or fails its health checks
+    #[arg(long, help_heading = "Circuit breaker")]
+    pub disable_circuit_breaker: bool,
 
     /// Most requests that are served at a time, -1 for any number; more wait in the queue
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, help_heading = "Overload")]
@@ -223,7 +283,7 @@ pub struct Options {
     #[serde(skip_serializing)]
     pub control_plane_api_keys: Vec<Secret>,
 
-    /// Key that is sent to every worker, in place of what the client sent
+    /// Key that is sent to every worker without one of its own, in place of what the client sent
     #[arg(
         long,
         value_name = "KEY",
@@ -286,7 +346,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Health checks")]
     pub health_success_threshold: u32,
 
-    /// Path that is asked
+    /// Path that is asked; /health_generate has SGLang generate a token for it
     #[arg(long, value_name = "PATH", default_value = "/health", help_heading = "Health checks")]
     pub health_check_endpoint: String,
 

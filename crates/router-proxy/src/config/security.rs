@@ -1,7 +1,7 @@
 //! Options about who may ask, and over what wire.
 
 use super::{ConfigError, Options, address, positive};
-use crate::security::{Cors, Keys, Secret, ServerTls, WorkerTls};
+use crate::security::{Cors, Keys, ServerTls, WorkerTls};
 use crate::workers::Dial;
 use http::HeaderValue;
 use std::net::SocketAddr;
@@ -55,9 +55,15 @@ impl Options {
         )?;
         let tls = WorkerTls::load(self.ca_cert_paths.clone(), identity);
         let tls = tls.map_err(|e| refuse("--ca-cert-paths, --client-cert-path, --client-key-path", &e))?;
-        let authorization = self.worker_api_key.as_ref().map(bearer).transpose()?;
         let dial = Dial::new(positive("--connect-timeout-secs", self.connect_timeout_secs)?);
-        Ok(Dial { tls: Arc::new(tls), authorization, ..dial })
+        Ok(Dial { tls: Arc::new(tls), ..dial })
+    }
+
+    /// What is sent to workers that have no key of their own.
+    pub(super) fn check_worker_key(&self) -> Result<Option<HeaderValue>, ConfigError> {
+        let Some(key) = &self.worker_api_key else { return Ok(None) };
+        let value = key.bearer().filter(|_| !key.expose().is_empty());
+        value.map(Some).ok_or_else(|| refuse("--worker-api-key", &"cannot be sent in a header"))
     }
 
     /// Puts the secrets where they belong after the other options went through JSON, which they must not.
@@ -71,14 +77,6 @@ impl Options {
             ..self
         }
     }
-}
-
-/// The header that carries a key; it shows nothing of it when printed.
-fn bearer(key: &Secret) -> Result<HeaderValue, ConfigError> {
-    let value = HeaderValue::from_str(&format!("Bearer {}", key.expose()));
-    let mut value = value.map_err(|_| refuse("--worker-api-key", &"cannot be sent in a header"))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// Two files that are of use only together.

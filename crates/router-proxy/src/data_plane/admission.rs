@@ -4,11 +4,11 @@
 //! bytes of request bodies. The first three share one queue: requests wait in the order in which they came. None of
 //! them counts load: requests in flight are the balancer's to count, and it alone knows which worker is full.
 
-mod budget;
+mod bodies;
 mod rate;
 mod seats;
 
-pub(super) use budget::{Budget, Share};
+pub(super) use bodies::{Bodies, Share};
 pub(crate) use seats::{Seats, Vacancy};
 
 use crate::config::AdmissionConfig;
@@ -35,7 +35,7 @@ pub(crate) struct Admission {
     /// A permit for every request that may wait.
     places: Arc<Semaphore>,
     pub(crate) seats: Seats,
-    pub(super) bodies: Budget,
+    pub(super) bodies: Bodies,
 }
 
 impl Admission {
@@ -49,7 +49,7 @@ impl Admission {
                 Arc::clone(&places),
                 config.queue_timeout,
             ),
-            bodies: Budget::new(config.max_buffered),
+            bodies: Bodies::new(config.max_buffered),
             places,
             config,
         }

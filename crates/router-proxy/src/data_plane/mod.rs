@@ -1,16 +1,24 @@
 //! One request's way through: let in, read, decide, forward, stream back.
 
 mod admission;
+mod attempt;
 mod body;
+mod budget;
 mod forward;
 mod headers;
+mod hedge;
+mod journey;
+mod kept;
 mod relay;
 mod request_id;
 mod trace_context;
 
 pub(crate) use admission::{Admission, Vacancy};
 pub use body::RouterBody;
+pub(crate) use budget::Budget;
 pub(crate) use headers::strip_hop_by_hop;
+pub(crate) use hedge::Hedging;
+pub use kept::Kept;
 pub use relay::RelayError;
 pub(crate) use request_id::RequestIds;
 pub(crate) use trace_context::{TraceContext, TraceIds};

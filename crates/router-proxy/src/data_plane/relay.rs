@@ -1,5 +1,6 @@
 //! A worker's answer on its way to the client: passed on frame by frame, unmodified, and watched.
 
+use super::body::RouterBody;
 use crate::lease::Lease;
 use crate::workers::Connection;
 use bytes::{Bytes, BytesMut};
@@ -11,12 +12,14 @@ use router_protocol::{AnswerFacts, LoadFacts, StreamWatch};
 use smallvec::SmallVec;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// Larger answers that are not streams are passed on without a look at their token counts.
 const MAX_WATCHED: usize = 8 << 20;
 
-/// Why a relayed body ended early. The client sees a cut answer, never a fake end.
+/// Why a relayed body ended early. The client sees an error event where it reads events, and a cut connection; never a
+/// fake end.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The worker's connection broke.
@@ -25,6 +28,20 @@ pub enum RelayError {
     /// The request's time ran out.
     #[error("the request's time ran out")]
     Timeout,
+    /// Nothing came for too long.
+    #[error("nothing came from the worker for {} s", .0.as_secs_f64())]
+    Idle(Duration),
+}
+
+impl RelayError {
+    /// The error's name in records and the client's error event.
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Worker(_) => "worker_cut_answer",
+            Self::Timeout => "worker_timeout",
+            Self::Idle(_) => "worker_silent",
+        }
+    }
 }
 
 /// What is learned from the bytes that pass.
@@ -41,77 +58,167 @@ pub(super) enum Watch {
 /// A worker's body with the lease that it keeps alive.
 #[derive(Debug)]
 pub(super) struct Relay {
-    pub(super) incoming: Incoming,
+    incoming: Incoming,
     /// Brings the body; back in the pool after its last byte.
-    pub(super) connection: Option<Connection>,
-    pub(super) lease: Lease,
-    pub(super) watch: Watch,
-    pub(super) status: StatusCode,
+    connection: Option<Connection>,
+    lease: Lease,
+    watch: Watch,
+    status: StatusCode,
     /// Load news from the answer's headers.
-    pub(super) load: Option<LoadFacts>,
-    pub(super) deadline: Instant,
-    /// How the body ended early, to be told at the next poll.
-    pub(super) failure: Option<RelayError>,
-    /// Armed only when the worker makes us wait.
-    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+    load: Option<LoadFacts>,
+    /// The first frame, which came with the head.
+    first: Option<Frame<Bytes>>,
+    /// Set where the client reads events, and their bytes are not counted beforehand.
+    events: Option<Tail>,
+    /// How the body ended early.
+    failure: Option<Failure>,
+    alarm: Alarm,
+}
+
+/// How a body ended early, told to the client step by step.
+#[derive(Debug)]
+struct Failure {
+    error: RelayError,
+    /// The server sends what it holds only when it has to wait; an error at once would swallow it.
+    flushed: bool,
 }
 
 impl Relay {
+    /// An answer that ends, at the latest, when the first of `bounds` has come or nothing came for the second.
+    pub(super) fn new(
+        (incoming, connection): (Incoming, Connection),
+        lease: Lease,
+        (watch, status): (Watch, StatusCode),
+        bounds: (Instant, Duration),
+    ) -> Self {
+        Self {
+            incoming,
+            connection: Some(connection),
+            lease,
+            watch,
+            status,
+            load: None,
+            first: None,
+            events: None,
+            failure: None,
+            alarm: Alarm::new(bounds),
+        }
+    }
+
+    /// The same, with load news from the answer's headers.
+    pub(super) fn with_load(mut self, load: Option<LoadFacts>) -> Self {
+        self.load = load;
+        self
+    }
+
+    /// The body as the client gets it, of which the first frame has come already.
+    pub(super) fn begin(mut self, first: Option<Frame<Bytes>>, kind: Kind) -> RouterBody {
+        let counted = self.incoming.size_hint().exact().is_some();
+        if kind == Kind::Events && !counted {
+            self.events = Some(Tail::default());
+        }
+        let Some(frame) = first else {
+            self.complete();
+            return RouterBody::full(Bytes::new());
+        };
+        self.notice(&frame);
+        if self.incoming.is_end_stream() {
+            self.complete();
+            if let Ok(data) = frame.into_data() {
+                return RouterBody::full(data);
+            }
+            return RouterBody::full(Bytes::new());
+        }
+        self.first = Some(frame);
+        RouterBody::relay(self)
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
-        if let Some(failure) = self.failure.take() {
-            return Poll::Ready(Some(Err(failure)));
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if let Some(failure) = &mut self.failure {
+            if !std::mem::replace(&mut failure.flushed, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return Poll::Ready(self.failure.take().map(|f| Err(f.error)));
         }
         if let Some(connection) = &mut self.connection {
             connection.drive(cx);
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    self.lease.byte_came();
-                    self.watch.push(data);
-                }
+                self.notice(&frame);
                 // A body of known length is not polled again after its last byte, so the end is noticed here.
                 if self.incoming.is_end_stream() {
                     self.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                self.lease.blame("worker_cut_answer");
-                self.cut(Outcome::Failed);
-                self.failure = Some(error.into());
-                // The server sends what it holds only when it has to wait; an error at once would swallow it.
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
+            Poll::Ready(Some(Err(error))) => self.fail(cx, error.into()),
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let deadline = self.deadline;
-                let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-                ready!(sleep.as_mut().poll(cx));
-                self.lease.blame("worker_timeout");
-                self.cut(Outcome::Failed);
-                Poll::Ready(Some(Err(RelayError::Timeout)))
+                let error = ready!(self.alarm.poll(cx));
+                self.fail(cx, error)
+            }
+        }
+    }
+
+    /// Takes note of a frame that passes.
+    fn notice(&mut self, frame: &Frame<Bytes>) {
+        self.alarm.heard();
+        self.lease.worker.heard();
+        let Some(data) = frame.data_ref() else { return };
+        self.lease.byte_came();
+        self.watch.push(data);
+        if let Some(tail) = &mut self.events {
+            tail.push(data);
+        }
+    }
+
+    /// Ends the body early: where the client reads events, with one that says so.
+    fn fail(
+        &mut self,
+        cx: &mut Context<'_>,
+        error: RelayError,
+    ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        self.lease.blame(error.code());
+        self.cut(Outcome::Failed);
+        let event = self.events.as_ref().map(|tail| tail.error_event(&error));
+        self.failure = Some(Failure { error, flushed: event.is_none() });
+        match event {
+            Some(event) => Poll::Ready(Some(Ok(Frame::data(event)))),
+            None => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.first.is_none() && self.failure.is_none() && self.incoming.is_end_stream()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        let rest = self.incoming.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + first);
+        }
+        hint
     }
 
     /// The answer ended as it should.
-    pub(super) fn complete(&mut self) {
+    fn complete(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.lease.worker.pool.put(connection);
         }
@@ -208,4 +315,105 @@ fn outcome(status: StatusCode, facts: Option<&AnswerFacts>, streamed: Streamed) 
 enum Streamed {
     Yes,
     No,
+}
+
+/// What a client makes of an answer's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// It reads events.
+    Events,
+    /// It waits for the whole.
+    Other,
+}
+
+/// The last bytes of a stream of events.
+#[derive(Clone, Copy, Debug)]
+struct Tail(u32);
+
+impl Default for Tail {
+    /// As after an event.
+    fn default() -> Self {
+        Self(0x0A0A)
+    }
+}
+
+impl Tail {
+    fn push(&mut self, data: &[u8]) {
+        let last = &data[data.len().saturating_sub(4)..];
+        self.0 = last.iter().fold(self.0, |tail, byte| tail << 8 | u32::from(*byte));
+    }
+
+    /// An event that tells of `error`, after a blank line where the one before has not ended.
+    fn error_event(&self, error: &RelayError) -> Bytes {
+        let ended = self.0 & 0xFFFF == 0x0A0A || self.0 == 0x0D0A_0D0A;
+        let body = router_protocol::error_body(&error.to_string(), "bad_gateway", error.code());
+        let mut event = BytesMut::with_capacity(body.len() + 10);
+        event.extend_from_slice(if ended { b"data: " } else { b"\n\ndata: " });
+        event.extend_from_slice(&body);
+        event.extend_from_slice(b"\n\n");
+        event.freeze()
+    }
+}
+
+/// Rings when a request's time is over, or nothing came for too long.
+#[derive(Debug)]
+struct Alarm {
+    deadline: Instant,
+    idle: Duration,
+    /// Armed only when the worker makes us wait, and then left alone until it rings: setting it anew for every event
+    /// would cost each of them. So a silence is noticed after one to two times the bound.
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Whether anything came since it was armed.
+    heard: bool,
+}
+
+impl Alarm {
+    const fn new((deadline, idle): (Instant, Duration)) -> Self {
+        Self { deadline, idle, sleep: None, heard: false }
+    }
+
+    const fn heard(&mut self) {
+        self.heard = true;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayError> {
+        let next = |now: Instant| self.deadline.min(now + self.idle);
+        let sleep = self.sleep.get_or_insert_with(|| {
+            self.heard = false;
+            Box::pin(tokio::time::sleep_until(next(Instant::now())))
+        });
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= self.deadline {
+                return Poll::Ready(RelayError::Timeout);
+            }
+            if !std::mem::take(&mut self.heard) {
+                return Poll::Ready(RelayError::Idle(self.idle));
+            }
+            sleep.as_mut().reset(next(now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_event_stands_by_itself() {
+        for (parts, start) in [
+            (&["data: a\n\n"][..], "data: {"),
+            (&["data: a\n", "\n"], "data: {"),
+            (&["data: a\r\n\r\n"], "data: {"),
+            (&["data: {\"text\":\"a"], "\n\ndata: {"),
+            (&["data: a\n"], "\n\ndata: {"),
+        ] {
+            let mut tail = Tail::default();
+            parts.iter().for_each(|part| tail.push(part.as_bytes()));
+            let event = tail.error_event(&RelayError::Timeout);
+            let text = std::str::from_utf8(&event).unwrap();
+            assert!(text.starts_with(start) && text.ends_with("}}\n\n"), "{parts:?}: {text}");
+        }
+    }
 }

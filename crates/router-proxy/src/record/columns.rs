@@ -1,7 +1,6 @@
 //! The columns of the recorder's files, and rows of them in either format.
 
 use super::config::RecordFormat;
-use std::borrow::Cow;
 use std::time::Duration;
 
 macro_rules! columns {
@@ -85,22 +84,22 @@ pub(super) const CANDIDATE_COLUMNS: &[&str] =
     &["timestamp", "request_id", "attempt", "seq", "policy", "role", "worker_url", "chosen", "cost", "terms"];
 
 /// One value. What is unknown has none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Cell<'a> {
     Unknown,
-    Text(Cow<'a, str>),
+    Text(&'a str),
     Int(u64),
     Float(f64),
     Flag(bool),
     /// Seconds, written with all nine decimals.
     Seconds(Duration),
     /// A JSON object, written as it is in JSON and as a text in CSV.
-    Json(String),
+    Json(&'a str),
 }
 
 impl<'a> Cell<'a> {
     pub(super) const fn text(text: &'a str) -> Self {
-        Self::Text(Cow::Borrowed(text))
+        Self::Text(text)
     }
 
     pub(super) fn int(value: Option<impl Into<u64>>) -> Self {
@@ -119,8 +118,7 @@ impl<'a> Cell<'a> {
     fn csv(&self, to: &mut Vec<u8>) {
         match self {
             Self::Unknown => {}
-            Self::Text(text) => quote(text, to),
-            Self::Json(text) => quote(text, to),
+            Self::Text(text) | Self::Json(text) => quote(text, to),
             plain => plain.json(to),
         }
     }

@@ -6,9 +6,11 @@
 
 mod columns;
 mod config;
+mod detour;
 mod file;
 mod metrics;
 mod otel;
+mod queue;
 mod row;
 mod stream;
 mod table;
@@ -17,7 +19,8 @@ mod traces;
 mod writer;
 
 pub use config::{RecordConfig, RecordFormat, TraceConfig};
-pub(crate) use metrics::{Gauges, Metrics, WorkerGauges, WorkerMetrics};
+pub(crate) use detour::Detour;
+pub(crate) use metrics::{Gauges, Metrics, Waiting, WorkerGauges, WorkerMetrics};
 pub use otel::{OtlpEndpoint, OtlpEndpointError};
 pub(crate) use row::{CompletionRecord, DecisionRecord, Outline, Record, RefusalRecord};
 pub(crate) use stream::Recorder;
@@ -53,12 +56,15 @@ impl Records {
             reason = record.decision.reason.as_str(),
             "decided"
         );
-        self.pass(|| Record::Decision(Box::new(record)));
+        self.pass(|| Record::Decision(record));
     }
 
     /// The first byte of an answer arrived.
     pub(crate) fn started(&self, outline: &Outline) {
-        self.pass(|| Record::Started(outline.request_id.clone()));
+        // Only a trace in memory shows it before the end.
+        if self.recorder.as_ref().is_some_and(|r| r.traces.is_some()) {
+            self.pass(|| Record::Started(outline.request_id.clone()));
+        }
     }
 
     /// An attempt ended.
@@ -71,18 +77,43 @@ impl Records {
             outcome = record.completion.finish.outcome.as_str(),
             "completed"
         );
-        self.pass(|| Record::Completion(Box::new(record)));
+        self.pass(|| Record::Completion(record));
     }
 
-    /// An attempt failed and another worker is tried.
-    pub(crate) fn retried(&self, route: Route) {
-        self.metrics.retried(route);
+    /// Another worker is tried.
+    pub(crate) fn detoured(&self, route: Route, detour: Detour) {
+        self.metrics.detoured(route, detour);
+    }
+
+    /// A request may be tried no more.
+    pub(crate) fn exhausted(&self, route: Route) {
+        self.metrics.exhausted(route);
+    }
+
+    /// A retry was forgone for the sake of the fleet.
+    pub(crate) fn over_budget(&self) {
+        self.metrics.over_budget();
+    }
+
+    /// A retry waits for `pause`.
+    pub(crate) fn backed_off(&self, pause: Duration) {
+        self.metrics.backed_off(pause);
+    }
+
+    /// A second copy was faster than the first.
+    pub(crate) fn hedge_won(&self) {
+        self.metrics.hedge_won();
+    }
+
+    /// A request waits for a worker until this is dropped.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.metrics.waiting()
     }
 
     /// The router itself answered a request with an error.
     pub(crate) fn refused(&self, record: RefusalRecord) {
         self.metrics.refused(record.route, record.error);
-        self.pass(|| Record::Refusal(Box::new(record)));
+        self.pass(|| Record::Refusal(record));
     }
 
     /// The head of an answer is on its way to the client, `took` after the request came in.

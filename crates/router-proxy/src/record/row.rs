@@ -113,11 +113,11 @@ pub(crate) struct RefusalRecord {
 /// Anything that is recorded, in the order in which it happened.
 #[derive(Debug)]
 pub(crate) enum Record {
-    Decision(Box<DecisionRecord>),
+    Decision(DecisionRecord),
     /// The first byte of this request's answer arrived.
     Started(HeaderValue),
-    Completion(Box<CompletionRecord>),
-    Refusal(Box<RefusalRecord>),
+    Completion(CompletionRecord),
+    Refusal(RefusalRecord),
     /// Answered once everything before it has been taken in.
-    Sync(tokio::sync::oneshot::Sender<()>),
+    Sync(Option<tokio::sync::oneshot::Sender<()>>),
 }

@@ -1,8 +1,9 @@
-//! The channel between the data plane and the recorder's thread.
+//! The way from the data plane to the recorder's thread.
 
 use super::config::{RecordConfig, TraceConfig};
 use super::metrics::Metrics;
 use super::otel::{ExportError, OtlpEndpoint, SpanSink};
+use super::queue::Queue;
 use super::row::Record;
 use super::traces::Traces;
 use super::writer::Writer;
@@ -12,12 +13,9 @@ use router_core::Explain;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// Records on their way to the thread; at 10,000 requests/s this is three seconds of them.
-const CAPACITY: usize = 65_536;
 
 /// The thread looks for records this often. It is not woken by them: waking costs the data plane a system call.
 const POLL: Duration = Duration::from_millis(20);
@@ -49,7 +47,7 @@ pub enum RecorderError {
 /// The data plane's end.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    records: SyncSender<Record>,
+    records: Arc<Queue>,
     stop: Mutex<Option<SyncSender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) traces: Option<Arc<Traces>>,
@@ -95,7 +93,8 @@ impl Recorder {
             }
             None => None,
         };
-        let (records, incoming) = sync_channel(CAPACITY);
+        let records = Arc::new(Queue::default());
+        let incoming = Arc::clone(&records);
         let (stop, stopped) = sync_channel(1);
         let sinks = Sinks { writer, traces: traces.clone(), spans };
         let thread = std::thread::Builder::new()
@@ -107,7 +106,7 @@ impl Recorder {
 
     /// Hands a record over, or drops and counts it when the thread is too far behind.
     pub(super) fn pass(&self, record: Record, metrics: &Metrics) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.records.try_send(record) {
+        if self.records.push(record).is_err() {
             metrics.dropped();
         }
     }
@@ -115,7 +114,7 @@ impl Recorder {
     /// Waits until everything passed so far has been taken in.
     pub(crate) async fn sync(&self) {
         let (done, taken_in) = tokio::sync::oneshot::channel();
-        if self.records.try_send(Record::Sync(done)).is_ok() {
+        if self.records.push(Record::Sync(Some(done))).is_ok() {
             // An error means that the thread is gone; then there is nothing to wait for.
             let _ = taken_in.await;
         }
@@ -142,12 +141,13 @@ struct Sinks {
 }
 
 impl Sinks {
-    fn run(mut self, incoming: &Receiver<Record>, stopped: &Receiver<()>) {
+    fn run(mut self, incoming: &Queue, stopped: &Receiver<()>) {
         loop {
             // The end of the stop channel is the call to stop; until then it serves as the pause.
             let stop = stopped.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
-            while let Ok(record) = incoming.try_recv() {
-                self.take(record);
+            while let Some(mut batch) = incoming.take() {
+                batch.iter_mut().for_each(|record| self.take(record));
+                incoming.give_back(batch);
             }
             if let Some(writer) = &mut self.writer {
                 if stop { writer.flush() } else { writer.flush_if_due() }
@@ -164,17 +164,19 @@ impl Sinks {
         }
     }
 
-    fn take(&mut self, record: Record) {
+    fn take(&mut self, record: &mut Record) {
         if let Some(writer) = &mut self.writer {
-            writer.take(&record);
+            writer.take(record);
         }
         if let Some(traces) = &self.traces {
-            traces.take(&record);
+            traces.take(record);
         }
         if let Some(spans) = &mut self.spans {
-            spans.take(&record);
+            spans.take(record);
         }
-        if let Record::Sync(done) = record {
+        if let Record::Sync(done) = record
+            && let Some(done) = done.take()
+        {
             // Whoever asked may have left.
             let _ = done.send(());
         }

@@ -5,7 +5,6 @@ use super::config::{RecordConfig, RecordFormat};
 use super::row::{CompletionRecord, DecisionRecord, Outline};
 use crate::clock::Clock;
 use router_core::{Score, Terms, Time, WorkerId};
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,8 +50,8 @@ impl Encoder {
         let window = chosen.and_then(|s| s.terms.get("window_size"));
         let runner_up = d.decision.runner_up;
         let share = self.share(d);
-        let stamp = self.stamp(d.at);
-        let mut row = self.row(&d.outline, &stamp, d.worker.url.as_str());
+        let (stamp, id, shadows) = (self.stamp(d.at), d.outline.id(), shadow_choices(d));
+        let mut row = self.row(&d.outline, [&stamp, d.worker.url.as_str(), &id]);
         row.set([
             (Column::ThroughputGradient, term("throughput_gradient")),
             (Column::LatencyGradient, term("latency_gradient")),
@@ -78,7 +77,7 @@ impl Encoder {
             (Column::Running, Cell::int(d.standing.running)),
             (Column::PredictedLatency, term("own_latency")),
             (Column::PredictedTtft, term("ttft")),
-            (Column::ShadowChoices, shadow_choices(d)),
+            (Column::ShadowChoices, shadows.as_deref().map_or(Cell::Unknown, Cell::text)),
             (Column::PromptTokens, Cell::int(d.outline.prompt_tokens)),
         ]);
         row.write(self.format, to);
@@ -94,8 +93,8 @@ impl Encoder {
         let queue_time = timing.queue_time.or_else(|| Some(timing.queue_end? - timing.queue_start?));
         let load = finish.load;
         let time = |t: Option<Time>| Cell::seconds(t.map(|t| self.clock.unix(t)));
-        let stamp = self.stamp(done.finished_at);
-        let mut row = self.row(&c.outline, &stamp, c.worker.url.as_str());
+        let (stamp, id) = (self.stamp(done.finished_at), c.outline.id());
+        let mut row = self.row(&c.outline, [&stamp, c.worker.url.as_str(), &id]);
         row.set([
             (Column::OutstandingRequests, Cell::Int(c.in_flight.into())),
             (Column::AvgThroughput, Cell::float(throughput)),
@@ -131,21 +130,22 @@ impl Encoder {
 
     /// Calls `line` with a row for every candidate of the decision, those of its shadows included.
     pub(super) fn candidates(&self, d: &DecisionRecord, mut line: impl FnMut(&[u8])) {
-        let stamp = self.stamp(d.at);
+        let (stamp, id) = (self.stamp(d.at), d.outline.id());
         let mut bytes = Vec::new();
         let mut rows = |policy: &str, role, decided: WorkerId, scores: &[Score]| {
             for score in scores {
+                let terms = terms(&score.terms);
                 let cells = [
                     Cell::text(&stamp),
-                    Cell::Text(d.outline.id()),
+                    Cell::text(&id),
                     Cell::Int(d.outline.attempt.into()),
                     Cell::Int(d.standing.seq),
-                    Cell::Text(Cow::Borrowed(policy)),
+                    Cell::text(policy),
                     Cell::text(role),
                     Cell::text(d.url(score.worker)),
                     Cell::Flag(score.worker == decided),
                     Cell::Float(score.cost),
-                    Cell::Json(terms(&score.terms)),
+                    Cell::Json(&terms),
                 ];
                 bytes.clear();
                 write(self.format, CANDIDATE_COLUMNS, &cells, &mut bytes);
@@ -158,12 +158,13 @@ impl Encoder {
         }
     }
 
-    fn row<'a>(&'a self, outline: &'a Outline, stamp: &'a str, url: &'a str) -> Row<'a> {
+    /// A row with what every row says; the texts are the time, the worker's URL and the request's id.
+    fn row<'a>(&'a self, outline: &Outline, [stamp, url, id]: [&'a str; 3]) -> Row<'a> {
         let mut row = Row::new();
         row.set([
             (Column::Timestamp, Cell::text(stamp)),
             (Column::WorkerUrl, Cell::text(url)),
-            (Column::RequestId, Cell::Text(outline.id())),
+            (Column::RequestId, Cell::text(id)),
             (Column::Attempt, Cell::Int(outline.attempt.into())),
             (Column::Policy, Cell::text(&self.policy)),
             (Column::Route, Cell::text(outline.route.as_str())),
@@ -206,10 +207,9 @@ fn ttft(c: &CompletionRecord) -> Cell<'static> {
     Cell::seconds(first.map(|t| t.since(c.completion.dispatched_at)))
 }
 
-fn shadow_choices(d: &DecisionRecord) -> Cell<'static> {
+fn shadow_choices(d: &DecisionRecord) -> Option<String> {
     let choices = d.shadows.iter().map(|s| format!("{}={}", s.policy, d.url(s.decision.worker)));
-    let joined = choices.collect::<Vec<_>>().join(";");
-    if joined.is_empty() { Cell::Unknown } else { Cell::Text(joined.into()) }
+    (!d.shadows.is_empty()).then(|| choices.collect::<Vec<_>>().join(";"))
 }
 
 fn terms(terms: &Terms) -> String {

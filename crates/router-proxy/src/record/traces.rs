@@ -158,7 +158,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::record::{CompletionRecord, DecisionRecord, Metrics, Outline};
-    use crate::workers::{Dial, Worker};
+    use crate::workers::{Dial, Parts, Worker, WorkerSpec};
     use http::HeaderValue;
     use router_core::{
         Balancer, Explain, Features, Finish, MAX_TERMS, Outcome, Policy, Reason, Terms, WorkerInfo, policy,
@@ -199,8 +199,15 @@ mod tests {
             let workers = (0..8).map(|n| {
                 let url = format!("http://10.0.0.{n}:30000");
                 let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
-                let metrics = metrics.worker(&url.as_str().into());
-                Some(Arc::new(Worker::new(id, url.parse().unwrap(), metrics, &dial).unwrap()))
+                let parts = Parts {
+                    url: url.parse().unwrap(),
+                    profile: WorkerSpec::default().profile(None).unwrap(),
+                    health: None,
+                    breaker: None,
+                    metrics: metrics.worker(&url.as_str().into()),
+                    dial: dial.clone(),
+                };
+                Some(Arc::new(Worker::new(id, parts).unwrap()))
             });
             let workers = Arc::new(workers.collect());
             Self { balancer, workers }
@@ -211,7 +218,7 @@ mod tests {
             let routed = self.balancer.dispatch(at, &features, &[], Explain::Yes).unwrap();
             let outline = Outline::new(HeaderValue::from_str(id).unwrap(), &features, at);
             let worker = Arc::clone(self.workers[routed.decision.worker.slot()].as_ref().unwrap());
-            traces.take(&Record::Decision(Box::new(DecisionRecord {
+            traces.take(&Record::Decision(DecisionRecord {
                 outline: outline.clone(),
                 at,
                 worker: Arc::clone(&worker),
@@ -222,11 +229,11 @@ mod tests {
                 scores: routed.scores,
                 shadows: routed.shadows,
                 took: Duration::from_nanos(500),
-            })));
+            }));
             let completion = self.balancer.finish(at, routed.ticket, Finish::bare(Outcome::Success));
             let (in_flight, answered, error) = (0, true, None);
             let record = CompletionRecord { outline, worker, completion, in_flight, answered, error };
-            traces.take(&Record::Completion(Box::new(record)));
+            traces.take(&Record::Completion(record));
         }
     }
 

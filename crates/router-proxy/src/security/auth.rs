@@ -158,15 +158,12 @@ impl Access {
     pub(crate) const fn to(endpoint: Option<Endpoint>) -> Self {
         match endpoint {
             Some(Endpoint::Liveness | Endpoint::Readiness) => Self::Open,
-            None | Some(Endpoint::Models | Endpoint::Info(_) | Endpoint::Metrics) => Self::Client,
-            Some(
-                Endpoint::Loads
-                | Endpoint::ListWorkers
-                | Endpoint::AddWorker
-                | Endpoint::RemoveWorker
-                | Endpoint::Traces(_)
-                | Endpoint::FlushCache,
-            ) => Self::Admin,
+            None | Some(Endpoint::Models | Endpoint::Info(_) | Endpoint::Metrics | Endpoint::Abort) => {
+                Self::Client
+            }
+            Some(Endpoint::Loads | Endpoint::Workers(_) | Endpoint::Traces(_) | Endpoint::FlushCache) => {
+                Self::Admin
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A text that must not be seen.
 
+use http::HeaderValue;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -14,6 +15,14 @@ impl Secret {
     /// The text itself, for whoever has to send or check it.
     pub const fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The value of `authorization` that shows this key, and shows nothing when it is printed. `None` when it cannot stand
+    /// in a header.
+    pub(crate) fn bearer(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", self.0)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Target;
 use crate::security::{TlsError, WorkerTls};
-use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::io;
@@ -23,14 +22,12 @@ pub struct Dial {
     pub connect_timeout: Duration,
     /// For workers with https URLs.
     pub tls: Arc<WorkerTls>,
-    /// Sent to every worker in place of the client's own `authorization`, if there is one.
-    pub authorization: Option<HeaderValue>,
 }
 
 impl Dial {
-    /// Reaches workers by HTTP, or by TLS that an authority of the system vouches for, and sends no key.
+    /// Reaches workers by HTTP, or by TLS that an authority of the system vouches for.
     pub fn new(connect_timeout: Duration) -> Self {
-        Self { connect_timeout, tls: Arc::default(), authorization: None }
+        Self { connect_timeout, tls: Arc::default() }
     }
 
     /// Where one worker is.
@@ -43,7 +40,6 @@ impl Dial {
             host,
             port,
             connect_timeout: self.connect_timeout,
-            authorization: self.authorization.clone(),
         })
     }
 }
@@ -56,7 +52,6 @@ pub(crate) struct Address {
     socket: Option<SocketAddr>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     connect_timeout: Duration,
-    pub(super) authorization: Option<HeaderValue>,
 }
 
 impl fmt::Display for Address {

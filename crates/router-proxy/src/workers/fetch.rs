@@ -3,7 +3,7 @@
 use super::{ExchangeError, Worker};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use std::future::poll_fn;
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// Largest answer that is read; a worker's `/metrics` has some hundred kilobytes.
 const MAX_ANSWER: usize = 16 << 20;
+
+/// Tells a worker's log that nobody but the router asks.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("sgl-router/", env!("CARGO_PKG_VERSION")));
 
 /// Why a worker gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,7 @@ pub(crate) async fn fetch(
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let mut request = Request::new(Full::default());
     *request.uri_mut() = worker.target.uri(path);
+    request.headers_mut().insert(header::USER_AGENT, AGENT);
     send(worker, request, timeout).await
 }
 
@@ -70,6 +74,9 @@ async fn send(
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
     request.headers_mut().insert(header::HOST, worker.host.clone());
+    if let Some(own) = &worker.profile.load().authorization {
+        request.headers_mut().insert(header::AUTHORIZATION, own.clone());
+    }
     let exchange = async {
         let (response, mut connection) = worker.pool.send(request).await?;
         let (parts, mut body) = response.into_parts();

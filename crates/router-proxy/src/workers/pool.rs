@@ -6,7 +6,7 @@
 
 use super::dial::{Address, Wire};
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -91,11 +91,8 @@ impl Pool {
     /// the body comes, and gives it [`back`](Self::put) after the last byte.
     pub(crate) async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Connection), ExchangeError> {
-        if let Some(key) = &self.address.authorization {
-            request.headers_mut().insert(header::AUTHORIZATION, key.clone());
-        }
         let mut connection = match self.take() {
             Some(idle) => idle,
             None => self.connect().await?,

@@ -80,7 +80,7 @@ pub async fn read_message(socket: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
-/// A worker that answers `/health` itself and leaves everything else to `handler`, one call per request.
+/// A worker that answers `/health` itself, tells nothing of itself, and leaves everything else to `handler`, one call per request.
 pub async fn worker<F, Fut>(handler: F) -> SocketAddr
 where
     F: Fn(Incoming) -> Fut + Clone + Send + 'static,
@@ -88,12 +88,21 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    serve_on(listener, handler);
+    address
+}
+
+/// As [`worker`], on a port that the test has bound.
+pub fn serve_on<F, Fut>(listener: TcpListener, handler: F)
+where
+    F: Fn(Incoming) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             tokio::spawn(serve(socket, handler.clone()));
         }
     });
-    address
 }
 
 async fn serve<F, Fut>(mut socket: TcpStream, handler: F)
@@ -104,6 +113,11 @@ where
     while let Some((head, body)) = read_message(&mut socket).await {
         if head.starts_with("GET /health ") {
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            continue;
+        }
+        if head.contains("user-agent: sgl-router/") {
+            // The router's own questions.
+            let _ = socket.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
             continue;
         }
         return handler(Incoming { head, body, socket }).await;
@@ -252,4 +266,36 @@ pub async fn metric(router: &RunningRouter, name: &str) -> Vec<(String, f64)> {
             Some((labels.to_owned(), value.parse().ok()?))
         })
         .collect()
+}
+
+/// All samples of a metric together.
+pub fn sum(samples: &[(String, f64)]) -> f64 {
+    samples.iter().map(|(_, value)| value).sum()
+}
+
+/// Waits until all samples of a metric together are `value`.
+pub async fn until_metric(router: &RunningRouter, name: &str, value: f64) {
+    let wait = async {
+        while sum(&metric(router, name).await) != value {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} never became {value}"));
+}
+
+/// The JSON body of an answer.
+pub fn body(answer: &str) -> serde_json::Value {
+    let text = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: '{answer}'")).1;
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {answer}"))
+}
+
+/// Any request with a JSON body on a connection of its own; the whole answer.
+pub async fn send(router: &RunningRouter, method: &str, path: &str, body: &str) -> String {
+    let mut client = RawClient::connect(router).await;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: router\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.send(head + body).await;
+    client.rest().await
 }

@@ -51,6 +51,11 @@ impl Seats {
         }
     }
 
+    /// Whether a worker can be full at all.
+    pub(crate) const fn are_capped(&self) -> bool {
+        self.capped
+    }
+
     /// Dispatches now, or when a worker that is full has room again.
     ///
     /// # Errors

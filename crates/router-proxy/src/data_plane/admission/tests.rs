@@ -122,21 +122,21 @@ async fn a_full_fleet_is_waited_for_in_order_and_not_for_ever() {
 
 #[test]
 fn a_body_counts_until_its_last_part_is_gone() {
-    let budget = Budget::new(NonZeroUsize::new(100_000));
-    let mut small = budget.share();
+    let bodies = Bodies::new(NonZeroUsize::new(100_000));
+    let mut small = bodies.share();
     small.grow(10_000).unwrap();
-    assert_eq!(budget.held(), 0);
-    let mut share = budget.share();
+    assert_eq!(bodies.held(), 0);
+    let mut share = bodies.share();
     share.grow(20_000).unwrap();
     share.grow(60_000).unwrap();
-    assert!(budget.refuses(50_000) && !budget.refuses(40_000) && !budget.refuses(10_000));
-    let mut other = budget.share();
+    assert!(bodies.refuses(50_000) && !bodies.refuses(40_000) && !bodies.refuses(10_000));
+    let mut other = bodies.share();
     assert_eq!(status(other.grow(50_000)), 503);
     drop(other);
     let body = share.keep(bytes::Bytes::from(vec![7; 60_000]));
     let part = body.slice(10..20);
     drop(body);
-    assert_eq!((budget.held(), part[0]), (60_000, 7));
+    assert_eq!((bodies.held(), part[0]), (60_000, 7));
     drop(part);
-    assert_eq!(budget.held(), 0);
+    assert_eq!(bodies.held(), 0);
 }

@@ -55,3 +55,9 @@ pub(super) struct OutcomeLabels {
     pub(super) worker: Arc<str>,
     pub(super) outcome: &'static str,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct BreakerLabels {
+    pub(super) worker: Arc<str>,
+    pub(super) to: &'static str,
+}

@@ -3,14 +3,18 @@
 //! Handles are looked up once, per route and per worker, so that counting costs a request only atomic additions.
 //! Gauges are read off the balancer when somebody asks, so they cannot drift from it.
 
+mod detours;
 mod labels;
 mod snapshot;
 mod worker;
 
+pub(crate) use detours::Waiting;
 pub(crate) use snapshot::{Gauges, WorkerGauges};
 pub(crate) use worker::WorkerMetrics;
 
 use super::row::{CompletionRecord, DecisionRecord};
+use crate::record::Detour;
+use detours::Detours;
 use labels::{ErrorLabels, ReasonLabels, RouteLabel};
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text::encode};
@@ -43,6 +47,7 @@ pub(crate) struct Metrics {
     errors: Family<ErrorLabels, Counter>,
     decision_time: Histogram,
     rebalances: Counter,
+    detours: Detours,
     records: RecordCounts,
     workers: WorkerFamilies,
     snapshot: Snapshot,
@@ -55,6 +60,7 @@ struct RouteMetrics {
     duration: Histogram,
     generate_duration: Histogram,
     retries: Counter,
+    exhausted: Counter,
 }
 
 /// What the recorder did not manage, and the collector behind it.
@@ -96,6 +102,7 @@ impl Metrics {
                 lost: counter(r, "records_lost", "Records that could not be written to their file"),
                 spans_dropped: counter(r, "spans_dropped", "Spans that the collector did not take"),
             },
+            detours: Detours::new(r),
             workers: WorkerFamilies::new(r),
             snapshot: Snapshot::new(r),
             decision_time,
@@ -151,8 +158,32 @@ impl Metrics {
         self.records.spans_dropped.inc_by(spans as u64);
     }
 
-    pub(super) fn retried(&self, route: Route) {
-        self.routes[route.index()].retries.inc();
+    pub(super) fn detoured(&self, route: Route, detour: Detour) {
+        match detour {
+            Detour::Lost | Detour::Fault | Detour::Busy => self.routes[route.index()].retries.inc(),
+            Detour::Trouble => self.detours.moves.inc(),
+            Detour::Hedge => self.detours.hedges.inc(),
+        };
+    }
+
+    pub(super) fn exhausted(&self, route: Route) {
+        self.routes[route.index()].exhausted.inc();
+    }
+
+    pub(super) fn over_budget(&self) {
+        self.detours.over_budget.inc();
+    }
+
+    pub(super) fn backed_off(&self, pause: Duration) {
+        self.detours.backoff.observe(pause.as_secs_f64());
+    }
+
+    pub(super) fn hedge_won(&self) {
+        self.detours.hedge_wins.inc();
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        self.detours.waiting()
     }
 
     pub(super) fn refused(&self, route: Route, error_type: &'static str) {
@@ -181,6 +212,8 @@ impl RouteMetrics {
         let requests: Family<RouteLabel, Counter> = family(r, "requests", "Requests that came in, by route");
         let help = "Attempts on another worker after a failed one, by route";
         let retries: Family<RouteLabel, Counter> = family(r, "retries", help);
+        let help = "Requests that failed and were allowed no more attempts, by route";
+        let exhausted: Family<RouteLabel, Counter> = family(r, "retries_exhausted", help);
         let help = "From request in to answer's head out, by route";
         let duration = histograms(r, "request_duration_seconds", help, durations);
         let help = "From request in to answer's last byte, by route";
@@ -192,6 +225,7 @@ impl RouteMetrics {
                 duration: duration.get_or_create_owned(&label),
                 generate_duration: generate.get_or_create_owned(&label),
                 retries: retries.get_or_create_owned(&label),
+                exhausted: exhausted.get_or_create_owned(&label),
             }
         };
         Route::ALL.iter().map(route).collect()

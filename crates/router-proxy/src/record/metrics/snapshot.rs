@@ -40,6 +40,7 @@ pub(crate) struct WorkerGauges {
 pub(super) struct Snapshot {
     running: Family<WorkerLabel, Gauge>,
     health: Family<WorkerLabel, Gauge>,
+    breaker: Family<WorkerLabel, Gauge>,
     load: Family<WorkerLabel, Gauge>,
     report_age: Family<WorkerLabel, RealGauge>,
     score: Family<PolicyWorkerLabels, RealGauge>,
@@ -59,6 +60,7 @@ impl Snapshot {
         Self {
             running: family(r, "running_requests", "Requests in flight on a worker, from this router"),
             health: family(r, "worker_health", "1 when the worker gets requests, else 0"),
+            breaker: family(r, "worker_cb_state", "Circuit breaker: 0 closed, 1 open, 2 half-open"),
             load: family(r, "worker_load", load),
             report_age: family(r, "load_report_age_seconds", "Age of a worker's last load report"),
             score: family(r, "policy_score", score),
@@ -76,12 +78,14 @@ impl Snapshot {
     pub(super) fn set(&self, policy: &Arc<str>, gauges: &Gauges) {
         self.running.clear();
         self.health.clear();
+        self.breaker.clear();
         self.load.clear();
         self.report_age.clear();
         for w in &gauges.workers {
             let label = WorkerLabel { worker: w.worker.url.shared() };
             self.running.get_or_create(&label).set(w.in_flight.into());
             self.health.get_or_create(&label).set((w.worker.health() == Health::Healthy).into());
+            self.breaker.get_or_create(&label).set(w.worker.breaker_state().number().into());
             if let Some(waiting) = w.waiting {
                 self.load.get_or_create(&label).set(waiting.into());
             }

@@ -1,8 +1,9 @@
 //! What is counted for each worker.
 
-use super::labels::{OutcomeLabels, PolicyWorkerLabels, RouteWorkerLabels, WorkerLabel};
+use super::labels::{BreakerLabels, OutcomeLabels, PolicyWorkerLabels, RouteWorkerLabels, WorkerLabel};
 use super::{Histograms, durations, family, histograms};
 use crate::record::CompletionRecord;
+use crate::workers::BreakerState;
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use prometheus_client::registry::Registry;
 use router_core::{Outcome, Route};
@@ -25,6 +26,7 @@ pub(super) struct WorkerFamilies {
     processed: Family<WorkerLabel, Counter>,
     decisions: Family<PolicyWorkerLabels, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
+    breaker: Family<BreakerLabels, Counter>,
     hits: Family<WorkerLabel, Counter>,
     misses: Family<WorkerLabel, Counter>,
     prompt_tokens: Family<WorkerLabel, Counter>,
@@ -46,6 +48,7 @@ pub(crate) struct WorkerMetrics {
     processed: Counter,
     decisions: Counter,
     outcomes: [Counter; OUTCOMES.len()],
+    breaker: [Counter; BreakerState::ALL.len()],
     hits: Counter,
     misses: Counter,
     prompt_tokens: Counter,
@@ -71,6 +74,11 @@ impl WorkerFamilies {
             processed: family(r, "processed_requests", "Attempts that ended, by worker"),
             decisions: family(r, "policy_decisions", "Decisions by policy and chosen worker"),
             outcomes: family(r, "worker_outcomes", "Attempts that ended, by worker and outcome"),
+            breaker: family(
+                r,
+                "worker_cb_transitions",
+                "Changes of a worker's circuit breaker, by new state",
+            ),
             hits: family(
                 r,
                 "cache_hits",
@@ -117,6 +125,10 @@ impl WorkerFamilies {
                 let label = OutcomeLabels { worker: Arc::clone(url), outcome: outcome.as_str() };
                 self.outcomes.get_or_create_owned(&label)
             }),
+            breaker: BreakerState::ALL.map(|state| {
+                let label = BreakerLabels { worker: Arc::clone(url), to: state.as_str() };
+                self.breaker.get_or_create_owned(&label)
+            }),
             hits: self.hits.get_or_create_owned(&label),
             misses: self.misses.get_or_create_owned(&label),
             prompt_tokens: self.prompt_tokens.get_or_create_owned(&label),
@@ -144,6 +156,9 @@ impl WorkerFamilies {
         self.decisions.remove(&PolicyWorkerLabels { policy: Arc::clone(policy), worker: Arc::clone(url) });
         for outcome in OUTCOMES {
             self.outcomes.remove(&OutcomeLabels { worker: Arc::clone(url), outcome: outcome.as_str() });
+        }
+        for state in BreakerState::ALL {
+            self.breaker.remove(&BreakerLabels { worker: Arc::clone(url), to: state.as_str() });
         }
         for route in Route::ALL {
             let label = RouteWorkerLabels { route: route.as_str(), worker: Arc::clone(url) };
@@ -187,6 +202,11 @@ impl WorkerMetrics {
                 times.tpot.observe(done.finished_at.since(first).as_secs_f64() / f64::from(rest));
             }
         }
+    }
+
+    /// The worker's breaker has changed.
+    pub(crate) fn breaker_became(&self, state: BreakerState) {
+        self.breaker[usize::from(state.number())].inc();
     }
 
     fn times(&self, route: Route) -> &Times {

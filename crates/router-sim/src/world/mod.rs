@@ -1,20 +1,24 @@
 //! The event loop: what happens next, and who is told.
 
+mod flight;
+mod guide;
+
+use crate::contender::Brain;
+use crate::oracle::Known;
 use crate::outcome::{Outcome, Record};
 use crate::scenario::{Scenario, What};
 use crate::server::Server;
-use crate::workload::{Request, Start, Workload};
+use crate::workload::{Start, Workload};
+use flight::{Flight, Flown, features, job};
+use guide::Guide;
 use router_core::{
-    Balancer, Change, Explain, Features, Finish, LoadReport, LoadSource, Outcome as Ended, Policy, RequestId,
-    Rng, Route, Ticket, Time, Usage, WorkerId, WorkerInfo,
+    Balancer, Change, Explain, Finish, LoadReport, LoadSource, Outcome as Ended, Policy, Rng, Time, Usage,
+    WorkerId, WorkerInfo,
 };
-use router_engine::{Job, JobId, Progress};
+use router_engine::{JobId, Progress};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
-
-/// The cap that an engine assumes for a client who sets none, as far as its cache allows.
-const USUAL_CAP: u32 = 2048;
 
 /// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,27 +37,6 @@ enum Happening {
     Poll,
     /// A request comes, or comes again.
     Arrival(usize),
-}
-
-/// A place among the flights, and how many had it before: late news of an earlier one finds nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Flown {
-    place: u32,
-    turn: u32,
-}
-
-/// One request at one server.
-#[derive(Debug)]
-struct Flight {
-    turn: u32,
-    request: usize,
-    router: usize,
-    server: usize,
-    /// Held until the router has been told the end.
-    ticket: Option<Ticket>,
-    first_token_at: Option<Time>,
-    /// What the router will be told.
-    finish: Finish,
 }
 
 #[derive(Debug)]
@@ -82,7 +65,11 @@ pub fn simulate(
     make: &dyn Fn() -> Box<dyn Policy>,
     seed: u64,
 ) -> Outcome {
-    let mut world = World::new(scenario, load, make, seed);
+    run(scenario, load, &Brain::Policy(Box::new(make)), seed)
+}
+
+pub(crate) fn run(scenario: &Scenario, load: &Workload, brain: &Brain<'_>, seed: u64) -> Outcome {
+    let mut world = World::new((scenario, load), brain, seed);
     world.run();
     let busy = world.servers.iter().map(Server::busy_secs).collect();
     Outcome { records: world.records, busy }
@@ -99,6 +86,7 @@ struct World<'a> {
     open: Vec<(Time, usize)>,
     /// For each request the turns that wait for its end.
     followers: Vec<(usize, usize, Duration)>,
+    guide: Option<Guide>,
     routers: Vec<Router>,
     servers: Vec<Server>,
     flights: Vec<Flight>,
@@ -113,15 +101,11 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(
-        scenario: &'a Scenario,
-        load: &'a Workload,
-        make: &dyn Fn() -> Box<dyn Policy>,
-        seed: u64,
-    ) -> Self {
+    fn new((scenario, load): (&'a Scenario, &'a Workload), brain: &Brain<'_>, seed: u64) -> Self {
         let mut rng = Rng::seeded(seed);
+        let guide = Guide::of(brain, seed);
         let routers = (0..scenario.routers.max(1))
-            .map(|_| Balancer::new(make(), rng.next_u64()))
+            .map(|_| Balancer::new(Guide::policy(guide.as_ref(), brain), rng.next_u64()))
             .map(|balancer| Router { balancer, ids: Vec::new(), servers: Vec::new() })
             .collect();
         let mut world = Self {
@@ -132,6 +116,7 @@ impl<'a> World<'a> {
             enqueued: 0,
             open: Vec::new(),
             followers: Vec::new(),
+            guide,
             routers,
             servers: Vec::new(),
             flights: Vec::new(),
@@ -231,6 +216,7 @@ impl<'a> World<'a> {
         let asked = &self.load.requests[request];
         let attempts = self.records[request].map_or(0, |r| r.attempts);
         let router = self.rng.below(self.routers.len());
+        self.ask_the_oracle(request, router);
         let features = features(asked, (request, attempts), self.load);
         let Router { balancer, servers, .. } = &mut self.routers[router];
         let record = self.records[request].get_or_insert(Record {
@@ -260,6 +246,28 @@ impl<'a> World<'a> {
         };
         let place = self.take_off(flight);
         self.submit(server, place);
+    }
+
+    /// The oracle, if it decides, sees every engine as it is now.
+    fn ask_the_oracle(&mut self, request: usize, router: usize) {
+        let Some(mut guide) = self.guide.take() else { return };
+        for server in 0..self.servers.len() {
+            let mut news = std::mem::take(&mut self.news);
+            self.servers[server].run(self.now, &mut news);
+            if news.is_empty() {
+                self.news = news;
+            } else {
+                self.hear(server, news);
+            }
+        }
+        let asked = &self.load.requests[request];
+        let known = Known { prompt: asked.prompt_tokens, blocks: &asked.prefix, output: asked.output_tokens };
+        let alive = self.servers.iter().enumerate().filter(|(_, s)| s.alive);
+        let engines = alive.map(|(i, s)| (i, s.engine()));
+        if let Some(server) = guide.oracle.choose(self.now, &known, engines) {
+            guide.tell(self.routers[router].ids[server].slot());
+        }
+        self.guide = Some(guide);
     }
 
     fn submit(&mut self, server: usize, place: u32) {
@@ -464,34 +472,5 @@ impl<'a> World<'a> {
         }
         self.flights.push(flight);
         (self.flights.len() - 1) as u32
-    }
-}
-
-fn features<'a>(asked: &'a Request, (request, attempt): (usize, u32), load: &Workload) -> Features<'a> {
-    Features {
-        id: RequestId(request as u64),
-        attempt,
-        route: Route::ChatCompletions,
-        stream: asked.stream,
-        batch: 1,
-        prompt_bytes: (f64::from(asked.prompt_tokens) * load.bytes_per_token).round() as u64,
-        max_output_tokens: asked.max_output_tokens,
-        answers: 1,
-        prefix: &asked.prefix,
-        prefix_block_bytes: (f64::from(load.block_tokens) * load.bytes_per_token).round() as u32,
-        ..Features::default()
-    }
-}
-
-fn job(asked: &Request, place: u32, server: &Server) -> Job {
-    let full = (asked.prompt_tokens / server.block_tokens().max(1)) as usize;
-    let room = server.kv_tokens().saturating_sub(u64::from(asked.prompt_tokens.max(1)));
-    let cap = asked.max_output_tokens.unwrap_or(USUAL_CAP.min(u32::try_from(room).unwrap_or(u32::MAX)));
-    Job {
-        id: JobId(u64::from(place)),
-        prompt_tokens: asked.prompt_tokens,
-        blocks: asked.prefix.iter().take(full).copied().collect(),
-        output_tokens: asked.output_tokens,
-        max_output_tokens: cap.max(asked.output_tokens),
     }
 }

@@ -1,9 +1,10 @@
-//! A running contender: its CPU time, and a guard that stops it however the measurement ends.
+//! A running program: its CPU time, a guard that stops it however the measurement ends, and a port for it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// The kernel counts CPU time in these (`USER_HZ`, 100 on every Linux platform that Rust runs on).
@@ -32,7 +33,7 @@ impl Running {
     /// # Errors
     /// The process has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
+        if let Some(status) = self.ended()? {
             bail!("ended early ({status})");
         }
         Ok(())
@@ -47,6 +48,14 @@ impl Running {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         let kibibytes = line.trim().trim_end_matches(" kB").parse::<u64>().context("VmRSS is no number")?;
         Ok(kibibytes << 10)
+    }
+
+    /// How the process ended, if it has.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// CPU time of the process and its descendants since each began, all threads, user and system.
@@ -84,6 +93,16 @@ impl Drop for Running {
             signal("-KILL", pid);
         }
     }
+}
+
+/// A port nobody listens on now.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn free_port() -> Result<u16> {
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    ensure!(port != 0, "no free port");
+    Ok(port)
 }
 
 /// Nothing else runs when a guard is dropped, so blocking this thread for a moment harms nobody.

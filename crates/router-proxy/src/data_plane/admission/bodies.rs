@@ -12,12 +12,12 @@ const SMALL: usize = 16 << 10;
 
 /// How much may be held. Counting is one addition for each piece of a large body.
 #[derive(Clone, Debug)]
-pub(in crate::data_plane) struct Budget {
+pub(in crate::data_plane) struct Bodies {
     limit: usize,
     held: Arc<AtomicUsize>,
 }
 
-impl Budget {
+impl Bodies {
     pub(super) fn new(limit: Option<NonZeroUsize>) -> Self {
         Self { limit: limit.map_or(usize::MAX, NonZeroUsize::get), held: Arc::default() }
     }
@@ -33,14 +33,14 @@ impl Budget {
 
     /// The share of a body that has not begun.
     pub(in crate::data_plane) fn share(&self) -> Share {
-        Share { budget: self.clone(), size: 0 }
+        Share { all: self.clone(), size: 0 }
     }
 }
 
-/// What one body takes of the budget, until it is dropped.
+/// What one body takes of what there is, until it is dropped.
 #[derive(Debug)]
 pub(in crate::data_plane) struct Share {
-    budget: Budget,
+    all: Bodies,
     size: usize,
 }
 
@@ -54,9 +54,9 @@ impl Share {
             return Ok(());
         }
         let more = size - self.size;
-        let before = self.budget.held.fetch_add(more, Relaxed);
+        let before = self.all.held.fetch_add(more, Relaxed);
         self.size = size;
-        if before.saturating_add(more) > self.budget.limit {
+        if before.saturating_add(more) > self.all.limit {
             return Err(ProxyError::NoMemory);
         }
         Ok(())
@@ -71,7 +71,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         if self.size > 0 {
-            self.budget.held.fetch_sub(self.size, Relaxed);
+            self.all.held.fetch_sub(self.size, Relaxed);
         }
     }
 }

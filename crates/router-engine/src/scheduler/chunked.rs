@@ -1,0 +1,85 @@
+//! Chunked prefill, as vLLM's scheduler does it by default: each step decodes one token for every running request and
+//! spends what is left of its token budget on prompts, first come first served, cutting the last one where the budget
+//! ends.
+//!
+//! Cache room is taken piece by piece, but a prompt is let in only when there is room for all of it (vLLM's
+//! `scheduler_reserve_full_isl`). Nothing is reserved for its answer: when the cache is full, who came last goes back to
+//! the head of the queue and begins anew.
+
+use router_core::Time;
+
+use super::Engine;
+use super::tally::Hits;
+
+impl Engine {
+    /// Makes room for a step, takes on prompts, and returns how many of their tokens the step computes.
+    pub(super) fn form_chunks(&mut self, now: Time, step_tokens: u32) -> u64 {
+        let preempted = self.tally.retractions;
+        while !self.kv.grow(self.running.len() as u64) && self.preempt_last() {}
+        for sequence in &mut self.running {
+            sequence.private_tokens += 1;
+        }
+        // vLLM demands a budget of at least one token per request, which also lets every prompt get on.
+        let budget = u64::from(step_tokens.max(self.limits.max_running));
+        let budget = self.continue_prompts(budget.saturating_sub(self.running.len() as u64));
+        if self.tally.retractions == preempted {
+            self.admit_prompts(now, budget);
+        }
+        self.prefilling.iter().map(|s| s.chunk).sum()
+    }
+
+    /// Plans the next piece of each prompt that is under way; returns what is left of the budget.
+    fn continue_prompts(&mut self, mut budget: u64) -> u64 {
+        let mut i = 0;
+        while i < self.prefilling.len() && budget > 0 {
+            let sequence = &self.prefilling[i];
+            let chunk = (sequence.tokens() - sequence.computed).min(budget);
+            if self.kv.grow(chunk) {
+                let sequence = &mut self.prefilling[i];
+                sequence.private_tokens += chunk;
+                sequence.chunk = chunk;
+                budget -= chunk;
+                i += 1;
+            } else if !self.preempt_last() {
+                break;
+            }
+        }
+        budget
+    }
+
+    fn admit_prompts(&mut self, now: Time, mut budget: u64) {
+        let mut hits = Hits::default();
+        while let Some(head) = self.waiting.front() {
+            let together = self.running.len() + self.prefilling.len();
+            if head.queued_at > now || together >= self.limits.max_running as usize || budget == 0 {
+                break;
+            }
+            let (matched, cached, uncached) = self.to_compute(head);
+            let chunk = uncached.min(budget);
+            if !self.kv.admit(&head.job.blocks[..matched], chunk, uncached - chunk) {
+                break;
+            }
+            budget -= chunk;
+            hits.add(cached, uncached);
+            self.start_head(now, (matched, cached, chunk));
+        }
+        self.tally.note(hits);
+    }
+
+    /// Sends who came last back to the head of the queue; false when only one is left, who has all the room there is.
+    fn preempt_last(&mut self) -> bool {
+        if self.running.len() + self.prefilling.len() <= 1 {
+            return false;
+        }
+        let last = self.prefilling.pop().or_else(|| {
+            let last = self.running.pop()?;
+            self.resident -= last.tokens();
+            Some(last)
+        });
+        if let Some(sequence) = last {
+            let sequence = self.emptied(sequence);
+            self.waiting.push_front(sequence);
+        }
+        true
+    }
+}

@@ -1,0 +1,126 @@
+//! What the router answers itself: its health, its workers, its metrics, and questions to the fleet.
+
+mod fleet;
+mod traces;
+mod workers;
+
+use traces::TraceEndpoint;
+use workers::WorkersEndpoint;
+
+use crate::data_plane::RouterBody;
+use crate::error::json_response;
+use crate::router::Shared;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A worker that does not answer a question of the router's own within this time is left out.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request that does not go through the balancer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Endpoint {
+    /// The process runs.
+    Liveness,
+    /// At least one worker gets requests.
+    Readiness,
+    /// The models of all workers.
+    Models,
+    /// A question to one healthy worker, with the path that other versions have for it.
+    Info(&'static str),
+    /// The load of every worker.
+    Loads,
+    /// Who is in the fleet.
+    Workers(WorkersEndpoint),
+    /// Metrics of the router.
+    Metrics,
+    /// What was decided for recent requests.
+    Traces(TraceEndpoint),
+    /// To all workers.
+    FlushCache,
+    /// To all workers, because nobody knows who has the request.
+    Abort,
+}
+
+impl Endpoint {
+    /// The endpoint that answers, if the request is not for a worker.
+    pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
+        let get = *method == Method::GET || *method == Method::HEAD;
+        match path {
+            "/liveness" | "/healthz" if get => Some(Self::Liveness),
+            "/health" | "/readiness" | "/readyz" if get => Some(Self::Readiness),
+            "/v1/models" if get => Some(Self::Models),
+            "/get_server_info" if get => Some(Self::Info("/server_info")),
+            "/server_info" if get => Some(Self::Info("/get_server_info")),
+            "/get_model_info" if get => Some(Self::Info("/model_info")),
+            "/model_info" if get => Some(Self::Info("/get_model_info")),
+            "/get_loads" if get => Some(Self::Loads),
+            "/metrics" if get => Some(Self::Metrics),
+            _ if path.starts_with("/v1/traces") => TraceEndpoint::of(method, path).map(Self::Traces),
+            "/flush_cache" if get || *method == Method::POST => Some(Self::FlushCache),
+            "/abort_request" if *method == Method::POST => Some(Self::Abort),
+            _ => WorkersEndpoint::of(method, path).map(Self::Workers),
+        }
+    }
+}
+
+/// Answers a request that does not go through the balancer.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    endpoint: Endpoint,
+    request: Request<Incoming>,
+) -> Response<RouterBody> {
+    match endpoint {
+        Endpoint::Liveness => json(StatusCode::OK, &json!({"status": "ok"})),
+        Endpoint::Readiness => readiness(shared),
+        Endpoint::Models => fleet::models(shared).await,
+        Endpoint::Info(other) => fleet::info(shared, request, other).await,
+        Endpoint::Loads => fleet::loads(shared),
+        Endpoint::Workers(which) => workers::answer(shared, which, request).await,
+        Endpoint::Metrics => metrics(shared),
+        Endpoint::Traces(which) => traces::answer(shared, which, request).await,
+        Endpoint::FlushCache => fleet::flush_cache(shared, request).await,
+        Endpoint::Abort => fleet::abort(shared, request).await,
+    }
+}
+
+/// The metrics port answers nothing else.
+pub(crate) fn metrics_only(shared: &Shared, request: &Request<Incoming>) -> Response<RouterBody> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics" | "/") => metrics(shared),
+        (_, path) => {
+            let message = format!("{path} is not served here; this port has GET /metrics only");
+            let body = router_protocol::error_body(&message, "invalid_request_error", "not_found");
+            json_response(StatusCode::NOT_FOUND, body)
+        }
+    }
+}
+
+pub(super) fn json(status: StatusCode, value: &Value) -> Response<RouterBody> {
+    json_response(status, Bytes::from(value.to_string()))
+}
+
+fn readiness(shared: &Shared) -> Response<RouterBody> {
+    let (healthy, total) = (shared.healthy(), shared.workers.all().len());
+    let counts = |status: &str| json!({"status": status, "healthy_workers": healthy, "total_workers": total});
+    if healthy > 0 {
+        json(StatusCode::OK, &counts("ready"))
+    } else {
+        json(StatusCode::SERVICE_UNAVAILABLE, &counts("not ready"))
+    }
+}
+
+fn metrics(shared: &Shared) -> Response<RouterBody> {
+    let text = shared.records.metrics.render(&shared.gauges());
+    let mut response = Response::new(RouterBody::full(Bytes::from(text)));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn refuse(status: StatusCode, message: &str, code: &str) -> Response<RouterBody> {
+    json_response(status, router_protocol::error_body(message, "invalid_request_error", code))
+}

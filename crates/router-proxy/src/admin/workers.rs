@@ -1,0 +1,240 @@
+//! `/workers`: which workers there are, how they are, who comes and who goes.
+//!
+//! The older `/add_worker`, `/remove_worker` and `/list_workers` say the same with less.
+
+use super::{json, refuse};
+use crate::data_plane::RouterBody;
+use crate::router::Shared;
+use crate::workers::{
+    BreakerState, Health, MembershipError, Worker, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError,
+};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use router_core::Time;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Largest description of a worker.
+const MAX_BODY: usize = 1 << 20;
+
+/// A request about workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WorkersEndpoint {
+    /// All workers.
+    List,
+    /// A worker joins.
+    Join,
+    /// One worker.
+    One,
+    /// A worker should get more or less.
+    Update,
+    /// A worker leaves.
+    Leave,
+    /// The URLs of all workers.
+    OldList,
+    /// A worker joins, by its URL.
+    OldJoin,
+    /// A worker leaves, by its URL.
+    OldLeave,
+}
+
+impl WorkersEndpoint {
+    pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
+        let one = path.strip_prefix("/workers/").is_some_and(|id| !id.is_empty());
+        match (method, path) {
+            (&Method::GET, "/workers") => Some(Self::List),
+            (&Method::POST, "/workers") => Some(Self::Join),
+            (&Method::GET, _) if one => Some(Self::One),
+            (&Method::PUT | &Method::PATCH, _) if one => Some(Self::Update),
+            (&Method::DELETE, _) if one => Some(Self::Leave),
+            (&Method::GET | &Method::HEAD, "/list_workers") => Some(Self::OldList),
+            (&Method::POST, "/add_worker") => Some(Self::OldJoin),
+            (&Method::POST, "/remove_worker") => Some(Self::OldLeave),
+            _ => None,
+        }
+    }
+}
+
+/// Why a request about workers is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the body could not be read: {0}")]
+    Body(String),
+    #[error("the body is no description of a worker: {0}")]
+    Parse(serde_json::Error),
+    #[error("the worker's URL is missing; write \"url\": \"http://HOST:PORT\"")]
+    NoUrl,
+    #[error("the worker's URL is missing; write ?url=http://HOST:PORT")]
+    NoUrlInQuery,
+    #[error("no worker '{0}' is in the fleet")]
+    Unknown(String),
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+}
+
+impl Refusal {
+    fn response(&self) -> Response<RouterBody> {
+        let (status, code) = match self {
+            Self::Unknown(_) => (StatusCode::NOT_FOUND, "worker_not_found"),
+            Self::Membership(MembershipError::Present(_)) => (StatusCode::CONFLICT, "worker_exists"),
+            _ => (StatusCode::BAD_REQUEST, "invalid_worker"),
+        };
+        refuse(status, &self.to_string(), code)
+    }
+}
+
+/// Answers a request about workers.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    endpoint: WorkersEndpoint,
+    request: Request<Incoming>,
+) -> Response<RouterBody> {
+    let result = match endpoint {
+        WorkersEndpoint::List => Ok(list(shared)),
+        WorkersEndpoint::Join => join(shared, request).await,
+        WorkersEndpoint::One => find(shared, &request).map(|w| json(StatusCode::OK, &describe(shared, &w))),
+        WorkersEndpoint::Update => update(shared, request).await,
+        WorkersEndpoint::Leave => find(shared, &request).map(|worker| leave(shared, &worker)),
+        WorkersEndpoint::OldList => Ok(urls(shared)),
+        WorkersEndpoint::OldJoin | WorkersEndpoint::OldLeave => {
+            return old_change(shared, endpoint, &request).unwrap_or_else(|refusal| {
+                refuse(StatusCode::BAD_REQUEST, &refusal.to_string(), "invalid_worker")
+            });
+        }
+    };
+    result.unwrap_or_else(|refusal| refusal.response())
+}
+
+async fn join(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
+    let spec: WorkerSpec = read(request).await?;
+    if spec.url.is_empty() {
+        return Err(Refusal::NoUrl);
+    }
+    let worker = shared.join(&spec)?;
+    let id = worker.id.to_string();
+    let location = format!("/workers/{id}");
+    let body = json!({"status": "accepted", "worker_id": id, "url": worker.url.as_str(), "location": location,
+        "message": "the worker gets requests once its health check has passed"});
+    let mut response = json(StatusCode::ACCEPTED, &body);
+    if let Ok(location) = location.parse() {
+        response.headers_mut().insert(http::header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn update(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
+    let worker = find(shared, &request)?;
+    let update: WorkerUpdate = read(request).await?;
+    shared.update(&worker, update).map_err(MembershipError::from)?;
+    Ok(json(StatusCode::OK, &describe(shared, &worker)))
+}
+
+fn leave(shared: &Arc<Shared>, worker: &Arc<Worker>) -> Response<RouterBody> {
+    shared.retire(Arc::clone(worker));
+    let body = json!({"status": "accepted", "worker_id": worker.id.to_string(), "url": worker.url.as_str(),
+        "message": "the worker gets no new requests and is gone when those that it has are done"});
+    json(StatusCode::ACCEPTED, &body)
+}
+
+/// The worker that the path names, by id or by URL.
+fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<Worker>, Refusal> {
+    let name = request.uri().path().trim_start_matches("/workers/");
+    let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
+    let by_id = shared.workers.all().into_iter().find(|w| w.id.to_string() == name);
+    let by_url = || shared.workers.present(&name.parse::<WorkerUrl>().ok()?);
+    by_id.or_else(by_url).ok_or(Refusal::Unknown(name))
+}
+
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
+    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    let body: Bytes = body.map_err(|e| Refusal::Body(e.to_string()))?.to_bytes();
+    serde_json::from_slice(&body).map_err(Refusal::Parse)
+}
+
+fn list(shared: &Shared) -> Response<RouterBody> {
+    let workers: Vec<_> = shared.workers.all().iter().map(|w| describe(shared, w)).collect();
+    let count = |health| shared.workers.all().iter().filter(|w| w.health() == health).count();
+    let stats = json!({"regular_count": workers.len(), "prefill_count": 0, "decode_count": 0,
+        "pending": count(Health::Pending), "healthy": count(Health::Healthy),
+        "unhealthy": count(Health::Unhealthy), "draining": count(Health::Draining)});
+    json(StatusCode::OK, &json!({"total": workers.len(), "workers": workers, "stats": stats}))
+}
+
+fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
+    let profile = worker.profile.load();
+    let (health, told) = (worker.health(), &profile.told);
+    let now = shared.clock.now();
+    let load = shared.worker_load(worker);
+    json!({
+        "id": worker.id.to_string(),
+        "url": worker.url.as_str(),
+        "model_id": profile.model(),
+        "models": told.models,
+        "state": health.as_str(),
+        "is_healthy": health == Health::Healthy,
+        "breaker": breaker(worker, now),
+        "load": load.as_ref().map_or(0, |l| l.in_flight),
+        "waiting": load.as_ref().and_then(|l| l.waiting),
+        "weight": profile.weight,
+        "priority": profile.priority,
+        "cost": profile.cost,
+        "labels": profile.labels,
+        "metadata": profile.labels,
+        "worker_type": "regular",
+        "connection_mode": "http",
+        "runtime_type": profile.engine(),
+        "version": told.version,
+        "max_running_requests": told.max_running_requests,
+        "max_total_num_tokens": told.max_total_tokens,
+        "context_length": told.context_length,
+        "dp_size": told.dp_size,
+        "tp_size": told.tp_size,
+        "job_status": job_status(health),
+    })
+}
+
+fn breaker(worker: &Worker, now: Time) -> Option<Value> {
+    let told = worker.breaker(now)?;
+    let retry_in = told.open_until.map(|until| until.since(now).as_secs_f64());
+    Some(json!({"state": told.state.as_str(), "faults_in_window": told.faults, "good_in_window": told.good,
+        "probed_in_secs": retry_in.filter(|_| told.state == BreakerState::Open)}))
+}
+
+/// What became of the wish that the worker join or leave.
+const fn job_status(health: Health) -> &'static str {
+    match health {
+        Health::Pending => "pending",
+        Health::Healthy | Health::Unhealthy => "completed",
+        Health::Draining => "draining",
+        Health::Gone => "gone",
+    }
+}
+
+/// The workers that are not leaving.
+fn urls(shared: &Shared) -> Response<RouterBody> {
+    let present = shared.workers.all().into_iter().filter(|w| w.health() != Health::Draining);
+    let urls: Vec<_> = present.map(|w| w.url.to_string()).collect();
+    json(StatusCode::OK, &json!({"urls": urls}))
+}
+
+/// Lets the worker named by `?url=` join or leave.
+fn old_change(
+    shared: &Arc<Shared>,
+    endpoint: WorkersEndpoint,
+    request: &Request<Incoming>,
+) -> Result<Response<RouterBody>, Refusal> {
+    let query = request.uri().query().unwrap_or("");
+    let url = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "url");
+    let url = url.map(|(_, url)| url.into_owned()).ok_or(Refusal::NoUrlInQuery)?;
+    if endpoint == WorkersEndpoint::OldJoin {
+        shared.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
+    } else {
+        let url: WorkerUrl = url.parse().map_err(|e: WorkerUrlError| MembershipError::Spec(e.into()))?;
+        shared.leave(&url)?;
+    }
+    Ok(urls(shared))
+}

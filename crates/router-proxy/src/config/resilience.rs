@@ -1,0 +1,136 @@
+//! When a request goes to another worker, and when a worker gets none.
+
+use super::{ConfigError, Options, count, positive};
+use crate::workers::BreakerConfig;
+use std::time::Duration;
+
+/// When a request goes to another worker.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RetryConfig {
+    /// Most attempts beyond the first.
+    pub max_retries: u32,
+    /// The wait before the second retry.
+    pub first_backoff: Duration,
+    /// The longest wait.
+    pub longest_backoff: Duration,
+    /// Each wait over the one before.
+    pub multiplier: f64,
+    /// The part of a wait that is by lot, 0 to 1.
+    pub jitter: f64,
+    /// Most retries that cost the fleet, as a share of the requests of late.
+    pub budget: f64,
+    /// When a second copy of a request is sent; never when absent.
+    pub hedge: Option<HedgeAfter>,
+    /// How long a request waits for a worker when there is none; not at all when absent.
+    pub queue: Option<Duration>,
+}
+
+impl RetryConfig {
+    /// The wait before retry number `retry`, from 1, for a `lot` from 0 to 1.
+    pub(crate) fn backoff(&self, retry: u32, lot: f64) -> Duration {
+        let Some(step) = retry.checked_sub(2) else { return Duration::ZERO };
+        let longest = self.longest_backoff.as_secs_f64();
+        let wait = self.first_backoff.as_secs_f64() * self.multiplier.powf(step.into());
+        let wait = wait.min(longest) * (1.0 + self.jitter * (2.0 * lot - 1.0));
+        Duration::try_from_secs_f64(wait.min(longest)).unwrap_or(self.longest_backoff)
+    }
+}
+
+/// When a second copy of a request is sent.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum HedgeAfter {
+    /// After a fixed time.
+    Time(Duration),
+    /// After this quantile, 0 to 1, of the times to the answer of late.
+    Quantile(f64),
+}
+
+impl Options {
+    pub(super) fn check_retry(&self) -> Result<RetryConfig, ConfigError> {
+        Ok(RetryConfig {
+            max_retries: if self.disable_retries { 0 } else { self.retry_max_retries },
+            first_backoff: Duration::from_millis(self.retry_initial_backoff_ms),
+            longest_backoff: Duration::from_millis(self.retry_max_backoff_ms),
+            multiplier: within("--retry-backoff-multiplier", self.retry_backoff_multiplier, (1.0, 100.0))?,
+            jitter: within("--retry-jitter-factor", self.retry_jitter_factor, (0.0, 1.0))?,
+            budget: within("--retry-budget", self.retry_budget, (0.0, 10.0))?,
+            hedge: self.hedge_after.as_deref().map(hedge_after).transpose()?,
+            queue: if self.queue_when_unavailable {
+                Some(positive("--queue-timeout-secs", self.queue_timeout_secs)?)
+            } else {
+                None
+            },
+        })
+    }
+
+    pub(super) fn check_breaker(&self) -> Result<Option<BreakerConfig>, ConfigError> {
+        if self.disable_circuit_breaker {
+            return Ok(None);
+        }
+        Ok(Some(BreakerConfig {
+            failures: count("--cb-failure-threshold", self.cb_failure_threshold)?,
+            successes: count("--cb-success-threshold", self.cb_success_threshold)?,
+            open_for: positive("--cb-timeout-duration-secs", self.cb_timeout_duration_secs)?,
+            window: positive("--cb-window-duration-secs", self.cb_window_duration_secs)?,
+        }))
+    }
+}
+
+fn within(option: &'static str, value: f64, (least, most): (f64, f64)) -> Result<f64, ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(ConfigError::Option { option, problem: format!("{value} must be a number from {least} to {most}") })
+}
+
+fn hedge_after(text: &str) -> Result<HedgeAfter, ConfigError> {
+    let time = |number: &str, unit: f64| {
+        let secs = number.parse::<f64>().ok().map(|n| n * unit);
+        secs.and_then(|s| Duration::try_from_secs_f64(s).ok()).filter(|d| !d.is_zero()).map(HedgeAfter::Time)
+    };
+    let parsed = if let Some(percent) = text.strip_prefix('p') {
+        let percent = percent.parse::<f64>().ok().filter(|p| (50.0..=99.9).contains(p));
+        percent.map(|p| HedgeAfter::Quantile(p / 100.0))
+    } else if let Some(millis) = text.strip_suffix("ms") {
+        time(millis, 0.001)
+    } else {
+        time(text.strip_suffix('s').unwrap_or(text), 1.0)
+    };
+    parsed.ok_or_else(|| ConfigError::Option {
+        option: "--hedge-after",
+        problem: format!(
+            "'{text}' is neither a time such as 1.5s or 800ms nor a percentile from p50 to p99.9"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_bound_and_the_first_retry_has_none() {
+        let retry = Options::default().check_retry().unwrap();
+        let millis = |retry_number, lot| retry.backoff(retry_number, lot).as_secs_f64() * 1e3;
+        assert_eq!((millis(1, 0.9), millis(2, 0.5), millis(3, 0.5)), (0.0, 50.0, 75.0));
+        assert_eq!((millis(2, 0.0).round(), millis(2, 1.0).round()), (40.0, 60.0));
+        assert_eq!(millis(40, 1.0), 30_000.0);
+    }
+
+    #[test]
+    fn a_hedge_is_a_time_or_a_percentile() {
+        let time = |ms| HedgeAfter::Time(Duration::from_millis(ms));
+        for (text, after) in [
+            ("p95", HedgeAfter::Quantile(0.95)),
+            ("1.5s", time(1500)),
+            ("800ms", time(800)),
+            ("2", time(2000)),
+        ] {
+            assert_eq!(hedge_after(text).unwrap(), after);
+        }
+        for text in ["", "p", "p100", "p9", "soon", "-1s", "0ms", "infs"] {
+            let error = hedge_after(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--hedge-after: '{text}'")), "{error}");
+        }
+    }
+}

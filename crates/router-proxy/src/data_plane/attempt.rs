@@ -1,0 +1,151 @@
+//! One attempt on one worker, up to the first byte of its answer's body.
+//!
+//! Nothing of an answer goes to the client before its first byte is here: until then, another worker may still do
+//! better.
+
+use super::forward::Exchange;
+use super::trace_context::TRACEPARENT;
+use crate::error::{Cause, ProxyError};
+use crate::lease::Lease;
+use crate::workers::{Connection, Engine, ExchangeError};
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body::{Body as _, Frame};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use router_core::Route;
+use router_protocol::StreamWatch;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// Asks for a load report in the answer's headers (ORCA). vLLM heeds it.
+const LOAD_WISH: HeaderName = HeaderName::from_static("endpoint-load-metrics-format");
+
+/// A worker's answer whose first byte has come.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) parts: Parts,
+    pub(super) incoming: Incoming,
+    pub(super) connection: Connection,
+    /// The first frame of the body; absent where there is none.
+    pub(super) first: Option<Frame<Bytes>>,
+}
+
+/// What a worker's answer asks of the router.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tone {
+    /// To be passed on, whatever it says.
+    Final,
+    /// The worker has no room: another one may.
+    Busy,
+    /// The worker failed: another one may not.
+    Fault,
+}
+
+impl Exchange<'_> {
+    /// Sends the request to the lease's worker and waits for the first byte.
+    pub(super) async fn attempt(&self, lease: &Lease) -> Result<Answer, ProxyError> {
+        let worker = &lease.worker;
+        let sent = worker.pool.send(self.request(lease)).await;
+        let (response, mut connection) = sent.map_err(classify)?;
+        worker.heard();
+        let (parts, mut incoming) = response.into_parts();
+        let first = if incoming.is_end_stream() {
+            None
+        } else {
+            poll_fn(|cx| {
+                connection.drive(cx);
+                Pin::new(&mut incoming).poll_frame(cx)
+            })
+            .await
+        };
+        match first.transpose() {
+            Ok(first) => Ok(Answer { parts, incoming, connection, first }),
+            Err(error) => Err(ProxyError::Broken(error.into())),
+        }
+    }
+
+    /// The request as this worker gets it.
+    fn request(&self, lease: &Lease) -> Request<Full<Bytes>> {
+        let worker = &lease.worker;
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = worker.target.uri(&self.path);
+        *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, worker.host.clone());
+        if let Some(trace) = self.trace {
+            headers.insert(TRACEPARENT, trace.header(lease.outline.attempt));
+        }
+        let profile = worker.profile.load();
+        if let Some(own) = &profile.authorization {
+            headers.insert(header::AUTHORIZATION, own.clone());
+        }
+        if self.shared.needs.load_reports && profile.engine() == Some(Engine::Vllm) {
+            headers.entry(LOAD_WISH).or_insert(HeaderValue::from_static("JSON"));
+        }
+        request
+    }
+}
+
+impl Answer {
+    /// Whether this is a stream of events.
+    pub(super) fn is_stream(&self) -> bool {
+        let kind = self.parts.headers.get(header::CONTENT_TYPE);
+        kind.is_some_and(|k| k.as_bytes().starts_with(b"text/event-stream"))
+    }
+
+    /// What the answer asks of the router.
+    pub(super) fn tone(&self, route: Route) -> Tone {
+        let status = self.parts.status;
+        match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Tone::Busy,
+            // It would not be implemented elsewhere either.
+            StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => Tone::Final,
+            // What an unknown path does may not be for doing twice.
+            _ if status.is_server_error() && route == Route::Other => Tone::Final,
+            _ if status.is_server_error() => Tone::Fault,
+            _ if status.is_success() && self.is_stream() => self.tone_of_stream(route),
+            _ => Tone::Final,
+        }
+    }
+
+    /// SGLang answers 200 to a stream before it knows whether it has room: then the stream is empty (0.4.10), or its
+    /// first event is an error (0.5.23).
+    fn tone_of_stream(&self, route: Route) -> Tone {
+        let Some(data) = self.first.as_ref().and_then(Frame::data_ref) else { return Tone::Busy };
+        // Few first events have either word, so that hardly any is read twice.
+        let suspicious =
+            [&b"\"error\""[..], b"\"abort\""].iter().any(|w| memchr::memmem::find(data, w).is_some());
+        if !suspicious {
+            return Tone::Final;
+        }
+        let mut watch = StreamWatch::new(route);
+        watch.push(data);
+        match watch.finish().error.and_then(|e| e.status) {
+            Some(429 | 503) => Tone::Busy,
+            Some(500..) => Tone::Fault,
+            _ => Tone::Final,
+        }
+    }
+
+    /// How long the worker wants to be spared, if it says.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let value = self.parts.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+        value.trim().parse().ok().map(Duration::from_secs)
+    }
+}
+
+/// Whose fault a failed exchange is, and whether the worker can have seen the request.
+fn classify(error: ExchangeError) -> ProxyError {
+    let garbage = matches!(&error, ExchangeError::Http(e) if e.is_parse() || e.is_parse_too_large());
+    let connect = matches!(error, ExchangeError::Connect { .. });
+    let cause: Cause = error.into();
+    match (connect, garbage) {
+        (true, _) => ProxyError::Connect(cause),
+        (_, true) => ProxyError::Garbage(cause),
+        _ => ProxyError::Broken(cause),
+    }
+}

@@ -1,0 +1,323 @@
+//! A circuit breaker for one worker: a pure state machine that is told how attempts ended and what time it is.
+//!
+//! Closed, the worker gets requests. It opens on enough faults in a row, or when within the window there were enough
+//! faults and at least half of all ends were. Open, the worker gets nothing for a while. Half-open, one request at a
+//! time probes it: enough good probes close the breaker, one fault opens it again.
+//!
+//! An attempt that was sent before a row of faults began says nothing about what came after, so its good end does not
+//! break the row.
+
+use router_core::{Outcome, Time};
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// Slices of the window; what is older than a window leaves it a slice at a time.
+const SLICES: u32 = 12;
+
+/// When a breaker opens and closes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BreakerConfig {
+    /// Faults that open it.
+    pub failures: NonZeroU32,
+    /// Good probes in a row that close it.
+    pub successes: NonZeroU32,
+    /// How long it stays open before it is probed.
+    pub open_for: Duration,
+    /// How far back faults count.
+    pub window: Duration,
+}
+
+/// What a breaker lets through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum BreakerState {
+    /// Everything.
+    Closed,
+    /// Nothing.
+    Open,
+    /// One request at a time.
+    HalfOpen,
+}
+
+impl BreakerState {
+    pub(crate) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The name of the state in answers, logs and metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+
+    /// The value of the state's gauge.
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// What one end says about its worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// The worker did its part.
+    Good,
+    /// The worker failed.
+    Fault,
+    /// Nothing: it was busy, or the attempt was given up.
+    Neutral,
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success | Outcome::Rejected => Self::Good,
+            Outcome::Failed => Self::Fault,
+            Outcome::Busy | Outcome::Cancelled => Self::Neutral,
+        }
+    }
+}
+
+/// One worker's breaker.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    config: BreakerConfig,
+    state: State,
+    /// When the faults of the present row ended, at most as many as open the breaker.
+    row: VecDeque<Time>,
+    window: Window,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Closed,
+    Open { until: Time },
+    HalfOpen { successes: u32 },
+}
+
+impl Breaker {
+    pub(crate) fn new(config: BreakerConfig) -> Self {
+        Self { config, state: State::Closed, row: VecDeque::new(), window: Window::new(config.window) }
+    }
+
+    pub(crate) const fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// When it will be probed, if it is open.
+    pub(crate) const fn open_until(&self) -> Option<Time> {
+        match self.state {
+            State::Open { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Faults and good ends within the window.
+    pub(crate) fn counts(&self, now: Time) -> (u64, u64) {
+        self.window.totals(now)
+    }
+
+    /// An attempt that was sent at `sent_at` and was no probe has ended; the new state if that changed it.
+    pub(crate) fn ended(&mut self, now: Time, sent_at: Time, verdict: Verdict) -> Option<BreakerState> {
+        match verdict {
+            Verdict::Neutral => return None,
+            Verdict::Good => {
+                self.window.slice(now).good += 1;
+                if self.row.front().is_some_and(|first| sent_at >= *first) {
+                    self.row.clear();
+                }
+                return None;
+            }
+            Verdict::Fault => {}
+        }
+        self.window.slice(now).faults += 1;
+        self.row.push_back(now);
+        let most = self.config.failures.get();
+        while self.row.front().is_some_and(|at| now.since(*at) > self.config.window)
+            || self.row.len() > most as usize
+        {
+            self.row.pop_front();
+        }
+        if self.state != State::Closed {
+            return None;
+        }
+        let (faults, good) = self.window.totals(now);
+        let share = faults >= u64::from(most) && faults >= good;
+        (share || self.row.len() >= most as usize).then(|| self.open(now))
+    }
+
+    /// A probe has ended; the new state if that changed it.
+    pub(crate) fn probed(&mut self, now: Time, verdict: Verdict) -> Option<BreakerState> {
+        let State::HalfOpen { successes } = self.state else { return self.ended(now, now, verdict) };
+        match verdict {
+            Verdict::Neutral => None,
+            Verdict::Fault => Some(self.open(now)),
+            Verdict::Good if successes + 1 >= self.config.successes.get() => {
+                self.row.clear();
+                self.window = Window::new(self.config.window);
+                self.state = State::Closed;
+                Some(BreakerState::Closed)
+            }
+            Verdict::Good => {
+                self.state = State::HalfOpen { successes: successes + 1 };
+                None
+            }
+        }
+    }
+
+    /// Half-opens it when its time has come; the new state if that changed it.
+    pub(crate) fn tick(&mut self, now: Time) -> Option<BreakerState> {
+        if self.open_until().is_some_and(|until| now >= until) { self.relent() } else { None }
+    }
+
+    /// Half-opens it before its time, because there is news of the worker or nobody else; the new state if that
+    /// changed it.
+    pub(crate) fn relent(&mut self) -> Option<BreakerState> {
+        if !matches!(self.state, State::Open { .. }) {
+            return None;
+        }
+        self.state = State::HalfOpen { successes: 0 };
+        Some(BreakerState::HalfOpen)
+    }
+
+    fn open(&mut self, now: Time) -> BreakerState {
+        self.state = State::Open { until: now + self.config.open_for };
+        BreakerState::Open
+    }
+}
+
+/// Ends within the last so many seconds, by slices of time.
+#[derive(Debug)]
+struct Window {
+    slice: Duration,
+    slices: [Slice; SLICES as usize],
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Slice {
+    /// Which slice of all time this is.
+    number: u64,
+    faults: u64,
+    good: u64,
+}
+
+impl Window {
+    fn new(length: Duration) -> Self {
+        let slice = (length / SLICES).max(Duration::from_nanos(1));
+        Self { slice, slices: [Slice::default(); SLICES as usize] }
+    }
+
+    fn number(&self, now: Time) -> u64 {
+        let slice = u64::try_from(self.slice.as_nanos()).unwrap_or(u64::MAX);
+        now.as_nanos() / slice
+    }
+
+    fn slice(&mut self, now: Time) -> &mut Slice {
+        let number = self.number(now);
+        let slice = &mut self.slices[(number % u64::from(SLICES)) as usize];
+        if slice.number != number {
+            *slice = Slice { number, ..Slice::default() };
+        }
+        slice
+    }
+
+    fn totals(&self, now: Time) -> (u64, u64) {
+        let number = self.number(now);
+        let present = self.slices.iter().filter(|s| s.number + u64::from(SLICES) > number);
+        present.fold((0, 0), |(faults, good), s| (faults + s.faults, good + s.good))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BreakerState::{Closed, HalfOpen, Open};
+    use super::*;
+
+    fn breaker() -> Breaker {
+        let n = |n| NonZeroU32::new(n).unwrap();
+        let (open_for, window) = (Duration::from_secs(60), Duration::from_secs(120));
+        Breaker::new(BreakerConfig { failures: n(4), successes: n(2), open_for, window })
+    }
+
+    fn at(secs: f64) -> Time {
+        Time::from_secs_f64(secs)
+    }
+
+    /// One end a second, each sent 0.1 s before it: `x` a fault, `.` good, `-` neutral.
+    fn run(breaker: &mut Breaker, from: f64, ends: &str) -> Vec<(f64, BreakerState)> {
+        let mut changes = Vec::new();
+        for (n, end) in ends.chars().enumerate() {
+            let now = from + n as f64;
+            let verdict = match end {
+                'x' => Verdict::Fault,
+                '.' => Verdict::Good,
+                _ => Verdict::Neutral,
+            };
+            changes.extend(breaker.ended(at(now), at(now - 0.1), verdict).map(|state| (now, state)));
+        }
+        changes
+    }
+
+    #[test]
+    fn faults_in_a_row_open_it_and_busy_answers_neither_help_nor_harm() {
+        assert_eq!(run(&mut breaker(), 10.0, "........xxx.xxx.."), [], "three are not four");
+        assert_eq!(run(&mut breaker(), 10.0, "......xx--xx"), [(21.0, Open)]);
+        assert_eq!(run(&mut breaker(), 10.0, "----------"), []);
+    }
+
+    #[test]
+    fn half_of_the_window_opens_it_without_a_row() {
+        assert_eq!(run(&mut breaker(), 10.0, "x.x.x.x"), [(16.0, Open)]);
+        assert_eq!(run(&mut breaker(), 10.0, "x..x..x..x..x..x..x"), [], "a third is less than half");
+    }
+
+    #[test]
+    fn faults_older_than_the_window_are_forgotten() {
+        let mut breaker = breaker();
+        assert_eq!(run(&mut breaker, 10.0, "xxx"), []);
+        assert_eq!(breaker.counts(at(20.0)), (3, 0));
+        assert_eq!(run(&mut breaker, 140.0, "x"), []);
+        assert_eq!(breaker.counts(at(140.0)), (1, 0));
+        assert_eq!(run(&mut breaker, 141.0, "xxx"), [(143.0, Open)]);
+    }
+
+    #[test]
+    fn a_good_end_of_an_older_attempt_does_not_break_the_row() {
+        let mut breaker = breaker();
+        assert_eq!(run(&mut breaker, 1.0, ".........xx"), []);
+        for n in 0..3 {
+            assert_eq!(breaker.ended(at(12.0 + f64::from(n) * 0.1), at(2.0), Verdict::Good), None);
+        }
+        assert_eq!(run(&mut breaker, 13.0, "xx"), [(14.0, Open)]);
+    }
+
+    #[test]
+    fn it_is_probed_after_its_time_and_closes_on_good_probes() {
+        let mut breaker = breaker();
+        run(&mut breaker, 10.0, "xxxx");
+        assert_eq!((breaker.state(), breaker.open_until()), (Open, Some(at(73.0))));
+        assert_eq!(breaker.tick(at(72.9)), None);
+        assert_eq!(breaker.tick(at(73.0)), Some(HalfOpen));
+        assert_eq!(breaker.ended(at(74.0), at(5.0), Verdict::Fault), None, "an old attempt is no probe");
+        assert_eq!(breaker.probed(at(74.0), Verdict::Good), None);
+        assert_eq!(breaker.probed(at(74.5), Verdict::Neutral), None);
+        assert_eq!(breaker.probed(at(75.0), Verdict::Good), Some(Closed));
+        assert_eq!(run(&mut breaker, 76.0, "xxx"), [], "a closed breaker starts afresh");
+    }
+
+    #[test]
+    fn a_failed_probe_opens_it_again() {
+        let mut breaker = breaker();
+        run(&mut breaker, 10.0, "xxxx");
+        assert_eq!(breaker.relent(), Some(HalfOpen), "news of the worker comes before its time");
+        assert_eq!(breaker.probed(at(20.0), Verdict::Good), None);
+        assert_eq!(breaker.probed(at(21.0), Verdict::Fault), Some(Open));
+        assert_eq!(breaker.open_until(), Some(at(81.0)));
+        assert_eq!(breaker.tick(at(81.0)), Some(HalfOpen));
+        assert_eq!(breaker.relent(), None);
+    }
+}

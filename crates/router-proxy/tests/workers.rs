@@ -1,0 +1,237 @@
+//! `/workers`: workers come, are told apart, change, and go.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+mod support;
+
+use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec, Meta};
+use router_proxy::{Options, RunningRouter};
+use serde_json::Value;
+use std::sync::Arc;
+use support::{PATIENCE, RawClient, body, get, options, post, router, send, start, until, worker};
+use tokio::sync::{Notify, mpsc};
+
+async fn emulated(line: &str, meta: Meta) -> EmulatedFleet {
+    let spec: FleetSpec = line.parse().unwrap();
+    let config = EmulatorConfig { meta, ..EmulatorConfig::new(spec.parts[0].profile) };
+    EmulatedFleet::start(&spec, None, &config).await.unwrap()
+}
+
+/// The worker at `path`, once `ready` likes what it says.
+async fn worker_at(router: &RunningRouter, path: &str, ready: impl Fn(&Value) -> bool) -> Value {
+    let wait = async {
+        loop {
+            let worker = body(&get(router, path).await);
+            if ready(&worker) {
+                return worker;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{path} never was as wished"))
+}
+
+#[tokio::test]
+async fn a_worker_joins_tells_what_it_is_changes_and_leaves() {
+    for meta in [Meta::Classic, Meta::Stock] {
+        let fleet = emulated("sglang_8b@20*2", meta).await;
+        let urls = fleet.urls();
+        let router = start(Options { worker_urls: vec![urls[0].clone()], ..options(&[]) }).await;
+        let spec = format!(
+            r#"{{"url":"{}","priority":7,"cost":2.5,"weight":3,"labels":{{"rack":"b"}},"api_key":"hush","health_check_interval_secs":1}}"#,
+            urls[1]
+        );
+        let accepted = post(&router, "/workers", &spec).await;
+        assert!(accepted.starts_with("HTTP/1.1 202 "), "{accepted}");
+        let path = support::header(&accepted, "location").unwrap().to_owned();
+        let known = worker_at(&router, &path, |w| w["model_id"].is_string()).await;
+        assert_eq!((&known["url"], &known["state"]), (&urls[1].as_str().into(), &"healthy".into()));
+        assert_eq!(
+            (&known["priority"], &known["cost"], &known["weight"]),
+            (&7.into(), &2.5.into(), &3.0.into())
+        );
+        assert_eq!((&known["labels"]["rack"], &known["runtime_type"]), (&"b".into(), &"sglang".into()));
+        assert!(known["max_running_requests"].as_u64() > Some(0), "{known}");
+        assert!(known["max_total_num_tokens"].as_u64() > Some(0), "{known}");
+        assert_eq!((&known["dp_size"], &known["job_status"]), (&1.into(), &"completed".into()));
+        assert!(!known.to_string().contains("hush"), "a key is shown: {known}");
+        let list = body(&get(&router, "/workers").await);
+        assert_eq!((&list["total"], &list["stats"]["healthy"]), (&2.into(), &2.into()));
+        for (method, change) in [("PUT", r#"{"priority":9,"labels":{}}"#), ("PATCH", r#"{"weight":0.5}"#)] {
+            assert!(send(&router, method, &path, change).await.starts_with("HTTP/1.1 200 "), "{method}");
+        }
+        let changed = body(&get(&router, &path).await);
+        assert_eq!((&changed["priority"], &changed["weight"]), (&9.into(), &0.5.into()));
+        assert_eq!((&changed["cost"], &changed["model_id"]), (&2.5.into(), &known["model_id"]));
+        assert!(send(&router, "DELETE", &path, "").await.starts_with("HTTP/1.1 202 "));
+        worker_at(&router, &path, |w| w["error"]["code"] == "worker_not_found").await;
+        assert_eq!(router.healthy_workers(), 1);
+        fleet.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_worker_is_named() {
+    let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    let router = router(options(&[address])).await;
+    let present = format!(r#"{{"url":"http://{address}"}}"#);
+    for (method, path, json, status, parts) in [
+        ("POST", "/workers", r#"{"url":"http://a:1","wieght":2}"#, 400, &["wieght"][..]),
+        ("POST", "/workers", r#"{"url":"localhost:3"}"#, 400, &["'localhost:3'"]),
+        ("POST", "/workers", r#"{"priority":3}"#, 400, &["\"url\""]),
+        ("POST", "/workers", r#"{"url":"http://a:1","weight":-1}"#, 400, &["weight", "-1"]),
+        ("POST", "/workers", r#"{"url":"http://a:1","worker_type":"prefill"}"#, 400, &["prefill"]),
+        (
+            "POST",
+            "/workers",
+            r#"{"url":"http://a:1","health_check_timeout_secs":0}"#,
+            400,
+            &["health_check_timeout_secs"],
+        ),
+        ("POST", "/workers", r#"{"url":"http://a:1","api_key":"a\nsecret"}"#, 400, &["api_key"]),
+        ("POST", "/workers", &present, 409, &["in the fleet already"]),
+        ("GET", "/workers/77.1", "", 404, &["'77.1'"]),
+        ("DELETE", "/workers/http%3A%2F%2Fb%3A1", "", 404, &["'http://b:1'"]),
+        ("PUT", "/workers/0.1", r#"{"url":"http://c:1"}"#, 400, &["url"]),
+        ("PUT", "/workers/0.1", r#"{"cost":-2}"#, 400, &["cost", "-2"]),
+    ] {
+        let answer = send(&router, method, path, json).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path} {json}: {answer}");
+        let message = body(&answer)["error"]["message"].as_str().unwrap().to_owned();
+        for part in parts {
+            assert!(message.contains(part), "{method} {path} {json}: '{part}' is not in: {message}");
+        }
+        assert!(!message.contains("secret"), "{message}");
+    }
+    assert_eq!(body(&get(&router, "/workers").await)["total"], 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_ends_its_requests_and_may_come_back_meanwhile() {
+    let gate = Arc::new(Notify::new());
+    let wait = Arc::clone(&gate);
+    let slow = worker(move |mut incoming| {
+        let wait = Arc::clone(&wait);
+        async move {
+            if incoming.body.len() > 2 {
+                wait.notified().await;
+            }
+            incoming.send_json(r#"{"from":"slow"}"#).await;
+        }
+    })
+    .await;
+    let router = router(options(&[slow])).await;
+    let mut client = RawClient::connect(&router).await;
+    client.post("/generate", r#"{"text":"a"}"#).await;
+    until(|| router.in_flight() == 1).await;
+    let by_url = format!("/workers/http%3A%2F%2F{}", slow.to_string().replace(':', "%3A"));
+    assert!(send(&router, "DELETE", &by_url, "").await.starts_with("HTTP/1.1 202 "));
+    assert_eq!(body(&get(&router, "/workers/0.1").await)["state"], "draining");
+    assert!(post(&router, "/generate", "{}").await.starts_with("HTTP/1.1 503 "));
+    let again = post(&router, "/workers", &format!(r#"{{"url":"http://{slow}"}}"#)).await;
+    assert!(again.starts_with("HTTP/1.1 202 "), "{again}");
+    until(|| router.healthy_workers() == 1).await;
+    assert!(post(&router, "/generate", "{}").await.ends_with(r#"{"from":"slow"}"#));
+    gate.notify_one();
+    assert!(client.see("slow").await.starts_with("HTTP/1.1 200 "));
+    worker_at(&router, "/workers/0.1", |w| w["error"]["code"] == "worker_not_found").await;
+}
+
+#[tokio::test]
+async fn a_worker_restarted_on_its_address_rejoins_by_itself() {
+    let fleet = emulated("sglang_8b@20*1", Meta::Stock).await;
+    let checks = Options { health_check_interval_secs: 0.05, ..options(&[]) };
+    let router = start(Options { worker_urls: fleet.urls(), ..checks }).await;
+    for _ in 0..3 {
+        until(|| router.healthy_workers() == 1).await;
+        fleet.servers[0].set_fault(Fault::new(FaultKind::Crash));
+        until(|| router.healthy_workers() == 0).await;
+        fleet.servers[0].clear_fault();
+    }
+    until(|| router.healthy_workers() == 1).await;
+    let answer = post(&router, "/generate", r#"{"text":"a","sampling_params":{"max_new_tokens":2}}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_workers_own_key_goes_to_it_and_vllm_is_asked_for_its_load() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let address = worker(move |mut incoming| {
+        let tell = tell.clone();
+        async move {
+            let _ = tell.send(incoming.head.clone());
+            let load = r#"JSON {"named_metrics":{"num_requests_waiting":5}}"#;
+            incoming
+                .send(format!(
+                    "HTTP/1.1 200 OK\r\nendpoint-load-metrics: {load}\r\ncontent-length: 2\r\n\r\n{{}}"
+                ))
+                .await;
+        }
+    })
+    .await;
+    let first = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    for (policy, asks) in [("shortest_queue", Some("JSON")), ("round_robin", None)] {
+        let router = router(Options { policy: policy.to_owned(), ..options(&[first]) }).await;
+        let spec = format!(r#"{{"url":"http://{address}","runtime":"vllm","api_key":"own"}}"#);
+        assert!(post(&router, "/workers", &spec).await.starts_with("HTTP/1.1 202 "));
+        assert!(send(&router, "DELETE", "/workers/0.1", "").await.starts_with("HTTP/1.1 202 "));
+        until(|| router.healthy_workers() == 1).await;
+        worker_at(&router, "/workers/0.1", |w| w["error"].is_object()).await;
+        let mut client = RawClient::connect(&router).await;
+        client.send("POST /generate HTTP/1.1\r\nhost: r\r\nauthorization: Bearer client\r\ncontent-length: 2\r\n\r\n{}").await;
+        client.see("\r\n\r\n{}").await;
+        let head = told.recv().await.unwrap();
+        assert_eq!(support::header(&head, "authorization"), Some("Bearer own"), "{policy}");
+        assert_eq!(support::header(&head, "endpoint-load-metrics-format"), asks, "{policy}");
+        let waiting = body(&get(&router, "/workers").await)["workers"][0]["waiting"].clone();
+        assert_eq!(waiting, 5, "{policy}: what an answer tells is heard in any case");
+    }
+}
+
+#[tokio::test]
+async fn an_abort_reaches_every_worker() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let make = || {
+        let tell = tell.clone();
+        worker(move |mut incoming| {
+            let tell = tell.clone();
+            async move {
+                let seen = (incoming.path().to_owned(), String::from_utf8_lossy(&incoming.body).into_owned());
+                let _ = tell.send(seen);
+                incoming.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        })
+    };
+    let router = router(options(&[make().await, make().await])).await;
+    let answer = post(&router, "/abort_request", r#"{"rid":"r-1"}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(body(&answer)["asked"].as_array().unwrap().len(), 2);
+    for _ in 0..2 {
+        let (path, json) = told.recv().await.unwrap();
+        assert_eq!((path.as_str(), json.as_str()), ("/abort_request", r#"{"rid":"r-1"}"#));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_has_its_named_request_aborted() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let address = worker(move |mut incoming| {
+        let tell = tell.clone();
+        async move {
+            let seen = (incoming.path().to_owned(), String::from_utf8_lossy(&incoming.body).into_owned());
+            let _ = tell.send(seen);
+            incoming.closed().await;
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    for stream in [false, true] {
+        let mut client = RawClient::connect(&router).await;
+        client.post("/generate", &format!(r#"{{"rid":"mine","text":"a","stream":{stream}}}"#)).await;
+        assert_eq!(told.recv().await.unwrap().0, "/generate");
+        drop(client);
+        let (path, json) = told.recv().await.unwrap();
+        assert_eq!((path.as_str(), json.as_str()), ("/abort_request", r#"{"rid":"mine"}"#));
+        until(|| router.in_flight() == 0).await;
+    }
+}

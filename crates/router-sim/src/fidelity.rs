@@ -1,0 +1,50 @@
+//! How true the engine model is: recorded runs on real GPUs, and what the model makes of them.
+//!
+//! A test replays the runs and fails when a figure here is no longer what comes out.
+
+/// One recorded run, replayed with its real arrivals, lengths and choices.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Replayed {
+    /// Name of the recording.
+    pub run: &'static str,
+    /// The fleet that it ran on.
+    pub fleet: &'static str,
+    /// Requests in it.
+    pub requests: usize,
+    /// Mean seconds from sending to the last token, as recorded.
+    pub measured: f64,
+    /// The same, as simulated.
+    pub simulated: f64,
+}
+
+impl Replayed {
+    /// By what share the model is off: above 0 it is too slow.
+    pub fn error(&self) -> f64 {
+        self.simulated / self.measured - 1.0
+    }
+}
+
+/// Every recorded run with whole requests.
+pub const REPLAYED: [Replayed; 8] = [
+    of("RR_router_test_20250731_091332", UNEVEN, 200, (1.602, 1.612)),
+    of("RR2_router_test_20250731_091528", UNEVEN, 200, (1.646, 1.665)),
+    of("RD_router_test_20250731_091234", UNEVEN, 200, (1.558, 1.561)),
+    of("MU_router_test_20250731_091412", UNEVEN, 200, (1.873, 1.899)),
+    of("MUR_router_test_20250731_091452", UNEVEN, 200, (1.602, 1.618)),
+    of("RR_router_test_20250801_174252", EVEN, 1000, (0.522, 0.534)),
+    of("RD_router_test_20250801_174205", EVEN, 1000, (0.553, 0.543)),
+    of("MU_router_test_20250801_174407", EVEN, 1000, (0.813, 0.800)),
+];
+
+/// On the first day one of the three served a model 2.6 times as fast; later all were alike.
+const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
+const EVEN: &str = "sglang_8b*3";
+
+const fn of(
+    run: &'static str,
+    fleet: &'static str,
+    requests: usize,
+    (measured, simulated): (f64, f64),
+) -> Replayed {
+    Replayed { run, fleet, requests, measured, simulated }
+}

@@ -1,0 +1,78 @@
+//! The oracle is a bound: nobody who must learn is better than it by more than chance.
+//!
+//! The traces are outside data; without them those cases are skipped, and the test says so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and tells what it skips"
+)]
+
+use router_core::Registry;
+use router_sim::{
+    Arrivals, Contender, Experiment, Lengths, Measure, PrefixGroups, Scenario, Slice, Slo, Spread, Workload,
+    read_trace,
+};
+use std::path::Path;
+
+const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
+const EVEN: &str = "sglang_8b*4";
+const MIXED: &str = "sglang_8b*2,sglang_8b*2@0.5,sglang_8b*4@0.25";
+/// Policies that fare best somewhere.
+const RIVALS: &str = "oracle,least_request,cache_aware,power_of_two,marginal_cost";
+/// Ratios of means below this are chance: differences under about 2 % are noise.
+const CHANCE: f64 = 0.98;
+
+fn assert_bound(what: &str, fleet: &str, load: &dyn Fn(u64) -> Workload) {
+    let registry = Registry::builtin();
+    let contenders = Contender::list(RIVALS, &registry).unwrap();
+    let scenario = Scenario::of(fleet.parse().unwrap());
+    let experiment = Experiment { scenario: &scenario, seeds: &[21, 22], slo: Slo::default() };
+    let table = experiment.run(&contenders, load, &mut |_| ());
+    let mean = Measure::ALL.iter().position(|m| m.name == "e2e_mean_s").unwrap();
+    for row in &table.rows {
+        let ratio = row.ratios[mean].unwrap().mean;
+        assert!(ratio > CHANCE, "{what}: {} has {ratio:.3} of the oracle's mean", row.name);
+    }
+}
+
+#[test]
+fn nobody_beats_the_oracle_on_synthetic_loads() {
+    let prompt = Spread::Uniform(220, 385);
+    let short = Lengths { prompt, output: Spread::Uniform(190, 320) };
+    let wide = Lengths { prompt, output: Spread::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 } };
+    let load = |rate, lengths| move |seed| Arrivals::poisson(rate).requests(1500, lengths, seed);
+    assert_bound("uneven 27/s", UNEVEN, &load(27.0, short));
+    assert_bound("uneven 110/s", UNEVEN, &load(110.0, short));
+    assert_bound("even 60/s", EVEN, &load(60.0, short));
+    assert_bound("even 130/s", EVEN, &load(130.0, short));
+    assert_bound("mixed 40/s", MIXED, &load(40.0, wide));
+    assert_bound("chunked 60/s", "rtxpro6000*2,rtx4090*2", &load(30.0, short));
+    let groups = PrefixGroups {
+        groups: 24,
+        shared_tokens: 2432,
+        own: Spread::Uniform(400, 800),
+        output: Spread::Uniform(100, 300),
+    };
+    assert_bound("groups 12/s", EVEN, &move |seed| Arrivals::poisson(12.0).grouped(1500, groups, seed));
+}
+
+#[test]
+fn nobody_beats_the_oracle_on_recorded_traces() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
+    for (name, fleet, speed) in [
+        ("azure_code_2023", UNEVEN, 8.0),
+        ("azure_code_2023", MIXED, 8.0),
+        ("mooncake_conversation", EVEN, 1.5),
+        ("mooncake_conversation", MIXED, 1.5),
+    ] {
+        let Ok(text) = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))) else {
+            eprintln!("SKIPPED: the trace {name} is not beside this clone");
+            continue;
+        };
+        let slice = |seed: u64| {
+            let from = 1000 * (seed as usize - 21);
+            Slice { requests: from..from + 1500, speed, ..Slice::default() }
+        };
+        assert_bound(&format!("{name} on {fleet}"), fleet, &|seed| read_trace(&text, &slice(seed)).unwrap());
+    }
+}

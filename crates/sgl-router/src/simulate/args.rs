@@ -1,0 +1,186 @@
+//! The flags of `simulate`.
+
+use clap::Args;
+use router_sim::{Scheduled, Slo, Spread};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// The flags of `simulate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sgl-router simulate\n  \
+    sgl-router simulate --trace chat.jsonl --speed 2 --fleet 'sglang_8b*4' -o report.html\n  \
+    sgl-router simulate --policy least_request,marginal_cost:ttft_weight=2 --event slow:0:4@30..90\n  \
+    sgl-router simulate --fleet 'h200*4:max_running=64' --output-len lognormal:250:1.2 --json\n\
+    docs/simulating.md tells what is modelled and what is not.")]
+pub(crate) struct SimulateArgs {
+    /// The servers, as PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated; the limits are kv_tokens, max_running, max_queued,
+    /// max_prefill_tokens and chunked (tokens of a step, or off)
+    #[arg(
+        long,
+        value_name = "SPEC",
+        default_value = "sglang_1.5b,sglang_8b*2",
+        help_heading = "Installation"
+    )]
+    pub(crate) fleet: String,
+
+    /// Routers that do not see each other; each request comes to one of them by lot
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Installation")]
+    pub(crate) routers: NonZeroUsize,
+
+    /// Something that happens: slow:SERVER:FACTOR@FROM..TO, die:SERVER@AT, join:SPEC@AT, late-answers:SECS@FROM..TO or
+    /// late-reports:SECS@FROM..TO; servers count from 0, times are seconds. Repeatable
+    #[arg(long, value_name = "EVENT", help_heading = "Installation")]
+    pub(crate) event: Vec<Scheduled>,
+
+    /// Ask every server for its load so often [default: never; answers tell the queue length]
+    #[arg(long, value_name = "SECS", help_heading = "Installation", value_parser = above_zero)]
+    pub(crate) poll_secs: Option<f64>,
+
+    /// Policies to compare, comma-separated, with knobs as NAME:KNOB=VALUE; ratios are to the first. `oracle` knows all
+    /// lengths and engines and shows what is possible
+    #[arg(
+        long,
+        visible_alias = "policies",
+        value_name = "LIST",
+        help_heading = "Comparison",
+        default_value = "round_robin,least_request,cache_aware,marginal_cost,oracle"
+    )]
+    pub(crate) policy: String,
+
+    /// Runs per policy, each with a seed of its own
+    #[arg(long, value_name = "N", default_value = "5", help_heading = "Comparison")]
+    pub(crate) seeds: NonZeroUsize,
+
+    /// The first seed; the others count up from it
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Comparison")]
+    pub(crate) seed: u64,
+
+    /// Longest time to first token that goodput counts
+    #[arg(long, value_name = "SECS", default_value_t = Slo::default().ttft, help_heading = "Comparison",
+        value_parser = above_zero)]
+    pub(crate) slo_ttft: f64,
+
+    /// Longest time per further token that goodput counts
+    #[arg(long, value_name = "SECS", default_value_t = Slo::default().tpot, help_heading = "Comparison",
+        value_parser = above_zero)]
+    pub(crate) slo_tpot: f64,
+
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+
+    /// Write everything as JSON; without a file, to standard output, and the table goes to standard error
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Result")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write a page with the table and charts
+    #[arg(long, short, value_name = "FILE", help_heading = "Result")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What is sent.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Replay a trace: JSON Lines with arrival_s, input_tokens, output_tokens and, if known, hash_ids
+    #[arg(long, value_name = "FILE", help_heading = "Load",
+        conflicts_with_all = ["num_requests", "request_rate", "burstiness", "input_len", "output_len", "prefix_groups",
+        "sessions"])]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Which requests of the trace, as FROM..TO, counted from 0; either may be left out
+    #[arg(long, value_name = "RANGE", requires = "trace", help_heading = "Load", value_parser = slice)]
+    pub(crate) slice: Option<std::ops::Range<usize>>,
+
+    /// How many times as fast as recorded the trace comes
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace", help_heading = "Load",
+        value_parser = above_zero)]
+    pub(crate) speed: f64,
+
+    /// Tokens that one entry of the trace's hash_ids stands for
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, requires = "trace", help_heading = "Load",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) trace_block: u32,
+
+    /// How many requests
+    #[arg(long, value_name = "N", default_value = "2000", help_heading = "Load")]
+    pub(crate) num_requests: NonZeroUsize,
+
+    /// Requests per second, on average; with --sessions, conversations per second
+    #[arg(long, value_name = "PER_SEC", default_value_t = 27.0, help_heading = "Load", value_parser = above_zero)]
+    pub(crate) request_rate: f64,
+
+    /// Shape of the gamma-distributed gaps between arrivals: 1 is Poisson, below 1 comes in bursts, above is regular
+    #[arg(long, value_name = "SHAPE", default_value_t = 1.0, help_heading = "Load", value_parser = above_zero)]
+    pub(crate) burstiness: f64,
+
+    /// Prompt tokens (with --prefix-groups: of each prompt's own; with --sessions: added in each turn), as N, LOW..HIGH or
+    /// lognormal:MEAN:SIGMA[:MAX]
+    #[arg(long, value_name = "SPREAD", default_value = "220..385", help_heading = "Load")]
+    pub(crate) input_len: Spread,
+
+    /// Tokens of each answer, written likewise
+    #[arg(long, value_name = "SPREAD", default_value = "190..320", help_heading = "Load")]
+    pub(crate) output_len: Spread,
+
+    /// Prompts begin with one of so many shared texts
+    #[arg(long, value_name = "N", help_heading = "Load", conflicts_with = "sessions")]
+    pub(crate) prefix_groups: Option<std::num::NonZeroU32>,
+
+    /// Tokens of each shared text
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        default_value_t = 2400,
+        requires = "prefix_groups",
+        help_heading = "Load"
+    )]
+    pub(crate) prefix_len: u32,
+
+    /// So many conversations, each turn of which repeats what was said and waits for the answer before it
+    #[arg(long, value_name = "N", help_heading = "Load", conflicts_with = "num_requests")]
+    pub(crate) sessions: Option<NonZeroUsize>,
+
+    /// Turns of a conversation, as a spread
+    #[arg(long, value_name = "SPREAD", default_value = "2..8", requires = "sessions", help_heading = "Load")]
+    pub(crate) turns: Spread,
+
+    /// Mean pause between an answer and the next turn
+    #[arg(long, value_name = "SECS", default_value_t = 5.0, requires = "sessions", help_heading = "Load",
+        value_parser = zero_or_more)]
+    pub(crate) think_secs: f64,
+
+    /// Share of the answers that are streamed, so that routers see first tokens
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Load", value_parser = share)]
+    pub(crate) stream: f64,
+}
+
+fn number(
+    text: &str,
+    makes_sense: impl Fn(f64) -> bool,
+    expected: &'static str,
+) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|x: &f64| x.is_finite() && makes_sense(*x)).ok_or(expected)
+}
+
+fn above_zero(text: &str) -> Result<f64, &'static str> {
+    number(text, |x| x > 0.0, "expected a number above 0")
+}
+
+fn zero_or_more(text: &str) -> Result<f64, &'static str> {
+    number(text, |x| x >= 0.0, "expected a number, 0 or more")
+}
+
+fn share(text: &str) -> Result<f64, &'static str> {
+    number(text, |x| (0.0..=1.0).contains(&x), "expected a share from 0 to 1")
+}
+
+fn slice(text: &str) -> Result<std::ops::Range<usize>, &'static str> {
+    const EXPECTED: &str = "expected FROM..TO, FROM.. or ..TO, with whole numbers";
+    let (from, to) = text.split_once("..").ok_or(EXPECTED)?;
+    let edge = |text: &str, open: usize| match text.trim() {
+        "" => Ok(open),
+        text => text.parse().map_err(|_| EXPECTED),
+    };
+    let (from, to) = (edge(from, 0)?, edge(to, usize::MAX)?);
+    if from < to { Ok(from..to) } else { Err("expected a range that holds something") }
+}

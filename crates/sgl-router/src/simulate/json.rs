@@ -1,0 +1,45 @@
+//! Everything that was found, for programs.
+
+use super::Setting;
+use crate::cli::Failure;
+use router_sim::{Cell, Estimate, Measure, Table};
+use serde_json::{Map, Value, json};
+
+/// The JSON text.
+pub(super) fn render(setting: &Setting<'_>, table: &Table) -> Result<String, Failure> {
+    let args = setting.args;
+    let policies: Vec<Value> = table.rows.iter().map(policy).collect();
+    let whole = json!({
+        "load": setting.load,
+        "requests": setting.requests,
+        "fleet": args.fleet,
+        "servers": setting.servers(),
+        "routers": setting.scenario.routers,
+        "events": args.event.iter().map(|event| &event.text).collect::<Vec<_>>(),
+        "poll_s": args.poll_secs,
+        "slo": {"ttft_s": args.slo_ttft, "tpot_s": args.slo_tpot},
+        "seeds": setting.seeds,
+        "policies": policies,
+    });
+    serde_json::to_string_pretty(&whole).map_err(|e| Failure::Runtime(format!("--json: {e}")))
+}
+
+/// One policy: each measure with its mean over the seeds, its interval, its ratio to the first policy, and its values.
+fn policy(row: &Cell) -> Value {
+    let estimate = |e: Estimate| json!({"mean": e.mean, "half_width": e.half_width});
+    let measures: Map<String, Value> = Measure::ALL
+        .iter()
+        .enumerate()
+        .map(|(at, measure)| {
+            let found = row.estimates[at];
+            let value = json!({
+                "mean": found.mean,
+                "half_width": found.half_width,
+                "ratio": row.ratios[at].map(estimate),
+                "by_seed": row.values[at],
+            });
+            (measure.name.to_owned(), value)
+        })
+        .collect();
+    json!({"policy": row.name, "measures": measures, "share": row.share})
+}

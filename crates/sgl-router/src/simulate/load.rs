@@ -1,0 +1,100 @@
+//! The load that the flags ask for, for each seed.
+
+use super::args::LoadArgs;
+use crate::cli::Failure;
+use router_sim::{Arrivals, Lengths, PrefixGroups, Sessions, Slice, Workload, read_trace};
+use std::fs;
+use std::time::Duration;
+
+/// Where the load comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// The same requests for every seed.
+    Trace(Workload),
+    /// Made anew for each seed.
+    Synthetic,
+}
+
+impl Source {
+    /// Reads the trace, if there is one.
+    pub(super) fn open(args: &LoadArgs) -> Result<Self, Failure> {
+        let Some(path) = &args.trace else { return Ok(Self::Synthetic) };
+        let wrong = |what: String| Failure::Usage(format!("--trace: {}: {what}", path.display()));
+        let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let slice = Slice {
+            requests: args.slice.clone().unwrap_or(0..usize::MAX),
+            speed: args.speed,
+            block_tokens: args.trace_block,
+        };
+        let load = read_trace(&text, &slice).map_err(|e| wrong(e.to_string()))?;
+        Ok(Self::Trace(load.streamed(args.stream)))
+    }
+
+    /// The load of one seed.
+    pub(super) fn load(&self, args: &LoadArgs, seed: u64) -> Workload {
+        match self {
+            Self::Trace(load) => load.clone(),
+            Self::Synthetic => synthetic(args, seed).streamed(args.stream),
+        }
+    }
+}
+
+fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
+    let arrivals = Arrivals::gamma(args.request_rate, args.burstiness);
+    if let Some(count) = args.sessions {
+        let sessions = Sessions {
+            count: count.get(),
+            turns: args.turns,
+            added: args.input_len,
+            output: args.output_len,
+            think: Duration::try_from_secs_f64(args.think_secs).unwrap_or(Duration::MAX),
+        };
+        return arrivals.sessions(sessions, seed);
+    }
+    let n = args.num_requests.get();
+    if let Some(groups) = args.prefix_groups {
+        let groups = PrefixGroups {
+            groups: groups.get(),
+            shared_tokens: args.prefix_len,
+            own: args.input_len,
+            output: args.output_len,
+        };
+        return arrivals.grouped(n, groups, seed);
+    }
+    arrivals.requests(n, Lengths { prompt: args.input_len, output: args.output_len }, seed)
+}
+
+/// The load in words: `2000 requests, 27/s (Poisson), prompts of 220..385 and answers of 190..320 tokens`.
+pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
+    let streamed = match args.stream {
+        1.0 => String::new(),
+        share => format!(", {:.0} % streamed", share * 100.0),
+    };
+    if let Some(path) = &args.trace {
+        let speed =
+            if args.speed == 1.0 { String::new() } else { format!(" at {} times its speed", args.speed) };
+        return format!("{requests} requests of {}{speed}{streamed}", path.display());
+    }
+    let spacing = match args.burstiness {
+        1.0 => "Poisson".to_owned(),
+        shape => format!("gamma, shape {shape}"),
+    };
+    let (rate, input, output) = (args.request_rate, args.input_len, args.output_len);
+    if let Some(count) = args.sessions {
+        return format!(
+            "{count} conversations of {} turns, {rate}/s ({spacing}), {input} tokens added in each turn and answers of \
+             {output}, {} s to think{streamed}",
+            args.turns, args.think_secs
+        );
+    }
+    let prompts = match args.prefix_groups {
+        Some(groups) => {
+            format!(
+                "prompts of one of {groups} prefixes of {} tokens and {input} of their own",
+                args.prefix_len
+            )
+        }
+        None => format!("prompts of {input}"),
+    };
+    format!("{requests} requests, {rate}/s ({spacing}), {prompts} and answers of {output} tokens{streamed}")
+}

@@ -1,0 +1,133 @@
+//! The page: the first seed's runs as charts, and the figures of all seeds.
+
+use super::Setting;
+use router_report::{Estimated, Fidelity, Measured, Report, Request, Run, Share, Simulation};
+use router_sim::{Estimate, Measure, Outcome, REPLAYED, Record, Table, What};
+
+/// Up to so many servers are told apart on the page.
+const ONE_BY_ONE: usize = 12;
+
+/// How a measure is written and which way is better: 1 up, -1 down, 0 neither.
+const SHOWN: [(&str, &str, &str, i8); 16] = [
+    ("e2e_mean_s", "Latency, mean", "s", -1),
+    ("e2e_p50_s", "Latency, median", "s", -1),
+    ("e2e_p90_s", "Latency, 90 %", "s", -1),
+    ("e2e_p99_s", "Latency, 99 %", "s", -1),
+    ("ttft_mean_s", "First token, mean", "s", -1),
+    ("ttft_p50_s", "First token, median", "s", -1),
+    ("ttft_p90_s", "First token, 90 %", "s", -1),
+    ("ttft_p99_s", "First token, 99 %", "s", -1),
+    ("tpot_mean_s", "Per token, mean", "s", -1),
+    ("tpot_p50_s", "Per token, median", "s", -1),
+    ("tpot_p90_s", "Per token, 90 %", "s", -1),
+    ("tpot_p99_s", "Per token, 99 %", "s", -1),
+    ("goodput_per_s", "Goodput, requests/s", "", 1),
+    ("prefix_hits", "Prompt tokens found in a cache", "share", 1),
+    ("imbalance", "Imbalance, busiest to mean", "", 0),
+    ("failed", "Failures", "", -1),
+];
+
+/// The runs of the first seed, kept for the charts if a page is wanted.
+#[derive(Debug)]
+pub(super) struct Runs {
+    servers: Option<Vec<String>>,
+    runs: Vec<Run>,
+}
+
+impl Runs {
+    pub(super) fn new(setting: &Setting<'_>) -> Self {
+        Self { servers: setting.args.output.as_ref().map(|_| setting.servers()), runs: Vec::new() }
+    }
+
+    /// Keeps what came of one run.
+    pub(super) fn keep(&mut self, name: &str, outcome: &Outcome) {
+        if let Some(servers) = &self.servers {
+            let requests = outcome.records.iter().flatten().map(request).collect();
+            self.runs.push(Run::simulated(name, servers, requests));
+        }
+    }
+
+    /// The page.
+    pub(super) fn page(self, setting: &Setting<'_>, table: &Table) -> String {
+        Report::simulated(self.runs, simulation(setting, table)).page()
+    }
+}
+
+fn request(record: &Record) -> Request {
+    Request {
+        worker: Some(record.server),
+        ok: record.finished_at.is_some(),
+        start: Some(record.arrived_at.as_secs_f64()),
+        end: record.finished_at.map(|at| at.as_secs_f64()),
+        latency: record.e2e(),
+        ttft: record.ttft(),
+        output_tokens: Some(f64::from(record.output_tokens)),
+        ..Request::default()
+    }
+}
+
+fn simulation(setting: &Setting<'_>, table: &Table) -> Simulation {
+    let estimated = |e: Estimate| Estimated { mean: e.mean, half_width: e.half_width };
+    let measure = |(key, name, unit, better): &(&str, &str, &'static str, i8)| {
+        let at = Measure::ALL.iter().position(|m| m.name == *key)?;
+        Some(Measured {
+            name: (*name).to_owned(),
+            unit,
+            better: *better,
+            found: table.rows.iter().map(|row| estimated(row.estimates[at])).collect(),
+            ratios: table.rows.iter().map(|row| row.ratios[at].map(estimated)).collect(),
+        })
+    };
+    let groups = setting.groups(ONE_BY_ONE);
+    let share = |range: &std::ops::Range<usize>| {
+        table.rows.iter().map(|row| row.share.get(range.clone()).unwrap_or_default().iter().sum()).collect()
+    };
+    Simulation {
+        about: about(setting),
+        policies: table.rows.iter().map(|row| row.name.clone()).collect(),
+        measures: SHOWN.iter().filter_map(measure).collect(),
+        shares: groups.iter().map(|(name, range)| Share { name: name.clone(), of: share(range) }).collect(),
+        marks: marks(setting),
+        fidelity: REPLAYED
+            .iter()
+            .map(|replayed| Fidelity {
+                run: replayed.run.to_owned(),
+                fleet: replayed.fleet.to_owned(),
+                requests: replayed.requests as u64,
+                measured: replayed.measured,
+                simulated: replayed.simulated,
+            })
+            .collect(),
+    }
+}
+
+/// What was simulated, as pairs of a word and what it was.
+fn about(setting: &Setting<'_>) -> Vec<(String, String)> {
+    let args = setting.args;
+    let events = args.event.iter().map(|event| event.text.as_str()).collect::<Vec<_>>().join(", ");
+    let slo = format!("a first token within {} s and {} s per further token", args.slo_ttft, args.slo_tpot);
+    let all = [
+        ("Load", setting.load.clone()),
+        ("Installation", setting.installation()),
+        ("Events", events),
+        ("Runs", setting.repeats()),
+        ("Goodput", slo),
+    ];
+    all.into_iter().filter(|(_, what)| !what.is_empty()).map(|(word, what)| (word.to_owned(), what)).collect()
+}
+
+/// When something happens, and what in a few words.
+fn marks(setting: &Setting<'_>) -> Vec<(f64, String)> {
+    let word = |what: &What| match what {
+        What::Slow { server, factor: 1.0 } => format!("server {server} normal"),
+        What::Slow { server, factor } => format!("server {server} ×{factor} slower"),
+        What::Die { server } => format!("server {server} dies"),
+        What::Join(profile) => format!("{} joins", profile.name),
+        What::DelayReports(by) if by.is_zero() => "reports in time".to_owned(),
+        What::DelayReports(by) => format!("reports {} s late", by.as_secs_f64()),
+        What::DelayCompletions(by) if by.is_zero() => "answers in time".to_owned(),
+        What::DelayCompletions(by) => format!("answers {} s late", by.as_secs_f64()),
+        _ => "something happens".to_owned(),
+    };
+    setting.scenario.incidents.iter().map(|i| (i.at.as_secs_f64(), word(&i.what))).collect()
+}
