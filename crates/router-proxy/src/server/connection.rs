@@ -73,7 +73,8 @@ where
     F: Future<Output = Response<RouterBody>>,
 {
     let service = service_fn(move |request| {
-        let answer = handler(request);
+        // hyper keeps room for the answer's future in every connection; boxed, it takes none while the client is idle.
+        let answer = Box::pin(handler(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
