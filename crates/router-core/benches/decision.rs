@@ -53,6 +53,8 @@ impl World {
             prefix,
             prefix_block_bytes: 64,
             prompt_bytes: 64 * BLOCKS as u64 + 30,
+            // Each conversation is a session of its own.
+            routing_key: prefix.last().copied(),
             ..Features::default()
         };
         let routed = self.balancer.dispatch(self.now, &request, &[], Explain::No).unwrap();

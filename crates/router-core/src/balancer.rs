@@ -208,12 +208,15 @@ impl Balancer {
             }
             Change::Routable(id, routable) => self.fleet.set_routable(id, routable),
             Change::Load(id, report) => self.load(now, id, &report),
-            Change::Capacity(id, capacity) => self.fleet.set_capacity(id, &capacity),
+            Change::Capacity(id, capacity) => self.capacity(now, id, &capacity),
         }
     }
 
     /// Decides and commits in one step. `exclude` names workers that must not be chosen: those that failed
     /// an earlier attempt of the same request.
+    ///
+    /// A request that names its worker ([`Features::target_worker`]) is for that one or for nobody, if the live policy
+    /// [heeds](Needs::target_worker) that.
     ///
     /// # Errors
     /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted. Whether waiting for a request
@@ -225,11 +228,13 @@ impl Balancer {
         exclude: &[WorkerId],
         explain: Explain,
     ) -> Result<Routed, NoWorker> {
-        let ids = if exclude.is_empty() {
+        let target = self.target(request);
+        let ids = if exclude.is_empty() && target.is_none() {
             self.fleet.open()
         } else {
+            let may = |id: &&WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
             self.allowed.clear();
-            self.allowed.extend(self.fleet.open().iter().filter(|id| !exclude.contains(id)));
+            self.allowed.extend(self.fleet.open().iter().filter(may));
             &self.allowed
         };
         let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
@@ -261,9 +266,16 @@ impl Balancer {
         Ok(Routed { ticket, decision, standing, chosen, scores, shadows })
     }
 
-    /// Whether a worker that is not in `exclude` is in service, be it at its cap.
-    pub fn may_open(&self, exclude: &[WorkerId]) -> bool {
-        self.fleet.routable().iter().any(|id| !exclude.contains(id))
+    /// Whether a worker that `request` may go to and that is not in `exclude` is in service, be it at its cap.
+    pub fn may_open(&self, request: &Features<'_>, exclude: &[WorkerId]) -> bool {
+        let target = self.target(request);
+        let may = |id: &WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
+        self.fleet.routable().iter().any(may)
+    }
+
+    /// The slot of the one worker that the request may go to, where it names one and the policy heeds that.
+    fn target(&self, request: &Features<'_>) -> Option<usize> {
+        request.target_worker.filter(|_| self.live.policy.needs().target_worker)
     }
 
     /// What the live policy would decide for `request` now, with every candidate's score. Nothing is sent, nothing is
@@ -318,6 +330,13 @@ impl Balancer {
     fn load(&mut self, now: Time, id: WorkerId, report: &LoadReport) {
         if self.fleet.load(id, report) {
             self.emit(now, &Event::Load { worker: id, report });
+        }
+    }
+
+    fn capacity(&mut self, now: Time, id: WorkerId, capacity: &Capacity) {
+        self.fleet.set_capacity(id, capacity);
+        if let Some(info) = self.fleet.view(id).map(|w| w.info.clone()) {
+            self.emit(now, &Event::Changed { worker: id, info: &info });
         }
     }
 

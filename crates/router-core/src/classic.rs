@@ -257,8 +257,7 @@ impl Classic {
         }
         for view in cx.candidates.iter() {
             if let Ok(i) = self.ids.binary_search(&view.id) {
-                self.workers[i].load = view.in_flight as usize;
-                self.workers[i].healthy = true;
+                self.workers[i] = ClassicWorker::of(&view);
             }
         }
     }

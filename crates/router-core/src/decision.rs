@@ -90,6 +90,14 @@ pub enum Reason {
     Sampled,
     /// It holds the longest prefix of the prompt.
     PrefixAffinity,
+    /// The request's key (routing key, or head of the prompt) belongs to it.
+    KeyAffinity,
+    /// The client named it.
+    TargetWorker,
+    /// Prompts of this length belong to it.
+    LengthBucket,
+    /// It comes first.
+    FirstInOrder,
     /// Loads were too uneven to follow affinity, so it had the least load.
     LoadImbalance,
     /// Its queue was shortest.
@@ -102,7 +110,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::OnlyCandidate,
         Self::LowestCost,
         Self::GradientBased,
@@ -111,6 +119,10 @@ impl Reason {
         Self::Rotation,
         Self::Sampled,
         Self::PrefixAffinity,
+        Self::KeyAffinity,
+        Self::TargetWorker,
+        Self::LengthBucket,
+        Self::FirstInOrder,
         Self::LoadImbalance,
         Self::ShortestQueue,
         Self::Fallback,
@@ -128,6 +140,10 @@ impl Reason {
             Self::Rotation => "rotation",
             Self::Sampled => "sampled",
             Self::PrefixAffinity => "prefix_affinity",
+            Self::KeyAffinity => "key_affinity",
+            Self::TargetWorker => "target_worker",
+            Self::LengthBucket => "length_bucket",
+            Self::FirstInOrder => "first_in_order",
             Self::LoadImbalance => "load_imbalance",
             Self::ShortestQueue => "shortest_queue",
             Self::Fallback => "fallback",

@@ -82,6 +82,8 @@ pub struct LoadReport {
     pub running: Option<u32>,
     /// Tokens held or waiting: resident KV plus the prompts in the queue.
     pub tokens: Option<u64>,
+    /// Prompt tokens in the queue that no cache holds.
+    pub waiting_tokens: Option<u64>,
     /// Share of the KV cache in use, 0 to 1.
     pub kv_usage: Option<f64>,
     /// Generated tokens per second, achieved.
@@ -91,7 +93,16 @@ pub struct LoadReport {
 impl LoadReport {
     /// A report that says nothing yet.
     pub const fn empty(at: Time, source: LoadSource) -> Self {
-        Self { at, source, waiting: None, running: None, tokens: None, kv_usage: None, gen_throughput: None }
+        Self {
+            at,
+            source,
+            waiting: None,
+            running: None,
+            tokens: None,
+            waiting_tokens: None,
+            kv_usage: None,
+            gen_throughput: None,
+        }
     }
 }
 
@@ -180,6 +191,13 @@ pub enum Event<'a> {
         /// Who.
         worker: WorkerId,
         /// What is known about it.
+        info: &'a WorkerInfo,
+    },
+    /// What is known about a worker, such as its weight, is not what it was.
+    Changed {
+        /// Who.
+        worker: WorkerId,
+        /// What is known about it now.
         info: &'a WorkerInfo,
     },
     /// A worker is no longer part of the fleet; its id never comes back.

@@ -94,6 +94,10 @@ pub struct Features<'a> {
     pub prefix_block_bytes: u32,
     /// The prompt text as it stands in the body. Absent unless some policy [needs](crate::Needs::text) it.
     pub text: Option<&'a str>,
-    /// Hash of the routing key (session, user) that the client named.
+    /// Hash of the routing key (session, user) that the client named. Absent unless some policy
+    /// [needs](crate::Needs::routing_key) it.
     pub routing_key: Option<u64>,
+    /// The slot of the one worker that the client wants; a slot that nobody has where it wants nobody there is. Absent
+    /// unless some policy [needs](crate::Needs::target_worker) it.
+    pub target_worker: Option<usize>,
 }

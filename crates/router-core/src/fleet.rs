@@ -10,9 +10,9 @@ use std::sync::Arc;
 pub struct WorkerInfo {
     /// The worker's base URL, its name everywhere.
     pub url: Arc<str>,
-    /// Relative capacity for policies that weigh; 1 unless configured.
+    /// Relative capacity for policies that weigh; 1 unless configured. One of weight 0 is for when there is no other.
     pub weight: f64,
-    /// Higher is preferred by policies that weigh; 50 unless configured.
+    /// Of workers at equal cost the one with the higher priority is taken; 50 unless configured.
     pub priority: u32,
     /// How many requests the worker runs at once, when known.
     pub max_running_requests: Option<u32>,
@@ -68,6 +68,35 @@ pub struct WorkerView<'a> {
 }
 
 impl WorkerView<'_> {
+    /// The worker's relative capacity, from 0 to 10^12 whatever was configured, so that sums are finite.
+    pub fn weight(&self) -> f64 {
+        if self.info.weight.is_finite() { self.info.weight.clamp(0.0, 1e12) } else { 0.0 }
+    }
+
+    /// An amount of load, relative to the worker's capacity. Finite, and as large as can be without any capacity.
+    pub fn per_weight(&self, amount: f64) -> f64 {
+        let weight = self.weight();
+        if weight > 0.0 { (amount / weight).min(f64::MAX) } else { f64::MAX }
+    }
+
+    /// Requests in flight with one more, relative to the worker's capacity: what balances unequal workers
+    /// ("generalised join the shortest queue").
+    pub fn next_load(&self) -> f64 {
+        self.per_weight(f64::from(self.in_flight) + 1.0)
+    }
+
+    /// What decides between equal costs where requests in flight are not a part of them: fewer for the weight, then
+    /// the higher priority.
+    pub(crate) fn load_rank(&self) -> u64 {
+        // The cast saturates; a 1024th of a request is told apart.
+        u64::from((self.next_load() * 1024.0) as u32) << 32 | self.rank()
+    }
+
+    /// What decides between equal costs: lower for the higher priority.
+    pub(crate) fn rank(&self) -> u64 {
+        u64::from(u32::MAX - self.info.priority)
+    }
+
     /// The last queue length that the worker told, corrected by what was sent and finished since, never below
     /// zero (docs/policies/shortest_queue.md).
     pub fn estimated_waiting(&self) -> Option<u32> {
@@ -298,6 +327,11 @@ impl<'a> Candidates<'a> {
     /// When `i` is not below [`len`](Self::len).
     pub const fn id(&self, i: usize) -> WorkerId {
         self.ids[i]
+    }
+
+    /// The view at position `i`.
+    pub(crate) fn at(&self, i: usize) -> Option<WorkerView<'a>> {
+        self.fleet.view(*self.ids.get(i)?)
     }
 
     /// The ids, in order.

@@ -88,6 +88,11 @@ impl<T> SlotMap<T> {
         self.0.get_mut(id.slot())?.as_mut().filter(|(owner, _)| *owner == id).map(|(_, v)| v)
     }
 
+    /// All workers with state, by slot, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut T)> {
+        self.0.iter_mut().flatten().map(|(id, v)| (*id, v))
+    }
+
     /// All workers with state, by slot.
     pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &T)> {
         self.0.iter().flatten().map(|(id, v)| (*id, v))

@@ -13,8 +13,9 @@
 
 use crate::Policy;
 use crate::policy::{
-    CacheAware, FixedProbability, InvalidKnob, LeastRequest, MarginalCost, MarginalUtility, PowerOfTwo,
-    Random, RoundRobin, ShortestQueue,
+    Bucket, CacheAware, ConsistentHashing, FixedProbability, InvalidKnob, LMetric, LeastLoad, LeastRequest,
+    Manual, MarginalCost, MarginalUtility, Passthrough, PeakEwma, PowerOfTwo, PrefixHash, Prequal, Random,
+    RoundRobin, ShortestQueue,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -124,7 +125,20 @@ impl Registry {
         let spec = PolicySpec::new;
         r.add(spec("random", "uniform over the workers"), |_: Bare| Ok(Random));
         r.add(spec("round_robin", "one worker after the other"), |_: Bare| Ok(RoundRobin::default()));
-        r.add(spec("least_request", "fewest requests in flight"), |_: Bare| Ok(LeastRequest));
+        r.add(spec("least_request", "fewest requests in flight, by weight"), LeastRequest::new);
+        r.add(spec("peak_ewma", "lowest response time times requests in flight"), PeakEwma::new);
+        r.add(spec("prequal", "fastest of those with few in flight, else fewest in flight"), Prequal::new);
+        r.add(
+            spec("least_load", "shortest time to work off what is queued, as the workers tell"),
+            LeastLoad::new,
+        );
+        r.add(spec("lmetric", "fewest tokens to compute times requests in flight"), LMetric::new);
+        r.add(spec("bucket", "each worker with the prompts of a range of lengths"), Bucket::new);
+        r.add(spec("prefix_hash", "the head of a prompt by hash, while loads are even"), PrefixHash::new);
+        let summary = "a routing key by hash, or the worker that the client names";
+        r.add(spec("consistent_hashing", summary), |_: Bare| Ok(ConsistentHashing::default()));
+        r.add(spec("manual", "a routing key stays where it was given to"), Manual::new);
+        r.add(spec("passthrough", "the first worker, always"), |_: Bare| Ok(Passthrough));
         r.add(spec("power_of_two", "the less loaded of two drawn by lot"), PowerOfTwo::new);
         let summary = "longest known prefix while loads are even, else least load";
         r.add(spec("cache_aware", summary), CacheAware::new);

@@ -26,7 +26,10 @@ impl Bench {
     }
 
     pub(crate) fn join(&mut self) -> WorkerId {
-        let info = WorkerInfo::new(&format!("http://worker-{}", self.ids.len()));
+        self.join_as(WorkerInfo::new(&format!("http://worker-{}", self.ids.len())))
+    }
+
+    pub(crate) fn join_as(&mut self, info: WorkerInfo) -> WorkerId {
         let id = self.balancer.join(self.now, info);
         self.ids.push(id);
         id
@@ -72,6 +75,13 @@ impl Bench {
         let ticket = self.tickets.pop().unwrap();
         let usage = Usage { output_tokens: Some(tokens), ..Usage::default() };
         self.balancer.finish(end, ticket, Finish { usage, ..Finish::bare(Outcome::Success) });
+    }
+
+    /// Has one attempt fail on one worker, at once.
+    pub(crate) fn fail(&mut self, worker: usize) {
+        self.force(worker, &Features::default());
+        let ticket = self.tickets.pop().unwrap();
+        self.balancer.finish(self.now, ticket, Finish::bare(Outcome::Failed));
     }
 
     /// Ends everything in flight.

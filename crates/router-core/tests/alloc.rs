@@ -13,8 +13,13 @@ use std::time::Duration;
 fn serve(balancer: &mut Balancer, now: &mut Time, prompts: &[Vec<u64>], n: usize) {
     let ids = balancer.fleet().iter().map(|w| w.id).nth(n % 8);
     for prefix in prompts.iter().cycle().take(n) {
-        let request =
-            Features { prefix, prefix_block_bytes: 64, prompt_bytes: 64 * 40, ..Features::default() };
+        let request = Features {
+            prefix,
+            prefix_block_bytes: 64,
+            prompt_bytes: 64 * 40,
+            routing_key: prefix.last().copied(),
+            ..Features::default()
+        };
         let routed = balancer.dispatch(*now, &request, &[], Explain::No).unwrap();
         *now = *now + Duration::from_millis(3);
         let usage = Usage { output_tokens: Some(20), ..Usage::default() };

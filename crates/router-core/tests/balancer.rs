@@ -118,7 +118,7 @@ impl Books {
         let may = |id: &WorkerId, w: &Model| open(w) && !exclude.contains(id);
         let somebody = self.workers.iter().any(|(id, w)| may(id, w));
         let in_service = self.workers.iter().any(|(id, w)| w.routable && !exclude.contains(id));
-        assert_eq!(balancer.may_open(&exclude), in_service);
+        assert_eq!(balancer.may_open(&Features::default(), &exclude), in_service);
         let request = Features { prompt_bytes: bytes, ..Features::default() };
         match balancer.dispatch(Time::from_nanos(1), &request, &exclude, Explain::No) {
             Err(_) => assert!(!somebody),

@@ -199,7 +199,8 @@ fn a_worker_that_left_is_forgotten_and_its_late_answers_do_not_touch_the_heir() 
 
         let mut fresh = World::new(make.1(), seed);
         for i in 0..4 {
-            fresh.balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://heir-{i}")));
+            // At the same time: how long a worker has been silent since it joined may count.
+            fresh.balancer.join(old.now, WorkerInfo::new(&format!("http://heir-{i}")));
         }
         fresh.now = old.now;
         // power_of_two scores only the two it drew, so the scores are compared without who and in what order.
@@ -211,7 +212,8 @@ fn a_worker_that_left_is_forgotten_and_its_late_answers_do_not_touch_the_heir() 
 #[test]
 fn equal_workers_get_equal_shares() {
     for make in every_policy() {
-        if make.0.contains("probabilities") {
+        // These two are made for unequal shares.
+        if make.0.contains("probabilities") || make.0.contains("passthrough") {
             continue;
         }
         let mut world = World::new(make.1(), 23);

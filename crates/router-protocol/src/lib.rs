@@ -37,7 +37,7 @@ pub use error_body::error_body;
 pub use load_report::{LoadEndpoint, LoadFacts, LoadParseError, RankLoad, parse_load};
 pub use orca::parse_orca;
 pub use prefix::{BLOCK_BYTES, MAX_BLOCKS, prefix_hashes};
-pub use request::{RequestFacts, scan};
+pub use request::{RequestFacts, routing_key, scan};
 pub use response::{AnswerError, AnswerFacts, whole};
 pub use route::route_of;
 pub use server_info::{ServerInfo, parse_server_info};

@@ -93,6 +93,7 @@ impl LoadFacts {
             waiting: self.waiting,
             running: self.running.or(undivided),
             tokens: self.tokens,
+            waiting_tokens: self.waiting_uncached_tokens,
             kv_usage: self.kv_usage,
             gen_throughput: self.gen_throughput,
         }

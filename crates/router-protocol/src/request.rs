@@ -38,7 +38,8 @@ pub struct RequestFacts<'b> {
     pub max_output_tokens: Option<u32>,
     /// SGLang's own request id, the first one of a batch.
     pub rid: Option<Cow<'b, str>>,
-    /// Whom to keep on one worker: `session_params.session_id`, else `session_id`, `user`, `user_id`.
+    /// Whom to keep on one worker: the first of `session_params.session_id`, `session_id`, `user` and `user_id` that is
+    /// not empty.
     pub session: Option<Cow<'b, str>>,
     /// Whether the client asked for token counts at the end of the stream (`stream_options.include_usage`).
     pub include_usage: bool,
@@ -70,7 +71,8 @@ impl RequestFacts<'_> {
     }
 
     /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](crate::prefix_hashes), or is empty.
-    /// The text is left out because checking it costs a pass; add [`text`](Self::text) where a policy needs it.
+    /// The text is left out because checking it costs a pass, and so is the routing key; add [`text`](Self::text) and
+    /// [`routing_key`](Self::routing_key) where a policy needs them.
     pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> Features<'a> {
         Features {
             arrived_at: None,
@@ -86,7 +88,8 @@ impl RequestFacts<'_> {
             prefix,
             prefix_block_bytes: BLOCK_BYTES,
             text: None,
-            routing_key: self.routing_key(),
+            routing_key: None,
+            target_worker: None,
         }
     }
 
@@ -97,8 +100,13 @@ impl RequestFacts<'_> {
 
     /// The hash of [`session`](Self::session).
     pub fn routing_key(&self) -> Option<u64> {
-        self.session.as_ref().map(|s| xxh3_64(s.as_bytes()))
+        self.session.as_ref().map(|s| routing_key(s.as_bytes()))
     }
+}
+
+/// The hash by which policies know a routing key, wherever the client wrote it.
+pub fn routing_key(key: &[u8]) -> u64 {
+    xxh3_64(key)
 }
 
 /// Reads a request body once. Never fails: a body that is not one JSON object has `well_formed: false`.
@@ -224,7 +232,10 @@ impl<'b> Members<'b> {
                 .or(self.max_output_tokens)
                 .or(self.sampling.max_new_tokens),
             rid: self.rid,
-            session: session.params.or(session.id).or(session.user).or(session.user_id),
+            session: [session.params, session.id, session.user, session.user_id]
+                .into_iter()
+                .flatten()
+                .find(|name| !name.is_empty()),
             include_usage: self.include_usage,
             closing_brace: Some(closing_brace),
             empty: !self.any,

@@ -21,6 +21,7 @@ fn v1_loads_of_a_busy_server() {
     let report = f.report(Time::from_nanos(5), LoadSource::Poll);
     assert_eq!((report.at, report.waiting, report.running), (Time::from_nanos(5), Some(12), Some(4)));
     assert_eq!((report.tokens, report.kv_usage), (Some(928), Some(0.0302)));
+    assert_eq!(report.waiting_tokens, Some(182));
 }
 
 #[test]

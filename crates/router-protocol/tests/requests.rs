@@ -147,7 +147,9 @@ fn sessions_by_rank() {
     assert_eq!(session(r#"{"user":7}"#), None);
     let key = |body: &str| scan(Route::Generate, body.as_bytes()).routing_key();
     assert_eq!(key(r#"{"user":"ab"}"#), key(r#"{"session_id":"\u0061b"}"#), "the decoded name counts");
-    assert_eq!(key("{}"), None);
+    assert_eq!(key(r#"{"user":"ab"}"#), Some(router_protocol::routing_key(b"ab")));
+    assert_eq!((key("{}"), key(r#"{"user":""}"#)), (None, None), "an empty name is none");
+    assert_eq!(session(r#"{"session_id":"","user":"c"}"#).as_deref(), Some("c"));
 }
 
 #[test]
@@ -201,5 +203,6 @@ fn features_carry_it_all() {
     assert_eq!((f.id, f.attempt, f.route, f.stream), (RequestId(9), 0, Route::Generate, true));
     assert_eq!((f.batch, f.answers, f.prompt_bytes, f.prompt_tokens), (2, 2, 11, Some(3)));
     assert_eq!((f.max_output_tokens, f.prefix, f.prefix_block_bytes), (Some(5), &[1, 2][..], BLOCK_BYTES));
-    assert!(f.routing_key.is_some() && f.text.is_none());
+    assert!(facts.routing_key().is_some() && f.routing_key.is_none(), "taken only where a policy needs it");
+    assert!(f.text.is_none() && f.target_worker.is_none());
 }

@@ -278,8 +278,8 @@ impl Shared {
     }
 
     /// Whether a worker that is not in `tried` is merely full.
-    pub(crate) fn vacancy(&self, tried: &[WorkerId]) -> Vacancy {
-        if self.balancer.lock().may_open(tried) { Vacancy::Later } else { Vacancy::Never }
+    pub(crate) fn vacancy(&self, features: &Features<'_>, tried: &[WorkerId]) -> Vacancy {
+        if self.balancer.lock().may_open(features, tried) { Vacancy::Later } else { Vacancy::Never }
     }
 
     /// The error for a request that found nobody.

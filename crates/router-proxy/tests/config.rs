@@ -79,6 +79,21 @@ fn what_is_wrong_is_named() {
         (&[worker, &["--health-failure-threshold", "0"]].concat(), None, &["--health-failure-threshold"]),
         (&[worker, &["--connect-timeout-secs=-1"]].concat(), None, &["--connect-timeout-secs", "-1"]),
         (&[worker, &["--request-id-headers", "bad header"]].concat(), None, &["'bad header'"]),
+        (
+            &[worker, &["--routing-key-headers", "bad header"]].concat(),
+            None,
+            &["--routing-key-headers", "'bad header'"],
+        ),
+        (
+            worker,
+            Some("policy = 'manual'\nassignment_mode = 'best'"),
+            &["assignment_mode", "`best`", "min_load"],
+        ),
+        (
+            &[worker, &["--policy", "bucket", "--bucket-adjust-interval-secs", "0"]].concat(),
+            None,
+            &["bucket_adjust_interval_secs"],
+        ),
         (&[worker, &["--host", "no.such.host.invalid"]].concat(), None, &["--host", "no.such.host.invalid"]),
         (
             &[worker, &["--enable-trace", "--otlp-traces-endpoint", "https://c:4317"]].concat(),

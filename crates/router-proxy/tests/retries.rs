@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{RawClient, get, metric, options, post, router, start, sum, until, until_metric, worker};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 const OK: &str = "HTTP/1.1 200 ";
@@ -241,6 +241,51 @@ async fn a_request_on_a_worker_that_hangs_moves_when_its_checks_find_out() {
     fleet.servers[0].clear_fault();
     until(|| router.healthy_workers() == 2).await;
     fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_about_to_stop_ends_what_it_has() {
+    let (gate, listener) = (Arc::new(Notify::new()), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let stopping = listener.local_addr().unwrap();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let open = Arc::clone(&gate);
+    let accepting = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (open, tell) = (Arc::clone(&open), tell.clone());
+            tokio::spawn(async move {
+                let Some((head, body)) = support::read_message(&mut socket).await else { return };
+                let mut incoming = support::Incoming { head, body, socket };
+                if incoming.path() == "/generate" {
+                    let _ = tell.send(());
+                    open.notified().await;
+                }
+                // Each check needs a connection of its own.
+                incoming.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n[]").await;
+            });
+        }
+    });
+    let other = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    let checks = Options { health_check_interval_secs: 0.05, ..options(&[stopping, other]) };
+    let router = router(checks).await;
+    let mut clients: Vec<RawClient> = Vec::new();
+    for _ in 0..2 {
+        let mut client = RawClient::connect(&router).await;
+        client.post("/generate", r#"{"text":"a"}"#).await;
+        clients.push(client);
+    }
+    told.recv().await.unwrap();
+    accepting.abort();
+    until(|| router.healthy_workers() == 1).await;
+    gate.notify_one();
+    let mut answers = Vec::new();
+    for client in &mut clients {
+        let head = client.see("\r\n\r\n").await.find("\r\n\r\n").unwrap() + 4;
+        client.see_bytes(head + 2).await;
+        answers.push(String::from_utf8_lossy(&client.seen).into_owned());
+    }
+    assert!(answers.iter().any(|a| a.ends_with("[]")), "{answers:?}");
+    assert_eq!(sum(&metric(&router, "sgl_router_moves_total").await), 0.0);
+    until(|| router.in_flight() == 0).await;
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ function ratioWithInterval(ratio, better) {
   const half = ratio.half_width === null ? "" : ` ± ${ratio.half_width.toFixed(3)}`;
   const word = { good: "better", bad: "worse", "": "no sure difference" }[better === 0 ? "" : mood];
   return el("small", { class: mood, title: `${ratio.mean.toFixed(3)}${half} of the first${better === 0 ? "" : `, ${word}`}` },
-    `×${ratio.mean >= 100 ? Math.round(ratio.mean) : ratio.mean.toFixed(2)}`);
+    `×${ratio.mean >= 100 ? Math.round(ratio.mean) : ratio.mean < 0.1 ? ratio.mean.toFixed(3) : ratio.mean.toFixed(2)}`);
 }
 
 // A policy's knobs may stand on lines of their own.
@@ -69,29 +69,35 @@ function shareBars(sim) {
   return el("div", { class: "card", role: "region", "aria-label": "Who answered" }, ...rows, legend);
 }
 
-// Vertical lines in charts over time where something happened.
+// Vertical lines in charts over time where something happened. What it was is written where there is room.
+const LINES_OF_WORDS = 4;
 function happenings(u) {
   const marks = report.simulation?.marks ?? [];
   const { ctx } = u;
   const scale = devicePixelRatio;
+  const { left, top, width, height } = u.bbox;
+  const taken = Array.from({ length: LINES_OF_WORDS }, () => -Infinity);
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = css("--soft");
   ctx.font = `${11 * scale}px ${css("--font")}`;
   ctx.textBaseline = "top";
+  ctx.textAlign = "left";
   ctx.lineWidth = scale;
   ctx.setLineDash([4 * scale, 4 * scale]);
-  const { left, top, width, height } = u.bbox;
-  marks.forEach(([at, text], i) => {
+  for (const [at, text] of marks) {
     const x = u.valToPos(at, "x", true);
-    if (x < left || x > left + width) return;
+    if (x < left || x > left + width) continue;
     ctx.beginPath();
     ctx.moveTo(x, top);
     ctx.lineTo(x, top + height);
     ctx.stroke();
-    const side = x > left + width * 0.7 ? "right" : "left";
-    ctx.textAlign = side;
-    ctx.fillText(text, x + (side === "left" ? 4 : -4) * scale, top + (2 + 13 * (i % 3)) * scale);
-  });
+    const room = ctx.measureText(text).width + 8 * scale;
+    const from = Math.max(left, Math.min(x, left + width - room));
+    const line = taken.findIndex((until) => until <= from);
+    if (line < 0) continue;
+    taken[line] = from + room;
+    ctx.fillText(text, from + 4 * scale, top + (2 + 13 * line) * scale);
+  }
   ctx.restore();
 }
 

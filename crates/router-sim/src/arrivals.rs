@@ -6,6 +6,9 @@ use router_core::{Rng, Time};
 use std::str::FromStr;
 use std::time::Duration;
 
+/// More tokens than any model takes; above it, a length is a typing error.
+const MOST_TOKENS: u32 = 1_000_000;
+
 /// How a length in tokens is spread.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Spread {
@@ -43,7 +46,7 @@ impl Spread {
 
 /// A text that is no spread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected TOKENS, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX], with tokens from 1")]
+#[error("expected TOKENS, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX], with tokens from 1 to {MOST_TOKENS}")]
 pub struct NoSpread;
 
 impl FromStr for Spread {
@@ -51,7 +54,9 @@ impl FromStr for Spread {
 
     /// `300`, `200..400` (uniform) or `lognormal:250:1.2:4000`; without a maximum, 20 times the mean.
     fn from_str(text: &str) -> Result<Self, NoSpread> {
-        let tokens = |text: &str| text.trim().parse::<u32>().ok().filter(|n| *n > 0).ok_or(NoSpread);
+        let tokens = |text: &str| {
+            text.trim().parse::<u32>().ok().filter(|n| (1..=MOST_TOKENS).contains(n)).ok_or(NoSpread)
+        };
         let positive = |text: &str| {
             text.trim().parse::<f64>().ok().filter(|x| x.is_finite() && *x > 0.0).ok_or(NoSpread)
         };
@@ -60,7 +65,7 @@ impl FromStr for Spread {
             let mean = positive(mean)?;
             let (sigma, max) = match rest.split_once(':') {
                 Some((sigma, max)) => (positive(sigma)?, tokens(max)?),
-                None => (positive(rest)?, (20.0 * mean) as u32),
+                None => (positive(rest)?, ((20.0 * mean) as u32).clamp(1, MOST_TOKENS)),
             };
             return Ok(Self::LogNormal { mean, sigma, max });
         }
@@ -165,7 +170,7 @@ impl Arrivals {
         for i in 0..n {
             now += self.gap(&mut rng);
             let group = rng.below(groups.groups.max(1) as usize) as u64;
-            let tokens = groups.shared_tokens + groups.own.draw(&mut rng);
+            let tokens = groups.shared_tokens.saturating_add(groups.own.draw(&mut rng));
             let shared = groups.shared_tokens / BLOCK;
             let mut hash = 0;
             let prefix = (0..tokens / BLOCK).map(|block| {
@@ -191,7 +196,7 @@ impl Arrivals {
             let mut start = Start::At(Time::from_secs_f64(now));
             let mut context = 0;
             for _ in 0..sessions.turns.draw(&mut rng) {
-                let prompt_tokens = context + sessions.added.draw(&mut rng);
+                let prompt_tokens = sessions.added.draw(&mut rng).saturating_add(context);
                 let output_tokens = sessions.output.draw(&mut rng);
                 let mut hash = chain(0, session + 1);
                 let prefix = (0..prompt_tokens / BLOCK).map(|block| {
@@ -201,7 +206,7 @@ impl Arrivals {
                 let prefix = prefix.collect();
                 let request = Request::at(Time::ZERO, prompt_tokens, output_tokens);
                 load.requests.push(Request { start, prefix, ..request });
-                context = prompt_tokens + output_tokens;
+                context = prompt_tokens.saturating_add(output_tokens);
                 let think = sessions.think.mul_f64(exponential(&mut rng));
                 start = Start::After { request: load.requests.len() - 1, think };
             }
@@ -236,7 +241,7 @@ mod tests {
             assert_eq!(text.parse::<Spread>().unwrap().to_string(), text);
         }
         assert_eq!("lognormal:10:1".parse(), Ok(Spread::LogNormal { mean: 10.0, sigma: 1.0, max: 200 }));
-        for text in ["", "0", "9..3", "-5", "lognormal:250", "lognormal:nan:1", "normal:3:4"] {
+        for text in ["", "0", "4000000000", "9..3", "-5", "lognormal:250", "lognormal:nan:1", "normal:3:4"] {
             assert_eq!(text.parse::<Spread>(), Err(NoSpread), "{text}");
         }
     }

@@ -76,7 +76,7 @@ impl Text<'_> {
     }
 
     fn seconds(self, text: &str) -> Result<f64, ScheduleError> {
-        self.part(text, |s: &f64| s.is_finite() && *s >= 0.0, "seconds, 0 or more")
+        self.part(text, |s: &f64| (0.0..=1e9).contains(s), "seconds, from 0 to 1e9")
     }
 }
 
@@ -159,6 +159,7 @@ mod tests {
             ("slow:0:-4@1", "\"-4\""),
             ("slow:0:4@9..3", "expected an end after the beginning"),
             ("late-answers:soon@1", "\"soon\""),
+            ("late-answers:1e300@1", "\"1e300\""),
             ("join:warp@3", "unknown profile \"warp\""),
         ] {
             let error = text.parse::<Scheduled>().unwrap_err().to_string();

@@ -38,9 +38,9 @@ fn read(text: &str) -> Run {
     run
 }
 
-/// To the third digit after the point, as the figures are written.
+/// To the fourth digit after the point, as the figures are written.
 fn rounded(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
+    (seconds * 10_000.0).round() / 10_000.0
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn the_page_tells_the_figures_that_are_tested() {
     let page = include_str!("../../../docs/simulating.md");
     for told in REPLAYED {
         let row = format!(
-            "| {} | {} | {} | {:.3} | {:.3} | {:+.1} % |",
+            "| {} | {} | {} | {:.4} | {:.4} | {:+.1} % |",
             told.run,
             told.fleet,
             told.requests,

@@ -18,7 +18,7 @@ enum MetaArg {
 /// The flags of `emulate`.
 #[derive(Debug, Args)]
 pub(crate) struct EmulateArgs {
-    /// Emulated workers: PROFILE*COUNT, comma-separated, with an optional speed factor as PROFILE@0.5*COUNT
+    /// Emulated workers: PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated (docs/simulating.md has the limits)
     #[arg(long, value_name = "SPEC", default_value = "sglang_1.5b*1,sglang_8b*2")]
     fleet: String,
 
@@ -34,14 +34,6 @@ pub(crate) struct EmulateArgs {
     #[arg(long, value_enum, default_value_t = MetaArg::Classic)]
     meta: MetaArg,
 
-    /// Most requests that each worker runs at once [default: its profile's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_running_requests: Option<u32>,
-
-    /// Tokens that each worker's KV cache holds [default: its profile's]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
-    max_total_tokens: Option<u64>,
-
     /// Name of the model that the workers claim to serve
     #[arg(long, value_name = "NAME", default_value = "emulated")]
     model: String,
@@ -52,11 +44,7 @@ pub(crate) struct EmulateArgs {
 }
 
 pub(crate) fn run(args: &EmulateArgs) -> Result<(), Failure> {
-    let mut spec: FleetSpec = args.fleet.parse().map_err(|e| Failure::Usage(format!("--fleet: {e}")))?;
-    for limits in spec.parts.iter_mut().map(|part| &mut part.profile.limits) {
-        limits.max_running = args.max_running_requests.unwrap_or(limits.max_running);
-        limits.kv_tokens = args.max_total_tokens.unwrap_or(limits.kv_tokens);
-    }
+    let spec: FleetSpec = args.fleet.parse().map_err(|e| Failure::Usage(format!("--fleet: {e}")))?;
     let last = usize::from(args.port_base) + spec.len().saturating_sub(1);
     if args.port_base > 0 && last > usize::from(u16::MAX) {
         let problem =

@@ -48,7 +48,7 @@ fn mistakes_are_one_line_that_names_them_and_exit_2() {
 #[test]
 fn help_names_every_command_and_fits_a_terminal() {
     let help = text(&run(&["--help"]).stdout);
-    for command in ["launch", "demo", "emulate", "policies"] {
+    for command in ["launch", "demo", "emulate", "simulate", "policies"] {
         assert!(help.contains(&format!("\n  {command}")), "{help}");
         let own = run(&[command, "--help"]);
         assert!(own.status.success());

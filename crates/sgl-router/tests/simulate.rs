@@ -164,6 +164,8 @@ fn mistakes_are_one_line_that_names_them_and_exit_2() {
         (&["--burstiness", "0"], &["--burstiness", "above 0"]),
         (&["--stream", "1.5"], &["--stream", "from 0 to 1"]),
         (&["--seeds", "0"], &["--seeds"]),
+        (&["--routers", "65"], &["--routers", "65"]),
+        (&["--poll-secs", "0"], &["--poll-secs", "0.001"]),
         (&["-o", "/no/such/folder/page.html"], &["--output", "/no/such/folder"]),
     ] {
         let output = run(args);

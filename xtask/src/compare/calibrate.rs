@@ -8,8 +8,8 @@ use crate::command;
 use anyhow::{Context, Result};
 use std::process::Command;
 
-/// Seconds of work for one worker; all of it arrives at once.
-const WORK: f64 = 20.0;
+/// As much as arrives in so many seconds comes at once.
+const WORK: f64 = 40.0;
 
 /// Measures one worker of speed 1 under the load of each case, without a router, and prints its answers per second.
 ///
@@ -45,7 +45,7 @@ fn saturate(site: &Site, case: &Case, port: u16) -> Result<f64> {
     let read = || csv::Reader::from_path(&rows)?.into_deserialize().collect::<Result<Vec<Row>, _>>();
     let mut ends: Vec<f64> = read()?.into_iter().map(|row| row.finish_time).collect();
     ends.sort_by(f64::total_cmp);
-    let (from, to) = (ends.len() / 10, ends.len() * 3 / 4);
+    let (from, to) = (ends.len() / 4, ends.len() * 3 / 4);
     let took = ends.get(to).zip(ends.get(from)).map(|(last, first)| last - first);
     #[allow(clippy::cast_precision_loss, reason = "a few hundred answers")]
     Ok((to - from) as f64 / took.context("no answers")?)

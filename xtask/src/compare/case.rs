@@ -1,7 +1,7 @@
 //! What is measured: fleets, loads, and what each must show.
 //!
-//! Every worker is the fitted SGLang 8B, at a speed of its own and with a small batch: 16 running requests, 8 in the
-//! fleet of eight. So a share of capacity means queues, as it does in practice, while two cores can carry the load.
+//! Every worker is the fitted SGLang 8B at a speed of its own. Speeds and answers are so small that two cores can carry
+//! the load at a high share of the workers' capacity, and that queues settle within the warm-up.
 //!
 //! Capacity is what a worker answers per second when it is never out of work: `--calibrate` measures it for each load
 //! on one worker of speed 1, without a router. It is proportional to speed, so a fleet's is that times the sum of
@@ -74,10 +74,10 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Fleet, load and share of capacity, in words.
     pub(crate) title: &'static str,
-    /// The fleet, as `sgl-router emulate --fleet` takes it.
+    /// The fleet, as `sgl-router emulate --fleet` takes it, without limits.
     pub(crate) fleet: &'static str,
-    /// Further flags of `sgl-router emulate`.
-    pub(crate) limits: &'static [&'static str],
+    /// Limits of every worker, as they stand in a fleet line; empty for those of the profile.
+    pub(crate) limits: &'static str,
     /// The load.
     pub(crate) load: Load,
     /// What changes in the middle.
@@ -90,42 +90,40 @@ pub(crate) struct Case {
     pub(crate) drain: u64,
 }
 
-/// Answers per second of one worker of speed 1 with 16 running requests, for short prompts; see `--calibrate`.
-const SHORT: f64 = 18.8;
-/// The same with 8 running requests and answers of widely spread length.
+/// Answers per second of one worker of speed 1, for short prompts; see `--calibrate`.
+const SHORT: f64 = 180.0;
+/// The same with 16 running requests at most and longer answers.
+const BATCH: f64 = 18.8;
+/// The same with 8 running requests at most and answers of widely spread length.
 const WIDE: f64 = 10.7;
-/// The same for prompts of 3,200 tokens, where 2,560 of them are always in the cache.
+/// The same for prompts of 3,200 tokens, where 2,560 of them are always in the cache, with 16 running requests at most.
 const PREFIXES: f64 = 13.8;
 /// The same where the cache has room for about half of the prefixes, and every worker gets all of them.
 const PREFIXES_TIGHT: f64 = 11.7;
 
-const BATCH_16: &[&str] = &["--max-running-requests", "16"];
+/// A worker that is 1, and two that are each 0.4 of it.
+const UNEVEN: &str = "sglang_8b@0.4*1,sglang_8b@0.16*2";
+const EVEN: &str = "sglang_8b@0.18*4";
+/// The sum of the speeds of either.
+const SPEEDS: f64 = 0.72;
 
-const UNEVEN: &str = "sglang_8b@1*1,sglang_8b@0.4*2";
-const EVEN: &str = "sglang_8b@0.45*4";
+/// The same fleets for loads of fewer and longer answers.
+const UNEVEN_FASTER: &str = "sglang_8b@1*1,sglang_8b@0.4*2";
+const EVEN_FASTER: &str = "sglang_8b@0.45*4";
+const SPEEDS_FASTER: f64 = 1.8;
+
 const MIXED: &str = "sglang_8b@1*2,sglang_8b@0.5*2,sglang_8b@0.25*4";
-/// The sum of the speeds, of the uneven and of the even fleet.
-const SPEEDS: f64 = 1.8;
-/// The sum of the speeds of the fleet of eight.
 const MIXED_SPEEDS: f64 = 4.0;
 
-/// Short prompts on the uneven or the even fleet, at a share of its capacity.
+const BATCH_16: &str = ":max_running=16";
+
+/// Short prompts and answers on the uneven or the even fleet, at a share of its capacity.
 const fn short(share: f64) -> Load {
-    Load::Made { rate: share * SHORT * SPEEDS, prompt: Lengths::Near(200.0), answer: Lengths::Near(100.0) }
+    Load::Made { rate: share * SHORT * SPEEDS, prompt: Lengths::Near(200.0), answer: Lengths::Near(32.0) }
 }
 
 const fn case(name: &'static str, title: &'static str, fleet: &'static str, load: Load) -> Case {
-    Case {
-        name,
-        title,
-        fleet,
-        limits: BATCH_16,
-        load,
-        change: None,
-        judged: false,
-        field: Field::Main,
-        drain: 4,
-    }
+    Case { name, title, fleet, limits: "", load, change: None, judged: false, field: Field::Main, drain: 6 }
 }
 
 const fn judged(case: Case) -> Case {
@@ -133,7 +131,7 @@ const fn judged(case: Case) -> Case {
 }
 
 /// Every case, in the order of the page.
-pub(crate) const CASES: [Case; 11] = [
+pub(crate) const CASES: [Case; 12] = [
     case(
         "uneven-50",
         "1 fast worker, 2 slower by 2.5; short prompts at 50 % of capacity",
@@ -155,11 +153,25 @@ pub(crate) const CASES: [Case; 11] = [
     judged(case("even-75", "4 equal workers; short prompts at 75 % of capacity", EVEN, short(0.75))),
     case("even-95", "4 equal workers; short prompts at 95 % of capacity", EVEN, short(0.95)),
     Case {
-        limits: &["--max-running-requests", "8"],
+        limits: BATCH_16,
+        ..case(
+            "uneven-batch",
+            "1 fast worker, 2 slower by 2.5, 16 running requests each; short prompts and longer answers at 75 % of \
+             capacity",
+            UNEVEN_FASTER,
+            Load::Made {
+                rate: 0.75 * BATCH * SPEEDS_FASTER,
+                prompt: Lengths::Near(200.0),
+                answer: Lengths::Near(100.0),
+            },
+        )
+    },
+    Case {
+        limits: ":max_running=8",
         drain: 18,
         ..judged(case(
             "mixed-8",
-            "8 workers (2 fast, 2 of half that speed, 4 of a quarter); answers of widely spread length at 75 % of \
+            "8 workers (2 fast, 2 of half that speed, 4 of a quarter), 8 running requests each; answers of widely spread length at 75 % of \
              capacity",
             MIXED,
             Load::Made {
@@ -169,35 +181,36 @@ pub(crate) const CASES: [Case; 11] = [
             },
         ))
     },
-    judged(case(
-        "prefixes",
-        "4 equal workers with room for every prefix; 24 prefixes of 2,560 tokens, 80 % of each prompt, at 75 % of \
-         capacity",
-        EVEN,
-        Load::Prefixes { rate: 0.75 * PREFIXES * SPEEDS },
-    )),
     Case {
-        limits: &["--max-running-requests", "16", "--max-total-tokens", "60000"],
+        limits: BATCH_16,
+        ..judged(case(
+            "prefixes",
+            "4 equal workers, 16 running requests each, with room for every prefix; 24 prefixes of 2,560 tokens, 80 % of \
+             each prompt, at 75 % of capacity",
+            EVEN_FASTER,
+            Load::Prefixes { rate: 0.75 * PREFIXES * SPEEDS_FASTER },
+        ))
+    },
+    Case {
+        limits: ":max_running=16:kv_tokens=60000",
         ..case(
             "prefixes-tight",
-            "4 equal workers with room for about half of the prefixes; the same prompts at 75 % of what the workers can \
-             do without regard to prefixes",
-            EVEN,
-            Load::Prefixes { rate: 0.75 * PREFIXES_TIGHT * SPEEDS },
+            "The same with room for about half of the prefixes, at 75 % of what the workers can do without regard to \
+             prefixes",
+            EVEN_FASTER,
+            Load::Prefixes { rate: 0.75 * PREFIXES_TIGHT * SPEEDS_FASTER },
         )
     },
     Case {
-        limits: &[],
         drain: 10,
         ..case(
             "code",
             "1 fast worker, 2 slower by 2.5; the Azure code trace of 2023, 4 times as fast",
-            UNEVEN,
+            UNEVEN_FASTER,
             Load::Trace { file: "azure_code_2023.jsonl", speed: 4.0 },
         )
     },
     Case {
-        limits: &[],
         drain: 10,
         ..case(
             "chat",
@@ -220,6 +233,12 @@ pub(crate) const CASES: [Case; 11] = [
 ];
 
 impl Case {
+    /// The whole fleet line.
+    pub(crate) fn fleet_line(&self) -> String {
+        let parts = self.fleet.split(',').map(|part| format!("{part}{}", self.limits));
+        parts.collect::<Vec<_>>().join(",")
+    }
+
     /// Seconds of load after the warm-up, where `secs` are asked for: a change needs its own time.
     pub(crate) fn measured_secs(&self, secs: u64) -> u64 {
         self.change.map_or(secs, |change| change.after + change.lasts + change.rest)
@@ -235,6 +254,13 @@ impl Case {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn every_part_of_a_fleet_gets_the_limits() {
+        let tight = CASES.iter().find(|case| case.name == "uneven-batch").unwrap();
+        assert_eq!(tight.fleet_line(), "sglang_8b@1*1:max_running=16,sglang_8b@0.4*2:max_running=16");
+        assert_eq!(CASES[0].fleet_line(), CASES[0].fleet);
+    }
 
     #[test]
     fn names_are_unique_and_rounds_are_never_zero() {

@@ -45,9 +45,7 @@ impl Fleet {
     pub(crate) async fn start(site: &Site, case: &Case, log: PathBuf) -> Result<Self> {
         let mut emulate = Command::new(&site.binary);
         // The version of SGLang whose load reports most of the peers read.
-        emulate
-            .args(["emulate", "--meta", "stock", "--port-base", "0", "--fleet", case.fleet])
-            .args(case.limits);
+        emulate.args(["emulate", "--meta", "stock", "--port-base", "0", "--fleet", &case.fleet_line()]);
         let mut process = Running::start(&mut emulate, &log)?;
         let begun = Instant::now();
         loop {

@@ -39,6 +39,9 @@ use trial::Trial;
 /// The runs, in the folder of the scratch files.
 const BOOK: &str = "runs.jsonl";
 
+/// Runs that were late or failed in the first pass are tried once more.
+const PASSES: u32 = 2;
+
 /// What to measure, and for how long.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
@@ -52,10 +55,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Seconds of load per run, without the warm-up; a change in mid-run has its own time.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 16)]
     secs: u64,
     /// Seconds of load before that, which do not count.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 8)]
     warm_up: u64,
     /// Runs at a time [default: six per core]
     #[arg(long)]
@@ -168,20 +171,25 @@ async fn measure(
     let Extent { secs, warm_up, seed, .. } = extent;
     let setting =
         Setting { secs, warm_up, lanes: options.lanes(), seed, place: rig::page::setting(&site.root)? };
-    let book = Book::open(file, setting)?;
+    let mut book = Book::open(file, setting)?;
     let contenders = site.install(contenders);
     let cases = write_loads(site, extent, cases)?;
     let all = plan::trials(extent, &cases, &contenders, &site.scratch);
-    let left: Vec<Trial> =
-        all.into_iter().filter(|t| !book.has(t.case.name, &t.contender.name(), t.round)).collect();
-    println!(
-        "{} runs, {} at a time: about {:.0} minutes; {} runs are there already",
-        left.len(),
-        options.lanes(),
-        (plan::estimate(extent, &left, options.lanes()) as f64 / 60.0).ceil(),
-        book.records.len()
-    );
-    let book = go(site, left, options.lanes(), book).await?;
+    for pass in 1..=PASSES {
+        let is_left = |trial: &&Trial| !book.has(trial.case.name, &trial.contender.name(), trial.round);
+        let left: Vec<Trial> = all.iter().filter(is_left).cloned().collect();
+        if left.is_empty() {
+            break;
+        }
+        println!(
+            "pass {pass}: {} of {} runs, {} at a time: about {:.0} minutes",
+            left.len(),
+            all.len(),
+            options.lanes(),
+            (plan::estimate(extent, &left, options.lanes()) as f64 / 60.0).ceil(),
+        );
+        book = go(site, left, options.lanes(), book).await?;
+    }
     show(&site.root, options, &book)
 }
 

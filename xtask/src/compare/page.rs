@@ -25,6 +25,9 @@ const FIGURES: [(Figure, &str, f64); 6] = [
     (Figure::PerToken, "ms", 1e3),
 ];
 
+/// A measurement of fewer rounds judges nothing.
+const FEW: u32 = 3;
+
 /// Figures in which everybody is compared with the candidate.
 const COMPARED: [Figure; 3] = [Figure::Mean, Figure::P99, Figure::FirstP99];
 
@@ -88,10 +91,16 @@ fn setting(book: &Book) -> String {
         })
         .collect();
     let setting = &book.setting;
+    let rounds = book.records.iter().map(|record| record.round).max().unwrap_or_default();
+    let trial = if rounds < FEW {
+        " **This was a trial of the measurement, with too few rounds to judge by.**"
+    } else {
+        ""
+    };
     format!(
-        "{}. Up to {} rounds; loads of {} s after {} s of warm-up; {} runs at a time; the first round's seed is {}. {}.\n",
+        "{}. Up to {rounds} rounds; loads of {} s after {} s of warm-up; {} runs at a time; the first round's seed is {}. \
+         {}.{trial}\n",
         setting.place,
-        book.records.iter().map(|record| record.round).max().unwrap_or_default(),
         setting.secs,
         setting.warm_up,
         setting.lanes,

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// A sender whose 99th percentile of lateness is above this many seconds did not send the planned load.
-const LATE_SENDER: f64 = 0.010;
+const LATE_SENDER: f64 = 0.020;
 
 /// When more of the engines' steps than this share are seen over 5 ms late, the machine was too busy.
 const LATE_STEPS: f64 = 0.05;

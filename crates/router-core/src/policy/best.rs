@@ -1,6 +1,6 @@
 //! The lowest of a sequence of costs, found in one pass and without an allocation.
 
-use crate::fleet::Candidates;
+use crate::fleet::{Candidates, WorkerView};
 use crate::{Decision, Reason, Rng, WorkerId};
 
 /// One offer: who, at what cost, and what decides between equal costs (lower is better).
@@ -30,12 +30,12 @@ pub(crate) struct Best {
 }
 
 impl Best {
-    /// Takes one more candidate into account.
-    pub(crate) fn offer(&mut self, worker: WorkerId, cost: f64, rng: &mut Rng) {
-        self.offer_then(worker, (cost, 0), rng);
+    /// Takes one more candidate into account; between equal costs its priority decides.
+    pub(crate) fn offer(&mut self, view: &WorkerView<'_>, cost: f64, rng: &mut Rng) {
+        self.offer_then(view.id, (cost, view.rank()), rng);
     }
 
-    /// As [`offer`](Self::offer), with a second key that decides between equal costs.
+    /// As [`offer`](Self::offer), with a second key of its own.
     pub(crate) fn offer_then(&mut self, worker: WorkerId, (cost, then): (f64, u64), rng: &mut Rng) {
         let offer = Offer { worker, cost, then };
         let Some(first) = self.first else {

@@ -1,9 +1,9 @@
 //! `cache_aware`: follow the prefix cache while loads are even, the least load otherwise.
 
-use super::InvalidKnob;
+use super::{InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
 use crate::prefix_index::{Matches, PrefixIndex};
-use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Terms, Time};
+use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -47,17 +47,13 @@ impl CacheAwareConfig {
         if self.eviction_interval_secs == 0 {
             return Err(InvalidKnob::must("eviction_interval_secs", "1 or more", 0));
         }
-        if !(PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES).contains(&self.max_tree_size) {
-            let must = format!("from {} to {}", PrefixIndex::MIN_BYTES, PrefixIndex::MAX_BYTES);
-            return Err(InvalidKnob::must("max_tree_size", &must, self.max_tree_size));
-        }
-        Ok(())
+        InvalidKnob::check_tree_size(self.max_tree_size)
     }
 }
 
 /// Sends a prompt to the worker that was sent the longest part of it before, unless loads are too uneven.
 ///
-/// Load is the number of requests in flight. When loads are uneven, or too little of the prompt is known, the
+/// Load is the number of requests in flight for the weight. When loads are uneven, or too little of the prompt is known, the
 /// least loaded worker is chosen; ties go by lot.
 #[derive(Debug)]
 pub struct CacheAware {
@@ -84,12 +80,11 @@ impl CacheAware {
     }
 
     fn uneven(&self, cx: &Cx<'_>) -> bool {
-        let (least, most) = cx
-            .candidates
-            .iter()
-            .fold((u32::MAX, 0), |(least, most), w| (w.in_flight.min(least), w.in_flight.max(most)));
-        most.saturating_sub(least) > self.config.balance_abs_threshold
-            && f64::from(most) > self.config.balance_rel_threshold * f64::from(least)
+        let loads = cx.candidates.iter().filter(|w| w.weight() > 0.0).map(|w| load(&w));
+        let (least, most) =
+            loads.fold((f64::MAX, 0.0_f64), |(least, most), load| (least.min(load), most.max(load)));
+        most - least > f64::from(self.config.balance_abs_threshold)
+            && most > self.config.balance_rel_threshold * least
     }
 
     /// The share of the prompt that `blocks` blocks make.
@@ -99,8 +94,9 @@ impl CacheAware {
     }
 }
 
+/// Requests in flight for the weight.
 fn load(w: &WorkerView<'_>) -> f64 {
-    f64::from(w.in_flight)
+    w.per_weight(f64::from(w.in_flight))
 }
 
 impl Policy for CacheAware {
@@ -114,27 +110,24 @@ impl Policy for CacheAware {
 
     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
         if self.uneven(&cx) {
-            return cx.lowest(Reason::LoadImbalance, load, |w| Terms::new([("in_flight", load(w))]));
+            return cx.least_loaded(Reason::LoadImbalance, load_terms);
         }
         let request = cx.request;
         self.index.lookup(request.prefix, &mut self.matches);
         let matches = &self.matches;
         let longest = cx.candidates.ids().iter().map(|&id| matches.blocks(id)).max().unwrap_or(0);
-        let terms = |w: &WorkerView<'_>| {
+        let with_match = |w: &WorkerView<'_>| {
             let blocks = matches.blocks(w.id);
-            let ratio = Self::ratio(request, blocks);
-            Terms::new([
-                ("in_flight", load(w)),
-                ("matched_blocks", f64::from(blocks)),
-                ("match_ratio", ratio),
-            ])
+            load_terms(w)
+                .and("matched_blocks", f64::from(blocks))
+                .and("match_ratio", Self::ratio(request, blocks))
         };
         if Self::ratio(request, longest) > self.config.cache_threshold {
             // Blocks, not ratios, are compared: a ratio is capped at 1 and would make ties of unequal matches.
             let missing = |w: &WorkerView<'_>| f64::from(longest - matches.blocks(w.id));
-            cx.lowest(Reason::PrefixAffinity, missing, terms)
+            cx.lowest(Reason::PrefixAffinity, missing, with_match)
         } else {
-            cx.lowest(Reason::LoadBased, load, terms)
+            cx.least_loaded(Reason::LoadBased, with_match)
         }
     }
 
@@ -207,6 +200,17 @@ mod tests {
         bench.hold(0, 22);
         // 27 to 20 is uneven in number, but not more than 1.5 times; both hold the prompt.
         bench.send_as(&prompt(&[1, 2]));
+        assert_eq!(bench.last_reason(), Reason::PrefixAffinity);
+    }
+
+    #[test]
+    fn the_weight_says_how_much_is_much() {
+        let config = CacheAwareConfig { balance_abs_threshold: 4, ..CacheAwareConfig::default() };
+        let mut bench = bench(config, 1);
+        bench.join_as(crate::WorkerInfo { weight: 3.0, ..crate::WorkerInfo::new("http://big") });
+        let sent: Vec<_> = (0..40).map(|i| bench.send_as(&prompt(&[1000 + i]))).collect();
+        assert_eq!(sent.iter().filter(|&&w| w == 1).count(), 30);
+        assert_eq!(bench.send_as(&prompt(&[1000 + 39])), sent[39], "10 to 30 is even");
         assert_eq!(bench.last_reason(), Reason::PrefixAffinity);
     }
 

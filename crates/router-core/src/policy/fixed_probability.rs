@@ -1,6 +1,7 @@
 //! `fixed_probability`: by lot, with a fixed chance per worker.
 
 use super::InvalidKnob;
+use super::draw::by_weight;
 use crate::{Cx, Decision, Event, Policy, Reason, SlotMap, Terms, Time, WorkerId, WorkerInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -103,19 +104,7 @@ impl Policy for FixedProbability {
         let ids = cx.candidates.ids();
         let total: f64 = ids.iter().map(|&id| self.weight(id)).sum();
         self.explain(&mut cx, total);
-        let mut lot = cx.rng.unit_f64() * total;
-        let mut chosen = None;
-        for &id in ids {
-            let weight = self.weight(id);
-            if weight > 0.0 {
-                // Kept even when rounding leaves a rest after the last one.
-                chosen = Some(id);
-                if lot < weight {
-                    break;
-                }
-                lot -= weight;
-            }
-        }
+        let chosen = by_weight(cx.candidates, cx.rng, |id| self.weight(id));
         let only = ids.len() == 1;
         match chosen {
             Some(id) => Decision::plain(id, if only { Reason::OnlyCandidate } else { Reason::Sampled }),
@@ -128,7 +117,7 @@ impl Policy for FixedProbability {
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
         match event {
-            Event::Joined { worker, info } => {
+            Event::Joined { worker, info } | Event::Changed { worker, info } => {
                 let weight = self.config.weight(*worker, info);
                 self.weights.insert(*worker, weight);
             }

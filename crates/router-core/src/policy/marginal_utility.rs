@@ -196,7 +196,7 @@ impl Policy for MarginalUtility {
         for w in cx.candidates.iter() {
             let cost = self.cost(&w, &scale);
             cx.explain(w.id, cost, || self.terms(&w, cost));
-            best.offer(w.id, cost, cx.rng);
+            best.offer(&w, cost, cx.rng);
         }
         let decision = best.decide(cx.candidates, Reason::LoadBased);
         if decision.reason == Reason::OnlyCandidate {

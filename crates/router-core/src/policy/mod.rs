@@ -21,30 +21,54 @@
 //! ```
 
 mod best;
+mod bucket;
 mod cache_aware;
+mod consistent_hashing;
+mod draw;
 mod fixed_probability;
+mod key_table;
+mod least_load;
 mod least_request;
+mod lmetric;
+mod manual;
 mod marginal_cost;
 mod marginal_utility;
+mod passthrough;
+mod peak_ewma;
 mod power_of_two;
+mod prefix_hash;
+mod prequal;
+mod quantile;
 mod random;
+mod ring;
 mod round_robin;
 mod shortest_queue;
+mod speeds;
 
+pub use bucket::{Bucket, BucketConfig};
 pub use cache_aware::{CacheAware, CacheAwareConfig};
+pub use consistent_hashing::ConsistentHashing;
 pub use fixed_probability::{FixedProbability, FixedProbabilityConfig, Probabilities};
-pub use least_request::LeastRequest;
+pub use least_load::{LeastLoad, LeastLoadConfig};
+pub use least_request::{LeastRequest, LeastRequestConfig};
+pub use lmetric::{LMetric, LMetricConfig};
+pub use manual::{AssignmentMode, Manual, ManualConfig};
 pub use marginal_cost::{MarginalCost, MarginalCostConfig};
 pub use marginal_utility::{MarginalUtility, MarginalUtilityConfig};
+pub use passthrough::Passthrough;
+pub use peak_ewma::{PeakEwma, PeakEwmaConfig};
 pub use power_of_two::{PowerOfTwo, PowerOfTwoConfig};
+pub use prefix_hash::{PrefixHash, PrefixHashConfig};
+pub use prequal::{Prequal, PrequalConfig};
 pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use shortest_queue::{ShortestQueue, ShortestQueueConfig};
 
 pub(crate) use best::Best;
+use draw::Drawn;
 
 use crate::fleet::{Candidates, WorkerView};
-use crate::{Decision, Event, Features, Reason, Rng, Score, Terms, Time, WorkerId};
+use crate::{Decision, Event, Features, PrefixIndex, Reason, Rng, Score, Terms, Time, WorkerId};
 use std::fmt;
 
 /// A knob with a value that makes no sense.
@@ -63,10 +87,29 @@ impl InvalidKnob {
         Self { knob, message: format!("must be {must}, not {value}") }
     }
 
+    /// Passes a size in bytes that an index of prompt prefixes can work with.
+    pub(crate) fn check_tree_size(bytes: usize) -> Result<(), Self> {
+        let range = PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES;
+        if range.contains(&bytes) {
+            return Ok(());
+        }
+        Err(Self::must("max_tree_size", &format!("from {} to {}", range.start(), range.end()), bytes))
+    }
+
+    /// Passes a number that is finite and above zero.
+    pub(crate) fn check_positive(knob: &'static str, value: f64) -> Result<(), Self> {
+        if value.is_finite() && value > 0.0 { Ok(()) } else { Err(Self::must(knob, "above 0", value)) }
+    }
+
     /// Passes a number that is finite and not negative.
     pub(crate) fn check_not_negative(knob: &'static str, value: f64) -> Result<(), Self> {
         if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(Self::must(knob, "0 or more", value)) }
     }
+}
+
+/// What is told about a candidate wherever requests in flight count for its weight.
+pub(crate) fn load_terms(w: &WorkerView<'_>) -> Terms {
+    Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
 }
 
 /// What a policy wants beyond the basics; the host skips what nobody needs.
@@ -78,11 +121,21 @@ pub struct Needs {
     pub text: bool,
     /// Load reports of the workers, polled where they do not ride on answers.
     pub load_reports: bool,
+    /// The routing key that the client named ([`Features::routing_key`]).
+    pub routing_key: bool,
+    /// The worker that the client named ([`Features::target_worker`]), which is then the only candidate.
+    pub target_worker: bool,
 }
 
 impl Needs {
     /// Nothing beyond the basics.
-    pub const NONE: Self = Self { prefix_hashes: false, text: false, load_reports: false };
+    pub const NONE: Self = Self {
+        prefix_hashes: false,
+        text: false,
+        load_reports: false,
+        routing_key: false,
+        target_worker: false,
+    };
 
     /// What either needs.
     #[must_use]
@@ -91,6 +144,8 @@ impl Needs {
             prefix_hashes: self.prefix_hashes || other.prefix_hashes,
             text: self.text || other.text,
             load_reports: self.load_reports || other.load_reports,
+            routing_key: self.routing_key || other.routing_key,
+            target_worker: self.target_worker || other.target_worker,
         }
     }
 }
@@ -141,7 +196,8 @@ impl Cx<'_> {
         }
     }
 
-    /// Chooses the candidate with the lowest `cost`; exact ties are broken by lot, each tied candidate alike.
+    /// Chooses the candidate with the lowest `cost`; of those at equal cost the one with the highest priority, and
+    /// by lot when they are equal in that, too.
     ///
     /// A cost that is not finite is a fault of the policy; such a candidate counts as the worst.
     pub fn lowest(
@@ -169,12 +225,60 @@ impl Cx<'_> {
             let c = if c.is_finite() { c } else { f64::MAX };
             self.explain(w.id, c, || terms(&w));
             if admit(&w) {
-                best.offer(w.id, c, self.rng);
+                best.offer(&w, c, self.rng);
             } else if best.is_empty() {
-                others.offer(w.id, c, self.rng);
+                others.offer(&w, c, self.rng);
             }
         }
         let best = if best.is_empty() { others } else { best };
         best.decide(candidates, reason)
+    }
+
+    /// The candidate with the least load for its weight, the new request counted.
+    pub(crate) fn least_loaded(
+        &mut self,
+        reason: Reason,
+        terms: impl Fn(&WorkerView<'_>) -> Terms,
+    ) -> Decision {
+        self.lowest(reason, |w| w.next_load(), terms)
+    }
+
+    /// As [`lowest`](Self::lowest), among `choices` candidates drawn by lot; among all when `choices` is 0.
+    pub(crate) fn lowest_drawn(
+        &mut self,
+        choices: usize,
+        reason: Reason,
+        cost: impl Fn(&WorkerView<'_>) -> f64,
+        terms: impl Fn(&WorkerView<'_>) -> Terms,
+    ) -> Decision {
+        let candidates = self.candidates;
+        if choices == 0 || choices >= candidates.len() {
+            return self.lowest(reason, cost, terms);
+        }
+        let drawn = Drawn::new(candidates.len(), choices, self.rng);
+        let mut best = Best::default();
+        for w in drawn.places().iter().filter_map(|&i| candidates.at(i)) {
+            let c = cost(&w);
+            let c = if c.is_finite() { c } else { f64::MAX };
+            self.explain(w.id, c, || terms(&w));
+            best.offer(&w, c, self.rng);
+        }
+        best.decide(candidates, reason)
+    }
+
+    /// The candidate to whom such a request belongs. In the explanation it costs 0, and the others 1.
+    pub(crate) fn keyed(
+        &mut self,
+        owner: WorkerId,
+        reason: Reason,
+        terms: impl Fn(&WorkerView<'_>) -> Terms,
+    ) -> Decision {
+        let candidates = self.candidates;
+        if self.scores.is_some() {
+            for w in candidates.iter() {
+                self.explain(w.id, f64::from(u8::from(w.id != owner)), || terms(&w));
+            }
+        }
+        Decision::plain(owner, if candidates.len() == 1 { Reason::OnlyCandidate } else { reason })
     }
 }

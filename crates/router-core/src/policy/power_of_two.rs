@@ -3,9 +3,10 @@
 //! Drawing two and not asking everybody keeps routers that share a fleet, or look at old reports, from all
 //! running to the same worker (Mitzenmacher, "How useful is old information?", 2000).
 
-use super::{Best, InvalidKnob};
+use super::draw::Drawn;
+use super::{Best, InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Needs, Policy, Reason, Terms, Time};
+use crate::{Cx, Decision, Needs, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 
 /// The knobs of [`PowerOfTwo`].
@@ -22,7 +23,7 @@ impl Default for PowerOfTwoConfig {
     }
 }
 
-/// Draws two distinct candidates and takes the one with the lower load; equal loads are decided by lot.
+/// Draws two distinct candidates and takes the one with the lower load for its weight; equal loads are decided by lot.
 ///
 /// Load is what both told lately, of the same kind: tokens if both told those, else requests running and
 /// waiting, each corrected by what was sent and finished since. Otherwise it is the requests in flight.
@@ -41,7 +42,7 @@ impl PowerOfTwo {
         Ok(Self { config })
     }
 
-    /// The loads of both in one unit, and the name of that unit.
+    /// The loads of both in one unit, before their weights count, and the name of that unit.
     fn loads(&self, now: Time, a: &WorkerView<'_>, b: &WorkerView<'_>) -> (&'static str, [f64; 2]) {
         let age = self.config.max_report_age_secs;
         if let (Some(a), Some(b)) = (a.fresh_tokens(now, age), b.fresh_tokens(now, age)) {
@@ -68,22 +69,20 @@ impl Policy for PowerOfTwo {
         if n == 1 {
             return Decision::plain(cx.candidates.first(), Reason::OnlyCandidate);
         }
-        let i = cx.rng.below(n);
-        // The second draw skips the first one's place, so that the two differ and all pairs are alike.
-        let j = cx.rng.below(n - 1);
-        let j = j + usize::from(j >= i);
-        let (i, j) = (cx.candidates.id(i.min(j)), cx.candidates.id(i.max(j)));
-        let (Some(a), Some(b)) = (cx.candidates.get(i), cx.candidates.get(j)) else {
-            return Decision::plain(i, Reason::Fallback);
+        let drawn = Drawn::new(n, 2, cx.rng);
+        let pair = |i: usize| drawn.places().get(i).and_then(|&place| cx.candidates.at(place));
+        let (Some(a), Some(b)) = (pair(0), pair(1)) else {
+            return Decision::plain(cx.candidates.first(), Reason::Fallback);
         };
         let (unit, loads) = self.loads(cx.now, &a, &b);
         let mut best = Best::default();
+        // The new request counts as one of whatever is compared, so that weights decide between idle workers, too.
         for (w, load) in [a, b].iter().zip(loads) {
-            cx.explain(w.id, load, || {
-                let terms = Terms::new([("in_flight", f64::from(w.in_flight))]);
-                if unit == "in_flight" { terms } else { terms.and(unit, load) }
+            let cost = w.per_weight(load + 1.0);
+            cx.explain(w.id, cost, || {
+                if unit == "in_flight" { load_terms(w) } else { load_terms(w).and(unit, load) }
             });
-            best.offer(w.id, load, cx.rng);
+            best.offer(w, cost, cx.rng);
         }
         best.decide(cx.candidates, Reason::LoadBased)
     }
@@ -113,6 +112,14 @@ mod tests {
         for _ in 0..200 {
             assert_ne!(bench.ask().decision.worker.slot(), 0);
         }
+    }
+
+    #[test]
+    fn the_weight_says_how_much_is_much() {
+        let mut bench = Bench::new(policy(), 1);
+        bench.join_as(crate::WorkerInfo { weight: 3.0, ..crate::WorkerInfo::new("http://big") });
+        let sent = bench.send_many(40);
+        assert_eq!(sent.iter().filter(|&&w| w == 1).count(), 30);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `shortest_queue`: the fewest requests waiting, by what the workers told and what was sent since.
 
 use super::round_robin::Turn;
-use super::{Best, InvalidKnob};
+use super::{Best, InvalidKnob, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Event, Needs, Policy, Reason, Terms, Time};
+use crate::{Cx, Decision, Event, Needs, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 
 /// The knobs of [`ShortestQueue`].
@@ -23,7 +23,7 @@ impl Default for ShortestQueueConfig {
     }
 }
 
-/// Chooses the candidate with the fewest requests waiting; equal ones by fewer in flight, then by lot.
+/// Chooses the candidate with the fewest requests waiting for its weight; equal ones by fewer in flight, then by lot.
 ///
 /// The estimate is the last queue length told, plus what was sent and less what finished since.
 ///
@@ -52,8 +52,7 @@ impl ShortestQueue {
             let reason = if n == 1 { Reason::OnlyCandidate } else { Reason::Fallback };
             return Decision::plain(self.turn.next(cx.candidates), reason);
         }
-        let in_flight = |w: &WorkerView<'_>| f64::from(w.in_flight);
-        cx.lowest(Reason::Fallback, in_flight, |w| Terms::new([("in_flight", in_flight(w))]))
+        cx.least_loaded(Reason::Fallback, load_terms)
     }
 }
 
@@ -79,12 +78,13 @@ impl Policy for ShortestQueue {
         let mut best = Best::default();
         for w in cx.candidates.iter() {
             let told = w.fresh_waiting(now, age);
-            let cost = f64::from(told.unwrap_or_else(|| assumed_waiting(&w)));
+            let waiting = f64::from(told.unwrap_or_else(|| assumed_waiting(&w)));
+            let cost = w.per_weight(waiting);
             cx.explain(w.id, cost, || {
                 let name = if told.is_some() { "estimated_waiting" } else { "assumed_waiting" };
-                Terms::new([(name, cost), ("in_flight", f64::from(w.in_flight))])
+                load_terms(&w).and(name, waiting)
             });
-            best.offer_then(w.id, (cost, u64::from(w.in_flight)), cx.rng);
+            best.offer_then(w.id, (cost, w.load_rank()), cx.rng);
         }
         best.decide(cx.candidates, Reason::ShortestQueue)
     }
@@ -107,6 +107,15 @@ mod tests {
     fn tell(bench: &mut Bench, worker: usize, waiting: u32) {
         let told = LoadReport { waiting: Some(waiting), ..LoadReport::empty(bench.now, LoadSource::Poll) };
         bench.balancer.apply(bench.now, Change::Load(bench.ids[worker], told));
+    }
+
+    #[test]
+    fn the_weight_says_how_long_is_long() {
+        let mut bench = bench(ShortestQueueConfig::default(), 1);
+        bench.join_as(crate::WorkerInfo { weight: 3.0, ..crate::WorkerInfo::new("http://big") });
+        tell(&mut bench, 0, 2);
+        tell(&mut bench, 1, 4);
+        assert_eq!(bench.send(), 1, "4 waiting at three times the capacity");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use router_core::{
-    Balancer, Change, Classic, ClassicWorker, Decision, Event, Explain, Features, Finish,
+    Balancer, Capacity, Change, Classic, ClassicWorker, Decision, Event, Explain, Features, Finish,
     LoadBalancingPolicy, LoadBalancingPolicyV2, LoadReport, LoadSource, Outcome, Params, Policy, Registry,
     RequestId, Rng, Score, Ticket, Time, Usage, WorkerId, WorkerInfo,
 };
@@ -44,7 +44,11 @@ pub fn every_policy() -> Vec<Make> {
         .map(|name| {
             configured(
                 name,
-                if matches!(name.as_str(), "cache_aware" | "marginal_cost") { small } else { "{}" },
+                match name.as_str() {
+                    "cache_aware" | "marginal_cost" | "lmetric" => small,
+                    "manual" => r#"{"max_keys":64}"#,
+                    _ => "{}",
+                },
             )
         })
         .collect();
@@ -57,6 +61,17 @@ pub fn every_policy() -> Vec<Make> {
         "marginal_utility",
         r#"{"normalize":true,"min_history_for_trend":2,"window_size":4}"#,
     ));
+    all.push(configured(
+        "least_request",
+        r#"{"choice_count":3,"speed_weighted":true,"active_request_bias":2}"#,
+    ));
+    all.push(configured("peak_ewma", r#"{"choice_count":0,"per_token":true,"tau_secs":1}"#));
+    all.push(configured("prequal", r#"{"rif_quantile":0.5,"max_age_secs":1}"#));
+    all.push(configured("lmetric", r#"{"speed_weighted":true,"max_tree_size":4096}"#));
+    all.push(configured("prefix_hash", r#"{"balance_abs_threshold":1,"prefix_token_count":1}"#));
+    all.push(configured("manual", r#"{"assignment_mode":"min_load","max_keys":2,"max_idle_secs":1}"#));
+    all.push(configured("manual", r#"{"assignment_mode":"min_group","max_keys":8}"#));
+    all.push(configured("bucket", r#"{"bucket_adjust_interval_secs":1,"balance_rel_threshold":9}"#));
     all.push(configured("fixed_probability", r#"{"probabilities":[0.5,0.25,0.0,0.25]}"#));
     all
 }
@@ -91,6 +106,7 @@ pub enum Step {
     Leave(usize),
     Routable(usize, bool),
     Load(usize, LoadReport),
+    Capacity(usize, Capacity),
     Dispatch { conversation: u64, blocks: usize, exclude: Option<usize> },
     Finish(usize, Finish),
     Wait(Duration),
@@ -115,7 +131,8 @@ pub fn history(seed: u64, n: usize) -> Vec<Step> {
             0..2 => Step::Join(info(4 + i, &mut rng)),
             2..4 => Step::Leave(pick),
             4..8 => Step::Routable(pick, rng.below(3) > 0),
-            8..18 => Step::Load(pick, report(&mut rng)),
+            8..10 => Step::Capacity(pick, capacity(&mut rng)),
+            10..18 => Step::Load(pick, report(&mut rng)),
             18..55 => Step::Dispatch {
                 conversation: rng.below(6) as u64,
                 blocks: rng.below(9),
@@ -135,6 +152,11 @@ fn info(i: usize, rng: &mut Rng) -> WorkerInfo {
         max_running_requests: (rng.below(2) == 0).then_some(8),
         ..WorkerInfo::new(&format!("http://10.0.0.{i}:30000"))
     }
+}
+
+fn capacity(rng: &mut Rng) -> Capacity {
+    let WorkerInfo { weight, priority, max_running_requests, max_total_tokens, .. } = info(0, rng);
+    Capacity { weight, priority, max_running_requests, max_total_tokens }
 }
 
 fn report(rng: &mut Rng) -> LoadReport {
@@ -204,6 +226,10 @@ impl World {
                 let report = LoadReport { at: self.now, ..*report };
                 worker(*i).into_iter().for_each(|id| self.balancer.apply(self.now, Change::Load(id, report)));
             }
+            Step::Capacity(i, capacity) => {
+                let change = |id| self.balancer.apply(self.now, Change::Capacity(id, *capacity));
+                worker(*i).into_iter().for_each(change);
+            }
             Step::Dispatch { conversation, blocks, exclude } => {
                 let exclude: Vec<_> = exclude.and_then(worker).into_iter().collect();
                 self.dispatch(&chain(*conversation, *blocks), &exclude, explain);
@@ -226,6 +252,8 @@ impl World {
             prefix_block_bytes: BLOCK_BYTES,
             prompt_bytes: u64::from(BLOCK_BYTES) * prefix.len() as u64 + 20,
             text: Some("hello"),
+            // Half of the conversations name themselves.
+            routing_key: prefix.first().copied().filter(|key| key % 2 == 0),
             ..Features::default()
         };
         let routable = self.balancer.fleet().routable().iter().copied();

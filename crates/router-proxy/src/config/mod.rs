@@ -122,6 +122,8 @@ pub struct RequestLimits {
     pub max_body: usize,
     /// Where the client's request id may stand.
     pub id_headers: Vec<HeaderName>,
+    /// Where the client's routing key may stand.
+    pub key_headers: Vec<HeaderName>,
     /// An attempt may take so long to its first byte; any time when absent.
     pub first_byte: Option<Duration>,
     /// A stream may bring nothing for so long.
@@ -243,18 +245,13 @@ impl Options {
     }
 
     fn check_requests(&self) -> Result<RequestLimits, ConfigError> {
-        let header = |name: &String| {
-            name.parse::<HeaderName>().map_err(|_| ConfigError::Option {
-                option: "--request-id-headers",
-                problem: format!("'{name}' is not a header name"),
-            })
-        };
         Ok(RequestLimits {
             timeout: positive("--request-timeout-secs", self.request_timeout_secs as f64)?,
             body_timeout: positive("--client-body-timeout-secs", self.client_body_timeout_secs)?,
             dial: self.check_dial()?,
             max_body: self.max_payload_size,
-            id_headers: self.request_id_headers.iter().map(header).collect::<Result<_, _>>()?,
+            id_headers: headers("--request-id-headers", &self.request_id_headers)?,
+            key_headers: headers("--routing-key-headers", &self.routing_key_headers)?,
             first_byte: match self.first_byte_timeout_secs {
                 Some(secs) => Some(positive("--first-byte-timeout-secs", secs)?),
                 None => None,
@@ -331,6 +328,14 @@ impl Options {
         params.extend(knobs.iter().map(|(name, text)| (name.clone(), options::knob_value(text))));
         registry.build(name, &params)
     }
+}
+
+fn headers(option: &'static str, names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
+    let header = |name: &String| {
+        let problem = || format!("'{name}' is not a header name");
+        name.parse().map_err(|_| ConfigError::Option { option, problem: problem() })
+    };
+    names.iter().map(header).collect()
 }
 
 fn count(option: &'static str, n: u32) -> Result<NonZeroU32, ConfigError> {

@@ -46,10 +46,10 @@ pub enum LogFormat {
 pub struct WorkerOptions {
     /// Base URL.
     pub url: String,
-    /// Relative capacity, for policies that weigh. Default 1.
+    /// Relative capacity, for policies that weigh; one of 0 is for when there is no other. Default 1.
     #[serde(default = "one")]
     pub weight: f64,
-    /// Higher is preferred by policies that weigh. Default 50.
+    /// Of workers at equal cost the one with the higher priority is taken. Default 50.
     #[serde(default = "fifty")]
     pub priority: u32,
 }
@@ -116,11 +116,11 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", help_heading = "Routing")]
     pub cache_threshold: Option<f64>,
 
-    /// cache_aware: loads are uneven when they differ by more requests than this ... [default: 64]
+    /// cache_aware, bucket, prefix_hash: loads are uneven when they differ by more than this ... [default: 64, 64, 10]
     #[arg(long, value_name = "REQUESTS", help_heading = "Routing")]
     pub balance_abs_threshold: Option<u32>,
 
-    /// cache_aware: ... and by more than this factor [default: 1.5]
+    /// cache_aware, bucket: ... and by more than this factor [default: 1.5]
     #[arg(long, value_name = "FACTOR", help_heading = "Routing")]
     pub balance_rel_threshold: Option<f64>,
 
@@ -128,9 +128,25 @@ pub struct Options {
     #[arg(long, value_name = "SECS", help_heading = "Routing")]
     pub eviction_interval_secs: Option<u64>,
 
-    /// cache_aware: most memory for the prefix index, in bytes [default: 67108864]
+    /// cache_aware, lmetric, marginal_cost: most memory for the prefix index, in bytes [default: 67108864]
     #[arg(long, value_name = "BYTES", help_heading = "Routing")]
     pub max_tree_size: Option<u64>,
+
+    /// manual: a routing key without a request for this long is forgotten; 0 is never [default: 14400]
+    #[arg(long, value_name = "SECS", help_heading = "Routing")]
+    pub max_idle_secs: Option<u64>,
+
+    /// manual: how a new routing key finds its worker [default: random]
+    #[arg(long, value_name = "MODE", value_parser = ["random", "min_load", "min_group"], help_heading = "Routing")]
+    pub assignment_mode: Option<String>,
+
+    /// bucket: how often the workers' ranges of prompt length are fitted [default: 5]
+    #[arg(long, value_name = "SECS", help_heading = "Routing")]
+    pub bucket_adjust_interval_secs: Option<u64>,
+
+    /// Headers that may carry a routing key, for policies that go by it; first found wins, and all win over the body
+    #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-smg-routing-key", "x-session-id", "x-user-id", "x-tenant-id"], help_heading = "Routing")]
+    pub routing_key_headers: Vec<String>,
 
     /// Seed of all chance in routing; default: a new one each start
     #[arg(long, help_heading = "Routing")]
@@ -422,6 +438,9 @@ impl Options {
             ("balance_rel_threshold", self.balance_rel_threshold.map(Into::into)),
             ("eviction_interval_secs", self.eviction_interval_secs.map(Into::into)),
             ("max_tree_size", self.max_tree_size.map(Into::into)),
+            ("max_idle_secs", self.max_idle_secs.map(Into::into)),
+            ("assignment_mode", self.assignment_mode.clone().map(Into::into)),
+            ("bucket_adjust_interval_secs", self.bucket_adjust_interval_secs.map(Into::into)),
         ];
         let flags = flags.into_iter().filter(|(name, _)| accepts(name));
         flags.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()

@@ -80,6 +80,8 @@ impl<'a> Exchange<'a> {
         if self.shared.needs.text {
             features.text = facts.text();
         }
+        let named = (self.shared.needs, &*self.shared.limits.key_headers);
+        super::affinity::add(&mut features, named, &self.headers, &facts);
         features.arrived_at = Some(self.received_at);
         // Ids of a batch are many; a prefix of them aborts nothing.
         let rid = facts.rid.as_deref().filter(|_| facts.batch == 1);

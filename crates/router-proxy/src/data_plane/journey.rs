@@ -281,7 +281,7 @@ impl<'a> Journey<'a> {
         let lease = match lease {
             Err(NoWorker)
                 if !detour.is_optional()
-                    && exchange.shared.vacancy(&self.tried) == Vacancy::Never
+                    && exchange.shared.vacancy(&self.features, &self.tried) == Vacancy::Never
                     && exchange.shared.last_resort(&self.tried) =>
             {
                 exchange.dispatch(&self.features, &self.tried)
@@ -310,8 +310,10 @@ impl<'a> Journey<'a> {
         {
             return Ok(lease);
         }
+        // A worker whose connection broke may be down without anybody knowing yet.
+        let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
-            && shared.healthy_workers().is_empty()
+            && (lost || shared.healthy_workers().is_empty())
             && let Some(lease) = self.queue(patience).await
         {
             return Ok(lease);
@@ -326,13 +328,19 @@ impl<'a> Journey<'a> {
     /// A seat on a worker that was not tried, waiting for one as long as all of them are merely full.
     async fn seat(&self) -> Result<Lease, Option<ProxyError>> {
         let shared = self.exchange.shared;
-        shared.admission.seats.take(|| shared.vacancy(&self.tried), || self.dispatch(Detour::Lost)).await
+        shared
+            .admission
+            .seats
+            .take(|| shared.vacancy(&self.features, &self.tried), || self.dispatch(Detour::Lost))
+            .await
     }
 
     /// The same for an attempt that follows another one.
     async fn another_seat(&mut self) -> Option<Lease> {
         let shared = self.exchange.shared;
-        if !shared.admission.seats.are_capped() || shared.vacancy(&self.tried) == Vacancy::Never {
+        if !shared.admission.seats.are_capped()
+            || shared.vacancy(&self.features, &self.tried) == Vacancy::Never
+        {
             return None;
         }
         self.features.attempt += 1;

@@ -1,6 +1,7 @@
 //! One request's way through: let in, read, decide, forward, stream back.
 
 mod admission;
+mod affinity;
 mod attempt;
 mod body;
 mod budget;

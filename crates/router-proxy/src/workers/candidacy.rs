@@ -79,7 +79,11 @@ impl Worker {
     /// A health check has ended. Tells whether it brought the worker into service.
     pub(super) fn checked(self: &Arc<Self>, shared: &Shared, outcome: Check, config: &HealthConfig) -> bool {
         let mut standing = self.standing.lock();
-        let Some(health) = standing.check(outcome, config) else { return false };
+        let change = standing.check(outcome, config);
+        if outcome.is_hopeless() && standing.health() == Health::Unhealthy {
+            self.trouble.notify_waiters();
+        }
+        let Some(health) = change else { return false };
         // A breaker that opened on a worker that was down says nothing about the one that came up.
         let relented = health == Health::Healthy
             && standing.breaker.as_mut().and_then(Breaker::relent).is_some_and(|state| {
@@ -207,7 +211,6 @@ impl Worker {
         let health = standing.health();
         if health == Health::Unhealthy {
             warn!(worker = %self.url, "worker is {}", health.as_str());
-            self.trouble.notify_waiters();
         } else {
             info!(worker = %self.url, "worker is {}", health.as_str());
         }

@@ -26,12 +26,29 @@ const LEAST_SILENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Check {
     Passed,
-    /// A bad answer, or none in time.
+    /// A bad answer, or a broken one.
     Failed,
+    /// No answer in time.
+    TimedOut,
     /// The door is closed.
     Refused,
+    /// Not even that can be said.
+    Unreachable,
     /// Neither the check nor any of the requests that it works on got a byte.
     Silent,
+}
+
+impl Check {
+    /// Whether the worker is not to be had, as opposed to working badly.
+    pub(super) const fn is_certain(self) -> bool {
+        matches!(self, Self::Refused | Self::Unreachable | Self::Silent)
+    }
+
+    /// Whether requests that it has are better off elsewhere. One that refuses connections or calls itself unhealthy may
+    /// be about to stop, and then ends what it has first; if it is dead, its connections break by themselves.
+    pub(super) const fn is_hopeless(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Unreachable | Self::Silent)
+    }
 }
 
 /// Checks one worker until it is gone.
@@ -86,7 +103,14 @@ fn judge(answer: Result<(StatusCode, bytes::Bytes), FetchError>) -> Check {
     match answer {
         Ok((status, _)) if status.is_success() => Check::Passed,
         Ok(_) => Check::Failed,
-        Err(FetchError::Connection(ExchangeError::Connect { .. })) => Check::Refused,
+        Err(FetchError::Timeout(_)) => Check::TimedOut,
+        Err(FetchError::Connection(ExchangeError::Connect { source, .. })) => {
+            if source.kind() == std::io::ErrorKind::ConnectionRefused {
+                Check::Refused
+            } else {
+                Check::Unreachable
+            }
+        }
         Err(_) => Check::Failed,
     }
 }

@@ -34,6 +34,9 @@ pub(crate) enum ExchangeError {
 
 type Driver = http1::Connection<TokioIo<Wire>, Full<Bytes>>;
 
+/// Why a request was not answered, with the request itself if not a byte of it was sent.
+type Unsent = hyper::client::conn::TrySendError<Request<Full<Bytes>>>;
+
 /// One connection, idle or at work for one request.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -60,8 +63,8 @@ impl Connection {
         self.driver.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, hyper::Error> {
-        let mut response = pin!(self.sender.send_request(request));
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unsent> {
+        let mut response = pin!(self.sender.try_send_request(request));
         let driver = &mut self.driver;
         poll_fn(|cx| {
             if let Some(running) = driver
@@ -93,11 +96,19 @@ impl Pool {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Connection), ExchangeError> {
-        let mut connection = match self.take() {
-            Some(idle) => idle,
-            None => self.connect().await?,
+        let request = match self.take() {
+            None => request,
+            Some(mut idle) => match idle.send(request).await {
+                Ok(response) => return Ok((response, idle)),
+                // The worker closed the idle connection in this very moment, which is nobody's fault.
+                Err(mut unsent) => match unsent.take_message() {
+                    Some(request) => request,
+                    None => return Err(unsent.into_error().into()),
+                },
+            },
         };
-        let response = connection.send(request).await?;
+        let mut connection = self.connect().await?;
+        let response = connection.send(request).await.map_err(Unsent::into_error)?;
         Ok((response, connection))
     }
 

@@ -45,7 +45,9 @@ pub struct WorkerSpec {
     pub health_failure_threshold: Option<NonZeroU32>,
     /// Never check it.
     pub disable_health_check: bool,
-    /// Taken from clients of other routers, without effect, as are the four below.
+    /// Whether its data-parallel ranks are workers of their own; only `false` is taken.
+    pub dp_aware: bool,
+    /// Taken from clients of other routers, without effect, as are the five below.
     pub tokenizer_path: Option<String>,
     #[expect(missing_docs, reason = "without effect")]
     pub reasoning_parser: Option<String>,
@@ -55,6 +57,8 @@ pub struct WorkerSpec {
     pub chat_template: Option<String>,
     #[expect(missing_docs, reason = "without effect")]
     pub max_connection_attempts: Option<u32>,
+    #[expect(missing_docs, reason = "without effect")]
+    pub bootstrap_port: Option<u16>,
 }
 
 /// What may be changed while a worker serves. Absent members stay as they are.
@@ -104,6 +108,9 @@ pub enum WorkerSpecError {
         /// What is taken.
         wanted: &'static str,
     },
+    /// Something that this router cannot do.
+    #[error("{0}: true is not supported")]
+    Unsupported(&'static str),
     /// A key that cannot stand in a header. It is not shown.
     #[error("api_key: it has characters that cannot stand in a header")]
     Key,
@@ -150,6 +157,8 @@ impl Default for WorkerSpec {
             tool_parser: None,
             chat_template: None,
             max_connection_attempts: None,
+            bootstrap_port: None,
+            dp_aware: false,
         }
     }
 }
@@ -164,6 +173,9 @@ impl WorkerSpec {
     pub(crate) fn profile(&self, usual: Option<&HeaderValue>) -> Result<Profile, WorkerSpecError> {
         not_negative("weight", self.weight)?;
         not_negative("cost", self.cost)?;
+        if self.dp_aware {
+            return Err(WorkerSpecError::Unsupported("dp_aware"));
+        }
         Ok(Profile {
             weight: self.weight,
             priority: self.priority,

@@ -81,13 +81,13 @@ impl Standing {
                 };
                 enough.then(|| self.become_(Health::Healthy))
             }
-            Check::Failed | Check::Refused | Check::Silent => {
+            failure => {
                 self.successes = 0;
                 self.failures = self.failures.saturating_add(1);
                 self.doubt = Doubt::Checks;
                 let serving = matches!(self.health, Health::Pending | Health::Healthy);
                 // A closed door and silence on every line are no matter of opinion.
-                let certain = outcome != Check::Failed && self.health == Health::Healthy;
+                let certain = failure.is_certain() && self.health == Health::Healthy;
                 let enough = serving && (certain || self.failures >= config.failures.get());
                 enough.then(|| self.become_(Health::Unhealthy))
             }

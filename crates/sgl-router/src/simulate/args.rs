@@ -25,8 +25,9 @@ pub(crate) struct SimulateArgs {
     pub(crate) fleet: String,
 
     /// Routers that do not see each other; each request comes to one of them by lot
-    #[arg(long, value_name = "N", default_value = "1", help_heading = "Installation")]
-    pub(crate) routers: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Installation",
+        value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) routers: u16,
 
     /// Something that happens: slow:SERVER:FACTOR@FROM..TO, die:SERVER@AT, join:SPEC@AT, late-answers:SECS@FROM..TO or
     /// late-reports:SECS@FROM..TO; servers count from 0, times are seconds. Repeatable
@@ -34,7 +35,7 @@ pub(crate) struct SimulateArgs {
     pub(crate) event: Vec<Scheduled>,
 
     /// Ask every server for its load so often [default: never; answers tell the queue length]
-    #[arg(long, value_name = "SECS", help_heading = "Installation", value_parser = above_zero)]
+    #[arg(long, value_name = "SECS", help_heading = "Installation", value_parser = interval)]
     pub(crate) poll_secs: Option<f64>,
 
     /// Policies to compare, comma-separated, with knobs as NAME:KNOB=VALUE; ratios are to the first. `oracle` knows all
@@ -146,7 +147,7 @@ pub(crate) struct LoadArgs {
 
     /// Mean pause between an answer and the next turn
     #[arg(long, value_name = "SECS", default_value_t = 5.0, requires = "sessions", help_heading = "Load",
-        value_parser = zero_or_more)]
+        value_parser = pause)]
     pub(crate) think_secs: f64,
 
     /// Share of the answers that are streamed, so that routers see first tokens
@@ -166,8 +167,12 @@ fn above_zero(text: &str) -> Result<f64, &'static str> {
     number(text, |x| x > 0.0, "expected a number above 0")
 }
 
-fn zero_or_more(text: &str) -> Result<f64, &'static str> {
-    number(text, |x| x >= 0.0, "expected a number, 0 or more")
+fn interval(text: &str) -> Result<f64, &'static str> {
+    number(text, |x| (1e-3..=1e6).contains(&x), "expected seconds from 0.001 to 1e6")
+}
+
+fn pause(text: &str) -> Result<f64, &'static str> {
+    number(text, |x| (0.0..=1e6).contains(&x), "expected seconds from 0 to 1e6")
 }
 
 fn share(text: &str) -> Result<f64, &'static str> {

@@ -47,7 +47,7 @@ fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
             turns: args.turns,
             added: args.input_len,
             output: args.output_len,
-            think: Duration::try_from_secs_f64(args.think_secs).unwrap_or(Duration::MAX),
+            think: Duration::from_secs_f64(args.think_secs),
         };
         return arrivals.sessions(sessions, seed);
     }

@@ -77,16 +77,8 @@ fn compare(
 
 fn scenario(args: &SimulateArgs, spec: &FleetSpec) -> Result<Scenario, Failure> {
     let mut scenario = Scenario::of(Fleet::from(spec));
-    scenario.routers = args.routers.get();
-    let poll = match args.poll_secs {
-        Some(secs) => {
-            // Less than a nanosecond would ask for ever without time going on.
-            let every = Duration::try_from_secs_f64(secs).ok().filter(|every| !every.is_zero());
-            let wrong = || Failure::Usage(format!("--poll-secs: {secs} s cannot be waited for"));
-            Some(every.ok_or_else(wrong)?)
-        }
-        None => None,
-    };
+    scenario.routers = usize::from(args.routers);
+    let poll = args.poll_secs.map(Duration::from_secs_f64);
     scenario.reports = Reports { poll, ..scenario.reports };
     scenario.incidents = args.event.iter().flat_map(|event| event.incidents.iter().copied()).collect();
     let joining = scenario.incidents.iter().filter(|i| matches!(i.what, What::Join(_))).count();

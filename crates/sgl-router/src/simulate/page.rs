@@ -116,18 +116,33 @@ fn about(setting: &Setting<'_>) -> Vec<(String, String)> {
     all.into_iter().filter(|(_, what)| !what.is_empty()).map(|(word, what)| (word.to_owned(), what)).collect()
 }
 
-/// When something happens, and what in a few words.
+/// When something happens, and what in a few words; in the order of time.
 fn marks(setting: &Setting<'_>) -> Vec<(f64, String)> {
-    let word = |what: &What| match what {
-        What::Slow { server, factor: 1.0 } => format!("server {server} normal"),
-        What::Slow { server, factor } => format!("server {server} ×{factor} slower"),
-        What::Die { server } => format!("server {server} dies"),
-        What::Join(profile) => format!("{} joins", profile.name),
-        What::DelayReports(by) if by.is_zero() => "reports in time".to_owned(),
-        What::DelayReports(by) => format!("reports {} s late", by.as_secs_f64()),
-        What::DelayCompletions(by) if by.is_zero() => "answers in time".to_owned(),
-        What::DelayCompletions(by) => format!("answers {} s late", by.as_secs_f64()),
-        _ => "something happens".to_owned(),
-    };
-    setting.scenario.incidents.iter().map(|i| (i.at.as_secs_f64(), word(&i.what))).collect()
+    let mut marks: Vec<(f64, String)> = Vec::new();
+    for (event, incident) in setting.args.event.iter().flat_map(|e| e.incidents.iter().map(move |i| (e, i))) {
+        // Servers that join together are one mark, with the words that they were asked for in.
+        let word = match incident.what {
+            What::Slow { server, factor: 1.0 } => format!("server {server} normal"),
+            What::Slow { server, factor } => format!("server {server} ×{factor} slower"),
+            What::Die { server } => format!("server {server} dies"),
+            What::Join(_) => joining(&event.text),
+            What::DelayReports(by) if by.is_zero() => "reports in time".to_owned(),
+            What::DelayReports(by) => format!("reports {} s late", by.as_secs_f64()),
+            What::DelayCompletions(by) if by.is_zero() => "answers in time".to_owned(),
+            What::DelayCompletions(by) => format!("answers {} s late", by.as_secs_f64()),
+            _ => event.text.clone(),
+        };
+        let mark = (incident.at.as_secs_f64(), word);
+        if marks.last() != Some(&mark) {
+            marks.push(mark);
+        }
+    }
+    marks.sort_by(|a, b| a.0.total_cmp(&b.0));
+    marks
+}
+
+/// `t4*2 joins` of `join:t4*2@45`.
+fn joining(event: &str) -> String {
+    let (what, _) = event.rsplit_once('@').unwrap_or((event, ""));
+    format!("{} joins", what.trim_start_matches("join:"))
 }

@@ -135,7 +135,8 @@ fn figure(estimate: Estimate, factor: f64, ratio: Option<Estimate>) -> String {
         let _ = write!(text, " ±{:.decimals$}", half * factor);
     }
     if let Some(ratio) = ratio {
-        let _ = write!(text, " ×{:.2}", ratio.mean);
+        let decimals = if ratio.mean < 0.1 { 3 } else { 2 };
+        let _ = write!(text, " ×{:.decimals$}", ratio.mean);
     }
     text
 }

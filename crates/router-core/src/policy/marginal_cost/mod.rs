@@ -288,7 +288,7 @@ impl Policy for MarginalCost {
                 }
             }
             Event::Finished(completion) => self.finished(completion),
-            Event::Load { .. } => (),
+            Event::Load { .. } | Event::Changed { .. } => (),
         }
     }
 }

@@ -1,0 +1,111 @@
+//! `consistent_hashing`: a routing key belongs to one worker, by hash.
+
+use super::load_terms;
+use super::ring::Ring;
+use crate::{Cx, Decision, Event, Needs, Policy, Reason, Time};
+
+/// Sends requests of one routing key to one worker; keys are spread by a ring of hashes, so few of them move when
+/// workers come and go. A request that names its worker goes there.
+///
+/// Without a key the least loaded worker is chosen.
+#[derive(Clone, Debug, Default)]
+pub struct ConsistentHashing {
+    ring: Ring,
+}
+
+impl Policy for ConsistentHashing {
+    fn name(&self) -> &'static str {
+        "consistent_hashing"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { routing_key: true, target_worker: true, ..Needs::NONE }
+    }
+
+    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+        let named = cx.request.target_worker;
+        if let Some(&id) = cx.candidates.ids().iter().find(|id| Some(id.slot()) == named) {
+            return Decision::plain(id, Reason::TargetWorker);
+        }
+        match cx.request.routing_key.and_then(|key| self.ring.owner(key, cx.candidates)) {
+            Some(owner) => cx.keyed(owner, Reason::KeyAffinity, load_terms),
+            None => cx.least_loaded(Reason::Fallback, load_terms),
+        }
+    }
+
+    fn observe(&mut self, _now: Time, event: &Event<'_>) {
+        self.ring.observe(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+    use crate::{Capacity, Change, Explain, Features, NoWorker};
+
+    fn keyed(key: u64) -> Features<'static> {
+        Features { routing_key: Some(key), ..Features::default() }
+    }
+
+    fn to(slot: usize) -> Features<'static> {
+        Features { target_worker: Some(slot), ..keyed(1) }
+    }
+
+    #[test]
+    fn a_key_stays_whatever_the_load_and_keys_are_spread() {
+        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 4);
+        let first: Vec<_> = (0..200).map(|key| bench.send_as(&keyed(key))).collect();
+        assert_eq!(bench.last_reason(), Reason::KeyAffinity);
+        let again: Vec<_> = (0..200).map(|key| bench.send_as(&keyed(key))).collect();
+        assert_eq!(first, again);
+        assert!((0..4).all(|w| first.iter().filter(|&&f| f == w).count() > 20), "{first:?}");
+    }
+
+    #[test]
+    fn without_a_key_the_least_loaded_takes_it_and_the_reason_says_so() {
+        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 2);
+        bench.hold(0, 2);
+        assert_eq!(bench.send(), 1);
+        assert_eq!(bench.last_reason(), Reason::Fallback);
+    }
+
+    #[test]
+    fn who_names_a_worker_gets_that_one_or_none() {
+        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 3);
+        bench.hold(2, 9);
+        assert_eq!(bench.send_as(&to(2)), 2);
+        assert_eq!(bench.last_reason(), Reason::TargetWorker);
+        let mut refused = |request: &Features<'_>, tried: &[crate::WorkerId]| {
+            bench.balancer.dispatch(Time::ZERO, request, tried, Explain::No).err()
+        };
+        assert_eq!(refused(&to(3), &[]), Some(NoWorker), "nobody has that slot");
+        let second = crate::WorkerId::new(2, 1);
+        assert_eq!(refused(&to(2), &[second]), Some(NoWorker), "a retry does not go elsewhere");
+        bench.balancer.apply(Time::ZERO, Change::Routable(second, false));
+        let refused = bench.balancer.dispatch(Time::ZERO, &to(2), &[], Explain::No).err();
+        assert_eq!(refused, Some(NoWorker), "nor does one whose worker is ill");
+    }
+
+    #[test]
+    fn a_weight_that_changes_counts_from_then_on() {
+        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 2);
+        let capacity =
+            Capacity { weight: 0.0, priority: 50, max_running_requests: None, max_total_tokens: None };
+        bench.balancer.apply(Time::ZERO, Change::Capacity(bench.ids[0], capacity));
+        assert!((0..40).all(|key| bench.send_as(&keyed(key)) == 1));
+        let capacity = Capacity { weight: 1.0, ..capacity };
+        bench.balancer.apply(Time::ZERO, Change::Capacity(bench.ids[0], capacity));
+        assert!((0..40).any(|key| bench.send_as(&keyed(key)) == 0));
+    }
+
+    #[test]
+    fn what_a_shadow_wants_does_not_bind_the_live_policy() {
+        let mut bench = Bench::new(Box::new(super::super::RoundRobin::default()), 3);
+        bench.balancer.shadow(Time::ZERO, Box::new(ConsistentHashing::default()), 1);
+        let routed = bench.balancer.dispatch(Time::ZERO, &to(2), &[], Explain::No).unwrap();
+        assert_eq!(routed.decision.worker.slot(), 0);
+        assert_eq!(routed.shadows[0].decision.worker.slot(), 2);
+        let _unfinished = routed.ticket;
+    }
+}

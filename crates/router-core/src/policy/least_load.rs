@@ -1,0 +1,257 @@
+//! `least_load`: the shortest time until a worker's queue is done, by what the workers told, and room in its cache.
+
+use super::{Best, InvalidKnob, load_terms};
+use crate::fleet::WorkerView;
+use crate::{Cx, Decision, Event, LoadReport, Needs, Policy, Reason, SlotMap, Terms, Time, WorkerId};
+use serde::{Deserialize, Serialize};
+
+/// No cache counts as fuller than this, so that the cost stays finite.
+const FULLEST: f64 = 0.999;
+
+/// The knobs of [`LeastLoad`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LeastLoadConfig {
+    /// Seconds that a cache filled to one half costs. Default 0.15; 0 and more.
+    pub kv_pressure_weight: f64,
+    /// Prompt tokens that a request is taken to have where its tokens are not told. Default 1024; 1 and more.
+    pub mean_prefill_tokens: u32,
+    /// Tokens per second that a worker of weight 1 is taken to do when it tells none. Default 2000; above 0.
+    pub default_throughput: f64,
+    /// What a worker told longer ago than this many seconds is not used. Default 10; 0 and more.
+    pub max_report_age_secs: f64,
+}
+
+impl Default for LeastLoadConfig {
+    fn default() -> Self {
+        Self {
+            kv_pressure_weight: 0.15,
+            mean_prefill_tokens: 1024,
+            default_throughput: 2000.0,
+            max_report_age_secs: 10.0,
+        }
+    }
+}
+
+/// What one worker told last, and what was sent to it since it told its queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Tokens in its queue, and when it told them.
+    queue: Option<(f64, Time)>,
+    kv_usage: f64,
+    throughput: Option<f64>,
+    /// Tokens sent since.
+    since: f64,
+}
+
+/// The parts of one candidate's score.
+#[derive(Clone, Copy, Debug)]
+struct Score {
+    total: f64,
+    queued: f64,
+    throughput: f64,
+    kv_usage: f64,
+}
+
+/// The rule of smg: tokens queued and sent since, over the tokens per second achieved, and a price on a full cache.
+#[derive(Clone, Debug)]
+pub struct LeastLoad {
+    config: LeastLoadConfig,
+    workers: SlotMap<Told>,
+}
+
+impl LeastLoad {
+    /// A policy with these knobs.
+    ///
+    /// # Errors
+    /// A knob whose value makes no sense.
+    pub fn new(config: LeastLoadConfig) -> Result<Self, InvalidKnob> {
+        InvalidKnob::check_not_negative("kv_pressure_weight", config.kv_pressure_weight)?;
+        if config.mean_prefill_tokens == 0 {
+            return Err(InvalidKnob::must("mean_prefill_tokens", "1 or more", 0));
+        }
+        InvalidKnob::check_positive("default_throughput", config.default_throughput)?;
+        InvalidKnob::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
+        Ok(Self { config, workers: SlotMap::default() })
+    }
+
+    /// What the worker told, if it told its queue lately.
+    fn told(&self, worker: WorkerId, now: Time) -> Option<&Told> {
+        let lately = |at: Time| now.secs_since(at) <= self.config.max_report_age_secs;
+        self.workers.get(worker).filter(|told| told.queue.is_some_and(|(_, at)| lately(at)))
+    }
+
+    /// The score of a worker that told its queue lately.
+    fn score(&self, w: &WorkerView<'_>, now: Time) -> Option<Score> {
+        let told = self.told(w.id, now)?;
+        let queued = told.queue?.0 + told.since;
+        // The weight stands in where the worker does not tell what it does.
+        let usual = (self.config.default_throughput * w.weight()).max(f64::MIN_POSITIVE);
+        let throughput = told.throughput.unwrap_or(usual);
+        let kv_usage = told.kv_usage.clamp(0.0, FULLEST);
+        let total = queued / throughput + self.config.kv_pressure_weight * kv_usage / (1.0 - kv_usage);
+        Some(Score { total: total.min(f64::MAX), queued, throughput, kv_usage })
+    }
+
+    /// The score of one that did not, among others that did: that of the best of those, and the time that its own
+    /// requests in flight take at their mean throughput. Unknown is neither idle nor hopeless.
+    fn guess(&self, w: &WorkerView<'_>, (best, throughput): (f64, f64)) -> Score {
+        let queued = f64::from(w.in_flight) * f64::from(self.config.mean_prefill_tokens);
+        let total = (best + w.per_weight(queued / throughput)).min(f64::MAX);
+        Score { total, queued, throughput, kv_usage: 0.0 }
+    }
+
+    fn heard(&mut self, worker: WorkerId, report: &LoadReport) {
+        let Some(told) = self.workers.get_mut(worker) else { return };
+        let waiting = report.waiting.map(|n| f64::from(n) * f64::from(self.config.mean_prefill_tokens));
+        // A report that rides on an answer may tell the queue alone, and must not wipe out the rest.
+        if let Some(queued) = report.waiting_tokens.map(|tokens| tokens as f64).or(waiting) {
+            told.queue = Some((queued, report.at));
+            told.since = 0.0;
+        }
+        told.kv_usage = report.kv_usage.filter(|usage| usage.is_finite()).unwrap_or(told.kv_usage);
+        if let Some(throughput) = report.gen_throughput {
+            told.throughput = Some(throughput).filter(|t| t.is_finite() && *t > 0.0);
+        }
+    }
+}
+
+fn terms(w: &WorkerView<'_>, score: &Score) -> Terms {
+    load_terms(w)
+        .and("queued_tokens", score.queued)
+        .and("throughput", score.throughput)
+        .and("kv_usage", score.kv_usage)
+}
+
+impl Policy for LeastLoad {
+    fn name(&self) -> &'static str {
+        "least_load"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { load_reports: true, ..Needs::NONE }
+    }
+
+    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+        let (now, candidates) = (cx.now, cx.candidates);
+        let (mut lowest, mut throughput, mut telling) = (f64::MAX, 0.0, 0.0);
+        for score in candidates.iter().filter_map(|w| self.score(&w, now)) {
+            lowest = lowest.min(score.total);
+            throughput += score.throughput;
+            telling += 1.0;
+        }
+        if telling == 0.0 {
+            return cx.least_loaded(Reason::Fallback, load_terms);
+        }
+        let others = (lowest, throughput / telling);
+        let mut best = Best::default();
+        for w in candidates.iter() {
+            let score = self.score(&w, now).unwrap_or_else(|| self.guess(&w, others));
+            cx.explain(w.id, score.total, || terms(&w, &score));
+            best.offer(&w, score.total, cx.rng);
+        }
+        best.decide(candidates, Reason::LoadBased)
+    }
+
+    fn observe(&mut self, _now: Time, event: &Event<'_>) {
+        match event {
+            Event::Joined { worker, .. } => self.workers.insert(*worker, Told::default()),
+            Event::Left(worker) => drop(self.workers.remove(*worker)),
+            Event::Dispatched { worker, request } => {
+                if let Some(told) = self.workers.get_mut(*worker) {
+                    let tokens = request.prompt_tokens.unwrap_or(self.config.mean_prefill_tokens);
+                    told.since += f64::from(tokens);
+                }
+            }
+            Event::Load { worker, report } => self.heard(*worker, report),
+            _ => (),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+    use crate::{Change, Features, LoadSource};
+
+    fn bench(workers: usize) -> Bench {
+        Bench::new(Box::new(LeastLoad::new(LeastLoadConfig::default()).unwrap()), workers)
+    }
+
+    fn tell(bench: &mut Bench, worker: usize, (tokens, kv_usage, throughput): (u64, f64, f64)) {
+        let told = LoadReport {
+            waiting_tokens: Some(tokens),
+            kv_usage: Some(kv_usage),
+            gen_throughput: Some(throughput),
+            ..LoadReport::empty(bench.now, LoadSource::Poll)
+        };
+        bench.balancer.apply(bench.now, Change::Load(bench.ids[worker], told));
+    }
+
+    #[test]
+    fn the_score_is_that_of_smg() {
+        let mut bench = bench(2);
+        tell(&mut bench, 0, (3000, 0.5, 1000.0));
+        tell(&mut bench, 1, (3000, 0.0, 0.0));
+        bench.force(0, &Features { prompt_tokens: Some(500), ..Features::default() });
+        bench.hold(1, 1);
+        let scores: Vec<f64> = bench.ask().scores.iter().map(|s| s.cost).collect();
+        assert!((scores[0] - (3.5 + 0.15)).abs() < 1e-9, "{scores:?}");
+        assert!((scores[1] - (3000.0 + 1024.0) / 2000.0).abs() < 1e-9, "no throughput told: {scores:?}");
+        assert_eq!(bench.send(), 1);
+        assert_eq!(bench.last_reason(), Reason::LoadBased);
+    }
+
+    #[test]
+    fn between_two_reports_a_burst_is_spread() {
+        let mut bench = bench(2);
+        tell(&mut bench, 0, (0, 0.2, 1000.0));
+        tell(&mut bench, 1, (0, 0.2, 1000.0));
+        let sent = bench.send_many(10);
+        assert_eq!(sent.iter().filter(|&&w| w == 0).count(), 5);
+    }
+
+    #[test]
+    fn a_full_cache_is_avoided() {
+        let mut bench = bench(2);
+        tell(&mut bench, 0, (0, 0.99, 1000.0));
+        tell(&mut bench, 1, (9000, 0.1, 1000.0));
+        assert_eq!(bench.send(), 1);
+    }
+
+    #[test]
+    fn one_that_does_not_tell_is_like_the_best_of_the_others() {
+        let mut bench = bench(3);
+        tell(&mut bench, 0, (2000, 0.0, 1000.0));
+        tell(&mut bench, 1, (4000, 0.0, 1000.0));
+        let scores: Vec<f64> = bench.ask().scores.iter().map(|s| s.cost).collect();
+        assert_eq!(scores[2], scores[0]);
+    }
+
+    #[test]
+    fn news_of_the_queue_alone_leaves_the_rest() {
+        let mut bench = bench(1);
+        tell(&mut bench, 0, (0, 0.5, 512.0));
+        let told = LoadReport { waiting: Some(1), ..LoadReport::empty(bench.now, LoadSource::Piggyback) };
+        bench.balancer.apply(bench.now, Change::Load(bench.ids[0], told));
+        assert!((bench.ask().scores[0].cost - (2.0 + 0.15)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_any_report_the_requests_in_flight_count_and_the_reason_says_so() {
+        let mut bench = bench(2);
+        tell(&mut bench, 0, (0, 0.0, 1000.0));
+        bench.hold(0, 2);
+        bench.now = Time::from_secs_f64(10.5);
+        assert_eq!(bench.send(), 1);
+        assert_eq!(bench.last_reason(), Reason::Fallback);
+    }
+
+    #[test]
+    fn bad_knobs_are_named() {
+        let config = LeastLoadConfig { default_throughput: 0.0, ..LeastLoadConfig::default() };
+        let error = LeastLoad::new(config).unwrap_err();
+        assert_eq!(error.to_string(), "`default_throughput` must be above 0, not 0");
+    }
+}

@@ -1,0 +1,185 @@
+//! `lmetric`: the product of the prompt tokens to be computed and the size of the batch.
+
+use super::InvalidKnob;
+use super::speeds::Speeds;
+use crate::fleet::WorkerView;
+use crate::prefix_index::{Matches, PrefixIndex};
+use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Terms, Time};
+use serde::{Deserialize, Serialize};
+
+/// Tokens per byte of prompt where the client sent no token ids; about right for English.
+const TOKENS_PER_BYTE: f64 = 0.25;
+
+/// The knobs of [`LMetric`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LMetricConfig {
+    /// Tokens that a prompt counts for at least, however much of it is cached, so that the size of the batch counts.
+    /// Default 32, a block of the index; 1 and more.
+    pub min_new_tokens: u32,
+    /// Whether the product is multiplied by the seconds per token that the worker takes. Default false.
+    pub speed_weighted: bool,
+    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 and more.
+    pub max_tree_size: usize,
+}
+
+impl Default for LMetricConfig {
+    fn default() -> Self {
+        Self { min_new_tokens: 32, speed_weighted: false, max_tree_size: 64 << 20 }
+    }
+}
+
+/// Sends a prompt where the tokens that it leaves to be computed, times the requests in flight with it, are fewest.
+#[derive(Debug)]
+pub struct LMetric {
+    config: LMetricConfig,
+    index: PrefixIndex,
+    matches: Matches,
+    speeds: Speeds,
+}
+
+impl LMetric {
+    /// A policy with these knobs. The memory of its index is reserved here and now.
+    ///
+    /// # Errors
+    /// A knob whose value makes no sense.
+    pub fn new(config: LMetricConfig) -> Result<Self, InvalidKnob> {
+        if config.min_new_tokens == 0 {
+            return Err(InvalidKnob::must("min_new_tokens", "1 or more", 0));
+        }
+        InvalidKnob::check_tree_size(config.max_tree_size)?;
+        let index = PrefixIndex::new(config.max_tree_size);
+        Ok(Self { config, index, matches: Matches::default(), speeds: Speeds::default() })
+    }
+
+    /// Prompt tokens that the worker was not sent before.
+    fn new_tokens(&self, w: &WorkerView<'_>, request: &Features<'_>) -> f64 {
+        let bytes = request.prompt_bytes as f64;
+        let known = f64::from(self.matches.blocks(w.id)) * f64::from(request.prefix_block_bytes);
+        let told = request.prompt_tokens.filter(|_| bytes > 0.0);
+        let tokens_per_byte = told.map_or(TOKENS_PER_BYTE, |tokens| f64::from(tokens) / bytes);
+        ((bytes - known) * tokens_per_byte).max(f64::from(self.config.min_new_tokens))
+    }
+
+    /// Seconds per token, or 1 where speed does not count or is not known of anybody.
+    fn speed(&self, w: &WorkerView<'_>, now: Time) -> f64 {
+        let known = self.config.speed_weighted.then(|| self.speeds.secs_per_token(w.id, now));
+        known.flatten().unwrap_or(1.0)
+    }
+}
+
+impl Policy for LMetric {
+    fn name(&self) -> &'static str {
+        "lmetric"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { prefix_hashes: true, ..Needs::NONE }
+    }
+
+    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+        self.index.lookup(cx.request.prefix, &mut self.matches);
+        let (this, now, request) = (&*self, cx.now, cx.request);
+        cx.lowest(
+            Reason::LowestCost,
+            |w| this.new_tokens(w, request) * w.next_load() * this.speed(w, now),
+            |w| {
+                let batch = f64::from(w.in_flight) + 1.0;
+                let terms = Terms::new([
+                    ("new_tokens", this.new_tokens(w, request)),
+                    ("batch", batch),
+                    ("weight", w.weight()),
+                ]);
+                if this.config.speed_weighted {
+                    terms.and("secs_per_token", this.speed(w, now))
+                } else {
+                    terms
+                }
+            },
+        )
+    }
+
+    fn observe(&mut self, _now: Time, event: &Event<'_>) {
+        match event {
+            Event::Joined { worker, .. } => self.index.admit(*worker),
+            Event::Left(worker) => self.index.forget(*worker),
+            Event::Dispatched { worker, request } => self.index.insert(*worker, request.prefix),
+            _ => (),
+        }
+        if self.config.speed_weighted {
+            self.speeds.observe(event);
+        }
+    }
+
+    fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
+        tell("prefix_blocks", self.index.len() as f64);
+        tell("tree_size", self.index.memory_bytes() as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::WorkerInfo;
+    use crate::testing::Bench;
+
+    const SMALL: LMetricConfig =
+        LMetricConfig { min_new_tokens: 32, speed_weighted: false, max_tree_size: 1 << 16 };
+
+    fn bench(config: LMetricConfig, workers: usize) -> Bench {
+        Bench::new(Box::new(LMetric::new(config).unwrap()), workers)
+    }
+
+    /// A prompt of blocks of 128 bytes, or 32 tokens.
+    fn prompt(prefix: &[u64]) -> Features<'_> {
+        Features {
+            prefix,
+            prefix_block_bytes: 128,
+            prompt_bytes: 128 * prefix.len() as u64,
+            ..Features::default()
+        }
+    }
+
+    #[test]
+    fn cached_tokens_and_requests_in_flight_weigh_against_each_other() {
+        let mut bench = bench(SMALL, 2);
+        let known: Vec<u64> = (0..10).collect();
+        bench.force(0, &prompt(&known));
+        // Of 320 tokens worker 0 misses 32 and has n in flight: 32 (n + 1) against 320.
+        bench.hold(0, 7);
+        assert_eq!(bench.send_as(&prompt(&known)), 0);
+        bench.hold(0, 1);
+        assert_eq!(bench.send_as(&prompt(&known)), 1);
+        assert_eq!(bench.last_reason(), Reason::LowestCost);
+    }
+
+    #[test]
+    fn a_wholly_cached_prompt_still_goes_where_there_is_room() {
+        let mut bench = bench(SMALL, 2);
+        for worker in [0, 1] {
+            bench.force(worker, &prompt(&[1, 2, 3]));
+        }
+        bench.hold(0, 3);
+        assert_eq!(bench.send_as(&prompt(&[1, 2, 3])), 1, "a factor of 0 would have made them alike");
+    }
+
+    #[test]
+    fn weight_and_speed_count() {
+        let mut bench = bench(SMALL, 1);
+        bench.join_as(WorkerInfo { weight: 3.0, ..WorkerInfo::new("http://big") });
+        let sent = bench.send_many(40);
+        assert_eq!(sent.iter().filter(|&&w| w == 1).count(), 30);
+        let mut bench = self::bench(LMetricConfig { speed_weighted: true, ..SMALL }, 2);
+        bench.now = Time::from_secs_f64(9.0);
+        bench.complete(0, 4.0, 100);
+        bench.complete(1, 1.0, 100);
+        let sent = bench.send_many(20);
+        assert_eq!(sent.iter().filter(|&&w| w == 1).count(), 16);
+    }
+
+    #[test]
+    fn bad_knobs_are_named() {
+        let error = LMetric::new(LMetricConfig { max_tree_size: 1, ..SMALL }).unwrap_err();
+        assert_eq!(error.to_string(), "`max_tree_size` must be from 4096 to 17179869184, not 1");
+    }
+}

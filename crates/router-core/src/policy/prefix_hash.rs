@@ -1,0 +1,160 @@
+//! `prefix_hash`: the head of a prompt belongs to one worker, by hash, unless that one has too much.
+
+use super::ring::Ring;
+use super::{InvalidKnob, load_terms};
+use crate::fleet::Candidates;
+use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Time, WorkerId};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of prompt that stand for a token, as in smg.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// The knobs of [`PrefixHash`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrefixHashConfig {
+    /// How many tokens of the prompt, at four bytes each, make its head. Default 256; 1 and more.
+    pub prefix_token_count: u32,
+    /// A worker has too much when its load exceeds this many times the mean, and `balance_abs_threshold` too.
+    /// Default 1.25; 1 and more.
+    pub load_factor: f64,
+    /// A worker has too much when its load exceeds the mean by more requests than this, and `load_factor` too.
+    /// Default 10.
+    pub balance_abs_threshold: u32,
+}
+
+impl Default for PrefixHashConfig {
+    fn default() -> Self {
+        Self { prefix_token_count: 256, load_factor: 1.25, balance_abs_threshold: 10 }
+    }
+}
+
+/// Sends prompts that begin alike to one worker while its load is near the mean, and to the least loaded otherwise.
+#[derive(Clone, Debug)]
+pub struct PrefixHash {
+    config: PrefixHashConfig,
+    ring: Ring,
+}
+
+impl PrefixHash {
+    /// A policy with these knobs.
+    ///
+    /// # Errors
+    /// A knob whose value makes no sense.
+    pub fn new(config: PrefixHashConfig) -> Result<Self, InvalidKnob> {
+        if config.prefix_token_count == 0 {
+            return Err(InvalidKnob::must("prefix_token_count", "1 or more", 0));
+        }
+        if !(config.load_factor.is_finite() && config.load_factor >= 1.0) {
+            return Err(InvalidKnob::must("load_factor", "1 or more", config.load_factor));
+        }
+        Ok(Self { config, ring: Ring::default() })
+    }
+
+    /// What the request goes by: its routing key, or else the head of its prompt. A hash stands for all blocks up to
+    /// its own, so the last one within the head is that of the head.
+    fn key(&self, request: &Features<'_>) -> Option<u64> {
+        let head = u64::from(self.config.prefix_token_count) * BYTES_PER_TOKEN;
+        let blocks = head.div_ceil(u64::from(request.prefix_block_bytes.max(1)));
+        let blocks = request.prefix.len().min(usize::try_from(blocks).unwrap_or(usize::MAX));
+        request.routing_key.or_else(|| request.prefix[..blocks].last().copied())
+    }
+
+    /// Whether the owner has more than its share of what is in flight, the new request counted.
+    fn overloaded(&self, owner: WorkerId, candidates: Candidates<'_>) -> bool {
+        let (mut requests, mut weight) = (1.0, 0.0);
+        for w in candidates.iter() {
+            requests += f64::from(w.in_flight);
+            weight += w.weight();
+        }
+        let mean = requests / weight;
+        let most = (mean * self.config.load_factor).max(mean + f64::from(self.config.balance_abs_threshold));
+        candidates.get(owner).is_some_and(|w| w.per_weight(f64::from(w.in_flight)) > most)
+    }
+}
+
+impl Policy for PrefixHash {
+    fn name(&self) -> &'static str {
+        "prefix_hash"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { prefix_hashes: true, routing_key: true, ..Needs::NONE }
+    }
+
+    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+        let owner = self.key(cx.request).and_then(|key| self.ring.owner(key, cx.candidates));
+        match owner {
+            None => cx.least_loaded(Reason::Fallback, load_terms),
+            Some(owner) if self.overloaded(owner, cx.candidates) => {
+                cx.least_loaded(Reason::LoadImbalance, load_terms)
+            }
+            Some(owner) => cx.keyed(owner, Reason::KeyAffinity, load_terms),
+        }
+    }
+
+    fn observe(&mut self, _now: Time, event: &Event<'_>) {
+        self.ring.observe(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    fn bench(workers: usize) -> Bench {
+        Bench::new(Box::new(PrefixHash::new(PrefixHashConfig::default()).unwrap()), workers)
+    }
+
+    fn prompt(prefix: &[u64]) -> Features<'_> {
+        Features { prefix, prefix_block_bytes: 128, ..Features::default() }
+    }
+
+    #[test]
+    fn prompts_with_one_head_go_to_one_worker_whatever_follows() {
+        let mut bench = bench(4);
+        // 256 tokens are 8 blocks; what differs after those does not count.
+        let head = [1, 2, 3, 4, 5, 6, 7, 8];
+        let first = bench.send_as(&prompt(&head));
+        assert_eq!(bench.last_reason(), Reason::KeyAffinity);
+        for tail in 0..8 {
+            let whole: Vec<u64> = head.iter().copied().chain([100 + tail, 200 + tail]).collect();
+            assert_eq!(bench.send_as(&prompt(&whole)), first);
+        }
+    }
+
+    #[test]
+    fn a_routing_key_goes_before_the_prompt() {
+        let mut bench = bench(4);
+        let keyed = |prefix| Features { routing_key: Some(9), ..prompt(prefix) };
+        let first = bench.send_as(&keyed(&[1]));
+        assert!([[2], [3], [4], [5]].iter().all(|p| bench.send_as(&keyed(p)) == first));
+    }
+
+    #[test]
+    fn an_owner_with_too_much_by_both_measures_is_spared() {
+        let mut bench = bench(4);
+        let owner = bench.send_as(&prompt(&[7]));
+        // With 14 in all the mean of four is 3.75: 13 is within 10 of it, 14 no more.
+        bench.hold(owner, 12);
+        assert_eq!(bench.send_as(&prompt(&[7])), owner);
+        assert_ne!(bench.send_as(&prompt(&[7])), owner);
+        assert_eq!(bench.last_reason(), Reason::LoadImbalance);
+    }
+
+    #[test]
+    fn a_prompt_too_short_for_a_hash_goes_to_the_least_loaded() {
+        let mut bench = bench(2);
+        bench.hold(0, 1);
+        assert_eq!(bench.send_as(&prompt(&[])), 1);
+        assert_eq!(bench.last_reason(), Reason::Fallback);
+    }
+
+    #[test]
+    fn bad_knobs_are_named() {
+        let config = PrefixHashConfig { load_factor: 0.5, ..PrefixHashConfig::default() };
+        let error = PrefixHash::new(config).unwrap_err();
+        assert_eq!(error.to_string(), "`load_factor` must be 1 or more, not 0.5");
+    }
+}

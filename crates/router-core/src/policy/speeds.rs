@@ -1,0 +1,120 @@
+//! How long the workers take for a generated token, learned from their answers: for policies that weigh by speed.
+//!
+//! Coarser than what `marginal_cost` learns: the whole time of an answer over its tokens, whatever else ran on the
+//! worker meanwhile.
+
+use crate::{Completion, Event, Outcome, SlotMap, Time, WorkerId};
+
+/// How much each answer counts less than the next: about the last twenty count.
+const DECAY: f64 = 0.95;
+/// Seconds without an answer after which a worker is taken for halfway between its own speed and the usual one.
+const FORGIVE_SECS: f64 = 30.0;
+
+/// Seconds and generated tokens of one successful answer, if it tells both.
+pub(crate) fn secs_and_tokens(completion: &Completion) -> Option<(f64, f64)> {
+    let tokens = completion.finish.usage.output_tokens.filter(|&tokens| tokens > 0)?;
+    let secs = completion.server_latency();
+    (completion.finish.outcome == Outcome::Success && secs > 0.0).then_some((secs, f64::from(tokens)))
+}
+
+/// Decayed sums over the answers of one worker.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    secs: f64,
+    tokens: f64,
+    at: Time,
+}
+
+impl Answers {
+    fn secs_per_token(&self) -> Option<f64> {
+        (self.tokens > 0.0).then(|| self.secs / self.tokens)
+    }
+}
+
+/// The speeds of all workers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Speeds {
+    workers: SlotMap<Answers>,
+    /// Mean seconds per token of the workers that have answered.
+    usual: Option<f64>,
+}
+
+impl Speeds {
+    /// Seconds per generated token. A worker that has not answered is taken for one like the others; absent when
+    /// nobody has.
+    pub(crate) fn secs_per_token(&self, worker: WorkerId, now: Time) -> Option<f64> {
+        let usual = self.usual?;
+        let Some(answers) = self.workers.get(worker) else { return Some(usual) };
+        let Some(own) = answers.secs_per_token() else { return Some(usual) };
+        // Who was slow once would get nothing for ever, and so never show that it is well again.
+        let age = now.secs_since(answers.at).max(0.0);
+        Some(usual + (own - usual) * FORGIVE_SECS / (FORGIVE_SECS + age))
+    }
+
+    /// Learns from an event.
+    pub(crate) fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Joined { worker, .. } => self.workers.insert(*worker, Answers::default()),
+            Event::Left(worker) => {
+                self.workers.remove(*worker);
+                self.refresh();
+            }
+            Event::Finished(completion) => {
+                let Some((secs, tokens)) = secs_and_tokens(completion) else { return };
+                let Some(answers) = self.workers.get_mut(completion.worker) else { return };
+                answers.secs = DECAY * answers.secs + secs;
+                answers.tokens = DECAY * answers.tokens + tokens;
+                answers.at = completion.finished_at;
+                self.refresh();
+            }
+            _ => (),
+        }
+    }
+
+    fn refresh(&mut self) {
+        let known = self.workers.iter().filter_map(|(_, answers)| answers.secs_per_token());
+        let (sum, count) = known.fold((0.0, 0.0), |(sum, count), secs| (sum + secs, count + 1.0));
+        self.usual = (count > 0.0).then(|| sum / count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Finish, RequestId, Usage, WorkerInfo};
+
+    fn answer(speeds: &mut Speeds, worker: WorkerId, (secs, tokens): (f64, u32)) {
+        let usage = Usage { output_tokens: Some(tokens), ..Usage::default() };
+        let completion = Completion {
+            worker,
+            request: RequestId(1),
+            attempt: 0,
+            seq: 1,
+            arrived_at: None,
+            dispatched_at: Time::ZERO,
+            finished_at: Time::from_secs_f64(secs),
+            finish: Finish { usage, ..Finish::bare(Outcome::Success) },
+        };
+        speeds.observe(&Event::Finished(&completion));
+    }
+
+    #[test]
+    fn the_slow_are_known_the_unknown_are_usual_and_the_silent_are_forgiven() {
+        let (a, b, c) = (WorkerId::new(0, 1), WorkerId::new(1, 1), WorkerId::new(2, 1));
+        let mut speeds = Speeds::default();
+        for worker in [a, b, c] {
+            speeds.observe(&Event::Joined { worker, info: &WorkerInfo::new("http://a") });
+        }
+        let now = Time::from_secs_f64(4.0);
+        assert_eq!(speeds.secs_per_token(a, now), None);
+        answer(&mut speeds, a, (4.0, 400));
+        answer(&mut speeds, b, (4.0, 100));
+        let close = |got: Option<f64>, wanted: f64| (got.unwrap() - wanted).abs() < 1e-12;
+        assert!(close(speeds.secs_per_token(a, now), 0.01) && close(speeds.secs_per_token(b, now), 0.04));
+        assert!(close(speeds.secs_per_token(c, now), 0.025));
+        let later = Time::from_secs_f64(4.0 + FORGIVE_SECS);
+        assert!(close(speeds.secs_per_token(b, later), 0.0325));
+        speeds.observe(&Event::Left(a));
+        assert!(close(speeds.secs_per_token(c, now), 0.04));
+    }
+}
