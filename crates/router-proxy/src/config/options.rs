@@ -4,6 +4,7 @@
 //! default stand in the doc comment, which is also the text of `--help`.
 
 use crate::record::RecordFormat;
+use crate::security::Secret;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -214,10 +215,6 @@ pub struct Options {
     #[arg(long, help_heading = "Retries")]
     pub queue_when_unavailable: bool,
 
-    /// Longest wait in a queue of the router
-    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Retries")]
-    pub queue_timeout_secs: f64,
-
     /// So many faults (connect errors, timeouts, 5xx) in a row, or that many within the window if they are at least
     /// half of all ends, keep requests from a worker for a while
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Circuit breaker")]
@@ -238,6 +235,112 @@ pub struct Options {
     /// Keep requests from a worker only when it cannot be reached or fails its health checks
     #[arg(long, help_heading = "Circuit breaker")]
     pub disable_circuit_breaker: bool,
+
+    /// Most requests that are served at a time, -1 for any number; more wait in the queue
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, help_heading = "Overload")]
+    pub max_concurrent_requests: i64,
+
+    /// Most requests that wait; more end with 429
+    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Overload")]
+    pub queue_size: usize,
+
+    /// Longest wait in a queue of the router
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Overload")]
+    pub queue_timeout_secs: f64,
+
+    /// Most requests that come in per second, with bursts of one second's; more wait in the queue
+    #[arg(long, value_name = "N", help_heading = "Overload")]
+    pub rate_limit_tokens_per_second: Option<u32>,
+
+    /// Most requests in flight on one worker; when all have as many, requests wait in the queue, then end with 503
+    #[arg(long, value_name = "N", help_heading = "Overload")]
+    pub worker_max_in_flight: Option<u32>,
+
+    /// Most bytes of request bodies held at a time, 0 for any number; what does not fit ends with 503
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, help_heading = "Overload")]
+    pub max_buffered_bytes: usize,
+
+    /// A client that sends no whole request head for this long is closed, an idle connection too
+    #[arg(long, value_name = "SECS", default_value_t = 75.0, help_heading = "Overload")]
+    pub client_header_timeout_secs: f64,
+
+    /// A client that sends nothing of a body for this long gets 408
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Overload")]
+    pub client_body_timeout_secs: f64,
+
+    /// A client that takes nothing of its answer for this long is closed
+    #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Overload")]
+    pub client_write_timeout_secs: f64,
+
+    /// Key that clients must send, as Authorization: Bearer KEY
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SGL_ROUTER_API_KEY",
+        hide_env_values = true,
+        help_heading = "Security"
+    )]
+    #[serde(skip_serializing)]
+    pub api_key: Option<Secret>,
+
+    /// Key for the admin routes; without one they answer this machine only
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SGL_ROUTER_ADMIN_API_KEY",
+        hide_env_values = true,
+        help_heading = "Security"
+    )]
+    #[serde(skip_serializing)]
+    pub admin_api_key: Option<Secret>,
+
+    /// More keys, each with a role: admin opens all routes, user those of clients
+    #[arg(long, value_name = "ID:NAME:ROLE:KEY", num_args = 1.., help_heading = "Security")]
+    #[serde(skip_serializing)]
+    pub control_plane_api_keys: Vec<Secret>,
+
+    /// Key that is sent to every worker without one of its own, in place of what the client sent
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SGL_ROUTER_WORKER_API_KEY",
+        hide_env_values = true,
+        help_heading = "Security"
+    )]
+    #[serde(skip_serializing)]
+    pub worker_api_key: Option<Secret>,
+
+    /// Serve the admin routes on this port, and no longer on the main one
+    #[arg(long, value_name = "PORT", help_heading = "Security")]
+    pub admin_port: Option<u16>,
+
+    /// Address for --admin-port
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Security")]
+    pub admin_host: String,
+
+    /// Certificate chain for clients, PEM; the router then speaks TLS
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub tls_cert_path: Option<PathBuf>,
+
+    /// Private key of that certificate, PEM
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub tls_key_path: Option<PathBuf>,
+
+    /// Certificate chain that the router shows to https workers, PEM
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub client_cert_path: Option<PathBuf>,
+
+    /// Private key of that certificate, PEM
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub client_key_path: Option<PathBuf>,
+
+    /// Authorities that https workers are checked by, PEM; default: the system's
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Security")]
+    pub ca_cert_paths: Vec<PathBuf>,
+
+    /// Web pages that may call the router, as https://HOST[:PORT], or * for all
+    #[arg(long, value_name = "ORIGIN", num_args = 1.., help_heading = "Security")]
+    pub cors_allowed_origins: Vec<String>,
 
     /// On SIGTERM, how long running requests may take to end
     #[arg(long, value_name = "SECS", default_value_t = 180, help_heading = "Requests")]

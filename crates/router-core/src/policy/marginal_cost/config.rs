@@ -43,7 +43,7 @@ pub struct MarginalCostConfig {
     pub explore_after_secs: f64,
     /// A load report older than this many seconds is not used. Default 2; 0 and more.
     pub max_report_age_secs: f64,
-    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 and more.
+    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 to 16 GiB.
     pub max_tree_size: usize,
 }
 
@@ -95,8 +95,8 @@ impl MarginalCostConfig {
         if !(self.memory > 0.0 && self.memory < 1.0) {
             return Err(InvalidKnob::must("memory", "above 0 and below 1", self.memory));
         }
-        if self.max_tree_size < PrefixIndex::MIN_BYTES {
-            let must = format!("{} or more", PrefixIndex::MIN_BYTES);
+        if !(PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES).contains(&self.max_tree_size) {
+            let must = format!("from {} to {}", PrefixIndex::MIN_BYTES, PrefixIndex::MAX_BYTES);
             return Err(InvalidKnob::must("max_tree_size", &must, self.max_tree_size));
         }
         Ok(())
