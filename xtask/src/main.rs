@@ -7,6 +7,8 @@ mod bench;
 mod chaos;
 mod command;
 mod compare;
+mod crowd;
+mod deny;
 mod rig;
 mod test;
 mod tidy;
@@ -29,6 +31,10 @@ enum Chore {
     Tidy,
     /// Run every check there is: format, clippy, tidy, all tests, real clients.
     Test(test::Options),
+    /// Check licences, sources and known vulnerabilities of all dependencies.
+    Deny,
+    /// Hold many idle clients and many streams at once, and tell what they cost in memory.
+    Crowd(crowd::Options),
     /// Break something in a fleet under load every second, for longer than the tests do.
     Chaos(chaos::Options),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Tidy => tidy::run(root),
         Chore::Test(options) => test::run(root, options),
+        Chore::Deny => deny::run(root),
+        Chore::Crowd(options) => crowd::run(root, &options),
         Chore::Chaos(options) => chaos::run(root, options),
         Chore::BenchProxy(options) => bench::run(root, &options),
         Chore::ComparePeers(options) => compare::run(root, &options),

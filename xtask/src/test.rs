@@ -1,6 +1,6 @@
 //! The one test command: every check there is, stage by stage, stopping at the first that fails.
 
-use crate::{command, tidy};
+use crate::{command, deny, tidy};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::fs;
@@ -11,7 +11,7 @@ use std::time::Instant;
 /// What to run.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Options {
-    /// Leave out the documentation build, the real clients and the browser.
+    /// Leave out the documentation build, the dependencies, the real clients and the browser.
     #[arg(long)]
     fast: bool,
 }
@@ -30,12 +30,15 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
     })?;
     stage("tests", || command::run(&mut command::cargo(root, &["test", "--workspace", "--no-fail-fast"])))?;
     if options.fast {
-        println!("\nfast: the documentation build, the real clients and the browser were left out");
+        println!(
+            "\nfast: the documentation build, the dependencies, the real clients and the browser were left out"
+        );
     } else {
         stage("documentation", || {
             let mut doc = command::cargo(root, &["doc", "--workspace", "--no-deps", "--quiet"]);
             command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
         })?;
+        stage("dependencies", || deny::run(root))?;
         stage("real clients", || clients(root))?;
         stage("report page", || report_page(root))?;
     }
@@ -87,7 +90,7 @@ fn pytest(root: &Path, name: &str) -> Result<()> {
 }
 
 /// The interpreter of a virtual environment that holds what `tests/NAME/requirements.txt` names.
-fn python(root: &Path, target: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn python(root: &Path, target: &Path, name: &str) -> Result<PathBuf> {
     let wanted = root.join("tests").join(name).join("requirements.txt");
     let environment = target.join(format!("{name}-venv"));
     let (python, stamp) = (environment.join("bin/python"), environment.join("installed.txt"));

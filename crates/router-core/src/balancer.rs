@@ -6,6 +6,7 @@ use crate::{
     Score, Time, WorkerId,
 };
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// Proof that one request occupies one worker. Not `Clone`: [`Balancer::finish`] consumes it, exactly once.
 #[must_use = "an unfinished ticket leaks in-flight load"]
@@ -31,7 +32,8 @@ impl Ticket {
     }
 }
 
-/// No worker may be chosen: none is routable, or all routable ones were excluded.
+/// No worker may be chosen: none is routable, or all routable ones were excluded or have all the requests that they may
+/// have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoWorker;
 
@@ -160,6 +162,12 @@ impl Balancer {
         }
     }
 
+    /// Sets how many requests of this router a worker may have in flight; any number when absent. A worker that has as
+    /// many is no candidate.
+    pub fn cap(&mut self, in_flight: Option<NonZeroU32>) {
+        self.fleet.set_cap(in_flight);
+    }
+
     /// Adds a policy that decides on every request and is never obeyed. It learns of the present fleet at once.
     pub fn shadow(&mut self, now: Time, mut policy: Box<dyn Policy>, seed: u64) {
         for w in self.fleet.iter() {
@@ -211,7 +219,8 @@ impl Balancer {
     /// [heeds](Needs::target_worker) that.
     ///
     /// # Errors
-    /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted.
+    /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted. Whether waiting for a request
+    /// to end can help is told by [`may_open`](Self::may_open).
     pub fn dispatch(
         &mut self,
         now: Time,
@@ -219,13 +228,13 @@ impl Balancer {
         exclude: &[WorkerId],
         explain: Explain,
     ) -> Result<Routed, NoWorker> {
-        let target = request.target_worker.filter(|_| self.live.policy.needs().target_worker);
+        let target = self.target(request);
         let ids = if exclude.is_empty() && target.is_none() {
-            self.fleet.routable()
+            self.fleet.open()
         } else {
             let may = |id: &&WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
             self.allowed.clear();
-            self.allowed.extend(self.fleet.routable().iter().filter(may));
+            self.allowed.extend(self.fleet.open().iter().filter(may));
             &self.allowed
         };
         let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
@@ -257,13 +266,25 @@ impl Balancer {
         Ok(Routed { ticket, decision, standing, chosen, scores, shadows })
     }
 
+    /// Whether a worker that `request` may go to and that is not in `exclude` is in service, be it at its cap.
+    pub fn may_open(&self, request: &Features<'_>, exclude: &[WorkerId]) -> bool {
+        let target = self.target(request);
+        let may = |id: &WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
+        self.fleet.routable().iter().any(may)
+    }
+
+    /// The slot of the one worker that the request may go to, where it names one and the policy heeds that.
+    fn target(&self, request: &Features<'_>) -> Option<usize> {
+        request.target_worker.filter(|_| self.live.policy.needs().target_worker)
+    }
+
     /// What the live policy would decide for `request` now, with every candidate's score. Nothing is sent, nothing is
     /// learned, and the next decision is what it would have been.
     ///
     /// # Errors
     /// [`NoWorker`] when nothing may be chosen.
     pub fn peek(&mut self, now: Time, request: &Features<'_>) -> Result<Explained, NoWorker> {
-        let candidates = Candidates::new(&self.fleet, self.fleet.routable()).ok_or(NoWorker)?;
+        let candidates = Candidates::new(&self.fleet, self.fleet.open()).ok_or(NoWorker)?;
         let chance = self.live.rng.clone();
         let mut scores = Vec::new();
         let decision = self.live.decide((now, request), candidates, Some(&mut scores));

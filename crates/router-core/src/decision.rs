@@ -102,6 +102,8 @@ pub enum Reason {
     LoadImbalance,
     /// Its queue was shortest.
     ShortestQueue,
+    /// Its cost was near the lowest, and it had not been used for so long that what is known of it is old.
+    Exploration,
     /// The policy lacked the data that it needs and used a simpler rule.
     Fallback,
     /// A policy written against the classic traits chose it and gives no reason.
@@ -110,7 +112,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OnlyCandidate,
         Self::LowestCost,
         Self::GradientBased,
@@ -125,6 +127,7 @@ impl Reason {
         Self::FirstInOrder,
         Self::LoadImbalance,
         Self::ShortestQueue,
+        Self::Exploration,
         Self::Fallback,
         Self::Classic,
     ];
@@ -146,6 +149,7 @@ impl Reason {
             Self::FirstInOrder => "first_in_order",
             Self::LoadImbalance => "load_imbalance",
             Self::ShortestQueue => "shortest_queue",
+            Self::Exploration => "exploration",
             Self::Fallback => "fallback",
             Self::Classic => "classic",
         }

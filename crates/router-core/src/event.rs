@@ -88,6 +88,25 @@ pub struct LoadReport {
     pub kv_usage: Option<f64>,
     /// Generated tokens per second, achieved.
     pub gen_throughput: Option<f64>,
+    /// What the worker did since it started, in sums; two of them tell how fast it is.
+    pub work: Work,
+}
+
+/// Running sums of what a worker computed since it started. Absent means it does not keep them.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Work {
+    /// Uncached prompt tokens computed.
+    pub prefill_tokens: Option<u64>,
+    /// Microseconds spent in prefill.
+    pub prefill_busy_us: Option<u64>,
+    /// Sums over the decode steps: 1, the requests n, the time t in microseconds, n squared, n t, the tokens; as
+    /// `decode_moments` of SGLang.
+    pub decode: Option<[f64; 6]>,
+}
+
+impl Work {
+    /// Nothing known.
+    pub const NONE: Self = Self { prefill_tokens: None, prefill_busy_us: None, decode: None };
 }
 
 impl LoadReport {
@@ -102,6 +121,7 @@ impl LoadReport {
             waiting_tokens: None,
             kv_usage: None,
             gen_throughput: None,
+            work: Work::NONE,
         }
     }
 }

@@ -62,6 +62,32 @@ impl Route {
     }
 }
 
+/// What a prompt is written in, as far as its bytes per token go. Told from a sample of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Script {
+    /// Nobody looked.
+    #[default]
+    Unknown,
+    /// Prose in letters that take one byte: English and most of what is written in Latin letters.
+    Latin,
+    /// Program code, tables, JSON: many digits, brackets and signs.
+    Code,
+    /// Letters of several bytes each: Chinese, Japanese, Cyrillic, as they are.
+    Wide,
+    /// The same as JSON escapes (`\u4e2d`), six bytes each.
+    Escaped,
+}
+
+impl Script {
+    /// Every script, in declaration order.
+    pub const ALL: [Self; 5] = [Self::Unknown, Self::Latin, Self::Code, Self::Wide, Self::Escaped];
+
+    /// The position in [`Script::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// A request as a policy sees it. Absent means unknown, never zero.
 ///
 /// The borrowed parts point into the request body and its prefix hashes, so building one copies nothing.
@@ -81,6 +107,8 @@ pub struct Features<'a> {
     pub batch: u32,
     /// Length of all prompts together as they stand in the body, in bytes.
     pub prompt_bytes: u64,
+    /// What the prompt is written in; tokens per byte follow it.
+    pub script: Script,
     /// Length of all prompts together in tokens, known only when the client sent token ids.
     pub prompt_tokens: Option<u32>,
     /// The client's cap on generated tokens per answer.

@@ -2,6 +2,7 @@
 
 use crate::books::Books;
 use crate::{LoadReport, Time, WorkerId};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// What is known about a worker.
@@ -144,9 +145,18 @@ struct Slot {
 pub struct Fleet {
     slots: Vec<Slot>,
     routable: Vec<WorkerId>,
+    /// Those of the routable ones that are below the cap.
+    open: Vec<WorkerId>,
+    /// Most requests in flight on one worker; no bound when absent.
+    cap: Option<NonZeroU32>,
 }
 
 impl Fleet {
+    pub(crate) fn set_cap(&mut self, cap: Option<NonZeroU32>) {
+        self.cap = cap;
+        self.refresh();
+    }
+
     pub(crate) fn join(&mut self, info: WorkerInfo) -> WorkerId {
         let slot = self.slots.iter().position(|s| s.worker.is_none()).unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -197,16 +207,28 @@ impl Fleet {
     }
 
     pub(crate) fn dispatched(&mut self, id: WorkerId, bytes: u64) {
-        if let Some(w) = self.worker_mut(id) {
-            w.in_flight += 1;
-            w.books.sent(bytes);
+        let cap = self.cap;
+        let Some(w) = self.worker_mut(id) else { return };
+        w.in_flight += 1;
+        w.books.sent(bytes);
+        if w.is_full(cap)
+            && let Ok(place) = self.open.binary_search(&id)
+        {
+            self.open.remove(place);
         }
     }
 
     pub(crate) fn finished(&mut self, id: WorkerId, bytes: u64) {
-        if let Some(w) = self.worker_mut(id) {
-            w.in_flight = w.in_flight.saturating_sub(1);
-            w.books.finished(bytes);
+        let cap = self.cap;
+        let Some(w) = self.worker_mut(id) else { return };
+        let was_full = w.is_full(cap);
+        w.in_flight = w.in_flight.saturating_sub(1);
+        w.books.finished(bytes);
+        if was_full
+            && w.is_open(cap)
+            && let Err(place) = self.open.binary_search(&id)
+        {
+            self.open.insert(place, id);
         }
     }
 
@@ -223,9 +245,15 @@ impl Fleet {
         })
     }
 
-    /// The workers that may be chosen now, in id order.
+    /// The workers that are in service, in id order. Those at the cap are among them, though they cannot be chosen
+    /// until a request of theirs ends.
     pub fn routable(&self) -> &[WorkerId] {
         &self.routable
+    }
+
+    /// The workers that may be chosen now, in id order.
+    pub fn open(&self) -> &[WorkerId] {
+        &self.open
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
@@ -234,14 +262,27 @@ impl Fleet {
 
     fn refresh(&mut self) {
         self.routable.clear();
-        let ids = self.slots.iter().enumerate().filter_map(|(slot, s)| {
-            s.worker.as_ref().filter(|w| w.routable).map(|_| WorkerId::new(slot as u32, s.generation))
-        });
-        self.routable.extend(ids);
+        self.open.clear();
+        for (slot, s) in self.slots.iter().enumerate() {
+            let Some(worker) = s.worker.as_ref().filter(|w| w.routable) else { continue };
+            let id = WorkerId::new(slot as u32, s.generation);
+            self.routable.push(id);
+            if worker.is_open(self.cap) {
+                self.open.push(id);
+            }
+        }
     }
 }
 
 impl Worker {
+    fn is_full(&self, cap: Option<NonZeroU32>) -> bool {
+        cap.is_some_and(|cap| self.in_flight >= cap.get())
+    }
+
+    fn is_open(&self, cap: Option<NonZeroU32>) -> bool {
+        self.routable && !self.is_full(cap)
+    }
+
     fn view(&self, id: WorkerId) -> WorkerView<'_> {
         WorkerView {
             id,

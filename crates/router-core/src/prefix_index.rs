@@ -77,6 +77,10 @@ impl PrefixIndex {
     /// The least that [`new`](Self::new) makes sense with, in bytes.
     pub const MIN_BYTES: usize = 4096;
 
+    /// The largest index that makes sense, in bytes. More is a slip of the hand, and
+    /// reserving it would end the process.
+    pub const MAX_BYTES: usize = 16 << 30;
+
     /// An empty index that never takes more than `max_bytes` (at least [`MIN_BYTES`](Self::MIN_BYTES)).
     pub fn new(max_bytes: usize) -> Self {
         Self::sized(max_bytes.max(Self::MIN_BYTES), 1)

@@ -45,7 +45,10 @@ impl Time {
 
     /// Seconds passed since `earlier`, negative when `earlier` is later.
     pub fn secs_since(self, earlier: Self) -> f64 {
-        (self.0 as i128 - earlier.0 as i128) as f64 * 1e-9
+        // Policies ask this for every candidate, and only a signed integer of 64 bits becomes a float in one step.
+        let nanos = |passed: u64| passed.min(i64::MAX as u64) as i64 as f64;
+        let nanos = if self.0 >= earlier.0 { nanos(self.0 - earlier.0) } else { -nanos(earlier.0 - self.0) };
+        nanos * 1e-9
     }
 }
 

@@ -8,12 +8,14 @@ use router_core::{
     WorkerInfo,
 };
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 #[derive(Clone, Debug)]
 enum Step {
     Join,
     Leave(usize),
     Routable(usize, bool),
+    Cap(u32),
     Dispatch { bytes: u64, exclude: Vec<usize> },
     Finish(usize),
     Load { worker: usize, waiting: Option<u32>, tokens: Option<u64> },
@@ -25,6 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Join),
         1 => any_worker.clone().prop_map(Step::Leave),
         2 => (any_worker.clone(), any::<bool>()).prop_map(|(w, r)| Step::Routable(w, r)),
+        1 => (0_u32..5).prop_map(Step::Cap),
         8 => (0_u64..4000, prop::collection::vec(any_worker.clone(), 0..3))
             .prop_map(|(bytes, exclude)| Step::Dispatch { bytes, exclude }),
         8 => (0_usize..64).prop_map(Step::Finish),
@@ -51,6 +54,8 @@ struct Books {
     /// All that ever were, so that steps also name workers that left.
     ids: Vec<WorkerId>,
     tickets: Vec<(Ticket, u64)>,
+    /// Most requests in flight on one worker; no bound at 0.
+    cap: u32,
 }
 
 impl Books {
@@ -76,6 +81,10 @@ impl Books {
                 let Some(id) = self.id(*i) else { return };
                 balancer.apply(now, Change::Routable(id, *routable));
                 self.workers.entry(id).and_modify(|w| w.routable = *routable);
+            }
+            Step::Cap(cap) => {
+                balancer.cap(NonZeroU32::new(*cap));
+                self.cap = *cap;
             }
             Step::Dispatch { bytes, exclude } => self.dispatch(balancer, *bytes, exclude),
             Step::Finish(i) => {
@@ -104,8 +113,12 @@ impl Books {
 
     fn dispatch(&mut self, balancer: &mut Balancer, bytes: u64, exclude: &[usize]) {
         let exclude: Vec<_> = exclude.iter().filter_map(|&i| self.id(i)).collect();
-        let may = |id: &WorkerId, w: &Model| w.routable && !exclude.contains(id);
+        let cap = self.cap;
+        let open = |w: &Model| w.routable && (cap == 0 || w.in_flight < i64::from(cap));
+        let may = |id: &WorkerId, w: &Model| open(w) && !exclude.contains(id);
         let somebody = self.workers.iter().any(|(id, w)| may(id, w));
+        let in_service = self.workers.iter().any(|(id, w)| w.routable && !exclude.contains(id));
+        assert_eq!(balancer.may_open(&Features::default(), &exclude), in_service);
         let request = Features { prompt_bytes: bytes, ..Features::default() };
         match balancer.dispatch(Time::from_nanos(1), &request, &exclude, Explain::No) {
             Err(_) => assert!(!somebody),

@@ -27,6 +27,7 @@ mod prompt;
 pub mod request;
 pub mod response;
 pub mod route;
+mod script;
 pub mod server_info;
 mod splice;
 pub mod sse;

@@ -3,7 +3,7 @@
 //! A body that says nothing about load is an error, never zeros: an endpoint that changed its shape must not make its
 //! worker look idle.
 
-use router_core::{LoadReport, LoadSource, Time};
+use router_core::{LoadReport, LoadSource, Time, Work};
 
 use crate::json::{Parse, Reader};
 
@@ -96,6 +96,11 @@ impl LoadFacts {
             waiting_tokens: self.waiting_uncached_tokens,
             kv_usage: self.kv_usage,
             gen_throughput: self.gen_throughput,
+            work: Work {
+                prefill_tokens: self.prefill_uncached_tokens,
+                prefill_busy_us: self.prefill_busy_us,
+                decode: self.decode_moments,
+            },
         }
     }
 

@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 
-use router_core::{Features, RequestId, Route};
+use router_core::{Features, RequestId, Route, Script};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{Parse, Reader};
 use crate::prefix::BLOCK_BYTES;
 use crate::prompt::{Items, Prompt};
+use crate::script::script_of;
 
 /// What a request body says. Absent means unknown.
 #[derive(Clone, PartialEq, Debug)]
@@ -82,6 +83,7 @@ impl RequestFacts<'_> {
             stream: self.stream,
             batch: self.batch,
             prompt_bytes: self.prompt_bytes,
+            script: self.prompt.map_or(Script::Unknown, script_of),
             prompt_tokens: self.prompt_tokens,
             max_output_tokens: self.max_output_tokens,
             answers: self.answers,

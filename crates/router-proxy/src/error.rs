@@ -66,6 +66,33 @@ pub enum ProxyError {
     /// The request's body did not arrive.
     #[error("the request body could not be read")]
     ClientBody(#[source] Cause),
+    /// The client fell silent in the middle of its body, or sends it too slowly.
+    #[error("the request body did not come in time ({} s)", .0.as_secs_f64())]
+    ClientTimeout(Duration),
+    /// As many requests wait as may wait.
+    #[error("too many requests; try again later")]
+    QueueFull,
+    /// The request waited in the router's queue for too long.
+    #[error("the request's turn did not come within {} s", .0.as_secs_f64())]
+    QueueTimeout(Duration),
+    /// Every worker has as many requests as it may have.
+    #[error("every worker has as many requests as it may have; try again later")]
+    WorkersFull,
+    /// There is no room for the request's body.
+    #[error("the router holds as many request bytes as it may; try again later")]
+    NoMemory,
+    /// The key is missing or none of ours.
+    #[error("a valid key is needed: Authorization: Bearer KEY")]
+    Unauthorized,
+    /// Without a key, only this machine may run the router.
+    #[error("without an admin key this is for this machine only")]
+    Forbidden,
+    /// The method is none that a reverse proxy serves.
+    #[error("the method is not served here")]
+    Method,
+    /// The path is not served on this port.
+    #[error("not served on this port: {0}")]
+    NotHere(&'static str),
 }
 
 /// The error below a [`ProxyError`].
@@ -100,6 +127,15 @@ impl ProxyError {
             Self::NoFirstByte(_) => "worker_first_byte_timeout",
             Self::TooLarge { .. } => "payload_too_large",
             Self::ClientBody(_) => "unreadable_body",
+            Self::ClientTimeout(_) => "client_timeout",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout(_) => "queue_timeout",
+            Self::WorkersFull => "workers_at_capacity",
+            Self::NoMemory => "body_memory_exhausted",
+            Self::Unauthorized => "invalid_api_key",
+            Self::Forbidden => "forbidden",
+            Self::Method => "method_not_allowed",
+            Self::NotHere(_) => "not_found",
         }
     }
 
@@ -109,6 +145,7 @@ impl ProxyError {
         match self {
             Self::NoWorker { .. } if prefill => "no_healthy_prefill_worker",
             Self::NoWorker { .. } => "no_healthy_decode_worker",
+            Self::WorkersFull => self.code(),
             Self::Timeout(_) | Self::NoFirstByte(_) if prefill => "prefill_timeout",
             Self::Timeout(_) | Self::NoFirstByte(_) => "decode_timeout",
             Self::Status(status) if is_busy(*status) && prefill => "prefill_busy",
@@ -122,7 +159,7 @@ impl ProxyError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Exhausted(kept) => kept.status(),
-            Self::NoWorker { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWorker { .. } | Self::WorkersFull | Self::NoMemory => StatusCode::SERVICE_UNAVAILABLE,
             Self::Leg { source, .. } => source.status(),
             Self::Status(status) if is_busy(*status) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_)
@@ -134,13 +171,21 @@ impl ProxyError {
             Self::Timeout(_) | Self::NoFirstByte(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientBody(_) | Self::Unsplittable(_) => StatusCode::BAD_REQUEST,
+            Self::ClientTimeout(_) | Self::QueueTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotHere(_) => StatusCode::NOT_FOUND,
         }
     }
 
     /// The `type` of the client's error body.
     fn kind(&self) -> &'static str {
         match self {
-            Self::NoWorker { .. } | Self::Exhausted(_) => "service_unavailable",
+            Self::NoWorker { .. } | Self::Exhausted(_) | Self::WorkersFull | Self::NoMemory => {
+                "service_unavailable"
+            }
             Self::Leg { source, .. } => source.kind(),
             Self::Status(status) if is_busy(*status) => "service_unavailable",
             Self::Connect(_)
@@ -150,7 +195,15 @@ impl ProxyError {
             | Self::Aborted(_)
             | Self::Trouble => "bad_gateway",
             Self::Timeout(_) | Self::NoFirstByte(_) => "gateway_timeout",
-            Self::TooLarge { .. } | Self::ClientBody(_) | Self::Unsplittable(_) => "invalid_request_error",
+            Self::TooLarge { .. }
+            | Self::ClientBody(_)
+            | Self::ClientTimeout(_)
+            | Self::Unsplittable(_)
+            | Self::Method
+            | Self::NotHere(_) => "invalid_request_error",
+            Self::QueueFull | Self::QueueTimeout(_) => "rate_limit_error",
+            Self::Unauthorized => "authentication_error",
+            Self::Forbidden => "permission_error",
         }
     }
 
@@ -165,12 +218,7 @@ impl ProxyError {
             | Self::Status(_)
             | Self::Aborted(_)
             | Self::Trouble => Retry::OnlyBeforeFirstByte,
-            Self::NoWorker { .. }
-            | Self::Timeout(_)
-            | Self::Exhausted(_)
-            | Self::TooLarge { .. }
-            | Self::Unsplittable(_)
-            | Self::ClientBody(_) => Retry::Never,
+            _ => Retry::Never,
         }
     }
 
@@ -181,13 +229,17 @@ impl ProxyError {
         }
         let body = router_protocol::error_body(&self.to_string(), self.kind(), self.code());
         let mut response = json_response(self.status(), body);
+        let headers = response.headers_mut();
         match self {
-            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            Self::QueueFull | Self::QueueTimeout(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            // The rest of the body is still on its way; the connection cannot serve another request.
-            Self::TooLarge { .. } => {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            // Also of a leg.
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             _ => {}
         }

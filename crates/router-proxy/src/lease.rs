@@ -96,6 +96,7 @@ impl Lease {
         let verdict = if self.excused { Verdict::Neutral } else { Verdict::from(finish.outcome) };
         let end = End { sent_at: self.sent_at, at: now, seat: self.seat, verdict };
         self.worker.ended(&self.shared, end);
+        self.shared.admission.seats.freed();
         self.shared.records.completed(CompletionRecord {
             outline: self.outline.clone(),
             worker: Arc::clone(&self.worker),

@@ -15,6 +15,7 @@ mod error;
 mod lease;
 mod record;
 mod router;
+mod security;
 mod server;
 mod workers;
 
@@ -26,6 +27,8 @@ pub use record::{
     Leg, OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat, RecorderError, TraceConfig,
 };
 pub use router::{Router, RunningRouter, StartError};
+pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
+pub use server::ClientPatience;
 pub use workers::{
-    BreakerConfig, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
+    BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };

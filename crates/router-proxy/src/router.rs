@@ -2,13 +2,14 @@
 
 use crate::clock::Clock;
 use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
-use crate::data_plane::{Budget, Disaggregation, Hedging, RequestIds, TraceIds};
+use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
 use crate::record::{Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
+use crate::security::{Cors, Guard};
 use crate::server::{self, Listeners};
 use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
 use parking_lot::Mutex;
-use router_core::{Balancer, Features, Needs, Policy};
+use router_core::{Balancer, Features, Needs, Policy, WorkerId};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +32,9 @@ pub(crate) struct Shared {
     /// The workers that read prompts, where those above write the answers; absent when each worker does both.
     pub(crate) disaggregation: Option<Disaggregation>,
     pub(crate) limits: RequestLimits,
+    pub(crate) admission: Admission,
+    pub(crate) guard: Guard,
+    pub(crate) cors: Option<Cors>,
     pub(crate) retry: RetryConfig,
     pub(crate) budget: Budget,
     /// When second copies are sent; never when absent.
@@ -81,7 +85,9 @@ pub struct Router;
 pub struct RunningRouter {
     shared: Arc<Shared>,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     prometheus: Option<SocketAddr>,
+    scheme: &'static str,
     grace: Duration,
     stop: CancellationToken,
     kill: CancellationToken,
@@ -95,18 +101,19 @@ impl Router {
     /// When a port cannot be bound.
     pub async fn start(config: Config) -> Result<RunningRouter, StartError> {
         let main = bind(config.listen).await?;
-        let metrics = match config.prometheus {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
+        let admin = bind_if(config.security.admin).await?;
+        let metrics = bind_if(config.prometheus).await?;
         let seed = config.seed.unwrap_or_else(entropy);
-        let mut shared = Shared::new((config.requests, config.retry, config.fleet), |clock| {
+        let admission = Admission::new(config.admission);
+        let mut shared = Shared::new((config.requests, admission, config.retry, config.fleet), |clock| {
             let mut balancer = Balancer::new(config.policy, seed);
             for (n, shadow) in (1u64..).zip(config.shadows) {
                 balancer.shadow(clock.now(), shadow, seed.wrapping_add(n));
             }
             balancer
         });
+        shared.guard = Guard::new(config.security.keys, admin.is_some());
+        shared.cors = config.security.cors;
         let (traces, collector) = (config.traces, config.otlp.as_ref());
         let wanted = Wanted { files: config.record.as_ref(), prefill: None, traces, collector };
         match config.disaggregation {
@@ -119,10 +126,23 @@ impl Router {
         }
         let (stop, kill, servers) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let address = main.local_addr().unwrap_or(config.listen);
-        let prometheus = metrics.as_ref().and_then(|l| l.local_addr().ok());
-        let listeners = Listeners { main, metrics };
-        server::spawn(&shared, listeners, &servers, (stop.clone(), kill.clone()));
-        Ok(RunningRouter { shared, address, prometheus, grace: config.shutdown_grace, stop, kill, servers })
+        let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
+        let running = RunningRouter {
+            address,
+            admin: of(&admin),
+            prometheus: of(&metrics),
+            scheme: if config.security.tls.is_some() { "https" } else { "http" },
+            grace: config.shutdown_grace,
+            stop,
+            kill,
+            servers,
+            shared,
+        };
+        let (tls, patience) = (config.security.tls, config.patience);
+        let listeners = Listeners { main, admin, metrics, tls, patience };
+        let ends = (running.stop.clone(), running.kill.clone());
+        server::spawn(&running.shared, listeners, &running.servers, ends);
+        Ok(running)
     }
 }
 
@@ -132,6 +152,11 @@ impl RunningRouter {
         self.address
     }
 
+    /// Where the admin routes are, if they have a port of their own.
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
     /// Where metrics are served besides the main port.
     pub const fn prometheus_address(&self) -> Option<SocketAddr> {
         self.prometheus
@@ -139,7 +164,7 @@ impl RunningRouter {
 
     /// The base URL of the main port.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Requests in flight on all workers; one that is split counts once for each of its legs.
@@ -192,13 +217,21 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
 }
 
+async fn bind_if(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => Ok(Some(bind(address).await?)),
+        None => Ok(None),
+    }
+}
+
 impl Shared {
     fn new(
-        (limits, retry, fleet): (RequestLimits, RetryConfig, FleetConfig),
+        (limits, admission, retry, fleet): (RequestLimits, Admission, RetryConfig, FleetConfig),
         balancer: impl FnOnce(&Clock) -> Balancer,
     ) -> Self {
         let clock = Clock::start();
-        let balancer = balancer(&clock);
+        let mut balancer = balancer(&clock);
+        balancer.cap(admission.worker_cap());
         let metrics = Arc::new(Metrics::new(balancer.policy_name()));
         Self {
             needs: balancer.needs(),
@@ -209,6 +242,9 @@ impl Shared {
             budget: Budget::new(retry.budget),
             hedging: retry.hedge.map(Hedging::new),
             retry,
+            admission,
+            guard: Guard::default(),
+            cors: None,
             records: Records { metrics, recorder: None },
             ids: RequestIds::new(),
             trace_ids: None,
@@ -220,9 +256,10 @@ impl Shared {
         }
     }
 
-    /// A balancer and workers of its own beside these: one clock, one page of metrics.
+    /// A balancer and workers of its own beside these: one clock, one queue, one page of metrics.
     fn beside(&self, policy: Box<dyn Policy>, seed: u64) -> Self {
-        let settings = (self.limits.clone(), self.retry.clone(), self.fleet.clone());
+        let (limits, admission) = (self.limits.clone(), self.admission.beside());
+        let settings = (limits, admission, self.retry.clone(), self.fleet.clone());
         let mut pool = Self::new(settings, |_| Balancer::new(policy, seed));
         pool.clock = self.clock;
         pool.records.metrics = Arc::new(self.records.metrics.beside(pool.records.metrics.policy()));
@@ -290,6 +327,11 @@ impl Shared {
         self.healthy_workers().len()
     }
 
+    /// Whether a worker that is not in `tried` is merely full.
+    pub(crate) fn vacancy(&self, features: &Features<'_>, tried: &[WorkerId]) -> Vacancy {
+        if self.balancer.lock().may_open(features, tried) { Vacancy::Later } else { Vacancy::Never }
+    }
+
     /// The error for a request that found nobody.
     pub(crate) fn nobody(&self) -> ProxyError {
         ProxyError::NoWorker { healthy: self.healthy(), total: self.workers.all().len() }
@@ -311,7 +353,9 @@ impl Shared {
         };
         let scores = opinion.map(|o| o.scores).unwrap_or_default();
         let scores = scores.into_iter().filter_map(|s| Some((self.workers.get(s.worker)?, s))).collect();
-        Gauges { policy: Arc::clone(self.records.metrics.policy()), workers, scores, figures }
+        let (queued, buffered) = (self.admission.waiting(), self.admission.buffered());
+        let policy = Arc::clone(self.records.metrics.policy());
+        Gauges { policy, workers, scores, figures, queued, buffered }
     }
 
     /// All workers with their load.

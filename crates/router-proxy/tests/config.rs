@@ -4,7 +4,7 @@
 
 use clap::{Args as _, Command, FromArgMatches as _};
 use router_core::Registry;
-use router_proxy::{ConfigError, Options};
+use router_proxy::{ConfigError, Options, Secret};
 use std::io::Write as _;
 
 fn load(flags: &[&str], file: Option<&str>) -> Result<Options, ConfigError> {
@@ -100,6 +100,16 @@ fn what_is_wrong_is_named() {
             None,
             &["--otlp-traces-endpoint", "'https://c:4317'", "TLS"],
         ),
+        (&[worker, &["--max-concurrent-requests", "0"]].concat(), None, &["--max-concurrent-requests", "-1"]),
+        (&[worker, &["--max-concurrent-requests", "-2"]].concat(), None, &["--max-concurrent-requests"]),
+        (&[worker, &["--worker-max-in-flight", "0"]].concat(), None, &["--worker-max-in-flight", "1"]),
+        (&[worker, &["--queue-timeout-secs", "0"]].concat(), None, &["--queue-timeout-secs", "0"]),
+        (
+            &[worker, &["--cors-allowed-origins", "chat.example"]].concat(),
+            None,
+            &["--cors-allowed-origins", "'chat.example'"],
+        ),
+        (&[worker, &["--tls-cert-path", "cert.pem"]].concat(), None, &["--tls-key-path", "--tls-cert-path"]),
         (worker, Some("polcy = 'random'"), &["polcy", "line 1"]),
         (worker, Some("port = 'high'"), &["port", "line 1"]),
         (worker, Some("port = "), &["line 1"]),
@@ -122,4 +132,95 @@ fn a_missing_file_is_named() {
     let path = std::path::Path::new("/no/such/file.toml");
     let error = Options::load(&matches, Options::default(), Some(path)).unwrap_err().to_string();
     assert!(error.contains("/no/such/file.toml"), "{error}");
+}
+
+#[test]
+fn keys_come_from_flag_or_file_and_show_in_no_message() {
+    let file =
+        "api_key = 'from-file'\nadmin_api_key = 'admin-file'\ncontrol_plane_api_keys = ['a:b:admin:c']";
+    let options = load(&["--worker-urls", WORKER, "--api-key", "from-flag"], Some(file)).unwrap();
+    assert_eq!(options.api_key.as_ref().map(Secret::expose), Some("from-flag"));
+    assert_eq!(options.admin_api_key.as_ref().map(Secret::expose), Some("admin-file"));
+    assert_eq!(options.control_plane_api_keys.len(), 1);
+    let worker: &[&str] = &["--worker-urls", WORKER];
+    for (flags, file, part) in [
+        (&["--api-key", "hush hush"][..], None, "--api-key"),
+        (&["--admin-api-key", ""], None, "--admin-api-key"),
+        (&["--worker-api-key", "hush\nhush"], None, "--worker-api-key"),
+        (&["--control-plane-api-keys", "a:b:admin:c", "hush"], None, "--control-plane-api-keys: entry 2"),
+        (&["--control-plane-api-keys", "a:b:boss:hush"], None, "entry 1"),
+        (&[], Some("api_key = 4815162342"), "text in quotes"),
+        (&[], Some("api_key = 'hush"), "line 1"),
+        (&[], Some("api_key = ['hush']"), "line 1"),
+        (&[], Some("control_plane_api_keys = ['a', 4815162342]"), "text in quotes"),
+        (&[], Some("worker_api_key = hush"), "line 1"),
+    ] {
+        let text = refuse(&[worker, flags].concat(), file);
+        let silent = !text.contains("hush") && !text.contains("4815162342");
+        assert!(text.contains(part) && silent, "{flags:?} {file:?}: {text}");
+    }
+}
+
+/// Any file is read or refused, and any options that were read are accepted or refused, in one line.
+#[test]
+fn no_file_makes_it_panic() {
+    const VALUES: [&str; 28] = [
+        "-1",
+        "0",
+        "1",
+        "70000",
+        "4294967296",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "1e308",
+        "-0.0",
+        "nan",
+        "inf",
+        "0.3",
+        "true",
+        "''",
+        "'x'",
+        "'round_robin'",
+        "'http://a:1'",
+        "'https://a'",
+        "'*'",
+        "\"\\u0000\"",
+        "[]",
+        "['a', 'b']",
+        "['a:b:admin:c']",
+        "{}",
+        "{ x = 1 }",
+        "1979-05-27",
+        "'",
+        "[[",
+    ];
+    let serde_json::Value::Object(known) = serde_json::to_value(Options::default()).unwrap() else {
+        panic!("options are no table")
+    };
+    let secrets = ["api_key", "admin_api_key", "control_plane_api_keys", "worker_api_key"];
+    let names: Vec<&str> = known.keys().map(String::as_str).chain(secrets).collect();
+    let mut rng = router_core::Rng::seeded(5);
+    let (mut read, mut accepted) = (0, 0);
+    for _ in 0..5_000 {
+        let mut text = "worker_urls = ['http://127.0.0.1:1']\n".to_owned();
+        for _ in 0..rng.below(3) {
+            let (name, value) = (names[rng.below(names.len())], VALUES[rng.below(VALUES.len())]);
+            text += &format!("{name} = {value}\n");
+        }
+        if rng.below(4) == 0 {
+            let at = rng.below(text.len());
+            text.insert(at, char::from(b" '\"[]{}=.#\n"[rng.below(11)]));
+        }
+        let Ok(mut options) = toml::from_str::<Options>(&text) else { continue };
+        read += 1;
+        // What follows would look names up.
+        for host in [&mut options.host, &mut options.admin_host, &mut options.prometheus_host] {
+            "127.0.0.1".clone_into(host);
+        }
+        match options.check(&Registry::builtin()) {
+            Ok(_) => accepted += 1,
+            Err(error) => assert!(!error.to_string().contains('\n'), "{text}: {error}"),
+        }
+    }
+    assert!(read > 1000 && accepted > 500 && accepted < read, "{read} read, {accepted} accepted");
 }

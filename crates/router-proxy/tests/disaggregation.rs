@@ -325,6 +325,43 @@ async fn a_client_that_leaves_takes_both_legs_along() {
 }
 
 #[tokio::test]
+async fn a_pair_keeps_its_permit_and_its_seats_to_the_end_and_others_wait() {
+    type Change = fn(&mut Options);
+    let bounds: [(Change, &str, &str); 2] = [
+        (|o| o.max_concurrent_requests = 1, "429", "queue_full"),
+        (|o| o.worker_max_in_flight = Some(1), "503", "workers_at_capacity"),
+    ];
+    let long = r#"{"prompt":"a","stream":true,"max_tokens":30000,"ignore_eos":true}"#;
+    for (bound, status, why) in bounds {
+        for protocol in [PdProtocol::Sglang, PdProtocol::Vllm] {
+            let pair = Pair::sized(protocol, (1, 1), |o| {
+                bound(o);
+                o.queue_size = 1;
+            })
+            .await;
+            let ask = || async {
+                let mut client = RawClient::connect(&pair.router).await;
+                client.post("/v1/completions", long).await;
+                client
+            };
+            let mut first = ask().await;
+            first.see("data: ").await;
+            until(|| pair.router.in_flight() == 1).await;
+            let mut second = ask().await;
+            support::until_metric(&pair.router, "sgl_router_queued_requests", 1.0).await;
+            let third = post(&pair.router, "/v1/completions", long).await;
+            assert_eq!((&third[9..12], code(&third).as_str()), (status, why), "{third}");
+            assert_eq!(header(&third, "retry-after"), Some("1"));
+            assert_eq!(pair.decode[0].stats().received, 1, "{why}: the decode worker is full");
+            drop(first);
+            second.see("data: ").await;
+            drop(second);
+            pair.at_rest().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_pool_with_nobody_in_it_is_named() {
     for (protocol, lost) in [
         (PdProtocol::Sglang, "prefill"),
@@ -475,7 +512,8 @@ async fn both_legs_see_the_same_request_and_meet_in_a_room_of_their_own() {
             async move {
                 let body = String::from_utf8(std::mem::take(&mut incoming.body)).unwrap();
                 incoming.send_json(r#"{"text":"a","meta_info":{"completion_tokens":1}}"#).await;
-                let _ = seen.send((name, incoming.header("x-request-id").unwrap().to_owned(), body));
+                let header = |name| incoming.header(name).unwrap_or_default().to_owned();
+                let _ = seen.send((name, [header("x-request-id"), header("authorization")], body));
             }
         })
     };
@@ -484,6 +522,7 @@ async fn both_legs_see_the_same_request_and_meet_in_a_room_of_their_own() {
         pd_disaggregation: true,
         prefill: vec![format!("http://{prefill} 8998")],
         decode: vec![format!("http://{decode}")],
+        worker_api_key: Some("usual".to_owned().into()),
         ..support::options(&[])
     })
     .await;
@@ -494,7 +533,8 @@ async fn both_legs_see_the_same_request_and_meet_in_a_room_of_their_own() {
         post(&router, "/generate", asked).await;
         let (first, second) = (requests.recv().await.unwrap(), requests.recv().await.unwrap());
         assert_ne!(first.0, second.0, "one each");
-        assert_eq!((&first.1, &first.2), (&second.1, &second.2), "one id, one body");
+        assert_eq!((&first.1, &first.2), (&second.1, &second.2), "one id, one key, one body");
+        assert_eq!(first.1[1], "Bearer usual");
         assert!(first.2.starts_with(asked.trim_end_matches('}')), "{}", first.2);
         let body: Value = serde_json::from_str(&first.2).unwrap();
         assert_eq!((&body["bootstrap_host"], &body["bootstrap_port"]), (&json!("127.0.0.1"), &json!(8998)));

@@ -18,6 +18,8 @@ const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
 const EVEN: &str = "sglang_8b*4";
 const MIXED: &str = "sglang_8b*2,sglang_8b*2@0.5,sglang_8b*4@0.25";
+/// One fast, two slow, of one kind: factor 2.5. Answers the load *short* about 195 times a second at most.
+const FACTOR: &str = "sglang_8b@2.5,sglang_8b*2";
 
 /// What is sent.
 #[derive(Clone, Copy)]
@@ -48,17 +50,25 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
         case("uneven, short, 27/s", UNEVEN, Load::Short(27.0))?,
         case("uneven, short, 80/s", UNEVEN, Load::Short(80.0))?,
         case("uneven, short, 110/s", UNEVEN, Load::Short(110.0))?,
+        case("factor 2.5, short, 50 %", FACTOR, Load::Short(97.0))?,
+        case("factor 2.5, short, 75 %", FACTOR, Load::Short(146.0))?,
+        case("factor 2.5, short, 95 %", FACTOR, Load::Short(185.0))?,
         case("even, short, 60/s", EVEN, Load::Short(60.0))?,
         case("even, short, 130/s", EVEN, Load::Short(130.0))?,
         case("mixed 8, wide, 40/s", MIXED, Load::Wide(40.0))?,
         case("mixed 8, wide, 80/s", MIXED, Load::Wide(80.0))?,
         case("even, groups, 12/s", EVEN, Load::Groups(12.0))?,
+        case("even, groups, 40/s", EVEN, Load::Groups(40.0))?,
         case("uneven, code, 20/s", UNEVEN, Load::Trace(code, 20.0))?,
         case("mixed 8, code, 20/s", MIXED, Load::Trace(code, 20.0))?,
         case("even, chat, 5/s", EVEN, Load::Trace(chat, 5.0))?,
         case("even, chat, 8/s", EVEN, Load::Trace(chat, 8.0))?,
         case("mixed 8, chat, 6/s", MIXED, Load::Trace(chat, 6.0))?,
     ];
+    let mut few = case("factor 2.5, short, 27/s, 16 at once", FACTOR, Load::Short(27.0))?;
+    few.scenario.fleet.servers.iter_mut().for_each(|server| server.limits.max_running = 16);
+    let mut scarce = case("even, groups, 24/s, room for 16 prefixes", EVEN, Load::Groups(24.0))?;
+    scarce.scenario.fleet.servers.iter_mut().for_each(|server| server.limits.kv_tokens = 40_000);
     let mut change = case("uneven, short, 27/s, fast one x4 slower for 60 s", UNEVEN, Load::Short(27.0))?;
     change.scenario = change
         .scenario
@@ -68,7 +78,7 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
     late.scenario = late.scenario.with(0.0, What::DelayCompletions(Duration::from_millis(500)));
     let mut blind = case("mixed 8, wide, 40/s, 4 blind routers", MIXED, Load::Wide(40.0))?;
     blind.scenario.routers = 4;
-    cases.extend([change, late, blind]);
+    cases.extend([few, scarce, change, late, blind]);
     Ok(cases)
 }
 

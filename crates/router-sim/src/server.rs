@@ -1,6 +1,6 @@
 //! One simulated server: an engine and the time at which it next has something to say.
 
-use router_core::{LoadReport, LoadSource, Time};
+use router_core::{LoadReport, LoadSource, Time, Work};
 use router_engine::{Engine, Job, JobId, Profile, Progress, Refused};
 
 #[derive(Debug)]
@@ -84,6 +84,11 @@ impl Server {
             tokens: Some(load.used_tokens + load.waiting_tokens),
             kv_usage: Some(load.kv_usage),
             gen_throughput: Some(load.gen_throughput),
+            work: Work {
+                prefill_tokens: Some(load.prefill_uncached_tokens),
+                prefill_busy_us: u64::try_from(load.prefill_busy.as_micros()).ok(),
+                decode: Some(load.decode_moments.to_array()),
+            },
             ..LoadReport::empty(at, LoadSource::Poll)
         }
     }

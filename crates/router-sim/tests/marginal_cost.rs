@@ -1,11 +1,17 @@
 //! What `marginal_cost` must do on engines; its unit tests pin the rest.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and tells what it skips"
+)]
 
 use router_core::{Params, Registry};
 use router_sim::{
-    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, Outcome, Scenario, Slo, Spread, Table, What,
-    Workload, simulate,
+    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, Outcome, PrefixGroups, Reports, Scenario,
+    Slice, Slo, Spread, Start, Table, What, Workload, read_trace, simulate,
 };
+use std::path::Path;
+use std::time::Duration;
 
 const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
 const MIXED: &str = "sglang_8b*2,sglang_8b*2@0.5,sglang_8b*4@0.25";
@@ -44,11 +50,15 @@ fn table(
     Experiment { scenario, seeds: &[11, 12, 13], slo: Slo::default() }.run(&contenders, load, &mut |_| ())
 }
 
+/// Of one measure of the second contender to that of the first.
+fn ratio(table: &Table, measure: &str) -> f64 {
+    let at = Measure::ALL.iter().position(|m| m.name == measure).unwrap();
+    table.rows[1].ratios[at].unwrap().mean
+}
+
 /// Of the second contender's mean latency and its p99 to those of the first.
 fn ratios(table: &Table) -> (f64, f64) {
-    let of = |name: &str| Measure::ALL.iter().position(|m| m.name == name).unwrap();
-    let ratio = |i: usize| table.rows[1].ratios[i].unwrap().mean;
-    (ratio(of("e2e_mean_s")), ratio(of("e2e_p99_s")))
+    (ratio(table, "e2e_mean_s"), ratio(table, "e2e_p99_s"))
 }
 
 #[test]
@@ -63,6 +73,101 @@ fn it_beats_counting_and_rotation_on_unequal_servers() {
     let mixed =
         ratios(&table(&scenario(MIXED), &[("least_request", "{}"), ("marginal_cost", "{}")], &wide(40.0)));
     assert!(mixed.0 <= 0.75 && mixed.1 <= 0.75, "{mixed:?}");
+}
+
+#[test]
+fn first_tokens_come_no_later_than_by_counting_at_three_quarters_of_what_is_possible() {
+    let names = [("least_request", "{}"), ("marginal_cost", "{}")];
+    let table = table(&scenario("sglang_8b@2.5,sglang_8b*2"), &names, &short(146.0));
+    let ((mean, p99), ttft) = (ratios(&table), ratio(&table, "ttft_p99_s"));
+    assert!(mean <= 0.90 && p99 <= 0.68 && ttft <= 1.05, "{mean} {p99} {ttft}");
+}
+
+#[test]
+fn nobody_queues_at_a_full_server_while_another_has_room() {
+    let names = [("least_request", "{}"), ("marginal_cost", "{}")];
+    let mut full = scenario("sglang_8b@2.5,sglang_8b*2");
+    full.fleet.servers.iter_mut().for_each(|server| server.limits.max_running = 16);
+    let table = table(&full, &names, &short(27.0));
+    let ttft = ratio(&table, "ttft_p99_s");
+    assert!(ratios(&table).0 <= 0.92 && ttft <= 0.7, "{:?} {ttft}", ratios(&table));
+}
+
+#[test]
+fn shared_prefixes_are_kept_together_without_crowding() {
+    let groups = |rate: f64| {
+        let groups = PrefixGroups {
+            groups: 24,
+            shared_tokens: 2432,
+            own: Spread::Uniform(400, 800),
+            output: Spread::Uniform(100, 300),
+        };
+        move |seed| Arrivals::poisson(rate).grouped(2500, groups, seed)
+    };
+    let names = [("cache_aware", "{}"), ("marginal_cost", "{}")];
+    let ample = ratios(&table(&scenario("sglang_8b*4"), &names, &groups(40.0)));
+    assert!(ample.0 <= 0.98 && ample.1 <= 0.95, "{ample:?}");
+    let mut scarce = scenario("sglang_8b*4");
+    scarce.fleet.servers.iter_mut().for_each(|server| server.limits.kv_tokens = 40_000);
+    let scarce = ratios(&table(&scarce, &names, &groups(24.0)));
+    assert!(scarce.0 <= 1.0 && scarce.1 <= 0.97, "{scarce:?}");
+}
+
+#[test]
+fn an_slo_is_met_more_often_by_who_knows_it() {
+    let slo = Slo { ttft: 0.1, tpot: 0.015 };
+    let knows = r#"{"slo_ttft_secs":0.1,"slo_tpot_secs":0.015}"#;
+    let good = |json: &'static str| {
+        let make = || Registry::builtin().build("marginal_cost", &knobs(json)).unwrap();
+        let met = |seed: u64| {
+            let outcome = simulate(&scenario(MIXED), &wide(80.0)(seed), &make, seed);
+            let records = outcome.records.iter().flatten();
+            records
+                .filter(|r| r.ttft() <= Some(slo.ttft) && r.tpot().is_none_or(|tpot| tpot <= slo.tpot))
+                .count()
+        };
+        (11..14).map(met).sum::<usize>()
+    };
+    let (with, without) = (good(knows), good("{}"));
+    assert!(with as f64 >= 1.03 * without as f64, "{with} and {without}");
+}
+
+#[test]
+fn what_engines_report_of_their_work_does_not_mislead() {
+    let mut told = scenario(UNEVEN);
+    told.reports = Reports { on_answers: true, poll: Some(Duration::from_secs(1)) };
+    let names = [("least_request", "{}"), ("marginal_cost", "{}")];
+    let told = ratios(&table(&told, &names, &short(27.0)));
+    assert!(told.0 <= 0.80 && told.1 <= 0.80, "{told:?}");
+}
+
+/// A slice per seed of a recorded trace, at so many requests per second; absent when the trace is not there.
+fn trace(name: &str, rate: f64) -> Option<impl Fn(u64) -> Workload> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
+    let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).ok()?;
+    Some(move |seed: u64| {
+        let from = 500 * (seed as usize - 11);
+        let slice = Slice { requests: from..from + 3000, ..Slice::default() };
+        let starts = read_trace(&text, &slice).unwrap().requests.into_iter().filter_map(|r| match r.start {
+            Start::At(at) => Some(at.as_secs_f64()),
+            Start::After { .. } => None,
+        });
+        let speed = rate * starts.fold(0.0, f64::max) / 3000.0;
+        read_trace(&text, &Slice { speed, ..slice }).unwrap()
+    })
+}
+
+#[test]
+fn it_beats_counting_and_rotation_with_recorded_traces() {
+    for (name, rate) in [("mooncake_conversation", 6.0), ("azure_code_2023", 20.0)] {
+        let Some(load) = trace(name, rate) else {
+            eprintln!("SKIPPED: the trace {name} is not beside this clone");
+            continue;
+        };
+        let to = |rule| table(&scenario(MIXED), &[(rule, "{}"), ("marginal_cost", "{}")], &load);
+        let (counting, rotation) = (ratios(&to("least_request")), ratios(&to("round_robin")));
+        assert!(counting.0 <= 0.70 && rotation.0 <= 0.40, "{name}: {counting:?} {rotation:?}");
+    }
 }
 
 #[test]
@@ -91,7 +196,7 @@ fn without_regard_for_others_the_fast_server_drowns() {
 #[test]
 fn late_news_and_blind_routers_do_not_upset_it() {
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
-    let late = scenario(UNEVEN).with(0.0, What::DelayCompletions(std::time::Duration::from_millis(500)));
+    let late = scenario(UNEVEN).with(0.0, What::DelayCompletions(Duration::from_millis(500)));
     let late = ratios(&table(&late, &names, &short(27.0)));
     let mut blind = scenario(UNEVEN);
     blind.routers = 4;

@@ -26,6 +26,7 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Fai
     let options = Options::load(matches, options, config.as_deref()).map_err(usage)?;
     let config = options.check(&Registry::builtin()).map_err(usage)?;
     runtime::init_logs(level(options.log_level), style(options.log_format));
+    runtime::raise_open_files();
     runtime::block_on(options.threads, serve(config))
 }
 

@@ -19,6 +19,17 @@ pub(crate) fn block_on<T>(
     runtime.block_on(work)
 }
 
+/// Lets the process open as many files as the system allows it; many shells start it with 1,024, which is fewer than
+/// the clients that the router can hold.
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 /// Log lines go to standard error, so that standard output stays clean.
 pub(crate) fn init_logs(level: &str, json: LogStyle) {
     // The libraries below log their own steps on debug; an operator asks for those of the router.

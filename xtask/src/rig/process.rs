@@ -39,6 +39,17 @@ impl Running {
         Ok(())
     }
 
+    /// Memory that the process holds now (its resident set), in bytes.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kibibytes = line.trim().trim_end_matches(" kB").parse::<u64>().context("VmRSS is no number")?;
+        Ok(kibibytes << 10)
+    }
+
     /// How the process ended, if it has.
     ///
     /// # Errors

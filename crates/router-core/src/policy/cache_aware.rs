@@ -22,7 +22,7 @@ pub struct CacheAwareConfig {
     /// How often, in seconds, the index is swept clean of workers that left. It makes room by itself, so nothing
     /// else waits for that. Default 60; 1 and more.
     pub eviction_interval_secs: u64,
-    /// Most memory that the index takes, in bytes. Default 67108864 (64 MiB); 4096 and more.
+    /// Most memory that the index takes, in bytes. Default 67108864 (64 MiB); 4096 to 16 GiB.
     pub max_tree_size: usize,
 }
 

@@ -180,6 +180,6 @@ mod tests {
     #[test]
     fn bad_knobs_are_named() {
         let error = LMetric::new(LMetricConfig { max_tree_size: 1, ..SMALL }).unwrap_err();
-        assert_eq!(error.to_string(), "`max_tree_size` must be 4096 or more, not 1");
+        assert_eq!(error.to_string(), "`max_tree_size` must be from 4096 to 17179869184, not 1");
     }
 }

@@ -89,10 +89,11 @@ impl InvalidKnob {
 
     /// Passes a size in bytes that an index of prompt prefixes can work with.
     pub(crate) fn check_tree_size(bytes: usize) -> Result<(), Self> {
-        if bytes >= PrefixIndex::MIN_BYTES {
+        let range = PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES;
+        if range.contains(&bytes) {
             return Ok(());
         }
-        Err(Self::must("max_tree_size", &format!("{} or more", PrefixIndex::MIN_BYTES), bytes))
+        Err(Self::must("max_tree_size", &format!("from {} to {}", range.start(), range.end()), bytes))
     }
 
     /// Passes a number that is finite and above zero.

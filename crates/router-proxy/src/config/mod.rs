@@ -1,17 +1,23 @@
 //! From options to a checked configuration: parse at the edge, trust inside.
 
 mod disaggregation;
+mod knobs;
 mod options;
+mod overload;
 mod resilience;
+mod security;
 
 pub use disaggregation::DisaggregationConfig;
 pub use options::{LogFormat, LogLevel, Options, PdProtocol, WorkerOptions};
+pub use overload::AdmissionConfig;
 pub use resilience::{HedgeAfter, RetryConfig};
+pub use security::SecurityConfig;
 
 use crate::record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, TraceConfig};
-use crate::workers::{BreakerConfig, WorkerSpec, WorkerUrl, WorkerUrlError};
+use crate::server::ClientPatience;
+use crate::workers::{BreakerConfig, Dial, WorkerSpec, WorkerUrl, WorkerUrlError};
 use clap::{ArgMatches, parser::ValueSource};
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use router_core::{Policy, PolicyError, Registry};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -73,6 +79,12 @@ pub struct Config {
     pub seed: Option<u64>,
     /// Bounds on requests.
     pub requests: RequestLimits,
+    /// How many requests come in, and how many wait.
+    pub admission: AdmissionConfig,
+    /// How long clients may keep a connection to themselves.
+    pub patience: ClientPatience,
+    /// Who may ask, and over what wire.
+    pub security: SecurityConfig,
     /// When a request goes to another worker.
     pub retry: RetryConfig,
     /// Recording to files; none when absent.
@@ -98,6 +110,8 @@ pub struct FleetConfig {
     pub load_poll: Duration,
     /// How long the requests of a worker that is removed may take to end.
     pub drain: Duration,
+    /// Sent to workers that have no key of their own, in place of what the client sent.
+    pub authorization: Option<HeaderValue>,
 }
 
 /// Bounds on requests.
@@ -105,8 +119,10 @@ pub struct FleetConfig {
 pub struct RequestLimits {
     /// From the first byte in to the last byte out.
     pub timeout: Duration,
-    /// To establish a connection to a worker.
-    pub connect_timeout: Duration,
+    /// A client may send nothing of its body for this long.
+    pub body_timeout: Duration,
+    /// How workers are reached.
+    pub dial: Dial,
     /// Largest body, in bytes.
     pub max_body: usize,
     /// Where the client's request id may stand.
@@ -149,15 +165,16 @@ impl Options {
             matches!(matches.value_source(name), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
         let merged = (|| {
-            let mut base = serde_json::to_value(from_file)?;
-            let flags = serde_json::to_value(flags)?;
+            let mut base = serde_json::to_value(&from_file)?;
+            let flags = serde_json::to_value(&flags)?;
             if let (Some(base), serde_json::Value::Object(flags)) = (base.as_object_mut(), flags) {
                 let known: Vec<_> = matches.ids().map(|id| id.as_str().to_owned()).collect();
                 base.extend(flags.into_iter().filter(|(k, _)| known.contains(k) && given(k)));
             }
             serde_json::from_value(base)
         })();
-        merged.map_err(|e: serde_json::Error| fail(e.to_string()))
+        let merged: Self = merged.map_err(|e: serde_json::Error| fail(e.to_string()))?;
+        Ok(merged.keep_secrets(flags, from_file, given))
     }
 
     /// Checks every option and builds what it names.
@@ -184,6 +201,9 @@ impl Options {
             shadows,
             seed: self.seed,
             requests: self.check_requests()?,
+            admission: self.check_admission()?,
+            patience: self.check_patience()?,
+            security: self.check_security()?,
             retry: self.check_retry()?,
             record,
             traces: self.check_traces()?,
@@ -193,6 +213,7 @@ impl Options {
                 breaker: self.check_breaker()?,
                 load_poll: positive("--load-poll-interval-ms", self.load_poll_interval_ms as f64 / 1000.0)?,
                 drain: Duration::from_secs(self.drain_timeout_secs),
+                authorization: self.check_worker_key()?,
             },
             shutdown_grace: Duration::from_secs(self.shutdown_grace_period_secs),
         })
@@ -234,7 +255,8 @@ impl Options {
     fn check_requests(&self) -> Result<RequestLimits, ConfigError> {
         Ok(RequestLimits {
             timeout: positive("--request-timeout-secs", self.request_timeout_secs as f64)?,
-            connect_timeout: positive("--connect-timeout-secs", self.connect_timeout_secs)?,
+            body_timeout: positive("--client-body-timeout-secs", self.client_body_timeout_secs)?,
+            dial: self.check_dial()?,
             max_body: self.max_payload_size,
             id_headers: headers("--request-id-headers", &self.request_id_headers)?,
             key_headers: headers("--routing-key-headers", &self.routing_key_headers)?,
@@ -312,7 +334,7 @@ impl Options {
     ) -> Result<Box<dyn Policy>, PolicyError> {
         let mut params =
             self.policy_flags(|knob| registry.knobs(name).is_some_and(|mut all| all.any(|k| k == knob)));
-        params.extend(knobs.iter().map(|(name, text)| (name.clone(), options::knob_value(text))));
+        params.extend(knobs.iter().map(|(name, text)| (name.clone(), knobs::value(text))));
         registry.build(name, &params)
     }
 }
@@ -353,7 +375,14 @@ fn one_line(message: &str) -> String {
     message
         .lines()
         .map(str::trim)
-        .filter(|l| !l.is_empty() && !l.starts_with('|'))
+        .filter(|l| !l.is_empty() && !l.starts_with('|') && !shows_a_secret(l))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// Whether the line is one of the file's own, quoted in a message, and holds a key.
+fn shows_a_secret(line: &str) -> bool {
+    line.split_once('|').is_some_and(|(number, quoted)| {
+        number.trim().bytes().all(|b| b.is_ascii_digit()) && quoted.contains("api_key")
+    })
 }

@@ -3,7 +3,9 @@
 //! The name of an option is the field's name; on the command line underscores become dashes. Meaning, unit and
 //! default stand in the doc comment, which is also the text of `--help`.
 
+use super::knobs;
 use crate::record::RecordFormat;
+use crate::security::Secret;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -141,7 +143,7 @@ pub struct Options {
     pub shadow_policies: Vec<String>,
 
     /// A knob of the policy, as NAME=VALUE; repeatable
-    #[arg(long = "policy-option", value_name = "NAME=VALUE", num_args = 1.., value_parser = key_value, help_heading = "Routing")]
+    #[arg(long = "policy-option", value_name = "NAME=VALUE", num_args = 1.., value_parser = knobs::key_value, help_heading = "Routing")]
     #[serde(with = "knobs")]
     pub policy_options: Vec<(String, String)>,
 
@@ -248,10 +250,6 @@ pub struct Options {
     #[arg(long, help_heading = "Retries")]
     pub queue_when_unavailable: bool,
 
-    /// Longest wait in a queue of the router
-    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Retries")]
-    pub queue_timeout_secs: f64,
-
     /// So many faults (connect errors, timeouts, 5xx) in a row, or that many within the window if they are at least
     /// half of all ends, keep requests from a worker for a while
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Circuit breaker")]
@@ -272,6 +270,112 @@ pub struct Options {
     /// Keep requests from a worker only when it cannot be reached or fails its health checks
     #[arg(long, help_heading = "Circuit breaker")]
     pub disable_circuit_breaker: bool,
+
+    /// Most requests that are served at a time, -1 for any number; more wait in the queue
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, help_heading = "Overload")]
+    pub max_concurrent_requests: i64,
+
+    /// Most requests that wait; more end with 429
+    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Overload")]
+    pub queue_size: usize,
+
+    /// Longest wait in a queue of the router
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Overload")]
+    pub queue_timeout_secs: f64,
+
+    /// Most requests that come in per second, with bursts of one second's; more wait in the queue
+    #[arg(long, value_name = "N", help_heading = "Overload")]
+    pub rate_limit_tokens_per_second: Option<u32>,
+
+    /// Most requests in flight on one worker; when all have as many, requests wait in the queue, then end with 503
+    #[arg(long, value_name = "N", help_heading = "Overload")]
+    pub worker_max_in_flight: Option<u32>,
+
+    /// Most bytes of request bodies held at a time, 0 for any number; what does not fit ends with 503
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, help_heading = "Overload")]
+    pub max_buffered_bytes: usize,
+
+    /// A client that sends no whole request head for this long is closed, an idle connection too
+    #[arg(long, value_name = "SECS", default_value_t = 75.0, help_heading = "Overload")]
+    pub client_header_timeout_secs: f64,
+
+    /// A client that sends nothing of a body for this long gets 408
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Overload")]
+    pub client_body_timeout_secs: f64,
+
+    /// A client that takes nothing of its answer for this long is closed
+    #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Overload")]
+    pub client_write_timeout_secs: f64,
+
+    /// Key that clients must send, as Authorization: Bearer KEY
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SGL_ROUTER_API_KEY",
+        hide_env_values = true,
+        help_heading = "Security"
+    )]
+    #[serde(skip_serializing)]
+    pub api_key: Option<Secret>,
+
+    /// Key for the admin routes; without one they answer this machine only
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SGL_ROUTER_ADMIN_API_KEY",
+        hide_env_values = true,
+        help_heading = "Security"
+    )]
+    #[serde(skip_serializing)]
+    pub admin_api_key: Option<Secret>,
+
+    /// More keys, each with a role: admin opens all routes, user those of clients
+    #[arg(long, value_name = "ID:NAME:ROLE:KEY", num_args = 1.., help_heading = "Security")]
+    #[serde(skip_serializing)]
+    pub control_plane_api_keys: Vec<Secret>,
+
+    /// Key that is sent to every worker without one of its own, in place of what the client sent
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SGL_ROUTER_WORKER_API_KEY",
+        hide_env_values = true,
+        help_heading = "Security"
+    )]
+    #[serde(skip_serializing)]
+    pub worker_api_key: Option<Secret>,
+
+    /// Serve the admin routes on this port, and no longer on the main one
+    #[arg(long, value_name = "PORT", help_heading = "Security")]
+    pub admin_port: Option<u16>,
+
+    /// Address for --admin-port
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Security")]
+    pub admin_host: String,
+
+    /// Certificate chain for clients, PEM; the router then speaks TLS
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub tls_cert_path: Option<PathBuf>,
+
+    /// Private key of that certificate, PEM
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub tls_key_path: Option<PathBuf>,
+
+    /// Certificate chain that the router shows to https workers, PEM
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub client_cert_path: Option<PathBuf>,
+
+    /// Private key of that certificate, PEM
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub client_key_path: Option<PathBuf>,
+
+    /// Authorities that https workers are checked by, PEM; default: the system's
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Security")]
+    pub ca_cert_paths: Vec<PathBuf>,
+
+    /// Web pages that may call the router, as https://HOST[:PORT], or * for all
+    #[arg(long, value_name = "ORIGIN", num_args = 1.., help_heading = "Security")]
+    pub cors_allowed_origins: Vec<String>,
 
     /// On SIGTERM, how long running requests may take to end
     #[arg(long, value_name = "SECS", default_value_t = 180, help_heading = "Requests")]
@@ -375,40 +479,5 @@ impl Options {
         ];
         let flags = flags.into_iter().filter(|(name, _)| accepts(name));
         flags.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-    }
-}
-
-/// A knob's value is JSON where it reads as JSON (numbers, true, maps), and a plain text otherwise.
-pub(super) fn knob_value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
-}
-
-fn key_value(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
-    if name.is_empty() {
-        Err("the NAME before '=' is empty")
-    } else {
-        Ok((name.to_owned(), value.to_owned()))
-    }
-}
-
-/// `policy_options` is a table in TOML: `[policy_options] window_size = 40`.
-mod knobs {
-    use super::{Value, knob_value};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::collections::BTreeMap;
-
-    pub(super) fn serialize<S: Serializer>(knobs: &[(String, String)], to: S) -> Result<S::Ok, S::Error> {
-        let map: BTreeMap<_, Value> = knobs.iter().map(|(k, v)| (k, knob_value(v))).collect();
-        map.serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
-        let map = BTreeMap::<String, Value>::deserialize(from)?;
-        let text = |v: Value| match v {
-            Value::String(s) => s,
-            other => other.to_string(),
-        };
-        Ok(map.into_iter().map(|(k, v)| (k, text(v))).collect())
     }
 }

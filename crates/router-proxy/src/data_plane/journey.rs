@@ -3,6 +3,7 @@
 //! Each attempt is a dispatch of its own that leaves out the workers that were tried. While an attempt waits for its
 //! first byte, three things may end the wait: its time, trouble on its worker, and a second copy that is faster.
 
+use super::Vacancy;
 use super::attempt::{Answer, Tone};
 use super::body::RouterBody;
 use super::forward::Exchange;
@@ -278,7 +279,11 @@ impl<'a> Journey<'a> {
         let lease = exchange.dispatch(&self.features, &self.tried);
         // Waiting or well served requests need no worker that others are kept from.
         let lease = match lease {
-            Err(NoWorker) if !detour.is_optional() && exchange.shared.last_resort(&self.tried) => {
+            Err(NoWorker)
+                if !detour.is_optional()
+                    && exchange.shared.vacancy(&self.features, &self.tried) == Vacancy::Never
+                    && exchange.shared.last_resort(&self.tried) =>
+            {
                 exchange.dispatch(&self.features, &self.tried)
             }
             lease => lease,
@@ -289,14 +294,22 @@ impl<'a> Journey<'a> {
     /// A seat on any worker, waiting for one if that is wanted. `failure` is how the last attempt ended.
     async fn wait_for_worker(&mut self, failure: Option<ProxyError>) -> Result<Lease, ProxyError> {
         let shared = self.exchange.shared;
-        if failure.is_none()
-            && let Ok(lease) = self.dispatch(Detour::Lost)
-        {
-            return Ok(lease);
+        if failure.is_none() {
+            match self.seat().await {
+                Ok(lease) => return Ok(lease),
+                Err(Some(full)) => return Err(full),
+                Err(None) => {}
+            }
         }
         let may_wait = failure
             .as_ref()
             .is_none_or(|f| f.retry() != Retry::Never && self.features.attempt < shared.retry.max_retries);
+        if failure.is_some()
+            && may_wait
+            && let Some(lease) = self.another_seat().await
+        {
+            return Ok(lease);
+        }
         // A worker whose connection broke may be down without anybody knowing yet.
         let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
@@ -310,6 +323,37 @@ impl<'a> Journey<'a> {
             (None, Some(failure)) => failure,
             (None, None) => shared.nobody(),
         })
+    }
+
+    /// A seat on a worker that was not tried, waiting for one as long as all of them are merely full.
+    async fn seat(&self) -> Result<Lease, Option<ProxyError>> {
+        let shared = self.exchange.shared;
+        shared
+            .admission
+            .seats
+            .take(|| shared.vacancy(&self.features, &self.tried), || self.dispatch(Detour::Lost))
+            .await
+    }
+
+    /// The same for an attempt that follows another one.
+    async fn another_seat(&mut self) -> Option<Lease> {
+        let shared = self.exchange.shared;
+        if !shared.admission.seats.are_capped()
+            || shared.vacancy(&self.features, &self.tried) == Vacancy::Never
+        {
+            return None;
+        }
+        self.features.attempt += 1;
+        match self.seat().await {
+            Ok(lease) => {
+                shared.records.detoured(self.exchange.route, Detour::Lost);
+                Some(lease)
+            }
+            Err(_) => {
+                self.features.attempt -= 1;
+                None
+            }
+        }
     }
 
     /// Waits until some worker may be chosen; those that were tried may have come up again meanwhile.

@@ -158,7 +158,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::record::{CompletionRecord, DecisionRecord, Metrics, Outline};
-    use crate::workers::{Parts, Worker, WorkerSpec};
+    use crate::workers::{Dial, Parts, Worker, WorkerSpec};
     use http::HeaderValue;
     use router_core::{
         Balancer, Explain, Features, Finish, MAX_TERMS, Outcome, Policy, Reason, Terms, WorkerInfo, policy,
@@ -195,16 +195,17 @@ mod tests {
         fn new() -> Self {
             let mut balancer = Balancer::new(Box::new(Talkative), 1);
             let metrics = Metrics::new("talkative");
+            let dial = Dial::new(Duration::from_secs(1));
             let workers = (0..8).map(|n| {
                 let url = format!("http://10.0.0.{n}:30000");
                 let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
                 let parts = Parts {
                     url: url.parse().unwrap(),
-                    profile: WorkerSpec::default().profile().unwrap(),
+                    profile: WorkerSpec::default().profile(None).unwrap(),
                     health: None,
                     breaker: None,
                     metrics: metrics.worker(&url.as_str().into()),
-                    connect_timeout: Duration::from_secs(1),
+                    dial: dial.clone(),
                 };
                 Some(Arc::new(Worker::new(id, parts).unwrap()))
             });

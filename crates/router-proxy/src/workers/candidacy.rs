@@ -232,6 +232,7 @@ impl Worker {
         drop(balancer);
         if routable {
             shared.workers.arrivals.notify_waiters();
+            shared.admission.seats.freed();
         }
     }
 }

@@ -30,7 +30,7 @@ impl Shared {
     ///
     /// A worker that is leaving does not stand in the way of the same URL joining again.
     pub(crate) fn join(self: &Arc<Self>, spec: &WorkerSpec) -> Result<Arc<Worker>, MembershipError> {
-        let (url, profile) = (spec.base_url()?, spec.profile()?);
+        let (url, profile) = (spec.base_url()?, spec.profile(self.fleet.authorization.as_ref())?);
         let health = spec.health(self.fleet.health.as_ref())?;
         // Held to the end, so that of two that join at once under one URL the second finds the first.
         let _order = self.joining.lock();
@@ -44,7 +44,7 @@ impl Shared {
             health,
             breaker: self.fleet.breaker,
             metrics: self.records.metrics.worker(&url.shared()),
-            connect_timeout: self.limits.connect_timeout,
+            dial: self.limits.dial.clone(),
         };
         let id = {
             let mut balancer = self.balancer.lock();

@@ -4,6 +4,7 @@ mod abort;
 mod breaker;
 mod busy;
 mod candidacy;
+mod dial;
 mod discovery;
 mod fetch;
 mod health;
@@ -18,6 +19,7 @@ pub(crate) use abort::{abort, abort_as};
 pub use breaker::BreakerConfig;
 pub(crate) use breaker::{BreakerState, Verdict};
 pub(crate) use candidacy::{End, Seat};
+pub use dial::Dial;
 pub(crate) use fetch::{FetchError, fetch, fetch_with, root_cause};
 pub(crate) use health::watch;
 pub(crate) use load_monitor::poll;
@@ -32,6 +34,7 @@ pub use url::{WorkerUrl, WorkerUrlError};
 
 use crate::config::HealthConfig;
 use crate::record::WorkerMetrics;
+use crate::security::TlsError;
 use arc_swap::ArcSwap;
 use breaker::Breaker;
 use candidacy::Gate;
@@ -40,7 +43,6 @@ use parking_lot::Mutex;
 use router_core::WorkerId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -77,11 +79,10 @@ pub(crate) struct Worker {
 impl Worker {
     /// A worker that has not been checked.
     pub(crate) fn new(id: WorkerId, parts: Parts) -> Result<Self, InvalidWorker> {
-        let Parts { url, profile, health, breaker, metrics, connect_timeout } = parts;
+        let Parts { url, profile, health, breaker, metrics, dial } = parts;
         let target = url.target()?;
-        let port = target.authority().port_u16().unwrap_or(80);
         Ok(Self {
-            pool: Pool::new(target.authority().host(), port, connect_timeout),
+            pool: Pool::new(dial.to(&target)?),
             id,
             header: HeaderValue::from_str(url.as_str())?,
             host: HeaderValue::from_str(target.authority().as_str())?,
@@ -129,7 +130,7 @@ pub(crate) struct Parts {
     pub(crate) health: Option<HealthConfig>,
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) metrics: WorkerMetrics,
-    pub(crate) connect_timeout: Duration,
+    pub(crate) dial: Dial,
 }
 
 /// A URL that no request could be addressed to; a checked [`WorkerUrl`] never is one.
@@ -141,6 +142,9 @@ pub(crate) enum InvalidWorker {
     /// It does not fit into a header.
     #[error(transparent)]
     Header(#[from] http::header::InvalidHeaderValue),
+    /// TLS cannot be spoken with it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// All workers, by slot. Reading takes no lock.

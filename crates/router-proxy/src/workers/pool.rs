@@ -4,6 +4,7 @@
 //! answer from task to task. Here the task that serves the client drives the worker's connection, too: fewer wake-ups
 //! per request and per streamed event, and a dropped answer closes its connection at once.
 
+use super::dial::{Address, Wire};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -12,11 +13,9 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use std::future::{Future as _, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// SGLang and vLLM close an idle connection after 5 s; one that is reused at that moment fails. Ours go first.
@@ -33,7 +32,7 @@ pub(crate) enum ExchangeError {
     Http(#[from] hyper::Error),
 }
 
-type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<Wire>, Full<Bytes>>;
 
 /// Why a request was not answered, with the request itself if not a byte of it was sent.
 type Unsent = hyper::client::conn::TrySendError<Request<Full<Bytes>>>;
@@ -82,19 +81,13 @@ impl Connection {
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    host: String,
-    port: u16,
-    connect_timeout: Duration,
-    /// Set where the host is an address, so that no name is looked up.
-    address: Option<SocketAddr>,
+    address: Address,
     idle: Mutex<Vec<(Instant, Connection)>>,
 }
 
 impl Pool {
-    pub(crate) fn new(host: &str, port: u16, connect_timeout: Duration) -> Self {
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let address = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
-        Self { host, port, connect_timeout, address, idle: Mutex::default() }
+    pub(crate) fn new(address: Address) -> Self {
+        Self { address, idle: Mutex::default() }
     }
 
     /// Sends one request and waits for the head of its answer. The connection comes along: its owner drives it while
@@ -152,19 +145,10 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Connection, ExchangeError> {
-        let fail = |source| ExchangeError::Connect { host: format!("{}:{}", self.host, self.port), source };
-        let dial = async {
-            match self.address {
-                Some(address) => TcpStream::connect(address).await,
-                None => TcpStream::connect((self.host.as_str(), self.port)).await,
-            }
-        };
-        let stream = tokio::time::timeout(self.connect_timeout, dial)
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-            .map_err(fail)?;
-        stream.set_nodelay(true).map_err(fail)?;
-        let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        let wire = self.address.dial().await;
+        let wire =
+            wire.map_err(|source| ExchangeError::Connect { host: self.address.to_string(), source })?;
+        let (mut sender, driver) = http1::handshake(TokioIo::new(wire)).await?;
         let mut driver = Box::pin(driver);
         // A new connection says that it can take a request when it is driven for the first time.
         poll_fn(|cx| {

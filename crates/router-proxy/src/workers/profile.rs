@@ -2,6 +2,7 @@
 
 use super::{WorkerUrl, WorkerUrlError};
 use crate::config::HealthConfig;
+use crate::security::Secret;
 use http::HeaderValue;
 use router_core::{Capacity, WorkerInfo};
 use router_protocol::ServerInfo;
@@ -19,7 +20,7 @@ pub struct WorkerSpec {
     /// Base URL; it has no default.
     pub url: String,
     /// Sent to the worker as a bearer token, in place of what the client sent. Never shown again.
-    pub api_key: Option<String>,
+    pub api_key: Option<Secret>,
     /// Relative capacity, for policies that weigh. Default 1.
     pub weight: f64,
     /// Higher is preferred by policies that weigh. Default 50.
@@ -69,7 +70,7 @@ pub(crate) struct WorkerUpdate {
     pub(crate) cost: Option<f64>,
     /// All labels anew.
     pub(crate) labels: Option<BTreeMap<String, String>>,
-    pub(crate) api_key: Option<String>,
+    pub(crate) api_key: Option<Secret>,
 }
 
 /// What part of a request a worker does.
@@ -176,8 +177,8 @@ impl WorkerSpec {
         Ok(self.url.parse()?)
     }
 
-    /// What is known before the worker has been asked.
-    pub(crate) fn profile(&self) -> Result<Profile, WorkerSpecError> {
+    /// What is known before the worker has been asked. Without a key of its own it gets the `usual` one.
+    pub(crate) fn profile(&self, usual: Option<&HeaderValue>) -> Result<Profile, WorkerSpecError> {
         not_negative("weight", self.weight)?;
         not_negative("cost", self.cost)?;
         if self.dp_aware {
@@ -192,7 +193,10 @@ impl WorkerSpec {
             model: self.model_id.clone(),
             runtime: self.runtime,
             bootstrap_port: self.bootstrap_port,
-            authorization: self.api_key.as_deref().map(bearer).transpose()?,
+            authorization: match &self.api_key {
+                Some(own) => Some(bearer(own)?),
+                None => usual.cloned(),
+            },
             told: ServerInfo::default(),
             guessed: None,
         })
@@ -272,8 +276,6 @@ fn not_negative(member: &'static str, value: f64) -> Result<(), WorkerSpecError>
     Err(WorkerSpecError::Number { member, value, wanted: "from 0 up" })
 }
 
-fn bearer(key: &str) -> Result<HeaderValue, WorkerSpecError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| WorkerSpecError::Key)?;
-    value.set_sensitive(true);
-    Ok(value)
+fn bearer(key: &Secret) -> Result<HeaderValue, WorkerSpecError> {
+    key.bearer().ok_or(WorkerSpecError::Key)
 }

@@ -1,6 +1,6 @@
 //! A worker's base URL, checked once at the edge.
 
-use http::uri::{Authority, PathAndQuery, Uri};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub struct WorkerUrlError {
     problem: &'static str,
 }
 
-/// The base URL of a worker: `http://host:port`, optionally with a path that is put before every request's path.
+/// The base URL of a worker: `http://host:port` or `https://host:port`, optionally with a path that is put before every request's path.
 ///
 /// Two spellings of one URL are equal: case of the host, a trailing slash and a default port make no difference.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,7 +45,8 @@ impl WorkerUrl {
         let uri = Uri::from_str(&self.text)?;
         let parts = uri.into_parts();
         let base = parts.path_and_query.as_ref().map_or("", |p| p.path()).trim_end_matches('/').to_owned();
-        Ok(Target { authority: parts.authority.unwrap_or(Authority::from_static("localhost")), base })
+        let secure = parts.scheme == Some(Scheme::HTTPS);
+        Ok(Target { authority: parts.authority.unwrap_or(Authority::from_static("localhost")), base, secure })
     }
 }
 
@@ -62,12 +63,11 @@ impl FromStr for WorkerUrl {
         }
         let url = url::Url::parse(text).map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
         match url.scheme() {
-            "http" => {}
+            "http" | "https" => {}
             "grpc" | "grpcs" => {
                 return Err(fail("gRPC workers are not supported; use the worker's HTTP port"));
             }
-            "https" => return Err(fail("https workers are not supported yet; use http")),
-            _ => return Err(fail("the scheme must be http")),
+            _ => return Err(fail("the scheme must be http or https")),
         }
         if url.host_str().is_none_or(str::is_empty) {
             return Err(fail("has no host"));
@@ -104,12 +104,23 @@ impl fmt::Debug for WorkerUrl {
 pub struct Target {
     authority: Authority,
     base: String,
+    secure: bool,
 }
 
 impl Target {
     /// The host and port.
     pub const fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// The port to dial.
+    pub fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(if self.secure { 443 } else { 80 })
+    }
+
+    /// Whether the worker speaks TLS.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// A request's path and query on this worker, in the form that stands in a request line.

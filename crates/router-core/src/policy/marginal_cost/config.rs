@@ -5,11 +5,12 @@ use crate::policy::InvalidKnob;
 use serde::{Deserialize, Serialize};
 
 /// The knobs of [`MarginalCost`](super::MarginalCost). Weights are pure numbers: all parts of the cost are seconds.
+/// DESIGN.md names the experiments that chose the defaults.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MarginalCostConfig {
-    /// What a second until the first token counts beyond the second of latency that it is anyway. Default 4; 0 and
-    /// more; 0 is for pure mean latency.
+    /// What a first token that comes as late as usual costs, as a share of the usual latency of a whole answer; twice
+    /// as late costs four times that. Default 0.1; 0 and more; 0 is for pure mean latency.
     pub ttft_weight: f64,
     /// What a second counts by which the requests already on the worker are slowed down. Default 2, because in steady
     /// state the slowdown of later ones mirrors that of the present ones; 0 and more. At 0 each request looks after
@@ -17,28 +18,50 @@ pub struct MarginalCostConfig {
     pub externality_weight: f64,
     /// What a second counts by which those who are expected next wait behind this prompt. Default 4; 0 and more.
     pub backlog_weight: f64,
+    /// What a second counts that is spent on computing again what this prompt drives out of the worker's cache.
+    /// Default 4; 0 and more. It is expected only as far as prompts repeat each other at all.
+    pub copy_weight: f64,
+    /// Longest time to the first token that is good enough, in seconds. With it, or the next, as many requests as
+    /// possible are to be good enough, at some cost in latency. Default none; above 0.
+    pub slo_ttft_secs: Option<f64>,
+    /// Longest time per further token that is good enough, in seconds. Default none; above 0.
+    pub slo_tpot_secs: Option<f64>,
     /// Share of what a worker's speed model knows that is kept with each further answer. Default 0.98: about the last
     /// fifty answers count. Above 0, below 1.
     pub memory: f64,
-    /// Seconds in which a passing slowness is half forgiven while nothing comes back. Default 30; above 0.
+    /// Seconds in which a passing slowness is half forgiven while the worker has nothing to do. Default 10; above 0.
     pub forgive_secs: f64,
+    /// Seconds after which half of what was learned of a worker that does nothing gives way to what the fleet is like.
+    /// Default 600; above 0.
+    pub relax_secs: f64,
     /// Answers that a worker must have given before it may hold more than its share. Default 3.
     pub cold_answers: u32,
+    /// One request in so many goes to a worker that has long been unused, if it costs little more there. Default 200;
+    /// 0 for never.
+    pub explore_every: u32,
+    /// Seconds after which a worker has long been unused. Default 30; 0 and more.
+    pub explore_after_secs: f64,
     /// A load report older than this many seconds is not used. Default 2; 0 and more.
     pub max_report_age_secs: f64,
-    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 and more.
+    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 to 16 GiB.
     pub max_tree_size: usize,
 }
 
 impl Default for MarginalCostConfig {
     fn default() -> Self {
         Self {
-            ttft_weight: 4.0,
+            ttft_weight: 0.1,
             externality_weight: 2.0,
             backlog_weight: 4.0,
+            copy_weight: 4.0,
+            slo_ttft_secs: None,
+            slo_tpot_secs: None,
             memory: 0.98,
-            forgive_secs: 30.0,
+            forgive_secs: 10.0,
+            relax_secs: 600.0,
             cold_answers: 3,
+            explore_every: 200,
+            explore_after_secs: 30.0,
             max_report_age_secs: 2.0,
             max_tree_size: 64 << 20,
         }
@@ -47,18 +70,33 @@ impl Default for MarginalCostConfig {
 
 impl MarginalCostConfig {
     pub(super) fn check(&self) -> Result<(), InvalidKnob> {
-        InvalidKnob::check_not_negative("ttft_weight", self.ttft_weight)?;
-        InvalidKnob::check_not_negative("externality_weight", self.externality_weight)?;
-        InvalidKnob::check_not_negative("backlog_weight", self.backlog_weight)?;
-        InvalidKnob::check_not_negative("max_report_age_secs", self.max_report_age_secs)?;
+        let not_negative = [
+            ("ttft_weight", self.ttft_weight),
+            ("externality_weight", self.externality_weight),
+            ("backlog_weight", self.backlog_weight),
+            ("copy_weight", self.copy_weight),
+            ("explore_after_secs", self.explore_after_secs),
+            ("max_report_age_secs", self.max_report_age_secs),
+        ];
+        for (knob, value) in not_negative {
+            InvalidKnob::check_not_negative(knob, value)?;
+        }
+        let above_zero = [
+            ("forgive_secs", Some(self.forgive_secs)),
+            ("relax_secs", Some(self.relax_secs)),
+            ("slo_ttft_secs", self.slo_ttft_secs),
+            ("slo_tpot_secs", self.slo_tpot_secs),
+        ];
+        for (knob, value) in above_zero {
+            if let Some(value) = value.filter(|v| !(v.is_finite() && *v > 0.0)) {
+                return Err(InvalidKnob::must(knob, "above 0", value));
+            }
+        }
         if !(self.memory > 0.0 && self.memory < 1.0) {
             return Err(InvalidKnob::must("memory", "above 0 and below 1", self.memory));
         }
-        if !(self.forgive_secs.is_finite() && self.forgive_secs > 0.0) {
-            return Err(InvalidKnob::must("forgive_secs", "above 0", self.forgive_secs));
-        }
-        if self.max_tree_size < PrefixIndex::MIN_BYTES {
-            let must = format!("{} or more", PrefixIndex::MIN_BYTES);
+        if !(PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES).contains(&self.max_tree_size) {
+            let must = format!("from {} to {}", PrefixIndex::MIN_BYTES, PrefixIndex::MAX_BYTES);
             return Err(InvalidKnob::must("max_tree_size", &must, self.max_tree_size));
         }
         Ok(())

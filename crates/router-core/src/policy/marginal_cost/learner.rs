@@ -27,8 +27,14 @@ const HEALTH_GAIN: f64 = 0.1;
 const HEALTH_HANDOVER: f64 = 0.05;
 /// No answer counts as more than so many times slower or faster than expected.
 const WORST: f64 = 5.0;
+/// A first token that is so many times slower or faster than expected says something of the worker at present.
+const STRIKING: f64 = 2.0;
 /// No worker is so many times slower or faster than its prior.
 const UNLIKE: f64 = 1000.0;
+/// What a first token, or a report of the worker, counts beside an answer.
+const PART: f64 = 0.2;
+/// Decode steps that a report must cover to count.
+const REPORTED_STEPS: f64 = 20.0;
 /// An error below this share is never an outlier.
 const ERROR_FLOOR: f64 = 0.05;
 
@@ -63,17 +69,13 @@ impl Speed {
         Self::of(self.constants().map(|c| c * factor))
     }
 
-    /// Constant by constant the median; absent without any.
-    pub(super) fn median(speeds: &[Self]) -> Option<Self> {
+    /// Constant by constant the median; absent without any. It changes their order and nothing else.
+    pub(super) fn median(speeds: &mut [Self]) -> Option<Self> {
         let middle = speeds.len() / 2;
-        let of = |i: usize| {
-            let mut one: Vec<f64> = speeds.iter().map(|s| s.constants()[i]).collect();
-            one.sort_unstable_by(f64::total_cmp);
-            one.get(middle).copied()
-        };
         let mut constants = [0.0; N];
         for (i, c) in constants.iter_mut().enumerate() {
-            *c = of(i)?;
+            speeds.sort_unstable_by(|a, b| a.constants()[i].total_cmp(&b.constants()[i]));
+            *c = speeds.get(middle)?.constants()[i];
         }
         Some(Self::of(constants))
     }
@@ -121,10 +123,7 @@ pub(super) struct Learner {
 impl Learner {
     /// A model that expects the worker to be like `prior`, or like a usual one.
     pub(super) fn new(memory: f64, prior: Option<Speed>) -> Self {
-        let units = prior.map_or([1.0; N], |speed| {
-            let constants = speed.constants();
-            std::array::from_fn(|i| (constants[i] / UNITS[i]).clamp(BOUNDS[i].0, BOUNDS[i].1))
-        });
+        let units = prior.map_or([1.0; N], |speed| in_units(&speed, 1.0));
         Self {
             memory,
             scale: 1.0,
@@ -169,8 +168,7 @@ impl Learner {
         if !(sample.took.is_finite() && sample.took > 0.0 && row.iter().all(|x| x.is_finite())) {
             return;
         }
-        let speed = self.speed().constants();
-        let expected: f64 = row.iter().zip(speed).map(|(x, c)| x * c).sum();
+        let expected = self.expected(row);
         if expected <= 0.0 {
             return;
         }
@@ -185,12 +183,79 @@ impl Learner {
         if self.answers >= SETTLED {
             self.health *= (ratio / self.health).powf(HEALTH_GAIN);
         }
-        let passing = self.health.powf(1.0 - HEALTH_HANDOVER);
-        self.fold(row, sample.took / passing, weight);
+        self.normal.as_flattened_mut().iter_mut().chain(&mut self.right).for_each(|x| *x *= self.memory);
+        self.add(row, sample.took / self.passing(), weight);
         self.solve();
         let gain = (1.0 / f64::from(self.answers + 1)).max(0.1);
         self.error += gain * (miss.min(WORST) - self.error);
         self.answers = self.answers.saturating_add(1);
+    }
+
+    /// Learns from the first token of a stream whose prompt of so many uncached tokens was computed alone, beside
+    /// running requests and the tokens they held.
+    pub(super) fn started(&mut self, uncached: f64, (requests, resident): (f64, f64), secs: f64) {
+        // On average half a decode step was still to run when it came.
+        let half = if requests > 0.0 { 0.5 } else { 0.0 };
+        let row = [1.0, 1.0, uncached, half, half * requests, half * resident];
+        // It comes long before the answer ends, so it is the first to tell that the worker has become slow.
+        let unlike = (secs / self.expected(row)).clamp(1.0 / WORST, WORST) / self.health;
+        if self.answers >= SETTLED && !(1.0 / STRIKING..=STRIKING).contains(&unlike) {
+            self.health *= unlike.powf(HEALTH_GAIN);
+        }
+        self.learn_part(row, secs);
+    }
+
+    /// Learns from what the worker tells of its decode steps since its last report, in the order of
+    /// [`Work::decode`](crate::Work::decode); a request held `held` tokens.
+    pub(super) fn decoded(&mut self, [steps, n, busy_us, nn, n_busy_us, _]: [f64; 6], held: f64) {
+        if steps >= REPORTED_STEPS {
+            // Once as it is and once weighted with the batch size, so that the two terms can be told apart.
+            self.learn_part([0.0, 0.0, 0.0, steps, n, n * held], busy_us * 1e-6);
+            self.learn_part([0.0, 0.0, 0.0, n, nn, nn * held], n_busy_us * 1e-6);
+        }
+    }
+
+    /// Learns from what the worker tells of its prefill since its last report.
+    pub(super) fn prefilled(&mut self, batches: f64, uncached: f64, secs: f64) {
+        self.learn_part([0.0, batches, uncached, 0.0, 0.0, 0.0], secs);
+    }
+
+    /// Learns from a part of what a worker does. It says nothing about the worker as a whole, so the overall scale must
+    /// be known before.
+    fn learn_part(&mut self, row: [f64; N], secs: f64) {
+        let is_sound = |x: &f64| x.is_finite() && *x >= 0.0;
+        if self.answers < SCALING || !(secs.is_finite() && secs > 0.0) || !row.iter().all(is_sound) {
+            return;
+        }
+        let expected = self.expected(row);
+        // What is far off was measured of something else: a queue, another router's prompt.
+        if (1.0 / WORST..=WORST).contains(&(expected * self.health / secs)) {
+            self.add(row, secs / self.passing(), PART);
+            self.solve();
+        }
+    }
+
+    /// Keeps `share` of what was learned, and fills the rest with what is `usual`, if that is known; the present slowness
+    /// is taken to be `health`.
+    pub(super) fn relax(&mut self, share: f64, (health, usual): (f64, Option<&Speed>)) {
+        self.health = health;
+        let Some(usual) = usual else { return };
+        let usual = in_units(usual, self.scale);
+        for (prior, usual) in self.prior.iter_mut().zip(usual) {
+            *prior = share * *prior + (1.0 - share) * usual;
+        }
+        self.normal.as_flattened_mut().iter_mut().chain(&mut self.right).for_each(|x| *x *= share);
+        self.solve();
+    }
+
+    /// Seconds that the row takes by the model, without health.
+    fn expected(&self, row: [f64; N]) -> f64 {
+        row.iter().zip(self.speed().constants()).map(|(x, c)| x * c).sum()
+    }
+
+    /// The part of the present slowness that is not the model's.
+    fn passing(&self) -> f64 {
+        self.health.powf(1.0 - HEALTH_HANDOVER)
     }
 
     /// Makes every constant `factor` times as large, and what was learned so far fit to that.
@@ -200,26 +265,35 @@ impl Learner {
         self.right.iter_mut().for_each(|b| *b *= factor);
     }
 
-    fn fold(&mut self, row: [f64; N], took: f64, weight: f64) {
+    fn add(&mut self, row: [f64; N], took: f64, weight: f64) {
         // Divided by the time it took, the target is 1 and the squared error that of the relative error.
-        let x: [f64; N] = std::array::from_fn(|i| row[i] * UNITS[i] * self.scale / took);
+        let per_second = self.scale / took;
+        let x: [f64; N] = std::array::from_fn(|i| row[i] * UNITS[i] * per_second);
         for i in 0..N {
             for j in 0..N {
-                self.normal[i][j] = self.memory * self.normal[i][j] + weight * x[i] * x[j];
+                self.normal[i][j] += weight * x[i] * x[j];
             }
-            self.right[i] = self.memory * self.right[i] + weight * x[i];
+            self.right[i] += weight * x[i];
         }
     }
 
     fn solve(&mut self) {
+        let inverse: [f64; N] = std::array::from_fn(|i| 1.0 / (self.normal[i][i] + RIDGE));
         for _ in 0..SWEEPS {
             for (i, (low, high)) in BOUNDS.into_iter().enumerate() {
-                let others = (0..N).filter(|j| *j != i).map(|j| self.normal[i][j] * self.solution[j]);
-                let rest = self.right[i] + RIDGE * self.prior[i] - others.sum::<f64>();
-                self.solution[i] = (rest / (self.normal[i][i] + RIDGE)).clamp(low, high);
+                let all: f64 = self.normal[i].iter().zip(&self.solution).map(|(a, z)| a * z).sum();
+                let others = all - self.normal[i][i] * self.solution[i];
+                let rest = self.right[i] + RIDGE * self.prior[i] - others;
+                self.solution[i] = (rest * inverse[i]).clamp(low, high);
             }
         }
     }
+}
+
+/// The constants in units of `scale`, within bounds.
+fn in_units(speed: &Speed, scale: f64) -> [f64; N] {
+    let constants = speed.constants();
+    std::array::from_fn(|i| (constants[i] / (UNITS[i] * scale)).clamp(BOUNDS[i].0, BOUNDS[i].1))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! How long answers get: a decayed histogram, and what follows from it for those that still run.
 
+use std::f64::consts::SQRT_2;
+
 /// Buckets per doubling and their number: lengths up to 2^16 are told apart.
-const PER_DOUBLING: f64 = 2.0;
+const PER_DOUBLING: usize = 2;
 const BUCKETS: usize = 33;
 /// How much each answer counts less than the next.
 const DECAY: f64 = 0.998;
-/// Answers between two updates of the table.
-const REFRESH: u32 = 16;
+/// The table is brought up to date with each of the first answers, and then after so many.
+const WARM: u32 = 16;
+const REFRESH: u32 = 64;
 /// What is assumed before the first answer: lengths from 16 to 1024, each doubling alike, worth so many answers.
 const PRIOR: (usize, usize, f64) = (8, 20, 4.0);
 /// Quantiles that stand for the length of a new answer.
@@ -47,11 +50,18 @@ impl Default for Lengths {
 }
 
 fn bucket(tokens: f64) -> usize {
-    if tokens < 1.0 { 0 } else { ((PER_DOUBLING * tokens.log2()) as usize).min(BUCKETS - 1) }
+    if tokens < 1.0 {
+        return 0;
+    }
+    // The exponent of the number is the logarithm's whole part, its mantissa tells the half; no logarithm is taken.
+    let bits = tokens.to_bits();
+    let doublings = (bits >> 52) as usize - 1023;
+    let is_upper_half = bits & ((1 << 52) - 1) >= SQRT_2.to_bits() & ((1 << 52) - 1);
+    (PER_DOUBLING * doublings + usize::from(is_upper_half)).min(BUCKETS - 1)
 }
 
 fn middle(bucket: usize) -> f64 {
-    ((bucket as f64 + 0.5) / PER_DOUBLING).exp2()
+    ((bucket as f64 + 0.5) / PER_DOUBLING as f64).exp2()
 }
 
 impl Lengths {
@@ -84,7 +94,7 @@ impl Lengths {
             self.next = 1.0;
         }
         self.answers = self.answers.saturating_add(1);
-        if self.answers < REFRESH || self.answers.is_multiple_of(REFRESH) {
+        if self.answers < WARM || self.answers.is_multiple_of(REFRESH) {
             self.tabulate();
         }
     }
@@ -126,6 +136,15 @@ impl Lengths {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buckets_are_halves_of_doublings() {
+        for tokens in 1..70_000 {
+            let tokens = f64::from(tokens);
+            assert_eq!(bucket(tokens), ((2.0 * tokens.log2()) as usize).min(BUCKETS - 1), "{tokens}");
+        }
+        assert_eq!((bucket(0.0), bucket(0.7), bucket(1e300)), (0, 0, BUCKETS - 1));
+    }
 
     #[test]
     fn the_mean_follows_what_is_seen() {

@@ -1,19 +1,21 @@
 //! `marginal_cost`: send a request where it costs everybody least.
 //!
-//! The cost of one more request on a worker is what it will take there itself, what it slows down those that are
-//! there, and what it delays those that come next; all in seconds. It is foreseen from the router's own exact books
-//! (`worker`), a speed model per worker that is learned from answers alone (`learner`) and the distribution of answer
-//! lengths (`lengths`).
+//! The cost of one more request on a worker (`cost`) is what it will take there itself, what it slows down those that
+//! are there, and what it delays those that come next; all in seconds. It is foreseen from the router's own exact books
+//! (`worker`), a speed model per worker that is learned from answers alone (`learner`), the distribution of answer
+//! lengths (`lengths`) and what is usual here (`usual`).
 //!
 //! It polls nothing, knows no true length in advance and never waits for data: a worker about which nothing is known
 //! is taken for one like the others.
 
 mod config;
+mod cost;
 mod demand;
 mod learner;
 mod lengths;
 #[cfg(test)]
 mod tests;
+mod usual;
 mod worker;
 
 pub use config::MarginalCostConfig;
@@ -22,17 +24,20 @@ use super::InvalidKnob;
 use crate::fleet::WorkerView;
 use crate::prefix_index::{Matches, PrefixIndex};
 use crate::{
-    Completion, Cx, Decision, Event, Features, Needs, Outcome, Policy, Reason, SlotMap, Terms, Time, WorkerId,
+    Completion, Cx, Decision, Event, Features, Needs, Outcome, Policy, Reason, RequestId, SlotMap, Terms,
+    Time, WorkerId,
 };
+use cost::{Asked, Parts, price};
 use demand::Demand;
 use learner::{Learner, Speed};
 use lengths::Lengths;
+use usual::Usual;
 use worker::{Sent, WorkerBooks};
 
-/// How many times as costly a worker looks that has given too few answers to be trusted with more than its share.
-const COLD: f64 = 8.0;
-/// Requests that every worker may hold before it has answered any.
-const COLD_SHARE: f64 = 2.0;
+/// A worker that is explored costs at most so many times as much as the best.
+const EXPLORED_AT: f64 = 1.5;
+/// Answers between two looks at what the fleet is like.
+const SURVEY: u32 = 64;
 
 /// Sends each request where it adds least to everybody's time, by the router's own books and learned speeds.
 #[derive(Debug)]
@@ -40,41 +45,21 @@ pub struct MarginalCost {
     config: MarginalCostConfig,
     index: PrefixIndex,
     matches: Matches,
+    /// Whose matches they are: attempt, length and hash of its prefix.
+    matched: Option<(RequestId, u32, usize, u64)>,
     workers: SlotMap<WorkerBooks>,
     /// How many workers there are, and requests on them.
     present: usize,
     in_flight: usize,
+    /// Requests sent, and answers heard.
+    sent: u32,
+    answers: u32,
     lengths: Lengths,
     demand: Demand,
-}
-
-/// One request, as far as it is the same for all candidates.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    now: Time,
-    prompt: f64,
-    /// Tokens per block of its prefix.
-    block: f64,
-    output: f64,
-    /// Requests per second that each candidate is expected to get.
-    arrivals: f64,
-    /// Requests that each worker holds on average.
-    fair: f64,
-}
-
-/// The parts of one candidate's cost, in seconds unless said otherwise.
-#[derive(Clone, Copy, Debug, Default)]
-struct Parts {
-    total: f64,
-    own: f64,
-    ttft: f64,
-    externality: f64,
-    backlog: f64,
-    queue: f64,
-    /// Tokens.
-    uncached: f64,
-    /// A factor.
-    health: f64,
+    usual: Usual,
+    /// The median worker, and room to find it in.
+    median: Option<Speed>,
+    speeds: Vec<Speed>,
 }
 
 impl MarginalCost {
@@ -88,102 +73,96 @@ impl MarginalCost {
             config,
             index: PrefixIndex::new(config.max_tree_size),
             matches: Matches::default(),
+            matched: None,
             workers: SlotMap::default(),
             present: 0,
             in_flight: 0,
+            sent: 0,
+            answers: 0,
             lengths: Lengths::default(),
             demand: Demand::default(),
+            usual: Usual::default(),
+            median: None,
+            speeds: Vec::new(),
         })
     }
 
-    fn asked(&self, now: Time, request: &Features<'_>, candidates: usize) -> Asked {
+    fn asked(&self, now: Time, request: &Features<'_>) -> Asked {
         let cap = cap(request);
         let output = if cap.is_finite() { self.lengths.mean_up_to(cap) } else { self.lengths.mean() };
+        let (prompt, per_byte) = self.demand.prompt(request);
+        let usual_ttft = self.usual.ttft(prompt);
         Asked {
             now,
-            prompt: self.demand.prompt_tokens(request),
-            block: self.demand.tokens_per_byte(request.route) * f64::from(request.prefix_block_bytes),
+            prompt,
+            block: per_byte * f64::from(request.prefix_block_bytes),
             output: output * f64::from(request.answers.max(1)),
-            arrivals: self.demand.rate() / candidates as f64,
             fair: self.in_flight as f64 / self.present.max(1) as f64,
+            per_usual_ttft: if usual_ttft > 0.0 { 1.0 / usual_ttft } else { 0.0 },
+            usual_latency: self.usual.latency(),
+            has_slo: self.config.slo_ttft_secs.or(self.config.slo_tpot_secs).is_some(),
+            reuse: self.usual.reuse(),
         }
     }
 
-    fn speed(&self, books: &WorkerBooks, now: Time) -> (Speed, f64) {
-        let health = books.health(now, self.config.forgive_secs);
-        (books.speed().times(health), health)
+    /// Looks the request's prefix up, unless that was done last.
+    fn look_up(&mut self, request: &Features<'_>) {
+        let whose =
+            (request.id, request.attempt, request.prefix.len(), request.prefix.last().map_or(0, |h| *h));
+        if self.matched != Some(whose) {
+            self.index.lookup(request.prefix, &mut self.matches);
+            self.matched = Some(whose);
+        }
     }
 
-    /// What one more request costs on this worker (docs/policies/marginal_cost.md has the formula).
-    fn cost(&self, view: &WorkerView<'_>, asked: &Asked) -> Parts {
+    fn parts(&self, view: &WorkerView<'_>, asked: &Asked) -> Parts {
         let Some(books) = self.workers.get(view.id) else { return Parts::default() };
-        let (speed, health) = self.speed(books, asked.now);
-        let mut on = *books.sums();
-        let resident = asked.prompt + 0.5 * asked.output;
-        // Requests of other routers, when the worker tells of them: taken to be like this one and half done.
-        let told = view.fresh_requests(asked.now, self.config.max_report_age_secs).map_or(0.0, f64::from);
-        let others = (told - on.requests).max(0.0);
-        on.requests += others;
-        on.resident += others * resident;
-        on.held += others * resident;
-        on.shared += others * 0.5 * asked.output;
-        on.weighted += others * 0.5 * asked.output * resident;
-        // A short answer shares no more steps with the others than it has.
-        let most = on.requests * asked.output;
-        let (all_shared, all_weighted) =
-            if on.shared > most { (most, on.weighted * most / on.shared) } else { (on.shared, on.weighted) };
-
-        let known = (f64::from(self.matches.blocks(view.id)) * asked.block).min(asked.prompt);
-        let uncached = books.uncached(asked.prompt, known);
-        let queue = books.queue(asked.now, &speed);
-        let own_batch = if queue > 0.0 { 0.0 } else { speed.prefill };
-        let prefill = own_batch + speed.prefill_token * uncached;
-        let step = speed.step + speed.step_request * on.requests + speed.step_token * on.resident;
-        let admission = overflow(view, &on, uncached + 0.5 * asked.output) * asked.output * step;
-        let ttft = queue + admission + prefill + 0.5 * step;
-        let per_step = speed.step_request + speed.step_token * resident;
-        let own = speed.overhead
-            + ttft
-            + asked.output * (speed.step + per_step)
-            + speed.step_request * all_shared
-            + speed.step_token * all_weighted;
-        let externality = on.requests * prefill + all_shared * per_step;
-        let backlog = prefill * asked.arrivals * (queue + 0.5 * prefill);
-        let total = own
-            + self.config.ttft_weight * ttft
-            + self.config.externality_weight * externality
-            + self.config.backlog_weight * backlog;
-        let over = books.sums().requests >= asked.fair.max(COLD_SHARE);
-        let cold = over && books.answers() < self.config.cold_answers;
-        let total = if cold { COLD * total } else { total };
-        Parts { total, own, ttft, externality, backlog, queue, uncached, health }
+        price(&self.config, asked, books, (view, self.matches.blocks(view.id)))
     }
 
     fn terms(&self, view: &WorkerView<'_>, asked: &Asked) -> Terms {
-        let parts = self.cost(view, asked);
+        let parts = self.parts(view, asked);
         let error = self.workers.get(view.id).map_or(0.0, |books| books.learner().error());
         Terms::new([
             ("own_latency", parts.own),
             ("ttft", parts.ttft),
             ("externality", parts.externality),
             ("backlog", parts.backlog),
-            ("queue", parts.queue),
+            ("lateness", parts.lateness),
+            ("copies", parts.copies),
+            ("slo_miss", parts.miss),
             ("uncached_tokens", parts.uncached),
-            ("predicted_output", asked.output),
             ("health", parts.health),
             ("prediction_error", error),
-            ("in_flight", f64::from(view.in_flight)),
         ])
+    }
+
+    /// Whom to try again, instead of the `best`: a worker unused for long, and of those the one unused longest.
+    fn overdue(&self, cx: &Cx<'_>, asked: &Asked, best: Decision) -> Option<Decision> {
+        let every = self.config.explore_every;
+        if every == 0 || !self.sent.is_multiple_of(every) || self.sent == 0 {
+            return None;
+        }
+        let limit = EXPLORED_AT * best.cost?;
+        let unused = cx.candidates.iter().filter_map(|view| {
+            let idle = self.workers.get(view.id)?.idle_secs(cx.now)?;
+            let cost = self.parts(&view, asked).total;
+            let is_due = view.id != best.worker && idle >= self.config.explore_after_secs && cost <= limit;
+            is_due.then_some((idle, view.id, cost))
+        });
+        let (_, worker, cost) = unused.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let runner_up = best.cost.map(|cost| (best.worker, cost));
+        Some(Decision { worker, reason: Reason::Exploration, cost: Some(cost), runner_up, ties: 1 })
     }
 
     fn joined(&mut self, now: Time, worker: WorkerId) {
         // A new worker is taken for the usual one of those whose speed is known.
-        let settled = self.workers.iter().filter(|(_, b)| b.learner().is_settled());
-        let speeds: Vec<Speed> = settled.map(|(_, b)| *b.speed()).collect();
-        let learner = Learner::new(self.config.memory, Speed::median(&speeds));
-        self.workers.insert(worker, WorkerBooks::new(now, learner));
+        self.survey();
+        self.workers.insert(worker, WorkerBooks::new(now, Learner::new(self.config.memory, self.median)));
         self.index.admit(worker);
+        self.matched = None;
         self.present += 1;
+        self.speeds.reserve(self.present);
     }
 
     fn left(&mut self, worker: WorkerId) {
@@ -192,43 +171,64 @@ impl MarginalCost {
             self.present -= 1;
         }
         self.index.forget(worker);
+        self.matched = None;
         if self.present == 0 {
             // What comes after a whole fleet has gone may serve another model to other people.
             self.lengths = Lengths::default();
             self.demand = Demand::default();
+            self.usual = Usual::default();
+            self.median = None;
             self.in_flight = 0;
         }
     }
 
+    /// Finds the median of the workers whose speed is known.
+    fn survey(&mut self) {
+        self.speeds.clear();
+        let settled = self.workers.iter().filter(|(_, books)| books.learner().is_settled());
+        self.speeds.extend(settled.map(|(_, books)| books.learner().speed()));
+        self.median = Speed::median(&mut self.speeds).or(self.median);
+    }
+
     fn dispatched(&mut self, now: Time, worker: WorkerId, request: &Features<'_>) {
-        self.demand.arrived(now);
-        let asked = self.asked(now, request, self.present.max(1));
-        self.index.lookup(request.prefix, &mut self.matches);
+        let asked = self.asked(now, request);
+        self.look_up(request);
         let known = (f64::from(self.matches.blocks(worker)) * asked.block).min(asked.prompt);
         self.index.insert(worker, request.prefix);
-        let forgive = self.config.forgive_secs;
+        self.matched = None;
+        self.sent = self.sent.wrapping_add(1);
         let Some(books) = self.workers.get_mut(worker) else { return };
-        let speed = books.speed().times(books.health(now, forgive));
+        books.refresh(now, &self.config, self.median.as_ref());
+        let (speed, _) = books.speed(now, self.config.forgive_secs);
         let sent = Sent {
             request: request.id,
             attempt: request.attempt,
             stream: request.stream,
-            route: request.route,
+            wording: (request.route, request.script),
             bytes: request.prompt_bytes,
             prompt: asked.prompt,
             known,
             cap: cap(request),
             output: asked.output,
         };
-        books.sent(now, sent, (&speed, &self.lengths));
+        let foreseen = books.sent(now, sent, (&speed, &self.lengths));
+        // What is foreseen of a worker that has not answered yet is a guess.
+        if books.answers() > 0 {
+            self.usual.sent(foreseen);
+        }
         self.in_flight += 1;
     }
 
+    fn first_token(&mut self, now: Time, worker: WorkerId, request: RequestId) {
+        let Some(books) = self.workers.get_mut(worker) else { return };
+        let (speed, _) = books.speed(now, self.config.forgive_secs);
+        books.first_token(now, request, &speed);
+    }
+
     fn finished(&mut self, completion: &Completion) {
-        let forgive = self.config.forgive_secs;
         // Of a worker that left nothing is learned: it may have been told to go for a reason.
         let Some(books) = self.workers.get_mut(completion.worker) else { return };
-        let speed = books.speed().times(books.health(completion.finished_at, forgive));
+        let (speed, _) = books.speed(completion.finished_at, self.config.forgive_secs);
         let Some((sent, sample)) = books.ended(completion, (&speed, &self.lengths)) else { return };
         self.in_flight -= 1;
         if completion.finish.outcome != Outcome::Success {
@@ -237,28 +237,23 @@ impl MarginalCost {
         if let Some(sample) = sample.filter(|s| s.output > 0.0) {
             books.learn(&sample);
         }
+        self.usual.answered(completion.server_latency());
         let usage = completion.finish.usage;
         if let Some(tokens) = usage.prompt_tokens {
-            self.demand.learn(sent.route, (sent.bytes, tokens));
+            self.demand.learn(sent.wording, (sent.bytes, tokens));
         }
         if let Some(tokens) = usage.output_tokens {
             self.lengths.learn(tokens);
+        }
+        self.answers = self.answers.wrapping_add(1);
+        if self.answers.is_multiple_of(SURVEY) {
+            self.survey();
         }
     }
 }
 
 fn cap(request: &Features<'_>) -> f64 {
     request.max_output_tokens.map_or(f64::INFINITY, |cap| f64::from(cap.max(1)))
-}
-
-/// By what share the worker would be over its limits with one more request that holds `more` tokens of its own; those
-/// who come on top wait until so large a share has ended. 0 where there is room, or no limit is known.
-fn overflow(view: &WorkerView<'_>, on: &worker::Sums, more: f64) -> f64 {
-    let over = |load: f64, limit: f64| if limit > 0.0 && load > limit { load / limit - 1.0 } else { 0.0 };
-    let requests =
-        view.info.max_running_requests.map_or(0.0, |most| over(on.requests + 1.0, f64::from(most)));
-    let tokens = view.info.max_total_tokens.map_or(0.0, |most| over(on.held + more, most as f64));
-    requests.max(tokens)
 }
 
 impl Policy for MarginalCost {
@@ -271,10 +266,11 @@ impl Policy for MarginalCost {
     }
 
     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
-        self.index.lookup(cx.request.prefix, &mut self.matches);
+        self.look_up(cx.request);
         let this = &*self;
-        let asked = this.asked(cx.now, cx.request, cx.candidates.len());
-        cx.lowest(Reason::LowestCost, |w| this.cost(w, &asked).total, |w| this.terms(w, &asked))
+        let asked = this.asked(cx.now, cx.request);
+        let best = cx.lowest(Reason::LowestCost, |w| this.parts(w, &asked).total, |w| this.terms(w, &asked));
+        this.overdue(&cx, &asked, best).unwrap_or(best)
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
@@ -282,13 +278,32 @@ impl Policy for MarginalCost {
             Event::Joined { worker, .. } => self.joined(now, *worker),
             Event::Left(worker) => self.left(*worker),
             Event::Dispatched { worker, request } => self.dispatched(now, *worker, request),
-            Event::FirstToken { worker, request } => {
+            Event::FirstToken { worker, request } => self.first_token(now, *worker, *request),
+            Event::Finished(completion) => self.finished(completion),
+            Event::Load { worker, report } => {
                 if let Some(books) = self.workers.get_mut(*worker) {
-                    books.first_token(now, *request);
+                    books.told(&report.work);
                 }
             }
-            Event::Finished(completion) => self.finished(completion),
-            Event::Load { .. } | Event::Changed { .. } => (),
+            Event::Changed { .. } => (),
         }
+    }
+
+    fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
+        tell("predicted_output_tokens", self.lengths.mean());
+        tell("usual_latency_seconds", self.usual.latency());
+        tell("reused_prompt_share", self.usual.reuse());
+        let errors = self.workers.iter().map(|(_, books)| books.learner().error());
+        tell("worst_prediction_error", errors.fold(0.0, f64::max));
+        if let Some(median) = &self.median {
+            tell("median_overhead_seconds", median.overhead);
+            tell("median_prefill_seconds", median.prefill);
+            tell("median_prefill_token_seconds", median.prefill_token);
+            tell("median_step_seconds", median.step);
+            tell("median_step_request_seconds", median.step_request);
+            tell("median_step_token_seconds", median.step_token);
+        }
+        tell("prefix_blocks", self.index.len() as f64);
+        tell("tree_size", self.index.memory_bytes() as f64);
     }
 }

@@ -5,8 +5,13 @@ use crate::testing::Bench;
 use crate::{Explain, Finish, RequestId, Usage};
 use std::time::Duration;
 
+/// What was taught is not forgotten, however long the lessons take.
+fn config() -> MarginalCostConfig {
+    MarginalCostConfig { max_tree_size: 1 << 16, relax_secs: 1e12, ..MarginalCostConfig::default() }
+}
+
 fn policy() -> MarginalCost {
-    MarginalCost::new(MarginalCostConfig { max_tree_size: 1 << 16, ..MarginalCostConfig::default() }).unwrap()
+    MarginalCost::new(config()).unwrap()
 }
 
 fn bench(workers: usize) -> Bench {
@@ -23,6 +28,12 @@ fn teach(bench: &mut Bench, worker: usize, factor: f64) {
         bench.now = bench.now + Duration::from_secs(60);
         bench.complete(worker, factor * (0.02 + 0.007 * f64::from(n)), n);
     }
+}
+
+fn cost_of(bench: &mut Bench, request: &Features<'_>) -> f64 {
+    let routed = bench.balancer.dispatch(bench.now, request, &[], Explain::Yes).unwrap();
+    bench.balancer.finish(bench.now, routed.ticket, Finish::bare(Outcome::Cancelled));
+    routed.scores[0].cost
 }
 
 fn cost(bench: &mut Bench, worker: usize) -> f64 {
@@ -53,14 +64,11 @@ fn more_in_flight_never_costs_less() {
 #[test]
 fn a_longer_uncached_prompt_and_a_slower_worker_never_cost_less() {
     let policy_of = |factor: f64| {
-        let mut bench = bench(1);
+        // How late a first token is depends on what is usual for its prompt, so that part is left out.
+        let config = MarginalCostConfig { ttft_weight: 0.0, ..config() };
+        let mut bench = Bench::new(Box::new(MarginalCost::new(config).unwrap()), 1);
         teach(&mut bench, 0, factor);
-        let of = |bench: &mut Bench, bytes| {
-            let routed = bench.balancer.dispatch(bench.now, &prompt(bytes), &[], Explain::Yes).unwrap();
-            bench.balancer.finish(bench.now, routed.ticket, Finish::bare(Outcome::Cancelled));
-            routed.scores[0].cost
-        };
-        [100, 1000, 10_000, 100_000].map(|bytes| of(&mut bench, bytes))
+        [100, 1000, 10_000, 100_000].map(|bytes| cost_of(&mut bench, &prompt(bytes)))
     };
     let mut slower = [0.0; 4];
     for factor in [0.3, 1.0, 3.0, 9.0] {
@@ -69,6 +77,25 @@ fn a_longer_uncached_prompt_and_a_slower_worker_never_cost_less() {
         assert!(costs.iter().zip(slower).all(|(now, before)| *now > before), "{factor}: {costs:?}");
         slower = costs;
     }
+}
+
+#[test]
+fn the_less_of_a_prompt_a_worker_holds_the_more_it_costs() {
+    let chain: Vec<u64> = (0..64).collect();
+    let of = |blocks: usize| Features {
+        prefix: &chain[..blocks],
+        prefix_block_bytes: 64,
+        prompt_bytes: 64 * 64,
+        ..Features::default()
+    };
+    let costs = [64, 48, 16, 0].map(|held| {
+        let mut bench = bench(1);
+        teach(&mut bench, 0, 1.0);
+        bench.force(0, &of(held));
+        bench.finish_all();
+        cost_of(&mut bench, &of(64))
+    });
+    assert!(costs.windows(2).all(|w| w[0] < w[1]), "{costs:?}");
 }
 
 #[test]
@@ -115,7 +142,9 @@ fn a_burst_goes_mostly_but_not_wholly_to_the_faster_worker() {
 #[test]
 fn the_unit_of_time_changes_no_choice() {
     let shares = |unit: f64| {
-        let mut bench = bench(3);
+        // Forgiving takes its own time, so nothing is left to be forgiven.
+        let config = MarginalCostConfig { forgive_secs: 1e-9, ..config() };
+        let mut bench = Bench::new(Box::new(MarginalCost::new(config).unwrap()), 3);
         for (worker, factor) in [(0, 0.5), (1, 1.0), (2, 2.0)] {
             teach(&mut bench, worker, unit * factor);
         }
@@ -178,23 +207,28 @@ fn after_any_end_nothing_is_left_on_the_books() {
     }
     let books = policy.workers.get(worker).unwrap();
     assert_eq!(*books.sums(), worker::Sums::default());
-    assert_eq!((policy.in_flight, books.queue(at(700), books.speed())), (0, 0.0));
+    assert_eq!((policy.in_flight, books.idle_secs(at(700))), (0, Some(3e-3)));
 }
 
 #[test]
 fn the_explanation_adds_up() {
-    let mut bench = bench(3);
+    let config = MarginalCostConfig { slo_ttft_secs: Some(0.02), slo_tpot_secs: Some(0.008), ..config() };
+    let mut bench = Bench::new(Box::new(MarginalCost::new(config).unwrap()), 3);
+    teach(&mut bench, 1, 1.0);
     bench.hold(0, 5);
-    let config = MarginalCostConfig::default();
-    for score in bench.ask().scores {
+    let scores = bench.ask().scores;
+    for (score, is_cold) in scores.iter().zip([true, false, false]) {
         let term = |name| score.terms.get(name).unwrap();
         let sum = term("own_latency")
-            + config.ttft_weight * term("ttft")
             + config.externality_weight * term("externality")
-            + config.backlog_weight * term("backlog");
-        let cold = if term("in_flight") > 2.0 { COLD } else { 1.0 };
+            + config.backlog_weight * term("backlog")
+            + config.ttft_weight * term("lateness")
+            + config.copy_weight * term("copies")
+            + term("slo_miss");
+        let cold = if is_cold { cost::COLD } else { 1.0 };
         assert!((score.cost - cold * sum).abs() < 1e-9, "{score:?}");
     }
+    assert!(scores[0].terms.get("slo_miss") > Some(0.0), "{:?}", scores[0]);
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! What one worker has been sent and not yet answered, in sums that make asking cheap.
 
+use super::config::MarginalCostConfig;
 use super::learner::{Learner, Sample, Speed};
 use super::lengths::Lengths;
-use crate::{Completion, RequestId, Route, Time};
+use super::usual::Foreseen;
+use crate::{Completion, RequestId, Route, Script, Time, Work};
 use std::time::Duration;
 
 /// Sums are built anew at the latest after so many decode steps, since running answers grow.
 const REBUILD_STEPS: f64 = 32.0;
 /// How fast trust in the prefix index follows what the worker reports as cached.
 const TRUST_GAIN: f64 = 0.1;
+/// Shorter idleness than this many seconds is not counted.
+const PAUSE: f64 = 1.0;
 
 /// What is known of a request when it is sent to this worker.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -16,7 +20,7 @@ pub(super) struct Sent {
     pub(super) request: RequestId,
     pub(super) attempt: u32,
     pub(super) stream: bool,
-    pub(super) route: Route,
+    pub(super) wording: (Route, Script),
     /// Bytes of all its prompts.
     pub(super) bytes: u64,
     /// Prompt tokens, as far as known.
@@ -43,6 +47,8 @@ struct Flight {
     awaited: bool,
     /// Tallies when it was sent.
     then: Tally,
+    /// Requests and tokens held when it was sent, if no prompt was waiting then.
+    alone_with: Option<(f64, f64)>,
     shared: f64,
     weight: f64,
 }
@@ -59,6 +65,17 @@ impl Flight {
     }
 }
 
+/// What happens to a prompt that is sent now.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Turn {
+    /// Seconds until the work ahead of it is done.
+    pub(super) before: f64,
+    /// Whether there is prefill work ahead of it.
+    pub(super) waits: bool,
+    /// Whether it shares a batch that has not begun.
+    pub(super) joins: bool,
+}
+
 /// Running totals since the worker joined; a difference of two tells what happened between them.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 struct Tally {
@@ -66,9 +83,9 @@ struct Tally {
     requests: f64,
     /// Integral of the tokens held over time, in seconds.
     resident: f64,
-    /// Uncached prompt tokens sent.
+    /// Uncached prompt tokens computed: those of a stream when its first token comes, others when they are sent.
     uncached: f64,
-    /// Prefill batches begun.
+    /// Prefill batches, likewise.
     prefills: f64,
 }
 
@@ -91,24 +108,34 @@ pub(super) struct Sums {
 
 /// The books and the speed model of one worker. What every decision reads lies together, the rest apart.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct WorkerBooks {
     sums: Sums,
-    /// What the learner found last.
+    /// What the learner found last, health included.
     speed: Speed,
     health: f64,
+    /// Reported cached tokens over expected ones.
+    trust: f64,
+    /// When the last prefill batch is expected to start and to end; what is ready before it starts joins it.
+    starts_at: Time,
+    ends_at: Time,
+    answered_at: Time,
     answers: u32,
     learner: Box<Learner>,
     flights: Vec<Flight>,
+    /// The requests of `flights`, in their order: quick to search.
+    ids: Vec<RequestId>,
     rebuilt_at: Time,
     /// Additions and removals since the sums were built anew.
     changes: usize,
     tally: Tally,
     tallied_at: Time,
-    /// When the prompts sent so far are expected to be computed.
-    prefilled_at: Time,
-    answered_at: Time,
-    /// Reported cached tokens over expected ones.
-    trust: f64,
+    /// When the last first token came.
+    batch_at: Time,
+    /// When the last prompt is expected to be computed whose first token will not be heard of.
+    silent_until: Time,
+    /// What the worker said last of its work, and the tally then.
+    told: (Work, Tally),
 }
 
 impl WorkerBooks {
@@ -117,41 +144,47 @@ impl WorkerBooks {
             sums: Sums::default(),
             speed: learner.speed(),
             health: learner.health(),
+            trust: 1.0,
+            starts_at: now,
+            ends_at: now,
+            answered_at: now,
             answers: learner.answers(),
             learner: Box::new(learner),
             // Room enough that a worker under usual load never has to ask for more.
             flights: Vec::with_capacity(64),
+            ids: Vec::with_capacity(64),
             rebuilt_at: now,
             changes: 0,
             tally: Tally::default(),
             tallied_at: now,
-            prefilled_at: now,
-            answered_at: now,
-            trust: 1.0,
+            batch_at: now,
+            silent_until: now,
+            told: (Work::NONE, Tally::default()),
         }
     }
 
     /// The sums over what is on the worker.
+    #[inline]
     pub(super) const fn sums(&self) -> &Sums {
         &self.sums
     }
 
-    /// How many times slower than its model the worker is held to be. What was noticed is forgiven while nothing
-    /// comes back, half of it in `forgive_secs`, so that a worker nobody uses gets another chance.
-    pub(super) fn health(&self, now: Time, forgive_secs: f64) -> f64 {
-        if self.health == 1.0 {
-            return 1.0;
+    /// How fast the worker is at present, and how many times slower than its model. What slowness was noticed is
+    /// forgiven while the worker has nothing to do, half of it in `forgive_secs`, so that a worker nobody uses gets
+    /// another chance.
+    #[inline]
+    pub(super) fn speed(&self, now: Time, forgive_secs: f64) -> (Speed, f64) {
+        match self.idle_secs(now) {
+            Some(idle) if idle > PAUSE => {
+                let health = 1.0 + (self.health - 1.0) * (-idle / forgive_secs).exp2();
+                (self.learner.speed().times(health), health)
+            }
+            _ => (self.speed, self.health),
         }
-        let idle = now.secs_since(self.answered_at).max(0.0);
-        1.0 + (self.health - 1.0) * forgive_secs / (forgive_secs + idle)
-    }
-
-    /// How fast the worker is, leaving passing slowness aside.
-    pub(super) const fn speed(&self) -> &Speed {
-        &self.speed
     }
 
     /// Answers that its speed was learned from.
+    #[inline]
     pub(super) const fn answers(&self) -> u32 {
         self.answers
     }
@@ -161,63 +194,142 @@ impl WorkerBooks {
         &self.learner
     }
 
+    /// Seconds since its last answer, if it has nothing to do.
+    #[inline]
+    pub(super) fn idle_secs(&self, now: Time) -> Option<f64> {
+        self.flights.is_empty().then(|| now.secs_since(self.answered_at))
+    }
+
     /// Learns from one answer.
     pub(super) fn learn(&mut self, sample: &Sample) {
         self.learner.learn(sample);
-        self.speed = self.learner.speed();
+        self.consult();
+    }
+
+    /// Makes forgiving last, and forgets part of what was learned long ago in favour of what the fleet is like. To be
+    /// called before a request is sent.
+    pub(super) fn refresh(&mut self, now: Time, config: &MarginalCostConfig, median: Option<&Speed>) {
+        let Some(idle) = self.idle_secs(now).filter(|idle| *idle > PAUSE) else { return };
+        let (_, health) = self.speed(now, config.forgive_secs);
+        self.learner.relax((-idle / config.relax_secs).exp2(), (health, median));
+        self.consult();
+    }
+
+    /// Learns from what the worker says of its own work; two of its reports in a row tell how fast it was between them.
+    pub(super) fn told(&mut self, work: &Work) {
+        if *work == Work::NONE {
+            return;
+        }
+        let (before, then) = std::mem::replace(&mut self.told, (*work, self.tally));
+        if let (Some(from), Some(to)) = (before.decode, work.decode) {
+            let held = self.sums.resident / self.sums.requests.max(1.0);
+            self.learner.decoded(std::array::from_fn(|i| to[i] - from[i]), held);
+        }
+        let computed = |work: &Work| work.prefill_tokens.zip(work.prefill_busy_us);
+        if let (Some(from), Some(to)) = (computed(&before), computed(work)) {
+            let uncached = to.0.saturating_sub(from.0) as f64;
+            let own = self.tally.uncached - then.uncached;
+            // Other routers' prompts are taken to come in batches like ours.
+            let prefills =
+                (self.tally.prefills - then.prefills) * if own > 0.0 { uncached / own } else { 0.0 };
+            self.learner.prefilled(prefills, uncached, to.1.saturating_sub(from.1) as f64 * 1e-6);
+        }
+        self.consult();
+    }
+
+    fn consult(&mut self) {
         self.health = self.learner.health();
+        self.speed = self.learner.speed().times(self.health);
         self.answers = self.learner.answers();
     }
 
     /// Uncached tokens of a prompt of which `known` tokens were sent here before; at least one must be computed.
+    #[inline]
     pub(super) fn uncached(&self, prompt: f64, known: f64) -> f64 {
         (prompt - self.trust * known).max(1.0)
     }
 
-    /// Seconds of prefill ahead of a request that is sent now.
-    pub(super) fn queue(&self, now: Time, speed: &Speed) -> f64 {
-        let expected = self.prefilled_at.secs_since(now) - speed.overhead;
-        // First tokens that have not come are work that is not done, whatever was expected; half of it on average.
-        let awaited = if self.sums.awaited > 0.0 {
-            0.5 * (speed.prefill + speed.prefill_token * self.sums.awaited)
-        } else {
-            0.0
-        };
-        expected.max(awaited).max(0.0)
+    /// What happens to the prompt of a request that is sent now, where a decode step takes `step` seconds.
+    #[inline]
+    pub(super) fn turn(&self, now: Time, (speed, step): (&Speed, f64)) -> Turn {
+        let ready = speed.overhead + if self.sums.requests > 0.0 { 0.5 * step } else { 0.0 };
+        let mut ends = self.ends_at.secs_since(now);
+        if self.sums.awaited > 0.0 && ends < 0.0 {
+            // First tokens that have not come are work that is not done, whatever was expected; half on average.
+            ends = 0.5 * (speed.prefill + speed.prefill_token * self.sums.awaited);
+        }
+        let joins = ends > ready && self.starts_at.secs_since(now) >= ready;
+        Turn { before: ends.max(ready), waits: ends > ready, joins }
     }
 
-    /// A request was sent.
-    pub(super) fn sent(&mut self, now: Time, sent: Sent, (speed, lengths): (&Speed, &Lengths)) {
+    /// A request was sent. Tells what is foreseen for it.
+    pub(super) fn sent(&mut self, now: Time, sent: Sent, (speed, lengths): (&Speed, &Lengths)) -> Foreseen {
         self.tally_to(now);
         let uncached = self.uncached(sent.prompt, sent.known);
         let then = self.tally;
-        let queued = self.queue(now, speed) > 0.0;
+        let turn = self.turn(now, (speed, self.sums.step(speed)));
         // Prompts that wait together share one batch.
-        let own_batch = if queued { 0.0 } else { speed.prefill };
+        let own_batch = if turn.joins { 0.0 } else { speed.prefill };
         let prefill = own_batch + speed.prefill_token * uncached;
-        let earliest = now + seconds(speed.overhead);
-        self.prefilled_at = self.prefilled_at.max(earliest) + seconds(prefill);
-        self.tally.uncached += uncached;
-        self.tally.prefills += if queued { 0.0 } else { 1.0 };
-        let first_at = self.prefilled_at;
-        let awaited = sent.stream;
-        let flight =
-            Flight { sent, at: now, uncached, prefill, first_at, awaited, then, shared: 0.0, weight: 0.0 };
+        if !turn.joins {
+            self.starts_at = now + seconds(turn.before);
+        }
+        self.ends_at = now + seconds(turn.before + prefill);
+        let first_at = self.ends_at;
+        if !sent.stream {
+            self.silent_until = self.silent_until.max(first_at);
+            self.computed(uncached, !turn.joins);
+        }
+        let is_alone = !turn.waits && self.sums.awaited == 0.0;
+        let flight = Flight {
+            sent,
+            at: now,
+            uncached,
+            prefill,
+            first_at,
+            awaited: sent.stream,
+            then,
+            alone_with: is_alone.then_some((self.sums.requests, self.sums.resident)),
+            shared: 0.0,
+            weight: 0.0,
+        };
         let flight = weigh(flight, 0.0, lengths);
         self.add(&flight, 1.0);
         self.flights.push(flight);
+        self.ids.push(sent.request);
         self.settle(now, speed, lengths);
+        let tokens = speed.prefill_token * uncached;
+        Foreseen {
+            wait: first_at.secs_since(now) - tokens,
+            prefill_token: speed.prefill_token,
+            reused: (sent.prompt - uncached) / sent.prompt,
+        }
     }
 
     /// The first token of a stream came.
-    pub(super) fn first_token(&mut self, now: Time, request: RequestId) {
-        let is_it = |f: &&mut Flight| f.sent.request == request && f.awaited;
-        let Some(flight) = self.flights.iter_mut().find(is_it) else { return };
+    pub(super) fn first_token(&mut self, now: Time, request: RequestId, speed: &Speed) {
+        let Some(i) = self.position(request, |flight| flight.awaited) else { return };
+        let flight = &mut self.flights[i];
         flight.awaited = false;
         flight.first_at = now;
-        let uncached = flight.uncached;
+        let Flight { uncached, alone_with, at, .. } = *flight;
         self.sums.awaited = (self.sums.awaited - uncached).max(0.0);
-        self.clear_queue(now);
+        // Half a token is what rounding may leave.
+        if let Some(with) = alone_with.filter(|_| self.sums.awaited < 0.5) {
+            self.learner.started(uncached, with, now.secs_since(at));
+        }
+        // The first tokens of one batch come together.
+        let is_next = now.secs_since(self.batch_at) > 0.5 * speed.prefill;
+        self.batch_at = now;
+        self.computed(uncached, is_next);
+        // Its batch has ended, so the next one starts now.
+        let rest = if self.sums.awaited > 0.0 {
+            speed.prefill + speed.prefill_token * self.sums.awaited
+        } else {
+            0.0
+        };
+        self.starts_at = now;
+        self.ends_at = (now + seconds(rest)).max(self.silent_until.min(self.ends_at));
     }
 
     /// A request ended; gives what was known of it and, if its length is told, what it went through.
@@ -228,20 +340,22 @@ impl WorkerBooks {
     ) -> Option<(Sent, Option<Sample>)> {
         let now = completion.finished_at;
         self.tally_to(now);
-        let is_it = |f: &Flight| {
-            (f.sent.request, f.sent.attempt) == (completion.request, completion.attempt)
-                && f.at == completion.dispatched_at
-        };
-        let i = self.flights.iter().position(is_it)?;
+        let i = self.position(completion.request, |f| {
+            f.sent.attempt == completion.attempt && f.at == completion.dispatched_at
+        })?;
         let flight = self.flights.swap_remove(i);
+        self.ids.swap_remove(i);
         self.add(&flight, -1.0);
+        if flight.awaited {
+            // Its first token is told late, or not at all.
+            self.computed(flight.uncached, false);
+        }
         if flight.first_at > now {
             // It leaves before it was computed, and so does its share of the queue.
-            let left = self.prefilled_at.as_nanos().saturating_sub(seconds(flight.prefill).as_nanos() as u64);
-            self.prefilled_at = Time::from_nanos(left).max(now);
+            self.ends_at = earlier(self.ends_at, flight.prefill).max(now);
+            self.silent_until = earlier(self.silent_until, flight.prefill);
         }
         self.settle(now, speed, lengths);
-        self.clear_queue(now);
         self.answered_at = now;
         let usage = completion.finish.usage;
         let mut uncached = flight.uncached;
@@ -264,6 +378,17 @@ impl WorkerBooks {
         Some((flight.sent, usage.output_tokens.map(|_| sample)))
     }
 
+    fn position(&self, request: RequestId, is_it: impl Fn(&Flight) -> bool) -> Option<usize> {
+        let mut ids = self.ids.iter().enumerate();
+        ids.find(|(i, id)| **id == request && is_it(&self.flights[*i])).map(|(i, _)| i)
+    }
+
+    /// A prompt was computed, in a batch of its own or in the last one.
+    fn computed(&mut self, uncached: f64, is_new_batch: bool) {
+        self.tally.uncached += uncached;
+        self.tally.prefills += if is_new_batch { 1.0 } else { 0.0 };
+    }
+
     fn tally_to(&mut self, now: Time) {
         let passed = now.secs_since(self.tallied_at).max(0.0);
         self.tally.requests += passed * self.sums.requests;
@@ -282,19 +407,9 @@ impl WorkerBooks {
         self.changes += 1;
     }
 
-    /// Nothing waits for its prefill when every first token has been heard, or none is out.
-    fn clear_queue(&mut self, now: Time) {
-        if self.sums.awaited > 0.0 {
-            return;
-        }
-        let silent = self.flights.iter().filter(|f| !f.sent.stream).map(|f| f.first_at).max();
-        self.prefilled_at = self.prefilled_at.min(silent.unwrap_or(now).max(now));
-    }
-
     /// Builds the sums anew when they have changed or aged enough: on average a constant effort per request.
     fn settle(&mut self, now: Time, speed: &Speed, lengths: &Lengths) {
-        let step =
-            speed.step + speed.step_request * self.sums.requests + speed.step_token * self.sums.resident;
+        let step = self.sums.step(speed);
         let aged = now.secs_since(self.rebuilt_at) > REBUILD_STEPS * step;
         if self.changes < self.flights.len() && !aged && !self.flights.is_empty() {
             return;
@@ -318,6 +433,10 @@ fn weigh(mut flight: Flight, generated: f64, lengths: &Lengths) -> Flight {
     flight.shared = lengths.shared_steps(generated).min(rest);
     flight.weight = flight.shared * (flight.sent.prompt + generated + 0.5 * flight.shared);
     flight
+}
+
+fn earlier(time: Time, secs: f64) -> Time {
+    Time::from_nanos(time.as_nanos().saturating_sub(seconds(secs).as_nanos() as u64))
 }
 
 /// Saturates: absurd times become the far future, never a panic.

@@ -30,7 +30,7 @@ impl Pairing<'_> {
         let kept = kept.and_then(|kept| std::str::from_utf8(kept).ok());
         // Of a short prompt nothing is kept; the decode worker reads it itself.
         let members: &[(&str, &str)] = &[("kv_transfer_params", kept.unwrap_or("null"))];
-        let lease = self.seat(Leg::Decode, features)?;
+        let lease = self.seat(Leg::Decode, features).await?;
         self.write(members, lease).await.map(|response| named(response, worker.header.clone()))
     }
 

@@ -1,5 +1,6 @@
 //! One split request from pair to pair until one answers.
 
+use super::super::Vacancy;
 use super::super::body::RouterBody;
 use super::super::forward::Exchange;
 use super::Disaggregation;
@@ -124,28 +125,35 @@ impl<'a> Pairing<'a> {
 
     async fn attempt(&mut self, features: &Features<'_>) -> Try {
         // The prompt is read first, so a request that nobody can read takes no seat at a decode worker.
-        let prefill = self.seat(Leg::Prefill, features)?;
+        let prefill = self.seat(Leg::Prefill, features).await?;
         match self.split.protocol {
             PdProtocol::Sglang => {
-                let decode = self.seat(Leg::Decode, features)?;
+                let decode = self.seat(Leg::Decode, features).await?;
                 self.together(prefill, decode).await
             }
             PdProtocol::Vllm => self.in_turn(prefill, features).await,
         }
     }
 
-    /// A seat on a worker of one side.
-    pub(super) fn seat(&mut self, leg: Leg, features: &Features<'_>) -> Result<Lease, Failure> {
+    /// A seat on a worker of one side, waiting for one as long as all of them are merely full.
+    pub(super) async fn seat(&mut self, leg: Leg, features: &Features<'_>) -> Result<Lease, Failure> {
         let rid = self.rid;
         let side = self.side_mut(leg);
-        let lease = match side.exchange.dispatch(features, &side.tried) {
-            Err(NoWorker) if side.exchange.shared.last_resort(&side.tried) => {
+        let shared = side.exchange.shared;
+        let vacancy = || shared.vacancy(features, &side.tried);
+        let dispatch = || match side.exchange.dispatch(features, &side.tried) {
+            // Waiting requests need no worker that others are kept from.
+            Err(NoWorker) if vacancy() == Vacancy::Never && shared.last_resort(&side.tried) => {
                 side.exchange.dispatch(features, &side.tried)
             }
             lease => lease,
         };
+        let lease = shared.admission.seats.take(vacancy, dispatch).await;
         side.last = lease.as_ref().ok().map(|lease| lease.worker.id);
-        lease.map(|lease| lease.with_rid(rid)).map_err(|NoWorker| self.nobody(leg))
+        lease.map(|lease| lease.with_rid(rid)).map_err(|full| match full {
+            Some(error) => Failure { leg, error, worker: None },
+            None => self.nobody(leg),
+        })
     }
 
     /// The failure of a side that has nobody to choose.
@@ -165,7 +173,7 @@ impl<'a> Pairing<'a> {
     pub(super) fn has_untried(&self, leg: Leg, but: WorkerId) -> bool {
         let side = self.side(leg);
         let balancer = side.exchange.shared.balancer.lock();
-        balancer.fleet().routable().iter().any(|id| *id != but && !side.tried.contains(id))
+        balancer.fleet().open().iter().any(|id| *id != but && !side.tried.contains(id))
     }
 
     /// Takes note of what a failure says about its worker; how the request may go on, if it may.

@@ -23,6 +23,10 @@ pub(crate) struct Gauges {
     pub(crate) scores: Vec<(Arc<Worker>, Score)>,
     /// Figures about the policy as a whole.
     pub(crate) figures: Vec<(&'static str, f64)>,
+    /// Requests that wait in the router.
+    pub(crate) queued: usize,
+    /// Bytes of request bodies that are held.
+    pub(crate) buffered: usize,
 }
 
 /// One worker's load.
@@ -47,6 +51,8 @@ pub(super) struct Snapshot {
     active_workers: Gauge,
     max_load: Gauge,
     min_load: Gauge,
+    queued: Gauge,
+    buffered: Gauge,
 }
 
 impl Snapshot {
@@ -65,6 +71,8 @@ impl Snapshot {
             active_workers: gauge(r, "active_workers", "Workers that get requests"),
             max_load: gauge(r, "max_load", "Most requests in flight on one worker"),
             min_load: gauge(r, "min_load", "Fewest requests in flight on one worker"),
+            queued: gauge(r, "queued_requests", "Requests that wait in the router for their turn"),
+            buffered: gauge(r, "buffered_body_bytes", "Bytes of larger request bodies held in memory"),
         }
     }
 
@@ -93,6 +101,10 @@ impl Snapshot {
         self.min_load.set(in_flight.min().unwrap_or(0));
         let active = workers().filter(|w| w.worker.health() == Health::Healthy).count();
         self.active_workers.set(i64::try_from(active).unwrap_or(i64::MAX));
+        // The router's own balancer comes first; requests come in and wait there, whichever workers they go to.
+        let (queued, buffered) = all.first().map_or((0, 0), |main| (main.queued, main.buffered));
+        self.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        self.buffered.set(i64::try_from(buffered).unwrap_or(i64::MAX));
         self.score.clear();
         self.term.clear();
         self.figure.clear();

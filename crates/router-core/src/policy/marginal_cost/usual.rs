@@ -1,0 +1,67 @@
+//! What is usual in this fleet, against which one request's prospects are judged.
+
+/// Requests that the averages reach back.
+const MEMORY: f64 = 100.0;
+
+/// An average that forgets; it starts with the first value.
+#[derive(Clone, Copy, Debug, Default)]
+struct Average {
+    value: f64,
+    count: f64,
+}
+
+impl Average {
+    fn add(&mut self, value: f64) {
+        self.count = (self.count + 1.0).min(MEMORY);
+        self.value += (value - self.value) / self.count;
+    }
+}
+
+/// What was foreseen for one request when it was sent.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Foreseen {
+    /// Seconds until its first token, without the time its own uncached tokens take.
+    pub(super) wait: f64,
+    /// Seconds per uncached prompt token on its worker.
+    pub(super) prefill_token: f64,
+    /// Share of its prompt that the worker had been sent before.
+    pub(super) reused: f64,
+}
+
+/// What is usual.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usual {
+    wait: Average,
+    prefill_token: Average,
+    reuse: Average,
+    latency: Average,
+}
+
+impl Usual {
+    /// A request was sent.
+    pub(super) fn sent(&mut self, foreseen: Foreseen) {
+        self.wait.add(foreseen.wait);
+        self.prefill_token.add(foreseen.prefill_token);
+        self.reuse.add(foreseen.reused);
+    }
+
+    /// A whole answer took so many seconds.
+    pub(super) fn answered(&mut self, latency: f64) {
+        self.latency.add(latency);
+    }
+
+    /// Seconds until the first token, for a prompt of so many tokens of which nothing is cached.
+    pub(super) fn ttft(&self, prompt: f64) -> f64 {
+        self.wait.value + self.prefill_token.value * prompt
+    }
+
+    /// Seconds that a whole answer takes; 0 before the first.
+    pub(super) const fn latency(&self) -> f64 {
+        self.latency.value
+    }
+
+    /// Share of the prompt tokens that had been sent before: the chance that cached tokens are asked for again.
+    pub(super) const fn reuse(&self) -> f64 {
+        self.reuse.value
+    }
+}

@@ -1,0 +1,14 @@
+//! Who may ask what, and over what wire: keys, browsers' origins, TLS.
+//!
+//! It routes nothing, and it knows nothing of the requests beyond their heads.
+
+mod auth;
+mod cors;
+mod secret;
+mod tls;
+
+pub(crate) use auth::{Access, Door, Guard, Visit};
+pub use auth::{Keys, KeysError};
+pub use cors::{Cors, CorsError};
+pub use secret::Secret;
+pub use tls::{ServerTls, TlsError, WorkerTls};

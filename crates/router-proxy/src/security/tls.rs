@@ -1,0 +1,158 @@
+//! TLS on both sides, by rustls with ring: no OpenSSL, no C beyond a C compiler.
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// What both sides speak.
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Why a certificate or key cannot be used. It names the file and shows nothing of it.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file could not be read, or is no PEM.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// Certificate and key do not belong together, or rustls cannot use them.
+    #[error("{}: {source}", path.display())]
+    Unusable {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// This machine has no list of certificate authorities.
+    #[error("no certificate authority is known: give --ca-cert-paths, or install the system's certificates")]
+    NoRoots,
+    /// rustls refuses its own defaults; never in practice.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// The certificate that the router shows to clients.
+#[derive(Clone)]
+pub struct ServerTls(Arc<ServerConfig>);
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerTls")
+    }
+}
+
+impl ServerTls {
+    /// Reads a certificate chain and its key, both PEM.
+    ///
+    /// # Errors
+    /// When one of the files cannot be used.
+    pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let builder = builder.with_no_client_auth();
+        let config = builder.with_single_cert(certificates(cert)?, private_key(key)?);
+        let mut config = config.map_err(|source| TlsError::Unusable { path: cert.to_owned(), source })?;
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Takes connections of clients.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0))
+    }
+}
+
+/// Whom the router trusts among workers, and what it shows them.
+#[derive(Default)]
+pub struct WorkerTls {
+    cas: Vec<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+    /// Made when the first worker that speaks TLS joins: most fleets have none, and the system's list is long.
+    config: OnceLock<Arc<ClientConfig>>,
+}
+
+impl fmt::Debug for WorkerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WorkerTls")
+    }
+}
+
+impl WorkerTls {
+    /// Trusts the authorities in `cas` and no others; where there are none, those that the system trusts. `identity`
+    /// is a certificate chain and its key, shown to workers that ask.
+    ///
+    /// # Errors
+    /// When a file that is named cannot be used.
+    pub fn load(cas: Vec<PathBuf>, identity: Option<(PathBuf, PathBuf)>) -> Result<Self, TlsError> {
+        let named = !cas.is_empty() || identity.is_some();
+        let tls = Self { cas, identity, config: OnceLock::new() };
+        if named {
+            // What is wrong with a file is to be told at start-up.
+            tls.config()?;
+        }
+        Ok(tls)
+    }
+
+    /// Makes connections to a worker on `host`.
+    pub(crate) fn connector(&self, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+        let fail = |e: rustls::pki_types::InvalidDnsNameError| TlsError::File {
+            path: host.into(),
+            problem: e.to_string(),
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(fail)?;
+        Ok((TlsConnector::from(self.config()?), name))
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        if let Some(config) = self.config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let builder =
+            ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let builder = builder.with_root_certificates(self.roots()?);
+        let mut config = match &self.identity {
+            Some((cert, key)) => builder
+                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+                .map_err(|source| TlsError::Unusable { path: cert.clone(), source })?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for path in &self.cas {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|source| TlsError::Unusable { path: path.clone(), source })?;
+            }
+        }
+        if self.cas.is_empty() {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let fail = |problem| TlsError::File { path: path.to_owned(), problem };
+    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let all = all.map_err(|e| fail(e.to_string()))?;
+    if all.is_empty() { Err(fail("holds no certificate in PEM form".to_owned())) } else { Ok(all) }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|e| TlsError::File { path: path.to_owned(), problem: e.to_string() })
+}

@@ -1,0 +1,71 @@
+//! The open ports: connections of clients, over plain TCP or TLS, until the router stops.
+
+mod client_io;
+mod connection;
+mod listener;
+mod screen;
+
+use crate::admin;
+use crate::data_plane::answer;
+use crate::router::Shared;
+use crate::security::{Door, ServerTls, Visit};
+use connection::{Ends, Rules};
+use listener::Listener;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a client may keep a connection to itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientPatience {
+    /// A client that sends no whole request head for this long is closed; an idle keep-alive connection ends so, too.
+    pub head: Duration,
+    /// A client that takes nothing of an answer that waits for it is closed after this long.
+    pub write: Duration,
+}
+
+/// The open ports of one router.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) main: TcpListener,
+    pub(crate) admin: Option<TcpListener>,
+    pub(crate) metrics: Option<TcpListener>,
+    /// For the main and the admin port. Metrics are scraped in the clear.
+    pub(crate) tls: Option<ServerTls>,
+    pub(crate) patience: ClientPatience,
+}
+
+/// Serves all ports in the background; `tasks` ends when all connections have. The first token stops accepting, the
+/// second cuts what still runs.
+pub(crate) fn spawn(
+    shared: &Arc<Shared>,
+    listeners: Listeners,
+    tasks: &TaskTracker,
+    (stop, kill): (CancellationToken, CancellationToken),
+) {
+    let Listeners { main, admin, metrics, tls, patience } = listeners;
+    let rules = |tls: Option<ServerTls>| Rules {
+        patience,
+        tls: tls.map(|tls| tls.acceptor()),
+        ends: Ends { stop: stop.clone(), kill: kill.clone() },
+    };
+    for (socket, door) in [(Some(main), Door::Main), (admin, Door::Admin)] {
+        let Some(socket) = socket else { continue };
+        let shared = Arc::clone(shared);
+        let listener = Listener { socket, tasks: tasks.clone(), rules: rules(tls.clone()) };
+        tasks.spawn(listener.run(move |peer, request| {
+            let shared = Arc::clone(&shared);
+            async move { answer(shared, Visit { peer, door }, request).await }
+        }));
+    }
+    if let Some(socket) = metrics {
+        let shared = Arc::clone(shared);
+        let listener = Listener { socket, tasks: tasks.clone(), rules: rules(None) };
+        tasks.spawn(listener.run(move |_, request| {
+            let shared = Arc::clone(&shared);
+            async move { admin::metrics_only(&shared, &request) }
+        }));
+    }
+}

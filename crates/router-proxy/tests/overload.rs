@@ -1,0 +1,231 @@
+//! Too many requests, too many bytes, too slow clients: what is bounded, and what waits.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+mod support;
+
+use router_proxy::{Options, RunningRouter};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use support::{RawClient, metric, options, post, router, until, worker};
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+/// A worker that answers a request when the gate lets it; tells the bodies in the order in which they come.
+async fn gated(gate: &Arc<Semaphore>) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let gate = Arc::clone(gate);
+    let address = worker(move |mut incoming| {
+        let (gate, tell) = (Arc::clone(&gate), tell.clone());
+        async move {
+            let _ = tell.send(String::from_utf8(incoming.body.clone()).unwrap());
+            gate.acquire().await.unwrap().forget();
+            incoming.send_json("{}").await;
+        }
+    })
+    .await;
+    (address, told)
+}
+
+async fn queued(router: &RunningRouter, count: f64) {
+    let wait = async {
+        while metric(router, "sgl_router_queued_requests").await[0].1 != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, wait).await.expect("never so many in the queue");
+}
+
+async fn ask(router: &RunningRouter, body: &str) -> RawClient {
+    let mut client = RawClient::connect(router).await;
+    client.post("/generate", body).await;
+    client
+}
+
+#[tokio::test]
+async fn requests_over_the_limit_wait_in_order_and_those_over_the_queue_are_sent_away() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (address, mut told) = gated(&gate).await;
+    let bounded = Options { max_concurrent_requests: 1, queue_size: 2, ..options(&[address]) };
+    let router = router(bounded).await;
+    let mut clients = vec![ask(&router, "0").await];
+    assert_eq!(told.recv().await.unwrap(), "0");
+    for n in 1..=2 {
+        clients.push(ask(&router, &n.to_string()).await);
+        queued(&router, f64::from(n)).await;
+    }
+    let refused = post(&router, "/generate", "3").await;
+    assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains(r#""code":"queue_full""#), "{refused}");
+    assert_eq!(support::header(&refused, "retry-after"), Some("1"));
+    assert_eq!(router.in_flight(), 1, "who waits is on no worker");
+    for (n, client) in clients.iter_mut().enumerate() {
+        gate.add_permits(1);
+        assert!(client.see("{}").await.starts_with("HTTP/1.1 200 "));
+        if n < 2 {
+            assert_eq!(told.recv().await.unwrap(), (n + 1).to_string());
+        }
+    }
+    until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_permit_lasts_as_long_as_the_answer_and_comes_back_when_the_client_leaves() {
+    let next = Arc::new(Notify::new());
+    let go = Arc::clone(&next);
+    let address = worker(move |mut incoming| {
+        let go = Arc::clone(&go);
+        async move {
+            incoming
+                .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+                .await;
+            incoming.send("9\r\ndata: 1\n\n\r\n").await;
+            go.notified().await;
+            incoming.send("0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let bounded = Options { max_concurrent_requests: 1, queue_size: 1, ..options(&[address]) };
+    let router = router(bounded).await;
+    let mut first = ask(&router, "{}").await;
+    first.see("data: 1").await;
+    let mut second = ask(&router, "{}").await;
+    queued(&router, 1.0).await;
+    assert!(post(&router, "/generate", "{}").await.starts_with("HTTP/1.1 429 "), "a stream holds its permit");
+    next.notify_one();
+    first.see("\r\n0\r\n\r\n").await;
+    second.see("data: 1").await;
+    drop(second);
+    let mut third = ask(&router, "{}").await;
+    third.see("data: 1").await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_waits_leaves_the_queue() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (address, mut told) = gated(&gate).await;
+    for bounded in [
+        Options { max_concurrent_requests: 1, ..options(&[address]) },
+        Options { worker_max_in_flight: Some(1), ..options(&[address]) },
+    ] {
+        let router = router(bounded).await;
+        let running = ask(&router, "0").await;
+        told.recv().await.unwrap();
+        let waiting = ask(&router, "1").await;
+        queued(&router, 1.0).await;
+        drop(waiting);
+        queued(&router, 0.0).await;
+        drop(running);
+        until(|| router.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wait_in_the_queue_ends_with_408() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (address, mut told) = gated(&gate).await;
+    let bounded = Options { max_concurrent_requests: 1, queue_timeout_secs: 0.05, ..options(&[address]) };
+    let router = router(bounded).await;
+    let _running = ask(&router, "0").await;
+    told.recv().await.unwrap();
+    let late = post(&router, "/generate", "1").await;
+    assert!(late.starts_with("HTTP/1.1 408 ") && late.contains(r#""code":"queue_timeout""#), "{late}");
+    let errors = metric(&router, "sgl_router_request_errors_total").await;
+    assert!(errors.iter().any(|(l, v)| l.contains("queue_timeout") && *v == 1.0), "{errors:?}");
+}
+
+#[tokio::test]
+async fn a_full_worker_is_no_candidate_and_a_full_fleet_is_waited_for() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (one, mut at_one) = gated(&gate).await;
+    let (other, mut at_other) = gated(&gate).await;
+    // round_robin would put every second request on a worker whatever its load.
+    let capped = Options { worker_max_in_flight: Some(2), queue_size: 1, ..options(&[one, other]) };
+    let router = router(capped).await;
+    let mut clients = Vec::new();
+    for n in 0..4 {
+        clients.push(ask(&router, &n.to_string()).await);
+        until(|| router.in_flight() == n + 1).await;
+    }
+    for told in [&mut at_one, &mut at_other] {
+        told.recv().await.unwrap();
+        told.recv().await.unwrap();
+    }
+    clients.push(ask(&router, "4").await);
+    queued(&router, 1.0).await;
+    let refused = post(&router, "/generate", "5").await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("workers_at_capacity"), "{refused}");
+    assert_eq!(support::header(&refused, "retry-after"), Some("1"));
+    assert_eq!((router.in_flight(), router.healthy_workers()), (4, 2), "full is not unhealthy");
+    gate.add_permits(5);
+    for client in &mut clients {
+        assert!(client.see("{}").await.starts_with("HTTP/1.1 200 "));
+    }
+    until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_fit_together_are_shed_before_memory_grows() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (address, mut told) = gated(&gate).await;
+    let router = router(Options { max_buffered_bytes: 150_000, ..options(&[address]) }).await;
+    let large = "x".repeat(100_000);
+    let mut first = ask(&router, &large).await;
+    told.recv().await.unwrap();
+    assert_eq!(metric(&router, "sgl_router_buffered_body_bytes").await[0].1, 100_000.0);
+    let announced = post(&router, "/generate", &large).await;
+    assert!(announced.starts_with("HTTP/1.1 503 ") && announced.contains("body_memory"), "{announced}");
+    assert_eq!(support::header(&announced, "retry-after"), Some("1"));
+    let mut chunked = RawClient::connect(&router).await;
+    chunked.send("POST /generate HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    chunked.send(format!("186a0\r\n{large}\r\n0\r\n\r\n")).await;
+    assert!(chunked.see("\r\n\r\n{").await.starts_with("HTTP/1.1 503 "));
+    gate.add_permits(2);
+    first.see("{}").await;
+    assert!(post(&router, "/generate", &large).await.starts_with("HTTP/1.1 200 "), "there is room again");
+    assert_eq!(metric(&router, "sgl_router_buffered_body_bytes").await[0].1, 0.0);
+}
+
+#[tokio::test]
+async fn a_client_that_falls_silent_is_not_waited_for() {
+    let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    let hasty = Options {
+        client_header_timeout_secs: 0.05,
+        client_body_timeout_secs: 0.05,
+        max_concurrent_requests: 1,
+        queue_size: 0,
+        ..options(&[address])
+    };
+    let router = router(hasty).await;
+    let mut idle = RawClient::connect(&router).await;
+    let mut half = RawClient::connect(&router).await;
+    half.send("POST /generate HTTP/1.1\r\nhost: r\r\n").await;
+    let mut kept = RawClient::connect(&router).await;
+    kept.post("/generate", "{}").await;
+    kept.see("{}").await;
+    let mut slow = RawClient::connect(&router).await;
+    slow.send("POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\n{").await;
+    let others = post(&router, "/generate", "{}").await;
+    assert!(others.starts_with("HTTP/1.1 200 "), "a slow body takes no permit: {others}");
+    let answer = slow.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("client_timeout"), "{answer}");
+    for (client, name) in [(&mut idle, "idle"), (&mut half, "half a head"), (&mut kept, "kept alive")] {
+        client.rest().await;
+        assert!(client.seen.is_empty() || client.seen.ends_with(b"{}"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_frees_its_worker() {
+    let address = worker(|mut incoming| async move {
+        incoming
+            .send("HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: 1073741824\r\n\r\n")
+            .await;
+        let block = vec![b'x'; 1 << 20];
+        for _ in 0..64 {
+            incoming.send(&block).await;
+        }
+    })
+    .await;
+    let router = router(Options { client_write_timeout_secs: 0.1, ..options(&[address]) }).await;
+    let mut client = ask(&router, "{}").await;
+    client.see("\r\n\r\n").await;
+    until(|| router.in_flight() == 0).await;
+}

@@ -1,0 +1,222 @@
+//! Keys, ports, web pages: who gets what, and what is never told.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+mod support;
+
+use router_core::Registry;
+use router_proxy::{Options, RunningRouter, Secret};
+use std::net::SocketAddr;
+use support::{RawClient, header, options, router, worker};
+use tokio::net::TcpStream;
+
+const CLIENT_KEY: &str = "client-hush-1";
+const ADMIN_KEY: &str = "admin-hush-2";
+const OPS_KEY: &str = "ops-hush-3";
+const WORKER_KEY: &str = "worker-hush-4";
+
+fn secret(text: &str) -> Secret {
+    Secret::from(text.to_owned())
+}
+
+/// A worker that answers with the `authorization` that it saw.
+async fn telling() -> SocketAddr {
+    worker(|mut incoming| async move {
+        let seen = incoming.header("authorization").unwrap_or("none").to_owned();
+        incoming.send_json(&format!(r#"{{"saw":"{seen}"}}"#)).await;
+    })
+    .await
+}
+
+/// One request on a connection of its own, to any of the router's ports.
+async fn call(address: SocketAddr, line: &str, headers: &[(&str, &str)]) -> String {
+    let mut client = RawClient { socket: TcpStream::connect(address).await.unwrap(), seen: Vec::new() };
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!(
+        "{line} HTTP/1.1\r\nhost: router\r\nconnection: close\r\ncontent-length: 2\r\n{headers}\r\n{{}}"
+    );
+    client.send(head).await;
+    client.rest().await
+}
+
+async fn with_key(router: &RunningRouter, line: &str, key: &str) -> String {
+    call(router.address(), line, &[("authorization", &format!("Bearer {key}"))]).await
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0)
+}
+
+fn locked(address: SocketAddr) -> Options {
+    Options {
+        api_key: Some(secret(CLIENT_KEY)),
+        admin_api_key: Some(secret(ADMIN_KEY)),
+        control_plane_api_keys: vec![secret(&format!("id1:Ops team:admin:{OPS_KEY}"))],
+        ..options(&[address])
+    }
+}
+
+#[tokio::test]
+async fn each_key_opens_its_routes_and_probes_need_none() {
+    let router = router(locked(telling().await)).await;
+    for probe in ["/health", "/liveness", "/readiness", "/healthz", "/readyz"] {
+        assert_eq!(status(&call(router.address(), &format!("GET {probe}"), &[]).await), 200, "{probe}");
+    }
+    let client_routes = ["POST /generate", "GET /v1/models", "GET /metrics", "POST /any/other"];
+    let admin_routes = [
+        "GET /list_workers",
+        "GET /workers",
+        "DELETE /workers/1",
+        "GET /get_loads",
+        "POST /flush_cache",
+        "GET /v1/traces",
+        "POST /add_worker",
+    ];
+    for line in client_routes {
+        assert_eq!(status(&call(router.address(), line, &[]).await), 401, "{line}");
+        assert_eq!(status(&with_key(&router, line, "client-hush-0").await), 401, "{line}");
+        for key in [CLIENT_KEY, ADMIN_KEY, OPS_KEY] {
+            let status = status(&with_key(&router, line, key).await);
+            assert!(!matches!(status, 401 | 403), "{line}: {status}");
+        }
+    }
+    for line in admin_routes {
+        assert_eq!(status(&call(router.address(), line, &[]).await), 401, "{line}");
+        assert_eq!(status(&with_key(&router, line, CLIENT_KEY).await), 401, "{line}");
+        for key in [ADMIN_KEY, OPS_KEY] {
+            assert_ne!(status(&with_key(&router, line, key).await), 401, "{line}");
+        }
+    }
+    let refused = call(router.address(), "POST /v1/chat/completions", &[]).await;
+    assert_eq!(header(&refused, "www-authenticate"), Some("Bearer"));
+    assert!(refused.contains(r#""code":"invalid_api_key""#) && header(&refused, "x-request-id").is_some());
+}
+
+#[tokio::test]
+async fn the_routers_keys_go_to_no_worker_and_the_clients_own_do() {
+    let address = telling().await;
+    let locked = router(locked(address)).await;
+    for key in [CLIENT_KEY, ADMIN_KEY] {
+        assert!(with_key(&locked, "POST /generate", key).await.ends_with(r#"{"saw":"none"}"#));
+    }
+    assert!(!with_key(&locked, "POST /flush_cache", ADMIN_KEY).await.contains("hush"));
+    let open = router(options(&[address])).await;
+    assert!(with_key(&open, "POST /generate", "engine").await.ends_with(r#"{"saw":"Bearer engine"}"#));
+    let keyed = Options { worker_api_key: Some(secret(WORKER_KEY)), ..options(&[address]) };
+    let keyed = router(keyed).await;
+    let answer = with_key(&keyed, "POST /generate", "mine").await;
+    assert!(answer.ends_with(&format!(r#"{{"saw":"Bearer {WORKER_KEY}"}}"#)), "{answer}");
+}
+
+#[tokio::test]
+async fn without_an_admin_key_the_admin_routes_are_for_this_machine() {
+    let router = router(options(&[telling().await])).await;
+    assert_eq!(status(&call(router.address(), "GET /list_workers", &[]).await), 200);
+    for elsewhere in [("x-forwarded-for", "203.0.113.9"), ("origin", "https://evil.example")] {
+        let answer = call(router.address(), "GET /list_workers", &[elsewhere]).await;
+        assert_eq!(status(&answer), 403, "{elsewhere:?}: {answer}");
+        assert!(answer.contains(r#""code":"forbidden""#));
+        assert_eq!(status(&call(router.address(), "POST /generate", &[elsewhere]).await), 200);
+    }
+}
+
+#[tokio::test]
+async fn admin_routes_can_have_a_port_of_their_own() {
+    let apart = Options { admin_port: Some(0), ..options(&[telling().await]) };
+    let router = router(apart).await;
+    let admin = router.admin_address().unwrap();
+    assert_eq!(status(&call(admin, "GET /list_workers", &[]).await), 200);
+    assert_eq!(status(&call(admin, "GET /health", &[]).await), 200);
+    assert_eq!(status(&call(admin, "POST /generate", &[]).await), 404, "no inference there");
+    let refused = call(router.address(), "GET /list_workers", &[]).await;
+    assert!(status(&refused) == 404 && !refused.contains("saw"), "{refused}");
+    assert_eq!(status(&call(router.address(), "POST /generate", &[]).await), 200);
+}
+
+#[tokio::test]
+async fn web_pages_of_allowed_origins_may_call_and_read() {
+    let page = "https://chat.example";
+    let shared = Options { cors_allowed_origins: vec![page.to_owned()], ..locked(telling().await) };
+    let router = router(shared).await;
+    let asks = [
+        ("origin", page),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization, x-mine"),
+    ];
+    let preflight = call(router.address(), "OPTIONS /v1/chat/completions", &asks).await;
+    assert_eq!(status(&preflight), 204, "a browser asks without a key: {preflight}");
+    assert_eq!(header(&preflight, "access-control-allow-origin"), Some(page));
+    assert_eq!(header(&preflight, "access-control-allow-headers"), Some("authorization, x-mine"));
+    assert!(header(&preflight, "access-control-allow-methods").unwrap().contains("POST"));
+    assert!(preflight.to_ascii_lowercase().contains("vary: origin"));
+    let bearer = format!("Bearer {CLIENT_KEY}");
+    let answer =
+        call(router.address(), "POST /generate", &[("origin", page), ("authorization", &bearer)]).await;
+    assert_eq!((status(&answer), header(&answer, "access-control-allow-origin")), (200, Some(page)));
+    assert!(header(&answer, "access-control-expose-headers").unwrap().contains("x-request-id"));
+    let refused = call(router.address(), "POST /generate", &[("origin", page)]).await;
+    assert_eq!((status(&refused), header(&refused, "access-control-allow-origin")), (401, Some(page)));
+    let stranger = [("origin", "https://evil.example"), asks[1]];
+    for line in ["OPTIONS /generate", "POST /generate"] {
+        let answer = call(router.address(), line, &stranger).await;
+        assert_eq!(header(&answer, "access-control-allow-origin"), None, "{answer}");
+        assert!(
+            answer.to_ascii_lowercase().contains("vary: origin"),
+            "caches must not mix pages up: {answer}"
+        );
+    }
+}
+
+/// Everything that the router can say about itself and its requests, with keys all over.
+#[tokio::test]
+async fn no_key_shows_in_logs_traces_records_metrics_errors_or_debug_output() {
+    let written = Written::default();
+    let log = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("quiet");
+    let _ = std::fs::remove_dir_all(&dir);
+    let options = Options {
+        worker_api_key: Some(secret(WORKER_KEY)),
+        enable_tracking: true,
+        record_dir: Some(dir.clone()),
+        record_candidates: true,
+        ..locked(telling().await)
+    };
+    let mut said = vec![format!("{options:?}"), serde_json::to_string(&options).unwrap()];
+    said.push(format!("{:?}", options.check(&Registry::builtin()).unwrap()));
+    let router = router(options).await;
+    said.push(format!("{router:?}"));
+    for key in [CLIENT_KEY, ADMIN_KEY, "wrong-hush"] {
+        said.push(with_key(&router, "POST /v1/completions", key).await.replace(WORKER_KEY, ""));
+    }
+    for line in ["GET /v1/traces", "GET /metrics", "GET /list_workers", "GET /get_loads", "POST /add_worker"]
+    {
+        said.push(with_key(&router, line, ADMIN_KEY).await);
+    }
+    router.shutdown().await;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        said.push(std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    }
+    said.push(String::from_utf8(written.0.lock().clone()).unwrap());
+    assert!(said.len() > 12 && said.iter().all(|text| !text.is_empty()));
+    for text in said {
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Written(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! TLS towards clients and towards workers, with certificates made here.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+mod support;
+
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use router_core::Registry;
+use router_proxy::{Options, Router};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use support::{options, post, router, start};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// An authority, and a certificate with its key that it vouches for, as files.
+struct Issued {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+fn write(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn issue(name: &str) -> Issued {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let cert: Certificate = params.signed_by(&key, &issuer).unwrap();
+    Issued {
+        ca: write(&format!("{name}-ca.pem"), &issuer.pem()),
+        cert: write(&format!("{name}-cert.pem"), &cert.pem()),
+        key: write(&format!("{name}-key.pem"), &key.serialize_pem()),
+    }
+}
+
+fn roots(ca: &Path) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    roots
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A worker that speaks TLS, and asks for a certificate that `clients` vouches for where that is given.
+async fn tls_worker(own: &Issued, clients: Option<&Path>) -> SocketAddr {
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        Some(ca) => builder.with_client_cert_verifier(
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)), provider()).build().unwrap(),
+        ),
+        None => builder.with_no_client_auth(),
+    };
+    let cert = CertificateDer::from_pem_file(&own.cert).unwrap();
+    let config = builder.with_single_cert(vec![cert], PrivateKeyDer::from_pem_file(&own.key).unwrap());
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut socket) = acceptor.accept(socket).await else { return };
+                let mut chunk = [0; 4096];
+                while let Ok(n @ 1..) = socket.read(&mut chunk).await {
+                    let head = String::from_utf8_lossy(&chunk[..n]);
+                    let body = if head.starts_with("GET /health ") { "" } else { r#"{"over":"tls"}"# };
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                        body.len()
+                    );
+                    if socket.write_all(answer.as_bytes()).await.is_err() || socket.flush().await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+fn to(address: SocketAddr) -> Options {
+    Options { worker_urls: vec![format!("https://{address}")], ..options(&[]) }
+}
+
+#[tokio::test]
+async fn clients_can_speak_tls() {
+    let own = issue("front");
+    let worker = support::worker(|mut incoming| async move { incoming.send_json(r#"{"a":1}"#).await }).await;
+    let secure = Options {
+        tls_cert_path: Some(own.cert.clone()),
+        tls_key_path: Some(own.key.clone()),
+        ..options(&[worker])
+    };
+    let router = router(secure).await;
+    assert!(router.url().starts_with("https://"));
+    let config =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots(&own.ca)).with_no_client_auth();
+    let stream = TcpStream::connect(router.address()).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let request = "POST /generate HTTP/1.1\r\nhost: r\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(r#"{"a":1}"#), "{answer}");
+    let plain = post(&router, "/generate", "{}").await;
+    assert!(!plain.contains("200"), "plain HTTP is not answered there: {plain}");
+}
+
+#[tokio::test]
+async fn workers_can_speak_tls_and_are_checked() {
+    let own = issue("worker");
+    let address = tls_worker(&own, None).await;
+    let router = router(Options { ca_cert_paths: vec![own.ca.clone()], ..to(address) }).await;
+    for _ in 0..2 {
+        let answer = post(&router, "/generate", "{}").await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(r#"{"over":"tls"}"#), "{answer}");
+        assert_eq!(support::header(&answer, "x-sglang-worker"), Some(format!("https://{address}").as_str()));
+    }
+    let stranger =
+        Options { ca_cert_paths: vec![issue("stranger").ca], disable_health_check: true, ..to(address) };
+    let wary = start(stranger).await;
+    let answer = post(&wary, "/generate", "{}").await;
+    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("worker_unreachable"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_worker_that_asks_for_a_certificate_gets_it() {
+    let (own, mine) = (issue("asking"), issue("client"));
+    let address = tls_worker(&own, Some(&mine.ca)).await;
+    let known = Options {
+        ca_cert_paths: vec![own.ca.clone()],
+        client_cert_path: Some(mine.cert.clone()),
+        client_key_path: Some(mine.key.clone()),
+        ..to(address)
+    };
+    let known = router(known).await;
+    assert!(post(&known, "/generate", "{}").await.ends_with(r#"{"over":"tls"}"#));
+    let without = Options { ca_cert_paths: vec![own.ca.clone()], disable_health_check: true, ..to(address) };
+    let unknown = start(without).await;
+    assert!(post(&unknown, "/generate", "{}").await.starts_with("HTTP/1.1 502 "));
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named_before_a_port_is_bound() {
+    let own = issue("files");
+    let other = issue("other");
+    let no_pem = write("no.pem", "hush");
+    for (cert, key, parts) in [
+        (Some(&own.cert), None, &["--tls-key-path", "is missing"][..]),
+        (None, Some(&own.key), &["--tls-cert-path", "is missing"]),
+        (Some(&no_pem), Some(&own.key), &["--tls-cert-path", "no.pem"]),
+        (Some(&own.cert), Some(&no_pem), &["--tls-key-path", "no.pem"]),
+        (Some(&own.cert), Some(&other.key), &["files-cert.pem"]),
+        (Some(&PathBuf::from("/no/such.pem")), Some(&own.key), &["/no/such.pem"]),
+    ] {
+        let options = Options {
+            tls_cert_path: cert.cloned(),
+            tls_key_path: key.cloned(),
+            worker_urls: vec!["http://127.0.0.1:1".to_owned()],
+            ..Options::default()
+        };
+        let error = options.check(&Registry::builtin()).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part) && !error.contains("hush"), "{error}");
+        }
+    }
+    let config = Options { ca_cert_paths: vec![no_pem], ..to("127.0.0.1:1".parse().unwrap()) };
+    assert!(config.check(&Registry::builtin()).unwrap_err().to_string().contains("no.pem"));
+    let fine = Options { ca_cert_paths: vec![own.ca], ..to("127.0.0.1:1".parse().unwrap()) };
+    assert!(Router::start(fine.check(&Registry::builtin()).unwrap()).await.is_ok());
+}
