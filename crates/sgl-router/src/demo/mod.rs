@@ -24,7 +24,7 @@ pub(crate) struct DemoArgs {
 
     /// Policies to compare, in this order
     #[arg(long, value_name = "POLICY", num_args = 1.., value_delimiter = ',',
-        default_values = ["round_robin", "marginal_utility", "shortest_queue", "cache_aware"])]
+        default_values = ["round_robin", "marginal_utility", "shortest_queue", "cache_aware", "marginal_cost"])]
     policies: Vec<String>,
 
     /// Port of the router
