@@ -373,7 +373,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Security")]
     pub ca_cert_paths: Vec<PathBuf>,
 
-    /// Web pages that may call the router, as https://HOST[:PORT], or * for all
+    /// Web pages that may call the router, as https://HOST or https://HOST:PORT, or * for all
     #[arg(long, value_name = "ORIGIN", num_args = 1.., help_heading = "Security")]
     pub cors_allowed_origins: Vec<String>,
 

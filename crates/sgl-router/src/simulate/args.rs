@@ -114,8 +114,8 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "SHAPE", default_value_t = 1.0, help_heading = "Load", value_parser = above_zero)]
     pub(crate) burstiness: f64,
 
-    /// Prompt tokens (with --prefix-groups: of each prompt's own; with --sessions: added in each turn), as N, LOW..HIGH or
-    /// lognormal:MEAN:SIGMA[:MAX]
+    /// Prompt tokens (with --prefix-groups: of each prompt's own; with --sessions: added in each turn), as N, LOW..HIGH,
+    /// lognormal:MEAN:SIGMA or lognormal:MEAN:SIGMA:MAX
     #[arg(long, value_name = "SPREAD", default_value = "220..385", help_heading = "Load")]
     pub(crate) input_len: Spread,
 
