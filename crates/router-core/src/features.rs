@@ -107,7 +107,8 @@ pub struct Features<'a> {
     pub batch: u32,
     /// Length of all prompts together as they stand in the body, in bytes.
     pub prompt_bytes: u64,
-    /// What the prompt is written in; tokens per byte follow it.
+    /// What the prompt is written in; tokens per byte follow it. Unknown unless some policy
+    /// [needs](crate::Needs::script) it.
     pub script: Script,
     /// Length of all prompts together in tokens, known only when the client sent token ids.
     pub prompt_tokens: Option<u32>,

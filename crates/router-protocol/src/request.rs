@@ -72,7 +72,7 @@ impl RequestFacts<'_> {
     }
 
     /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](crate::prefix_hashes), or is empty.
-    /// The text is left out because checking it costs a pass, and so is the routing key; add [`text`](Self::text) and
+    /// What costs another look at the prompt is left out; add [`text`](Self::text), [`script`](Self::script) and
     /// [`routing_key`](Self::routing_key) where a policy needs them.
     pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> Features<'a> {
         Features {
@@ -83,7 +83,7 @@ impl RequestFacts<'_> {
             stream: self.stream,
             batch: self.batch,
             prompt_bytes: self.prompt_bytes,
-            script: self.prompt.map_or(Script::Unknown, script_of),
+            script: Script::Unknown,
             prompt_tokens: self.prompt_tokens,
             max_output_tokens: self.max_output_tokens,
             answers: self.answers,
@@ -98,6 +98,11 @@ impl RequestFacts<'_> {
     /// The prompt as text, as it stands in the body; absent when it is not UTF-8.
     pub fn text(&self) -> Option<&str> {
         self.prompt.and_then(|p| std::str::from_utf8(p).ok())
+    }
+
+    /// What the prompt is written in, told from a sample of it.
+    pub fn script(&self) -> Script {
+        self.prompt.map_or(Script::Unknown, script_of)
     }
 
     /// The hash of [`session`](Self::session).

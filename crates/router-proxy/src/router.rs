@@ -282,6 +282,8 @@ impl Shared {
         // The body is read once for both.
         self.needs.prefix_hashes |= pool.needs.prefix_hashes;
         self.needs.text |= pool.needs.text;
+        self.needs.script |= pool.needs.script;
+        self.needs.routing_key |= pool.needs.routing_key;
         let pool = Arc::new(pool);
         for worker in &split.prefill {
             pool.join(worker)?;

@@ -119,6 +119,8 @@ pub struct Needs {
     pub prefix_hashes: bool,
     /// The prompt text ([`Features::text`]).
     pub text: bool,
+    /// What the prompt is written in ([`Features::script`]).
+    pub script: bool,
     /// Load reports of the workers, polled where they do not ride on answers.
     pub load_reports: bool,
     /// The routing key that the client named ([`Features::routing_key`]).
@@ -132,6 +134,7 @@ impl Needs {
     pub const NONE: Self = Self {
         prefix_hashes: false,
         text: false,
+        script: false,
         load_reports: false,
         routing_key: false,
         target_worker: false,
@@ -143,6 +146,7 @@ impl Needs {
         Self {
             prefix_hashes: self.prefix_hashes || other.prefix_hashes,
             text: self.text || other.text,
+            script: self.script || other.script,
             load_reports: self.load_reports || other.load_reports,
             routing_key: self.routing_key || other.routing_key,
             target_worker: self.target_worker || other.target_worker,

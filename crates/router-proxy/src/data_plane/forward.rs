@@ -84,6 +84,9 @@ impl<'a> Exchange<'a> {
         if self.shared.needs.text {
             features.text = facts.text();
         }
+        if self.shared.needs.script {
+            features.script = facts.script();
+        }
         let named = (self.shared.needs, &*self.shared.limits.key_headers);
         super::affinity::add(&mut features, named, &self.headers, &facts);
         features.arrived_at = Some(self.received_at);

@@ -262,7 +262,7 @@ impl Policy for MarginalCost {
     }
 
     fn needs(&self) -> Needs {
-        Needs { prefix_hashes: true, ..Needs::NONE }
+        Needs { prefix_hashes: true, script: true, ..Needs::NONE }
     }
 
     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
