@@ -279,11 +279,8 @@ impl Shared {
         let metrics = Arc::clone(&pool.records.metrics);
         self.record(Wanted { prefill: split.record.as_ref().map(|r| (r, &metrics)), ..wanted })?;
         pool.records.recorder = self.records.recorder.clone();
-        // The body is read once for both.
-        self.needs.prefix_hashes |= pool.needs.prefix_hashes;
-        self.needs.text |= pool.needs.text;
-        self.needs.script |= pool.needs.script;
-        self.needs.routing_key |= pool.needs.routing_key;
+        // The request is read once for both; each pool polls its own workers, and a worker is named for an answer.
+        self.needs = self.needs.or(Needs { load_reports: false, target_worker: false, ..pool.needs });
         let pool = Arc::new(pool);
         for worker in &split.prefill {
             pool.join(worker)?;

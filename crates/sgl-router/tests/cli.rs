@@ -2,9 +2,12 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
+use support::assert_mistake;
 
 const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 
@@ -35,13 +38,7 @@ fn mistakes_are_one_line_that_names_them_and_exit_2() {
         (&["demo", "--rate", "0"], &["--rate"]),
         (&["lunch"], &["lunch", "launch"]),
     ] {
-        let output = run(args);
-        let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
-        for part in parts {
-            assert!(error.contains(part), "{args:?}: '{part}' is not in: {error}");
-        }
+        assert_mistake(&run(args), args, parts);
     }
 }
 

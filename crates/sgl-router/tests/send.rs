@@ -1,9 +1,12 @@
 //! `send` as its user meets it: against a launched router in front of emulated workers.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod support;
+
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use support::assert_mistake;
 
 const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 
@@ -103,13 +106,7 @@ fn mistakes_are_one_line_that_names_them_and_exit_2() {
         (&["--output", "no/such/folder.csv"], &["--output", "no/such/folder.csv"]),
         (&["--timeout-secs", "0"], &["--timeout-secs"]),
     ] {
-        let output = send(&folder, args);
-        let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
-        for part in parts {
-            assert!(error.contains(part), "{args:?}: '{part}' is not in: {error}");
-        }
+        assert_mistake(&send(&folder, args), args, parts);
     }
 }
 

@@ -2,8 +2,11 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use serde_json::Value;
 use std::process::{Command, Output};
+use support::assert_mistake;
 
 const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 const TRACE: &str = r#"{"arrival_s":0.0,"input_tokens":1030,"output_tokens":20,"hash_ids":[7,8,9]}
@@ -168,13 +171,7 @@ fn mistakes_are_one_line_that_names_them_and_exit_2() {
         (&["--poll-secs", "0"], &["--poll-secs", "0.001"]),
         (&["-o", "/no/such/folder/page.html"], &["--output", "/no/such/folder"]),
     ] {
-        let output = run(args);
-        let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
-        for part in parts {
-            assert!(error.contains(part), "{args:?}: '{part}' is not in: {error}");
-        }
+        assert_mistake(&run(args), args, parts);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::router::Shared;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, header, response};
 use router_core::{Features, NoWorker, Outcome, Route, Routed, Time, WorkerId};
 use router_protocol::StreamWatch;
 use smallvec::SmallVec;
@@ -113,7 +113,7 @@ impl<'a> Exchange<'a> {
         let shared = self.shared;
         let asked_at = shared.clock.now();
         let explain = shared.records.explain();
-        let (routed, worker) = {
+        let (routed, worker, seat) = {
             let mut balancer = shared.balancer.lock();
             let routed = balancer.dispatch(asked_at, features, exclude, explain)?;
             let Some(worker) = shared.workers.get(routed.ticket.worker()) else {
@@ -123,11 +123,10 @@ impl<'a> Exchange<'a> {
                 return Err(NoWorker);
             };
             let seat = worker.enter(&mut balancer, asked_at);
-            (routed, (worker, seat))
+            (routed, worker, seat)
         };
         let took = shared.clock.now().since(asked_at);
         let Routed { ticket, decision, standing, chosen, scores, shadows } = routed;
-        let (worker, seat) = worker;
         let outline =
             Outline::new(self.request_id.clone(), features, self.received_at).traced(self.trace).on(self.leg);
         shared.records.decided(DecisionRecord {
@@ -148,14 +147,13 @@ impl<'a> Exchange<'a> {
     /// Turns the worker's answer into ours.
     pub(super) fn relay(&self, answer: Answer, mut lease: Lease) -> Response<RouterBody> {
         lease.answers();
-        let is_stream = answer.is_stream();
+        let kind = if answer.is_stream() { Kind::Events } else { Kind::Other };
         let Answer { mut parts, incoming, connection, first } = answer;
         let load = parts.headers.get("endpoint-load-metrics").and_then(|v| v.to_str().ok());
         let load = load.and_then(router_protocol::parse_orca);
         strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(WORKER, lease.worker.header.clone());
-        let kind = if is_stream { Kind::Events } else { Kind::Other };
-        let watch = watch(parts.status, &parts.headers, lease.outline.route);
+        let watch = watch(kind, &parts, lease.outline.route);
         let idle = self.shared.limits.stream_idle;
         let relay = Relay::new((incoming, connection), lease, (watch, parts.status), (self.deadline, idle));
         Response::from_parts(parts, relay.with_load(load).begin(first, kind))
@@ -163,15 +161,17 @@ impl<'a> Exchange<'a> {
 }
 
 /// What to look for in an answer.
-fn watch(status: StatusCode, headers: &HeaderMap, route: Route) -> Watch {
-    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    if !status.is_success() || matches!(route, Route::Tokenize | Route::Other) {
-        Watch::Nothing
-    } else if kind.starts_with(b"text/event-stream") {
-        Watch::Stream(StreamWatch::new(route))
-    } else if kind.starts_with(b"application/json") {
-        Watch::Whole { chunks: SmallVec::new(), len: 0 }
-    } else {
-        Watch::Nothing
+fn watch(kind: Kind, parts: &response::Parts, route: Route) -> Watch {
+    if !parts.status.is_success() || matches!(route, Route::Tokenize | Route::Other) {
+        return Watch::Nothing;
+    }
+    let json = || {
+        let media = parts.headers.get(header::CONTENT_TYPE);
+        media.is_some_and(|media| media.as_bytes().starts_with(b"application/json"))
+    };
+    match kind {
+        Kind::Events => Watch::Stream(StreamWatch::new(route)),
+        Kind::Other if json() => Watch::Whole { chunks: SmallVec::new(), len: 0 },
+        Kind::Other => Watch::Nothing,
     }
 }

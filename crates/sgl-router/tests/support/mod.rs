@@ -1,0 +1,13 @@
+//! What the tests of several commands share.
+
+use std::process::Output;
+
+/// The command line was refused as it should be: exit code 2, and one line that has all of `parts`.
+pub(crate) fn assert_mistake(output: &Output, args: &[&str], parts: &[&str]) {
+    let error = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+    assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
+    for part in parts {
+        assert!(error.contains(part), "{args:?}: '{part}' is not in: {error}");
+    }
+}
