@@ -6,7 +6,7 @@ use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, 
 use crate::error::ProxyError;
 use crate::record::{Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
 use crate::security::{Cors, Guard};
-use crate::server::{self, Listeners};
+use crate::server::{self, Lanes, Listeners};
 use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
 use parking_lot::Mutex;
 use router_core::{Balancer, Features, Needs, Policy, WorkerId};
@@ -92,14 +92,25 @@ pub struct RunningRouter {
     stop: CancellationToken,
     kill: CancellationToken,
     servers: TaskTracker,
+    lanes: Arc<Lanes>,
 }
 
 impl Router {
-    /// Binds the ports and serves. It waits for no worker: requests get 503 until one is healthy.
+    /// Binds the ports and serves on the caller's runtime. It waits for no worker: requests get 503 until one is
+    /// healthy.
     ///
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start(config: Config) -> Result<RunningRouter, StartError> {
+        Self::start_on(Lanes::default(), config).await
+    }
+
+    /// The same, with clients served by threads of their own. What the router does in the background stays on the
+    /// caller's runtime.
+    ///
+    /// # Errors
+    /// When a port cannot be bound.
+    pub async fn start_on(lanes: Lanes, config: Config) -> Result<RunningRouter, StartError> {
         let main = bind(config.listen).await?;
         let admin = bind_if(config.security.admin).await?;
         let metrics = bind_if(config.prometheus).await?;
@@ -136,12 +147,13 @@ impl Router {
             stop,
             kill,
             servers,
+            lanes: Arc::new(lanes),
             shared,
         };
         let (tls, patience) = (config.security.tls, config.patience);
         let listeners = Listeners { main, admin, metrics, tls, patience };
         let ends = (running.stop.clone(), running.kill.clone());
-        server::spawn(&running.shared, listeners, &running.servers, ends);
+        server::spawn(&running.shared, listeners, (&running.servers, &running.lanes), ends);
         Ok(running)
     }
 }
@@ -192,8 +204,13 @@ impl RunningRouter {
             pool.tasks.wait().await;
         }
         let shared = Arc::clone(&self.shared);
+        let lanes = Arc::clone(&self.lanes);
         // Writing out what is left may take as long as the disk does.
-        let _ = tokio::task::spawn_blocking(move || shared.records.close()).await;
+        let close = move || {
+            lanes.end();
+            shared.records.close();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
         cut
     }
 }

@@ -6,6 +6,7 @@ use clap::{ArgMatches, Args};
 use router_core::Registry;
 use router_proxy::config::{LogFormat, LogLevel};
 use router_proxy::{Config, ConfigError, Options, Router, RunningRouter};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tracing::{info, warn};
 
@@ -27,13 +28,15 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Fai
     let config = options.check(&Registry::builtin()).map_err(usage)?;
     runtime::init_logs(level(options.log_level), style(options.log_format));
     runtime::raise_open_files();
-    runtime::block_on(options.threads, serve(config))
+    let threads = options.threads.and_then(NonZeroUsize::new);
+    runtime::block_on_one(serve(config, threads))
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Failure> {
     let policy = config.policy.name().to_owned();
     let workers = config.workers.len();
-    let router = Router::start(config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let lanes = runtime::lanes(threads)?;
+    let router = Router::start_on(lanes, config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
     info!(url = router.url(), policy, workers, "listening");
     if let Some(address) = router.prometheus_address() {
         info!(url = format!("http://{address}/metrics"), "metrics");

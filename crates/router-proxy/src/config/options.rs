@@ -130,7 +130,7 @@ pub struct Options {
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Listening")]
     pub prometheus_host: String,
 
-    /// Runtime threads that serve requests; default: one per core
+    /// Threads that serve requests, each with connections to workers of its own; default: one per core
     #[arg(long, value_name = "N", help_heading = "Listening")]
     pub threads: Option<usize>,
 

@@ -76,7 +76,7 @@ impl Exchange<'_> {
         *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();
         headers.insert(header::HOST, worker.host.clone());
-        if let Some(trace) = self.trace {
+        if let Some(trace) = self.call.trace {
             headers.insert(TRACEPARENT, trace.header(lease.outline.attempt));
         }
         let profile = worker.profile.load();

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// One request on its way.
 #[derive(Debug)]
@@ -55,8 +55,11 @@ impl<'a> Journey<'a> {
     /// Attempts until one is answered or none is left.
     pub(super) async fn run(mut self) -> Result<Response<RouterBody>, ProxyError> {
         let exchange = self.exchange;
-        exchange.shared.budget.earn(exchange.shared.clock.now());
-        let mut lease = self.wait_for_worker(None).await?;
+        exchange.shared.budget.earn(exchange.call.received_at);
+        let mut lease = match self.seat_at_once() {
+            Some(lease) => lease,
+            None => Box::pin(self.wait_for_worker(None)).await?,
+        };
         loop {
             let (mut lease_of_end, result) = match self.first_byte(&mut lease).await {
                 Ending::Moved(next) => {
@@ -76,22 +79,22 @@ impl<'a> Journey<'a> {
                         Tone::Fault => Detour::Fault,
                     };
                     self.note(&answer, detour, &mut lease_of_end);
-                    let Some(next) = self.next(detour).await else {
+                    let Some(next) = Box::pin(self.next(detour)).await else {
                         return self.conclude(answer, lease_of_end, detour);
                     };
-                    self.keep(answer, lease_of_end, detour).await;
+                    Box::pin(self.keep(answer, lease_of_end, detour)).await;
                     lease = next;
                 }
                 Err(error) => {
                     let detour = self.fail(&mut lease_of_end, &error);
                     drop(lease_of_end);
                     let next = match detour {
-                        Some(detour) => self.next(detour).await,
+                        Some(detour) => Box::pin(self.next(detour)).await,
                         None => None,
                     };
                     lease = match next {
                         Some(next) => next,
-                        None => self.wait_for_worker(Some(error)).await?,
+                        None => Box::pin(self.wait_for_worker(Some(error))).await?,
                     };
                 }
             }
@@ -107,7 +110,8 @@ impl<'a> Journey<'a> {
         let limits = &exchange.shared.limits;
         let patience = limits.first_byte.map(|bound| (bound, Instant::now() + bound));
         let patience = patience.filter(|(_, until)| *until < exchange.deadline);
-        let mut time = pin!(sleep_until(patience.map_or(exchange.deadline, |(_, until)| until)));
+        let until = patience.map_or(exchange.deadline, |(_, until)| until);
+        let mut time = pin!(exchange.call.alarm.until(until));
         let mut hedge = self.hedge();
         let mut rival: Option<Rival<'a>> = None;
         let mut attempt = pin!(exchange.attempt(lease));
@@ -289,6 +293,11 @@ impl<'a> Journey<'a> {
             lease => lease,
         };
         lease.map(|lease| lease.with_rid(self.rid))
+    }
+
+    /// A seat on any worker, if nobody waits for one.
+    fn seat_at_once(&self) -> Option<Lease> {
+        self.exchange.shared.admission.seats.at_once(|| self.dispatch(Detour::Lost))
     }
 
     /// A seat on any worker, waiting for one if that is wanted. `failure` is how the last attempt ended.
