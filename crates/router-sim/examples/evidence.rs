@@ -28,8 +28,9 @@ const FACTOR_CHUNKED: &str = "sglang_8b@2.5:chunked=2048,sglang_8b*2:chunked=204
 const EVEN_CHUNKED: &str = "sglang_8b*4:chunked=2048";
 /// Cards of three kinds as they were measured with vLLM.
 const CARDS: &str = "h200,rtxpro6000*2,rtx4090*2";
-/// The fleet of `cargo xtask compare-peers` whose speeds differ.
-const LIVE: &str = "sglang_8b@0.5,sglang_8b*2@0.2";
+/// The fleets of `cargo xtask compare-peers`.
+const LIVE: &str = "sglang_8b@0.75,sglang_8b*2@0.3";
+const LIVE_EVEN: &str = "sglang_8b*4@0.3375";
 
 /// What is sent.
 #[derive(Clone, Copy)]
@@ -83,7 +84,7 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
         case("chunked: mixed 8, chat, 6/s", MIXED_CHUNKED, Load::Trace(chat, 6.0))?,
         case("chunked: mixed 8, code, 20/s", MIXED_CHUNKED, Load::Trace(code, 20.0))?,
         case("chunked: cards, short, 60/s", CARDS, Load::Short(60.0))?,
-        case("chunked: cards, chat, 6/s", CARDS, Load::Trace(chat, 6.0))?,
+        case("chunked: cards, chat, 4/s", CARDS, Load::Trace(chat, 4.0))?,
     ];
     let mut few = case("factor 2.5, short, 27/s, 16 at once", FACTOR, Load::Short(27.0))?;
     few.scenario.fleet.servers.iter_mut().for_each(|server| server.limits.max_running = 16);
@@ -98,18 +99,19 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
     late.scenario = late.scenario.with(0.0, What::DelayCompletions(Duration::from_millis(500)));
     let mut blind = case("mixed 8, wide, 40/s, 4 blind routers", MIXED, Load::Wide(40.0))?;
     blind.scenario.routers = 4;
-    let live = |name, rate| {
-        let mut live = case(name, LIVE, Load::Live(rate))?;
+    let live = |name, fleet, rate| {
+        let mut live = case(name, fleet, Load::Live(rate))?;
         live.scenario.reports = Reports { on_answers: false, poll: Some(Duration::from_secs(1)) };
         Ok::<_, router_sim::FleetError>(live)
     };
-    let live_75 = live("live uneven, 75 %", 28.0)?;
-    let mut live_change = live("live change, 50 %, fast one x4 slower for 60 s", 19.0)?;
+    let live_uneven = live("as live: uneven, 75 %", LIVE, 44.4)?;
+    let live_even = live("as live: even, 75 %", LIVE_EVEN, 44.4)?;
+    let mut live_change = live("as live: uneven, 50 %, fast one x4 slower for 60 s", LIVE, 29.6)?;
     live_change.scenario = live_change
         .scenario
         .with(30.0, What::Slow { server: 0, factor: 4.0 })
         .with(90.0, What::Slow { server: 0, factor: 1.0 });
-    cases.extend([few, scarce, change, late, blind, live_75, live_change]);
+    cases.extend([few, scarce, change, late, blind, live_uneven, live_even, live_change]);
     Ok(cases)
 }
 
@@ -123,7 +125,7 @@ fn load(load: Load, seed: u64) -> Option<Workload> {
         }
         Load::Live(rate) => {
             let lengths = Lengths { prompt, output: Spread::Uniform(100, 400) };
-            Some(Arrivals::poisson(rate).requests(3000, lengths, seed).streamed(0.3))
+            Some(Arrivals::poisson(rate).requests(4000, lengths, seed).streamed(0.3))
         }
         Load::Wide(rate) => {
             let lengths =

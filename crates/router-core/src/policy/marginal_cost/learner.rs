@@ -19,7 +19,7 @@ const UNITS: Constants = [5e-3, 5e-3, 20e-6, 7e-3, 30e-6, 0.05e-6];
 const BOUNDS: [(f64, f64); N] =
     [(0.0, 400.0), (0.0, 50.0), (0.02, 50.0), (0.02, 20.0), (0.0, 50.0), (0.0, 50.0)];
 /// Weight of the prior, in answers whose whole time would be one constant's.
-const RIDGE: f64 = 0.05;
+const RIDGE: f64 = 0.03;
 /// In units, what a worker is taken for of which nothing is known.
 const USUAL: Constants = [2.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 /// The long memory, from which the price of a prefill batch is told, and the weight of the prior in it.
@@ -31,7 +31,7 @@ const TOLD_EVERY: u32 = 16;
 /// Where predictions are further off than this share, nothing so small can be told.
 const TOO_VAGUE: f64 = 0.05;
 /// Up to the first share of a decode step a batch is found to have no price, and above the second to have one again.
-const FREE: (f64, f64) = (0.5, 0.6);
+const FREE: (f64, f64) = (0.4, 0.5);
 /// Answers in which the prior's overall scale is still free.
 const SCALING: u32 = 8;
 /// Answers after which passing slowness is told from speed.
