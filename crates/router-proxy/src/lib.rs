@@ -32,3 +32,8 @@ pub use server::ClientPatience;
 pub use workers::{
     BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };
+
+/// The code on the page for authors of policies compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/writing-a-policy.md")]
+struct WritingAPolicy;
