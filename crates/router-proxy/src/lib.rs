@@ -34,3 +34,8 @@ pub use server::{ClientPatience, Lanes};
 pub use workers::{
     BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };
+
+/// The code on the page for authors of policies compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/writing-a-policy.md")]
+struct WritingAPolicy;

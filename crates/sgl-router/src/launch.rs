@@ -19,14 +19,25 @@ pub(crate) struct LaunchArgs {
 
     #[command(flatten)]
     options: Options,
+
+    /// What the log should say about flags of other routers.
+    #[arg(skip)]
+    pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Failure> {
     let usage = |e: ConfigError| Failure::Usage(e.to_string());
-    let LaunchArgs { config, options } = *args;
+    let LaunchArgs { config, options, notes } = *args;
     let options = Options::load(matches, options, config.as_deref()).map_err(usage)?;
     let config = options.check(&Registry::builtin()).map_err(usage)?;
-    runtime::init_logs(level(options.log_level), style(options.log_format));
+    let (level, style) = (level(options.log_level), style(options.log_format));
+    match &options.log_dir {
+        Some(dir) => runtime::init_logs_and_files(level, style, dir)?,
+        None => runtime::init_logs(level, style),
+    }
+    for note in notes {
+        info!("{note}");
+    }
     runtime::raise_open_files();
     let threads = options.threads.and_then(NonZeroUsize::new);
     runtime::block_on_one(serve(config, threads))

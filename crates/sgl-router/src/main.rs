@@ -15,6 +15,7 @@ mod cli;
 mod demo;
 mod emulate;
 mod launch;
+mod pages;
 mod policies;
 mod report;
 mod runtime;
@@ -41,6 +42,10 @@ fn main() -> ExitCode {
         cli::Command::Report(args) => report::run(&args),
         cli::Command::Policies => {
             policies::print();
+            Ok(())
+        }
+        cli::Command::Pages(args) => {
+            pages::print(&args);
             Ok(())
         }
     };
