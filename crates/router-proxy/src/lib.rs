@@ -30,5 +30,5 @@ pub use router::{Router, RunningRouter, StartError};
 pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
 pub use server::ClientPatience;
 pub use workers::{
-    BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
+    BreakerConfig, Dial, Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };

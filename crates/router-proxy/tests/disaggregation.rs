@@ -726,6 +726,7 @@ fn half_a_setup_is_refused_by_name() {
         (|o| o.decode.push("http://d:1/".into()), "--decode: worker 'http://d:1' is given twice"),
         (|o| o.decode.push("http://b:1".into()), "--decode: worker 'http://b:1' cannot do both"),
         (|o| o.worker_urls = vec!["http://e:1".into()], "--worker-urls: goes not with --pd-disaggregation"),
+        (|o| o.dp_aware = true, "--dp-aware: goes not with --pd-disaggregation"),
         (|o| o.prefill_policy = Some("nonsense".into()), "--policy: "),
     ] {
         let error = refused(change);

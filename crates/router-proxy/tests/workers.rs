@@ -80,7 +80,7 @@ async fn what_is_wrong_with_a_worker_is_named() {
         ("POST", "/workers", r#"{"priority":3}"#, 400, &["\"url\""]),
         ("POST", "/workers", r#"{"url":"http://a:1","weight":-1}"#, 400, &["weight", "-1"]),
         ("POST", "/workers", r#"{"url":"http://a:1","worker_type":"prefill"}"#, 400, &["prefill"]),
-        ("POST", "/workers", r#"{"url":"http://a:1","dp_aware":true}"#, 400, &["dp_aware"]),
+        ("POST", "/workers", r#"{"url":"http://a:1","dp_size":2}"#, 400, &["dp_size", "dp_aware"]),
         (
             "POST",
             "/workers",

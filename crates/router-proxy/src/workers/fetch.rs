@@ -1,6 +1,6 @@
 //! A small request of the router's own to one worker: health, load, information.
 
-use super::{ExchangeError, Worker};
+use super::{ExchangeError, Process};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -44,7 +44,7 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
 
 /// A GET.
 pub(crate) async fn fetch(
-    worker: &Worker,
+    worker: &Process,
     path: &PathAndQuery,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
@@ -56,7 +56,7 @@ pub(crate) async fn fetch(
 
 /// Any method, with the client's headers and body.
 pub(crate) async fn fetch_with(
-    worker: &Worker,
+    worker: &Process,
     (method, path): (Method, &PathAndQuery),
     (headers, body): (HeaderMap, Bytes),
     timeout: Duration,
@@ -69,7 +69,7 @@ pub(crate) async fn fetch_with(
 }
 
 async fn send(
-    worker: &Worker,
+    worker: &Process,
     mut request: Request<Full<Bytes>>,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
