@@ -191,7 +191,7 @@ pub(crate) async fn serve(
     let fault = server.faults.strike(scope(path));
     match fault.as_ref().map(|f| f.kind) {
         Some(FaultKind::Hang) => std::future::pending().await,
-        Some(FaultKind::Status) => return Ok(finish(error_status(fault.as_ref()))),
+        Some(FaultKind::Status | FaultKind::Unhealthy) => return Ok(finish(error_status(fault.as_ref()))),
         Some(FaultKind::ResetBeforeFirstByte) => return cut(&switch, Fate::Reset),
         Some(FaultKind::Garbage) => return cut(&switch, Fate::Garbage),
         _ => {}
@@ -353,6 +353,8 @@ fn scope(path: &str) -> Scope {
     let more = ["/v1/rerank", "/classify", "/v1/classify"];
     if inference.iter().chain(&more).any(|p| path.starts_with(p)) {
         Scope::Inference
+    } else if path.starts_with("/health") {
+        Scope::Health
     } else {
         Scope::Information
     }
