@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
 use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
-use crate::record::{Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
+use crate::record::{Detour, Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
 use crate::security::{Cors, Guard};
 use crate::server::{self, Listeners};
 use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
@@ -329,6 +329,17 @@ impl Shared {
     /// Whether a worker that is not in `tried` is merely full.
     pub(crate) fn vacancy(&self, features: &Features<'_>, tried: &[WorkerId]) -> Vacancy {
         if self.balancer.lock().may_open(features, tried) { Vacancy::Later } else { Vacancy::Never }
+    }
+
+    /// Whether a wait for a worker may help where none can be chosen now: after a `last` attempt whose connection broke,
+    /// because a worker may be down without anybody knowing yet, and else when none is well. A request that names its
+    /// worker waits for that one, and not at all for one that is not in the fleet.
+    pub(crate) fn may_come(&self, features: &Features<'_>, last: Option<Detour>) -> bool {
+        let lost = last == Some(Detour::Lost);
+        let named = self.balancer.lock().target(features);
+        let Some(slot) = named else { return lost || self.healthy_workers().is_empty() };
+        let worker = self.workers.all().into_iter().find(|w| w.id.slot() == slot);
+        worker.is_some_and(|w| lost || w.health() != Health::Healthy)
     }
 
     /// The error for a request that found nobody.

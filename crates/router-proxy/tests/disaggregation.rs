@@ -386,6 +386,36 @@ async fn a_pool_with_nobody_in_it_is_named() {
 }
 
 #[tokio::test]
+async fn a_request_waits_for_a_side_that_has_nobody_and_keeps_nobody_of_the_other() {
+    let wanted = |o: &mut Options| (o.queue_when_unavailable, o.health_check_interval_secs) = (true, 0.05);
+    for protocol in [PdProtocol::Sglang, PdProtocol::Vllm] {
+        let pair = Pair::sized(protocol, (1, 1), wanted).await;
+        let (path, request) = match protocol {
+            PdProtocol::Sglang => ("/generate", r#"{"text":"a","sampling_params":{"max_new_tokens":2}}"#),
+            PdProtocol::Vllm => ("/v1/completions", r#"{"prompt":"a","max_tokens":2}"#),
+        };
+        for side in [&pair.prefill[0], &pair.decode[0]] {
+            // Found out by the request itself: it loses its connection, and then waits.
+            side.set_fault(Fault { duration_secs: Some(0.3), ..Fault::new(FaultKind::Crash) });
+            let answer = post(&pair.router, path, request).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{protocol:?}: {answer}");
+            until(|| pair.router.healthy_workers() == 2).await;
+        }
+        // Known before it comes.
+        pair.decode[0].set_fault(Fault::new(FaultKind::Crash));
+        let waiting = async { post(&pair.router, path, request).await };
+        let then = async {
+            support::until_metric(&pair.router, "sgl_router_waiting_for_worker", 1.0).await;
+            until(|| pair.router.in_flight() == 0).await;
+            pair.decode[0].clear_fault();
+        };
+        let (answer, ()) = tokio::join!(waiting, then);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{protocol:?}: {answer}");
+        pair.at_rest().await;
+    }
+}
+
+#[tokio::test]
 async fn what_only_the_router_may_say_is_refused_and_the_clients_own_mistakes_are_the_engines_to_tell() {
     let pair = Pair::start(PdProtocol::Sglang).await;
     for (request, member) in [
@@ -726,6 +756,7 @@ fn half_a_setup_is_refused_by_name() {
         (|o| o.decode.push("http://d:1/".into()), "--decode: worker 'http://d:1' is given twice"),
         (|o| o.decode.push("http://b:1".into()), "--decode: worker 'http://b:1' cannot do both"),
         (|o| o.worker_urls = vec!["http://e:1".into()], "--worker-urls: goes not with --pd-disaggregation"),
+        (|o| o.hedge_after = Some("1s".into()), "--hedge-after: goes not with --pd-disaggregation"),
         (|o| o.dp_aware = true, "--dp-aware: goes not with --pd-disaggregation"),
         (|o| o.prefill_policy = Some("nonsense".into()), "--policy: "),
     ] {

@@ -315,8 +315,9 @@ impl<'a> Journey<'a> {
         }
         // A worker whose connection broke may be down without anybody knowing yet.
         let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
+        let last = lost.then_some(Detour::Lost);
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
-            && (lost || shared.healthy_workers().is_empty())
+            && shared.may_come(&self.features, last)
             && let Some(lease) = self.queue(patience).await
         {
             return Ok(lease);
