@@ -108,15 +108,25 @@ impl<'a> Pairing<'a> {
         let shared = self.decode.exchange.shared;
         shared.budget.earn(shared.clock.now());
         let mut earlier: Option<ProxyError> = None;
-        let mut last = None;
+        let (mut last, mut until) = (None, self.until());
         loop {
-            self.wait_for_both(&features, last).await;
+            self.wait_for_both(&features, (until, last)).await;
             let failure = match self.attempt(&features).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
             let Failure { leg, error, worker } = failure;
-            let detour = worker.as_ref().and_then(|worker| self.judge(leg, &error, worker));
+            let detour = match &worker {
+                Some(worker) => {
+                    until = self.until();
+                    self.judge(leg, &error, worker)
+                }
+                // Whoever was there when the request set out is gone.
+                None if until.is_some_and(|until| Instant::now() < until) => {
+                    matches!(error, ProxyError::NoWorker { .. }).then_some(Detour::Lost)
+                }
+                None => None,
+            };
             let error = ProxyError::Leg { leg, source: Box::new(error) };
             // Of all that went wrong, "nobody is left" tells the least.
             let error = if worker.is_none() { earlier.take().unwrap_or(error) } else { error };
@@ -151,12 +161,20 @@ impl<'a> Pairing<'a> {
         rooms(self.prefill.exchange.route, self.facts)
     }
 
+    /// Until when a wait that begins now may last; absent where nobody is waited for.
+    fn until(&self) -> Option<Instant> {
+        let Exchange { shared, deadline, .. } = self.decode.exchange;
+        shared.retry.queue.map(|patience| deadline.min(Instant::now() + patience))
+    }
+
     /// Where that is wanted, waits until each side has somebody to choose. That is before the request takes a seat, so that
     /// it keeps no worker of the one side while it waits for the other.
-    async fn wait_for_both(&mut self, features: &Features<'_>, last: Option<Detour>) {
-        let (shared, deadline) = (self.decode.exchange.shared, self.decode.exchange.deadline);
-        let Some(patience) = shared.retry.queue else { return };
-        let until = deadline.min(Instant::now() + patience);
+    async fn wait_for_both(
+        &mut self,
+        features: &Features<'_>,
+        (until, last): (Option<Instant>, Option<Detour>),
+    ) {
+        let Some(until) = until else { return };
         for side in [&mut self.prefill, &mut self.decode] {
             side.wait(features, (until, last)).await;
         }
