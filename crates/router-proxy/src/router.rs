@@ -5,7 +5,7 @@ use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, Re
 use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
 use crate::record::{Detour, Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
-use crate::security::{Cors, Guard};
+use crate::security::{Cors, Guard, ServerTls, TlsError, keep_fresh};
 use crate::server::{self, Listeners};
 use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
 use parking_lot::Mutex;
@@ -92,6 +92,7 @@ pub struct RunningRouter {
     stop: CancellationToken,
     kill: CancellationToken,
     servers: TaskTracker,
+    tls: Option<ServerTls>,
 }
 
 impl Router {
@@ -137,8 +138,12 @@ impl Router {
             kill,
             servers,
             shared,
+            tls: config.security.tls.clone(),
         };
         let (tls, patience) = (config.security.tls, config.patience);
+        if let Some(tls) = tls.clone() {
+            running.shared.tasks.spawn(keep_fresh(tls, running.shared.stopping.clone()));
+        }
         let listeners = Listeners { main, admin, metrics, tls, patience };
         let ends = (running.stop.clone(), running.kill.clone());
         server::spawn(&running.shared, listeners, &running.servers, ends);
@@ -165,6 +170,17 @@ impl RunningRouter {
     /// The base URL of the main port.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Reads the certificate and its key again, as the router does by itself every few seconds. Tells whether they are new.
+    ///
+    /// # Errors
+    /// When a file cannot be used; then the certificate stays as it was.
+    pub async fn renew_certificate(&self) -> Result<bool, TlsError> {
+        match &self.tls {
+            Some(tls) => tls.renew().await,
+            None => Ok(false),
+        }
     }
 
     /// Requests in flight on all workers; one that is split counts once for each of its legs.
