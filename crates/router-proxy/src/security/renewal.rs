@@ -5,7 +5,7 @@ use super::{ServerTls, TlsError};
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -46,9 +46,9 @@ impl ResolvesServerCert for Shown {
 }
 
 /// A key that is not the certificate's is an error, as it is between the writing of the one file and of the other.
-fn read(cert: &PathBuf, key: &PathBuf) -> Result<CertifiedKey, TlsError> {
+fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     CertifiedKey::from_der(certificates(cert)?, private_key(key)?, &provider())
-        .map_err(|source| TlsError::Unusable { path: cert.clone(), source })
+        .map_err(|source| TlsError::Unusable { path: cert.to_owned(), source })
 }
 
 /// Looks at the files of a certificate until the router stops.

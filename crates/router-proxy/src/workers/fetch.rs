@@ -78,7 +78,12 @@ async fn send(
         request.headers_mut().insert(header::AUTHORIZATION, own.clone());
     }
     let exchange = async {
-        let (response, mut connection) = worker.pool.send(request).await?;
+        let (response, mut connection) = match worker.pool.send(request.clone()).await {
+            // A kept connection may have been closed while the request was on its way. What the router asks may be
+            // asked twice.
+            Err(ExchangeError::Http(error)) if !error.is_parse() => worker.pool.send_anew(request).await?,
+            result => result?,
+        };
         let (parts, mut body) = response.into_parts();
         let mut whole = Vec::new();
         let mut next = |cx: &mut std::task::Context<'_>| {
