@@ -32,7 +32,7 @@ pub use router::{Router, RunningRouter, StartError};
 pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
 pub use server::{ClientPatience, Lanes};
 pub use workers::{
-    BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
+    BreakerConfig, Dial, Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };
 
 /// The code on the page for authors of policies compiles.

@@ -52,8 +52,24 @@ async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Fail
     if let Some(address) = router.prometheus_address() {
         info!(url = format!("http://{address}/metrics"), "metrics");
     }
-    runtime::asked_to_stop().await?;
+    serve_until_asked(&router).await?;
     stop(router).await
+}
+
+/// Renews the certificate on SIGHUP, and returns on SIGINT or SIGTERM.
+async fn serve_until_asked(router: &RunningRouter) -> Result<(), Failure> {
+    let mut stop = std::pin::pin!(runtime::asked_to_stop());
+    let mut hang_ups = runtime::hang_ups()?;
+    loop {
+        tokio::select! {
+            stopped = &mut stop => return stopped,
+            _ = hang_ups.recv() => match router.renew_certificate().await {
+                Ok(true) => info!("the certificate has been renewed"),
+                Ok(false) => info!("the certificate is the same as before"),
+                Err(error) => warn!("the certificate stays as it is: {error}"),
+            },
+        }
+    }
 }
 
 /// Lets requests end; a second signal does not wait for them.

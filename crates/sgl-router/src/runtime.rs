@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -106,9 +106,17 @@ pub(crate) enum LogStyle {
     Json,
 }
 
+/// The SIGHUPs that come from now on.
+pub(crate) fn hang_ups() -> Result<Signal, Failure> {
+    listen(SignalKind::hangup())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|e| Failure::Runtime(format!("cannot listen for signals: {e}")))
+}
+
 /// Waits for SIGINT or SIGTERM.
 pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|e| Failure::Runtime(format!("cannot listen for signals: {e}")));
     let (mut int, mut term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     tokio::select! {
         _ = int.recv() => {}

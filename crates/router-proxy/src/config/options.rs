@@ -110,6 +110,14 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = PdProtocol::Sglang, help_heading = "Prefill and decode")]
     pub pd_protocol: PdProtocol,
 
+    /// Choose among the data-parallel ranks of each worker, not among the workers
+    #[arg(long)]
+    pub dp_aware: bool,
+
+    /// With --dp-aware: how many ranks each worker has; default: as many as it says
+    #[arg(long, value_name = "N")]
+    pub dp_size: Option<u32>,
+
     /// How long the requests of a worker that is removed may take to end
     #[arg(long, value_name = "SECS", default_value_t = 180)]
     pub drain_timeout_secs: u64,

@@ -112,7 +112,7 @@ impl<'a> Exchange<'a> {
                 balancer.finish(asked_at, routed.ticket, finish);
                 return Err(NoWorker);
             };
-            let seat = worker.enter(&mut balancer, asked_at);
+            let seat = worker.enter(&shared.workers, &mut balancer, asked_at);
             (routed, worker, seat)
         };
         let took = shared.clock.now().since(asked_at);

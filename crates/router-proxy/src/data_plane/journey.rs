@@ -8,12 +8,12 @@ use super::attempt::{Answer, Tone};
 use super::body::RouterBody;
 use super::forward::Exchange;
 use super::kept::Kept;
+use super::tried::Tried;
 use crate::error::{ProxyError, Retry};
 use crate::lease::Lease;
 use crate::record::Detour;
 use http::Response;
-use router_core::{Features, NoWorker, Outcome, Rng, WorkerId};
-use smallvec::SmallVec;
+use router_core::{Features, NoWorker, Outcome, Rng};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Journey<'a> {
     features: Features<'a>,
     /// SGLang's own id of the request, if the client gave one: by it, a worker can be told to stop.
     rid: Option<&'a str>,
-    tried: SmallVec<[WorkerId; 4]>,
+    tried: Tried,
     /// The answer that the client gets if none is better.
     kept: Option<Kept>,
     /// Whether a worker has answered that it failed.
@@ -49,7 +49,7 @@ type Rival<'a> = Pin<Box<dyn Future<Output = (Lease, Result<Answer, ProxyError>)
 
 impl<'a> Journey<'a> {
     pub(super) fn new(exchange: &'a Exchange<'a>, features: Features<'a>, rid: Option<&'a str>) -> Self {
-        Self { exchange, features, rid, tried: SmallVec::new(), kept: None, faulted: false }
+        Self { exchange, features, rid, tried: Tried::default(), kept: None, faulted: false }
     }
 
     /// Attempts until one is answered or none is left.
@@ -104,7 +104,7 @@ impl<'a> Journey<'a> {
     /// Waits for the first byte, from this worker or a better one.
     async fn first_byte(&mut self, lease: &mut Lease) -> Ending {
         let exchange = self.exchange;
-        self.tried.push(lease.worker.id);
+        self.tried.ask(&lease.worker, &exchange.shared.workers);
         let worker = Arc::clone(&lease.worker);
         let mut trouble = pin!(worker.trouble.notified());
         let limits = &exchange.shared.limits;
@@ -162,8 +162,8 @@ impl<'a> Journey<'a> {
     }
 
     fn race(&mut self, lease: Lease) -> Rival<'a> {
-        self.tried.push(lease.worker.id);
         let exchange = self.exchange;
+        self.tried.ask(&lease.worker, &exchange.shared.workers);
         Box::pin(async move {
             let result = exchange.attempt(&lease).await;
             (lease, result)
@@ -196,6 +196,9 @@ impl<'a> Journey<'a> {
         if detour == Detour::Busy {
             let shared = self.exchange.shared;
             shared.workers.spare(&lease.worker, shared.clock.now(), answer.retry_after());
+            if self.rid.is_none() {
+                self.tried.relent(&lease.worker, &shared.workers);
+            }
         } else if std::mem::replace(&mut self.faulted, true) {
             // Another worker failed on this request, too, so it may be the request that is at fault.
             lease.excuse();
@@ -321,8 +324,9 @@ impl<'a> Journey<'a> {
         }
         // A worker whose connection broke may be down without anybody knowing yet.
         let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
+        let last = lost.then_some(Detour::Lost);
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
-            && (lost || shared.healthy_workers().is_empty())
+            && shared.may_come(&self.features, last)
             && let Some(lease) = self.queue(patience).await
         {
             return Ok(lease);

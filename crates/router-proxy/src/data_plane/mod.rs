@@ -14,6 +14,7 @@ mod kept;
 mod relay;
 mod request_id;
 mod trace_context;
+mod tried;
 
 pub(crate) use admission::{Admission, Vacancy};
 pub use body::RouterBody;

@@ -109,6 +109,14 @@ impl Pool {
                 },
             },
         };
+        self.send_anew(request).await
+    }
+
+    /// The same on a connection of its own.
+    pub(crate) async fn send_anew(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Connection), ExchangeError> {
         let mut connection = Box::pin(self.connect()).await?;
         let response = connection.send(request).await.map_err(Unsent::into_error)?;
         Ok((response, connection))
