@@ -147,7 +147,7 @@ pub struct Options {
     pub threads: Option<usize>,
 
     /// How a worker is chosen; `sgl-router policies` lists all
-    #[arg(long, default_value = "cache_aware", help_heading = "Routing")]
+    #[arg(long, default_value = "marginal_cost", help_heading = "Routing")]
     pub policy: String,
 
     /// Policies that decide on every request and are never obeyed, to compare them on live traffic
