@@ -137,6 +137,7 @@ async fn load(router: &Arc<RunningRouter>, rate: u64, trouble: impl Future<Outpu
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
     let (mut clients, mut n) = (JoinSet::new(), 0);
     let mut trouble = std::pin::pin!(trouble);
+    let mut tally = Tally::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {
@@ -147,10 +148,14 @@ async fn load(router: &Arc<RunningRouter>, rate: u64, trouble: impl Future<Outpu
                 });
                 n += 1;
             }
+            // Answers are judged as they come: kept, they would be the memory that grows.
+            Some(done) = clients.join_next() => {
+                let (end, took) = done.unwrap();
+                tally.add(end, took);
+            }
             () = &mut trouble => break,
         }
     }
-    let mut tally = Tally::default();
     for (end, took) in clients.join_all().await {
         tally.add(end, took);
     }

@@ -133,7 +133,8 @@ async fn a_renewed_certificate_is_shown_to_new_clients_and_the_old_ones_stay() {
     let (old, new) = (issue("old"), issue("new"));
     let (cert, key) = (write("renewed-cert.pem", ""), write("renewed-key.pem", ""));
     let copy = |from: &Path, to: &Path| std::fs::copy(from, to).map(drop).unwrap();
-    (copy(&old.cert, &cert), copy(&old.key, &key));
+    copy(&old.cert, &cert);
+    copy(&old.key, &key);
     let worker = support::worker(|mut incoming| async move { incoming.send_json(r#"{"a":1}"#).await }).await;
     let secure =
         Options { tls_cert_path: Some(cert.clone()), tls_key_path: Some(key.clone()), ..options(&[worker]) };
