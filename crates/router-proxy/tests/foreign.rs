@@ -314,7 +314,8 @@ fn names_may_be_cut_short_while_one_flag_begins_so() {
 }
 
 #[test]
-fn the_last_of_two_counts_and_a_missing_value_is_named() {
+fn the_last_of_two_counts_and_a_value_too_few_or_too_many_is_named() {
     assert_eq!(parse("--policy random --policy round_robin").unwrap().options.policy, "round_robin");
     assert_eq!(refusal("--chat-template --port 1"), "--chat-template needs a value");
+    assert_eq!(refusal("--log-json=false"), "--log-json takes no value");
 }

@@ -43,6 +43,12 @@ pub enum ForeignError {
         /// What it may stand for.
         candidates: Vec<String>,
     },
+    /// A value is given, and the flag takes none.
+    #[error("--{flag} takes no value")]
+    Unwanted {
+        /// The flag.
+        flag: &'static str,
+    },
     /// The value is missing.
     #[error("--{flag} needs a value")]
     NoValue {
@@ -160,6 +166,7 @@ fn values(
     words: &mut Peekable<IntoIter<OsString>>,
 ) -> Result<Vec<String>, ForeignError> {
     let most = match flag.takes {
+        Takes::Nothing if attached.is_some() => return Err(ForeignError::Unwanted { flag: flag.name }),
         Takes::Nothing => return Ok(Vec::new()),
         _ if attached.is_some() => return Ok(attached.map(str::to_owned).into_iter().collect()),
         Takes::One => 1,
