@@ -5,7 +5,12 @@
 //! prints, and so does a panic.
 
 mod command_line;
+mod decisions;
+mod options;
 mod registry;
+mod router;
+mod stats;
+mod value;
 
 /// The module, as Python imports it.
 #[pyo3::pymodule(gil_used = false)]
@@ -13,7 +18,15 @@ mod _native {
     #[pymodule_export]
     use crate::command_line::run_command_line;
     #[pymodule_export]
+    use crate::decisions::Decisions;
+    #[pymodule_export]
+    use crate::options::{
+        check_options, option_fields, options_from_flags, options_from_toml, options_to_toml,
+    };
+    #[pymodule_export]
     use crate::registry::policies;
+    #[pymodule_export]
+    use crate::router::{RunningRouter, start_router};
 
     /// The version of the package.
     #[pymodule_export]
