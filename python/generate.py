@@ -5,6 +5,7 @@ Run it in an environment that has the package: ``python generate.py``.
 
 from __future__ import annotations
 
+import json
 import pathlib
 import textwrap
 from typing import Any
@@ -58,9 +59,11 @@ def default(field: dict[str, Any]) -> str:
     hidden = ", repr=False" if field["secret"] else ""
     value = field["default"]
     if isinstance(value, (list, dict)):
-        made = type(value).__name__ if not value else f"lambda: {value!r}"
-        return f" = field(default_factory={made}{hidden})".replace("'", '"')
-    text = repr(value).replace("'", '"')
+        if not value:
+            return f" = field(default_factory={type(value).__name__}{hidden})"
+        items = "".join(f"            {json.dumps(each)},\n" for each in value)
+        return f" = field(\n        default_factory=lambda: [\n{items}        ]{hidden}\n    )"
+    text = json.dumps(value) if isinstance(value, str) else repr(value)
     return f" = field(default={text}{hidden})" if hidden else f" = {text}"
 
 

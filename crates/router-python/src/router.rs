@@ -7,12 +7,15 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use router_proxy::StartError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 /// Python looks for signals this often while it waits for the router.
 const TICK: Duration = Duration::from_millis(50);
+
+/// A worker that is ready is noticed within this.
+const READY_TICK: Duration = Duration::from_millis(2);
 
 /// A thread that is stuck in foreign code for longer than this after the router has stopped is left behind.
 const LAST_WAIT: Duration = Duration::from_secs(30);
@@ -89,6 +92,23 @@ impl RunningRouter {
     #[getter]
     fn running(&self) -> bool {
         matches!(*self.state.lock(), State::Running(_))
+    }
+
+    /// Returns once requests find a worker, and false if none was found in time.
+    fn wait_until_ready(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let seconds = Duration::try_from_secs_f64(seconds)
+            .map_err(|_| PyValueError::new_err(format!("timeout: {seconds} is no time")))?;
+        let end = Instant::now().checked_add(seconds);
+        loop {
+            if self.with(router_proxy::RunningRouter::is_ready)? {
+                return Ok(true);
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(false);
+            }
+            py.detach(|| self.changed.wait_for(&mut self.state.lock(), READY_TICK));
+            py.check_signals()?;
+        }
     }
 
     /// How it stands now.

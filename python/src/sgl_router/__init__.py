@@ -1,8 +1,8 @@
 """An LLM inference router that knows what its servers really deliver.
 
 >>> import sgl_router
->>> router = sgl_router.Router(worker_urls=["http://127.0.0.1:31000"], policy=sgl_router.PolicyType.MarginalUtility, port=0)
->>> with router:
+>>> policy = sgl_router.PolicyType.MarginalUtility
+>>> with sgl_router.Router(worker_urls=["http://127.0.0.1:31000"], policy=policy, port=0) as router:
 ...     router.stats().workers[0].url
 'http://127.0.0.1:31000'
 """

@@ -23,8 +23,8 @@ class Config(Options):
     policy = "round_robin"
     worker_urls = ["http://127.0.0.1:31000"]
 
-    A wrong type or a value out of range is found at once; what only a start can tell, such as a name that no policy has,
-    is found by ``Router.start``. ``repr`` and TOML show what is not at its default, and never a key.
+    A wrong type or a value out of range is found at once; what only a start can tell, such as a name that no policy
+    has, is found by ``Router.start``. ``repr`` and TOML show what is not at its default, and never a key.
     """
 
     def __post_init__(self) -> None:

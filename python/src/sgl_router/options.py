@@ -145,7 +145,14 @@ class Options:
 
     #: Headers that may carry a routing key, for policies that go by it; first found wins, and all win over
     #: the body
-    routing_key_headers: list[str] = field(default_factory=lambda: ["x-smg-routing-key", "x-session-id", "x-user-id", "x-tenant-id"])
+    routing_key_headers: list[str] = field(
+        default_factory=lambda: [
+            "x-smg-routing-key",
+            "x-session-id",
+            "x-user-id",
+            "x-tenant-id",
+        ]
+    )
 
     #: Seed of all chance in routing; default: a new one each start
     seed: Optional[int] = None
@@ -162,7 +169,14 @@ class Options:
     max_payload_size: int = 536870912
 
     #: Headers that may carry the client's request id, first found wins
-    request_id_headers: list[str] = field(default_factory=lambda: ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"])
+    request_id_headers: list[str] = field(
+        default_factory=lambda: [
+            "x-request-id",
+            "x-correlation-id",
+            "x-trace-id",
+            "request-id",
+        ]
+    )
 
     #: A worker that has not begun to answer a request after this long is given up for it, and another one is
     #: tried; default: as long as the request may take. Answers that are not streamed begin when they end

@@ -67,6 +67,15 @@ class Router:
         _RUNNING.add(self._native)
         return self
 
+    def wait_until_ready(self, timeout: float = 60.0) -> Router:
+        """Return the router itself once a worker gets requests; until then it answers them with 503.
+
+        Raises ``TimeoutError`` where none does after ``timeout`` seconds.
+        """
+        if not self._running().wait_until_ready(timeout):
+            raise TimeoutError(f"no worker was ready after {timeout} s")
+        return self
+
     def stop(self) -> int:
         """Stop accepting, let running requests end within ``shutdown_grace_period_secs``, then cut them.
 
