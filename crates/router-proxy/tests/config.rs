@@ -94,6 +94,11 @@ fn what_is_wrong_is_named() {
             None,
             &["bucket_adjust_interval_secs"],
         ),
+        (
+            &[worker, &["--prometheus-duration-buckets", "1", "1"]].concat(),
+            None,
+            &["--prometheus-duration-buckets", "[1.0, 1.0]", "ascend"],
+        ),
         (&[worker, &["--host", "no.such.host.invalid"]].concat(), None, &["--host", "no.such.host.invalid"]),
         (
             &[worker, &["--enable-trace", "--otlp-traces-endpoint", "https://c:4317"]].concat(),

@@ -2,14 +2,14 @@
 
 use crate::value::{to_json, to_python};
 use clap::Args as _;
-use pyo3::exceptions::{PySystemExit, PyTypeError, PyValueError};
+use pyo3::exceptions::{PySystemExit, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use router_proxy::Options;
 use serde_json::{Map, Value};
-use sgl_router::LaunchOptionsError;
+use sgl_router::{LaunchOptions, LaunchOptionsError};
 use std::any::TypeId;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 
 /// Options that have no flag, with their meaning.
@@ -184,7 +184,14 @@ pub(crate) fn options_from_toml<'py>(
 #[pyfunction]
 pub(crate) fn options_from_flags(py: Python<'_>, flags: Vec<OsString>) -> PyResult<Bound<'_, PyAny>> {
     match py.detach(|| sgl_router::launch_options(flags)) {
-        Ok(options) => arguments(py, &options),
+        Ok(LaunchOptions { options, notes }) => {
+            let category = py.get_type::<PyUserWarning>();
+            for note in notes {
+                let note = CString::new(note)?;
+                PyErr::warn(py, &category, &note, 2)?;
+            }
+            arguments(py, &options)
+        }
         Err(LaunchOptionsError::Help) => Err(PySystemExit::new_err(0)),
         Err(LaunchOptionsError::Wrong(line)) => Err(PyValueError::new_err(line)),
     }

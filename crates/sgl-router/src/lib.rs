@@ -24,7 +24,7 @@ mod runtime;
 mod send;
 mod simulate;
 
-pub use launch::{LaunchOptionsError, init_logs, launch_options, start};
+pub use launch::{LaunchOptions, LaunchOptionsError, LogsError, init_logs, launch_options, start};
 
 use std::ffi::OsString;
 

@@ -104,6 +104,10 @@ class Options:
     #: Address for --prometheus-port
     prometheus_host: str = "127.0.0.1"
 
+    #: Upper bounds of the histograms of request durations, in seconds, ascending [default: 20 from 0.001 to
+    #: 240]
+    prometheus_duration_buckets: list[str] = field(default_factory=list)
+
     #: Runtime threads that serve requests; default: one per core
     threads: Optional[int] = None
 
@@ -365,6 +369,9 @@ class Options:
 
     #: How much is logged (trace, debug, info, warn, error)
     log_level: str = "info"
+
+    #: Also write the log to files in this directory, a new one each day
+    log_dir: Union[str, os.PathLike[str], None] = None
 
     #: How log lines look (text, json)
     log_format: str = "text"
