@@ -72,33 +72,29 @@ pub(crate) fn option_fields(py: Python<'_>) -> PyResult<Vec<OptionField<'_>>> {
     Ok(fields)
 }
 
-/// The type of an option, by its default, or by what its flag is parsed to where it has none.
+/// The type of an option, by its default, or by what its flag is parsed to where that does not tell.
 fn kind(default: Option<&Value>, arg: &clap::Arg, many: bool) -> &'static str {
+    let parsed = arg.get_value_parser().type_id();
+    let is = |types: &[TypeId]| types.iter().any(|known| parsed == *known);
+    let real = is(&[TypeId::of::<f64>()]);
+    let whole = [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()];
     match default {
         Some(Value::Bool(_)) => "bool",
         Some(Value::Number(number)) if number.is_f64() => "float",
         Some(Value::Number(_)) => "int",
         Some(Value::String(_)) => "str",
         Some(Value::Object(_)) => "dict[str, Any]",
-        Some(Value::Array(_)) | None if many => "list[str]",
-        _ => {
-            let parsed = arg.get_value_parser().type_id();
-            let is = |types: &[TypeId]| types.iter().any(|known| parsed == *known);
-            if is(&[TypeId::of::<f64>()]) {
-                "Optional[float]"
-            } else if is(&[TypeId::of::<PathBuf>()]) {
-                "Union[str, os.PathLike[str], None]"
-            } else if is(&[
-                TypeId::of::<u16>(),
-                TypeId::of::<u32>(),
-                TypeId::of::<u64>(),
-                TypeId::of::<usize>(),
-            ]) {
-                "Optional[int]"
+        Some(Value::Array(_)) | None if many => {
+            if real {
+                "list[float]"
             } else {
-                "Optional[str]"
+                "list[str]"
             }
         }
+        _ if real => "Optional[float]",
+        _ if is(&whole) => "Optional[int]",
+        _ if is(&[TypeId::of::<PathBuf>()]) => "Union[str, os.PathLike[str], None]",
+        _ => "Optional[str]",
     }
 }
 

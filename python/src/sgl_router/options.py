@@ -106,7 +106,7 @@ class Options:
 
     #: Upper bounds of the histograms of request durations, in seconds, ascending [default: 20 from 0.001 to
     #: 240]
-    prometheus_duration_buckets: list[str] = field(default_factory=list)
+    prometheus_duration_buckets: list[float] = field(default_factory=list)
 
     #: Runtime threads that serve requests; default: one per core
     threads: Optional[int] = None
