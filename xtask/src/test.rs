@@ -1,6 +1,6 @@
 //! The one test command: every check there is, stage by stage, stopping at the first that fails.
 
-use crate::{command, deny, tidy};
+use crate::{command, deny, docs, tidy};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::fs;
@@ -11,7 +11,7 @@ use std::time::Instant;
 /// What to run.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Options {
-    /// Leave out the documentation build, the dependencies, the real clients, the browser and the Python package.
+    /// Leave out the documentation and its site, the dependencies, the real clients, the browser and the Python package.
     #[arg(long)]
     fast: bool,
 }
@@ -31,14 +31,15 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
     stage("tests", || command::run(&mut command::cargo(root, &["test", "--workspace", "--no-fail-fast"])))?;
     if options.fast {
         println!(
-            "\nfast: the documentation build, the dependencies, the real clients, the browser and the Python package \
-             were left out"
+            "\nfast: the documentation and its site, the dependencies, the real clients, the browser and the Python \
+             package were left out"
         );
     } else {
         stage("documentation", || {
             let mut doc = command::cargo(root, &["doc", "--workspace", "--no-deps", "--quiet"]);
             command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
         })?;
+        stage("site", || site(root))?;
         stage("dependencies", || deny::run(root))?;
         stage("real clients", || clients(root))?;
         stage("report page", || report_page(root))?;
@@ -54,6 +55,17 @@ fn stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     work().with_context(|| format!("stage `{name}`"))?;
     println!("== {name}: passed in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Builds the site of the documentation.
+fn site(root: &Path) -> Result<()> {
+    if !command::exists("python3", "--version") {
+        println!(
+            "**** SKIPPED: python3 is missing, so the site was not built. Install python3 and python3-venv."
+        );
+        return Ok(());
+    }
+    docs::build(root)
 }
 
 /// Runs the official `openai` package and curl against the router, in a Python environment of our own.

@@ -229,3 +229,13 @@ fn no_file_makes_it_panic() {
     }
     assert!(read > 1000 && accepted > 500 && accepted < read, "{read} read, {accepted} accepted");
 }
+
+#[test]
+fn the_files_that_people_deploy_are_accepted() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    for file in ["router.toml", "kubernetes/router.toml"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let config = load(&[], Some(&text)).unwrap().check(&Registry::builtin()).unwrap();
+        assert_eq!(config.workers.len(), 2, "{file}");
+    }
+}

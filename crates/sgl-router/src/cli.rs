@@ -1,6 +1,6 @@
 //! The command line: commands, and errors of one line.
 
-use crate::{demo, emulate, launch, report, send, simulate};
+use crate::{demo, emulate, launch, pages, report, send, simulate};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use router_proxy::config::foreign::{ForeignError, translate};
@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Report(report::ReportArgs),
     /// List the routing policies
     Policies,
+    /// Print a part of the documentation that is written from the code
+    #[command(hide = true)]
+    Pages(pages::PagesArgs),
 }
 
 /// A command that could not be carried out.

@@ -18,6 +18,7 @@ mod cli;
 mod demo;
 mod emulate;
 mod launch;
+mod pages;
 mod policies;
 mod report;
 mod runtime;
@@ -44,6 +45,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         cli::Command::Report(args) => report::run(&args),
         cli::Command::Policies => {
             policies::print();
+            Ok(())
+        }
+        cli::Command::Pages(args) => {
+            pages::print(&args);
             Ok(())
         }
     };
