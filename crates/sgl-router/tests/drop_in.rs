@@ -73,9 +73,13 @@ fn url_in(line: &str) -> String {
 
 /// The status of the answer to a request for a few tokens.
 fn generate(url: &str) -> String {
-    let body = r#"{"text":"a b c","sampling_params":{"max_new_tokens":2}}"#;
+    post(url, "/generate", r#"{"text":"a b c","sampling_params":{"max_new_tokens":2}}"#)
+}
+
+/// The first line of the answer.
+fn post(url: &str, path: &str, body: &str) -> String {
     let mut socket = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
-    let head = format!("POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: {}\r\n", body.len());
+    let head = format!("POST {path} HTTP/1.1\r\nhost: r\r\ncontent-length: {}\r\n", body.len());
     write!(socket, "{head}authorization: Bearer k\r\nconnection: close\r\n\r\n{body}").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
@@ -139,6 +143,18 @@ fn scripts_for_other_routers_start_this_one_and_it_serves() {
     let written = std::fs::read_dir(logs.path()).unwrap().map(|file| file.unwrap().path());
     let written: String = written.map(|file| std::fs::read_to_string(file).unwrap()).collect();
     assert!(written.contains("listening") && !written.contains('\u{1b}'), "{written}");
+}
+
+#[test]
+fn workers_may_all_join_at_run_time() {
+    let (_fleet, urls) = Started::emulator("whole", 1);
+    let mut router = Started::router(&["launch", "--start-empty", "--port", "0"]);
+    let url = router.ready(0);
+    assert_eq!(generate(&url), "HTTP/1.1 503 Service Unavailable");
+    let joined = post(&url, "/workers", &format!(r#"{{"url":"{}"}}"#, urls[0]));
+    assert_eq!(joined, "HTTP/1.1 202 Accepted");
+    router.lines.find(|l| l.contains("healthy")).unwrap();
+    assert_eq!(generate(&url), "HTTP/1.1 200 OK");
 }
 
 #[test]

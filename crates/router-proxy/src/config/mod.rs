@@ -273,9 +273,10 @@ impl Options {
                 ..WorkerSpec::default()
             });
         }
-        if workers.is_empty() {
-            let problem = "no worker is given; write --worker-urls http://HOST:PORT ...".to_owned();
-            return Err(ConfigError::Option { option: "--worker-urls", problem });
+        if workers.is_empty() && !self.start_empty {
+            let problem = "no worker is given; write --worker-urls http://HOST:PORT ..., or --start-empty to add \
+                           them at run time";
+            return Err(ConfigError::Option { option: "--worker-urls", problem: problem.to_owned() });
         }
         Ok(workers)
     }

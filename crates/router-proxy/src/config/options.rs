@@ -82,6 +82,10 @@ pub struct Options {
     #[arg(long, value_name = "URL", num_args = 0..)]
     pub worker_urls: Vec<String>,
 
+    /// Start without workers; they join at run time, by POST /workers
+    #[arg(long)]
+    pub start_empty: bool,
+
     /// Workers with weights, for the config file: `[[workers]] url = "...", weight = 2.0`
     #[arg(skip)]
     pub workers: Vec<WorkerOptions>,

@@ -67,7 +67,7 @@ const fn row(peers: &'static [Peer], takes: Takes, names: &'static [&'static str
 pub(super) const ROWS: &[Row] = &[
     row(ALL, One, &["host"], Same("default here: 127.0.0.1; give 0.0.0.0 to serve other machines")),
     row(ALL, One, &["port"], Same("")),
-    row(ALL, Many, &["worker-urls"], Same("at least one worker must be given")),
+    row(ALL, Many, &["worker-urls"], Same("give at least one, or --start-empty")),
     row(ALL, One, &["policy"], ByValue(POLICIES, &Same("every policy of ours, too"))),
     row(RELEASED, One, &["prefill-policy"], ByValue(PREFILL_POLICIES, &Same("every policy of ours, too"))),
     row(RELEASED, One, &["decode-policy"], ByValue(DECODE_POLICIES, &Same("every policy of ours, too"))),
