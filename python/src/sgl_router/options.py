@@ -64,6 +64,9 @@ class Options:
     #: Base URLs of the workers, such as http://10.0.0.1:30000
     worker_urls: list[str] = field(default_factory=list)
 
+    #: Start without workers; they join at run time, by POST /workers
+    start_empty: bool = False
+
     # Prefill and decode
 
     #: Read prompts on some workers and write answers on others: --prefill and --decode instead of
