@@ -18,6 +18,7 @@ mod record;
 mod router;
 mod security;
 mod server;
+mod stats;
 mod wire;
 mod workers;
 
@@ -26,11 +27,13 @@ pub use config::{Config, ConfigError, Options};
 pub use data_plane::{Kept, RelayError, RouterBody};
 pub use error::{Cause, ProxyError, Retry};
 pub use record::{
-    Leg, OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat, RecorderError, TraceConfig,
+    Decisions, Heard, Leg, LiveDecision, OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat,
+    RecorderError, TraceConfig,
 };
 pub use router::{Router, RunningRouter, StartError};
 pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
 pub use server::{ClientPatience, Lanes};
+pub use stats::{RouterStats, WorkerStats};
 pub use workers::{
     BreakerConfig, Dial, Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };

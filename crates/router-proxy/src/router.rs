@@ -5,10 +5,12 @@ use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, Re
 use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
 use crate::record::{
-    Bounds, Detour, Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges,
+    Audience, Bounds, Decisions, Detour, Gauges, Metrics, Recorder, RecorderError, Records, Wanted,
+    WorkerGauges,
 };
 use crate::security::{Cors, Guard, ServerTls, TlsError, keep_fresh};
 use crate::server::{self, Lanes, Listeners};
+use crate::stats::RouterStats;
 use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
 use parking_lot::Mutex;
 use router_core::{Balancer, Features, Needs, Policy, WorkerId};
@@ -64,6 +66,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The threads that serve clients cannot start.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
     /// Recording cannot start.
     #[error(transparent)]
     Record(#[from] RecorderError),
@@ -211,6 +216,21 @@ impl RunningRouter {
         self.shared.pools().map(Shared::healthy).sum()
     }
 
+    /// Whether requests find a worker: where prefill and decode are apart, one of each kind.
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
+    /// How it stands now.
+    pub fn stats(&self) -> RouterStats {
+        self.shared.stats()
+    }
+
+    /// Every decision from now on, of all balancers; `capacity` of them may wait to be fetched.
+    pub fn decisions(&self, capacity: usize) -> Decisions {
+        self.shared.records.audience.listen(capacity)
+    }
+
     /// Stops accepting, lets running requests end within the grace period, then cuts what is left.
     /// Returns how many requests were cut.
     pub async fn shutdown(self) -> u64 {
@@ -284,7 +304,7 @@ impl Shared {
             admission,
             guard: Guard::default(),
             cors: None,
-            records: Records { metrics, recorder: None },
+            records: Records { metrics, recorder: None, audience: Arc::new(Audience::new(clock)) },
             ids: RequestIds::new(),
             trace_ids: None,
             fleet,
@@ -318,6 +338,7 @@ impl Shared {
         let metrics = Arc::clone(&pool.records.metrics);
         self.record(Wanted { prefill: split.record.as_ref().map(|r| (r, &metrics)), ..wanted })?;
         pool.records.recorder = self.records.recorder.clone();
+        pool.records.audience = Arc::clone(&self.records.audience);
         // The request is read once for both; each pool polls its own workers, and a worker is named for an answer.
         self.needs = self.needs.or(Needs { load_reports: false, target_worker: false, ..pool.needs });
         let pool = Arc::new(pool);
@@ -379,6 +400,11 @@ impl Shared {
         let Some(slot) = named else { return lost || self.healthy_workers().is_empty() };
         let worker = self.workers.all().into_iter().find(|w| w.id.slot() == slot);
         worker.is_some_and(|w| lost || w.health() != Health::Healthy)
+    }
+
+    /// Whether requests find a worker. Where prefill and decode are apart, neither can do without the other.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.pools().all(|pool| pool.healthy() > 0)
     }
 
     /// The error for a request that found nobody.

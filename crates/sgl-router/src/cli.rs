@@ -5,7 +5,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use router_proxy::config::foreign::{ForeignError, translate};
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 /// The inference router that knows what its servers really deliver.
 #[derive(Debug, Parser)]
@@ -64,39 +63,54 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Runtime(_) => ExitCode::FAILURE,
+            Self::Usage(_) => 2,
+            Self::Runtime(_) => 1,
         }
     }
 }
 
-/// The command and the matches of its own flags; help and errors are printed, and end in an exit code.
-pub(crate) fn parse() -> Result<(Command, ArgMatches), ExitCode> {
-    let (args, notes) = of_any_router(std::env::args_os().collect()).map_err(|error| {
-        eprintln!("sgl-router: {error}");
-        ExitCode::from(2)
-    })?;
+/// Why there is no command to carry out.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// Help or the version was asked for, or no command was given.
+    Help(clap::Error),
+    /// The command line is wrong; one line says how.
+    Wrong(String),
+}
+
+impl Unread {
+    /// Prints it and returns the exit code.
+    pub(crate) fn tell(&self) -> u8 {
+        match self {
+            Self::Help(help) => {
+                // A closed pipe is the reader's choice, not an error.
+                let _ = help.print();
+                if help.use_stderr() { 2 } else { 0 }
+            }
+            Self::Wrong(line) => {
+                eprintln!("sgl-router: {line}");
+                2
+            }
+        }
+    }
+}
+
+/// The command and the matches of its own flags.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), Unread> {
+    let (args, notes) =
+        of_any_router(args.into_iter().collect()).map_err(|error| Unread::Wrong(error.to_string()))?;
     let parsed = command().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
         Ok((cli.command.with_notes(notes), own))
     });
     parsed.map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed pipe is the reader's choice, not an error.
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            ExitCode::from(2)
-        }
-        _ => {
-            eprintln!("sgl-router: {}", one_line(&error));
-            ExitCode::from(2)
-        }
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Unread::Help(error),
+        _ => Unread::Wrong(one_line(&error)),
     })
 }
 

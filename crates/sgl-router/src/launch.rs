@@ -1,11 +1,12 @@
 //! `sgl-router launch`: the router in front of real servers.
 
-use crate::cli::Failure;
+use crate::cli::{self, Command, Failure, Unread};
 use crate::runtime::{self, LogStyle};
 use clap::{ArgMatches, Args};
 use router_core::Registry;
 use router_proxy::config::{LogFormat, LogLevel};
-use router_proxy::{Config, ConfigError, Options, Router, RunningRouter};
+use router_proxy::{Config, ConfigError, Lanes, Options, Router, RunningRouter, StartError};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tracing::{info, warn};
@@ -27,14 +28,10 @@ pub(crate) struct LaunchArgs {
 
 pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Failure> {
     let usage = |e: ConfigError| Failure::Usage(e.to_string());
-    let LaunchArgs { config, options, notes } = *args;
-    let options = Options::load(matches, options, config.as_deref()).map_err(usage)?;
+    let notes = args.notes.clone();
+    let options = args.load(matches).map_err(usage)?;
     let config = options.check(&Registry::builtin()).map_err(usage)?;
-    let (level, style) = (level(options.log_level), style(options.log_format));
-    match &options.log_dir {
-        Some(dir) => runtime::init_logs_and_files(level, style, dir)?,
-        None => runtime::init_logs(level, style),
-    }
+    init_logs(&options).map_err(|error| Failure::Usage(error.to_string()))?;
     for note in notes {
         info!("{note}");
     }
@@ -43,15 +40,96 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Fai
     runtime::block_on_one(serve(config, threads))
 }
 
-async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Failure> {
+impl LaunchArgs {
+    /// The options of the file, if there is one, overlaid by those of the command line.
+    fn load(self, matches: &ArgMatches) -> Result<Options, ConfigError> {
+        Options::load(matches, self.options, self.config.as_deref())
+    }
+}
+
+/// Why nothing can be logged; the line is the one that the command line would print.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LogsError(String);
+
+/// What flags of `launch` come to.
+#[derive(Debug)]
+pub struct LaunchOptions {
+    /// The options.
+    pub options: Options,
+    /// A line for each flag of another router that was taken and changes nothing.
+    pub notes: Vec<String>,
+}
+
+/// Why there are no options of `launch`.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchOptionsError {
+    /// Help was asked for, and printed.
+    #[error("help was printed")]
+    Help,
+    /// The flags, or the file that they name, are wrong; the line is the one that the command line would print.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// The options that `sgl-router launch` would run with, given these flags.
+///
+/// # Errors
+/// As the command line: an unknown flag, a bad value, a bad file.
+pub fn launch_options(
+    flags: impl IntoIterator<Item = OsString>,
+) -> Result<LaunchOptions, LaunchOptionsError> {
+    let line = ["sgl-router", "launch"].map(OsString::from).into_iter().chain(flags);
+    match cli::parse(line) {
+        Ok((Command::Launch(args), matches)) => {
+            let notes = args.notes.clone();
+            let options =
+                args.load(&matches).map_err(|error| LaunchOptionsError::Wrong(error.to_string()))?;
+            Ok(LaunchOptions { options, notes })
+        }
+        Err(Unread::Wrong(line)) => Err(LaunchOptionsError::Wrong(line)),
+        Err(help) => {
+            help.tell();
+            Err(LaunchOptionsError::Help)
+        }
+        Ok(_) => Err(LaunchOptionsError::Wrong("the flags are not those of launch".to_owned())),
+    }
+}
+
+/// Starts logging as the options say. The first call of a process decides.
+///
+/// # Errors
+/// One line, when the directory of `--log-dir` cannot be used.
+pub fn init_logs(options: &Options) -> Result<(), LogsError> {
+    let (level, style) = (level(options.log_level), style(options.log_format));
+    match &options.log_dir {
+        Some(dir) => runtime::init_logs_and_files(level, style, dir).map_err(|e| LogsError(e.to_string())),
+        None => {
+            runtime::init_logs(level, style);
+            Ok(())
+        }
+    }
+}
+
+/// Starts the router and says so in the log. Clients are served by so many threads; one per core when absent.
+///
+/// # Errors
+/// As [`Router::start_on`], and when the threads cannot start.
+pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<RunningRouter, StartError> {
     let policy = config.policy.name().to_owned();
     let workers = config.workers.len();
-    let lanes = runtime::lanes(threads)?;
-    let router = Router::start_on(lanes, config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let threads = threads.or_else(|| std::thread::available_parallelism().ok());
+    let lanes = Lanes::start(threads.unwrap_or(NonZeroUsize::MIN)).map_err(StartError::Threads)?;
+    let router = Router::start_on(lanes, config).await?;
     info!(url = router.url(), policy, workers, "listening");
     if let Some(address) = router.prometheus_address() {
         info!(url = format!("http://{address}/metrics"), "metrics");
     }
+    Ok(router)
+}
+
+async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Failure> {
+    let router = start(config, threads).await.map_err(|e| Failure::Runtime(e.to_string()))?;
     serve_until_asked(&router).await?;
     stop(router).await
 }

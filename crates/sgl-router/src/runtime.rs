@@ -1,10 +1,8 @@
 //! The async runtime, the logs, and the signals that end a command.
 
 use crate::cli::Failure;
-use router_proxy::Lanes;
 use std::future::Future;
 use std::io::IsTerminal as _;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
@@ -31,13 +29,6 @@ pub(crate) fn block_on<T>(
 pub(crate) fn block_on_one<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| Failure::Runtime(format!("cannot start: {e}")))?.block_on(work)
-}
-
-/// Threads that serve clients; one per core when no number is given.
-pub(crate) fn lanes(threads: Option<NonZeroUsize>) -> Result<Lanes, Failure> {
-    let threads = threads.or_else(|| std::thread::available_parallelism().ok());
-    Lanes::start(threads.unwrap_or(NonZeroUsize::MIN))
-        .map_err(|e| Failure::Runtime(format!("cannot start threads: {e}")))
 }
 
 /// Lets the process open as many files as the system allows it; many shells start it with 1,024, which is fewer than

@@ -331,6 +331,12 @@ impl<'a> Journey<'a> {
         {
             return Ok(lease);
         }
+        // A worker may have come since the first look, in which case nobody waited for it.
+        if failure.is_none()
+            && let Some(lease) = self.seat_at_once()
+        {
+            return Ok(lease);
+        }
         Err(match (self.kept.take(), failure) {
             (Some(kept), _) => ProxyError::Exhausted(Box::new(kept)),
             (None, Some(failure)) => failure,

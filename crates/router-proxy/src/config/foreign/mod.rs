@@ -1,6 +1,6 @@
 //! The command lines of other routers: sglang-router, smg, vllm-router, and the launcher that came before them.
 //!
-//! One [table](table) says of each of their flags what becomes of it. [`translate`] carries it out, and the pages of the
+//! One table says of each of their flags what becomes of it. [`translate`] carries it out, and the pages of the
 //! documentation are written from it. It is no second configuration: what comes out are flags of [`super::Options`].
 
 mod smg;
