@@ -11,6 +11,7 @@ mod crowd;
 mod deny;
 mod docs;
 mod rig;
+mod soak;
 mod test;
 mod tidy;
 
@@ -40,6 +41,8 @@ enum Chore {
     Crowd(crowd::Options),
     /// Break something in a fleet under load every second, for longer than the tests do.
     Chaos(chaos::Options),
+    /// Keep the router under load for ten minutes, and see whether its memory stays where it is.
+    Soak(soak::Options),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
     BenchProxy(bench::Options),
     /// Measure the policies beside those of other routers, live, in front of emulated fleets.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Deny => deny::run(root),
         Chore::Crowd(options) => crowd::run(root, &options),
         Chore::Chaos(options) => chaos::run(root, options),
+        Chore::Soak(options) => soak::run(root, &options),
         Chore::BenchProxy(options) => bench::run(root, &options),
         Chore::ComparePeers(options) => compare::run(root, &options),
     };

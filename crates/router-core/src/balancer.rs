@@ -274,7 +274,7 @@ impl Balancer {
     }
 
     /// The slot of the one worker that the request may go to, where it names one and the policy heeds that.
-    fn target(&self, request: &Features<'_>) -> Option<usize> {
+    pub fn target(&self, request: &Features<'_>) -> Option<usize> {
         request.target_worker.filter(|_| self.live.policy.needs().target_worker)
     }
 

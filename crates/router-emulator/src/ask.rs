@@ -94,6 +94,8 @@ pub(crate) struct Ask {
     cut: Option<usize>,
     /// The prompt comes from another server.
     prefilled: bool,
+    /// The data-parallel rank that does it, on a server that has several.
+    pub(crate) rank: Option<u32>,
     /// `input_token_logprobs`, where they are wanted.
     pub(crate) input_logprobs: Option<Box<str>>,
 }
@@ -182,6 +184,7 @@ impl Model {
             ending,
             cut,
             prefilled: false,
+            rank: None,
             input_logprobs: None,
         }
     }

@@ -70,6 +70,9 @@ pub struct EmulatorConfig {
     pub speed: f64,
     /// Which SGLang to speak like. Default classic.
     pub meta: Meta,
+    /// How many data-parallel ranks it has: engines of their own behind one address. A request that names none
+    /// (`data_parallel_rank`, `routed_dp_rank`, or the header `x-data-parallel-rank`) goes to them in turn. Default 1.
+    pub dp_size: u32,
     /// What part of a request it does. Default whole.
     pub role: Role,
     /// Where a prefill server hands prompts over; 0 = any free port. Default 0.
@@ -98,6 +101,7 @@ impl EmulatorConfig {
             limits: None,
             speed: 1.0,
             meta: Meta::default(),
+            dp_size: 1,
             role: Role::default(),
             bootstrap_port: 0,
             bootstrap_timeout: Duration::from_secs(14),

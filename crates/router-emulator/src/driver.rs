@@ -48,6 +48,22 @@ impl Stats {
     pub fn in_flight(&self) -> u32 {
         self.running + self.waiting
     }
+
+    /// The counts of both together, with this one's load.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            running: self.running + other.running,
+            waiting: self.waiting + other.waiting,
+            received: self.received + other.received,
+            completed: self.completed + other.completed,
+            aborted: self.aborted + other.aborted,
+            output_tokens: self.output_tokens + other.output_tokens,
+            wakeups: self.wakeups + other.wakeups,
+            late_wakeups: self.late_wakeups + other.late_wakeups,
+            worst_wakeup: self.worst_wakeup.max(other.worst_wakeup),
+            load: self.load,
+        }
+    }
 }
 
 /// Why a generation was not taken.

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{EmulatorConfig, Role};
-use crate::driver::Stats;
+use crate::driver::{Driver, Stats};
 use crate::faults::Fault;
 use crate::server::Server;
 use crate::{handover, listener};
@@ -37,17 +37,17 @@ impl Emulator {
         };
         let server = Server::new(config, addr.port());
         let stop = CancellationToken::new();
-        let driver = tokio::spawn({
-            let (driver, stop) = (server.driver().clone(), stop.clone());
-            async move {
+        let accept = tokio::spawn(listener::run(server.clone(), listener, addr, stop.clone()));
+        let mut tasks = vec![accept];
+        for rank in server.ranks().iter().cloned() {
+            let stop = stop.clone();
+            tasks.push(tokio::spawn(async move {
                 tokio::select! {
-                    () = driver.run() => {}
+                    () = rank.run() => {}
                     () = stop.cancelled() => {}
                 }
-            }
-        });
-        let accept = tokio::spawn(listener::run(server.clone(), listener, addr, stop.clone()));
-        let mut tasks = vec![accept, driver];
+            }));
+        }
         if let Some(meetings) = meetings {
             tasks.push(tokio::spawn(handover::run(Arc::clone(server.handover()), meetings, stop.clone())));
         }
@@ -80,9 +80,16 @@ impl RunningEmulator {
         self.server.config()
     }
 
-    /// Totals and present load.
+    /// Totals and present load; the counts are those of all ranks, the engine's own figures those of the first.
     pub fn stats(&self) -> Stats {
-        self.server.driver().stats()
+        let mut ranks = self.rank_stats().into_iter();
+        let first = ranks.next().unwrap_or_else(|| self.server.driver().stats());
+        ranks.fold(first, Stats::and)
+    }
+
+    /// Totals and present load of each data-parallel rank.
+    pub fn rank_stats(&self) -> Vec<Stats> {
+        self.server.ranks().iter().map(Driver::stats).collect()
     }
 
     /// Puts a fault in force in place of the one before. Must be called within the runtime.

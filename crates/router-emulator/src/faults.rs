@@ -38,6 +38,8 @@ pub enum FaultKind {
     Garbage,
     /// Ends the body with trailers (sent to clients that say `te: trailers`).
     ChunkedTrailers,
+    /// Calls itself unwell (`/health*` answer with `status`) and works on, as a server does that is about to stop.
+    Unhealthy,
     /// Every engine step takes `factor` times as long.
     Slow,
     /// Stops listening; open connections stay.
@@ -52,7 +54,7 @@ pub enum FaultKind {
 pub struct Fault {
     /// What goes wrong.
     pub kind: FaultKind,
-    /// Status of [`FaultKind::Status`]. Default 500.
+    /// Status of [`FaultKind::Status`] and [`FaultKind::Unhealthy`]. Default 500.
     #[serde(default = "default_status")]
     pub status: u16,
     /// Factor of [`FaultKind::Slow`]. Default 4.
@@ -144,9 +146,12 @@ impl Faults {
     pub(crate) fn strike(&self, scope: Scope) -> Option<Fault> {
         let mut active = self.active.lock();
         let current = active.1.as_mut()?;
-        if current.until.is_some_and(|until| Instant::now() >= until)
-            || (scope == Scope::Information && !current.fault.health)
-        {
+        let concerned = match (current.fault.kind, scope) {
+            (FaultKind::Unhealthy, scope) => scope == Scope::Health,
+            (_, Scope::Inference) => true,
+            (_, Scope::Information | Scope::Health) => current.fault.health,
+        };
+        if !concerned || current.until.is_some_and(|until| Instant::now() >= until) {
             return None;
         }
         let struck = current.fault.clone();
@@ -164,6 +169,7 @@ impl Faults {
 pub(crate) enum Scope {
     Inference,
     Information,
+    Health,
 }
 
 /// How a connection is to end once its task gets it back.

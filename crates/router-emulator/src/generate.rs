@@ -31,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) logprobs: bool,
     /// What another server has to do with it.
     pub(crate) part: Part,
+    /// The data-parallel rank that it names.
+    pub(crate) rank: Option<u32>,
 }
 
 /// One generation with its place in the answer.
@@ -288,7 +290,7 @@ fn start(server: &Server, asks: Vec<Ask>) -> Result<Vec<Started>, Refusal> {
     let rids = if server.config().meta == Meta::Stock { Rids::Unique } else { Rids::Shared };
     let mut started = Vec::with_capacity(asks.len());
     for ask in asks {
-        match server.driver().submit(&ask.rid, rids, ask.job()) {
+        match server.rank(ask.rank).submit(&ask.rid, rids, ask.job()) {
             Ok(run) => started.push(Started { ask, run }),
             Err(why) => return Err(Refusal { ask: Box::new(ask), why }),
         }

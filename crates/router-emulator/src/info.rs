@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::clock::iso8601;
 use crate::config::Meta;
+use crate::driver::Driver;
 use crate::errors::json_reply;
 use crate::server::Server;
 use crate::stream::Reply;
@@ -60,27 +61,31 @@ fn model_info(server: &Server) -> Value {
 
 fn server_info(server: &Server) -> Value {
     let config = server.config();
-    let stats = server.driver().stats();
     let limits = config.limits.unwrap_or(config.profile.limits);
-    let mut state = json!({
-        "last_gen_throughput": stats.load.gen_throughput,
-        "memory_usage": {"weight": 0.0, "kvcache": 0.0, "token_capacity": limits.kv_tokens},
-        "max_running_requests": limits.max_running,
-    });
-    if config.meta == Meta::Classic {
-        state["load"] = json!(load_tokens(server));
-    }
+    let state = |rank: &Driver| {
+        let mut state = json!({
+            "last_gen_throughput": rank.stats().load.gen_throughput,
+            "memory_usage": {"weight": 0.0, "kvcache": 0.0, "token_capacity": limits.kv_tokens},
+            "max_running_requests": limits.max_running,
+            "effective_max_running_requests_per_dp": limits.max_running,
+        });
+        if config.meta == Meta::Classic {
+            state["load"] = json!(load_tokens(server));
+        }
+        state
+    };
+    let states: Vec<_> = server.ranks().iter().map(state).collect();
     json!({
         "model_path": config.model_name, "tokenizer_path": config.model_name,
         "served_model_name": config.model_name, "host": config.listen.ip().to_string(),
         "port": config.listen.port(), "is_embedding": false, "device": "emulated",
         "max_running_requests": limits.max_running, "max_queued_requests": limits.max_queued,
         "max_total_tokens": limits.kv_tokens, "max_prefill_tokens": limits.max_prefill_tokens,
-        "schedule_policy": "fcfs", "page_size": 1, "tp_size": 1, "dp_size": 1, "pp_size": 1,
+        "schedule_policy": "fcfs", "page_size": 1, "tp_size": 1, "dp_size": config.dp_size, "pp_size": 1,
         "enable_metrics": true, "api_key": null, "disaggregation_mode": config.role.as_str(),
         "disaggregation_bootstrap_port": if config.bootstrap_port == 0 { 8998 } else { config.bootstrap_port }, "status": "ready", "random_seed": config.seed,
         "max_total_num_tokens": limits.kv_tokens, "max_req_input_len": limits.context_tokens.saturating_sub(6),
-        "internal_states": [state], "version": version(config.meta),
+        "internal_states": states, "version": version(config.meta),
         "emulated_profile": config.profile.name,
     })
 }
@@ -98,7 +103,7 @@ fn models(server: &Server) -> Value {
     json!({"object": "list", "data": [model]})
 }
 
-/// SGLang 0.4: tokens held by running requests plus prompt tokens waiting; one number.
+/// SGLang 0.4: tokens held by running requests plus prompt tokens waiting; one number, the first rank's.
 fn load_tokens(server: &Server) -> u64 {
     let load = server.driver().stats().load;
     load.used_tokens + load.waiting_tokens
@@ -110,18 +115,34 @@ fn get_load(server: &Server) -> Value {
 
 fn v1_loads(server: &Server, query: &str) -> Value {
     let include = query.split('&').find_map(|pair| pair.strip_prefix("include="));
+    let config = server.config();
+    let clock = server.driver().clock();
+    let now = clock.unix(clock.now());
+    let loads: Vec<_> = server
+        .ranks()
+        .iter()
+        .zip(0..)
+        .map(|(driver, rank)| rank_load(server, (driver, rank), include))
+        .collect();
+    json!({
+        "timestamp": iso8601(now), "version": version(config.meta), "accelerator": config.profile.name,
+        "num_accelerators": config.dp_size, "loads": loads,
+    })
+}
+
+/// One entry of `loads`, with the sections that `include` names.
+fn rank_load(server: &Server, (driver, rank): (&Driver, u32), include: Option<&str>) -> Value {
     let wants =
         |section: &str| include.is_none_or(|list| list.split(',').any(|s| s == section || s == "all"));
     let config = server.config();
     let limits = config.limits.unwrap_or(config.profile.limits);
-    let clock = server.driver().clock();
-    let now = clock.unix(clock.now());
-    let stats = server.driver().stats();
+    let now = driver.clock().unix(driver.clock().now());
+    let stats = driver.stats();
     let load = &stats.load;
     let total = load.used_tokens + load.waiting_tokens;
     let round = |x: f64, digits: i32| (x * 10f64.powi(digits)).round() / 10f64.powi(digits);
     let mut entry = json!({
-        "timestamp": now, "dp_rank": 0, "num_running_reqs": load.running, "num_waiting_reqs": load.waiting,
+        "timestamp": now, "dp_rank": rank, "num_running_reqs": load.running, "num_waiting_reqs": load.waiting,
         "num_waiting_uncached_tokens": load.waiting_tokens, "num_used_tokens": load.used_tokens,
         "num_total_tokens": total, "num_active_tokens": total, "num_prealloc_ready_tokens": 0,
         "max_total_num_tokens": limits.kv_tokens, "max_running_requests": limits.max_running,
@@ -145,8 +166,5 @@ fn v1_loads(server: &Server, query: &str) -> Value {
         entry["queues"] =
             json!({"waiting": load.waiting, "grammar": 0, "paused": 0, "retracted": 0, "prealloc_ready": 0});
     }
-    json!({
-        "timestamp": iso8601(now), "version": version(config.meta), "accelerator": config.profile.name,
-        "num_accelerators": 1, "loads": [entry],
-    })
+    entry
 }

@@ -13,7 +13,9 @@ use crate::stream::Reply;
 
 /// Makes of the plan what a server of this role does of it.
 pub(crate) fn prepare(server: &Server, plan: &mut Plan, call: &Call) {
+    let rank = (server.config().dp_size > 1).then(|| call.rank.unwrap_or_else(|| server.next_rank()));
     for ask in &mut plan.asks {
+        ask.rank = rank;
         match server.config().role {
             Role::Whole => {}
             Role::Prefill => ask.only_read(),

@@ -1,4 +1,4 @@
-//! What a request says about the other server that has a part in it.
+//! What a request says about the other server that has a part in it, and about the rank that is to do it.
 
 use futures_util::future::try_join_all;
 use serde::Deserialize;
@@ -21,6 +21,8 @@ pub(crate) struct Meeting {
     bootstrap_port: Option<OneOrMany<Option<u16>>>,
     bootstrap_room: Option<OneOrMany<u64>>,
     kv_transfer_params: Option<Transfer>,
+    data_parallel_rank: Option<u32>,
+    routed_dp_rank: Option<u32>,
     /// Whether the client wants logprobs, which only the server that read the prompt has of the prompt.
     pub(crate) return_logprob: bool,
 }
@@ -58,6 +60,11 @@ impl Meeting {
     /// Reads it from a body; one that is malformed is refused elsewhere.
     pub(crate) fn read(body: &[u8]) -> Self {
         serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    /// The data-parallel rank that the body names; the later name goes before the earlier.
+    pub(crate) fn rank(&self) -> Option<u32> {
+        self.routed_dp_rank.or(self.data_parallel_rank)
     }
 
     /// What the other server has to do with a request to a server of this role.

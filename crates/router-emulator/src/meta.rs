@@ -49,6 +49,11 @@ impl Facts<'_> {
         self.clock.unix(time)
     }
 
+    /// The data-parallel rank, as JSON.
+    fn rank(&self) -> String {
+        self.ask.rank.map_or_else(|| "null".to_owned(), |rank| rank.to_string())
+    }
+
     /// The object's start up to the value of `completion_tokens`, for a request that was scheduled.
     pub(crate) fn head(&self, finish_reason: &str, first: &First, retractions: u32) -> String {
         let (rid, mut prompt) = (quoted(&self.ask.rid), self.ask.prompt_tokens.to_string());
@@ -81,8 +86,9 @@ impl Facts<'_> {
         match self.flavour {
             Meta::Classic => format!(",\"cached_tokens\":{cached}}}"),
             Meta::Stock => format!(
-                ",\"cached_tokens\":{cached},\"cached_tokens_details\":{},\"dp_rank\":null}}",
-                cached_details(cached)
+                ",\"cached_tokens\":{cached},\"cached_tokens_details\":{},\"dp_rank\":{}}}",
+                cached_details(cached),
+                self.rank()
             ),
         }
     }
@@ -201,9 +207,10 @@ impl Facts<'_> {
         let _ = write!(
             out,
             ",\"weight_versions\":[{{\"version\":\"default\",\"start\":0,\"end\":{tokens}}}],\
-             \"cached_tokens_details\":{},\"dp_rank\":null,\"e2e_latency\":{:?},\"request_received_ts\":{:?},\
+             \"cached_tokens_details\":{},\"dp_rank\":{},\"e2e_latency\":{:?},\"request_received_ts\":{:?},\
              \"first_token_latency\":{:?},\"api_server_dispatch_finish_ts\":{:?}",
             cached_details(first.cached_tokens),
+            self.rank(),
             times.finished_at.secs_since(self.submitted_at),
             self.unix(self.submitted_at),
             prefilled.secs_since(self.submitted_at),

@@ -1,6 +1,7 @@
 //! The routes of one emulated server and the state behind them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::header::{ALLOW, AUTHORIZATION, SERVER};
@@ -35,7 +36,9 @@ const MAX_BODY: usize = 64 << 20;
 pub(crate) struct Server {
     config: EmulatorConfig,
     model: Model,
-    driver: Driver,
+    /// One engine for each data-parallel rank; at least one.
+    ranks: Vec<Driver>,
+    turn: AtomicU32,
     faults: Faults,
     listening: Listening,
     ids: Mutex<Rng>,
@@ -45,7 +48,8 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(config: EmulatorConfig, port: u16) -> Arc<Self> {
         let limits = config.limits.unwrap_or(config.profile.limits);
-        let engine = Engine::new(config.profile.timing.at_speed(config.speed), limits);
+        let (timing, clock) = (config.profile.timing.at_speed(config.speed), Clock::start());
+        let rank = |_| Driver::new(Engine::new(timing, limits), clock);
         let model = Model {
             seed: config.seed,
             // As SGLang: no request may be longer than the whole KV cache.
@@ -55,9 +59,10 @@ impl Server {
         // Servers of one fleet share a seed; the port keeps their request ids apart.
         let ids = Rng::seeded(config.seed ^ (u64::from(port) << 48));
         Arc::new(Self {
+            ranks: (0..config.dp_size.max(1)).map(rank).collect(),
+            turn: AtomicU32::new(0),
             config,
             model,
-            driver: Driver::new(engine, Clock::start()),
             faults: Faults::default(),
             listening: Listening::default(),
             ids: Mutex::new(ids),
@@ -73,8 +78,24 @@ impl Server {
         &self.model
     }
 
+    /// The engine of the first rank, which is the only one of most servers.
     pub(crate) fn driver(&self) -> &Driver {
-        &self.driver
+        &self.ranks[0]
+    }
+
+    /// The engines of all ranks.
+    pub(crate) fn ranks(&self) -> &[Driver] {
+        &self.ranks
+    }
+
+    /// The engine of one rank; the first where there is no such rank.
+    pub(crate) fn rank(&self, rank: Option<u32>) -> &Driver {
+        self.ranks.get(rank.unwrap_or(0) as usize).unwrap_or(self.driver())
+    }
+
+    /// The rank whose turn it is.
+    pub(crate) fn next_rank(&self) -> u32 {
+        self.turn.fetch_add(1, Relaxed) % self.config.dp_size.max(1)
     }
 
     pub(crate) fn handover(&self) -> &Arc<Handover> {
@@ -93,7 +114,7 @@ impl Server {
 
     /// What the events of an answer share; no usage wished and one choice unless the caller says otherwise.
     pub(crate) fn chunks(&self, face: Face, id: String, model: Option<String>) -> Chunks {
-        let clock = self.driver.clock();
+        let clock = self.driver().clock();
         Chunks {
             face,
             flavour: self.config.meta,
@@ -111,7 +132,7 @@ impl Server {
     /// Puts a fault in force and sees to its end.
     pub(crate) fn set_fault(self: &Arc<Self>, fault: Fault) {
         self.clear_fault();
-        self.driver.set_slowdown(if fault.kind == FaultKind::Slow { fault.factor } else { 1.0 });
+        self.slow_down(if fault.kind == FaultKind::Slow { fault.factor } else { 1.0 });
         match fault.kind {
             FaultKind::Refuse => self.listening.close(),
             FaultKind::Crash => self.listening.crash(),
@@ -139,8 +160,12 @@ impl Server {
         }
     }
 
+    fn slow_down(&self, factor: f64) {
+        self.ranks.iter().for_each(|rank| rank.set_slowdown(factor));
+    }
+
     fn recover(&self) {
-        self.driver.set_slowdown(1.0);
+        self.slow_down(1.0);
         self.listening.open();
     }
 }
@@ -166,17 +191,23 @@ pub(crate) async fn serve(
     let fault = server.faults.strike(scope(path));
     match fault.as_ref().map(|f| f.kind) {
         Some(FaultKind::Hang) => std::future::pending().await,
-        Some(FaultKind::Status) => return Ok(finish(error_status(fault.as_ref()))),
+        Some(FaultKind::Status | FaultKind::Unhealthy) => return Ok(finish(error_status(fault.as_ref()))),
         Some(FaultKind::ResetBeforeFirstByte) => return cut(&switch, Fate::Reset),
         Some(FaultKind::Garbage) => return cut(&switch, Fate::Garbage),
         _ => {}
     }
     let meeting = Meeting::read(&body);
+    let rank = rank_in(&parts.headers).or(meeting.rank());
+    if let Some(rank) = rank.filter(|rank| *rank >= server.config.dp_size) {
+        let message = format!("routed_dp_rank={rank} out of range [0, {})", server.config.dp_size);
+        return Ok(finish(errors::bad_request(&message)));
+    }
     let call = Call {
         switch: switch.clone(),
         forced: forced_length(&parts.headers),
         logprobs: meeting.return_logprob,
         part: meeting.part(&server),
+        rank,
     };
     let known = route(&server, &parts, &body, call).await?;
     let reply = known.unwrap_or_else(|| unknown(&server, path));
@@ -257,6 +288,11 @@ fn authorised(server: &Server, path: &str, headers: &HeaderMap) -> bool {
     given == Some(key.as_str())
 }
 
+/// The data-parallel rank that the headers name; it goes before the body's.
+fn rank_in(headers: &HeaderMap) -> Option<u32> {
+    headers.get("x-data-parallel-rank")?.to_str().ok()?.parse().ok()
+}
+
 fn forced_length(headers: &HeaderMap) -> Option<u32> {
     headers.get("x-emulate-output-tokens")?.to_str().ok()?.parse().ok()
 }
@@ -266,7 +302,7 @@ async fn health_generate(server: &Server) -> Reply {
     let sampling = Sampling { ignore_eos: true, ..Sampling::default() };
     let ask: Ask =
         server.model.plan(Choice { rid: server.new_id(), index: 0 }, &Prompt::Ids(vec![0]), &sampling, 1);
-    match server.driver.submit(&ask.rid, Rids::Shared, ask.job()) {
+    match server.driver().submit(&ask.rid, Rids::Shared, ask.job()) {
         Ok(run) => {
             run.finished().await;
             errors::empty(StatusCode::OK)
@@ -278,7 +314,8 @@ async fn health_generate(server: &Server) -> Reply {
 fn flush_cache(server: &Server) -> Reply {
     const FLUSHED: &str = "Cache flushed.\nPlease check backend logs for more details. (When there are running or \
                            waiting requests, the operation will not be performed.)\n";
-    let flushed = server.driver.flush_cache();
+    // Every rank is asked, whatever the others say.
+    let flushed = server.ranks.iter().filter(|rank| !rank.flush_cache()).count() == 0;
     let status = if flushed { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let text = match (flushed, server.config.meta) {
         (false, crate::config::Meta::Stock) => "Flush cache failed.\n",
@@ -302,8 +339,8 @@ fn abort_request(server: &Server, body: &[u8]) -> Reply {
         Err(e) => return errors::Malformed::new(e, body.len(), "/abort_request").reply(),
     };
     match parsed {
-        AbortBody { abort_all: true, .. } => server.driver.abort_all(),
-        AbortBody { rid: Some(rid), .. } => server.driver.abort_rid(&rid),
+        AbortBody { abort_all: true, .. } => server.ranks.iter().for_each(Driver::abort_all),
+        AbortBody { rid: Some(rid), .. } => server.ranks.iter().for_each(|rank| rank.abort_rid(&rid)),
         AbortBody { .. } => {}
     }
     // A real server says 200 for an unknown id too.
@@ -316,6 +353,8 @@ fn scope(path: &str) -> Scope {
     let more = ["/v1/rerank", "/classify", "/v1/classify"];
     if inference.iter().chain(&more).any(|p| path.starts_with(p)) {
         Scope::Inference
+    } else if path.starts_with("/health") {
+        Scope::Health
     } else {
         Scope::Information
     }

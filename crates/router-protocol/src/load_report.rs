@@ -80,6 +80,18 @@ pub struct RankLoad {
     pub running: Option<u32>,
     /// Tokens held or waiting.
     pub tokens: Option<u64>,
+    /// Uncached prompt tokens waiting in the queue.
+    pub waiting_uncached_tokens: Option<u64>,
+    /// Share of the KV cache in use, 0 to 1.
+    pub kv_usage: Option<f64>,
+    /// Generated tokens per second, achieved.
+    pub gen_throughput: Option<f64>,
+    /// Uncached prompt tokens prefilled since the start.
+    pub prefill_uncached_tokens: Option<u64>,
+    /// Microseconds spent in prefill since the start.
+    pub prefill_busy_us: Option<u64>,
+    /// Running sums over decode steps, as the engine orders them.
+    pub decode_moments: Option<[f64; 6]>,
 }
 
 impl LoadFacts {
@@ -102,6 +114,23 @@ impl LoadFacts {
                 decode: self.decode_moments,
             },
         }
+    }
+
+    /// What it says of one data-parallel rank; `None` where it has one number for all of them.
+    pub fn rank(&self, rank: u32) -> Option<Self> {
+        let load = self.ranks.iter().find(|load| load.rank == rank)?;
+        Some(Self {
+            waiting: load.waiting,
+            running: load.running,
+            tokens: load.tokens,
+            waiting_uncached_tokens: load.waiting_uncached_tokens,
+            kv_usage: load.kv_usage,
+            gen_throughput: load.gen_throughput,
+            prefill_uncached_tokens: load.prefill_uncached_tokens,
+            prefill_busy_us: load.prefill_busy_us,
+            decode_moments: load.decode_moments,
+            ..Self::default()
+        })
     }
 
     /// Whether it says anything about load right now; limits and running sums alone do not.

@@ -68,6 +68,9 @@ fn facts(ranks: &[Rank]) -> LoadFacts {
         waiting: r.waiting.map(|v| v as u32),
         running: r.running.map(|v| v as u32),
         tokens: r.tokens.map(|v| v as u64),
+        kv_usage: r.kv_usage,
+        gen_throughput: r.throughput,
+        ..RankLoad::default()
     });
     sum_ranks(&mut facts, parts.collect());
     facts

@@ -14,6 +14,8 @@ pub struct ServerInfo {
     pub models: Vec<String>,
     /// How many requests run at once.
     pub max_running_requests: Option<u32>,
+    /// How many requests one data-parallel rank runs at once.
+    pub max_running_per_rank: Option<u32>,
     /// How many tokens fit into the KV cache.
     pub max_total_tokens: Option<u64>,
     /// Longest prompt plus answer, in tokens.
@@ -125,6 +127,7 @@ impl Found {
         info.model = self.served.or_else(|| info.models.first().cloned()).or(self.path);
         info.max_total_tokens = self.max_total_num_tokens.or(info.max_total_tokens);
         info.max_running_requests = info.max_running_requests.or(self.effective_running);
+        info.max_running_per_rank = self.effective_running;
         info
     }
 }

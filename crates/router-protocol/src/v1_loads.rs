@@ -8,15 +8,9 @@ use crate::load_report::{LoadFacts, RankLoad, sum_ranks};
 struct Entry {
     rank: RankLoad,
     used_tokens: Option<u64>,
-    waiting_uncached_tokens: Option<u64>,
-    token_usage: Option<f64>,
-    gen_throughput: Option<f64>,
     cache_hit_rate: Option<f64>,
     max_running_requests: Option<u64>,
     max_total_tokens: Option<u64>,
-    prefill_uncached_tokens: Option<u64>,
-    prefill_busy_us: Option<u64>,
-    decode_moments: Option<[f64; 6]>,
 }
 
 /// Reads the whole body. The oldest builds also send an `aggregate`; it is used when `loads` is not there.
@@ -72,15 +66,15 @@ impl Entry {
             b"num_running_reqs" => self.rank.running = r.count()?,
             b"num_total_tokens" => self.rank.tokens = r.whole_number()?,
             b"num_used_tokens" => self.used_tokens = r.whole_number()?,
-            b"num_waiting_uncached_tokens" => self.waiting_uncached_tokens = r.whole_number()?,
-            b"token_usage" => self.token_usage = r.measure()?,
-            b"gen_throughput" => self.gen_throughput = r.measure()?,
+            b"num_waiting_uncached_tokens" => self.rank.waiting_uncached_tokens = r.whole_number()?,
+            b"token_usage" => self.rank.kv_usage = r.measure()?,
+            b"gen_throughput" => self.rank.gen_throughput = r.measure()?,
             b"cache_hit_rate" => self.cache_hit_rate = r.measure()?,
             b"max_running_requests" => self.max_running_requests = r.whole_number()?,
             b"max_total_num_tokens" => self.max_total_tokens = r.whole_number()?,
-            b"total_prefill_uncached_tokens" => self.prefill_uncached_tokens = r.whole_number()?,
-            b"total_prefill_busy_us" => self.prefill_busy_us = r.whole_number()?,
-            b"decode_moments" => self.decode_moments = moments(r)?,
+            b"total_prefill_uncached_tokens" => self.rank.prefill_uncached_tokens = r.whole_number()?,
+            b"total_prefill_busy_us" => self.rank.prefill_busy_us = r.whole_number()?,
+            b"decode_moments" => self.rank.decode_moments = moments(r)?,
             _ => r.skip()?,
         }
         Ok(())
@@ -110,15 +104,15 @@ fn sum(entries: &[Entry]) -> LoadFacts {
         (!stated.is_empty()).then(|| stated.iter().sum::<f64>() / entries.len() as f64)
     };
     let mut facts = LoadFacts {
-        kv_usage: mean(|e| e.token_usage),
-        gen_throughput: entries.iter().filter_map(|e| e.gen_throughput).reduce(|a, b| a + b),
+        kv_usage: mean(|e| e.rank.kv_usage),
+        gen_throughput: entries.iter().filter_map(|e| e.rank.gen_throughput).reduce(|a, b| a + b),
         cache_hit_rate: mean(|e| e.cache_hit_rate),
-        waiting_uncached_tokens: total(|e| e.waiting_uncached_tokens),
+        waiting_uncached_tokens: total(|e| e.rank.waiting_uncached_tokens),
         max_running_requests: total(|e| e.max_running_requests).and_then(|n| u32::try_from(n).ok()),
         max_total_tokens: total(|e| e.max_total_tokens),
-        prefill_uncached_tokens: total(|e| e.prefill_uncached_tokens),
-        prefill_busy_us: total(|e| e.prefill_busy_us),
-        decode_moments: entries.iter().filter_map(|e| e.decode_moments).reduce(add_moments),
+        prefill_uncached_tokens: total(|e| e.rank.prefill_uncached_tokens),
+        prefill_busy_us: total(|e| e.rank.prefill_busy_us),
+        decode_moments: entries.iter().filter_map(|e| e.rank.decode_moments).reduce(add_moments),
         ..LoadFacts::default()
     };
     sum_ranks(&mut facts, entries.iter().map(|e| e.rank).collect());

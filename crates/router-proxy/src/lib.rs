@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod alarm;
 mod clock;
 pub mod config;
 mod data_plane;
@@ -17,6 +18,7 @@ mod record;
 mod router;
 mod security;
 mod server;
+mod wire;
 mod workers;
 
 pub use clock::Clock;
@@ -28,9 +30,9 @@ pub use record::{
 };
 pub use router::{Router, RunningRouter, StartError};
 pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
-pub use server::ClientPatience;
+pub use server::{ClientPatience, Lanes};
 pub use workers::{
-    BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
+    BreakerConfig, Dial, Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };
 
 /// The code on the page for authors of policies compiles.

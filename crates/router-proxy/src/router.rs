@@ -4,9 +4,11 @@ use crate::clock::Clock;
 use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
 use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
-use crate::record::{Bounds, Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
-use crate::security::{Cors, Guard};
-use crate::server::{self, Listeners};
+use crate::record::{
+    Bounds, Detour, Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges,
+};
+use crate::security::{Cors, Guard, ServerTls, TlsError, keep_fresh};
+use crate::server::{self, Lanes, Listeners};
 use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
 use parking_lot::Mutex;
 use router_core::{Balancer, Features, Needs, Policy, WorkerId};
@@ -92,14 +94,26 @@ pub struct RunningRouter {
     stop: CancellationToken,
     kill: CancellationToken,
     servers: TaskTracker,
+    lanes: Arc<Lanes>,
+    tls: Option<ServerTls>,
 }
 
 impl Router {
-    /// Binds the ports and serves. It waits for no worker: requests get 503 until one is healthy.
+    /// Binds the ports and serves on the caller's runtime. It waits for no worker: requests get 503 until one is
+    /// healthy.
     ///
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start(config: Config) -> Result<RunningRouter, StartError> {
+        Self::start_on(Lanes::default(), config).await
+    }
+
+    /// The same, with clients served by threads of their own. What the router does in the background stays on the
+    /// caller's runtime.
+    ///
+    /// # Errors
+    /// When a port cannot be bound.
+    pub async fn start_on(lanes: Lanes, config: Config) -> Result<RunningRouter, StartError> {
         let main = bind(config.listen).await?;
         let admin = bind_if(config.security.admin).await?;
         let metrics = bind_if(config.prometheus).await?;
@@ -140,12 +154,17 @@ impl Router {
             stop,
             kill,
             servers,
+            lanes: Arc::new(lanes),
             shared,
+            tls: config.security.tls.clone(),
         };
         let (tls, patience) = (config.security.tls, config.patience);
+        if let Some(tls) = tls.clone() {
+            running.shared.tasks.spawn(keep_fresh(tls, running.shared.stopping.clone()));
+        }
         let listeners = Listeners { main, admin, metrics, tls, patience };
         let ends = (running.stop.clone(), running.kill.clone());
-        server::spawn(&running.shared, listeners, &running.servers, ends);
+        server::spawn(&running.shared, listeners, (&running.servers, &running.lanes), ends);
         Ok(running)
     }
 }
@@ -169,6 +188,17 @@ impl RunningRouter {
     /// The base URL of the main port.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Reads the certificate and its key again, as the router does by itself every few seconds. Tells whether they are new.
+    ///
+    /// # Errors
+    /// When a file cannot be used; then the certificate stays as it was.
+    pub async fn renew_certificate(&self) -> Result<bool, TlsError> {
+        match &self.tls {
+            Some(tls) => tls.renew().await,
+            None => Ok(false),
+        }
     }
 
     /// Requests in flight on all workers; one that is split counts once for each of its legs.
@@ -196,8 +226,13 @@ impl RunningRouter {
             pool.tasks.wait().await;
         }
         let shared = Arc::clone(&self.shared);
+        let lanes = Arc::clone(&self.lanes);
         // Writing out what is left may take as long as the disk does.
-        let _ = tokio::task::spawn_blocking(move || shared.records.close()).await;
+        let close = move || {
+            lanes.end();
+            shared.records.close();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
         cut
     }
 }
@@ -333,6 +368,17 @@ impl Shared {
     /// Whether a worker that is not in `tried` is merely full.
     pub(crate) fn vacancy(&self, features: &Features<'_>, tried: &[WorkerId]) -> Vacancy {
         if self.balancer.lock().may_open(features, tried) { Vacancy::Later } else { Vacancy::Never }
+    }
+
+    /// Whether a wait for a worker may help where none can be chosen now: after a `last` attempt whose connection broke,
+    /// because a worker may be down without anybody knowing yet, and else when none is well. A request that names its
+    /// worker waits for that one, and not at all for one that is not in the fleet.
+    pub(crate) fn may_come(&self, features: &Features<'_>, last: Option<Detour>) -> bool {
+        let lost = last == Some(Detour::Lost);
+        let named = self.balancer.lock().target(features);
+        let Some(slot) = named else { return lost || self.healthy_workers().is_empty() };
+        let worker = self.workers.all().into_iter().find(|w| w.id.slot() == slot);
+        worker.is_some_and(|w| lost || w.health() != Health::Healthy)
     }
 
     /// The error for a request that found nobody.

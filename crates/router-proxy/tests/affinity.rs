@@ -5,7 +5,8 @@ mod support;
 
 use router_proxy::{Options, RunningRouter};
 use std::net::SocketAddr;
-use support::{RawClient, header, options, router, until, worker};
+use support::{RawClient, header, options, router, start, until, until_metric, worker};
+use tokio::net::TcpListener;
 
 /// A worker that answers everything.
 async fn obliging() -> SocketAddr {
@@ -91,6 +92,25 @@ async fn a_named_worker_that_breaks_off_is_not_replaced_by_another() {
     let answer = send(&router, "x-smg-target-worker: 0\r\n", "{}").await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_named_worker_is_waited_for_when_told_to_and_one_that_is_not_there_is_not() {
+    let late = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let policy = "consistent_hashing".to_owned();
+    let waiting = Options { policy, queue_when_unavailable: true, ..options(&[late, obliging().await]) };
+    let router = start(waiting).await;
+    until(|| router.healthy_workers() == 1).await;
+    let unknown = send(&router, "x-smg-target-worker: 7\r\n", "{}").await;
+    assert!(unknown.starts_with("HTTP/1.1 503 "), "{unknown}");
+    let comes = async {
+        until_metric(&router, "sgl_router_waiting_for_worker", 1.0).await;
+        support::serve_on(TcpListener::bind(late).await.unwrap(), |mut incoming| async move {
+            incoming.send_json(r#"{"late":1}"#).await;
+        });
+    };
+    let (answer, ()) = tokio::join!(send(&router, "x-smg-target-worker: 0\r\n", "{}"), comes);
+    assert!(answer.ends_with(r#"{"late":1}"#), "{answer}");
 }
 
 #[tokio::test]

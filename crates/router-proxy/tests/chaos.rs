@@ -206,6 +206,8 @@ async fn break_something(router: &RunningRouter, fleet: &EmulatedFleet, rng: &mu
         FaultKind::Garbage,
         FaultKind::Slow,
         FaultKind::Refuse,
+        FaultKind::Unhealthy,
+        FaultKind::Unhealthy,
     ];
     let pick = rng.below(kinds.len() + 2);
     let Some(kind) = kinds.get(pick) else {
@@ -218,11 +220,28 @@ async fn break_something(router: &RunningRouter, fleet: &EmulatedFleet, rng: &mu
     server.set_fault(Fault {
         status: if rng.below(2) == 0 { 500 } else { 503 },
         factor: 10.0,
-        duration_secs: Some(0.5 + 2.0 * rng.unit_f64()),
+        // Long enough for health to fail its three checks, and to come back.
+        duration_secs: Some(if *kind == FaultKind::Unhealthy { 4.0 } else { 0.5 } + 2.0 * rng.unit_f64()),
         // Every third fault is seen by health checks, too.
         health: rng.below(3) == 0,
         ..Fault::new(*kind)
     });
+}
+
+/// Breaks something every second, and in the end nothing is broken.
+async fn trouble(router: &RunningRouter, fleet: &EmulatedFleet, (rng, seconds): (&mut Rng, u64)) {
+    let mut ticks = interval(Duration::from_secs(1));
+    for _ in 0..seconds {
+        ticks.tick().await;
+        break_something(router, fleet, rng).await;
+    }
+    fleet.servers.iter().for_each(router_emulator::RunningEmulator::clear_fault);
+}
+
+/// Memory that this process holds, workers and clients included.
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 async fn chaos(args: &Args) {
@@ -240,18 +259,21 @@ async fn chaos(args: &Args) {
         },
     )
     .await;
-    let trouble = async {
-        let mut rng = Rng::seeded(args.seed);
-        let mut seconds = interval(Duration::from_secs(1));
-        for _ in 0..args.seconds {
-            seconds.tick().await;
-            break_something(&router, &fleet, &mut rng).await;
-        }
-        fleet.servers.iter().for_each(router_emulator::RunningEmulator::clear_fault);
-    };
-    let mut tally = load(&router, args.rate, trouble).await;
-    tally.report(&format!("chaos, seed {}, {} s", args.seed, args.seconds));
-    until(|| router.in_flight() == 0).await;
+    let mut rng = Rng::seeded(args.seed);
+    // Pools, tables and the allocator reach their size in the first part; from then on memory stays where it is.
+    let warm_up = args.seconds.div_ceil(3);
+    let mut settled = 0;
+    for (part, seconds) in [("first part", warm_up), ("the rest", args.seconds - warm_up)] {
+        let trouble = trouble(&router, &fleet, (&mut rng, seconds));
+        let mut tally = load(&router, args.rate, trouble).await;
+        tally.report(&format!("chaos, seed {}, {part}, {seconds} s", args.seed));
+        until(|| router.in_flight() == 0).await;
+        let now = resident_bytes();
+        println!("  resident {:.1} MiB", now as f64 / f64::from(1 << 20));
+        let bound = settled + settled / 4 + (32 << 20);
+        assert!(settled == 0 || now < bound, "memory grew from {settled} to {now} bytes");
+        settled = now;
+    }
     for name in
         ["retries_total", "moves_total", "worker_cb_transitions_total", "retry_budget_exhausted_total"]
     {

@@ -108,6 +108,8 @@ fn what_is_wrong_is_named() {
         (&[worker, &["--max-concurrent-requests", "0"]].concat(), None, &["--max-concurrent-requests", "-1"]),
         (&[worker, &["--max-concurrent-requests", "-2"]].concat(), None, &["--max-concurrent-requests"]),
         (&[worker, &["--worker-max-in-flight", "0"]].concat(), None, &["--worker-max-in-flight", "1"]),
+        (&[worker, &["--dp-size", "2"]].concat(), None, &["--dp-size", "--dp-aware"]),
+        (&[worker, &["--dp-aware", "--dp-size", "0"]].concat(), None, &["--dp-size", "at least 1"]),
         (&[worker, &["--queue-timeout-secs", "0"]].concat(), None, &["--queue-timeout-secs", "0"]),
         (
             &[worker, &["--cors-allowed-origins", "chat.example"]].concat(),

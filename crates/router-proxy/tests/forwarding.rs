@@ -187,3 +187,38 @@ async fn other_paths_and_methods_pass_through() {
     let answer = post(&router, "/update_weights_from_disk", r#"{"path":"/x"}"#).await;
     assert!(answer.contains("POST /update_weights_from_disk HTTP/1.1"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_shutdown_lets_streams_end_on_every_serving_thread() {
+    let gate = Arc::new(Notify::new());
+    let open = Arc::clone(&gate);
+    let address = worker(move |mut incoming| {
+        let open = Arc::clone(&open);
+        async move {
+            incoming
+                .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+                .await;
+            incoming.send("b\r\ndata: one\n\n\r\n").await;
+            open.notified().await;
+            incoming.send("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = RawClient::connect(&router).await;
+        client.post("/generate", r#"{"text":"a","stream":true}"#).await;
+        client.see("data: one").await;
+        gate.notify_one();
+        client.see("[DONE]").await;
+        clients.push(client);
+    }
+    let mut last = RawClient::connect(&router).await;
+    last.post("/generate", r#"{"text":"a","stream":true}"#).await;
+    last.see("data: one").await;
+    let stopping = tokio::spawn(router.shutdown());
+    gate.notify_one();
+    last.see("[DONE]").await;
+    assert_eq!(stopping.await.unwrap(), 0, "a request was cut");
+}

@@ -5,7 +5,7 @@ mod support;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use router_core::Registry;
-use router_proxy::{Options, Router};
+use router_proxy::{Options, Router, RunningRouter};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use support::{options, post, router, start};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// An authority, and a certificate with its key that it vouches for, as files.
@@ -108,12 +109,7 @@ async fn clients_can_speak_tls() {
     };
     let router = router(secure).await;
     assert!(router.url().starts_with("https://"));
-    let config =
-        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots(&own.ca)).with_no_client_auth();
-    let stream = TcpStream::connect(router.address()).await.unwrap();
-    let connector = TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let mut stream = trusting(&router, &own.ca).await.unwrap();
     let request = "POST /generate HTTP/1.1\r\nhost: r\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -121,6 +117,46 @@ async fn clients_can_speak_tls() {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(r#"{"a":1}"#), "{answer}");
     let plain = post(&router, "/generate", "{}").await;
     assert!(!plain.contains("200"), "plain HTTP is not answered there: {plain}");
+}
+
+/// A connection to the router, where `ca` vouches for its certificate.
+async fn trusting(router: &RunningRouter, ca: &Path) -> std::io::Result<TlsStream<TcpStream>> {
+    let config =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots(ca)).with_no_client_auth();
+    let stream = TcpStream::connect(router.address()).await?;
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_new_clients_and_the_old_ones_stay() {
+    let (old, new) = (issue("old"), issue("new"));
+    let (cert, key) = (write("renewed-cert.pem", ""), write("renewed-key.pem", ""));
+    let copy = |from: &Path, to: &Path| std::fs::copy(from, to).map(drop).unwrap();
+    (copy(&old.cert, &cert), copy(&old.key, &key));
+    let worker = support::worker(|mut incoming| async move { incoming.send_json(r#"{"a":1}"#).await }).await;
+    let secure =
+        Options { tls_cert_path: Some(cert.clone()), tls_key_path: Some(key.clone()), ..options(&[worker]) };
+    let router = router(secure).await;
+    let mut kept = trusting(&router, &old.ca).await.unwrap();
+    assert!(!router.renew_certificate().await.unwrap(), "nothing is new");
+    // Half a renewal, and rubbish: both are named, and change nothing.
+    copy(&new.cert, &cert);
+    assert!(router.renew_certificate().await.unwrap_err().to_string().contains("renewed-cert.pem"));
+    write("renewed-key.pem", "hush");
+    let error = router.renew_certificate().await.unwrap_err().to_string();
+    assert!(error.contains("renewed-key.pem") && !error.contains("hush"), "{error}");
+    assert!(trusting(&router, &old.ca).await.is_ok());
+    copy(&new.key, &key);
+    assert!(router.renew_certificate().await.unwrap());
+    assert!(trusting(&router, &new.ca).await.is_ok());
+    assert!(trusting(&router, &old.ca).await.is_err(), "the old certificate is still shown");
+    kept.write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    kept.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[tokio::test]

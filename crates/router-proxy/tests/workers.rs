@@ -7,7 +7,11 @@ use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec
 use router_proxy::{Options, RunningRouter};
 use serde_json::Value;
 use std::sync::Arc;
-use support::{PATIENCE, RawClient, body, get, options, post, router, send, start, until, worker};
+use support::{
+    PATIENCE, RawClient, body, get, options, post, read_message, router, send, start, until, worker,
+};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
 async fn emulated(line: &str, meta: Meta) -> EmulatedFleet {
@@ -80,7 +84,7 @@ async fn what_is_wrong_with_a_worker_is_named() {
         ("POST", "/workers", r#"{"priority":3}"#, 400, &["\"url\""]),
         ("POST", "/workers", r#"{"url":"http://a:1","weight":-1}"#, 400, &["weight", "-1"]),
         ("POST", "/workers", r#"{"url":"http://a:1","worker_type":"prefill"}"#, 400, &["prefill"]),
-        ("POST", "/workers", r#"{"url":"http://a:1","dp_aware":true}"#, 400, &["dp_aware"]),
+        ("POST", "/workers", r#"{"url":"http://a:1","dp_size":2}"#, 400, &["dp_size", "dp_aware"]),
         (
             "POST",
             "/workers",
@@ -234,5 +238,28 @@ async fn a_client_that_leaves_has_its_named_request_aborted() {
         let (path, json) = told.recv().await.unwrap();
         assert_eq!((path.as_str(), json.as_str()), ("/abort_request", r#"{"rid":"mine"}"#));
         until(|| router.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_worker_has_closed_costs_no_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (head, _) = read_message(&mut socket).await.unwrap();
+                let body = if head.contains("/v1/models") { r#"{"data":[{"id":"m"}]}"# } else { "{}" };
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                // It closes when it is asked again, and not before.
+                read_message(&mut socket).await;
+            });
+        }
+    });
+    let router = router(options(&[address])).await;
+    for n in 0..5 {
+        let answer = get(&router, "/v1/models").await;
+        assert_eq!(body(&answer)["data"][0]["id"], "m", "question {n}: {answer}");
     }
 }

@@ -6,8 +6,8 @@
 
 use router_core::Registry;
 use router_sim::{
-    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, PrefixGroups, Scenario, Slice, Slo, Spread,
-    What, Workload, read_trace,
+    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, PrefixGroups, Reports, Scenario, Slice, Slo,
+    Spread, What, Workload, read_trace,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -21,9 +21,22 @@ const MIXED: &str = "sglang_8b*2,sglang_8b*2@0.5,sglang_8b*4@0.25";
 /// One fast, two slow, of one kind: factor 2.5. Answers the load *short* about 195 times a second at most.
 const FACTOR: &str = "sglang_8b@2.5,sglang_8b*2";
 
+/// The same servers with prompts cut into chunks, as vLLM does it.
+const MIXED_CHUNKED: &str =
+    "sglang_8b*2:chunked=2048,sglang_8b*2@0.5:chunked=2048,sglang_8b*4@0.25:chunked=2048";
+const FACTOR_CHUNKED: &str = "sglang_8b@2.5:chunked=2048,sglang_8b*2:chunked=2048";
+const EVEN_CHUNKED: &str = "sglang_8b*4:chunked=2048";
+/// Cards of three kinds as they were measured with vLLM.
+const CARDS: &str = "h200,rtxpro6000*2,rtx4090*2";
+/// The fleets of `cargo xtask compare-peers`.
+const LIVE: &str = "sglang_8b@0.75,sglang_8b*2@0.3";
+const LIVE_EVEN: &str = "sglang_8b*4@0.3375";
+
 /// What is sent.
 #[derive(Clone, Copy)]
 enum Load {
+    /// Short prompts, answers of 100 to 400 tokens, three of ten streamed, as `cargo xtask compare-peers` sends them.
+    Live(f64),
     /// Prompts and answers as in the recorded GPU runs.
     Short(f64),
     /// The same prompts, answers spread widely.
@@ -64,6 +77,14 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
         case("even, chat, 5/s", EVEN, Load::Trace(chat, 5.0))?,
         case("even, chat, 8/s", EVEN, Load::Trace(chat, 8.0))?,
         case("mixed 8, chat, 6/s", MIXED, Load::Trace(chat, 6.0))?,
+        case("chunked: factor 2.5, short, 75 %", FACTOR_CHUNKED, Load::Short(146.0))?,
+        case("chunked: even, short, 130/s", EVEN_CHUNKED, Load::Short(130.0))?,
+        case("chunked: mixed 8, wide, 40/s", MIXED_CHUNKED, Load::Wide(40.0))?,
+        case("chunked: mixed 8, wide, 80/s", MIXED_CHUNKED, Load::Wide(80.0))?,
+        case("chunked: mixed 8, chat, 6/s", MIXED_CHUNKED, Load::Trace(chat, 6.0))?,
+        case("chunked: mixed 8, code, 20/s", MIXED_CHUNKED, Load::Trace(code, 20.0))?,
+        case("chunked: cards, short, 60/s", CARDS, Load::Short(60.0))?,
+        case("chunked: cards, chat, 4/s", CARDS, Load::Trace(chat, 4.0))?,
     ];
     let mut few = case("factor 2.5, short, 27/s, 16 at once", FACTOR, Load::Short(27.0))?;
     few.scenario.fleet.servers.iter_mut().for_each(|server| server.limits.max_running = 16);
@@ -78,7 +99,19 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
     late.scenario = late.scenario.with(0.0, What::DelayCompletions(Duration::from_millis(500)));
     let mut blind = case("mixed 8, wide, 40/s, 4 blind routers", MIXED, Load::Wide(40.0))?;
     blind.scenario.routers = 4;
-    cases.extend([few, scarce, change, late, blind]);
+    let live = |name, fleet, rate| {
+        let mut live = case(name, fleet, Load::Live(rate))?;
+        live.scenario.reports = Reports { on_answers: false, poll: Some(Duration::from_secs(1)) };
+        Ok::<_, router_sim::FleetError>(live)
+    };
+    let live_uneven = live("as live: uneven, 75 %", LIVE, 44.4)?;
+    let live_even = live("as live: even, 75 %", LIVE_EVEN, 44.4)?;
+    let mut live_change = live("as live: uneven, 50 %, fast one x4 slower for 60 s", LIVE, 29.6)?;
+    live_change.scenario = live_change
+        .scenario
+        .with(30.0, What::Slow { server: 0, factor: 4.0 })
+        .with(90.0, What::Slow { server: 0, factor: 1.0 });
+    cases.extend([few, scarce, change, late, blind, live_uneven, live_even, live_change]);
     Ok(cases)
 }
 
@@ -89,6 +122,10 @@ fn load(load: Load, seed: u64) -> Option<Workload> {
         Load::Short(rate) => {
             let lengths = Lengths { prompt, output: Spread::Uniform(190, 320) };
             Some(Arrivals::poisson(rate).requests(4000, lengths, seed))
+        }
+        Load::Live(rate) => {
+            let lengths = Lengths { prompt, output: Spread::Uniform(100, 400) };
+            Some(Arrivals::poisson(rate).requests(4000, lengths, seed).streamed(0.3))
         }
         Load::Wide(rate) => {
             let lengths =

@@ -179,6 +179,31 @@ fn it_loses_nothing_on_equal_servers() {
     }
 }
 
+/// The p99 of the time to the first token of those that came from `from` seconds on.
+fn late_first_tokens(name: &str, scenario: &Scenario, from: f64) -> f64 {
+    let make = || Registry::builtin().build(name, &Params::new()).unwrap();
+    let lengths = Lengths { prompt: Spread::Uniform(220, 385), output: Spread::Uniform(190, 320) };
+    let load = Arrivals::poisson(130.0).requests(6000, lengths, 14).streamed(0.5);
+    let outcome = simulate(scenario, &load, &make, 1);
+    let came = outcome.records.iter().flatten().filter(|r| r.arrived_at.as_secs_f64() >= from);
+    let mut all: Vec<f64> = came.filter_map(|r| r.ttft()).collect();
+    all.sort_unstable_by(f64::total_cmp);
+    all[all.len() * 99 / 100]
+}
+
+#[test]
+fn where_decode_goes_on_beside_prompts_it_learns_not_to_let_them_wait_for_each_other() {
+    let even = scenario("sglang_8b*4:chunked=2048");
+    let [counting, costing] =
+        ["least_request", "marginal_cost"].map(|name| late_first_tokens(name, &even, 20.0));
+    assert!(costing <= 1.05 * counting, "{costing} and {counting}");
+    let names = [("least_request", "{}"), ("marginal_cost", "{}")];
+    let chunked = "sglang_8b*2:chunked=2048,sglang_8b*2@0.5:chunked=2048,sglang_8b*4@0.25:chunked=2048";
+    let mixed = table(&scenario(chunked), &names, &wide(80.0));
+    let ((mean, p99), ttft) = (ratios(&mixed), ratio(&mixed, "ttft_p99_s"));
+    assert!(mean <= 0.75 && p99 <= 0.75 && ttft <= 0.8, "{mean} {p99} {ttft}");
+}
+
 #[test]
 fn the_classic_rule_loses_as_it_always_did() {
     let names = [("round_robin", "{}"), ("marginal_utility", "{}")];

@@ -45,6 +45,10 @@ pub(crate) struct EmulateArgs {
     #[arg(long, value_enum, default_value_t = MetaArg::Classic)]
     meta: MetaArg,
 
+    /// Data-parallel ranks of each worker
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    dp_size: u32,
+
     /// What part of a request each worker does
     #[arg(long, value_enum, default_value_t = RoleArg::Whole)]
     role: RoleArg,
@@ -83,6 +87,7 @@ async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), Failure> {
             RoleArg::Prefill => Role::Prefill,
             RoleArg::Decode => Role::Decode,
         },
+        dp_size: args.dp_size,
         model_name: args.model.clone(),
         seed: args.seed,
         ..EmulatorConfig::new(spec.parts[0].profile)

@@ -6,6 +6,7 @@ use clap::{ArgMatches, Args};
 use router_core::Registry;
 use router_proxy::config::{LogFormat, LogLevel};
 use router_proxy::{Config, ConfigError, Options, Router, RunningRouter};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tracing::{info, warn};
 
@@ -38,19 +39,37 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Fai
         info!("{note}");
     }
     runtime::raise_open_files();
-    runtime::block_on(options.threads, serve(config))
+    let threads = options.threads.and_then(NonZeroUsize::new);
+    runtime::block_on_one(serve(config, threads))
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Failure> {
     let policy = config.policy.name().to_owned();
     let workers = config.workers.len();
-    let router = Router::start(config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let lanes = runtime::lanes(threads)?;
+    let router = Router::start_on(lanes, config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
     info!(url = router.url(), policy, workers, "listening");
     if let Some(address) = router.prometheus_address() {
         info!(url = format!("http://{address}/metrics"), "metrics");
     }
-    runtime::asked_to_stop().await?;
+    serve_until_asked(&router).await?;
     stop(router).await
+}
+
+/// Renews the certificate on SIGHUP, and returns on SIGINT or SIGTERM.
+async fn serve_until_asked(router: &RunningRouter) -> Result<(), Failure> {
+    let mut stop = std::pin::pin!(runtime::asked_to_stop());
+    let mut hang_ups = runtime::hang_ups()?;
+    loop {
+        tokio::select! {
+            stopped = &mut stop => return stopped,
+            _ = hang_ups.recv() => match router.renew_certificate().await {
+                Ok(true) => info!("the certificate has been renewed"),
+                Ok(false) => info!("the certificate is the same as before"),
+                Err(error) => warn!("the certificate stays as it is: {error}"),
+            },
+        }
+    }
 }
 
 /// Lets requests end; a second signal does not wait for them.

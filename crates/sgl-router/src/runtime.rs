@@ -1,10 +1,12 @@
 //! The async runtime, the logs, and the signals that end a command.
 
 use crate::cli::Failure;
+use router_proxy::Lanes;
 use std::future::Future;
 use std::io::IsTerminal as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -23,6 +25,19 @@ pub(crate) fn block_on<T>(
     let runtime =
         builder.enable_all().build().map_err(|e| Failure::Runtime(format!("cannot start threads: {e}")))?;
     runtime.block_on(work)
+}
+
+/// Runs `work` on the caller's thread.
+pub(crate) fn block_on_one<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Failure::Runtime(format!("cannot start: {e}")))?.block_on(work)
+}
+
+/// Threads that serve clients; one per core when no number is given.
+pub(crate) fn lanes(threads: Option<NonZeroUsize>) -> Result<Lanes, Failure> {
+    let threads = threads.or_else(|| std::thread::available_parallelism().ok());
+    Lanes::start(threads.unwrap_or(NonZeroUsize::MIN))
+        .map_err(|e| Failure::Runtime(format!("cannot start threads: {e}")))
 }
 
 /// Lets the process open as many files as the system allows it; many shells start it with 1,024, which is fewer than
@@ -91,9 +106,17 @@ pub(crate) enum LogStyle {
     Json,
 }
 
+/// The SIGHUPs that come from now on.
+pub(crate) fn hang_ups() -> Result<Signal, Failure> {
+    listen(SignalKind::hangup())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|e| Failure::Runtime(format!("cannot listen for signals: {e}")))
+}
+
 /// Waits for SIGINT or SIGTERM.
 pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|e| Failure::Runtime(format!("cannot listen for signals: {e}")));
     let (mut int, mut term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     tokio::select! {
         _ = int.recv() => {}

@@ -19,7 +19,8 @@ pub(crate) async fn run(site: &Site, wanted: &[&'static Case]) -> Result<()> {
     println!("answers per second of one worker of speed 1 that is never out of work:");
     for case in wanted.iter().filter(|case| !matches!(case.load, Load::Trace { .. })) {
         let alone = Case { fleet: "sglang_8b", ..**case };
-        let fleet = Fleet::start(site, &alone, site.scratch.join("calibrate.log")).await?;
+        let fleet =
+            Fleet::start(&site.binary, &alone.fleet_line(), site.scratch.join("calibrate.log")).await?;
         let port = *fleet.ports.first().context("no worker")?;
         let rate = saturate(site, &alone, port)?;
         tokio::task::spawn_blocking(move || drop(fleet)).await?;

@@ -1,7 +1,7 @@
 //! What is measured: fleets, loads, and what each must show.
 //!
-//! Every worker is the fitted SGLang 8B at a speed of its own. Speeds and answers are so small that two cores can carry
-//! the load at a high share of the workers' capacity, and that queues settle within the warm-up.
+//! Every worker is the fitted SGLang 8B at a speed of its own. Speeds are so small that two cores can carry the load at
+//! a high share of the workers' capacity, and so large that queues settle within the warm-up.
 //!
 //! Capacity is what a worker answers per second when it is never out of work: `--calibrate` measures it for each load
 //! on one worker of speed 1, without a router. It is proportional to speed, so a fleet's is that times the sum of
@@ -13,6 +13,8 @@
 pub(crate) enum Lengths {
     /// Uniform, from three quarters to five quarters of the mean.
     Near(f64),
+    /// Uniform from the first to the second.
+    Between(f64, f64),
     /// Log-normal with this mean and sigma 1.2 before it is cut off at ten times the mean.
     Wide(f64),
 }
@@ -88,11 +90,14 @@ pub(crate) struct Case {
     pub(crate) field: Field,
     /// Seconds that the last answers need after the last arrival, about: for the estimate alone.
     pub(crate) drain: u64,
+    /// How many times as long its runs and their warm-up are as asked for: where answers take many seconds, queues take
+    /// long to settle.
+    pub(crate) pace: u64,
 }
 
 /// Answers per second of one worker of speed 1, for short prompts; see `--calibrate`.
-const SHORT: f64 = 180.0;
-/// The same with 16 running requests at most and longer answers.
+const SHORT: f64 = 43.9;
+/// The same with shorter answers and 16 running requests at most.
 const BATCH: f64 = 18.8;
 /// The same with 8 running requests at most and answers of widely spread length.
 const WIDE: f64 = 10.7;
@@ -102,12 +107,12 @@ const PREFIXES: f64 = 13.8;
 const PREFIXES_TIGHT: f64 = 11.7;
 
 /// A worker that is 1, and two that are each 0.4 of it.
-const UNEVEN: &str = "sglang_8b@0.4*1,sglang_8b@0.16*2";
-const EVEN: &str = "sglang_8b@0.18*4";
+const UNEVEN: &str = "sglang_8b@0.75*1,sglang_8b@0.3*2";
+const EVEN: &str = "sglang_8b@0.3375*4";
 /// The sum of the speeds of either.
-const SPEEDS: f64 = 0.72;
+const SPEEDS: f64 = 1.35;
 
-/// The same fleets for loads of fewer and longer answers.
+/// The same fleets for loads that fewer running requests bound.
 const UNEVEN_FASTER: &str = "sglang_8b@1*1,sglang_8b@0.4*2";
 const EVEN_FASTER: &str = "sglang_8b@0.45*4";
 const SPEEDS_FASTER: f64 = 1.8;
@@ -117,13 +122,21 @@ const MIXED_SPEEDS: f64 = 4.0;
 
 const BATCH_16: &str = ":max_running=16";
 
-/// Short prompts and answers on the uneven or the even fleet, at a share of its capacity.
+/// Short prompts on the uneven or the even fleet, at a share of its capacity: prompts as long as those of the recorded
+/// GPU runs, and answers about as long on average and more spread.
 const fn short(share: f64) -> Load {
-    Load::Made { rate: share * SHORT * SPEEDS, prompt: Lengths::Near(200.0), answer: Lengths::Near(32.0) }
+    let (prompt, answer) = (Lengths::Between(220.0, 385.0), Lengths::Between(100.0, 400.0));
+    Load::Made { rate: share * SHORT * SPEEDS, prompt, answer }
 }
 
 const fn case(name: &'static str, title: &'static str, fleet: &'static str, load: Load) -> Case {
-    Case { name, title, fleet, limits: "", load, change: None, judged: false, field: Field::Main, drain: 6 }
+    let (limits, change, judged, field) = ("", None, false, Field::Main);
+    Case { name, title, fleet, limits, load, change, judged, field, drain: 6, pace: 1 }
+}
+
+/// A case in which answers take many seconds.
+const fn slow(case: Case) -> Case {
+    Case { pace: 2, drain: 20, ..case }
 }
 
 const fn judged(case: Case) -> Case {
@@ -132,31 +145,31 @@ const fn judged(case: Case) -> Case {
 
 /// Every case, in the order of the page.
 pub(crate) const CASES: [Case; 12] = [
-    case(
+    slow(case(
         "uneven-50",
         "1 fast worker, 2 slower by 2.5; short prompts at 50 % of capacity",
         UNEVEN,
         short(0.5),
-    ),
-    judged(case(
+    )),
+    slow(judged(case(
         "uneven-75",
         "1 fast worker, 2 slower by 2.5; short prompts at 75 % of capacity",
         UNEVEN,
         short(0.75),
-    )),
-    case(
+    ))),
+    slow(case(
         "uneven-95",
         "1 fast worker, 2 slower by 2.5; short prompts at 95 % of capacity",
         UNEVEN,
         short(0.95),
-    ),
-    judged(case("even-75", "4 equal workers; short prompts at 75 % of capacity", EVEN, short(0.75))),
-    case("even-95", "4 equal workers; short prompts at 95 % of capacity", EVEN, short(0.95)),
+    )),
+    slow(judged(case("even-75", "4 equal workers; short prompts at 75 % of capacity", EVEN, short(0.75)))),
+    slow(case("even-95", "4 equal workers; short prompts at 95 % of capacity", EVEN, short(0.95))),
     Case {
         limits: BATCH_16,
         ..case(
             "uneven-batch",
-            "1 fast worker, 2 slower by 2.5, 16 running requests each; short prompts and longer answers at 75 % of \
+            "1 fast worker, 2 slower by 2.5, 16 running requests each; short prompts and shorter answers at 75 % of \
              capacity",
             UNEVEN_FASTER,
             Load::Made {
@@ -220,15 +233,14 @@ pub(crate) const CASES: [Case; 12] = [
         )
     },
     Case {
-        change: Some(Change { worker: 0, factor: 4.0, after: 10, lasts: 60, rest: 15 }),
+        change: Some(Change { worker: 0, factor: 4.0, after: 10, lasts: 60, rest: 30 }),
         field: Field::Main,
-        drain: 6,
-        ..judged(case(
+        ..slow(judged(case(
             "change",
             "1 fast worker, 2 slower by 2.5; short prompts at 50 % of capacity; the fast one is 4 times slower for 60 s",
             UNEVEN,
             short(0.5),
-        ))
+        )))
     },
 ];
 
@@ -241,7 +253,12 @@ impl Case {
 
     /// Seconds of load after the warm-up, where `secs` are asked for: a change needs its own time.
     pub(crate) fn measured_secs(&self, secs: u64) -> u64 {
-        self.change.map_or(secs, |change| change.after + change.lasts + change.rest)
+        self.change.map_or(self.pace * secs, |change| change.after + change.lasts + change.rest)
+    }
+
+    /// Seconds of warm-up, where `secs` are asked for.
+    pub(crate) const fn warm_up_secs(&self, secs: u64) -> u64 {
+        self.pace * secs
     }
 
     /// Rounds of this case: all where it is judged, else half of them.
@@ -266,6 +283,6 @@ mod tests {
     fn names_are_unique_and_rounds_are_never_zero() {
         let names: HashSet<_> = CASES.iter().map(|case| case.name).collect();
         assert_eq!(names.len(), CASES.len());
-        assert!(CASES.iter().all(|case| case.rounds(1) == 1));
+        assert!(CASES.iter().all(|case| case.rounds(1) == 1 && case.warm_up_secs(1) >= 1));
     }
 }

@@ -1,12 +1,11 @@
 //! The emulated workers of one run: fresh ones, so that no cache and no speed is left from the run before.
 
-use super::case::{Case, Change};
-use super::site::Site;
+use super::case::Change;
 use crate::rig::http;
 use crate::rig::process::Running;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -38,14 +37,14 @@ pub(crate) struct Counts {
 }
 
 impl Fleet {
-    /// Starts the workers of a case and waits until they listen.
+    /// Starts the workers of a fleet line and waits until they listen.
     ///
     /// # Errors
     /// They do not start.
-    pub(crate) async fn start(site: &Site, case: &Case, log: PathBuf) -> Result<Self> {
-        let mut emulate = Command::new(&site.binary);
+    pub(crate) async fn start(binary: &Path, line: &str, log: PathBuf) -> Result<Self> {
+        let mut emulate = Command::new(binary);
         // The version of SGLang whose load reports most of the peers read.
-        emulate.args(["emulate", "--meta", "stock", "--port-base", "0", "--fleet", &case.fleet_line()]);
+        emulate.args(["emulate", "--meta", "stock", "--port-base", "0", "--fleet", line]);
         let mut process = Running::start(&mut emulate, &log)?;
         let begun = Instant::now();
         loop {

@@ -8,7 +8,7 @@
 mod calibrate;
 mod case;
 mod contender;
-mod fleet;
+pub(crate) mod fleet;
 mod haproxy;
 mod page;
 mod plan;

@@ -98,7 +98,7 @@ fn setting(book: &Book) -> String {
         ""
     };
     format!(
-        "{}. Up to {rounds} rounds; loads of {} s after {} s of warm-up; {} runs at a time; the first round's seed is {}. \
+        "{}. Up to {rounds} rounds; loads of {} s after {} s of warm-up, twice that where answers take long; {} runs at a time; the first round's seed is {}. \
          {}.{trial}\n",
         setting.place,
         setting.secs,

@@ -13,9 +13,9 @@ const AROUND: u64 = 5;
 pub(crate) struct Extent {
     /// Rounds of a judged case.
     pub(crate) rounds: u32,
-    /// Seconds of load after the warm-up.
+    /// Seconds of load after the warm-up, at pace 1.
     pub(crate) secs: u64,
-    /// Seconds of load before it.
+    /// Seconds of load before it, at pace 1.
     pub(crate) warm_up: u64,
     /// The seed of the first round.
     pub(crate) seed: u64,
@@ -29,7 +29,7 @@ impl Extent {
 
     /// Seconds of load in one run of a case.
     pub(crate) fn window(&self, case: &Case) -> u64 {
-        self.warm_up + case.measured_secs(self.secs)
+        case.warm_up_secs(self.warm_up) + case.measured_secs(self.secs)
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn trials(
                 version: version.clone(),
                 round,
                 load: load_file(case, round, folder),
-                warm_up: extent.warm_up,
+                warm_up: case.warm_up_secs(extent.warm_up),
             }));
         }
     }

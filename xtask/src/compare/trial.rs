@@ -56,7 +56,8 @@ impl Trial {
     /// # Errors
     /// Something cannot be started, or no request was answered.
     pub(crate) async fn run(&self, site: &Site) -> Result<Record> {
-        let fleet = Fleet::start(site, self.case, self.file(site, "workers.log")).await?;
+        let fleet =
+            Fleet::start(&site.binary, &self.case.fleet_line(), self.file(site, "workers.log")).await?;
         let (port, router) = self.start(site, &fleet).await?;
         let mut standing = Standing { router, fleet };
         let done = self.measure(site, port, &mut standing).await;

@@ -126,6 +126,7 @@ fn length(lengths: Lengths, chance: &mut fastrand::Rng) -> u32 {
     const SIGMA: f64 = 1.2;
     let tokens = match lengths {
         Lengths::Near(mean) => mean * (0.75 + 0.5 * chance.f64()),
+        Lengths::Between(low, high) => low + (high - low) * chance.f64(),
         Lengths::Wide(mean) => {
             // Box and Muller's way to a normal variate.
             let normal =
@@ -156,6 +157,14 @@ mod tests {
         assert_ne!(made("uneven-batch", 1), made("uneven-batch", 2));
         let count = made("uneven-batch", 1).len();
         assert!((2350..2750).contains(&count), "{count} requests at 25.4/s in 100 s");
+    }
+
+    #[test]
+    fn short_prompts_are_like_those_of_the_recorded_runs() {
+        let made = made("uneven-75", 1);
+        assert!(made.iter().all(|line| (220..=385).contains(&line.input_tokens)));
+        assert!(made.iter().all(|line| (100..=400).contains(&line.output_tokens)));
+        assert!((4200..4700).contains(&made.len()), "{} requests at 44.4/s in 100 s", made.len());
     }
 
     #[test]

@@ -4,11 +4,11 @@ use super::{TIMEOUT, json};
 use crate::data_plane::{RouterBody, WORKER, strip_hop_by_hop};
 use crate::error::{ProxyError, json_response};
 use crate::router::Shared;
-use crate::workers::{FetchError, Worker, abort_as, fetch, fetch_with};
+use crate::workers::{FetchError, Health, Process, abort_as, fetch, fetch_with};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -20,7 +20,7 @@ const MAX_BODY: usize = 1 << 20;
 
 pub(super) fn loads(shared: &Shared) -> Response<RouterBody> {
     let loads = shared.pools().flat_map(Shared::worker_loads).map(|g| {
-        json!({"worker": g.worker.url.as_str(), "load": g.in_flight, "waiting": g.waiting,
+        json!({"worker": &*g.worker.name, "load": g.in_flight, "waiting": g.waiting,
                "health": g.worker.health().as_str()})
     });
     json(StatusCode::OK, &json!({"workers": loads.collect::<Vec<_>>()}))
@@ -28,7 +28,7 @@ pub(super) fn loads(shared: &Shared) -> Response<RouterBody> {
 
 /// The union of what the healthy workers serve, each model once.
 pub(super) async fn models(shared: &Arc<Shared>) -> Response<RouterBody> {
-    let workers = shared.healthy_workers();
+    let workers = healthy(shared);
     if workers.is_empty() {
         return shared.nobody().response();
     }
@@ -73,7 +73,7 @@ pub(super) async fn info(
     let mut headers = request.into_parts().0.headers;
     strip_hop_by_hop(&mut headers);
     let mut failure = None;
-    for worker in shared.healthy_workers() {
+    for worker in healthy(shared) {
         for path in [&asked, &PathAndQuery::from_static(other)] {
             let question = ((Method::GET, path), (headers.clone(), Bytes::new()));
             match fetch_with(&worker, question.0, question.1, TIMEOUT).await {
@@ -93,16 +93,23 @@ pub(super) async fn info(
     }
 }
 
-fn from_worker(worker: &Worker, status: StatusCode, body: Bytes) -> Response<RouterBody> {
+/// The workers that are well, each once however many ranks it has.
+fn healthy(shared: &Shared) -> Vec<Arc<Process>> {
+    shared.workers.processes().into_iter().filter(|w| w.health() == Health::Healthy).collect()
+}
+
+fn from_worker(worker: &Process, status: StatusCode, body: Bytes) -> Response<RouterBody> {
     let mut response = json_response(status, body);
-    response.headers_mut().insert(WORKER, worker.header.clone());
+    if let Ok(name) = HeaderValue::from_str(worker.url.as_str()) {
+        response.headers_mut().insert(WORKER, name);
+    }
     response
 }
 
 /// Asks every worker to forget its prefix cache; 200 only if all did.
 pub(super) async fn flush_cache(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<RouterBody> {
     let headers = wish_headers(request.into_parts().0.headers);
-    let workers: Vec<_> = shared.pools().flat_map(|pool| pool.workers.all()).collect();
+    let workers: Vec<_> = shared.pools().flat_map(|pool| pool.workers.processes()).collect();
     let path = PathAndQuery::from_static("/flush_cache");
     let asks = workers
         .iter()
@@ -124,7 +131,7 @@ pub(super) async fn abort(shared: &Arc<Shared>, request: Request<Incoming>) -> R
         }
     };
     let headers = wish_headers(parts.headers);
-    let workers: Vec<_> = shared.pools().flat_map(|pool| pool.workers.all()).collect();
+    let workers: Vec<_> = shared.pools().flat_map(|pool| pool.workers.processes()).collect();
     let asks = workers.iter().map(|w| abort_as(w, headers.clone(), body.clone()));
     let answers = join_all(asks).await;
     let (asked, failed) = sort(&workers, answers);
@@ -141,7 +148,7 @@ fn wish_headers(mut headers: HeaderMap) -> HeaderMap {
 
 /// The workers that did as asked, and what the others said.
 fn sort(
-    workers: &[Arc<Worker>],
+    workers: &[Arc<Process>],
     answers: Vec<Result<(StatusCode, Bytes), FetchError>>,
 ) -> (Vec<String>, Vec<Value>) {
     let (mut done, mut failed) = (Vec::new(), Vec::new());

@@ -140,7 +140,7 @@ async fn update(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Resp
 }
 
 fn leave(shared: &Arc<Shared>, worker: &Arc<Worker>) -> Response<RouterBody> {
-    home(shared, worker).retire(Arc::clone(worker));
+    home(shared, worker).retire(worker);
     let body = json!({"status": "accepted", "worker_id": name(worker), "url": worker.url.as_str(),
         "message": "the worker gets no new requests and is gone when those that it has are done"});
     json(StatusCode::ACCEPTED, &body)
@@ -151,11 +151,17 @@ fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<Worker>, Ref
     let wanted = request.uri().path().trim_start_matches("/workers/");
     let wanted = percent_decode_str(wanted).decode_utf8_lossy().into_owned();
     let by_id = shared.pools().flat_map(|p| p.workers.all()).find(|w| self::name(w) == wanted);
-    let by_url = || {
-        let url = wanted.parse::<WorkerUrl>().ok()?;
-        shared.pools().find_map(|pool| pool.workers.present(&url))
-    };
-    by_id.or_else(by_url).ok_or(Refusal::Unknown(wanted))
+    by_id.or_else(|| at(shared, &wanted).ok().flatten()).ok_or(Refusal::Unknown(wanted))
+}
+
+/// The worker at a URL, or the rank `URL@rank`, that is not leaving.
+fn at(shared: &Shared, wanted: &str) -> Result<Option<Arc<Worker>>, WorkerUrlError> {
+    let stays = |w: &Arc<Worker>| *w.name == *wanted && w.health() != Health::Draining;
+    if let Some(rank) = shared.pools().flat_map(|p| p.workers.all()).find(stays) {
+        return Ok(Some(rank));
+    }
+    let url = wanted.parse::<WorkerUrl>()?;
+    Ok(shared.pools().find_map(|pool| pool.workers.present(&url)))
 }
 
 /// The id of a worker. Where prefill and decode are apart, each side counts its own.
@@ -206,7 +212,7 @@ fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
     let load = shared.worker_load(worker);
     json!({
         "id": name(worker),
-        "url": worker.url.as_str(),
+        "url": &*worker.name,
         "model_id": profile.model(),
         "models": told.models,
         "state": health.as_str(),
@@ -227,6 +233,7 @@ fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
         "max_running_requests": told.max_running_requests,
         "max_total_num_tokens": told.max_total_tokens,
         "context_length": told.context_length,
+        "dp_rank": worker.rank,
         "dp_size": told.dp_size,
         "tp_size": told.tp_size,
         "job_status": job_status(health),
@@ -254,7 +261,7 @@ const fn job_status(health: Health) -> &'static str {
 fn urls(shared: &Shared) -> Response<RouterBody> {
     let all = shared.pools().flat_map(|pool| pool.workers.all());
     let present = all.filter(|w| w.health() != Health::Draining);
-    let urls: Vec<_> = present.map(|w| w.url.to_string()).collect();
+    let urls: Vec<_> = present.map(|w| w.name.to_string()).collect();
     json(StatusCode::OK, &json!({"urls": urls}))
 }
 
@@ -270,10 +277,9 @@ fn old_change(
     if endpoint == WorkersEndpoint::OldJoin {
         pool_of(shared, WorkerKind::Regular)?.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
     } else {
-        let url: WorkerUrl = url.parse().map_err(|e: WorkerUrlError| MembershipError::Spec(e.into()))?;
-        let pool = shared.pools().find_map(|pool| pool.workers.present(&url));
-        let worker = pool.ok_or(MembershipError::Absent(url))?;
-        home(shared, &worker).retire(worker);
+        let worker = at(shared, &url).map_err(|e| MembershipError::Spec(e.into()))?;
+        let worker = worker.ok_or(MembershipError::Absent(url))?;
+        home(shared, &worker).retire(&worker);
     }
     Ok(urls(shared))
 }

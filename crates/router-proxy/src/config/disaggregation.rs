@@ -48,6 +48,10 @@ impl Options {
             let problem = "goes not with --pd-disaggregation; write --prefill URL and --decode URL";
             return Err(refused("--worker-urls", problem.to_owned()));
         }
+        if self.hedge_after.is_some() {
+            // A second copy would be a second pair, with rooms of its own, for a first byte that neither leg alone decides.
+            return Err(refused("--hedge-after", "goes not with --pd-disaggregation".to_owned()));
+        }
         let name = self.prefill_policy.as_deref().unwrap_or(&self.policy);
         let stem = registry.spec(name).map_or(name, |s| s.record_stem.as_str());
         Ok(Some(DisaggregationConfig {

@@ -3,20 +3,22 @@
 mod disaggregation;
 pub mod foreign;
 mod knobs;
+mod logging;
 mod options;
 mod overload;
 mod resilience;
 mod security;
 
 pub use disaggregation::DisaggregationConfig;
-pub use options::{LogFormat, LogLevel, Options, PdProtocol, WorkerOptions};
+pub use logging::{LogFormat, LogLevel};
+pub use options::{Options, PdProtocol, WorkerOptions};
 pub use overload::AdmissionConfig;
 pub use resilience::{HedgeAfter, RetryConfig};
 pub use security::SecurityConfig;
 
 use crate::record::{OtlpEndpoint, OtlpEndpointError, RecordConfig, TraceConfig};
 use crate::server::ClientPatience;
-use crate::workers::{BreakerConfig, Dial, WorkerSpec, WorkerUrl, WorkerUrlError};
+use crate::workers::{BreakerConfig, Dial, Ranks, WorkerSpec, WorkerUrl, WorkerUrlError};
 use clap::{ArgMatches, parser::ValueSource};
 use http::{HeaderName, HeaderValue};
 use router_core::{Policy, PolicyError, Registry};
@@ -115,6 +117,8 @@ pub struct FleetConfig {
     pub drain: Duration,
     /// Sent to workers that have no key of their own, in place of what the client sent.
     pub authorization: Option<HeaderValue>,
+    /// Data-parallel ranks as candidates of their own; every worker is one as a whole when absent.
+    pub ranks: Option<Ranks>,
 }
 
 /// Bounds on requests.
@@ -218,6 +222,7 @@ impl Options {
                 load_poll: positive("--load-poll-interval-ms", self.load_poll_interval_ms as f64 / 1000.0)?,
                 drain: Duration::from_secs(self.drain_timeout_secs),
                 authorization: self.check_worker_key()?,
+                ranks: self.check_ranks()?,
             },
             shutdown_grace: Duration::from_secs(self.shutdown_grace_period_secs),
         })
@@ -255,6 +260,20 @@ impl Options {
             return Err(ConfigError::Option { option: "--worker-urls", problem: problem.to_owned() });
         }
         Ok(workers)
+    }
+
+    fn check_ranks(&self) -> Result<Option<Ranks>, ConfigError> {
+        let refused =
+            |option, problem: &str| Err(ConfigError::Option { option, problem: problem.to_owned() });
+        let size = match self.dp_size {
+            Some(n) => Some(count("--dp-size", n)?),
+            None => None,
+        };
+        match (self.dp_aware, size) {
+            (true, _) if self.pd_disaggregation => refused("--dp-aware", "goes not with --pd-disaggregation"),
+            (false, Some(_)) => refused("--dp-size", "needs --dp-aware"),
+            (aware, size) => Ok(aware.then_some(Ranks { size })),
+        }
     }
 
     fn check_requests(&self) -> Result<RequestLimits, ConfigError> {

@@ -4,42 +4,13 @@
 //! default stand in the doc comment, which is also the text of `--help`.
 
 use super::knobs;
+use super::logging::{LogFormat, LogLevel};
 use crate::record::RecordFormat;
 use crate::security::Secret;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
-
-/// How much is logged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Everything, a line per step of a request.
-    Trace,
-    /// What a developer wants to see.
-    Debug,
-    /// One line per change of a worker's state or of the router's own.
-    Info,
-    /// What may need a look.
-    #[value(alias = "warning")]
-    #[serde(alias = "warning")]
-    Warn,
-    /// What needs a look.
-    #[value(alias = "critical")]
-    #[serde(alias = "critical")]
-    Error,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// How the worker that read a prompt hands it over to the one that writes the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
@@ -114,6 +85,14 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = PdProtocol::Sglang, help_heading = "Prefill and decode")]
     pub pd_protocol: PdProtocol,
 
+    /// Choose among the data-parallel ranks of each worker, not among the workers
+    #[arg(long)]
+    pub dp_aware: bool,
+
+    /// With --dp-aware: how many ranks each worker has; default: as many as it says
+    #[arg(long, value_name = "N")]
+    pub dp_size: Option<u32>,
+
     /// How long the requests of a worker that is removed may take to end
     #[arg(long, value_name = "SECS", default_value_t = 180)]
     pub drain_timeout_secs: u64,
@@ -138,7 +117,7 @@ pub struct Options {
     #[arg(long, value_name = "SECS", num_args = 1.., help_heading = "Listening")]
     pub prometheus_duration_buckets: Vec<f64>,
 
-    /// Runtime threads that serve requests; default: one per core
+    /// Threads that serve requests, each with connections to workers of its own; default: one per core
     #[arg(long, value_name = "N", help_heading = "Listening")]
     pub threads: Option<usize>,
 

@@ -7,7 +7,7 @@ use super::forward::Exchange;
 use super::trace_context::TRACEPARENT;
 use crate::error::{Cause, ProxyError};
 use crate::lease::Lease;
-use crate::workers::{Connection, Engine, ExchangeError};
+use crate::workers::{Connection, Engine, ExchangeError, Worker};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
@@ -15,10 +15,13 @@ use http_body::{Body as _, Frame};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use router_core::Route;
-use router_protocol::StreamWatch;
+use router_protocol::{StreamWatch, set_rank};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
+
+/// The data-parallel rank that is to serve the request. vLLM heeds it, and SGLang on the OpenAI routes.
+const RANK: HeaderName = HeaderName::from_static("x-data-parallel-rank");
 
 /// Asks for a load report in the answer's headers (ORCA). vLLM heeds it.
 const LOAD_WISH: HeaderName = HeaderName::from_static("endpoint-load-metrics-format");
@@ -70,13 +73,22 @@ impl Exchange<'_> {
     /// The request as this worker gets it.
     pub(super) fn request(&self, lease: &Lease) -> Request<Full<Bytes>> {
         let worker = &lease.worker;
-        let mut request = Request::new(Full::new(self.body.clone()));
+        let own_body = self.body_for(worker);
+        let is_own = own_body.is_some();
+        let mut request = Request::new(Full::new(own_body.unwrap_or_else(|| self.body.clone())));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = worker.target.uri(&self.path);
         *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();
         headers.insert(header::HOST, worker.host.clone());
-        if let Some(trace) = self.trace {
+        if let Some(rank) = worker.rank {
+            headers.insert(RANK, rank.into());
+        }
+        if is_own {
+            // hyper knows how long it is.
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        if let Some(trace) = self.call.trace {
             headers.insert(TRACEPARENT, trace.header(lease.outline.attempt));
         }
         let profile = worker.profile.load();
@@ -87,6 +99,16 @@ impl Exchange<'_> {
             headers.entry(LOAD_WISH).or_insert(HeaderValue::from_static("JSON"));
         }
         request
+    }
+
+    /// The body that this worker gets where it is not the one that came: the rank that is to serve the request stands in
+    /// it.
+    fn body_for(&self, worker: &Worker) -> Option<Bytes> {
+        let rank = worker.rank.filter(|_| !matches!(self.route, Route::Tokenize | Route::Other))?;
+        if worker.profile.load().engine() == Some(Engine::Vllm) {
+            return None;
+        }
+        set_rank(&self.body, rank)
     }
 }
 

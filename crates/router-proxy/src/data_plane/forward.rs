@@ -6,8 +6,7 @@ use super::disaggregation::Pairing;
 use super::headers::strip_hop_by_hop;
 use super::journey::Journey;
 use super::relay::{Kind, Relay, Watch};
-use super::trace_context::TraceContext;
-use super::{REQUEST_ID, WORKER};
+use super::{Call, REQUEST_ID, WORKER};
 use crate::error::ProxyError;
 use crate::lease::Lease;
 use crate::record::{DecisionRecord, Leg, Outline};
@@ -15,7 +14,7 @@ use crate::router::Shared;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Response, header, response};
+use http::{HeaderMap, Method, Response, header, response};
 use router_core::{Features, NoWorker, Outcome, Route, Routed, Time, WorkerId};
 use router_protocol::StreamWatch;
 use smallvec::SmallVec;
@@ -33,22 +32,15 @@ pub(super) struct Exchange<'a> {
     pub(super) route: Route,
     /// What part of the request its attempts do.
     pub(super) leg: Leg,
-    pub(super) request_id: HeaderValue,
-    pub(super) trace: Option<TraceContext>,
-    pub(super) received_at: Time,
+    pub(super) call: &'a Call,
     pub(super) deadline: Instant,
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn new(
-        shared: &'a Arc<Shared>,
-        parts: Parts,
-        body: Bytes,
-        (route, request_id, received_at): (Route, HeaderValue, Time),
-    ) -> Self {
+    pub(super) fn new(shared: &'a Arc<Shared>, parts: Parts, body: Bytes, call: &'a Call) -> Self {
         let Parts { method, uri, mut headers, .. } = parts;
         strip_hop_by_hop(&mut headers);
-        headers.insert(REQUEST_ID, request_id.clone());
+        headers.insert(REQUEST_ID, call.request_id.clone());
         headers.remove(header::EXPECT);
         Self {
             shared,
@@ -56,22 +48,15 @@ impl<'a> Exchange<'a> {
             path: uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")),
             headers,
             body,
-            route,
+            route: call.route,
             leg: Leg::Whole,
-            request_id,
-            trace: None,
-            received_at,
+            call,
             deadline: Instant::now() + shared.limits.timeout,
         }
     }
 
-    /// The same, as a part of `trace`.
-    pub(super) fn traced(self, trace: Option<TraceContext>) -> Self {
-        Self { trace, ..self }
-    }
-
     /// Attempts until one is answered or none is left.
-    pub(super) async fn run(self) -> Result<Response<RouterBody>, ProxyError> {
+    pub(super) async fn run(&self) -> Result<Response<RouterBody>, ProxyError> {
         let facts = router_protocol::scan(self.route, &self.body);
         let mut prefix = Vec::new();
         if let Some(prompt) = facts.prompt
@@ -89,29 +74,34 @@ impl<'a> Exchange<'a> {
         }
         let named = (self.shared.needs, &*self.shared.limits.key_headers);
         super::affinity::add(&mut features, named, &self.headers, &facts);
-        features.arrived_at = Some(self.received_at);
+        features.arrived_at = Some(self.call.received_at);
         // Ids of a batch are many; a prefix of them aborts nothing.
         let rid = facts.rid.as_deref().filter(|_| facts.batch == 1);
-        if let Some(split) = self.shared.disaggregation.as_ref().filter(|s| s.takes(&self)) {
-            return Pairing::new(&self, split, (&facts, rid)).run(features).await;
+        if let Some(split) = self.shared.disaggregation.as_ref().filter(|s| s.takes(self)) {
+            return Box::pin(Pairing::new(self, split, (&facts, rid)).run(features)).await;
         }
-        Journey::new(&self, features, rid).run().await
+        Journey::new(self, features, rid).run().await
     }
 
     /// Takes a seat on the worker that the balancer chooses.
     pub(super) fn dispatch(&self, features: &Features<'_>, tried: &[WorkerId]) -> Result<Lease, NoWorker> {
         let mut exclude = SmallVec::<[WorkerId; 4]>::from_slice(tried);
-        self.shared.workers.busy(self.shared.clock.now(), &mut exclude);
-        match self.dispatch_among(features, &exclude) {
+        let now = self.shared.clock.now();
+        self.shared.workers.busy(now, &mut exclude);
+        match self.dispatch_among(now, features, &exclude) {
             // Better a busy worker than none.
-            Err(NoWorker) if exclude.len() > tried.len() => self.dispatch_among(features, tried),
+            Err(NoWorker) if exclude.len() > tried.len() => self.dispatch_among(now, features, tried),
             result => result,
         }
     }
 
-    fn dispatch_among(&self, features: &Features<'_>, exclude: &[WorkerId]) -> Result<Lease, NoWorker> {
+    fn dispatch_among(
+        &self,
+        asked_at: Time,
+        features: &Features<'_>,
+        exclude: &[WorkerId],
+    ) -> Result<Lease, NoWorker> {
         let shared = self.shared;
-        let asked_at = shared.clock.now();
         let explain = shared.records.explain();
         let (routed, worker, seat) = {
             let mut balancer = shared.balancer.lock();
@@ -122,13 +112,14 @@ impl<'a> Exchange<'a> {
                 balancer.finish(asked_at, routed.ticket, finish);
                 return Err(NoWorker);
             };
-            let seat = worker.enter(&mut balancer, asked_at);
+            let seat = worker.enter(&shared.workers, &mut balancer, asked_at);
             (routed, worker, seat)
         };
         let took = shared.clock.now().since(asked_at);
         let Routed { ticket, decision, standing, chosen, scores, shadows } = routed;
-        let outline =
-            Outline::new(self.request_id.clone(), features, self.received_at).traced(self.trace).on(self.leg);
+        let outline = Outline::new(self.call.request_id.clone(), features, self.call.received_at)
+            .traced(self.call.trace)
+            .on(self.leg);
         shared.records.decided(DecisionRecord {
             outline: outline.clone(),
             at: asked_at,

@@ -8,17 +8,17 @@ use super::attempt::{Answer, Tone};
 use super::body::RouterBody;
 use super::forward::Exchange;
 use super::kept::Kept;
+use super::tried::Tried;
 use crate::error::{ProxyError, Retry};
 use crate::lease::Lease;
 use crate::record::Detour;
 use http::Response;
-use router_core::{Features, NoWorker, Outcome, Rng, WorkerId};
-use smallvec::SmallVec;
+use router_core::{Features, NoWorker, Outcome, Rng};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// One request on its way.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Journey<'a> {
     features: Features<'a>,
     /// SGLang's own id of the request, if the client gave one: by it, a worker can be told to stop.
     rid: Option<&'a str>,
-    tried: SmallVec<[WorkerId; 4]>,
+    tried: Tried,
     /// The answer that the client gets if none is better.
     kept: Option<Kept>,
     /// Whether a worker has answered that it failed.
@@ -49,14 +49,17 @@ type Rival<'a> = Pin<Box<dyn Future<Output = (Lease, Result<Answer, ProxyError>)
 
 impl<'a> Journey<'a> {
     pub(super) fn new(exchange: &'a Exchange<'a>, features: Features<'a>, rid: Option<&'a str>) -> Self {
-        Self { exchange, features, rid, tried: SmallVec::new(), kept: None, faulted: false }
+        Self { exchange, features, rid, tried: Tried::default(), kept: None, faulted: false }
     }
 
     /// Attempts until one is answered or none is left.
     pub(super) async fn run(mut self) -> Result<Response<RouterBody>, ProxyError> {
         let exchange = self.exchange;
-        exchange.shared.budget.earn(exchange.shared.clock.now());
-        let mut lease = self.wait_for_worker(None).await?;
+        exchange.shared.budget.earn(exchange.call.received_at);
+        let mut lease = match self.seat_at_once() {
+            Some(lease) => lease,
+            None => Box::pin(self.wait_for_worker(None)).await?,
+        };
         loop {
             let (mut lease_of_end, result) = match self.first_byte(&mut lease).await {
                 Ending::Moved(next) => {
@@ -76,22 +79,22 @@ impl<'a> Journey<'a> {
                         Tone::Fault => Detour::Fault,
                     };
                     self.note(&answer, detour, &mut lease_of_end);
-                    let Some(next) = self.next(detour).await else {
+                    let Some(next) = Box::pin(self.next(detour)).await else {
                         return self.conclude(answer, lease_of_end, detour);
                     };
-                    self.keep(answer, lease_of_end, detour).await;
+                    Box::pin(self.keep(answer, lease_of_end, detour)).await;
                     lease = next;
                 }
                 Err(error) => {
                     let detour = self.fail(&mut lease_of_end, &error);
                     drop(lease_of_end);
                     let next = match detour {
-                        Some(detour) => self.next(detour).await,
+                        Some(detour) => Box::pin(self.next(detour)).await,
                         None => None,
                     };
                     lease = match next {
                         Some(next) => next,
-                        None => self.wait_for_worker(Some(error)).await?,
+                        None => Box::pin(self.wait_for_worker(Some(error))).await?,
                     };
                 }
             }
@@ -101,13 +104,14 @@ impl<'a> Journey<'a> {
     /// Waits for the first byte, from this worker or a better one.
     async fn first_byte(&mut self, lease: &mut Lease) -> Ending {
         let exchange = self.exchange;
-        self.tried.push(lease.worker.id);
+        self.tried.ask(&lease.worker, &exchange.shared.workers);
         let worker = Arc::clone(&lease.worker);
         let mut trouble = pin!(worker.trouble.notified());
         let limits = &exchange.shared.limits;
         let patience = limits.first_byte.map(|bound| (bound, Instant::now() + bound));
         let patience = patience.filter(|(_, until)| *until < exchange.deadline);
-        let mut time = pin!(sleep_until(patience.map_or(exchange.deadline, |(_, until)| until)));
+        let until = patience.map_or(exchange.deadline, |(_, until)| until);
+        let mut time = pin!(exchange.call.alarm.until(until));
         let mut hedge = self.hedge();
         let mut rival: Option<Rival<'a>> = None;
         let mut attempt = pin!(exchange.attempt(lease));
@@ -158,8 +162,8 @@ impl<'a> Journey<'a> {
     }
 
     fn race(&mut self, lease: Lease) -> Rival<'a> {
-        self.tried.push(lease.worker.id);
         let exchange = self.exchange;
+        self.tried.ask(&lease.worker, &exchange.shared.workers);
         Box::pin(async move {
             let result = exchange.attempt(&lease).await;
             (lease, result)
@@ -192,6 +196,9 @@ impl<'a> Journey<'a> {
         if detour == Detour::Busy {
             let shared = self.exchange.shared;
             shared.workers.spare(&lease.worker, shared.clock.now(), answer.retry_after());
+            if self.rid.is_none() {
+                self.tried.relent(&lease.worker, &shared.workers);
+            }
         } else if std::mem::replace(&mut self.faulted, true) {
             // Another worker failed on this request, too, so it may be the request that is at fault.
             lease.excuse();
@@ -291,6 +298,11 @@ impl<'a> Journey<'a> {
         lease.map(|lease| lease.with_rid(self.rid))
     }
 
+    /// A seat on any worker, if nobody waits for one.
+    fn seat_at_once(&self) -> Option<Lease> {
+        self.exchange.shared.admission.seats.at_once(|| self.dispatch(Detour::Lost))
+    }
+
     /// A seat on any worker, waiting for one if that is wanted. `failure` is how the last attempt ended.
     async fn wait_for_worker(&mut self, failure: Option<ProxyError>) -> Result<Lease, ProxyError> {
         let shared = self.exchange.shared;
@@ -312,8 +324,9 @@ impl<'a> Journey<'a> {
         }
         // A worker whose connection broke may be down without anybody knowing yet.
         let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
+        let last = lost.then_some(Detour::Lost);
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
-            && (lost || shared.healthy_workers().is_empty())
+            && shared.may_come(&self.features, last)
             && let Some(lease) = self.queue(patience).await
         {
             return Ok(lease);

@@ -14,6 +14,7 @@ mod kept;
 mod relay;
 mod request_id;
 mod trace_context;
+mod tried;
 
 pub(crate) use admission::{Admission, Vacancy};
 pub use body::RouterBody;
@@ -27,6 +28,7 @@ pub(crate) use request_id::RequestIds;
 pub(crate) use trace_context::{TraceContext, TraceIds};
 
 use crate::admin;
+use crate::alarm::Alarm;
 use crate::error::ProxyError;
 use crate::record::RefusalRecord;
 use crate::router::Shared;
@@ -48,26 +50,30 @@ pub(crate) const WORKER: HeaderName = HeaderName::from_static("x-sglang-worker")
 /// Answers one request. It never fails: what goes wrong becomes an error answer.
 pub(crate) async fn answer(
     shared: Arc<Shared>,
-    visit: Visit,
+    (visit, alarm): (Visit, Alarm),
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
-    let Some(cors) = &shared.cors else { return meet(&shared, visit, request).await };
+    let Some(cors) = &shared.cors else { return meet(&shared, (visit, alarm), request).await };
     let allowed = cors.allowed(request.headers());
     let mut response = match cors.preflight(&request) {
         Some(response) => response,
-        None => meet(&shared, visit, request).await,
+        None => meet(&shared, (visit, alarm), request).await,
     };
     cors.mark(allowed, response.headers_mut());
     response
 }
 
 /// Asks for the key, and leads to the router's own answers or to a worker.
-async fn meet(shared: &Arc<Shared>, visit: Visit, mut request: Request<Incoming>) -> Response<RouterBody> {
+async fn meet(
+    shared: &Arc<Shared>,
+    (visit, alarm): (Visit, Alarm),
+    mut request: Request<Incoming>,
+) -> Response<RouterBody> {
     let received_at = shared.clock.now();
     let endpoint = admin::Endpoint::of(request.method(), request.uri().path());
     let admitted = shared.guard.admit(visit, Access::to(endpoint), request.headers_mut());
     let admitted = match (admitted, endpoint) {
-        (Ok(()), Some(endpoint)) => return admin::answer(shared, endpoint, request).await,
+        (Ok(()), Some(endpoint)) => return Box::pin(admin::answer(shared, endpoint, request)).await,
         (Ok(()), None) if visit.door == Door::Admin => Err(ProxyError::NotHere("it has the admin routes")),
         // Tunnels and echoes of what was sent are no business of a reverse proxy.
         (Ok(()), None) if matches!(*request.method(), Method::CONNECT | Method::TRACE) => {
@@ -82,6 +88,7 @@ async fn meet(shared: &Arc<Shared>, visit: Visit, mut request: Request<Incoming>
         request_id: shared.ids.of(&parts.headers, &shared.limits.id_headers, route),
         trace: shared.trace_ids.as_ref().and_then(|ids| ids.enter(&mut parts.headers)),
         received_at,
+        alarm,
     };
     let result = match admitted.and_then(|()| shared.admission.glance()) {
         Ok(()) => forward(shared, parts, body, &call).await,
@@ -115,9 +122,8 @@ async fn forward(
     let body = body::read(shared, body).await.map_err(|error| (error, Rest::Unread))?;
     let served = async {
         let permit = shared.admission.enter().await?;
-        let exchange =
-            Exchange::new(shared, parts, body, (call.route, call.request_id.clone(), call.received_at));
-        let response = exchange.traced(call.trace).run().await?;
+        let exchange = Exchange::new(shared, parts, body, call);
+        let response = exchange.run().await?;
         Ok(response.map(|body| body.holding(permit)))
     };
     served.await.map_err(|error| (error, Rest::None))
@@ -130,6 +136,7 @@ struct Call {
     request_id: HeaderValue,
     trace: Option<TraceContext>,
     received_at: Time,
+    alarm: Alarm,
 }
 
 impl Call {

@@ -54,7 +54,7 @@ impl Records {
         self.metrics.decided(&record);
         tracing::trace!(
             request_id = %record.outline.id(),
-            worker = %record.worker.url,
+            worker = %record.worker.name,
             attempt = record.outline.attempt,
             reason = record.decision.reason.as_str(),
             "decided"
@@ -75,7 +75,7 @@ impl Records {
         self.metrics.completed(&record);
         tracing::trace!(
             request_id = %record.outline.id(),
-            worker = %record.worker.url,
+            worker = %record.worker.name,
             attempt = record.outline.attempt,
             outcome = record.completion.finish.outcome.as_str(),
             "completed"

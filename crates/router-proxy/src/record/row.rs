@@ -83,11 +83,11 @@ pub(crate) struct DecisionRecord {
 }
 
 impl DecisionRecord {
-    /// The URL of a worker of that moment.
+    /// The name of a worker of that moment.
     pub(crate) fn url(&self, id: WorkerId) -> &Arc<str> {
         // A decision is made among the workers of its moment, so the fallback is never taken.
         let worker = self.workers.get(id.slot()).and_then(Option::as_ref).filter(|w| w.id == id);
-        worker.unwrap_or(&self.worker).url.as_shared()
+        &worker.unwrap_or(&self.worker).name
     }
 }
 

@@ -51,7 +51,7 @@ impl Encoder {
         let runner_up = d.decision.runner_up;
         let share = self.share(d);
         let (stamp, id, shadows) = (self.stamp(d.at), d.outline.id(), shadow_choices(d));
-        let mut row = self.row(&d.outline, [&stamp, d.worker.url.as_str(), &id]);
+        let mut row = self.row(&d.outline, [&stamp, &d.worker.name, &id]);
         row.set([
             (Column::ThroughputGradient, term("throughput_gradient")),
             (Column::LatencyGradient, term("latency_gradient")),
@@ -94,7 +94,7 @@ impl Encoder {
         let load = finish.load;
         let time = |t: Option<Time>| Cell::seconds(t.map(|t| self.clock.unix(t)));
         let (stamp, id) = (self.stamp(done.finished_at), c.outline.id());
-        let mut row = self.row(&c.outline, [&stamp, c.worker.url.as_str(), &id]);
+        let mut row = self.row(&c.outline, [&stamp, &c.worker.name, &id]);
         row.set([
             (Column::OutstandingRequests, Cell::Int(c.in_flight.into())),
             (Column::AvgThroughput, Cell::float(throughput)),
@@ -194,7 +194,7 @@ impl Encoder {
 
     fn share(&mut self, d: &DecisionRecord) -> f64 {
         self.decisions += 1;
-        let own = self.per_worker.entry(d.worker.url.shared()).or_default();
+        let own = self.per_worker.entry(Arc::clone(&d.worker.name)).or_default();
         *own += 1;
         *own as f64 / self.decisions as f64
     }

@@ -126,7 +126,7 @@ impl Trace {
         self.attempts.push(Attempt {
             number: d.outline.attempt,
             leg: d.outline.leg,
-            url: d.worker.url.shared(),
+            url: Arc::clone(&d.worker.name),
             decided_at: d.at,
             took_nanos: u32::try_from(d.took.as_nanos()).unwrap_or(u32::MAX),
             reason: d.decision.reason,

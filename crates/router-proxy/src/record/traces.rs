@@ -158,7 +158,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::record::{CompletionRecord, DecisionRecord, Metrics, Outline};
-    use crate::workers::{Dial, Parts, Worker, WorkerSpec};
+    use crate::workers::{Dial, Parts, Process, Tag, Worker, WorkerSpec};
     use http::HeaderValue;
     use router_core::{
         Balancer, Explain, Features, Finish, MAX_TERMS, Outcome, Policy, Reason, Terms, WorkerInfo, policy,
@@ -201,13 +201,15 @@ mod tests {
                 let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
                 let parts = Parts {
                     url: url.parse().unwrap(),
-                    profile: WorkerSpec::default().profile(None).unwrap(),
+                    profile: WorkerSpec::default().profile(None, None).unwrap(),
                     health: None,
                     breaker: None,
-                    metrics: metrics.worker(&url.as_str().into()),
                     dial: dial.clone(),
                 };
-                Some(Arc::new(Worker::new(id, parts).unwrap()))
+                let tag = Tag::of(&parts.url, None).unwrap();
+                let process = Arc::new(Process::new(parts).unwrap());
+                let metrics = metrics.worker(&url.as_str().into());
+                Some(Arc::new(Worker::new(id, process, tag, metrics)))
             });
             let workers = Arc::new(workers.collect());
             Self { balancer, workers }

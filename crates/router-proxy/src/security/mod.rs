@@ -4,11 +4,13 @@
 
 mod auth;
 mod cors;
+mod renewal;
 mod secret;
 mod tls;
 
 pub(crate) use auth::{Access, Door, Guard, Visit};
 pub use auth::{Keys, KeysError};
 pub use cors::{Cors, CorsError};
+pub(crate) use renewal::keep_fresh;
 pub use secret::Secret;
 pub use tls::{ServerTls, TlsError, WorkerTls};

@@ -1,7 +1,9 @@
 //! TLS on both sides, by rustls with ring: no OpenSSL, no C beyond a C compiler.
 
+use super::renewal::Shown;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ResolvesServerCert;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -40,7 +42,10 @@ pub enum TlsError {
 
 /// The certificate that the router shows to clients.
 #[derive(Clone)]
-pub struct ServerTls(Arc<ServerConfig>);
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    shown: Arc<Shown>,
+}
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,15 +62,26 @@ impl ServerTls {
         let builder =
             ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let builder = builder.with_no_client_auth();
-        let config = builder.with_single_cert(certificates(cert)?, private_key(key)?);
-        let mut config = config.map_err(|source| TlsError::Unusable { path: cert.to_owned(), source })?;
+        let shown = Arc::new(Shown::load(cert.to_owned(), key.to_owned())?);
+        let mut config = builder.with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), shown })
+    }
+
+    /// Reads both files again; new connections see what stands there now, and those that are open stay. Tells whether
+    /// anything is new.
+    ///
+    /// # Errors
+    /// When one of the files cannot be used; then the certificate stays as it was.
+    pub(crate) async fn renew(&self) -> Result<bool, TlsError> {
+        let shown = Arc::clone(&self.shown);
+        // Certificates may lie on a disk that is slow to answer.
+        tokio::task::spawn_blocking(move || shown.renew()).await.unwrap_or(Ok(false))
     }
 
     /// Takes connections of clients.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.0))
+        TlsAcceptor::from(Arc::clone(&self.config))
     }
 }
 
@@ -141,18 +157,18 @@ impl WorkerTls {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(super) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fail = |problem| TlsError::File { path: path.to_owned(), problem };
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let all = all.map_err(|e| fail(e.to_string()))?;
     if all.is_empty() { Err(fail("holds no certificate in PEM form".to_owned())) } else { Ok(all) }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path)
         .map_err(|e| TlsError::File { path: path.to_owned(), problem: e.to_string() })
 }

@@ -1,6 +1,7 @@
 //! A client's connection: what comes in is screened, what goes out must be taken.
 
 use super::screen::Screen;
+use crate::wire::write_pieces;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
@@ -75,7 +76,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let outcome = write_pieces(Pin::new(&mut self.stream), cx, slices);
         self.watch(cx, outcome)
     }
 

@@ -2,12 +2,13 @@
 
 use super::ClientPatience;
 use super::client_io::ClientIo;
+use crate::alarm::{Alarm, HeadTimer};
 use crate::data_plane::RouterBody;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -43,10 +44,10 @@ pub(super) struct Ends {
     pub(super) kill: CancellationToken,
 }
 
-/// Serves one connection; `handler` answers its requests.
+/// Serves one connection; `handler` answers its requests, and may set its alarm while it does.
 pub(super) async fn serve<H, F>(stream: TcpStream, rules: Arc<Rules>, handler: H)
 where
-    H: Fn(Request<Incoming>) -> F,
+    H: Fn(Alarm, Request<Incoming>) -> F,
     F: Future<Output = Response<RouterBody>>,
 {
     // A token that waits for Nagle's algorithm is a late token.
@@ -69,21 +70,24 @@ where
 async fn speak<S, H, F>(stream: S, Rules { patience, ends, .. }: &Rules, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(Request<Incoming>) -> F,
+    H: Fn(Alarm, Request<Incoming>) -> F,
     F: Future<Output = Response<RouterBody>>,
 {
+    let alarm = Alarm::default();
+    let timer = HeadTimer(alarm.clone());
     let service = service_fn(move |request| {
         // hyper keeps room for the answer's future in every connection; boxed, it takes none while the client is idle.
-        let answer = Box::pin(handler(request));
+        let answer = Box::pin(handler(alarm.clone(), request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(patience.head)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(ClientIo::new(stream, patience.write)), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
+        biased;
         result = connection.as_mut() => result,
         () = ends.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();

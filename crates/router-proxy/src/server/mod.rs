@@ -2,6 +2,7 @@
 
 mod client_io;
 mod connection;
+mod lanes;
 mod listener;
 mod screen;
 
@@ -10,6 +11,7 @@ use crate::data_plane::answer;
 use crate::router::Shared;
 use crate::security::{Door, ServerTls, Visit};
 use connection::{Ends, Rules};
+pub use lanes::Lanes;
 use listener::Listener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,28 +44,30 @@ pub(crate) struct Listeners {
 pub(crate) fn spawn(
     shared: &Arc<Shared>,
     listeners: Listeners,
-    tasks: &TaskTracker,
+    (tasks, lanes): (&TaskTracker, &Arc<Lanes>),
     (stop, kill): (CancellationToken, CancellationToken),
 ) {
     let Listeners { main, admin, metrics, tls, patience } = listeners;
-    let rules = |tls: Option<ServerTls>| Rules {
-        patience,
-        tls: tls.map(|tls| tls.acceptor()),
-        ends: Ends { stop: stop.clone(), kill: kill.clone() },
+    let rules = |tls: Option<ServerTls>| {
+        let ends = Ends { stop: stop.clone(), kill: kill.clone() };
+        Arc::new(Rules { patience, tls: tls.map(|tls| tls.acceptor()), ends })
     };
     for (socket, door) in [(Some(main), Door::Main), (admin, Door::Admin)] {
         let Some(socket) = socket else { continue };
         let shared = Arc::clone(shared);
-        let listener = Listener { socket, tasks: tasks.clone(), rules: rules(tls.clone()) };
-        tasks.spawn(listener.run(move |peer, request| {
+        let lanes = Arc::clone(lanes);
+        let listener = Listener { socket, tasks: tasks.clone(), lanes, rules: rules(tls.clone()) };
+        tasks.spawn(listener.run(move |peer, alarm, request| {
             let shared = Arc::clone(&shared);
-            async move { answer(shared, Visit { peer, door }, request).await }
+            async move { answer(shared, (Visit { peer, door }, alarm), request).await }
         }));
     }
     if let Some(socket) = metrics {
         let shared = Arc::clone(shared);
-        let listener = Listener { socket, tasks: tasks.clone(), rules: rules(None) };
-        tasks.spawn(listener.run(move |_, request| {
+        // Whoever scrapes is served beside those who are in a hurry.
+        let lanes = Arc::default();
+        let listener = Listener { socket, tasks: tasks.clone(), lanes, rules: rules(None) };
+        tasks.spawn(listener.run(move |_, _, request| {
             let shared = Arc::clone(&shared);
             async move { admin::metrics_only(&shared, &request) }
         }));

@@ -3,7 +3,7 @@
 //! A closed connection is enough for what runs. SGLang notices it late, though, on a request that waits in its queue and
 //! is not streamed.
 
-use super::{FetchError, Worker, fetch_with};
+use super::{FetchError, Process, fetch_with};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -13,7 +13,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks the worker to give up the request `rid`.
-pub(crate) async fn abort(worker: &Worker, rid: &str) {
+pub(crate) async fn abort(worker: &Process, rid: &str) {
     let body = serde_json::json!({ "rid": rid }).to_string();
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -24,7 +24,7 @@ pub(crate) async fn abort(worker: &Worker, rid: &str) {
 
 /// Passes on a client's own wish.
 pub(crate) async fn abort_as(
-    worker: &Worker,
+    worker: &Process,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), FetchError> {

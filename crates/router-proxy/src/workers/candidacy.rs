@@ -5,7 +5,7 @@
 
 use super::breaker::{Breaker, Verdict};
 use super::health::Check;
-use super::{BreakerState, Health, Standing, Worker};
+use super::{BreakerState, Health, Process, Standing, Worker, Workers};
 use crate::config::HealthConfig;
 use crate::router::Shared;
 use router_core::{Balancer, Change, Time, WorkerId};
@@ -68,6 +68,20 @@ enum Turn {
 }
 
 impl Worker {
+    /// Takes a request's seat, while the balancer that has just chosen this worker is still locked.
+    pub(crate) fn enter(&self, workers: &Workers, balancer: &mut Balancer, now: Time) -> Seat {
+        if self.gate.0.load(Relaxed) != Gate::READY {
+            return Seat::Plain;
+        }
+        self.gate.0.store(Gate::TAKEN, Relaxed);
+        for candidate in workers.of(self) {
+            balancer.apply(now, Change::Routable(candidate.id, false));
+        }
+        Seat::Probe
+    }
+}
+
+impl Process {
     /// How its breaker stands; absent where breakers are switched off.
     pub(crate) fn breaker(&self, now: Time) -> Option<BreakerView> {
         let standing = self.standing.lock();
@@ -87,7 +101,7 @@ impl Worker {
         // A breaker that opened on a worker that was down says nothing about the one that came up.
         let relented = health == Health::Healthy
             && standing.breaker.as_mut().and_then(Breaker::relent).is_some_and(|state| {
-                self.metrics.breaker_became(state);
+                self.count(shared, state);
                 true
             });
         let turn = if relented { Turn::Next } else { Turn::Same };
@@ -96,7 +110,7 @@ impl Worker {
     }
 
     /// Takes the worker for healthy without a check.
-    pub(super) fn trust(&self, shared: &Shared) {
+    pub(super) fn trust(self: &Arc<Self>, shared: &Shared) {
         let mut standing = self.standing.lock();
         standing.become_(Health::Healthy);
         self.announce(shared, &standing, Turn::Same);
@@ -105,7 +119,7 @@ impl Worker {
     /// The worker refused a connection: it gets no more requests until its checks pass.
     ///
     /// Without health checks nothing could bring it back, so then it is the breaker's business.
-    pub(crate) fn unreachable(&self, shared: &Shared) {
+    pub(crate) fn unreachable(self: &Arc<Self>, shared: &Shared) {
         if self.health_config.is_none() {
             return;
         }
@@ -118,7 +132,7 @@ impl Worker {
     }
 
     /// The worker leaves: it gets no new requests, and no check brings it back.
-    pub(super) fn drain(&self, shared: &Shared) {
+    pub(super) fn drain(self: &Arc<Self>, shared: &Shared) {
         let mut standing = self.standing.lock();
         standing.become_(Health::Draining);
         self.announce(shared, &standing, Turn::Same);
@@ -127,16 +141,6 @@ impl Worker {
     /// The worker has left.
     pub(super) fn leave(&self) {
         self.standing.lock().become_(Health::Gone);
-    }
-
-    /// Takes a request's seat, while the balancer that has just chosen this worker is still locked.
-    pub(crate) fn enter(&self, balancer: &mut Balancer, now: Time) -> Seat {
-        if self.gate.0.load(Relaxed) != Gate::READY {
-            return Seat::Plain;
-        }
-        self.gate.0.store(Gate::TAKEN, Relaxed);
-        balancer.apply(now, Change::Routable(self.id, false));
-        Seat::Probe
     }
 
     /// An attempt has ended.
@@ -180,8 +184,15 @@ impl Worker {
         }
     }
 
+    /// Counts a change of the breaker.
+    fn count(self: &Arc<Self>, shared: &Shared, state: BreakerState) {
+        for worker in shared.workers.of(self) {
+            worker.metrics.breaker_became(state);
+        }
+    }
+
     fn breaker_became(self: &Arc<Self>, shared: &Arc<Shared>, standing: &Standing, state: BreakerState) {
-        self.metrics.breaker_became(state);
+        self.count(shared, state);
         self.settle(shared, standing, Turn::Next);
         let until = standing.breaker.as_ref().and_then(Breaker::open_until);
         let (Some(until), true) = (until, state == BreakerState::Open) else {
@@ -206,7 +217,7 @@ impl Worker {
     }
 
     /// Makes known what the worker's health has become.
-    fn announce(&self, shared: &Shared, standing: &Standing, turn: Turn) {
+    fn announce(self: &Arc<Self>, shared: &Shared, standing: &Standing, turn: Turn) {
         self.settle(shared, standing, turn);
         let health = standing.health();
         if health == Health::Unhealthy {
@@ -216,8 +227,14 @@ impl Worker {
         }
     }
 
+    /// Its candidates have changed.
+    pub(super) fn rearranged(self: &Arc<Self>, shared: &Shared) {
+        self.settle(shared, &self.standing.lock(), Turn::Same);
+    }
+
     /// Tells the balancer whether the worker may be chosen.
-    fn settle(&self, shared: &Shared, standing: &Standing, turn: Turn) {
+    fn settle(self: &Arc<Self>, shared: &Shared, standing: &Standing, turn: Turn) {
+        let candidates = shared.workers.of(self);
         let mut balancer = shared.balancer.lock();
         let state = standing.breaker_state();
         let gate = match (state, turn) {
@@ -228,7 +245,10 @@ impl Worker {
         self.gate.0.store(gate, Relaxed);
         let passes = state == BreakerState::Closed || gate == Gate::READY;
         let routable = standing.health() == Health::Healthy && passes;
-        balancer.apply(shared.clock.now(), Change::Routable(self.id, routable));
+        for worker in candidates {
+            let change = Change::Routable(worker.id, routable && !worker.is_dismissed());
+            balancer.apply(shared.clock.now(), change);
+        }
         drop(balancer);
         if routable {
             shared.workers.arrivals.notify_waiters();

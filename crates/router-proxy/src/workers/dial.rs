@@ -2,6 +2,7 @@
 
 use super::Target;
 use crate::security::{TlsError, WorkerTls};
+use crate::wire::write_pieces;
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::io;
@@ -118,8 +119,8 @@ impl AsyncWrite for Wire {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Plain(stream) => write_pieces(Pin::new(stream), cx, slices),
+            Self::Tls(stream) => write_pieces(Pin::new(stream), cx, slices),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Asks a worker what it is: its model, its limits, its engine. What it does not say stays unknown.
 
-use super::{Engine, Worker, fetch};
+use super::{Engine, Process, fetch};
 use crate::router::Shared;
 use http::uri::PathAndQuery;
-use router_core::Change;
 use router_protocol::{ServerInfo, parse_server_info};
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, info};
 
@@ -18,7 +18,7 @@ const SERVER_INFO: [&str; 2] = ["/server_info", "/get_server_info"];
 const MODELS: &str = "/v1/models";
 
 /// Asks, and makes known what came of it. Tells whether anything did.
-pub(super) async fn discover(shared: &Shared, worker: &Worker) -> bool {
+pub(super) async fn discover(shared: &Arc<Shared>, worker: &Arc<Process>) -> bool {
     let mut found = None;
     let mut engine = None;
     for path in SERVER_INFO {
@@ -46,8 +46,8 @@ pub(super) async fn discover(shared: &Shared, worker: &Worker) -> bool {
         profile.guessed = engine;
         profile
     });
-    let change = Change::Capacity(worker.id, worker.profile.load().capacity());
-    shared.balancer.lock().apply(shared.clock.now(), change);
+    shared.arrange(worker);
+    shared.tell_capacity(worker);
     true
 }
 
@@ -61,7 +61,7 @@ fn with_models(server: ServerInfo, models: ServerInfo) -> ServerInfo {
     }
 }
 
-async fn ask(worker: &Worker, path: &'static str) -> Option<ServerInfo> {
+async fn ask(worker: &Process, path: &'static str) -> Option<ServerInfo> {
     match fetch(worker, &PathAndQuery::from_static(path), TIMEOUT).await {
         Ok((status, body)) if status.is_success() => parse_server_info(&body),
         Ok((status, _)) => {

@@ -1,6 +1,6 @@
 //! A small request of the router's own to one worker: health, load, information.
 
-use super::{ExchangeError, Worker};
+use super::{ExchangeError, Process};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -44,7 +44,7 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
 
 /// A GET.
 pub(crate) async fn fetch(
-    worker: &Worker,
+    worker: &Process,
     path: &PathAndQuery,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
@@ -56,7 +56,7 @@ pub(crate) async fn fetch(
 
 /// Any method, with the client's headers and body.
 pub(crate) async fn fetch_with(
-    worker: &Worker,
+    worker: &Process,
     (method, path): (Method, &PathAndQuery),
     (headers, body): (HeaderMap, Bytes),
     timeout: Duration,
@@ -69,7 +69,7 @@ pub(crate) async fn fetch_with(
 }
 
 async fn send(
-    worker: &Worker,
+    worker: &Process,
     mut request: Request<Full<Bytes>>,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
@@ -78,7 +78,12 @@ async fn send(
         request.headers_mut().insert(header::AUTHORIZATION, own.clone());
     }
     let exchange = async {
-        let (response, mut connection) = worker.pool.send(request).await?;
+        let (response, mut connection) = match worker.pool.send(request.clone()).await {
+            // A kept connection may have been closed while the request was on its way. What the router asks may be
+            // asked twice.
+            Err(ExchangeError::Http(error)) if !error.is_parse() => worker.pool.send_anew(request).await?,
+            result => result?,
+        };
         let (parts, mut body) = response.into_parts();
         let mut whole = Vec::new();
         let mut next = |cx: &mut std::task::Context<'_>| {

@@ -1,7 +1,7 @@
 //! Background health checks.
 
 use super::discovery::discover;
-use super::{ExchangeError, FetchError, Health, Worker, fetch};
+use super::{ExchangeError, FetchError, Health, Process, fetch};
 use crate::config::HealthConfig;
 use crate::router::Shared;
 use http::StatusCode;
@@ -51,15 +51,19 @@ impl Check {
     }
 }
 
-/// Checks one worker until it is gone.
-pub(crate) async fn watch(shared: Arc<Shared>, worker: Arc<Worker>, config: HealthConfig) {
+/// Checks one worker until it is gone. `lot` differs from worker to worker.
+pub(crate) async fn watch((shared, worker): (Arc<Shared>, Arc<Process>), config: HealthConfig, lot: u64) {
     // Jitter keeps the checks of many workers, and of many routers, from falling on one moment.
-    let mut jitter = Rng::seeded(worker.id.slot() as u64);
+    let mut jitter = Rng::seeded(lot);
     let mut known = false;
     loop {
         let outcome = check(&shared, &worker, &config).await;
+        let comes = outcome == Check::Passed && worker.health() != Health::Healthy;
+        // Where its ranks are to be candidates, it is asked for them before it gets requests.
+        let asked = comes && worker.profile.load().is_ranked() && discover(&shared, &worker).await;
         // What comes up may be another program than the one that went down.
-        known &= !worker.checked(&shared, outcome, &config);
+        let came = worker.checked(&shared, outcome, &config);
+        known = asked || known && !came;
         worker.pool.sweep();
         let calm = outcome == Check::Passed && worker.health() == Health::Healthy;
         if calm && !known {
@@ -75,7 +79,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, worker: Arc<Worker>, config: Heal
     }
 }
 
-async fn check(shared: &Shared, worker: &Worker, config: &HealthConfig) -> Check {
+async fn check(shared: &Shared, worker: &Arc<Process>, config: &HealthConfig) -> Check {
     let before = worker.pulse.load(Relaxed);
     let mut answer = pin!(fetch(worker, &config.path, config.timeout));
     let patience = config.timeout.min(LEAST_SILENCE.max(config.interval * SILENT_INTERVALS));
@@ -94,9 +98,13 @@ async fn check(shared: &Shared, worker: &Worker, config: &HealthConfig) -> Check
 }
 
 /// Whether the worker has requests and nothing at all came from it since its pulse was `before`.
-fn is_silent(shared: &Shared, worker: &Worker, before: u64) -> bool {
-    worker.pulse.load(Relaxed) == before
-        && shared.balancer.lock().view(worker.id).is_some_and(|w| w.in_flight > 0)
+fn is_silent(shared: &Shared, worker: &Arc<Process>, before: u64) -> bool {
+    if worker.pulse.load(Relaxed) != before {
+        return false;
+    }
+    let ranks = shared.workers.of(worker);
+    let balancer = shared.balancer.lock();
+    ranks.iter().any(|rank| balancer.view(rank.id).is_some_and(|w| w.in_flight > 0))
 }
 
 fn judge(answer: Result<(StatusCode, bytes::Bytes), FetchError>) -> Check {

@@ -1,10 +1,10 @@
 //! Asks workers for their load, for policies that need it. What cannot be learned stays unknown.
 
-use super::{Worker, fetch};
+use super::{Health, Process, fetch};
 use crate::router::Shared;
 use http::uri::PathAndQuery;
-use router_core::{Change, LoadSource};
-use router_protocol::{LoadEndpoint, parse_load};
+use router_core::{Change, LoadSource, Time};
+use router_protocol::{LoadEndpoint, LoadFacts, parse_load};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_ALL: Duration = Duration::from_secs(5);
 
 /// Polls one worker until it is gone; one request at a time.
-pub(crate) async fn poll(shared: Arc<Shared>, worker: Arc<Worker>, interval: Duration) {
+pub(crate) async fn poll(shared: Arc<Shared>, worker: Arc<Process>, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known: Option<LoadEndpoint> = None;
@@ -31,7 +31,7 @@ pub(crate) async fn poll(shared: Arc<Shared>, worker: Arc<Worker>, interval: Dur
             _ = ticks.tick() => {}
             () = worker.gone.cancelled() => return,
         }
-        if Instant::now() < not_before || !worker.health_is_good() {
+        if Instant::now() < not_before || worker.health() != Health::Healthy {
             continue;
         }
         let tried = known.as_ref().map_or(&ENDPOINTS[..], std::slice::from_ref);
@@ -43,8 +43,24 @@ pub(crate) async fn poll(shared: Arc<Shared>, worker: Arc<Worker>, interval: Dur
     }
 }
 
+/// Tells the balancer how much a worker has to do, each of its ranks for itself.
+fn tell(shared: &Shared, worker: &Arc<Process>, facts: &LoadFacts, asked_at: Time) {
+    let candidates = shared.workers.of(worker);
+    let mut balancer = shared.balancer.lock();
+    for candidate in candidates {
+        let report = match candidate.rank {
+            None => Some(facts.report(asked_at, LoadSource::Poll)),
+            // One number for all ranks says nothing about any of them.
+            Some(rank) => facts.rank(rank).map(|load| load.report(asked_at, LoadSource::Poll)),
+        };
+        if let Some(report) = report {
+            balancer.apply(shared.clock.now(), Change::Load(candidate.id, report));
+        }
+    }
+}
+
 /// Asks the endpoints in turn; the first one that told something.
-async fn ask(shared: &Shared, worker: &Worker, endpoints: &[LoadEndpoint]) -> Option<LoadEndpoint> {
+async fn ask(shared: &Shared, worker: &Arc<Process>, endpoints: &[LoadEndpoint]) -> Option<LoadEndpoint> {
     for &endpoint in endpoints {
         let path = PathAndQuery::from_static(endpoint.path());
         // The report describes the worker no later than when the question was put, so that is its time:
@@ -54,9 +70,7 @@ async fn ask(shared: &Shared, worker: &Worker, endpoints: &[LoadEndpoint]) -> Op
         match answer {
             Ok((status, body)) if status.is_success() => match parse_load(endpoint, &body) {
                 Ok(facts) => {
-                    let report = facts.report(asked_at, LoadSource::Poll);
-                    let now = shared.clock.now();
-                    shared.balancer.lock().apply(now, Change::Load(worker.id, report));
+                    tell(shared, worker, &facts, asked_at);
                     return Some(endpoint);
                 }
                 Err(error) => {
@@ -73,10 +87,4 @@ async fn ask(shared: &Shared, worker: &Worker, endpoints: &[LoadEndpoint]) -> Op
         }
     }
     None
-}
-
-impl Worker {
-    fn health_is_good(&self) -> bool {
-        self.health() == super::Health::Healthy
-    }
 }

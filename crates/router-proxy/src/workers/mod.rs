@@ -11,6 +11,7 @@ mod health;
 mod load_monitor;
 mod membership;
 mod pool;
+mod process;
 mod profile;
 mod standing;
 mod url;
@@ -25,112 +26,84 @@ pub(crate) use health::watch;
 pub(crate) use load_monitor::poll;
 pub(crate) use membership::MembershipError;
 pub(crate) use pool::{Connection, ExchangeError, Pool};
-pub use profile::{Engine, WorkerKind, WorkerSpec, WorkerSpecError};
+pub(crate) use process::{Parts, Process};
+pub use profile::{Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError};
 pub(crate) use profile::{Profile, WorkerUpdate};
 pub(crate) use standing::Health;
 use standing::Standing;
 pub(crate) use url::Target;
 pub use url::{WorkerUrl, WorkerUrlError};
 
-use crate::config::HealthConfig;
 use crate::record::WorkerMetrics;
 use crate::security::TlsError;
 use arc_swap::ArcSwap;
-use breaker::Breaker;
-use candidacy::Gate;
 use http::HeaderValue;
-use parking_lot::Mutex;
 use router_core::WorkerId;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-/// One worker.
+/// One candidate of the balancer: a worker, or one data-parallel rank of it.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
-    pub(crate) url: WorkerUrl,
-    pub(crate) target: Target,
-    /// The URL as the value of `x-sglang-worker`.
+    /// Which rank it is; absent where the worker is one candidate as a whole.
+    pub(crate) rank: Option<u32>,
+    /// Its name everywhere: the URL, or `URL@rank`.
+    pub(crate) name: Arc<str>,
+    /// The name as the value of `x-sglang-worker`.
     pub(crate) header: HeaderValue,
-    /// The host and port as the value of `host`.
-    pub(crate) host: HeaderValue,
-    pub(crate) pool: Pool,
     pub(crate) metrics: WorkerMetrics,
-    /// What it is and what it should get, as told by people and by itself.
-    pub(crate) profile: ArcSwap<Profile>,
-    /// How its health is checked; never when absent.
-    pub(crate) health_config: Option<HealthConfig>,
-    standing: Mutex<Standing>,
-    gate: Gate,
     /// Until when it is spared because it said that it has no room, in nanoseconds of the router's clock.
     busy_until: AtomicU64,
-    /// Goes up with everything that comes from it, by ones or a little less.
-    pulse: AtomicU64,
-    /// Rung when it turns out to be in trouble: whoever waits for its answer may go elsewhere.
-    pub(crate) trouble: Notify,
-    /// Wakes the health check before its time.
-    recheck: Notify,
-    /// Ends the worker's tasks.
-    pub(crate) gone: CancellationToken,
+    /// It is no longer one of its process's ranks, and leaves when its requests have ended.
+    dismissed: AtomicBool,
+    process: Arc<Process>,
+}
+
+/// In all but what it has to do, a rank is its process: what is true of the one is true of the other.
+impl Deref for Worker {
+    type Target = Arc<Process>;
+
+    fn deref(&self) -> &Arc<Process> {
+        &self.process
+    }
 }
 
 impl Worker {
-    /// A worker that has not been checked.
-    pub(crate) fn new(id: WorkerId, parts: Parts) -> Result<Self, InvalidWorker> {
-        let Parts { url, profile, health, breaker, metrics, dial } = parts;
-        let target = url.target()?;
-        Ok(Self {
-            pool: Pool::new(dial.to(&target)?),
-            id,
-            header: HeaderValue::from_str(url.as_str())?,
-            host: HeaderValue::from_str(target.authority().as_str())?,
-            url,
-            target,
-            metrics,
-            profile: ArcSwap::from_pointee(profile),
-            health_config: health,
-            standing: Mutex::new(Standing::new(breaker.map(Breaker::new))),
-            gate: Gate::default(),
-            busy_until: AtomicU64::new(0),
-            pulse: AtomicU64::new(0),
-            trouble: Notify::new(),
-            recheck: Notify::new(),
-            gone: CancellationToken::new(),
-        })
+    /// The candidate `id` of a process, under the name of `tag`.
+    pub(crate) fn new(id: WorkerId, process: Arc<Process>, tag: Tag, metrics: WorkerMetrics) -> Self {
+        let Tag { rank, name, header } = tag;
+        let (busy_until, dismissed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { id, rank, name, header, metrics, busy_until, dismissed, process }
     }
 
     /// What the router believes of it now.
     pub(crate) fn health(&self) -> Health {
-        self.standing.lock().health()
+        if self.is_dismissed() { Health::Draining } else { self.process.health() }
     }
 
-    /// What its circuit breaker lets through now.
-    pub(crate) fn breaker_state(&self) -> BreakerState {
-        self.standing.lock().breaker_state()
-    }
-
-    /// Notes that something came from it. Two at the same moment may count as one, which is all the same here.
-    pub(crate) fn heard(&self) {
-        self.pulse.store(self.pulse.load(Relaxed).wrapping_add(1), Relaxed);
-    }
-
-    /// Asks for a health check now.
-    pub(crate) fn doubt(&self) {
-        self.recheck.notify_one();
+    /// Whether it leaves while its process stays.
+    fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Relaxed)
     }
 }
 
-/// What a worker is made of.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) url: WorkerUrl,
-    pub(crate) profile: Profile,
-    pub(crate) health: Option<HealthConfig>,
-    pub(crate) breaker: Option<BreakerConfig>,
-    pub(crate) metrics: WorkerMetrics,
-    pub(crate) dial: Dial,
+/// What a candidate is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Tag {
+    rank: Option<u32>,
+    name: Arc<str>,
+    header: HeaderValue,
+}
+
+impl Tag {
+    /// Of the worker at `url` as a whole, or of one rank of it.
+    pub(crate) fn of(url: &WorkerUrl, rank: Option<u32>) -> Result<Self, InvalidWorker> {
+        let name = rank.map_or_else(|| url.shared(), |rank| format!("{url}@{rank}").into());
+        Ok(Self { rank, header: HeaderValue::from_str(&name)?, name })
+    }
 }
 
 /// A URL that no request could be addressed to; a checked [`WorkerUrl`] never is one.
@@ -197,5 +170,22 @@ impl Workers {
     /// All workers, by slot.
     pub(crate) fn all(&self) -> Vec<Arc<Worker>> {
         self.table.load().iter().flatten().map(Arc::clone).collect()
+    }
+
+    /// The candidates of one process, by slot.
+    pub(crate) fn of(&self, process: &Arc<Process>) -> Vec<Arc<Worker>> {
+        let table = self.table.load();
+        table.iter().flatten().filter(|w| Arc::ptr_eq(&w.process, process)).map(Arc::clone).collect()
+    }
+
+    /// Every process once, however many ranks it has.
+    pub(crate) fn processes(&self) -> Vec<Arc<Process>> {
+        let mut processes: Vec<Arc<Process>> = Vec::new();
+        for worker in self.table.load().iter().flatten() {
+            if !processes.iter().any(|known| Arc::ptr_eq(known, &worker.process)) {
+                processes.push(Arc::clone(&worker.process));
+            }
+        }
+        processes
     }
 }

@@ -16,6 +16,7 @@ use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use thread_local::ThreadLocal;
 use tokio::time::Instant;
 
 /// SGLang and vLLM close an idle connection after 5 s; one that is reused at that moment fails. Ours go first.
@@ -78,16 +79,17 @@ impl Connection {
     }
 }
 
-/// The idle connections of one worker.
+/// The idle connections of one worker. Each thread has its own: a connection wakes the thread that opened it, and a
+/// request that waits on another one would have to be woken across cores.
 #[derive(Debug)]
 pub(crate) struct Pool {
     address: Address,
-    idle: Mutex<Vec<(Instant, Connection)>>,
+    idle: ThreadLocal<Mutex<Vec<(Instant, Connection)>>>,
 }
 
 impl Pool {
     pub(crate) fn new(address: Address) -> Self {
-        Self { address, idle: Mutex::default() }
+        Self { address, idle: ThreadLocal::new() }
     }
 
     /// Sends one request and waits for the head of its answer. The connection comes along: its owner drives it while
@@ -107,7 +109,15 @@ impl Pool {
                 },
             },
         };
-        let mut connection = self.connect().await?;
+        self.send_anew(request).await
+    }
+
+    /// The same on a connection of its own.
+    pub(crate) async fn send_anew(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Connection), ExchangeError> {
+        let mut connection = Box::pin(self.connect()).await?;
         let response = connection.send(request).await.map_err(Unsent::into_error)?;
         Ok((response, connection))
     }
@@ -115,17 +125,18 @@ impl Pool {
     /// Takes back a connection whose answer has been read to its end; one that cannot be used again is closed.
     pub(crate) fn put(&self, mut connection: Connection) {
         if connection.usable() {
-            self.idle.lock().push((Instant::now(), connection));
+            self.idle.get_or_default().lock().push((Instant::now(), connection));
         }
     }
 
     /// The most recently used idle connection that is still open.
     fn take(&self) -> Option<Connection> {
+        let idle = self.idle.get()?;
         loop {
-            let (since, mut connection) = self.idle.lock().pop()?;
+            let (since, mut connection) = idle.lock().pop()?;
             if since.elapsed() > IDLE {
                 // All others have been idle for longer.
-                let old = std::mem::take(&mut *self.idle.lock());
+                let old = std::mem::take(&mut *idle.lock());
                 drop(old);
                 return None;
             }
@@ -137,11 +148,13 @@ impl Pool {
 
     /// Closes connections that have been idle for too long.
     pub(crate) fn sweep(&self) {
-        let mut idle = self.idle.lock();
-        let old = idle.iter().take_while(|(since, _)| since.elapsed() > IDLE).count();
-        let old: Vec<_> = idle.drain(..old).collect();
-        drop(idle);
-        drop(old);
+        for idle in &self.idle {
+            let mut idle = idle.lock();
+            let old = idle.iter().take_while(|(since, _)| since.elapsed() > IDLE).count();
+            let old: Vec<_> = idle.drain(..old).collect();
+            drop(idle);
+            drop(old);
+        }
     }
 
     async fn connect(&self) -> Result<Connection, ExchangeError> {

@@ -47,8 +47,10 @@ pub struct WorkerSpec {
     pub health_failure_threshold: Option<NonZeroU32>,
     /// Never check it.
     pub disable_health_check: bool,
-    /// Whether its data-parallel ranks are workers of their own; only `false` is taken.
+    /// Whether its data-parallel ranks are candidates of their own, as with `--dp-aware`.
     pub dp_aware: bool,
+    /// How many ranks those are; asked of the worker when absent.
+    pub dp_size: Option<NonZeroU32>,
     /// Taken from clients of other routers, without effect, as are the five below.
     pub tokenizer_path: Option<String>,
     #[expect(missing_docs, reason = "without effect")]
@@ -96,6 +98,16 @@ pub enum Engine {
     Vllm,
 }
 
+/// More ranks than any engine has: who claims that many is not believed.
+const MOST_RANKS: u32 = 1024;
+
+/// How data-parallel ranks become candidates of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ranks {
+    /// How many a worker has; as many as it says when absent.
+    pub size: Option<NonZeroU32>,
+}
+
 /// Why a description of a worker is refused. The message names the member.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerSpecError {
@@ -112,9 +124,12 @@ pub enum WorkerSpecError {
         /// What is taken.
         wanted: &'static str,
     },
-    /// Something that this router cannot do.
-    #[error("{0}: true is not supported")]
-    Unsupported(&'static str),
+    /// Prefill and decode workers are whole.
+    #[error("dp_aware: it is not for workers of type prefill or decode")]
+    RanksOfLeg,
+    /// Nothing says that the ranks are to be told apart.
+    #[error("dp_size: it needs \"dp_aware\": true, or --dp-aware")]
+    RanksUnwanted,
     /// A key that cannot stand in a header. It is not shown.
     #[error("api_key: it has characters that cannot stand in a header")]
     Key,
@@ -135,6 +150,8 @@ pub(crate) struct Profile {
     runtime: Option<Engine>,
     /// The port of its bootstrap server, if it reads prompts for others.
     pub(crate) bootstrap_port: Option<u16>,
+    /// Its data-parallel ranks as candidates; absent where it is one as a whole.
+    pub(crate) ranked: Option<Ranks>,
     /// The worker's own `authorization`; marked as sensitive, so that no log shows it.
     pub(crate) authorization: Option<HeaderValue>,
     /// What it says itself.
@@ -167,6 +184,7 @@ impl Default for WorkerSpec {
             chat_template: None,
             max_connection_attempts: None,
             dp_aware: false,
+            dp_size: None,
         }
     }
 }
@@ -177,13 +195,15 @@ impl WorkerSpec {
         Ok(self.url.parse()?)
     }
 
-    /// What is known before the worker has been asked. Without a key of its own it gets the `usual` one.
-    pub(crate) fn profile(&self, usual: Option<&HeaderValue>) -> Result<Profile, WorkerSpecError> {
+    /// What is known before the worker has been asked. Without a key of its own it gets the `usual` one, and its ranks are
+    /// candidates where all workers' are.
+    pub(crate) fn profile(
+        &self,
+        usual: Option<&HeaderValue>,
+        ranks: Option<Ranks>,
+    ) -> Result<Profile, WorkerSpecError> {
         not_negative("weight", self.weight)?;
         not_negative("cost", self.cost)?;
-        if self.dp_aware {
-            return Err(WorkerSpecError::Unsupported("dp_aware"));
-        }
         Ok(Profile {
             weight: self.weight,
             priority: self.priority,
@@ -193,6 +213,7 @@ impl WorkerSpec {
             model: self.model_id.clone(),
             runtime: self.runtime,
             bootstrap_port: self.bootstrap_port,
+            ranked: self.ranks(ranks)?,
             authorization: match &self.api_key {
                 Some(own) => Some(bearer(own)?),
                 None => usual.cloned(),
@@ -200,6 +221,16 @@ impl WorkerSpec {
             told: ServerInfo::default(),
             guessed: None,
         })
+    }
+
+    /// How its ranks are candidates, where all workers' are as in `usual`.
+    fn ranks(&self, usual: Option<Ranks>) -> Result<Option<Ranks>, WorkerSpecError> {
+        let wanted = if self.dp_aware { Some(usual.unwrap_or_default()) } else { usual };
+        match (wanted, self.worker_type) {
+            (None, _) if self.dp_size.is_some() => Err(WorkerSpecError::RanksUnwanted),
+            (Some(_), WorkerKind::Prefill | WorkerKind::Decode) => Err(WorkerSpecError::RanksOfLeg),
+            (wanted, _) => Ok(wanted.map(|ranks| Ranks { size: self.dp_size.or(ranks.size) })),
+        }
     }
 
     /// How it is checked, where the router as a whole checks by `usual`.
@@ -234,19 +265,32 @@ impl Profile {
         self.model.as_deref().or(self.told.model.as_deref())
     }
 
-    /// What the balancer is told.
-    pub(crate) const fn capacity(&self) -> Capacity {
+    /// Whether its ranks are to be candidates of their own, if it has any.
+    pub(crate) const fn is_ranked(&self) -> bool {
+        self.ranked.is_some()
+    }
+
+    /// How many ranks are candidates of their own; absent where the worker is one as a whole.
+    pub(crate) fn ranks(&self) -> Option<u32> {
+        let size = self.ranked?.size.map(NonZeroU32::get).or(self.told.dp_size);
+        size.filter(|size| (2..=MOST_RANKS).contains(size))
+    }
+
+    /// What the balancer is told of each candidate.
+    pub(crate) fn capacity(&self) -> Capacity {
+        let told = &self.told;
+        let one_rank = self.ranks().and(told.max_running_per_rank);
         Capacity {
             weight: self.weight,
             priority: self.priority,
-            max_running_requests: self.told.max_running_requests,
-            max_total_tokens: self.told.max_total_tokens,
+            max_running_requests: one_rank.or(told.max_running_requests),
+            max_total_tokens: told.max_total_tokens,
         }
     }
 
-    /// What the balancer is told when it joins.
-    pub(crate) fn info(&self, url: &WorkerUrl) -> WorkerInfo {
-        WorkerInfo { weight: self.weight, priority: self.priority, ..WorkerInfo::new(url.as_str()) }
+    /// What the balancer is told when it joins under `name`.
+    pub(crate) fn info(&self, name: &str) -> WorkerInfo {
+        WorkerInfo { weight: self.weight, priority: self.priority, ..WorkerInfo::new(name) }
     }
 
     /// The same with what somebody changed.

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use router_core::Registry;
-use router_proxy::{Options, Router, RunningRouter};
+use router_proxy::{Lanes, Options, Router, RunningRouter};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +38,7 @@ impl Incoming {
 
     pub async fn send_json(&mut self, body: &str) {
         let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
         self.send(head + body).await;
@@ -145,9 +146,10 @@ pub async fn router(options: Options) -> RunningRouter {
     router
 }
 
-/// A router over `options`, as it comes up.
+/// A router over `options`, as it comes up. Clients are served as `sgl-router launch` serves them.
 pub async fn start(options: Options) -> RunningRouter {
-    Router::start(options.check(&Registry::builtin()).unwrap()).await.unwrap()
+    let lanes = Lanes::start(NonZeroUsize::new(2).unwrap()).unwrap();
+    Router::start_on(lanes, options.check(&Registry::builtin()).unwrap()).await.unwrap()
 }
 
 /// Waits for what must come true soon.

@@ -7,17 +7,31 @@
 //! Not recursive least squares and no Kalman filter: when prompts are alike the columns are nearly collinear, and
 //! those diverge. Here the ridge holds what the data does not tell, and the bounds are part of the solution.
 
-/// How many constants the model has.
-const N: usize = 6;
+use super::fit::{Constants, Fit, Hold, N};
+
+/// Where some of the constants stand: what a prompt takes that is computed alone, a prefill batch, and a decode step.
+const ALONE: usize = 0;
+const BATCH: usize = 1;
+const STEP: usize = 3;
 /// What one unit of each constant is, in seconds: about those of an 8B model on one large GPU.
-const UNITS: [f64; N] = [5e-3, 5e-3, 20e-6, 7e-3, 30e-6, 0.05e-6];
+const UNITS: Constants = [5e-3, 5e-3, 20e-6, 7e-3, 30e-6, 0.05e-6];
 /// No constant leaves these bounds, in units; the lower ones keep prefill and decode from being free.
 const BOUNDS: [(f64, f64); N] =
     [(0.0, 400.0), (0.0, 50.0), (0.02, 50.0), (0.02, 20.0), (0.0, 50.0), (0.0, 50.0)];
 /// Weight of the prior, in answers whose whole time would be one constant's.
-const RIDGE: f64 = 0.05;
-/// Sweeps of coordinate descent per answer; it starts where it ended the last time.
-const SWEEPS: usize = 4;
+const RIDGE: f64 = 0.03;
+/// In units, what a worker is taken for of which nothing is known.
+const USUAL: Constants = [2.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+/// The long memory, from which the price of a prefill batch is told, and the weight of the prior in it.
+const LASTING: f64 = 0.998;
+const FAINT_RIDGE: f64 = 5e-4;
+/// Answers before that is done, and from one time to the next.
+const TOLD_FROM: u32 = 96;
+const TOLD_EVERY: u32 = 16;
+/// Where predictions are further off than this share, nothing so small can be told.
+const TOO_VAGUE: f64 = 0.05;
+/// Up to the first share of a decode step a batch is found to have no price, and above the second to have one again.
+const FREE: (f64, f64) = (0.4, 0.5);
 /// Answers in which the prior's overall scale is still free.
 const SCALING: u32 = 8;
 /// Answers after which passing slowness is told from speed.
@@ -56,11 +70,11 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    fn of([overhead, prefill, prefill_token, step, step_request, step_token]: [f64; N]) -> Self {
+    fn of([overhead, prefill, prefill_token, step, step_request, step_token]: Constants) -> Self {
         Self { overhead, prefill, prefill_token, step, step_request, step_token }
     }
 
-    fn constants(&self) -> [f64; N] {
+    fn constants(&self) -> Constants {
         [self.overhead, self.prefill, self.prefill_token, self.step, self.step_request, self.step_token]
     }
 
@@ -99,9 +113,9 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    fn row(&self) -> [f64; N] {
+    fn row(&self) -> Constants {
         let o = self.output;
-        [1.0, self.prefills, self.uncached, o, o * self.requests, o * self.resident]
+        [1.0, self.prefills - 1.0, self.uncached, o, o * self.requests, o * self.resident]
     }
 }
 
@@ -111,10 +125,16 @@ pub(super) struct Learner {
     memory: f64,
     /// Seconds per unit, relative to [`UNITS`].
     scale: f64,
-    prior: [f64; N],
-    normal: [[f64; N]; N],
-    right: [f64; N],
-    solution: [f64; N],
+    prior: Constants,
+    /// What the last answers say, and what very many say.
+    recent: Fit,
+    lasting: Fit,
+    /// The constants in units; the first is that of a prompt computed alone, its own batch included.
+    solution: Constants,
+    /// What many answers say a prefill batch takes, in decode steps.
+    batch_price: f64,
+    /// Whether it takes nothing, as in an engine that decodes on meanwhile, so that nothing is gained by sharing one.
+    is_free: bool,
     answers: u32,
     health: f64,
     error: f64,
@@ -123,14 +143,16 @@ pub(super) struct Learner {
 impl Learner {
     /// A model that expects the worker to be like `prior`, or like a usual one.
     pub(super) fn new(memory: f64, prior: Option<Speed>) -> Self {
-        let units = prior.map_or([1.0; N], |speed| in_units(&speed, 1.0));
+        let units = prior.map_or(USUAL, |speed| in_units(&speed, 1.0));
         Self {
             memory,
             scale: 1.0,
             prior: units,
-            normal: [[0.0; N]; N],
-            right: [0.0; N],
+            recent: Fit::default(),
+            lasting: Fit::default(),
             solution: units,
+            batch_price: 1.0,
+            is_free: false,
             answers: 0,
             health: 1.0,
             error: 0.0,
@@ -157,9 +179,27 @@ impl Learner {
         self.error
     }
 
+    /// What a prefill batch takes, in decode steps.
+    pub(super) const fn batch_price(&self) -> f64 {
+        self.batch_price
+    }
+
+    /// Decides whether a prefill batch takes anything, by this worker's answers and those of a fleet in which it takes
+    /// `fleet` decode steps on average: one worker alone tells too little.
+    pub(super) fn judge_batches(&mut self, fleet: f64) {
+        let price = 0.5 * (self.batch_price + fleet);
+        let is_free = price <= if self.is_free { FREE.1 } else { FREE.0 };
+        if is_free != self.is_free {
+            self.is_free = is_free;
+            self.solve();
+        }
+    }
+
     /// The constants, without health.
     pub(super) fn speed(&self) -> Speed {
-        Speed::of(std::array::from_fn(|i| self.solution[i] * UNITS[i] * self.scale))
+        let mut constants: Constants = std::array::from_fn(|i| self.solution[i] * UNITS[i] * self.scale);
+        constants[ALONE] = (constants[ALONE] - constants[BATCH]).max(0.0);
+        Speed::of(constants)
     }
 
     /// Learns from one answer.
@@ -183,8 +223,12 @@ impl Learner {
         if self.answers >= SETTLED {
             self.health *= (ratio / self.health).powf(HEALTH_GAIN);
         }
-        self.normal.as_flattened_mut().iter_mut().chain(&mut self.right).for_each(|x| *x *= self.memory);
-        self.add(row, sample.took / self.passing(), weight);
+        let relative = self.relative(row, sample.took / self.passing());
+        self.recent.fade(self.memory);
+        self.recent.add(&relative, weight);
+        self.lasting.fade(LASTING);
+        self.lasting.add(&relative, weight);
+        self.tell_batch_price();
         self.solve();
         let gain = (1.0 / f64::from(self.answers + 1)).max(0.1);
         self.error += gain * (miss.min(WORST) - self.error);
@@ -196,7 +240,7 @@ impl Learner {
     pub(super) fn started(&mut self, uncached: f64, (requests, resident): (f64, f64), secs: f64) {
         // On average half a decode step was still to run when it came.
         let half = if requests > 0.0 { 0.5 } else { 0.0 };
-        let row = [1.0, 1.0, uncached, half, half * requests, half * resident];
+        let row = [1.0, 0.0, uncached, half, half * requests, half * resident];
         // It comes long before the answer ends, so it is the first to tell that the worker has become slow.
         let unlike = (secs / self.expected(row)).clamp(1.0 / WORST, WORST) / self.health;
         if self.answers >= SETTLED && !(1.0 / STRIKING..=STRIKING).contains(&unlike) {
@@ -222,7 +266,7 @@ impl Learner {
 
     /// Learns from a part of what a worker does. It says nothing about the worker as a whole, so the overall scale must
     /// be known before.
-    fn learn_part(&mut self, row: [f64; N], secs: f64) {
+    fn learn_part(&mut self, row: Constants, secs: f64) {
         let is_sound = |x: &f64| x.is_finite() && *x >= 0.0;
         if self.answers < SCALING || !(secs.is_finite() && secs > 0.0) || !row.iter().all(is_sound) {
             return;
@@ -230,7 +274,8 @@ impl Learner {
         let expected = self.expected(row);
         // What is far off was measured of something else: a queue, another router's prompt.
         if (1.0 / WORST..=WORST).contains(&(expected * self.health / secs)) {
-            self.add(row, secs / self.passing(), PART);
+            let relative = self.relative(row, secs / self.passing());
+            self.recent.add(&relative, PART);
             self.solve();
         }
     }
@@ -244,13 +289,14 @@ impl Learner {
         for (prior, usual) in self.prior.iter_mut().zip(usual) {
             *prior = share * *prior + (1.0 - share) * usual;
         }
-        self.normal.as_flattened_mut().iter_mut().chain(&mut self.right).for_each(|x| *x *= share);
+        self.recent.fade(share);
+        self.lasting.fade(share);
         self.solve();
     }
 
     /// Seconds that the row takes by the model, without health.
-    fn expected(&self, row: [f64; N]) -> f64 {
-        row.iter().zip(self.speed().constants()).map(|(x, c)| x * c).sum()
+    fn expected(&self, row: Constants) -> f64 {
+        (0..N).map(|i| row[i] * self.solution[i] * UNITS[i] * self.scale).sum()
     }
 
     /// The part of the present slowness that is not the model's.
@@ -261,38 +307,39 @@ impl Learner {
     /// Makes every constant `factor` times as large, and what was learned so far fit to that.
     fn rescale(&mut self, factor: f64) {
         self.scale *= factor;
-        self.normal.as_flattened_mut().iter_mut().for_each(|a| *a *= factor * factor);
-        self.right.iter_mut().for_each(|b| *b *= factor);
+        self.recent.rescale(factor);
+        self.lasting.rescale(factor);
     }
 
-    fn add(&mut self, row: [f64; N], took: f64, weight: f64) {
-        // Divided by the time it took, the target is 1 and the squared error that of the relative error.
-        let per_second = self.scale / took;
-        let x: [f64; N] = std::array::from_fn(|i| row[i] * UNITS[i] * per_second);
-        for i in 0..N {
-            for j in 0..N {
-                self.normal[i][j] += weight * x[i] * x[j];
-            }
-            self.right[i] += weight * x[i];
-        }
+    /// The row as the fits take it: divided by the time it took, the target is 1 and the squared error that of the
+    /// relative error.
+    fn relative(&self, row: Constants, took: f64) -> Constants {
+        std::array::from_fn(|i| row[i] * UNITS[i] * self.scale / took)
     }
 
     fn solve(&mut self) {
-        let inverse: [f64; N] = std::array::from_fn(|i| 1.0 / (self.normal[i][i] + RIDGE));
-        for _ in 0..SWEEPS {
-            for (i, (low, high)) in BOUNDS.into_iter().enumerate() {
-                let all: f64 = self.normal[i].iter().zip(&self.solution).map(|(a, z)| a * z).sum();
-                let others = all - self.normal[i][i] * self.solution[i];
-                let rest = self.right[i] + RIDGE * self.prior[i] - others;
-                self.solution[i] = (rest * inverse[i]).clamp(low, high);
-            }
+        let mut bounds = BOUNDS;
+        if self.is_free {
+            bounds[BATCH] = (0.0, 0.0);
+        }
+        self.solution = self.recent.solve(Hold { ridge: RIDGE, prior: &self.prior, bounds: &bounds });
+    }
+
+    /// Tells the price of a prefill batch from many answers: it is a small part of each, and much like the others.
+    fn tell_batch_price(&mut self) {
+        let is_due = self.answers >= TOLD_FROM && self.answers.is_multiple_of(TOLD_EVERY);
+        if is_due && self.error < TOO_VAGUE {
+            let hold = Hold { ridge: FAINT_RIDGE, prior: &self.prior, bounds: &BOUNDS };
+            let found = self.lasting.solve(hold);
+            self.batch_price = found[BATCH] * UNITS[BATCH] / (found[STEP] * UNITS[STEP]);
         }
     }
 }
 
 /// The constants in units of `scale`, within bounds.
-fn in_units(speed: &Speed, scale: f64) -> [f64; N] {
-    let constants = speed.constants();
+fn in_units(speed: &Speed, scale: f64) -> Constants {
+    let mut constants = speed.constants();
+    constants[ALONE] += constants[BATCH];
     std::array::from_fn(|i| (constants[i] / (UNITS[i] * scale)).clamp(BOUNDS[i].0, BOUNDS[i].1))
 }
 
@@ -302,7 +349,7 @@ mod tests {
     use crate::Rng;
 
     /// SGLang with an 8B model on one GPU, as fitted in router-engine.
-    const TRUE: [f64; N] = [5.3e-3, 6e-3, 1.66e-5, 6.77e-3, 1.5e-5, 3.7e-8];
+    const TRUE: Constants = [5.3e-3, 6e-3, 1.66e-5, 6.77e-3, 1.5e-5, 3.7e-8];
 
     fn sample(rng: &mut Rng, slow: f64) -> Sample {
         let prefills = 1.0 + rng.below(30) as f64;
@@ -341,6 +388,25 @@ mod tests {
             }
             let worst = error(&learner, &mut rng, slow);
             assert!(worst < 0.05, "{slow}: {worst}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_takes_nothing_is_told_from_one_that_does() {
+        for (p0, is_free) in [(TRUE[1], false), (0.0, true)] {
+            let mut rng = Rng::seeded(4);
+            let mut learner = Learner::new(0.98, None);
+            for _ in 0..400 {
+                let mut s = sample(&mut rng, 1.0);
+                // Batches of all sizes, and times that are only nearly those of the model.
+                s.uncached += 300.0 * rng.below(20) as f64;
+                let true_to = |(i, x): (usize, f64)| x * if i == BATCH { p0 } else { TRUE[i] };
+                s.took = s.row().into_iter().enumerate().map(true_to).sum::<f64>();
+                s.took *= 0.99 + 0.02 * rng.below(100) as f64 / 100.0;
+                learner.learn(&s);
+            }
+            learner.judge_batches(learner.batch_price());
+            assert_eq!(learner.speed().prefill == 0.0, is_free, "{}", learner.batch_price());
         }
     }
 

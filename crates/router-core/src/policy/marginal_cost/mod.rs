@@ -11,6 +11,7 @@
 mod config;
 mod cost;
 mod demand;
+mod fit;
 mod learner;
 mod lengths;
 #[cfg(test)]
@@ -182,12 +183,18 @@ impl MarginalCost {
         }
     }
 
-    /// Finds the median of the workers whose speed is known.
+    /// Finds what the fleet is like: the median of the workers whose speed is known, and whether batches take anything.
     fn survey(&mut self) {
         self.speeds.clear();
         let settled = self.workers.iter().filter(|(_, books)| books.learner().is_settled());
         self.speeds.extend(settled.map(|(_, books)| books.learner().speed()));
         self.median = Speed::median(&mut self.speeds).or(self.median);
+        let settled = self.speeds.len();
+        if settled > 0 {
+            let prices = self.workers.iter().map(|(_, books)| books.learner());
+            let all: f64 = prices.filter(|l| l.is_settled()).map(Learner::batch_price).sum();
+            self.workers.iter_mut().for_each(|(_, books)| books.judge_batches(all / settled as f64));
+        }
     }
 
     fn dispatched(&mut self, now: Time, worker: WorkerId, request: &Features<'_>) {

@@ -237,6 +237,12 @@ impl WorkerBooks {
         self.consult();
     }
 
+    /// Decides whether a prefill batch takes anything here; see [`Learner::judge_batches`].
+    pub(super) fn judge_batches(&mut self, fleet: f64) {
+        self.learner.judge_batches(fleet);
+        self.consult();
+    }
+
     fn consult(&mut self) {
         self.health = self.learner.health();
         self.speed = self.learner.speed().times(self.health);

@@ -56,6 +56,14 @@ impl Seats {
         self.capped
     }
 
+    /// Dispatches now, unless others wait.
+    pub(crate) fn at_once<T>(&self, dispatch: impl FnOnce() -> Result<T, NoWorker>) -> Option<T> {
+        if self.capped && self.in_line.load(Relaxed) > 0 {
+            return None;
+        }
+        dispatch().ok()
+    }
+
     /// Dispatches now, or when a worker that is full has room again.
     ///
     /// # Errors

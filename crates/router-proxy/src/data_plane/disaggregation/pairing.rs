@@ -17,6 +17,7 @@ use router_core::{Features, NoWorker, Outcome, Rng, WorkerId};
 use router_protocol::RequestFacts;
 use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, rooms, set_members, split_facts};
 use smallvec::SmallVec;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -40,6 +41,30 @@ pub(super) struct Side<'a> {
     tried: SmallVec<[WorkerId; 4]>,
     /// Who had it last.
     last: Option<WorkerId>,
+    /// It has an id of its own, which no worker may see twice, not even one that came up again.
+    once: bool,
+}
+
+impl Side<'_> {
+    /// Waits until somebody can be chosen, for as long as that may help and no longer than `until`.
+    async fn wait(&mut self, features: &Features<'_>, (until, last): (Instant, Option<Detour>)) {
+        let shared = self.exchange.shared;
+        if shared.vacancy(features, &self.tried) == Vacancy::Later || !shared.may_come(features, last) {
+            return;
+        }
+        if !self.once {
+            self.tried.clear();
+        }
+        let _waiting = shared.records.waiting();
+        loop {
+            let mut arrival = pin!(shared.workers.arrivals.notified());
+            arrival.as_mut().enable();
+            let somebody = shared.vacancy(features, &self.tried) == Vacancy::Later;
+            if somebody || tokio::time::timeout_at(until, arrival).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// One leg that came to nothing.
@@ -62,7 +87,7 @@ impl<'a> Pairing<'a> {
     ) -> Self {
         let side = |shared, leg| {
             let exchange = Exchange { shared, leg, ..exchange.clone() };
-            Side { exchange, tried: SmallVec::new(), last: None }
+            Side { exchange, tried: SmallVec::new(), last: None, once: facts.rid.is_some() }
         };
         Self {
             split,
@@ -83,13 +108,25 @@ impl<'a> Pairing<'a> {
         let shared = self.decode.exchange.shared;
         shared.budget.earn(shared.clock.now());
         let mut earlier: Option<ProxyError> = None;
+        let (mut last, mut until) = (None, self.until());
         loop {
+            self.wait_for_both(&features, (until, last)).await;
             let failure = match self.attempt(&features).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
             let Failure { leg, error, worker } = failure;
-            let detour = worker.as_ref().and_then(|worker| self.judge(leg, &error, worker));
+            let detour = match &worker {
+                Some(worker) => {
+                    until = self.until();
+                    self.judge(leg, &error, worker)
+                }
+                // Whoever was there when the request set out is gone.
+                None if until.is_some_and(|until| Instant::now() < until) => {
+                    matches!(error, ProxyError::NoWorker { .. }).then_some(Detour::Lost)
+                }
+                None => None,
+            };
             let error = ProxyError::Leg { leg, source: Box::new(error) };
             // Of all that went wrong, "nobody is left" tells the least.
             let error = if worker.is_none() { earlier.take().unwrap_or(error) } else { error };
@@ -97,6 +134,7 @@ impl<'a> Pairing<'a> {
             if !self.may_go_on(&features, detour).await {
                 return Err(error);
             }
+            last = Some(detour);
             features.attempt += 1;
             shared.records.detoured(features.route, detour);
             earlier = Some(error);
@@ -121,6 +159,25 @@ impl<'a> Pairing<'a> {
     /// How many rooms the request takes; `None` when it is not a list.
     pub(super) fn rooms(&self) -> Option<u32> {
         rooms(self.prefill.exchange.route, self.facts)
+    }
+
+    /// Until when a wait that begins now may last; absent where nobody is waited for.
+    fn until(&self) -> Option<Instant> {
+        let Exchange { shared, deadline, .. } = self.decode.exchange;
+        shared.retry.queue.map(|patience| deadline.min(Instant::now() + patience))
+    }
+
+    /// Where that is wanted, waits until each side has somebody to choose. That is before the request takes a seat, so that
+    /// it keeps no worker of the one side while it waits for the other.
+    async fn wait_for_both(
+        &mut self,
+        features: &Features<'_>,
+        (until, last): (Option<Instant>, Option<Detour>),
+    ) {
+        let Some(until) = until else { return };
+        for side in [&mut self.prefill, &mut self.decode] {
+            side.wait(features, (until, last)).await;
+        }
     }
 
     async fn attempt(&mut self, features: &Features<'_>) -> Try {

@@ -64,7 +64,7 @@ impl LegMetrics {
             Leg::Prefill => &self.prefill,
             Leg::Decode => &self.decode,
         };
-        let label = WorkerLabel { worker: record.worker.url.shared() };
+        let label = WorkerLabel { worker: Arc::clone(&record.worker.name) };
         leg.requests.get_or_create(&label).inc();
         let finish = &record.completion.finish;
         if matches!(finish.outcome, Outcome::Failed | Outcome::Busy) {

@@ -85,7 +85,7 @@ impl Snapshot {
         self.report_age.clear();
         let workers = || all.iter().flat_map(|gauges| &gauges.workers);
         for w in workers() {
-            let label = WorkerLabel { worker: w.worker.url.shared() };
+            let label = WorkerLabel { worker: Arc::clone(&w.worker.name) };
             self.running.get_or_create(&label).set(w.in_flight.into());
             self.health.get_or_create(&label).set((w.worker.health() == Health::Healthy).into());
             self.breaker.get_or_create(&label).set(w.worker.breaker_state().number().into());
@@ -114,7 +114,7 @@ impl Snapshot {
     fn opinions(&self, gauges: &Gauges) {
         let policy = &gauges.policy;
         for (worker, score) in &gauges.scores {
-            let (policy, worker) = (|| Arc::clone(policy), worker.url.shared());
+            let (policy, worker) = (|| Arc::clone(policy), Arc::clone(&worker.name));
             let label = PolicyWorkerLabels { policy: policy(), worker: Arc::clone(&worker) };
             self.score.get_or_create(&label).set(-score.cost);
             for term in score.terms.as_slice() {

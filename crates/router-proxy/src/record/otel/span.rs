@@ -210,7 +210,7 @@ impl Attributes {
     /// How an attempt ended.
     fn ended(&mut self, c: &CompletionRecord) {
         let finish = &c.completion.finish;
-        self.text("sgl_router.worker", c.worker.url.shared());
+        self.text("sgl_router.worker", Arc::clone(&c.worker.name));
         self.text("sgl_router.outcome", finish.outcome.as_str());
         self.int("http.response.status_code", finish.status);
         match (finish.outcome, c.error) {

@@ -1,0 +1,140 @@
+//! Least squares that forget: a few constants, drawn towards a prior and kept in bounds.
+
+/// How many constants there are.
+pub(super) const N: usize = 6;
+
+/// One number per constant.
+pub(super) type Constants = [f64; N];
+
+/// Decayed normal equations of the relative error.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fit {
+    normal: [Constants; N],
+    right: Constants,
+}
+
+/// What holds the constants where the data does not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold<'a> {
+    /// Weight of the prior, in rows whose whole time would be one constant's.
+    pub(super) ridge: f64,
+    /// What the constants are drawn to.
+    pub(super) prior: &'a Constants,
+    /// What they never leave.
+    pub(super) bounds: &'a [(f64, f64); N],
+}
+
+impl Fit {
+    /// Keeps `share` of what is known.
+    pub(super) fn fade(&mut self, share: f64) {
+        self.normal.as_flattened_mut().iter_mut().chain(&mut self.right).for_each(|x| *x *= share);
+    }
+
+    /// Adds one row that should add up to 1.
+    pub(super) fn add(&mut self, x: &Constants, weight: f64) {
+        for i in 0..N {
+            for j in 0..N {
+                self.normal[i][j] += weight * x[i] * x[j];
+            }
+            self.right[i] += weight * x[i];
+        }
+    }
+
+    /// Makes all that was added fit to a unit `factor` times as large.
+    pub(super) fn rescale(&mut self, factor: f64) {
+        self.normal.as_flattened_mut().iter_mut().for_each(|a| *a *= factor * factor);
+        self.right.iter_mut().for_each(|b| *b *= factor);
+    }
+
+    /// The constants. One that leaves its bounds is put there, and the others are found anew beside it.
+    pub(super) fn solve(&self, hold: Hold<'_>) -> Constants {
+        let mut solution = [0.0; N];
+        let mut is_free = [true; N];
+        // Each round fixes one at least, or is the last.
+        for _ in 0..N {
+            let found = self.eliminate(hold, &solution, is_free);
+            let mut is_within = true;
+            for (i, (low, high)) in hold.bounds.iter().enumerate() {
+                if is_free[i] {
+                    solution[i] = found[i].clamp(*low, *high);
+                    is_free[i] = solution[i] == found[i];
+                    is_within &= is_free[i];
+                }
+            }
+            if is_within {
+                break;
+            }
+        }
+        solution
+    }
+
+    /// Gauss's elimination. The matrix is positive definite, so rows need no exchange, and nothing on its diagonal gets
+    /// below the ridge but by rounding.
+    fn eliminate(&self, hold: Hold<'_>, fixed: &Constants, is_free: [bool; N]) -> Constants {
+        let (mut a, mut b) = (self.normal, self.right);
+        for i in 0..N {
+            a[i][i] += hold.ridge;
+            b[i] += hold.ridge * hold.prior[i];
+        }
+        for i in (0..N).filter(|i| !is_free[*i]) {
+            for j in 0..N {
+                b[j] -= a[j][i] * fixed[i];
+                (a[i][j], a[j][i]) = (0.0, 0.0);
+            }
+            (a[i][i], b[i]) = (1.0, fixed[i]);
+        }
+        for i in 0..N {
+            a[i][i] = a[i][i].max(hold.ridge);
+            let (pivot, value) = (a[i], b[i]);
+            for j in i + 1..N {
+                let factor = a[j][i] / pivot[i];
+                (i..N).for_each(|k| a[j][k] -= factor * pivot[k]);
+                b[j] -= factor * value;
+            }
+        }
+        for i in (0..N).rev() {
+            let known: f64 = (i + 1..N).map(|j| a[i][j] * b[j]).sum();
+            b[i] = (b[i] - known) / a[i][i];
+        }
+        b
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+
+    const WIDE: [(f64, f64); N] = [(0.0, 100.0); N];
+
+    #[test]
+    fn what_the_rows_tell_is_found_and_what_they_do_not_is_the_prior() {
+        let truth = [1.0, 0.5, 2.0, 3.0, 0.25, 7.0];
+        let mut rng = Rng::seeded(1);
+        let mut fit = Fit::default();
+        for _ in 0..100 {
+            // Of the last constant no row tells anything.
+            let row: Constants = std::array::from_fn(|i| if i < 5 { rng.below(100) as f64 } else { 0.0 });
+            let sum: f64 = row.iter().zip(truth).map(|(x, c)| x * c).sum();
+            fit.add(&row.map(|x| x / sum), 1.0);
+        }
+        let found = fit.solve(Hold { ridge: 1e-9, prior: &[4.0; N], bounds: &WIDE });
+        for (i, (found, truth)) in found.into_iter().zip([1.0, 0.5, 2.0, 3.0, 0.25, 4.0]).enumerate() {
+            assert!((found - truth).abs() < 1e-3, "{i}: {found}");
+        }
+    }
+
+    #[test]
+    fn beside_one_at_its_bound_the_others_make_up_for_it() {
+        let mut fit = Fit::default();
+        // Without bounds the constants are -1 and 3.
+        for x in [0.2, 0.5, 0.8] {
+            let mut row = [0.0; N];
+            (row[0], row[1]) = (x, (1.0 + x) / 3.0);
+            fit.add(&row, 1.0);
+        }
+        let found = fit.solve(Hold { ridge: 1e-9, prior: &[0.0; N], bounds: &WIDE });
+        assert_eq!(found[0], 0.0);
+        assert!((1.9..2.1).contains(&found[1]), "{found:?}");
+    }
+}
