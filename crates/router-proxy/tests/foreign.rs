@@ -139,7 +139,7 @@ const CASES: [(&str, Want); 98] = [
     ("--max-idle-secs 60", Set(|o| o.max_idle_secs == Some(60))),
     ("--assignment-mode min_group", Set(|o| o.assignment_mode.as_deref() == Some("min_group"))),
     ("--max-payload-size 99", Set(|o| o.max_payload_size == 99)),
-    ("--dp-aware", Refused("ranks")),
+    ("--dp-aware", Set(|o| o.dp_aware)),
     ("--enable-igw", Refused("one router for each model")),
     ("--mini-lb", Noted),
     ("--pd-disaggregation", Set(|o| o.pd_disaggregation)),
@@ -266,6 +266,8 @@ fn other_names_and_values_become_ours() {
     assert_eq!(options("--policy consistent_hash").policy, "consistent_hashing");
     let sticky = options("--policy=sticky_least_loaded");
     assert_eq!((sticky.policy.as_str(), sticky.assignment_mode.as_deref()), ("manual", Some("min_load")));
+    let ranks = options("--intra-node-data-parallel-size 4");
+    assert_eq!((ranks.dp_aware, ranks.dp_size), (true, Some(4)));
     assert_eq!(options("--load-monitor-interval 10").load_poll_interval_ms, 10_000);
     assert_eq!(options("--max-concurrent-requests 0").max_concurrent_requests, -1);
     let knobs = options("--least-load-kv-pressure-weight 0.2 --policy-option x=1").policy_options;

@@ -101,7 +101,7 @@ const SCRIPTS: [&str; 11] = [
      --disable-circuit-breaker $AT",
     "--pd-disaggregation --prefill $P1 $B1 --decode $D1 $AT --api-key k --policy cache_aware \
      --max-concurrent-requests 64 --health-check-timeout-secs 300 --request-timeout-secs 600 --log-level info",
-    "--worker-urls $W1 --policy cache_aware --request-id-headers x-correlation-id $AT --prometheus-host 127.0.0.1 \
+    "--worker-urls $W1 --policy cache_aware --request-id-headers x-correlation-id --dp-aware $AT --prometheus-host 127.0.0.1 \
      --connect-timeout-secs 900 --request-timeout-secs 14400 --disable-health-check --disable-retries",
     "--worker-urls $W1 $W2 --cache-threshold 0.5 --balance-abs-threshold 32 --balance-rel-threshold 1.0001 \
      --worker-startup-timeout-secs 3600 --worker-startup-check-interval 5 --model-path org/model $AT \
@@ -163,7 +163,7 @@ fn what_is_not_done_here_is_refused_in_one_line_that_says_what_to_do() {
     for (args, parts) in [
         (&["--history-backend", "oracle"][..], &["--history-backend oracle: ", "/v1/responses"][..]),
         (&["--service-discovery", "--selector", "a=b", "c=d"], &["--service-discovery: ", "/workers"]),
-        (&["--dp-aware"], &["--dp-aware: ", "ranks"]),
+        (&["--enable-igw"], &["--enable-igw: ", "one router for each model"]),
         (&["--health-f"], &["--health-failure-threshold"]),
         (&["--health-check"], &["--health-check is short", "--health-check-interval-secs"]),
         (&["--log-dir", "/dev/null/logs"], &["--log-dir: /dev/null/logs: "]),

@@ -3,13 +3,15 @@
 mod disaggregation;
 pub mod foreign;
 mod knobs;
+mod logging;
 mod options;
 mod overload;
 mod resilience;
 mod security;
 
 pub use disaggregation::DisaggregationConfig;
-pub use options::{LogFormat, LogLevel, Options, PdProtocol, WorkerOptions};
+pub use logging::{LogFormat, LogLevel};
+pub use options::{Options, PdProtocol, WorkerOptions};
 pub use overload::AdmissionConfig;
 pub use resilience::{HedgeAfter, RetryConfig};
 pub use security::SecurityConfig;

@@ -4,42 +4,13 @@
 //! default stand in the doc comment, which is also the text of `--help`.
 
 use super::knobs;
+use super::logging::{LogFormat, LogLevel};
 use crate::record::RecordFormat;
 use crate::security::Secret;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
-
-/// How much is logged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Everything, a line per step of a request.
-    Trace,
-    /// What a developer wants to see.
-    Debug,
-    /// One line per change of a worker's state or of the router's own.
-    Info,
-    /// What may need a look.
-    #[value(alias = "warning")]
-    #[serde(alias = "warning")]
-    Warn,
-    /// What needs a look.
-    #[value(alias = "critical")]
-    #[serde(alias = "critical")]
-    Error,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// How the worker that read a prompt hands it over to the one that writes the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]

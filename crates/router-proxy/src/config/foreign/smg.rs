@@ -2,7 +2,7 @@
 
 use super::Fate::{Becomes, ByValue, Nothing, Refused, Same};
 use super::Takes::{Many, One};
-use super::table::{DISCOVERY, HISTORY, PARSER, RANKS, STARTUP, TOKENIZER};
+use super::table::{DISCOVERY, HISTORY, PARSER, STARTUP, TOKENIZER};
 use super::{Fate, Peer, Row, Takes};
 
 const ENCODE: Fate =
@@ -97,7 +97,11 @@ pub(super) const ROWS: &[Row] = &[
         ],
         INDEX,
     ),
-    row(Takes::Nothing, &["dp-minimum-tokens-scheduler"], RANKS),
+    row(
+        Takes::Nothing,
+        &["dp-minimum-tokens-scheduler"],
+        Refused("--policy chooses among ranks as among workers; least_load counts their tokens"),
+    ),
     row(One, &["model-alias"], Refused("requests go on with the model name that they came with")),
     row(
         Takes::Nothing,

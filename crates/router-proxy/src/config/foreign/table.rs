@@ -28,10 +28,6 @@ pub(super) const DISCOVERY: Fate = Refused(
     "the router finds no workers by itself; list them with --worker-urls, or add and remove them at run time with \
      POST and DELETE /workers",
 );
-/// Why flags of data-parallel ranks are refused.
-pub(super) const RANKS: Fate = Refused(
-    "a server with data-parallel ranks is one worker here and chooses among its ranks itself; leave the flag out",
-);
 /// Why tokens are refused.
 const JWT: Fate = Refused("there are no tokens; give keys with --control-plane-api-keys ID:NAME:ROLE:KEY");
 
@@ -83,7 +79,7 @@ pub(super) const ROWS: &[Row] = &[
     row(&[Seed], One, &["eviction-interval"], Becomes(&["--eviction-interval-secs", "{}"])),
     row(ALL, One, &["max-tree-size"], Same("in bytes of memory, for all workers together")),
     row(ALL, One, &["max-payload-size"], Same("")),
-    row(SGLANG, Takes::Nothing, &["dp-aware"], RANKS),
+    row(SGLANG, Takes::Nothing, &["dp-aware"], Same("every policy chooses among ranks as among workers")),
     row(
         RELEASED,
         Takes::Nothing,

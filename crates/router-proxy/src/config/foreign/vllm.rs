@@ -2,7 +2,7 @@
 
 use super::Fate::{Becomes, ByValue, Nothing, Refused};
 use super::Takes::One;
-use super::table::{DISCOVERY, KV_AWARE, RANKS};
+use super::table::{DISCOVERY, KV_AWARE};
 use super::{Fate, Peer, Row, Takes};
 
 const WASM: Fate = Refused("the router runs no modules; change requests in front of it");
@@ -28,7 +28,11 @@ pub(super) const ROWS: &[Row] = &[
         ByValue(CONNECTOR, &Refused("only nixl; the router speaks no protocol of another connector")),
     ),
     row(One, &["vllm-discovery-address"], DISCOVERY),
-    row(One, &["intra-node-data-parallel-size"], ByValue(ONE_RANK, &RANKS)),
+    row(
+        One,
+        &["intra-node-data-parallel-size"],
+        ByValue(ONE_RANK, &Becomes(&["--dp-aware", "--dp-size", "{}"])),
+    ),
     row(Takes::Nothing, &["enable-program-scheduling"], PROGRAMS),
     row(One, &["program-scheduling-config-json"], PROGRAMS),
     row(
