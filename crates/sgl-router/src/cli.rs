@@ -3,7 +3,7 @@
 use crate::{demo, emulate, launch, report, send, simulate};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 /// The inference router that knows what its servers really deliver.
 #[derive(Debug, Parser)]
@@ -59,17 +59,17 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Runtime(_) => ExitCode::FAILURE,
+            Self::Usage(_) => 2,
+            Self::Runtime(_) => 1,
         }
     }
 }
 
 /// The command and the matches of its own flags; help and errors are printed, and end in an exit code.
-pub(crate) fn parse() -> Result<(Command, ArgMatches), ExitCode> {
-    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), u8> {
+    let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
         Ok((cli.command, own))
@@ -78,15 +78,15 @@ pub(crate) fn parse() -> Result<(Command, ArgMatches), ExitCode> {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed pipe is the reader's choice, not an error.
             let _ = error.print();
-            ExitCode::SUCCESS
+            0
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            ExitCode::from(2)
+            2
         }
         _ => {
             eprintln!("sgl-router: {}", one_line(&error));
-            ExitCode::from(2)
+            2
         }
     })
 }

@@ -1,25 +1,4 @@
-//! `sgl-router`: the inference router that knows what its servers really deliver.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line program talks through its terminal"
-)]
-#![allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts and times become f64 for tables, and back at stated ranges"
-)]
-
-mod cli;
-mod demo;
-mod emulate;
-mod launch;
-mod policies;
-mod report;
-mod runtime;
-mod send;
-mod simulate;
+//! The program `sgl-router`: the command line of the library beside it.
 
 use std::process::ExitCode;
 
@@ -28,27 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let (command, matches) = match cli::parse() {
-        Ok(parsed) => parsed,
-        Err(code) => return code,
-    };
-    let result = match command {
-        cli::Command::Launch(args) => launch::run(args, &matches),
-        cli::Command::Demo(args) => demo::run(&args),
-        cli::Command::Emulate(args) => emulate::run(&args),
-        cli::Command::Send(args) => send::run(&args),
-        cli::Command::Simulate(args) => simulate::run(&args),
-        cli::Command::Report(args) => report::run(&args),
-        cli::Command::Policies => {
-            policies::print();
-            Ok(())
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("sgl-router: {failure}");
-            failure.exit_code()
-        }
-    }
+    ExitCode::from(sgl_router::run(std::env::args_os()))
 }

@@ -4,7 +4,7 @@ use super::{Entry, Finding};
 use toml::Table;
 
 /// A crate of ours and those of ours that it may use, as ARCHITECTURE.md draws them.
-const FLOORS: [(&str, &[&str]); 10] = [
+const FLOORS: [(&str, &[&str]); 11] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -24,6 +24,20 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "router-load",
             "router-report",
             "router-proxy",
+        ],
+    ),
+    (
+        "router-python",
+        &[
+            "router-core",
+            "router-engine",
+            "router-protocol",
+            "router-sim",
+            "router-emulator",
+            "router-load",
+            "router-report",
+            "router-proxy",
+            "sgl-router",
         ],
     ),
     ("xtask", &[]),

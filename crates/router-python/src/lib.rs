@@ -1,0 +1,22 @@
+//! `sgl_router._native`: the native half of the Python package `sgl_router`.
+//!
+//! It turns Python values into those of the crates below and back, and holds no rule of its own. Whatever takes long
+//! lets other Python threads run meanwhile. An error becomes a Python exception with the sentence that the command line
+//! prints, and so does a panic.
+
+mod command_line;
+mod registry;
+
+/// The module, as Python imports it.
+#[pyo3::pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use crate::command_line::run_command_line;
+    #[pymodule_export]
+    use crate::registry::policies;
+
+    /// The version of the package.
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python knows")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

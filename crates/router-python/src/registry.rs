@@ -1,0 +1,15 @@
+//! The policies that can be asked for by name from Python.
+
+use pyo3::prelude::*;
+use router_core::Registry;
+
+/// Ours, and those that were registered from Python.
+pub(crate) fn registry() -> Registry {
+    Registry::builtin()
+}
+
+/// The names of all policies, each with its rule in one line.
+#[pyfunction]
+pub(crate) fn policies() -> Vec<(String, String)> {
+    registry().specs().map(|spec| (spec.name.clone(), spec.summary.clone())).collect()
+}

@@ -1,0 +1,19 @@
+"""The command line `sgl-router`, run in this process."""
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from ._native import run_command_line
+
+
+def run(args: Sequence[str]) -> int:
+    """Carry out ``sgl-router ARGS`` and return its exit code."""
+    # The router answers Ctrl-C itself; Python's own answer would come on top once the command has ended.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return run_command_line(["sgl-router", *args])
+
+
+def main() -> None:
+    """Be the program ``sgl-router``."""
+    sys.exit(run(sys.argv[1:]))
