@@ -49,7 +49,7 @@ pub(crate) enum Command {
 
 /// A command that could not be carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// What was asked for cannot be: a flag, a file, a name.
     #[error("{0}")]
     Usage(String),
@@ -85,14 +85,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command
             2
         }
         _ => {
-            eprintln!("sgl-router: {}", one_line(&error));
+            eprintln!("sgl-router: {} (--help lists all)", first_line(&error));
             2
         }
     })
 }
 
 /// The first line of clap's message, with its suggestion.
-fn one_line(error: &clap::Error) -> String {
+pub(crate) fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
     let first = lines.next().unwrap_or("bad command line").trim_start_matches("error: ").to_owned();
@@ -105,7 +105,7 @@ fn one_line(error: &clap::Error) -> String {
             _ => None,
         });
     match close {
-        Some(close) => format!("{first}; did you mean '{close}'? (--help lists all)"),
-        None => format!("{first} (--help lists all)"),
+        Some(close) => format!("{first}; did you mean '{close}'?"),
+        None => first,
     }
 }

@@ -22,7 +22,9 @@ mod policies;
 mod report;
 mod runtime;
 mod send;
-mod simulate;
+pub mod simulate;
+
+pub use cli::Failure;
 
 use std::ffi::OsString;
 

@@ -1,5 +1,24 @@
 """An LLM inference router that knows what its servers really deliver."""
 
 from ._native import __version__
+from .policy import Event, Policy, PolicyStats, Request, WorkerView, policy_stats, register_policy
+from .records import RecordError, Records, read_records
+from .simulation import Load, Simulation, Trace, simulate
 
-__all__ = ["__version__"]
+__all__ = [
+    "Event",
+    "Load",
+    "Policy",
+    "PolicyStats",
+    "RecordError",
+    "Records",
+    "Request",
+    "Simulation",
+    "Trace",
+    "WorkerView",
+    "__version__",
+    "policy_stats",
+    "read_records",
+    "register_policy",
+    "simulate",
+]

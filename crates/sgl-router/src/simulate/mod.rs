@@ -8,8 +8,8 @@ mod setting;
 mod study;
 mod table;
 
-pub(crate) use args::SimulateArgs;
-pub(crate) use study::Study;
+pub use args::SimulateArgs;
+pub use study::Study;
 
 use crate::cli::Failure;
 use indicatif::{ProgressBar, ProgressStyle};

@@ -10,8 +10,24 @@ use router_sim::{Contender, Experiment, Fleet, Reports, Scenario, Slo, Table, Wa
 use std::time::Duration;
 
 /// A comparison that is ready to run.
+///
+/// ```
+/// use router_core::Registry;
+/// use router_sim::{Contender, Ran, Watch};
+/// use sgl_router::simulate::{SimulateArgs, Study};
+///
+/// struct Quiet;
+/// impl Watch for Quiet {}
+/// let args = SimulateArgs::parse(["--num-requests", "50", "--seeds", "2"])?;
+/// let registry = Registry::builtin();
+/// let contenders = Contender::list("random,least_request", &registry)?;
+/// let study = Study::new(&args)?;
+/// let table = study.run(&contenders, &mut Quiet).unwrap();
+/// assert_eq!((table.rows.len(), table.seeds), (2, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct Study<'a> {
+pub struct Study<'a> {
     pub(super) setting: Setting<'a>,
     source: Source,
 }
@@ -21,7 +37,7 @@ impl<'a> Study<'a> {
     ///
     /// # Errors
     /// A flag that makes no sense or a trace that cannot be read, by name.
-    pub(crate) fn new(args: &'a SimulateArgs) -> Result<Self, Failure> {
+    pub fn new(args: &'a SimulateArgs) -> Result<Self, Failure> {
         let spec: FleetSpec = args.fleet.parse().map_err(|e| Failure::Usage(format!("--fleet: {e}")))?;
         let parts = args.fleet.split(',').map(|part| part.trim().to_owned());
         let parts = parts.zip(spec.parts.iter().map(|part| part.count as usize)).collect();
@@ -36,7 +52,7 @@ impl<'a> Study<'a> {
     }
 
     /// Runs all contenders with all seeds; nothing comes of it when `watch` stops it.
-    pub(crate) fn run(&self, contenders: &[Contender<'_>], watch: &mut dyn Watch) -> Option<Table> {
+    pub fn run(&self, contenders: &[Contender<'_>], watch: &mut dyn Watch) -> Option<Table> {
         let Setting { args, scenario, seeds, .. } = &self.setting;
         let slo = Slo { ttft: args.slo_ttft, tpot: args.slo_tpot };
         let experiment = Experiment { scenario, seeds, slo };
@@ -44,7 +60,7 @@ impl<'a> Study<'a> {
     }
 
     /// The table as people read it.
-    pub(crate) fn text(&self, table: &Table) -> String {
+    pub fn text(&self, table: &Table) -> String {
         table::render(&self.setting, table)
     }
 
@@ -52,8 +68,13 @@ impl<'a> Study<'a> {
     ///
     /// # Errors
     /// It cannot be written as JSON.
-    pub(crate) fn json(&self, table: &Table) -> Result<String, Failure> {
+    pub fn json(&self, table: &Table) -> Result<String, Failure> {
         json::render(&self.setting, table)
+    }
+
+    /// A name for each server, in order, with those that join at the end.
+    pub fn servers(&self) -> Vec<String> {
+        self.setting.servers()
     }
 }
 
