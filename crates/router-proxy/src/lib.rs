@@ -17,6 +17,7 @@ mod record;
 mod router;
 mod security;
 mod server;
+mod stats;
 mod workers;
 
 pub use clock::Clock;
@@ -24,11 +25,13 @@ pub use config::{Config, ConfigError, Options};
 pub use data_plane::{Kept, RelayError, RouterBody};
 pub use error::{Cause, ProxyError, Retry};
 pub use record::{
-    Leg, OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat, RecorderError, TraceConfig,
+    Decisions, Heard, Leg, LiveDecision, OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat,
+    RecorderError, TraceConfig,
 };
 pub use router::{Router, RunningRouter, StartError};
 pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
 pub use server::ClientPatience;
+pub use stats::{RouterStats, WorkerStats};
 pub use workers::{
     BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };

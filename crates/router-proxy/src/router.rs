@@ -4,9 +4,12 @@ use crate::clock::Clock;
 use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
 use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
-use crate::record::{Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges};
+use crate::record::{
+    Audience, Decisions, Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges,
+};
 use crate::security::{Cors, Guard};
 use crate::server::{self, Listeners};
+use crate::stats::RouterStats;
 use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
 use parking_lot::Mutex;
 use router_core::{Balancer, Features, Needs, Policy, WorkerId};
@@ -177,6 +180,16 @@ impl RunningRouter {
         self.shared.pools().map(Shared::healthy).sum()
     }
 
+    /// How it stands now.
+    pub fn stats(&self) -> RouterStats {
+        self.shared.stats()
+    }
+
+    /// Every decision from now on, of all balancers; `capacity` of them may wait to be fetched.
+    pub fn decisions(&self, capacity: usize) -> Decisions {
+        self.shared.records.audience.listen(capacity)
+    }
+
     /// Stops accepting, lets running requests end within the grace period, then cuts what is left.
     /// Returns how many requests were cut.
     pub async fn shutdown(self) -> u64 {
@@ -245,7 +258,7 @@ impl Shared {
             admission,
             guard: Guard::default(),
             cors: None,
-            records: Records { metrics, recorder: None },
+            records: Records { metrics, recorder: None, audience: Arc::new(Audience::new(clock)) },
             ids: RequestIds::new(),
             trace_ids: None,
             fleet,
@@ -279,6 +292,7 @@ impl Shared {
         let metrics = Arc::clone(&pool.records.metrics);
         self.record(Wanted { prefill: split.record.as_ref().map(|r| (r, &metrics)), ..wanted })?;
         pool.records.recorder = self.records.recorder.clone();
+        pool.records.audience = Arc::clone(&self.records.audience);
         // The request is read once for both; each pool polls its own workers, and a worker is named for an answer.
         self.needs = self.needs.or(Needs { load_reports: false, target_worker: false, ..pool.needs });
         let pool = Arc::new(pool);

@@ -9,6 +9,7 @@ mod config;
 mod detour;
 mod file;
 mod leg;
+mod live;
 mod metrics;
 mod otel;
 mod queue;
@@ -23,6 +24,8 @@ pub use config::{RecordConfig, RecordFormat, TraceConfig};
 pub(crate) use detour::Detour;
 pub use leg::Leg;
 pub(crate) use leg::is_split;
+pub(crate) use live::Audience;
+pub use live::{Decisions, Heard, LiveDecision};
 pub(crate) use metrics::{Gauges, Metrics, Waiting, WorkerGauges, WorkerMetrics};
 pub use otel::{OtlpEndpoint, OtlpEndpointError};
 pub(crate) use row::{CompletionRecord, DecisionRecord, Outline, Record, RefusalRecord};
@@ -41,12 +44,17 @@ pub(crate) struct Records {
     pub(crate) metrics: Arc<Metrics>,
     /// The thread behind the channel, when anything slower than counting is wanted.
     pub(crate) recorder: Option<Arc<Recorder>>,
+    /// Whoever listens in this process.
+    pub(crate) audience: Arc<Audience>,
 }
 
 impl Records {
     /// What decisions have to carry.
     pub(crate) fn explain(&self) -> Explain {
-        self.recorder.as_ref().map_or(Explain::No, |r| r.explain)
+        match self.recorder.as_ref().map_or(Explain::No, |r| r.explain) {
+            Explain::No if self.audience.listens() => Explain::Chosen,
+            explain => explain,
+        }
     }
 
     /// A worker was chosen.
@@ -59,6 +67,7 @@ impl Records {
             reason = record.decision.reason.as_str(),
             "decided"
         );
+        self.audience.decided(&record, self.metrics.policy());
         self.pass(|| Record::Decision(record));
     }
 
@@ -126,6 +135,7 @@ impl Records {
 
     /// Writes out what is left; nothing is recorded after it.
     pub(crate) fn close(&self) {
+        self.audience.close();
         if let Some(recorder) = &self.recorder {
             recorder.close();
         }

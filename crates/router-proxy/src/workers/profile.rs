@@ -86,6 +86,17 @@ pub enum WorkerKind {
     Decode,
 }
 
+impl WorkerKind {
+    /// The name in configurations and answers.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Regular => "regular",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
 /// Who wrote the worker's program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

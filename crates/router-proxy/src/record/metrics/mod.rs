@@ -172,6 +172,11 @@ impl Metrics {
         &self.policy
     }
 
+    /// Requests that were answered, on all routes.
+    pub(crate) fn requests(&self) -> u64 {
+        self.routes.iter().map(|route| route.requests.get()).sum()
+    }
+
     pub(super) fn dropped(&self) {
         self.records.dropped.inc();
     }

@@ -7,7 +7,9 @@ use crate::workers::BreakerState;
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use prometheus_client::registry::Registry;
 use router_core::{Outcome, Route};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Upper bounds in seconds for the time between two tokens: 1 ms to 2.5 s.
 const TOKEN_BUCKETS: [f64; 12] =
@@ -56,8 +58,20 @@ pub(crate) struct WorkerMetrics {
     output_tokens: Counter,
     /// By route, made when the route is first used.
     times: [OnceLock<Times>; Route::ALL.len()],
+    /// The sum of what `e2e` observed on all routes, in nanoseconds; a histogram does not tell its own.
+    answer_nanos: AtomicU64,
     families: TimeFamilies,
     url: Arc<str>,
+}
+
+/// A worker's counts at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkerCounts {
+    pub(crate) decisions: u64,
+    pub(crate) successes: u64,
+    pub(crate) failures: u64,
+    /// Of whole answers, in seconds.
+    pub(crate) mean_latency: Option<f64>,
 }
 
 /// The histograms of one route on one worker.
@@ -135,6 +149,7 @@ impl WorkerFamilies {
             cached_tokens: self.cached_tokens.get_or_create_owned(&label),
             output_tokens: self.output_tokens.get_or_create_owned(&label),
             times: Default::default(),
+            answer_nanos: AtomicU64::new(0),
             families: self.times.clone(),
             url: Arc::clone(url),
         }
@@ -195,12 +210,28 @@ impl WorkerMetrics {
         self.prompt_tokens.inc_by(usage.prompt_tokens.unwrap_or(0).into());
         self.output_tokens.inc_by(usage.output_tokens.unwrap_or(0).into());
         let times = self.times(record.outline.route);
-        times.e2e.observe(done.finished_at.since(record.outline.received_at).as_secs_f64());
+        let took = done.finished_at.since(record.outline.received_at);
+        times.e2e.observe(took.as_secs_f64());
+        self.answer_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         if let Some(first) = finish.first_byte_at.filter(|_| record.outline.stream) {
             times.ttft.observe(first.since(done.dispatched_at).as_secs_f64());
             if let Some(rest) = usage.output_tokens.map(|n| n.saturating_sub(1)).filter(|n| *n > 0) {
                 times.tpot.observe(done.finished_at.since(first).as_secs_f64() / f64::from(rest));
             }
+        }
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> WorkerCounts {
+        let of =
+            |outcome| OUTCOMES.iter().position(|o| *o == outcome).map_or(0, |at| self.outcomes[at].get());
+        let successes = of(Outcome::Success);
+        let seconds = Duration::from_nanos(self.answer_nanos.load(Relaxed)).as_secs_f64();
+        WorkerCounts {
+            decisions: self.decisions.get(),
+            successes,
+            failures: of(Outcome::Failed),
+            mean_latency: (successes > 0).then(|| seconds / successes as f64),
         }
     }
 

@@ -1,0 +1,72 @@
+//! How a router stands at one moment, for whoever runs it in a process of their own.
+
+use crate::router::Shared;
+
+/// How a router stands. Counts are since it started; what is unknown is `None`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RouterStats {
+    /// The live policy's name.
+    pub policy: String,
+    /// Requests that were answered, by a worker or by the router itself.
+    pub requests: u64,
+    /// Requests in flight on all workers; one that is split counts once for each of its legs.
+    pub in_flight: u64,
+    /// Requests that wait in the router for their turn.
+    pub queued: u64,
+    /// Every worker, by the order in which they joined.
+    pub workers: Vec<WorkerStats>,
+}
+
+/// How one worker stands.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorkerStats {
+    /// Its base URL.
+    pub url: String,
+    /// What it does: `regular`, `prefill` or `decode`.
+    pub worker_type: &'static str,
+    /// What the router believes of it: `pending`, `healthy`, `unhealthy`, `draining` or `gone`.
+    pub state: &'static str,
+    /// Its circuit breaker: `closed`, `open` or `half_open`.
+    pub breaker: &'static str,
+    /// Requests in flight on it, from this router.
+    pub in_flight: u64,
+    /// Requests that wait on it, by its last report and what was sent since.
+    pub queue_length: Option<u64>,
+    /// Requests that were sent to it.
+    pub requests: u64,
+    /// Answers that arrived whole.
+    pub successes: u64,
+    /// Attempts that the worker failed.
+    pub failures: u64,
+    /// Mean time from a request's arrival at the router to the last byte of its answer, in seconds, of whole answers.
+    pub mean_latency: Option<f64>,
+}
+
+impl Shared {
+    pub(crate) fn stats(&self) -> RouterStats {
+        let loads = self.pools().flat_map(Self::worker_loads).collect::<Vec<_>>();
+        let workers = loads.iter().map(|load| {
+            let worker = &load.worker;
+            let counts = worker.metrics.counts();
+            WorkerStats {
+                url: worker.url.as_str().to_owned(),
+                worker_type: worker.profile.load().kind.as_str(),
+                state: worker.health().as_str(),
+                breaker: worker.breaker_state().as_str(),
+                in_flight: load.in_flight.into(),
+                queue_length: load.waiting.map(Into::into),
+                requests: counts.decisions,
+                successes: counts.successes,
+                failures: counts.failures,
+                mean_latency: counts.mean_latency,
+            }
+        });
+        RouterStats {
+            policy: self.records.metrics.policy().to_string(),
+            requests: self.records.metrics.requests(),
+            in_flight: loads.iter().map(|load| u64::from(load.in_flight)).sum(),
+            queued: self.admission.waiting() as u64,
+            workers: workers.collect(),
+        }
+    }
+}
