@@ -19,7 +19,7 @@ mod _native {
     #[pymodule_export]
     use crate::command_line::run_command_line;
     #[pymodule_export]
-    use crate::policy::{Desk, Event, Request, WorkerView, policy_counts, register_policy};
+    use crate::policy::{Desk, Event, Request, WorkerView, policy_counts, register_policy, time_decisions};
     #[pymodule_export]
     use crate::records::read_columns;
     #[pymodule_export]

@@ -1,5 +1,6 @@
 //! A policy object of Python's, made by its author's class or function.
 
+use super::desk::Desk;
 use pyo3::prelude::*;
 use router_core::{Needs, Params, PolicyError};
 use std::sync::Arc;
@@ -60,8 +61,8 @@ impl Author {
 }
 
 /// Lets the policy's thread serve at `desk`.
-pub(super) fn start(py: Python<'_>, name: &str, made: &Made, desk: impl Into<Py<PyAny>>) -> PyResult<()> {
-    let args = (name, &made.select, &made.observe, desk.into());
+pub(super) fn start(py: Python<'_>, name: &str, made: &Made, desk: Desk) -> PyResult<()> {
+    let args = (name, &made.select, &made.observe, desk);
     py.import(MODULE)?.call_method1("_start", args).map(drop)
 }
 

@@ -11,9 +11,9 @@ use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use router_core::WorkerId;
-use std::hint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Events that may wait; at 10,000 requests/s half a second of them.
@@ -23,7 +23,7 @@ const EVENTS: usize = 16_384;
 const GATHER: Duration = Duration::from_millis(10);
 
 /// How long either side looks before it sleeps: about as long as falling asleep and waking up take.
-const SPIN: Duration = Duration::from_micros(50);
+const SPIN: Duration = Duration::from_micros(200);
 
 /// Whose turn it is, for those who look without the lock.
 const FREE: u8 = 0;
@@ -84,7 +84,7 @@ pub(super) struct Meeting {
 impl Meeting {
     pub(super) fn new() -> Self {
         // With one core, whoever looks keeps the other from answering.
-        let alone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+        let alone = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         Self {
             board: Mutex::new(Board { slate: Slate::Free, away: false, closed: false }),
             turn: AtomicU8::new(FREE),
@@ -201,7 +201,8 @@ impl Meeting {
     fn look_for(&self, turn: u8) {
         let from = Instant::now();
         while self.turn.load(Ordering::Acquire) != turn && from.elapsed() < self.spin {
-            hint::spin_loop();
+            // Not a mere hint: the other side may have been woken up on this very core.
+            thread::yield_now();
         }
     }
 }

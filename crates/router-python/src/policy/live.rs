@@ -71,8 +71,8 @@ impl Live {
             let build = || {
                 let made = author.make(py, knobs)?;
                 let meeting = Arc::new(Meeting::new());
-                let desk = Py::new(py, Desk::new(Arc::clone(&meeting), Arc::clone(tally)))?;
-                author::start(py, &author.name, &made, desk.into_any())?;
+                let desk = Desk::new(Arc::clone(&meeting), Arc::clone(tally));
+                author::start(py, &author.name, &made, desk)?;
                 let Made { observe, needs, timeout, .. } = made;
                 Ok(Self {
                     name: Arc::clone(&author.name),

@@ -10,6 +10,7 @@ mod desk;
 mod event;
 mod inline;
 mod live;
+mod measure;
 mod senses;
 mod tally;
 mod view;
@@ -18,6 +19,7 @@ pub(crate) use author::Author;
 pub(crate) use desk::Desk;
 pub(crate) use event::Event;
 pub(crate) use inline::{Inline, OnError, Trial};
+pub(crate) use measure::time_decisions;
 pub(crate) use tally::Tally;
 pub(crate) use view::{Request, WorkerView};
 
