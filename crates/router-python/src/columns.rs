@@ -59,6 +59,17 @@ impl Columns {
         found.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?.1.list(py)
     }
 
+    /// What the values of one column are: `real`, `whole`, `flag` or `text`.
+    fn kind(&self, name: &str) -> Option<&'static str> {
+        let (_, values) = self.columns.iter().find(|(known, _)| known == name)?;
+        Some(match values {
+            Values::Real(_) => "real",
+            Values::Whole(_) => "whole",
+            Values::Flag(_) => "flag",
+            Values::Text(..) => "text",
+        })
+    }
+
     fn __len__(&self) -> usize {
         self.rows
     }

@@ -105,7 +105,7 @@ def policy_stats(name: str) -> PolicyStats:
 
 @dataclass(frozen=True)
 class PolicyCost:
-    """What a decision of a policy costs, in seconds: from the router's question to its decision."""
+    """What a decision that a policy makes costs, in seconds: from the router's question to its decision."""
 
     mean: float
     p50: float
@@ -122,6 +122,8 @@ def measure_policy(name: str, *, workers: int = 8, decisions: int = 10_000, gap_
     if decisions < 1:
         raise ValueError(f"decisions must be at least 1, not {decisions}")
     seconds, missed = _native.time_decisions(name, workers, decisions, gap_secs)
+    if not seconds:
+        raise RuntimeError(f"policy {name} made none of {decisions} decisions; policy_stats() tells why")
     seconds.sort()
     rank = [seconds[min(len(seconds) - 1, int(share * len(seconds)))] for share in (0.5, 0.99)]
     return PolicyCost(sum(seconds) / len(seconds), rank[0], rank[1], missed)

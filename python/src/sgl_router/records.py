@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Optional, Protocol, Union
 
 from . import _native
 
@@ -18,6 +18,7 @@ class RecordError(ValueError):
 class _Source(Protocol):
     def names(self) -> list[str]: ...
     def column(self, name: str) -> list[Any]: ...
+    def kind(self, name: str) -> Optional[str]: ...
     def __len__(self) -> int: ...
 
 
@@ -52,32 +53,47 @@ class Records(Mapping[str, "list[Any]"]):
         wanted = list(equal.values())
         keys = zip(*(self[name] for name in equal)) if equal else iter([()] * self.rows)
         kept = [row for row, key in enumerate(keys) if list(key) == wanted]
-        return Records(_Lists({name: [column[row] for row in kept] for name, column in self.items()}, len(kept)))
+        lists = {name: [column[row] for row in kept] for name, column in self.items()}
+        return Records(_Lists(lists, {name: self._source.kind(name) for name in lists}, len(kept)))
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame``; needs pandas."""
         import pandas
 
-        return pandas.DataFrame(dict(self))
+        # Said and not guessed: a column of which nothing is known has its type all the same.
+        full = {"real": "float64", "whole": "int64", "flag": "bool", "text": "object"}
+        with_gaps = {**full, "whole": "Int64", "flag": "boolean"}
+        columns = {}
+        for name, values in self.items():
+            types = with_gaps if None in values else full
+            columns[name] = pandas.Series(values, dtype=types[self._source.kind(name) or "text"])
+        return pandas.DataFrame(columns)
 
     def to_arrow(self) -> Any:
         """Return a ``pyarrow.Table``; needs pyarrow."""
         import pyarrow
 
-        return pyarrow.table(dict(self))
+        types = {"real": pyarrow.float64(), "whole": pyarrow.int64(), "flag": pyarrow.bool_(), "text": pyarrow.string()}
+        columns = {
+            name: pyarrow.array(values, types[self._source.kind(name) or "text"]) for name, values in self.items()
+        }
+        return pyarrow.table(columns)
 
 
 class _Lists:
     """Columns that are lists already."""
 
-    def __init__(self, lists: dict[str, list[Any]], rows: int) -> None:
-        self._lists, self._rows = lists, rows
+    def __init__(self, lists: dict[str, list[Any]], kinds: dict[str, Optional[str]], rows: int) -> None:
+        self._lists, self._kinds, self._rows = lists, kinds, rows
 
     def names(self) -> list[str]:
         return list(self._lists)
 
     def column(self, name: str) -> list[Any]:
         return self._lists[name]
+
+    def kind(self, name: str) -> Optional[str]:
+        return self._kinds[name]
 
     def __len__(self) -> int:
         return self._rows
@@ -94,7 +110,7 @@ class FileRecords(Records):
         self.problems = problems
 
 
-def read_records(path: str | os.PathLike[str], *, on_error: str = "raise") -> FileRecords:
+def read_records(path: Union[str, os.PathLike[str]], *, on_error: str = "raise") -> FileRecords:
     """Read a CSV file that the router's recorder or ``sgl-router send`` wrote.
 
     A recorder's file has a row for each decision and for each completion; ``records.where(kind="decision")`` takes those

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const IN_FLIGHT: usize = 4;
 
 /// Asks the policy called `name` for so many decisions among so many workers, `gap` seconds apart, and returns how many
-/// seconds each took and how many the policy had no answer to.
+/// seconds each took that it made, and how many it had no answer to.
 #[pyfunction]
 pub(crate) fn time_decisions(
     py: Python<'_>,
@@ -49,9 +49,12 @@ fn run(mut balancer: Balancer, most: usize, decisions: usize, gap: Duration) -> 
         let request = Features { id, prompt_bytes: 1200, batch: 1, answers: 1, ..Features::default() };
         let from = Instant::now();
         let routed = balancer.dispatch(now(), &request, &[], Explain::No);
-        took.push(from.elapsed().as_secs_f64());
+        let elapsed = from.elapsed().as_secs_f64();
         let routed = routed.map_err(|e| PyRuntimeError::new_err(e.to_string()))?;
-        missed += usize::from(routed.decision.reason == Reason::Fallback);
+        match routed.decision.reason {
+            Reason::Fallback => missed += 1,
+            _ => took.push(elapsed),
+        }
         running.push_back(routed.ticket);
         if running.len() > most
             && let Some(ticket) = running.pop_front()
