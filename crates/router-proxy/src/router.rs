@@ -180,6 +180,11 @@ impl RunningRouter {
         self.shared.pools().map(Shared::healthy).sum()
     }
 
+    /// Whether requests find a worker: where prefill and decode are apart, one of each kind.
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
     /// How it stands now.
     pub fn stats(&self) -> RouterStats {
         self.shared.stats()
@@ -343,6 +348,11 @@ impl Shared {
     /// Whether a worker that is not in `tried` is merely full.
     pub(crate) fn vacancy(&self, features: &Features<'_>, tried: &[WorkerId]) -> Vacancy {
         if self.balancer.lock().may_open(features, tried) { Vacancy::Later } else { Vacancy::Never }
+    }
+
+    /// Whether requests find a worker. Where prefill and decode are apart, neither can do without the other.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.pools().all(|pool| pool.healthy() > 0)
     }
 
     /// The error for a request that found nobody.

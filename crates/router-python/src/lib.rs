@@ -6,10 +6,15 @@
 
 mod columns;
 mod command_line;
+mod decisions;
+mod options;
 mod policy;
 mod records;
 mod registry;
+mod router;
 mod simulation;
+mod stats;
+mod value;
 
 /// The module, as Python imports it.
 #[pyo3::pymodule(gil_used = false)]
@@ -19,11 +24,19 @@ mod _native {
     #[pymodule_export]
     use crate::command_line::run_command_line;
     #[pymodule_export]
+    use crate::decisions::Decisions;
+    #[pymodule_export]
+    use crate::options::{
+        check_options, option_fields, options_from_flags, options_from_toml, options_to_toml,
+    };
+    #[pymodule_export]
     use crate::policy::{Desk, Event, Request, WorkerView, policy_counts, register_policy, time_decisions};
     #[pymodule_export]
     use crate::records::read_columns;
     #[pymodule_export]
     use crate::registry::policies;
+    #[pymodule_export]
+    use crate::router::{RunningRouter, start_router};
     #[pymodule_export]
     use crate::simulation::{Simulated, run_simulation};
 

@@ -67,28 +67,50 @@ impl Failure {
     }
 }
 
-/// The command and the matches of its own flags; help and errors are printed, and end in an exit code.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), u8> {
+/// Why there is no command to carry out.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// Help or the version was asked for, or no command was given.
+    Help(clap::Error),
+    /// The command line is wrong; one line says how.
+    Wrong(String),
+}
+
+impl Unread {
+    /// Prints it and returns the exit code.
+    pub(crate) fn tell(&self) -> u8 {
+        match self {
+            Self::Help(help) => {
+                // A closed pipe is the reader's choice, not an error.
+                let _ = help.print();
+                if help.use_stderr() { 2 } else { 0 }
+            }
+            Self::Wrong(line) => {
+                eprintln!("sgl-router: {line}");
+                2
+            }
+        }
+    }
+}
+
+/// The command and the matches of its own flags.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), Unread> {
     let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
         Ok((cli.command, own))
     });
     parsed.map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed pipe is the reader's choice, not an error.
-            let _ = error.print();
-            0
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            2
-        }
-        _ => {
-            eprintln!("sgl-router: {} (--help lists all)", first_line(&error));
-            2
-        }
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Unread::Help(error),
+        _ => Unread::Wrong(one_line(&error)),
     })
+}
+
+/// What clap has to say in one line, and where there is more to read.
+fn one_line(error: &clap::Error) -> String {
+    format!("{} (--help lists all)", first_line(error))
 }
 
 /// The first line of clap's message, with its suggestion.

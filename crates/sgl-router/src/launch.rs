@@ -1,11 +1,12 @@
 //! `sgl-router launch`: the router in front of real servers.
 
-use crate::cli::Failure;
+use crate::cli::{self, Command, Failure, Unread};
 use crate::runtime::{self, LogStyle};
 use clap::{ArgMatches, Args};
 use router_core::Registry;
 use router_proxy::config::{LogFormat, LogLevel};
-use router_proxy::{Config, ConfigError, Options, Router, RunningRouter};
+use router_proxy::{Config, ConfigError, Options, Router, RunningRouter, StartError};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use tracing::{info, warn};
 
@@ -22,22 +23,72 @@ pub(crate) struct LaunchArgs {
 
 pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Failure> {
     let usage = |e: ConfigError| Failure::Usage(e.to_string());
-    let LaunchArgs { config, options } = *args;
-    let options = Options::load(matches, options, config.as_deref()).map_err(usage)?;
+    let options = args.load(matches).map_err(usage)?;
     let config = options.check(&Registry::builtin()).map_err(usage)?;
-    runtime::init_logs(level(options.log_level), style(options.log_format));
+    init_logs(&options);
     runtime::raise_open_files();
     runtime::block_on(options.threads, serve(config))
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+impl LaunchArgs {
+    /// The options of the file, if there is one, overlaid by those of the command line.
+    fn load(self, matches: &ArgMatches) -> Result<Options, ConfigError> {
+        Options::load(matches, self.options, self.config.as_deref())
+    }
+}
+
+/// Why there are no options of `launch`.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchOptionsError {
+    /// Help was asked for, and printed.
+    #[error("help was printed")]
+    Help,
+    /// The flags, or the file that they name, are wrong; the line is the one that the command line would print.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// The options that `sgl-router launch` would run with, given these flags.
+///
+/// # Errors
+/// As the command line: an unknown flag, a bad value, a bad file.
+pub fn launch_options(flags: impl IntoIterator<Item = OsString>) -> Result<Options, LaunchOptionsError> {
+    let line = ["sgl-router", "launch"].map(OsString::from).into_iter().chain(flags);
+    match cli::parse(line) {
+        Ok((Command::Launch(args), matches)) => {
+            args.load(&matches).map_err(|error| LaunchOptionsError::Wrong(error.to_string()))
+        }
+        Err(Unread::Wrong(line)) => Err(LaunchOptionsError::Wrong(line)),
+        Err(help) => {
+            help.tell();
+            Err(LaunchOptionsError::Help)
+        }
+        Ok(_) => Err(LaunchOptionsError::Wrong("the flags are not those of launch".to_owned())),
+    }
+}
+
+/// Starts logging as the options say. The first call of a process decides.
+pub fn init_logs(options: &Options) {
+    runtime::init_logs(level(options.log_level), style(options.log_format));
+}
+
+/// Starts the router and says so in the log.
+///
+/// # Errors
+/// As [`Router::start`].
+pub async fn start(config: Config) -> Result<RunningRouter, StartError> {
     let policy = config.policy.name().to_owned();
     let workers = config.workers.len();
-    let router = Router::start(config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let router = Router::start(config).await?;
     info!(url = router.url(), policy, workers, "listening");
     if let Some(address) = router.prometheus_address() {
         info!(url = format!("http://{address}/metrics"), "metrics");
     }
+    Ok(router)
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let router = start(config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
     runtime::asked_to_stop().await?;
     stop(router).await
 }

@@ -1,7 +1,7 @@
 //! `sgl-router`: the inference router that knows what its servers really deliver.
 //!
 //! The whole command line as one function, for the program `sgl-router` and for the Python package, whose console
-//! script is the same. Nothing else stands on it.
+//! script is the same; and of `launch` its parts, for routers that are started from Python. Nothing else stands on it.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -26,6 +26,8 @@ pub mod simulate;
 
 pub use cli::Failure;
 
+pub use launch::{LaunchOptionsError, init_logs, launch_options, start};
+
 use std::ffi::OsString;
 
 /// Carries out a command line, whose first word is the program's own name, and returns the exit code: 0 for success,
@@ -33,7 +35,7 @@ use std::ffi::OsString;
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let (command, matches) = match cli::parse(args) {
         Ok(parsed) => parsed,
-        Err(code) => return code,
+        Err(unread) => return unread.tell(),
     };
     let result = match command {
         cli::Command::Launch(args) => launch::run(args, &matches),

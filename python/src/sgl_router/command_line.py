@@ -1,16 +1,20 @@
-"""The command line `sgl-router`, run in this process."""
+"""The command line ``sgl-router``, run in this process."""
+
+from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from ._native import run_command_line
 
 
 def run(args: Sequence[str]) -> int:
-    """Carry out ``sgl-router ARGS`` and return its exit code."""
-    # The router answers Ctrl-C itself; Python's own answer would come on top once the command has ended.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Carry out ``sgl-router ARGS`` and return its exit code: 0, 1 for a failure, 2 for a wrong command line."""
+    if threading.current_thread() is threading.main_thread():
+        # The router answers Ctrl-C itself; Python's own answer would come on top once the command has ended.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     return run_command_line(["sgl-router", *args])
 
 

@@ -107,8 +107,7 @@ fn readiness(shared: &Shared) -> Response<RouterBody> {
     let healthy = shared.pools().map(Shared::healthy).sum::<usize>();
     let total = shared.pools().map(|pool| pool.workers.all().len()).sum::<usize>();
     let counts = |status: &str| json!({"status": status, "healthy_workers": healthy, "total_workers": total});
-    // Where prefill and decode are apart, neither can do without the other.
-    if shared.pools().all(|pool| pool.healthy() > 0) {
+    if shared.is_ready() {
         json(StatusCode::OK, &counts("ready"))
     } else {
         json(StatusCode::SERVICE_UNAVAILABLE, &counts("not ready"))

@@ -19,6 +19,7 @@ use crate::workers::{BreakerConfig, Dial, WorkerSpec, WorkerUrl, WorkerUrlError}
 use clap::{ArgMatches, parser::ValueSource};
 use http::{HeaderName, HeaderValue};
 use router_core::{Policy, PolicyError, Registry};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU32;
@@ -36,11 +37,11 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not TOML or has a key or value that does not belong.
-    #[error("config file {}: {problem}", path.display())]
+    /// The text is not TOML or has a key or value that does not belong.
+    #[error("{origin}: {problem}")]
     Parse {
-        /// The file.
-        path: PathBuf,
+        /// Which text: a file, or one that was given as it is.
+        origin: String,
         /// Where and why.
         problem: String,
     },
@@ -159,22 +160,45 @@ impl Options {
         let Some(path) = file else { return Ok(flags) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let fail = |problem: String| ConfigError::Parse { path: path.to_owned(), problem };
-        let from_file: Self = toml::from_str(&text).map_err(|e| fail(one_line(&e.to_string())))?;
+        let origin = format!("config file {}", path.display());
+        let from_file = Self::from_toml(&text, &origin)?;
         let given = |name: &str| {
             matches!(matches.value_source(name), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
         let merged = (|| {
             let mut base = serde_json::to_value(&from_file)?;
             let flags = serde_json::to_value(&flags)?;
-            if let (Some(base), serde_json::Value::Object(flags)) = (base.as_object_mut(), flags) {
+            if let (Some(base), Value::Object(flags)) = (base.as_object_mut(), flags) {
                 let known: Vec<_> = matches.ids().map(|id| id.as_str().to_owned()).collect();
                 base.extend(flags.into_iter().filter(|(k, _)| known.contains(k) && given(k)));
             }
             serde_json::from_value(base)
         })();
-        let merged: Self = merged.map_err(|e: serde_json::Error| fail(e.to_string()))?;
+        let merged: Self =
+            merged.map_err(|e: serde_json::Error| ConfigError::Parse { origin, problem: e.to_string() })?;
         Ok(merged.keep_secrets(flags, from_file, given))
+    }
+
+    /// The options of a TOML text; `origin` says where it is from, for messages.
+    ///
+    /// # Errors
+    /// When it has a key or value that does not belong; the message names it.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text)
+            .map_err(|e| ConfigError::Parse { origin: origin.to_owned(), problem: one_line(&e.to_string()) })
+    }
+
+    /// The options that are not at their defaults, as TOML. Keys that must stay secret are left out.
+    ///
+    /// # Errors
+    /// When a value has no form in TOML, such as a number beyond its range.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let (Value::Object(own), Value::Object(defaults)) = (as_json(self)?, as_json(&Self::default())?)
+        else {
+            return Ok(String::new());
+        };
+        let changed = own.into_iter().filter(|(key, value)| defaults.get(key) != Some(value));
+        toml::to_string(&Value::Object(changed.collect()))
     }
 
     /// Checks every option and builds what it names.
@@ -337,6 +361,10 @@ impl Options {
         params.extend(knobs.iter().map(|(name, text)| (name.clone(), knobs::value(text))));
         registry.build(name, &params)
     }
+}
+
+fn as_json(options: &Options) -> Result<Value, toml::ser::Error> {
+    serde_json::to_value(options).map_err(serde::ser::Error::custom)
 }
 
 fn headers(option: &'static str, names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {

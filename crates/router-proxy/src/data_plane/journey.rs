@@ -313,7 +313,8 @@ impl<'a> Journey<'a> {
         // A worker whose connection broke may be down without anybody knowing yet.
         let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
-            && (lost || shared.healthy_workers().is_empty())
+            // A request that nobody had may find the worker that came since it asked.
+            && (lost || failure.is_none() || shared.healthy_workers().is_empty())
             && let Some(lease) = self.queue(patience).await
         {
             return Ok(lease);

@@ -1,0 +1,86 @@
+"""Write src/sgl_router/options.py from the options that the native module knows.
+
+Run it in an environment that has the package: ``python generate.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import textwrap
+from typing import Any
+
+from sgl_router import _native
+
+TARGET = pathlib.Path(__file__).parent / "src" / "sgl_router" / "options.py"
+
+HEAD = '''\
+"""The options of the router and the names of its policies. Written by generate.py; do not edit."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Optional, Union
+
+
+class PolicyType(str, Enum):
+    """The routing policies, by the names that routers for SGLang have given them."""
+
+'''
+
+MIDDLE = '''
+    def __str__(self) -> str:
+        """Return the name that the command line takes."""
+        return self.value
+
+
+@dataclass
+class Options:
+    """Every option of ``sgl-router launch``, under its name with underscores for dashes."""
+
+'''
+
+
+def comment(text: str) -> str:
+    """Return ``text`` as lines that documentation tools read as belonging to what follows."""
+    mark = "    #: "
+    return textwrap.fill(text, 110, break_on_hyphens=False, initial_indent=mark, subsequent_indent=mark)
+
+
+def member(name: str) -> str:
+    """Return the name of a policy as a name of a class member."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def default(field: dict[str, Any]) -> str:
+    """Return what stands after the type of a field; what is a key shows in no ``repr``."""
+    hidden = ", repr=False" if field["secret"] else ""
+    value = field["default"]
+    if isinstance(value, (list, dict)):
+        if not value:
+            return f" = field(default_factory={type(value).__name__}{hidden})"
+        items = "".join(f"            {json.dumps(each)},\n" for each in value)
+        return f" = field(\n        default_factory=lambda: [\n{items}        ]{hidden}\n    )"
+    text = json.dumps(value) if isinstance(value, str) else repr(value)
+    return f" = field(default={text}{hidden})" if hidden else f" = {text}"
+
+
+def generate() -> str:
+    """Return the whole file."""
+    text = HEAD
+    for name, rule in _native.policies():
+        text += comment(rule) + f'\n    {member(name)} = "{name}"\n'
+    text += MIDDLE
+    heading = None
+    for each in _native.option_fields():
+        if each["heading"] != heading:
+            heading = each["heading"]
+            text += f"    # {heading}\n\n"
+        text += comment(each["doc"]) + f"\n    {each['name']}: {each['kind']}{default(each)}\n\n"
+    return text.rstrip("\n") + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(generate(), encoding="utf-8")

@@ -1,0 +1,133 @@
+"""A router in the background of a Python process."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Optional, Union
+
+from . import _native
+from .config import Config
+from .decisions import Decisions
+from .keywords import options_of
+from .stats import RouterStats
+
+_RUNNING: weakref.WeakSet[_native.RunningRouter] = weakref.WeakSet()
+
+
+@atexit.register
+def _cut_all() -> None:
+    """Stop what runs before Python takes itself apart."""
+    for native in list(_RUNNING):
+        native.cut()
+
+
+class Router:
+    """A router in front of inference servers, on threads of its own.
+
+    >>> import sgl_router
+    >>> with sgl_router.Router(worker_urls=["http://127.0.0.1:31000"], port=0) as router:
+    ...     router.url.startswith("http://127.0.0.1:")
+    True
+
+    Takes a ``Config``, or its options by name, or a ``Config`` and the options that differ from it. The names that
+    ``sglang_router.Router`` has for some of them are understood as well. There may be several in one process.
+    """
+
+    def __init__(self, config: Union[Config, Sequence[str], None] = None, **options: Any) -> None:
+        """Take the options of a router that is to be started; a list stands for ``worker_urls``.
+
+        Raises ``TypeError`` or ``ValueError``, which names the option.
+        """
+        if isinstance(config, (list, tuple)):
+            options.setdefault("worker_urls", list(config))
+            config = None
+        if config is not None and not isinstance(config, Config):
+            raise TypeError(f"config: must be a Config or a list of URLs, not {type(config).__name__}")
+        self._config = replace(config or Config(), **options_of(options))
+        self._native: Optional[_native.RunningRouter] = None
+
+    @property
+    def config(self) -> Config:
+        """The options that it was given."""
+        return self._config
+
+    def start(self) -> Router:
+        """Bind the ports, serve in the background, and return the router itself. No worker is waited for.
+
+        Raises ``ValueError`` where an option is refused, ``OSError`` where a port cannot be bound, and
+        ``RuntimeError`` where the router runs already.
+        """
+        if self.running:
+            raise RuntimeError("the router runs already")
+        self._native = _native.start_router(self._config.given())
+        _RUNNING.add(self._native)
+        return self
+
+    def wait_until_ready(self, timeout: float = 60.0) -> Router:
+        """Return the router itself once a worker gets requests; until then it answers them with 503.
+
+        Raises ``TimeoutError`` where none does after ``timeout`` seconds.
+        """
+        if not self._running().wait_until_ready(timeout):
+            raise TimeoutError(f"no worker was ready after {timeout} s")
+        return self
+
+    def stop(self) -> int:
+        """Stop accepting, let running requests end within ``shutdown_grace_period_secs``, then cut them.
+
+        Returns how many were cut; a router that does not run has none. Ctrl-C while it waits cuts them at once.
+        """
+        return 0 if self._native is None else self._native.stop()
+
+    def wait(self) -> None:
+        """Return once another thread has stopped the router. Ctrl-C raises ``KeyboardInterrupt`` and stops nothing."""
+        if self._native is not None:
+            self._native.wait()
+
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
+        return self._native is not None and self._native.running
+
+    @property
+    def url(self) -> str:
+        """The base URL, with the port that was bound where ``port`` is 0."""
+        return self._running().url
+
+    def stats(self) -> RouterStats:
+        """Return how it stands now."""
+        return RouterStats.of(self._running().stats())
+
+    def decisions(self, capacity: int = 10_000) -> Decisions:
+        """Return an iterator over decisions from now on, which ends when the router stops.
+
+        ``capacity`` of them may wait to be fetched; more are left out and counted in ``dropped``.
+        """
+        return Decisions(self._running().decisions(capacity))
+
+    def __enter__(self) -> Router:
+        """Start, unless it was started."""
+        return self if self.running else self.start()
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def __repr__(self) -> str:
+        """Return where it is and how it chooses."""
+        place = self.url if self.running else "not running"
+        return f"<sgl_router.Router {place} policy={self._config.policy}>"
+
+    def _running(self) -> _native.RunningRouter:
+        if self._native is None or not self._native.running:
+            raise RuntimeError("the router does not run; call start()")
+        return self._native

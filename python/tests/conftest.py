@@ -1,0 +1,109 @@
+"""Emulated servers as workers, and what the tests share."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+#: A hang is a failure; nothing takes nearly this long.
+PATIENCE = 60
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Program:
+    """A process, whose output is read line by line, killed at the end whatever happens."""
+
+    def __init__(self, *command, env=None):
+        """Start it."""
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            text=True,
+        )
+        self.lines = []
+
+    def line_with(self, text):
+        """The next line that has ``text``."""
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"{text!r} was never printed; these were: {self.lines}")
+
+    def url(self, text="http://"):
+        """The first URL in the next line that has ``text``."""
+        line = self.line_with(text)
+        return line[line.index("http://") :].split('"')[0].split()[0]
+
+    def end(self):
+        """Wait for its end; its exit code and all that it printed since."""
+        rest, _ = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, "".join(self.lines) + rest
+
+    def kill(self):
+        """Take it away."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def program():
+    """Start Python programs that are gone when the test ends."""
+    started = []
+
+    def start(*command, env=None):
+        started.append(Program(*command, env=env))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+@pytest.fixture(scope="session")
+def workers():
+    """The URLs of two emulated servers."""
+    emulator = Program("-m", "sgl_router", "emulate", "--fleet", "a100@20*2", "--port-base", "0")
+    try:
+        yield [emulator.url(), emulator.url()]
+    finally:
+        emulator.kill()
+
+
+def started(router):
+    """The router, started, once all of its workers get requests."""
+    if not router.running:
+        router.start()
+    deadline = time.monotonic() + PATIENCE
+    while any(worker.state != "healthy" for worker in router.stats().workers):
+        assert time.monotonic() < deadline, f"not ready: {router.stats()}"
+        time.sleep(0.002)
+    return router
+
+
+def ask(url, path="/generate", headers=None, **body):
+    """The status and the JSON of an answer; a GET where there is no body."""
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(url + path, data=data, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            status, text = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        status, text = error.code, error.read()
+    return status, json.loads(text) if text else None
+
+
+def generate(url, **more):
+    """The status of the answer to a request for two tokens."""
+    return ask(url, text="a b c", sampling_params={"max_new_tokens": 2}, **more)[0]

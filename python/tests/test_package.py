@@ -1,0 +1,39 @@
+"""What is shipped: types that are true, stubs that match, and an import that loads little."""
+
+import importlib.resources
+import subprocess
+import sys
+
+import pytest
+import sgl_router
+from conftest import PATIENCE, ROOT
+
+SOURCE = ROOT / "python" / "src" / "sgl_router"
+
+
+def checked(*command):
+    """Run a checker and fail with what it says."""
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=10 * PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_stubs_are_those_of_the_native_module():
+    checked("mypy.stubtest", "sgl_router._native")
+
+
+def test_the_types_are_sound():
+    checked("mypy", "--strict", str(SOURCE))
+
+
+def test_the_package_says_that_it_is_typed():
+    assert importlib.resources.files(sgl_router).joinpath("py.typed").is_file()
+
+
+#: They take long to load, and not everybody has them.
+HEAVY = ["asyncio", "multiprocessing", "numpy", "pandas", "pyarrow", "sglang", "unittest", "urllib.request"]
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_importing_loads_nothing_heavy(name):
+    code = f"import sys, sgl_router; sys.exit({name!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE).returncode == 0

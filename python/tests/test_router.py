@@ -1,0 +1,291 @@
+"""Router: what people do with it, and what they do wrong."""
+
+import gc
+import http.client
+import os
+import re
+import socket
+import threading
+import time
+
+import pytest
+import sgl_router
+from conftest import PATIENCE, ask, generate, started
+from sgl_router import Config, PolicyType, Router
+
+QUIET = {"host": "127.0.0.1", "port": 0, "log_level": "error"}
+
+
+def threads():
+    """How many threads this process has, Python's and others."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_a_router_answers_and_counts(workers):
+    with Router(worker_urls=workers, policy=PolicyType.RoundRobin, **QUIET) as router:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", router.url)
+        assert router.running
+        started(router)
+        for _ in range(4):
+            assert generate(router.url) == 200
+        stats = router.stats()
+        assert (stats.policy, stats.requests, stats.queued) == ("round_robin", 4, 0)
+        assert [w.url for w in stats.workers] == workers
+        assert [w.requests for w in stats.workers] == [2, 2]
+        assert all(w.state == "healthy" and w.breaker == "closed" for w in stats.workers)
+        assert all(0 < w.mean_latency < PATIENCE for w in stats.workers)
+    assert not router.running
+
+
+def test_before_an_answer_its_time_is_unknown():
+    with Router(worker_urls=["http://127.0.0.1:9"], **QUIET) as router:
+        (worker,) = router.stats().workers
+        assert worker.mean_latency is None and worker.queue_length is None and worker.requests == 0
+
+
+@pytest.mark.parametrize("policy", [str(each) for each in PolicyType])
+def test_every_policy_routes(workers, policy, tmp_path):
+    options = {"record_dir": tmp_path} if policy == "marginal_utility_recorder" else {}
+    if policy == "fixed_probability":
+        options["fixed_probabilities"] = {url: 1 / len(workers) for url in workers}
+    with Router(worker_urls=workers, policy=policy, **options, **QUIET) as router:
+        router.wait_until_ready()
+        assert generate(router.url) == 200
+        assert router.stats().policy == policy
+
+
+def test_several_routers_live_side_by_side_and_leave_no_thread_behind(workers):
+    # What the first use leaves in the process for good is not counted.
+    Router(workers, **QUIET).start().stop()
+    before = threads(), threading.active_count()
+    routers = [Router(workers, **QUIET).start() for _ in range(3)]
+    assert len({router.url for router in routers}) == 3
+    listeners = [router.decisions() for router in routers]
+    assert [generate(started(router).url) for router in routers] == [200] * 3
+    for router in routers:
+        router.stop()
+    assert [len(list(each)) for each in listeners] == [1] * 3
+    assert (threads(), threading.active_count()) == before
+
+
+def test_a_router_that_is_forgotten_stops(workers):
+    before = threads()
+    url = Router(workers, **QUIET).start().url
+    gc.collect()
+    with pytest.raises(OSError):
+        generate(url)
+    # Nobody waits for the threads of a router that is forgotten; they end by themselves.
+    while threads() > before:
+        time.sleep(0.01)
+
+
+def test_stop_is_idempotent_from_any_number_of_threads(workers):
+    router = Router(workers, **QUIET)
+    assert router.stop() == 0, "it never ran"
+    router.start()
+    stoppers = [threading.Thread(target=router.stop) for _ in range(4)]
+    for each in stoppers:
+        each.start()
+    for each in stoppers:
+        each.join(PATIENCE)
+    assert not router.running
+    assert router.stop() == 0
+
+
+def test_a_stopped_router_starts_again(workers):
+    router = Router(workers, **QUIET)
+    for _ in range(2):
+        with router:
+            router.wait_until_ready()
+            assert generate(router.url) == 200
+
+
+def test_wait_returns_when_another_thread_stops_it(workers):
+    router = Router(workers, **QUIET).start()
+    waiting = threading.Thread(target=router.wait)
+    waiting.start()
+    router.stop()
+    waiting.join(PATIENCE)
+    assert not waiting.is_alive()
+
+
+def test_stop_lets_a_request_end_and_cuts_it_after_the_grace_period(workers):
+    with Router(workers, shutdown_grace_period_secs=0, **QUIET) as router:
+        decisions = router.wait_until_ready().decisions()
+        answers = []
+        long = {"max_new_tokens": 20_000, "ignore_eos": True}
+
+        def ask_long():
+            try:
+                answers.append(ask(router.url, text="a", sampling_params=long)[0])
+            except (OSError, http.client.HTTPException) as error:
+                answers.append(error)
+
+        client = threading.Thread(target=ask_long)
+        client.start()
+        next(decisions)
+        assert router.stop() == 1
+        client.join(PATIENCE)
+    assert answers[0] != 200
+
+
+def test_decisions_are_told_as_they_are_made(workers):
+    options = {"shadow_policies": ["random"], **QUIET}
+    with Router(workers, policy="least_request", **options) as router:
+        decisions, narrow = started(router).decisions(), router.decisions(capacity=1)
+        for n in range(3):
+            assert ask(router.url, headers={"x-request-id": f"r{n}"}, text="a b")[0] == 200
+        first = next(decisions)
+        assert first.request_id == "r0"
+        assert first.worker_url in workers and first.policy == "least_request" and first.route == "/generate"
+        assert first.candidates == 2 and first.outstanding_requests == 0 and first.attempt == 0
+        assert first.terms and set(first.shadow_choices) == {"random"}
+        assert first.time > 1.7e9 and 0 <= first.decision_time_ms < 1000 * PATIENCE
+        assert (decisions.dropped, narrow.dropped) == (0, 2)
+        router.stop()
+        assert [record.request_id for record in decisions] == ["r1", "r2"]
+        assert [record.request_id for record in narrow] == ["r0"]
+        assert list(decisions) == []
+
+
+def test_a_request_before_a_worker_is_ready_may_wait_for_it(workers):
+    with Router(workers, queue_when_unavailable=True, **QUIET) as router:
+        assert generate(router.url) == 200
+
+
+def test_nobody_waits_for_ever_for_a_worker_that_is_not_there():
+    with Router(["http://127.0.0.1:9"], **QUIET) as router:
+        with pytest.raises(TimeoutError, match="no worker was ready"):
+            router.wait_until_ready(timeout=0.01)
+        with pytest.raises(ValueError, match="timeout"):
+            router.wait_until_ready(timeout=-1)
+
+
+def test_what_needs_a_running_router_says_so(workers):
+    router = Router(workers, **QUIET)
+    for use in (lambda: router.url, router.stats, router.decisions):
+        with pytest.raises(RuntimeError, match=r"call start\(\)"):
+            use()
+    with router, pytest.raises(RuntimeError, match="runs already"):
+        router.start()
+
+
+def test_a_port_in_use_is_an_os_error_that_names_it():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        router = Router(["http://127.0.0.1:9"], port=port, log_level="error")
+        before = threads()
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            router.start()
+        assert threads() == before
+
+
+REFUSED = [
+    ({"policy": "marginal_utilty"}, "--policy: unknown policy `marginal_utilty`, did you mean `marginal_utility`?"),
+    ({"worker_urls": ["ftp://a"]}, "--worker-urls: worker URL 'ftp://a': the scheme must be http or https"),
+    ({"worker_urls": []}, "--worker-urls: no worker is given"),
+    ({"worker_urls": ["http://a", "http://a"]}, "--worker-urls: worker 'http://a' is given twice"),
+    ({"policy_options": {"no_such_knob": 1}}, "no_such_knob"),
+    ({"tls_cert_path": "nowhere.pem"}, "--tls-key-path: is missing; --tls-cert-path needs it"),
+    ({"host": "no such host"}, "--host: 'no such host' is not an address of this machine"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED)
+def test_a_refusal_is_the_sentence_of_the_command_line(options, message):
+    options = {"worker_urls": ["http://127.0.0.1:9"], **options}
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        Router(**{**QUIET, **options}).start()
+    assert "\n" not in str(caught.value)
+
+
+KEYWORDS = [
+    ({"polcy": "random"}, TypeError, "unknown option `polcy`, did you mean `policy`?"),
+    ({"nothing_like_it": 1}, TypeError, "unknown option `nothing_like_it`"),
+    ({"config": 3}, TypeError, "config: must be a Config or a list of URLs, not int"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), KEYWORDS)
+def test_a_wrong_keyword_is_a_type_error(options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        Router(**options)
+
+
+def test_names_of_other_packages_are_understood():
+    router = Router(
+        ["http://a"],
+        enable_request_tracking=True,
+        trace_ttl_seconds=5,
+        marginal_utility_output_dir="out",
+        fixed_probabilities={"http://a": 1.0},
+        prefill_urls=[("http://p", 9000), ("http://q", None)],
+        decode_urls=["http://d"],
+    )
+    assert router.config == Config(
+        worker_urls=["http://a"],
+        enable_tracking=True,
+        trace_ttl=5,
+        record_dir="out",
+        policy_options={"probabilities": {"http://a": 1.0}},
+        prefill=["http://p", "9000", "http://q", "none"],
+        decode=["http://d"],
+    )
+
+
+def test_options_go_over_those_of_a_config():
+    base = Config(worker_urls=["http://a"], port=1)
+    assert Router(base, port=2).config == Config(worker_urls=["http://a"], port=2)
+    assert base.port == 1
+
+
+def test_the_version_is_the_packages():
+    import importlib.metadata
+
+    assert sgl_router.__version__ == importlib.metadata.version("sgl-router")
+
+
+SCRIPTS = {
+    "falls off its end": "",
+    "is ended by sys.exit": "import sys; sys.exit(0)",
+}
+
+
+@pytest.mark.parametrize("ending", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_a_program_ends_although_its_router_runs(program, workers, ending):
+    script = f"import sgl_router; r = sgl_router.Router({workers}, port=0).start(); print(r.url); {ending}"
+    assert program("-c", script).end()[0] == 0
+
+
+def test_ctrl_c_reaches_python_while_it_waits(program, workers):
+    script = f"""
+import sgl_router
+with sgl_router.Router({workers}, port=0) as router:
+    print("ready")
+    try:
+        router.wait()
+    except KeyboardInterrupt:
+        print("interrupted", router.running)
+print("stopped", router.running)
+"""
+    running = program("-c", script)
+    running.line_with("ready")
+    running.process.send_signal(2)
+    code, output = running.end()
+    assert code == 0
+    assert "interrupted True" in output and "stopped False" in output
+
+
+def test_ctrl_c_reaches_python_while_it_listens(program, workers):
+    script = f"""
+import sgl_router
+with sgl_router.Router({workers}, port=0) as router:
+    print("ready")
+    for decision in router.decisions():
+        pass
+"""
+    running = program("-c", script)
+    running.line_with("ready")
+    running.process.send_signal(2)
+    code, output = running.end()
+    assert code != 0 and "KeyboardInterrupt" in output
