@@ -155,7 +155,7 @@ def register_policy(factory: Any = None, name: Optional[str] = None) -> Any:
 
 def policy_name(factory: Callable[..., Any]) -> str:
     """Return the name that a policy has when it is given none."""
-    name = getattr(factory, "name", None) or getattr(factory, "__name__", "")
+    name = str(getattr(factory, "name", None) or getattr(factory, "__name__", ""))
     return name if name.islower() else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 

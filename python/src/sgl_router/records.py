@@ -58,7 +58,7 @@ class Records(Mapping[str, "list[Any]"]):
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame``; needs pandas."""
-        import pandas
+        import pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         # Said and not guessed: a column of which nothing is known has its type all the same.
         full = {"real": "float64", "whole": "int64", "flag": "bool", "text": "object"}
@@ -71,7 +71,7 @@ class Records(Mapping[str, "list[Any]"]):
 
     def to_arrow(self) -> Any:
         """Return a ``pyarrow.Table``; needs pyarrow."""
-        import pyarrow
+        import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         types = {"real": pyarrow.float64(), "whole": pyarrow.int64(), "flag": pyarrow.bool_(), "text": pyarrow.string()}
         columns = {

@@ -149,7 +149,7 @@ class Simulation(Mapping[str, PolicyResult]):
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame`` with a row for each policy and measure; needs pandas."""
-        import pandas
+        import pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         rows = [
             {"policy": policy, "measure": name, "mean": m.mean, "half_width": m.half_width, "ratio": m.ratio}
