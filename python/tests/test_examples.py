@@ -55,8 +55,9 @@ def test_the_cost_of_the_examples_can_be_told(capsys):
     assert len(table) == 7 and all(line.count("|") == table[0].count("|") for line in table)
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "python").glob("*.md")), ids=lambda page: page.stem)
-def test_code_in_the_documentation_runs(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["policies", "simulation"])
+def test_code_in_the_documentation_runs(name, tmp_path, monkeypatch):
+    page = ROOT / "docs" / "python" / f"{name}.md"
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     names = {"__name__": page.stem}

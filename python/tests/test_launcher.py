@@ -1,7 +1,7 @@
 """The launcher: the same flags, messages, exit codes and signals as the program."""
 
-import pathlib
 import signal
+import warnings
 
 import pytest
 from conftest import ROOT, ask, generate
@@ -14,6 +14,68 @@ LAUNCH = ("-m", "sgl_router.launch_router")
 def flags(name):
     """The flags of another router with how many values each takes."""
     return [tuple(line.split()) for line in (LISTS / name).read_text(encoding="utf-8").splitlines() if line]
+
+
+#: Values that are not the defaults, where any text will not do.
+VALUES = {
+    "assignment-mode": ["min_load"],
+    "backend": ["openai"],
+    "balance-rel-threshold": ["1.25"],
+    "cors-allowed-origins": ["https://a.example"],
+    "decode": ["http://127.0.0.1:31002"],
+    "decode-policy": ["random"],
+    "history-backend": ["none"],
+    "log-level": ["debug"],
+    "otlp-traces-endpoint": ["127.0.0.1:4317"],
+    "policy": ["random"],
+    "prefill": ["http://127.0.0.1:31001", "9000"],
+    "prefill-policy": ["random"],
+    "worker-urls": ["http://127.0.0.1:31000", "http://127.0.0.1:31001"],
+}
+
+ALL = flags("sglang-router-0.3.2.txt")
+
+
+def test_the_list_is_complete():
+    assert len(ALL) == len(set(ALL)) == 98
+
+
+@pytest.mark.parametrize(("flag", "takes"), ALL, ids=[name for name, _ in ALL])
+def test_every_flag_of_sglang_router_works_or_is_told(flag, takes):
+    """Nothing is ignored in silence: it changes the configuration, or a warning or a refusal names it."""
+    values = [] if takes == "0" else VALUES.get(flag, ["7"])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            config = Config.from_args([f"--{flag}", *values])
+        except ValueError as refusal:
+            assert str(refusal).startswith(f"--{flag}")
+            assert "unexpected" not in str(refusal) and "\n" not in str(refusal)
+            return
+    named = [note for note in told if f"--{flag}" in str(note.message)]
+    assert named or config != Config(), "it did nothing and said nothing"
+    if "7" in values and flag.replace("-", "_") in config.given():
+        assert str(config.given()[flag.replace("-", "_")]) in ("7", "7.0", "['7']", "[7.0]")
+
+
+@pytest.mark.parametrize("name", ["sglang-router-0.1.txt", "smg-1.13.0.txt", "vllm-router-0.1.17.txt"])
+def test_no_flag_of_another_router_is_unknown(name):
+    for flag, takes in flags(name):
+        values = [] if takes == "0" else VALUES.get(flag, ["7"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                Config.from_args([f"--{flag}", *values])
+            except ValueError as refusal:
+                assert "unexpected argument" not in str(refusal), flag
+
+
+def test_abbreviations_and_repeated_flags_work():
+    config = Config.from_args(["--eviction-interval", "7", "--worker-url", "http://a", "--port", "1", "--port", "2"])
+    assert (config.eviction_interval_secs, config.worker_urls, config.port) == (7, ["http://a"], 2)
+    prefill = ["--prefill", "http://p", "9000", "--prefill", "http://q", "none", "--prefill", "http://r"]
+    config = Config.from_args(["--pd-disaggregation", *prefill, "--decode", "http://d"])
+    assert config.prefill == ["http://p", "9000", "http://q", "none", "http://r"]
 
 
 def test_the_launcher_routes_until_a_signal(program, workers):

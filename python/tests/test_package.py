@@ -1,6 +1,7 @@
 """What is shipped: types that are true, stubs that match, and an import that loads little."""
 
 import importlib.resources
+import pathlib
 import subprocess
 import sys
 
@@ -27,6 +28,12 @@ def test_the_types_are_sound():
 
 def test_the_package_says_that_it_is_typed():
     assert importlib.resources.files(sgl_router).joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize("words", [["sgl-router", "--version"], ["sgl-router-launch", "--help"]])
+def test_the_console_scripts_are_there(words):
+    program = pathlib.Path(sys.executable).with_name(words[0])
+    assert subprocess.run([program, *words[1:]], capture_output=True, timeout=PATIENCE).returncode == 0
 
 
 #: They take long to load, and not everybody has them.

@@ -261,8 +261,8 @@ def test_ctrl_c_reaches_python_while_it_waits(program, workers):
     script = f"""
 import sgl_router
 with sgl_router.Router({workers}, port=0) as router:
-    print("ready")
     try:
+        print("ready")
         router.wait()
     except KeyboardInterrupt:
         print("interrupted", router.running)

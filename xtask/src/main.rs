@@ -9,6 +9,7 @@ mod command;
 mod compare;
 mod crowd;
 mod deny;
+mod docs;
 mod rig;
 mod test;
 mod tidy;
@@ -31,6 +32,8 @@ enum Chore {
     Tidy,
     /// Run every check there is: format, clippy, tidy, all tests, real clients.
     Test(test::Options),
+    /// Write the parts of the documentation that come from the code, and build the site.
+    Docs,
     /// Check licences, sources and known vulnerabilities of all dependencies.
     Deny,
     /// Hold many idle clients and many streams at once, and tell what they cost in memory.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Tidy => tidy::run(root),
         Chore::Test(options) => test::run(root, options),
+        Chore::Docs => docs::run(root),
         Chore::Deny => deny::run(root),
         Chore::Crowd(options) => crowd::run(root, &options),
         Chore::Chaos(options) => chaos::run(root, options),

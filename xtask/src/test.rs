@@ -1,6 +1,6 @@
 //! The one test command: every check there is, stage by stage, stopping at the first that fails.
 
-use crate::{command, deny, tidy};
+use crate::{command, deny, docs, tidy};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::fs;
@@ -11,7 +11,7 @@ use std::time::Instant;
 /// What to run.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Options {
-    /// Leave out the documentation build, the dependencies, the real clients and the browser.
+    /// Leave out the documentation and its site, the dependencies, the real clients, the browser and the Python package.
     #[arg(long)]
     fast: bool,
 }
@@ -31,16 +31,19 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
     stage("tests", || command::run(&mut command::cargo(root, &["test", "--workspace", "--no-fail-fast"])))?;
     if options.fast {
         println!(
-            "\nfast: the documentation build, the dependencies, the real clients and the browser were left out"
+            "\nfast: the documentation and its site, the dependencies, the real clients, the browser and the Python \
+             package were left out"
         );
     } else {
         stage("documentation", || {
             let mut doc = command::cargo(root, &["doc", "--workspace", "--no-deps", "--quiet"]);
             command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
         })?;
+        stage("site", || site(root))?;
         stage("dependencies", || deny::run(root))?;
         stage("real clients", || clients(root))?;
         stage("report page", || report_page(root))?;
+        stage("python package", || package(root))?;
     }
     println!("\nall stages passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -52,6 +55,17 @@ fn stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     work().with_context(|| format!("stage `{name}`"))?;
     println!("== {name}: passed in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Builds the site of the documentation.
+fn site(root: &Path) -> Result<()> {
+    if !command::exists("python3", "--version") {
+        println!(
+            "**** SKIPPED: python3 is missing, so the site was not built. Install python3 and python3-venv."
+        );
+        return Ok(());
+    }
+    docs::build(root)
 }
 
 /// Runs the official `openai` package and curl against the router, in a Python environment of our own.
@@ -77,6 +91,30 @@ fn report_page(root: &Path) -> Result<()> {
     pytest(root, "report")
 }
 
+/// Builds the wheel, installs it into a Python environment of its own, and runs the tests of the package against it.
+fn package(root: &Path) -> Result<()> {
+    if !command::exists("python3", "--version") {
+        println!(
+            "**** SKIPPED: python3 is missing, so the Python package was not built. Install python3 and python3-venv."
+        );
+        return Ok(());
+    }
+    let target = command::target_dir(root)?;
+    let (home, wheels) = (root.join("python"), target.join("wheels"));
+    let python = environment(&home.join("tests/requirements.txt"), &target.join("package-venv"))?;
+    let run = |words: &[&str]| {
+        let mut module = Command::new(&python);
+        module.current_dir(&home).arg("-m").args(words).env("PYTHONDONTWRITEBYTECODE", "1");
+        command::run(&mut module)
+    };
+    // The profile of the tests: what they compiled need not be compiled again as far as its features agree.
+    let out = wheels.to_string_lossy();
+    run(&["maturin", "build", "--quiet", "--profile", "dev", "--out", &out])?;
+    let find = ["--no-index", "--find-links", &out, "--force-reinstall", "--no-deps", "sgl-router"];
+    run(&[&["pip", "install", "--quiet", "--disable-pip-version-check"][..], &find].concat())?;
+    run(&["pytest", "-q", "-p", "no:cacheprovider", "tests"])
+}
+
 /// Runs the tests in `tests/NAME` against the debug binary.
 fn pytest(root: &Path, name: &str) -> Result<()> {
     // Built as part of the workspace it shares its features, so that hardly anything is compiled again.
@@ -92,15 +130,19 @@ fn pytest(root: &Path, name: &str) -> Result<()> {
 /// The interpreter of a virtual environment that holds what `tests/NAME/requirements.txt` names.
 pub(crate) fn python(root: &Path, target: &Path, name: &str) -> Result<PathBuf> {
     let wanted = root.join("tests").join(name).join("requirements.txt");
-    let environment = target.join(format!("{name}-venv"));
+    environment(&wanted, &target.join(format!("{name}-venv")))
+}
+
+/// The interpreter of the virtual environment in `environment`, made anew when it does not hold what `wanted` names.
+fn environment(wanted: &Path, environment: &Path) -> Result<PathBuf> {
     let (python, stamp) = (environment.join("bin/python"), environment.join("installed.txt"));
-    let requirements = fs::read(&wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
+    let requirements = fs::read(wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
     if fs::read(&stamp).is_ok_and(|installed| installed == requirements) {
         return Ok(python);
     }
-    command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+    command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment))?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    command::run(Command::new(&python).args(install).arg(&wanted))?;
+    command::run(Command::new(&python).args(install).arg(wanted))?;
     fs::write(&stamp, requirements).context("cannot note what was installed")?;
     Ok(python)
 }

@@ -35,3 +35,8 @@ pub use stats::{RouterStats, WorkerStats};
 pub use workers::{
     BreakerConfig, Dial, Engine, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
 };
+
+/// The code on the page for authors of policies compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/writing-a-policy.md")]
+struct WritingAPolicy;

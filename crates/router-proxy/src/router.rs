@@ -5,7 +5,7 @@ use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, Re
 use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
 use crate::record::{
-    Audience, Decisions, Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges,
+    Audience, Bounds, Decisions, Gauges, Metrics, Recorder, RecorderError, Records, Wanted, WorkerGauges,
 };
 use crate::security::{Cors, Guard};
 use crate::server::{self, Listeners};
@@ -115,6 +115,10 @@ impl Router {
             }
             balancer
         });
+        if let Some(bounds) = config.duration_buckets {
+            let metrics = Metrics::bounded(shared.records.metrics.policy(), Bounds::new(&bounds));
+            shared.records.metrics = Arc::new(metrics);
+        }
         shared.guard = Guard::new(config.security.keys, admin.is_some());
         shared.cors = config.security.cors;
         let (traces, collector) = (config.traces, config.otlp.as_ref());

@@ -94,6 +94,11 @@ fn what_is_wrong_is_named() {
             None,
             &["bucket_adjust_interval_secs"],
         ),
+        (
+            &[worker, &["--prometheus-duration-buckets", "1", "1"]].concat(),
+            None,
+            &["--prometheus-duration-buckets", "[1.0, 1.0]", "ascend"],
+        ),
         (&[worker, &["--host", "no.such.host.invalid"]].concat(), None, &["--host", "no.such.host.invalid"]),
         (
             &[worker, &["--enable-trace", "--otlp-traces-endpoint", "https://c:4317"]].concat(),
@@ -223,4 +228,14 @@ fn no_file_makes_it_panic() {
         }
     }
     assert!(read > 1000 && accepted > 500 && accepted < read, "{read} read, {accepted} accepted");
+}
+
+#[test]
+fn the_files_that_people_deploy_are_accepted() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    for file in ["router.toml", "kubernetes/router.toml"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let config = load(&[], Some(&text)).unwrap().check(&Registry::builtin()).unwrap();
+        assert_eq!(config.workers.len(), 2, "{file}");
+    }
 }

@@ -105,3 +105,29 @@ async fn counts_agree_with_what_was_asked() {
     assert!(text.ends_with("# EOF\n"));
     fleet.shutdown().await;
 }
+
+#[tokio::test]
+async fn durations_are_counted_in_the_buckets_that_were_asked_for() {
+    let spec: FleetSpec = "a100@20*1".parse().unwrap();
+    let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
+    let router = router(Options {
+        worker_urls: fleet.urls(),
+        prometheus_duration_buckets: vec![0.5, 7.0],
+        ..options(&[])
+    })
+    .await;
+    let body = r#"{"text":"a b c","sampling_params":{"max_new_tokens":4}}"#;
+    assert!(post(&router, "/generate", body).await.starts_with("HTTP/1.1 200 "));
+    let text = get(&router, "/metrics").await;
+    let bounds = |name: &str| {
+        let lines = text.lines().filter(|l| l.starts_with(name) && l.contains("route=\"/generate\""));
+        let bound = |l: &str| l.split("le=\"").nth(1).and_then(|l| l.split('"').next()).unwrap().to_owned();
+        lines.map(bound).collect::<Vec<_>>()
+    };
+    assert_eq!(bounds("sgl_router_request_duration_seconds_bucket"), ["0.5", "7.0", "+Inf"]);
+    assert!(
+        text.contains("sgl_router_decision_duration_seconds_bucket{le=\"1e-7\"}"),
+        "{text} the time of a decision keeps its own buckets"
+    );
+    fleet.shutdown().await;
+}

@@ -2,14 +2,14 @@
 
 use crate::value::{to_json, to_python};
 use clap::Args as _;
-use pyo3::exceptions::{PySystemExit, PyTypeError, PyValueError};
+use pyo3::exceptions::{PySystemExit, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use router_proxy::Options;
 use serde_json::{Map, Value};
-use sgl_router::LaunchOptionsError;
+use sgl_router::{LaunchOptions, LaunchOptionsError};
 use std::any::TypeId;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 
 /// Options that have no flag, with their meaning.
@@ -72,33 +72,29 @@ pub(crate) fn option_fields(py: Python<'_>) -> PyResult<Vec<OptionField<'_>>> {
     Ok(fields)
 }
 
-/// The type of an option, by its default, or by what its flag is parsed to where it has none.
+/// The type of an option, by its default, or by what its flag is parsed to where that does not tell.
 fn kind(default: Option<&Value>, arg: &clap::Arg, many: bool) -> &'static str {
+    let parsed = arg.get_value_parser().type_id();
+    let is = |types: &[TypeId]| types.iter().any(|known| parsed == *known);
+    let real = is(&[TypeId::of::<f64>()]);
+    let whole = [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()];
     match default {
         Some(Value::Bool(_)) => "bool",
         Some(Value::Number(number)) if number.is_f64() => "float",
         Some(Value::Number(_)) => "int",
         Some(Value::String(_)) => "str",
         Some(Value::Object(_)) => "dict[str, Any]",
-        Some(Value::Array(_)) | None if many => "list[str]",
-        _ => {
-            let parsed = arg.get_value_parser().type_id();
-            let is = |types: &[TypeId]| types.iter().any(|known| parsed == *known);
-            if is(&[TypeId::of::<f64>()]) {
-                "Optional[float]"
-            } else if is(&[TypeId::of::<PathBuf>()]) {
-                "Union[str, os.PathLike[str], None]"
-            } else if is(&[
-                TypeId::of::<u16>(),
-                TypeId::of::<u32>(),
-                TypeId::of::<u64>(),
-                TypeId::of::<usize>(),
-            ]) {
-                "Optional[int]"
+        Some(Value::Array(_)) | None if many => {
+            if real {
+                "list[float]"
             } else {
-                "Optional[str]"
+                "list[str]"
             }
         }
+        _ if real => "Optional[float]",
+        _ if is(&whole) => "Optional[int]",
+        _ if is(&[TypeId::of::<PathBuf>()]) => "Union[str, os.PathLike[str], None]",
+        _ => "Optional[str]",
     }
 }
 
@@ -184,7 +180,14 @@ pub(crate) fn options_from_toml<'py>(
 #[pyfunction]
 pub(crate) fn options_from_flags(py: Python<'_>, flags: Vec<OsString>) -> PyResult<Bound<'_, PyAny>> {
     match py.detach(|| sgl_router::launch_options(flags)) {
-        Ok(options) => arguments(py, &options),
+        Ok(LaunchOptions { options, notes }) => {
+            let category = py.get_type::<PyUserWarning>();
+            for note in notes {
+                let note = CString::new(note)?;
+                PyErr::warn(py, &category, &note, 2)?;
+            }
+            arguments(py, &options)
+        }
         Err(LaunchOptionsError::Help) => Err(PySystemExit::new_err(0)),
         Err(LaunchOptionsError::Wrong(line)) => Err(PyValueError::new_err(line)),
     }

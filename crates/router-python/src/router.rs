@@ -45,7 +45,7 @@ pub(crate) fn start_router(py: Python<'_>, arguments: &Bound<'_, PyDict>) -> PyR
     py.detach(|| {
         let config = options.check(&registry::registry());
         let config = config.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        sgl_router::init_logs(&options);
+        sgl_router::init_logs(&options).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let mut builder = Builder::new_multi_thread();
         if let Some(threads) = options.threads {
             builder.worker_threads(threads.max(1));

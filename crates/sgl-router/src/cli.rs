@@ -1,8 +1,9 @@
 //! The command line: commands, and errors of one line.
 
-use crate::{demo, emulate, launch, report, send, simulate};
+use crate::{demo, emulate, launch, pages, report, send, simulate};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use router_proxy::config::foreign::{ForeignError, translate};
 use std::ffi::OsString;
 
 /// The inference router that knows what its servers really deliver.
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     Report(report::ReportArgs),
     /// List the routing policies
     Policies,
+    /// Print a part of the documentation that is written from the code
+    #[command(hide = true)]
+    Pages(pages::PagesArgs),
 }
 
 /// A command that could not be carried out.
@@ -95,10 +99,12 @@ impl Unread {
 
 /// The command and the matches of its own flags.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), Unread> {
-    let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| {
+    let (args, notes) =
+        of_any_router(args.into_iter().collect()).map_err(|error| Unread::Wrong(error.to_string()))?;
+    let parsed = command().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
-        Ok((cli.command, own))
+        Ok((cli.command.with_notes(notes), own))
     });
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
@@ -106,6 +112,40 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Unread::Help(error),
         _ => Unread::Wrong(one_line(&error)),
     })
+}
+
+/// All commands. A flag of `launch` that is given twice counts as it stands last, as in other routers.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().mut_subcommand("launch", |launch| {
+        launch.args_override_self(true).after_help(
+            "Flags of sglang-router, smg and vllm-router are understood, too: see docs/migrating.md",
+        )
+    })
+}
+
+/// The command line with the flags of other routers after `launch` in our own, and what the log should say about them.
+fn of_any_router(mut args: Vec<OsString>) -> Result<(Vec<OsString>, Vec<String>), ForeignError> {
+    let is_launch = |word: &OsString| {
+        word.to_str().is_some_and(|word| !word.is_empty() && ("launch".starts_with(word) || word == "start"))
+    };
+    if !args.get(1).is_some_and(is_launch) {
+        return Ok((args, Vec::new()));
+    }
+    let command = command();
+    let launch = command.find_subcommand("launch").into_iter().flat_map(clap::Command::get_arguments);
+    let own: Vec<&str> = launch.filter_map(clap::Arg::get_long).chain(["help"]).collect();
+    let translation = translate(args.split_off(2), &own)?;
+    args.extend(translation.args);
+    Ok((args, translation.notes))
+}
+
+impl Command {
+    fn with_notes(mut self, notes: Vec<String>) -> Self {
+        if let Self::Launch(args) = &mut self {
+            args.notes = notes;
+        }
+        self
+    }
 }
 
 /// What clap has to say in one line, and where there is more to read.

@@ -19,13 +19,21 @@ pub(crate) struct LaunchArgs {
 
     #[command(flatten)]
     options: Options,
+
+    /// What the log should say about flags of other routers.
+    #[arg(skip)]
+    pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Failure> {
     let usage = |e: ConfigError| Failure::Usage(e.to_string());
+    let notes = args.notes.clone();
     let options = args.load(matches).map_err(usage)?;
     let config = options.check(&Registry::builtin()).map_err(usage)?;
-    init_logs(&options);
+    init_logs(&options).map_err(|error| Failure::Usage(error.to_string()))?;
+    for note in notes {
+        info!("{note}");
+    }
     runtime::raise_open_files();
     runtime::block_on(options.threads, serve(config))
 }
@@ -35,6 +43,20 @@ impl LaunchArgs {
     fn load(self, matches: &ArgMatches) -> Result<Options, ConfigError> {
         Options::load(matches, self.options, self.config.as_deref())
     }
+}
+
+/// Why nothing can be logged; the line is the one that the command line would print.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LogsError(String);
+
+/// What flags of `launch` come to.
+#[derive(Debug)]
+pub struct LaunchOptions {
+    /// The options.
+    pub options: Options,
+    /// A line for each flag of another router that was taken and changes nothing.
+    pub notes: Vec<String>,
 }
 
 /// Why there are no options of `launch`.
@@ -52,11 +74,16 @@ pub enum LaunchOptionsError {
 ///
 /// # Errors
 /// As the command line: an unknown flag, a bad value, a bad file.
-pub fn launch_options(flags: impl IntoIterator<Item = OsString>) -> Result<Options, LaunchOptionsError> {
+pub fn launch_options(
+    flags: impl IntoIterator<Item = OsString>,
+) -> Result<LaunchOptions, LaunchOptionsError> {
     let line = ["sgl-router", "launch"].map(OsString::from).into_iter().chain(flags);
     match cli::parse(line) {
         Ok((Command::Launch(args), matches)) => {
-            args.load(&matches).map_err(|error| LaunchOptionsError::Wrong(error.to_string()))
+            let notes = args.notes.clone();
+            let options =
+                args.load(&matches).map_err(|error| LaunchOptionsError::Wrong(error.to_string()))?;
+            Ok(LaunchOptions { options, notes })
         }
         Err(Unread::Wrong(line)) => Err(LaunchOptionsError::Wrong(line)),
         Err(help) => {
@@ -68,8 +95,18 @@ pub fn launch_options(flags: impl IntoIterator<Item = OsString>) -> Result<Optio
 }
 
 /// Starts logging as the options say. The first call of a process decides.
-pub fn init_logs(options: &Options) {
-    runtime::init_logs(level(options.log_level), style(options.log_format));
+///
+/// # Errors
+/// One line, when the directory of `--log-dir` cannot be used.
+pub fn init_logs(options: &Options) -> Result<(), LogsError> {
+    let (level, style) = (level(options.log_level), style(options.log_format));
+    match &options.log_dir {
+        Some(dir) => runtime::init_logs_and_files(level, style, dir).map_err(|e| LogsError(e.to_string())),
+        None => {
+            runtime::init_logs(level, style);
+            Ok(())
+        }
+    }
 }
 
 /// Starts the router and says so in the log.

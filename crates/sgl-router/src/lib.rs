@@ -18,6 +18,7 @@ mod cli;
 mod demo;
 mod emulate;
 mod launch;
+mod pages;
 mod policies;
 mod report;
 mod runtime;
@@ -26,7 +27,7 @@ pub mod simulate;
 
 pub use cli::Failure;
 
-pub use launch::{LaunchOptionsError, init_logs, launch_options, start};
+pub use launch::{LaunchOptions, LaunchOptionsError, LogsError, init_logs, launch_options, start};
 
 use std::ffi::OsString;
 
@@ -46,6 +47,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         cli::Command::Report(args) => report::run(&args),
         cli::Command::Policies => {
             policies::print();
+            Ok(())
+        }
+        cli::Command::Pages(args) => {
+            pages::print(&args);
             Ok(())
         }
     };

@@ -1,12 +1,17 @@
 //! `sgl-router policies`: what there is to choose from.
 
 use router_core::Registry;
+use std::io::{self, Write as _};
 
 /// Prints every policy with its summary.
 pub(crate) fn print() {
     let registry = Registry::builtin();
     let width = registry.specs().map(|s| s.name.len()).max().unwrap_or(0);
+    let mut out = io::stdout().lock();
     for spec in registry.specs() {
-        println!("{:width$}  {}", spec.name, spec.summary);
+        if writeln!(out, "{:width$}  {}", spec.name, spec.summary).is_err() {
+            // A closed pipe is the reader's choice, not an error.
+            return;
+        }
     }
 }

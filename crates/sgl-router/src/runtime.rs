@@ -2,8 +2,14 @@
 
 use crate::cli::Failure;
 use std::future::Future;
+use std::io::IsTerminal as _;
+use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// Runs `work` on `threads` threads; one per core when absent.
 pub(crate) fn block_on<T>(
@@ -31,19 +37,51 @@ pub(crate) fn raise_open_files() {
 }
 
 /// Log lines go to standard error, so that standard output stays clean.
-pub(crate) fn init_logs(level: &str, json: LogStyle) {
+pub(crate) fn init_logs(level: &str, style: LogStyle) {
+    start_logs(level, layer(style, std::io::stderr, Colours::OnTerminals).boxed());
+}
+
+/// Log lines go to standard error and to files in `dir`, a new one each day (UTC).
+pub(crate) fn init_logs_and_files(level: &str, style: LogStyle, dir: &Path) -> Result<(), Failure> {
+    let files = RollingFileAppender::builder().rotation(Rotation::DAILY);
+    let files = files.filename_prefix("sgl-router").filename_suffix("log").build(dir);
+    let files = files.map_err(|e| Failure::Usage(format!("--log-dir: {}: {}", dir.display(), causes(&e))))?;
+    let terminal = layer(style, std::io::stderr, Colours::OnTerminals);
+    start_logs(level, terminal.and_then(layer(style, files, Colours::Never)).boxed());
+    Ok(())
+}
+
+/// Whether lines are coloured.
+#[derive(Clone, Copy, Debug)]
+enum Colours {
+    OnTerminals,
+    Never,
+}
+
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn start_logs(level: &str, lines: Lines) {
     // The libraries below log their own steps on debug; an operator asks for those of the router.
     let filter = EnvFilter::new(format!("{level},hyper=warn,hyper_util=warn,h2=warn"));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // Setting a second subscriber fails; then the first one stays.
-    let _ = match json {
-        LogStyle::Json => logs.json().flatten_event(true).try_init(),
-        LogStyle::Text => logs.try_init(),
-    };
+    let _ = Registry::default().with(lines.with_filter(filter)).try_init();
+}
+
+fn layer<W>(style: LogStyle, to: W, colours: Colours) -> Lines
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let colours = matches!(colours, Colours::OnTerminals) && std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(to).with_target(false).with_ansi(colours);
+    match style {
+        LogStyle::Json => lines.json().flatten_event(true).boxed(),
+        LogStyle::Text => lines.boxed(),
+    }
+}
+
+/// The last cause of an error says what the system said.
+fn causes(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), causes)
 }
 
 /// How log lines look.

@@ -64,6 +64,9 @@ class Options:
     #: Base URLs of the workers, such as http://10.0.0.1:30000
     worker_urls: list[str] = field(default_factory=list)
 
+    #: Start without workers; they join at run time, by POST /workers
+    start_empty: bool = False
+
     # Prefill and decode
 
     #: Read prompts on some workers and write answers on others: --prefill and --decode instead of
@@ -103,6 +106,10 @@ class Options:
 
     #: Address for --prometheus-port
     prometheus_host: str = "127.0.0.1"
+
+    #: Upper bounds of the histograms of request durations, in seconds, ascending [default: 20 from 0.001 to
+    #: 240]
+    prometheus_duration_buckets: list[float] = field(default_factory=list)
 
     #: Runtime threads that serve requests; default: one per core
     threads: Optional[int] = None
@@ -365,6 +372,9 @@ class Options:
 
     #: How much is logged (trace, debug, info, warn, error)
     log_level: str = "info"
+
+    #: Also write the log to files in this directory, a new one each day
+    log_dir: Union[str, os.PathLike[str], None] = None
 
     #: How log lines look (text, json)
     log_format: str = "text"

@@ -1,6 +1,7 @@
 //! From options to a checked configuration: parse at the edge, trust inside.
 
 mod disaggregation;
+pub mod foreign;
 mod knobs;
 mod options;
 mod overload;
@@ -72,6 +73,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where to serve metrics besides the main port.
     pub prometheus: Option<SocketAddr>,
+    /// Upper bounds of the histograms of request durations, in seconds, ascending; the usual ones when absent.
+    pub duration_buckets: Option<Vec<f64>>,
     /// The live policy.
     pub policy: Box<dyn Policy>,
     /// Policies that are asked and not obeyed.
@@ -221,6 +224,7 @@ impl Options {
                 Some(port) => Some(address("--prometheus-host", &self.prometheus_host, port)?),
                 None => None,
             },
+            duration_buckets: self.check_buckets()?,
             policy,
             shadows,
             seed: self.seed,
@@ -269,9 +273,10 @@ impl Options {
                 ..WorkerSpec::default()
             });
         }
-        if workers.is_empty() {
-            let problem = "no worker is given; write --worker-urls http://HOST:PORT ...".to_owned();
-            return Err(ConfigError::Option { option: "--worker-urls", problem });
+        if workers.is_empty() && !self.start_empty {
+            let problem = "no worker is given; write --worker-urls http://HOST:PORT ..., or --start-empty to add \
+                           them at run time";
+            return Err(ConfigError::Option { option: "--worker-urls", problem: problem.to_owned() });
         }
         Ok(workers)
     }
@@ -332,6 +337,16 @@ impl Options {
             max_file_bytes: self.record_max_file_mb << 20,
             candidates: self.record_candidates,
         }))
+    }
+
+    fn check_buckets(&self) -> Result<Option<Vec<f64>>, ConfigError> {
+        let bounds = &self.prometheus_duration_buckets;
+        let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascending || bounds.iter().any(|bound| !bound.is_finite()) {
+            let problem = format!("{bounds:?} must be numbers that ascend");
+            return Err(ConfigError::Option { option: "--prometheus-duration-buckets", problem });
+        }
+        Ok((!bounds.is_empty()).then(|| bounds.clone()))
     }
 
     fn check_traces(&self) -> Result<Option<TraceConfig>, ConfigError> {

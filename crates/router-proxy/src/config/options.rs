@@ -79,8 +79,12 @@ const fn fifty() -> u32 {
 #[command(next_help_heading = "Workers")]
 pub struct Options {
     /// Base URLs of the workers, such as http://10.0.0.1:30000
-    #[arg(long, value_name = "URL", num_args = 1..)]
+    #[arg(long, value_name = "URL", num_args = 0..)]
     pub worker_urls: Vec<String>,
+
+    /// Start without workers; they join at run time, by POST /workers
+    #[arg(long)]
+    pub start_empty: bool,
 
     /// Workers with weights, for the config file: `[[workers]] url = "...", weight = 2.0`
     #[arg(skip)]
@@ -129,6 +133,10 @@ pub struct Options {
     /// Address for --prometheus-port
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Listening")]
     pub prometheus_host: String,
+
+    /// Upper bounds of the histograms of request durations, in seconds, ascending [default: 20 from 0.001 to 240]
+    #[arg(long, value_name = "SECS", num_args = 1.., help_heading = "Listening")]
+    pub prometheus_duration_buckets: Vec<f64>,
 
     /// Runtime threads that serve requests; default: one per core
     #[arg(long, value_name = "N", help_heading = "Listening")]
@@ -200,7 +208,7 @@ pub struct Options {
     pub max_payload_size: usize,
 
     /// Headers that may carry the client's request id, first found wins
-    #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
+    #[arg(long, value_name = "HEADER", num_args = 0.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
     pub request_id_headers: Vec<String>,
 
     /// A worker that has not begun to answer a request after this long is given up for it, and another one is tried;
@@ -330,7 +338,7 @@ pub struct Options {
     pub admin_api_key: Option<Secret>,
 
     /// More keys, each with a role: admin opens all routes, user those of clients
-    #[arg(long, value_name = "ID:NAME:ROLE:KEY", num_args = 1.., help_heading = "Security")]
+    #[arg(long, value_name = "ID:NAME:ROLE:KEY", num_args = 0.., help_heading = "Security")]
     #[serde(skip_serializing)]
     pub control_plane_api_keys: Vec<Secret>,
 
@@ -370,11 +378,11 @@ pub struct Options {
     pub client_key_path: Option<PathBuf>,
 
     /// Authorities that https workers are checked by, PEM; default: the system's
-    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Security")]
+    #[arg(long, value_name = "FILE", num_args = 0.., help_heading = "Security")]
     pub ca_cert_paths: Vec<PathBuf>,
 
     /// Web pages that may call the router, as https://HOST or https://HOST:PORT, or * for all
-    #[arg(long, value_name = "ORIGIN", num_args = 1.., help_heading = "Security")]
+    #[arg(long, value_name = "ORIGIN", num_args = 0.., help_heading = "Security")]
     pub cors_allowed_origins: Vec<String>,
 
     /// On SIGTERM, how long running requests may take to end
@@ -448,6 +456,10 @@ pub struct Options {
     /// How much is logged
     #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Logging")]
     pub log_level: LogLevel,
+
+    /// Also write the log to files in this directory, a new one each day
+    #[arg(long, value_name = "DIR", help_heading = "Logging")]
+    pub log_dir: Option<PathBuf>,
 
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]

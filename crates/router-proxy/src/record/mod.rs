@@ -26,7 +26,7 @@ pub use leg::Leg;
 pub(crate) use leg::is_split;
 pub(crate) use live::Audience;
 pub use live::{Decisions, Heard, LiveDecision};
-pub(crate) use metrics::{Gauges, Metrics, Waiting, WorkerGauges, WorkerMetrics};
+pub(crate) use metrics::{Bounds, Gauges, Metrics, Waiting, WorkerGauges, WorkerMetrics};
 pub use otel::{OtlpEndpoint, OtlpEndpointError};
 pub(crate) use row::{CompletionRecord, DecisionRecord, Outline, Record, RefusalRecord};
 pub use stream::RecorderError;

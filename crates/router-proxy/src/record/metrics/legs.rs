@@ -1,9 +1,9 @@
 //! What is counted where prefill and decode are apart.
 
 use super::labels::{ErrorLabels, RouteLabel, WorkerLabel};
-use super::{Histograms, durations, family, histograms};
+use super::{Bounds, Histograms, family, histograms};
 use crate::record::{CompletionRecord, Leg};
-use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
+use prometheus_client::metrics::{counter::Counter, family::Family};
 use prometheus_client::registry::Registry;
 use router_core::{Outcome, Route};
 use std::sync::Arc;
@@ -28,10 +28,9 @@ struct OneLeg {
 }
 
 impl LegMetrics {
-    pub(super) fn new(r: &mut Registry) -> Self {
+    pub(super) fn new(r: &mut Registry, durations: &Bounds) -> Self {
         let help = "From request in to answer's head out, for requests that were split";
-        let duration: Histograms<RouteLabel> =
-            histograms(r, "pd_request_duration_seconds", help, durations as fn() -> Histogram);
+        let duration: Histograms<RouteLabel> = histograms(r, "pd_request_duration_seconds", help, durations);
         let help = "Streams that broke off after the client had a part of them, by decode worker";
         Self {
             requests: family(r, "pd_requests", "Requests that were split into prefill and decode, by route"),

@@ -21,7 +21,8 @@ use labels::{ErrorLabels, ReasonLabels, RouteLabel};
 use legs::LegMetrics;
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text::encode};
-use prometheus_client::metrics::{TypedMetric, counter::Counter, family::Family, histogram::Histogram};
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::{TypedMetric, counter::Counter, histogram::Histogram};
 use prometheus_client::registry::Registry;
 use router_core::{Outcome, Reason, Route};
 use snapshot::Snapshot;
@@ -52,6 +53,7 @@ pub(crate) struct Metrics {
     legs: Option<LegMetrics>,
     errors: Family<ErrorLabels, Counter>,
     decision_time: Histogram,
+    durations: Bounds,
     rebalances: Counter,
     detours: Detours,
     records: RecordCounts,
@@ -77,12 +79,29 @@ struct RecordCounts {
     spans_dropped: Counter,
 }
 
-fn durations() -> Histogram {
-    Histogram::new(DURATION_BUCKETS)
+/// Upper bounds of a histogram's buckets, in seconds, ascending.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds(Arc<[f64]>);
+
+impl Bounds {
+    pub(crate) fn new(bounds: &[f64]) -> Self {
+        Self(bounds.into())
+    }
+}
+
+impl MetricConstructor<Histogram> for Bounds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
 }
 
 impl Metrics {
     pub(crate) fn new(policy: &str) -> Self {
+        Self::bounded(policy, Bounds::new(&DURATION_BUCKETS))
+    }
+
+    /// With these buckets for the durations of requests, in place of the usual ones.
+    pub(crate) fn bounded(policy: &str, durations: Bounds) -> Self {
         let mut registry = Registry::with_prefix("sgl_router");
         let r = &mut registry;
         let policy: Arc<str> = policy.into();
@@ -91,7 +110,7 @@ impl Metrics {
         let help = "Time of one decision, the wait for the balancer included";
         r.register("decision_duration_seconds", help, decision_time.clone());
         Self {
-            routes: RouteMetrics::all(r),
+            routes: RouteMetrics::all(r, &durations),
             reasons: reasons_of(&reason_counts, &policy),
             reason_counts,
             legs: None,
@@ -107,9 +126,10 @@ impl Metrics {
                 spans_dropped: counter(r, "spans_dropped", "Spans that the collector did not take"),
             },
             detours: Detours::new(r),
-            workers: WorkerFamilies::new(r),
+            workers: WorkerFamilies::new(r, &durations),
             snapshot: Snapshot::new(r),
             decision_time,
+            durations,
             policy,
             registry: Arc::new(Mutex::new(registry)),
         }
@@ -117,7 +137,7 @@ impl Metrics {
 
     /// Adds what is counted where prefill and decode are apart.
     pub(crate) fn with_legs(self) -> Self {
-        let legs = LegMetrics::new(&mut self.registry.lock());
+        let legs = LegMetrics::new(&mut self.registry.lock(), &self.durations);
         Self { legs: Some(legs), ..self }
     }
 
@@ -254,7 +274,7 @@ fn reasons_of(counts: &Family<ReasonLabels, Counter>, policy: &Arc<str>) -> Vec<
 }
 
 impl RouteMetrics {
-    fn all(r: &mut Registry) -> Vec<Self> {
+    fn all(r: &mut Registry, durations: &Bounds) -> Vec<Self> {
         let requests: Family<RouteLabel, Counter> = family(r, "requests", "Requests that came in, by route");
         let help = "Attempts on another worker after a failed one, by route";
         let retries: Family<RouteLabel, Counter> = family(r, "retries", help);
@@ -290,17 +310,17 @@ where
 }
 
 /// A histogram with labels, registered.
-fn histograms<L>(r: &mut Registry, name: &str, help: &str, new: fn() -> Histogram) -> Histograms<L>
+fn histograms<L>(r: &mut Registry, name: &str, help: &str, bounds: &Bounds) -> Histograms<L>
 where
     L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
 {
-    let family = Family::new_with_constructor(new);
+    let family = Family::new_with_constructor(bounds.clone());
     r.register(name, help, family.clone());
     family
 }
 
 /// Histograms by labels.
-type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+type Histograms<L> = Family<L, Histogram, Bounds>;
 
 fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     let counter = Counter::default();

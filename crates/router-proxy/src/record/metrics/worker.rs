@@ -1,7 +1,7 @@
 //! What is counted for each worker.
 
 use super::labels::{BreakerLabels, OutcomeLabels, PolicyWorkerLabels, RouteWorkerLabels, WorkerLabel};
-use super::{Histograms, durations, family, histograms};
+use super::{Bounds, Histograms, family, histograms};
 use crate::record::CompletionRecord;
 use crate::workers::BreakerState;
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
@@ -17,10 +17,6 @@ const TOKEN_BUCKETS: [f64; 12] =
 
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Success, Outcome::Rejected, Outcome::Busy, Outcome::Failed, Outcome::Cancelled];
-
-fn token_times() -> Histogram {
-    Histogram::new(TOKEN_BUCKETS)
-}
 
 /// The metrics that have a worker as label.
 #[derive(Clone, Debug)]
@@ -83,7 +79,7 @@ struct Times {
 }
 
 impl WorkerFamilies {
-    pub(super) fn new(r: &mut Registry) -> Self {
+    pub(super) fn new(r: &mut Registry, durations: &Bounds) -> Self {
         Self {
             processed: family(r, "processed_requests", "Attempts that ended, by worker"),
             decisions: family(r, "policy_decisions", "Decisions by policy and chosen worker"),
@@ -117,7 +113,7 @@ impl WorkerFamilies {
                     r,
                     "tpot_seconds",
                     "Time per token after the first; streams only",
-                    token_times,
+                    &Bounds::new(&TOKEN_BUCKETS),
                 ),
                 e2e: histograms(
                     r,

@@ -1,0 +1,121 @@
+//! `sgl-router pages`: the parts of the documentation that are written from the code, as `cargo xtask docs` asks for them.
+
+use crate::cli;
+use clap::{Arg, ArgAction, Args, ValueEnum};
+use router_proxy::config::foreign::{Fate, ForeignFlag, Peer, foreign_flags};
+use std::fmt::Write as _;
+
+/// The flags of `pages`.
+#[derive(Debug, Args)]
+pub(crate) struct PagesArgs {
+    /// Which part
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Part {
+    /// Every option of the router.
+    Options,
+    /// What becomes of the flags of other routers.
+    Foreign,
+}
+
+/// Prints one part, in Markdown.
+pub(crate) fn print(args: &PagesArgs) {
+    let text = match args.part {
+        Part::Options => options(),
+        Part::Foreign => foreign(),
+    };
+    print!("{text}");
+}
+
+/// A table of the options under each heading of the help.
+fn options() -> String {
+    let mut command = cli::command();
+    command.build();
+    let launch = command.find_subcommand("launch");
+    let all: Vec<&Arg> = launch.into_iter().flat_map(clap::Command::get_arguments).collect();
+    let of_config =
+        |arg: &&&Arg| arg.get_long().is_some() && !["help", "config"].contains(&arg.get_id().as_str());
+    let mut headings: Vec<&str> = Vec::new();
+    for heading in all.iter().filter(of_config).filter_map(|arg| arg.get_help_heading()) {
+        if !headings.contains(&heading) {
+            headings.push(heading);
+        }
+    }
+    let mut text = String::new();
+    for heading in headings {
+        let _ = write!(text, "## {heading}\n\n| flag | key | default | meaning |\n|---|---|---|---|\n");
+        for arg in all.iter().filter(of_config).filter(|arg| arg.get_help_heading() == Some(heading)) {
+            let _ = writeln!(text, "{}", option_row(arg));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn option_row(arg: &Arg) -> String {
+    let takes_value = !matches!(arg.get_action(), ArgAction::SetTrue);
+    let names = arg.get_value_names().filter(|_| takes_value).unwrap_or_default();
+    let value = names.iter().map(|name| format!(" {}", escaped(name))).collect::<String>();
+    let flag = format!("`--{}`{value}", arg.get_long().unwrap_or_default());
+    let defaults: Vec<_> = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
+    let default = match (takes_value, defaults.is_empty()) {
+        (true, false) => format!("`{}`", defaults.join(" ")),
+        (true, true) => String::new(),
+        (false, _) => "`false`".to_owned(),
+    };
+    let mut meaning = escaped(&arg.get_help().map(ToString::to_string).unwrap_or_default());
+    let possible = arg.get_possible_values();
+    if takes_value && !possible.is_empty() {
+        let values: Vec<_> = possible.iter().map(|v| format!("`{}`", v.get_name())).collect();
+        let _ = write!(meaning, ": {}", values.join(", "));
+    }
+    if let Some(variable) = arg.get_env() {
+        let _ = write!(meaning, " (environment: `{}`)", variable.to_string_lossy());
+    }
+    format!("| {flag} | `{}` | {default} | {meaning} |", arg.get_id())
+}
+
+/// Three tables: what sglang-router has, and what only smg or vllm-router has.
+fn foreign() -> String {
+    let shared = |f: &ForeignFlag| f.peers.iter().any(|p| matches!(p, Peer::SglangRouter | Peer::Seed));
+    let mut text = String::from("### Flags of sglang-router\n\n| flag |");
+    for peer in Peer::ALL {
+        let _ = write!(text, " {} |", peer.title());
+    }
+    text.push_str(" here |\n|---|---|---|---|---|---|\n");
+    for flag in foreign_flags().filter(shared) {
+        let _ = write!(text, "| `--{}` |", flag.name);
+        for peer in Peer::ALL {
+            text.push_str(if flag.peers.contains(&peer) { " yes |" } else { " |" });
+        }
+        let _ = writeln!(text, " {} |", fate(&flag.fate));
+    }
+    for peer in [Peer::Smg, Peer::VllmRouter] {
+        let _ = write!(text, "\n### Flags that only {} has\n\n| flag | here |\n|---|---|\n", peer.title());
+        for flag in foreign_flags().filter(|f| f.peers.contains(&peer) && !shared(f)) {
+            let _ = writeln!(text, "| `--{}` | {} |", flag.name, fate(&flag.fate));
+        }
+    }
+    text
+}
+
+fn fate(fate_of: &Fate) -> String {
+    match fate_of {
+        Fate::Same("") => "the same".to_owned(),
+        Fate::Same(note) => format!("the same; {}", escaped(note)),
+        Fate::Becomes(words) => format!("`{}`", words.join(" ").replace("{}", "VALUE")),
+        Fate::Nothing(why) => format!("changes nothing: {}", escaped(why)),
+        Fate::Refused(instead) => format!("**refused**: {}", escaped(instead)),
+        Fate::ByValue(some, other) => {
+            let some = some.iter().map(|(value, f)| format!("; `{value}`: {}", fate(f)));
+            fate(other) + &some.collect::<String>()
+        }
+    }
+}
+
+/// What would end a cell or begin a tag.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
+}

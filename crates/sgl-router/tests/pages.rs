@@ -1,0 +1,25 @@
+//! The parts of the documentation that are written from the code are as the code is.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+fn assert_fresh(page: &str, part: &str) {
+    let path = format!("{}/../../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sgl-router")).args(["pages", part]).output().unwrap();
+    let wanted = String::from_utf8(output.stdout).unwrap();
+    let (begin, end) = (format!("<!-- written by cargo xtask docs: {part} -->\n"), "<!-- end -->");
+    let written = text.split_once(&begin).and_then(|(_, rest)| rest.split_once(end)).unwrap().0;
+    assert!(written.trim() == wanted.trim(), "docs/{page} is stale: run cargo xtask docs");
+}
+
+#[test]
+fn the_reference_of_options_is_fresh() {
+    assert_fresh("configuration.md", "options");
+}
+
+#[test]
+fn the_table_of_other_routers_flags_is_fresh() {
+    assert_fresh("migrating.md", "foreign");
+}

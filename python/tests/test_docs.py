@@ -1,0 +1,29 @@
+"""The examples of the documentation run as they stand, but for the addresses of the servers."""
+
+import doctest
+
+import pytest
+import sgl_router.config
+import sgl_router.router
+from conftest import ROOT
+
+PAGES = sorted((ROOT / "docs" / "python").glob("*.md"))
+
+
+def blocks(text):
+    """The Python blocks of a page, in order."""
+    return [part.split("```", 1)[0] for part in text.split("```python\n")[1:]]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem == "index"], ids=lambda page: page.stem)
+def test_the_examples_of_a_page_run_one_after_the_other(page, workers):
+    names = {}
+    for code in blocks(page.read_text(encoding="utf-8")):
+        for known, url in zip(("http://127.0.0.1:31000", "http://127.0.0.1:31001"), workers):
+            code = code.replace(known, url)
+        exec(compile(code, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("module", [sgl_router, sgl_router.config, sgl_router.router], ids=lambda m: m.__name__)
+def test_the_examples_in_the_package_run(module):
+    assert doctest.testmod(module).failed == 0
