@@ -104,15 +104,17 @@ pub enum Reason {
     ShortestQueue,
     /// Its cost was near the lowest, and it had not been used for so long that what is known of it is old.
     Exploration,
-    /// The policy lacked the data that it needs and used a simpler rule.
+    /// The policy lacked the data that it needs, or gave no answer, and a simpler rule was used.
     Fallback,
     /// A policy written against the classic traits chose it and gives no reason.
     Classic,
+    /// A policy written in another language chose it and gives no reason.
+    Custom,
 }
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OnlyCandidate,
         Self::LowestCost,
         Self::GradientBased,
@@ -130,6 +132,7 @@ impl Reason {
         Self::Exploration,
         Self::Fallback,
         Self::Classic,
+        Self::Custom,
     ];
 
     /// The name of the reason in metrics, records and traces.
@@ -152,6 +155,7 @@ impl Reason {
             Self::Exploration => "exploration",
             Self::Fallback => "fallback",
             Self::Classic => "classic",
+            Self::Custom => "custom",
         }
     }
 }

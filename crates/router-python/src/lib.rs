@@ -4,17 +4,23 @@
 //! lets other Python threads run meanwhile. An error becomes a Python exception with the sentence that the command line
 //! prints, and so does a panic.
 
+mod columns;
 mod command_line;
 mod decisions;
 mod options;
+mod policy;
+mod records;
 mod registry;
 mod router;
+mod simulation;
 mod stats;
 mod value;
 
 /// The module, as Python imports it.
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
+    #[pymodule_export]
+    use crate::columns::Columns;
     #[pymodule_export]
     use crate::command_line::run_command_line;
     #[pymodule_export]
@@ -24,9 +30,15 @@ mod _native {
         check_options, option_fields, options_from_flags, options_from_toml, options_to_toml,
     };
     #[pymodule_export]
+    use crate::policy::{Desk, Event, Request, WorkerView, policy_counts, register_policy, time_decisions};
+    #[pymodule_export]
+    use crate::records::read_columns;
+    #[pymodule_export]
     use crate::registry::policies;
     #[pymodule_export]
     use crate::router::{RunningRouter, start_router};
+    #[pymodule_export]
+    use crate::simulation::{Simulated, run_simulation};
 
     /// The version of the package.
     #[pymodule_export]

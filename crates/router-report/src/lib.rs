@@ -28,7 +28,7 @@ mod simulation;
 pub use audit::{Audit, Fault, Finding, audit};
 pub use figures::{Figures, Spread, Summary};
 pub use problem::{Problem, Problems};
-pub use read::read;
+pub use read::{Cells, Sheet, Wholeness, read, sheet};
 pub use report::Report;
 pub use run::{Choice, Kind, Names, Reading, Request, Run};
 pub use simulation::{Estimated, Fidelity, Measured, Share, Simulation};

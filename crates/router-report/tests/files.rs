@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use router_report::{Kind, Reading, Report, read};
+use router_report::{Cells, Kind, Reading, Report, Wholeness, read, sheet};
 use std::fs;
 
 const CLIENT: &str =
@@ -180,4 +180,32 @@ fn the_page_loads_nothing_and_stays_small() {
         assert!(!page.contains(word), "{word}");
     }
     assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn a_sheet_has_every_column_with_the_values_that_its_name_promises() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("run.csv");
+    let rows = "7,True,,http://w1,0,2.5,2.5,0.5,4\nb,False,timeout,http://w1,1,soon,60,,\n";
+    fs::write(&file, format!("{CLIENT}\n{rows}")).unwrap();
+    let sheet = sheet(&file).unwrap();
+    assert_eq!((sheet.kind, sheet.rows), (Kind::Client, 2));
+    let names: Vec<_> = sheet.columns.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.join(","), CLIENT);
+    let cells = |name: &str| &sheet.columns.iter().find(|(known, _)| known == name).unwrap().1;
+    assert!(matches!(cells("success"), Cells::Flag(flags) if flags == &[Some(true), Some(false)]));
+    assert!(
+        matches!(cells("req_id"), Cells::Text(ids, at) if ids.as_slice() == ["7", "b"] && at == &[Some(0), Some(1)])
+    );
+    assert!(
+        matches!(cells("host"), Cells::Text(hosts, at) if hosts.as_slice() == ["http://w1"] && at == &[Some(0); 2])
+    );
+    assert!(
+        matches!(cells("finish_time"), Cells::Number(times, Wholeness::Real) if times == &[Some(2.5), None])
+    );
+    let tokens = cells("actual_output_tokens");
+    assert!(matches!(tokens, Cells::Number(tokens, Wholeness::Whole) if tokens == &[Some(4.0), None]));
+    assert!(sheet.problems.iter().any(|p| p.to_string().ends_with(
+        "line 3, column 6: finish_time is 'soon': this is not a number, so it counts as unknown"
+    )));
 }

@@ -77,7 +77,17 @@ impl<'a> Contender<'a> {
 
     /// Runs `load` through `scenario`. All chance follows from `seed` and from the load.
     pub fn run(&self, scenario: &Scenario, load: &Workload, seed: u64) -> Outcome {
-        world::run(scenario, load, &self.brain, seed)
+        world::run((scenario, load), &self.brain, seed)
+    }
+
+    /// The same as long as `goes_on`; nothing when it did not.
+    pub(crate) fn run_while(
+        &self,
+        stage: (&Scenario, &Workload),
+        seed: u64,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Outcome> {
+        world::run_while(stage, &self.brain, seed, goes_on)
     }
 }
 

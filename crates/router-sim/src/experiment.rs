@@ -73,8 +73,28 @@ pub struct Ran<'a> {
     pub outcome: &'a Outcome,
 }
 
+/// Looks on while an experiment runs.
+pub trait Watch {
+    /// A run has ended; this is what came of it, with all its records.
+    fn ran(&mut self, _run: Ran<'_>) {}
+
+    /// Whether to go on; asked some times in a millisecond.
+    fn goes_on(&mut self) -> bool {
+        true
+    }
+}
+
+/// Hears how many runs are done.
+struct Count<'a>(&'a mut dyn FnMut(usize));
+
+impl Watch for Count<'_> {
+    fn ran(&mut self, run: Ran<'_>) {
+        (self.0)(run.done);
+    }
+}
+
 /// What an experiment found.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Table {
     /// One per contender, in their order.
     pub rows: Vec<Cell>,
@@ -102,30 +122,32 @@ impl Experiment<'_> {
         load: &dyn Fn(u64) -> Workload,
         done: &mut dyn FnMut(usize),
     ) -> Table {
-        self.run_watched(contenders, load, &mut |ran| done(ran.done))
+        self.run_watched(contenders, load, &mut Count(done)).unwrap_or_default()
     }
 
-    /// As [`run`](Self::run), but `watch` is shown each run with all its records.
+    /// As [`run`](Self::run), but `watch` is shown each run with all its records, and may stop it: then there is
+    /// nothing to tell.
     pub fn run_watched(
         &self,
         contenders: &[Contender<'_>],
         load: &dyn Fn(u64) -> Workload,
-        watch: &mut dyn FnMut(Ran<'_>),
-    ) -> Table {
+        watch: &mut dyn Watch,
+    ) -> Option<Table> {
         let mut summaries: Vec<Vec<Summary>> = contenders.iter().map(|_| Vec::new()).collect();
         let mut done = 0;
         for &seed in self.seeds {
             let load = load(seed);
             for (contender, (at, summaries)) in contenders.iter().zip(summaries.iter_mut().enumerate()) {
-                let outcome = contender.run(self.scenario, &load, seed);
+                let stage = (self.scenario, &load);
+                let outcome = contender.run_while(stage, seed, &mut || watch.goes_on())?;
                 summaries.push(outcome.summary_under(self.slo));
                 done += 1;
-                watch(Ran { contender: at, seed, done, outcome: &outcome });
+                watch.ran(Ran { contender: at, seed, done, outcome: &outcome });
             }
         }
         let first = summaries.first().cloned().unwrap_or_default();
         let rows = contenders.iter().zip(&summaries).map(|(c, own)| row(&c.name, own, &first)).collect();
-        Table { rows, seeds: self.seeds.len() }
+        Some(Table { rows, seeds: self.seeds.len() })
     }
 }
 
@@ -172,6 +194,29 @@ fn student_t(freedom: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_looks_on_may_stop_it_in_the_middle_of_a_run() {
+        struct Impatient(u32);
+        impl Watch for Impatient {
+            fn goes_on(&mut self) -> bool {
+                self.0 -= 1;
+                self.0 > 0
+            }
+        }
+        let scenario = Scenario::of("t4".parse().unwrap());
+        let experiment = Experiment { scenario: &scenario, seeds: &[1], slo: Slo::default() };
+        let random = [Contender::new("random", || Box::new(router_core::policy::Random))];
+        let load = |_| {
+            let requests = (0..2000).map(|i| crate::Request::at(router_core::Time::from_nanos(i), 9, 9));
+            Workload::new(requests.collect())
+        };
+        let mut patient = Impatient(u32::MAX);
+        assert!(experiment.run_watched(&random, &load, &mut patient).is_some());
+        let mut watch = Impatient(2);
+        assert_eq!(experiment.run_watched(&random, &load, &mut watch), None);
+        assert_eq!(watch.0, 0, "and is not asked again");
+    }
 
     #[test]
     fn intervals_are_those_of_student() {

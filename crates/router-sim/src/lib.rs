@@ -41,7 +41,7 @@ mod world;
 
 pub use arrivals::{Arrivals, Lengths, NoSpread, PrefixGroups, Sessions, Spread};
 pub use contender::{Brain, Contender};
-pub use experiment::{Cell, Estimate, Experiment, Measure, Ran, Table};
+pub use experiment::{Cell, Estimate, Experiment, Measure, Ran, Table, Watch};
 pub use fidelity::{REPLAYED, Replayed};
 pub use fleet::Fleet;
 pub use oracle::OracleWeights;

@@ -53,7 +53,7 @@ pub(crate) enum Command {
 
 /// A command that could not be carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// What was asked for cannot be: a flag, a file, a name.
     #[error("{0}")]
     Usage(String),
@@ -148,8 +148,13 @@ impl Command {
     }
 }
 
-/// The first line of clap's message, with its suggestion.
+/// What clap has to say in one line, and where there is more to read.
 fn one_line(error: &clap::Error) -> String {
+    format!("{} (--help lists all)", first_line(error))
+}
+
+/// The first line of clap's message, with its suggestion.
+pub(crate) fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
     let first = lines.next().unwrap_or("bad command line").trim_start_matches("error: ").to_owned();
@@ -162,7 +167,7 @@ fn one_line(error: &clap::Error) -> String {
             _ => None,
         });
     match close {
-        Some(close) => format!("{first}; did you mean '{close}'? (--help lists all)"),
-        None => format!("{first} (--help lists all)"),
+        Some(close) => format!("{first}; did you mean '{close}'?"),
+        None => first,
     }
 }

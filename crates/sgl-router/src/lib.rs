@@ -23,7 +23,9 @@ mod policies;
 mod report;
 mod runtime;
 mod send;
-mod simulate;
+pub mod simulate;
+
+pub use cli::Failure;
 
 pub use launch::{LaunchOptions, LaunchOptionsError, LogsError, init_logs, launch_options, start};
 

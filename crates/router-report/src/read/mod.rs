@@ -7,7 +7,10 @@ mod cell;
 mod client;
 mod open;
 pub(crate) mod recorder;
+mod sheet;
 pub(crate) mod table;
+
+pub use sheet::{Cells, Sheet, Wholeness, sheet};
 
 use crate::problem::Problem;
 use crate::run::{Kind, Reading};

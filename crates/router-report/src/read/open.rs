@@ -70,6 +70,11 @@ const RECORDER: [&str; 16] = [
 const CLIENT_NEEDS: [&str; 4] = ["success", "host", "arrival_time", "finish_time"];
 const RECORDER_NEEDS: [&str; 3] = ["timestamp", "worker_url", "selection_reason"];
 
+/// Whether every file of one kind has this column.
+pub(crate) fn is_fixed(name: &str) -> bool {
+    CLIENT.contains(&name) || RECORDER.contains(&name)
+}
+
 /// Opens a file and tells its kind.
 ///
 /// # Errors

@@ -36,6 +36,11 @@ impl Table {
         table
     }
 
+    /// The names of all columns, in order.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.header
+    }
+
     /// The column called `name`.
     pub(crate) fn column(&self, name: &str) -> Column {
         Column(self.header.iter().position(|known| known == name))

@@ -2,6 +2,7 @@
 
 mod flight;
 mod guide;
+mod pace;
 
 use crate::contender::Brain;
 use crate::oracle::Known;
@@ -11,6 +12,7 @@ use crate::server::Server;
 use crate::workload::{Start, Workload};
 use flight::{Flight, Flown, features, job};
 use guide::Guide;
+use pace::{Pace, Stopped};
 use router_core::{
     Balancer, Change, Explain, Finish, LoadReport, LoadSource, Outcome as Ended, Policy, Rng, Time, Usage,
     WorkerId, WorkerInfo,
@@ -65,14 +67,27 @@ pub fn simulate(
     make: &dyn Fn() -> Box<dyn Policy>,
     seed: u64,
 ) -> Outcome {
-    run(scenario, load, &Brain::Policy(Box::new(make)), seed)
+    run((scenario, load), &Brain::Policy(Box::new(make)), seed)
 }
 
-pub(crate) fn run(scenario: &Scenario, load: &Workload, brain: &Brain<'_>, seed: u64) -> Outcome {
-    let mut world = World::new((scenario, load), brain, seed);
-    world.run();
-    let busy = world.servers.iter().map(Server::busy_secs).collect();
-    Outcome { records: world.records, busy }
+/// The same with whoever decides.
+pub(crate) fn run(stage: (&Scenario, &Workload), brain: &Brain<'_>, seed: u64) -> Outcome {
+    let mut world = World::new(stage, brain, seed);
+    // Whoever is always told to go on comes to the end.
+    let _ = world.run(Pace::new(&mut || true));
+    world.outcome()
+}
+
+/// The same as long as `goes_on`, which is asked now and then; nothing when it did not.
+pub(crate) fn run_while(
+    stage: (&Scenario, &Workload),
+    brain: &Brain<'_>,
+    seed: u64,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Option<Outcome> {
+    let mut world = World::new(stage, brain, seed);
+    world.run(Pace::new(goes_on)).ok()?;
+    Some(world.outcome())
 }
 
 struct World<'a> {
@@ -165,31 +180,39 @@ impl<'a> World<'a> {
     }
 
     /// Until every request that can come has come and ended, and every router has been told.
-    fn run(&mut self) {
-        self.run_to_the_last_answer();
+    fn run(&mut self, pace: Pace<'_>) -> Result<(), Stopped> {
+        self.run_to_the_last_answer(pace)?;
         while let Some(Reverse((at, _, happening))) = self.agenda.pop() {
             if let Happening::End(flown) = happening {
                 self.now = at;
                 self.tell_end(flown);
             }
         }
+        Ok(())
     }
 
-    fn run_to_the_last_answer(&mut self) {
+    fn outcome(self) -> Outcome {
+        let busy = self.servers.iter().map(Server::busy_secs).collect();
+        Outcome { records: self.records, busy }
+    }
+
+    fn run_to_the_last_answer(&mut self, mut pace: Pace<'_>) -> Result<(), Stopped> {
         while self.unfinished > 0 {
+            pace.step()?;
             let next = self.agenda.peek().map(|Reverse((at, ..))| *at);
             let arrival = self.open.last().map(|(at, _)| *at);
             // At the same instant the fleet's news comes first: a router knows what has already happened.
             if arrival.is_some_and(|arrival| next.is_none_or(|next| arrival < next)) {
-                let Some((at, request)) = self.open.pop() else { return };
+                let Some((at, request)) = self.open.pop() else { break };
                 self.now = at;
                 self.arrive(request);
             } else {
-                let Some(Reverse((at, _, happening))) = self.agenda.pop() else { return };
+                let Some(Reverse((at, _, happening))) = self.agenda.pop() else { break };
                 self.now = at;
                 self.happen(happening);
             }
         }
+        Ok(())
     }
 
     fn happen(&mut self, happening: Happening) {

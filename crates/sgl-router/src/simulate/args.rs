@@ -1,7 +1,9 @@
 //! The flags of `simulate`.
 
-use clap::Args;
+use crate::cli::{Failure, first_line};
+use clap::{Args, Command, FromArgMatches as _};
 use router_sim::{Scheduled, Slo, Spread};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -13,7 +15,7 @@ use std::path::PathBuf;
     sgl-router simulate --policy least_request,marginal_cost:ttft_weight=2 --event slow:0:4@30..90\n  \
     sgl-router simulate --fleet 'h200*4:max_running=64' --output-len lognormal:250:1.2 --json\n\
     docs/simulating.md tells what is modelled and what is not.")]
-pub(crate) struct SimulateArgs {
+pub struct SimulateArgs {
     /// The servers, as PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated; the limits are kv_tokens, max_running, max_queued,
     /// max_prefill_tokens and chunked (tokens of a step, or off)
     #[arg(
@@ -77,6 +79,19 @@ pub(crate) struct SimulateArgs {
     /// Write a page with the table and charts
     #[arg(long, short, value_name = "FILE", help_heading = "Result")]
     pub(crate) output: Option<PathBuf>,
+}
+
+impl SimulateArgs {
+    /// Reads flags as they are typed, without the name of the command.
+    ///
+    /// # Errors
+    /// A flag that there is not, or a value that makes no sense.
+    pub fn parse<T: Into<OsString> + Clone>(flags: impl IntoIterator<Item = T>) -> Result<Self, Failure> {
+        let command =
+            Self::augment_args(Command::new("simulate").no_binary_name(true).disable_help_flag(true));
+        let parsed = command.try_get_matches_from(flags).and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.map_err(|error| Failure::Usage(first_line(&error)))
+    }
 }
 
 /// What is sent.

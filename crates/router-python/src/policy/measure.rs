@@ -1,0 +1,69 @@
+//! What a decision costs: the router's own balancer asked again and again, with nothing behind it.
+
+use super::{Host, add_to};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use router_core::{
+    Balancer, Explain, Features, Finish, Outcome, Params, Reason, Registry, RequestId, Time, WorkerInfo,
+};
+use std::collections::VecDeque;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Requests in flight on each worker.
+const IN_FLIGHT: usize = 4;
+
+/// Asks the policy called `name` for so many decisions among so many workers, `gap` seconds apart, and returns how many
+/// seconds each took that it made, and how many it had no answer to.
+#[pyfunction]
+pub(crate) fn time_decisions(
+    py: Python<'_>,
+    name: &str,
+    workers: usize,
+    decisions: usize,
+    gap: f64,
+) -> PyResult<(Vec<f64>, usize)> {
+    if workers < 2 {
+        return Err(PyValueError::new_err("workers must be at least 2: of one there is nothing to choose"));
+    }
+    let gap = Duration::try_from_secs_f64(gap).map_err(|e| PyValueError::new_err(format!("gap: {e}")))?;
+    let mut registry = Registry::builtin();
+    add_to(&mut registry, &Host::Live);
+    let policy = registry.build(name, &Params::new()).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    let mut balancer = Balancer::new(policy, 1);
+    for worker in 0..workers {
+        balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://worker-{worker}")));
+    }
+    py.detach(|| run(balancer, workers * IN_FLIGHT, decisions, gap))
+}
+
+fn run(mut balancer: Balancer, most: usize, decisions: usize, gap: Duration) -> PyResult<(Vec<f64>, usize)> {
+    let began = Instant::now();
+    let now = || Time::ZERO + began.elapsed();
+    let (mut took, mut missed, mut running) = (Vec::with_capacity(decisions), 0, VecDeque::new());
+    for id in (0_u64..).map(RequestId).take(decisions) {
+        if !gap.is_zero() {
+            thread::park_timeout(gap);
+            Python::attach(|py| py.check_signals())?;
+        }
+        let request = Features { id, prompt_bytes: 1200, batch: 1, answers: 1, ..Features::default() };
+        let from = Instant::now();
+        let routed = balancer.dispatch(now(), &request, &[], Explain::No);
+        let elapsed = from.elapsed().as_secs_f64();
+        let routed = routed.map_err(|e| PyRuntimeError::new_err(e.to_string()))?;
+        match routed.decision.reason {
+            Reason::Fallback => missed += 1,
+            _ => took.push(elapsed),
+        }
+        running.push_back(routed.ticket);
+        if running.len() > most
+            && let Some(ticket) = running.pop_front()
+        {
+            balancer.finish(now(), ticket, Finish::bare(Outcome::Success));
+        }
+    }
+    for ticket in running {
+        balancer.finish(now(), ticket, Finish::bare(Outcome::Cancelled));
+    }
+    Ok((took, missed))
+}

@@ -1,0 +1,17 @@
+"""Softmin, with numpy: by lot, with chances that fall with the load."""
+
+import numpy as np
+import sgl_router
+
+
+@sgl_router.register_policy
+class Softmin(sgl_router.Policy):
+    """By lot; each request in flight more divides a worker's chance by e to the 1 / temperature."""
+
+    def __init__(self, temperature: float = 1.0):
+        self.temperature = temperature
+
+    def select(self, request, workers):
+        load = np.array([worker.next_load for worker in workers])
+        up_to = np.cumsum(np.exp((load.min() - load) / self.temperature))
+        return np.searchsorted(up_to / up_to[-1], request.random(), side="right"), load

@@ -1,0 +1,264 @@
+"""Routing policies written in Python.
+
+A policy is a class with ``select``. Once it is registered it is a policy like any other: for a router, as a shadow, and
+in simulations.
+
+>>> import sgl_router
+>>> @sgl_router.register_policy
+... class FewestWaiting(sgl_router.Policy):
+...     def select(self, request, workers):
+...         return min(workers, key=lambda w: (w.queue_length or 0, w.in_flight))
+"""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import json
+import logging
+import re
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, TypeVar, Union, overload
+
+from . import _native
+from ._native import Event, Request, WorkerView
+
+__all__ = [
+    "Event",
+    "Policy",
+    "PolicyCost",
+    "PolicyStats",
+    "Request",
+    "WorkerView",
+    "measure_policy",
+    "policy_stats",
+    "register_policy",
+]
+
+_log = logging.getLogger("sgl_router.policy")
+
+Choice = Union[int, WorkerView]
+Answer = Union[Choice, "tuple[Choice, Optional[Iterable[float]]]"]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: What a policy may ask the router for.
+NEEDS = ("load_reports", "prefix_hashes", "routing_key", "script", "target_worker", "text")
+
+
+class Policy:
+    """Chooses a worker for each request.
+
+    Deriving from this class is a convenience: any object with a ``select`` will do. An object belongs to one router, or
+    to one run of a simulation, and is called by one thread at a time.
+    """
+
+    #: What the router has to supply beyond the basics: ``load_reports`` (workers are asked for their load),
+    #: ``routing_key``, ``text``, ``prefix_hashes``, ``script``, ``target_worker``.
+    needs: Sequence[str] = ("load_reports", "routing_key")
+
+    #: Longest time in seconds that a live router waits for one decision; the least load decides after that.
+    timeout_secs: float = 0.05
+
+    def select(self, request: Request, workers: Sequence[WorkerView]) -> Answer:
+        """Return the worker for ``request``: its index, or itself.
+
+        Or return a pair of that and a cost for each worker, in their order; lower is better. The costs are recorded and
+        shown, and decide nothing. ``workers`` are at least two. The answer need not be obeyed, so what depends on it
+        belongs in ``observe``.
+        """
+        raise NotImplementedError("a policy needs a select(self, request, workers)")
+
+    def observe(self, event: Event) -> None:
+        """Learn from something that happened. Where this is not overridden, no events are collected."""
+
+
+@dataclass(frozen=True)
+class PolicyStats:
+    """How a policy fared, over all routers and simulations of this process."""
+
+    #: Decisions that it made.
+    decisions: int
+    #: Seconds that those took, the way to its thread included.
+    seconds: float
+    #: Times that it raised or returned what makes no sense.
+    errors: int
+    #: Decisions that it took too long for.
+    late: int
+    #: Decisions for which it was not asked, because it was still busy or had used up its part of the time.
+    busy: int
+    #: Events that it was told.
+    events: int
+    #: Events that it was not told, because too many waited.
+    events_dropped: int
+    #: The traceback that was logged last.
+    last_error: Optional[str]
+
+
+def policy_stats(name: str) -> PolicyStats:
+    """Return the counts of a policy that was registered from Python; KeyError for any other."""
+    return PolicyStats(**_native.policy_counts(name))
+
+
+@dataclass(frozen=True)
+class PolicyCost:
+    """What a decision that a policy makes costs, in seconds: from the router's question to its decision."""
+
+    mean: float
+    p50: float
+    p99: float
+    #: Decisions to which the policy had no answer in time, or none that makes sense.
+    missed: int
+
+
+def measure_policy(name: str, *, workers: int = 8, decisions: int = 10_000, gap_secs: float = 0.0) -> PolicyCost:
+    """Measure what a decision of the policy called ``name`` costs a live router, with nothing else going on.
+
+    ``gap_secs`` is the pause between decisions: after a longer one the policy's thread sleeps and has to be woken up.
+    """
+    if decisions < 1:
+        raise ValueError(f"decisions must be at least 1, not {decisions}")
+    seconds, missed = _native.time_decisions(name, workers, decisions, gap_secs)
+    if not seconds:
+        raise RuntimeError(f"policy {name} made none of {decisions} decisions; policy_stats() tells why")
+    seconds.sort()
+    rank = [seconds[min(len(seconds) - 1, int(share * len(seconds)))] for share in (0.5, 0.99)]
+    return PolicyCost(sum(seconds) / len(seconds), rank[0], rank[1], missed)
+
+
+@overload
+def register_policy(factory: _F, name: Optional[str] = None) -> _F: ...
+@overload
+def register_policy(factory: None = None, name: Optional[str] = None) -> Callable[[_F], _F]: ...
+def register_policy(factory: Any = None, name: Optional[str] = None) -> Any:
+    """Register a policy class, or a function that makes policies, under a name; also as a decorator.
+
+    Parameters of ``factory`` are the policy's knobs. Without a name it is the class's attribute ``name``, or the name of
+    the class in lower case with underscores. A Python policy that had the name before is replaced, for routers and
+    simulations that start from now on. ValueError if the name belongs to a built-in policy or is none.
+    """
+    if factory is None:
+        return lambda factory: register_policy(factory, name)
+    if not callable(factory) or isinstance(factory, type) and not callable(getattr(factory, "select", None)):
+        raise TypeError(f"{factory!r} is no policy: wanted is a class with a select(), or a function that makes one")
+    summary = (inspect.getdoc(factory) or "written in Python").splitlines()[0]
+    knobs = {p.name: p.default for p in _parameters(factory).values() if _is_json(p.default)}
+    name = name or policy_name(factory)
+    _native.register_policy(name, summary, json.dumps(knobs), factory)
+    # A new policy's errors are news, whatever its name.
+    _reported.difference_update([key for key in _reported if key[0] == name])
+    return factory
+
+
+def policy_name(factory: Callable[..., Any]) -> str:
+    """Return the name that a policy has when it is given none."""
+    name = str(getattr(factory, "name", None) or getattr(factory, "__name__", ""))
+    return name if name.islower() else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: p for p in inspect.signature(factory).parameters.values() if p.kind in kinds}
+
+
+def _is_json(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, list, dict))
+
+
+def _make(name: str, factory: Callable[..., Any], knobs: str) -> tuple[Any, Any, list[str], float]:
+    """Make one policy; called by the native half."""
+    given = json.loads(knobs)
+    known = _parameters(factory)
+    if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values()):
+        for knob in given:
+            if knob not in known:
+                raise ValueError(f"unknown knob `{knob}`, expected " + (", ".join(known) or "none at all"))
+    policy = factory(**given)
+    if not callable(getattr(policy, "select", None)):
+        raise TypeError(f"{policy!r} has no select(request, workers)")
+    observe = getattr(policy, "observe", None)
+    if getattr(type(policy), "observe", None) is Policy.observe:
+        observe = None
+    needs = list(getattr(policy, "needs", Policy.needs))
+    for need in needs:
+        if need not in NEEDS:
+            raise ValueError(f"unknown need `{need}`, expected " + ", ".join(NEEDS))
+    timeout = float(getattr(policy, "timeout_secs", Policy.timeout_secs))
+    if not 0 < timeout <= 10:
+        raise ValueError(f"timeout_secs must be above 0 and at most 10, not {timeout}")
+    return policy.select, observe, needs, timeout
+
+
+_desks: dict[threading.Thread, _native.Desk] = {}
+
+
+def _start(name: str, select: Any, observe: Any, desk: _native.Desk) -> None:
+    """Start the thread of one policy; called by the native half."""
+    # Only a thread that is none of those that Python waits for lets the program end while the policy sleeps.
+    thread = threading.Thread(
+        target=_serve, args=(name, select, observe, desk), name=f"sgl-router-policy-{name}", daemon=True
+    )
+    _desks[thread] = desk
+    thread.start()
+
+
+def _serve(name: str, select: Any, observe: Any, desk: _native.Desk) -> None:
+    late = False
+    try:
+        while True:
+            work = desk.wait()
+            if work is None:
+                return
+            events, asked = work
+            for event in events:
+                try:
+                    observe(event)
+                except BaseException as error:
+                    desk.count(_report(name, "observe", error))
+            if asked is None:
+                continue
+            since = time.monotonic()
+            try:
+                in_time = desk.answer(select(*asked))
+            except BaseException as error:
+                # The router first: it waits.
+                desk.fail()
+                desk.count(_report(name, "select", error))
+                continue
+            if not in_time and not late:
+                late = True
+                took = time.monotonic() - since
+                _log.warning("policy %s took %.3f s to choose; the least load decided meanwhile", name, took)
+    finally:
+        _desks.pop(threading.current_thread(), None)
+
+
+_reported: set[tuple[str, str, type]] = set()
+
+
+def _report(name: str, call: str, error: BaseException) -> Optional[str]:
+    """Log an error with its traceback, once for each policy and type of error."""
+    key = (name, call, type(error))
+    if key in _reported:
+        return None
+    _reported.add(key)
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    _log.error("policy %s failed in %s(); further errors of this type are only counted\n%s", name, call, text)
+    return text
+
+
+def _close() -> None:
+    """Send the threads home before the interpreter goes."""
+    running = list(_desks.items())
+    for _, desk in running:
+        desk.close()
+    # One that is in its policy's own code is not waited for.
+    until = time.monotonic() + 0.2
+    for thread, _ in running:
+        thread.join(max(0.0, until - time.monotonic()))
+
+
+atexit.register(_close)
