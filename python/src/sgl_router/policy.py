@@ -78,7 +78,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class PolicyStats:
-    """How a policy fared, over all routers and simulations of this process."""
+    """How a policy fared, over all routers of this process."""
 
     #: Decisions that it made.
     decisions: int
