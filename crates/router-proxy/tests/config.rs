@@ -70,7 +70,11 @@ fn what_is_wrong_is_named() {
             None,
             &["windowsize"],
         ),
-        (&[worker, &["--cache-threshold", "1.5"]].concat(), None, &["cache_threshold"]),
+        (
+            &[worker, &["--policy", "cache_aware", "--cache-threshold", "1.5"]].concat(),
+            None,
+            &["cache_threshold"],
+        ),
         (
             &[worker, &["--health-check-endpoint", "health"]].concat(),
             None,
@@ -240,4 +244,16 @@ fn the_files_that_people_deploy_are_accepted() {
         let config = load(&[], Some(&text)).unwrap().check(&Registry::builtin()).unwrap();
         assert_eq!(config.workers.len(), 2, "{file}");
     }
+}
+
+#[test]
+fn a_knob_of_a_policy_that_was_not_chosen_is_told() {
+    let idle = |flags: &[&str]| {
+        let flags =
+            [&["--worker-urls", "http://127.0.0.1:30001", "--cache-threshold", "0.5"], flags].concat();
+        load(&flags, None).unwrap().idle_knobs(&Registry::builtin())
+    };
+    assert_eq!(idle(&["--policy", "round_robin"]), ["cache_threshold"]);
+    assert!(idle(&["--policy", "cache_aware"]).is_empty());
+    assert!(idle(&["--shadow-policies", "cache_aware"]).is_empty());
 }

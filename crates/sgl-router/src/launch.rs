@@ -35,6 +35,9 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Fai
     for note in notes {
         info!("{note}");
     }
+    for knob in options.idle_knobs(&Registry::builtin()) {
+        warn!("{knob} is no knob of {}: it changes nothing", options.policy);
+    }
     runtime::raise_open_files();
     let threads = options.threads.and_then(NonZeroUsize::new);
     runtime::block_on_one(serve(config, threads))

@@ -24,6 +24,7 @@ mod report;
 mod runtime;
 mod send;
 pub mod simulate;
+mod terminal;
 
 pub use cli::Failure;
 

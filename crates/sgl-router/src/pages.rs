@@ -1,6 +1,7 @@
 //! `sgl-router pages`: the parts of the documentation that are written from the code, as `cargo xtask docs` asks for them.
 
 use crate::cli;
+use crate::terminal::say;
 use clap::{Arg, ArgAction, Args, ValueEnum};
 use router_proxy::config::foreign::{Fate, ForeignFlag, Peer, foreign_flags};
 use std::fmt::Write as _;
@@ -26,7 +27,7 @@ pub(crate) fn print(args: &PagesArgs) {
         Part::Options => options(),
         Part::Foreign => foreign(),
     };
-    print!("{text}");
+    say(&text);
 }
 
 /// A table of the options under each heading of the help.

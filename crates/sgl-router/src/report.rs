@@ -1,6 +1,7 @@
 //! `sgl-router report`: a page about runs, and the audit of a recording.
 
 use crate::cli::Failure;
+use crate::terminal::say;
 use clap::Args;
 use router_core::policy::MarginalUtilityConfig;
 use router_core::{Params, read_params};
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let page = report.page();
     fs::write(&args.output, &page)
         .map_err(|e| Failure::Runtime(format!("cannot write {}: {e}", args.output.display())))?;
-    println!("{}", outline(&report, &args.output, page.len()));
+    say(format_args!("{}\n", outline(&report, &args.output, page.len())));
     Ok(())
 }
 
@@ -61,20 +62,20 @@ fn audited(args: &ReportArgs) -> Result<Audit, Failure> {
 
 fn print_audit(audit: &Audit) {
     for finding in audit.findings.iter().take(PRINTED) {
-        println!("{finding}");
+        say(format_args!("{finding}\n"));
     }
     if audit.wrong > PRINTED as u64 {
-        println!("... and {} rows more; the page lists them", audit.wrong - PRINTED as u64);
+        say(format_args!("... and {} rows more; the page lists them\n", audit.wrong - PRINTED as u64));
     }
-    println!("audit: {} of {} decisions by gradients match", audit.matching, audit.by_gradients);
+    say(format_args!("audit: {} of {} decisions by gradients match\n", audit.matching, audit.by_gradients));
     for (name, n) in audit.counts.iter().filter(|(_, n)| *n > 0) {
-        println!("audit: {n} rows with {name}");
+        say(format_args!("audit: {n} rows with {name}\n"));
     }
     if audit.unknown > 0 {
-        println!("audit: {} look at completions from before the first file", audit.unknown);
+        say(format_args!("audit: {} look at completions from before the first file\n", audit.unknown));
     }
     if audit.lost > 0 {
-        println!("audit: {} rows are missing from the recording", audit.lost);
+        say(format_args!("audit: {} rows are missing from the recording\n", audit.lost));
     }
 }
 

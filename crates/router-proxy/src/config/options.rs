@@ -8,6 +8,7 @@ use super::logging::{LogFormat, LogLevel};
 use crate::record::RecordFormat;
 use crate::security::Secret;
 use clap::{Args, ValueEnum};
+use router_core::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -470,5 +471,14 @@ impl Options {
         ];
         let flags = flags.into_iter().filter(|(name, _)| accepts(name));
         flags.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    /// Keys of options that were given and change nothing, because they are knobs of policies that were not chosen.
+    pub fn idle_knobs(&self, registry: &Registry) -> Vec<String> {
+        let others =
+            [&self.prefill_policy, &self.decode_policy].into_iter().flatten().chain(&self.shadow_policies);
+        let chosen: Vec<_> = others.chain([&self.policy]).collect();
+        let takes = |knob: &str| chosen.iter().filter_map(|p| registry.knobs(p)).flatten().any(|k| k == knob);
+        self.policy_flags(|knob| !takes(knob)).into_iter().map(|(name, _)| name).collect()
     }
 }

@@ -8,6 +8,7 @@ pub(crate) use args::SendArgs;
 
 use crate::cli::Failure;
 use crate::runtime;
+use crate::terminal::say;
 use progress::Progress;
 use router_load::{CancellationToken, Endpoint, Load, Plan, Run, Target, write_rows};
 use std::fs::File;
@@ -87,9 +88,9 @@ fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Res
     // With `--json -` standard output is for a program, and the table goes where people look.
     if args.json.as_deref() == Some(Path::new("-")) {
         eprint!("{summary}");
-        println!("{}", report(run)?);
+        say(format_args!("{}\n", report(run)?));
     } else {
-        print!("{summary}");
+        say(summary);
     }
     if let Some(mut file) = json {
         let text = report(run)?;

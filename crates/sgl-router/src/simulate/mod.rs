@@ -12,6 +12,7 @@ pub use args::SimulateArgs;
 pub use study::Study;
 
 use crate::cli::Failure;
+use crate::terminal::say;
 use indicatif::{ProgressBar, ProgressStyle};
 use router_core::Registry;
 use router_sim::{Contender, Ran, Table, Watch};
@@ -77,9 +78,9 @@ fn tell(study: &Study<'_>, table: &Table, runs: page::Runs) -> Result<(), Failur
     let text = study.text(table);
     if args.json.as_deref() == Some(Path::new("-")) {
         eprint!("{text}");
-        println!("{}", study.json(table)?);
+        say(format_args!("{}\n", study.json(table)?));
     } else {
-        print!("{text}");
+        say(&text);
     }
     if let Some(path) = args.json.as_deref().filter(|path| *path != Path::new("-")) {
         write(path, &(study.json(table)? + "\n"))?;
