@@ -90,6 +90,12 @@ class Options:
 
     # Workers
 
+    #: Choose among the data-parallel ranks of each worker, not among the workers
+    dp_aware: bool = False
+
+    #: With --dp-aware: how many ranks each worker has; default: as many as it says
+    dp_size: Optional[int] = None
+
     #: How long the requests of a worker that is removed may take to end
     drain_timeout_secs: int = 180
 
@@ -111,13 +117,13 @@ class Options:
     #: 240]
     prometheus_duration_buckets: list[float] = field(default_factory=list)
 
-    #: Runtime threads that serve requests; default: one per core
+    #: Threads that serve requests, each with connections to workers of its own; default: one per core
     threads: Optional[int] = None
 
     # Routing
 
     #: How a worker is chosen; `sgl-router policies` lists all
-    policy: str = "cache_aware"
+    policy: str = "marginal_cost"
 
     #: Policies that decide on every request and are never obeyed, to compare them on live traffic
     shadow_policies: list[str] = field(default_factory=list)

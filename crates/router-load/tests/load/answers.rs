@@ -122,19 +122,19 @@ async fn a_server_that_is_not_there_or_does_not_answer_fails_each_request_in_its
 async fn a_stop_sends_nothing_more_and_keeps_what_there_is() {
     let server = server(Meta::Classic).await;
     server.set_fault(Fault { count: Some(2), ..Fault::new(FaultKind::Hang) });
-    let shape = RandomShape { requests: 50, input_len: 16, output_len: 4, ..RandomShape::default() };
+    let shape = RandomShape { requests: 500, input_len: 16, output_len: 4, ..RandomShape::default() };
     let plan = Plan::paced(shape.samples(1), Arrivals::Immediate, 1.0, 1);
     let mut load = load(&server.url(), to(Endpoint::Generate), plan).await;
     // Two hang; the third goes through again and again until it has shown that the load is under way.
     load.max_concurrency = NonZeroUsize::new(3);
     let stop = CancellationToken::new();
     let run = router_load::run(load, &stop, |summary| {
-        if summary.answered == 10 {
+        if summary.answered >= 10 {
             stop.cancel();
         }
     })
     .await;
-    assert!(run.summary.answered >= 10 && run.answers.len() < 50);
+    assert!(run.summary.answered >= 10 && run.answers.len() < 500);
     let interrupted = run.answers.iter().filter(|a| matches!(a.failure, Some(Failure::Interrupted)));
     assert!(interrupted.count() >= 2);
     assert_eq!(rows(&csv_of(&run)).len(), run.answers.len());
