@@ -73,15 +73,11 @@ impl Seats {
         vacancy: impl Fn() -> Vacancy,
         mut dispatch: impl FnMut() -> Result<T, NoWorker>,
     ) -> Result<T, Option<ProxyError>> {
-        if !self.capped {
-            return dispatch().map_err(|NoWorker| None);
+        if let Some(seat) = self.at_once(&mut dispatch) {
+            return Ok(seat);
         }
-        if self.in_line.load(Relaxed) == 0 {
-            match dispatch() {
-                Ok(seat) => return Ok(seat),
-                Err(NoWorker) if vacancy() == Vacancy::Never => return Err(None),
-                Err(NoWorker) => {}
-            }
+        if !self.capped || (self.in_line.load(Relaxed) == 0 && vacancy() == Vacancy::Never) {
+            return Err(None);
         }
         let full = || Some(ProxyError::WorkersFull);
         let _place = self.places.try_acquire().map_err(|_| full())?;
