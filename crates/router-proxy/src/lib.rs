@@ -13,6 +13,7 @@ mod clock;
 pub mod config;
 mod data_plane;
 mod error;
+mod http1;
 mod lease;
 mod record;
 mod router;
@@ -26,6 +27,7 @@ pub use clock::Clock;
 pub use config::{Config, ConfigError, Options};
 pub use data_plane::{Kept, RelayError, RouterBody};
 pub use error::{Cause, ProxyError, Retry};
+pub use http1::AnswerError;
 pub use record::{
     Decisions, Heard, Leg, LiveDecision, OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat,
     RecorderError, TraceConfig,

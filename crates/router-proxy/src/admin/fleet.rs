@@ -1,14 +1,14 @@
 //! Questions and wishes to the workers: models, information, loads, caches, aborts.
 
 use super::{TIMEOUT, json};
-use crate::data_plane::{RouterBody, WORKER, strip_hop_by_hop};
+use crate::data_plane::{RouterBody, WORKER};
 use crate::error::{ProxyError, json_response};
 use crate::router::Shared;
 use crate::workers::{FetchError, Health, Process, abort_as, fetch, fetch_with};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -70,8 +70,7 @@ pub(super) async fn info(
     other: &'static str,
 ) -> Response<RouterBody> {
     let asked = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    let mut headers = request.into_parts().0.headers;
-    strip_hop_by_hop(&mut headers);
+    let headers = request.into_parts().0.headers;
     let mut failure = None;
     for worker in healthy(shared) {
         for path in [&asked, &PathAndQuery::from_static(other)] {
@@ -108,7 +107,7 @@ fn from_worker(worker: &Process, status: StatusCode, body: Bytes) -> Response<Ro
 
 /// Asks every worker to forget its prefix cache; 200 only if all did.
 pub(super) async fn flush_cache(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<RouterBody> {
-    let headers = wish_headers(request.into_parts().0.headers);
+    let headers = request.into_parts().0.headers;
     let workers: Vec<_> = shared.pools().flat_map(|pool| pool.workers.processes()).collect();
     let path = PathAndQuery::from_static("/flush_cache");
     let asks = workers
@@ -130,7 +129,7 @@ pub(super) async fn abort(shared: &Arc<Shared>, request: Request<Incoming>) -> R
             return super::refuse(StatusCode::BAD_REQUEST, &message, "unreadable_body");
         }
     };
-    let headers = wish_headers(parts.headers);
+    let headers = parts.headers;
     let workers: Vec<_> = shared.pools().flat_map(|pool| pool.workers.processes()).collect();
     let asks = workers.iter().map(|w| abort_as(w, headers.clone(), body.clone()));
     let answers = join_all(asks).await;
@@ -140,12 +139,6 @@ pub(super) async fn abort(shared: &Arc<Shared>, request: Request<Incoming>) -> R
 }
 
 /// The client's headers, for a message of another length.
-fn wish_headers(mut headers: HeaderMap) -> HeaderMap {
-    strip_hop_by_hop(&mut headers);
-    headers.remove(header::CONTENT_LENGTH);
-    headers
-}
-
 /// The workers that did as asked, and what the others said.
 fn sort(
     workers: &[Arc<Process>],

@@ -3,21 +3,19 @@
 //! Nothing of an answer goes to the client before its first byte is here: until then, another worker may still do
 //! better.
 
+use super::REQUEST_ID;
 use super::forward::Exchange;
 use super::trace_context::TRACEPARENT;
 use crate::error::{Cause, ProxyError};
+use crate::http1::{AnswerError, Outgoing};
 use crate::lease::Lease;
 use crate::workers::{Connection, Engine, ExchangeError, Worker};
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderName, HeaderValue, Request, StatusCode, header};
-use http_body::{Body as _, Frame};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use http_body::Frame;
 use router_core::Route;
 use router_protocol::{StreamWatch, set_rank};
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::time::Duration;
 
 /// The data-parallel rank that is to serve the request. vLLM heeds it, and SGLang on the OpenAI routes.
@@ -26,11 +24,14 @@ const RANK: HeaderName = HeaderName::from_static("x-data-parallel-rank");
 /// Asks for a load report in the answer's headers (ORCA). vLLM heeds it.
 const LOAD_WISH: HeaderName = HeaderName::from_static("endpoint-load-metrics-format");
 
+/// The format that it asks for.
+static JSON: HeaderValue = HeaderValue::from_static("JSON");
+
 /// A worker's answer whose first byte has come.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) parts: Parts,
-    pub(super) incoming: Incoming,
+    /// Brings the body.
     pub(super) connection: Connection,
     /// The first frame of the body; absent where there is none.
     pub(super) first: Option<Frame<Bytes>>,
@@ -52,53 +53,43 @@ impl Exchange<'_> {
     pub(super) async fn attempt(&self, lease: &Lease) -> Result<Answer, ProxyError> {
         let worker = &lease.worker;
         let sent = worker.pool.send(self.request(lease)).await;
-        let (response, mut connection) = sent.map_err(classify)?;
+        let (parts, mut connection) = sent.map_err(classify)?;
         worker.heard();
-        let (parts, mut incoming) = response.into_parts();
-        let first = if incoming.is_end_stream() {
-            None
-        } else {
-            poll_fn(|cx| {
-                connection.drive(cx);
-                Pin::new(&mut incoming).poll_frame(cx)
-            })
-            .await
-        };
+        let first = if connection.is_over() { None } else { connection.frame().await };
         match first.transpose() {
-            Ok(first) => Ok(Answer { parts, incoming, connection, first }),
+            Ok(first) => Ok(Answer { parts, connection, first }),
             Err(error) => Err(ProxyError::Broken(error.into())),
         }
     }
 
     /// The request as this worker gets it.
-    pub(super) fn request(&self, lease: &Lease) -> Request<Full<Bytes>> {
+    pub(super) fn request(&self, lease: &Lease) -> Outgoing {
         let worker = &lease.worker;
-        let own_body = self.body_for(worker);
-        let is_own = own_body.is_some();
-        let mut request = Request::new(Full::new(own_body.unwrap_or_else(|| self.body.clone())));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = worker.target.uri(&self.path);
-        *request.headers_mut() = self.headers.clone();
-        let headers = request.headers_mut();
-        headers.insert(header::HOST, worker.host.clone());
-        if let Some(rank) = worker.rank {
-            headers.insert(RANK, rank.into());
-        }
-        if is_own {
-            // hyper knows how long it is.
-            headers.remove(header::CONTENT_LENGTH);
-        }
-        if let Some(trace) = self.call.trace {
-            headers.insert(TRACEPARENT, trace.header(lease.outline.attempt));
-        }
+        let body = self.body_for(worker).unwrap_or_else(|| self.body.clone());
+        let mut head = worker.target.request(&self.method, &self.path, body);
+        head.header(&header::HOST, &worker.host);
+        head.header(&REQUEST_ID, &self.call.request_id);
+        let rank = worker.rank.map(HeaderValue::from);
+        let trace = self.call.trace.map(|trace| trace.header(lease.outline.attempt));
         let profile = worker.profile.load();
-        if let Some(own) = &profile.authorization {
-            headers.insert(header::AUTHORIZATION, own.clone());
+        let is_asked_for_load = self.shared.needs.load_reports
+            && profile.engine() == Some(Engine::Vllm)
+            && !self.headers.contains_key(LOAD_WISH);
+        let own = [
+            (RANK, rank.as_ref()),
+            (TRACEPARENT, trace.as_ref()),
+            (header::AUTHORIZATION, profile.authorization.as_ref()),
+            (LOAD_WISH, is_asked_for_load.then_some(&JSON)),
+        ];
+        for (name, value) in &own {
+            if let Some(value) = value {
+                head.header(name, value);
+            }
         }
-        if self.shared.needs.load_reports && profile.engine() == Some(Engine::Vllm) {
-            headers.entry(LOAD_WISH).or_insert(HeaderValue::from_static("JSON"));
-        }
-        request
+        head.pass(&self.headers, |name| {
+            *name == REQUEST_ID || own.iter().any(|(own, value)| value.is_some() && own == name)
+        });
+        head.end()
     }
 
     /// The body that this worker gets where it is not the one that came: the rank that is to serve the request stands in
@@ -162,7 +153,7 @@ impl Answer {
 
 /// Whose fault a failed exchange is, and whether the worker can have seen the request.
 pub(super) fn classify(error: ExchangeError) -> ProxyError {
-    let garbage = matches!(&error, ExchangeError::Http(e) if e.is_parse() || e.is_parse_too_large());
+    let garbage = matches!(error, ExchangeError::Answer(AnswerError::Garbage(_)));
     let connect = matches!(error, ExchangeError::Connect { .. });
     let cause: Cause = error.into();
     match (connect, garbage) {

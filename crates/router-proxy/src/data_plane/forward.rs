@@ -3,10 +3,9 @@
 use super::attempt::Answer;
 use super::body::RouterBody;
 use super::disaggregation::Pairing;
-use super::headers::strip_hop_by_hop;
 use super::journey::Journey;
 use super::relay::{Kind, Relay, Watch};
-use super::{Call, REQUEST_ID, WORKER};
+use super::{Call, WORKER};
 use crate::error::ProxyError;
 use crate::lease::Lease;
 use crate::record::{DecisionRecord, Leg, Outline};
@@ -38,10 +37,7 @@ pub(super) struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>, parts: Parts, body: Bytes, call: &'a Call) -> Self {
-        let Parts { method, uri, mut headers, .. } = parts;
-        strip_hop_by_hop(&mut headers);
-        headers.insert(REQUEST_ID, call.request_id.clone());
-        headers.remove(header::EXPECT);
+        let Parts { method, uri, headers, .. } = parts;
         Self {
             shared,
             method,
@@ -139,14 +135,15 @@ impl<'a> Exchange<'a> {
     pub(super) fn relay(&self, answer: Answer, mut lease: Lease) -> Response<RouterBody> {
         lease.answers();
         let kind = if answer.is_stream() { Kind::Events } else { Kind::Other };
-        let Answer { mut parts, incoming, connection, first } = answer;
+        let Answer { mut parts, connection, first } = answer;
         let load = parts.headers.get("endpoint-load-metrics").and_then(|v| v.to_str().ok());
         let load = load.and_then(router_protocol::parse_orca);
-        strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(WORKER, lease.worker.header.clone());
         let watch = watch(kind, &parts, lease.outline.route);
+        let is_counted = parts.headers.contains_key(header::CONTENT_LENGTH);
+        let kind = if is_counted { Kind::Other } else { kind };
         let idle = self.shared.limits.stream_idle;
-        let relay = Relay::new((incoming, connection), lease, (watch, parts.status), (self.deadline, idle));
+        let relay = Relay::new(connection, lease, (watch, parts.status), (self.deadline, idle));
         Response::from_parts(parts, relay.with_load(load).begin(first, kind))
     }
 }

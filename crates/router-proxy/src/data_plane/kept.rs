@@ -1,14 +1,11 @@
 //! A worker's refusal, kept for the client in case no other worker does better.
 
 use super::attempt::Answer;
-use super::{RouterBody, WORKER, strip_hop_by_hop};
+use super::{RouterBody, WORKER};
 use crate::record::Detour;
 use crate::workers::Worker;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode, header};
-use http_body::Body as _;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::time::Duration;
 
 /// A refusal is a line or two; a longer one is not waited for.
@@ -29,18 +26,14 @@ pub struct Kept {
 impl Kept {
     /// Reads the rest of an answer, and gives its connection back. `None` when it is long, slow or broken.
     pub(super) async fn read(answer: Answer, worker: &Worker, detour: Detour) -> Option<Self> {
-        let Answer { parts, mut incoming, mut connection, first } = answer;
+        let Answer { parts, mut connection, first } = answer;
         let first = first.and_then(|frame| frame.into_data().ok()).unwrap_or_default();
-        let body = if incoming.is_end_stream() {
+        let body = if connection.is_over() {
             first
         } else {
             let rest = async {
                 let mut whole = BytesMut::from(&first[..]);
-                let mut next = |cx: &mut std::task::Context<'_>| {
-                    connection.drive(cx);
-                    Pin::new(&mut incoming).poll_frame(cx)
-                };
-                while let Some(frame) = poll_fn(&mut next).await {
+                while let Some(frame) = connection.frame().await {
                     whole.extend_from_slice(frame.ok()?.data_ref().map_or(&[][..], |data| data));
                     if whole.len() > MOST {
                         return None;
@@ -52,7 +45,6 @@ impl Kept {
         };
         worker.pool.put(connection);
         let mut headers = parts.headers;
-        strip_hop_by_hop(&mut headers);
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(WORKER, worker.header.clone());
         Some(Self { status: parts.status, headers, body, detour })

@@ -1,12 +1,12 @@
 //! A worker's answer on its way to the client: passed on frame by frame, unmodified, and watched.
 
 use super::body::RouterBody;
+use crate::http1::AnswerError;
 use crate::lease::Lease;
 use crate::workers::Connection;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use router_core::{Finish, LoadSource, Outcome};
 use router_protocol::{AnswerFacts, LoadFacts, StreamWatch};
 use smallvec::SmallVec;
@@ -24,7 +24,7 @@ const MAX_WATCHED: usize = 8 << 20;
 pub enum RelayError {
     /// The worker's connection broke.
     #[error("the worker cut its answer short")]
-    Worker(#[from] hyper::Error),
+    Worker(#[from] AnswerError),
     /// The request's time ran out.
     #[error("the request's time ran out")]
     Timeout,
@@ -62,7 +62,6 @@ pub(super) enum Watch {
 /// A worker's body with the lease that it keeps alive.
 #[derive(Debug)]
 pub(super) struct Relay {
-    incoming: Incoming,
     /// Brings the body; back in the pool after its last byte.
     connection: Option<Connection>,
     lease: Lease,
@@ -90,13 +89,12 @@ struct Failure {
 impl Relay {
     /// An answer that ends, at the latest, when the first of `bounds` has come or nothing came for the second.
     pub(super) fn new(
-        (incoming, connection): (Incoming, Connection),
+        connection: Connection,
         lease: Lease,
         (watch, status): (Watch, StatusCode),
         bounds: (Instant, Duration),
     ) -> Self {
         Self {
-            incoming,
             connection: Some(connection),
             lease,
             watch,
@@ -117,8 +115,7 @@ impl Relay {
 
     /// The body as the client gets it, of which the first frame has come already.
     pub(super) fn begin(mut self, first: Option<Frame<Bytes>>, kind: Kind) -> RouterBody {
-        let counted = self.incoming.size_hint().exact().is_some();
-        if kind == Kind::Events && !counted {
+        if kind == Kind::Events {
             self.events = Some(Tail::default());
         }
         let Some(frame) = first else {
@@ -126,12 +123,12 @@ impl Relay {
             return RouterBody::full(Bytes::new());
         };
         self.notice(&frame);
-        if self.incoming.is_end_stream() {
+        if self.is_over() {
             self.complete();
-            if let Ok(data) = frame.into_data() {
-                return RouterBody::full(data);
+            // A stream is passed on as one, however short it is.
+            if self.events.is_none() {
+                return RouterBody::full(frame.into_data().unwrap_or_default());
             }
-            return RouterBody::full(Bytes::new());
         }
         self.first = Some(frame);
         RouterBody::relay(self)
@@ -151,14 +148,12 @@ impl Relay {
             }
             return Poll::Ready(self.failure.take().map(|f| Err(f.error)));
         }
-        if let Some(connection) = &mut self.connection {
-            connection.drive(cx);
-        }
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        match connection.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.notice(&frame);
                 // A body of known length is not polled again after its last byte, so the end is noticed here.
-                if self.incoming.is_end_stream() {
+                if self.is_over() {
                     self.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -207,18 +202,31 @@ impl Relay {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.failure.is_none() && self.incoming.is_end_stream()
+        self.first.is_none() && self.failure.is_none() && self.is_over()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
+        if self.events.is_some() {
+            return SizeHint::default();
+        }
         let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
-        let rest = self.incoming.size_hint();
+        let rest = self.rest();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + first);
         if let Some(upper) = rest.upper() {
             hint.set_upper(upper + first);
         }
         hint
+    }
+
+    /// Whether nothing more is to come from the worker.
+    fn is_over(&self) -> bool {
+        self.connection.as_ref().is_none_or(Connection::is_over)
+    }
+
+    /// How many bytes are to come from it.
+    fn rest(&self) -> SizeHint {
+        self.connection.as_ref().map_or(SizeHint::with_exact(0), Connection::size_hint)
     }
 
     /// The answer ended as it should.
@@ -326,7 +334,7 @@ enum Streamed {
 pub(super) enum Kind {
     /// It reads events.
     Events,
-    /// It waits for the whole.
+    /// It waits for the whole, or knows how many bytes there are.
     Other,
 }
 

@@ -1,13 +1,10 @@
 //! A small request of the router's own to one worker: health, load, information.
 
 use super::{ExchangeError, Process};
+use crate::http1::{AnswerError, RequestHead};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
-use http_body::Body as _;
-use http_body_util::Full;
-use std::future::poll_fn;
-use std::pin::Pin;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::time::Duration;
 
 /// Largest answer that is read; a worker's `/metrics` has some hundred kilobytes.
@@ -27,7 +24,7 @@ pub(crate) enum FetchError {
     Connection(#[from] ExchangeError),
     /// The answer was cut short or too large.
     #[error("answer unreadable: {0}")]
-    Answer(hyper::Error),
+    Answer(AnswerError),
     /// The answer is larger than any that the router asks for.
     #[error("the answer is larger than {MAX_ANSWER} bytes")]
     TooLarge,
@@ -48,10 +45,9 @@ pub(crate) async fn fetch(
     path: &PathAndQuery,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    let mut request = Request::new(Full::default());
-    *request.uri_mut() = worker.target.uri(path);
-    request.headers_mut().insert(header::USER_AGENT, AGENT);
-    send(worker, request, timeout).await
+    let mut head = worker.target.request(&Method::GET, path, Bytes::new());
+    head.header(&header::USER_AGENT, &AGENT);
+    send(worker, head, timeout).await
 }
 
 /// Any method, with the client's headers and body.
@@ -61,36 +57,33 @@ pub(crate) async fn fetch_with(
     (headers, body): (HeaderMap, Bytes),
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    *request.headers_mut() = headers;
-    *request.uri_mut() = worker.target.uri(path);
-    send(worker, request, timeout).await
+    let mut head = worker.target.request(&method, path, body);
+    let has_own_key = worker.profile.load().authorization.is_some();
+    head.pass(&headers, |name| has_own_key && *name == header::AUTHORIZATION);
+    send(worker, head, timeout).await
 }
 
 async fn send(
     worker: &Process,
-    mut request: Request<Full<Bytes>>,
+    mut head: RequestHead,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    request.headers_mut().insert(header::HOST, worker.host.clone());
+    head.header(&header::HOST, &worker.host);
     if let Some(own) = &worker.profile.load().authorization {
-        request.headers_mut().insert(header::AUTHORIZATION, own.clone());
+        head.header(&header::AUTHORIZATION, own);
     }
+    let request = head.end();
     let exchange = async {
-        let (response, mut connection) = match worker.pool.send(request.clone()).await {
+        let (parts, mut connection) = match worker.pool.send(request.clone()).await {
             // A kept connection may have been closed while the request was on its way. What the router asks may be
             // asked twice.
-            Err(ExchangeError::Http(error)) if !error.is_parse() => worker.pool.send_anew(request).await?,
+            Err(ExchangeError::Answer(AnswerError::Closed | AnswerError::Broken(_))) => {
+                worker.pool.send_anew(request).await?
+            }
             result => result?,
         };
-        let (parts, mut body) = response.into_parts();
         let mut whole = Vec::new();
-        let mut next = |cx: &mut std::task::Context<'_>| {
-            connection.drive(cx);
-            Pin::new(&mut body).poll_frame(cx)
-        };
-        while let Some(frame) = poll_fn(&mut next).await {
+        while let Some(frame) = connection.frame().await {
             let frame = frame.map_err(FetchError::Answer)?;
             whole.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
             if whole.len() > MAX_ANSWER {

@@ -5,16 +5,9 @@
 //! per request and per streamed event, and a dropped answer closes its connection at once.
 
 use super::dial::{Address, Wire};
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use crate::http1::{self, AnswerError, Outgoing};
+use http::response::Parts;
 use parking_lot::Mutex;
-use std::future::{Future as _, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use thread_local::ThreadLocal;
 use tokio::time::Instant;
@@ -22,61 +15,18 @@ use tokio::time::Instant;
 /// SGLang and vLLM close an idle connection after 5 s; one that is reused at that moment fails. Ours go first.
 const IDLE: Duration = Duration::from_secs(4);
 
+/// A connection to a worker.
+pub(crate) type Connection = http1::Connection<Wire>;
+
 /// Why an exchange with a worker failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExchangeError {
     /// No connection: the worker has not seen the request.
     #[error("cannot connect to {host}: {source}")]
     Connect { host: String, source: std::io::Error },
-    /// The connection broke.
+    /// There was one, and no answer on it.
     #[error(transparent)]
-    Http(#[from] hyper::Error),
-}
-
-type Driver = http1::Connection<TokioIo<Wire>, Full<Bytes>>;
-
-/// Why a request was not answered, with the request itself if not a byte of it was sent.
-type Unsent = hyper::client::conn::TrySendError<Request<Full<Bytes>>>;
-
-/// One connection, idle or at work for one request.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// `None` once the connection has ended.
-    driver: Option<Pin<Box<Driver>>>,
-}
-
-impl Connection {
-    /// Lets the connection do what it can now. It must be called by whoever waits for its answer.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            // An error surfaces where the answer is awaited, with more to say about it.
-            && driver.as_mut().poll(cx).is_ready()
-        {
-            self.driver = None;
-        }
-    }
-
-    /// Whether it can take a request now, as far as can be known without a wait.
-    fn usable(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.drive(&mut cx);
-        self.driver.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
-    }
-
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unsent> {
-        let mut response = pin!(self.sender.try_send_request(request));
-        let driver = &mut self.driver;
-        poll_fn(|cx| {
-            if let Some(running) = driver
-                && running.as_mut().poll(cx).is_ready()
-            {
-                *driver = None;
-            }
-            response.as_mut().poll(cx)
-        })
-        .await
-    }
+    Answer(#[from] AnswerError),
 }
 
 /// The idle connections of one worker. Each thread has its own: a connection wakes the thread that opened it, and a
@@ -92,39 +42,30 @@ impl Pool {
         Self { address, idle: ThreadLocal::new() }
     }
 
-    /// Sends one request and waits for the head of its answer. The connection comes along: its owner drives it while
-    /// the body comes, and gives it [`back`](Self::put) after the last byte.
-    pub(crate) async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Connection), ExchangeError> {
+    /// Sends one request and waits for the head of its answer. The connection comes along: its owner reads the body from
+    /// it, and gives it [`back`](Self::put) after the last byte.
+    pub(crate) async fn send(&self, request: Outgoing) -> Result<(Parts, Connection), ExchangeError> {
         let request = match self.take() {
             None => request,
             Some(mut idle) => match idle.send(request).await {
-                Ok(response) => return Ok((response, idle)),
+                Ok(parts) => return Ok((parts, idle)),
                 // The worker closed the idle connection in this very moment, which is nobody's fault.
-                Err(mut unsent) => match unsent.take_message() {
-                    Some(request) => request,
-                    None => return Err(unsent.into_error().into()),
-                },
+                Err(unanswered) => unanswered.unsent.ok_or(unanswered.error)?,
             },
         };
         self.send_anew(request).await
     }
 
     /// The same on a connection of its own.
-    pub(crate) async fn send_anew(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Connection), ExchangeError> {
+    pub(crate) async fn send_anew(&self, request: Outgoing) -> Result<(Parts, Connection), ExchangeError> {
         let mut connection = Box::pin(self.connect()).await?;
-        let response = connection.send(request).await.map_err(Unsent::into_error)?;
-        Ok((response, connection))
+        let parts = connection.send(request).await.map_err(|unanswered| unanswered.error)?;
+        Ok((parts, connection))
     }
 
     /// Takes back a connection whose answer has been read to its end; one that cannot be used again is closed.
-    pub(crate) fn put(&self, mut connection: Connection) {
-        if connection.usable() {
+    pub(crate) fn put(&self, connection: Connection) {
+        if connection.is_reusable() {
             self.idle.get_or_default().lock().push((Instant::now(), connection));
         }
     }
@@ -140,7 +81,7 @@ impl Pool {
                 drop(old);
                 return None;
             }
-            if connection.usable() {
+            if connection.is_open() {
                 return Some(connection);
             }
         }
@@ -161,16 +102,6 @@ impl Pool {
         let wire = self.address.dial().await;
         let wire =
             wire.map_err(|source| ExchangeError::Connect { host: self.address.to_string(), source })?;
-        let (mut sender, driver) = http1::handshake(TokioIo::new(wire)).await?;
-        let mut driver = Box::pin(driver);
-        // A new connection says that it can take a request when it is driven for the first time.
-        poll_fn(|cx| {
-            if let Poll::Ready(Err(error)) = driver.as_mut().poll(cx) {
-                return Poll::Ready(Err(error));
-            }
-            sender.poll_ready(cx)
-        })
-        .await?;
-        Ok(Connection { sender, driver: Some(driver) })
+        Ok(Connection::new(wire))
     }
 }

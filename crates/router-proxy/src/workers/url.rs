@@ -1,5 +1,8 @@
 //! A worker's base URL, checked once at the edge.
 
+use crate::http1::RequestHead;
+use bytes::Bytes;
+use http::Method;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use std::fmt;
 use std::str::FromStr;
@@ -123,15 +126,9 @@ impl Target {
         self.secure
     }
 
-    /// A request's path and query on this worker, in the form that stands in a request line.
-    pub fn uri(&self, path_and_query: &PathAndQuery) -> Uri {
-        let path = if self.base.is_empty() {
-            path_and_query.clone()
-        } else {
-            let joined = format!("{}{}", self.base, path_and_query.as_str());
-            PathAndQuery::from_maybe_shared(joined).unwrap_or_else(|_| path_and_query.clone())
-        };
-        Uri::from(path)
+    /// A request to this worker, as far as it does not depend on who asks.
+    pub(crate) fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestHead {
+        RequestHead::new((method, &self.base), path, body)
     }
 }
 
@@ -167,14 +164,5 @@ mod tests {
             let error = bad.parse::<WorkerUrl>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("worker URL '{bad}': ")), "{error}");
         }
-    }
-
-    #[test]
-    fn a_base_path_is_put_before_every_path() {
-        let target = ok("http://a:1/engine/").target().unwrap();
-        assert_eq!(
-            target.uri(&PathAndQuery::from_static("/generate?x=1")).to_string(),
-            "/engine/generate?x=1"
-        );
     }
 }

@@ -1,21 +1,20 @@
 //! The leg that reads the prompt, from its request to the last byte of its answer.
 
+use super::super::WORKER;
 use super::super::attempt::classify;
 use super::super::body::RouterBody;
 use super::super::forward::Exchange;
-use super::super::{WORKER, strip_hop_by_hop};
 use crate::error::{ProxyError, is_busy};
+use crate::http1::Outgoing;
 use crate::lease::Lease;
 use crate::workers::Worker;
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderValue, Request, Response, header};
-use http_body::Body as _;
-use http_body_util::Full;
+use http::{HeaderValue, Response, header};
 use router_core::{Finish, LoadSource, Outcome};
 use router_protocol::disaggregation::InputLogprobs;
 use router_protocol::{AnswerFacts, StreamWatch, whole};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
@@ -87,7 +86,7 @@ pub(super) fn begin(exchange: &Exchange<'_>, lease: Lease) -> Reading {
     Reading { worker, end, fault }
 }
 
-async fn serve(request: Request<Full<Bytes>>, mut seat: Seat) -> Result<Prefilled, Unprefilled> {
+async fn serve(request: Outgoing, mut seat: Seat) -> Result<Prefilled, Unprefilled> {
     let lease = &mut seat.lease;
     let (mut parts, body) = match exchange(request, lease).await {
         Ok(answer) => answer,
@@ -108,7 +107,6 @@ async fn serve(request: Request<Full<Bytes>>, mut seat: Seat) -> Result<Prefille
         }
         None if !status.is_success() => {
             lease.answers();
-            strip_hop_by_hop(&mut parts.headers);
             parts.headers.insert(WORKER, lease.worker.header.clone());
             let response = Response::from_parts(parts, RouterBody::full(body.clone()));
             Err((Unprefilled::Refused(Box::new(response)), Outcome::Rejected))
@@ -128,16 +126,11 @@ async fn serve(request: Request<Full<Bytes>>, mut seat: Seat) -> Result<Prefille
 }
 
 /// The whole answer.
-async fn exchange(request: Request<Full<Bytes>>, lease: &mut Lease) -> Result<(Parts, Bytes), ProxyError> {
-    let (response, mut connection) = lease.worker.pool.send(request).await.map_err(classify)?;
+async fn exchange(request: Outgoing, lease: &mut Lease) -> Result<(Parts, Bytes), ProxyError> {
+    let (parts, mut connection) = lease.worker.pool.send(request).await.map_err(classify)?;
     lease.worker.heard();
-    let (parts, mut incoming) = response.into_parts();
     let mut body = BytesMut::new();
-    let mut next = |cx: &mut std::task::Context<'_>| {
-        connection.drive(cx);
-        Pin::new(&mut incoming).poll_frame(cx)
-    };
-    while let Some(frame) = poll_fn(&mut next).await {
+    while let Some(frame) = connection.frame().await {
         let frame = frame.map_err(|e| ProxyError::Broken(e.into()))?;
         let Some(data) = frame.data_ref() else { continue };
         lease.worker.heard();
