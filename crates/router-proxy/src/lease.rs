@@ -80,13 +80,12 @@ impl Lease {
         self.shared.clock.now()
     }
 
-    /// Ends the lease; later calls change nothing.
-    pub(crate) fn finish(&mut self, finish: Finish) {
+    /// Ends the lease now; later calls change nothing.
+    pub(crate) fn finish(&mut self, now: Time, finish: Finish) {
         if finish.outcome == Outcome::Cancelled {
             self.tell_to_stop();
         }
         let Some(ticket) = self.ticket.take() else { return };
-        let now = self.shared.clock.now();
         let finish = Finish { first_byte_at: self.first_byte_at, ..finish };
         let (completion, in_flight) = {
             let mut balancer = self.shared.balancer.lock();
@@ -129,12 +128,19 @@ impl Lease {
             200..=299 | 429 | 503 => Outcome::Busy,
             _ => Outcome::Failed,
         };
-        self.finish(Finish { status: Some(status.as_u16()), ..Finish::bare(outcome) });
+        self.finish(self.now(), Finish { status: Some(status.as_u16()), ..Finish::bare(outcome) });
     }
 
     /// Ends the lease with nothing known but the outcome.
     pub(crate) fn give_up(&mut self, outcome: Outcome) {
-        self.finish(Finish::bare(outcome));
+        if !self.is_over() {
+            self.finish(self.now(), Finish::bare(outcome));
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.ticket.is_none()
     }
 
     /// The same, for a worker that may still be at it: it is told to stop.
@@ -145,7 +151,7 @@ impl Lease {
 
     /// Closing the connection does it for what runs; what waits in SGLang's queue wants to be told.
     fn tell_to_stop(&mut self) {
-        if self.ticket.is_some()
+        if !self.is_over()
             && let Some(rid) = self.rid.take()
             // An answer may be dropped where no runtime is left; then everything stops anyway.
             && let Ok(runtime) = tokio::runtime::Handle::try_current()

@@ -257,20 +257,23 @@ impl Relay {
         let now = self.lease.now();
         let facts = facts.unwrap_or_default();
         let load = facts.load.or(self.load.take()).map(|l| l.report(now, LoadSource::Piggyback));
-        self.lease.finish(Finish {
+        let finish = Finish {
             status: Some(self.status.as_u16()),
             usage: facts.usage,
             timing: facts.timing,
             load,
             ..Finish::bare(outcome)
-        });
+        };
+        self.lease.finish(now, finish);
     }
 }
 
 impl Drop for Relay {
     /// The client went away: what was learned from a stream so far is kept, the rest is a cancellation.
     fn drop(&mut self) {
-        self.cut(Outcome::Cancelled);
+        if !self.lease.is_over() {
+            self.cut(Outcome::Cancelled);
+        }
     }
 }
 

@@ -115,13 +115,14 @@ async fn serve(request: Outgoing, mut seat: Seat) -> Result<Prefilled, Unprefill
     };
     let outcome = end.as_ref().map_or_else(|(_, outcome)| *outcome, |_| Outcome::Success);
     let now = lease.now();
-    lease.finish(Finish {
+    let finish = Finish {
         status: Some(status.as_u16()),
         usage: facts.usage,
         timing: facts.timing,
         load: facts.load.map(|l| l.report(now, LoadSource::Piggyback)),
         ..Finish::bare(outcome)
-    });
+    };
+    lease.finish(now, finish);
     end.map_err(|(error, _)| error)
 }
 
