@@ -2,6 +2,7 @@
 
 use crate::cli::Failure;
 use crate::runtime::{self, LogStyle};
+use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, Meta, Role, RunningEmulator};
 use std::net::SocketAddr;
@@ -95,10 +96,10 @@ async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), Failure> {
     let port = (args.port_base > 0).then_some(args.port_base);
     let fleet = EmulatedFleet::start(spec, port, &base).await.map_err(|e| Failure::Runtime(e.to_string()))?;
     for server in &fleet.servers {
-        println!("{}  {}", server.url(), server.config().profile.name);
+        say(format_args!("{}  {}\n", server.url(), server.config().profile.name));
     }
-    println!("\nRoute to them:  sgl-router launch {}", flags(&fleet, args.role));
-    println!("Ctrl-C ends it.");
+    let flags = flags(&fleet, args.role);
+    say(format_args!("\nRoute to them:  sgl-router launch {flags}\nCtrl-C ends it.\n"));
     runtime::asked_to_stop().await?;
     fleet.shutdown().await;
     Ok(())

@@ -2,11 +2,7 @@
 //!
 //! The whole command line as one function, for the program `sgl-router` and for the Python package, whose console
 //! script is the same; and of `launch` its parts, for routers that are started from Python. Nothing else stands on it.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line program talks through its terminal"
-)]
+#![allow(clippy::print_stderr, reason = "a command-line program talks through its terminal")]
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -126,3 +126,11 @@ fn launch_serves_the_workers_of_emulate_until_sigterm() {
     assert!(term.success());
     assert!(router.child.wait().unwrap().success(), "SIGTERM is a clean end");
 }
+
+#[test]
+fn a_demo_whose_reader_has_read_enough_goes_on() {
+    let args = ["demo", "--once", "--port", "0", "--requests", "4", "--policies", "round_robin"];
+    let mut demo = Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(demo.stdout.take());
+    assert!(demo.wait().unwrap().success());
+}

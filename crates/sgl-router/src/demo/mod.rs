@@ -5,6 +5,7 @@ mod table;
 use crate::cli::Failure;
 use crate::launch;
 use crate::runtime::{self, LogStyle};
+use crate::terminal::say;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use router_core::Registry;
@@ -69,21 +70,21 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
 async fn play(args: &DemoArgs, spec: FleetSpec, rate: Rate) -> Result<(), Failure> {
     let profiles: Vec<&str> =
         spec.parts.iter().flat_map(|p| std::iter::repeat_n(p.profile.name, p.count as usize)).collect();
-    println!(
+    say(format_args!(
         "{} emulated workers ({}), one router, the same {} chat requests under each policy:\n\
-         {} arrivals/s (Poisson), half of them streams, 8 shared prefixes\n",
+         {} arrivals/s (Poisson), half of them streams, 8 shared prefixes\n\n",
         profiles.len(),
         profiles.join(", "),
         args.requests,
         args.rate
-    );
+    ));
     let samples = shape(args).samples(args.seed);
     let plan = Plan::paced(samples, Arrivals::Poisson(rate), 0.5, args.seed);
     let mut rounds = Vec::new();
     for policy in &args.policies {
         rounds.push(round(args, &spec, &plan, policy).await?);
     }
-    print!("{}", table::render(&rounds, &profiles));
+    say(table::render(&rounds, &profiles));
     if args.once { Ok(()) } else { serve_on(args, &spec).await }
 }
 
@@ -151,9 +152,11 @@ async fn serve_on(args: &DemoArgs, spec: &FleetSpec) -> Result<(), Failure> {
     let fleet = start_fleet(args, spec).await?;
     let router = start_router(args.port, policy, &fleet.urls()).await?;
     let url = router.url();
-    println!("\nStill serving with {policy} on {url}, in front of {}. Try it:\n", fleet.urls().join(" "));
-    println!("  curl -N {url}/v1/chat/completions -H 'content-type: application/json' -d '{EXAMPLE}'");
-    println!("  curl {url}/metrics\n\nCtrl-C ends it.");
+    say(format_args!(
+        "\nStill serving with {policy} on {url}, in front of {}. Try it:\n\n  curl -N {url}/v1/chat/completions -H \
+         'content-type: application/json' -d '{EXAMPLE}'\n  curl {url}/metrics\n\nCtrl-C ends it.\n",
+        fleet.urls().join(" ")
+    ));
     runtime::asked_to_stop().await?;
     launch::stop(router).await?;
     fleet.shutdown().await;
