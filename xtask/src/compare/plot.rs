@@ -21,6 +21,7 @@ const TEXT: RGBColor = RGBColor(125, 133, 144);
 const OURS_COLOR: RGBColor = RGBColor(47, 129, 247);
 const OTHERS_OF_OURS: RGBColor = RGBColor(121, 168, 226);
 const PEERS_COLOR: RGBColor = RGBColor(201, 138, 38);
+const TUNED_COLOR: RGBColor = RGBColor(222, 184, 122);
 const THIRD: RGBColor = RGBColor(63, 160, 95);
 const FOURTH: RGBColor = RGBColor(181, 90, 160);
 const FIFTH: RGBColor = RGBColor(200, 80, 70);
@@ -29,7 +30,7 @@ const FIFTH: RGBColor = RGBColor(200, 80, 70);
 const PANELS: [(Figure, &str, f64); 3] =
     [(Figure::Mean, "s", 1.0), (Figure::P99, "s", 1.0), (Figure::FirstP99, "ms", 1e3)];
 
-/// Bars of a case: the medians of everybody, with the range of the rounds.
+/// Bars of a case: the medians of everybody, with the range of the rounds; tuned peers in a lighter tone.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -71,7 +72,7 @@ pub(crate) fn ratios(summaries: &[Summary<'_>], file: &Path) -> Result<()> {
     let block = ROW * rows(PANELS.len()) + 8;
     let bottom = HEAD + block * rows(summaries.len());
     let area = SVGBackend::new(file, (WIDTH, (bottom + 30).unsigned_abs())).into_drawing_area();
-    let right = WIDTH.cast_signed() - 90;
+    let right = WIDTH.cast_signed() - 110;
     let x = |ratio: f64| {
         let part = (ratio.clamp(SPAN.0, SPAN.1) / SPAN.0).ln() / (SPAN.1 / SPAN.0).ln();
         LABELS + pixels(part * f64::from(right - LABELS))
@@ -180,7 +181,8 @@ fn color(entry: &Entry<'_>) -> RGBColor {
     match entry.name {
         CANDIDATE => OURS_COLOR,
         name if name.starts_with(OURS) => OTHERS_OF_OURS,
-        _ => PEERS_COLOR,
+        _ if entry.is_among(Peers::AtDefaults) => PEERS_COLOR,
+        _ => TUNED_COLOR,
     }
 }
 

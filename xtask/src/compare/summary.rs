@@ -59,7 +59,7 @@ impl Entry<'_> {
     }
 
     /// Whether it is a peer of that kind; this router's own policies are no peers.
-    fn is_among(&self, peers: Peers) -> bool {
+    pub(crate) fn is_among(&self, peers: Peers) -> bool {
         let tuned = || Contender::named(self.name).is_some_and(|found| found.setup != Setup::Defaults);
         !self.name.starts_with(OURS) && (peers == Peers::All || !tuned())
     }
