@@ -65,7 +65,7 @@ pub(crate) struct Change {
 pub(crate) enum Field {
     /// Everybody.
     All,
-    /// The best of each maker, and the rules that everybody knows.
+    /// The best of each maker, tuned or not, and the rules that everybody knows.
     Main,
 }
 
@@ -90,14 +90,18 @@ pub(crate) struct Case {
     pub(crate) field: Field,
     /// Seconds that the last answers need after the last arrival, about: for the estimate alone.
     pub(crate) drain: u64,
-    /// How many times as long its runs and their warm-up are as asked for: where answers take many seconds, queues take
-    /// long to settle.
+    /// How many times as long its warm-up is as asked for: where answers take many seconds, queues take long to settle.
     pub(crate) pace: u64,
+    /// How many times as long its load is counted as asked for: a 99th percentile needs some fifteen hundred requests
+    /// where few of them decide it.
+    pub(crate) length: u64,
 }
 
 /// Answers per second of one worker of speed 1, for short prompts; see `--calibrate`.
 const SHORT: f64 = 43.9;
-/// The same with shorter answers and 16 running requests at most.
+/// The same where prompts are cut into chunks and computed beside decoding.
+const CHUNKED: f64 = 51.2;
+/// For short prompts with shorter answers and 16 running requests at most.
 const BATCH: f64 = 18.8;
 /// The same with 8 running requests at most and answers of widely spread length.
 const WIDE: f64 = 10.7;
@@ -121,22 +125,27 @@ const MIXED: &str = "sglang_8b@1*2,sglang_8b@0.5*2,sglang_8b@0.25*4";
 const MIXED_SPEEDS: f64 = 4.0;
 
 const BATCH_16: &str = ":max_running=16";
+/// As vLLM does it on a usual card: every step decodes and spends the rest of its tokens on pieces of prompts.
+const CHUNKED_2048: &str = ":chunked=2048";
 
-/// Short prompts on the uneven or the even fleet, at a share of its capacity: prompts as long as those of the recorded
-/// GPU runs, and answers about as long on average and more spread.
+/// Short prompts on the uneven or the even fleet, at a share of its capacity.
 const fn short(share: f64) -> Load {
-    let (prompt, answer) = (Lengths::Between(220.0, 385.0), Lengths::Between(100.0, 400.0));
-    Load::Made { rate: share * SHORT * SPEEDS, prompt, answer }
+    short_at(share * SHORT * SPEEDS)
+}
+
+/// Prompts as long as those of the recorded GPU runs, and answers about as long on average and more spread.
+const fn short_at(rate: f64) -> Load {
+    Load::Made { rate, prompt: Lengths::Between(220.0, 385.0), answer: Lengths::Between(100.0, 400.0) }
 }
 
 const fn case(name: &'static str, title: &'static str, fleet: &'static str, load: Load) -> Case {
     let (limits, change, judged, field) = ("", None, false, Field::Main);
-    Case { name, title, fleet, limits, load, change, judged, field, drain: 6, pace: 1 }
+    Case { name, title, fleet, limits, load, change, judged, field, drain: 6, pace: 1, length: 1 }
 }
 
 /// A case in which answers take many seconds.
 const fn slow(case: Case) -> Case {
-    Case { pace: 2, drain: 20, ..case }
+    Case { pace: 2, length: 2, drain: 20, ..case }
 }
 
 const fn judged(case: Case) -> Case {
@@ -144,7 +153,7 @@ const fn judged(case: Case) -> Case {
 }
 
 /// Every case, in the order of the page.
-pub(crate) const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 13] = [
     slow(case(
         "uneven-50",
         "1 fast worker, 2 slower by 2.5; short prompts at 50 % of capacity",
@@ -166,6 +175,16 @@ pub(crate) const CASES: [Case; 12] = [
     slow(judged(case("even-75", "4 equal workers; short prompts at 75 % of capacity", EVEN, short(0.75)))),
     slow(case("even-95", "4 equal workers; short prompts at 95 % of capacity", EVEN, short(0.95))),
     Case {
+        limits: CHUNKED_2048,
+        ..slow(case(
+            "chunked-75",
+            "1 fast worker, 2 slower by 2.5, which compute prompts in chunks beside decoding as vLLM does, 2,048 tokens \
+             in a step; short prompts at 75 % of capacity",
+            UNEVEN,
+            short_at(0.75 * CHUNKED * SPEEDS),
+        ))
+    },
+    Case {
         limits: BATCH_16,
         ..case(
             "uneven-batch",
@@ -181,7 +200,9 @@ pub(crate) const CASES: [Case; 12] = [
     },
     Case {
         limits: ":max_running=8",
-        drain: 18,
+        pace: 2,
+        length: 4,
+        drain: 25,
         ..judged(case(
             "mixed-8",
             "8 workers (2 fast, 2 of half that speed, 4 of a quarter), 8 running requests each; answers of widely spread length at 75 % of \
@@ -253,7 +274,7 @@ impl Case {
 
     /// Seconds of load after the warm-up, where `secs` are asked for: a change needs its own time.
     pub(crate) fn measured_secs(&self, secs: u64) -> u64 {
-        self.change.map_or(self.pace * secs, |change| change.after + change.lasts + change.rest)
+        self.change.map_or(self.length * secs, |change| change.after + change.lasts + change.rest)
     }
 
     /// Seconds of warm-up, where `secs` are asked for.
@@ -284,5 +305,15 @@ mod tests {
         let names: HashSet<_> = CASES.iter().map(|case| case.name).collect();
         assert_eq!(names.len(), CASES.len());
         assert!(CASES.iter().all(|case| case.rounds(1) == 1 && case.warm_up_secs(1) >= 1));
+    }
+
+    #[test]
+    fn answers_of_widely_spread_length_are_counted_by_the_thousand() {
+        let wide =
+            CASES.iter().filter(|case| matches!(case.load, Load::Made { answer: Lengths::Wide(_), .. }));
+        for case in wide {
+            let Load::Made { rate, .. } = case.load else { continue };
+            assert!(rate * case.measured_secs(14) as f64 > 1500.0, "{}", case.name);
+        }
     }
 }

@@ -32,11 +32,40 @@ impl Maker {
 /// The name of this router.
 pub(crate) const OURS: &str = "sgl-router";
 
+/// How a program is started, beside its policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Setup {
+    /// As its maker ships it.
+    Defaults,
+    /// smg told to look at the workers' loads every second, the shortest time that it takes, instead of every ten.
+    LoadsEachSecond,
+}
+
+impl Setup {
+    /// What is added to the program's name.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Defaults => "",
+            Self::LoadsEachSecond => "-1s",
+        }
+    }
+
+    /// What is added to the program's command line.
+    const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Defaults => &[],
+            Self::LoadsEachSecond => &["--load-monitor-interval", "1"],
+        }
+    }
+}
+
 /// One program with one policy.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Contender {
     /// Whose it is.
     pub(crate) maker: Maker,
+    /// How it is started.
+    pub(crate) setup: Setup,
     /// The policy, as its maker calls it.
     pub(crate) policy: &'static str,
     /// The smallest field that it belongs to.
@@ -47,7 +76,12 @@ pub(crate) struct Contender {
 pub(crate) const CANDIDATE: &str = "sgl-router/marginal_cost";
 
 const fn of(maker: Maker, policy: &'static str, field: Field) -> Contender {
-    Contender { maker, policy, field }
+    Contender { maker, setup: Setup::Defaults, policy, field }
+}
+
+/// smg as it does best on loads that change within seconds, beside what its users get when they say nothing.
+const fn smg_1s(policy: &'static str, field: Field) -> Contender {
+    Contender { setup: Setup::LoadsEachSecond, ..of(SMG, policy, field) }
 }
 
 const SGLANG: Maker = Maker::Pypi("sglang-router");
@@ -55,7 +89,7 @@ const SMG: Maker = Maker::Pypi("smg");
 const VLLM: Maker = Maker::Pypi("vllm-router");
 
 /// Everybody, in the order of the tables.
-pub(crate) const CONTENDERS: [Contender; 16] = [
+pub(crate) const CONTENDERS: [Contender; 19] = [
     of(Maker::Ours, "marginal_cost", Field::Main),
     of(Maker::Ours, "least_request", Field::Main),
     of(Maker::Ours, "cache_aware", Field::Main),
@@ -68,6 +102,9 @@ pub(crate) const CONTENDERS: [Contender; 16] = [
     of(SMG, "cache_aware", Field::Main),
     of(SMG, "least_load", Field::Main),
     of(SMG, "power_of_two", Field::All),
+    smg_1s("cache_aware", Field::Main),
+    smg_1s("least_load", Field::Main),
+    smg_1s("power_of_two", Field::All),
     of(VLLM, "cache_aware", Field::Main),
     of(VLLM, "power_of_two", Field::All),
     of(VLLM, "consistent_hash", Field::All),
@@ -77,7 +114,18 @@ pub(crate) const CONTENDERS: [Contender; 16] = [
 impl Contender {
     /// Its name in the tables and on the command line.
     pub(crate) fn name(&self) -> String {
-        format!("{}/{}", self.maker.name(), self.policy)
+        format!("{}/{}", self.program(), self.policy)
+    }
+
+    /// The program, and how it is started where that is not as its maker ships it.
+    fn program(&self) -> String {
+        format!("{}{}", self.maker.name(), self.setup.suffix())
+    }
+
+    /// The one of that name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        let (program, policy) = name.split_once('/')?;
+        CONTENDERS.iter().find(|contender| contender.policy == policy && contender.program() == program)
     }
 
     /// Whether the user asked for it: by its name, the beginning of it, or the policy alone.
@@ -111,10 +159,7 @@ impl Contender {
             }
             Maker::Pypi(package) => self.peer().context(package)?.launch(&site.venvs, self.policy)?,
         };
-        // Ten seconds between two looks at the load are half of a run; one is the least that smg takes.
-        if self.maker == SMG {
-            command.args(["--load-monitor-interval", "1"]);
-        }
+        command.args(self.setup.arguments());
         peers::place(&mut command, port, workers);
         Ok(command)
     }
@@ -131,6 +176,14 @@ mod tests {
         assert_eq!(names.len(), CONTENDERS.len());
         assert!(names.contains(CANDIDATE));
         assert!(CONTENDERS.iter().all(|c| c.peer().is_some() == matches!(c.maker, Maker::Pypi(_))));
+        assert_eq!(Contender::named("smg-1s/least_load").map(|c| c.maker.name()), Some("smg"));
+    }
+
+    #[test]
+    fn what_is_tuned_runs_at_its_defaults_too() {
+        let tuned = CONTENDERS.iter().filter(|c| c.setup != Setup::Defaults);
+        assert!(tuned.clone().all(|c| CONTENDERS.contains(&Contender { setup: Setup::Defaults, ..*c })));
+        assert_eq!(tuned.count(), 3);
     }
 
     #[test]
@@ -142,8 +195,10 @@ mod tests {
                 .map(Contender::name)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(named("smg").len(), 3);
-        assert_eq!(named("cache_aware").len(), 4);
+        assert_eq!(named("smg").len(), 6);
+        assert_eq!(named("smg/").len(), 3);
+        assert_eq!(named("smg-1s"), ["smg-1s/cache_aware", "smg-1s/least_load", "smg-1s/power_of_two"]);
+        assert_eq!(named("cache_aware").len(), 5);
         assert_eq!(named("haproxy/leastconn"), ["haproxy/leastconn"]);
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Options {
     /// Seconds of load before that, which do not count.
     #[arg(long, default_value_t = 8)]
     warm_up: u64,
-    /// Runs at a time [default: six per core]
+    /// Runs at a time [default: four per core]
     #[arg(long)]
     lanes: Option<usize>,
     /// Seed of the first round's loads.
@@ -95,10 +95,10 @@ impl Options {
         Extent { rounds: rounds.max(1), secs: secs.max(1), warm_up, seed }
     }
 
-    /// A run takes less than a tenth of a core, and as much again while it starts.
+    /// A run takes a tenth of a core or a little more, and more than that while it starts; with six per core, runs are late.
     fn lanes(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.lanes.unwrap_or(6 * cores).max(1)
+        self.lanes.unwrap_or(4 * cores).max(1)
     }
 
     fn cases(&self) -> Result<Vec<&'static Case>> {

@@ -2,7 +2,7 @@
 
 use super::contender::{CANDIDATE, CONTENDERS, Contender};
 use super::plot;
-use super::record::{Book, Record};
+use super::record::{Book, Record, Setting};
 use super::rows::Figure;
 use super::summary::{Entry, Spread, Summary};
 use super::target::{self, title};
@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::case::CASES;
+use super::case::{CASES, Case};
 
 /// Figures of the tables, and how many of each unit a second has.
 const FIGURES: [(Figure, &str, f64); 6] = [
@@ -39,7 +39,8 @@ pub(crate) fn markdown(book: &Book, plots: &str) -> String {
     let _ = write!(text, "\n{}\n", target::table(&summaries));
     let _ = writeln!(text, "![`marginal_cost` against the best peer]({plots}/ratios.svg)");
     for summary in &summaries {
-        let _ = write!(text, "\n### {}\n\n{}.\n\n", summary.case.name, capital(summary.case.title));
+        let _ = write!(text, "\n### {}\n\n{}.", summary.case.name, capital(summary.case.title));
+        let _ = write!(text, "{}\n\n", duration(summary.case, &book.setting));
         let _ = writeln!(text, "![{}]({plots}/{}.svg)\n", summary.case.name, summary.case.name);
         if summary.case.change.is_some() {
             let _ = writeln!(text, "![the course of the run]({plots}/{}-course.svg)\n", summary.case.name);
@@ -87,7 +88,8 @@ fn setting(book: &Book) -> String {
         .records
         .iter()
         .map(|record| {
-            format!("{} {}", record.contender.split('/').next().unwrap_or_default(), record.version)
+            let program = Contender::named(&record.contender).map_or("unknown", |found| found.maker.name());
+            format!("{program} {}", record.version)
         })
         .collect();
     let setting = &book.setting;
@@ -98,15 +100,19 @@ fn setting(book: &Book) -> String {
         ""
     };
     format!(
-        "{}. Up to {rounds} rounds; loads of {} s after {} s of warm-up, twice that where answers take long; {} runs at a time; the first round's seed is {}. \
+        "{}. Up to {rounds} rounds; {} runs at a time; the first round's seed is {}. \
          {}.{trial}\n",
         setting.place,
-        setting.secs,
-        setting.warm_up,
         setting.lanes,
         setting.seed,
         versions.into_iter().collect::<Vec<_>>().join(", ")
     )
+}
+
+/// How long its load was, in a sentence.
+fn duration(case: &Case, setting: &Setting) -> String {
+    let (counted, before) = (case.measured_secs(setting.secs), case.warm_up_secs(setting.warm_up));
+    format!(" {counted} s of load after {before} s of warm-up.")
 }
 
 /// One case, as Markdown.
@@ -125,7 +131,11 @@ pub(crate) fn table(summary: &Summary<'_>) -> String {
         let _ = write!(text, "\n{}", row(summary, entry));
     }
     let rounds = summary.entries.iter().map(|entry| entry.runs.len()).max().unwrap_or_default();
-    let _ = write!(text, "\n\nMedian (range) of {rounds} rounds.");
+    let counted = Spread::of(
+        summary.entries.iter().flat_map(|entry| &entry.runs).map(|run| run.figures.requests as f64),
+    );
+    let _ =
+        write!(text, "\n\nMedian (range) of {rounds} rounds with {} requests each.", cell(counted, 1.0, 0));
     if summary.late > 0 {
         let _ = write!(text, " Not used, because the machine was late: {} runs.", summary.late);
     }
@@ -207,7 +217,7 @@ mod tests {
         assert!(text.contains("| **sgl-router/marginal_cost** | 1.50 (1.00-2.00) |"), "{text}");
         assert!(text.contains("| smg/least_load | 2.50 (2.00-3.00) |"), "{text}");
         assert!(text.contains("| 0 | 50 50 | 0 | 0.0 | 0.58 (0.50-0.67) |"), "{text}");
-        assert!(text.contains("Median (range) of 2 rounds."), "{text}");
+        assert!(text.contains("Median (range) of 2 rounds with 100 requests each."), "{text}");
     }
 
     #[test]

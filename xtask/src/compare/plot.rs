@@ -2,8 +2,8 @@
 
 use super::contender::{CANDIDATE, OURS};
 use super::rows::{Figure, STRETCH};
-use super::summary::{Entry, Spread, Summary};
-use super::target::title;
+use super::summary::{Entry, Peers, Spread, Summary};
+use super::target::{ROUND_ROBIN, title};
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -21,14 +21,16 @@ const TEXT: RGBColor = RGBColor(125, 133, 144);
 const OURS_COLOR: RGBColor = RGBColor(47, 129, 247);
 const OTHERS_OF_OURS: RGBColor = RGBColor(121, 168, 226);
 const PEERS_COLOR: RGBColor = RGBColor(201, 138, 38);
+const TUNED_COLOR: RGBColor = RGBColor(222, 184, 122);
 const THIRD: RGBColor = RGBColor(63, 160, 95);
 const FOURTH: RGBColor = RGBColor(181, 90, 160);
+const FIFTH: RGBColor = RGBColor(200, 80, 70);
 
 /// What the panels of a case show, and how many of the unit a second has.
 const PANELS: [(Figure, &str, f64); 3] =
     [(Figure::Mean, "s", 1.0), (Figure::P99, "s", 1.0), (Figure::FirstP99, "ms", 1e3)];
 
-/// Bars of a case: the medians of everybody, with the range of the rounds.
+/// Bars of a case: the medians of everybody, with the range of the rounds; tuned peers in a lighter tone.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -59,7 +61,8 @@ pub(crate) fn case(summary: &Summary<'_>, file: &Path) -> Result<()> {
     area.present().map_err(failed)
 }
 
-/// The candidate against the best peer, case by case.
+/// The candidate against the best peer at its defaults, and in rings against the best of all where that is another one,
+/// case by case.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -69,14 +72,14 @@ pub(crate) fn ratios(summaries: &[Summary<'_>], file: &Path) -> Result<()> {
     let block = ROW * rows(PANELS.len()) + 8;
     let bottom = HEAD + block * rows(summaries.len());
     let area = SVGBackend::new(file, (WIDTH, (bottom + 30).unsigned_abs())).into_drawing_area();
-    let right = WIDTH.cast_signed() - 90;
+    let right = WIDTH.cast_signed() - 110;
     let x = |ratio: f64| {
         let part = (ratio.clamp(SPAN.0, SPAN.1) / SPAN.0).ln() / (SPAN.1 / SPAN.0).ln();
         LABELS + pixels(part * f64::from(right - LABELS))
     };
     label(
         &area,
-        "marginal_cost as a multiple of the best peer; left of 1 is better",
+        "marginal_cost as a multiple of the best peer at its defaults (ring: of all, tuned too); left of 1 is better",
         (LABELS, HEAD / 2),
         HPos::Left,
     )?;
@@ -94,33 +97,34 @@ pub(crate) fn ratios(summaries: &[Summary<'_>], file: &Path) -> Result<()> {
             let y = top + ROW * rows(line) + ROW / 2 + 4;
             let name = format!("{} {}", summary.case.name, title(*figure));
             label(&area, &name, (LABELS - 10, y), HPos::Right)?;
-            let Some(Spread { middle, least, most }) = to_best(summary, *figure) else { continue };
-            range(&area, (x(least), x(most)), y)?;
-            draw(&area, &Circle::new((x(middle), y), 5, color.filled()))?;
-            label(&area, &format!("{middle:.2}"), (x(most) + 10, y), HPos::Left)?;
+            let Some((peer, ratio)) = summary.to_best(Peers::AtDefaults, *figure) else { continue };
+            let tuned = summary.to_best(Peers::All, *figure).filter(|(best, _)| *best != peer);
+            range(&area, (x(ratio.least), x(ratio.most)), y)?;
+            draw(&area, &Circle::new((x(ratio.middle), y), 5, color.filled()))?;
+            let mut number = (format!("{:.2}", ratio.middle), ratio.most.max(ratio.middle));
+            if let Some((_, Spread { middle, .. })) = tuned {
+                draw(&area, &Circle::new((x(middle), y), 5, color.stroke_width(2)))?;
+                number = (format!("{} ({middle:.2})", number.0), number.1.max(middle));
+            }
+            label(&area, &number.0, (x(number.1) + 10, y), HPos::Left)?;
         }
     }
     area.present().map_err(failed)
 }
 
-fn to_best(summary: &Summary<'_>, figure: Figure) -> Option<Spread> {
-    summary.candidate()?.ratio(summary.best_peer(figure)?, figure)
-}
-
-/// Mean latency along the run, by the time of arrival: the candidate, the best peer and those everybody knows.
+/// Mean latency along the run, by the time of arrival: the candidate, the best peers and those everybody knows.
 ///
 /// # Errors
 /// The file cannot be written.
 pub(crate) fn course(summary: &Summary<'_>, file: &Path) -> Result<()> {
+    let best = |peers| summary.best(peers, Figure::P99).map(|peer| peer.name);
+    let others = [best(Peers::AtDefaults), best(Peers::All), Some("haproxy/leastconn"), Some(ROUND_ROBIN)];
     let mut names = vec![CANDIDATE];
-    names.extend(summary.best_peer(Figure::P99).map(|peer| peer.name));
-    names.extend(
-        ["haproxy/leastconn", "sgl-router/round_robin"]
-            .iter()
-            .filter(|name| !names.contains(name))
-            .copied()
-            .collect::<Vec<_>>(),
-    );
+    for name in others.into_iter().flatten() {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let lines: Vec<(&str, Vec<(f64, f64)>)> =
         names.into_iter().filter_map(|name| Some((name, points(summary.entry(name)?)))).collect();
     let all = || lines.iter().flat_map(|(_, points)| points);
@@ -144,7 +148,7 @@ pub(crate) fn course(summary: &Summary<'_>, file: &Path) -> Result<()> {
         .y_desc("mean E2E, s")
         .draw()
         .map_err(failed)?;
-    for ((name, points), color) in lines.into_iter().zip([OURS_COLOR, PEERS_COLOR, THIRD, FOURTH]) {
+    for ((name, points), color) in lines.into_iter().zip([OURS_COLOR, PEERS_COLOR, THIRD, FOURTH, FIFTH]) {
         let series = LineSeries::new(points, color.stroke_width(2));
         chart
             .draw_series(series)
@@ -177,7 +181,8 @@ fn color(entry: &Entry<'_>) -> RGBColor {
     match entry.name {
         CANDIDATE => OURS_COLOR,
         name if name.starts_with(OURS) => OTHERS_OF_OURS,
-        _ => PEERS_COLOR,
+        _ if entry.is_among(Peers::AtDefaults) => PEERS_COLOR,
+        _ => TUNED_COLOR,
     }
 }
 

@@ -1,13 +1,22 @@
 //! Medians and ranges over the rounds, and ratios of runs that had the same load.
 
 use super::case::Case;
-use super::contender::{CANDIDATE, OURS};
+use super::contender::{CANDIDATE, Contender, OURS, Setup};
 use super::record::Record;
 use super::rows::Figure;
 use crate::rig::stats::median;
 
 /// A contender that fails more than this share of its requests is not the one to beat.
 const FAILURES: f64 = 0.01;
+
+/// Which peers count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Peers {
+    /// Those that run as their makers ship them.
+    AtDefaults,
+    /// All of them, the tuned ones too.
+    All,
+}
 
 /// A figure over rounds.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -47,6 +56,12 @@ impl Entry<'_> {
     /// Requests that failed, of all rounds.
     pub(crate) fn failed(&self) -> usize {
         self.runs.iter().map(|run| run.figures.failed).sum()
+    }
+
+    /// Whether it is a peer of that kind; this router's own policies are no peers.
+    pub(crate) fn is_among(&self, peers: Peers) -> bool {
+        let tuned = || Contender::named(self.name).is_some_and(|found| found.setup != Setup::Defaults);
+        !self.name.starts_with(OURS) && (peers == Peers::All || !tuned())
     }
 
     fn is_sound(&self) -> bool {
@@ -98,11 +113,17 @@ impl<'a> Summary<'a> {
         self.entry(CANDIDATE)
     }
 
-    /// The best of the peers, this router's own policies not among them.
-    pub(crate) fn best_peer(&self, figure: Figure) -> Option<&Entry<'a>> {
-        let peers = self.entries.iter().filter(|entry| !entry.name.starts_with(OURS) && entry.is_sound());
-        let with = peers.filter_map(|entry| Some((entry.spread(figure)?.middle, entry)));
+    /// The best of these peers.
+    pub(crate) fn best(&self, peers: Peers, figure: Figure) -> Option<&Entry<'a>> {
+        let sound = self.entries.iter().filter(|entry| entry.is_among(peers) && entry.is_sound());
+        let with = sound.filter_map(|entry| Some((entry.spread(figure)?.middle, entry)));
         with.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, entry)| entry)
+    }
+
+    /// The candidate's figure as a multiple of that of the best of these peers.
+    pub(crate) fn to_best(&self, peers: Peers, figure: Figure) -> Option<(&'a str, Spread)> {
+        let best = self.best(peers, figure)?;
+        Some((best.name, self.candidate()?.ratio(best, figure)?))
     }
 }
 
@@ -129,10 +150,22 @@ mod tests {
         }
         let order = order();
         let summary = Summary::of(&CASES[0], &order, &records).unwrap();
-        let best = summary.best_peer(Figure::Mean).unwrap();
+        let best = summary.best(Peers::All, Figure::Mean).unwrap();
         assert_eq!(best.name, "smg/a");
         let ratio = summary.candidate().unwrap().ratio(best, Figure::Mean).unwrap();
         assert_eq!((ratio.middle, ratio.least, ratio.most), (0.5, 0.5, 0.75));
+    }
+
+    #[test]
+    fn a_tuned_peer_is_no_peer_at_its_defaults() {
+        let name = CASES[0].name;
+        let order = [CANDIDATE, "smg/least_load", "smg-1s/least_load"].map(str::to_owned);
+        let records = [(CANDIDATE, 1.0), ("smg/least_load", 2.0), ("smg-1s/least_load", 0.8)]
+            .map(|(who, mean)| record(name, who, 1, mean));
+        let summary = Summary::of(&CASES[0], &order, &records).unwrap();
+        let to_best = |peers| summary.to_best(peers, Figure::Mean).map(|(who, ratio)| (who, ratio.middle));
+        assert_eq!(to_best(Peers::AtDefaults), Some(("smg/least_load", 0.5)));
+        assert_eq!(to_best(Peers::All), Some(("smg-1s/least_load", 1.25)));
     }
 
     #[test]
@@ -145,7 +178,7 @@ mod tests {
         let (records, order) = ([late, failing], order());
         let summary = Summary::of(&CASES[0], &order, &records).unwrap();
         assert_eq!((summary.late, summary.entries.len()), (1, 1));
-        assert!(summary.best_peer(Figure::Mean).is_none());
+        assert!(summary.best(Peers::All, Figure::Mean).is_none());
         assert!(Summary::of(&CASES[1], &order, &records).is_none());
     }
 }
