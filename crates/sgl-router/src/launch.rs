@@ -9,6 +9,7 @@ use router_proxy::{Config, ConfigError, Lanes, Options, Router, RunningRouter, S
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
 /// The flags of `launch`.
@@ -132,15 +133,16 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
 }
 
 async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Failure> {
+    // Listened for from the beginning: a SIGHUP that nobody listens for ends the program.
+    let hang_ups = runtime::hang_ups()?;
     let router = start(config, threads).await.map_err(|e| Failure::Runtime(e.to_string()))?;
-    serve_until_asked(&router).await?;
+    serve_until_asked(&router, hang_ups).await?;
     stop(router).await
 }
 
 /// Renews the certificate on SIGHUP, and returns on SIGINT or SIGTERM.
-async fn serve_until_asked(router: &RunningRouter) -> Result<(), Failure> {
+async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Result<(), Failure> {
     let mut stop = std::pin::pin!(runtime::asked_to_stop());
-    let mut hang_ups = runtime::hang_ups()?;
     loop {
         tokio::select! {
             stopped = &mut stop => return stopped,

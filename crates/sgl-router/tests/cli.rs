@@ -96,6 +96,21 @@ fn start(args: &[&str], log: fn(&mut Child) -> Box<dyn std::io::Read + Send>) ->
     Started { child, lines }
 }
 
+impl Started {
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for a line that says so.
+    fn says(&mut self, words: &str) {
+        assert!(
+            self.lines.by_ref().map(Result::unwrap).any(|line| line.contains(words)),
+            "never said: {words}"
+        );
+    }
+}
+
 /// The first URL in the first line that has one.
 fn url(started: &mut Started, word: &str) -> String {
     let line = started.lines.by_ref().map(Result::unwrap).find(|l| l.contains(word)).unwrap();
@@ -122,8 +137,7 @@ fn launch_serves_the_workers_of_emulate_until_sigterm() {
     assert!(get(&base, "/v1/models").contains("emulated"));
     assert!(get(&base, "/list_workers").contains(&worker));
     assert!(get(&base, "/metrics").contains("sgl_router_active_workers 1"));
-    let term = Command::new("kill").arg(router.child.id().to_string()).status().unwrap();
-    assert!(term.success());
+    router.signal("-TERM");
     assert!(router.child.wait().unwrap().success(), "SIGTERM is a clean end");
 }
 
@@ -133,4 +147,31 @@ fn a_demo_whose_reader_has_read_enough_goes_on() {
     let mut demo = Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(demo.stdout.take());
     assert!(demo.wait().unwrap().success());
+}
+
+#[test]
+fn sighup_renews_the_certificate_and_a_bad_one_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    };
+    write();
+    let files = [cert.to_str().unwrap(), key.to_str().unwrap()];
+    let args = ["launch", "--port", "0", "--worker-urls", "http://127.0.0.1:9"];
+    let tls = ["--tls-cert-path", files[0], "--tls-key-path", files[1]];
+    let mut router = start(&[&args[..], &tls].concat(), |c| Box::new(c.stderr.take().unwrap()));
+    router.says("listening");
+    router.signal("-HUP");
+    router.says("the certificate is the same as before");
+    write();
+    router.signal("-HUP");
+    router.says("the certificate has been renewed");
+    std::fs::write(&cert, "no certificate").unwrap();
+    router.signal("-HUP");
+    router.says("the certificate stays as it is");
+    router.signal("-TERM");
+    assert!(router.child.wait().unwrap().success());
 }
