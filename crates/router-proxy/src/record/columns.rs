@@ -88,6 +88,8 @@ pub(super) const CANDIDATE_COLUMNS: &[&str] =
 pub(super) enum Cell<'a> {
     Unknown,
     Text(&'a str),
+    /// A text of our own, in which nothing needs quotes.
+    Word(&'a str),
     Int(u64),
     Float(f64),
     Flag(bool),
@@ -100,6 +102,10 @@ pub(super) enum Cell<'a> {
 impl<'a> Cell<'a> {
     pub(super) const fn text(text: &'a str) -> Self {
         Self::Text(text)
+    }
+
+    pub(super) const fn word(word: &'a str) -> Self {
+        Self::Word(word)
     }
 
     pub(super) fn int(value: Option<impl Into<u64>>) -> Self {
@@ -119,6 +125,7 @@ impl<'a> Cell<'a> {
         match self {
             Self::Unknown => {}
             Self::Text(text) | Self::Json(text) => quote(text, to),
+            Self::Word(word) => to.extend_from_slice(word.as_bytes()),
             plain => plain.json(to),
         }
     }
@@ -129,6 +136,11 @@ impl<'a> Cell<'a> {
             Self::Text(text) => {
                 // Writing to a Vec cannot fail.
                 let _ = serde_json::to_writer(to, text);
+            }
+            Self::Word(word) => {
+                to.push(b'"');
+                to.extend_from_slice(word.as_bytes());
+                to.push(b'"');
             }
             Self::Int(n) => to.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
             Self::Float(x) => to.extend_from_slice(zmij::Buffer::new().format(*x).as_bytes()),
@@ -146,12 +158,27 @@ impl<'a> Cell<'a> {
 /// Exactly `N` decimal digits of `number`, with leading zeros.
 pub(super) fn digits<const N: usize>(mut number: u32, to: &mut Vec<u8>) {
     let mut text = [b'0'; N];
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
+    let mut pairs = text.rchunks_exact_mut(2);
+    for pair in pairs.by_ref() {
+        pair.copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    if let [first] = pairs.into_remainder() {
+        *first = PAIRS[(number % 10) as usize][1];
     }
     to.extend_from_slice(&text);
 }
+
+/// The digits of the numbers below 100.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut n = 0;
+    while n < pairs.len() {
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        n += 1;
+    }
+    pairs
+};
 
 /// A CSV field; a text that could be taken for more than one field, or for a formula's start, is quoted.
 fn quote(text: &str, to: &mut Vec<u8>) {
@@ -189,12 +216,17 @@ impl<'a> Row<'a> {
 pub(super) fn write(format: RecordFormat, names: &[&str], cells: &[Cell<'_>], to: &mut Vec<u8>) {
     match format {
         RecordFormat::Csv => {
-            for (n, cell) in cells.iter().enumerate() {
-                if n > 0 {
-                    to.push(b',');
+            // Most cells are empty: their commas are written with those of the next one that is not.
+            let mut commas = 0;
+            for cell in cells {
+                if !matches!(cell, Cell::Unknown) {
+                    to.resize(to.len() + commas, b',');
+                    commas = 0;
+                    cell.csv(to);
                 }
-                cell.csv(to);
+                commas += 1;
             }
+            to.resize(to.len() + commas.saturating_sub(1), b',');
         }
         RecordFormat::Jsonl => {
             let known = names.iter().zip(cells).filter(|(_, cell)| !matches!(cell, Cell::Unknown));

@@ -59,7 +59,8 @@ impl Outline {
 
     /// The request id as text; ids are checked to be printable where they come in.
     pub(crate) fn id(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(self.request_id.as_bytes())
+        let bytes = self.request_id.as_bytes();
+        std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Into::into)
     }
 }
 
