@@ -239,13 +239,12 @@ impl Balancer {
         };
         let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
         self.scores.clear();
-        let wanted = (explain != Explain::No).then_some(&mut self.scores);
-        let decision = self.live.decide((now, request), candidates, wanted);
+        let decision = self.live.decide((now, request), candidates, (explain, &mut self.scores));
         let mut shadows = Vec::new();
         for seat in &mut self.shadows {
             let mut scores = Vec::new();
-            let wanted = (explain == Explain::Yes).then_some(&mut scores);
-            let decision = seat.decide((now, request), candidates, wanted);
+            let explain = if explain == Explain::Yes { explain } else { Explain::No };
+            let decision = seat.decide((now, request), candidates, (explain, &mut scores));
             shadows.push(Explained { policy: seat.policy.name().into(), decision, scores });
         }
         let worker = decision.worker;
@@ -287,7 +286,7 @@ impl Balancer {
         let candidates = Candidates::new(&self.fleet, self.fleet.open()).ok_or(NoWorker)?;
         let chance = self.live.rng.clone();
         let mut scores = Vec::new();
-        let decision = self.live.decide((now, request), candidates, Some(&mut scores));
+        let decision = self.live.decide((now, request), candidates, (Explain::Yes, &mut scores));
         self.live.rng = chance;
         Ok(Explained { policy: self.live.policy.name().into(), decision, scores })
     }
@@ -367,9 +366,12 @@ impl Seat {
         &mut self,
         (now, request): (Time, &Features<'_>),
         candidates: Candidates<'_>,
-        scores: Option<&mut Vec<Score>>,
+        (explain, scores): (Explain, &mut Vec<Score>),
     ) -> Decision {
-        let decision = self.policy.decide(Cx { now, request, candidates, rng: &mut self.rng, scores });
+        let scores = (explain != Explain::No).then_some(scores);
+        let of_choice = explain == Explain::Chosen;
+        let rng = &mut self.rng;
+        let decision = self.policy.decide(Cx { now, request, candidates, rng, scores, of_choice });
         if candidates.contains(decision.worker) {
             return decision;
         }

@@ -84,6 +84,22 @@ fn the_same_seed_and_events_give_the_same_decisions_explained_or_not() {
 }
 
 #[test]
+fn the_choice_is_explained_alike_alone_and_among_all() {
+    for make in all() {
+        for seed in 0..4 {
+            let (alone, among) = (run(&make, seed, Explain::Chosen), run(&make, seed, Explain::Yes));
+            let told = among.made.iter().filter(|made| made.chosen.is_some()).count();
+            assert_eq!(told > 0, among.made.iter().any(|made| !made.scores.is_empty()), "{}", make.0);
+            for (alone, among) in alone.made.iter().zip(&among.made) {
+                assert_eq!(alone.decision, among.decision, "{}", make.0);
+                assert_eq!(alone.chosen, among.chosen, "{}: {among:?}", make.0);
+                assert!(alone.scores.is_empty(), "{}", make.0);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_shadow_changes_nothing_and_stays_true() {
     for make in all() {
         let seed = 11;

@@ -195,10 +195,13 @@ impl Policy for MarginalUtility {
         let mut best = Best::default();
         for w in cx.candidates.iter() {
             let cost = self.cost(&w, &scale);
-            cx.explain(w.id, cost, || self.terms(&w, cost));
+            if !cx.of_choice {
+                cx.explain(w.id, cost, || self.terms(&w, cost));
+            }
             best.offer(&w, cost, cx.rng);
         }
         let decision = best.decide(cx.candidates, Reason::LoadBased);
+        cx.explain_choice(&decision, |w| self.terms(w, decision.cost.unwrap_or_default()));
         if decision.reason == Reason::OnlyCandidate {
             return decision;
         }

@@ -190,6 +190,8 @@ pub struct Cx<'a> {
     pub rng: &'a mut Rng,
     /// Where the scores go when somebody records them.
     pub(crate) scores: Option<&'a mut Vec<Score>>,
+    /// Whether the chosen candidate's score is all that anybody wants of them.
+    pub(crate) of_choice: bool,
 }
 
 impl Cx<'_> {
@@ -197,6 +199,21 @@ impl Cx<'_> {
     pub fn explain(&mut self, worker: WorkerId, cost: f64, terms: impl FnOnce() -> Terms) {
         if let Some(scores) = &mut self.scores {
             scores.push(Score { worker, cost, terms: terms() });
+        }
+    }
+
+    /// Adds the score of the chosen candidate, where it is all that anybody wants. To be called by rules that know the
+    /// choice before its terms, which are then worked out for nobody else.
+    pub(crate) fn explain_choice(
+        &mut self,
+        decision: &Decision,
+        terms: impl FnOnce(&WorkerView<'_>) -> Terms,
+    ) {
+        if self.of_choice
+            && let Some(cost) = decision.cost
+            && let Some(chosen) = self.candidates.get(decision.worker)
+        {
+            self.explain(chosen.id, cost, || terms(&chosen));
         }
     }
 
@@ -227,7 +244,9 @@ impl Cx<'_> {
         for w in candidates.iter() {
             let c = cost(&w);
             let c = if c.is_finite() { c } else { f64::MAX };
-            self.explain(w.id, c, || terms(&w));
+            if !self.of_choice {
+                self.explain(w.id, c, || terms(&w));
+            }
             if admit(&w) {
                 best.offer(&w, c, self.rng);
             } else if best.is_empty() {
@@ -235,7 +254,9 @@ impl Cx<'_> {
             }
         }
         let best = if best.is_empty() { others } else { best };
-        best.decide(candidates, reason)
+        let decision = best.decide(candidates, reason);
+        self.explain_choice(&decision, terms);
+        decision
     }
 
     /// The candidate with the least load for its weight, the new request counted.

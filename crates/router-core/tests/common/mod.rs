@@ -116,6 +116,7 @@ pub enum Step {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Made {
     pub decision: Decision,
+    pub chosen: Option<Score>,
     pub scores: Vec<Score>,
     pub shadows: Vec<Decision>,
     pub candidates: Vec<WorkerId>,
@@ -263,6 +264,7 @@ impl World {
                 let shadows = routed.shadows.iter().map(|s| s.decision).collect();
                 self.made.push(Made {
                     decision: routed.decision,
+                    chosen: routed.chosen,
                     scores: routed.scores,
                     shadows,
                     candidates,

@@ -277,7 +277,9 @@ impl Policy for MarginalCost {
         let this = &*self;
         let asked = this.asked(cx.now, cx.request);
         let best = cx.lowest(Reason::LowestCost, |w| this.parts(w, &asked).total, |w| this.terms(w, &asked));
-        this.overdue(&cx, &asked, best).unwrap_or(best)
+        let Some(overdue) = this.overdue(&cx, &asked, best) else { return best };
+        cx.explain_choice(&overdue, |w| this.terms(w, &asked));
+        overdue
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
