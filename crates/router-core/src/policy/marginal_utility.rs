@@ -3,7 +3,7 @@
 //! Known to herd between two completions and to mix units (docs/policies/marginal_utility.md). It is here because
 //! people compare against it.
 
-use super::{Best, InvalidKnob};
+use super::InvalidKnob;
 use crate::fleet::{Candidates, WorkerView};
 use crate::window::{Gradients, Sample, Window};
 use crate::{Cx, Decision, Event, Outcome, Policy, Reason, SlotMap, Terms, Time};
@@ -192,16 +192,8 @@ impl Policy for MarginalUtility {
 
     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
         let scale = self.scale(cx.candidates);
-        let mut best = Best::default();
-        for w in cx.candidates.iter() {
-            let cost = self.cost(&w, &scale);
-            if !cx.of_choice {
-                cx.explain(w.id, cost, || self.terms(&w, cost));
-            }
-            best.offer(&w, cost, cx.rng);
-        }
-        let decision = best.decide(cx.candidates, Reason::LoadBased);
-        cx.explain_choice(&decision, |w| self.terms(w, decision.cost.unwrap_or_default()));
+        let terms = |w: &WorkerView<'_>| self.terms(w, self.cost(w, &scale));
+        let decision = cx.lowest(Reason::LoadBased, |w| self.cost(w, &scale), terms);
         if decision.reason == Reason::OnlyCandidate {
             return decision;
         }

@@ -24,9 +24,6 @@ const RANK: HeaderName = HeaderName::from_static("x-data-parallel-rank");
 /// Asks for a load report in the answer's headers (ORCA). vLLM heeds it.
 const LOAD_WISH: HeaderName = HeaderName::from_static("endpoint-load-metrics-format");
 
-/// The format that it asks for.
-static JSON: HeaderValue = HeaderValue::from_static("JSON");
-
 /// A worker's answer whose first byte has come.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -66,29 +63,19 @@ impl Exchange<'_> {
     pub(super) fn request(&self, lease: &Lease) -> Outgoing {
         let worker = &lease.worker;
         let body = self.body_for(worker).unwrap_or_else(|| self.body.clone());
-        let mut head = worker.target.request(&self.method, &self.path, body);
-        head.header(&header::HOST, &worker.host);
-        head.header(&REQUEST_ID, &self.call.request_id);
-        let rank = worker.rank.map(HeaderValue::from);
-        let trace = self.call.trace.map(|trace| trace.header(lease.outline.attempt));
-        let profile = worker.profile.load();
-        let is_asked_for_load = self.shared.needs.load_reports
-            && profile.engine() == Some(Engine::Vllm)
-            && !self.headers.contains_key(LOAD_WISH);
-        let own = [
-            (RANK, rank.as_ref()),
-            (TRACEPARENT, trace.as_ref()),
-            (header::AUTHORIZATION, profile.authorization.as_ref()),
-            (LOAD_WISH, is_asked_for_load.then_some(&JSON)),
-        ];
-        for (name, value) in &own {
-            if let Some(value) = value {
-                head.header(name, value);
-            }
+        let mut head = worker.request(&self.method, &self.path, body);
+        head.set(REQUEST_ID, &self.call.request_id);
+        if let Some(rank) = worker.rank {
+            head.set(RANK, &rank.into());
         }
-        head.pass(&self.headers, |name| {
-            *name == REQUEST_ID || own.iter().any(|(own, value)| value.is_some() && own == name)
-        });
+        if let Some(trace) = self.call.trace {
+            head.set(TRACEPARENT, &trace.header(lease.outline.attempt));
+        }
+        let is_told_of_load = self.shared.needs.load_reports && !self.headers.contains_key(LOAD_WISH);
+        if is_told_of_load && worker.profile.load().engine() == Some(Engine::Vllm) {
+            head.set(LOAD_WISH, &HeaderValue::from_static("JSON"));
+        }
+        head.pass(&self.headers);
         head.end()
     }
 

@@ -83,12 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let inner = &mut *self.0;
-        let frame = ready!(inner.poll_frame(cx));
-        if matches!(frame, Some(Err(_))) {
-            inner.keeps = false;
-        }
-        Poll::Ready(frame)
+        self.0.poll_frame(cx)
     }
 
     /// The same, awaited.
@@ -170,9 +165,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 
     /// Sends what can be sent of the request now.
     fn push(&mut self, cx: &mut Context<'_>) {
-        if self.unsendable.is_some() {
-            return;
+        if self.unsendable.is_none() {
+            self.unsendable = self.send_on(cx).err();
         }
+    }
+
+    fn send_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while let Some(request) = self.request.as_mut().filter(|request| !request.is_sent()) {
             let wire = Pin::new(&mut self.wire);
             let sent = match &request.pieces() {
@@ -180,22 +178,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 pieces => wire.poll_write_vectored(cx, pieces),
             };
             match sent {
-                Poll::Pending => return,
-                Poll::Ready(Ok(sent)) if sent > 0 => request.advance(sent),
-                Poll::Ready(Ok(_)) => return self.give_up(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Err(error)) => return self.give_up(error),
+                Poll::Pending => return Ok(()),
+                Poll::Ready(sent) => match sent? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    sent => request.advance(sent),
+                },
             }
         }
-        match Pin::new(&mut self.wire).poll_flush(cx) {
-            Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.request = None,
-            Poll::Ready(Err(error)) => self.give_up(error),
+        if let Poll::Ready(flushed) = Pin::new(&mut self.wire).poll_flush(cx) {
+            flushed?;
+            self.request = None;
         }
-    }
-
-    fn give_up(&mut self, error: io::Error) {
-        self.keeps = false;
-        self.unsendable = Some(error);
+        Ok(())
     }
 
     /// Reads what there is; 0 bytes mean that the worker closed the connection.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 use hyper::ext::ReasonPhrase;
+use smallvec::SmallVec;
 use std::mem::MaybeUninit;
 
 /// An answer's head has at most so many header lines.
@@ -57,9 +58,8 @@ pub(super) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<Head>,
         httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut lines);
     match parsed {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(AnswerError::Garbage("unreadable head")),
         Err(httparse::Error::TooManyHeaders) => return Err(AnswerError::Garbage("too many headers")),
-        Err(_) => return Err(AnswerError::Garbage("unreadable head")),
+        Ok(httparse::Status::Partial) | Err(_) => return Err(AnswerError::Garbage("unreadable head")),
     }
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(AnswerError::Garbage("no status"))?;
@@ -88,9 +88,11 @@ pub(super) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<Head>,
             return Err(AnswerError::Garbage("unreadable header"));
         };
         message.notice(&name, &value)?;
-        parts.headers.append(name, value);
+        if !is_hop_by_hop(&name) {
+            parts.headers.append(name, value);
+        }
     }
-    message.conclude(parts, asked_for_head).map(Some)
+    Ok(Some(message.conclude(parts, asked_for_head)))
 }
 
 /// What the headers say of the message itself.
@@ -101,14 +103,14 @@ struct Message {
     encoding: Option<bool>,
     keeps: bool,
     version: Version,
-    /// Some headers belong to the connection.
-    has_hop_by_hop: bool,
+    /// What it says of the connection, line by line.
+    connection: SmallVec<[HeaderValue; 1]>,
 }
 
 impl Message {
     fn of(version: Version) -> Self {
         let keeps = version == Version::HTTP_11;
-        Self { length: None, encoding: None, keeps, version, has_hop_by_hop: false }
+        Self { length: None, encoding: None, keeps, version, connection: SmallVec::new() }
     }
 
     fn notice(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), AnswerError> {
@@ -117,13 +119,7 @@ impl Message {
             if self.length.replace(length).is_some_and(|before| before != length) {
                 return Err(AnswerError::Garbage("two different lengths"));
             }
-            return Ok(());
-        }
-        if !is_hop_by_hop(name) {
-            return Ok(());
-        }
-        self.has_hop_by_hop = true;
-        if *name == header::TRANSFER_ENCODING {
+        } else if *name == header::TRANSFER_ENCODING {
             if self.version == Version::HTTP_10 {
                 return Err(AnswerError::Garbage("HTTP/1.0 has no transfer-encoding"));
             }
@@ -137,20 +133,14 @@ impl Message {
                     self.keeps = true;
                 }
             }
+            self.connection.push(value.clone());
         }
         Ok(())
     }
 
-    fn conclude(self, mut parts: Parts, asked_for_head: bool) -> Result<Head, AnswerError> {
-        if self.has_hop_by_hop {
-            for name in named(&parts.headers) {
-                parts.headers.remove(name);
-            }
-            let own: Vec<HeaderName> =
-                parts.headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-            for name in own {
-                parts.headers.remove(name);
-            }
+    fn conclude(self, mut parts: Parts, asked_for_head: bool) -> Head {
+        for name in named(&self.connection) {
+            parts.headers.remove(name);
         }
         let bodiless =
             asked_for_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -170,7 +160,7 @@ impl Message {
                 Framing::UntilClose
             }
         };
-        Ok(Head { parts, framing, keeps })
+        Head { parts, framing, keeps }
     }
 }
 

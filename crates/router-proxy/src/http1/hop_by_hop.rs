@@ -1,6 +1,6 @@
 //! Headers that belong to one connection: all others are passed on.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
 /// Whether a header describes the connection that it came by (RFC 9110 section 7.6.1), or is older kin of those.
@@ -15,11 +15,10 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == PROXY_CONNECTION
 }
 
-/// The headers that a message's `connection` header claims for the connection, but for those that frame or address the
-/// message: a sender must not take them away.
-pub(super) fn named(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
-    let lines = headers.get_all(header::CONNECTION);
-    let lines = lines.iter().filter(|line| *line != "keep-alive" && *line != "close");
+/// The headers that the lines of a message's `connection` header claim for the connection, but for those that frame or
+/// address the message: a sender must not take them away.
+pub(super) fn named<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> SmallVec<[HeaderName; 2]> {
+    let lines = lines.into_iter().filter(|line| *line != "keep-alive" && *line != "close");
     lines
         .flat_map(|line| line.to_str().unwrap_or("").split(','))
         .filter_map(|name| name.trim().parse().ok())

@@ -4,6 +4,7 @@ use super::hop_by_hop::{is_hop_by_hop, named};
 use bytes::{Buf, Bytes};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use smallvec::SmallVec;
 use std::io::IoSlice;
 
 /// A body that is no longer than this, in bytes, is copied behind the head: one piece is cheaper to send than two.
@@ -59,6 +60,8 @@ pub(crate) struct RequestHead {
     bytes: Vec<u8>,
     body: Bytes,
     asks_for_head: bool,
+    /// The headers that were set.
+    set: SmallVec<[HeaderName; 6]>,
 }
 
 impl RequestHead {
@@ -76,11 +79,16 @@ impl RequestHead {
             bytes.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }
-        Self { bytes, body, asks_for_head: *method == Method::HEAD }
+        Self { bytes, body, asks_for_head: *method == Method::HEAD, set: SmallVec::new() }
     }
 
-    /// One header.
-    pub(crate) fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
+    /// Sets a header; nobody else's of that name is [passed on](Self::pass).
+    pub(crate) fn set(&mut self, name: HeaderName, value: &HeaderValue) {
+        self.line(&name, value);
+        self.set.push(name);
+    }
+
+    fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
         let bytes = &mut self.bytes;
         bytes.reserve(name.as_str().len() + value.len() + 4);
         bytes.extend_from_slice(name.as_str().as_bytes());
@@ -90,20 +98,20 @@ impl RequestHead {
     }
 
     /// The headers that came from elsewhere, but for those that are not for the worker: those of the connection they came
-    /// by, what frames and addresses the message, and `except`.
-    pub(crate) fn pass(&mut self, headers: &HeaderMap, except: impl Fn(&HeaderName) -> bool) {
-        let named = named(headers);
+    /// by, what frames the message, and those that are set already.
+    pub(crate) fn pass(&mut self, headers: &HeaderMap) {
+        let named = named(headers.get_all(header::CONNECTION));
         for (name, value) in headers {
-            let own = *name == header::HOST || *name == header::CONTENT_LENGTH || *name == header::EXPECT;
-            if !own && !is_hop_by_hop(name) && !named.contains(name) && !except(name) {
-                self.header(name, value);
+            let frames = *name == header::CONTENT_LENGTH || *name == header::EXPECT;
+            if !frames && !is_hop_by_hop(name) && !named.contains(name) && !self.set.contains(name) {
+                self.line(name, value);
             }
         }
     }
 
     /// The whole request.
     pub(crate) fn end(self) -> Outgoing {
-        let Self { bytes: mut start, body, asks_for_head } = self;
+        let Self { bytes: mut start, body, asks_for_head, .. } = self;
         start.extend_from_slice(b"\r\n");
         let rest = if body.len() <= SMALL {
             start.extend_from_slice(&body);
@@ -137,7 +145,7 @@ mod tests {
             ("content-length", "99"),
             ("authorization", "Bearer k"),
             ("x-custom", "kept"),
-            ("x-other", "not wanted"),
+            ("x-other", "theirs"),
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
@@ -146,13 +154,14 @@ mod tests {
         headers.insert("x-custom-hop", HeaderValue::from_static("1"));
         let path = PathAndQuery::from_static("/generate?x=1");
         let mut head = RequestHead::new((&Method::POST, "/engine"), &path, Bytes::from_static(b"{}"));
-        head.header(&header::HOST, &HeaderValue::from_static("worker"));
-        head.pass(&headers, |name| *name == "x-other");
+        head.set(header::HOST, &HeaderValue::from_static("worker"));
+        head.set(HeaderName::from_static("x-other"), &HeaderValue::from_static("ours"));
+        head.pass(&headers);
         let request = head.end();
         assert_eq!(
             text(&request),
-            "POST /engine/generate?x=1 HTTP/1.1\r\ncontent-length: 2\r\nhost: worker\r\nauthorization: Bearer k\r\n\
-             x-custom: kept\r\nx-custom: twice\r\n\r\n{}"
+            "POST /engine/generate?x=1 HTTP/1.1\r\ncontent-length: 2\r\nhost: worker\r\nx-other: ours\r\n\
+             authorization: Bearer k\r\nx-custom: kept\r\nx-custom: twice\r\n\r\n{}"
         );
     }
 

@@ -104,10 +104,6 @@ impl<'a> Cell<'a> {
         Self::Text(text)
     }
 
-    pub(super) const fn word(word: &'a str) -> Self {
-        Self::Word(word)
-    }
-
     pub(super) fn int(value: Option<impl Into<u64>>) -> Self {
         value.map_or(Self::Unknown, |v| Self::Int(v.into()))
     }

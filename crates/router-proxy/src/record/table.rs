@@ -60,9 +60,9 @@ impl Encoder {
             (Column::AvgThroughput, term("avg_throughput")),
             (Column::AvgLatency, term("avg_latency")),
             (Column::WindowSize, Cell::int(window.map(whole))),
-            (Column::SelectionReason, Cell::word(d.decision.reason.as_str())),
+            (Column::SelectionReason, Cell::Word(d.decision.reason.as_str())),
             (Column::DecisionTimeMs, Cell::Float(d.took.as_secs_f64() * 1e3)),
-            (Column::Kind, Cell::word("decision")),
+            (Column::Kind, Cell::Word("decision")),
             (Column::Seq, Cell::Int(d.standing.seq)),
             (Column::Candidates, Cell::Int(d.standing.candidates.into())),
         ]);
@@ -99,20 +99,20 @@ impl Encoder {
             (Column::OutstandingRequests, Cell::Int(c.in_flight.into())),
             (Column::AvgThroughput, Cell::float(throughput)),
             (Column::AvgLatency, Cell::Seconds(latency)),
-            (Column::SelectionReason, Cell::word(COMPLETION)),
+            (Column::SelectionReason, Cell::Word(COMPLETION)),
             (Column::ActualOutputTokens, Cell::int(usage.output_tokens)),
             (Column::ServerLatency, Cell::Seconds(latency)),
             (Column::QueueTime, Cell::float(queue_time)),
             (Column::Ttft, ttft(c)),
-            (Column::Kind, Cell::word("completion")),
+            (Column::Kind, Cell::Word("completion")),
             (Column::Seq, Cell::Int(done.seq)),
             (Column::QueueLength, Cell::int(load.and_then(|l| l.waiting))),
             (Column::Running, Cell::int(load.and_then(|l| l.running))),
         ]);
         row.set([
             (Column::Status, Cell::int(finish.status)),
-            (Column::Outcome, Cell::word(finish.outcome.as_str())),
-            (Column::Error, c.error.map_or(Cell::Unknown, Cell::word)),
+            (Column::Outcome, Cell::Word(finish.outcome.as_str())),
+            (Column::Error, c.error.map_or(Cell::Unknown, Cell::Word)),
             (Column::PromptTokens, Cell::int(usage.prompt_tokens)),
             (Column::CachedTokens, Cell::int(usage.cached_tokens)),
             (
@@ -136,12 +136,12 @@ impl Encoder {
             for score in scores {
                 let terms = terms(&score.terms);
                 let cells = [
-                    Cell::word(&stamp),
+                    Cell::Word(&stamp),
                     Cell::text(&id),
                     Cell::Int(d.outline.attempt.into()),
                     Cell::Int(d.standing.seq),
                     Cell::text(policy),
-                    Cell::word(role),
+                    Cell::Word(role),
                     Cell::text(d.url(score.worker)),
                     Cell::Flag(score.worker == decided),
                     Cell::Float(score.cost),
@@ -162,12 +162,12 @@ impl Encoder {
     fn row<'a>(&'a self, outline: &Outline, [stamp, url, id]: [&'a str; 3]) -> Row<'a> {
         let mut row = Row::new();
         row.set([
-            (Column::Timestamp, Cell::word(stamp)),
+            (Column::Timestamp, Cell::Word(stamp)),
             (Column::WorkerUrl, Cell::text(url)),
             (Column::RequestId, Cell::text(id)),
             (Column::Attempt, Cell::Int(outline.attempt.into())),
             (Column::Policy, Cell::text(&self.policy)),
-            (Column::Route, Cell::word(outline.route.as_str())),
+            (Column::Route, Cell::Word(outline.route.as_str())),
             (Column::Stream, Cell::Flag(outline.stream)),
             (Column::Batch, Cell::Int(outline.batch.into())),
             (Column::PromptBytes, Cell::Int(outline.prompt_bytes)),

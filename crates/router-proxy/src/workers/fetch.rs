@@ -1,7 +1,7 @@
 //! A small request of the router's own to one worker: health, load, information.
 
 use super::{ExchangeError, Process};
-use crate::http1::{AnswerError, RequestHead};
+use crate::http1::{AnswerError, Outgoing};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -45,9 +45,9 @@ pub(crate) async fn fetch(
     path: &PathAndQuery,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    let mut head = worker.target.request(&Method::GET, path, Bytes::new());
-    head.header(&header::USER_AGENT, &AGENT);
-    send(worker, head, timeout).await
+    let mut head = worker.request(&Method::GET, path, Bytes::new());
+    head.set(header::USER_AGENT, &AGENT);
+    send(worker, head.end(), timeout).await
 }
 
 /// Any method, with the client's headers and body.
@@ -57,22 +57,16 @@ pub(crate) async fn fetch_with(
     (headers, body): (HeaderMap, Bytes),
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    let mut head = worker.target.request(&method, path, body);
-    let has_own_key = worker.profile.load().authorization.is_some();
-    head.pass(&headers, |name| has_own_key && *name == header::AUTHORIZATION);
-    send(worker, head, timeout).await
+    let mut head = worker.request(&method, path, body);
+    head.pass(&headers);
+    send(worker, head.end(), timeout).await
 }
 
 async fn send(
     worker: &Process,
-    mut head: RequestHead,
+    request: Outgoing,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    head.header(&header::HOST, &worker.host);
-    if let Some(own) = &worker.profile.load().authorization {
-        head.header(&header::AUTHORIZATION, own);
-    }
-    let request = head.end();
     let exchange = async {
         let (parts, mut connection) = match worker.pool.send(request.clone()).await {
             // A kept connection may have been closed while the request was on its way. What the router asks may be

@@ -5,8 +5,11 @@ use super::breaker::Breaker;
 use super::candidacy::Gate;
 use super::{BreakerState, Dial, Health, InvalidWorker, Pool, Profile, Standing, Target, WorkerUrl};
 use crate::config::HealthConfig;
+use crate::http1::RequestHead;
 use arc_swap::ArcSwap;
-use http::HeaderValue;
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
@@ -55,6 +58,16 @@ impl Process {
             recheck: Notify::new(),
             gone: CancellationToken::new(),
         })
+    }
+
+    /// A request to it, with what it has from the router, whoever asks: its address, and its own key if it has one.
+    pub(crate) fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestHead {
+        let mut head = self.target.request(method, path, body);
+        head.set(header::HOST, &self.host);
+        if let Some(own) = &self.profile.load().authorization {
+            head.set(header::AUTHORIZATION, own);
+        }
+        head
     }
 
     /// What the router believes of it now.

@@ -126,8 +126,8 @@ impl Target {
         self.secure
     }
 
-    /// A request to this worker, as far as it does not depend on who asks.
-    pub(crate) fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestHead {
+    /// The beginning of a request to this worker.
+    pub(super) fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestHead {
         RequestHead::new((method, &self.base), path, body)
     }
 }
