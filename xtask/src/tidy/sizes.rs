@@ -5,4 +5,4 @@ pub(crate) const FILE_LINES: usize = 500;
 /// Lines of code in a function's body, blank lines and comments not counted.
 pub(crate) const FUNCTION_LINES: usize = 60;
 /// Parameters of a function, the receiver counted.
-pub(crate) const PARAMETERS: usize = 5;
+pub(crate) const PARAMETERS: usize = 7;
