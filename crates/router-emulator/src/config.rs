@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use router_engine::{Limits, Profile};
+use router_engine::{EngineLimits, EngineProfile};
 
 /// Which SGLang the server speaks like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,9 +63,9 @@ pub struct UnknownMeta(String);
 #[derive(Clone, Debug)]
 pub struct EmulatorConfig {
     /// Engine timing and default limits. Default `sglang_8b`.
-    pub profile: Profile,
+    pub profile: EngineProfile,
     /// Overrides of the profile's limits; `None` = the profile's own. Default `None`.
-    pub limits: Option<Limits>,
+    pub limits: Option<EngineLimits>,
     /// Time scale: 2 = everything takes half the time. Default 1.
     pub speed: f64,
     /// Which SGLang to speak like. Default classic.
@@ -95,7 +95,7 @@ pub struct EmulatorConfig {
 
 impl EmulatorConfig {
     /// A server with this profile and defaults for the rest.
-    pub fn new(profile: Profile) -> Self {
+    pub fn new(profile: EngineProfile) -> Self {
         Self {
             profile,
             limits: None,

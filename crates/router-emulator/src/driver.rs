@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use router_core::Time;
-use router_engine::{Aborted, Engine, Job, JobId, Load, Progress, Record, Refused};
+use router_engine::{AbortedJob, Engine, EngineLoad, Job, JobEvent, JobId, JobRecord, SubmitError};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -40,7 +40,7 @@ pub struct Stats {
     /// The latest of them, after the step's end.
     pub worst_wakeup: Duration,
     /// The engine's own figures.
-    pub load: Load,
+    pub load: EngineLoad,
 }
 
 impl Stats {
@@ -69,7 +69,7 @@ impl Stats {
 /// Why a generation was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NotTaken {
-    Engine(Refused),
+    Engine(SubmitError),
     /// Another generation with this request id is in the engine.
     Duplicate,
 }
@@ -242,17 +242,17 @@ impl Core {
     fn advance(&mut self, now: Time) -> Option<Time> {
         let Self { engine, clients, totals, .. } = self;
         let step = engine.advance(now, &mut |progress| match progress {
-            Progress::FirstToken { id, times, cached_tokens } => {
+            JobEvent::FirstToken { id, times, cached_tokens } => {
                 if let Some(client) = clients.get(&id) {
                     client.outlet.first_token(times, cached_tokens);
                 }
             }
-            Progress::Token { id, generated, at } => {
+            JobEvent::Token { id, generated, at } => {
                 if let Some(client) = clients.get(&id) {
                     client.outlet.token(generated, at);
                 }
             }
-            Progress::Finished(record) => {
+            JobEvent::Finished(record) => {
                 if let Some(client) = clients.remove(&record.id) {
                     totals.completed += 1;
                     totals.output_tokens += u64::from(record.output_tokens);
@@ -268,36 +268,36 @@ impl Core {
         let Some(client) = self.clients.remove(&id) else { return };
         self.totals.aborted += 1;
         client.outlet.end(match self.engine.abort(now, id) {
-            Some(Aborted::Running(record)) => End::Aborted(record),
-            Some(Aborted::Waiting(record)) => End::Unscheduled(record),
+            Some(AbortedJob::Running(record)) => End::Aborted(record),
+            Some(AbortedJob::Waiting(record)) => End::Unscheduled(record),
             // The engine knows every client's job, so this cannot be; the client still gets an answer.
             None => End::Unscheduled(nothing(id, now)),
         });
     }
 }
 
-fn nothing(id: JobId, now: Time) -> Record {
-    let times = router_engine::Times {
+fn nothing(id: JobId, now: Time) -> JobRecord {
+    let times = router_engine::JobTimes {
         submitted_at: now,
         queued_at: now,
         scheduled_at: None,
         first_token_at: None,
         finished_at: now,
     };
-    Record { id, times, cached_tokens: 0, output_tokens: 0, retractions: 0, waiting: 0 }
+    JobRecord { id, times, cached_tokens: 0, output_tokens: 0, retractions: 0, waiting: 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use router_engine::Profile;
+    use router_engine::EngineProfile;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_thousand_steps_do_not_drift() {
-        let profile = Profile::named("sglang_8b").unwrap();
+        let profile = EngineProfile::named("sglang_8b").unwrap();
         let driver = Driver::new(Engine::new(profile.timing, profile.limits), Clock::start());
         tokio::spawn(driver.clone().run());
         let run = driver.submit("r", Rids::Unique, Job::new(JobId(0), 100, 1000)).unwrap();
@@ -317,7 +317,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_driver_catches_up_in_one_go() {
-        let profile = Profile::named("sglang_8b").unwrap();
+        let profile = EngineProfile::named("sglang_8b").unwrap();
         let driver = Driver::new(Engine::new(profile.timing, profile.limits), Clock::start());
         let run = driver.submit("r", Rids::Unique, Job::new(JobId(0), 100, 10)).unwrap();
         // Nobody drives the engine meanwhile.

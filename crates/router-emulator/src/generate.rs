@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use router_engine::Refused;
+use router_engine::SubmitError;
 
 use crate::ask::{Ask, Choice, DEFAULT_MAX_NEW_TOKENS, Invalid, Prompt, Sampling};
 use crate::chunks::{Chunks, Face, Track, Usage, response_message, response_status, response_usage};
@@ -305,9 +305,9 @@ fn refuse(server: &Server, form: &Form, refusal: &Refusal, switch: &Switch) -> R
     let native_face = matches!(chunks.face, Face::Generate | Face::GenerateBatch);
     let Refusal { ask, why } = refusal;
     let message = match why {
-        NotTaken::Engine(Refused::QueueFull) if !streamed => return errors::queue_full(),
+        NotTaken::Engine(SubmitError::QueueFull) if !streamed => return errors::queue_full(),
         // 0.4 has sent its headers by then and can only cut the connection.
-        NotTaken::Engine(Refused::QueueFull) if server.config().meta == Meta::Classic => {
+        NotTaken::Engine(SubmitError::QueueFull) if server.config().meta == Meta::Classic => {
             let nothing = Body::Events(Box::new(EventStream::new(chunks.clone(), Vec::new())));
             let cut = Fault { after_events: 0, ..Fault::new(FaultKind::CloseEarly) };
             let body = FaultyBody::new(nothing, &cut, switch.clone());
@@ -315,7 +315,7 @@ fn refuse(server: &Server, form: &Form, refusal: &Refusal, switch: &Switch) -> R
             reply.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
             return reply;
         }
-        NotTaken::Engine(Refused::QueueFull) if native_face => {
+        NotTaken::Engine(SubmitError::QueueFull) if native_face => {
             let now = server.driver().clock().now();
             let facts =
                 Facts { ask, clock: server.driver().clock(), flavour: Meta::Stock, submitted_at: now };
@@ -323,10 +323,10 @@ fn refuse(server: &Server, form: &Form, refusal: &Refusal, switch: &Switch) -> R
                 format!("{{\"text\":\"\",\"output_ids\":[],\"meta_info\":{}}}", facts.queue_full(now));
             return one_event(&event);
         }
-        NotTaken::Engine(Refused::QueueFull) => {
+        NotTaken::Engine(SubmitError::QueueFull) => {
             return openai_stream_error("SERVICE_UNAVAILABLE", QUEUE_FULL, StatusCode::SERVICE_UNAVAILABLE);
         }
-        NotTaken::Engine(Refused::ExceedsKv) => format!(
+        NotTaken::Engine(SubmitError::ExceedsKv) => format!(
             "The request needs more than the {} tokens the KV cache holds.",
             server.driver().stats().load.capacity_tokens
         ),

@@ -14,10 +14,10 @@
 //! ```no_run
 //! # async fn start() -> std::io::Result<()> {
 //! use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
-//! use router_engine::Profile;
+//! use router_engine::EngineProfile;
 //!
 //! let spec: FleetSpec = "a100*1,t4*2".parse().map_err(std::io::Error::other)?;
-//! let base = EmulatorConfig::new(Profile::named("a100").ok_or(std::io::ErrorKind::NotFound)?);
+//! let base = EmulatorConfig::new(EngineProfile::named("a100").ok_or(std::io::ErrorKind::NotFound)?);
 //! let fleet = EmulatedFleet::start(&spec, None, &base).await?;
 //! println!("{:?}", fleet.urls());
 //! fleet.shutdown().await;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use http::StatusCode;
-use router_engine::Load;
+use router_engine::EngineLoad;
 
 use crate::config::Meta;
 use crate::driver::{Driver, Stats};
@@ -51,7 +51,7 @@ pub(crate) fn page(server: &Server) -> Reply {
 }
 
 /// Name, help and value of what is stated for each rank.
-type Gauge = (&'static str, &'static str, fn(&Load) -> f64);
+type Gauge = (&'static str, &'static str, fn(&EngineLoad) -> f64);
 
 const GAUGES: [Gauge; 11] = [
     ("num_running_reqs", "The number of running requests.", |l| f64::from(l.running)),

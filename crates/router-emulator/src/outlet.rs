@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use router_core::Time;
-use router_engine::{JobId, Record, Times};
+use router_engine::{JobId, JobRecord, JobTimes};
 
 use crate::driver::Driver;
 
@@ -21,15 +21,15 @@ const UNSTREAMED_INTERVAL: u32 = 50;
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum End {
     /// It ran to its end.
-    Finished(Record),
+    Finished(JobRecord),
     /// It was aborted while it ran.
-    Aborted(Record),
+    Aborted(JobRecord),
     /// It was aborted before it was ever scheduled.
-    Unscheduled(Record),
+    Unscheduled(JobRecord),
 }
 
 impl End {
-    pub(crate) fn record(&self) -> &Record {
+    pub(crate) fn record(&self) -> &JobRecord {
         match self {
             Self::Finished(record) | Self::Aborted(record) | Self::Unscheduled(record) => record,
         }
@@ -52,7 +52,7 @@ pub(crate) struct Seen {
 /// What is known from the first token on.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct First {
-    pub(crate) times: Times,
+    pub(crate) times: JobTimes,
     pub(crate) cached_tokens: u32,
 }
 
@@ -76,7 +76,7 @@ pub(crate) enum Wants {
 pub(crate) struct Outlet(Mutex<State>);
 
 impl Outlet {
-    pub(crate) fn first_token(&self, times: Times, cached_tokens: u32) {
+    pub(crate) fn first_token(&self, times: JobTimes, cached_tokens: u32) {
         self.update(|seen| {
             seen.generated = 1;
             seen.first = Some(First { times, cached_tokens });

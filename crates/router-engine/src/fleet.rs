@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use crate::profile::{Batching, Limits, PROFILES, Profile};
+use crate::profile::{Batching, EngineLimits, EngineProfile, PROFILES};
 
 /// Most engines one part may ask for; more is a typing error.
 const MOST: u32 = 10_000;
@@ -13,7 +13,7 @@ const MOST: u32 = 10_000;
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct FleetPart {
     /// Which engine, with the limits that the part sets.
-    pub profile: Profile,
+    pub profile: EngineProfile,
     /// How many times as fast as the profile.
     pub speed: f64,
     /// How many of them.
@@ -108,7 +108,7 @@ fn parse_part(part: &str, line: &str) -> Result<FleetPart, FleetError> {
     let head = pieces.next().unwrap_or_default();
     let name_end = head.find(['*', '@']).unwrap_or(head.len());
     let (name, mut factors) = (head[..name_end].trim(), &head[name_end..]);
-    let profile = Profile::named(name).ok_or_else(|| FleetError::UnknownProfile(name.to_owned()))?;
+    let profile = EngineProfile::named(name).ok_or_else(|| FleetError::UnknownProfile(name.to_owned()))?;
     let mut parsed = FleetPart { profile, speed: 1.0, count: 1 };
     while !factors.is_empty() {
         let end = factors[1..].find(['*', '@']).map_or(factors.len(), |at| at + 1);
@@ -135,7 +135,7 @@ fn parse_part(part: &str, line: &str) -> Result<FleetPart, FleetError> {
 }
 
 /// Sets one limit from `NAME=VALUE`, or says what it could have been.
-fn set_limit(text: &str, limits: &mut Limits) -> Result<(), &'static str> {
+fn set_limit(text: &str, limits: &mut EngineLimits) -> Result<(), &'static str> {
     const NAMES: &str =
         "kv_tokens=N, max_running=N, max_queued=N, max_prefill_tokens=N, or chunked=N or chunked=off";
     let (name, value) = text.split_once('=').ok_or(NAMES)?;
@@ -178,7 +178,7 @@ mod tests {
         let [limited, plain, h200] = [0, 1, 2].map(|i| spec.parts[i].profile.limits);
         assert_eq!((limited.kv_tokens, limited.max_queued), (9000, Some(7)));
         assert_eq!(limited.batching, Batching::Chunked { step_tokens: 512 });
-        assert_eq!(plain, Profile::named("sglang_8b").unwrap().limits);
+        assert_eq!(plain, EngineProfile::named("sglang_8b").unwrap().limits);
         assert_eq!(h200.batching, Batching::PrefillFirst);
     }
 

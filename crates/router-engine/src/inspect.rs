@@ -1,17 +1,17 @@
 //! A look inside: what is in the engine and how far each request is. For whoever may know everything, such as the
-//! oracle of a simulation; a router sees no more than [`Load`](crate::Load).
+//! oracle of a simulation; a router sees no more than [`EngineLoad`](crate::EngineLoad).
 
 use std::time::Duration;
 
 use router_core::Time;
 
 use crate::job::Sequence;
-use crate::profile::Timing;
+use crate::profile::StepTiming;
 use crate::scheduler::{Engine, StepKind};
 
 /// Where a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
+pub enum JobStage {
     /// In the queue, its overhead included.
     Waiting,
     /// Its prompt is being computed.
@@ -22,40 +22,40 @@ pub enum Stage {
 
 /// One request in the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Present {
+pub struct JobSnapshot {
     /// Where it is.
-    pub stage: Stage,
+    pub stage: JobStage,
     /// Its tokens so far: the prompt and what it has generated.
     pub tokens: u64,
     /// Prompt tokens yet to be computed, those of the step in progress included; what is cached now is not counted.
-    pub to_compute: u64,
+    pub tokens_to_compute: u64,
     /// Tokens yet to be generated.
-    pub to_generate: u32,
+    pub tokens_to_generate: u32,
 }
 
 impl Engine {
     /// Everything in the engine, as of its last step.
-    pub fn present(&self) -> impl Iterator<Item = Present> {
-        let present = |stage, s: &Sequence, to_compute| Present {
+    pub fn jobs(&self) -> impl Iterator<Item = JobSnapshot> {
+        let snapshot = |stage, s: &Sequence, tokens_to_compute| JobSnapshot {
             stage,
             tokens: s.tokens(),
-            to_compute,
-            to_generate: s.job.output_tokens.saturating_sub(s.generated),
+            tokens_to_compute,
+            tokens_to_generate: s.job.output_tokens.saturating_sub(s.generated),
         };
         let waiting = self
             .waiting
             .iter()
-            .map(move |s| present(Stage::Waiting, s, self.uncached(&s.job.blocks, s.tokens())));
+            .map(move |s| snapshot(JobStage::Waiting, s, self.uncached_tokens(&s.job.blocks, s.tokens())));
         let prefilling = self
             .prefilling
             .iter()
-            .map(move |s| present(Stage::Prefill, s, s.tokens().saturating_sub(s.computed)));
-        let running = self.running.iter().map(move |s| present(Stage::Decode, s, 0));
+            .map(move |s| snapshot(JobStage::Prefill, s, s.tokens().saturating_sub(s.computed)));
+        let running = self.running.iter().map(move |s| snapshot(JobStage::Decode, s, 0));
         running.chain(prefilling).chain(waiting)
     }
 
     /// Of a prompt of `tokens` tokens that begins with `blocks`, how many are not in the prefix cache.
-    pub fn uncached(&self, blocks: &[u64], tokens: u64) -> u64 {
+    pub fn uncached_tokens(&self, blocks: &[u64], tokens: u64) -> u64 {
         tokens - self.kv.matched(blocks, tokens.saturating_sub(1)) as u64 * self.kv.block_tokens()
     }
 
@@ -65,12 +65,12 @@ impl Engine {
     }
 
     /// Its step times at present, slowdown included.
-    pub fn present_timing(&self) -> Timing {
+    pub fn current_timing(&self) -> StepTiming {
         self.timing.at_speed(1.0 / self.slowdown)
     }
 
     /// What the step in progress does and how much longer it takes.
-    pub fn step_left(&self, now: Time) -> Option<(StepKind, Duration)> {
+    pub fn remaining_step(&self, now: Time) -> Option<(StepKind, Duration)> {
         self.current.map(|c| (c.step.kind, c.step.ends_at.since(now)))
     }
 }

@@ -15,7 +15,7 @@ pub struct Job {
     pub id: JobId,
     /// Prompt length in tokens; 0 counts as 1, since an engine always has a first token to feed.
     pub prompt_tokens: u32,
-    /// Chained hashes of the prompt's full blocks of [`crate::Limits::block_tokens`] tokens, first block first.
+    /// Chained hashes of the prompt's full blocks of [`crate::EngineLimits::block_tokens`] tokens, first block first.
     /// Equal leading runs mean equal prefixes. May be empty: nothing is then shared.
     pub blocks: Box<[u64]>,
     /// Tokens it will generate. 0 means the prefill runs and nothing is sampled.
@@ -43,7 +43,7 @@ impl Job {
 
 /// When a job passed each stage. All in engine time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Times {
+pub struct JobTimes {
     /// Handed to the engine.
     pub submitted_at: Time,
     /// In the waiting queue: `submitted_at` plus the per-request overhead `c0` (tokenising, transport).
@@ -58,11 +58,11 @@ pub struct Times {
 
 /// What one finished job leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Record {
+pub struct JobRecord {
     /// Which job.
     pub id: JobId,
     /// When it passed each stage.
-    pub times: Times,
+    pub times: JobTimes,
     /// Prompt tokens found in the prefix cache when it was first scheduled.
     pub cached_tokens: u32,
     /// Tokens generated.
@@ -75,13 +75,13 @@ pub struct Record {
 
 /// One visible thing that happened at the end of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
+pub enum JobEvent {
     /// The first token came out of the prefill.
     FirstToken {
         /// Which job.
         id: JobId,
         /// Its times so far; `finished_at` is the time of this token.
-        times: Times,
+        times: JobTimes,
         /// Prompt tokens found in the prefix cache.
         cached_tokens: u32,
     },
@@ -94,23 +94,23 @@ pub enum Progress {
         /// When.
         at: Time,
     },
-    /// The last token came out (its own [`Progress::Token`] was reported before).
-    Finished(Record),
+    /// The last token came out (its own [`JobEvent::Token`] was reported before).
+    Finished(JobRecord),
 }
 
 /// What an abort found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Aborted {
+pub enum AbortedJob {
     /// It was still waiting and had generated nothing.
-    Waiting(Record),
+    Waiting(JobRecord),
     /// It was running, or waiting again after a retraction.
-    Running(Record),
+    Running(JobRecord),
 }
 
 /// Why a job was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refused {
-    /// The waiting queue is at [`crate::Limits::max_queued`].
+pub enum SubmitError {
+    /// The waiting queue is at [`crate::EngineLimits::max_queued`].
     QueueFull,
     /// Prompt and allowed output together could never fit the KV cache.
     ExceedsKv,
@@ -158,8 +158,8 @@ impl Sequence {
         self.generated >= self.job.output_tokens
     }
 
-    pub(crate) fn times(&self, now: Time) -> Times {
-        Times {
+    pub(crate) fn times(&self, now: Time) -> JobTimes {
+        JobTimes {
             submitted_at: self.submitted_at,
             queued_at: self.queued_at,
             scheduled_at: self.scheduled_at,
@@ -168,8 +168,8 @@ impl Sequence {
         }
     }
 
-    pub(crate) fn record(&self, now: Time, waiting: usize) -> Record {
-        Record {
+    pub(crate) fn record(&self, now: Time, waiting: usize) -> JobRecord {
+        JobRecord {
             id: self.job.id,
             times: self.times(now),
             cached_tokens: self.cached_tokens,

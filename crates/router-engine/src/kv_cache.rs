@@ -1,6 +1,6 @@
 //! The KV budget: tokens held by sequences, and a prefix cache that lives in what is left.
 //!
-//! A block is a run of [`crate::Limits::block_tokens`] prompt tokens named by a chained hash. A block some
+//! A block is a run of [`crate::EngineLimits::block_tokens`] prompt tokens named by a chained hash. A block some
 //! sequence refers to is live; one nobody refers to stays until its room is needed and is then evicted, least
 //! recently used first and a chain's tail before its head. Everything else a sequence holds is private.
 //!

@@ -11,14 +11,14 @@
 //!
 //! ```
 //! use router_core::Time;
-//! use router_engine::{Engine, Job, JobId, Progress, Profile};
+//! use router_engine::{Engine, Job, JobId, JobEvent, EngineProfile};
 //!
-//! let profile = Profile::named("sglang_8b").unwrap();
+//! let profile = EngineProfile::named("sglang_8b").unwrap();
 //! let mut engine = Engine::new(profile.timing, profile.limits);
 //! engine.submit(Time::ZERO, Job::new(JobId(1), 100, 3)).unwrap();
 //! let mut finished = None;
 //! engine.advance(Time::from_secs_f64(10.0), &mut |progress| {
-//!     if let Progress::Finished(record) = progress {
+//!     if let JobEvent::Finished(record) = progress {
 //!         finished = Some(record.times.finished_at);
 //!     }
 //! });
@@ -35,9 +35,9 @@ pub mod profile;
 mod scheduler;
 
 pub use fleet::{FleetError, FleetPart, FleetSpec};
-pub use inspect::{Present, Stage};
-pub use job::{Aborted, Job, JobId, Progress, Record, Refused, Times};
+pub use inspect::{JobSnapshot, JobStage};
+pub use job::{AbortedJob, Job, JobEvent, JobId, JobRecord, JobTimes, SubmitError};
 pub use kv_cache::KvCache;
-pub use load::{DecodeMoments, Load};
-pub use profile::{Batching, Limits, Profile, Timing};
-pub use scheduler::{Busy, Engine, Step, StepKind};
+pub use load::{DecodeMoments, EngineLoad};
+pub use profile::{Batching, EngineLimits, EngineProfile, StepTiming};
+pub use scheduler::{Engine, EngineBusy, Step, StepKind};

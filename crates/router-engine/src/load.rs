@@ -43,7 +43,7 @@ impl DecodeMoments {
 
 /// The engine's load at one instant.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Load {
+pub struct EngineLoad {
     /// Requests in the running batch or in a prefill right now.
     pub running: u32,
     /// Requests waiting, those still in their per-request overhead included.

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// A decode step of n requests holding C tokens takes `a + b*n + k*C`; a prefill batch of u uncached tokens
 /// takes `p0 + p1*u`; each request spends `c0` once outside the engine loop.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Timing {
+pub struct StepTiming {
     /// a: decode step, fixed part.
     pub decode_base: f64,
     /// b: decode step, per running request.
@@ -26,7 +26,7 @@ pub struct Timing {
     pub request_overhead: f64,
 }
 
-impl Timing {
+impl StepTiming {
     /// Time of one decode step of `requests` sequences that hold `tokens` tokens together.
     pub fn decode_step(&self, requests: usize, tokens: u64) -> Duration {
         seconds(
@@ -108,7 +108,7 @@ pub enum Batching {
     PrefillFirst,
     /// Every step decodes and spends the rest of its tokens on pieces of prompts: vLLM's default.
     Chunked {
-        /// Tokens of a step, decoded and prompt tokens together; never fewer than [`Limits::max_running`]. vLLM's
+        /// Tokens of a step, decoded and prompt tokens together; never fewer than [`EngineLimits::max_running`]. vLLM's
         /// `max_num_batched_tokens`, 2048 on a usual card and 8192 on one with 70 GiB or more.
         step_tokens: u32,
     },
@@ -116,7 +116,7 @@ pub enum Batching {
 
 /// What bounds an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub struct EngineLimits {
     /// KV cache capacity in tokens.
     pub kv_tokens: u64,
     /// Most requests decoded together.
@@ -134,7 +134,7 @@ pub struct Limits {
     pub context_tokens: u32,
 }
 
-impl Limits {
+impl EngineLimits {
     const fn of(kv_tokens: u64, max_running: u32) -> Self {
         Self {
             kv_tokens,
@@ -155,18 +155,18 @@ impl Limits {
 
 /// A named engine.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Profile {
+pub struct EngineProfile {
     /// Name as users type it.
     pub name: &'static str,
     /// What was measured, in words.
     pub about: &'static str,
     /// Step times.
-    pub timing: Timing,
+    pub timing: StepTiming,
     /// Bounds.
-    pub limits: Limits,
+    pub limits: EngineLimits,
 }
 
-impl Profile {
+impl EngineProfile {
     /// The profile of that name.
     pub fn named(name: &str) -> Option<Self> {
         PROFILES.iter().find(|p| p.name == name).copied()
@@ -178,7 +178,7 @@ impl Profile {
         Self { timing: self.timing.at_speed(speed), ..self }
     }
 
-    const fn of(name: &'static str, about: &'static str, timing: Timing, limits: Limits) -> Self {
+    const fn of(name: &'static str, about: &'static str, timing: StepTiming, limits: EngineLimits) -> Self {
         Self { name, about, timing, limits }
     }
 }
@@ -188,83 +188,83 @@ impl Profile {
 /// Where the fit gives no prefill terms but `p_decode_interference_per_tok` (the vLLM 0.19 and H200 ones, whose prefill
 /// is mixed into decode steps), that number is taken as p1: it is what a prompt token costs everybody. These cut prompts
 /// into chunks, the others prefill first.
-pub const PROFILES: &[Profile] = &[
-    Profile::of(
+pub const PROFILES: &[EngineProfile] = &[
+    EngineProfile::of(
         "sglang_8b",
         "SGLang, Llama 3 8B, one GPU",
-        Timing::of([0.00677, 1.5e-05, 3.7e-08], [0.006, 1.66e-05], 0.0053),
-        Limits::of(400_000, 256),
+        StepTiming::of([0.00677, 1.5e-05, 3.7e-08], [0.006, 1.66e-05], 0.0053),
+        EngineLimits::of(400_000, 256),
     ),
-    Profile::of(
+    EngineProfile::of(
         "sglang_1.5b",
         "SGLang, R1 Distill Qwen 1.5B, one GPU",
-        Timing::of([0.00265, 0.0, 2.4e-08], [0.0036, 2.19e-05], 0.0034),
-        Limits::of(1_000_000, 256),
+        StepTiming::of([0.00265, 0.0, 2.4e-08], [0.0036, 2.19e-05], 0.0034),
+        EngineLimits::of(1_000_000, 256),
     ),
-    Profile::of(
+    EngineProfile::of(
         "rtxpro6000",
         "vLLM 0.19, RTX PRO 6000, Llama 3.1 8B",
-        Timing::of([0.01107, 7.18e-05, 5.7e-08], [0.0, 4.1e-05], 0.0),
-        Limits::of(500_000, 256).chunked(8192),
+        StepTiming::of([0.01107, 7.18e-05, 5.7e-08], [0.0, 4.1e-05], 0.0),
+        EngineLimits::of(500_000, 256).chunked(8192),
     ),
-    Profile::of(
+    EngineProfile::of(
         "rtxpro6000_32b",
         "vLLM 0.19, 2x RTX PRO 6000, Qwen3 32B",
-        Timing::of([0.0233, 0.0002119, 6.7e-08], [0.0, 0.000184], 0.0),
-        Limits::of(400_000, 256).chunked(8192),
+        StepTiming::of([0.0233, 0.0002119, 6.7e-08], [0.0, 0.000184], 0.0),
+        EngineLimits::of(400_000, 256).chunked(8192),
     ),
-    Profile::of(
+    EngineProfile::of(
         "rtxpro6000_moe",
         "vLLM 0.19, 2x RTX PRO 6000, Qwen3 30B-A3B",
-        Timing::of([0.01587, 0.0, 9.2e-08], [0.0, 4.6e-05], 0.0),
-        Limits::of(600_000, 256).chunked(8192),
+        StepTiming::of([0.01587, 0.0, 9.2e-08], [0.0, 4.6e-05], 0.0),
+        EngineLimits::of(600_000, 256).chunked(8192),
     ),
-    Profile::of(
+    EngineProfile::of(
         "rtx4090",
         "vLLM 0.19, RTX 4090 (24 GB), Llama 3.1 8B",
-        Timing::of([0.0115, 7.9e-05, 3.1e-07], [0.0, 9.2e-05], 0.0),
-        Limits::of(42_000, 128).chunked(2048),
+        StepTiming::of([0.0115, 7.9e-05, 3.1e-07], [0.0, 9.2e-05], 0.0),
+        EngineLimits::of(42_000, 128).chunked(2048),
     ),
-    Profile::of(
+    EngineProfile::of(
         "h200",
         "vLLM, H200, Llama 3.1 8B FP8",
-        Timing::of([0.00445, 2.22e-05, 3.16e-08], [0.0, 2.21e-05], 0.0),
-        Limits::of(900_000, 512).chunked(8192),
+        StepTiming::of([0.00445, 2.22e-05, 3.16e-08], [0.0, 2.21e-05], 0.0),
+        EngineLimits::of(900_000, 512).chunked(8192),
     ),
-    Profile::of(
+    EngineProfile::of(
         "h100_70b",
         "Splitwise, 8x H100, Llama 2 70B",
-        Timing::of([0.03007, 0.000302, 0.0], [0.0018, 9.94e-05], 0.0),
-        Limits::of(1_200_000, 256),
+        StepTiming::of([0.03007, 0.000302, 0.0], [0.0018, 9.94e-05], 0.0),
+        EngineLimits::of(1_200_000, 256),
     ),
-    Profile::of(
+    EngineProfile::of(
         "a100_70b",
         "Splitwise, 8x A100, Llama 2 70B",
-        Timing::of([0.0444, 0.000389, 0.0], [0.0, 0.0001815], 0.0),
-        Limits::of(1_200_000, 256),
+        StepTiming::of([0.0444, 0.000389, 0.0], [0.0, 0.0001815], 0.0),
+        EngineLimits::of(1_200_000, 256),
     ),
-    Profile::of(
+    EngineProfile::of(
         "a100",
         "Helix, A100, Llama 30B (60 layers)",
-        Timing::of_layers([0.736, 0.0203, 0.44, 0.00437]),
-        Limits::of(60_000, 64),
+        StepTiming::of_layers([0.736, 0.0203, 0.44, 0.00437]),
+        EngineLimits::of(60_000, 64),
     ),
-    Profile::of(
+    EngineProfile::of(
         "v100",
         "Helix, V100, Llama 30B (60 layers)",
-        Timing::of_layers([2.243, 0.0352, 0.0, 0.01346]),
-        Limits::of(60_000, 64),
+        StepTiming::of_layers([2.243, 0.0352, 0.0, 0.01346]),
+        EngineLimits::of(60_000, 64),
     ),
-    Profile::of(
+    EngineProfile::of(
         "l4",
         "Helix, L4, Llama 30B (60 layers)",
-        Timing::of_layers([4.483, 0.0995, 4.0, 0.02024]),
-        Limits::of(60_000, 64),
+        StepTiming::of_layers([4.483, 0.0995, 4.0, 0.02024]),
+        EngineLimits::of(60_000, 64),
     ),
-    Profile::of(
+    EngineProfile::of(
         "t4",
         "Helix, T4, Llama 30B (60 layers)",
-        Timing::of_layers([4.404, 0.1073, 0.0, 0.04248]),
-        Limits::of(60_000, 64),
+        StepTiming::of_layers([4.404, 0.1073, 0.0, 0.04248]),
+        EngineLimits::of(60_000, 64),
     ),
 ];

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use router_core::Time;
 
-use crate::job::{Aborted, Job, JobId, Progress, Refused, Sequence};
+use crate::job::{AbortedJob, Job, JobEvent, JobId, Sequence, SubmitError};
 use crate::kv_cache::KvCache;
-use crate::load::Load;
-use crate::profile::{Batching, Limits, Timing};
+use crate::load::EngineLoad;
+use crate::profile::{Batching, EngineLimits, StepTiming};
 use prefill_first::{RESERVE_DECAY, RESERVE_FLOOR, RESERVE_START};
 use tally::Tally;
 
@@ -45,7 +45,7 @@ pub struct Step {
 
 /// The engine has running or waiting requests, so its cache cannot be flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Busy;
+pub struct EngineBusy;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InProgress {
@@ -59,9 +59,9 @@ pub(crate) struct InProgress {
 /// [`Engine::complete_step`].
 #[derive(Clone, Debug)]
 pub struct Engine {
-    pub(crate) timing: Timing,
+    pub(crate) timing: StepTiming,
     pub(crate) slowdown: f64,
-    limits: Limits,
+    limits: EngineLimits,
     pub(crate) kv: KvCache,
     clock: Time,
     pub(crate) waiting: VecDeque<Sequence>,
@@ -78,7 +78,7 @@ pub struct Engine {
 
 impl Engine {
     /// An idle engine with an empty cache.
-    pub fn new(timing: Timing, limits: Limits) -> Self {
+    pub fn new(timing: StepTiming, limits: EngineLimits) -> Self {
         Self {
             timing,
             slowdown: 1.0,
@@ -96,7 +96,7 @@ impl Engine {
     }
 
     /// Its bounds.
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &EngineLimits {
         &self.limits
     }
 
@@ -111,15 +111,15 @@ impl Engine {
     /// Takes a job at `now`. Bring the engine up to `now` with [`Engine::advance`] first.
     ///
     /// # Errors
-    /// [`Refused`] when the queue is full or the job could never fit; the engine is then unchanged.
-    pub fn submit(&mut self, now: Time, job: Job) -> Result<(), Refused> {
+    /// [`SubmitError`] when the queue is full or the job could never fit; the engine is then unchanged.
+    pub fn submit(&mut self, now: Time, job: Job) -> Result<(), SubmitError> {
         if self.limits.max_queued.is_some_and(|most| self.waiting.len() >= most as usize) {
-            return Err(Refused::QueueFull);
+            return Err(SubmitError::QueueFull);
         }
         let most =
             u64::from(job.prompt_tokens.max(1)) + u64::from(job.max_output_tokens.max(job.output_tokens));
         if most > self.limits.kv_tokens {
-            return Err(Refused::ExceedsKv);
+            return Err(SubmitError::ExceedsKv);
         }
         self.clock = self.clock.max(now);
         self.waiting.push_back(Sequence {
@@ -140,7 +140,7 @@ impl Engine {
     }
 
     /// Removes a job wherever it is; `None` when it is not here. A step in progress still takes its time.
-    pub fn abort(&mut self, now: Time, id: JobId) -> Option<Aborted> {
+    pub fn abort(&mut self, now: Time, id: JobId) -> Option<AbortedJob> {
         let is_it = |s: &Sequence| s.job.id == id;
         let sequence = if let Some(i) = self.waiting.iter().position(is_it) {
             self.waiting.remove(i)?
@@ -155,19 +155,19 @@ impl Engine {
         self.kv.release(held(&sequence), sequence.private_tokens);
         let record = sequence.record(now, self.waiting.len());
         Some(if sequence.scheduled_at.is_none() {
-            Aborted::Waiting(record)
+            AbortedJob::Waiting(record)
         } else {
-            Aborted::Running(record)
+            AbortedJob::Running(record)
         })
     }
 
     /// Empties the prefix cache.
     ///
     /// # Errors
-    /// [`Busy`] when anything runs or waits; nothing is then dropped.
-    pub fn flush_cache(&mut self) -> Result<(), Busy> {
+    /// [`EngineBusy`] when anything runs or waits; nothing is then dropped.
+    pub fn flush_cache(&mut self) -> Result<(), EngineBusy> {
         if !self.is_idle() {
-            return Err(Busy);
+            return Err(EngineBusy);
         }
         self.kv.clear();
         Ok(())
@@ -216,7 +216,7 @@ impl Engine {
 
     /// Ends the step in progress at its own end, whatever the time is now, so that lateness of the host never
     /// accumulates. Returns that end; `None` when no step was in progress.
-    pub fn complete_step(&mut self, sink: &mut impl FnMut(Progress)) -> Option<Time> {
+    pub fn complete_step(&mut self, sink: &mut impl FnMut(JobEvent)) -> Option<Time> {
         let InProgress { step, took, decode } = self.current.take()?;
         let now = step.ends_at;
         self.clock = self.clock.max(now);
@@ -232,7 +232,7 @@ impl Engine {
 
     /// Runs every step that ends by `until`, each starting where the one before ended, and leaves the next one
     /// in progress. Returns that one.
-    pub fn advance(&mut self, until: Time, sink: &mut impl FnMut(Progress)) -> Option<Step> {
+    pub fn advance(&mut self, until: Time, sink: &mut impl FnMut(JobEvent)) -> Option<Step> {
         loop {
             let step = self.next_step(self.clock);
             match step {
@@ -251,10 +251,10 @@ impl Engine {
     }
 
     /// The load now.
-    pub fn load(&self) -> Load {
+    pub fn load(&self) -> EngineLoad {
         let running = self.running.len() + self.prefilling.len();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Load {
+        EngineLoad {
             running: count(running),
             waiting: count(self.waiting.len()),
             waiting_tokens: self.waiting.iter().map(Sequence::tokens).sum(),
@@ -322,7 +322,7 @@ impl Engine {
         sequence
     }
 
-    fn finish_prefill(&mut self, now: Time, sink: &mut impl FnMut(Progress)) {
+    fn finish_prefill(&mut self, now: Time, sink: &mut impl FnMut(JobEvent)) {
         for mut sequence in std::mem::take(&mut self.prefilling) {
             sequence.computed += std::mem::take(&mut sequence.chunk);
             // Blocks past the prompt or past what was computed never enter the cache.
@@ -348,7 +348,7 @@ impl Engine {
         }
     }
 
-    fn finish_decode(&mut self, now: Time, took: Duration, sink: &mut impl FnMut(Progress)) {
+    fn finish_decode(&mut self, now: Time, took: Duration, sink: &mut impl FnMut(JobEvent)) {
         let n = self.running.len();
         self.count_decode(now, took);
         let mut running = std::mem::take(&mut self.running);
@@ -374,20 +374,20 @@ impl Engine {
         self.tally.update_gauge(now, n);
     }
 
-    fn announce(&self, now: Time, sequence: &mut Sequence, sink: &mut impl FnMut(Progress)) {
+    fn announce(&self, now: Time, sequence: &mut Sequence, sink: &mut impl FnMut(JobEvent)) {
         let id = sequence.job.id;
         if sequence.first_token_at.is_none() {
             sequence.first_token_at = Some(now);
             let (times, cached_tokens) = (sequence.times(now), sequence.cached_tokens);
-            sink(Progress::FirstToken { id, times, cached_tokens });
+            sink(JobEvent::FirstToken { id, times, cached_tokens });
         } else {
-            sink(Progress::Token { id, generated: sequence.generated, at: now });
+            sink(JobEvent::Token { id, generated: sequence.generated, at: now });
         }
     }
 
-    fn retire(&mut self, now: Time, sequence: &Sequence, sink: &mut impl FnMut(Progress)) {
+    fn retire(&mut self, now: Time, sequence: &Sequence, sink: &mut impl FnMut(JobEvent)) {
         self.kv.release(held(sequence), sequence.private_tokens);
-        sink(Progress::Finished(sequence.record(now, self.waiting.len())));
+        sink(JobEvent::Finished(sequence.record(now, self.waiting.len())));
     }
 }
 

@@ -4,12 +4,14 @@
 
 use router_core::Time;
 use router_engine::profile::PROFILES;
-use router_engine::{Batching, Engine, Job, JobId, Profile, Progress, Record, Refused, StepKind, Timing};
+use router_engine::{
+    Batching, Engine, EngineProfile, Job, JobEvent, JobId, JobRecord, StepKind, StepTiming, SubmitError,
+};
 
-fn run(engine: &mut Engine, until: f64) -> Vec<Record> {
+fn run(engine: &mut Engine, until: f64) -> Vec<JobRecord> {
     let mut records = Vec::new();
     engine.advance(Time::from_secs_f64(until), &mut |p| {
-        if let Progress::Finished(r) = p {
+        if let JobEvent::Finished(r) = p {
             records.push(r);
         }
     });
@@ -45,7 +47,7 @@ fn every_profile_equals_its_fit() {
         let scale = if source.starts_with("helix") { 60.0 / 1000.0 } else { 1.0 };
         let term = |key: &str| fit[key].as_f64().unwrap_or(0.0) * scale;
         let p1 = if fit["p1"].is_number() { "p1" } else { "p_decode_interference_per_tok" };
-        let t = Profile::named(name).unwrap().timing;
+        let t = EngineProfile::named(name).unwrap().timing;
         let pairs = [
             (t.decode_base, term("a")),
             (t.decode_per_request, term("b")),
@@ -62,7 +64,7 @@ fn every_profile_equals_its_fit() {
 
 #[test]
 fn one_request_on_sglang_8b() {
-    let p = Profile::named("sglang_8b").unwrap();
+    let p = EngineProfile::named("sglang_8b").unwrap();
     let mut e = Engine::new(p.timing, p.limits);
     e.submit(Time::from_secs_f64(1.0), Job::new(JobId(1), 1000, 3)).unwrap();
     let r = run(&mut e, 9.0)[0];
@@ -81,8 +83,8 @@ fn one_request_on_sglang_8b() {
 
 #[test]
 fn a_late_prompt_stalls_the_decode_of_the_first() {
-    let t = Timing { request_overhead: 0.0, ..Profile::named("a100").unwrap().timing };
-    let mut e = Engine::new(t, Profile::named("a100").unwrap().limits);
+    let t = StepTiming { request_overhead: 0.0, ..EngineProfile::named("a100").unwrap().timing };
+    let mut e = Engine::new(t, EngineProfile::named("a100").unwrap().limits);
     e.submit(Time::ZERO, Job::new(JobId(1), 10, 3)).unwrap();
     let prefill = |u: f64| 60.0 * (0.44e-3 + 0.00437e-3 * u);
     let decode = |n: f64| 60.0 * (0.736e-3 + 0.0203e-3 * n);
@@ -102,7 +104,7 @@ fn a_late_prompt_stalls_the_decode_of_the_first() {
 
 #[test]
 fn prompts_that_wait_together_share_one_prefill() {
-    let p = Profile::named("l4").unwrap();
+    let p = EngineProfile::named("l4").unwrap();
     let mut e = Engine::new(p.timing, p.limits);
     for id in 0..3 {
         e.submit(Time::ZERO, Job::new(JobId(id), 50, 1)).unwrap();
@@ -114,7 +116,7 @@ fn prompts_that_wait_together_share_one_prefill() {
 
 #[test]
 fn a_prompt_that_another_engine_read_takes_memory_and_hardly_any_time() {
-    let p = Profile::named("sglang_8b").unwrap();
+    let p = EngineProfile::named("sglang_8b").unwrap();
     let mut e = Engine::new(p.timing, p.limits);
     e.submit(Time::ZERO, Job { prefilled: true, ..Job::new(JobId(1), 1000, 500) }).unwrap();
     e.advance(Time::from_secs_f64(0.0053 + 0.0061), &mut |_| {});
@@ -127,7 +129,7 @@ fn a_prompt_that_another_engine_read_takes_memory_and_hardly_any_time() {
 
 #[test]
 fn a_repeated_prompt_pays_only_for_its_tail() {
-    let p = Profile::named("sglang_8b").unwrap();
+    let p = EngineProfile::named("sglang_8b").unwrap();
     let mut e = Engine::new(p.timing, p.limits);
     let job = |id| Job { blocks: (0..62).collect(), ..Job::new(JobId(id), 1000, 1) };
     e.submit(Time::ZERO, job(1)).unwrap();
@@ -143,7 +145,7 @@ fn a_repeated_prompt_pays_only_for_its_tail() {
 
 #[test]
 fn twice_the_speed_halves_every_time() {
-    let p = Profile::named("sglang_8b").unwrap();
+    let p = EngineProfile::named("sglang_8b").unwrap();
     let finish = |timing| {
         let mut e = Engine::new(timing, p.limits);
         e.submit(Time::ZERO, Job::new(JobId(1), 1000, 50)).unwrap();
@@ -155,16 +157,16 @@ fn twice_the_speed_halves_every_time() {
 
 #[test]
 fn limits_hold_and_say_so() {
-    let p = Profile::named("sglang_8b").unwrap();
+    let p = EngineProfile::named("sglang_8b").unwrap();
     let mut limits = p.limits;
     (limits.max_running, limits.max_queued, limits.kv_tokens) = (1, Some(2), 1000);
     let mut e = Engine::new(p.timing, limits);
-    assert_eq!(e.submit(Time::ZERO, Job::new(JobId(9), 600, 401)), Err(Refused::ExceedsKv));
+    assert_eq!(e.submit(Time::ZERO, Job::new(JobId(9), 600, 401)), Err(SubmitError::ExceedsKv));
     e.submit(Time::ZERO, Job::new(JobId(0), 10, 100)).unwrap();
     e.advance(Time::from_secs_f64(0.1), &mut |_| {});
     e.submit(Time::from_secs_f64(0.1), Job::new(JobId(1), 10, 100)).unwrap();
     e.submit(Time::from_secs_f64(0.1), Job::new(JobId(2), 10, 100)).unwrap();
-    assert_eq!(e.submit(Time::from_secs_f64(0.1), Job::new(JobId(3), 10, 1)), Err(Refused::QueueFull));
+    assert_eq!(e.submit(Time::from_secs_f64(0.1), Job::new(JobId(3), 10, 1)), Err(SubmitError::QueueFull));
     let load = e.load();
     assert_eq!((load.running, load.waiting), (1, 2));
     assert!(e.flush_cache().is_err(), "a busy engine keeps its cache");
@@ -174,7 +176,7 @@ fn limits_hold_and_say_so() {
 
 #[test]
 fn a_full_cache_retracts_the_youngest_and_still_finishes_everything() {
-    let p = Profile::named("sglang_8b").unwrap();
+    let p = EngineProfile::named("sglang_8b").unwrap();
     let mut limits = p.limits;
     limits.kv_tokens = 1200;
     let mut e = Engine::new(p.timing, limits);
@@ -192,7 +194,7 @@ fn a_full_cache_retracts_the_youngest_and_still_finishes_everything() {
 
 #[test]
 fn an_abort_frees_at_once_wherever_the_job_is() {
-    let p = Profile::named("sglang_8b").unwrap();
+    let p = EngineProfile::named("sglang_8b").unwrap();
     let mut limits = p.limits;
     limits.max_running = 1;
     let mut e = Engine::new(p.timing, limits);
@@ -200,8 +202,8 @@ fn an_abort_frees_at_once_wherever_the_job_is() {
     e.submit(Time::ZERO, Job::new(JobId(2), 100, 100)).unwrap();
     let now = Time::from_secs_f64(0.008);
     assert_eq!(e.advance(now, &mut |_| {}).unwrap().kind, StepKind::Prefill);
-    assert!(matches!(e.abort(now, JobId(2)), Some(router_engine::Aborted::Waiting(_))));
-    assert!(matches!(e.abort(now, JobId(1)), Some(router_engine::Aborted::Running(_))));
+    assert!(matches!(e.abort(now, JobId(2)), Some(router_engine::AbortedJob::Waiting(_))));
+    assert!(matches!(e.abort(now, JobId(1)), Some(router_engine::AbortedJob::Running(_))));
     assert_eq!(e.abort(now, JobId(1)), None);
     assert_eq!(e.load().used_tokens, 0);
     assert_eq!(run(&mut e, 1.0), [], "the step runs out and produces nothing");
@@ -209,16 +211,16 @@ fn an_abort_frees_at_once_wherever_the_job_is() {
     e.advance(Time::from_secs_f64(1.015), &mut |_| {});
     assert!(matches!(
         e.abort(Time::from_secs_f64(1.015), JobId(3)),
-        Some(router_engine::Aborted::Running(r)) if r.output_tokens == 1
+        Some(router_engine::AbortedJob::Running(r)) if r.output_tokens == 1
     ));
     assert!(e.is_idle());
 }
 
 /// An engine of the 8B profile that cuts prompts so that a step has at most `step_tokens` tokens.
 fn chunked(step_tokens: u32, kv_tokens: u64) -> Engine {
-    let p = Profile::named("sglang_8b").unwrap();
+    let p = EngineProfile::named("sglang_8b").unwrap();
     let batching = Batching::Chunked { step_tokens };
-    Engine::new(p.timing, router_engine::Limits { batching, kv_tokens, max_running: 64, ..p.limits })
+    Engine::new(p.timing, router_engine::EngineLimits { batching, kv_tokens, max_running: 64, ..p.limits })
 }
 
 #[test]
@@ -237,8 +239,8 @@ fn a_long_prompt_is_cut_and_others_go_on_decoding() {
     while first.is_none() {
         let step = e.next_step(at).unwrap();
         e.complete_step(&mut |p| match p {
-            Progress::Token { id: JobId(1), .. } => tokens += 1,
-            Progress::FirstToken { id: JobId(2), times, .. } => first = times.first_token_at,
+            JobEvent::Token { id: JobId(1), .. } => tokens += 1,
+            JobEvent::FirstToken { id: JobId(2), times, .. } => first = times.first_token_at,
             _ => {}
         });
         assert!(step.kind == StepKind::Mixed);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use router_core::Time;
-use router_engine::{Batching, Engine, Job, JobId, Limits, Profile, Progress, Record};
+use router_engine::{Batching, Engine, EngineLimits, EngineProfile, Job, JobEvent, JobId, JobRecord};
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -33,24 +33,24 @@ fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     prop::collection::vec(one, 1..60)
 }
 
-fn limits() -> impl Strategy<Value = Limits> {
+fn limits() -> impl Strategy<Value = EngineLimits> {
     let batching = prop_oneof![
         Just(Batching::PrefillFirst),
         (1u32..400).prop_map(|step_tokens| Batching::Chunked { step_tokens })
     ];
     (600u64..4000, 1u32..12, 50u32..2000, batching).prop_map(
-        |(kv_tokens, max_running, max_prefill_tokens, batching)| Limits {
+        |(kv_tokens, max_running, max_prefill_tokens, batching)| EngineLimits {
             kv_tokens,
             max_running,
             max_prefill_tokens,
             batching,
-            ..Profile::named("sglang_8b").unwrap().limits
+            ..EngineProfile::named("sglang_8b").unwrap().limits
         },
     )
 }
 
 /// The job of an arrival; those of a family share their prompt's beginning.
-fn job(id: usize, a: &Arrival, limits: &Limits) -> Job {
+fn job(id: usize, a: &Arrival, limits: &EngineLimits) -> Job {
     let blocks = (0..a.prompt / limits.block_tokens).map(|b| a.family << 32 | u64::from(b)).collect();
     Job { blocks, max_output_tokens: a.output + a.slack, ..Job::new(JobId(id as u64), a.prompt, a.output) }
 }
@@ -60,7 +60,7 @@ fn job(id: usize, a: &Arrival, limits: &Limits) -> Job {
 struct Seen {
     tokens: u32,
     last_at: Time,
-    finished: Option<Record>,
+    finished: Option<JobRecord>,
     aborted: bool,
 }
 
@@ -89,26 +89,26 @@ impl World {
         Ok(())
     }
 
-    fn note(&mut self, progress: Progress, now: Time) -> Result<(), TestCaseError> {
+    fn note(&mut self, progress: JobEvent, now: Time) -> Result<(), TestCaseError> {
         let id = match progress {
-            Progress::FirstToken { id, .. } | Progress::Token { id, .. } => id,
-            Progress::Finished(record) => record.id,
+            JobEvent::FirstToken { id, .. } | JobEvent::Token { id, .. } => id,
+            JobEvent::Finished(record) => record.id,
         };
         let seen = self.seen.entry(id.0).or_default();
         prop_assert!(!seen.aborted && seen.finished.is_none(), "{id:?} speaks after its end");
         prop_assert!(now >= seen.last_at);
         seen.last_at = now;
         match progress {
-            Progress::FirstToken { times, .. } => {
+            JobEvent::FirstToken { times, .. } => {
                 prop_assert_eq!(seen.tokens, 0);
                 prop_assert_eq!(times.finished_at, now);
                 seen.tokens = 1;
             }
-            Progress::Token { generated, at, .. } => {
+            JobEvent::Token { generated, at, .. } => {
                 prop_assert_eq!((generated, at), (seen.tokens + 1, now));
                 seen.tokens = generated;
             }
-            Progress::Finished(record) => {
+            JobEvent::Finished(record) => {
                 prop_assert_eq!(record.output_tokens, seen.tokens);
                 let t = record.times;
                 let scheduled = t.scheduled_at.unwrap();
@@ -126,7 +126,7 @@ proptest! {
 
     #[test]
     fn nothing_is_lost_and_nothing_overflows(arrivals in arrivals(), limits in limits()) {
-        let timing = Profile::named("sglang_8b").unwrap().timing;
+        let timing = EngineProfile::named("sglang_8b").unwrap().timing;
         let mut world = World { engine: Engine::new(timing, limits), seen: HashMap::new() };
         let mut now = Time::ZERO;
         let mut aborts: Vec<(Time, u64)> = Vec::new();
@@ -166,11 +166,11 @@ proptest! {
 
     #[test]
     fn stepping_and_advancing_agree(arrivals in arrivals()) {
-        let p = Profile::named("a100").unwrap();
+        let p = EngineProfile::named("a100").unwrap();
         let run = |stride_ms: u64| {
             let mut engine = Engine::new(p.timing, p.limits);
             let mut records = Vec::new();
-            let mut sink = |x: Progress| if let Progress::Finished(r) = x { records.push(r) };
+            let mut sink = |x: JobEvent| if let JobEvent::Finished(r) = x { records.push(r) };
             let mut now = Time::ZERO;
             for (i, a) in arrivals.iter().enumerate() {
                 now = now + Duration::from_micros(a.gap_us);
@@ -188,15 +188,15 @@ proptest! {
 
     #[test]
     fn jumping_over_quiet_steps_changes_nothing(arrivals in arrivals(), limits in limits(), slow in 0.5f64..3.0) {
-        let timing = Profile::named("sglang_8b").unwrap().timing;
+        let timing = EngineProfile::named("sglang_8b").unwrap().timing;
         let (mut walker, mut jumper) = (Engine::new(timing, limits), Engine::new(timing, limits));
         let (mut walked, mut jumped) = (Vec::new(), Vec::new());
         let mut now = Time::ZERO;
         for (i, a) in arrivals.iter().enumerate() {
             now = now + Duration::from_micros(a.gap_us);
-            let mut news = |p: Progress| if !matches!(p, Progress::Token { .. }) { walked.push(p) };
+            let mut news = |p: JobEvent| if !matches!(p, JobEvent::Token { .. }) { walked.push(p) };
             walker.advance(now, &mut news);
-            jumper.skim(now, &mut |p| jumped.push(p));
+            jumper.fast_forward(now, &mut |p| jumped.push(p));
             prop_assert_eq!(walker.load(), jumper.load());
             prop_assert_eq!(walker.submit(now, job(i, a, &limits)), jumper.submit(now, job(i, a, &limits)));
             let factor = if i % 7 == 3 { slow } else { 1.0 };
@@ -208,14 +208,14 @@ proptest! {
             }
         }
         // From one promise of silence to the next: nothing may come out before its end.
-        jumper.skim(now, &mut |p| jumped.push(p));
-        while let Some(quiet) = jumper.quiet_until() {
+        jumper.fast_forward(now, &mut |p| jumped.push(p));
+        while let Some(quiet) = jumper.earliest_event() {
             let said = jumped.len();
-            jumper.skim(Time::from_nanos(quiet.as_nanos() - 1), &mut |p| jumped.push(p));
+            jumper.fast_forward(Time::from_nanos(quiet.as_nanos() - 1), &mut |p| jumped.push(p));
             prop_assert_eq!(jumped.len(), said);
-            jumper.skim(quiet, &mut |p| jumped.push(p));
+            jumper.fast_forward(quiet, &mut |p| jumped.push(p));
         }
-        walker.advance(Time::from_secs_f64(1e6), &mut |p| if !matches!(p, Progress::Token { .. }) { walked.push(p) });
+        walker.advance(Time::from_secs_f64(1e6), &mut |p| if !matches!(p, JobEvent::Token { .. }) { walked.push(p) });
         prop_assert_eq!(walked, jumped);
         prop_assert_eq!(walker.load(), jumper.load());
     }

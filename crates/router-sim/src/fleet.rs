@@ -1,18 +1,18 @@
 //! The servers of one installation, from a fleet line as users type it: `sglang_8b*2,sglang_1.5b*1,t4*4@0.5`.
 
-use router_engine::{FleetError, FleetSpec, Profile};
+use router_engine::{EngineProfile, FleetError, FleetSpec};
 use std::str::FromStr;
 
 /// The servers of one installation, in order.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Fleet {
     /// One engine each.
-    pub servers: Vec<Profile>,
+    pub servers: Vec<EngineProfile>,
 }
 
 impl Fleet {
     /// A fleet of these servers.
-    pub const fn new(servers: Vec<Profile>) -> Self {
+    pub const fn new(servers: Vec<EngineProfile>) -> Self {
         Self { servers }
     }
 }
@@ -44,7 +44,7 @@ mod tests {
         let fleet: Fleet = "sglang_8b*2, t4@0.5".parse().unwrap();
         let names: Vec<_> = fleet.servers.iter().map(|p| p.name).collect();
         assert_eq!(names, ["sglang_8b", "sglang_8b", "t4"]);
-        let full = Profile::named("t4").unwrap().timing.decode_base;
+        let full = EngineProfile::named("t4").unwrap().timing.decode_base;
         assert_eq!(fleet.servers[2].timing.decode_base, full / 0.5);
     }
 }

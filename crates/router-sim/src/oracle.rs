@@ -8,7 +8,7 @@
 //! It exists in the simulator alone and is no policy of the registry: nothing could tell it these things live.
 
 use router_core::{Params, PolicyError, Rng, Time, read_params};
-use router_engine::{Batching, Engine, Stage, StepKind, Timing};
+use router_engine::{Batching, Engine, JobStage, StepKind, StepTiming};
 use serde::{Deserialize, Serialize};
 
 /// What each part of the oracle's cost weighs beside the request's own time.
@@ -110,9 +110,9 @@ impl Oracle {
 
     /// What the request costs everybody on this engine, in weighted seconds.
     fn cost(&mut self, now: Time, request: &Known<'_>, engine: &Engine) -> f64 {
-        let timing = engine.present_timing();
+        let timing = engine.current_timing();
         let prompt = u64::from(request.prompt.max(1));
-        let uncached = engine.uncached(request.blocks, prompt) as f64;
+        let uncached = engine.uncached_tokens(request.blocks, prompt) as f64;
         let sums = self.look_inside(engine);
         let step = timing.decode_base
             + timing.decode_per_request * sums.decoding
@@ -141,20 +141,20 @@ impl Oracle {
     fn look_inside(&mut self, engine: &Engine) -> Sums {
         let mut sums = Sums::default();
         self.inside.clear();
-        for present in engine.present() {
-            let tokens = present.tokens as f64;
-            self.inside.push((f64::from(present.to_generate), tokens));
-            sums.pending += present.to_compute as f64;
-            match present.stage {
-                Stage::Decode => {
+        for job in engine.jobs() {
+            let tokens = job.tokens as f64;
+            self.inside.push((f64::from(job.tokens_to_generate), tokens));
+            sums.pending += job.tokens_to_compute as f64;
+            match job.stage {
+                JobStage::Decode => {
                     sums.decoding += 1.0;
                     sums.seated += 1.0;
                     sums.resident += tokens;
                 }
-                Stage::Prefill => sums.seated += 1.0,
-                Stage::Waiting => {
+                JobStage::Prefill => sums.seated += 1.0,
+                JobStage::Waiting => {
                     sums.waiting += 1.0;
-                    sums.queued += present.to_compute as f64;
+                    sums.queued += job.tokens_to_compute as f64;
                 }
             }
         }
@@ -182,8 +182,8 @@ impl Oracle {
 }
 
 /// Seconds before the request's own prompt is computed, and seconds that this takes from everybody.
-fn prefill(now: Time, engine: &Engine, (timing, sums, uncached): (&Timing, &Sums, f64)) -> (f64, f64) {
-    let residual = engine.step_left(now).filter(|(kind, _)| *kind != StepKind::Wait);
+fn prefill(now: Time, engine: &Engine, (timing, sums, uncached): (&StepTiming, &Sums, f64)) -> (f64, f64) {
+    let residual = engine.remaining_step(now).filter(|(kind, _)| *kind != StepKind::Wait);
     let residual = residual.map_or(0.0, |(_, left)| left.as_secs_f64());
     match engine.limits().batching {
         Batching::PrefillFirst => {

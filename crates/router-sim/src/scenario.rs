@@ -2,7 +2,7 @@
 
 use crate::Fleet;
 use router_core::Time;
-use router_engine::Profile;
+use router_engine::EngineProfile;
 use std::time::Duration;
 
 /// What the routers hear of the servers' load.
@@ -37,7 +37,7 @@ pub enum What {
         server: usize,
     },
     /// A server comes up, empty: a new one, with the next free index.
-    Join(Profile),
+    Join(EngineProfile),
     /// Load reports arrive so much later from now on.
     DelayReports(Duration),
     /// First tokens and ends of answers are told to the policy so much later from now on; clients get them in time.

@@ -1,7 +1,7 @@
 //! One simulated server: an engine and the time at which it next has something to say.
 
 use router_core::{LoadReport, LoadSource, Time, Work};
-use router_engine::{Engine, Job, JobId, Profile, Progress, Refused};
+use router_engine::{Engine, EngineProfile, Job, JobEvent, JobId, SubmitError};
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -14,18 +14,23 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(profile: &Profile, block_tokens: u32) -> Self {
-        let limits = router_engine::Limits { block_tokens, ..profile.limits };
+    pub(crate) fn new(profile: &EngineProfile, block_tokens: u32) -> Self {
+        let limits = router_engine::EngineLimits { block_tokens, ..profile.limits };
         Self { engine: Engine::new(profile.timing, limits), block_tokens, alive: true, wake: (0, None) }
     }
 
     /// Brings the engine up to `now`; what it has to say goes to `news`.
-    pub(crate) fn run(&mut self, now: Time, news: &mut Vec<Progress>) {
-        self.engine.skim(now, &mut |progress| news.push(progress));
+    pub(crate) fn run(&mut self, now: Time, news: &mut Vec<JobEvent>) {
+        self.engine.fast_forward(now, &mut |progress| news.push(progress));
     }
 
     /// Takes a job. The engine must have been [run](Self::run) up to `now`.
-    pub(crate) fn submit(&mut self, now: Time, job: Job, news: &mut Vec<Progress>) -> Result<(), Refused> {
+    pub(crate) fn submit(
+        &mut self,
+        now: Time,
+        job: Job,
+        news: &mut Vec<JobEvent>,
+    ) -> Result<(), SubmitError> {
         self.engine.submit(now, job)?;
         // An idle engine takes its next step now, and a busy one goes on.
         self.run(now, news);
@@ -43,7 +48,7 @@ impl Server {
 
     /// The number and time of the wake-up to enqueue, if the one in the queue no longer fits.
     pub(crate) fn next_wake(&mut self) -> Option<(u32, Time)> {
-        let quiet = self.engine.quiet_until();
+        let quiet = self.engine.earliest_event();
         if quiet == self.wake.1 {
             return None;
         }

@@ -51,7 +51,7 @@ fn eventful() -> Scenario {
         .with(2.5, What::DelayReports(late))
         .with(4.0, What::Die { server: 2 })
         .with(4.0, What::Die { server: 2 })
-        .with(6.0, What::Join(router_engine::Profile::named("sglang_8b").unwrap()))
+        .with(6.0, What::Join(router_engine::EngineProfile::named("sglang_8b").unwrap()))
         .with(8.0, What::DelayCompletions(Duration::ZERO))
         .with(9.0, What::Slow { server: 0, factor: 1.0 })
 }

@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use router_emulator::{Emulator, EmulatorConfig, Meta, RunningEmulator};
-use router_engine::Profile;
+use router_engine::EngineProfile;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -37,7 +37,7 @@ pub(crate) fn events(text: &str) -> Vec<Value> {
 
 /// A server with this flavour, at `speed` times the pace of an 8B model.
 pub(crate) async fn server(meta: Meta, speed: f64) -> RunningEmulator {
-    let mut config = EmulatorConfig::new(Profile::named("sglang_8b").unwrap());
+    let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.meta, config.speed, config.model_name) = (meta, speed, "tiny".to_owned());
     Emulator::start(config).await.unwrap()
 }

@@ -3,19 +3,19 @@
 use crate::client::{open, post, until};
 use http::Method;
 use router_emulator::{Emulator, EmulatorConfig, Role, RunningEmulator};
-use router_engine::Profile;
+use router_engine::EngineProfile;
 use serde_json::json;
 use std::time::Duration;
 
 async fn server(role: Role) -> RunningEmulator {
-    let mut config = EmulatorConfig::new(Profile::named("sglang_8b").unwrap());
+    let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.role, config.speed) = (role, 50.0);
     Emulator::start(config).await.unwrap()
 }
 
 /// A decode server that does not wait long.
 async fn hasty() -> RunningEmulator {
-    let mut config = EmulatorConfig::new(Profile::named("sglang_8b").unwrap());
+    let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.role, config.bootstrap_timeout) = (Role::Decode, Duration::from_millis(50));
     Emulator::start(config).await.unwrap()
 }

@@ -3,15 +3,15 @@
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use router_emulator::{EmulatedFleet, Emulator, EmulatorConfig, Meta, RunningEmulator};
-use router_engine::{Limits, Profile};
+use router_engine::{EngineLimits, EngineProfile};
 
 use crate::client::{get, open, post, server, until};
 
 /// One request at a time, one in the queue, and slow enough that nothing ends by itself.
 async fn narrow(meta: Meta, max_queued: Option<u32>) -> RunningEmulator {
-    let profile = Profile::named("sglang_8b").unwrap();
+    let profile = EngineProfile::named("sglang_8b").unwrap();
     let mut config = EmulatorConfig::new(profile);
-    config.limits = Some(Limits { max_running: 1, max_queued, ..profile.limits });
+    config.limits = Some(EngineLimits { max_running: 1, max_queued, ..profile.limits });
     (config.meta, config.speed) = (meta, 0.05);
     Emulator::start(config).await.unwrap()
 }
@@ -120,7 +120,7 @@ async fn a_repeated_prompt_is_cached_until_flushed() {
 
 #[tokio::test]
 async fn an_api_key_guards_everything_but_health_and_metrics() {
-    let mut config = EmulatorConfig::new(Profile::named("sglang_8b").unwrap());
+    let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     config.api_key = Some("secret".to_owned());
     let s = Emulator::start(config).await.unwrap();
     for (path, status) in
@@ -134,7 +134,7 @@ async fn an_api_key_guards_everything_but_health_and_metrics() {
 #[tokio::test]
 async fn a_fleet_starts_on_free_ports_and_stops() {
     let spec = "a100*1,t4@20*2".parse().unwrap();
-    let base = EmulatorConfig::new(Profile::named("a100").unwrap());
+    let base = EmulatorConfig::new(EngineProfile::named("a100").unwrap());
     let fleet = EmulatedFleet::start(&spec, None, &base).await.unwrap();
     assert_eq!(fleet.urls().len(), 3);
     assert_eq!(get(&fleet.servers[2], "/health").await.status, StatusCode::OK);

@@ -6,7 +6,7 @@
 use router_core::Time;
 
 use super::{Engine, StepKind};
-use crate::job::{Progress, Sequence};
+use crate::job::{JobEvent, Sequence};
 
 /// What a run of decode steps has done so far, before it is written back.
 struct Run {
@@ -21,9 +21,9 @@ impl Engine {
     /// As [`Engine::advance`], but tells only first tokens and ends, and takes time in proportion to those.
     ///
     /// The step that is then in progress, if any, is left in progress.
-    pub fn skim(&mut self, until: Time, sink: &mut impl FnMut(Progress)) {
-        let mut news = |progress: Progress| {
-            if !matches!(progress, Progress::Token { .. }) {
+    pub fn fast_forward(&mut self, until: Time, sink: &mut impl FnMut(JobEvent)) {
+        let mut news = |progress: JobEvent| {
+            if !matches!(progress, JobEvent::Token { .. }) {
                 sink(progress);
             }
         };
@@ -44,8 +44,8 @@ impl Engine {
     }
 
     /// A time before which no first token and no end comes out, unless something is submitted or aborted; `None` when
-    /// the engine is idle. Call it after [`skim`](Self::skim).
-    pub fn quiet_until(&self) -> Option<Time> {
+    /// the engine is idle. Call it after [`fast_forward`](Self::fast_forward).
+    pub fn earliest_event(&self) -> Option<Time> {
         let current = self.current.as_ref()?;
         if current.step.kind != StepKind::Decode {
             return Some(current.step.ends_at);

@@ -1,4 +1,4 @@
-//! Sums for [`Load`](crate::Load).
+//! Sums for [`EngineLoad`](crate::EngineLoad).
 
 use std::time::Duration;
 

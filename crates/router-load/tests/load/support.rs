@@ -1,7 +1,7 @@
 //! An emulated server, and a CSV as a reader sees it.
 
 use router_emulator::{Emulator, EmulatorConfig, Meta, RunningEmulator};
-use router_engine::Profile;
+use router_engine::EngineProfile;
 use router_load::{
     Arrivals, CancellationToken, Load, Plan, RandomShape, Rate, Run, Target, Wording, write_rows,
 };
@@ -11,7 +11,7 @@ pub type Row = HashMap<String, String>;
 
 /// A server a hundred times as fast as the GPU it stands for.
 pub async fn server(meta: Meta) -> RunningEmulator {
-    let profile = Profile::named("a100").unwrap();
+    let profile = EngineProfile::named("a100").unwrap();
     Emulator::start(EmulatorConfig { meta, speed: 100.0, ..EmulatorConfig::new(profile) }).await.unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{header, post, start, until};
 use router_emulator::{Emulator, EmulatorConfig, Role, RunningEmulator};
-use router_engine::Profile;
+use router_engine::EngineProfile;
 use router_proxy::config::PdProtocol;
 use router_proxy::{Options, RunningRouter};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 /// An emulated server at `speed` times the pace of an 8B model.
 pub(crate) async fn emulator(role: Role, speed: f64) -> RunningEmulator {
-    let mut config = EmulatorConfig::new(Profile::named("sglang_8b").unwrap());
+    let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.role, config.speed) = (role, speed);
     Emulator::start(config).await.unwrap()
 }

@@ -17,7 +17,7 @@ use router_core::{
     Balancer, Change, Explain, Finish, LoadReport, LoadSource, Outcome as Ended, Policy, Rng, Time, Usage,
     WorkerId, WorkerInfo,
 };
-use router_engine::{JobId, Progress};
+use router_engine::{JobEvent, JobId};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -111,7 +111,7 @@ struct World<'a> {
     unfinished: usize,
     report_delay: Duration,
     completion_delay: Duration,
-    news: Vec<Progress>,
+    news: Vec<JobEvent>,
     rng: Rng,
 }
 
@@ -162,7 +162,7 @@ impl<'a> World<'a> {
         world
     }
 
-    fn add_server(&mut self, profile: &router_engine::Profile) {
+    fn add_server(&mut self, profile: &router_engine::EngineProfile) {
         let index = self.servers.len();
         self.servers.push(Server::new(profile, self.load.block_tokens));
         let info = WorkerInfo {
@@ -317,15 +317,15 @@ impl<'a> World<'a> {
         self.hear(server, news);
     }
 
-    fn hear(&mut self, server: usize, mut news: Vec<Progress>) {
+    fn hear(&mut self, server: usize, mut news: Vec<JobEvent>) {
         if let Some((number, at)) = self.servers[server].next_wake() {
             self.enqueue(at, Happening::Wake { server, number });
         }
         for progress in news.drain(..) {
             match progress {
-                Progress::FirstToken { id, times, .. } => self.first_token(id, times.finished_at),
-                Progress::Finished(record) => self.end(&record),
-                Progress::Token { .. } => {}
+                JobEvent::FirstToken { id, times, .. } => self.first_token(id, times.finished_at),
+                JobEvent::Finished(record) => self.end(&record),
+                JobEvent::Token { .. } => {}
             }
         }
         self.news = news;
@@ -346,7 +346,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn end(&mut self, record: &router_engine::Record) {
+    fn end(&mut self, record: &router_engine::JobRecord) {
         let place = record.id.0 as u32;
         let now = self.now;
         let flight = &mut self.flights[place as usize];
