@@ -1,6 +1,6 @@
 //! How one request of a load ended.
 
-use router_protocol::AnswerFacts;
+use router_protocol::ResponseFacts;
 use std::time::Duration;
 
 /// Everything known about one request that was sent. Times count from the start of the load.
@@ -26,7 +26,7 @@ pub struct Answer {
     /// Length of the body in bytes.
     pub bytes: u64,
     /// What the answer says about itself.
-    pub facts: AnswerFacts,
+    pub facts: ResponseFacts,
     /// Why it is no answer; `None` = it came whole, with a 2xx and without an error in it.
     pub failure: Option<Failure>,
 }

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use router_core::Route;
-use router_protocol::{AnswerFacts, StreamWatch};
+use router_protocol::{ResponseFacts, StreamObserver};
 use std::time::{Duration, Instant};
 
 /// Where the router says which worker answered.
@@ -103,7 +103,7 @@ pub(crate) struct Reading {
 #[derive(Debug)]
 enum Body {
     None,
-    Stream(StreamWatch),
+    Stream(StreamObserver),
     Whole(Vec<u8>),
 }
 
@@ -115,7 +115,7 @@ impl Reading {
         // The answer says what it is: an error is not streamed even where a stream was asked for.
         let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         self.body = if kind.starts_with(b"text/event-stream") {
-            Body::Stream(StreamWatch::new(self.route))
+            Body::Stream(StreamObserver::new(self.route))
         } else {
             Body::Whole(Vec::new())
         };
@@ -142,11 +142,11 @@ impl Reading {
         answer.bytes = self.bytes;
         answer.first_event = self.first_event;
         let (facts, failure) = match self.body {
-            Body::None => (AnswerFacts::default(), None),
+            Body::None => (ResponseFacts::default(), None),
             Body::Stream(watch) => judged(watch.finish(), Failure::Cut),
             Body::Whole(body) => match self.status {
-                Some(200..=299) => judged(router_protocol::whole(self.route, &body), Failure::NotJson),
-                status => refusal(router_protocol::whole(self.route, &body), status, &body),
+                Some(200..=299) => judged(router_protocol::read_response(&body), Failure::NotJson),
+                status => refusal(router_protocol::read_response(&body), status, &body),
             },
         };
         answer.facts = facts;
@@ -156,7 +156,7 @@ impl Reading {
 }
 
 /// The facts, and what in them is no success; `incomplete` where they lack an end.
-fn judged(mut facts: AnswerFacts, incomplete: Failure) -> (AnswerFacts, Option<Failure>) {
+fn judged(mut facts: ResponseFacts, incomplete: Failure) -> (ResponseFacts, Option<Failure>) {
     let failure = match facts.error.take() {
         Some(error) => Some(Failure::Engine(error.message)),
         None if facts.aborted => Some(Failure::Aborted),
@@ -165,7 +165,7 @@ fn judged(mut facts: AnswerFacts, incomplete: Failure) -> (AnswerFacts, Option<F
     (facts, failure)
 }
 
-fn refusal(mut facts: AnswerFacts, status: Option<u16>, body: &[u8]) -> (AnswerFacts, Option<Failure>) {
+fn refusal(mut facts: ResponseFacts, status: Option<u16>, body: &[u8]) -> (ResponseFacts, Option<Failure>) {
     let message = match facts.error.take() {
         Some(error) => error.message,
         None => String::from_utf8_lossy(body).trim().chars().take(EXCERPT).collect(),

@@ -15,7 +15,7 @@ use crate::wording::Wording;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use router_protocol::AnswerFacts;
+use router_protocol::ResponseFacts;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -242,7 +242,7 @@ impl Sender {
             status: None,
             worker: None,
             bytes: 0,
-            facts: AnswerFacts::default(),
+            facts: ResponseFacts::default(),
             failure: None,
         };
         reading.finish(end, &mut answer);

@@ -11,9 +11,10 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use router_core::Route;
-use router_protocol::{Bytes, StreamWatch, prefix_hashes, scan, whole};
+use router_protocol::{StreamObserver, prefix_hashes, read_response, scan};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -147,12 +148,10 @@ fn requests(c: &mut Criterion) {
 
 fn answers(c: &mut Criterion) {
     let mut group = c.benchmark_group("answer");
-    for (name, route, body) in
-        [("chat", Route::ChatCompletions, chat_answer()), ("generate", Route::Generate, generate_answer())]
-    {
+    for (name, body) in [("chat", chat_answer()), ("generate", generate_answer())] {
         let mut label = name.to_owned();
         let _ = write!(label, "_{}B", body.len());
-        group.bench_function(label, |b| b.iter(|| whole(route, black_box(body.as_bytes()))));
+        group.bench_function(label, |b| b.iter(|| read_response(black_box(body.as_bytes()))));
     }
     group.finish();
 }
@@ -163,7 +162,7 @@ fn streams(c: &mut Criterion) {
     group.throughput(Throughput::Elements(chunks.len() as u64));
     group.bench_function("chat_128_events_a_chunk_each", |b| {
         b.iter(|| {
-            let mut watch = StreamWatch::new(Route::ChatCompletions);
+            let mut watch = StreamObserver::new(Route::ChatCompletions);
             black_box(&chunks).iter().for_each(|chunk| watch.push(chunk));
             watch.finish()
         });
@@ -173,7 +172,7 @@ fn streams(c: &mut Criterion) {
         let pieces: Vec<Bytes> = all.chunks(size).map(Bytes::copy_from_slice).collect();
         group.bench_function(format!("chat_128_events_in_pieces_of_{size}B"), |b| {
             b.iter(|| {
-                let mut watch = StreamWatch::new(Route::ChatCompletions);
+                let mut watch = StreamObserver::new(Route::ChatCompletions);
                 black_box(&pieces).iter().for_each(|chunk| watch.push(chunk));
                 watch.finish()
             });

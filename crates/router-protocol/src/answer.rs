@@ -6,7 +6,7 @@ use router_core::Usage;
 
 use crate::json::{Parse, Reader};
 use crate::meta_info::{Ending, MetaInfo};
-use crate::response::AnswerError;
+use crate::response::EngineError;
 use crate::usage::read_usage;
 
 /// What one object says.
@@ -14,7 +14,7 @@ use crate::usage::read_usage;
 pub(crate) struct Answer {
     pub(crate) meta: Option<MetaInfo>,
     pub(crate) usage: Option<Usage>,
-    pub(crate) error: Option<Box<AnswerError>>,
+    pub(crate) error: Option<Box<EngineError>>,
     /// `index` of the batch element, in a `/generate` stream.
     pub(crate) index: Option<u32>,
     pub(crate) choices: Choices,
@@ -40,7 +40,7 @@ pub(crate) struct Choices {
 struct Loose<'b> {
     object_is_error: bool,
     detail: Option<Cow<'b, str>>,
-    flat: AnswerError,
+    flat: EngineError,
 }
 
 impl Answer {
@@ -75,12 +75,12 @@ impl Answer {
             b"usage" => self.usage = read_usage(r)?.or(self.usage),
             b"choices" => self.choices = Choices::read(r)?,
             b"index" => self.index = r.count()?,
-            b"error" => self.error = AnswerError::read(r)?,
+            b"error" => self.error = EngineError::read(r)?,
             b"object" => loose.object_is_error = r.raw()? == br#""error""#,
             b"type" if r.peek()? == b'"' => self.event_type(r, loose)?,
             b"message" if r.peek()? == b'{' => self.nested(r)?,
             b"message" => loose.flat.set_message(r)?,
-            b"code" => loose.flat.status = AnswerError::status_of(r)?,
+            b"code" => loose.flat.status = EngineError::status_of(r)?,
             b"detail" => loose.detail = r.text()?,
             b"response" => self.nested(r)?,
             _ => r.skip()?,
@@ -104,7 +104,7 @@ impl Answer {
         r.fields(|key, r| {
             match key {
                 b"usage" => self.usage = read_usage(r)?.or(self.usage),
-                b"error" => self.error = AnswerError::read(r)?,
+                b"error" => self.error = EngineError::read(r)?,
                 _ => r.skip()?,
             }
             Ok(())
@@ -123,7 +123,7 @@ impl Answer {
             && self.usage.is_none()
             && self.choices.count.is_none()
         {
-            self.error = Some(Box::new(AnswerError::saying(&detail)));
+            self.error = Some(Box::new(EngineError::saying(&detail)));
         }
     }
 
@@ -145,7 +145,7 @@ impl Answer {
     }
 
     /// The error, wherever it stands.
-    pub(crate) fn take_error(&mut self) -> Option<AnswerError> {
+    pub(crate) fn take_error(&mut self) -> Option<EngineError> {
         if let Some(error) = self.error.take() {
             return Some(*error);
         }

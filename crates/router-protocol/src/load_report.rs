@@ -37,7 +37,7 @@ impl LoadEndpoint {
 
 /// Load as one worker states it, all its data-parallel ranks together. Absent means that it does not say.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct LoadFacts {
+pub struct LoadFigures {
     /// Requests waiting to be scheduled.
     pub waiting: Option<u32>,
     /// Requests being worked on.
@@ -94,7 +94,7 @@ pub struct RankLoad {
     pub decode_moments: Option<[f64; 6]>,
 }
 
-impl LoadFacts {
+impl LoadFigures {
     /// The report the balancer takes. Where a worker only says how many requests it has, waiting or running, they
     /// are reported as running: the sum is right, and nothing is claimed about the queue.
     pub fn report(&self, at: Time, source: LoadSource) -> LoadReport {
@@ -162,7 +162,7 @@ pub enum LoadParseError {
 ///
 /// # Errors
 /// When the body is malformed or says nothing about load.
-pub fn parse_load(endpoint: LoadEndpoint, body: &[u8]) -> Result<LoadFacts, LoadParseError> {
+pub fn parse_load(endpoint: LoadEndpoint, body: &[u8]) -> Result<LoadFigures, LoadParseError> {
     let facts = match endpoint {
         LoadEndpoint::Metrics => crate::metrics_text::read_metrics(body)?,
         LoadEndpoint::V1Loads => json(body, crate::v1_loads::read_v1_loads)?,
@@ -172,15 +172,15 @@ pub fn parse_load(endpoint: LoadEndpoint, body: &[u8]) -> Result<LoadFacts, Load
     if facts.says_something() { Ok(facts) } else { Err(LoadParseError::NoLoad(endpoint.path())) }
 }
 
-fn json(body: &[u8], read: fn(&mut Reader<'_>) -> Parse<LoadFacts>) -> Result<LoadFacts, LoadParseError> {
+fn json(body: &[u8], read: fn(&mut Reader<'_>) -> Parse<LoadFigures>) -> Result<LoadFigures, LoadParseError> {
     let mut r = Reader::new(body);
     let facts = read(&mut r).map_err(|_| LoadParseError::NotJson)?;
     if r.at_end() { Ok(facts) } else { Err(LoadParseError::NotJson) }
 }
 
 /// `{"load":N}` counts tokens, not requests; later builds send a list, one entry per rank.
-fn read_get_load(r: &mut Reader<'_>) -> Parse<LoadFacts> {
-    let mut facts = LoadFacts::default();
+fn read_get_load(r: &mut Reader<'_>) -> Parse<LoadFigures> {
+    let mut facts = LoadFigures::default();
     if r.peek()? == b'[' {
         let mut ranks = Vec::new();
         r.elements(|r| {
@@ -220,7 +220,7 @@ fn get_load_rank(r: &mut Reader<'_>) -> Parse<RankLoad> {
 
 /// Totals over ranks. A figure some rank leaves out counts as zero there if another rank states it, because engines
 /// leave out what has its default value; a figure no rank states is unknown.
-pub(crate) fn sum_ranks(facts: &mut LoadFacts, ranks: Vec<RankLoad>) {
+pub(crate) fn sum_ranks(facts: &mut LoadFigures, ranks: Vec<RankLoad>) {
     let total = |of: fn(&RankLoad) -> Option<u64>| ranks.iter().filter_map(of).reduce(u64::saturating_add);
     let requests = |n: Option<u64>| n.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     facts.waiting = requests(total(|r| r.waiting.map(u64::from)));
@@ -231,8 +231,8 @@ pub(crate) fn sum_ranks(facts: &mut LoadFacts, ranks: Vec<RankLoad>) {
     }
 }
 
-fn read_vllm_load(r: &mut Reader<'_>) -> Parse<LoadFacts> {
-    let mut facts = LoadFacts::default();
+fn read_vllm_load(r: &mut Reader<'_>) -> Parse<LoadFigures> {
+    let mut facts = LoadFigures::default();
     r.fields(|key, r| {
         if key == b"server_load" {
             facts.in_flight = r.count()?;

@@ -8,8 +8,8 @@
 use router_core::{ServerTiming, Usage};
 
 use crate::json::{Parse, Reader};
-use crate::load_report::LoadFacts;
-use crate::response::AnswerError;
+use crate::load_report::LoadFigures;
+use crate::response::EngineError;
 
 /// Whether the answer came as a stream. The engine stamps the first token of an answer that is not streamed when its
 /// first *flush* passes, up to 50 tokens late, so such a stamp is no time to first token.
@@ -28,7 +28,7 @@ pub(crate) enum Ending {
     /// It ended by itself: stop, length.
     Done,
     /// It was aborted, on request or because of the error given.
-    Aborted(Option<Box<AnswerError>>),
+    Aborted(Option<Box<EngineError>>),
 }
 
 /// The fields of one `meta_info` the router uses.
@@ -130,11 +130,11 @@ impl MetaInfo {
     }
 
     /// The queue news, if there are any.
-    pub(crate) fn load(&self) -> Option<LoadFacts> {
-        (self.waiting.is_some() || self.running.is_some()).then(|| LoadFacts {
+    pub(crate) fn load(&self) -> Option<LoadFigures> {
+        (self.waiting.is_some() || self.running.is_some()).then(|| LoadFigures {
             waiting: self.waiting,
             running: self.running,
-            ..LoadFacts::default()
+            ..LoadFigures::default()
         })
     }
 }
@@ -151,11 +151,11 @@ impl Ending {
 
     fn read_object(r: &mut Reader<'_>) -> Parse<Self> {
         let mut aborted = false;
-        let mut error = AnswerError::default();
+        let mut error = EngineError::default();
         r.fields(|key, r| {
             match key {
                 b"type" => aborted = r.raw()? == br#""abort""#,
-                b"status_code" => error.status = AnswerError::status_of(r)?,
+                b"status_code" => error.status = EngineError::status_of(r)?,
                 b"message" => error.set_message(r)?,
                 b"err_type" => error.set_kind(r)?,
                 _ => r.skip()?,

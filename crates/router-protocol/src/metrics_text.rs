@@ -4,7 +4,7 @@
 //! `sglang_name`. One engine may state a gauge several times: once per data-parallel rank (labels `dp_rank`, vLLM:
 //! `engine`), which add up, and once per tensor or pipeline rank of the same one, which repeat each other.
 
-use crate::load_report::{LoadFacts, LoadParseError, RankLoad, sum_ranks};
+use crate::load_report::{LoadFigures, LoadParseError, RankLoad, sum_ranks};
 
 /// The gauges the router uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ struct Rank {
 /// More ranks than any engine has; the lines of others are ignored, so a hostile page costs no memory.
 const MAX_RANKS: usize = 1024;
 
-pub(crate) fn read_metrics(body: &[u8]) -> Result<LoadFacts, LoadParseError> {
+pub(crate) fn read_metrics(body: &[u8]) -> Result<LoadFigures, LoadParseError> {
     let page = std::str::from_utf8(body).map_err(|_| LoadParseError::NotText)?;
     let mut ranks: Vec<Rank> = Vec::new();
     for line in page.lines() {
@@ -51,16 +51,16 @@ pub(crate) fn read_metrics(body: &[u8]) -> Result<LoadFacts, LoadParseError> {
     Ok(facts(&ranks))
 }
 
-fn facts(ranks: &[Rank]) -> LoadFacts {
+fn facts(ranks: &[Rank]) -> LoadFigures {
     let mean = |of: fn(&Rank) -> Option<f64>| {
         let (sum, n) = ranks.iter().filter_map(of).fold((0.0, 0u32), |(sum, n), v| (sum + v, n + 1));
         (n > 0).then(|| sum / f64::from(n))
     };
-    let mut facts = LoadFacts {
+    let mut facts = LoadFigures {
         kv_usage: mean(|r| r.kv_usage),
         gen_throughput: ranks.iter().filter_map(|r| r.throughput).reduce(|a, b| a + b),
         cache_hit_rate: mean(|r| r.cache_hit_rate),
-        ..LoadFacts::default()
+        ..LoadFigures::default()
     };
     // The casts saturate and the values are finite and not negative.
     let parts = ranks.iter().map(|r| RankLoad {

@@ -2,7 +2,7 @@
 //! `endpoint-load-metrics-format: TEXT` or `JSON`.
 
 use crate::json::{Parse, Reader};
-use crate::load_report::LoadFacts;
+use crate::load_report::LoadFigures;
 
 /// Reads the header's value: `TEXT named_metrics.kv_cache_usage_perc=0.4, ..` or
 /// `JSON {"named_metrics": {"kv_cache_usage_perc": 0.4, ..}}`. `None` when it states no load.
@@ -11,7 +11,7 @@ use crate::load_report::LoadFacts;
 /// let facts = router_protocol::parse_orca("TEXT named_metrics.num_requests_waiting=3.0").unwrap();
 /// assert_eq!(facts.waiting, Some(3));
 /// ```
-pub fn parse_orca(header_value: &str) -> Option<LoadFacts> {
+pub fn parse_orca(header_value: &str) -> Option<LoadFigures> {
     let value = header_value.trim();
     let facts = match value.split_once(' ') {
         Some(("JSON", json)) => read_json(json)?,
@@ -22,8 +22,8 @@ pub fn parse_orca(header_value: &str) -> Option<LoadFacts> {
     facts.says_something().then_some(facts)
 }
 
-fn read_text(text: &str) -> LoadFacts {
-    let mut facts = LoadFacts::default();
+fn read_text(text: &str) -> LoadFigures {
+    let mut facts = LoadFigures::default();
     for (name, value) in text.split(',').filter_map(|pair| pair.split_once('=')) {
         let name = name.trim();
         if let Ok(value) = value.trim().parse() {
@@ -33,14 +33,14 @@ fn read_text(text: &str) -> LoadFacts {
     facts
 }
 
-fn read_json(json: &str) -> Option<LoadFacts> {
-    let mut facts = LoadFacts::default();
+fn read_json(json: &str) -> Option<LoadFigures> {
+    let mut facts = LoadFigures::default();
     let mut r = Reader::new(json.as_bytes());
     read_object(&mut facts, &mut r).ok()?;
     r.at_end().then_some(facts)
 }
 
-fn read_object(facts: &mut LoadFacts, r: &mut Reader<'_>) -> Parse<()> {
+fn read_object(facts: &mut LoadFigures, r: &mut Reader<'_>) -> Parse<()> {
     r.fields(|key, r| {
         if key == b"named_metrics" {
             return r.fields(|key, r| read_metric(facts, key, r));
@@ -49,7 +49,7 @@ fn read_object(facts: &mut LoadFacts, r: &mut Reader<'_>) -> Parse<()> {
     })
 }
 
-fn read_metric(facts: &mut LoadFacts, key: &[u8], r: &mut Reader<'_>) -> Parse<()> {
+fn read_metric(facts: &mut LoadFigures, key: &[u8], r: &mut Reader<'_>) -> Parse<()> {
     let value = r.measure()?;
     if let (Ok(name), Some(value)) = (std::str::from_utf8(key), value) {
         set(facts, name, value);
@@ -57,7 +57,7 @@ fn read_metric(facts: &mut LoadFacts, key: &[u8], r: &mut Reader<'_>) -> Parse<(
     Ok(())
 }
 
-fn set(facts: &mut LoadFacts, name: &str, value: f64) {
+fn set(facts: &mut LoadFigures, name: &str, value: f64) {
     if !value.is_finite() || value < 0.0 {
         return;
     }

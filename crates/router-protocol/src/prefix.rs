@@ -7,17 +7,17 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of prompt per hash: about 32 tokens of English.
-pub const BLOCK_BYTES: u32 = 128;
+pub const PREFIX_BLOCK_BYTES: u32 = 128;
 
 /// The most hashes taken from one prompt: its first 128 KiB. Who shares that much shares enough to be told apart.
-pub const MAX_BLOCKS: usize = 1024;
+pub const MAX_PREFIX_BLOCKS: usize = 1024;
 
 /// Replaces the content of `out` by the hashes of the whole blocks of `prompt`, first block first.
 /// A tail shorter than a block is left out, because the next turn of the same conversation changes it.
 pub fn prefix_hashes(prompt: &[u8], out: &mut Vec<u64>) {
     out.clear();
     let mut before = 0;
-    out.extend(prompt.chunks_exact(BLOCK_BYTES as usize).take(MAX_BLOCKS).map(|block| {
+    out.extend(prompt.chunks_exact(PREFIX_BLOCK_BYTES as usize).take(MAX_PREFIX_BLOCKS).map(|block| {
         before = xxh3_64_with_seed(block, before);
         before
     }));
@@ -51,6 +51,6 @@ mod tests {
     #[test]
     fn bounded_and_empty_for_short_prompts() {
         assert!(hashes(&[b'x'; 127]).is_empty());
-        assert_eq!(hashes(&vec![b'x'; 10 << 20]).len(), MAX_BLOCKS);
+        assert_eq!(hashes(&vec![b'x'; 10 << 20]).len(), MAX_PREFIX_BLOCKS);
     }
 }

@@ -10,7 +10,7 @@ use router_core::{Features, RequestId, Route, Script};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{Parse, Reader};
-use crate::prefix::BLOCK_BYTES;
+use crate::prefix::PREFIX_BLOCK_BYTES;
 use crate::prompt::{Items, Prompt};
 use crate::script::script_of;
 
@@ -20,14 +20,12 @@ pub struct RequestFacts<'b> {
     /// Whether the body is one JSON object and nothing after it. When false, nothing else is known.
     /// The inside of strings and the digits of numbers are not checked.
     pub well_formed: bool,
-    /// The model asked for.
-    pub model: Option<Cow<'b, str>>,
     /// Whether the client asked for a stream of events (`"stream": true`).
     pub stream: bool,
     /// How many prompts; 1 unless it is a batch. For rerank and score, how many documents.
     pub batch: u32,
-    /// How many answers per prompt: the larger of `n` and `best_of`; 1 unless the client says more.
-    pub answers: u32,
+    /// How many choices per prompt: the larger of `n` and `best_of`; 1 unless the client says more.
+    pub choices: u32,
     /// The prompt as it stands in the body: a string with its escapes and without its quotes, a list (messages,
     /// token ids, a batch) with its brackets. For rerank and score, the query.
     pub prompt: Option<&'b [u8]>,
@@ -42,12 +40,6 @@ pub struct RequestFacts<'b> {
     /// Whom to keep on one worker: the first of `session_params.session_id`, `session_id`, `user` and `user_id` that is
     /// not empty.
     pub session: Option<Cow<'b, str>>,
-    /// Whether the client asked for token counts at the end of the stream (`stream_options.include_usage`).
-    pub include_usage: bool,
-    /// Offset of the body's closing brace, the place to add a member; see [`splice`](crate::splice).
-    pub closing_brace: Option<usize>,
-    /// Whether the body is the empty object.
-    pub empty: bool,
 }
 
 impl RequestFacts<'_> {
@@ -55,19 +47,15 @@ impl RequestFacts<'_> {
     fn unknown(len: usize) -> Self {
         Self {
             well_formed: false,
-            model: None,
             stream: false,
             batch: 1,
-            answers: 1,
+            choices: 1,
             prompt: None,
             prompt_bytes: len as u64,
             prompt_tokens: None,
             max_output_tokens: None,
             rid: None,
             session: None,
-            include_usage: false,
-            closing_brace: None,
-            empty: false,
         }
     }
 
@@ -86,9 +74,9 @@ impl RequestFacts<'_> {
             script: Script::Unknown,
             prompt_tokens: self.prompt_tokens,
             max_output_tokens: self.max_output_tokens,
-            answers: self.answers,
+            answers: self.choices,
             prefix,
-            prefix_block_bytes: BLOCK_BYTES,
+            prefix_block_bytes: PREFIX_BLOCK_BYTES,
             text: None,
             routing_key: None,
             target_worker: None,
@@ -122,7 +110,7 @@ pub fn routing_key(key: &[u8]) -> u64 {
 /// use router_core::Route;
 /// let body = br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":8}"#;
 /// let facts = router_protocol::scan(Route::ChatCompletions, body);
-/// assert_eq!((facts.model.as_deref(), facts.stream, facts.max_output_tokens), (Some("m"), true, Some(8)));
+/// assert_eq!((facts.stream, facts.max_output_tokens), (true, Some(8)));
 /// assert_eq!(facts.prompt, Some(&br#"[{"role":"user","content":"hi"}]"#[..]));
 /// ```
 pub fn scan<'b>(route: Route, body: &'b [u8]) -> RequestFacts<'b> {
@@ -132,18 +120,15 @@ pub fn scan<'b>(route: Route, body: &'b [u8]) -> RequestFacts<'b> {
     if !object || members.read(&mut reader).is_err() {
         return RequestFacts::unknown(body.len());
     }
-    let closing_brace = reader.offset() - 1;
     if !reader.at_end() {
         return RequestFacts::unknown(body.len());
     }
-    members.facts(route, body.len(), closing_brace)
+    members.facts(route, body.len())
 }
 
 /// The members of the body the router looks at, whatever the route.
 #[derive(Default)]
 struct Members<'b> {
-    any: bool,
-    model: Option<Cow<'b, str>>,
     stream: bool,
     text: Option<Prompt<'b>>,
     prompt: Option<Prompt<'b>>,
@@ -161,7 +146,6 @@ struct Members<'b> {
     sampling: Sampling,
     rid: Option<Cow<'b, str>>,
     session: Session<'b>,
-    include_usage: bool,
 }
 
 /// What `sampling_params` says; the largest of each when it is a list, one entry per prompt.
@@ -181,16 +165,12 @@ struct Session<'b> {
 
 impl<'b> Members<'b> {
     fn read(&mut self, r: &mut Reader<'b>) -> Parse<()> {
-        r.fields(|key, r| {
-            self.any = true;
-            self.member(key, r)
-        })
+        r.fields(|key, r| self.member(key, r))
     }
 
     #[inline]
     fn member(&mut self, key: &[u8], r: &mut Reader<'b>) -> Parse<()> {
         match key {
-            b"model" => self.model = r.text()?,
             b"stream" => self.stream = r.is_true()?,
             b"messages" => self.messages = Prompt::opaque(r)?,
             b"text" | b"text_1" => self.text = Prompt::read(r)?,
@@ -206,7 +186,6 @@ impl<'b> Members<'b> {
             b"n" => self.n = r.count()?,
             b"best_of" => self.best_of = r.count()?,
             b"sampling_params" => self.sampling = Sampling::read(r)?,
-            b"stream_options" => self.include_usage = include_usage(r)?,
             b"rid" => self.rid = first_text(r)?,
             b"session_params" => self.session.params = session_id(r)?,
             b"session_id" => self.session.id = r.text()?,
@@ -217,7 +196,7 @@ impl<'b> Members<'b> {
         Ok(())
     }
 
-    fn facts(self, route: Route, len: usize, closing_brace: usize) -> RequestFacts<'b> {
+    fn facts(self, route: Route, len: usize) -> RequestFacts<'b> {
         let prompt = self.prompt_of(route);
         let (batch, extra) = match (route, self.documents) {
             (Route::Rerank, Some(d)) => (d.prompts(Items::OneEach), d.bytes()),
@@ -226,10 +205,9 @@ impl<'b> Members<'b> {
         let session = self.session;
         RequestFacts {
             well_formed: true,
-            model: self.model,
             stream: self.stream,
             batch,
-            answers: self.n.max(self.best_of).max(self.sampling.n).unwrap_or(1).max(1),
+            choices: self.n.max(self.best_of).max(self.sampling.n).unwrap_or(1).max(1),
             prompt: prompt.map(|p| p.raw),
             prompt_bytes: prompt.map_or(len as u64, |p| p.bytes() + extra),
             prompt_tokens: prompt.and_then(|p| p.tokens()),
@@ -243,9 +221,6 @@ impl<'b> Members<'b> {
                 .into_iter()
                 .flatten()
                 .find(|name| !name.is_empty()),
-            include_usage: self.include_usage,
-            closing_brace: Some(closing_brace),
-            empty: !self.any,
         }
     }
 }
@@ -308,10 +283,6 @@ impl Sampling {
         })?;
         Ok(one)
     }
-}
-
-fn include_usage(r: &mut Reader<'_>) -> Parse<bool> {
-    Ok(member(r, b"include_usage", Reader::is_true)?.unwrap_or(false))
 }
 
 /// The member called `name` of an object, as `read` reads it; the last one where there are several.

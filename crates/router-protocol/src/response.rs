@@ -1,14 +1,14 @@
 //! What one answer teaches, read from an answer that came whole.
 //!
-//! Streams go through [`StreamWatch`](crate::StreamWatch), which ends in the same [`AnswerFacts`].
+//! Streams go through [`StreamObserver`](crate::StreamObserver), which ends in the same [`ResponseFacts`].
 
 use std::borrow::Cow;
 
-use router_core::{Route, ServerTiming, Usage};
+use router_core::{ServerTiming, Usage};
 
 use crate::answer::Answer;
 use crate::json::{Parse, Reader};
-use crate::load_report::LoadFacts;
+use crate::load_report::LoadFigures;
 use crate::meta_info::Delivery;
 use crate::usage::add_usage;
 
@@ -22,16 +22,16 @@ const MAX_MESSAGE: usize = 512;
 /// its first part was, it left the queue when its last part did, its first token is the first of all parts, and
 /// `queue_time` and `e2e_latency` are the longest.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct AnswerFacts {
+pub struct ResponseFacts {
     /// Token counts.
     pub usage: Usage,
     /// The worker's own time stamps. `first_token` of an answer that was not streamed comes only from the
     /// scheduler's stamp, because the others are up to 50 tokens late there.
     pub timing: ServerTiming,
     /// Queue news that rode on the answer.
-    pub load: Option<LoadFacts>,
+    pub load: Option<LoadFigures>,
     /// The error, when the body or an event is an error object or says that the engine aborted with a status code.
-    pub error: Option<AnswerError>,
+    pub error: Option<EngineError>,
     /// A stream: `[DONE]` or a final event was seen. A whole answer: the body is JSON from end to end.
     pub complete: bool,
     /// Whether the engine says it aborted the answer (on request, or because of [`error`](Self::error)).
@@ -42,7 +42,7 @@ pub struct AnswerFacts {
 
 /// An error an engine reported inside an answer, whatever the HTTP status was.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct AnswerError {
+pub struct EngineError {
     /// `code` or `status_code`, when it is an HTTP status.
     pub status: Option<u16>,
     /// `type` or `err_type`.
@@ -51,7 +51,7 @@ pub struct AnswerError {
     pub message: Box<str>,
 }
 
-impl AnswerError {
+impl EngineError {
     pub(crate) fn saying(message: &str) -> Self {
         Self { message: cut(message).into(), ..Self::default() }
     }
@@ -105,33 +105,30 @@ fn cut(message: &str) -> &str {
 }
 
 /// Reads the body of an answer that was not streamed. Never fails: what is not JSON is `complete: false` and unknown.
-///
-/// All routes are read alike today; the route is asked for so that a reader need not change when one differs.
-pub fn whole(route: Route, body: &[u8]) -> AnswerFacts {
-    let _ = route;
+pub fn read_response(body: &[u8]) -> ResponseFacts {
     let mut sum = Sum::new(Delivery::Whole);
     let mut r = Reader::new(body);
     let read = match r.peek() {
         Ok(b'[') => sum.add_elements(&mut r),
         Ok(b'{') => sum.add_one(&mut r),
-        _ => return AnswerFacts::default(),
+        _ => return ResponseFacts::default(),
     };
     if read.is_err() || !r.at_end() {
-        return AnswerFacts::default();
+        return ResponseFacts::default();
     }
-    AnswerFacts { complete: true, ..sum.facts }
+    ResponseFacts { complete: true, ..sum.facts }
 }
 
 /// Adds up the parts of one answer.
 #[derive(Debug)]
 pub(crate) struct Sum {
     delivery: Delivery,
-    pub(crate) facts: AnswerFacts,
+    pub(crate) facts: ResponseFacts,
 }
 
 impl Sum {
     pub(crate) fn new(delivery: Delivery) -> Self {
-        Self { delivery, facts: AnswerFacts::default() }
+        Self { delivery, facts: ResponseFacts::default() }
     }
 
     fn add_elements(&mut self, r: &mut Reader<'_>) -> Parse<()> {

@@ -9,7 +9,7 @@ use router_core::{Route, Usage};
 use crate::answer::Answer;
 use crate::events::{Data, Line, event_end, parts};
 use crate::meta_info::Delivery;
-use crate::response::{AnswerError, AnswerFacts, Sum};
+use crate::response::{EngineError, ResponseFacts, Sum};
 
 /// Events longer than this are counted and not read: what they say stays unknown. 8 MiB.
 pub const MAX_EVENT_BYTES: usize = 8 << 20;
@@ -31,15 +31,16 @@ const MAX_LEADING: u32 = 16;
 ///
 /// ```
 /// use router_core::Route;
-/// use router_protocol::{Bytes, StreamWatch};
-/// let mut watch = StreamWatch::new(Route::Generate);
+/// use bytes::Bytes;
+/// use router_protocol::StreamObserver;
+/// let mut watch = StreamObserver::new(Route::Generate);
 /// watch.push(&Bytes::from_static(b"data: {\"text\":\"a\",\"meta_info\":{\"completion"));
 /// watch.push(&Bytes::from_static(b"_tokens\":1}}\n\ndata: [DONE]\n\n"));
 /// let facts = watch.finish();
 /// assert_eq!((facts.complete, facts.events, facts.usage.output_tokens), (true, 1, Some(1)));
 /// ```
 #[derive(Debug)]
-pub struct StreamWatch {
+pub struct StreamObserver {
     frame: Frame,
     seen: Seen,
     last: Option<Bytes>,
@@ -68,7 +69,7 @@ impl Frame {
     }
 }
 
-impl StreamWatch {
+impl StreamObserver {
     /// A watch for an answer to `route`.
     pub fn new(route: Route) -> Self {
         Self { frame: Frame::default(), seen: Seen::new(route), last: None }
@@ -118,7 +119,7 @@ impl StreamWatch {
     }
 
     /// The body has ended, well or not.
-    pub fn finish(mut self) -> AnswerFacts {
+    pub fn finish(mut self) -> ResponseFacts {
         // Some servers leave out the blank line after the last event, which then has no content anyway.
         let trailing = self.frame.partial.trim_ascii_end();
         if matches!(trailing, b"data: [DONE]" | b"data:[DONE]") {
@@ -166,7 +167,7 @@ struct Seen {
     content: u32,
     leading: u32,
     done: bool,
-    error: Option<AnswerError>,
+    error: Option<EngineError>,
     /// Counts that came before the last event, in streams that spread them over several (`/v1/messages`).
     usage: Usage,
     batch: Batch,
@@ -301,7 +302,7 @@ impl Seen {
         self.content = self.content.saturating_add(u32::from(self.content > 0));
     }
 
-    fn facts(self, last: Option<&[u8]>) -> AnswerFacts {
+    fn facts(self, last: Option<&[u8]>) -> ResponseFacts {
         let mut sum = Sum::new(Delivery::Streamed);
         let mut is_final = false;
         let mut idle_end = false;

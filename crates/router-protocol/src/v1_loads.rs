@@ -1,7 +1,7 @@
 //! `/v1/loads` of SGLang: one entry per data-parallel rank, each with counts, limits and running sums.
 
 use crate::json::{Parse, Reader};
-use crate::load_report::{LoadFacts, RankLoad, sum_ranks};
+use crate::load_report::{LoadFigures, RankLoad, sum_ranks};
 
 /// One entry of `loads`.
 #[derive(Clone, Copy, Default)]
@@ -14,9 +14,9 @@ struct Entry {
 }
 
 /// Reads the whole body. The oldest builds also send an `aggregate`; it is used when `loads` is not there.
-pub(crate) fn read_v1_loads(r: &mut Reader<'_>) -> Parse<LoadFacts> {
+pub(crate) fn read_v1_loads(r: &mut Reader<'_>) -> Parse<LoadFigures> {
     let mut entries = Vec::new();
-    let mut aggregate = LoadFacts::default();
+    let mut aggregate = LoadFigures::default();
     r.fields(|key, r| {
         match key {
             b"loads" => {
@@ -34,8 +34,8 @@ pub(crate) fn read_v1_loads(r: &mut Reader<'_>) -> Parse<LoadFacts> {
     Ok(if entries.is_empty() { aggregate } else { sum(&entries) })
 }
 
-fn read_aggregate(r: &mut Reader<'_>) -> Parse<LoadFacts> {
-    let mut facts = LoadFacts::default();
+fn read_aggregate(r: &mut Reader<'_>) -> Parse<LoadFigures> {
+    let mut facts = LoadFigures::default();
     r.fields(|key, r| {
         match key {
             b"total_running_reqs" => facts.running = r.count()?,
@@ -97,13 +97,13 @@ fn moments(r: &mut Reader<'_>) -> Parse<Option<[f64; 6]>> {
     Ok((sound && seen == values.len()).then_some(values))
 }
 
-fn sum(entries: &[Entry]) -> LoadFacts {
+fn sum(entries: &[Entry]) -> LoadFigures {
     let total = |of: fn(&Entry) -> Option<u64>| entries.iter().filter_map(of).reduce(u64::saturating_add);
     let mean = |of: fn(&Entry) -> Option<f64>| {
         let stated: Vec<f64> = entries.iter().filter_map(of).collect();
         (!stated.is_empty()).then(|| stated.iter().sum::<f64>() / entries.len() as f64)
     };
-    let mut facts = LoadFacts {
+    let mut facts = LoadFigures {
         kv_usage: mean(|e| e.rank.kv_usage),
         gen_throughput: entries.iter().filter_map(|e| e.rank.gen_throughput).reduce(|a, b| a + b),
         cache_hit_rate: mean(|e| e.cache_hit_rate),
@@ -113,7 +113,7 @@ fn sum(entries: &[Entry]) -> LoadFacts {
         prefill_uncached_tokens: total(|e| e.rank.prefill_uncached_tokens),
         prefill_busy_us: total(|e| e.rank.prefill_busy_us),
         decode_moments: entries.iter().filter_map(|e| e.rank.decode_moments).reduce(add_moments),
-        ..LoadFacts::default()
+        ..LoadFigures::default()
     };
     sum_ranks(&mut facts, entries.iter().map(|e| e.rank).collect());
     facts

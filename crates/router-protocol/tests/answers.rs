@@ -3,15 +3,15 @@
 mod support;
 
 use router_core::Route;
-use router_protocol::{AnswerFacts, StreamWatch, whole};
+use router_protocol::{ResponseFacts, StreamObserver, read_response};
 
-fn facts(name: &str) -> AnswerFacts {
+fn facts(name: &str) -> ResponseFacts {
     let body = support::body(name);
     let route = support::request(name).0;
     if !body.starts_with(b"data:") {
-        return whole(route, &body);
+        return read_response(&body);
     }
-    let mut watch = StreamWatch::new(route);
+    let mut watch = StreamObserver::new(route);
     watch.push(&body);
     watch.finish()
 }
@@ -102,11 +102,11 @@ fn errors_under_any_status() {
     ] {
         let body = support::body(name);
         let f = if body.starts_with(b"data:") {
-            let mut watch = StreamWatch::new(Route::Generate);
+            let mut watch = StreamObserver::new(Route::Generate);
             watch.push(&body);
             watch.finish()
         } else {
-            whole(Route::Generate, &body)
+            read_response(&body)
         };
         let error = f.error.unwrap_or_else(|| panic!("{name} is an error"));
         assert_eq!((error.status, error.kind.as_deref()), (status, kind), "{name}");
@@ -145,8 +145,8 @@ fn bodies_that_are_not_json_are_unknown() {
         b"null",
         b"7",
     ] {
-        assert_eq!(whole(Route::Generate, body), AnswerFacts::default());
+        assert_eq!(read_response(body), ResponseFacts::default());
     }
     let odd = br#"{"usage":{"prompt_tokens":-1,"completion_tokens":"8","prompt_tokens_details":{"cached_tokens":1.5}}}"#;
-    assert_eq!(whole(Route::ChatCompletions, odd).usage, router_core::Usage::default());
+    assert_eq!(read_response(odd).usage, router_core::Usage::default());
 }

@@ -6,8 +6,8 @@ mod support;
 use bytes::Bytes;
 use router_core::Route;
 use router_protocol::disaggregation::{
-    Bootstrap, InputLogprobs, Merger, bootstrap_members, kv_transfer_params, rooms, set_members, split_facts,
-    vllm_prefill_members,
+    BootstrapServer, InputLogprobs, LogprobsMerger, bootstrap_members, bootstrap_rooms, kv_transfer_params,
+    set_members, split_facts, vllm_prefill_members,
 };
 use router_protocol::scan;
 use serde_json::{Value, json};
@@ -36,8 +36,8 @@ fn rooms_are_a_list_exactly_where_the_engine_wants_one_and_the_rest_keeps_its_by
     for (route, body, room) in bodies() {
         let facts = scan(route, body.as_bytes());
         let mut next = 6;
-        let at = Bootstrap { host: "gpu-1", port: Some(8998) };
-        let members = bootstrap_members(at, rooms(route, &facts), || {
+        let at = BootstrapServer { host: "gpu-1", port: Some(8998) };
+        let members = bootstrap_members(at, bootstrap_rooms(route, &facts), || {
             next += 1;
             next
         });
@@ -58,7 +58,7 @@ fn a_real_pair_was_asked_in_these_shapes() {
     for name in ["generate", "generate_batch", "generate_stream", "generate_logprob", "chat", "chat_stream"] {
         let (route, request) = support::request(&format!("{PD}/prefill_{name}"));
         let asked: Value = serde_json::from_slice(&request).unwrap();
-        let list = rooms(route, &scan(route, &request));
+        let list = bootstrap_rooms(route, &scan(route, &request));
         let shape = asked["bootstrap_room"].as_array().map(|rooms| u32::try_from(rooms.len()).unwrap());
         assert_eq!(list, shape, "{name}");
         assert_eq!(split_facts(&request).reserved, Some("bootstrap_host"), "{name}");
@@ -87,10 +87,10 @@ fn members_that_belong_to_the_router_are_noticed_unless_they_say_nothing() {
 fn a_real_decode_answer_gets_the_input_logprobs_of_its_prefill_and_nothing_else_changes() {
     let prefill = support::body(&format!("{PD}/prefill_generate_logprob"));
     let decode = support::body(&format!("{PD}/decode_generate_logprob"));
-    let logprobs = InputLogprobs::of_whole(&prefill);
+    let logprobs = InputLogprobs::from_response(&prefill);
     assert!(!logprobs.is_empty());
     for cut in [0, 1, 50, decode.len()] {
-        let mut merger = Merger::whole(logprobs.clone());
+        let mut merger = LogprobsMerger::for_response(logprobs.clone());
         assert!(merger.push(&decode[..cut]).is_empty());
         assert!(merger.push(&decode[cut..]).is_empty());
         let merged = String::from_utf8(merger.finish().to_vec()).unwrap();
@@ -105,7 +105,7 @@ fn each_part_of_a_batch_gets_its_own() {
     let prefill = Bytes::from_static(
         br#"[{"meta_info":{"input_token_logprobs":[1],"input_top_logprobs":[]}},{"meta_info":{"input_token_logprobs":[2]}}]"#,
     );
-    let mut merger = Merger::whole(InputLogprobs::of_whole(&prefill));
+    let mut merger = LogprobsMerger::for_response(InputLogprobs::from_response(&prefill));
     merger.push(
         br#"[{"meta_info":{"input_token_logprobs": [ ] ,"a":1}}, {"meta_info":{}}, {"meta_info":{"a":1}}]"#,
     );
@@ -125,7 +125,7 @@ fn a_stream_is_filled_in_event_by_event_wherever_its_chunks_are_cut() {
     let expected = ": hello\n\ndata: {\"index\":0,\"meta_info\":{\"input_token_logprobs\":[]}}\n\n\
         data: {\"meta_info\":{\"input_token_logprobs\":[[-1.5,9,null]],\"b\":2},\"index\":1}\r\n\r\ndata: [DONE]\n\ndata: {\"cut";
     for cut in 0..decode.len() {
-        let mut merger = Merger::events(InputLogprobs::of_stream(&prefill));
+        let mut merger = LogprobsMerger::for_stream(InputLogprobs::from_stream(&prefill));
         let mut out = merger.push(&decode[..cut]).to_vec();
         out.extend_from_slice(&merger.push(&decode[cut..]));
         assert!(out.ends_with(b"[DONE]\n\n"), "whole events go on at once");
@@ -138,7 +138,7 @@ fn a_stream_is_filled_in_event_by_event_wherever_its_chunks_are_cut() {
 fn an_answer_that_is_no_json_passes_as_it_is() {
     let prefill = Bytes::from_static(br#"{"meta_info":{"input_token_logprobs":[1]}}"#);
     for body in ["", "[", "{\"meta_info\":{", "Internal Server Error", "{\"meta_info\":[1]}"] {
-        let mut merger = Merger::whole(InputLogprobs::of_whole(&prefill));
+        let mut merger = LogprobsMerger::for_response(InputLogprobs::from_response(&prefill));
         let mut out = merger.push(body.as_bytes()).to_vec();
         out.extend_from_slice(&merger.finish());
         assert_eq!(out, body.as_bytes());

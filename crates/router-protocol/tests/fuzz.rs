@@ -7,10 +7,12 @@
 
 mod support;
 
+use bytes::Bytes;
 use router_core::{Rng, Route};
+use router_protocol::disaggregation::set_members;
 use router_protocol::{
-    Bytes, LoadEndpoint, StreamWatch, error_body, parse_load, parse_orca, parse_server_info, prefix_hashes,
-    scan, splice, whole,
+    LoadEndpoint, StreamObserver, error_body, parse_load, parse_orca, parse_server_info, prefix_hashes,
+    read_response, scan,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
@@ -206,13 +208,13 @@ fn requests() {
         |path| path.ends_with(".request"),
         |bytes, rng| {
             let facts = scan(route(rng), bytes);
-            assert!(facts.batch >= 1 && facts.answers >= 1);
+            assert!(facts.batch >= 1 && facts.choices >= 1);
             if let Some(prompt) = facts.prompt {
                 prefix_hashes(prompt, &mut Vec::new());
                 facts.text();
             }
             if facts.well_formed && bytes.len() < LONG {
-                let more = splice(bytes, &facts, "\"bootstrap_room\":1").expect("a place to add a member");
+                let more = set_members(bytes, &[("bootstrap_room", "1")]).expect("a place to add a member");
                 assert!(scan(Route::Generate, &more).well_formed);
             }
         },
@@ -224,8 +226,8 @@ fn answers() {
     fuzz(
         "answers",
         |path| path.ends_with(".response.body"),
-        |bytes, rng| {
-            whole(route(rng), bytes);
+        |bytes, _| {
+            read_response(bytes);
         },
     );
 }
@@ -236,7 +238,7 @@ fn meta_info() {
         "meta_info",
         |path| path.contains("sglang") && path.contains("generate"),
         |bytes, _| {
-            whole(Route::Generate, bytes);
+            read_response(bytes);
         },
     );
 }
@@ -249,9 +251,9 @@ fn streams() {
         |bytes, rng| {
             let route = route(rng);
             let body = Bytes::copy_from_slice(bytes);
-            let mut at_once = StreamWatch::new(route);
+            let mut at_once = StreamObserver::new(route);
             at_once.push(&body);
-            let mut in_parts = StreamWatch::new(route);
+            let mut in_parts = StreamObserver::new(route);
             let mut rest = body;
             while !rest.is_empty() {
                 // Long ones come byte by byte now and then: what is held of an event must not be read again each time.

@@ -4,28 +4,30 @@
 
 mod support;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use router_core::Route;
+use router_protocol::disaggregation::set_members;
 use router_protocol::{
-    Bytes, LoadEndpoint, StreamWatch, error_body, parse_load, parse_orca, parse_server_info, prefix_hashes,
-    scan, splice, whole,
+    LoadEndpoint, StreamObserver, error_body, parse_load, parse_orca, parse_server_info, prefix_hashes,
+    read_response, scan,
 };
 
 /// Every reader once. A scan that says well-formed must stand up to a full parser where that can be told.
 fn read_all(bytes: &[u8]) {
     for route in Route::ALL {
         let facts = scan(route, bytes);
-        assert!(facts.batch >= 1 && facts.answers >= 1);
+        assert!(facts.batch >= 1 && facts.choices >= 1);
         assert!(facts.prompt.is_none_or(|p| p.len() <= bytes.len()));
         if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes).is_ok() {
             assert!(facts.well_formed, "{}", String::from_utf8_lossy(bytes));
-            assert!(splice(bytes, &facts, "\"x\":1").is_some());
+            assert!(set_members(bytes, &[("x", "1")]).is_some());
         }
-        whole(route, bytes);
+        read_response(bytes);
         let body = Bytes::copy_from_slice(bytes);
-        let mut one = StreamWatch::new(route);
+        let mut one = StreamObserver::new(route);
         one.push(&body);
-        let mut two = StreamWatch::new(route);
+        let mut two = StreamObserver::new(route);
         let at = bytes.len() / 2;
         two.push(&body.slice(..at));
         two.push(&body.slice(at..));
@@ -108,8 +110,8 @@ fn bombs() {
     for body in &bodies {
         for route in [Route::Generate, Route::ChatCompletions] {
             assert!(!scan(route, body).well_formed);
-            assert!(!whole(route, body).complete);
-            let mut watch = StreamWatch::new(route);
+            assert!(!read_response(body).complete);
+            let mut watch = StreamObserver::new(route);
             watch.push(&Bytes::copy_from_slice(body));
             watch.finish();
         }

@@ -3,9 +3,9 @@
 mod support;
 
 use router_core::{LoadSource, Time};
-use router_protocol::{LoadEndpoint, LoadFacts, LoadParseError, parse_load, parse_orca, parse_server_info};
+use router_protocol::{LoadEndpoint, LoadFigures, LoadParseError, parse_load, parse_orca, parse_server_info};
 
-fn load(endpoint: LoadEndpoint, name: &str) -> LoadFacts {
+fn load(endpoint: LoadEndpoint, name: &str) -> LoadFigures {
     parse_load(endpoint, &support::body(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 

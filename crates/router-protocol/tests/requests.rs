@@ -3,7 +3,7 @@
 mod support;
 
 use router_core::{RequestId, Route};
-use router_protocol::{BLOCK_BYTES, scan};
+use router_protocol::{PREFIX_BLOCK_BYTES, scan};
 
 #[test]
 fn captured_requests_are_read_as_they_were_meant() {
@@ -16,10 +16,8 @@ fn captured_requests_are_read_as_they_were_meant() {
         assert_eq!(facts.well_formed, parsed.is_some(), "{name}");
         let Some(v) = parsed else { continue };
         seen += 1;
-        assert_eq!(facts.model.as_deref(), v["model"].as_str(), "{name}");
         assert_eq!(facts.stream, v["stream"] == true, "{name}");
         assert_eq!(facts.rid.as_deref(), v["rid"].as_str().or_else(|| v["rid"][0].as_str()), "{name}");
-        assert_eq!(facts.include_usage, v["stream_options"]["include_usage"] == true, "{name}");
     }
     assert!(seen > 150, "only {seen} requests");
 }
@@ -125,7 +123,7 @@ fn every_shape_of_prompt() {
     for &(route, body, batch, answers, prompt, tokens, cap) in rows {
         let f = scan(route, body.as_bytes());
         assert!(f.well_formed, "{body}");
-        assert_eq!((f.batch, f.answers), (batch, answers), "{body}");
+        assert_eq!((f.batch, f.choices), (batch, answers), "{body}");
         assert_eq!(f.text(), prompt, "{body}");
         assert_eq!((f.prompt_tokens, f.max_output_tokens), (tokens, cap), "{body}");
     }
@@ -154,8 +152,8 @@ fn sessions_by_rank() {
 
 #[test]
 fn the_last_of_two_and_the_decoded_name_count() {
-    let f = scan(Route::Generate, br#"{"str\u0065am":true,"model":"a","model":"b","n":5,"n":null}"#);
-    assert_eq!((f.stream, f.model.as_deref(), f.answers), (true, Some("b"), 1));
+    let f = scan(Route::Generate, br#"{"str\u0065am":true,"rid":"a","rid":"b","n":5,"n":null}"#);
+    assert_eq!((f.stream, f.rid.as_deref(), f.choices), (true, Some("b"), 1));
     let f = scan(Route::Generate, br#"{"sampling_params":{"max_new_tokens":5},"sampling_params":{}}"#);
     assert_eq!(f.max_output_tokens, None);
 }
@@ -164,8 +162,8 @@ fn the_last_of_two_and_the_decoded_name_count() {
 fn wrong_types_are_absent() {
     let body = br#"{"model":1,"stream":"yes","text":{"a":1},"rid":{},"n":-3,"sampling_params":"x","stream_options":[1],"session_params":7}"#;
     let f = scan(Route::Generate, body);
-    assert!(f.well_formed && !f.stream && !f.include_usage);
-    assert_eq!((f.model, f.rid, f.session, f.answers), (None, None, None, 1));
+    assert!(f.well_formed && !f.stream);
+    assert_eq!((f.rid, f.session, f.choices), (None, None, 1));
     assert_eq!(f.prompt, Some(&br#"{"a":1}"#[..]));
 }
 
@@ -186,11 +184,11 @@ fn what_is_not_one_object_is_unknown() {
     ];
     for body in bodies {
         let f = scan(Route::ChatCompletions, body);
-        assert_eq!((f.well_formed, f.model, f.closing_brace), (false, None, None), "{body:?}");
-        assert_eq!((f.batch, f.answers, f.prompt_bytes), (1, 1, body.len() as u64));
+        assert_eq!((f.well_formed, f.rid), (false, None), "{body:?}");
+        assert_eq!((f.batch, f.choices, f.prompt_bytes), (1, 1, body.len() as u64));
     }
-    let latin = scan(Route::Generate, b"{\"model\":\"\xff\",\"text\":\"\xff\"}");
-    assert_eq!((latin.well_formed, latin.model.as_deref(), latin.text()), (true, None, None));
+    let latin = scan(Route::Generate, b"{\"rid\":\"\xff\",\"text\":\"\xff\"}");
+    assert_eq!((latin.well_formed, latin.rid.as_deref(), latin.text()), (true, None, None));
     assert_eq!(latin.prompt, Some(&b"\xff"[..]));
 }
 
@@ -202,7 +200,10 @@ fn features_carry_it_all() {
     let f = facts.features(RequestId(9), Route::Generate, &[1, 2]);
     assert_eq!((f.id, f.attempt, f.route, f.stream), (RequestId(9), 0, Route::Generate, true));
     assert_eq!((f.batch, f.answers, f.prompt_bytes, f.prompt_tokens), (2, 2, 11, Some(3)));
-    assert_eq!((f.max_output_tokens, f.prefix, f.prefix_block_bytes), (Some(5), &[1, 2][..], BLOCK_BYTES));
+    assert_eq!(
+        (f.max_output_tokens, f.prefix, f.prefix_block_bytes),
+        (Some(5), &[1, 2][..], PREFIX_BLOCK_BYTES)
+    );
     assert!(facts.routing_key().is_some() && f.routing_key.is_none(), "taken only where a policy needs it");
     assert!(f.text.is_none() && f.target_worker.is_none());
 }

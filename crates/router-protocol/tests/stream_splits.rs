@@ -2,16 +2,17 @@
 
 mod support;
 
+use bytes::Bytes;
 use router_core::Route;
-use router_protocol::{AnswerFacts, Bytes, StreamWatch};
+use router_protocol::{ResponseFacts, StreamObserver};
 
 /// Bodies up to this long are cut at every byte.
 const EVERY_BYTE: usize = 24 << 10;
 /// Longer ones are cut at about this many places, and at every byte of their last 2 KiB.
 const CUTS: usize = 600;
 
-fn facts<'c>(route: Route, chunks: impl IntoIterator<Item = &'c Bytes>) -> AnswerFacts {
-    let mut watch = StreamWatch::new(route);
+fn facts<'c>(route: Route, chunks: impl IntoIterator<Item = &'c Bytes>) -> ResponseFacts {
+    let mut watch = StreamObserver::new(route);
     chunks.into_iter().for_each(|chunk| watch.push(chunk));
     watch.finish()
 }

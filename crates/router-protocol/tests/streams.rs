@@ -1,10 +1,11 @@
 //! What streams teach, one scenario each.
 
+use bytes::Bytes;
 use router_core::Route;
-use router_protocol::{AnswerFacts, Bytes, StreamWatch, sse::MAX_EVENT_BYTES};
+use router_protocol::{MAX_EVENT_BYTES, ResponseFacts, StreamObserver};
 
-fn watch(route: Route, body: &str) -> AnswerFacts {
-    let mut watch = StreamWatch::new(route);
+fn watch(route: Route, body: &str) -> ResponseFacts {
+    let mut watch = StreamObserver::new(route);
     watch.push(&Bytes::copy_from_slice(body.as_bytes()));
     watch.finish()
 }
@@ -17,9 +18,9 @@ fn chat(content: &str, finish: &str) -> String {
 
 #[test]
 fn an_empty_stream_says_nothing() {
-    assert_eq!(watch(Route::Generate, ""), AnswerFacts::default());
+    assert_eq!(watch(Route::Generate, ""), ResponseFacts::default());
     let only_done = watch(Route::ChatCompletions, "data: [DONE]\n\n");
-    assert_eq!(only_done, AnswerFacts { complete: true, ..AnswerFacts::default() });
+    assert_eq!(only_done, ResponseFacts { complete: true, ..ResponseFacts::default() });
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn batch_streams_add_up_the_last_event_of_each_part() {
 
 #[test]
 fn an_event_too_large_to_keep_is_counted_and_forgotten() {
-    let mut watch = StreamWatch::new(Route::Generate);
+    let mut watch = StreamObserver::new(Route::Generate);
     let small = "data: {\"text\":\"a\",\"meta_info\":{\"completion_tokens\":1,\"finish_reason\":null}}\n\n";
     watch.push(&Bytes::from(small));
     watch.push(&Bytes::from_static(b"data: {\"text\":\""));
@@ -183,7 +184,7 @@ fn classic_time_stamps_and_queue_news() {
     assert_eq!((load.waiting, load.running), (Some(3), Some(2)));
 
     let json = body.trim_start_matches("data: ").split("\n\n").next().unwrap();
-    let whole = router_protocol::whole(Route::Generate, json.as_bytes());
+    let whole = router_protocol::read_response(json.as_bytes());
     assert_eq!(
         whole.timing.first_token, None,
         "the stamp of an answer that is not streamed is up to 50 tokens late"

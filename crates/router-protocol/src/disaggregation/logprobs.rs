@@ -28,7 +28,7 @@ pub struct InputLogprobs {
 
 impl InputLogprobs {
     /// Those of an answer that came whole.
-    pub fn of_whole(body: &Bytes) -> Self {
+    pub fn from_response(body: &Bytes) -> Self {
         let mut all = Self::default();
         let _ = each_part(body, &mut |place, part| {
             all.take(body, place, &part);
@@ -37,7 +37,7 @@ impl InputLogprobs {
     }
 
     /// Those of a stream of events.
-    pub fn of_stream(body: &Bytes) -> Self {
+    pub fn from_stream(body: &Bytes) -> Self {
         let mut all = Self::default();
         let mut at = 0;
         while let Ok(length) = event_end(body.get(at..).unwrap_or_default(), Line::Start) {
@@ -199,15 +199,16 @@ fn meta_info(r: &mut Reader<'_>) -> Parse<Place> {
 /// Fills a decode's answer in on its way to the client.
 ///
 /// ```
-/// use router_protocol::{Bytes, disaggregation::{InputLogprobs, Merger}};
+/// use bytes::Bytes;
+/// use router_protocol::disaggregation::{InputLogprobs, LogprobsMerger};
 /// let prefill = Bytes::from_static(br#"{"meta_info":{"input_token_logprobs":[[null,204,null]]}}"#);
-/// let mut merger = Merger::whole(InputLogprobs::of_whole(&prefill));
+/// let mut merger = LogprobsMerger::for_response(InputLogprobs::from_response(&prefill));
 /// assert!(merger.push(br#"{"text":"a","meta_info":{"input_token"#).is_empty());
 /// merger.push(br#"_logprobs":[]}}"#);
 /// assert_eq!(merger.finish(), r#"{"text":"a","meta_info":{"input_token_logprobs":[[null,204,null]]}}"#);
 /// ```
 #[derive(Debug)]
-pub struct Merger {
+pub struct LogprobsMerger {
     logprobs: InputLogprobs,
     form: Form,
     held: BytesMut,
@@ -220,15 +221,15 @@ enum Form {
     Events,
 }
 
-impl Merger {
+impl LogprobsMerger {
     /// For an answer that comes whole. It is held back to its end.
-    pub fn whole(logprobs: InputLogprobs) -> Self {
+    pub fn for_response(logprobs: InputLogprobs) -> Self {
         Self { logprobs, form: Form::Whole, held: BytesMut::new(), line: Line::Start }
     }
 
     /// For a stream of events. Each is held back to its own end and no longer.
-    pub fn events(logprobs: InputLogprobs) -> Self {
-        Self { form: Form::Events, ..Self::whole(logprobs) }
+    pub fn for_stream(logprobs: InputLogprobs) -> Self {
+        Self { form: Form::Events, ..Self::for_response(logprobs) }
     }
 
     /// Takes the next bytes; those that may go on.

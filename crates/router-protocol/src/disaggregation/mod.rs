@@ -6,7 +6,7 @@
 
 mod logprobs;
 
-pub use logprobs::{InputLogprobs, Merger};
+pub use logprobs::{InputLogprobs, LogprobsMerger};
 
 use std::ops::Range;
 
@@ -64,11 +64,11 @@ pub fn split_facts(body: &[u8]) -> SplitFacts {
 /// is its number's remainder, and refuses a request that names another one.
 ///
 /// ```
-/// use router_protocol::disaggregation::room_on;
-/// assert_eq!(room_on(1003, 1, 4), 1001);
-/// assert_eq!(room_on(i64::MAX as u64, 0, 2), i64::MAX as u64 - 1);
+/// use router_protocol::disaggregation::room_on_rank;
+/// assert_eq!(room_on_rank(1003, 1, 4), 1001);
+/// assert_eq!(room_on_rank(i64::MAX as u64, 0, 2), i64::MAX as u64 - 1);
 /// ```
-pub const fn room_on(room: u64, rank: u64, size: u64) -> u64 {
+pub const fn room_on_rank(room: u64, rank: u64, size: u64) -> u64 {
     if rank >= size {
         // There is no such rank; the engine says so.
         return room;
@@ -83,9 +83,9 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 
 /// How many rooms a request takes; `None` when it is one that is not a list. SGLang wants a list of rooms exactly
 /// where the prompts are a list, and where a chat asks for several answers.
-pub fn rooms(route: Route, facts: &RequestFacts<'_>) -> Option<u32> {
+pub fn bootstrap_rooms(route: Route, facts: &RequestFacts<'_>) -> Option<u32> {
     if route == Route::ChatCompletions {
-        return (facts.answers > 1).then_some(facts.answers);
+        return (facts.choices > 1).then_some(facts.choices);
     }
     let mut prompt = facts.prompt?.iter().filter(|b| !b.is_ascii_whitespace());
     let list = match (prompt.next(), prompt.next()) {
@@ -99,7 +99,7 @@ pub fn rooms(route: Route, facts: &RequestFacts<'_>) -> Option<u32> {
 
 /// Where a decode server of SGLang meets the prefill.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bootstrap<'a> {
+pub struct BootstrapServer<'a> {
     /// The prefill server's host; an IPv6 address in brackets.
     pub host: &'a str,
     /// The port of its bootstrap server; without one, the decode server uses its own setting.
@@ -109,8 +109,8 @@ pub struct Bootstrap<'a> {
 /// The members that both legs get: scalars, or lists of `rooms` entries each. `room` gives the number of each room.
 ///
 /// ```
-/// use router_protocol::disaggregation::{Bootstrap, bootstrap_members, set_members};
-/// let members = bootstrap_members(Bootstrap { host: "10.0.0.1", port: None }, None, || 7);
+/// use router_protocol::disaggregation::{BootstrapServer, bootstrap_members, set_members};
+/// let members = bootstrap_members(BootstrapServer { host: "10.0.0.1", port: None }, None, || 7);
 /// let body = set_members(br#"{"text":"hi","bootstrap_port":9}"#, &members).unwrap();
 /// assert_eq!(
 ///     body,
@@ -118,7 +118,7 @@ pub struct Bootstrap<'a> {
 /// );
 /// ```
 pub fn bootstrap_members(
-    at: Bootstrap<'_>,
+    at: BootstrapServer<'_>,
     rooms: Option<u32>,
     mut room: impl FnMut() -> u64,
 ) -> [(&'static str, String); 3] {

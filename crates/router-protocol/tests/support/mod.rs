@@ -8,8 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use router_core::Route;
-use router_protocol::{Bytes, route_of};
+use router_protocol::route_of;
 
 /// Folder of the captures that come with the crate.
 pub fn data() -> PathBuf {

@@ -15,7 +15,7 @@ use http::response::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use router_core::Route;
-use router_protocol::{StreamWatch, set_rank};
+use router_protocol::{StreamObserver, set_rank};
 use std::time::Duration;
 
 /// The data-parallel rank that is to serve the request. vLLM heeds it, and SGLang on the OpenAI routes.
@@ -122,7 +122,7 @@ impl Answer {
         if !suspicious {
             return Tone::Final;
         }
-        let mut watch = StreamWatch::new(route);
+        let mut watch = StreamObserver::new(route);
         watch.push(data);
         match watch.finish().error.and_then(|e| e.status) {
             Some(429 | 503) => Tone::Busy,

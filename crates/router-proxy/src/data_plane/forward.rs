@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, header, response};
 use router_core::{Features, NoWorker, Outcome, Route, Routed, Time, WorkerId};
-use router_protocol::StreamWatch;
+use router_protocol::StreamObserver;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -158,7 +158,7 @@ fn watch(kind: Kind, parts: &response::Parts, route: Route) -> Watch {
         media.is_some_and(|media| media.as_bytes().starts_with(b"application/json"))
     };
     match kind {
-        Kind::Events => Watch::Stream(StreamWatch::new(route)),
+        Kind::Events => Watch::Stream(StreamObserver::new(route)),
         Kind::Other if json() => Watch::Whole { chunks: SmallVec::new(), len: 0 },
         Kind::Other => Watch::Nothing,
     }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use router_core::{Finish, LoadSource, Outcome};
-use router_protocol::{AnswerFacts, LoadFacts, StreamWatch};
+use router_protocol::{LoadFigures, ResponseFacts, StreamObserver};
 use smallvec::SmallVec;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -56,7 +56,7 @@ pub(super) enum Watch {
     /// A whole JSON answer.
     Whole { chunks: SmallVec<[Bytes; 2]>, len: usize },
     /// A stream of events.
-    Stream(StreamWatch),
+    Stream(StreamObserver),
 }
 
 /// A worker's body with the lease that it keeps alive.
@@ -68,7 +68,7 @@ pub(super) struct Relay {
     watch: Watch,
     status: StatusCode,
     /// Load news from the answer's headers.
-    load: Option<LoadFacts>,
+    load: Option<LoadFigures>,
     /// The first frame, which came with the head.
     first: Option<Frame<Bytes>>,
     /// Set where the client reads events, and their bytes are not counted beforehand.
@@ -108,7 +108,7 @@ impl Relay {
     }
 
     /// The same, with load news from the answer's headers.
-    pub(super) fn with_load(mut self, load: Option<LoadFacts>) -> Self {
+    pub(super) fn with_load(mut self, load: Option<LoadFigures>) -> Self {
         self.load = load;
         self
     }
@@ -236,7 +236,7 @@ impl Relay {
         }
         let watch = std::mem::replace(&mut self.watch, Watch::Nothing);
         let streamed = if matches!(watch, Watch::Stream(_)) { Streamed::Yes } else { Streamed::No };
-        let facts = watch.facts(self.lease.outline.route);
+        let facts = watch.facts();
         let outcome = outcome(self.status, facts.as_ref(), streamed);
         self.finish(outcome, facts);
     }
@@ -247,13 +247,13 @@ impl Relay {
         self.connection = None;
         let watch = std::mem::replace(&mut self.watch, Watch::Nothing);
         let facts = match watch {
-            Watch::Stream(_) => watch.facts(self.lease.outline.route),
+            Watch::Stream(_) => watch.facts(),
             Watch::Nothing | Watch::Whole { .. } => None,
         };
         self.finish(outcome, facts);
     }
 
-    fn finish(&mut self, outcome: Outcome, facts: Option<AnswerFacts>) {
+    fn finish(&mut self, outcome: Outcome, facts: Option<ResponseFacts>) {
         let now = self.lease.now();
         let facts = facts.unwrap_or_default();
         let load = facts.load.or(self.load.take()).map(|l| l.report(now, LoadSource::Piggyback));
@@ -293,16 +293,16 @@ impl Watch {
         }
     }
 
-    fn facts(self, route: router_core::Route) -> Option<AnswerFacts> {
+    fn facts(self) -> Option<ResponseFacts> {
         match self {
             Self::Nothing => None,
             Self::Stream(stream) => Some(stream.finish()),
             Self::Whole { chunks, len } => Some(match chunks.as_slice() {
-                [one] => router_protocol::whole(route, one),
+                [one] => router_protocol::read_response(one),
                 many => {
                     let mut joined = BytesMut::with_capacity(len);
                     many.iter().for_each(|c| joined.extend_from_slice(c));
-                    router_protocol::whole(route, &joined)
+                    router_protocol::read_response(&joined)
                 }
             }),
         }
@@ -311,7 +311,7 @@ impl Watch {
 
 /// What an answer that arrived whole says about its worker. A 200 that carries an error is judged by the error, and a
 /// stream without a single event (SGLang 0.4.10 with a full queue) is none.
-fn outcome(status: StatusCode, facts: Option<&AnswerFacts>, streamed: Streamed) -> Outcome {
+fn outcome(status: StatusCode, facts: Option<&ResponseFacts>, streamed: Streamed) -> Outcome {
     if streamed == Streamed::Yes && facts.is_some_and(|f| f.events == 0 && !f.complete) {
         return Outcome::Busy;
     }

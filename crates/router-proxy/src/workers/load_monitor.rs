@@ -4,7 +4,7 @@ use super::{Health, Process, fetch};
 use crate::router::Shared;
 use http::uri::PathAndQuery;
 use router_core::{Change, LoadSource, Time};
-use router_protocol::{LoadEndpoint, LoadFacts, parse_load};
+use router_protocol::{LoadEndpoint, LoadFigures, parse_load};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -44,7 +44,7 @@ pub(crate) async fn poll(shared: Arc<Shared>, worker: Arc<Process>, interval: Du
 }
 
 /// Tells the balancer how much a worker has to do, each of its ranks for itself.
-fn tell(shared: &Shared, worker: &Arc<Process>, facts: &LoadFacts, asked_at: Time) {
+fn tell(shared: &Shared, worker: &Arc<Process>, facts: &LoadFigures, asked_at: Time) {
     let candidates = shared.workers.of(worker);
     let mut balancer = shared.balancer.lock();
     for candidate in candidates {

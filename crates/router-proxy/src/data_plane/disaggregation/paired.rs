@@ -5,7 +5,7 @@ use super::prefill::Prefilling;
 use crate::router::Shared;
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
-use router_protocol::disaggregation::Merger;
+use router_protocol::disaggregation::LogprobsMerger;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// What the other leg still has to do with an answer.
 pub(in super::super) struct Bond {
     /// What the prompt's answer adds.
-    merger: Option<Merger>,
+    merger: Option<LogprobsMerger>,
     /// The prompt's answer, while it is open.
     open: Option<Prefilling>,
     pool: Arc<Shared>,
@@ -33,7 +33,7 @@ impl fmt::Debug for Bond {
 }
 
 impl Bond {
-    pub(super) fn new(merger: Option<Merger>, open: Option<Prefilling>, pool: &Arc<Shared>) -> Self {
+    pub(super) fn new(merger: Option<LogprobsMerger>, open: Option<Prefilling>, pool: &Arc<Shared>) -> Self {
         Self { merger, open, pool: Arc::clone(pool), parts: 1 }
     }
 
@@ -71,7 +71,7 @@ impl Bond {
     }
 }
 
-fn merged(mut merger: Merger, last: &[u8]) -> Bytes {
+fn merged(mut merger: LogprobsMerger, last: &[u8]) -> Bytes {
     let mut out = BytesMut::from(merger.push(last));
     out.extend_from_slice(&merger.finish());
     out.freeze()

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use router_core::{Features, NoWorker, Outcome, Rng, WorkerId};
 use router_protocol::RequestFacts;
-use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, rooms, set_members, split_facts};
+use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, bootstrap_rooms, set_members, split_facts};
 use smallvec::SmallVec;
 use std::pin::pin;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ impl<'a> Pairing<'a> {
     /// Refuses what cannot be split.
     fn check(&self) -> Result<(), ProxyError> {
         let refuse = |why: String| Err(ProxyError::Unsplittable(why));
-        if self.facts.closing_brace.is_none() {
+        if !self.facts.well_formed {
             return refuse("the body is not one JSON object".to_owned());
         }
         if let Some(member) = self.wishes.reserved {
@@ -158,7 +158,7 @@ impl<'a> Pairing<'a> {
 
     /// How many rooms the request takes; `None` when it is not a list.
     pub(super) fn rooms(&self) -> Option<u32> {
-        rooms(self.prefill.exchange.route, self.facts)
+        bootstrap_rooms(self.prefill.exchange.route, self.facts)
     }
 
     /// Until when a wait that begins now may last; absent where nobody is waited for.

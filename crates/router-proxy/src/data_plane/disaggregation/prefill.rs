@@ -13,7 +13,7 @@ use http::response::Parts;
 use http::{HeaderValue, Response, header};
 use router_core::{Finish, LoadSource, Outcome};
 use router_protocol::disaggregation::InputLogprobs;
-use router_protocol::{AnswerFacts, StreamWatch, whole};
+use router_protocol::{ResponseFacts, StreamObserver, read_response};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -74,7 +74,11 @@ pub(super) enum Unprefilled {
 impl Prefilled {
     /// What the answer says about the prompt's tokens.
     pub(super) fn logprobs(&self) -> InputLogprobs {
-        if self.events { InputLogprobs::of_stream(&self.body) } else { InputLogprobs::of_whole(&self.body) }
+        if self.events {
+            InputLogprobs::from_stream(&self.body)
+        } else {
+            InputLogprobs::from_response(&self.body)
+        }
     }
 }
 
@@ -145,21 +149,20 @@ async fn exchange(request: Outgoing, lease: &mut Lease) -> Result<(Parts, Bytes)
     Ok((parts, body.freeze()))
 }
 
-fn facts(lease: &Lease, events: Option<&Bytes>, body: &Bytes) -> AnswerFacts {
-    let route = lease.outline.route;
+fn facts(lease: &Lease, events: Option<&Bytes>, body: &Bytes) -> ResponseFacts {
     match events {
         Some(events) => {
-            let mut watch = StreamWatch::new(route);
+            let mut watch = StreamObserver::new(lease.outline.route);
             watch.push(events);
             watch.finish()
         }
-        None => whole(route, body),
+        None => read_response(body),
     }
 }
 
 /// What is wrong with an answer, if it is the worker's fault. SGLang may say so inside a 200: a prompt that it gave up
 /// is never handed over, and the decode worker would wait for it in vain.
-fn failure(parts: &Parts, facts: &AnswerFacts) -> Option<(ProxyError, Outcome)> {
+fn failure(parts: &Parts, facts: &ResponseFacts) -> Option<(ProxyError, Outcome)> {
     let status = parts.status;
     if is_busy(status) {
         return Some((ProxyError::Status(status), Outcome::Busy));

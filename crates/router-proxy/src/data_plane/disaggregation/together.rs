@@ -9,7 +9,7 @@ use crate::error::ProxyError;
 use crate::lease::Lease;
 use crate::record::Leg;
 use http::{StatusCode, header};
-use router_protocol::disaggregation::{Bootstrap, Merger, bootstrap_members, room_on};
+use router_protocol::disaggregation::{BootstrapServer, LogprobsMerger, bootstrap_members, room_on_rank};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::time::sleep_until;
@@ -34,11 +34,11 @@ impl Pairing<'_> {
     pub(super) async fn together(&self, prefill: Lease, mut decode: Lease) -> Try {
         let worker = Arc::clone(&prefill.worker);
         let profile = worker.profile.load();
-        let at = Bootstrap { host: worker.target.authority().host(), port: profile.bootstrap_port };
+        let at = BootstrapServer { host: worker.target.authority().host(), port: profile.bootstrap_port };
         let ranks = profile.told.dp_size.map_or(1, u64::from);
         let members = bootstrap_members(at, self.rooms(), || {
             let room = self.split.rooms.next();
-            self.wishes.rank.map_or(room, |rank| room_on(room, rank, ranks))
+            self.wishes.rank.map_or(room, |rank| room_on_rank(room, rank, ranks))
         });
         let exchange = self.told(&self.decode, &members);
         let mut reading = prefill::begin(&self.with_body(&self.prefill, exchange.body.clone()), prefill);
@@ -63,9 +63,9 @@ impl Pairing<'_> {
             return Ok(response);
         }
         let logprobs = prefilled.as_ref().filter(|_| self.wishes.input_logprobs).map(Prefilled::logprobs);
-        let merger = logprobs
-            .filter(|l| !l.is_empty())
-            .map(|logprobs| if events { Merger::events(logprobs) } else { Merger::whole(logprobs) });
+        let merger = logprobs.filter(|l| !l.is_empty()).map(|logprobs| {
+            if events { LogprobsMerger::for_stream(logprobs) } else { LogprobsMerger::for_response(logprobs) }
+        });
         let open = if prefilled.is_none() { Some(reading.end) } else { None };
         if open.is_none() && merger.is_none() {
             return Ok(response);
