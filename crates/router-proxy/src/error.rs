@@ -10,7 +10,7 @@ use std::time::Duration;
 ///
 /// The client is told the kind, never the cause behind it; the log sees the cause.
 #[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
+pub(crate) enum ProxyError {
     /// No worker may be chosen.
     #[error("no healthy worker is available ({healthy} of {total} workers healthy)")]
     NoWorker {
@@ -96,11 +96,11 @@ pub enum ProxyError {
 }
 
 /// The error below a [`ProxyError`].
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// When the same request may be sent again to another worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Retry {
+pub(crate) enum Retry {
     /// The worker has not seen it: always.
     Safe,
     /// The worker may have seen it: as long as the client has not got a byte.
@@ -111,7 +111,7 @@ pub enum Retry {
 
 impl ProxyError {
     /// The error's name in metrics, records and the `code` of the client's error body.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Exhausted(kept) => kept.code(),
             Self::NoWorker { .. } => "no_healthy_worker",
@@ -156,7 +156,7 @@ impl ProxyError {
     }
 
     /// The status that the client gets.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Exhausted(kept) => kept.status(),
             Self::NoWorker { .. } | Self::WorkersFull | Self::NoMemory => StatusCode::SERVICE_UNAVAILABLE,
@@ -208,7 +208,7 @@ impl ProxyError {
     }
 
     /// Whether another worker may be tried.
-    pub fn retry(&self) -> Retry {
+    pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Connect(_) => Retry::Safe,
             Self::Leg { source, .. } => source.retry(),
@@ -223,7 +223,7 @@ impl ProxyError {
     }
 
     /// The answer that the client gets.
-    pub fn response(&self) -> Response<RouterBody> {
+    pub(crate) fn response(&self) -> Response<RouterBody> {
         if let Self::Exhausted(kept) = self {
             return kept.response();
         }

@@ -10,7 +10,6 @@
 mod admin;
 mod alarm;
 mod clock;
-pub mod config;
 mod data_plane;
 mod error;
 mod http1;
@@ -24,21 +23,11 @@ mod wire;
 mod workers;
 
 pub use clock::Clock;
-pub use config::{Config, ConfigError, Options};
-pub use data_plane::{Kept, RelayError, RouterBody};
-pub use error::{Cause, ProxyError, Retry};
-pub use http1::AnswerError;
-pub use record::{
-    Decisions, Heard, Leg, LiveDecision, OtlpEndpoint, OtlpEndpointError, RecordConfig, RecordFormat,
-    RecorderError, TraceConfig,
-};
+pub use record::{Decisions, Heard, LiveDecision, RecorderError};
 pub use router::{Router, RunningRouter, StartError};
-pub use security::{Cors, CorsError, Keys, KeysError, Secret, ServerTls, TlsError, WorkerTls};
-pub use server::{ClientPatience, Lanes};
+pub use security::TlsError;
+pub use server::Lanes;
 pub use stats::{RouterStats, WorkerStats};
-pub use workers::{
-    BreakerConfig, Dial, Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUrl, WorkerUrlError,
-};
 
 /// The code on the page for authors of policies compiles.
 #[cfg(doctest)]

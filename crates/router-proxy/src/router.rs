@@ -1,18 +1,19 @@
 //! The router: a balancer, its workers, and the server in front of them.
 
 use crate::clock::Clock;
-use crate::config::{Config, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
 use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
 use crate::error::ProxyError;
 use crate::record::{
     Audience, Bounds, Decisions, Detour, Gauges, Metrics, Recorder, RecorderError, Records, Wanted,
     WorkerGauges,
 };
-use crate::security::{Cors, Guard, ServerTls, TlsError, keep_fresh};
+use crate::security::{Cors, Guard, ServerTls, TlsError, WorkerTls, keep_fresh};
 use crate::server::{self, Lanes, Listeners};
 use crate::stats::RouterStats;
-use crate::workers::{Health, MembershipError, Worker, WorkerKind, Workers};
+use crate::workers::{Dial, Health, MembershipError, Worker, Workers};
 use parking_lot::Mutex;
+use router_config::WorkerKind;
+use router_config::{Config, ConfigError, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
 use router_core::{Balancer, Features, Needs, Policy, WorkerId};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     /// Makes the ids of spans, when spans are exported.
     pub(crate) trace_ids: Option<TraceIds>,
     pub(crate) fleet: FleetConfig,
+    /// How workers are reached.
+    pub(crate) dial: Dial,
     /// Held while a worker joins.
     pub(crate) joining: Mutex<()>,
     pub(crate) tasks: TaskTracker,
@@ -58,6 +61,9 @@ pub(crate) struct Shared {
 /// Why a router did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A file that an option names cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The address could not be bound.
     #[error("cannot listen on {address}: {source}")]
     Bind {
@@ -119,24 +125,31 @@ impl Router {
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start_on(lanes: Lanes, config: Config) -> Result<RunningRouter, StartError> {
+        let tls = config.security.tls.map(ServerTls::load).transpose();
+        let tls = tls.map_err(|e| ConfigError::option("--tls-cert-path, --tls-key-path", e))?;
+        let worker_tls = WorkerTls::load(config.requests.worker_tls.clone());
+        let option = "--ca-cert-paths, --client-cert-path, --client-key-path";
+        let worker_tls = worker_tls.map_err(|e| ConfigError::option(option, e))?;
+        let dial = Dial { connect_timeout: config.requests.connect_timeout, tls: Arc::new(worker_tls) };
         let main = bind(config.listen).await?;
         let admin = bind_if(config.security.admin).await?;
         let metrics = bind_if(config.prometheus).await?;
         let seed = config.seed.unwrap_or_else(entropy);
         let admission = Admission::new(config.admission);
-        let mut shared = Shared::new((config.requests, admission, config.retry, config.fleet), |clock| {
-            let mut balancer = Balancer::new(config.policy, seed);
-            for (n, shadow) in (1u64..).zip(config.shadows) {
-                balancer.shadow(clock.now(), shadow, seed.wrapping_add(n));
-            }
-            balancer
-        });
+        let mut shared =
+            Shared::new((config.requests, admission, config.retry, config.fleet, dial), |clock| {
+                let mut balancer = Balancer::new(config.policy, seed);
+                for (n, shadow) in (1u64..).zip(config.shadows) {
+                    balancer.shadow(clock.now(), shadow, seed.wrapping_add(n));
+                }
+                balancer
+            });
         if let Some(bounds) = config.duration_buckets {
             let metrics = Metrics::bounded(shared.records.metrics.policy(), Bounds::new(&bounds));
             shared.records.metrics = Arc::new(metrics);
         }
-        shared.guard = Guard::new(config.security.keys, admin.is_some());
-        shared.cors = config.security.cors;
+        shared.guard = Guard::new(&config.security.credentials, admin.is_some());
+        shared.cors = config.security.cors.map(Cors::new);
         let (traces, collector) = (config.traces, config.otlp.as_ref());
         let wanted = Wanted { files: config.record.as_ref(), prefill: None, traces, collector };
         match config.disaggregation {
@@ -154,20 +167,19 @@ impl Router {
             address,
             admin: of(&admin),
             prometheus: of(&metrics),
-            scheme: if config.security.tls.is_some() { "https" } else { "http" },
+            scheme: if tls.is_some() { "https" } else { "http" },
             grace: config.shutdown_grace,
             stop,
             kill,
             servers,
             lanes: Arc::new(lanes),
             shared,
-            tls: config.security.tls.clone(),
+            tls: tls.clone(),
         };
-        let (tls, patience) = (config.security.tls, config.patience);
         if let Some(tls) = tls.clone() {
             running.shared.tasks.spawn(keep_fresh(tls, running.shared.stopping.clone()));
         }
-        let listeners = Listeners { main, admin, metrics, tls, patience };
+        let listeners = Listeners { main, admin, metrics, tls, timeouts: config.client_timeouts };
         let ends = (running.stop.clone(), running.kill.clone());
         server::spawn(&running.shared, listeners, (&running.servers, &running.lanes), ends);
         Ok(running)
@@ -285,7 +297,7 @@ async fn bind_if(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Sta
 
 impl Shared {
     fn new(
-        (limits, admission, retry, fleet): (RequestLimits, Admission, RetryConfig, FleetConfig),
+        (limits, admission, retry, fleet, dial): (RequestLimits, Admission, RetryConfig, FleetConfig, Dial),
         balancer: impl FnOnce(&Clock) -> Balancer,
     ) -> Self {
         let clock = Clock::start();
@@ -308,6 +320,7 @@ impl Shared {
             ids: RequestIds::new(),
             trace_ids: None,
             fleet,
+            dial,
             joining: Mutex::new(()),
             clock,
             tasks: TaskTracker::new(),
@@ -318,7 +331,7 @@ impl Shared {
     /// A balancer and workers of its own beside these: one clock, one queue, one page of metrics.
     fn beside(&self, policy: Box<dyn Policy>, seed: u64) -> Self {
         let (limits, admission) = (self.limits.clone(), self.admission.beside());
-        let settings = (limits, admission, self.retry.clone(), self.fleet.clone());
+        let settings = (limits, admission, self.retry.clone(), self.fleet.clone(), self.dial.clone());
         let mut pool = Self::new(settings, |_| Balancer::new(policy, seed));
         pool.clock = self.clock;
         pool.records.metrics = Arc::new(self.records.metrics.beside(pool.records.metrics.policy()));

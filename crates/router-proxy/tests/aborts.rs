@@ -3,8 +3,8 @@
 
 mod support;
 
+use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, Meta};
-use router_proxy::Options;
 use support::{RawClient, options, start, until};
 
 const RUNNING: u32 = 2;

@@ -3,7 +3,8 @@
 
 mod support;
 
-use router_proxy::{Options, RunningRouter};
+use router_config::Options;
+use router_proxy::RunningRouter;
 use std::net::SocketAddr;
 use support::{RawClient, header, options, router, start, until, until_metric, worker};
 use tokio::net::TcpListener;

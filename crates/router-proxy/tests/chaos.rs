@@ -7,9 +7,10 @@
 mod support;
 
 use clap::Parser as _;
+use router_config::Options;
 use router_core::Rng;
 use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec};
-use router_proxy::{Options, RunningRouter};
+use router_proxy::RunningRouter;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{RawClient, metric, options, send, start, sum, until};

@@ -3,8 +3,9 @@
 
 mod support;
 
+use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
-use router_proxy::{Decisions, Heard, LiveDecision, Options, RunningRouter};
+use router_proxy::{Decisions, Heard, LiveDecision, RunningRouter};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{PATIENCE, options, post, router, until};

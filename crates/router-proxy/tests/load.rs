@@ -4,9 +4,9 @@
 
 mod support;
 
+use router_config::Options;
 use router_core::Rng;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
-use router_proxy::Options;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{RawClient, start, until};

@@ -3,8 +3,8 @@
 
 mod support;
 
+use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
-use router_proxy::Options;
 use std::collections::BTreeSet;
 use support::{get, options, post, router};
 

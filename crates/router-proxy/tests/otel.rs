@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use parking_lot::Mutex;
 use prost::Message as _;
-use router_proxy::Options;
+use router_config::Options;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use support::{PATIENCE, RawClient, metric, options, post, router, start, until, worker};

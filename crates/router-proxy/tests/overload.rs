@@ -3,7 +3,8 @@
 
 mod support;
 
-use router_proxy::{Options, RunningRouter};
+use router_config::Options;
+use router_proxy::RunningRouter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use support::{RawClient, metric, options, post, router, until, worker};

@@ -3,10 +3,11 @@
 
 mod support;
 
+use router_config::Options;
 use router_emulator::{
     EmulatedFleet, Emulator, EmulatorConfig, Fault, FaultKind, FleetSpec, Meta, RunningEmulator,
 };
-use router_proxy::{Options, RunningRouter};
+use router_proxy::RunningRouter;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;

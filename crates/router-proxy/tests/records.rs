@@ -3,8 +3,9 @@
 
 mod support;
 
+use router_config::{Options, RecordFormat};
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
-use router_proxy::{Options, RecordFormat, RunningRouter};
+use router_proxy::RunningRouter;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 
 mod support;
 
-use router_proxy::Options;
+use router_config::Options;
 use std::time::Duration;
 use support::{RawClient, get, options, post, router, start, until, worker};
 use tokio::net::TcpListener;

@@ -3,8 +3,9 @@
 
 mod support;
 
+use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec};
-use router_proxy::{Options, RunningRouter};
+use router_proxy::RunningRouter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{RawClient, get, metric, options, post, router, start, sum, until, until_metric, worker};

@@ -3,8 +3,9 @@
 
 mod support;
 
+use router_config::{Options, Secret};
 use router_core::Registry;
-use router_proxy::{Options, RunningRouter, Secret};
+use router_proxy::RunningRouter;
 use std::net::SocketAddr;
 use support::{RawClient, header, options, router, worker};
 use tokio::net::TcpStream;

@@ -4,8 +4,9 @@
 mod support;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use router_config::Options;
 use router_core::Registry;
-use router_proxy::{Options, Router, RunningRouter};
+use router_proxy::{Router, RunningRouter, StartError};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -194,6 +195,19 @@ async fn a_worker_that_asks_for_a_certificate_gets_it() {
     assert!(post(&unknown, "/generate", "{}").await.starts_with("HTTP/1.1 502 "));
 }
 
+/// Why a router with these options does not start. Nothing may be bound: the port that it asks for is taken.
+async fn refusal(options: &Options) -> String {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = Options { port: taken.local_addr().unwrap().port(), ..options.clone() };
+    match options.check(&Registry::builtin()) {
+        Err(error) => error.to_string(),
+        Ok(config) => match Router::start(config).await {
+            Err(StartError::Config(error)) => error.to_string(),
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
 #[tokio::test]
 async fn files_that_cannot_be_used_are_named_before_a_port_is_bound() {
     let own = issue("files");
@@ -213,13 +227,13 @@ async fn files_that_cannot_be_used_are_named_before_a_port_is_bound() {
             worker_urls: vec!["http://127.0.0.1:1".to_owned()],
             ..Options::default()
         };
-        let error = options.check(&Registry::builtin()).unwrap_err().to_string();
+        let error = refusal(&options).await;
         for part in parts {
             assert!(error.contains(part) && !error.contains("hush"), "{error}");
         }
     }
     let config = Options { ca_cert_paths: vec![no_pem], ..to("127.0.0.1:1".parse().unwrap()) };
-    assert!(config.check(&Registry::builtin()).unwrap_err().to_string().contains("no.pem"));
+    assert!(refusal(&config).await.contains("no.pem"));
     let fine = Options { ca_cert_paths: vec![own.ca], ..to("127.0.0.1:1".parse().unwrap()) };
     assert!(Router::start(fine.check(&Registry::builtin()).unwrap()).await.is_ok());
 }

@@ -3,8 +3,9 @@
 
 mod support;
 
+use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec, Meta};
-use router_proxy::{Options, RunningRouter};
+use router_proxy::RunningRouter;
 use serde_json::Value;
 use std::sync::Arc;
 use support::{

@@ -5,7 +5,7 @@ use clap::Args as _;
 use pyo3::exceptions::{PySystemExit, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use router_proxy::Options;
+use router_config::Options;
 use serde_json::{Map, Value};
 use sgl_router::{LaunchOptions, LaunchOptionsError};
 use std::any::TypeId;

@@ -70,6 +70,7 @@ fn start_error(error: &StartError) -> PyErr {
             Some(number) => PyOSError::new_err((number, message)),
             None => PyOSError::new_err(message),
         },
+        StartError::Config(_) => PyValueError::new_err(message),
         _ => PyRuntimeError::new_err(message),
     }
 }

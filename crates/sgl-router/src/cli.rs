@@ -3,7 +3,7 @@
 use crate::{demo, emulate, launch, pages, report, send, simulate};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use router_proxy::config::foreign::{ForeignError, translate};
+use router_config::compat::{ForeignError, translate};
 use std::ffi::OsString;
 
 /// The inference router that knows what its servers really deliver.

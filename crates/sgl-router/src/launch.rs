@@ -3,9 +3,10 @@
 use crate::cli::{self, Command, Failure, Unread};
 use crate::runtime::{self, LogStyle};
 use clap::{ArgMatches, Args};
+use router_config::{Config, ConfigError, Options};
+use router_config::{LogFormat, LogLevel};
 use router_core::Registry;
-use router_proxy::config::{LogFormat, LogLevel};
-use router_proxy::{Config, ConfigError, Lanes, Options, Router, RunningRouter, StartError};
+use router_proxy::{Lanes, Router, RunningRouter, StartError};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Fai
     for note in notes {
         info!("{note}");
     }
-    for knob in options.idle_knobs(&Registry::builtin()) {
+    for knob in options.unused_policy_options(&Registry::builtin()) {
         warn!("{knob} is no knob of {}: it changes nothing", options.policy);
     }
     runtime::raise_open_files();
@@ -135,7 +136,10 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
 async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Failure> {
     // Listened for from the beginning: a SIGHUP that nobody listens for ends the program.
     let hang_ups = runtime::hang_ups()?;
-    let router = start(config, threads).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let router = start(config, threads).await.map_err(|error| match error {
+        StartError::Config(error) => Failure::Usage(error.to_string()),
+        error => Failure::Runtime(error.to_string()),
+    })?;
     serve_until_asked(&router, hang_ups).await?;
     stop(router).await
 }

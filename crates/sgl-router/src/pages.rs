@@ -3,7 +3,7 @@
 use crate::cli;
 use crate::terminal::say;
 use clap::{Arg, ArgAction, Args, ValueEnum};
-use router_proxy::config::foreign::{Fate, ForeignFlag, Peer, foreign_flags};
+use router_config::compat::{FlagMapping, ForeignFlag, SourceRouter, foreign_flags};
 use std::fmt::Write as _;
 
 /// The flags of `pages`.
@@ -80,20 +80,22 @@ fn option_row(arg: &Arg) -> String {
 
 /// Three tables: what sglang-router has, and what only smg or vllm-router has.
 fn foreign() -> String {
-    let shared = |f: &ForeignFlag| f.peers.iter().any(|p| matches!(p, Peer::SglangRouter | Peer::Seed));
+    let shared = |f: &ForeignFlag| {
+        f.peers.iter().any(|p| matches!(p, SourceRouter::SglangRouter | SourceRouter::Seed))
+    };
     let mut text = String::from("### Flags of sglang-router\n\n| flag |");
-    for peer in Peer::ALL {
+    for peer in SourceRouter::ALL {
         let _ = write!(text, " {} |", peer.title());
     }
     text.push_str(" here |\n|---|---|---|---|---|---|\n");
     for flag in foreign_flags().filter(shared) {
         let _ = write!(text, "| `--{}` |", flag.name);
-        for peer in Peer::ALL {
+        for peer in SourceRouter::ALL {
             text.push_str(if flag.peers.contains(&peer) { " yes |" } else { " |" });
         }
         let _ = writeln!(text, " {} |", fate(&flag.fate));
     }
-    for peer in [Peer::Smg, Peer::VllmRouter] {
+    for peer in [SourceRouter::Smg, SourceRouter::VllmRouter] {
         let _ = write!(text, "\n### Flags that only {} has\n\n| flag | here |\n|---|---|\n", peer.title());
         for flag in foreign_flags().filter(|f| f.peers.contains(&peer) && !shared(f)) {
             let _ = writeln!(text, "| `--{}` | {} |", flag.name, fate(&flag.fate));
@@ -102,14 +104,14 @@ fn foreign() -> String {
     text
 }
 
-fn fate(fate_of: &Fate) -> String {
+fn fate(fate_of: &FlagMapping) -> String {
     match fate_of {
-        Fate::Same("") => "the same".to_owned(),
-        Fate::Same(note) => format!("the same; {}", escaped(note)),
-        Fate::Becomes(words) => format!("`{}`", words.join(" ").replace("{}", "VALUE")),
-        Fate::Nothing(why) => format!("changes nothing: {}", escaped(why)),
-        Fate::Refused(instead) => format!("**refused**: {}", escaped(instead)),
-        Fate::ByValue(some, other) => {
+        FlagMapping::Same("") => "the same".to_owned(),
+        FlagMapping::Same(note) => format!("the same; {}", escaped(note)),
+        FlagMapping::Becomes(words) => format!("`{}`", words.join(" ").replace("{}", "VALUE")),
+        FlagMapping::Nothing(why) => format!("changes nothing: {}", escaped(why)),
+        FlagMapping::Refused(instead) => format!("**refused**: {}", escaped(instead)),
+        FlagMapping::ByValue(some, other) => {
             let some = some.iter().map(|(value, f)| format!("; `{value}`: {}", fate(f)));
             fate(other) + &some.collect::<String>()
         }

@@ -4,7 +4,7 @@ use super::{Entry, Finding};
 use toml::Table;
 
 /// A crate of ours and those of ours that it may use, as ARCHITECTURE.md draws them.
-const FLOORS: [(&str, &[&str]); 11] = [
+const FLOORS: [(&str, &[&str]); 12] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -12,7 +12,8 @@ const FLOORS: [(&str, &[&str]); 11] = [
     ("router-emulator", &["router-core", "router-engine", "router-protocol"]),
     ("router-load", &["router-core", "router-protocol"]),
     ("router-report", &["router-core"]),
-    ("router-proxy", &["router-core", "router-protocol"]),
+    ("router-config", &["router-core"]),
+    ("router-proxy", &["router-config", "router-core", "router-protocol"]),
     (
         "sgl-router",
         &[
@@ -23,6 +24,7 @@ const FLOORS: [(&str, &[&str]); 11] = [
             "router-emulator",
             "router-load",
             "router-report",
+            "router-config",
             "router-proxy",
         ],
     ),
@@ -36,6 +38,7 @@ const FLOORS: [(&str, &[&str]); 11] = [
             "router-emulator",
             "router-load",
             "router-report",
+            "router-config",
             "router-proxy",
             "sgl-router",
         ],

@@ -146,7 +146,5 @@ fn query(text: &str) -> Result<Query, Bad> {
 
 /// An id in a path may be percent-encoded.
 fn percent_decode(text: &str) -> String {
-    // `+` stands for itself in a path, unlike in a query.
-    let text = text.replace('+', "%2B");
-    url::form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name.into_owned()).next().unwrap_or_default()
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

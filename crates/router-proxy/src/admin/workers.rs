@@ -5,15 +5,13 @@
 use super::{json, refuse};
 use crate::data_plane::RouterBody;
 use crate::router::Shared;
-use crate::workers::{
-    BreakerState, Health, MembershipError, Worker, WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl,
-    WorkerUrlError,
-};
+use crate::workers::{BreakerState, Health, MembershipError, Worker};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use router_config::{WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError};
 use router_core::Time;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -11,9 +11,9 @@ mod seats;
 pub(super) use bodies::{Bodies, Share};
 pub(crate) use seats::{Seats, Vacancy};
 
-use crate::config::AdmissionConfig;
 use crate::error::ProxyError;
 use rate::Rate;
+use router_config::AdmissionConfig;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 /// The body of an answer to a client.
 #[derive(Debug)]
-pub struct RouterBody {
+pub(crate) struct RouterBody {
     inner: Inner,
     /// Given back when the body has ended, or is dropped.
     _permit: Option<Permit>,
@@ -32,7 +32,7 @@ enum Inner {
 
 impl RouterBody {
     /// A body of the router's own.
-    pub const fn full(bytes: Bytes) -> Self {
+    pub(crate) const fn full(bytes: Bytes) -> Self {
         Self { inner: Inner::Full(bytes), _permit: None }
     }
 

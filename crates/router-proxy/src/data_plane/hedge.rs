@@ -1,7 +1,7 @@
 //! When a second copy of a request is sent: after a fixed time, or after most answers have usually come.
 
-use crate::config::HedgeAfter;
 use parking_lot::Mutex;
+use router_config::HedgeAfter;
 use router_core::Time;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 
 /// An answer that was read to its end.
 #[derive(Debug)]
-pub struct Kept {
+pub(crate) struct Kept {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,

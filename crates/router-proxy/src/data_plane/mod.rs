@@ -16,12 +16,11 @@ mod trace_context;
 mod tried;
 
 pub(crate) use admission::{Admission, Vacancy};
-pub use body::RouterBody;
+pub(crate) use body::RouterBody;
 pub(crate) use budget::Budget;
 pub(crate) use disaggregation::Disaggregation;
 pub(crate) use hedge::Hedging;
-pub use kept::Kept;
-pub use relay::RelayError;
+pub(crate) use kept::Kept;
 pub(crate) use request_id::RequestIds;
 pub(crate) use trace_context::{TraceContext, TraceIds};
 

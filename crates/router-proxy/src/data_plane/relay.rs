@@ -21,7 +21,7 @@ const MAX_WATCHED: usize = 8 << 20;
 /// Why a relayed body ended early. The client sees an error event where it reads events, and a cut connection; never a
 /// fake end.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
+pub(crate) enum RelayError {
     /// The worker's connection broke.
     #[error("the worker cut its answer short")]
     Worker(#[from] AnswerError),

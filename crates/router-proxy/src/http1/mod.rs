@@ -15,7 +15,7 @@ pub(crate) use outgoing::{Outgoing, RequestHead};
 
 /// Why a worker's answer did not come, or not to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
+pub(crate) enum AnswerError {
     /// The worker closed the connection.
     #[error("the connection was closed before the answer was complete")]
     Closed,

@@ -1,6 +1,6 @@
 //! The columns of the recorder's files, and rows of them in either format.
 
-use super::config::RecordFormat;
+use router_config::RecordFormat;
 use std::time::Duration;
 
 macro_rules! columns {

@@ -1,6 +1,6 @@
 //! One growing file of whole lines, followed by the next when it is full.
 
-use super::config::RecordConfig;
+use router_config::RecordConfig;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What part of a request an attempt does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Leg {
+pub(crate) enum Leg {
     /// All of it.
     Whole,
     /// It reads the prompt.

@@ -5,7 +5,6 @@
 //! on a thread of its own behind a bounded channel that routing never waits for.
 
 mod columns;
-mod config;
 mod detour;
 mod file;
 mod leg;
@@ -20,14 +19,11 @@ mod trace;
 mod traces;
 mod writer;
 
-pub use config::{RecordConfig, RecordFormat, TraceConfig};
 pub(crate) use detour::Detour;
-pub use leg::Leg;
-pub(crate) use leg::is_split;
+pub(crate) use leg::{Leg, is_split};
 pub(crate) use live::Audience;
 pub use live::{Decisions, Heard, LiveDecision};
 pub(crate) use metrics::{Bounds, Gauges, Metrics, Waiting, WorkerGauges, WorkerMetrics};
-pub use otel::{OtlpEndpoint, OtlpEndpointError};
 pub(crate) use row::{CompletionRecord, DecisionRecord, Outline, Record, RefusalRecord};
 pub use stream::RecorderError;
 pub(crate) use stream::{Recorder, Wanted};

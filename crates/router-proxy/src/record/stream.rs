@@ -1,15 +1,16 @@
 //! The way from the data plane to the recorder's thread.
 
-use super::config::{RecordConfig, TraceConfig};
 use super::leg::Leg;
 use super::metrics::Metrics;
-use super::otel::{ExportError, OtlpEndpoint, SpanSink};
+use super::otel::{ExportError, SpanSink};
 use super::queue::Queue;
 use super::row::Record;
 use super::traces::Traces;
 use super::writer::Writer;
 use crate::clock::Clock;
 use parking_lot::Mutex;
+use router_config::OtlpEndpoint;
+use router_config::{RecordConfig, TraceConfig};
 use router_core::Explain;
 use std::io;
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
 //! What a decision and a completion look like as rows.
 
 use super::columns::{CANDIDATE_COLUMNS, Cell, Column, Row, digits, write};
-use super::config::{RecordConfig, RecordFormat};
 use super::row::{CompletionRecord, DecisionRecord, Outline};
 use crate::clock::Clock;
+use router_config::{RecordConfig, RecordFormat};
 use router_core::{Score, Terms, Time, WorkerId};
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,10 +1,10 @@
 //! The last requests, in memory: bounded in number and in age.
 
-use super::config::TraceConfig;
 use super::row::Record;
 use super::trace::{Status, Trace};
 use crate::clock::Clock;
 use parking_lot::Mutex;
+use router_config::TraceConfig;
 use router_core::Time;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -158,8 +158,9 @@ impl Store {
 mod tests {
     use super::*;
     use crate::record::{CompletionRecord, DecisionRecord, Metrics, Outline};
-    use crate::workers::{Dial, Parts, Process, Tag, Worker, WorkerSpec};
+    use crate::workers::{Dial, Parts, Process, Tag, Worker};
     use http::HeaderValue;
+    use router_config::WorkerSpec;
     use router_core::{
         Balancer, Explain, Features, Finish, MAX_TERMS, Outcome, Policy, Reason, Terms, WorkerInfo, policy,
     };

@@ -1,12 +1,12 @@
 //! Turns records into lines of files. It runs on the recorder's own thread.
 
 use super::columns::{CANDIDATE_COLUMNS, Column};
-use super::config::RecordConfig;
 use super::file::LineFile;
 use super::metrics::Metrics;
 use super::row::Record;
 use super::table::Encoder;
 use crate::clock::Clock;
+use router_config::RecordConfig;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,98 +1,34 @@
 //! Keys: who may send requests, and who may run the router.
 
-use super::Secret;
 use crate::admin::Endpoint;
 use crate::error::ProxyError;
 use http::{HeaderMap, HeaderName, header};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use router_config::{Credential, Role};
 use std::fmt;
 use std::net::IpAddr;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-/// Why the keys of a configuration are refused. It shows no key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum KeysError {
-    /// An entry has another shape.
-    #[error("entry {0} is not ID:NAME:ROLE:KEY")]
-    Shape(usize),
-    /// An entry's role is neither of the two.
-    #[error("entry {0}: the role must be admin or user")]
-    Role(usize),
-    /// A key is empty, or could not stand in a header.
-    #[error("a key must be one or more printable ASCII characters without spaces")]
-    Unusable,
-}
-
-/// What a key opens.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Role {
-    /// The routes of clients.
-    User,
-    /// Those, and the routes that run the router.
-    Admin,
-}
-
 /// What of a key is kept: its hash, which cannot be turned back and has one length for all keys.
-struct Key {
+struct HashedKey {
     hash: [u8; SHA256_OUTPUT_LEN],
     role: Role,
 }
 
 /// All keys that are accepted.
 #[derive(Default)]
-pub struct Keys(Vec<Key>);
+struct AcceptedKeys(Vec<HashedKey>);
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for AcceptedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keys({})", self.0.len())
+        write!(f, "AcceptedKeys({})", self.0.len())
     }
 }
 
-impl Keys {
-    /// Adds the key of clients, `--api-key`.
-    ///
-    /// # Errors
-    /// When it could not be sent in a header.
-    pub fn client(&mut self, key: &Secret) -> Result<(), KeysError> {
-        self.add(key.expose(), Role::User)
-    }
-
-    /// Adds the key of the admin routes, `--admin-api-key`.
-    ///
-    /// # Errors
-    /// When it could not be sent in a header.
-    pub fn admin(&mut self, key: &Secret) -> Result<(), KeysError> {
-        self.add(key.expose(), Role::Admin)
-    }
-
-    /// Adds the keys of `--control-plane-api-keys`, each `ID:NAME:ROLE:KEY`. The key may have colons of its own.
-    ///
-    /// # Errors
-    /// When an entry has another shape; it is named by its place, never by its text.
-    pub fn control_plane(&mut self, entries: &[Secret]) -> Result<(), KeysError> {
-        for (place, entry) in (1..).zip(entries) {
-            let mut parts = entry.expose().splitn(4, ':');
-            let (Some(_id), Some(_name), Some(role), Some(key)) =
-                (parts.next(), parts.next(), parts.next(), parts.next())
-            else {
-                return Err(KeysError::Shape(place));
-            };
-            let role = match role.to_ascii_lowercase().as_str() {
-                "admin" => Role::Admin,
-                "user" => Role::User,
-                _ => return Err(KeysError::Role(place)),
-            };
-            self.add(key, role)?;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, key: &str, role: Role) -> Result<(), KeysError> {
-        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(KeysError::Unusable);
-        }
-        self.0.push(Key { hash: hash(key.as_bytes()), role });
-        Ok(())
+impl AcceptedKeys {
+    fn new(credentials: &[Credential]) -> Self {
+        let hashed = |c: &Credential| HashedKey { hash: hash(c.key.expose().as_bytes()), role: c.role };
+        Self(credentials.iter().map(hashed).collect())
     }
 
     fn any(&self, role: Role) -> bool {
@@ -174,14 +110,14 @@ static FORWARDED: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static(
 /// Lets requests in, or not.
 #[derive(Debug, Default)]
 pub(crate) struct Guard {
-    keys: Keys,
+    keys: AcceptedKeys,
     /// Whether admin routes have a port of their own.
     apart: bool,
 }
 
 impl Guard {
-    pub(crate) const fn new(keys: Keys, apart: bool) -> Self {
-        Self { keys, apart }
+    pub(crate) fn new(credentials: &[Credential], apart: bool) -> Self {
+        Self { keys: AcceptedKeys::new(credentials), apart }
     }
 
     /// Whether `visit` may have `access`. A key of ours that it showed is taken out of `headers`, because what is
@@ -235,13 +171,10 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn keys(client: Option<&str>, control_plane: &[&str]) -> Keys {
-        let mut keys = Keys::default();
-        if let Some(key) = client {
-            keys.client(&Secret::from(key.to_owned())).unwrap();
-        }
+    fn keys(client: Option<&str>, control_plane: &[&str]) -> Vec<Credential> {
         let entries: Vec<_> = control_plane.iter().map(|e| Secret::from((*e).to_owned())).collect();
-        keys.control_plane(&entries).unwrap();
+        let mut keys = Credential::parse_list(&entries).unwrap();
+        keys.extend(client.map(|key| Credential::new(Role::User, Secret::from(key.to_owned())).unwrap()));
         keys
     }
 
@@ -272,9 +205,9 @@ mod tests {
 
     #[test]
     fn a_key_opens_what_its_role_may() {
-        let both = Guard::new(keys(Some("client"), &["1:ops:admin:boss", "2:app:user:other:colon"]), false);
-        let client = Guard::new(keys(Some("client"), &[]), false);
-        let admin = Guard::new(keys(None, &["1:ops:Admin:boss"]), false);
+        let both = Guard::new(&keys(Some("client"), &["1:ops:admin:boss", "2:app:user:other:colon"]), false);
+        let client = Guard::new(&keys(Some("client"), &[]), false);
+        let admin = Guard::new(&keys(None, &["1:ops:Admin:boss"]), false);
         for (guard, bearer, expected) in [
             (&both, "Bearer client", "+ + 401"),
             (&both, "bearer  other:colon ", "+ + 401"),
@@ -296,25 +229,12 @@ mod tests {
 
     #[test]
     fn only_a_key_of_ours_is_taken_out() {
-        let guard = Guard::new(keys(None, &["1:ops:admin:boss"]), false);
+        let guard = Guard::new(&keys(None, &["1:ops:admin:boss"]), false);
         let visit = Visit { peer: "10.0.0.7".parse().unwrap(), door: Door::Main };
         for (bearer, left) in [("Bearer boss", false), ("Bearer engine-key", true)] {
             let mut headers = headers(&[("authorization", bearer)]);
             guard.admit(visit, Access::Client, &mut headers).unwrap();
             assert_eq!(headers.contains_key(header::AUTHORIZATION), left, "{bearer}");
-        }
-    }
-
-    #[test]
-    fn bad_entries_are_named_by_their_place() {
-        let refuse = |entry: &str| {
-            let entries = ["1:a:admin:fine", entry].map(|e| Secret::from(e.to_owned()));
-            Keys::default().control_plane(&entries).unwrap_err().to_string()
-        };
-        for (entry, part) in [("hush", "entry 2"), ("a:b:root:hush", "entry 2"), ("a:b:admin:hu sh", "ASCII")]
-        {
-            let text = refuse(entry);
-            assert!(text.contains(part) && !text.contains("hu"), "{text}");
         }
     }
 }

@@ -5,12 +5,10 @@
 mod auth;
 mod cors;
 mod renewal;
-mod secret;
 mod tls;
 
 pub(crate) use auth::{Access, Door, Guard, Visit};
-pub use auth::{Keys, KeysError};
-pub use cors::{Cors, CorsError};
+pub(crate) use cors::Cors;
 pub(crate) use renewal::keep_fresh;
-pub use secret::Secret;
-pub use tls::{ServerTls, TlsError, WorkerTls};
+pub use tls::TlsError;
+pub(crate) use tls::{ServerTls, WorkerTls};

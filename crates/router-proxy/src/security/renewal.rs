@@ -3,9 +3,9 @@
 use super::tls::{certificates, private_key, provider};
 use super::{ServerTls, TlsError};
 use arc_swap::ArcSwap;
+use router_config::CertificateFiles;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -17,20 +17,19 @@ const LOOK: Duration = Duration::from_secs(10);
 /// A certificate chain with its key, as it stood in two files when they were last fit for use.
 #[derive(Debug)]
 pub(super) struct Shown {
-    cert: PathBuf,
-    key: PathBuf,
+    files: CertificateFiles,
     current: ArcSwap<CertifiedKey>,
 }
 
 impl Shown {
-    pub(super) fn load(cert: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
-        let current = ArcSwap::from_pointee(read(&cert, &key)?);
-        Ok(Self { cert, key, current })
+    pub(super) fn load(files: CertificateFiles) -> Result<Self, TlsError> {
+        let current = ArcSwap::from_pointee(read(&files)?);
+        Ok(Self { files, current })
     }
 
     /// Reads the files again. Tells whether the certificate is another one.
     pub(super) fn renew(&self) -> Result<bool, TlsError> {
-        let new = read(&self.cert, &self.key)?;
+        let new = read(&self.files)?;
         let is_new = new.cert != self.current.load().cert;
         if is_new {
             self.current.store(Arc::new(new));
@@ -46,9 +45,10 @@ impl ResolvesServerCert for Shown {
 }
 
 /// A key that is not the certificate's is an error, as it is between the writing of the one file and of the other.
-fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+fn read(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
+    let CertificateFiles { cert, key } = files;
     CertifiedKey::from_der(certificates(cert)?, private_key(key)?, &provider())
-        .map_err(|source| TlsError::Unusable { path: cert.to_owned(), source })
+        .map_err(|source| TlsError::Unusable { path: cert.clone(), source })
 }
 
 /// Looks at the files of a certificate until the router stops.

@@ -1,6 +1,7 @@
 //! TLS on both sides, by rustls with ring: no OpenSSL, no C beyond a C compiler.
 
 use super::renewal::Shown;
+use router_config::{CertificateFiles, WorkerTlsFiles};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ResolvesServerCert;
@@ -42,7 +43,7 @@ pub enum TlsError {
 
 /// The certificate that the router shows to clients.
 #[derive(Clone)]
-pub struct ServerTls {
+pub(crate) struct ServerTls {
     config: Arc<ServerConfig>,
     shown: Arc<Shown>,
 }
@@ -54,15 +55,15 @@ impl fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Reads a certificate chain and its key, both PEM.
+    /// Reads a certificate chain and its key.
     ///
     /// # Errors
     /// When one of the files cannot be used.
-    pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+    pub(crate) fn load(files: CertificateFiles) -> Result<Self, TlsError> {
         let builder =
             ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let builder = builder.with_no_client_auth();
-        let shown = Arc::new(Shown::load(cert.to_owned(), key.to_owned())?);
+        let shown = Arc::new(Shown::load(files)?);
         let mut config = builder.with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         Ok(Self { config: Arc::new(config), shown })
@@ -87,9 +88,8 @@ impl ServerTls {
 
 /// Whom the router trusts among workers, and what it shows them.
 #[derive(Default)]
-pub struct WorkerTls {
-    cas: Vec<PathBuf>,
-    identity: Option<(PathBuf, PathBuf)>,
+pub(crate) struct WorkerTls {
+    files: WorkerTlsFiles,
     /// Made when the first worker that speaks TLS joins: most fleets have none, and the system's list is long.
     config: OnceLock<Arc<ClientConfig>>,
 }
@@ -101,14 +101,13 @@ impl fmt::Debug for WorkerTls {
 }
 
 impl WorkerTls {
-    /// Trusts the authorities in `cas` and no others; where there are none, those that the system trusts. `identity`
-    /// is a certificate chain and its key, shown to workers that ask.
+    /// Reads the files that are named.
     ///
     /// # Errors
-    /// When a file that is named cannot be used.
-    pub fn load(cas: Vec<PathBuf>, identity: Option<(PathBuf, PathBuf)>) -> Result<Self, TlsError> {
-        let named = !cas.is_empty() || identity.is_some();
-        let tls = Self { cas, identity, config: OnceLock::new() };
+    /// When one of them cannot be used.
+    pub(crate) fn load(files: WorkerTlsFiles) -> Result<Self, TlsError> {
+        let named = files != WorkerTlsFiles::default();
+        let tls = Self { files, config: OnceLock::new() };
         if named {
             // What is wrong with a file is to be told at start-up.
             tls.config()?;
@@ -133,8 +132,8 @@ impl WorkerTls {
         let builder =
             ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let builder = builder.with_root_certificates(self.roots()?);
-        let mut config = match &self.identity {
-            Some((cert, key)) => builder
+        let mut config = match &self.files.identity {
+            Some(CertificateFiles { cert, key }) => builder
                 .with_client_auth_cert(certificates(cert)?, private_key(key)?)
                 .map_err(|source| TlsError::Unusable { path: cert.clone(), source })?,
             None => builder.with_no_client_auth(),
@@ -145,12 +144,12 @@ impl WorkerTls {
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
-        for path in &self.cas {
+        for path in &self.files.authorities {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|source| TlsError::Unusable { path: path.clone(), source })?;
             }
         }
-        if self.cas.is_empty() {
+        if self.files.authorities.is_empty() {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }

@@ -1,6 +1,6 @@
 //! One connection of a client, for as long as it lasts.
 
-use super::ClientPatience;
+use super::ClientTimeouts;
 use super::client_io::ClientIo;
 use crate::alarm::{Alarm, HeadTimer};
 use crate::data_plane::RouterBody;
@@ -24,14 +24,14 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// What holds for every connection of one port.
 pub(super) struct Rules {
-    pub(super) patience: ClientPatience,
+    pub(super) timeouts: ClientTimeouts,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) ends: Ends,
 }
 
 impl std::fmt::Debug for Rules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Rules({:?})", self.patience)
+        write!(f, "Rules({:?})", self.timeouts)
     }
 }
 
@@ -56,7 +56,7 @@ where
     }
     let Some(acceptor) = &rules.tls else { return speak(stream, &rules, handler).await };
     let accepted = tokio::select! {
-        accepted = tokio::time::timeout(rules.patience.head, acceptor.accept(stream)) => accepted,
+        accepted = tokio::time::timeout(rules.timeouts.head, acceptor.accept(stream)) => accepted,
         () = rules.ends.stop.cancelled() => return,
     };
     match accepted {
@@ -67,7 +67,7 @@ where
 }
 
 /// Speaks HTTP on a connection.
-async fn speak<S, H, F>(stream: S, Rules { patience, ends, .. }: &Rules, handler: H)
+async fn speak<S, H, F>(stream: S, Rules { timeouts, ends, .. }: &Rules, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Alarm, Request<Incoming>) -> F,
@@ -82,9 +82,9 @@ where
     });
     let connection = http1::Builder::new()
         .timer(timer)
-        .header_read_timeout(patience.head)
+        .header_read_timeout(timeouts.head)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(ClientIo::new(stream, patience.write)), service);
+        .serve_connection(TokioIo::new(ClientIo::new(stream, timeouts.write)), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         biased;

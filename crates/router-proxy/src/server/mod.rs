@@ -13,20 +13,11 @@ use crate::security::{Door, ServerTls, Visit};
 use connection::{Ends, Rules};
 pub use lanes::Lanes;
 use listener::Listener;
+use router_config::ClientTimeouts;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// How long a client may keep a connection to itself.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientPatience {
-    /// A client that sends no whole request head for this long is closed; an idle keep-alive connection ends so, too.
-    pub head: Duration,
-    /// A client that takes nothing of an answer that waits for it is closed after this long.
-    pub write: Duration,
-}
 
 /// The open ports of one router.
 #[derive(Debug)]
@@ -36,7 +27,7 @@ pub(crate) struct Listeners {
     pub(crate) metrics: Option<TcpListener>,
     /// For the main and the admin port. Metrics are scraped in the clear.
     pub(crate) tls: Option<ServerTls>,
-    pub(crate) patience: ClientPatience,
+    pub(crate) timeouts: ClientTimeouts,
 }
 
 /// Serves all ports in the background; `tasks` ends when all connections have. The first token stops accepting, the
@@ -47,10 +38,10 @@ pub(crate) fn spawn(
     (tasks, lanes): (&TaskTracker, &Arc<Lanes>),
     (stop, kill): (CancellationToken, CancellationToken),
 ) {
-    let Listeners { main, admin, metrics, tls, patience } = listeners;
+    let Listeners { main, admin, metrics, tls, timeouts } = listeners;
     let rules = |tls: Option<ServerTls>| {
         let ends = Ends { stop: stop.clone(), kill: kill.clone() };
-        Arc::new(Rules { patience, tls: tls.map(|tls| tls.acceptor()), ends })
+        Arc::new(Rules { timeouts, tls: tls.map(|tls| tls.acceptor()), ends })
     };
     for (socket, door) in [(Some(main), Door::Main), (admin, Door::Admin)] {
         let Some(socket) = socket else { continue };

@@ -7,26 +7,13 @@
 //! An attempt that was sent before a row of faults began says nothing about what came after, so its good end does not
 //! break the row.
 
+use router_config::BreakerConfig;
 use router_core::{Outcome, Time};
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Slices of the window; what is older than a window leaves it a slice at a time.
 const SLICES: u32 = 12;
-
-/// When a breaker opens and closes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BreakerConfig {
-    /// Faults that open it.
-    pub failures: NonZeroU32,
-    /// Good probes in a row that close it.
-    pub successes: NonZeroU32,
-    /// How long it stays open before it is probed.
-    pub open_for: Duration,
-    /// How far back faults count.
-    pub window: Duration,
-}
 
 /// What a breaker lets through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

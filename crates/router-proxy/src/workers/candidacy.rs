@@ -6,8 +6,8 @@
 use super::breaker::{Breaker, Verdict};
 use super::health::Check;
 use super::{BreakerState, Health, Process, Standing, Worker, Workers};
-use crate::config::HealthConfig;
 use crate::router::Shared;
+use router_config::HealthConfig;
 use router_core::{Balancer, Change, Time, WorkerId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};

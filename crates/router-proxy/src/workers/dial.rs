@@ -18,19 +18,14 @@ use tokio_rustls::client::TlsStream;
 
 /// How workers are reached, the same for all of them.
 #[derive(Clone, Debug)]
-pub struct Dial {
+pub(crate) struct Dial {
     /// To establish a connection, TLS included.
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     /// For workers with https URLs.
-    pub tls: Arc<WorkerTls>,
+    pub(crate) tls: Arc<WorkerTls>,
 }
 
 impl Dial {
-    /// Reaches workers by HTTP, or by TLS that an authority of the system vouches for.
-    pub fn new(connect_timeout: Duration) -> Self {
-        Self { connect_timeout, tls: Arc::default() }
-    }
-
     /// Where one worker is.
     pub(super) fn to(&self, target: &Target) -> Result<Address, TlsError> {
         let host = target.authority().host().trim_start_matches('[').trim_end_matches(']').to_owned();

@@ -1,8 +1,9 @@
 //! Asks a worker what it is: its model, its limits, its engine. What it does not say stays unknown.
 
-use super::{Engine, Process, fetch};
+use super::{Process, fetch};
 use crate::router::Shared;
 use http::uri::PathAndQuery;
+use router_config::Engine;
 use router_protocol::{ServerInfo, parse_server_info};
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,9 +2,9 @@
 
 use super::discovery::discover;
 use super::{ExchangeError, FetchError, Health, Process, fetch};
-use crate::config::HealthConfig;
 use crate::router::Shared;
 use http::StatusCode;
+use router_config::HealthConfig;
 use router_core::Rng;
 use std::pin::pin;
 use std::sync::Arc;

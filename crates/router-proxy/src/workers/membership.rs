@@ -1,11 +1,10 @@
 //! Workers come and go while the router serves.
 
 use super::discovery::discover;
-use super::profile::WorkerUpdate;
-use super::{
-    Health, InvalidWorker, Parts, Process, Tag, Worker, WorkerSpec, WorkerSpecError, WorkerUrl, poll, watch,
-};
+use super::{Health, InvalidWorker, Parts, Process, Profile, Tag, Worker, poll, watch};
 use crate::router::Shared;
+use router_config::WorkerUpdate;
+use router_config::{WorkerSpec, WorkerSpecError, WorkerUrl};
 use router_core::{Change, WorkerId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,7 +33,7 @@ impl Shared {
     /// A worker that is leaving does not stand in the way of the same URL joining again.
     pub(crate) fn join(self: &Arc<Self>, spec: &WorkerSpec) -> Result<Arc<Worker>, MembershipError> {
         let url = spec.base_url()?;
-        let profile = spec.profile(self.fleet.authorization.as_ref(), self.fleet.ranks)?;
+        let profile = Profile::new(spec, self.fleet.authorization.as_ref(), self.fleet.ranks)?;
         let health = spec.health(self.fleet.health.as_ref())?;
         // Held to the end, so that of two that join at once under one URL the second finds the first.
         let _order = self.joining.lock();
@@ -43,13 +42,8 @@ impl Shared {
         }
         let invalid = |source| MembershipError::Invalid { url: url.clone(), source };
         let ranks = profile.ranks();
-        let parts = Parts {
-            url: url.clone(),
-            profile,
-            health,
-            breaker: self.fleet.breaker,
-            dial: self.limits.dial.clone(),
-        };
+        let parts =
+            Parts { url: url.clone(), profile, health, breaker: self.fleet.breaker, dial: self.dial.clone() };
         let process = Arc::new(Process::new(parts).map_err(invalid)?);
         let first = self.seat(&process, ranks.map(|_| 0)).map_err(invalid)?;
         for rank in 1..ranks.unwrap_or(1) {

@@ -3,14 +3,15 @@
 
 use super::breaker::Breaker;
 use super::candidacy::Gate;
-use super::{BreakerState, Dial, Health, InvalidWorker, Pool, Profile, Standing, Target, WorkerUrl};
-use crate::config::HealthConfig;
+use super::{BreakerState, Dial, Health, InvalidWorker, Pool, Profile, Standing, Target};
 use crate::http1::RequestHead;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
+use router_config::HealthConfig;
+use router_config::WorkerUrl;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,7 @@ impl Process {
     /// One that has not been checked.
     pub(crate) fn new(parts: Parts) -> Result<Self, InvalidWorker> {
         let Parts { url, profile, health, breaker, dial } = parts;
-        let target = url.target()?;
+        let target = Target::new(&url)?;
         Ok(Self {
             pool: Pool::new(dial.to(&target)?),
             host: HeaderValue::from_str(target.authority().as_str())?,
@@ -97,6 +98,6 @@ pub(crate) struct Parts {
     pub(crate) url: WorkerUrl,
     pub(crate) profile: Profile,
     pub(crate) health: Option<HealthConfig>,
-    pub(crate) breaker: Option<super::BreakerConfig>,
+    pub(crate) breaker: Option<router_config::BreakerConfig>,
     pub(crate) dial: Dial,
 }

@@ -2,7 +2,7 @@
 
 use super::breaker::{Breaker, BreakerState};
 use super::health::Check;
-use crate::config::HealthConfig;
+use router_config::HealthConfig;
 
 /// Whether a worker is well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

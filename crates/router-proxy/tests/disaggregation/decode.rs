@@ -2,8 +2,8 @@
 
 use crate::pair::{Pair, code};
 use crate::support::{header, post, until};
+use router_config::PdProtocol;
 use router_emulator::{Fault, FaultKind};
-use router_proxy::config::PdProtocol;
 use serde_json::json;
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! A router before emulated prefill and decode servers, and readers of its answers.
 
 use crate::support::{header, post, start, until};
+use router_config::{Options, PdProtocol};
 use router_emulator::{Emulator, EmulatorConfig, Role, RunningEmulator};
 use router_engine::EngineProfile;
-use router_proxy::config::PdProtocol;
-use router_proxy::{Options, RunningRouter};
+use router_proxy::RunningRouter;
 use serde_json::Value;
 use std::net::SocketAddr;
 

@@ -2,9 +2,10 @@
 
 use crate::pair::{Pair, code, emulator, json_of};
 use crate::support::{RawClient, get, header, post, until, until_metric};
+use router_config::Options;
+use router_config::PdProtocol;
 use router_emulator::{Fault, FaultKind, Role};
-use router_proxy::config::PdProtocol;
-use router_proxy::{Options, RunningRouter};
+use router_proxy::RunningRouter;
 use serde_json::json;
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use crate::pair::{EVENTS, Pair, by_hand, code, json_of};
 use crate::support::{RawClient, post, until};
+use router_config::PdProtocol;
 use router_emulator::{Fault, FaultKind};
-use router_proxy::config::PdProtocol;
 use serde_json::json;
 
 #[tokio::test]

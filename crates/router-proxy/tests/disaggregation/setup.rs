@@ -2,8 +2,8 @@
 
 use crate::pair::{Pair, code};
 use crate::support::post;
-use router_proxy::Options;
-use router_proxy::config::PdProtocol;
+use router_config::Options;
+use router_config::PdProtocol;
 
 #[tokio::test]
 async fn what_only_the_router_may_say_is_refused_and_the_clients_own_mistakes_are_the_engines_to_tell() {

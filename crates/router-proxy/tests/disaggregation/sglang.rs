@@ -2,9 +2,9 @@
 
 use crate::pair::{LONG, Pair, alone, code, events, json_of, texts};
 use crate::support::{get, header, post, start, until};
+use router_config::Options;
+use router_config::PdProtocol;
 use router_emulator::{Fault, FaultKind};
-use router_proxy::Options;
-use router_proxy::config::PdProtocol;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 

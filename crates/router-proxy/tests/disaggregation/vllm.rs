@@ -2,8 +2,8 @@
 
 use crate::pair::{LONG, Pair, alone, code, events, json_of, texts};
 use crate::support::{post, until};
+use router_config::PdProtocol;
 use router_emulator::{Fault, FaultKind};
-use router_proxy::config::PdProtocol;
 use serde_json::json;
 
 #[tokio::test]

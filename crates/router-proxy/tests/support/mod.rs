@@ -2,8 +2,9 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use router_config::Options;
 use router_core::Registry;
-use router_proxy::{Lanes, Options, Router, RunningRouter};
+use router_proxy::{Lanes, Router, RunningRouter};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

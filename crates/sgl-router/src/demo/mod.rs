@@ -8,12 +8,13 @@ use crate::runtime::{self, LogStyle};
 use crate::terminal::say;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use router_config::Options;
 use router_core::Registry;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
 use router_load::{
     Arrivals, CancellationToken, Endpoint, Load, Plan, RandomShape, Rate, Summary, Target, Wording,
 };
-use router_proxy::{Options, Router, RunningRouter};
+use router_proxy::{Router, RunningRouter};
 use std::time::Duration;
 
 /// The flags of `demo`.

@@ -1,11 +1,11 @@
 //! Sends batches of spans to a collector, on a thread of its own, and gives up rather than wait.
 
-use super::endpoint::OtlpEndpoint;
 use crate::record::metrics::Metrics;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use router_config::OtlpEndpoint;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -3,12 +3,10 @@
 //! It takes records on the recorder's thread, as the files and the traces in memory do; the data plane only makes the
 //! ids. It is no second source of truth and no log: a collector that is away costs spans, never a request.
 
-mod endpoint;
 mod export;
 mod recent;
 mod span;
 
-pub use endpoint::{OtlpEndpoint, OtlpEndpointError};
 pub(super) use export::ExportError;
 
 use super::metrics::Metrics;
@@ -16,6 +14,7 @@ use super::row::Record;
 use crate::clock::Clock;
 use export::Export;
 use opentelemetry_sdk::trace::SpanData;
+use router_config::OtlpEndpoint;
 use span::Spans;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

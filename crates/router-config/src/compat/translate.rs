@@ -1,6 +1,7 @@
 //! From a command line of theirs to one of ours.
 
-use super::{Fate, ForeignFlag, Peer, Takes, foreign_flags};
+use super::flag::{FlagMapping, FlagValues, ForeignFlag, SourceRouter};
+use super::foreign_flags;
 use std::ffi::{OsStr, OsString};
 use std::iter::Peekable;
 use std::vec::IntoIter;
@@ -92,7 +93,7 @@ pub fn translate(args: Vec<OsString>, own: &[&str]) -> Result<Translation, Forei
 
 /// What a name is short for; a name that begins no flag stays, for the parser to complain about.
 fn whole_name(given: &str, own: &[&str], foreign: &[ForeignFlag]) -> Result<String, ForeignError> {
-    let of_sglang = |f: &&ForeignFlag| f.peers.contains(&Peer::SglangRouter);
+    let of_sglang = |f: &&ForeignFlag| f.peers.contains(&SourceRouter::SglangRouter);
     let theirs = || foreign.iter().map(|f| f.name);
     if own.contains(&given) || theirs().any(|name| name == given) {
         return Ok(given.to_owned());
@@ -128,23 +129,25 @@ impl Translation {
         value: Option<&str>,
         words: &mut Peekable<IntoIter<OsString>>,
     ) -> Result<(), ForeignError> {
-        if let Fate::Same(_) = flag.fate {
+        if let FlagMapping::Same(_) = flag.fate {
             self.args.push(with_value(flag.name, value));
             return Ok(());
         }
         // A refusal needs no value, and is the better message where there is none.
-        if let Fate::Refused(instead) = flag.fate {
+        if let FlagMapping::Refused(instead) = flag.fate {
             return Err(ForeignError::Refused { flag: flag.name, instead });
         }
         let values = values(flag, value, words)?;
         let value = values.first().map_or("", String::as_str);
         match fate_of(&flag.fate, value) {
-            Fate::Same(_) | Fate::ByValue(..) => self.args.push(with_value(flag.name, Some(value))),
-            Fate::Becomes(ours) => {
+            FlagMapping::Same(_) | FlagMapping::ByValue(..) => {
+                self.args.push(with_value(flag.name, Some(value)))
+            }
+            FlagMapping::Becomes(ours) => {
                 self.args.extend(ours.iter().map(|word| OsString::from(word.replace("{}", value))));
             }
-            Fate::Nothing(why) => self.notes.push(format!("--{} changes nothing: {why}", flag.name)),
-            Fate::Refused(instead) => {
+            FlagMapping::Nothing(why) => self.notes.push(format!("--{} changes nothing: {why}", flag.name)),
+            FlagMapping::Refused(instead) => {
                 return Err(ForeignError::RefusedValue { flag: flag.name, value: value.to_owned(), instead });
             }
         }
@@ -152,25 +155,27 @@ impl Translation {
     }
 }
 
-fn fate_of<'a>(fate: &'a Fate, value: &str) -> &'a Fate {
+fn fate_of<'a>(fate: &'a FlagMapping, value: &str) -> &'a FlagMapping {
     match fate {
-        Fate::ByValue(some, other) => some.iter().find(|(v, _)| *v == value).map_or(*other, |(_, fate)| fate),
+        FlagMapping::ByValue(some, other) => {
+            some.iter().find(|(v, _)| *v == value).map_or(*other, |(_, fate)| fate)
+        }
         fate => fate,
     }
 }
 
-/// Takes the values of a flag off the words.
+/// FlagValues the values of a flag off the words.
 fn values(
     flag: ForeignFlag,
     attached: Option<&str>,
     words: &mut Peekable<IntoIter<OsString>>,
 ) -> Result<Vec<String>, ForeignError> {
     let most = match flag.takes {
-        Takes::Nothing if attached.is_some() => return Err(ForeignError::Unwanted { flag: flag.name }),
-        Takes::Nothing => return Ok(Vec::new()),
+        FlagValues::Nothing if attached.is_some() => return Err(ForeignError::Unwanted { flag: flag.name }),
+        FlagValues::Nothing => return Ok(Vec::new()),
         _ if attached.is_some() => return Ok(attached.map(str::to_owned).into_iter().collect()),
-        Takes::One => 1,
-        Takes::Many => usize::MAX,
+        FlagValues::One => 1,
+        FlagValues::Many => usize::MAX,
     };
     let mut values = Vec::new();
     while values.len() < most
@@ -178,7 +183,7 @@ fn values(
     {
         values.push(word.to_string_lossy().into_owned());
     }
-    if flag.takes == Takes::One && values.is_empty() {
+    if flag.takes == FlagValues::One && values.is_empty() {
         return Err(ForeignError::NoValue { flag: flag.name });
     }
     Ok(values)

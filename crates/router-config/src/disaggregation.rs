@@ -1,8 +1,10 @@
 //! Prefill and decode on different workers.
 
-use super::{ConfigError, Options, PdProtocol};
-use crate::record::RecordConfig;
-use crate::workers::{WorkerKind, WorkerSpec, WorkerUrl};
+use crate::error::ConfigError;
+use crate::options::{Options, PdProtocol};
+use crate::recording::RecordConfig;
+use crate::worker_spec::{WorkerKind, WorkerSpec};
+use crate::worker_url::{WorkerUrl, WorkerUrlError};
 use router_core::{Policy, Registry};
 
 /// The workers that read prompts, and how they hand them over.
@@ -23,11 +25,11 @@ type Given = (&'static str, bool);
 
 impl Options {
     /// The name of the policy that chooses the worker whose answer the client gets.
-    pub(super) fn live_policy(&self) -> &str {
+    pub(crate) fn live_policy(&self) -> &str {
         self.decode_policy.as_deref().filter(|_| self.pd_disaggregation).unwrap_or(&self.policy)
     }
 
-    pub(super) fn check_disaggregation(
+    pub(crate) fn check_disaggregation(
         &self,
         registry: &Registry,
         record: Option<&RecordConfig>,
@@ -40,24 +42,27 @@ impl Options {
                 ("--decode-policy", self.decode_policy.is_some()),
             ];
             return match given.iter().find(|(_, given)| *given) {
-                Some((option, _)) => Err(refused(option, "needs --pd-disaggregation".to_owned())),
+                Some((option, _)) => Err(ConfigError::option(option, "needs --pd-disaggregation".to_owned())),
                 None => Ok(None),
             };
         }
         if !self.worker_urls.is_empty() || !self.workers.is_empty() {
-            let problem = "goes not with --pd-disaggregation; write --prefill URL and --decode URL";
-            return Err(refused("--worker-urls", problem.to_owned()));
+            let problem = "cannot be combined with --pd-disaggregation; write --prefill URL and --decode URL";
+            return Err(ConfigError::option("--worker-urls", problem.to_owned()));
         }
         if self.hedge_after.is_some() {
             // A second copy would be a second pair, with rooms of its own, for a first byte that neither leg alone decides.
-            return Err(refused("--hedge-after", "goes not with --pd-disaggregation".to_owned()));
+            return Err(ConfigError::option(
+                "--hedge-after",
+                "cannot be combined with --pd-disaggregation".to_owned(),
+            ));
         }
         let name = self.prefill_policy.as_deref().unwrap_or(&self.policy);
         let stem = registry.spec(name).map_or(name, |s| s.record_stem.as_str());
         Ok(Some(DisaggregationConfig {
             protocol: self.pd_protocol,
             prefill: self.check_prefill()?,
-            // The knobs of --policy-option belong to the policy that chooses the answering worker.
+            // The options of --policy-option belong to the policy that chooses the answering worker.
             policy: self.build_policy(registry, name, &[])?,
             record: record.map(|r| RecordConfig { stem: format!("{stem}_prefill"), ..r.clone() }),
         }))
@@ -77,9 +82,9 @@ impl Options {
                 None
             } else {
                 let port = word.parse::<u16>().ok().filter(|port| *port > 0);
-                Some(
-                    port.ok_or_else(|| refused("--prefill", format!("'{word}' is neither a port nor none")))?,
-                )
+                Some(port.ok_or_else(|| {
+                    ConfigError::option("--prefill", format!("'{word}' is neither a port nor none"))
+                })?)
             };
             if let Some(last) = found.last_mut() {
                 last.bootstrap_port = port;
@@ -89,7 +94,7 @@ impl Options {
         some_and_each_once("--prefill", found)
     }
 
-    pub(super) fn check_decode(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
+    pub(crate) fn check_decode(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
         let words = self.decode.iter().flat_map(|text| text.split_whitespace());
         let found =
             words.map(|word| self.worker("--decode", word, WorkerKind::Decode)).collect::<Result<_, _>>()?;
@@ -97,7 +102,7 @@ impl Options {
         for prefill in self.check_prefill()? {
             if found.iter().any(|decode| decode.url == prefill.url) {
                 let problem = format!("worker '{}' cannot do both prefill and decode", prefill.url);
-                return Err(refused("--decode", problem));
+                return Err(ConfigError::option("--decode", problem));
             }
         }
         Ok(found)
@@ -105,7 +110,7 @@ impl Options {
 
     fn worker(&self, option: &'static str, url: &str, kind: WorkerKind) -> Result<WorkerSpec, ConfigError> {
         let url: WorkerUrl =
-            url.parse().map_err(|e: crate::workers::WorkerUrlError| refused(option, e.to_string()))?;
+            url.parse().map_err(|e: WorkerUrlError| ConfigError::option(option, e.to_string()))?;
         Ok(WorkerSpec { url: url.as_str().to_owned(), worker_type: kind, ..WorkerSpec::default() })
     }
 }
@@ -115,16 +120,15 @@ fn some_and_each_once(
     workers: Vec<WorkerSpec>,
 ) -> Result<Vec<WorkerSpec>, ConfigError> {
     if workers.is_empty() {
-        return Err(refused(option, format!("no worker is given; write {option} http://HOST:PORT")));
+        return Err(ConfigError::option(
+            option,
+            format!("no worker is given; write {option} http://HOST:PORT"),
+        ));
     }
     for (n, worker) in workers.iter().enumerate() {
         if workers[..n].iter().any(|earlier| earlier.url == worker.url) {
-            return Err(refused(option, format!("worker '{}' is given twice", worker.url)));
+            return Err(ConfigError::option(option, format!("worker '{}' is given twice", worker.url)));
         }
     }
     Ok(workers)
-}
-
-const fn refused(option: &'static str, problem: String) -> ConfigError {
-    ConfigError::Option { option, problem }
 }

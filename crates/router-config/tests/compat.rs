@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use clap::{Args as _, Command, FromArgMatches as _};
-use router_proxy::Options;
-use router_proxy::config::foreign::{
-    Fate, ForeignError, ForeignFlag, Peer, Takes, Translation, foreign_flags, translate,
+use router_config::Options;
+use router_config::compat::{
+    FlagMapping, FlagValues, ForeignError, ForeignFlag, SourceRouter, Translation, foreign_flags, translate,
 };
-use router_proxy::config::{LogLevel, PdProtocol};
+use router_config::{LogLevel, PdProtocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
@@ -42,25 +42,25 @@ fn refusal(line: &str) -> String {
 }
 
 /// Name and number of values, as the peer's own parser has them.
-fn flags_of(peer: Peer) -> BTreeMap<&'static str, &'static str> {
+fn flags_of(peer: SourceRouter) -> BTreeMap<&'static str, &'static str> {
     let list = match peer {
-        Peer::SglangRouter => include_str!("data/flags/sglang-router-0.3.2.txt"),
-        Peer::Smg => include_str!("data/flags/smg-1.13.0.txt"),
-        Peer::VllmRouter => include_str!("data/flags/vllm-router-0.1.17.txt"),
-        Peer::Seed => include_str!("data/flags/sglang-router-0.1.txt"),
+        SourceRouter::SglangRouter => include_str!("data/flags/sglang-router-0.3.2.txt"),
+        SourceRouter::Smg => include_str!("data/flags/smg-1.13.0.txt"),
+        SourceRouter::VllmRouter => include_str!("data/flags/vllm-router-0.1.17.txt"),
+        SourceRouter::Seed => include_str!("data/flags/sglang-router-0.1.txt"),
     };
     list.lines().map(|line| line.split_once(' ').unwrap()).collect()
 }
 
 #[test]
 fn the_table_has_every_flag_of_every_peer_and_no_other() {
-    for peer in Peer::ALL {
+    for peer in SourceRouter::ALL {
         let theirs: BTreeSet<_> = flags_of(peer).into_keys().collect();
         let known: Vec<_> = foreign_flags().filter(|f| f.peers.contains(&peer)).map(|f| f.name).collect();
         assert_eq!(known.iter().copied().collect::<BTreeSet<_>>(), theirs, "{peer:?}");
         assert_eq!(known.len(), theirs.len(), "{peer:?}: a flag stands twice");
     }
-    assert_eq!(flags_of(Peer::SglangRouter).len(), 98);
+    assert_eq!(flags_of(SourceRouter::SglangRouter).len(), 98);
 }
 
 #[test]
@@ -68,9 +68,9 @@ fn the_table_knows_how_many_values_each_takes() {
     for flag in foreign_flags() {
         for arity in flag.peers.iter().map(|peer| flags_of(*peer)[flag.name]) {
             let takes = match arity {
-                "0" => Takes::Nothing,
-                "1" => Takes::One,
-                _ => Takes::Many,
+                "0" => FlagValues::Nothing,
+                "1" => FlagValues::One,
+                _ => FlagValues::Many,
             };
             assert_eq!(flag.takes, takes, "--{}", flag.name);
         }
@@ -81,26 +81,26 @@ fn the_table_knows_how_many_values_each_takes() {
 fn what_a_flag_becomes_is_a_flag_of_ours() {
     let command = command();
     let own: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
-    let check = |flag: &ForeignFlag, fate: &Fate| match fate {
-        Fate::Same(_) => assert!(own.contains(&flag.name), "--{} is no flag of ours", flag.name),
-        Fate::Becomes(words) => {
+    let check = |flag: &ForeignFlag, fate: &FlagMapping| match fate {
+        FlagMapping::Same(_) => assert!(own.contains(&flag.name), "--{} is no flag of ours", flag.name),
+        FlagMapping::Becomes(words) => {
             for word in words.iter().filter_map(|word| word.strip_prefix("--")) {
                 assert!(own.contains(&word), "--{}: --{word} is no flag of ours", flag.name);
             }
         }
-        Fate::Nothing(text) | Fate::Refused(text) => {
+        FlagMapping::Nothing(text) | FlagMapping::Refused(text) => {
             assert!(text.len() > 20 && !text.ends_with('.'), "--{}: '{text}'", flag.name);
             assert!(!own.contains(&flag.name), "--{} is a flag of ours and does something", flag.name);
         }
-        Fate::ByValue(..) => panic!("--{}: values of values", flag.name),
+        FlagMapping::ByValue(..) => panic!("--{}: values of values", flag.name),
     };
     for flag in foreign_flags() {
         match flag.fate {
-            Fate::ByValue(some, other) => {
+            FlagMapping::ByValue(some, other) => {
                 check(&flag, other);
                 for (_, fate) in some {
-                    assert!(!matches!(fate, Fate::ByValue(..)));
-                    if !matches!(other, Fate::Same(_)) || matches!(fate, Fate::Becomes(_)) {
+                    assert!(!matches!(fate, FlagMapping::ByValue(..)));
+                    if !matches!(other, FlagMapping::Same(_)) || matches!(fate, FlagMapping::Becomes(_)) {
                         check(&flag, fate);
                     }
                 }
@@ -228,7 +228,7 @@ const CASES: [(&str, Want); 98] = [
 fn each_of_the_98_flags_does_here_what_it_should() {
     let named = |line: &str| line.split(' ').next().unwrap().trim_start_matches('-').to_owned();
     let cases: BTreeSet<_> = CASES.iter().map(|(line, _)| named(line)).collect();
-    let all = flags_of(Peer::SglangRouter).into_keys().map(str::to_owned).collect();
+    let all = flags_of(SourceRouter::SglangRouter).into_keys().map(str::to_owned).collect();
     assert_eq!(cases, all, "one case for each flag");
     for (line, want) in CASES {
         // What stands around a flag stays what it is.

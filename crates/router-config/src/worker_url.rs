@@ -1,9 +1,6 @@
 //! A worker's base URL, checked once at the edge.
 
-use crate::http1::RequestHead;
-use bytes::Bytes;
-use http::Method;
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::Uri;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -30,26 +27,17 @@ impl WorkerUrl {
         &self.text
     }
 
-    /// The normal form, shared, by reference.
-    pub const fn as_shared(&self) -> &Arc<str> {
-        &self.text
-    }
-
     /// The normal form, shared.
     pub fn shared(&self) -> Arc<str> {
         Arc::clone(&self.text)
     }
 
-    /// What a client needs to dial and address this worker.
+    /// The same as a URI.
     ///
     /// # Errors
     /// Never for a value that was parsed; the type says so because `http` parses again.
-    pub fn target(&self) -> Result<Target, http::uri::InvalidUri> {
-        let uri = Uri::from_str(&self.text)?;
-        let parts = uri.into_parts();
-        let base = parts.path_and_query.as_ref().map_or("", |p| p.path()).trim_end_matches('/').to_owned();
-        let secure = parts.scheme == Some(Scheme::HTTPS);
-        Ok(Target { authority: parts.authority.unwrap_or(Authority::from_static("localhost")), base, secure })
+    pub fn uri(&self) -> Result<Uri, http::uri::InvalidUri> {
+        Uri::from_str(&self.text)
     }
 }
 
@@ -85,7 +73,7 @@ impl FromStr for WorkerUrl {
             return Err(fail("must not carry a query or fragment"));
         }
         let url = Self { text: url.as_str().trim_end_matches('/').into() };
-        url.target().map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
+        url.uri().map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
         Ok(url)
     }
 }
@@ -99,36 +87,6 @@ impl fmt::Display for WorkerUrl {
 impl fmt::Debug for WorkerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.text)
-    }
-}
-
-/// Where requests to one worker go.
-#[derive(Clone, Debug)]
-pub struct Target {
-    authority: Authority,
-    base: String,
-    secure: bool,
-}
-
-impl Target {
-    /// The host and port.
-    pub const fn authority(&self) -> &Authority {
-        &self.authority
-    }
-
-    /// The port to dial.
-    pub fn port(&self) -> u16 {
-        self.authority.port_u16().unwrap_or(if self.secure { 443 } else { 80 })
-    }
-
-    /// Whether the worker speaks TLS.
-    pub const fn is_secure(&self) -> bool {
-        self.secure
-    }
-
-    /// The beginning of a request to this worker.
-    pub(super) fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestHead {
-        RequestHead::new((method, &self.base), path, body)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A text that must not be seen.
 
 use http::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -9,18 +10,18 @@ use subtle::ConstantTimeEq as _;
 /// A key or password. It shows nothing of itself in logs and messages, cannot be serialised, and is compared without
 /// telling by the time taken where two of one length differ.
 #[derive(Clone)]
-pub struct Secret(Box<str>);
+pub struct Secret(SecretString);
 
 impl Secret {
     /// The text itself, for whoever has to send or check it.
-    pub const fn expose(&self) -> &str {
-        &self.0
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
     }
 
     /// The value of `authorization` that shows this key, and shows nothing when it is printed. `None` when it cannot stand
     /// in a header.
-    pub(crate) fn bearer(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", self.0)).ok()?;
+    pub fn bearer(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", self.expose())).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
@@ -40,7 +41,7 @@ impl fmt::Debug for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
     }
 }
 

@@ -3,10 +3,10 @@
 //! The name of an option is the field's name; on the command line underscores become dashes. Meaning, unit and
 //! default stand in the doc comment, which is also the text of `--help`.
 
-use super::knobs;
-use super::logging::{LogFormat, LogLevel};
-use crate::record::RecordFormat;
-use crate::security::Secret;
+use crate::logging::{LogFormat, LogLevel};
+use crate::policy_options;
+use crate::recording::RecordFormat;
+use crate::secret::Secret;
 use clap::{Args, ValueEnum};
 use router_core::Registry;
 use serde::{Deserialize, Serialize};
@@ -130,9 +130,9 @@ pub struct Options {
     #[arg(long, value_name = "POLICY", num_args = 1.., help_heading = "Routing")]
     pub shadow_policies: Vec<String>,
 
-    /// A knob of the policy, as NAME=VALUE; repeatable
-    #[arg(long = "policy-option", value_name = "NAME=VALUE", num_args = 1.., value_parser = knobs::key_value, help_heading = "Routing")]
-    #[serde(with = "knobs")]
+    /// An option of the policy, as NAME=VALUE; repeatable
+    #[arg(long = "policy-option", value_name = "NAME=VALUE", num_args = 1.., value_parser = policy_options::key_value, help_heading = "Routing")]
+    #[serde(with = "policy_options")]
     pub policy_options: Vec<(String, String)>,
 
     /// cache_aware: least share of the prompt that must be cached for affinity to count, 0 to 1 [default: 0.3]
@@ -456,9 +456,9 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The flags that are knobs of policies, as the registry takes them; those that a policy does not accept are
+    /// The flags that are options of policies, as the registry takes them; those that a policy does not accept are
     /// left out, so that one command line serves every policy.
-    pub(super) fn policy_flags(&self, accepts: impl Fn(&str) -> bool) -> serde_json::Map<String, Value> {
+    pub(crate) fn policy_flags(&self, accepts: impl Fn(&str) -> bool) -> serde_json::Map<String, Value> {
         let flags = [
             ("cache_threshold", self.cache_threshold.map(Value::from)),
             ("balance_abs_threshold", self.balance_abs_threshold.map(Into::into)),
@@ -473,12 +473,13 @@ impl Options {
         flags.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
-    /// Keys of options that were given and change nothing, because they are knobs of policies that were not chosen.
-    pub fn idle_knobs(&self, registry: &Registry) -> Vec<String> {
+    /// Keys of options that were given and change nothing, because they belong to policies that were not chosen.
+    pub fn unused_policy_options(&self, registry: &Registry) -> Vec<String> {
         let others =
             [&self.prefill_policy, &self.decode_policy].into_iter().flatten().chain(&self.shadow_policies);
         let chosen: Vec<_> = others.chain([&self.policy]).collect();
-        let takes = |knob: &str| chosen.iter().filter_map(|p| registry.knobs(p)).flatten().any(|k| k == knob);
-        self.policy_flags(|knob| !takes(knob)).into_iter().map(|(name, _)| name).collect()
+        let takes =
+            |option: &str| chosen.iter().filter_map(|p| registry.knobs(p)).flatten().any(|k| k == option);
+        self.policy_flags(|option| !takes(option)).into_iter().map(|(name, _)| name).collect()
     }
 }

@@ -1,7 +1,8 @@
-//! Options about too much: of requests, of bytes, of patience.
+//! Limits: requests at a time, requests that wait, bytes of request bodies, and how long a client may take.
 
-use super::{ConfigError, Options, positive};
-use crate::server::ClientPatience;
+use crate::checks::positive;
+use crate::error::ConfigError;
+use crate::options::Options;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -22,10 +23,22 @@ pub struct AdmissionConfig {
     pub max_buffered: Option<NonZeroUsize>,
 }
 
+/// How long a client may keep a connection open without doing its part.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientTimeouts {
+    /// A client that sends no whole request head for this long is closed; an idle keep-alive connection ends so, too.
+    pub head: Duration,
+    /// A client that takes nothing of a response that waits for it is closed after this long.
+    pub write: Duration,
+}
+
+/// The largest count that a queue or a limit can have: that of a semaphore of tokio.
+const MAX_COUNT: usize = usize::MAX >> 3;
+
 impl Options {
-    pub(super) fn check_admission(&self) -> Result<AdmissionConfig, ConfigError> {
+    pub(crate) fn check_admission(&self) -> Result<AdmissionConfig, ConfigError> {
         let at_least_one = |option, n: Option<u32>| match n.map(NonZeroU32::new) {
-            Some(None) => Err(refuse(option, "must be at least 1; leave it out for no bound")),
+            Some(None) => Err(ConfigError::option(option, "must be at least 1; leave it out for no bound")),
             Some(some) => Ok(some),
             None => Ok(None),
         };
@@ -34,14 +47,17 @@ impl Options {
             n => {
                 let n = usize::try_from(n).ok().and_then(NonZeroUsize::new);
                 let problem = "must be at least 1, or -1 for no bound";
-                Some(n.ok_or_else(|| refuse("--max-concurrent-requests", problem))?)
+                Some(n.ok_or_else(|| ConfigError::option("--max-concurrent-requests", problem))?)
             }
         };
-        if self.queue_size > tokio::sync::Semaphore::MAX_PERMITS {
-            return Err(refuse("--queue-size", "is more than can be counted"));
+        if self.queue_size > MAX_COUNT {
+            return Err(ConfigError::option("--queue-size", format!("must be at most {MAX_COUNT}")));
         }
-        if concurrent.is_some_and(|n| n.get() > tokio::sync::Semaphore::MAX_PERMITS) {
-            return Err(refuse("--max-concurrent-requests", "is more than can be counted"));
+        if concurrent.is_some_and(|n| n.get() > MAX_COUNT) {
+            return Err(ConfigError::option(
+                "--max-concurrent-requests",
+                format!("must be at most {MAX_COUNT}"),
+            ));
         }
         Ok(AdmissionConfig {
             max_concurrent: concurrent,
@@ -53,14 +69,10 @@ impl Options {
         })
     }
 
-    pub(super) fn check_patience(&self) -> Result<ClientPatience, ConfigError> {
-        Ok(ClientPatience {
+    pub(crate) fn check_client_timeouts(&self) -> Result<ClientTimeouts, ConfigError> {
+        Ok(ClientTimeouts {
             head: positive("--client-header-timeout-secs", self.client_header_timeout_secs)?,
             write: positive("--client-write-timeout-secs", self.client_write_timeout_secs)?,
         })
     }
-}
-
-fn refuse(option: &'static str, problem: &str) -> ConfigError {
-    ConfigError::Option { option, problem: problem.to_owned() }
 }

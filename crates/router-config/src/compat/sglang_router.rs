@@ -1,66 +1,72 @@
 //! The flags of sglang-router, which the other routers share to a large part.
 
-use super::Fate::{Becomes, ByValue, Nothing, Refused, Same};
-use super::Peer::{Seed, SglangRouter, Smg, VllmRouter};
-use super::Takes::{Many, One};
-use super::{Fate, Peer, Row, Takes};
+use super::flag::FlagMapping::{Becomes, ByValue, Nothing, Refused, Same};
+use super::flag::FlagValues::{Many, One};
+use super::flag::SourceRouter::{Seed, SglangRouter, Smg, VllmRouter};
+use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
 
 /// All four.
-const ALL: &[Peer] = &[SglangRouter, Smg, VllmRouter, Seed];
+const ALL: &[SourceRouter] = &[SglangRouter, Smg, VllmRouter, Seed];
 /// All that are still released.
-const RELEASED: &[Peer] = &[SglangRouter, Smg, VllmRouter];
+const RELEASED: &[SourceRouter] = &[SglangRouter, Smg, VllmRouter];
 /// The two of the SGLang project.
-const SGLANG: &[Peer] = &[SglangRouter, Smg];
+const SGLANG: &[SourceRouter] = &[SglangRouter, Smg];
 
 /// Why flags of databases are refused.
-pub(super) const HISTORY: Fate =
+pub(super) const HISTORY: FlagMapping =
     Refused("the router stores no conversations; /v1/responses and /v1/conversations go to the servers");
 /// Why flags of tokenizers change nothing.
-pub(super) const TOKENIZER: Fate =
+pub(super) const TOKENIZER: FlagMapping =
     Nothing("prompts go to the servers as they came, so the router needs no tokenizer");
 /// Why flags of parsers change nothing.
-pub(super) const PARSER: Fate = Nothing("the servers parse their own output: give them this flag");
+pub(super) const PARSER: FlagMapping = Nothing("the servers parse their own output: give them this flag");
 /// Why flags of start-up change nothing.
-pub(super) const STARTUP: Fate =
+pub(super) const STARTUP: FlagMapping =
     Nothing("start-up waits for no worker; each is checked every second until it is ready, for any time");
 /// Why flags of discovery are refused.
-pub(super) const DISCOVERY: Fate = Refused(
+pub(super) const DISCOVERY: FlagMapping = Refused(
     "the router finds no workers by itself; list them with --worker-urls, or add and remove them at run time with \
      POST and DELETE /workers",
 );
 /// Why tokens are refused.
-const JWT: Fate = Refused("there are no tokens; give keys with --control-plane-api-keys ID:NAME:ROLE:KEY");
+const JWT: FlagMapping =
+    Refused("there are no tokens; give keys with --control-plane-api-keys ID:NAME:ROLE:KEY");
 
 /// Values of `--policy` that have other names here.
-const POLICIES: &[(&str, Fate)] = &[
+const POLICIES: &[(&str, FlagMapping)] = &[
     ("consistent_hash", Becomes(&["--policy", "consistent_hashing"])),
     ("rendezvous_hash", Becomes(&["--policy", "consistent_hashing"])),
     ("sticky_least_loaded", Becomes(&["--policy", "manual", "--assignment-mode", "min_load"])),
     ("kv_aware", KV_AWARE),
 ];
-const PREFILL_POLICIES: &[(&str, Fate)] = &[
+const PREFILL_POLICIES: &[(&str, FlagMapping)] = &[
     ("consistent_hash", Becomes(&["--prefill-policy", "consistent_hashing"])),
     ("rendezvous_hash", Becomes(&["--prefill-policy", "consistent_hashing"])),
     ("sticky_least_loaded", Becomes(&["--prefill-policy", "manual", "--assignment-mode", "min_load"])),
     ("kv_aware", KV_AWARE),
 ];
-const DECODE_POLICIES: &[(&str, Fate)] = &[
+const DECODE_POLICIES: &[(&str, FlagMapping)] = &[
     ("consistent_hash", Becomes(&["--decode-policy", "consistent_hashing"])),
     ("rendezvous_hash", Becomes(&["--decode-policy", "consistent_hashing"])),
     ("sticky_least_loaded", Becomes(&["--decode-policy", "manual", "--assignment-mode", "min_load"])),
     ("kv_aware", KV_AWARE),
 ];
 /// Why the policy that reads cache events, and its flags, are refused.
-pub(super) const KV_AWARE: Fate = Refused(
+pub(super) const KV_AWARE: FlagMapping = Refused(
     "the router reads no cache events; --policy cache_aware or marginal_cost follow the prefixes that they sent",
 );
 
-const fn row(peers: &'static [Peer], takes: Takes, names: &'static [&'static str], fate: Fate) -> Row {
-    Row { peers, takes, names, fate }
+const fn row(
+    peers: &'static [SourceRouter],
+    takes: FlagValues,
+    names: &'static [&'static str],
+    fate: FlagMapping,
+) -> FlagRow {
+    FlagRow { peers, takes, names, fate }
 }
 
 /// The flags of sglang-router 0.3.2 and 0.1, whoever else has them.
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[FlagRow] = &[
     row(ALL, One, &["host"], Same("default here: 127.0.0.1; give 0.0.0.0 to serve other machines")),
     row(ALL, One, &["port"], Same("")),
     row(ALL, Many, &["worker-urls"], Same("give at least one, or --start-empty")),
@@ -79,24 +85,29 @@ pub(super) const ROWS: &[Row] = &[
     row(&[Seed], One, &["eviction-interval"], Becomes(&["--eviction-interval-secs", "{}"])),
     row(ALL, One, &["max-tree-size"], Same("in bytes of memory, for all workers together")),
     row(ALL, One, &["max-payload-size"], Same("")),
-    row(SGLANG, Takes::Nothing, &["dp-aware"], Same("every policy chooses among ranks as among workers")),
+    row(
+        SGLANG,
+        FlagValues::Nothing,
+        &["dp-aware"],
+        Same("every policy chooses among ranks as among workers"),
+    ),
     row(
         RELEASED,
-        Takes::Nothing,
+        FlagValues::Nothing,
         &["enable-igw"],
         Refused("requests are not routed by model; run one router for each model"),
     ),
     row(
         &[SglangRouter, VllmRouter],
-        Takes::Nothing,
+        FlagValues::Nothing,
         &["mini-lb"],
         Nothing("there is one router for all uses; --policy random chooses as the small one does"),
     ),
-    row(&[SglangRouter, Smg, Seed], Takes::Nothing, &["pd-disaggregation"], Same("")),
+    row(&[SglangRouter, Smg, Seed], FlagValues::Nothing, &["pd-disaggregation"], Same("")),
     row(ALL, Many, &["prefill"], Same("")),
     row(ALL, One, &["decode"], Same("")),
     row(ALL, One, &["worker-startup-timeout-secs", "worker-startup-check-interval"], STARTUP),
-    row(ALL, Takes::Nothing, &["service-discovery"], DISCOVERY),
+    row(ALL, FlagValues::Nothing, &["service-discovery"], DISCOVERY),
     row(ALL, One, &["service-discovery-port", "service-discovery-namespace"], DISCOVERY),
     row(ALL, Many, &["selector", "prefill-selector", "decode-selector"], DISCOVERY),
     row(ALL, One, &["log-dir"], Same("lines go to standard error as well")),
@@ -138,7 +149,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         Same("the first retry goes out at once"),
     ),
-    row(RELEASED, Takes::Nothing, &["disable-retries", "disable-circuit-breaker"], Same("")),
+    row(RELEASED, FlagValues::Nothing, &["disable-retries", "disable-circuit-breaker"], Same("")),
     row(
         RELEASED,
         One,
@@ -159,9 +170,9 @@ pub(super) const ROWS: &[Row] = &[
         ],
         Same(""),
     ),
-    row(SGLANG, Takes::Nothing, &["disable-health-check"], Same("")),
+    row(SGLANG, FlagValues::Nothing, &["disable-health-check"], Same("")),
     row(SGLANG, One, &["model-path", "tokenizer-path", "chat-template"], TOKENIZER),
-    row(SGLANG, Takes::Nothing, &["tokenizer-cache-enable-l0", "tokenizer-cache-enable-l1"], TOKENIZER),
+    row(SGLANG, FlagValues::Nothing, &["tokenizer-cache-enable-l0", "tokenizer-cache-enable-l1"], TOKENIZER),
     row(SGLANG, One, &["tokenizer-cache-l0-max-entries", "tokenizer-cache-l1-max-memory"], TOKENIZER),
     row(SGLANG, One, &["reasoning-parser", "tool-call-parser"], PARSER),
     row(SGLANG, One, &["mcp-config-path"], Refused("the router calls no tools; let the client call them")),
@@ -202,7 +213,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(SGLANG, One, &["client-cert-path", "client-key-path", "tls-cert-path", "tls-key-path"], Same("")),
     row(SGLANG, Many, &["ca-cert-paths"], Same("")),
-    row(SGLANG, Takes::Nothing, &["enable-trace"], Same("")),
+    row(SGLANG, FlagValues::Nothing, &["enable-trace"], Same("")),
     row(SGLANG, One, &["otlp-traces-endpoint"], Same("HTTP, too: http://HOST:4318/v1/traces")),
     row(
         RELEASED,
@@ -215,7 +226,7 @@ pub(super) const ROWS: &[Row] = &[
     row(SGLANG, Many, &["control-plane-api-keys"], Same("")),
     row(
         SGLANG,
-        Takes::Nothing,
+        FlagValues::Nothing,
         &["control-plane-audit-enabled"],
         Refused("who asked is not logged; the log has a line for each change of a worker"),
     ),
@@ -224,4 +235,4 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// Why the name of the engine changes nothing.
-const ENGINE: Fate = Nothing("the engine of each worker is found out by asking it");
+const ENGINE: FlagMapping = Nothing("the engine of each worker is found out by asking it");

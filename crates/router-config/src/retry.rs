@@ -1,7 +1,9 @@
-//! When a request goes to another worker, and when a worker gets none.
+//! When a request is sent to another worker.
 
-use super::{ConfigError, Options, count, positive};
-use crate::workers::BreakerConfig;
+use crate::checks::positive;
+use crate::error::ConfigError;
+use crate::options::Options;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// When a request goes to another worker.
@@ -26,12 +28,12 @@ pub struct RetryConfig {
 }
 
 impl RetryConfig {
-    /// The wait before retry number `retry`, from 1, for a `lot` from 0 to 1.
-    pub(crate) fn backoff(&self, retry: u32, lot: f64) -> Duration {
+    /// The wait before retry number `retry`, counted from 1. `jitter` is a random number from 0 to 1.
+    pub fn backoff(&self, retry: u32, jitter: f64) -> Duration {
         let Some(step) = retry.checked_sub(2) else { return Duration::ZERO };
         let longest = self.longest_backoff.as_secs_f64();
         let wait = self.first_backoff.as_secs_f64() * self.multiplier.powf(step.into());
-        let wait = wait.min(longest) * (1.0 + self.jitter * (2.0 * lot - 1.0));
+        let wait = wait.min(longest) * (1.0 + self.jitter * (2.0 * jitter - 1.0));
         Duration::try_from_secs_f64(wait.min(longest)).unwrap_or(self.longest_backoff)
     }
 }
@@ -46,14 +48,14 @@ pub enum HedgeAfter {
 }
 
 impl Options {
-    pub(super) fn check_retry(&self) -> Result<RetryConfig, ConfigError> {
+    pub(crate) fn check_retry(&self) -> Result<RetryConfig, ConfigError> {
         Ok(RetryConfig {
             max_retries: if self.disable_retries { 0 } else { self.retry_max_retries },
             first_backoff: Duration::from_millis(self.retry_initial_backoff_ms),
             longest_backoff: Duration::from_millis(self.retry_max_backoff_ms),
-            multiplier: within("--retry-backoff-multiplier", self.retry_backoff_multiplier, (1.0, 100.0))?,
-            jitter: within("--retry-jitter-factor", self.retry_jitter_factor, (0.0, 1.0))?,
-            budget: within("--retry-budget", self.retry_budget, (0.0, 10.0))?,
+            multiplier: within("--retry-backoff-multiplier", self.retry_backoff_multiplier, 1.0..=100.0)?,
+            jitter: within("--retry-jitter-factor", self.retry_jitter_factor, 0.0..=1.0)?,
+            budget: within("--retry-budget", self.retry_budget, 0.0..=10.0)?,
             hedge: self.hedge_after.as_deref().map(hedge_after).transpose()?,
             queue: if self.queue_when_unavailable {
                 Some(positive("--queue-timeout-secs", self.queue_timeout_secs)?)
@@ -62,25 +64,14 @@ impl Options {
             },
         })
     }
-
-    pub(super) fn check_breaker(&self) -> Result<Option<BreakerConfig>, ConfigError> {
-        if self.disable_circuit_breaker {
-            return Ok(None);
-        }
-        Ok(Some(BreakerConfig {
-            failures: count("--cb-failure-threshold", self.cb_failure_threshold)?,
-            successes: count("--cb-success-threshold", self.cb_success_threshold)?,
-            open_for: positive("--cb-timeout-duration-secs", self.cb_timeout_duration_secs)?,
-            window: positive("--cb-window-duration-secs", self.cb_window_duration_secs)?,
-        }))
-    }
 }
 
-fn within(option: &'static str, value: f64, (least, most): (f64, f64)) -> Result<f64, ConfigError> {
-    if (least..=most).contains(&value) {
+fn within(option: &'static str, value: f64, range: RangeInclusive<f64>) -> Result<f64, ConfigError> {
+    if range.contains(&value) {
         return Ok(value);
     }
-    Err(ConfigError::Option { option, problem: format!("{value} must be a number from {least} to {most}") })
+    let (least, most) = range.into_inner();
+    Err(ConfigError::option(option, format!("{value} must be a number from {least} to {most}")))
 }
 
 fn hedge_after(text: &str) -> Result<HedgeAfter, ConfigError> {

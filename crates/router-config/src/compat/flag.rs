@@ -1,18 +1,8 @@
-//! The command lines of other routers: sglang-router, smg, vllm-router, and the launcher that came before them.
-//!
-//! One table says of each of their flags what becomes of it. [`translate`] carries it out, and the pages of the
-//! documentation are written from it. It is no second configuration: what comes out are flags of [`super::Options`].
-
-mod smg;
-mod table;
-mod translate;
-mod vllm;
-
-pub use translate::{ForeignError, Translation, translate};
+//! What is known of a flag of another router, and what becomes of it here.
 
 /// A router whose command lines are understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Peer {
+pub enum SourceRouter {
     /// sglang-router 0.3.2, as `sglang-router launch` or `python -m sglang_router.launch_router`.
     SglangRouter,
     /// smg 1.13.0.
@@ -23,7 +13,7 @@ pub enum Peer {
     Seed,
 }
 
-impl Peer {
+impl SourceRouter {
     /// All of them, as the documentation orders them.
     pub const ALL: [Self; 4] = [Self::SglangRouter, Self::Smg, Self::VllmRouter, Self::Seed];
 
@@ -41,7 +31,7 @@ impl Peer {
 
 /// How many values follow a flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Takes {
+pub enum FlagValues {
     /// None.
     Nothing,
     /// One.
@@ -52,7 +42,7 @@ pub enum Takes {
 
 /// What becomes of a flag.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Fate {
+pub enum FlagMapping {
     /// It is a flag of ours; the text says what is different, if anything.
     Same(&'static str),
     /// These words take its place, with the value where `{}` stands.
@@ -62,16 +52,16 @@ pub enum Fate {
     /// It is refused; the text says what to do instead.
     Refused(&'static str),
     /// Some values have a fate of their own; the other ones have the second.
-    ByValue(&'static [(&'static str, Fate)], &'static Fate),
+    ByValue(&'static [(&'static str, FlagMapping)], &'static FlagMapping),
 }
 
 /// Some flags that have one fate.
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    peers: &'static [Peer],
-    takes: Takes,
-    names: &'static [&'static str],
-    fate: Fate,
+pub(super) struct FlagRow {
+    pub(super) peers: &'static [SourceRouter],
+    pub(super) takes: FlagValues,
+    pub(super) names: &'static [&'static str],
+    pub(super) fate: FlagMapping,
 }
 
 /// A flag of other routers.
@@ -80,17 +70,9 @@ pub struct ForeignFlag {
     /// Without the dashes.
     pub name: &'static str,
     /// Those that have it.
-    pub peers: &'static [Peer],
+    pub peers: &'static [SourceRouter],
     /// Its values.
-    pub takes: Takes,
+    pub takes: FlagValues,
     /// What becomes of it.
-    pub fate: Fate,
-}
-
-/// Every flag of the routers named above.
-pub fn foreign_flags() -> impl Iterator<Item = ForeignFlag> {
-    let rows = table::ROWS.iter().chain(smg::ROWS).chain(vllm::ROWS);
-    rows.flat_map(|row| {
-        row.names.iter().map(|name| ForeignFlag { name, peers: row.peers, takes: row.takes, fate: row.fate })
-    })
+    pub fate: FlagMapping,
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use clap::{Args as _, Command, FromArgMatches as _};
+use router_config::{ConfigError, Options, Secret};
 use router_core::Registry;
-use router_proxy::{ConfigError, Options, Secret};
 use std::io::Write as _;
 
 fn load(flags: &[&str], file: Option<&str>) -> Result<Options, ConfigError> {
@@ -251,7 +251,7 @@ fn a_knob_of_a_policy_that_was_not_chosen_is_told() {
     let idle = |flags: &[&str]| {
         let flags =
             [&["--worker-urls", "http://127.0.0.1:30001", "--cache-threshold", "0.5"], flags].concat();
-        load(&flags, None).unwrap().idle_knobs(&Registry::builtin())
+        load(&flags, None).unwrap().unused_policy_options(&Registry::builtin())
     };
     assert_eq!(idle(&["--policy", "round_robin"]), ["cache_threshold"]);
     assert!(idle(&["--policy", "cache_aware"]).is_empty());

@@ -1,24 +1,24 @@
 //! The flags that vllm-router alone has.
 
-use super::Fate::{Becomes, ByValue, Nothing, Refused};
-use super::Takes::One;
-use super::table::{DISCOVERY, KV_AWARE};
-use super::{Fate, Peer, Row, Takes};
+use super::flag::FlagMapping::{Becomes, ByValue, Nothing, Refused};
+use super::flag::FlagValues::One;
+use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
+use super::sglang_router::{DISCOVERY, KV_AWARE};
 
-const WASM: Fate = Refused("the router runs no modules; change requests in front of it");
-const PROGRAMS: Fate =
+const WASM: FlagMapping = Refused("the router runs no modules; change requests in front of it");
+const PROGRAMS: FlagMapping =
     Refused("requests come in by the order of arrival: --max-concurrent-requests, --queue-size");
-const CONNECTOR: &[(&str, Fate)] = &[("nixl", Nothing("it is how --pd-protocol vllm works"))];
-const ONE_RANK: &[(&str, Fate)] = &[("1", Nothing("one rank is what every worker has"))];
+const CONNECTOR: &[(&str, FlagMapping)] = &[("nixl", Nothing("it is how --pd-protocol vllm works"))];
+const ONE_RANK: &[(&str, FlagMapping)] = &[("1", Nothing("one rank is what every worker has"))];
 
-const fn row(takes: Takes, names: &'static [&'static str], fate: Fate) -> Row {
-    Row { peers: &[Peer::VllmRouter], takes, names, fate }
+const fn row(takes: FlagValues, names: &'static [&'static str], fate: FlagMapping) -> FlagRow {
+    FlagRow { peers: &[SourceRouter::VllmRouter], takes, names, fate }
 }
 
 /// The flags of vllm-router 0.1.17 that sglang-router 0.3.2 lacks.
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[FlagRow] = &[
     row(
-        Takes::Nothing,
+        FlagValues::Nothing,
         &["vllm-pd-disaggregation"],
         Becomes(&["--pd-disaggregation", "--pd-protocol", "vllm"]),
     ),
@@ -33,7 +33,7 @@ pub(super) const ROWS: &[Row] = &[
         &["intra-node-data-parallel-size"],
         ByValue(ONE_RANK, &Becomes(&["--dp-aware", "--dp-size", "{}"])),
     ),
-    row(Takes::Nothing, &["enable-program-scheduling"], PROGRAMS),
+    row(FlagValues::Nothing, &["enable-program-scheduling"], PROGRAMS),
     row(One, &["program-scheduling-config-json"], PROGRAMS),
     row(
         One,

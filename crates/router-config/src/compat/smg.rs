@@ -1,43 +1,44 @@
 //! The flags that smg alone has.
 
-use super::Fate::{Becomes, ByValue, Nothing, Refused, Same};
-use super::Takes::{Many, One};
-use super::table::{DISCOVERY, HISTORY, PARSER, STARTUP, TOKENIZER};
-use super::{Fate, Peer, Row, Takes};
+use super::flag::FlagMapping::{Becomes, ByValue, Nothing, Refused, Same};
+use super::flag::FlagValues::{Many, One};
+use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
+use super::sglang_router::{DISCOVERY, HISTORY, PARSER, STARTUP, TOKENIZER};
 
-const ENCODE: Fate =
+const ENCODE: FlagMapping =
     Refused("servers that only encode are not known; let those that read prompts encode, too");
-const INDEX: Fate = Nothing(
+const INDEX: FlagMapping = Nothing(
     "it tunes smg's own index; here cache_aware has --cache-threshold, --eviction-interval-secs and --max-tree-size",
 );
-const OVERLOAD: Fate = Refused(
+const OVERLOAD: FlagMapping = Refused(
     "a worker that answers 429 or 503 is avoided by itself; --worker-max-in-flight N keeps any from getting more than N",
 );
-const USAGE: Fate =
+const USAGE: FlagMapping =
     Refused("cache_aware compares requests in flight; --policy least_load heeds the servers' caches");
-const OFF: Fate = Nothing("there is nothing to switch off");
-const SILENCE: Fate =
+const OFF: FlagMapping = Nothing("there is nothing to switch off");
+const SILENCE: FlagMapping =
     Nothing("silent workers are found out by their health checks: --health-check-interval-secs");
-const PREFILL_QUEUE: Fate =
+const PREFILL_QUEUE: FlagMapping =
     Refused("--worker-max-in-flight bounds every worker, --queue-size those that wait");
-const RECOVERY: Fate =
+const RECOVERY: FlagMapping =
     Nothing("a worker that is not well stays in the fleet, gets nothing, and rejoins once it is");
-const TENANTS: Fate =
+const TENANTS: FlagMapping =
     Refused("there are no tenants; --control-plane-api-keys ID:NAME:user:KEY gives each client a key");
-const MESH: Fate = Refused("routers share no state; run several behind any load balancer");
-const PRIORITIES: Fate =
+const MESH: FlagMapping = Refused("routers share no state; run several behind any load balancer");
+const PRIORITIES: FlagMapping =
     Refused("requests come in by the order of arrival: --max-concurrent-requests, --queue-size");
-const RL: Fate = Refused("ask the servers themselves; /flush_cache and /abort_request go to all of them");
-const JOBS: Fate = Nothing("a worker joins or leaves at once, without a queue of jobs");
-const MEDIA: Fate = Nothing("media go to the servers as they came");
-const MEDIA_LIMIT: Fate = Refused("the servers fetch and read media; set the limit there");
+const RL: FlagMapping =
+    Refused("ask the servers themselves; /flush_cache and /abort_request go to all of them");
+const JOBS: FlagMapping = Nothing("a worker joins or leaves at once, without a queue of jobs");
+const MEDIA: FlagMapping = Nothing("media go to the servers as they came");
+const MEDIA_LIMIT: FlagMapping = Refused("the servers fetch and read media; set the limit there");
 
-const fn row(takes: Takes, names: &'static [&'static str], fate: Fate) -> Row {
-    Row { peers: &[Peer::Smg], takes, names, fate }
+const fn row(takes: FlagValues, names: &'static [&'static str], fate: FlagMapping) -> FlagRow {
+    FlagRow { peers: &[SourceRouter::Smg], takes, names, fate }
 }
 
 /// The flags of smg 1.13.0 that sglang-router 0.3.2 lacks.
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[FlagRow] = &[
     // Other names for what there is.
     row(One, &["cache-match-threshold"], Becomes(&["--cache-threshold", "{}"])),
     row(One, &["spill-abs-threshold"], Becomes(&["--balance-abs-threshold", "{}"])),
@@ -53,7 +54,7 @@ pub(super) const ROWS: &[Row] = &[
     row(One, &["load-monitor-interval"], Becomes(&["--load-poll-interval-ms", "{}000"])),
     row(One, &["stream-body-stall-timeout-secs"], Becomes(&["--client-body-timeout-secs", "{}"])),
     row(One, &["idle-connection-timeout-secs"], Becomes(&["--client-header-timeout-secs", "{}"])),
-    row(Takes::Nothing, &["log-json"], Becomes(&["--log-format", "json"])),
+    row(FlagValues::Nothing, &["log-json"], Becomes(&["--log-format", "json"])),
     row(Many, &["routing-key-headers"], Same("")),
     // Routing.
     row(
@@ -74,7 +75,7 @@ pub(super) const ROWS: &[Row] = &[
         ByValue(&[("1", OFF), ("1.0", OFF)], &USAGE),
     ),
     row(
-        Takes::Nothing,
+        FlagValues::Nothing,
         &["routing-key-override", "sticky-sessions"],
         Refused("--policy manual or consistent_hashing keep a session on its worker"),
     ),
@@ -98,20 +99,20 @@ pub(super) const ROWS: &[Row] = &[
         INDEX,
     ),
     row(
-        Takes::Nothing,
+        FlagValues::Nothing,
         &["dp-minimum-tokens-scheduler"],
         Refused("--policy chooses among ranks as among workers; least_load counts their tokens"),
     ),
     row(One, &["model-alias"], Refused("requests go on with the model name that they came with")),
     row(
-        Takes::Nothing,
+        FlagValues::Nothing,
         &["disable-load-monitoring"],
         Nothing("loads are polled only for policies that use them"),
     ),
     // Overload.
-    row(Takes::Nothing, &["worker-overload-protection", "worker-overload-shed"], OVERLOAD),
+    row(FlagValues::Nothing, &["worker-overload-protection", "worker-overload-shed"], OVERLOAD),
     row(One, &["worker-overload-waiting-requests", "worker-overload-token-usage"], OVERLOAD),
-    row(Takes::Nothing, &["disable-worker-overload-protection"], OFF),
+    row(FlagValues::Nothing, &["disable-worker-overload-protection"], OFF),
     row(One, &["worker-stall-secs", "worker-wedge-secs", "worker-stale-secs"], SILENCE),
     row(
         One,
@@ -134,7 +135,7 @@ pub(super) const ROWS: &[Row] = &[
         &["sse-keepalive-secs"],
         ByValue(&[("0", OFF)], &Refused("streams pass as they came; nothing is added while they are silent")),
     ),
-    row(Takes::Nothing, &["priority-scheduler-enabled"], PRIORITIES),
+    row(FlagValues::Nothing, &["priority-scheduler-enabled"], PRIORITIES),
     row(
         One,
         &[
@@ -144,11 +145,11 @@ pub(super) const ROWS: &[Row] = &[
         ],
         PRIORITIES,
     ),
-    row(Takes::Nothing, &["trust-tenant-header", "tenant-rate-limit-enabled"], TENANTS),
+    row(FlagValues::Nothing, &["trust-tenant-header", "tenant-rate-limit-enabled"], TENANTS),
     row(One, &["tenant-header-name", "tenant-rate-limit-config", "tenant-api-key"], TENANTS),
     row(One, &["max-background-responses"], Nothing("/v1/responses go to the servers as they came")),
     // Workers.
-    row(Takes::Nothing, &["upstream-http2"], Nothing("the router talks HTTP/1.1 to every worker")),
+    row(FlagValues::Nothing, &["upstream-http2"], Nothing("the router talks HTTP/1.1 to every worker")),
     row(
         One,
         &["upstream-pool-idle-timeout-secs"],
@@ -161,7 +162,7 @@ pub(super) const ROWS: &[Row] = &[
         Refused("/health, /liveness and /readiness answer on --port, and on --admin-port"),
     ),
     row(
-        Takes::Nothing,
+        FlagValues::Nothing,
         &[
             "remove-unhealthy-workers",
             "no-remove-unhealthy-workers",
@@ -173,7 +174,7 @@ pub(super) const ROWS: &[Row] = &[
     row(One, &["job-queue-capacity", "job-queue-concurrency"], JOBS),
     row(One, &["encode-policy"], ENCODE),
     row(Many, &["encode", "encode-selector"], ENCODE),
-    row(Takes::Nothing, &["epd-disaggregation"], ENCODE),
+    row(FlagValues::Nothing, &["epd-disaggregation"], ENCODE),
     row(
         One,
         &[
@@ -191,10 +192,10 @@ pub(super) const ROWS: &[Row] = &[
         &["zmq-engine-count"],
         Refused("workers are asked over HTTP; start the servers with their HTTP port"),
     ),
-    row(Takes::Nothing, &["enable-rl"], RL),
+    row(FlagValues::Nothing, &["enable-rl"], RL),
     row(One, &["rl-control-timeout-secs", "rl-fanout-concurrency"], RL),
     // Several routers.
-    row(Takes::Nothing, &["enable-mesh"], MESH),
+    row(FlagValues::Nothing, &["enable-mesh"], MESH),
     row(
         One,
         &[
@@ -211,7 +212,7 @@ pub(super) const ROWS: &[Row] = &[
     row(Many, &["mesh-peer-urls", "router-selector"], MESH),
     // Tokenizers, parsers, media.
     row(One, &["model", "tokenizer-cache-l0-max-memory"], TOKENIZER),
-    row(Takes::Nothing, &["disable-tokenizer-autoload"], TOKENIZER),
+    row(FlagValues::Nothing, &["disable-tokenizer-autoload"], TOKENIZER),
     row(One, &["parser"], PARSER),
     row(
         One,
@@ -225,14 +226,14 @@ pub(super) const ROWS: &[Row] = &[
         ],
         MEDIA,
     ),
-    row(Takes::Nothing, &["mm-pixel-rdma", "mm-allow-private-media-hosts", "log-mm-timing"], MEDIA),
+    row(FlagValues::Nothing, &["mm-pixel-rdma", "mm-allow-private-media-hosts", "log-mm-timing"], MEDIA),
     row(
         One,
         &["multimodal-max-inflight-bytes", "mm-per-request-image-limit", "mm-allowed-media-domains"],
         MEDIA_LIMIT,
     ),
     // What is stored, and what is run.
-    row(Takes::Nothing, &["oracle-external-auth"], HISTORY),
+    row(FlagValues::Nothing, &["oracle-external-auth"], HISTORY),
     row(
         One,
         &[
@@ -248,7 +249,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(Many, &["storage-context-headers"], HISTORY),
     row(
-        Takes::Nothing,
+        FlagValues::Nothing,
         &["enable-wasm"],
         Refused("the router runs no modules; change requests in front of it"),
     ),

@@ -1,0 +1,55 @@
+//! The configuration of the router: one tree of options, from which the command line, the TOML file and the
+//! documentation derive, and the checked configuration that comes of it.
+//!
+//! ```text
+//! compat            flags of other routers -> flags of ours
+//! options, load     flags and TOML file -> Options
+//! config            Options -> Config, section by section:
+//!   workers, disaggregation, admission, retry, breaker, security, recording
+//! checks, error     shared by all of these
+//! ```
+//!
+//! It is plain data. It opens no file but the TOML file, binds no port and starts nothing.
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts become f64 only where an option is given in seconds or megabytes"
+)]
+
+mod admission;
+mod breaker;
+mod checks;
+pub mod compat;
+mod config;
+mod disaggregation;
+mod error;
+mod load;
+mod logging;
+mod options;
+mod otlp_endpoint;
+mod policy_options;
+mod recording;
+mod retry;
+mod secret;
+mod security;
+mod worker_spec;
+mod worker_url;
+mod workers;
+
+pub use admission::{AdmissionConfig, ClientTimeouts};
+pub use breaker::BreakerConfig;
+pub use config::{Config, FleetConfig, HealthConfig, RequestLimits};
+pub use disaggregation::DisaggregationConfig;
+pub use error::ConfigError;
+pub use logging::{LogFormat, LogLevel};
+pub use options::{Options, PdProtocol, WorkerOptions};
+pub use otlp_endpoint::{OtlpEndpoint, OtlpEndpointError};
+pub use recording::{RecordConfig, RecordFormat, TraceConfig};
+pub use retry::{HedgeAfter, RetryConfig};
+pub use secret::Secret;
+pub use security::{
+    AllowedOrigins, CertificateFiles, Credential, CredentialError, Role, SecurityConfig, WorkerTlsFiles,
+};
+pub use worker_spec::{
+    Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUpdate, bearer, not_negative,
+};
+pub use worker_url::{WorkerUrl, WorkerUrlError};

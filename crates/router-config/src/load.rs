@@ -1,0 +1,80 @@
+//! Options from a TOML file and the command line, merged: flags win over the file, the file over the defaults.
+
+use crate::error::ConfigError;
+use crate::options::Options;
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use serde_json::Value;
+use std::path::Path;
+
+impl Options {
+    /// The options of a TOML file, overlaid by the flags that were given on the command line.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has a key or value that does not belong; the message names it.
+    pub fn load(matches: &ArgMatches, flags: Self, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = file else { return Ok(flags) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let origin = format!("config file {}", path.display());
+        let from_file = Self::from_toml(&text, &origin)?;
+        let given = |name: &str| {
+            matches!(matches.value_source(name), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+        };
+        let merged = (|| {
+            let mut base = serde_json::to_value(&from_file)?;
+            let flags = serde_json::to_value(&flags)?;
+            if let (Some(base), Value::Object(flags)) = (base.as_object_mut(), flags) {
+                let known: Vec<_> = matches.ids().map(|id| id.as_str().to_owned()).collect();
+                base.extend(flags.into_iter().filter(|(k, _)| known.contains(k) && given(k)));
+            }
+            serde_json::from_value(base)
+        })();
+        let merged: Self =
+            merged.map_err(|e: serde_json::Error| ConfigError::Parse { origin, problem: e.to_string() })?;
+        Ok(merged.keep_secrets(flags, from_file, given))
+    }
+
+    /// The options of a TOML text; `origin` says where it is from, for messages.
+    ///
+    /// # Errors
+    /// When it has a key or value that does not belong; the message names it.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text)
+            .map_err(|e| ConfigError::Parse { origin: origin.to_owned(), problem: one_line(&e.to_string()) })
+    }
+
+    /// The options that are not at their defaults, as TOML. Keys that must stay secret are left out.
+    ///
+    /// # Errors
+    /// When a value has no form in TOML, such as a number beyond its range.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let (Value::Object(own), Value::Object(defaults)) = (as_json(self)?, as_json(&Self::default())?)
+        else {
+            return Ok(String::new());
+        };
+        let changed = own.into_iter().filter(|(key, value)| defaults.get(key) != Some(value));
+        toml::to_string(&Value::Object(changed.collect()))
+    }
+}
+
+fn as_json(options: &Options) -> Result<Value, toml::ser::Error> {
+    serde_json::to_value(options).map_err(serde::ser::Error::custom)
+}
+
+/// toml's messages show the place over several lines; an operator's log wants one.
+fn one_line(message: &str) -> String {
+    message
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('|') && !shows_a_secret(l))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Whether the line is one of the file's own, quoted in a message, and holds a key.
+fn shows_a_secret(line: &str) -> bool {
+    line.split_once('|').is_some_and(|(number, quoted)| {
+        number.trim().bytes().all(|b| b.is_ascii_digit()) && quoted.contains("api_key")
+    })
+}

@@ -1,0 +1,111 @@
+//! What is recorded, and where.
+
+use crate::checks::positive;
+use crate::error::ConfigError;
+use crate::options::Options;
+use crate::otlp_endpoint::{OtlpEndpoint, OtlpEndpointError};
+use clap::ValueEnum;
+use router_core::Registry;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How recorded rows look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordFormat {
+    /// Comma-separated values with one header line.
+    #[default]
+    Csv,
+    /// One JSON object a line; unknown values are left out.
+    Jsonl,
+}
+
+impl RecordFormat {
+    /// The ending of the files' names.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+        }
+    }
+}
+
+/// Recording to files.
+#[derive(Clone, Debug)]
+pub struct RecordConfig {
+    /// Where the files are made; created when missing.
+    pub dir: PathBuf,
+    /// First part of the files' names.
+    pub stem: String,
+    /// How rows look.
+    pub format: RecordFormat,
+    /// A file that has grown to this many bytes is followed by a new one.
+    pub max_file_bytes: u64,
+    /// Whether a second file has a row per candidate of each decision.
+    pub candidates: bool,
+}
+
+/// Request traces in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceConfig {
+    /// Most traces; the oldest goes first.
+    pub max_entries: usize,
+    /// A trace older than this is gone.
+    pub ttl: Duration,
+}
+
+impl Options {
+    /// Recording, when a directory is given or the policy asks for it.
+    pub(crate) fn check_record(&self, registry: &Registry) -> Result<Option<RecordConfig>, ConfigError> {
+        let policy = self.live_policy();
+        let spec = registry.spec(policy);
+        let stem = spec.map_or(policy, |s| s.record_stem.as_str()).to_owned();
+        let wanted =
+            spec.is_some_and(|s| s.records).then(|| std::env::temp_dir().join(format!("{stem}_metrics")));
+        let Some(dir) = self.record_dir.clone().or(wanted) else {
+            if self.record_candidates {
+                let problem = "needs --record-dir, or a policy that records".to_owned();
+                return Err(ConfigError::Option { option: "--record-candidates", problem });
+            }
+            return Ok(None);
+        };
+        if self.record_max_file_mb == 0 {
+            let problem = "must be at least 1".to_owned();
+            return Err(ConfigError::Option { option: "--record-max-file-mb", problem });
+        }
+        Ok(Some(RecordConfig {
+            dir,
+            stem,
+            format: self.record_format,
+            max_file_bytes: self.record_max_file_mb << 20,
+            candidates: self.record_candidates,
+        }))
+    }
+
+    pub(crate) fn check_buckets(&self) -> Result<Option<Vec<f64>>, ConfigError> {
+        let bounds = &self.prometheus_duration_buckets;
+        let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascending || bounds.iter().any(|bound| !bound.is_finite()) {
+            let problem = format!("{bounds:?} must be numbers that ascend");
+            return Err(ConfigError::Option { option: "--prometheus-duration-buckets", problem });
+        }
+        Ok((!bounds.is_empty()).then(|| bounds.clone()))
+    }
+
+    pub(crate) fn check_traces(&self) -> Result<Option<TraceConfig>, ConfigError> {
+        if self.enable_tracking && self.max_trace_entries == 0 {
+            let problem = "must be at least 1; leave out --enable-tracking to keep none".to_owned();
+            return Err(ConfigError::Option { option: "--max-trace-entries", problem });
+        }
+        let ttl = positive("--trace-ttl", self.trace_ttl as f64)?;
+        Ok(self.enable_tracking.then_some(TraceConfig { max_entries: self.max_trace_entries, ttl }))
+    }
+
+    pub(crate) fn check_otlp(&self) -> Result<OtlpEndpoint, ConfigError> {
+        self.otlp_traces_endpoint.parse().map_err(|problem: OtlpEndpointError| ConfigError::Option {
+            option: "--otlp-traces-endpoint",
+            problem: problem.to_string(),
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! The workers that the router starts with.
+
+use crate::checks::count;
+use crate::error::ConfigError;
+use crate::options::{Options, WorkerOptions};
+use crate::worker_spec::{Ranks, WorkerSpec};
+use crate::worker_url::WorkerUrl;
+use std::collections::BTreeMap;
+
+impl Options {
+    pub(crate) fn check_workers(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
+        let plain =
+            self.worker_urls.iter().map(|url| WorkerOptions { url: url.clone(), weight: 1.0, priority: 50 });
+        let mut seen = BTreeMap::new();
+        let mut workers = Vec::new();
+        for w in plain.chain(self.workers.iter().cloned()) {
+            let url: WorkerUrl = w.url.parse()?;
+            if let Some(earlier) = seen.insert(url.clone(), w.url.clone()) {
+                let problem = if earlier == w.url {
+                    format!("worker '{earlier}' is given twice")
+                } else {
+                    format!("workers '{earlier}' and '{}' are the same", w.url)
+                };
+                return Err(ConfigError::Option { option: "--worker-urls", problem });
+            }
+            if !(w.weight.is_finite() && w.weight >= 0.0) {
+                let problem = format!("worker '{url}': weight {} must be a number from 0 up", w.weight);
+                return Err(ConfigError::Option { option: "[[workers]]", problem });
+            }
+            workers.push(WorkerSpec {
+                url: url.as_str().to_owned(),
+                weight: w.weight,
+                priority: w.priority,
+                ..WorkerSpec::default()
+            });
+        }
+        if workers.is_empty() && !self.start_empty {
+            let problem = "no worker is given; write --worker-urls http://HOST:PORT ..., or --start-empty to add \
+                           them at run time";
+            return Err(ConfigError::Option { option: "--worker-urls", problem: problem.to_owned() });
+        }
+        Ok(workers)
+    }
+
+    pub(crate) fn check_ranks(&self) -> Result<Option<Ranks>, ConfigError> {
+        let refused =
+            |option, problem: &str| Err(ConfigError::Option { option, problem: problem.to_owned() });
+        let size = match self.dp_size {
+            Some(n) => Some(count("--dp-size", n)?),
+            None => None,
+        };
+        match (self.dp_aware, size) {
+            (true, _) if self.pd_disaggregation => {
+                refused("--dp-aware", "cannot be combined with --pd-disaggregation")
+            }
+            (false, Some(_)) => refused("--dp-size", "needs --dp-aware"),
+            (aware, size) => Ok(aware.then_some(Ranks { size })),
+        }
+    }
+}
