@@ -158,7 +158,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::record::{CompletionRecord, DecisionRecord, Metrics, Outline};
-    use crate::workers::{Dial, Parts, Process, Tag, Worker};
+    use crate::workers::{Dial, Parts, Process, Profile, Tag, Worker};
     use http::HeaderValue;
     use router_config::WorkerSpec;
     use router_core::{
@@ -196,13 +196,13 @@ mod tests {
         fn new() -> Self {
             let mut balancer = Balancer::new(Box::new(Talkative), 1);
             let metrics = Metrics::new("talkative");
-            let dial = Dial::new(Duration::from_secs(1));
+            let dial = Dial { connect_timeout: Duration::from_secs(1), tls: Arc::default() };
             let workers = (0..8).map(|n| {
                 let url = format!("http://10.0.0.{n}:30000");
                 let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
                 let parts = Parts {
                     url: url.parse().unwrap(),
-                    profile: WorkerSpec::default().profile(None, None).unwrap(),
+                    profile: Profile::new(&WorkerSpec::default(), None, None).unwrap(),
                     health: None,
                     breaker: None,
                     dial: dial.clone(),

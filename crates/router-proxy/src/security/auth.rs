@@ -170,6 +170,7 @@ fn is_local(visit: Visit, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use router_config::Secret;
 
     fn keys(client: Option<&str>, control_plane: &[&str]) -> Vec<Credential> {
         let entries: Vec<_> = control_plane.iter().map(|e| Secret::from((*e).to_owned())).collect();

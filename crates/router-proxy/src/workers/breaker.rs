@@ -223,6 +223,7 @@ impl Window {
 mod tests {
     use super::BreakerState::{Closed, HalfOpen, Open};
     use super::*;
+    use std::num::NonZeroU32;
 
     fn breaker() -> Breaker {
         let n = |n| NonZeroU32::new(n).unwrap();
