@@ -13,34 +13,20 @@
     )
 )]
 
-mod answer;
 pub mod disaggregation;
 mod error_body;
-mod events;
 mod json;
-mod load_report;
-mod meta_info;
-mod metrics_text;
-mod orca;
-mod prefix;
-mod prompt;
-mod rank;
+mod load;
 mod request;
 mod response;
 mod route;
-mod script;
 mod server_info;
-mod sse;
-mod usage;
-mod v1_loads;
 
 pub use error_body::error_body;
-pub use load_report::{LoadEndpoint, LoadFigures, LoadParseError, RankLoad, parse_load};
-pub use orca::parse_orca;
-pub use prefix::{MAX_PREFIX_BLOCKS, PREFIX_BLOCK_BYTES, prefix_hashes};
-pub use rank::set_rank;
-pub use request::{RequestFacts, routing_key, scan};
-pub use response::{EngineError, ResponseFacts, read_response};
+pub use load::{LoadEndpoint, LoadFigures, LoadParseError, RankLoad, parse_load, parse_orca};
+pub use request::{
+    MAX_PREFIX_BLOCKS, PREFIX_BLOCK_BYTES, RequestFacts, prefix_hashes, routing_key, scan, set_rank,
+};
+pub use response::{EngineError, MAX_EVENT_BYTES, ResponseFacts, StreamObserver, read_response};
 pub use route::route_of;
 pub use server_info::{ServerInfo, parse_server_info};
-pub use sse::{MAX_EVENT_BYTES, StreamObserver};

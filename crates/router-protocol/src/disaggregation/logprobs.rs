@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::events::{Data, Line, event_end, parts};
 use crate::json::{Parse, Reader};
+use crate::response::events::{Data, Line, event_end, parts};
 
 /// The members of `meta_info` that only the server that read the prompt can know.
 const NAMES: [&str; 3] = ["input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"];

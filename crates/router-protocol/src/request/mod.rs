@@ -4,15 +4,22 @@
 //! A name that occurs twice counts with its last value, as in the JSON readers of the engines. A value of the wrong
 //! type counts as absent.
 
+mod prefix;
+mod prompt;
+mod rank;
+mod script;
+
+pub use prefix::{MAX_PREFIX_BLOCKS, PREFIX_BLOCK_BYTES, prefix_hashes};
+pub use rank::set_rank;
+
 use std::borrow::Cow;
 
 use router_core::{Features, RequestId, Route, Script};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{Parse, Reader};
-use crate::prefix::PREFIX_BLOCK_BYTES;
-use crate::prompt::{Items, Prompt};
-use crate::script::script_of;
+use crate::request::prompt::{Items, Prompt};
+use crate::request::script::script_of;
 
 /// What a request body says. Absent means unknown.
 #[derive(Clone, PartialEq, Debug)]

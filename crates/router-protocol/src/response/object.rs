@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use router_core::Usage;
 
 use crate::json::{Parse, Reader};
-use crate::meta_info::{Ending, MetaInfo};
 use crate::response::EngineError;
-use crate::usage::read_usage;
+use crate::response::meta_info::{Ending, MetaInfo};
+use crate::response::usage::read_usage;
 
 /// What one object says.
 #[derive(Clone, PartialEq, Debug, Default)]

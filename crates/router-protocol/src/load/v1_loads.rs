@@ -1,7 +1,7 @@
 //! `/v1/loads` of SGLang: one entry per data-parallel rank, each with counts, limits and running sums.
 
 use crate::json::{Parse, Reader};
-use crate::load_report::{LoadFigures, RankLoad, sum_ranks};
+use crate::load::{LoadFigures, RankLoad, sum_ranks};
 
 /// One entry of `loads`.
 #[derive(Clone, Copy, Default)]

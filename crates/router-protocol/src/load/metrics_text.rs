@@ -4,7 +4,7 @@
 //! `sglang_name`. One engine may state a gauge several times: once per data-parallel rank (labels `dp_rank`, vLLM:
 //! `engine`), which add up, and once per tensor or pipeline rank of the same one, which repeat each other.
 
-use crate::load_report::{LoadFigures, LoadParseError, RankLoad, sum_ranks};
+use crate::load::{LoadFigures, LoadParseError, RankLoad, sum_ranks};
 
 /// The gauges the router uses.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,12 @@
 //! A body that says nothing about load is an error, never zeros: an endpoint that changed its shape must not make its
 //! worker look idle.
 
+mod metrics_text;
+mod orca;
+mod v1_loads;
+
+pub use orca::parse_orca;
+
 use router_core::{LoadReport, LoadSource, Time, Work};
 
 use crate::json::{Parse, Reader};
@@ -164,8 +170,8 @@ pub enum LoadParseError {
 /// When the body is malformed or says nothing about load.
 pub fn parse_load(endpoint: LoadEndpoint, body: &[u8]) -> Result<LoadFigures, LoadParseError> {
     let facts = match endpoint {
-        LoadEndpoint::Metrics => crate::metrics_text::read_metrics(body)?,
-        LoadEndpoint::V1Loads => json(body, crate::v1_loads::read_v1_loads)?,
+        LoadEndpoint::Metrics => crate::load::metrics_text::read_metrics(body)?,
+        LoadEndpoint::V1Loads => json(body, crate::load::v1_loads::read_v1_loads)?,
         LoadEndpoint::GetLoad => json(body, read_get_load)?,
         LoadEndpoint::VllmLoad => json(body, read_vllm_load)?,
     };

@@ -2,7 +2,7 @@
 //! `endpoint-load-metrics-format: TEXT` or `JSON`.
 
 use crate::json::{Parse, Reader};
-use crate::load_report::LoadFigures;
+use crate::load::LoadFigures;
 
 /// Reads the header's value: `TEXT named_metrics.kv_cache_usage_perc=0.4, ..` or
 /// `JSON {"named_metrics": {"kv_cache_usage_perc": 0.4, ..}}`. `None` when it states no load.

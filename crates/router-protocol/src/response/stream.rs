@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use router_core::{Route, Usage};
 
-use crate::answer::Answer;
-use crate::events::{Data, Line, event_end, parts};
-use crate::meta_info::Delivery;
+use crate::response::events::{Data, Line, event_end, parts};
+use crate::response::meta_info::Delivery;
+use crate::response::object::Answer;
 use crate::response::{EngineError, ResponseFacts, Sum};
 
 /// Events longer than this are counted and not read: what they say stays unknown. 8 MiB.

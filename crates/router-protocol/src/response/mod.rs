@@ -2,15 +2,23 @@
 //!
 //! Streams go through [`StreamObserver`](crate::StreamObserver), which ends in the same [`ResponseFacts`].
 
+pub(crate) mod events;
+mod meta_info;
+mod object;
+mod stream;
+mod usage;
+
+pub use stream::{MAX_EVENT_BYTES, StreamObserver};
+
 use std::borrow::Cow;
 
 use router_core::{ServerTiming, Usage};
 
-use crate::answer::Answer;
 use crate::json::{Parse, Reader};
-use crate::load_report::LoadFigures;
-use crate::meta_info::Delivery;
-use crate::usage::add_usage;
+use crate::load::LoadFigures;
+use crate::response::meta_info::Delivery;
+use crate::response::object::Answer;
+use crate::response::usage::add_usage;
 
 /// Longest error message kept, in bytes: enough to read in a log, too little to flood it.
 const MAX_MESSAGE: usize = 512;

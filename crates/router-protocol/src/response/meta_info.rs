@@ -8,7 +8,7 @@
 use router_core::{ServerTiming, Usage};
 
 use crate::json::{Parse, Reader};
-use crate::load_report::LoadFigures;
+use crate::load::LoadFigures;
 use crate::response::EngineError;
 
 /// Whether the answer came as a stream. The engine stamps the first token of an answer that is not streamed when its
