@@ -5,19 +5,20 @@ mod support;
 use router_core::{LoadSource, Time};
 use router_protocol::{LoadEndpoint, LoadFigures, LoadParseError, parse_load, parse_orca, parse_server_info};
 
+/// The total that a captured body states. One engine without data-parallel ranks wrote each of them.
 fn load(endpoint: LoadEndpoint, name: &str) -> LoadFigures {
-    parse_load(endpoint, &support::body(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    let load = parse_load(endpoint, &support::body(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert!(load.ranks.is_empty(), "one rank is the whole");
+    load.total
 }
 
 #[test]
 fn v1_loads_of_a_busy_server() {
     let f = load(LoadEndpoint::V1Loads, "sglang-0.5.23-metrics/load_poll_004_v1_loads");
     assert_eq!((f.waiting, f.running, f.tokens), (Some(12), Some(4), Some(928)));
-    assert_eq!((f.kv_usage, f.gen_throughput, f.cache_hit_rate), (Some(0.0302), Some(901.25), Some(0.05)));
-    assert_eq!((f.max_running_requests, f.max_total_tokens), (Some(4), Some(20_000)));
+    assert_eq!((f.kv_usage, f.gen_throughput), (Some(0.0302), Some(901.25)));
     assert_eq!((f.prefill_uncached_tokens, f.prefill_busy_us), (Some(392), Some(245_077)));
     assert_eq!(f.decode_moments, Some([3890.0, 4670.0, 7_974_563.0, 7734.0, 10_456_290.0, 4670.0]));
-    assert!(f.ranks.is_empty(), "one rank is the whole");
     let report = f.report(Time::from_nanos(5), LoadSource::Poll);
     assert_eq!((report.at, report.waiting, report.running), (Time::from_nanos(5), Some(12), Some(4)));
     assert_eq!((report.tokens, report.kv_usage), (Some(928), Some(0.0302)));
@@ -30,11 +31,11 @@ fn idle_is_zero_and_absent_is_unknown() {
     assert_eq!((idle.waiting, idle.running, idle.decode_moments), (Some(0), Some(0), None));
     let body = br#"{"loads":[{"dp_rank":0,"num_running_reqs":2},{"dp_rank":1,"num_running_reqs":1,"num_waiting_reqs":4}]}"#;
     let f = parse_load(LoadEndpoint::V1Loads, body).unwrap();
-    assert_eq!((f.waiting, f.running, f.tokens), (Some(4), Some(3), None));
-    assert_eq!((f.ranks.len(), f.ranks[1].rank, f.ranks[1].waiting), (2, 1, Some(4)));
+    assert_eq!((f.total.waiting, f.total.running, f.total.tokens), (Some(4), Some(3), None));
+    assert_eq!((f.ranks.len(), f.ranks[1].rank, f.ranks[1].figures.waiting), (2, 1, Some(4)));
     let aggregate =
         br#"{"dp_rank_count":1,"aggregate":{"total_running_reqs":2,"total_waiting_reqs":1},"loads":[]}"#;
-    assert_eq!(parse_load(LoadEndpoint::V1Loads, aggregate).unwrap().waiting, Some(1));
+    assert_eq!(parse_load(LoadEndpoint::V1Loads, aggregate).unwrap().total.waiting, Some(1));
 }
 
 #[test]
@@ -43,8 +44,8 @@ fn get_load_in_its_shapes() {
     assert_eq!((first.tokens, first.waiting, first.running), (Some(284), None, None));
     let list = br#"[{"rid":null,"dp_rank":null,"num_reqs":14,"num_waiting_reqs":10,"num_tokens":724},{"dp_rank":1,"num_reqs":2,"num_waiting_reqs":0,"num_tokens":6}]"#;
     let f = parse_load(LoadEndpoint::GetLoad, list).unwrap();
-    assert_eq!((f.waiting, f.running, f.tokens), (Some(10), Some(6), Some(730)));
-    assert_eq!(f.ranks[0].running, Some(4));
+    assert_eq!((f.total.waiting, f.total.running, f.total.tokens), (Some(10), Some(6), Some(730)));
+    assert_eq!(f.ranks[0].figures.running, Some(4));
 }
 
 #[test]
@@ -73,17 +74,17 @@ fn metrics_ranks_add_up_and_copies_do_not() {
         "sglang_token_usage{dp_rank=\"0\",tp_rank=\"0\"} 0.5\nsglang_token_usage{dp_rank=\"1\",tp_rank=\"2\"} 0.25\n",
         "sglang_num_running_reqs{dp_rank=\"0\"} NaN\nsglang_gen_throughput +Inf\n",
     );
-    let f = parse_load(LoadEndpoint::Metrics, page.as_bytes()).unwrap();
+    let f = parse_load(LoadEndpoint::Metrics, page.as_bytes()).unwrap().total;
     assert_eq!((f.waiting, f.running, f.kv_usage, f.gen_throughput), (Some(7), None, Some(0.375), None));
     let engines = "vllm:num_requests_waiting{engine=\"0\",model_name=\"a b, }\"} 1.0 1795353438\nvllm:num_requests_waiting{engine=\"1\"} 2e0\n";
-    assert_eq!(parse_load(LoadEndpoint::Metrics, engines.as_bytes()).unwrap().waiting, Some(3));
+    assert_eq!(parse_load(LoadEndpoint::Metrics, engines.as_bytes()).unwrap().total.waiting, Some(3));
 }
 
 #[test]
 fn vllm_load_is_undivided() {
     let f = load(LoadEndpoint::VllmLoad, "vllm-0.32.0/GET_load");
     assert_eq!((f.in_flight, f.waiting, f.running), (Some(0), None, None));
-    let busy = parse_load(LoadEndpoint::VllmLoad, br#"{"server_load":7}"#).unwrap();
+    let busy = parse_load(LoadEndpoint::VllmLoad, br#"{"server_load":7}"#).unwrap().total;
     let report = busy.report(Time::ZERO, LoadSource::Poll);
     assert_eq!((report.running, report.waiting), (Some(7), None));
 }

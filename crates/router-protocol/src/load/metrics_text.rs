@@ -4,93 +4,60 @@
 //! `sglang_name`. One engine may state a gauge several times: once per data-parallel rank (labels `dp_rank`, vLLM:
 //! `engine`), which add up, and once per tensor or pipeline rank of the same one, which repeat each other.
 
-use crate::load::{LoadFigures, LoadParseError, RankLoad, sum_ranks};
+use super::figures::{LoadFigures, RankLoad, WorkerLoad};
 
 /// The gauges the router uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Gauge {
+enum LoadGauge {
     Waiting,
     Running,
     Tokens,
     KvUsage,
     Throughput,
-    CacheHitRate,
-}
-
-/// The gauges of one data-parallel rank.
-#[derive(Clone, Copy, Default)]
-struct Rank {
-    rank: u32,
-    waiting: Option<f64>,
-    running: Option<f64>,
-    tokens: Option<f64>,
-    kv_usage: Option<f64>,
-    throughput: Option<f64>,
-    cache_hit_rate: Option<f64>,
 }
 
 /// More ranks than any engine has; the lines of others are ignored, so a hostile page costs no memory.
 const MAX_RANKS: usize = 1024;
 
-pub(crate) fn read_metrics(body: &[u8]) -> Result<LoadFigures, LoadParseError> {
-    let page = std::str::from_utf8(body).map_err(|_| LoadParseError::NotText)?;
-    let mut ranks: Vec<Rank> = Vec::new();
+pub(super) fn read_metrics(page: &str) -> WorkerLoad {
+    let mut ranks: Vec<RankLoad> = Vec::new();
     for line in page.lines() {
         let Some((gauge, labels, value)) = sample(line) else { continue };
-        let number = rank_of(labels);
-        let at = ranks.iter().position(|r| r.rank == number).unwrap_or(ranks.len());
+        let rank = rank_of(labels);
+        let at = ranks.iter().position(|r| r.rank == rank).unwrap_or(ranks.len());
         if at == ranks.len() {
             if ranks.len() == MAX_RANKS {
                 continue;
             }
-            ranks.push(Rank { rank: number, ..Rank::default() });
+            ranks.push(RankLoad { rank, ..RankLoad::default() });
         }
-        let slot = ranks[at].slot(gauge);
-        *slot = Some(slot.map_or(value, |old| old.max(value)));
+        gauge.raise(&mut ranks[at].figures, value);
     }
-    Ok(facts(&ranks))
+    // A gauge that a rank does not export is unknown, not zero, so it does not lower the mean.
+    let stated: Vec<f64> = ranks.iter().filter_map(|load| load.figures.kv_usage).collect();
+    let mut load = WorkerLoad::of_ranks(ranks);
+    load.total.kv_usage = (!stated.is_empty()).then(|| stated.iter().sum::<f64>() / stated.len() as f64);
+    load
 }
 
-fn facts(ranks: &[Rank]) -> LoadFigures {
-    let mean = |of: fn(&Rank) -> Option<f64>| {
-        let (sum, n) = ranks.iter().filter_map(of).fold((0.0, 0u32), |(sum, n), v| (sum + v, n + 1));
-        (n > 0).then(|| sum / f64::from(n))
-    };
-    let mut facts = LoadFigures {
-        kv_usage: mean(|r| r.kv_usage),
-        gen_throughput: ranks.iter().filter_map(|r| r.throughput).reduce(|a, b| a + b),
-        cache_hit_rate: mean(|r| r.cache_hit_rate),
-        ..LoadFigures::default()
-    };
-    // The casts saturate and the values are finite and not negative.
-    let parts = ranks.iter().map(|r| RankLoad {
-        rank: r.rank,
-        waiting: r.waiting.map(|v| v as u32),
-        running: r.running.map(|v| v as u32),
-        tokens: r.tokens.map(|v| v as u64),
-        kv_usage: r.kv_usage,
-        gen_throughput: r.throughput,
-        ..RankLoad::default()
-    });
-    sum_ranks(&mut facts, parts.collect());
-    facts
-}
-
-impl Rank {
-    fn slot(&mut self, gauge: Gauge) -> &mut Option<f64> {
-        match gauge {
-            Gauge::Waiting => &mut self.waiting,
-            Gauge::Running => &mut self.running,
-            Gauge::Tokens => &mut self.tokens,
-            Gauge::KvUsage => &mut self.kv_usage,
-            Gauge::Throughput => &mut self.throughput,
-            Gauge::CacheHitRate => &mut self.cache_hit_rate,
+impl LoadGauge {
+    /// Sets the gauge's figure, or raises it: copies of one rank's gauge differ when one of them is late.
+    fn raise(self, figures: &mut LoadFigures, value: f64) {
+        // The casts saturate, and the value is finite and not negative.
+        match self {
+            Self::Waiting => figures.waiting = figures.waiting.max(Some(value as u32)),
+            Self::Running => figures.running = figures.running.max(Some(value as u32)),
+            Self::Tokens => figures.tokens = figures.tokens.max(Some(value as u64)),
+            Self::KvUsage => figures.kv_usage = Some(figures.kv_usage.map_or(value, |old| old.max(value))),
+            Self::Throughput => {
+                figures.gen_throughput = Some(figures.gen_throughput.map_or(value, |old| old.max(value)));
+            }
         }
     }
 }
 
 /// `name{labels} value [time]`, if it is one of ours with a usable value.
-fn sample(line: &str) -> Option<(Gauge, &str, f64)> {
+fn sample(line: &str) -> Option<(LoadGauge, &str, f64)> {
     let end = line.find(['{', ' '])?;
     let gauge = gauge_of(&line[..end])?;
     let (labels, value) = match line[end..].strip_prefix('{') {
@@ -101,23 +68,22 @@ fn sample(line: &str) -> Option<(Gauge, &str, f64)> {
     (value.is_finite() && value >= 0.0).then_some((gauge, labels, value))
 }
 
-fn gauge_of(name: &str) -> Option<Gauge> {
+fn gauge_of(name: &str) -> Option<LoadGauge> {
     if let Some(name) = name.strip_prefix("vllm").and_then(|n| n.strip_prefix([':', '_'])) {
         return Some(match name {
-            "num_requests_waiting" => Gauge::Waiting,
-            "num_requests_running" => Gauge::Running,
-            "kv_cache_usage_perc" | "gpu_cache_usage_perc" => Gauge::KvUsage,
+            "num_requests_waiting" => LoadGauge::Waiting,
+            "num_requests_running" => LoadGauge::Running,
+            "kv_cache_usage_perc" | "gpu_cache_usage_perc" => LoadGauge::KvUsage,
             _ => return None,
         });
     }
     let name = name.strip_prefix("sglang").and_then(|n| n.strip_prefix([':', '_']))?;
     Some(match name {
-        "num_queue_reqs" | "num_waiting_reqs" => Gauge::Waiting,
-        "num_running_reqs" => Gauge::Running,
-        "num_total_tokens" | "num_used_tokens" => Gauge::Tokens,
-        "token_usage" => Gauge::KvUsage,
-        "gen_throughput" => Gauge::Throughput,
-        "cache_hit_rate" => Gauge::CacheHitRate,
+        "num_queue_reqs" | "num_waiting_reqs" => LoadGauge::Waiting,
+        "num_running_reqs" => LoadGauge::Running,
+        "num_total_tokens" | "num_used_tokens" => LoadGauge::Tokens,
+        "token_usage" => LoadGauge::KvUsage,
+        "gen_throughput" => LoadGauge::Throughput,
         _ => return None,
     })
 }

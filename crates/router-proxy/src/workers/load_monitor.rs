@@ -4,15 +4,11 @@ use super::{Health, Process, fetch};
 use crate::router::Shared;
 use http::uri::PathAndQuery;
 use router_core::{Change, LoadSource, Time};
-use router_protocol::{LoadEndpoint, LoadFigures, parse_load};
+use router_protocol::{LoadEndpoint, WorkerLoad, parse_load};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
-
-/// The endpoints in the order of how much they tell.
-const ENDPOINTS: [LoadEndpoint; 4] =
-    [LoadEndpoint::V1Loads, LoadEndpoint::GetLoad, LoadEndpoint::Metrics, LoadEndpoint::VllmLoad];
 
 /// A report that takes longer would be too old to route by.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,7 +30,7 @@ pub(crate) async fn poll(shared: Arc<Shared>, worker: Arc<Process>, interval: Du
         if Instant::now() < not_before || worker.health() != Health::Healthy {
             continue;
         }
-        let tried = known.as_ref().map_or(&ENDPOINTS[..], std::slice::from_ref);
+        let tried = known.as_ref().map_or(&LoadEndpoint::ALL[..], std::slice::from_ref);
         match ask(&shared, &worker, tried).await {
             Some(endpoint) => known = Some(endpoint),
             None if known.take().is_none() => not_before = Instant::now() + RETRY_ALL,
@@ -44,14 +40,14 @@ pub(crate) async fn poll(shared: Arc<Shared>, worker: Arc<Process>, interval: Du
 }
 
 /// Tells the balancer how much a worker has to do, each of its ranks for itself.
-fn tell(shared: &Shared, worker: &Arc<Process>, facts: &LoadFigures, asked_at: Time) {
+fn tell(shared: &Shared, worker: &Arc<Process>, load: &WorkerLoad, asked_at: Time) {
     let candidates = shared.workers.of(worker);
     let mut balancer = shared.balancer.lock();
     for candidate in candidates {
         let report = match candidate.rank {
-            None => Some(facts.report(asked_at, LoadSource::Poll)),
+            None => Some(load.total.report(asked_at, LoadSource::Poll)),
             // One number for all ranks says nothing about any of them.
-            Some(rank) => facts.rank(rank).map(|load| load.report(asked_at, LoadSource::Poll)),
+            Some(rank) => load.rank(rank).map(|figures| figures.report(asked_at, LoadSource::Poll)),
         };
         if let Some(report) = report {
             balancer.apply(shared.clock.now(), Change::Load(candidate.id, report));
@@ -69,8 +65,8 @@ async fn ask(shared: &Shared, worker: &Arc<Process>, endpoints: &[LoadEndpoint])
         let answer = fetch(worker, &path, TIMEOUT).await;
         match answer {
             Ok((status, body)) if status.is_success() => match parse_load(endpoint, &body) {
-                Ok(facts) => {
-                    tell(shared, worker, &facts, asked_at);
+                Ok(load) => {
+                    tell(shared, worker, &load, asked_at);
                     return Some(endpoint);
                 }
                 Err(error) => {
