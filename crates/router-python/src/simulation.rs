@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use router_core::policy::Random;
 use router_core::{Params, Policy, PolicyError, Registry};
-use router_sim::{Contender, Ran, Record, Watch};
-use sgl_router::Failure;
-use sgl_router::simulate::{SimulateArgs, Study};
+use router_sim::{Contender, ExperimentObserver, FinishedRun, SimulatedRecord};
+use sgl_router::CommandError;
+use sgl_router::simulate::{PolicyComparison, SimulateArgs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,10 +68,10 @@ fn refused(error: &PolicyError) -> PyErr {
     PyValueError::new_err(format!("policies: {error}"))
 }
 
-fn failed(failure: Failure) -> PyErr {
+fn failed(failure: CommandError) -> PyErr {
     match failure {
-        Failure::Usage(message) => PyValueError::new_err(message),
-        Failure::Runtime(message) => PyRuntimeError::new_err(message),
+        CommandError::Usage(message) => PyValueError::new_err(message),
+        CommandError::Runtime(message) => PyRuntimeError::new_err(message),
     }
 }
 
@@ -80,18 +80,18 @@ struct Observer<'a> {
     trial: &'a Trial,
     looked_up: Instant,
     /// Place of the policy, seed, and record; nothing is kept when absent.
-    kept: Option<Vec<(u32, u64, Record)>>,
+    kept: Option<Vec<(u32, u64, SimulatedRecord)>>,
 }
 
-impl Watch for Observer<'_> {
-    fn ran(&mut self, run: Ran<'_>) {
+impl ExperimentObserver for Observer<'_> {
+    fn run_finished(&mut self, run: FinishedRun<'_>) {
         if let Some(kept) = &mut self.kept {
             let records = run.outcome.records.iter().flatten();
             kept.extend(records.map(|record| (run.contender as u32, run.seed, *record)));
         }
     }
 
-    fn goes_on(&mut self) -> bool {
+    fn should_continue(&mut self) -> bool {
         if self.looked_up.elapsed() >= LOOK_UP {
             self.looked_up = Instant::now();
             if let Err(error) = Python::attach(|py| py.check_signals()) {
@@ -135,7 +135,7 @@ fn run(flags: &[String], entrants: &[Entrant], trial: &Arc<Trial>, keep: bool) -
     let args = SimulateArgs::parse(flags).map_err(failed)?;
     let contenders = entrants.iter().map(|entrant| entrant.contender(trial));
     let contenders = contenders.collect::<Result<Vec<_>, _>>().map_err(|e| refused(&e))?;
-    let study = Study::new(&args).map_err(failed)?;
+    let study = PolicyComparison::new(&args).map_err(failed)?;
     let mut observer = Observer { trial, looked_up: Instant::now(), kept: keep.then(Vec::new) };
     let table = study.run(&contenders, &mut observer);
     // An error near the end may come after the last look.
@@ -149,10 +149,12 @@ fn run(flags: &[String], entrants: &[Entrant], trial: &Arc<Trial>, keep: bool) -
     Ok((study.text(&table), json, records))
 }
 
-fn columns(kept: &[(u32, u64, Record)], policies: Vec<String>, servers: Vec<String>) -> Columns {
-    let real = |of: fn(&Record) -> Option<f64>| Values::Real(kept.iter().map(|(.., r)| of(r)).collect());
-    let whole =
-        |of: fn(&Record) -> u32| Values::Whole(kept.iter().map(|(.., r)| Some(of(r).into())).collect());
+fn columns(kept: &[(u32, u64, SimulatedRecord)], policies: Vec<String>, servers: Vec<String>) -> Columns {
+    let real =
+        |of: fn(&SimulatedRecord) -> Option<f64>| Values::Real(kept.iter().map(|(.., r)| of(r)).collect());
+    let whole = |of: fn(&SimulatedRecord) -> u32| {
+        Values::Whole(kept.iter().map(|(.., r)| Some(of(r).into())).collect())
+    };
     let columns = [
         ("policy", Values::Text(policies, kept.iter().map(|(policy, ..)| Some(*policy)).collect())),
         ("seed", Values::Whole(kept.iter().map(|(_, seed, _)| Some(*seed)).collect())),
@@ -161,9 +163,9 @@ fn columns(kept: &[(u32, u64, Record)], policies: Vec<String>, servers: Vec<Stri
         ("arrived_at", real(|r| Some(r.arrived_at.as_secs_f64()))),
         ("first_token_at", real(|r| r.first_token_at.map(router_core::Time::as_secs_f64))),
         ("finished_at", real(|r| r.finished_at.map(router_core::Time::as_secs_f64))),
-        ("e2e", real(Record::e2e)),
-        ("ttft", real(Record::ttft)),
-        ("tpot", real(Record::tpot)),
+        ("e2e", real(SimulatedRecord::e2e)),
+        ("ttft", real(SimulatedRecord::ttft)),
+        ("tpot", real(SimulatedRecord::tpot)),
         ("prompt_tokens", whole(|r| r.prompt_tokens)),
         ("cached_tokens", whole(|r| r.cached_tokens)),
         ("output_tokens", whole(|r| r.output_tokens)),

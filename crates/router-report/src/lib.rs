@@ -5,12 +5,12 @@
 //! measures nothing, talks to no router and needs no network, and neither does the page it makes.
 //!
 //! ```
-//! use router_report::{Report, read};
+//! use router_report::{RunReport, read_run};
 //! # let dir = tempfile::tempdir()?;
 //! # let file = dir.path().join("run.csv");
 //! # std::fs::write(&file, "req_id,success,host,arrival_time,finish_time\na,True,http://w1,0.0,1.5\n")?;
-//! let reading = read(&file);
-//! let report = Report::of(vec![reading], None);
+//! let reading = read_run(&file);
+//! let report = RunReport::of(vec![reading], None);
 //! assert_eq!(report.runs[0].summary.latency.as_ref().map(|l| l.p50), Some(1.5));
 //! assert!(report.page().starts_with("<!doctype html>"));
 //! # Ok::<(), std::io::Error>(())
@@ -25,10 +25,10 @@ mod report;
 mod run;
 mod simulation;
 
-pub use audit::{Audit, Fault, Finding, audit};
-pub use figures::{Figures, Spread, Summary};
-pub use problem::{Problem, Problems};
-pub use read::{Cells, Sheet, Wholeness, read, sheet};
-pub use report::Report;
-pub use run::{Choice, Kind, Names, Reading, Request, Run};
-pub use simulation::{Estimated, Fidelity, Measured, Share, Simulation};
+pub use audit::{Audit, AuditFault, AuditFinding, audit};
+pub use figures::{QuantileSummary, RunFigures, RunSummary};
+pub use problem::{FileProblem, FileProblems};
+pub use read::{ColumnTable, ColumnValues, NumberKind, read_columns, read_run};
+pub use report::RunReport;
+pub use run::{FileKind, NameTable, ParsedFile, RecordedDecision, RecordedRequest, RecordedRun};
+pub use simulation::{MeasureComparison, MeasureEstimate, ReplayFidelity, ServerShare, SimulationReport};

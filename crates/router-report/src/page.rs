@@ -3,7 +3,7 @@
 //! It loads nothing: a content security policy in its head forbids the browser to.
 
 use crate::figures::fractions;
-use crate::report::Report;
+use crate::report::RunReport;
 
 const FRAME: &str = include_str!("../assets/page.html");
 const STYLE: &str = include_str!("../assets/page.css");
@@ -14,7 +14,7 @@ const CHARTS: &str = include_str!("../assets/uPlot.iife.min.js");
 const CHARTS_STYLE: &str = include_str!("../assets/uPlot.min.css");
 const CHARTS_LICENCE: &str = include_str!("../assets/uPlot.LICENSE");
 
-impl Report {
+impl RunReport {
     /// The report as one HTML page that needs nothing else.
     pub fn page(&self) -> String {
         let parts = [

@@ -8,7 +8,7 @@ const LISTED: usize = 20;
 
 /// Something in a file that is not as it should be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Problem {
+pub struct FileProblem {
     /// The file, as it was named.
     pub file: String,
     /// The line, from 1; absent where the file as a whole is meant.
@@ -20,7 +20,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if let Some(line) = self.line {
@@ -33,27 +33,27 @@ impl fmt::Display for Problem {
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for FileProblem {}
 
 /// The problems of one file: the first few one by one, the rest as a number.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problems {
+pub struct FileProblems {
     file: String,
-    listed: Vec<Problem>,
+    listed: Vec<FileProblem>,
     more: u64,
 }
 
-impl Problems {
+impl FileProblems {
     /// None so far, in this file.
     pub fn new(file: &str) -> Self {
         Self { file: file.to_owned(), listed: Vec::new(), more: 0 }
     }
 
     /// The problem at a place of this file.
-    pub(crate) fn at(&self, line: Option<u64>, column: Option<usize>, message: String) -> Problem {
+    pub(crate) fn at(&self, line: Option<u64>, column: Option<usize>, message: String) -> FileProblem {
         // Columns are counted from zero inside and from one outside.
         let column = column.map(|c| c as u64 + 1);
-        Problem { file: self.file.clone(), line, column, message }
+        FileProblem { file: self.file.clone(), line, column, message }
     }
 
     /// Notes a problem; `message` is made only if it is going to be listed.
@@ -71,10 +71,10 @@ impl Problems {
     }
 
     /// All of them, in the order of the file; the last one counts those that are not listed.
-    pub fn into_vec(mut self) -> Vec<Problem> {
+    pub fn into_vec(mut self) -> Vec<FileProblem> {
         if self.more > 0 {
             let message = format!("{} more problems like these", self.more);
-            self.listed.push(Problem { file: self.file, line: None, column: None, message });
+            self.listed.push(FileProblem { file: self.file, line: None, column: None, message });
         }
         self.listed
     }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_wrong_throughout_is_told_of_briefly() {
-        let mut problems = Problems::new("a.csv");
+        let mut problems = FileProblems::new("a.csv");
         for line in 1..=1000 {
             problems.note(Some(line), Some(4), || "is no number".to_owned());
         }

@@ -1,10 +1,10 @@
 //! Several runs side by side.
 
 use crate::audit::Audit;
-use crate::figures::Figures;
-use crate::problem::Problem;
-use crate::run::{Reading, Run};
-use crate::simulation::Simulation;
+use crate::figures::RunFigures;
+use crate::problem::FileProblem;
+use crate::run::{ParsedFile, RecordedRun};
+use crate::simulation::SimulationReport;
 use serde::Serialize;
 
 /// Decisions shown one by one, in one run and in all together: what a page and a phone can bear.
@@ -12,20 +12,20 @@ const MOST_DECISIONS: (usize, usize) = (2_000, 12_000);
 
 /// What came of some runs, the first of which the others are compared with.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
+pub struct RunReport {
     /// The runs, in the order in which they were given.
-    pub runs: Vec<Figures>,
+    pub runs: Vec<RunFigures>,
     /// What was wrong with the files.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FileProblem>,
     /// The audit of a recording, if one was asked for.
     pub audit: Option<Audit>,
     /// What was simulated, where the runs come from a simulation.
-    pub simulation: Option<Simulation>,
+    pub simulation: Option<SimulationReport>,
 }
 
-impl Report {
+impl RunReport {
     /// The report of what was read.
-    pub fn of(readings: Vec<Reading>, audit: Option<Audit>) -> Self {
+    pub fn of(readings: Vec<ParsedFile>, audit: Option<Audit>) -> Self {
         let (mut runs, mut problems) = (Vec::new(), Vec::new());
         for reading in readings {
             runs.extend(reading.run);
@@ -36,14 +36,14 @@ impl Report {
     }
 
     /// The report of a simulation and of one run of each of its policies.
-    pub fn simulated(runs: Vec<Run>, simulation: Simulation) -> Self {
+    pub fn simulated(runs: Vec<RecordedRun>, simulation: SimulationReport) -> Self {
         Self { simulation: Some(simulation), ..Self::about(runs) }
     }
 
-    fn about(mut runs: Vec<Run>) -> Self {
+    fn about(mut runs: Vec<RecordedRun>) -> Self {
         tell_apart(&mut runs);
         let decisions = (MOST_DECISIONS.1 / runs.len().max(1)).min(MOST_DECISIONS.0);
-        let runs = runs.into_iter().map(|run| Figures::of(run, decisions)).collect();
+        let runs = runs.into_iter().map(|run| RunFigures::of(run, decisions)).collect();
         Self { runs, problems: Vec::new(), audit: None, simulation: None }
     }
 
@@ -54,7 +54,7 @@ impl Report {
 }
 
 /// Gives files of the same name in different folders numbers.
-fn tell_apart(runs: &mut [Run]) {
+fn tell_apart(runs: &mut [RecordedRun]) {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
     for (i, run) in runs.iter_mut().enumerate() {
         let before = names[..i].iter().filter(|name| **name == run.name).count();

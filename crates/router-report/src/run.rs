@@ -1,13 +1,13 @@
 //! One run as it was read: requests, decisions, and the names they use.
 
-use crate::problem::Problem;
+use crate::problem::FileProblem;
 use serde::Serialize;
 use std::collections::HashMap;
 
 /// Who wrote a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FileKind {
     /// The load generator: a row per request, as the client saw it.
     Client,
     /// The router's recorder: a row per decision and per completion.
@@ -16,12 +16,12 @@ pub enum Kind {
 
 /// Names that recur in a column, each kept once.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub struct NameTable {
     all: Vec<String>,
     places: HashMap<Vec<u8>, u32>,
 }
 
-impl Names {
+impl NameTable {
     /// The place of `name`, new or known.
     pub(crate) fn place(&mut self, name: &[u8]) -> u32 {
         if let Some(&place) = self.places.get(name) {
@@ -41,8 +41,8 @@ impl Names {
 
 /// One request that ended. Seconds; times count from wherever the file counts. Absent means that the file does not say.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Request {
-    /// Its place in [`Run::workers`]; absent when no worker answered.
+pub struct RecordedRequest {
+    /// Its place in [`RecordedRun::workers`]; absent when no worker answered.
     pub worker: Option<u32>,
     /// Whether it was answered whole. A failure counts as such and has no part in any latency.
     pub ok: bool,
@@ -62,7 +62,7 @@ pub struct Request {
     pub queue_length: Option<f64>,
 }
 
-impl Request {
+impl RecordedRequest {
     /// Seconds per token after the first, when there were at least two.
     pub fn tpot(&self) -> Option<f64> {
         let (latency, ttft, tokens) = (self.latency?, self.ttft?, self.output_tokens?);
@@ -72,12 +72,12 @@ impl Request {
 
 /// One decision of the router.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Choice {
+pub struct RecordedDecision {
     /// When, in seconds, by the clock of the run's requests.
     pub at: Option<f64>,
-    /// The chosen worker's place in [`Run::workers`].
+    /// The chosen worker's place in [`RecordedRun::workers`].
     pub worker: u32,
-    /// The reason's place in [`Run::reasons`].
+    /// The reason's place in [`RecordedRun::reasons`].
     pub reason: u32,
     /// Tokens per second per second.
     pub throughput_gradient: Option<f64>,
@@ -91,27 +91,27 @@ pub struct Choice {
 
 /// One file, read.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct RecordedRun {
     /// The file's name without its ending.
     pub name: String,
     /// Who wrote it.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// The policy, where the file tells.
     pub policy: Option<String>,
     /// The workers' URLs.
-    pub workers: Names,
+    pub workers: NameTable,
     /// Why decisions were made.
-    pub reasons: Names,
+    pub reasons: NameTable,
     /// What ended, in the file's order.
-    pub requests: Vec<Request>,
+    pub requests: Vec<RecordedRequest>,
     /// What was decided, in the file's order; empty for a client's file.
-    pub choices: Vec<Choice>,
+    pub choices: Vec<RecordedDecision>,
 }
 
-impl Run {
+impl RecordedRun {
     /// A simulated run, as a client would have seen it. The workers of the requests are places among `workers`.
-    pub fn simulated(name: &str, workers: &[String], requests: Vec<Request>) -> Self {
-        let mut run = Self { requests, ..Self::new(name.to_owned(), Kind::Client) };
+    pub fn simulated(name: &str, workers: &[String], requests: Vec<RecordedRequest>) -> Self {
+        let mut run = Self { requests, ..Self::new(name.to_owned(), FileKind::Client) };
         for worker in workers {
             run.workers.place(worker.as_bytes());
         }
@@ -119,13 +119,13 @@ impl Run {
     }
 
     /// A run without rows.
-    pub(crate) fn new(name: String, kind: Kind) -> Self {
+    pub(crate) fn new(name: String, kind: FileKind) -> Self {
         Self {
             name,
             kind,
             policy: None,
-            workers: Names::default(),
-            reasons: Names::default(),
+            workers: NameTable::default(),
+            reasons: NameTable::default(),
             requests: Vec::new(),
             choices: Vec::new(),
         }
@@ -141,9 +141,9 @@ impl Run {
 
 /// What came of reading one file.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct ParsedFile {
     /// The run; absent when nothing in the file could be used.
-    pub run: Option<Run>,
+    pub run: Option<RecordedRun>,
     /// What was wrong with the file.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FileProblem>,
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// A mean over seeds and how far off it may be.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct Estimated {
+pub struct MeasureEstimate {
     /// The mean.
     pub mean: f64,
     /// Half the width of the 95 % interval; absent for a single seed.
@@ -13,7 +13,7 @@ pub struct Estimated {
 
 /// One measure of every policy.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Measured {
+pub struct MeasureComparison {
     /// Its name, for people.
     pub name: String,
     /// `s` for seconds, `share` for a part of one, empty for a plain number.
@@ -21,14 +21,14 @@ pub struct Measured {
     /// Which way is better: 1 up, -1 down, 0 neither.
     pub better: i8,
     /// One per policy.
-    pub found: Vec<Estimated>,
+    pub found: Vec<MeasureEstimate>,
     /// To the first policy, seed by seed; absent where that has 0.
-    pub ratios: Vec<Option<Estimated>>,
+    pub ratios: Vec<Option<MeasureEstimate>>,
 }
 
 /// The part of one server, or of several alike.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Share {
+pub struct ServerShare {
     /// The server, or the servers.
     pub name: String,
     /// Its part of all answers with each policy, 0 to 1.
@@ -37,7 +37,7 @@ pub struct Share {
 
 /// A recorded run on real GPUs, and what the model makes of it: mean seconds of a request.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Fidelity {
+pub struct ReplayFidelity {
     /// Name of the recording.
     pub run: String,
     /// The fleet that it ran on.
@@ -52,17 +52,17 @@ pub struct Fidelity {
 
 /// A simulation.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Simulation {
+pub struct SimulationReport {
     /// What was simulated, as pairs of a word and what it was.
     pub about: Vec<(String, String)>,
     /// The policies, in their order; the first is what the others are compared with.
     pub policies: Vec<String>,
     /// What was measured.
-    pub measures: Vec<Measured>,
+    pub measures: Vec<MeasureComparison>,
     /// Who answered.
-    pub shares: Vec<Share>,
+    pub shares: Vec<ServerShare>,
     /// When something happened to the fleet, in seconds, and what.
     pub marks: Vec<(f64, String)>,
     /// How true the model is.
-    pub fidelity: Vec<Fidelity>,
+    pub fidelity: Vec<ReplayFidelity>,
 }

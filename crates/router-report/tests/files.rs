@@ -2,17 +2,17 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use router_report::{Cells, Kind, Reading, Report, Wholeness, read, sheet};
+use router_report::{ColumnValues, FileKind, NumberKind, ParsedFile, RunReport, read_columns, read_run};
 use std::fs;
 
 const CLIENT: &str =
     "req_id,success,error,host,arrival_time,finish_time,total_latency,ttft,actual_output_tokens";
 
-fn reading(bytes: impl AsRef<[u8]>) -> Reading {
+fn reading(bytes: impl AsRef<[u8]>) -> ParsedFile {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("run.csv");
     fs::write(&file, bytes).unwrap();
-    read(&file)
+    read_run(&file)
 }
 
 /// The only problem of a file, without the file's name.
@@ -35,7 +35,7 @@ fn problems_of_rows(rows: &str) -> (Vec<String>, usize) {
 #[test]
 fn a_failure_is_counted_and_has_no_part_in_any_latency() {
     let rows = "a,True,,http://w1,0,2,2,0.5,4\nb,False,timeout,,1,61,60,,\nc,True,,http://w2,2,3,1,0.25,4\n";
-    let report = Report::of(vec![reading(format!("{CLIENT}\n{rows}"))], None);
+    let report = RunReport::of(vec![reading(format!("{CLIENT}\n{rows}"))], None);
     let summary = &report.runs[0].summary;
     assert_eq!((summary.requests, summary.failures), (3, 1));
     let latency = summary.latency.as_ref().unwrap();
@@ -58,9 +58,9 @@ fn a_recorders_file_tells_decisions_and_completions_apart() {
     let reading = reading(format!("{header}\n{rows}"));
     assert_eq!(reading.problems, []);
     let run = reading.run.clone().unwrap();
-    assert_eq!((run.kind, run.choices.len(), run.requests.len()), (Kind::Recorder, 2, 2));
+    assert_eq!((run.kind, run.choices.len(), run.requests.len()), (FileKind::Recorder, 2, 2));
     assert_eq!(run.choices[1].throughput_gradient, Some(1.5));
-    let figures = &Report::of(vec![reading], None).runs[0];
+    let figures = &RunReport::of(vec![reading], None).runs[0];
     assert_eq!((figures.summary.failures, figures.summary.duration), (1, 3.0));
     assert_eq!(figures.summary.queue_time.map(|q| q.max), Some(0.25));
     assert_eq!(figures.reasons, [("gradient_based".to_owned(), 1), ("new_worker".to_owned(), 1)]);
@@ -129,9 +129,9 @@ fn what_is_no_run_says_what_it_is() {
 #[test]
 fn a_file_that_is_not_there_or_is_a_folder_is_told_of() {
     let dir = tempfile::tempdir().unwrap();
-    let gone = read(&dir.path().join("gone.csv"));
+    let gone = read_run(&dir.path().join("gone.csv"));
     assert!(gone.run.is_none() && gone.problems[0].message.starts_with("cannot be read"));
-    assert!(read(dir.path()).problems[0].message.contains("is a folder"));
+    assert!(read_run(dir.path()).problems[0].message.contains("is a folder"));
 }
 
 #[test]
@@ -139,13 +139,13 @@ fn no_bytes_make_the_reader_fail() {
     let whole =
         format!("{CLIENT}\na,True,,http://w1,0,2,2,0.5,4\nb,True,,http://w1,1,3,2,0.5,4\n").into_bytes();
     for end in 0..whole.len() {
-        let _ = Report::of(vec![reading(&whole[..end])], None).page();
+        let _ = RunReport::of(vec![reading(&whole[..end])], None).page();
     }
     for at in CLIENT.len()..whole.len() {
         for byte in [0, b'"', b',', b'\n', b'-', b'9', 0xff] {
             let mut bytes = whole.clone();
             bytes[at] = byte;
-            let _ = Report::of(vec![reading(&bytes)], None).page();
+            let _ = RunReport::of(vec![reading(&bytes)], None).page();
         }
     }
 }
@@ -153,13 +153,13 @@ fn no_bytes_make_the_reader_fail() {
 #[test]
 fn the_rest_is_reported_and_the_page_tells_what_was_wrong() {
     let good = reading(format!("{CLIENT}\na,True,,http://w1,0,2,2,0.5,4\n"));
-    let report = Report::of(vec![good, reading("</script><b>no CSV\n")], None);
+    let report = RunReport::of(vec![good, reading("</script><b>no CSV\n")], None);
     assert_eq!(report.runs.len(), 1);
     assert!(!report.is_empty());
     let page = report.page();
     assert!(page.contains("is no header of a client's"));
     assert!(!page.contains("</script><b>"), "text of a file must not become part of the page");
-    assert!(Report::of(vec![reading("")], None).is_empty());
+    assert!(RunReport::of(vec![reading("")], None).is_empty());
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn the_page_loads_nothing_and_stays_small() {
         })
         .collect();
     let runs: Vec<_> = (0..12).map(|_| reading(format!("{CLIENT}\n{rows}"))).collect();
-    let report = Report::of(runs, None);
+    let report = RunReport::of(runs, None);
     assert_eq!(report.runs[0].workers.len(), 12);
     assert_eq!((report.runs[1].name.as_str(), report.runs[0].workers[11].count), ("run (2)", 29));
     let page = report.page();
@@ -188,24 +188,26 @@ fn a_sheet_has_every_column_with_the_values_that_its_name_promises() {
     let file = dir.path().join("run.csv");
     let rows = "7,True,,http://w1,0,2.5,2.5,0.5,4\nb,False,timeout,http://w1,1,soon,60,,\n";
     fs::write(&file, format!("{CLIENT}\n{rows}")).unwrap();
-    let sheet = sheet(&file).unwrap();
-    assert_eq!((sheet.kind, sheet.rows), (Kind::Client, 2));
-    let names: Vec<_> = sheet.columns.iter().map(|(name, _)| name.as_str()).collect();
+    let table = read_columns(&file).unwrap();
+    assert_eq!((table.kind, table.rows), (FileKind::Client, 2));
+    let names: Vec<_> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names.join(","), CLIENT);
-    let cells = |name: &str| &sheet.columns.iter().find(|(known, _)| known == name).unwrap().1;
-    assert!(matches!(cells("success"), Cells::Flag(flags) if flags == &[Some(true), Some(false)]));
+    let cells = |name: &str| &table.columns.iter().find(|(known, _)| known == name).unwrap().1;
+    assert!(matches!(cells("success"), ColumnValues::Flag(flags) if flags == &[Some(true), Some(false)]));
     assert!(
-        matches!(cells("req_id"), Cells::Text(ids, at) if ids.as_slice() == ["7", "b"] && at == &[Some(0), Some(1)])
+        matches!(cells("req_id"), ColumnValues::Text(ids, at) if ids.as_slice() == ["7", "b"] && at == &[Some(0), Some(1)])
     );
     assert!(
-        matches!(cells("host"), Cells::Text(hosts, at) if hosts.as_slice() == ["http://w1"] && at == &[Some(0); 2])
+        matches!(cells("host"), ColumnValues::Text(hosts, at) if hosts.as_slice() == ["http://w1"] && at == &[Some(0); 2])
     );
     assert!(
-        matches!(cells("finish_time"), Cells::Number(times, Wholeness::Real) if times == &[Some(2.5), None])
+        matches!(cells("finish_time"), ColumnValues::Number(times, NumberKind::Real) if times == &[Some(2.5), None])
     );
     let tokens = cells("actual_output_tokens");
-    assert!(matches!(tokens, Cells::Number(tokens, Wholeness::Whole) if tokens == &[Some(4.0), None]));
-    assert!(sheet.problems.iter().any(|p| p.to_string().ends_with(
+    assert!(
+        matches!(tokens, ColumnValues::Number(tokens, NumberKind::Integer) if tokens == &[Some(4.0), None])
+    );
+    assert!(table.problems.iter().any(|p| p.to_string().ends_with(
         "line 3, column 6: finish_time is 'soon': this is not a number, so it counts as unknown"
     )));
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
-use router_report::{Kind, Report, audit, read};
+use router_report::{FileKind, RunReport, audit, read_run};
 use std::path::{Path, PathBuf};
 
 /// The files whose name contains `part`; none when they are not there, which is said.
@@ -22,22 +22,22 @@ fn files(part: &str) -> Vec<PathBuf> {
 #[test]
 fn real_files_are_read_without_a_complaint() {
     let files = files(".csv");
-    let readings: Vec<_> = files.iter().map(|file| read(file)).collect();
+    let readings: Vec<_> = files.iter().map(|file| read_run(file)).collect();
     for reading in &readings {
         assert_eq!(reading.problems, []);
         let run = reading.run.as_ref().unwrap();
         assert_eq!(run.workers.as_slice().len(), 3, "{}", run.name);
-        assert_eq!(run.kind == Kind::Recorder, run.name.contains("metrics"));
-        assert_eq!(run.choices.is_empty(), run.kind == Kind::Client);
+        assert_eq!(run.kind == FileKind::Recorder, run.name.contains("metrics"));
+        assert_eq!(run.choices.is_empty(), run.kind == FileKind::Client);
     }
-    assert_eq!(Report::of(readings, None).runs.len(), files.len());
+    assert_eq!(RunReport::of(readings, None).runs.len(), files.len());
 }
 
 #[test]
 fn a_real_run_has_the_figures_that_its_rows_have() {
     // Counted by a Python program that knows nothing of our code: rows, mean latency, and the largest share.
     for file in files("/RR_router_test_20250731") {
-        let report = Report::of(vec![read(&file)], None);
+        let report = RunReport::of(vec![read_run(&file)], None);
         let summary = &report.runs[0].summary;
         assert_eq!((summary.requests, summary.failures), (200, 0));
         assert_eq!(summary.busiest_share, Some(0.335));

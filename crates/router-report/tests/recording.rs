@@ -4,7 +4,7 @@
 
 use router_core::policy::{MarginalUtility, MarginalUtilityConfig};
 use router_core::{Balancer, Explain, Features, Finish, Outcome, Reason, Rng, Time, Usage, WorkerInfo};
-use router_report::{Audit, Fault, audit};
+use router_report::{Audit, AuditFault, audit};
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
@@ -147,7 +147,7 @@ fn a_changed_number_is_found_with_its_place() {
     let finding = &audit.findings[0];
     assert_eq!((finding.line, finding.worker.as_str()), (line as u64 + 2, cells[1].as_str()));
     assert!(
-        matches!(&finding.faults[..], [Fault::Differs { column: "latency_gradient", recomputed, .. }] if (recomputed - truth).abs() < 1e-12),
+        matches!(&finding.faults[..], [AuditFault::Differs { column: "latency_gradient", recomputed, .. }] if (recomputed - truth).abs() < 1e-12),
         "{finding}"
     );
 }
@@ -218,7 +218,7 @@ fn a_claim_that_fell_back_is_found_even_with_numbers_in_it() {
     rows[early] = lie.join(",");
     let audit = audited(HEADER, &[&rows], default());
     assert_eq!(audit.wrong, 1);
-    assert!(matches!(audit.findings[0].faults[..], [Fault::NoTrend { .. }]), "{}", audit.findings[0]);
+    assert!(matches!(audit.findings[0].faults[..], [AuditFault::NoTrend { .. }]), "{}", audit.findings[0]);
 }
 
 #[test]

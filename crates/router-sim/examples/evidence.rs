@@ -6,8 +6,8 @@
 
 use router_core::Registry;
 use router_sim::{
-    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, PrefixGroups, Reports, Scenario, Slice, Slo,
-    Spread, What, Workload, read_trace,
+    ArrivalProcess, Contender, Experiment, IncidentKind, LengthDistribution, LoadReporting, PrefixGroups,
+    RequestLengths, Scenario, SimulatedFleet, Slo, SummaryMetric, TraceSlice, Workload, read_trace,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +54,7 @@ struct Case {
 }
 
 fn case(name: &'static str, fleet: &str, load: Load) -> Result<Case, router_sim::FleetError> {
-    Ok(Case { name, scenario: Scenario::of(fleet.parse::<Fleet>()?), load })
+    Ok(Case { name, scenario: Scenario::of(fleet.parse::<SimulatedFleet>()?), load })
 }
 
 fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
@@ -93,15 +93,15 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
     let mut change = case("uneven, short, 27/s, fast one x4 slower for 60 s", UNEVEN, Load::Short(27.0))?;
     change.scenario = change
         .scenario
-        .with(30.0, What::Slow { server: 0, factor: 4.0 })
-        .with(90.0, What::Slow { server: 0, factor: 1.0 });
+        .with(30.0, IncidentKind::Slow { server: 0, factor: 4.0 })
+        .with(90.0, IncidentKind::Slow { server: 0, factor: 1.0 });
     let mut late = case("mixed 8, wide, 40/s, completions 0.5 s late", MIXED, Load::Wide(40.0))?;
-    late.scenario = late.scenario.with(0.0, What::DelayCompletions(Duration::from_millis(500)));
+    late.scenario = late.scenario.with(0.0, IncidentKind::DelayCompletions(Duration::from_millis(500)));
     let mut blind = case("mixed 8, wide, 40/s, 4 blind routers", MIXED, Load::Wide(40.0))?;
     blind.scenario.routers = 4;
     let live = |name, fleet, rate| {
         let mut live = case(name, fleet, Load::Live(rate))?;
-        live.scenario.reports = Reports { on_answers: false, poll: Some(Duration::from_secs(1)) };
+        live.scenario.reports = LoadReporting { on_answers: false, poll: Some(Duration::from_secs(1)) };
         Ok::<_, router_sim::FleetError>(live)
     };
     let live_uneven = live("as live: uneven, 75 %", LIVE, 44.4)?;
@@ -109,51 +109,53 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
     let mut live_change = live("as live: uneven, 50 %, fast one x4 slower for 60 s", LIVE, 29.6)?;
     live_change.scenario = live_change
         .scenario
-        .with(30.0, What::Slow { server: 0, factor: 4.0 })
-        .with(90.0, What::Slow { server: 0, factor: 1.0 });
+        .with(30.0, IncidentKind::Slow { server: 0, factor: 4.0 })
+        .with(90.0, IncidentKind::Slow { server: 0, factor: 1.0 });
     cases.extend([few, scarce, change, late, blind, live_uneven, live_even, live_change]);
     Ok(cases)
 }
 
 /// The load of one seed; absent when the trace is not there.
 fn load(load: Load, seed: u64) -> Option<Workload> {
-    let prompt = Spread::Uniform(220, 385);
+    let prompt = LengthDistribution::Uniform(220, 385);
     match load {
         Load::Short(rate) => {
-            let lengths = Lengths { prompt, output: Spread::Uniform(190, 320) };
-            Some(Arrivals::poisson(rate).requests(4000, lengths, seed))
+            let lengths = RequestLengths { prompt, output: LengthDistribution::Uniform(190, 320) };
+            Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed))
         }
         Load::Live(rate) => {
-            let lengths = Lengths { prompt, output: Spread::Uniform(100, 400) };
-            Some(Arrivals::poisson(rate).requests(4000, lengths, seed).streamed(0.3))
+            let lengths = RequestLengths { prompt, output: LengthDistribution::Uniform(100, 400) };
+            Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed).streamed(0.3))
         }
         Load::Wide(rate) => {
-            let lengths =
-                Lengths { prompt, output: Spread::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 } };
-            Some(Arrivals::poisson(rate).requests(4000, lengths, seed))
+            let lengths = RequestLengths {
+                prompt,
+                output: LengthDistribution::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 },
+            };
+            Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed))
         }
         Load::Groups(rate) => {
             let groups = PrefixGroups {
                 groups: 24,
                 shared_tokens: 2432,
-                own: Spread::Uniform(400, 800),
-                output: Spread::Uniform(100, 300),
+                own: LengthDistribution::Uniform(400, 800),
+                output: LengthDistribution::Uniform(100, 300),
             };
-            Some(Arrivals::poisson(rate).grouped(4000, groups, seed))
+            Some(ArrivalProcess::poisson(rate).grouped(4000, groups, seed))
         }
         Load::Trace(name, rate) => {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
             let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).ok()?;
             // Each seed sees another, overlapping, part of the trace.
             let from = 500 * (seed as usize - 1);
-            let slice = Slice { requests: from..from + 4000, ..Slice::default() };
+            let slice = TraceSlice { requests: from..from + 4000, ..TraceSlice::default() };
             let recorded = read_trace(&text, &slice).ok()?;
             let last = recorded.requests.iter().filter_map(|r| match r.start {
-                router_sim::Start::At(at) => Some(at.as_secs_f64()),
-                router_sim::Start::After { .. } => None,
+                router_sim::RequestStart::At(at) => Some(at.as_secs_f64()),
+                router_sim::RequestStart::After { .. } => None,
             });
             let recorded_rate = recorded.requests.len() as f64 / last.fold(1e-9, f64::max);
-            read_trace(&text, &Slice { speed: rate / recorded_rate, ..slice }).ok()
+            read_trace(&text, &TraceSlice { speed: rate / recorded_rate, ..slice }).ok()
         }
     }
 }
@@ -177,7 +179,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         println!("\n{}", case.name);
         for row in &table.rows {
-            let at = |name: &str| Measure::ALL.iter().position(|m| m.name == name);
+            let at = |name: &str| SummaryMetric::ALL.iter().position(|m| m.name == name);
             let figure = |name: &str| at(name).map_or(f64::NAN, |i| row.estimates[i].mean);
             let ratio = at("e2e_mean_s").and_then(|i| row.ratios[i]);
             println!(

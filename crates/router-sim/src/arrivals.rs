@@ -1,7 +1,7 @@
 //! Synthetic load: when requests come, how long they are, what they share.
 
 use crate::chance::{exponential, gamma, normal};
-use crate::workload::{Request, Start, Workload, chain};
+use crate::workload::{RequestStart, SimulatedRequest, Workload, chain};
 use router_core::{Rng, Time};
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const MOST_TOKENS: u32 = 1_000_000;
 
 /// How a length in tokens is spread.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Spread {
+pub enum LengthDistribution {
     /// Always the same.
     Fixed(u32),
     /// Uniform, both ends included.
@@ -27,7 +27,7 @@ pub enum Spread {
     },
 }
 
-impl Spread {
+impl LengthDistribution {
     /// One length; at least 1.
     pub fn draw(self, rng: &mut Rng) -> u32 {
         match self {
@@ -47,21 +47,29 @@ impl Spread {
 /// A text that is no spread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected TOKENS, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX], with tokens from 1 to {MOST_TOKENS}")]
-pub struct NoSpread;
+pub struct LengthDistributionError;
 
-impl FromStr for Spread {
-    type Err = NoSpread;
+impl FromStr for LengthDistribution {
+    type Err = LengthDistributionError;
 
     /// `300`, `200..400` (uniform) or `lognormal:250:1.2:4000`; without a maximum, 20 times the mean.
-    fn from_str(text: &str) -> Result<Self, NoSpread> {
+    fn from_str(text: &str) -> Result<Self, LengthDistributionError> {
         let tokens = |text: &str| {
-            text.trim().parse::<u32>().ok().filter(|n| (1..=MOST_TOKENS).contains(n)).ok_or(NoSpread)
+            text.trim()
+                .parse::<u32>()
+                .ok()
+                .filter(|n| (1..=MOST_TOKENS).contains(n))
+                .ok_or(LengthDistributionError)
         };
         let positive = |text: &str| {
-            text.trim().parse::<f64>().ok().filter(|x| x.is_finite() && *x > 0.0).ok_or(NoSpread)
+            text.trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|x| x.is_finite() && *x > 0.0)
+                .ok_or(LengthDistributionError)
         };
         if let Some(of) = text.strip_prefix("lognormal:") {
-            let (mean, rest) = of.split_once(':').ok_or(NoSpread)?;
+            let (mean, rest) = of.split_once(':').ok_or(LengthDistributionError)?;
             let mean = positive(mean)?;
             let (sigma, max) = match rest.split_once(':') {
                 Some((sigma, max)) => (positive(sigma)?, tokens(max)?),
@@ -72,14 +80,14 @@ impl FromStr for Spread {
         match text.split_once("..") {
             Some((low, high)) => match (tokens(low)?, tokens(high)?) {
                 (low, high) if low <= high => Ok(Self::Uniform(low, high)),
-                _ => Err(NoSpread),
+                _ => Err(LengthDistributionError),
             },
             None => Ok(Self::Fixed(tokens(text)?)),
         }
     }
 }
 
-impl std::fmt::Display for Spread {
+impl std::fmt::Display for LengthDistribution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fixed(tokens) => write!(f, "{tokens}"),
@@ -91,16 +99,16 @@ impl std::fmt::Display for Spread {
 
 /// The lengths of independent requests.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Lengths {
+pub struct RequestLengths {
     /// Prompt.
-    pub prompt: Spread,
+    pub prompt: LengthDistribution,
     /// Output.
-    pub output: Spread,
+    pub output: LengthDistribution,
 }
 
 /// An open stream of arrivals: it does not wait for answers.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Arrivals {
+pub struct ArrivalProcess {
     /// Requests per second, above 0.
     pub rate: f64,
     /// Shape of the gamma-distributed gaps: 1 is Poisson, below 1 comes in bursts, above 1 is regular.
@@ -115,27 +123,27 @@ pub struct PrefixGroups {
     /// Tokens that all prompts of a group share.
     pub shared_tokens: u32,
     /// Tokens of each prompt's own.
-    pub own: Spread,
+    pub own: LengthDistribution,
     /// Output length.
-    pub output: Spread,
+    pub output: LengthDistribution,
 }
 
 /// Conversations: each turn repeats all that was said before and comes after the answer was read.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Sessions {
+pub struct ChatSessions {
     /// How many conversations.
     pub count: usize,
     /// How many turns each has.
-    pub turns: Spread,
+    pub turns: LengthDistribution,
     /// Tokens that the user adds in each turn.
-    pub added: Spread,
+    pub added: LengthDistribution,
     /// Tokens of each answer.
-    pub output: Spread,
+    pub output: LengthDistribution,
     /// Mean pause between an answer and the next turn; the pauses are exponential.
     pub think: Duration,
 }
 
-impl Arrivals {
+impl ArrivalProcess {
     /// Independent arrivals.
     pub const fn poisson(rate: f64) -> Self {
         Self { rate, shape: 1.0 }
@@ -147,12 +155,12 @@ impl Arrivals {
     }
 
     /// `n` requests without shared prefixes.
-    pub fn requests(&self, n: usize, lengths: Lengths, seed: u64) -> Workload {
+    pub fn requests(&self, n: usize, lengths: RequestLengths, seed: u64) -> Workload {
         let mut rng = Rng::seeded(seed);
         let mut now = 0.0;
         let requests = (0..n).map(|_| {
             now += self.gap(&mut rng);
-            Request::at(
+            SimulatedRequest::at(
                 Time::from_secs_f64(now),
                 lengths.prompt.draw(&mut rng),
                 lengths.output.draw(&mut rng),
@@ -179,21 +187,22 @@ impl Arrivals {
                 hash
             });
             let prefix = prefix.collect();
-            let request = Request::at(Time::from_secs_f64(now), tokens, groups.output.draw(&mut rng));
-            load.requests.push(Request { prefix, ..request });
+            let request =
+                SimulatedRequest::at(Time::from_secs_f64(now), tokens, groups.output.draw(&mut rng));
+            load.requests.push(SimulatedRequest { prefix, ..request });
         }
         load
     }
 
     /// Conversations that begin at this rate and then take their own time.
-    pub fn sessions(&self, sessions: Sessions, seed: u64) -> Workload {
+    pub fn sessions(&self, sessions: ChatSessions, seed: u64) -> Workload {
         const BLOCK: u32 = 64;
         let mut rng = Rng::seeded(seed);
         let mut now = 0.0;
         let mut load = Workload { block_tokens: BLOCK, ..Workload::new(Vec::new()) };
         for session in 0..sessions.count as u64 {
             now += self.gap(&mut rng);
-            let mut start = Start::At(Time::from_secs_f64(now));
+            let mut start = RequestStart::At(Time::from_secs_f64(now));
             let mut context = 0;
             for _ in 0..sessions.turns.draw(&mut rng) {
                 let prompt_tokens = sessions.added.draw(&mut rng).saturating_add(context);
@@ -204,11 +213,11 @@ impl Arrivals {
                     hash
                 });
                 let prefix = prefix.collect();
-                let request = Request::at(Time::ZERO, prompt_tokens, output_tokens);
-                load.requests.push(Request { start, prefix, ..request });
+                let request = SimulatedRequest::at(Time::ZERO, prompt_tokens, output_tokens);
+                load.requests.push(SimulatedRequest { start, prefix, ..request });
                 context = prompt_tokens.saturating_add(output_tokens);
                 let think = sessions.think.mul_f64(exponential(&mut rng));
-                start = Start::After { request: load.requests.len() - 1, think };
+                start = RequestStart::After { request: load.requests.len() - 1, think };
             }
         }
         load
@@ -226,11 +235,11 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_load_and_another_another() {
-        let lengths = Lengths {
-            prompt: Spread::LogNormal { mean: 300.0, sigma: 1.0, max: 9000 },
-            output: Spread::Uniform(1, 9),
+        let lengths = RequestLengths {
+            prompt: LengthDistribution::LogNormal { mean: 300.0, sigma: 1.0, max: 9000 },
+            output: LengthDistribution::Uniform(1, 9),
         };
-        let load = |seed| Arrivals::gamma(5.0, 0.3).requests(200, lengths, seed);
+        let load = |seed| ArrivalProcess::gamma(5.0, 0.3).requests(200, lengths, seed);
         assert_eq!(load(1), load(1));
         assert_ne!(load(1), load(2));
     }
@@ -238,21 +247,28 @@ mod tests {
     #[test]
     fn spreads_are_read_as_they_are_written() {
         for text in ["300", "200..400", "lognormal:250:1.2:4000"] {
-            assert_eq!(text.parse::<Spread>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<LengthDistribution>().unwrap().to_string(), text);
         }
-        assert_eq!("lognormal:10:1".parse(), Ok(Spread::LogNormal { mean: 10.0, sigma: 1.0, max: 200 }));
+        assert_eq!(
+            "lognormal:10:1".parse(),
+            Ok(LengthDistribution::LogNormal { mean: 10.0, sigma: 1.0, max: 200 })
+        );
         for text in ["", "0", "4000000000", "9..3", "-5", "lognormal:250", "lognormal:nan:1", "normal:3:4"] {
-            assert_eq!(text.parse::<Spread>(), Err(NoSpread), "{text}");
+            assert_eq!(text.parse::<LengthDistribution>(), Err(LengthDistributionError), "{text}");
         }
     }
 
     #[test]
     fn a_group_shares_its_beginning_and_nothing_else() {
-        let groups =
-            PrefixGroups { groups: 2, shared_tokens: 128, own: Spread::Fixed(64), output: Spread::Fixed(5) };
-        let load = Arrivals::poisson(1.0).grouped(20, groups, 3);
+        let groups = PrefixGroups {
+            groups: 2,
+            shared_tokens: 128,
+            own: LengthDistribution::Fixed(64),
+            output: LengthDistribution::Fixed(5),
+        };
+        let load = ArrivalProcess::poisson(1.0).grouped(20, groups, 3);
         let first = &load.requests[0].prefix;
-        let same_group = |r: &&Request| r.prefix[..2] == first[..2];
+        let same_group = |r: &&SimulatedRequest| r.prefix[..2] == first[..2];
         let mates = load.requests.iter().filter(same_group).count();
         assert!((2..20).contains(&mates), "{mates}");
         assert_eq!(load.requests.iter().filter(|r| r.prefix[2] == first[2]).count(), 1);
@@ -260,17 +276,17 @@ mod tests {
 
     #[test]
     fn a_turn_repeats_the_conversation_and_waits_for_it() {
-        let sessions = Sessions {
+        let sessions = ChatSessions {
             count: 2,
-            turns: Spread::Fixed(3),
-            added: Spread::Fixed(100),
-            output: Spread::Fixed(28),
+            turns: LengthDistribution::Fixed(3),
+            added: LengthDistribution::Fixed(100),
+            output: LengthDistribution::Fixed(28),
             think: Duration::from_secs(2),
         };
-        let load = Arrivals::poisson(1.0).sessions(sessions, 3);
+        let load = ArrivalProcess::poisson(1.0).sessions(sessions, 3);
         let lengths: Vec<_> = load.requests.iter().map(|r| r.prompt_tokens).collect();
         assert_eq!(lengths, [100, 228, 356, 100, 228, 356]);
-        assert!(matches!(load.requests[2].start, Start::After { request: 1, .. }));
+        assert!(matches!(load.requests[2].start, RequestStart::After { request: 1, .. }));
         assert_eq!(load.requests[1].prefix[..1], load.requests[0].prefix[..]);
         assert_ne!(load.requests[3].prefix, load.requests[0].prefix);
     }

@@ -1,7 +1,7 @@
 //! What competes in an experiment: a policy with its knobs, or the oracle.
 
 use crate::oracle::OracleWeights;
-use crate::outcome::Outcome;
+use crate::outcome::SimulationOutcome;
 use crate::scenario::Scenario;
 use crate::workload::Workload;
 use crate::world;
@@ -12,7 +12,7 @@ use router_core::{Params, Policy, PolicyError, Registry};
 const ORACLE: &str = "oracle";
 
 /// Who decides.
-pub enum Brain<'a> {
+pub enum DecisionMaker<'a> {
     /// A policy; the function makes a fresh one for each router of each run.
     Policy(Box<dyn Fn() -> Box<dyn Policy> + 'a>),
     /// The oracle, which knows what no router can know.
@@ -24,7 +24,7 @@ pub struct Contender<'a> {
     /// Its name.
     pub name: String,
     /// Who decides.
-    pub brain: Brain<'a>,
+    pub brain: DecisionMaker<'a>,
 }
 
 impl std::fmt::Debug for Contender<'_> {
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Contender<'_> {
 impl<'a> Contender<'a> {
     /// The policies that `make` makes.
     pub fn new(name: impl Into<String>, make: impl Fn() -> Box<dyn Policy> + 'a) -> Self {
-        Self { name: name.into(), brain: Brain::Policy(Box::new(make)) }
+        Self { name: name.into(), brain: DecisionMaker::Policy(Box::new(make)) }
     }
 
     /// From `NAME` or `NAME:KNOB=VALUE:KNOB=VALUE`; a value is JSON where it reads as JSON and a text otherwise. `oracle`
@@ -58,7 +58,7 @@ impl<'a> Contender<'a> {
         let name = parts.next().unwrap_or_default().trim().to_owned();
         let knobs = parts.map(|part| knob(&name, part)).collect::<Result<Params, _>>()?;
         if name == ORACLE {
-            let brain = Brain::Oracle(OracleWeights::from_params(&knobs)?);
+            let brain = DecisionMaker::Oracle(OracleWeights::from_params(&knobs)?);
             return Ok(Self { name: text.trim().to_owned(), brain });
         }
         registry.build(&name, &knobs).map_err(with_oracle)?;
@@ -76,7 +76,7 @@ impl<'a> Contender<'a> {
     }
 
     /// Runs `load` through `scenario`. All chance follows from `seed` and from the load.
-    pub fn run(&self, scenario: &Scenario, load: &Workload, seed: u64) -> Outcome {
+    pub fn run(&self, scenario: &Scenario, load: &Workload, seed: u64) -> SimulationOutcome {
         world::run((scenario, load), &self.brain, seed)
     }
 
@@ -86,7 +86,7 @@ impl<'a> Contender<'a> {
         stage: (&Scenario, &Workload),
         seed: u64,
         goes_on: &mut dyn FnMut() -> bool,
-    ) -> Option<Outcome> {
+    ) -> Option<SimulationOutcome> {
         world::run_while(stage, &self.brain, seed, goes_on)
     }
 }

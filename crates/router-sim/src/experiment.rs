@@ -1,20 +1,20 @@
 //! Policies side by side: the same loads through each, several seeds, means with intervals.
 
 use crate::contender::Contender;
-use crate::outcome::{Outcome, Slo, Summary};
+use crate::outcome::{SimulationOutcome, SimulationSummary, Slo};
 use crate::scenario::Scenario;
 use crate::workload::Workload;
 
 /// One figure of a summary.
 #[derive(Clone, Copy, Debug)]
-pub struct Measure {
+pub struct SummaryMetric {
     /// Its name, with the unit.
     pub name: &'static str,
     /// How it is read.
-    pub read: fn(&Summary) -> f64,
+    pub read: fn(&SimulationSummary) -> f64,
 }
 
-impl Measure {
+impl SummaryMetric {
     /// The figures of a table, in its order.
     pub const ALL: [Self; 16] = [
         Self { name: "e2e_mean_s", read: |s| s.e2e.mean },
@@ -38,7 +38,7 @@ impl Measure {
 
 /// A mean over seeds and how far off it may be.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Estimate {
+pub struct MeanEstimate {
     /// The mean.
     pub mean: f64,
     /// Half the width of the 95 % interval (Student's t); absent for a single seed.
@@ -47,22 +47,22 @@ pub struct Estimate {
 
 /// One contender's row.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Cell {
+pub struct ContenderResult {
     /// Its name.
     pub name: String,
-    /// Each measure of [`Measure::ALL`].
-    pub estimates: Vec<Estimate>,
+    /// Each measure of [`SummaryMetric::ALL`].
+    pub estimates: Vec<MeanEstimate>,
     /// Each measure of each seed, in the order of the seeds.
     pub values: Vec<Vec<f64>>,
     /// Each measure over that of the first contender, seed by seed; absent where the first has 0.
-    pub ratios: Vec<Option<Estimate>>,
+    pub ratios: Vec<Option<MeanEstimate>>,
     /// Mean share of the requests that each server answered.
     pub share: Vec<f64>,
 }
 
 /// One run of an experiment that has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Ran<'a> {
+pub struct FinishedRun<'a> {
     /// The contender's place in the list.
     pub contender: usize,
     /// The seed.
@@ -70,34 +70,34 @@ pub struct Ran<'a> {
     /// How many runs have ended, this one included.
     pub done: usize,
     /// What came of it.
-    pub outcome: &'a Outcome,
+    pub outcome: &'a SimulationOutcome,
 }
 
 /// Looks on while an experiment runs.
-pub trait Watch {
+pub trait ExperimentObserver {
     /// A run has ended; this is what came of it, with all its records.
-    fn ran(&mut self, _run: Ran<'_>) {}
+    fn run_finished(&mut self, _run: FinishedRun<'_>) {}
 
     /// Whether to go on; asked some times in a millisecond.
-    fn goes_on(&mut self) -> bool {
+    fn should_continue(&mut self) -> bool {
         true
     }
 }
 
 /// Hears how many runs are done.
-struct Count<'a>(&'a mut dyn FnMut(usize));
+struct RunCounter<'a>(&'a mut dyn FnMut(usize));
 
-impl Watch for Count<'_> {
-    fn ran(&mut self, run: Ran<'_>) {
+impl ExperimentObserver for RunCounter<'_> {
+    fn run_finished(&mut self, run: FinishedRun<'_>) {
         (self.0)(run.done);
     }
 }
 
 /// What an experiment found.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Table {
+pub struct ComparisonTable {
     /// One per contender, in their order.
-    pub rows: Vec<Cell>,
+    pub rows: Vec<ContenderResult>,
     /// How many seeds each ran with.
     pub seeds: usize,
 }
@@ -121,8 +121,8 @@ impl Experiment<'_> {
         contenders: &[Contender<'_>],
         load: &dyn Fn(u64) -> Workload,
         done: &mut dyn FnMut(usize),
-    ) -> Table {
-        self.run_watched(contenders, load, &mut Count(done)).unwrap_or_default()
+    ) -> ComparisonTable {
+        self.run_watched(contenders, load, &mut RunCounter(done)).unwrap_or_default()
     }
 
     /// As [`run`](Self::run), but `watch` is shown each run with all its records, and may stop it: then there is
@@ -131,53 +131,53 @@ impl Experiment<'_> {
         &self,
         contenders: &[Contender<'_>],
         load: &dyn Fn(u64) -> Workload,
-        watch: &mut dyn Watch,
-    ) -> Option<Table> {
-        let mut summaries: Vec<Vec<Summary>> = contenders.iter().map(|_| Vec::new()).collect();
+        watch: &mut dyn ExperimentObserver,
+    ) -> Option<ComparisonTable> {
+        let mut summaries: Vec<Vec<SimulationSummary>> = contenders.iter().map(|_| Vec::new()).collect();
         let mut done = 0;
         for &seed in self.seeds {
             let load = load(seed);
             for (contender, (at, summaries)) in contenders.iter().zip(summaries.iter_mut().enumerate()) {
                 let stage = (self.scenario, &load);
-                let outcome = contender.run_while(stage, seed, &mut || watch.goes_on())?;
+                let outcome = contender.run_while(stage, seed, &mut || watch.should_continue())?;
                 summaries.push(outcome.summary_under(self.slo));
                 done += 1;
-                watch.ran(Ran { contender: at, seed, done, outcome: &outcome });
+                watch.run_finished(FinishedRun { contender: at, seed, done, outcome: &outcome });
             }
         }
         let first = summaries.first().cloned().unwrap_or_default();
         let rows = contenders.iter().zip(&summaries).map(|(c, own)| row(&c.name, own, &first)).collect();
-        Some(Table { rows, seeds: self.seeds.len() })
+        Some(ComparisonTable { rows, seeds: self.seeds.len() })
     }
 }
 
-fn row(name: &str, own: &[Summary], first: &[Summary]) -> Cell {
-    let read = |m: &Measure, of: &[Summary]| of.iter().map(m.read).collect::<Vec<f64>>();
-    let values: Vec<Vec<f64>> = Measure::ALL.iter().map(|m| read(m, own)).collect();
-    let ratio = |m: &Measure| {
+fn row(name: &str, own: &[SimulationSummary], first: &[SimulationSummary]) -> ContenderResult {
+    let read = |m: &SummaryMetric, of: &[SimulationSummary]| of.iter().map(m.read).collect::<Vec<f64>>();
+    let values: Vec<Vec<f64>> = SummaryMetric::ALL.iter().map(|m| read(m, own)).collect();
+    let ratio = |m: &SummaryMetric| {
         let base = read(m, first);
         let ratios: Vec<f64> = read(m, own).iter().zip(&base).map(|(a, b)| a / b).collect();
         base.iter().all(|b| *b != 0.0).then(|| estimate(&ratios))
     };
     let servers = own.iter().map(|s| s.share.len()).min().unwrap_or(0);
     let mean_share = |i: usize| own.iter().map(|s| s.share[i]).sum::<f64>() / own.len() as f64;
-    Cell {
+    ContenderResult {
         name: name.to_owned(),
         estimates: values.iter().map(|values| estimate(values)).collect(),
         values,
-        ratios: Measure::ALL.iter().map(ratio).collect(),
+        ratios: SummaryMetric::ALL.iter().map(ratio).collect(),
         share: (0..servers).map(mean_share).collect(),
     }
 }
 
-fn estimate(values: &[f64]) -> Estimate {
+fn estimate(values: &[f64]) -> MeanEstimate {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n.max(1.0);
     let half_width = (values.len() > 1).then(|| {
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
         student_t(values.len() - 1) * (variance / n).sqrt()
     });
-    Estimate { mean, half_width }
+    MeanEstimate { mean, half_width }
 }
 
 /// The 97.5 % quantile of Student's t; beyond ten degrees of freedom by Cornish and Fisher's expansion, which is then
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn whoever_looks_on_may_stop_it_in_the_middle_of_a_run() {
         struct Impatient(u32);
-        impl Watch for Impatient {
-            fn goes_on(&mut self) -> bool {
+        impl ExperimentObserver for Impatient {
+            fn should_continue(&mut self) -> bool {
                 self.0 -= 1;
                 self.0 > 0
             }
@@ -208,7 +208,8 @@ mod tests {
         let experiment = Experiment { scenario: &scenario, seeds: &[1], slo: Slo::default() };
         let random = [Contender::new("random", || Box::new(router_core::policy::Random))];
         let load = |_| {
-            let requests = (0..2000).map(|i| crate::Request::at(router_core::Time::from_nanos(i), 9, 9));
+            let requests =
+                (0..2000).map(|i| crate::SimulatedRequest::at(router_core::Time::from_nanos(i), 9, 9));
             Workload::new(requests.collect())
         };
         let mut patient = Impatient(u32::MAX);

@@ -4,7 +4,7 @@
 
 /// One recorded run, replayed with its real arrivals, lengths and choices.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Replayed {
+pub struct ReplayedRun {
     /// Name of the recording.
     pub run: &'static str,
     /// The fleet that it ran on.
@@ -17,7 +17,7 @@ pub struct Replayed {
     pub simulated: f64,
 }
 
-impl Replayed {
+impl ReplayedRun {
     /// By what share the model is off: above 0 it is too slow.
     pub fn error(&self) -> f64 {
         self.simulated / self.measured - 1.0
@@ -25,7 +25,7 @@ impl Replayed {
 }
 
 /// Every recorded run with whole requests.
-pub const REPLAYED: [Replayed; 8] = [
+pub const REPLAYED_RUNS: [ReplayedRun; 8] = [
     of("RR_router_test_20250731_091332", UNEVEN, 200, (1.6023, 1.6116)),
     of("RR2_router_test_20250731_091528", UNEVEN, 200, (1.6463, 1.6646)),
     of("RD_router_test_20250731_091234", UNEVEN, 200, (1.5578, 1.5611)),
@@ -45,6 +45,6 @@ const fn of(
     fleet: &'static str,
     requests: usize,
     (measured, simulated): (f64, f64),
-) -> Replayed {
-    Replayed { run, fleet, requests, measured, simulated }
+) -> ReplayedRun {
+    ReplayedRun { run, fleet, requests, measured, simulated }
 }

@@ -5,19 +5,19 @@ use std::str::FromStr;
 
 /// The servers of one installation, in order.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Fleet {
+pub struct SimulatedFleet {
     /// One engine each.
     pub servers: Vec<EngineProfile>,
 }
 
-impl Fleet {
+impl SimulatedFleet {
     /// A fleet of these servers.
     pub const fn new(servers: Vec<EngineProfile>) -> Self {
         Self { servers }
     }
 }
 
-impl From<&FleetSpec> for Fleet {
+impl From<&FleetSpec> for SimulatedFleet {
     fn from(spec: &FleetSpec) -> Self {
         let servers = spec
             .parts
@@ -27,7 +27,7 @@ impl From<&FleetSpec> for Fleet {
     }
 }
 
-impl FromStr for Fleet {
+impl FromStr for SimulatedFleet {
     type Err = FleetError;
 
     fn from_str(text: &str) -> Result<Self, FleetError> {
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn counts_and_speeds_multiply() {
-        let fleet: Fleet = "sglang_8b*2, t4@0.5".parse().unwrap();
+        let fleet: SimulatedFleet = "sglang_8b*2, t4@0.5".parse().unwrap();
         let names: Vec<_> = fleet.servers.iter().map(|p| p.name).collect();
         assert_eq!(names, ["sglang_8b", "sglang_8b", "t4"]);
         let full = EngineProfile::named("t4").unwrap().timing.decode_base;

@@ -7,11 +7,11 @@
 //!
 //! ```
 //! use router_core::policy::RoundRobin;
-//! use router_sim::{Arrivals, Fleet, Lengths, Scenario, Spread, simulate};
+//! use router_sim::{ArrivalProcess, SimulatedFleet, RequestLengths, Scenario, LengthDistribution, simulate};
 //!
-//! let fleet: Fleet = "sglang_8b*2,sglang_1.5b*1".parse()?;
-//! let lengths = Lengths { prompt: Spread::Uniform(50, 500), output: Spread::Fixed(100) };
-//! let load = Arrivals::poisson(20.0).requests(200, lengths, 1);
+//! let fleet: SimulatedFleet = "sglang_8b*2,sglang_1.5b*1".parse()?;
+//! let lengths = RequestLengths { prompt: LengthDistribution::Uniform(50, 500), output: LengthDistribution::Fixed(100) };
+//! let load = ArrivalProcess::poisson(20.0).requests(200, lengths, 1);
 //! let run = simulate(&Scenario::of(fleet), &load, &|| Box::new(RoundRobin::default()), 1);
 //! assert_eq!(run.summary().completed, 200);
 //! # Ok::<(), router_sim::FleetError>(())
@@ -39,17 +39,22 @@ mod trace;
 mod workload;
 mod world;
 
-pub use arrivals::{Arrivals, Lengths, NoSpread, PrefixGroups, Sessions, Spread};
-pub use contender::{Brain, Contender};
-pub use experiment::{Cell, Estimate, Experiment, Measure, Ran, Table, Watch};
-pub use fidelity::{REPLAYED, Replayed};
-pub use fleet::Fleet;
+pub use arrivals::{
+    ArrivalProcess, ChatSessions, LengthDistribution, LengthDistributionError, PrefixGroups, RequestLengths,
+};
+pub use contender::{Contender, DecisionMaker};
+pub use experiment::{
+    ComparisonTable, ContenderResult, Experiment, ExperimentObserver, FinishedRun, MeanEstimate,
+    SummaryMetric,
+};
+pub use fidelity::{REPLAYED_RUNS, ReplayedRun};
+pub use fleet::SimulatedFleet;
 pub use oracle::OracleWeights;
-pub use outcome::{Latencies, Outcome, Record, Slo, Summary};
-pub use replay::Assigned;
+pub use outcome::{LatencySummary, SimulatedRecord, SimulationOutcome, SimulationSummary, Slo};
+pub use replay::AssignedPolicy;
 pub use router_engine::FleetError;
-pub use scenario::{Incident, Reports, Scenario, What};
-pub use schedule::{ScheduleError, Scheduled};
-pub use trace::{Slice, TraceError, read_trace};
-pub use workload::{Request, Start, Workload};
+pub use scenario::{Incident, IncidentKind, LoadReporting, Scenario};
+pub use schedule::{ScheduledEvent, ScheduledEventError};
+pub use trace::{TraceError, TraceSlice, read_trace};
+pub use workload::{RequestStart, SimulatedRequest, Workload};
 pub use world::simulate;

@@ -50,7 +50,7 @@ impl OracleWeights {
 
 /// A request whose length is known.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Known<'a> {
+pub(crate) struct KnownRequest<'a> {
     pub(crate) prompt: u32,
     pub(crate) blocks: &'a [u64],
     pub(crate) output: u32,
@@ -67,7 +67,7 @@ pub(crate) struct Oracle {
 
 /// The sums over what is in one engine.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+struct EngineTotals {
     /// Requests that decode, that are in the engine's batch at all, and that wait.
     decoding: f64,
     seated: f64,
@@ -88,7 +88,7 @@ impl Oracle {
     pub(crate) fn choose<'e>(
         &mut self,
         now: Time,
-        request: &Known<'_>,
+        request: &KnownRequest<'_>,
         engines: impl Iterator<Item = (usize, &'e Engine)>,
     ) -> Option<usize> {
         let (mut best, mut ties) = (None, 0);
@@ -109,7 +109,7 @@ impl Oracle {
     }
 
     /// What the request costs everybody on this engine, in weighted seconds.
-    fn cost(&mut self, now: Time, request: &Known<'_>, engine: &Engine) -> f64 {
+    fn cost(&mut self, now: Time, request: &KnownRequest<'_>, engine: &Engine) -> f64 {
         let timing = engine.current_timing();
         let prompt = u64::from(request.prompt.max(1));
         let uncached = engine.uncached_tokens(request.blocks, prompt) as f64;
@@ -138,8 +138,8 @@ impl Oracle {
         own + self.weights.ttft_weight * ttft + self.weights.externality_weight * externality
     }
 
-    fn look_inside(&mut self, engine: &Engine) -> Sums {
-        let mut sums = Sums::default();
+    fn look_inside(&mut self, engine: &Engine) -> EngineTotals {
+        let mut sums = EngineTotals::default();
         self.inside.clear();
         for job in engine.jobs() {
             let tokens = job.tokens as f64;
@@ -162,7 +162,7 @@ impl Oracle {
     }
 
     /// Decode steps that pass before there is a seat and cache room for one that will hold `more` tokens of its own.
-    fn admission(&mut self, engine: &Engine, sums: &Sums, more: f64) -> f64 {
+    fn admission(&mut self, engine: &Engine, sums: &EngineTotals, more: f64) -> f64 {
         let mut tokens = sums.queued + more - engine.available_tokens() as f64;
         let mut seats = sums.seated + sums.waiting + 1.0 - f64::from(engine.limits().max_running);
         if tokens <= 0.0 && seats <= 0.0 {
@@ -182,7 +182,11 @@ impl Oracle {
 }
 
 /// Seconds before the request's own prompt is computed, and seconds that this takes from everybody.
-fn prefill(now: Time, engine: &Engine, (timing, sums, uncached): (&StepTiming, &Sums, f64)) -> (f64, f64) {
+fn prefill(
+    now: Time,
+    engine: &Engine,
+    (timing, sums, uncached): (&StepTiming, &EngineTotals, f64),
+) -> (f64, f64) {
     let residual = engine.remaining_step(now).filter(|(kind, _)| *kind != StepKind::Wait);
     let residual = residual.map_or(0.0, |(_, left)| left.as_secs_f64());
     match engine.limits().batching {

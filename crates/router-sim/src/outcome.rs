@@ -4,7 +4,7 @@ use router_core::Time;
 
 /// What became of one request.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Record {
+pub struct SimulatedRecord {
     /// When the client sent it.
     pub arrived_at: Time,
     /// When its first token came out; absent when none did.
@@ -23,7 +23,7 @@ pub struct Record {
     pub attempts: u32,
 }
 
-impl Record {
+impl SimulatedRecord {
     /// Seconds from sending to the last token.
     pub fn e2e(&self) -> Option<f64> {
         Some(self.finished_at?.secs_since(self.arrived_at))
@@ -59,7 +59,7 @@ impl Default for Slo {
 
 /// Mean and percentiles of one kind of latency, in seconds; all zero when nothing was measured.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Latencies {
+pub struct LatencySummary {
     /// Mean.
     pub mean: f64,
     /// Median.
@@ -70,7 +70,7 @@ pub struct Latencies {
     pub p99: f64,
 }
 
-impl Latencies {
+impl LatencySummary {
     fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = values.collect();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -86,26 +86,26 @@ impl Latencies {
 
 /// A whole run.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Outcome {
+pub struct SimulationOutcome {
     /// One per request, in the order of the workload. A turn whose conversation broke off never came and has none.
-    pub records: Vec<Option<Record>>,
+    pub records: Vec<Option<SimulatedRecord>>,
     /// Seconds in which each server computed anything.
     pub busy: Vec<f64>,
 }
 
 /// The figures of a run.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Summary {
+pub struct SimulationSummary {
     /// Requests that got their whole answer.
     pub completed: usize,
     /// Requests that did not.
     pub failed: usize,
     /// Time from sending to the last token.
-    pub e2e: Latencies,
+    pub e2e: LatencySummary,
     /// Time from sending to the first token.
-    pub ttft: Latencies,
+    pub ttft: LatencySummary,
     /// Time per token after the first.
-    pub tpot: Latencies,
+    pub tpot: LatencySummary,
     /// Requests per second that were answered within the SLO.
     pub goodput: f64,
     /// Share of the requests that each server answered.
@@ -116,34 +116,34 @@ pub struct Summary {
     pub imbalance: f64,
 }
 
-impl Outcome {
+impl SimulationOutcome {
     /// The figures, with the default SLO.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> SimulationSummary {
         self.summary_under(Slo::default())
     }
 
     /// The figures, with goodput under this SLO.
-    pub fn summary_under(&self, slo: Slo) -> Summary {
+    pub fn summary_under(&self, slo: Slo) -> SimulationSummary {
         let all = || self.records.iter().flatten();
-        let done: Vec<&Record> = all().filter(|r| r.finished_at.is_some()).collect();
+        let done: Vec<&SimulatedRecord> = all().filter(|r| r.finished_at.is_some()).collect();
         let good = done
             .iter()
             .filter(|r| r.ttft().is_some_and(|t| t <= slo.ttft) && r.tpot().is_none_or(|t| t <= slo.tpot));
         let first = all().map(|r| r.arrived_at).min().unwrap_or_default();
         let span = done.iter().filter_map(|r| r.finished_at).max().unwrap_or(first).secs_since(first);
-        let total = |of: fn(&Record) -> u32| done.iter().map(|r| f64::from(of(r))).sum::<f64>();
+        let total = |of: fn(&SimulatedRecord) -> u32| done.iter().map(|r| f64::from(of(r))).sum::<f64>();
         let mut share = vec![0.0; self.busy.len()];
         for record in &done {
             share[record.server as usize] += 1.0 / done.len() as f64;
         }
         let mean_busy = self.busy.iter().sum::<f64>() / self.busy.len().max(1) as f64;
         let most_busy = self.busy.iter().copied().fold(0.0, f64::max);
-        Summary {
+        SimulationSummary {
             completed: done.len(),
             failed: all().count() - done.len(),
-            e2e: Latencies::of(done.iter().filter_map(|r| r.e2e())),
-            ttft: Latencies::of(done.iter().filter_map(|r| r.ttft())),
-            tpot: Latencies::of(done.iter().filter_map(|r| r.tpot())),
+            e2e: LatencySummary::of(done.iter().filter_map(|r| r.e2e())),
+            ttft: LatencySummary::of(done.iter().filter_map(|r| r.ttft())),
+            tpot: LatencySummary::of(done.iter().filter_map(|r| r.tpot())),
             goodput: if span > 0.0 { good.count() as f64 / span } else { 0.0 },
             share,
             prefix_hits: total(|r| r.cached_tokens) / total(|r| r.prompt_tokens).max(1.0),
@@ -158,16 +158,16 @@ mod tests {
 
     #[test]
     fn percentiles_are_values_that_occurred() {
-        let l = Latencies::of((1..=200).map(f64::from));
+        let l = LatencySummary::of((1..=200).map(f64::from));
         assert_eq!((l.mean, l.p50, l.p90, l.p99), (100.5, 100.0, 180.0, 198.0));
-        assert_eq!(Latencies::of(std::iter::empty()), Latencies::default());
+        assert_eq!(LatencySummary::of(std::iter::empty()), LatencySummary::default());
     }
 
     #[test]
     fn goodput_counts_only_what_is_fast_in_both() {
         let at = |secs: f64| Some(Time::from_secs_f64(secs));
         let record = |first, end, output_tokens| {
-            Some(Record {
+            Some(SimulatedRecord {
                 arrived_at: Time::ZERO,
                 first_token_at: at(first),
                 finished_at: at(end),
@@ -180,7 +180,7 @@ mod tests {
         };
         let records =
             vec![record(0.5, 1.0, 101), record(1.5, 2.0, 101), record(0.5, 2.0, 11), record(0.5, 0.5, 1)];
-        let summary = Outcome { records, busy: vec![1.0, 3.0] }.summary();
+        let summary = SimulationOutcome { records, busy: vec![1.0, 3.0] }.summary();
         assert_eq!(summary.goodput, 2.0 / 2.0);
         assert_eq!((summary.prefix_hits, summary.imbalance), (0.5, 1.5));
         assert_eq!(summary.share, [1.0, 0.0]);

@@ -5,12 +5,12 @@ use router_core::{Cx, Decision, Policy, Reason};
 /// Sends request `i` of a workload to server `to[i]` of the fleet, whatever the load. A request beyond the list, or a
 /// server that is gone, gets the first candidate and the reason `fallback`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Assigned {
+pub struct AssignedPolicy {
     /// Server index by request index.
     pub to: Vec<usize>,
 }
 
-impl Policy for Assigned {
+impl Policy for AssignedPolicy {
     fn name(&self) -> &'static str {
         "assigned"
     }

@@ -1,7 +1,7 @@
 //! Events as users type them: `slow:0:4@30..90`, `die:2@60`, `join:t4*2@45`, `late-answers:0.5@0`.
 
-use crate::fleet::Fleet;
-use crate::scenario::{Incident, What};
+use crate::fleet::SimulatedFleet;
+use crate::scenario::{Incident, IncidentKind};
 use router_core::Time;
 use router_engine::FleetError;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ use std::time::Duration;
 ///
 /// Servers are numbered from 0, times are seconds from the beginning.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Scheduled {
+pub struct ScheduledEvent {
     /// As it was typed.
     pub text: String,
     /// What happens.
@@ -29,7 +29,7 @@ pub struct Scheduled {
 /// An event that is none. One line, naming the part at fault.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ScheduleError {
+pub enum ScheduledEventError {
     /// The text has none of the known forms.
     #[error(
         "{0:?}: expected slow:SERVER:FACTOR@FROM[..TO], die:SERVER@AT, join:FLEET@AT, \
@@ -58,34 +58,35 @@ pub enum ScheduleError {
 
 /// The text of one event, so that an error can show it.
 #[derive(Clone, Copy)]
-struct Text<'a>(&'a str);
+struct EventText<'a>(&'a str);
 
-impl Text<'_> {
+impl EventText<'_> {
     fn part<T: FromStr>(
         self,
         text: &str,
         makes_sense: impl Fn(&T) -> bool,
         expected: &'static str,
-    ) -> Result<T, ScheduleError> {
-        let wrong = || ScheduleError::Part { text: text.to_owned(), event: self.0.to_owned(), expected };
+    ) -> Result<T, ScheduledEventError> {
+        let wrong =
+            || ScheduledEventError::Part { text: text.to_owned(), event: self.0.to_owned(), expected };
         text.trim().parse().ok().filter(makes_sense).ok_or_else(wrong)
     }
 
-    fn server(self, text: &str) -> Result<usize, ScheduleError> {
+    fn server(self, text: &str) -> Result<usize, ScheduledEventError> {
         self.part(text, |_| true, "a server's number, from 0")
     }
 
-    fn seconds(self, text: &str) -> Result<f64, ScheduleError> {
+    fn seconds(self, text: &str) -> Result<f64, ScheduledEventError> {
         self.part(text, |s: &f64| (0.0..=1e9).contains(s), "seconds, from 0 to 1e9")
     }
 }
 
-impl FromStr for Scheduled {
-    type Err = ScheduleError;
+impl FromStr for ScheduledEvent {
+    type Err = ScheduledEventError;
 
-    fn from_str(event: &str) -> Result<Self, ScheduleError> {
-        let text = Text(event);
-        let form = || ScheduleError::Form(event.to_owned());
+    fn from_str(event: &str) -> Result<Self, ScheduledEventError> {
+        let text = EventText(event);
+        let form = || ScheduledEventError::Form(event.to_owned());
         // From the right: the fleet of those that join may hold an `@` of its own.
         let (what, when) = event.rsplit_once('@').ok_or_else(form)?;
         let (from, to) = match when.split_once("..") {
@@ -94,7 +95,11 @@ impl FromStr for Scheduled {
         };
         if let Some(to) = to.filter(|to| *to <= from) {
             let expected = "an end after the beginning";
-            return Err(ScheduleError::Part { text: to.to_string(), event: event.to_owned(), expected });
+            return Err(ScheduledEventError::Part {
+                text: to.to_string(),
+                event: event.to_owned(),
+                expected,
+            });
         }
         let (kind, rest) = what.split_once(':').ok_or_else(form)?;
         let late = || text.seconds(rest).map(Duration::from_secs_f64);
@@ -103,19 +108,23 @@ impl FromStr for Scheduled {
                 let (server, factor) = rest.split_once(':').ok_or_else(form)?;
                 let server = text.server(server)?;
                 let factor = text.part(factor, |f: &f64| f.is_finite() && *f > 0.0, "a factor above 0")?;
-                (vec![What::Slow { server, factor }], Some(What::Slow { server, factor: 1.0 }))
+                (
+                    vec![IncidentKind::Slow { server, factor }],
+                    Some(IncidentKind::Slow { server, factor: 1.0 }),
+                )
             }
-            ("die", None) => (vec![What::Die { server: text.server(rest)? }], None),
+            ("die", None) => (vec![IncidentKind::Die { server: text.server(rest)? }], None),
             ("join", None) => {
-                let wrong = |source| ScheduleError::Fleet { event: event.to_owned(), source };
-                let fleet: Fleet = rest.parse().map_err(wrong)?;
-                (fleet.servers.into_iter().map(What::Join).collect(), None)
+                let wrong = |source| ScheduledEventError::Fleet { event: event.to_owned(), source };
+                let fleet: SimulatedFleet = rest.parse().map_err(wrong)?;
+                (fleet.servers.into_iter().map(IncidentKind::Join).collect(), None)
             }
-            ("late-answers", _) => {
-                (vec![What::DelayCompletions(late()?)], Some(What::DelayCompletions(Duration::ZERO)))
-            }
+            ("late-answers", _) => (
+                vec![IncidentKind::DelayCompletions(late()?)],
+                Some(IncidentKind::DelayCompletions(Duration::ZERO)),
+            ),
             ("late-reports", _) => {
-                (vec![What::DelayReports(late()?)], Some(What::DelayReports(Duration::ZERO)))
+                (vec![IncidentKind::DelayReports(late()?)], Some(IncidentKind::DelayReports(Duration::ZERO)))
             }
             _ => return Err(form()),
         };
@@ -131,22 +140,23 @@ mod tests {
     use super::*;
 
     /// Times in milliseconds.
-    fn read(text: &str) -> Vec<(u64, What)> {
-        let scheduled: Scheduled = text.parse().unwrap();
+    fn read(text: &str) -> Vec<(u64, IncidentKind)> {
+        let scheduled: ScheduledEvent = text.parse().unwrap();
         scheduled.incidents.iter().map(|i| (i.at.as_nanos() / 1_000_000, i.what)).collect()
     }
 
     #[test]
     fn every_form_is_read() {
-        let slow = |factor| What::Slow { server: 2, factor };
+        let slow = |factor| IncidentKind::Slow { server: 2, factor };
         assert_eq!(read("slow:2:4@30..90"), [(30_000, slow(4.0)), (90_000, slow(1.0))]);
         assert_eq!(read("slow:2:4@30"), [(30_000, slow(4.0))]);
-        assert_eq!(read("die:1@0.5"), [(500, What::Die { server: 1 })]);
+        assert_eq!(read("die:1@0.5"), [(500, IncidentKind::Die { server: 1 })]);
         assert_eq!(read("join:t4*2@0.5@7").len(), 2);
         let late = Duration::from_millis(500);
-        let (late, prompt) = (What::DelayCompletions(late), What::DelayCompletions(Duration::ZERO));
+        let (late, prompt) =
+            (IncidentKind::DelayCompletions(late), IncidentKind::DelayCompletions(Duration::ZERO));
         assert_eq!(read("late-answers:0.5@0..9"), [(0, late), (9000, prompt)]);
-        assert_eq!(read("late-reports:2@1"), [(1000, What::DelayReports(Duration::from_secs(2)))]);
+        assert_eq!(read("late-reports:2@1"), [(1000, IncidentKind::DelayReports(Duration::from_secs(2)))]);
     }
 
     #[test]
@@ -162,7 +172,7 @@ mod tests {
             ("late-answers:1e300@1", "\"1e300\""),
             ("join:warp@3", "unknown profile \"warp\""),
         ] {
-            let error = text.parse::<Scheduled>().unwrap_err().to_string();
+            let error = text.parse::<ScheduledEvent>().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }

@@ -4,7 +4,7 @@ use router_core::{LoadReport, LoadSource, Time, Work};
 use router_engine::{Engine, EngineProfile, Job, JobEvent, JobId, SubmitError};
 
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct SimulatedServer {
     engine: Engine,
     block_tokens: u32,
     /// Whether it is up.
@@ -13,7 +13,7 @@ pub(crate) struct Server {
     wake: (u32, Option<Time>),
 }
 
-impl Server {
+impl SimulatedServer {
     pub(crate) fn new(profile: &EngineProfile, block_tokens: u32) -> Self {
         let limits = router_engine::EngineLimits { block_tokens, ..profile.limits };
         Self { engine: Engine::new(profile.timing, limits), block_tokens, alive: true, wake: (0, None) }

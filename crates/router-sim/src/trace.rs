@@ -1,7 +1,7 @@
 //! Recorded traces: one JSON object per line with `arrival_s`, `input_tokens`, `output_tokens` and, where the trace
 //! tells them, `hash_ids` of the prompt's blocks.
 
-use crate::workload::{Request, Workload, chain};
+use crate::workload::{SimulatedRequest, Workload, chain};
 use router_core::Time;
 use serde::Deserialize;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub enum TraceError {
 
 /// Which part of a trace, and how fast.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Slice {
+pub struct TraceSlice {
     /// Which requests, counted from 0. Default: all.
     pub requests: Range<usize>,
     /// How many times as fast as recorded. Default 1.
@@ -37,14 +37,14 @@ pub struct Slice {
     pub block_tokens: u32,
 }
 
-impl Default for Slice {
+impl Default for TraceSlice {
     fn default() -> Self {
         Self { requests: 0..usize::MAX, speed: 1.0, block_tokens: 512 }
     }
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct RecordedLine {
     arrival_s: f64,
     input_tokens: u32,
     output_tokens: u32,
@@ -56,7 +56,7 @@ struct Line {
 ///
 /// # Errors
 /// A line that is no request, an empty slice, a speed that makes no sense.
-pub fn read_trace(text: &str, slice: &Slice) -> Result<Workload, TraceError> {
+pub fn read_trace(text: &str, slice: &TraceSlice) -> Result<Workload, TraceError> {
     if !(slice.speed.is_finite() && slice.speed > 0.0) {
         return Err(TraceError::Speed(slice.speed));
     }
@@ -65,12 +65,12 @@ pub fn read_trace(text: &str, slice: &Slice) -> Result<Workload, TraceError> {
     let mut origin = None;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     for (number, line) in lines.skip(wanted.start).take(wanted.len()) {
-        let line: Line =
+        let line: RecordedLine =
             serde_json::from_str(line).map_err(|source| TraceError::Line { line: number + 1, source })?;
         let origin = *origin.get_or_insert(line.arrival_s);
         let at = Time::from_secs_f64((line.arrival_s - origin) / slice.speed);
-        let request = Request::at(at, line.input_tokens, line.output_tokens.max(1));
-        requests.push(Request { prefix: prefix(&line, slice.block_tokens), ..request });
+        let request = SimulatedRequest::at(at, line.input_tokens, line.output_tokens.max(1));
+        requests.push(SimulatedRequest { prefix: prefix(&line, slice.block_tokens), ..request });
     }
     if requests.is_empty() {
         return Err(TraceError::Empty);
@@ -79,7 +79,7 @@ pub fn read_trace(text: &str, slice: &Slice) -> Result<Workload, TraceError> {
 }
 
 /// The chain hashes of the full blocks; the last entry of `hash_ids` may stand for a part of a block, which no cache keeps.
-fn prefix(line: &Line, block_tokens: u32) -> Box<[u64]> {
+fn prefix(line: &RecordedLine, block_tokens: u32) -> Box<[u64]> {
     let full = (line.input_tokens / block_tokens.max(1)) as usize;
     let ids = line.hash_ids.iter().take(full);
     ids.scan(0, |hash, &id| {
@@ -92,7 +92,7 @@ fn prefix(line: &Line, block_tokens: u32) -> Box<[u64]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Start;
+    use crate::RequestStart;
 
     const TRACE: &str = r#"{"arrival_s":2.0,"input_tokens":1024,"output_tokens":5,"hash_ids":[7,8]}
 {"arrival_s":3.0,"input_tokens":1100,"output_tokens":0,"hash_ids":[7,8,9]}
@@ -100,23 +100,24 @@ mod tests {
 
     #[test]
     fn a_slice_starts_at_zero_and_runs_at_its_speed() {
-        let load = read_trace(TRACE, &Slice { requests: 1..3, speed: 2.0, ..Slice::default() }).unwrap();
+        let load =
+            read_trace(TRACE, &TraceSlice { requests: 1..3, speed: 2.0, ..TraceSlice::default() }).unwrap();
         let starts: Vec<_> = load.requests.iter().map(|r| r.start).collect();
-        assert_eq!(starts, [Start::At(Time::ZERO), Start::At(Time::from_secs_f64(1.0))]);
+        assert_eq!(starts, [RequestStart::At(Time::ZERO), RequestStart::At(Time::from_secs_f64(1.0))]);
     }
 
     #[test]
     fn equal_leading_blocks_have_equal_hashes_and_partial_ones_none() {
-        let load = read_trace(TRACE, &Slice::default()).unwrap();
+        let load = read_trace(TRACE, &TraceSlice::default()).unwrap();
         assert_eq!(load.requests[0].prefix, load.requests[1].prefix);
         assert_eq!(load.requests[0].prefix.len(), 2);
     }
 
     #[test]
     fn what_makes_no_sense_is_named() {
-        let error = read_trace("{}", &Slice::default()).unwrap_err().to_string();
+        let error = read_trace("{}", &TraceSlice::default()).unwrap_err().to_string();
         assert!(error.starts_with("line 1: missing field `arrival_s`"), "{error}");
-        assert!(read_trace(TRACE, &Slice { requests: 9..10, ..Slice::default() }).is_err());
-        assert!(read_trace(TRACE, &Slice { speed: 0.0, ..Slice::default() }).is_err());
+        assert!(read_trace(TRACE, &TraceSlice { requests: 9..10, ..TraceSlice::default() }).is_err());
+        assert!(read_trace(TRACE, &TraceSlice { speed: 0.0, ..TraceSlice::default() }).is_err());
     }
 }

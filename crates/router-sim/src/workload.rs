@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// When a request comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Start {
+pub enum RequestStart {
     /// At a fixed time, whatever happened before.
     At(Time),
     /// Some time after an earlier request of the workload ended: a user who reads, thinks and goes on.
@@ -19,9 +19,9 @@ pub enum Start {
 
 /// One request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Request {
+pub struct SimulatedRequest {
     /// When it comes.
-    pub start: Start,
+    pub start: RequestStart,
     /// Prompt length in tokens.
     pub prompt_tokens: u32,
     /// Tokens that will be generated. Only the engine knows.
@@ -34,11 +34,11 @@ pub struct Request {
     pub stream: bool,
 }
 
-impl Request {
+impl SimulatedRequest {
     /// A request of these lengths at a fixed time, as a stream, without a shared prefix.
     pub fn at(time: Time, prompt_tokens: u32, output_tokens: u32) -> Self {
         Self {
-            start: Start::At(time),
+            start: RequestStart::At(time),
             prompt_tokens,
             output_tokens,
             max_output_tokens: None,
@@ -52,8 +52,8 @@ impl Request {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Workload {
     /// The requests. Those with a fixed time need not be in the order of their times.
-    pub requests: Vec<Request>,
-    /// Tokens per block of [`Request::prefix`], for the router and for the engines' caches.
+    pub requests: Vec<SimulatedRequest>,
+    /// Tokens per block of [`SimulatedRequest::prefix`], for the router and for the engines' caches.
     pub block_tokens: u32,
     /// Bytes of prompt per token, which the router has to find out. Default 4.
     pub bytes_per_token: f64,
@@ -61,7 +61,7 @@ pub struct Workload {
 
 impl Workload {
     /// A workload of these requests with blocks of 16 tokens.
-    pub fn new(requests: Vec<Request>) -> Self {
+    pub fn new(requests: Vec<SimulatedRequest>) -> Self {
         Self { requests, block_tokens: 16, bytes_per_token: 4.0 }
     }
 

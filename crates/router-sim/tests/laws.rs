@@ -3,8 +3,9 @@
 
 use router_core::{Cx, Decision, Event, Params, Policy, Registry, Time, policy::Random};
 use router_sim::{
-    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, PrefixGroups, Reports, Request, Scenario,
-    Sessions, Slo, Spread, What, Workload, simulate,
+    ArrivalProcess, ChatSessions, Contender, Experiment, IncidentKind, LengthDistribution, LoadReporting,
+    PrefixGroups, RequestLengths, Scenario, SimulatedFleet, SimulatedRequest, Slo, SummaryMetric, Workload,
+    simulate,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -32,34 +33,34 @@ impl Policy for Counting {
     }
 }
 
-fn lengths() -> Lengths {
-    Lengths {
-        prompt: Spread::Uniform(10, 600),
-        output: Spread::LogNormal { mean: 120.0, sigma: 1.0, max: 2000 },
+fn lengths() -> RequestLengths {
+    RequestLengths {
+        prompt: LengthDistribution::Uniform(10, 600),
+        output: LengthDistribution::LogNormal { mean: 120.0, sigma: 1.0, max: 2000 },
     }
 }
 
 fn eventful() -> Scenario {
-    let fleet: Fleet = "sglang_8b*2,sglang_1.5b,rtx4090".parse().unwrap();
+    let fleet: SimulatedFleet = "sglang_8b*2,sglang_1.5b,rtx4090".parse().unwrap();
     let mut scenario = Scenario::of(fleet);
     scenario.routers = 3;
-    scenario.reports = Reports { on_answers: true, poll: Some(Duration::from_millis(700)) };
+    scenario.reports = LoadReporting { on_answers: true, poll: Some(Duration::from_millis(700)) };
     let late = Duration::from_millis(300);
     scenario
-        .with(1.0, What::Slow { server: 0, factor: 4.0 })
-        .with(2.0, What::DelayCompletions(late))
-        .with(2.5, What::DelayReports(late))
-        .with(4.0, What::Die { server: 2 })
-        .with(4.0, What::Die { server: 2 })
-        .with(6.0, What::Join(router_engine::EngineProfile::named("sglang_8b").unwrap()))
-        .with(8.0, What::DelayCompletions(Duration::ZERO))
-        .with(9.0, What::Slow { server: 0, factor: 1.0 })
+        .with(1.0, IncidentKind::Slow { server: 0, factor: 4.0 })
+        .with(2.0, IncidentKind::DelayCompletions(late))
+        .with(2.5, IncidentKind::DelayReports(late))
+        .with(4.0, IncidentKind::Die { server: 2 })
+        .with(4.0, IncidentKind::Die { server: 2 })
+        .with(6.0, IncidentKind::Join(router_engine::EngineProfile::named("sglang_8b").unwrap()))
+        .with(8.0, IncidentKind::DelayCompletions(Duration::ZERO))
+        .with(9.0, IncidentKind::Slow { server: 0, factor: 1.0 })
 }
 
 #[test]
 fn an_eventful_run_loses_nothing_and_tells_everything_once() {
     let counts: Arc<[AtomicI64; 3]> = Arc::default();
-    let load = Arrivals::gamma(40.0, 0.5).requests(600, lengths(), 3).streamed(0.5);
+    let load = ArrivalProcess::gamma(40.0, 0.5).requests(600, lengths(), 3).streamed(0.5);
     let make = || Box::new(Counting(Random, counts.clone())) as Box<dyn Policy>;
     let outcome = simulate(&eventful(), &load, &make, 5);
     let summary = outcome.summary();
@@ -80,7 +81,7 @@ fn an_eventful_run_loses_nothing_and_tells_everything_once() {
 
 #[test]
 fn every_policy_and_the_oracle_repeat_to_the_bit_and_follow_their_seed() {
-    let load = Arrivals::poisson(30.0).requests(300, lengths(), 3);
+    let load = ArrivalProcess::poisson(30.0).requests(300, lengths(), 3);
     let registry = Registry::builtin();
     for name in registry.specs().map(|spec| spec.name.as_str()).chain(["oracle"]) {
         let contender = Contender::parse(name, &registry).unwrap();
@@ -94,8 +95,8 @@ fn every_policy_and_the_oracle_repeat_to_the_bit_and_follow_their_seed() {
 
 #[test]
 fn a_fleet_that_is_gone_fails_what_comes_and_ends() {
-    let scenario = Scenario::of("t4".parse().unwrap()).with(5.0, What::Die { server: 0 });
-    let load = Arrivals::poisson(2.0).requests(50, lengths(), 3);
+    let scenario = Scenario::of("t4".parse().unwrap()).with(5.0, IncidentKind::Die { server: 0 });
+    let load = ArrivalProcess::poisson(2.0).requests(50, lengths(), 3);
     let summary = simulate(&scenario, &load, &|| Box::new(Random), 1).summary();
     assert_eq!(summary.completed + summary.failed, 50);
     assert!(summary.failed > 30);
@@ -103,14 +104,14 @@ fn a_fleet_that_is_gone_fails_what_comes_and_ends() {
 
 #[test]
 fn a_conversation_goes_on_after_its_answer_and_finds_its_prefix() {
-    let sessions = Sessions {
+    let sessions = ChatSessions {
         count: 20,
-        turns: Spread::Fixed(4),
-        added: Spread::Uniform(200, 400),
-        output: Spread::Fixed(64),
+        turns: LengthDistribution::Fixed(4),
+        added: LengthDistribution::Uniform(200, 400),
+        output: LengthDistribution::Fixed(64),
         think: Duration::from_secs(2),
     };
-    let load = Arrivals::poisson(1.0).sessions(sessions, 8);
+    let load = ArrivalProcess::poisson(1.0).sessions(sessions, 8);
     let outcome = simulate(&Scenario::of("sglang_8b".parse().unwrap()), &load, &|| Box::new(Random), 1);
     let records: Vec<_> = outcome.records.iter().map(|r| r.unwrap()).collect();
     assert_eq!(records.len(), 80);
@@ -122,9 +123,13 @@ fn a_conversation_goes_on_after_its_answer_and_finds_its_prefix() {
 
 #[test]
 fn affinity_finds_more_prefixes_than_rotation() {
-    let groups =
-        PrefixGroups { groups: 24, shared_tokens: 2400, own: Spread::Fixed(600), output: Spread::Fixed(60) };
-    let load = Arrivals::poisson(10.0).grouped(400, groups, 2);
+    let groups = PrefixGroups {
+        groups: 24,
+        shared_tokens: 2400,
+        own: LengthDistribution::Fixed(600),
+        output: LengthDistribution::Fixed(60),
+    };
+    let load = ArrivalProcess::poisson(10.0).grouped(400, groups, 2);
     let scenario = Scenario::of("sglang_8b*4".parse().unwrap());
     let hits = |name: &str| {
         let make = || Registry::builtin().build(name, &Params::new()).unwrap();
@@ -135,8 +140,8 @@ fn affinity_finds_more_prefixes_than_rotation() {
 
 #[test]
 fn a_request_that_fits_no_engine_is_refused_and_the_rest_goes_on() {
-    let mut load = Arrivals::poisson(5.0).requests(10, lengths(), 2);
-    load.requests.push(Request::at(Time::ZERO, 50_000, 10));
+    let mut load = ArrivalProcess::poisson(5.0).requests(10, lengths(), 2);
+    load.requests.push(SimulatedRequest::at(Time::ZERO, 50_000, 10));
     let summary =
         simulate(&Scenario::of("rtx4090".parse().unwrap()), &load, &|| Box::new(Random), 1).summary();
     assert_eq!((summary.completed, summary.failed), (10, 1));
@@ -149,11 +154,11 @@ fn a_table_has_ratios_to_its_first_row() {
         .map(|name| Contender::new(name, move || Registry::builtin().build(name, &Params::new()).unwrap()));
     let experiment = Experiment { scenario: &scenario, seeds: &[1, 2, 3], slo: Slo::default() };
     let mut told = Vec::new();
-    let load = |seed| -> Workload { Arrivals::poisson(10.0).requests(150, lengths(), seed) };
+    let load = |seed| -> Workload { ArrivalProcess::poisson(10.0).requests(150, lengths(), seed) };
     let table = experiment.run(&contenders, &load, &mut |done| told.push(done));
     assert_eq!(told, [1, 2, 3, 4, 5, 6]);
     assert_eq!(table.rows[0].ratios[0].unwrap().mean, 1.0);
-    let mean = Measure::ALL.iter().position(|m| m.name == "e2e_mean_s").unwrap();
+    let mean = SummaryMetric::ALL.iter().position(|m| m.name == "e2e_mean_s").unwrap();
     assert!(table.rows[1].ratios[mean].unwrap().mean < 1.0, "counting beats rotation on unequal servers");
     assert!(table.rows[1].estimates[mean].half_width.is_some());
 }

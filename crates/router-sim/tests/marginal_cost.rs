@@ -7,8 +7,9 @@
 
 use router_core::{Params, Registry};
 use router_sim::{
-    Arrivals, Contender, Experiment, Fleet, Lengths, Measure, Outcome, PrefixGroups, Reports, Scenario,
-    Slice, Slo, Spread, Start, Table, What, Workload, read_trace, simulate,
+    ArrivalProcess, ComparisonTable, Contender, Experiment, IncidentKind, LengthDistribution, LoadReporting,
+    PrefixGroups, RequestLengths, RequestStart, Scenario, SimulatedFleet, SimulationOutcome, Slo,
+    SummaryMetric, TraceSlice, Workload, read_trace, simulate,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -17,18 +18,21 @@ const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
 const MIXED: &str = "sglang_8b*2,sglang_8b*2@0.5,sglang_8b*4@0.25";
 
 fn short(rate: f64) -> impl Fn(u64) -> Workload {
-    let lengths = Lengths { prompt: Spread::Uniform(220, 385), output: Spread::Uniform(190, 320) };
-    move |seed| Arrivals::poisson(rate).requests(2500, lengths, seed)
+    let lengths = RequestLengths {
+        prompt: LengthDistribution::Uniform(220, 385),
+        output: LengthDistribution::Uniform(190, 320),
+    };
+    move |seed| ArrivalProcess::poisson(rate).requests(2500, lengths, seed)
 }
 
 fn wide(rate: f64) -> impl Fn(u64) -> Workload {
-    let output = Spread::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 };
-    let lengths = Lengths { prompt: Spread::Uniform(220, 385), output };
-    move |seed| Arrivals::poisson(rate).requests(2500, lengths, seed)
+    let output = LengthDistribution::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 };
+    let lengths = RequestLengths { prompt: LengthDistribution::Uniform(220, 385), output };
+    move |seed| ArrivalProcess::poisson(rate).requests(2500, lengths, seed)
 }
 
 fn scenario(fleet: &str) -> Scenario {
-    Scenario::of(fleet.parse::<Fleet>().unwrap())
+    Scenario::of(fleet.parse::<SimulatedFleet>().unwrap())
 }
 
 fn knobs(json: &str) -> Params {
@@ -40,7 +44,7 @@ fn table(
     scenario: &Scenario,
     names: &[(&'static str, &'static str)],
     load: &dyn Fn(u64) -> Workload,
-) -> Table {
+) -> ComparisonTable {
     let contenders: Vec<_> = names
         .iter()
         .map(|&(name, json)| {
@@ -51,13 +55,13 @@ fn table(
 }
 
 /// Of one measure of the second contender to that of the first.
-fn ratio(table: &Table, measure: &str) -> f64 {
-    let at = Measure::ALL.iter().position(|m| m.name == measure).unwrap();
+fn ratio(table: &ComparisonTable, measure: &str) -> f64 {
+    let at = SummaryMetric::ALL.iter().position(|m| m.name == measure).unwrap();
     table.rows[1].ratios[at].unwrap().mean
 }
 
 /// Of the second contender's mean latency and its p99 to those of the first.
-fn ratios(table: &Table) -> (f64, f64) {
+fn ratios(table: &ComparisonTable) -> (f64, f64) {
     (ratio(table, "e2e_mean_s"), ratio(table, "e2e_p99_s"))
 }
 
@@ -99,10 +103,10 @@ fn shared_prefixes_are_kept_together_without_crowding() {
         let groups = PrefixGroups {
             groups: 24,
             shared_tokens: 2432,
-            own: Spread::Uniform(400, 800),
-            output: Spread::Uniform(100, 300),
+            own: LengthDistribution::Uniform(400, 800),
+            output: LengthDistribution::Uniform(100, 300),
         };
-        move |seed| Arrivals::poisson(rate).grouped(2500, groups, seed)
+        move |seed| ArrivalProcess::poisson(rate).grouped(2500, groups, seed)
     };
     let names = [("cache_aware", "{}"), ("marginal_cost", "{}")];
     let ample = ratios(&table(&scenario("sglang_8b*4"), &names, &groups(40.0)));
@@ -135,7 +139,7 @@ fn an_slo_is_met_more_often_by_who_knows_it() {
 #[test]
 fn what_engines_report_of_their_work_does_not_mislead() {
     let mut told = scenario(UNEVEN);
-    told.reports = Reports { on_answers: true, poll: Some(Duration::from_secs(1)) };
+    told.reports = LoadReporting { on_answers: true, poll: Some(Duration::from_secs(1)) };
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
     let told = ratios(&table(&told, &names, &short(27.0)));
     assert!(told.0 <= 0.80 && told.1 <= 0.80, "{told:?}");
@@ -147,13 +151,13 @@ fn trace(name: &str, rate: f64) -> Option<impl Fn(u64) -> Workload> {
     let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).ok()?;
     Some(move |seed: u64| {
         let from = 500 * (seed as usize - 11);
-        let slice = Slice { requests: from..from + 3000, ..Slice::default() };
+        let slice = TraceSlice { requests: from..from + 3000, ..TraceSlice::default() };
         let starts = read_trace(&text, &slice).unwrap().requests.into_iter().filter_map(|r| match r.start {
-            Start::At(at) => Some(at.as_secs_f64()),
-            Start::After { .. } => None,
+            RequestStart::At(at) => Some(at.as_secs_f64()),
+            RequestStart::After { .. } => None,
         });
         let speed = rate * starts.fold(0.0, f64::max) / 3000.0;
-        read_trace(&text, &Slice { speed, ..slice }).unwrap()
+        read_trace(&text, &TraceSlice { speed, ..slice }).unwrap()
     })
 }
 
@@ -182,8 +186,11 @@ fn it_loses_nothing_on_equal_servers() {
 /// The p99 of the time to the first token of those that came from `from` seconds on.
 fn late_first_tokens(name: &str, scenario: &Scenario, from: f64) -> f64 {
     let make = || Registry::builtin().build(name, &Params::new()).unwrap();
-    let lengths = Lengths { prompt: Spread::Uniform(220, 385), output: Spread::Uniform(190, 320) };
-    let load = Arrivals::poisson(130.0).requests(6000, lengths, 14).streamed(0.5);
+    let lengths = RequestLengths {
+        prompt: LengthDistribution::Uniform(220, 385),
+        output: LengthDistribution::Uniform(190, 320),
+    };
+    let load = ArrivalProcess::poisson(130.0).requests(6000, lengths, 14).streamed(0.5);
     let outcome = simulate(scenario, &load, &make, 1);
     let came = outcome.records.iter().flatten().filter(|r| r.arrived_at.as_secs_f64() >= from);
     let mut all: Vec<f64> = came.filter_map(|r| r.ttft()).collect();
@@ -221,7 +228,7 @@ fn without_regard_for_others_the_fast_server_drowns() {
 #[test]
 fn late_news_and_blind_routers_do_not_upset_it() {
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
-    let late = scenario(UNEVEN).with(0.0, What::DelayCompletions(Duration::from_millis(500)));
+    let late = scenario(UNEVEN).with(0.0, IncidentKind::DelayCompletions(Duration::from_millis(500)));
     let late = ratios(&table(&late, &names, &short(27.0)));
     let mut blind = scenario(UNEVEN);
     blind.routers = 4;
@@ -230,7 +237,7 @@ fn late_news_and_blind_routers_do_not_upset_it() {
 }
 
 /// The share that the first server got of the requests that came from `from` seconds on, `n` of them.
-fn share(outcome: &Outcome, from: f64, n: usize) -> f64 {
+fn share(outcome: &SimulationOutcome, from: f64, n: usize) -> f64 {
     let came = outcome.records.iter().flatten().filter(|r| r.arrived_at.as_secs_f64() >= from).take(n);
     came.filter(|r| r.server == 0).count() as f64 / n as f64
 }
@@ -241,8 +248,8 @@ fn a_server_that_recovers_gets_its_share_back() {
     let load = short(27.0)(5);
     let steady = simulate(&scenario(UNEVEN), &load, &make, 1);
     let slow = scenario(UNEVEN)
-        .with(20.0, What::Slow { server: 0, factor: 10.0 })
-        .with(80.0, What::Slow { server: 0, factor: 1.0 });
+        .with(20.0, IncidentKind::Slow { server: 0, factor: 10.0 })
+        .with(80.0, IncidentKind::Slow { server: 0, factor: 1.0 });
     let slowed = simulate(&slow, &load, &make, 1);
     assert!(share(&slowed, 30.0, 1000) < 0.5 * share(&steady, 30.0, 1000), "it is spared while it is slow");
     // 200 requests after it recovered the next 200 are dealt out.

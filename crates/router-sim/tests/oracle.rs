@@ -9,8 +9,8 @@
 
 use router_core::Registry;
 use router_sim::{
-    Arrivals, Contender, Experiment, Lengths, Measure, PrefixGroups, Scenario, Slice, Slo, Spread, Workload,
-    read_trace,
+    ArrivalProcess, Contender, Experiment, LengthDistribution, PrefixGroups, RequestLengths, Scenario, Slo,
+    SummaryMetric, TraceSlice, Workload, read_trace,
 };
 use std::path::Path;
 
@@ -28,7 +28,7 @@ fn assert_bound(what: &str, fleet: &str, load: &dyn Fn(u64) -> Workload) {
     let scenario = Scenario::of(fleet.parse().unwrap());
     let experiment = Experiment { scenario: &scenario, seeds: &[21, 22], slo: Slo::default() };
     let table = experiment.run(&contenders, load, &mut |_| ());
-    let mean = Measure::ALL.iter().position(|m| m.name == "e2e_mean_s").unwrap();
+    let mean = SummaryMetric::ALL.iter().position(|m| m.name == "e2e_mean_s").unwrap();
     for row in &table.rows {
         let ratio = row.ratios[mean].unwrap().mean;
         assert!(ratio > CHANCE, "{what}: {} has {ratio:.3} of the oracle's mean", row.name);
@@ -37,10 +37,13 @@ fn assert_bound(what: &str, fleet: &str, load: &dyn Fn(u64) -> Workload) {
 
 #[test]
 fn nobody_beats_the_oracle_on_synthetic_loads() {
-    let prompt = Spread::Uniform(220, 385);
-    let short = Lengths { prompt, output: Spread::Uniform(190, 320) };
-    let wide = Lengths { prompt, output: Spread::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 } };
-    let load = |rate, lengths| move |seed| Arrivals::poisson(rate).requests(1500, lengths, seed);
+    let prompt = LengthDistribution::Uniform(220, 385);
+    let short = RequestLengths { prompt, output: LengthDistribution::Uniform(190, 320) };
+    let wide = RequestLengths {
+        prompt,
+        output: LengthDistribution::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 },
+    };
+    let load = |rate, lengths| move |seed| ArrivalProcess::poisson(rate).requests(1500, lengths, seed);
     assert_bound("uneven 27/s", UNEVEN, &load(27.0, short));
     assert_bound("uneven 110/s", UNEVEN, &load(110.0, short));
     assert_bound("even 60/s", EVEN, &load(60.0, short));
@@ -50,10 +53,10 @@ fn nobody_beats_the_oracle_on_synthetic_loads() {
     let groups = PrefixGroups {
         groups: 24,
         shared_tokens: 2432,
-        own: Spread::Uniform(400, 800),
-        output: Spread::Uniform(100, 300),
+        own: LengthDistribution::Uniform(400, 800),
+        output: LengthDistribution::Uniform(100, 300),
     };
-    assert_bound("groups 12/s", EVEN, &move |seed| Arrivals::poisson(12.0).grouped(1500, groups, seed));
+    assert_bound("groups 12/s", EVEN, &move |seed| ArrivalProcess::poisson(12.0).grouped(1500, groups, seed));
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn nobody_beats_the_oracle_on_recorded_traces() {
         };
         let slice = |seed: u64| {
             let from = 1000 * (seed as usize - 21);
-            Slice { requests: from..from + 1500, speed, ..Slice::default() }
+            TraceSlice { requests: from..from + 1500, speed, ..TraceSlice::default() }
         };
         assert_bound(&format!("{name} on {fleet}"), fleet, &|seed| read_trace(&text, &slice(seed)).unwrap());
     }

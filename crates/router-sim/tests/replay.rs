@@ -8,7 +8,9 @@
 )]
 
 use router_core::Time;
-use router_sim::{Assigned, Fleet, REPLAYED, Request, Scenario, Workload, simulate};
+use router_sim::{
+    AssignedPolicy, REPLAYED_RUNS, Scenario, SimulatedFleet, SimulatedRequest, Workload, simulate,
+};
 use std::path::Path;
 
 /// A recorded run.
@@ -30,7 +32,7 @@ fn read(text: &str) -> Run {
         let cells: Vec<&str> = line.split(',').collect();
         let number = |i: usize| cells[i].parse::<f64>().unwrap();
         let at = Time::from_secs_f64(number(sent));
-        run.load.requests.push(Request::at(at, number(prompt) as u32, number(output) as u32));
+        run.load.requests.push(SimulatedRequest::at(at, number(prompt) as u32, number(output) as u32));
         run.to.push(cells[host].rsplit_once("3000").unwrap().1.parse::<usize>().unwrap() - 1);
         run.mean += number(latency);
     }
@@ -53,12 +55,16 @@ fn real_runs_take_as_long_as_they_took() {
         return;
     };
     let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    assert_eq!(names.filter(|name| name.contains("router_test")).count(), REPLAYED.len(), "none is left out");
-    for told in REPLAYED {
+    assert_eq!(
+        names.filter(|name| name.contains("router_test")).count(),
+        REPLAYED_RUNS.len(),
+        "none is left out"
+    );
+    for told in REPLAYED_RUNS {
         let run = read(&std::fs::read_to_string(folder.join(format!("{}.csv", told.run))).unwrap());
-        let scenario = Scenario::of(told.fleet.parse::<Fleet>().unwrap());
+        let scenario = Scenario::of(told.fleet.parse::<SimulatedFleet>().unwrap());
         let summary =
-            simulate(&scenario, &run.load, &|| Box::new(Assigned { to: run.to.clone() }), 1).summary();
+            simulate(&scenario, &run.load, &|| Box::new(AssignedPolicy { to: run.to.clone() }), 1).summary();
         let error = summary.e2e.mean / run.mean - 1.0;
         assert!(error.abs() < 0.05, "{}: {error:+.3}", told.run);
         let found = (run.to.len(), rounded(run.mean), rounded(summary.e2e.mean));
@@ -69,7 +75,7 @@ fn real_runs_take_as_long_as_they_took() {
 #[test]
 fn the_page_tells_the_figures_that_are_tested() {
     let page = include_str!("../../../docs/simulating.md");
-    for told in REPLAYED {
+    for told in REPLAYED_RUNS {
         let row = format!(
             "| {} | {} | {} | {:.4} | {:.4} | {:+.1} % |",
             told.run,

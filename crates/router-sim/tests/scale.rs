@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use router_core::{Params, Registry};
-use router_sim::{Arrivals, Lengths, Scenario, Spread, simulate};
+use router_sim::{ArrivalProcess, LengthDistribution, RequestLengths, Scenario, simulate};
 
 #[test]
 fn a_thousand_workers_finish_what_they_are_sent() {
-    let lengths = Lengths { prompt: Spread::Uniform(50, 500), output: Spread::Uniform(10, 400) };
-    let load = Arrivals::poisson(9000.0).requests(20_000, lengths, 1);
+    let lengths = RequestLengths {
+        prompt: LengthDistribution::Uniform(50, 500),
+        output: LengthDistribution::Uniform(10, 400),
+    };
+    let load = ArrivalProcess::poisson(9000.0).requests(20_000, lengths, 1);
     let scenario = Scenario::of("sglang_8b*1000".parse().unwrap());
     let make = || Registry::builtin().build("power_of_two", &Params::new()).unwrap();
     let summary = simulate(&scenario, &load, &make, 1).summary();

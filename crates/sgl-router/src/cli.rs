@@ -53,7 +53,7 @@ pub(crate) enum Command {
 
 /// A command that could not be carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum CommandError {
     /// What was asked for cannot be: a flag, a file, a name.
     #[error("{0}")]
     Usage(String),
@@ -62,7 +62,7 @@ pub enum Failure {
     Runtime(String),
 }
 
-impl Failure {
+impl CommandError {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
@@ -73,14 +73,14 @@ impl Failure {
 
 /// Why there is no command to carry out.
 #[derive(Debug)]
-pub(crate) enum Unread {
+pub(crate) enum NoCommand {
     /// Help or the version was asked for, or no command was given.
     Help(clap::Error),
     /// The command line is wrong; one line says how.
     Wrong(String),
 }
 
-impl Unread {
+impl NoCommand {
     /// Prints it and returns the exit code.
     pub(crate) fn tell(&self) -> u8 {
         match self {
@@ -98,9 +98,9 @@ impl Unread {
 }
 
 /// The command and the matches of its own flags.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), Unread> {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), NoCommand> {
     let (args, notes) =
-        of_any_router(args.into_iter().collect()).map_err(|error| Unread::Wrong(error.to_string()))?;
+        of_any_router(args.into_iter().collect()).map_err(|error| NoCommand::Wrong(error.to_string()))?;
     let parsed = command().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
@@ -109,8 +109,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Unread::Help(error),
-        _ => Unread::Wrong(one_line(&error)),
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => NoCommand::Help(error),
+        _ => NoCommand::Wrong(one_line(&error)),
     })
 }
 

@@ -1,6 +1,6 @@
 //! `sgl-router emulate`: emulated servers on their own ports.
 
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use crate::runtime::{self, LogStyle};
 use crate::terminal::say;
 use clap::{Args, ValueEnum};
@@ -63,19 +63,19 @@ pub(crate) struct EmulateArgs {
     seed: u64,
 }
 
-pub(crate) fn run(args: &EmulateArgs) -> Result<(), Failure> {
-    let spec: FleetSpec = args.fleet.parse().map_err(|e| Failure::Usage(format!("--fleet: {e}")))?;
+pub(crate) fn run(args: &EmulateArgs) -> Result<(), CommandError> {
+    let spec: FleetSpec = args.fleet.parse().map_err(|e| CommandError::Usage(format!("--fleet: {e}")))?;
     let last = usize::from(args.port_base) + spec.len().saturating_sub(1);
     if args.port_base > 0 && last > usize::from(u16::MAX) {
         let problem =
             format!("--port-base: {} workers from port {} need port {last}", spec.len(), args.port_base);
-        return Err(Failure::Usage(problem));
+        return Err(CommandError::Usage(problem));
     }
     runtime::init_logs("info", LogStyle::Text);
     runtime::block_on(None, serve(args, &spec))
 }
 
-async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), Failure> {
+async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), CommandError> {
     // The spec sets the profile of every worker; a parsed spec has at least one.
     let base = EmulatorConfig {
         listen: SocketAddr::new(args.host, 0),
@@ -94,7 +94,8 @@ async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), Failure> {
         ..EmulatorConfig::new(spec.parts[0].profile)
     };
     let port = (args.port_base > 0).then_some(args.port_base);
-    let fleet = EmulatedFleet::start(spec, port, &base).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let fleet =
+        EmulatedFleet::start(spec, port, &base).await.map_err(|e| CommandError::Runtime(e.to_string()))?;
     for server in &fleet.servers {
         say(format_args!("{}  {}\n", server.url(), server.config().profile.name));
     }

@@ -1,6 +1,6 @@
 //! `sgl-router launch`: the router in front of real servers.
 
-use crate::cli::{self, Command, Failure, Unread};
+use crate::cli::{self, Command, CommandError, NoCommand};
 use crate::runtime::{self, LogStyle};
 use clap::{ArgMatches, Args};
 use router_config::{Config, ConfigError, Options};
@@ -28,12 +28,12 @@ pub(crate) struct LaunchArgs {
     pub(crate) notes: Vec<String>,
 }
 
-pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Failure> {
-    let usage = |e: ConfigError| Failure::Usage(e.to_string());
+pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), CommandError> {
+    let usage = |e: ConfigError| CommandError::Usage(e.to_string());
     let notes = args.notes.clone();
     let options = args.load(matches).map_err(usage)?;
     let config = options.check(&Registry::builtin()).map_err(usage)?;
-    init_logs(&options).map_err(|error| Failure::Usage(error.to_string()))?;
+    init_logs(&options).map_err(|error| CommandError::Usage(error.to_string()))?;
     for note in notes {
         info!("{note}");
     }
@@ -55,7 +55,7 @@ impl LaunchArgs {
 /// Why nothing can be logged; the line is the one that the command line would print.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct LogsError(String);
+pub struct LogSetupError(String);
 
 /// What flags of `launch` come to.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ pub fn launch_options(
                 args.load(&matches).map_err(|error| LaunchOptionsError::Wrong(error.to_string()))?;
             Ok(LaunchOptions { options, notes })
         }
-        Err(Unread::Wrong(line)) => Err(LaunchOptionsError::Wrong(line)),
+        Err(NoCommand::Wrong(line)) => Err(LaunchOptionsError::Wrong(line)),
         Err(help) => {
             help.tell();
             Err(LaunchOptionsError::Help)
@@ -105,10 +105,12 @@ pub fn launch_options(
 ///
 /// # Errors
 /// One line, when the directory of `--log-dir` cannot be used.
-pub fn init_logs(options: &Options) -> Result<(), LogsError> {
+pub fn init_logs(options: &Options) -> Result<(), LogSetupError> {
     let (level, style) = (level(options.log_level), style(options.log_format));
     match &options.log_dir {
-        Some(dir) => runtime::init_logs_and_files(level, style, dir).map_err(|e| LogsError(e.to_string())),
+        Some(dir) => {
+            runtime::init_logs_and_files(level, style, dir).map_err(|e| LogSetupError(e.to_string()))
+        }
         None => {
             runtime::init_logs(level, style);
             Ok(())
@@ -133,19 +135,19 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
     Ok(router)
 }
 
-async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Failure> {
+async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), CommandError> {
     // Listened for from the beginning: a SIGHUP that nobody listens for ends the program.
     let hang_ups = runtime::hang_ups()?;
     let router = start(config, threads).await.map_err(|error| match error {
-        StartError::Config(error) => Failure::Usage(error.to_string()),
-        error => Failure::Runtime(error.to_string()),
+        StartError::Config(error) => CommandError::Usage(error.to_string()),
+        error => CommandError::Runtime(error.to_string()),
     })?;
     serve_until_asked(&router, hang_ups).await?;
     stop(router).await
 }
 
 /// Renews the certificate on SIGHUP, and returns on SIGINT or SIGTERM.
-async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Result<(), Failure> {
+async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Result<(), CommandError> {
     let mut stop = std::pin::pin!(runtime::asked_to_stop());
     loop {
         tokio::select! {
@@ -160,7 +162,7 @@ async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Resu
 }
 
 /// Lets requests end; a second signal does not wait for them.
-pub(crate) async fn stop(router: RunningRouter) -> Result<(), Failure> {
+pub(crate) async fn stop(router: RunningRouter) -> Result<(), CommandError> {
     tokio::select! {
         cut = router.shutdown() => {
             if cut > 0 {

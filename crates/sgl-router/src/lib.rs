@@ -22,9 +22,9 @@ mod send;
 pub mod simulate;
 mod terminal;
 
-pub use cli::Failure;
+pub use cli::CommandError;
 
-pub use launch::{LaunchOptions, LaunchOptionsError, LogsError, init_logs, launch_options, start};
+pub use launch::{LaunchOptions, LaunchOptionsError, LogSetupError, init_logs, launch_options, start};
 
 use std::ffi::OsString;
 

@@ -1,11 +1,11 @@
 //! `sgl-router report`: a page about runs, and the audit of a recording.
 
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use crate::terminal::say;
 use clap::Args;
 use router_core::policy::MarginalUtilityConfig;
 use router_core::{Params, read_params};
-use router_report::{Audit, Report, audit, read};
+use router_report::{Audit, RunReport, audit, read_run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,10 +33,10 @@ pub(crate) struct ReportArgs {
     policy_options: Vec<(String, serde_json::Value)>,
 }
 
-pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ReportArgs) -> Result<(), CommandError> {
     let audit = if args.policy_audit.is_empty() { None } else { Some(audited(args)?) };
-    let readings = args.files.iter().map(|file| read(file)).collect();
-    let report = Report::of(readings, audit);
+    let readings = args.files.iter().map(|file| read_run(file)).collect();
+    let report = RunReport::of(readings, audit);
     for problem in &report.problems {
         eprintln!("{problem}");
     }
@@ -44,20 +44,20 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         print_audit(audit);
     }
     if report.is_empty() {
-        return Err(Failure::Runtime("no file could be used, so there is nothing to report".to_owned()));
+        return Err(CommandError::Runtime("no file could be used, so there is nothing to report".to_owned()));
     }
     let page = report.page();
     fs::write(&args.output, &page)
-        .map_err(|e| Failure::Runtime(format!("cannot write {}: {e}", args.output.display())))?;
+        .map_err(|e| CommandError::Runtime(format!("cannot write {}: {e}", args.output.display())))?;
     say(format_args!("{}\n", outline(&report, &args.output, page.len())));
     Ok(())
 }
 
-fn audited(args: &ReportArgs) -> Result<Audit, Failure> {
+fn audited(args: &ReportArgs) -> Result<Audit, CommandError> {
     let params = Params::from_iter(args.policy_options.iter().cloned());
     let knobs: MarginalUtilityConfig = read_params("marginal_utility", &params)
-        .map_err(|error| Failure::Usage(format!("--policy-option: {error}")))?;
-    audit(&args.policy_audit, knobs).map_err(|error| Failure::Usage(format!("--policy-option: {error}")))
+        .map_err(|error| CommandError::Usage(format!("--policy-option: {error}")))?;
+    audit(&args.policy_audit, knobs).map_err(|error| CommandError::Usage(format!("--policy-option: {error}")))
 }
 
 fn print_audit(audit: &Audit) {
@@ -80,7 +80,7 @@ fn print_audit(audit: &Audit) {
 }
 
 /// `report.html: 3 runs, 600 requests, 0.3 MB`.
-fn outline(report: &Report, output: &Path, bytes: usize) -> String {
+fn outline(report: &RunReport, output: &Path, bytes: usize) -> String {
     let requests: u64 = report.runs.iter().map(|run| run.summary.requests).sum();
     let plural = |n: u64, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
     let runs = plural(report.runs.len() as u64, "run");

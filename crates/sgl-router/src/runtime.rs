@@ -1,6 +1,6 @@
 //! The async runtime, the logs, and the signals that end a command.
 
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use std::future::Future;
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -14,21 +14,25 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 /// Runs `work` on `threads` threads; one per core when absent.
 pub(crate) fn block_on<T>(
     threads: Option<usize>,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = threads {
         builder.worker_threads(threads.max(1));
     }
-    let runtime =
-        builder.enable_all().build().map_err(|e| Failure::Runtime(format!("cannot start threads: {e}")))?;
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|e| CommandError::Runtime(format!("cannot start threads: {e}")))?;
     runtime.block_on(work)
 }
 
 /// Runs `work` on the caller's thread.
-pub(crate) fn block_on_one<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) fn block_on_one<T>(
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|e| Failure::Runtime(format!("cannot start: {e}")))?.block_on(work)
+    runtime.map_err(|e| CommandError::Runtime(format!("cannot start: {e}")))?.block_on(work)
 }
 
 /// Lets the process open as many files as the system allows it; many shells start it with 1,024, which is fewer than
@@ -48,10 +52,11 @@ pub(crate) fn init_logs(level: &str, style: LogStyle) {
 }
 
 /// Log lines go to standard error and to files in `dir`, a new one each day (UTC).
-pub(crate) fn init_logs_and_files(level: &str, style: LogStyle, dir: &Path) -> Result<(), Failure> {
+pub(crate) fn init_logs_and_files(level: &str, style: LogStyle, dir: &Path) -> Result<(), CommandError> {
     let files = RollingFileAppender::builder().rotation(Rotation::DAILY);
     let files = files.filename_prefix("sgl-router").filename_suffix("log").build(dir);
-    let files = files.map_err(|e| Failure::Usage(format!("--log-dir: {}: {}", dir.display(), causes(&e))))?;
+    let files =
+        files.map_err(|e| CommandError::Usage(format!("--log-dir: {}: {}", dir.display(), causes(&e))))?;
     let terminal = layer(style, std::io::stderr, Colours::OnTerminals);
     start_logs(level, terminal.and_then(layer(style, files, Colours::Never)).boxed());
     Ok(())
@@ -98,16 +103,16 @@ pub(crate) enum LogStyle {
 }
 
 /// The SIGHUPs that come from now on.
-pub(crate) fn hang_ups() -> Result<Signal, Failure> {
+pub(crate) fn hang_ups() -> Result<Signal, CommandError> {
     listen(SignalKind::hangup())
 }
 
-fn listen(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|e| Failure::Runtime(format!("cannot listen for signals: {e}")))
+fn listen(kind: SignalKind) -> Result<Signal, CommandError> {
+    signal(kind).map_err(|e| CommandError::Runtime(format!("cannot listen for signals: {e}")))
 }
 
 /// Waits for SIGINT or SIGTERM.
-pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
+pub(crate) async fn asked_to_stop() -> Result<(), CommandError> {
     let (mut int, mut term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     tokio::select! {
         _ = int.recv() => {}

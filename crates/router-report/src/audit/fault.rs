@@ -1,6 +1,6 @@
 //! What can be wrong with a recorded decision.
 
-use super::rows::Claim;
+use super::rows::RecordedClaim;
 use router_core::Terms;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -11,7 +11,7 @@ const TOLERANCE: f64 = 1e-9;
 
 /// One thing that is wrong with a row.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Fault {
+pub enum AuditFault {
     /// The row joins no other: its request has no id.
     NoId(String),
     /// The reason is gradients, and the gradients or the score are not there.
@@ -32,7 +32,7 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl AuditFault {
     /// The names of the faults, by [`place`](Self::place).
     pub(crate) const NAMES: [&'static str; 4] = ["no_request_id", "no_gradients", "no_trend", "differs"];
 
@@ -47,7 +47,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for AuditFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoId(id) => write!(f, "request_id is '{id}'"),
@@ -65,7 +65,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Serialize for Fault {
+impl Serialize for AuditFault {
     /// As its text: the page shows it and nothing reads it back.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -74,7 +74,7 @@ impl Serialize for Fault {
 
 /// A row with something wrong.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Finding {
+pub struct AuditFinding {
     /// The file.
     pub file: String,
     /// The line, from 1.
@@ -84,10 +84,10 @@ pub struct Finding {
     /// The worker.
     pub worker: String,
     /// What is wrong.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<AuditFault>,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for AuditFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, line {}, {}", self.file, self.line, self.worker)?;
         self.faults.iter().enumerate().try_for_each(|(i, fault)| {
@@ -98,12 +98,12 @@ impl fmt::Display for Finding {
 }
 
 /// Whether an id joins rows to each other; the words are those that a recorder wrote which knew none.
-pub(crate) fn judge_id(id: &str) -> Option<Fault> {
-    matches!(id, "" | "pending" | "unknown").then(|| Fault::NoId(id.to_owned()))
+pub(crate) fn judge_id(id: &str) -> Option<AuditFault> {
+    matches!(id, "" | "pending" | "unknown").then(|| AuditFault::NoId(id.to_owned()))
 }
 
 /// What is wrong with a decision that claims to be by gradients; absent when its completions are not all known.
-pub(crate) fn judge(claim: &Claim, terms: &Terms) -> Option<Vec<Fault>> {
+pub(crate) fn judge(claim: &RecordedClaim, terms: &Terms) -> Option<Vec<AuditFault>> {
     let known = terms.get("window_size").unwrap_or(0.0);
     let complete =
         claim.throughput_gradient.is_some() && claim.latency_gradient.is_some() && claim.score.is_some();
@@ -113,10 +113,10 @@ pub(crate) fn judge(claim: &Claim, terms: &Terms) -> Option<Vec<Fault>> {
         return None;
     }
     if !complete {
-        faults.push(Fault::NoGradients);
+        faults.push(AuditFault::NoGradients);
     }
     if !has_trend {
-        faults.push(Fault::NoTrend { completions: known as u64 });
+        faults.push(AuditFault::NoTrend { completions: known as u64 });
     }
     if complete && has_trend {
         let columns = [
@@ -130,7 +130,7 @@ pub(crate) fn judge(claim: &Claim, terms: &Terms) -> Option<Vec<Fault>> {
         faults.extend(columns.into_iter().filter_map(|(column, recorded)| {
             let recomputed = terms.get(column)?;
             let off = recorded.is_none_or(|recorded| !near(recorded, recomputed));
-            off.then_some(Fault::Differs { column, recorded, recomputed })
+            off.then_some(AuditFault::Differs { column, recorded, recomputed })
         }));
     }
     Some(faults)

@@ -7,13 +7,13 @@ mod fault;
 mod replay;
 mod rows;
 
-pub use fault::{Fault, Finding};
+pub use fault::{AuditFault, AuditFinding};
 
-use crate::problem::Problem;
+use crate::problem::FileProblem;
 use fault::{judge, judge_id};
-use replay::Replay;
+use replay::RecordingReplay;
 use router_core::policy::{InvalidKnob, MarginalUtilityConfig};
-use rows::{AuditRow, Rows};
+use rows::{AuditRow, AuditRows};
 use serde::Serialize;
 use std::path::Path;
 
@@ -35,14 +35,14 @@ pub struct Audit {
     pub unknown: u64,
     /// Rows with anything wrong.
     pub wrong: u64,
-    /// How many rows have each fault, by its name, in the order of [`Fault`].
+    /// How many rows have each fault, by its name, in the order of [`AuditFault`].
     pub counts: Vec<(&'static str, u64)>,
     /// The first thousand of the wrong rows.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<AuditFinding>,
     /// Numbers missing in the order of events: rows that the recorder dropped. What comes after need not match.
     pub lost: u64,
     /// What was wrong with the files.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FileProblem>,
 }
 
 /// Recomputes every decision by gradients that these files record. Several files are the parts of one recording, the
@@ -51,15 +51,15 @@ pub struct Audit {
 /// # Errors
 /// A knob whose value makes no sense.
 pub fn audit<P: AsRef<Path>>(files: &[P], knobs: MarginalUtilityConfig) -> Result<Audit, InvalidKnob> {
-    let mut replay = Replay::new(knobs)?;
-    let mut rows = Rows::default();
+    let mut replay = RecordingReplay::new(knobs)?;
+    let mut rows = AuditRows::default();
     let mut audit = Audit::default();
     for file in files {
         audit.files.push(file.as_ref().display().to_string());
         audit.problems.extend(rows.read(file.as_ref()));
     }
     audit.lost = rows.put_in_order();
-    audit.counts = Fault::NAMES.iter().map(|&name| (name, 0)).collect();
+    audit.counts = AuditFault::NAMES.iter().map(|&name| (name, 0)).collect();
     for row in &rows.all {
         let faults = audit.visit(row, &rows, &mut replay);
         if !faults.is_empty() {
@@ -71,8 +71,8 @@ pub fn audit<P: AsRef<Path>>(files: &[P], knobs: MarginalUtilityConfig) -> Resul
 
 impl Audit {
     /// Steps over one row and tells what is wrong with it.
-    fn visit(&mut self, row: &AuditRow, rows: &Rows, replay: &mut Replay) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = judge_id(rows.id(row)).into_iter().collect();
+    fn visit(&mut self, row: &AuditRow, rows: &AuditRows, replay: &mut RecordingReplay) -> Vec<AuditFault> {
+        let mut faults: Vec<AuditFault> = judge_id(rows.id(row)).into_iter().collect();
         let Some(claim) = &row.claim else {
             replay.completed(row, &rows.workers);
             return faults;
@@ -91,13 +91,13 @@ impl Audit {
         faults
     }
 
-    fn note(&mut self, row: &AuditRow, rows: &Rows, faults: Vec<Fault>) {
+    fn note(&mut self, row: &AuditRow, rows: &AuditRows, faults: Vec<AuditFault>) {
         self.wrong += 1;
         for fault in &faults {
             self.counts[fault.place()].1 += 1;
         }
         if self.findings.len() < LISTED {
-            self.findings.push(Finding {
+            self.findings.push(AuditFinding {
                 file: self.files[row.file].clone(),
                 line: row.line,
                 request_id: rows.id(row).to_owned(),

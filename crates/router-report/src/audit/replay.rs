@@ -1,7 +1,7 @@
 //! A recording, run again: the policy learns what it learned then, and says what it knew.
 
-use super::rows::{AuditRow, Claim};
-use crate::run::Names;
+use super::rows::{AuditRow, RecordedClaim};
+use crate::run::NameTable;
 use router_core::policy::{InvalidKnob, MarginalUtility, MarginalUtilityConfig};
 use router_core::{
     Balancer, Candidates, Change, Cx, Decision, Explain, Features, Finish, Outcome, Policy, Reason, Terms,
@@ -30,13 +30,13 @@ fn recorded(candidates: Candidates<'_>, request: &Features<'_>) -> Option<Worker
 
 /// The balancer of a recording, with the audited policy as its shadow.
 #[derive(Debug)]
-pub(crate) struct Replay {
+pub(crate) struct RecordingReplay {
     balancer: Balancer,
     /// The workers by their place in the recording.
     ids: Vec<Option<WorkerId>>,
 }
 
-impl Replay {
+impl RecordingReplay {
     pub(crate) fn new(knobs: MarginalUtilityConfig) -> Result<Self, InvalidKnob> {
         let mut balancer = Balancer::new(Box::new(AsRecorded), 1);
         balancer.shadow(Time::ZERO, Box::new(MarginalUtility::new(knobs)?), 1);
@@ -44,7 +44,7 @@ impl Replay {
     }
 
     /// A decision was made: what the policy knew about the chosen worker.
-    pub(crate) fn decided(&mut self, row: &AuditRow, claim: &Claim, workers: &Names) -> Terms {
+    pub(crate) fn decided(&mut self, row: &AuditRow, claim: &RecordedClaim, workers: &NameTable) -> Terms {
         let now = Time::from_nanos(row.at.unwrap_or_default());
         let terms = self.ask(row, now, workers);
         // A worker that left and came back begins anew, and an empty window is how it shows.
@@ -59,7 +59,7 @@ impl Replay {
     }
 
     /// A request ended.
-    pub(crate) fn completed(&mut self, row: &AuditRow, workers: &Names) {
+    pub(crate) fn completed(&mut self, row: &AuditRow, workers: &NameTable) {
         let Some((end, latency)) = row.at.zip(row.latency) else { return };
         let sent = Time::from_nanos(end.saturating_sub(latency));
         let Some((ticket, _)) = self.send(row, sent, (workers, Explain::No)) else { return };
@@ -69,7 +69,7 @@ impl Replay {
     }
 
     /// What the policy says about the row's worker. The request ends at once, by cancellation, which teaches nothing.
-    fn ask(&mut self, row: &AuditRow, now: Time, workers: &Names) -> Terms {
+    fn ask(&mut self, row: &AuditRow, now: Time, workers: &NameTable) -> Terms {
         let Some((ticket, terms)) = self.send(row, now, (workers, Explain::Yes)) else {
             return Terms::none();
         };
@@ -81,7 +81,7 @@ impl Replay {
         &mut self,
         row: &AuditRow,
         now: Time,
-        (workers, explain): (&Names, Explain),
+        (workers, explain): (&NameTable, Explain),
     ) -> Option<(Ticket, Terms)> {
         let worker = self.worker(row.worker, now, workers);
         let request = Features { routing_key: Some(worker.slot() as u64), ..Features::default() };
@@ -91,7 +91,7 @@ impl Replay {
         Some((routed.ticket, terms))
     }
 
-    fn worker(&mut self, place: u32, now: Time, workers: &Names) -> WorkerId {
+    fn worker(&mut self, place: u32, now: Time, workers: &NameTable) -> WorkerId {
         let place = place as usize;
         if self.ids.len() <= place {
             self.ids.resize(place + 1, None);

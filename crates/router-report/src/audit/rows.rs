@@ -1,15 +1,15 @@
 //! The rows of a recording as an audit needs them: small, and with every nanosecond.
 
-use crate::problem::Problem;
+use crate::problem::FileProblem;
 use crate::read::open_recorder;
-use crate::read::recorder::{Columns, Fact};
-use crate::read::table::Row;
-use crate::run::Names;
+use crate::read::recorder::{ColumnIndices, RowKind};
+use crate::read::table::RowView;
+use crate::run::NameTable;
 use std::path::Path;
 
 /// What a decision's row says it was made by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim {
+pub(crate) struct RecordedClaim {
     /// Whether the reason is `gradient_based`.
     pub(crate) by_gradients: bool,
     pub(crate) throughput_gradient: Option<f64>,
@@ -38,31 +38,31 @@ pub(crate) struct AuditRow {
     /// Whether the request was answered whole.
     pub(crate) ok: bool,
     /// Of a decision.
-    pub(crate) claim: Option<Claim>,
+    pub(crate) claim: Option<RecordedClaim>,
     seq: Option<u64>,
     id: (usize, usize),
 }
 
 /// All rows of a recording.
 #[derive(Debug, Default)]
-pub(crate) struct Rows {
+pub(crate) struct AuditRows {
     pub(crate) all: Vec<AuditRow>,
-    pub(crate) workers: Names,
+    pub(crate) workers: NameTable,
     /// The ids of all requests, one behind the other: a text of its own for each would take more room than the rest.
     ids: String,
     files: usize,
 }
 
-impl Rows {
+impl AuditRows {
     /// Reads one file, and tells what was wrong with it.
-    pub(crate) fn read(&mut self, path: &Path) -> Vec<Problem> {
+    pub(crate) fn read(&mut self, path: &Path) -> Vec<FileProblem> {
         let file = self.files;
         self.files += 1;
         let mut table = match open_recorder(path) {
             Ok(table) => table,
             Err(problem) => return vec![*problem],
         };
-        let columns = Columns::of(&table);
+        let columns = ColumnIndices::of(&table);
         while let Some(mut row) = table.next() {
             let row = self.row(&mut row, &columns, file);
             self.all.push(row);
@@ -85,10 +85,10 @@ impl Rows {
         self.ids.get(row.id.0..row.id.1).unwrap_or_default()
     }
 
-    fn row(&mut self, row: &mut Row<'_>, columns: &Columns, file: usize) -> AuditRow {
+    fn row(&mut self, row: &mut RowView<'_>, columns: &ColumnIndices, file: usize) -> AuditRow {
         let start = self.ids.len();
         self.ids.push_str(&String::from_utf8_lossy(row.text(columns.request_id)));
-        let decision = columns.fact(row) == Fact::Decision;
+        let decision = columns.fact(row) == RowKind::Decision;
         let at = row.unix_nanos(columns.finish_time).or_else(|| row.unix_nanos(columns.timestamp));
         // The default of a float cast is to saturate, which keeps nonsense harmless.
         let tokens = row.number(columns.tokens).map(|n| n as u32);
@@ -107,8 +107,8 @@ impl Rows {
     }
 }
 
-fn claim(row: &mut Row<'_>, columns: &Columns) -> Claim {
-    Claim {
+fn claim(row: &mut RowView<'_>, columns: &ColumnIndices) -> RecordedClaim {
+    RecordedClaim {
         by_gradients: row.text(columns.reason) == b"gradient_based",
         throughput_gradient: row.number(columns.throughput_gradient),
         latency_gradient: row.number(columns.latency_gradient),

@@ -1,15 +1,15 @@
 //! The decisions of a run: why, and an even sample of them one by one.
 
 use super::short;
-use super::timeline::Axis;
-use super::workers::Groups;
-use crate::run::{Choice, Run};
+use super::timeline::TimeAxis;
+use super::workers::WorkerGroups;
+use crate::run::{RecordedDecision, RecordedRun};
 use router_core::Rng;
 use serde::Serialize;
 
 /// Decisions one by one, in columns.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
-pub(crate) struct Choices {
+pub(crate) struct DecisionColumns {
     /// How many decisions there are.
     pub(crate) total: usize,
     /// Seconds since the run began, ascending.
@@ -23,10 +23,11 @@ pub(crate) struct Choices {
     pub(crate) score: Vec<Option<f64>>,
 }
 
-impl Choices {
+impl DecisionColumns {
     /// All decisions, or `most` of them.
-    pub(crate) fn of(run: &Run, groups: &Groups, axis: &Axis, most: usize) -> Self {
-        let mut choices: Vec<(f64, &Choice)> = run.choices.iter().filter_map(|c| Some((c.at?, c))).collect();
+    pub(crate) fn of(run: &RecordedRun, groups: &WorkerGroups, axis: &TimeAxis, most: usize) -> Self {
+        let mut choices: Vec<(f64, &RecordedDecision)> =
+            run.choices.iter().filter_map(|c| Some((c.at?, c))).collect();
         choices.sort_by(|a, b| a.0.total_cmp(&b.0));
         let ranks = ranks(run);
         let mut columns = Self { total: run.choices.len(), ..Self::default() };
@@ -45,7 +46,7 @@ impl Choices {
 }
 
 /// One of each of `most` equal stretches, drawn by lot: every n-th would always hit the same worker of a rotation.
-fn sample<'a>(all: &[(f64, &'a Choice)], most: usize) -> Vec<(f64, &'a Choice)> {
+fn sample<'a>(all: &[(f64, &'a RecordedDecision)], most: usize) -> Vec<(f64, &'a RecordedDecision)> {
     if all.len() <= most {
         return all.to_vec();
     }
@@ -55,14 +56,14 @@ fn sample<'a>(all: &[(f64, &'a Choice)], most: usize) -> Vec<(f64, &'a Choice)> 
 }
 
 /// How often each reason was given, by its place in the run.
-fn counts(run: &Run) -> Vec<u64> {
+fn counts(run: &RecordedRun) -> Vec<u64> {
     let mut counts = vec![0; run.reasons.as_slice().len()];
     run.choices.iter().for_each(|c| counts[c.reason as usize] += 1);
     counts
 }
 
 /// The places of the reasons, the most frequent first.
-fn order(run: &Run) -> Vec<usize> {
+fn order(run: &RecordedRun) -> Vec<usize> {
     let counts = counts(run);
     let mut order: Vec<usize> = (0..counts.len()).collect();
     order.sort_by_key(|&place| (std::cmp::Reverse(counts[place]), &run.reasons.as_slice()[place]));
@@ -70,7 +71,7 @@ fn order(run: &Run) -> Vec<usize> {
 }
 
 /// The rank of each reason, by its place in the run.
-fn ranks(run: &Run) -> Vec<usize> {
+fn ranks(run: &RecordedRun) -> Vec<usize> {
     let order = order(run);
     let mut ranks = vec![0; order.len()];
     order.iter().enumerate().for_each(|(rank, &place)| ranks[place] = rank);
@@ -78,7 +79,7 @@ fn ranks(run: &Run) -> Vec<usize> {
 }
 
 /// The reasons and how often each was given, the most frequent first.
-pub(crate) fn count_reasons(run: &Run) -> Vec<(String, u64)> {
+pub(crate) fn count_reasons(run: &RecordedRun) -> Vec<(String, u64)> {
     let counts = counts(run);
     order(run).into_iter().map(|place| (run.reasons.as_slice()[place].clone(), counts[place])).collect()
 }
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_sample_of_a_rotation_keeps_its_shares() {
-        let choice = |i: u32| Choice {
+        let choice = |i: u32| RecordedDecision {
             at: Some(f64::from(i)),
             worker: i % 3,
             reason: 0,
@@ -98,8 +99,8 @@ mod tests {
             score: None,
             took_ms: None,
         };
-        let all: Vec<Choice> = (0..30_000).map(choice).collect();
-        let all: Vec<(f64, &Choice)> = all.iter().map(|c| (f64::from(c.worker), c)).collect();
+        let all: Vec<RecordedDecision> = (0..30_000).map(choice).collect();
+        let all: Vec<(f64, &RecordedDecision)> = all.iter().map(|c| (f64::from(c.worker), c)).collect();
         let sample = sample(&all, 1000);
         assert_eq!(sample.len(), 1000);
         for worker in 0..3 {

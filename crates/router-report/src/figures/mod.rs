@@ -9,20 +9,20 @@ mod summary;
 mod timeline;
 mod workers;
 
-pub use spread::Spread;
+pub use spread::QuantileSummary;
 pub(crate) use spread::fractions;
-pub use summary::Summary;
+pub use summary::RunSummary;
 
-use crate::run::{Kind, Run};
-use choices::{Choices, count_reasons};
+use crate::run::{FileKind, RecordedRun};
+use choices::{DecisionColumns, count_reasons};
 use serde::Serialize;
 use spread::curve;
-use timeline::{Axis, Load, Rates};
-use workers::{Groups, WorkerFigures};
+use timeline::{LoadSeries, RateSeries, TimeAxis};
+use workers::{WorkerFigures, WorkerGroups};
 
 /// The distributions of one run, as values at fixed fractions; empty where nothing is known.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub(crate) struct Curves {
+pub(crate) struct QuantileCurves {
     latency: Vec<f64>,
     ttft: Vec<f64>,
     tpot: Vec<f64>,
@@ -40,32 +40,32 @@ pub(crate) enum WaitingSource {
 
 /// What one run comes to.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Figures {
+pub struct RunFigures {
     /// The run's name.
     pub name: String,
     /// Who wrote its file.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// The policy, where the file tells.
     pub policy: Option<String>,
     /// The run in a few numbers.
-    pub summary: Summary,
+    pub summary: RunSummary,
     /// Each worker, or group of workers.
     pub workers: Vec<WorkerFigures>,
     /// How often each reason was given, the most frequent first.
     pub reasons: Vec<(String, u64)>,
-    pub(crate) curves: Curves,
-    pub(crate) axis: Axis,
-    pub(crate) rates: Rates,
-    pub(crate) load: Load,
+    pub(crate) curves: QuantileCurves,
+    pub(crate) axis: TimeAxis,
+    pub(crate) rates: RateSeries,
+    pub(crate) load: LoadSeries,
     pub(crate) waiting: Option<WaitingSource>,
-    pub(crate) choices: Choices,
+    pub(crate) choices: DecisionColumns,
 }
 
-impl Figures {
+impl RunFigures {
     /// The figures of `run`, with at most `decisions` of its decisions one by one.
-    pub(crate) fn of(mut run: Run, decisions: usize) -> Self {
-        let axis = Axis::of(&run);
-        let groups = Groups::of(&run);
+    pub(crate) fn of(mut run: RecordedRun, decisions: usize) -> Self {
+        let axis = TimeAxis::of(&run);
+        let groups = WorkerGroups::of(&run);
         let waiting = if run.requests.iter().any(|r| r.queue_length.is_some()) {
             Some(WaitingSource::Told)
         } else if run.requests.iter().any(|r| r.queue_time.is_some()) {
@@ -74,17 +74,17 @@ impl Figures {
             None
         };
         let served = || run.requests.iter().filter(|r| r.ok);
-        let curves = Curves {
+        let curves = QuantileCurves {
             latency: curve(served().filter_map(|r| r.latency).collect()),
             ttft: curve(served().filter_map(|r| r.ttft).collect()),
             tpot: curve(served().filter_map(|r| r.tpot()).collect()),
         };
         let workers = workers::figures(&run, &groups, &axis, waiting);
-        let rates = Rates::of(&run.requests, &axis);
-        let load = Load::of(run.requests.iter(), &axis, waiting);
-        let summary = Summary::of(&run, &axis, workers.iter().map(|w| w.share));
+        let rates = RateSeries::of(&run.requests, &axis);
+        let load = LoadSeries::of(run.requests.iter(), &axis, waiting);
+        let summary = RunSummary::of(&run, &axis, workers.iter().map(|w| w.share));
         let reasons = count_reasons(&run);
-        let choices = Choices::of(&run, &groups, &axis, decisions);
+        let choices = DecisionColumns::of(&run, &groups, &axis, decisions);
         let name = std::mem::take(&mut run.name);
         let policy = run.policy.take();
         let kind = run.kind;

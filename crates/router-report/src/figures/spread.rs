@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// How values spread. A quantile is the smallest value that at least that fraction of all values does not exceed.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct Spread {
+pub struct QuantileSummary {
     /// How many values there are.
     pub n: u64,
     /// Their mean.
@@ -22,7 +22,7 @@ pub struct Spread {
     pub max: f64,
 }
 
-impl Spread {
+impl QuantileSummary {
     /// The spread of `values`; absent when there are none.
     pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_unstable_by(f64::total_cmp);
@@ -62,15 +62,15 @@ mod tests {
 
     #[test]
     fn quantiles_are_values_that_were_there() {
-        let spread = Spread::of((1..=200).rev().map(f64::from).collect()).unwrap();
+        let spread = QuantileSummary::of((1..=200).rev().map(f64::from).collect()).unwrap();
         assert_eq!(
             (spread.p50, spread.p90, spread.p95, spread.p99, spread.max),
             (100.0, 180.0, 190.0, 198.0, 200.0)
         );
         assert_eq!((spread.n, spread.mean), (200, 100.5));
-        let one = Spread::of(vec![3.0]).unwrap();
+        let one = QuantileSummary::of(vec![3.0]).unwrap();
         assert_eq!((one.p50, one.p99, one.max), (3.0, 3.0, 3.0));
-        assert_eq!(Spread::of(Vec::new()), None);
+        assert_eq!(QuantileSummary::of(Vec::new()), None);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! A run in a few numbers.
 
-use super::spread::Spread;
-use super::timeline::Axis;
-use crate::run::Run;
+use super::spread::QuantileSummary;
+use super::timeline::TimeAxis;
+use crate::run::RecordedRun;
 use serde::Serialize;
 
 /// A run in a few numbers. Absent means that the file does not tell.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Summary {
+pub struct RunSummary {
     /// Requests that ended, well or not.
     pub requests: u64,
     /// Those that failed.
@@ -21,21 +21,21 @@ pub struct Summary {
     /// Tokens generated, per second.
     pub tokens_per_second: Option<f64>,
     /// Seconds from sending to the last byte.
-    pub latency: Option<Spread>,
+    pub latency: Option<QuantileSummary>,
     /// Seconds from sending to the first token.
-    pub ttft: Option<Spread>,
+    pub ttft: Option<QuantileSummary>,
     /// Seconds per token after the first.
-    pub tpot: Option<Spread>,
+    pub tpot: Option<QuantileSummary>,
     /// Seconds in the worker's queue.
-    pub queue_time: Option<Spread>,
+    pub queue_time: Option<QuantileSummary>,
     /// Milliseconds that a decision took.
-    pub decision_ms: Option<Spread>,
+    pub decision_ms: Option<QuantileSummary>,
     /// The largest share of all requests that one worker had.
     pub busiest_share: Option<f64>,
 }
 
-impl Summary {
-    pub(crate) fn of(run: &Run, axis: &Axis, shares: impl Iterator<Item = f64>) -> Self {
+impl RunSummary {
+    pub(crate) fn of(run: &RecordedRun, axis: &TimeAxis, shares: impl Iterator<Item = f64>) -> Self {
         let served = || run.requests.iter().filter(|r| r.ok);
         let answered = served().count() as u64;
         let tokens: f64 = served().filter_map(|r| r.output_tokens).sum();
@@ -47,11 +47,11 @@ impl Summary {
             duration: axis.duration,
             requests_per_second: per_second(answered as f64),
             tokens_per_second: per_second(tokens),
-            latency: Spread::of(served().filter_map(|r| r.latency).collect()),
-            ttft: Spread::of(served().filter_map(|r| r.ttft).collect()),
-            tpot: Spread::of(served().filter_map(|r| r.tpot()).collect()),
-            queue_time: Spread::of(served().filter_map(|r| r.queue_time).collect()),
-            decision_ms: Spread::of(run.choices.iter().filter_map(|c| c.took_ms).collect()),
+            latency: QuantileSummary::of(served().filter_map(|r| r.latency).collect()),
+            ttft: QuantileSummary::of(served().filter_map(|r| r.ttft).collect()),
+            tpot: QuantileSummary::of(served().filter_map(|r| r.tpot()).collect()),
+            queue_time: QuantileSummary::of(served().filter_map(|r| r.queue_time).collect()),
+            decision_ms: QuantileSummary::of(run.choices.iter().filter_map(|c| c.took_ms).collect()),
             busiest_share: shares.reduce(f64::max).filter(|share| *share > 0.0),
         }
     }

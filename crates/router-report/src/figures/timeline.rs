@@ -1,7 +1,7 @@
 //! What happened when: equal buckets of time, and how much fell into each.
 
 use super::{WaitingSource, short};
-use crate::run::{Request, Run};
+use crate::run::{RecordedRequest, RecordedRun};
 use serde::Serialize;
 
 /// How many buckets are aimed at, at least and at most; up to two and a half times fewer are made.
@@ -11,7 +11,7 @@ const PER_BUCKET: f64 = 5.0;
 
 /// The buckets of a run.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub(crate) struct Axis {
+pub(crate) struct TimeAxis {
     /// When the run began, by the clock of its file.
     pub(crate) start: f64,
     /// How long it took, in seconds.
@@ -22,8 +22,8 @@ pub(crate) struct Axis {
     pub(crate) buckets: usize,
 }
 
-impl Axis {
-    pub(crate) fn of(run: &Run) -> Self {
+impl TimeAxis {
+    pub(crate) fn of(run: &RecordedRun) -> Self {
         let requests = run.requests.iter().flat_map(|r| [r.start, r.end]);
         let times = requests.chain(run.choices.iter().map(|c| c.at)).flatten();
         let (first, last) = times.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), t| (a.min(t), b.max(t)));
@@ -42,7 +42,7 @@ impl Axis {
     }
 
     /// Adds to `mean` how much of each bucket lies between two moments.
-    fn cover(&self, mean: &mut Cover, from: f64, to: f64) {
+    fn cover(&self, mean: &mut BucketCoverage, from: f64, to: f64) {
         let (first, last) = (self.bucket(from), self.bucket(to));
         let into = |at: f64, bucket: usize| ((at - self.start) / self.width - bucket as f64).clamp(0.0, 1.0);
         let (head, tail) = (into(from, first), into(to, last));
@@ -66,12 +66,12 @@ fn round_up(value: f64) -> f64 {
 }
 
 /// How much of each bucket intervals cover: `part` what they begin and end in, `step` where they cover buckets whole.
-struct Cover {
+struct BucketCoverage {
     part: Vec<f64>,
     step: Vec<f64>,
 }
 
-impl Cover {
+impl BucketCoverage {
     fn new(buckets: usize) -> Self {
         Self { part: vec![0.0; buckets], step: vec![0.0; buckets + 1] }
     }
@@ -88,14 +88,14 @@ impl Cover {
 
 /// What ended in each bucket, per second.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub(crate) struct Rates {
+pub(crate) struct RateSeries {
     pub(crate) requests: Vec<f64>,
     pub(crate) tokens: Vec<f64>,
     pub(crate) failures: Vec<f64>,
 }
 
-impl Rates {
-    pub(crate) fn of(requests: &[Request], axis: &Axis) -> Self {
+impl RateSeries {
+    pub(crate) fn of(requests: &[RecordedRequest], axis: &TimeAxis) -> Self {
         let empty = || vec![0.0; axis.buckets];
         let mut rates = Self { requests: empty(), tokens: empty(), failures: empty() };
         for request in requests {
@@ -116,20 +116,20 @@ impl Rates {
 
 /// How much was going on in each bucket, on average over the bucket.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub(crate) struct Load {
+pub(crate) struct LoadSeries {
     /// Requests sent and not ended.
     pub(crate) in_flight: Vec<f64>,
     /// Requests waiting; absent in a bucket in which no worker told.
     pub(crate) waiting: Vec<Option<f64>>,
 }
 
-impl Load {
+impl LoadSeries {
     pub(crate) fn of<'a>(
-        requests: impl Iterator<Item = &'a Request> + Clone,
-        axis: &Axis,
+        requests: impl Iterator<Item = &'a RecordedRequest> + Clone,
+        axis: &TimeAxis,
         waiting: Option<WaitingSource>,
     ) -> Self {
-        let mut in_flight = Cover::new(axis.buckets);
+        let mut in_flight = BucketCoverage::new(axis.buckets);
         for request in requests.clone() {
             if let (Some(start), Some(end)) = (request.start, request.end) {
                 axis.cover(&mut in_flight, start, end.max(start));
@@ -145,7 +145,7 @@ impl Load {
 }
 
 /// The mean of what was told in each bucket.
-fn told<'a>(requests: impl Iterator<Item = &'a Request>, axis: &Axis) -> Vec<Option<f64>> {
+fn told<'a>(requests: impl Iterator<Item = &'a RecordedRequest>, axis: &TimeAxis) -> Vec<Option<f64>> {
     let mut sums = vec![(0.0, 0_u32); axis.buckets];
     for request in requests {
         if let (Some(at), Some(length)) = (request.end, request.queue_length) {
@@ -158,8 +158,8 @@ fn told<'a>(requests: impl Iterator<Item = &'a Request>, axis: &Axis) -> Vec<Opt
 }
 
 /// Each request waits from when it was sent for as long as it was in the queue.
-fn counted<'a>(requests: impl Iterator<Item = &'a Request>, axis: &Axis) -> Vec<Option<f64>> {
-    let mut waiting = Cover::new(axis.buckets);
+fn counted<'a>(requests: impl Iterator<Item = &'a RecordedRequest>, axis: &TimeAxis) -> Vec<Option<f64>> {
+    let mut waiting = BucketCoverage::new(axis.buckets);
     for request in requests {
         if let (Some(start), Some(queue)) = (request.start, request.queue_time) {
             axis.cover(&mut waiting, start, start + queue.max(0.0));
@@ -172,29 +172,29 @@ fn counted<'a>(requests: impl Iterator<Item = &'a Request>, axis: &Axis) -> Vec<
 mod tests {
     use super::*;
 
-    const AXIS: Axis = Axis { start: 10.0, duration: 4.0, width: 1.0, buckets: 5 };
+    const AXIS: TimeAxis = TimeAxis { start: 10.0, duration: 4.0, width: 1.0, buckets: 5 };
 
-    fn request(start: f64, end: f64) -> Request {
-        Request {
+    fn request(start: f64, end: f64) -> RecordedRequest {
+        RecordedRequest {
             ok: true,
             start: Some(start),
             end: Some(end),
             output_tokens: Some(8.0),
-            ..Request::default()
+            ..RecordedRequest::default()
         }
     }
 
     #[test]
     fn what_is_in_flight_is_the_mean_over_each_bucket() {
         let requests = [request(10.0, 13.5), request(10.5, 10.75), request(12.0, 13.0)];
-        let load = Load::of(requests.iter(), &AXIS, None);
+        let load = LoadSeries::of(requests.iter(), &AXIS, None);
         assert_eq!(load.in_flight, [1.25, 1.0, 2.0, 0.5, 0.0]);
     }
 
     #[test]
     fn rates_count_successes_and_failures_apart() {
-        let failed = Request { ok: false, start: Some(11.0), ..Request::default() };
-        let rates = Rates::of(&[request(10.0, 10.5), request(10.0, 12.0), failed], &AXIS);
+        let failed = RecordedRequest { ok: false, start: Some(11.0), ..RecordedRequest::default() };
+        let rates = RateSeries::of(&[request(10.0, 10.5), request(10.0, 12.0), failed], &AXIS);
         assert_eq!(rates.requests, [1.0, 0.0, 1.0, 0.0, 0.0]);
         assert_eq!(rates.tokens, [8.0, 0.0, 8.0, 0.0, 0.0]);
         assert_eq!(rates.failures, [0.0, 1.0, 0.0, 0.0, 0.0]);
@@ -202,11 +202,11 @@ mod tests {
 
     #[test]
     fn a_queue_that_was_told_is_told_and_one_that_was_not_is_unknown() {
-        let told = Request { queue_length: Some(4.0), ..request(10.0, 11.5) };
-        let load = Load::of([told].iter(), &AXIS, Some(WaitingSource::Told));
+        let told = RecordedRequest { queue_length: Some(4.0), ..request(10.0, 11.5) };
+        let load = LoadSeries::of([told].iter(), &AXIS, Some(WaitingSource::Told));
         assert_eq!(load.waiting, [None, Some(4.0), None, None, None]);
-        let counted = Request { queue_time: Some(1.5), ..request(10.0, 13.0) };
-        let load = Load::of([counted].iter(), &AXIS, Some(WaitingSource::Counted));
+        let counted = RecordedRequest { queue_time: Some(1.5), ..request(10.0, 13.0) };
+        let load = LoadSeries::of([counted].iter(), &AXIS, Some(WaitingSource::Counted));
         assert_eq!(load.waiting, [1.0, 0.5, 0.0, 0.0, 0.0].map(Some));
     }
 

@@ -1,9 +1,9 @@
 //! Each worker's part in a run.
 
 use super::WaitingSource;
-use super::spread::{Spread, curve};
-use super::timeline::{Axis, Load, Rates};
-use crate::run::{Request, Run};
+use super::spread::{QuantileSummary, curve};
+use super::timeline::{LoadSeries, RateSeries, TimeAxis};
+use crate::run::{RecordedRequest, RecordedRun};
 use serde::Serialize;
 
 /// How many workers are shown one by one; a chart with more lines cannot be read.
@@ -25,25 +25,25 @@ pub struct WorkerFigures {
     /// Generated tokens per second, over the whole run.
     pub tokens_per_second: f64,
     /// Seconds from sending to the last byte.
-    pub latency: Option<Spread>,
+    pub latency: Option<QuantileSummary>,
     /// Seconds from sending to the first token.
-    pub ttft: Option<Spread>,
+    pub ttft: Option<QuantileSummary>,
     pub(crate) curve: Vec<f64>,
     pub(crate) rate: Vec<f64>,
-    pub(crate) load: Load,
+    pub(crate) load: LoadSeries,
 }
 
 /// Which workers are shown one by one, by name, and which go together.
-pub(crate) struct Groups {
+pub(crate) struct WorkerGroups {
     /// The group of each worker.
     of: Vec<usize>,
     /// Name and number of workers of each group.
     groups: Vec<(String, usize)>,
 }
 
-impl Groups {
+impl WorkerGroups {
     /// Each worker alone, or the busiest and the others.
-    pub(crate) fn of(run: &Run) -> Self {
+    pub(crate) fn of(run: &RecordedRun) -> Self {
         let names = run.workers.as_slice();
         let mut busy = vec![0_u64; names.len()];
         let used = run.requests.iter().filter_map(|r| r.worker).chain(run.choices.iter().map(|c| c.worker));
@@ -70,12 +70,12 @@ impl Groups {
 
 /// The figures of every group.
 pub(crate) fn figures(
-    run: &Run,
-    groups: &Groups,
-    axis: &Axis,
+    run: &RecordedRun,
+    groups: &WorkerGroups,
+    axis: &TimeAxis,
     waiting: Option<WaitingSource>,
 ) -> Vec<WorkerFigures> {
-    let mut requests: Vec<Vec<Request>> = vec![Vec::new(); groups.groups.len()];
+    let mut requests: Vec<Vec<RecordedRequest>> = vec![Vec::new(); groups.groups.len()];
     for request in &run.requests {
         if let Some(worker) = request.worker {
             requests[groups.group(worker)].push(*request);
@@ -88,8 +88,8 @@ pub(crate) fn figures(
 
 fn one(
     (name, count): &(String, usize),
-    requests: &[Request],
-    (all, axis, waiting): (usize, &Axis, Option<WaitingSource>),
+    requests: &[RecordedRequest],
+    (all, axis, waiting): (usize, &TimeAxis, Option<WaitingSource>),
 ) -> WorkerFigures {
     let served = || requests.iter().filter(|r| r.ok);
     let latencies: Vec<f64> = served().filter_map(|r| r.latency).collect();
@@ -101,10 +101,10 @@ fn one(
         failures: (requests.len() - served().count()) as u64,
         share: requests.len() as f64 / all.max(1) as f64,
         tokens_per_second: if axis.duration > 0.0 { tokens / axis.duration } else { 0.0 },
-        latency: Spread::of(latencies.clone()),
-        ttft: Spread::of(served().filter_map(|r| r.ttft).collect()),
+        latency: QuantileSummary::of(latencies.clone()),
+        ttft: QuantileSummary::of(served().filter_map(|r| r.ttft).collect()),
         curve: curve(latencies),
-        rate: Rates::of(requests, axis).requests,
-        load: Load::of(requests.iter(), axis, waiting),
+        rate: RateSeries::of(requests, axis).requests,
+        load: LoadSeries::of(requests.iter(), axis, waiting),
     }
 }

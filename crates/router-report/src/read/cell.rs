@@ -2,7 +2,7 @@
 
 /// A value that is not what its column promises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Malformed;
+pub(crate) struct MalformedValue;
 
 fn is_unknown(text: &[u8]) -> bool {
     const WORDS: [&[u8]; 4] = [b"None", b"nan", b"NaN", b"null"];
@@ -10,33 +10,33 @@ fn is_unknown(text: &[u8]) -> bool {
 }
 
 /// A number; infinities count as unknown.
-pub(crate) fn number(text: &[u8]) -> Result<Option<f64>, Malformed> {
+pub(crate) fn number(text: &[u8]) -> Result<Option<f64>, MalformedValue> {
     if is_unknown(text) {
         return Ok(None);
     }
-    let parsed = std::str::from_utf8(text).ok().and_then(|t| t.parse::<f64>().ok()).ok_or(Malformed)?;
+    let parsed = std::str::from_utf8(text).ok().and_then(|t| t.parse::<f64>().ok()).ok_or(MalformedValue)?;
     Ok(Some(parsed).filter(|n| n.is_finite()))
 }
 
 /// Yes or no, as Python or Rust writes it.
-pub(crate) fn flag(text: &[u8]) -> Result<Option<bool>, Malformed> {
+pub(crate) fn flag(text: &[u8]) -> Result<Option<bool>, MalformedValue> {
     match text {
         b"True" | b"true" | b"1" => Ok(Some(true)),
         b"False" | b"false" | b"0" => Ok(Some(false)),
         text if is_unknown(text) => Ok(None),
-        _ => Err(Malformed),
+        _ => Err(MalformedValue),
     }
 }
 
 /// A time in nanoseconds since the Unix epoch, exact to the last digit: Unix seconds with a decimal fraction, or a date
 /// and time of day, which counts as UTC unless it says otherwise.
-pub(crate) fn unix_nanos(text: &[u8]) -> Result<Option<u64>, Malformed> {
+pub(crate) fn unix_nanos(text: &[u8]) -> Result<Option<u64>, MalformedValue> {
     if is_unknown(text) {
         return Ok(None);
     }
-    let text = std::str::from_utf8(text).map_err(|_| Malformed)?;
+    let text = std::str::from_utf8(text).map_err(|_| MalformedValue)?;
     let nanos = if text.get(4..5) == Some("-") { date_time(text) } else { decimal_nanos(text) };
-    nanos.map(Some).ok_or(Malformed)
+    nanos.map(Some).ok_or(MalformedValue)
 }
 
 /// Seconds as whole nanoseconds, without a float in between: today's Unix time has more digits than a float keeps.
@@ -96,8 +96,8 @@ mod tests {
         for nothing in [&b""[..], b"None", b"nan", b"inf"] {
             assert_eq!(number(nothing), Ok(None));
         }
-        assert_eq!(number(b"12ms"), Err(Malformed));
-        assert_eq!(number(b"\xff\xfe"), Err(Malformed));
+        assert_eq!(number(b"12ms"), Err(MalformedValue));
+        assert_eq!(number(b"\xff\xfe"), Err(MalformedValue));
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(unix_nanos(b"1753978493"), Ok(Some(1_753_978_493_000_000_000)));
         assert_eq!(unix_nanos(b"1753978493.1234567899"), Ok(Some(1_753_978_493_123_456_789)));
         for wrong in [&b"-1.0"[..], b"1.2.3", b"1.5s", b"99999999999999999999", b"2025-13-01 00:00:00"] {
-            assert_eq!(unix_nanos(wrong), Err(Malformed), "{}", String::from_utf8_lossy(wrong));
+            assert_eq!(unix_nanos(wrong), Err(MalformedValue), "{}", String::from_utf8_lossy(wrong));
         }
     }
 

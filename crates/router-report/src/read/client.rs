@@ -1,25 +1,25 @@
 //! The client's file: a row per request.
 
-use super::table::{Column, Row, Table};
-use crate::run::{Kind, Names, Request, Run};
+use super::table::{ColumnIndex, RowReader, RowView};
+use crate::run::{FileKind, NameTable, RecordedRequest, RecordedRun};
 
-struct Columns {
-    success: Column,
-    host: Column,
-    arrival: Column,
-    sent: Column,
-    finish: Column,
-    latency: Column,
-    ttft: Column,
-    tokens: Column,
-    queue: Column,
-    queue_start: Column,
-    queue_end: Column,
-    queue_length: Column,
+struct ColumnIndices {
+    success: ColumnIndex,
+    host: ColumnIndex,
+    arrival: ColumnIndex,
+    sent: ColumnIndex,
+    finish: ColumnIndex,
+    latency: ColumnIndex,
+    ttft: ColumnIndex,
+    tokens: ColumnIndex,
+    queue: ColumnIndex,
+    queue_start: ColumnIndex,
+    queue_end: ColumnIndex,
+    queue_length: ColumnIndex,
 }
 
-impl Columns {
-    fn of(table: &Table) -> Self {
+impl ColumnIndices {
+    fn of(table: &RowReader) -> Self {
         let column = |name| table.column(name);
         Self {
             success: column("success"),
@@ -39,10 +39,10 @@ impl Columns {
 }
 
 /// Reads all rows.
-pub(crate) fn read(name: String, table: &mut Table) -> Run {
-    let columns = Columns::of(table);
+pub(crate) fn read(name: String, table: &mut RowReader) -> RecordedRun {
+    let columns = ColumnIndices::of(table);
     let policy = table.column("policy");
-    let mut run = Run::new(name, Kind::Client);
+    let mut run = RecordedRun::new(name, FileKind::Client);
     while let Some(mut row) = table.next() {
         run.note_policy(row.text(policy));
         run.requests.extend(request(&mut row, &columns, &mut run.workers));
@@ -50,7 +50,11 @@ pub(crate) fn read(name: String, table: &mut Table) -> Run {
     run
 }
 
-fn request(row: &mut Row<'_>, columns: &Columns, workers: &mut Names) -> Option<Request> {
+fn request(
+    row: &mut RowView<'_>,
+    columns: &ColumnIndices,
+    workers: &mut NameTable,
+) -> Option<RecordedRequest> {
     let Some(ok) = row.flag(columns.success) else {
         row.note(columns.success, "this row does not say whether it succeeded, and is left out");
         return None;
@@ -64,7 +68,7 @@ fn request(row: &mut Row<'_>, columns: &Columns, workers: &mut Names) -> Option<
         let (start, end) = (row.number(columns.queue_start)?, row.number(columns.queue_end)?);
         Some(end - start)
     });
-    Some(Request {
+    Some(RecordedRequest {
         worker,
         ok,
         start,

@@ -5,47 +5,47 @@
 
 mod cell;
 mod client;
+mod column_table;
 mod open;
 pub(crate) mod recorder;
-mod sheet;
 pub(crate) mod table;
 
-pub use sheet::{Cells, Sheet, Wholeness, sheet};
+pub use column_table::{ColumnTable, ColumnValues, NumberKind, read_columns};
 
-use crate::problem::Problem;
-use crate::run::{Kind, Reading};
+use crate::problem::FileProblem;
+use crate::run::{FileKind, ParsedFile};
 use std::path::Path;
-use table::Table;
+use table::RowReader;
 
 /// Reads one file of either kind.
-pub fn read(path: &Path) -> Reading {
+pub fn read_run(path: &Path) -> ParsedFile {
     match open::open(path) {
         Ok((kind, table)) => read_table(path, kind, table),
-        Err(problem) => Reading { run: None, problems: vec![*problem] },
+        Err(problem) => ParsedFile { run: None, problems: vec![*problem] },
     }
 }
 
-fn read_table(path: &Path, kind: Kind, mut table: Table) -> Reading {
+fn read_table(path: &Path, kind: FileKind, mut table: RowReader) -> ParsedFile {
     let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let run = match kind {
-        Kind::Client => client::read(name, &mut table),
-        Kind::Recorder => recorder::read(name, &mut table),
+        FileKind::Client => client::read(name, &mut table),
+        FileKind::Recorder => recorder::read(name, &mut table),
     };
     let nothing = run.requests.is_empty() && run.choices.is_empty();
     if nothing {
         table.problems.note(None, None, || "no row could be used, so there is nothing to report".to_owned());
     }
-    Reading { run: (!nothing).then_some(run), problems: table.problems.into_vec() }
+    ParsedFile { run: (!nothing).then_some(run), problems: table.problems.into_vec() }
 }
 
 /// Opens a file that must be the recorder's.
 ///
 /// # Errors
 /// It cannot be read, or is something else.
-pub(crate) fn open_recorder(path: &Path) -> Result<Table, Box<Problem>> {
+pub(crate) fn open_recorder(path: &Path) -> Result<RowReader, Box<FileProblem>> {
     match open::open(path)? {
-        (Kind::Recorder, table) => Ok(table),
-        (Kind::Client, table) => {
+        (FileKind::Recorder, table) => Ok(table),
+        (FileKind::Client, table) => {
             let message = "this is a client's file; decisions are in the recorder's".to_owned();
             Err(Box::new(table.problems.at(Some(1), None, message)))
         }

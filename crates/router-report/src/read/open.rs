@@ -1,8 +1,8 @@
 //! Which kind of file it is, by its first line, and what it is when it is neither.
 
-use super::table::{Source, Table, names};
-use crate::problem::{Problem, Problems};
-use crate::run::Kind;
+use super::table::{FileSource, RowReader, names};
+use crate::problem::{FileProblem, FileProblems};
+use crate::run::FileKind;
 use csv::ByteRecord;
 use std::fs::File;
 use std::io::{Cursor, Read as _};
@@ -79,9 +79,9 @@ pub(crate) fn is_fixed(name: &str) -> bool {
 ///
 /// # Errors
 /// What the file is instead.
-pub(crate) fn open(path: &Path) -> Result<(Kind, Table), Box<Problem>> {
-    let mut problems = Problems::new(&path.display().to_string());
-    let whole = |problems: &Problems, message: String| Box::new(problems.at(None, None, message));
+pub(crate) fn open(path: &Path) -> Result<(FileKind, RowReader), Box<FileProblem>> {
+    let mut problems = FileProblems::new(&path.display().to_string());
+    let whole = |problems: &FileProblems, message: String| Box::new(problems.at(None, None, message));
     let unreadable = |error: std::io::Error| whole(&problems, format!("cannot be read: {error}"));
     if path.is_dir() {
         return Err(whole(&problems, "is a folder; name the files in it".to_owned()));
@@ -90,21 +90,22 @@ pub(crate) fn open(path: &Path) -> Result<(Kind, Table), Box<Problem>> {
     let mut start = Vec::new();
     file.try_clone().and_then(|file| file.take(LOOK).read_to_end(&mut start)).map_err(unreadable)?;
     let kind = kind_of(&start, &mut problems)?;
-    let source: Source = Cursor::new(start).chain(file);
-    Ok((kind, Table::new(source, problems)))
+    let source: FileSource = Cursor::new(start).chain(file);
+    Ok((kind, RowReader::new(source, problems)))
 }
 
 /// Judges the first line.
-fn kind_of(start: &[u8], problems: &mut Problems) -> Result<Kind, Box<Problem>> {
+fn kind_of(start: &[u8], problems: &mut FileProblems) -> Result<FileKind, Box<FileProblem>> {
     let first = start.split(|&b| b == b'\n').next().unwrap_or_default();
-    let fail = |problems: &Problems, column, message| Err(Box::new(problems.at(Some(1), column, message)));
+    let fail =
+        |problems: &FileProblems, column, message| Err(Box::new(problems.at(Some(1), column, message)));
     if start.iter().all(u8::is_ascii_whitespace) {
         return fail(problems, Some(0), "the file is empty".to_owned());
     }
     let header = split(first, b',');
     let (kind, fixed, needs) = match best_match(&header) {
-        Some(Kind::Client) => (Kind::Client, &CLIENT[..], &CLIENT_NEEDS[..]),
-        Some(Kind::Recorder) => (Kind::Recorder, &RECORDER[..], &RECORDER_NEEDS[..]),
+        Some(FileKind::Client) => (FileKind::Client, &CLIENT[..], &CLIENT_NEEDS[..]),
+        Some(FileKind::Recorder) => (FileKind::Recorder, &RECORDER[..], &RECORDER_NEEDS[..]),
         None => return fail(problems, Some(0), what_else(first, &header)),
     };
     let missing: Vec<&str> = fixed.iter().copied().filter(|name| !header.iter().any(|h| h == name)).collect();
@@ -121,10 +122,10 @@ fn kind_of(start: &[u8], problems: &mut Problems) -> Result<Kind, Box<Problem>> 
 }
 
 /// The kind that shares more names with the header; at least three, so that chance does not decide.
-fn best_match(header: &[String]) -> Option<Kind> {
+fn best_match(header: &[String]) -> Option<FileKind> {
     let shared = |fixed: &[&str]| fixed.iter().filter(|name| header.iter().any(|h| h == *name)).count();
     let (client, recorder) = (shared(&CLIENT), shared(&RECORDER));
-    let best = if client > recorder { (client, Kind::Client) } else { (recorder, Kind::Recorder) };
+    let best = if client > recorder { (client, FileKind::Client) } else { (recorder, FileKind::Recorder) };
     // The recorder's second file begins like the first, but has a row per candidate.
     let candidates = header.iter().any(|h| h == "chosen") && header.iter().any(|h| h == "terms");
     (best.0 >= 3 && !candidates).then_some(best.1)

@@ -1,14 +1,14 @@
 //! The recorder's file: a row per decision and a row per completion.
 
-use super::table::{Column, Row, Table};
-use crate::run::{Choice, Kind, Names, Request, Run};
+use super::table::{ColumnIndex, RowReader, RowView};
+use crate::run::{FileKind, NameTable, RecordedDecision, RecordedRequest, RecordedRun};
 
 /// The reason that marks a completion's row.
 pub(crate) const COMPLETION: &[u8] = b"completion_record";
 
 /// What a row is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fact {
+pub(crate) enum RowKind {
     /// A worker was chosen.
     Decision,
     /// A request ended.
@@ -16,33 +16,33 @@ pub(crate) enum Fact {
 }
 
 /// The columns that are read, where the file has them.
-pub(crate) struct Columns {
-    pub(crate) timestamp: Column,
-    pub(crate) worker: Column,
-    pub(crate) request_id: Column,
-    pub(crate) throughput_gradient: Column,
-    pub(crate) latency_gradient: Column,
-    pub(crate) score: Column,
-    pub(crate) window_size: Column,
-    pub(crate) avg_throughput: Column,
-    pub(crate) avg_latency: Column,
-    pub(crate) reason: Column,
-    pub(crate) tokens: Column,
-    pub(crate) server_latency: Column,
-    pub(crate) finish_time: Column,
-    pub(crate) seq: Column,
-    pub(crate) outcome: Column,
-    queue_time: Column,
-    queue_length: Column,
-    ttft: Column,
-    decision_time: Column,
-    kind: Column,
-    policy: Column,
-    status: Column,
+pub(crate) struct ColumnIndices {
+    pub(crate) timestamp: ColumnIndex,
+    pub(crate) worker: ColumnIndex,
+    pub(crate) request_id: ColumnIndex,
+    pub(crate) throughput_gradient: ColumnIndex,
+    pub(crate) latency_gradient: ColumnIndex,
+    pub(crate) score: ColumnIndex,
+    pub(crate) window_size: ColumnIndex,
+    pub(crate) avg_throughput: ColumnIndex,
+    pub(crate) avg_latency: ColumnIndex,
+    pub(crate) reason: ColumnIndex,
+    pub(crate) tokens: ColumnIndex,
+    pub(crate) server_latency: ColumnIndex,
+    pub(crate) finish_time: ColumnIndex,
+    pub(crate) seq: ColumnIndex,
+    pub(crate) outcome: ColumnIndex,
+    queue_time: ColumnIndex,
+    queue_length: ColumnIndex,
+    ttft: ColumnIndex,
+    decision_time: ColumnIndex,
+    kind: ColumnIndex,
+    policy: ColumnIndex,
+    status: ColumnIndex,
 }
 
-impl Columns {
-    pub(crate) fn of(table: &Table) -> Self {
+impl ColumnIndices {
+    pub(crate) fn of(table: &RowReader) -> Self {
         let column = |name| table.column(name);
         Self {
             timestamp: column("timestamp"),
@@ -71,13 +71,13 @@ impl Columns {
     }
 
     /// What the row is about. Files of before there was a column for it say so in the reason.
-    pub(crate) fn fact(&self, row: &Row<'_>) -> Fact {
+    pub(crate) fn fact(&self, row: &RowView<'_>) -> RowKind {
         let completion = row.text(self.kind) == b"completion" || row.text(self.reason) == COMPLETION;
-        if completion { Fact::Completion } else { Fact::Decision }
+        if completion { RowKind::Completion } else { RowKind::Decision }
     }
 
     /// Whether the request of a completion's row was answered whole.
-    pub(crate) fn succeeded(&self, row: &mut Row<'_>) -> bool {
+    pub(crate) fn succeeded(&self, row: &mut RowView<'_>) -> bool {
         match row.text(self.outcome) {
             // Files of before there was an outcome hold what came back with a good status, or no status at all.
             b"" => row.number(self.status).is_none_or(|status| (200.0..300.0).contains(&status)),
@@ -87,23 +87,28 @@ impl Columns {
 }
 
 /// Reads all rows.
-pub(crate) fn read(name: String, table: &mut Table) -> Run {
-    let columns = Columns::of(table);
-    let mut run = Run::new(name, Kind::Recorder);
+pub(crate) fn read(name: String, table: &mut RowReader) -> RecordedRun {
+    let columns = ColumnIndices::of(table);
+    let mut run = RecordedRun::new(name, FileKind::Recorder);
     while let Some(mut row) = table.next() {
         run.note_policy(row.text(columns.policy));
         match columns.fact(&row) {
-            Fact::Decision => {
+            RowKind::Decision => {
                 run.choices.push(choice(&mut row, &columns, &mut run.workers, &mut run.reasons))
             }
-            Fact::Completion => run.requests.push(request(&mut row, &columns, &mut run.workers)),
+            RowKind::Completion => run.requests.push(request(&mut row, &columns, &mut run.workers)),
         }
     }
     run
 }
 
-fn choice(row: &mut Row<'_>, columns: &Columns, workers: &mut Names, reasons: &mut Names) -> Choice {
-    Choice {
+fn choice(
+    row: &mut RowView<'_>,
+    columns: &ColumnIndices,
+    workers: &mut NameTable,
+    reasons: &mut NameTable,
+) -> RecordedDecision {
+    RecordedDecision {
         at: row.unix_nanos(columns.timestamp).map(seconds),
         worker: workers.place(row.text(columns.worker)),
         reason: reasons.place(row.text(columns.reason)),
@@ -114,10 +119,10 @@ fn choice(row: &mut Row<'_>, columns: &Columns, workers: &mut Names, reasons: &m
     }
 }
 
-fn request(row: &mut Row<'_>, columns: &Columns, workers: &mut Names) -> Request {
+fn request(row: &mut RowView<'_>, columns: &ColumnIndices, workers: &mut NameTable) -> RecordedRequest {
     let end = row.unix_nanos(columns.timestamp).map(seconds);
     let latency = row.number(columns.server_latency);
-    Request {
+    RecordedRequest {
         worker: Some(workers.place(row.text(columns.worker))),
         ok: columns.succeeded(row),
         start: end.zip(latency).map(|(end, latency)| end - latency),

@@ -1,32 +1,32 @@
 //! Rows and columns of one CSV file, without any idea of what they mean.
 
-use super::cell::{self, Malformed};
-use crate::problem::Problems;
+use super::cell::{self, MalformedValue};
+use crate::problem::FileProblems;
 use csv::{ByteRecord, Reader};
 use std::fs::File;
 use std::io::{self, Chain, Cursor, Read};
 
 /// A file whose first part was looked at already.
-pub(crate) type Source = Chain<Cursor<Vec<u8>>, File>;
+pub(crate) type FileSource = Chain<Cursor<Vec<u8>>, File>;
 
 /// A column that rows are asked for; asking for one that the file lacks finds nothing known.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Column(Option<usize>);
+pub(crate) struct ColumnIndex(Option<usize>);
 
 /// An open file, past its header.
-pub(crate) struct Table {
-    reader: Reader<LastByte>,
+pub(crate) struct RowReader {
+    reader: Reader<LastByteReader>,
     record: ByteRecord,
     header: Vec<String>,
     /// Line and number of values of a row that has too few, until it is known whether the file goes on after it.
     short: Option<(u64, usize)>,
     /// What was wrong so far.
-    pub(crate) problems: Problems,
+    pub(crate) problems: FileProblems,
 }
 
-impl Table {
-    pub(crate) fn new(source: Source, problems: Problems) -> Self {
-        let source = LastByte { source, last: None };
+impl RowReader {
+    pub(crate) fn new(source: FileSource, problems: FileProblems) -> Self {
+        let source = LastByteReader { source, last: None };
         let mut builder = csv::ReaderBuilder::new();
         let reader = builder.has_headers(false).flexible(true).buffer_capacity(1 << 18).from_reader(source);
         let mut table = Self { reader, record: ByteRecord::new(), header: Vec::new(), short: None, problems };
@@ -42,12 +42,12 @@ impl Table {
     }
 
     /// The column called `name`.
-    pub(crate) fn column(&self, name: &str) -> Column {
-        Column(self.header.iter().position(|known| known == name))
+    pub(crate) fn column(&self, name: &str) -> ColumnIndex {
+        ColumnIndex(self.header.iter().position(|known| known == name))
     }
 
     /// The next row that has a value for every column; those that do not are told of and left out.
-    pub(crate) fn next(&mut self) -> Option<Row<'_>> {
+    pub(crate) fn next(&mut self) -> Option<RowView<'_>> {
         loop {
             let more = match self.reader.read_byte_record(&mut self.record) {
                 Ok(more) => more,
@@ -66,7 +66,7 @@ impl Table {
             }
         }
         let line = self.record.position().map_or(0, csv::Position::line);
-        Some(Row { record: &self.record, header: &self.header, problems: &mut self.problems, line })
+        Some(RowView { record: &self.record, header: &self.header, problems: &mut self.problems, line })
     }
 
     /// Whether the row has as many values as the header has names.
@@ -115,41 +115,41 @@ pub(crate) fn names(record: &ByteRecord) -> Vec<String> {
 }
 
 /// One row.
-pub(crate) struct Row<'a> {
+pub(crate) struct RowView<'a> {
     record: &'a ByteRecord,
     header: &'a [String],
-    problems: &'a mut Problems,
+    problems: &'a mut FileProblems,
     line: u64,
 }
 
-impl<'a> Row<'a> {
+impl<'a> RowView<'a> {
     /// Its line in the file, from 1.
     pub(crate) const fn line(&self) -> u64 {
         self.line
     }
 
     /// The text of a column; empty when the file lacks it.
-    pub(crate) fn text(&self, column: Column) -> &'a [u8] {
+    pub(crate) fn text(&self, column: ColumnIndex) -> &'a [u8] {
         column.0.and_then(|index| self.record.get(index)).unwrap_or_default().trim_ascii()
     }
 
     /// The number in a column.
-    pub(crate) fn number(&mut self, column: Column) -> Option<f64> {
+    pub(crate) fn number(&mut self, column: ColumnIndex) -> Option<f64> {
         self.parse(column, cell::number, "a number")
     }
 
     /// The yes or no in a column.
-    pub(crate) fn flag(&mut self, column: Column) -> Option<bool> {
+    pub(crate) fn flag(&mut self, column: ColumnIndex) -> Option<bool> {
         self.parse(column, cell::flag, "True or False")
     }
 
     /// The time in a column, in nanoseconds since the Unix epoch.
-    pub(crate) fn unix_nanos(&mut self, column: Column) -> Option<u64> {
+    pub(crate) fn unix_nanos(&mut self, column: ColumnIndex) -> Option<u64> {
         self.parse(column, cell::unix_nanos, "a time")
     }
 
     /// Tells what is wrong with the value in a column.
-    pub(crate) fn note(&mut self, column: Column, what: &str) {
+    pub(crate) fn note(&mut self, column: ColumnIndex, what: &str) {
         let text = self.text(column);
         let name = column.0.and_then(|index| self.header.get(index)).map_or("", String::as_str);
         self.problems.note(Some(self.line), column.0, || {
@@ -160,11 +160,11 @@ impl<'a> Row<'a> {
 
     fn parse<T>(
         &mut self,
-        column: Column,
-        parse: fn(&[u8]) -> Result<Option<T>, Malformed>,
+        column: ColumnIndex,
+        parse: fn(&[u8]) -> Result<Option<T>, MalformedValue>,
         wanted: &str,
     ) -> Option<T> {
-        parse(self.text(column)).unwrap_or_else(|Malformed| {
+        parse(self.text(column)).unwrap_or_else(|MalformedValue| {
             self.note(column, &format!("this is not {wanted}, so it counts as unknown"));
             None
         })
@@ -172,12 +172,12 @@ impl<'a> Row<'a> {
 }
 
 /// A reader that remembers the last byte that came through it.
-struct LastByte {
-    source: Source,
+struct LastByteReader {
+    source: FileSource,
     last: Option<u8>,
 }
 
-impl Read for LastByte {
+impl Read for LastByteReader {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let n = self.source.read(to)?;
         if let Some(&last) = to[..n].last() {

@@ -1,7 +1,7 @@
 //! One request at one server, and what the router and the engine are told of it.
 
-use crate::server::Server;
-use crate::workload::{Request, Workload};
+use crate::server::SimulatedServer;
+use crate::workload::{SimulatedRequest, Workload};
 use router_core::{Features, Finish, RequestId, Route, Ticket, Time};
 use router_engine::{Job, JobId};
 
@@ -10,14 +10,14 @@ const USUAL_CAP: u32 = 2048;
 
 /// A place among the flights, and how many had it before: late news of an earlier one finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Flown {
+pub(super) struct InFlightRef {
     pub(super) place: u32,
     pub(super) turn: u32,
 }
 
 /// One request at one server.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     pub(super) turn: u32,
     pub(super) request: usize,
     pub(super) router: usize,
@@ -31,7 +31,7 @@ pub(super) struct Flight {
 
 /// The request as the router sees it.
 pub(super) fn features<'a>(
-    asked: &'a Request,
+    asked: &'a SimulatedRequest,
     (request, attempt): (usize, u32),
     load: &Workload,
 ) -> Features<'a> {
@@ -51,7 +51,7 @@ pub(super) fn features<'a>(
 }
 
 /// The request as the engine sees it.
-pub(super) fn job(asked: &Request, place: u32, server: &Server) -> Job {
+pub(super) fn job(asked: &SimulatedRequest, place: u32, server: &SimulatedServer) -> Job {
     let full = (asked.prompt_tokens / server.block_tokens().max(1)) as usize;
     let room = server.kv_tokens().saturating_sub(u64::from(asked.prompt_tokens.max(1)));
     let cap = asked.max_output_tokens.unwrap_or(USUAL_CAP.min(u32::try_from(room).unwrap_or(u32::MAX)));

@@ -1,6 +1,6 @@
 //! How the oracle speaks through a router: it sets what a policy that does as it is told will choose next.
 
-use crate::contender::Brain;
+use crate::contender::DecisionMaker;
 use crate::oracle::Oracle;
 use router_core::{Cx, Decision, Policy, Reason};
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The oracle and the slot that it has chosen.
 #[derive(Debug)]
-pub(super) struct Guide {
+pub(super) struct OracleDriver {
     pub(super) oracle: Oracle,
     told: Arc<AtomicUsize>,
 }
 
-impl Guide {
+impl OracleDriver {
     /// A guide, if that is who decides.
-    pub(super) fn of(brain: &Brain<'_>, seed: u64) -> Option<Self> {
+    pub(super) fn of(brain: &DecisionMaker<'_>, seed: u64) -> Option<Self> {
         match brain {
-            Brain::Policy(_) => None,
-            Brain::Oracle(weights) => {
+            DecisionMaker::Policy(_) => None,
+            DecisionMaker::Oracle(weights) => {
                 Some(Self { oracle: Oracle::new(*weights, seed), told: Arc::default() })
             }
         }
@@ -30,11 +30,11 @@ impl Guide {
     }
 
     /// A fresh policy for one router, which the guide speaks through if there is one.
-    pub(super) fn policy(guide: Option<&Self>, brain: &Brain<'_>) -> Box<dyn Policy> {
+    pub(super) fn policy(guide: Option<&Self>, brain: &DecisionMaker<'_>) -> Box<dyn Policy> {
         match (guide, brain) {
-            (_, Brain::Policy(make)) => make(),
-            (guide, Brain::Oracle(_)) => {
-                Box::new(Told(guide.map(|guide| Arc::clone(&guide.told)).unwrap_or_default()))
+            (_, DecisionMaker::Policy(make)) => make(),
+            (guide, DecisionMaker::Oracle(_)) => {
+                Box::new(OraclePolicy(guide.map(|guide| Arc::clone(&guide.told)).unwrap_or_default()))
             }
         }
     }
@@ -42,9 +42,9 @@ impl Guide {
 
 /// Chooses the worker in the slot that it is told.
 #[derive(Debug)]
-struct Told(Arc<AtomicUsize>);
+struct OraclePolicy(Arc<AtomicUsize>);
 
-impl Policy for Told {
+impl Policy for OraclePolicy {
     fn name(&self) -> &'static str {
         "oracle"
     }

@@ -4,15 +4,15 @@ mod flight;
 mod guide;
 mod pace;
 
-use crate::contender::Brain;
-use crate::oracle::Known;
-use crate::outcome::{Outcome, Record};
-use crate::scenario::{Scenario, What};
-use crate::server::Server;
-use crate::workload::{Start, Workload};
-use flight::{Flight, Flown, features, job};
-use guide::Guide;
-use pace::{Pace, Stopped};
+use crate::contender::DecisionMaker;
+use crate::oracle::KnownRequest;
+use crate::outcome::{SimulatedRecord, SimulationOutcome};
+use crate::scenario::{IncidentKind, Scenario};
+use crate::server::SimulatedServer;
+use crate::workload::{RequestStart, Workload};
+use flight::{InFlight, InFlightRef, features, job};
+use guide::OracleDriver;
+use pace::{CancelCheck, Cancelled};
 use router_core::{
     Balancer, Change, Explain, Finish, LoadReport, LoadSource, Outcome as Ended, Policy, Rng, Time, Usage,
     WorkerId, WorkerInfo,
@@ -24,15 +24,15 @@ use std::time::Duration;
 
 /// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Happening {
+enum SimEvent {
     /// Something of the scenario, by index.
     Incident(usize),
     /// A server may have something to say.
     Wake { server: usize, number: u32 },
     /// A router is told a first token, of the flight in this place.
-    FirstToken(Flown),
+    FirstToken(InFlightRef),
     /// A router is told an end.
-    End(Flown),
+    End(InFlightRef),
     /// A router is told a load report, by index.
     Report(usize),
     /// All servers are asked for their load.
@@ -42,7 +42,7 @@ enum Happening {
 }
 
 #[derive(Debug)]
-struct Router {
+struct SimulatedRouter {
     balancer: Balancer,
     /// By server index.
     ids: Vec<WorkerId>,
@@ -50,7 +50,7 @@ struct Router {
     servers: Vec<usize>,
 }
 
-impl Router {
+impl SimulatedRouter {
     fn join(&mut self, now: Time, (server, info): (usize, &WorkerInfo)) {
         let id = self.balancer.join(now, info.clone());
         self.ids.push(id);
@@ -66,48 +66,48 @@ pub fn simulate(
     load: &Workload,
     make: &dyn Fn() -> Box<dyn Policy>,
     seed: u64,
-) -> Outcome {
-    run((scenario, load), &Brain::Policy(Box::new(make)), seed)
+) -> SimulationOutcome {
+    run((scenario, load), &DecisionMaker::Policy(Box::new(make)), seed)
 }
 
 /// The same with whoever decides.
-pub(crate) fn run(stage: (&Scenario, &Workload), brain: &Brain<'_>, seed: u64) -> Outcome {
-    let mut world = World::new(stage, brain, seed);
+pub(crate) fn run(stage: (&Scenario, &Workload), brain: &DecisionMaker<'_>, seed: u64) -> SimulationOutcome {
+    let mut world = Simulation::new(stage, brain, seed);
     // Whoever is always told to go on comes to the end.
-    let _ = world.run(Pace::new(&mut || true));
+    let _ = world.run(CancelCheck::new(&mut || true));
     world.outcome()
 }
 
 /// The same as long as `goes_on`, which is asked now and then; nothing when it did not.
 pub(crate) fn run_while(
     stage: (&Scenario, &Workload),
-    brain: &Brain<'_>,
+    brain: &DecisionMaker<'_>,
     seed: u64,
     goes_on: &mut dyn FnMut() -> bool,
-) -> Option<Outcome> {
-    let mut world = World::new(stage, brain, seed);
-    world.run(Pace::new(goes_on)).ok()?;
+) -> Option<SimulationOutcome> {
+    let mut world = Simulation::new(stage, brain, seed);
+    world.run(CancelCheck::new(goes_on)).ok()?;
     Some(world.outcome())
 }
 
-struct World<'a> {
+struct Simulation<'a> {
     scenario: &'a Scenario,
     load: &'a Workload,
     now: Time,
     /// Ordered by time, then by when it was enqueued, so that equal input gives equal output.
-    agenda: BinaryHeap<Reverse<(Time, u64, Happening)>>,
+    agenda: BinaryHeap<Reverse<(Time, u64, SimEvent)>>,
     enqueued: u64,
     /// Arrivals with a fixed time, latest first.
     open: Vec<(Time, usize)>,
     /// For each request the turns that wait for its end.
     followers: Vec<(usize, usize, Duration)>,
-    guide: Option<Guide>,
-    routers: Vec<Router>,
-    servers: Vec<Server>,
-    flights: Vec<Flight>,
+    guide: Option<OracleDriver>,
+    routers: Vec<SimulatedRouter>,
+    servers: Vec<SimulatedServer>,
+    flights: Vec<InFlight>,
     free: Vec<u32>,
     reports: Vec<(usize, usize, LoadReport)>,
-    records: Vec<Option<Record>>,
+    records: Vec<Option<SimulatedRecord>>,
     unfinished: usize,
     report_delay: Duration,
     completion_delay: Duration,
@@ -115,13 +115,13 @@ struct World<'a> {
     rng: Rng,
 }
 
-impl<'a> World<'a> {
-    fn new((scenario, load): (&'a Scenario, &'a Workload), brain: &Brain<'_>, seed: u64) -> Self {
+impl<'a> Simulation<'a> {
+    fn new((scenario, load): (&'a Scenario, &'a Workload), brain: &DecisionMaker<'_>, seed: u64) -> Self {
         let mut rng = Rng::seeded(seed);
-        let guide = Guide::of(brain, seed);
+        let guide = OracleDriver::of(brain, seed);
         let routers = (0..scenario.routers.max(1))
-            .map(|_| Balancer::new(Guide::policy(guide.as_ref(), brain), rng.next_u64()))
-            .map(|balancer| Router { balancer, ids: Vec::new(), servers: Vec::new() })
+            .map(|_| Balancer::new(OracleDriver::policy(guide.as_ref(), brain), rng.next_u64()))
+            .map(|balancer| SimulatedRouter { balancer, ids: Vec::new(), servers: Vec::new() })
             .collect();
         let mut world = Self {
             scenario,
@@ -147,24 +147,24 @@ impl<'a> World<'a> {
         scenario.fleet.servers.iter().for_each(|profile| world.add_server(profile));
         for (i, request) in load.requests.iter().enumerate() {
             match request.start {
-                Start::At(at) => world.open.push((at, i)),
-                Start::After { request, think } => world.followers.push((request, i, think)),
+                RequestStart::At(at) => world.open.push((at, i)),
+                RequestStart::After { request, think } => world.followers.push((request, i, think)),
             }
         }
         world.open.sort_unstable_by_key(|&(at, i)| Reverse((at, i)));
         world.followers.sort_unstable_by_key(|&(before, i, _)| (before, i));
         for (i, incident) in scenario.incidents.iter().enumerate() {
-            world.enqueue(incident.at, Happening::Incident(i));
+            world.enqueue(incident.at, SimEvent::Incident(i));
         }
         if let Some(every) = scenario.reports.poll {
-            world.enqueue(Time::ZERO + every, Happening::Poll);
+            world.enqueue(Time::ZERO + every, SimEvent::Poll);
         }
         world
     }
 
     fn add_server(&mut self, profile: &router_engine::EngineProfile) {
         let index = self.servers.len();
-        self.servers.push(Server::new(profile, self.load.block_tokens));
+        self.servers.push(SimulatedServer::new(profile, self.load.block_tokens));
         let info = WorkerInfo {
             max_running_requests: Some(profile.limits.max_running),
             max_total_tokens: Some(profile.limits.kv_tokens),
@@ -174,16 +174,16 @@ impl<'a> World<'a> {
         self.routers.iter_mut().for_each(|router| router.join(now, (index, &info)));
     }
 
-    fn enqueue(&mut self, at: Time, happening: Happening) {
+    fn enqueue(&mut self, at: Time, happening: SimEvent) {
         self.enqueued += 1;
         self.agenda.push(Reverse((at, self.enqueued, happening)));
     }
 
     /// Until every request that can come has come and ended, and every router has been told.
-    fn run(&mut self, pace: Pace<'_>) -> Result<(), Stopped> {
+    fn run(&mut self, pace: CancelCheck<'_>) -> Result<(), Cancelled> {
         self.run_to_the_last_answer(pace)?;
         while let Some(Reverse((at, _, happening))) = self.agenda.pop() {
-            if let Happening::End(flown) = happening {
+            if let SimEvent::End(flown) = happening {
                 self.now = at;
                 self.tell_end(flown);
             }
@@ -191,12 +191,12 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn outcome(self) -> Outcome {
-        let busy = self.servers.iter().map(Server::busy_secs).collect();
-        Outcome { records: self.records, busy }
+    fn outcome(self) -> SimulationOutcome {
+        let busy = self.servers.iter().map(SimulatedServer::busy_secs).collect();
+        SimulationOutcome { records: self.records, busy }
     }
 
-    fn run_to_the_last_answer(&mut self, mut pace: Pace<'_>) -> Result<(), Stopped> {
+    fn run_to_the_last_answer(&mut self, mut pace: CancelCheck<'_>) -> Result<(), Cancelled> {
         while self.unfinished > 0 {
             pace.step()?;
             let next = self.agenda.peek().map(|Reverse((at, ..))| *at);
@@ -215,23 +215,23 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn happen(&mut self, happening: Happening) {
+    fn happen(&mut self, happening: SimEvent) {
         match happening {
-            Happening::Arrival(request) => self.arrive(request),
-            Happening::Wake { server, number } => {
+            SimEvent::Arrival(request) => self.arrive(request),
+            SimEvent::Wake { server, number } => {
                 if self.servers[server].woken(number) {
                     self.step(server);
                 }
             }
-            Happening::FirstToken(flown) => self.tell_first_token(flown),
-            Happening::End(flown) => self.tell_end(flown),
-            Happening::Report(i) => {
+            SimEvent::FirstToken(flown) => self.tell_first_token(flown),
+            SimEvent::End(flown) => self.tell_end(flown),
+            SimEvent::Report(i) => {
                 let (router, server, report) = self.reports[i];
                 let router = &mut self.routers[router];
                 router.balancer.apply(self.now, Change::Load(router.ids[server], report));
             }
-            Happening::Poll => self.poll(),
-            Happening::Incident(i) => self.befall(self.scenario.incidents[i].what),
+            SimEvent::Poll => self.poll(),
+            SimEvent::Incident(i) => self.befall(self.scenario.incidents[i].what),
         }
     }
 
@@ -241,8 +241,8 @@ impl<'a> World<'a> {
         let router = self.rng.below(self.routers.len());
         self.ask_the_oracle(request, router);
         let features = features(asked, (request, attempts), self.load);
-        let Router { balancer, servers, .. } = &mut self.routers[router];
-        let record = self.records[request].get_or_insert(Record {
+        let SimulatedRouter { balancer, servers, .. } = &mut self.routers[router];
+        let record = self.records[request].get_or_insert(SimulatedRecord {
             arrived_at: self.now,
             first_token_at: None,
             finished_at: None,
@@ -258,7 +258,7 @@ impl<'a> World<'a> {
         };
         let server = servers[routed.ticket.worker().slot()];
         record.server = server as u32;
-        let flight = Flight {
+        let flight = InFlight {
             turn: 0,
             request,
             router,
@@ -284,7 +284,8 @@ impl<'a> World<'a> {
             }
         }
         let asked = &self.load.requests[request];
-        let known = Known { prompt: asked.prompt_tokens, blocks: &asked.prefix, output: asked.output_tokens };
+        let known =
+            KnownRequest { prompt: asked.prompt_tokens, blocks: &asked.prefix, output: asked.output_tokens };
         let alive = self.servers.iter().enumerate().filter(|(_, s)| s.alive);
         let engines = alive.map(|(i, s)| (i, s.engine()));
         if let Some(server) = guide.oracle.choose(self.now, &known, engines) {
@@ -304,7 +305,7 @@ impl<'a> World<'a> {
         if taken.is_err() {
             let flight = &mut self.flights[place as usize];
             flight.finish = Finish { status: Some(400), ..Finish::bare(Ended::Rejected) };
-            let (request, flown) = (flight.request, Flown { place, turn: flight.turn });
+            let (request, flown) = (flight.request, InFlightRef { place, turn: flight.turn });
             self.tell_end(flown);
             self.give_up(request);
         }
@@ -319,7 +320,7 @@ impl<'a> World<'a> {
 
     fn hear(&mut self, server: usize, mut news: Vec<JobEvent>) {
         if let Some((number, at)) = self.servers[server].next_wake() {
-            self.enqueue(at, Happening::Wake { server, number });
+            self.enqueue(at, SimEvent::Wake { server, number });
         }
         for progress in news.drain(..) {
             match progress {
@@ -335,14 +336,14 @@ impl<'a> World<'a> {
         let place = id.0 as u32;
         let flight = &mut self.flights[place as usize];
         flight.first_token_at = Some(at);
-        let flown = Flown { place, turn: flight.turn };
+        let flown = InFlightRef { place, turn: flight.turn };
         if !self.load.requests[flight.request].stream {
             return;
         }
         if self.completion_delay.is_zero() {
             self.tell_first_token(flown);
         } else {
-            self.enqueue(self.now + self.completion_delay, Happening::FirstToken(flown));
+            self.enqueue(self.now + self.completion_delay, SimEvent::FirstToken(flown));
         }
     }
 
@@ -372,16 +373,16 @@ impl<'a> World<'a> {
             }),
             ..Finish::bare(Ended::Success)
         };
-        let flown = Flown { place, turn: flight.turn };
+        let flown = InFlightRef { place, turn: flight.turn };
         if self.completion_delay.is_zero() {
             self.tell_end(flown);
         } else {
-            self.enqueue(now + self.completion_delay, Happening::End(flown));
+            self.enqueue(now + self.completion_delay, SimEvent::End(flown));
         }
         self.over(request);
     }
 
-    fn tell_first_token(&mut self, Flown { place, turn }: Flown) {
+    fn tell_first_token(&mut self, InFlightRef { place, turn }: InFlightRef) {
         let flight = &mut self.flights[place as usize];
         if flight.turn != turn {
             return;
@@ -392,7 +393,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn tell_end(&mut self, Flown { place, turn }: Flown) {
+    fn tell_end(&mut self, InFlightRef { place, turn }: InFlightRef) {
         let flight = &mut self.flights[place as usize];
         if flight.turn != turn {
             return;
@@ -415,25 +416,25 @@ impl<'a> World<'a> {
             let report = self.servers[server].report(self.now + self.report_delay);
             for router in 0..self.routers.len() {
                 self.reports.push((router, server, report));
-                self.enqueue(self.now + self.report_delay, Happening::Report(self.reports.len() - 1));
+                self.enqueue(self.now + self.report_delay, SimEvent::Report(self.reports.len() - 1));
             }
         }
         if let Some(every) = self.scenario.reports.poll {
-            self.enqueue(self.now + every, Happening::Poll);
+            self.enqueue(self.now + every, SimEvent::Poll);
         }
     }
 
-    fn befall(&mut self, what: What) {
+    fn befall(&mut self, what: IncidentKind) {
         match what {
-            What::Slow { server, factor } => {
+            IncidentKind::Slow { server, factor } => {
                 if let Some(server) = self.servers.get_mut(server) {
                     server.slow(factor);
                 }
             }
-            What::Die { server } => self.die(server),
-            What::Join(profile) => self.add_server(&profile),
-            What::DelayReports(delay) => self.report_delay = delay,
-            What::DelayCompletions(delay) => self.completion_delay = delay,
+            IncidentKind::Die { server } => self.die(server),
+            IncidentKind::Join(profile) => self.add_server(&profile),
+            IncidentKind::DelayReports(delay) => self.report_delay = delay,
+            IncidentKind::DelayCompletions(delay) => self.completion_delay = delay,
         }
     }
 
@@ -454,11 +455,11 @@ impl<'a> World<'a> {
             }
             flight.finish = Finish::bare(Ended::Failed);
             flight.first_token_at = None;
-            let (request, flown) = (flight.request, Flown { place: place as u32, turn: flight.turn });
+            let (request, flown) = (flight.request, InFlightRef { place: place as u32, turn: flight.turn });
             self.servers[server].abort(self.now, JobId(place as u64));
             self.tell_end(flown);
             if self.records[request].is_some_and(|r| r.attempts <= self.scenario.retries) {
-                self.enqueue(self.now, Happening::Arrival(request));
+                self.enqueue(self.now, SimEvent::Arrival(request));
             } else {
                 self.give_up(request);
             }
@@ -478,7 +479,7 @@ impl<'a> World<'a> {
         self.unfinished -= 1;
         for i in self.following(request) {
             let (_, next, think) = self.followers[i];
-            self.enqueue(self.now + think, Happening::Arrival(next));
+            self.enqueue(self.now + think, SimEvent::Arrival(next));
         }
     }
 
@@ -487,10 +488,10 @@ impl<'a> World<'a> {
         from..self.followers.partition_point(|f| f.0 <= request)
     }
 
-    fn take_off(&mut self, flight: Flight) -> u32 {
+    fn take_off(&mut self, flight: InFlight) -> u32 {
         if let Some(place) = self.free.pop() {
             let old = &mut self.flights[place as usize];
-            *old = Flight { turn: old.turn, ..flight };
+            *old = InFlight { turn: old.turn, ..flight };
             return place;
         }
         self.flights.push(flight);

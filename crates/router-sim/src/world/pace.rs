@@ -5,23 +5,23 @@ const ASK_EVERY: u32 = 1024;
 
 /// The run was given up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stopped;
+pub(super) struct Cancelled;
 
 /// Asks whether to go on, now and then.
-pub(super) struct Pace<'a> {
+pub(super) struct CancelCheck<'a> {
     goes_on: &'a mut dyn FnMut() -> bool,
     events: u32,
 }
 
-impl<'a> Pace<'a> {
+impl<'a> CancelCheck<'a> {
     pub(super) fn new(goes_on: &'a mut dyn FnMut() -> bool) -> Self {
         Self { goes_on, events: 0 }
     }
 
     /// One more event is about to happen.
-    pub(super) fn step(&mut self) -> Result<(), Stopped> {
+    pub(super) fn step(&mut self) -> Result<(), Cancelled> {
         self.events = self.events.wrapping_add(1);
         let asks = self.events.is_multiple_of(ASK_EVERY);
-        if asks && !(self.goes_on)() { Err(Stopped) } else { Ok(()) }
+        if asks && !(self.goes_on)() { Err(Cancelled) } else { Ok(()) }
     }
 }

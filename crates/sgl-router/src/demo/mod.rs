@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use crate::launch;
 use crate::runtime::{self, LogStyle};
 use crate::terminal::say;
@@ -59,16 +59,16 @@ struct Round {
     shares: Vec<u64>,
 }
 
-pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
-    let spec: FleetSpec = args.fleet.parse().map_err(|e| Failure::Usage(format!("--fleet: {e}")))?;
+pub(crate) fn run(args: &DemoArgs) -> Result<(), CommandError> {
+    let spec: FleetSpec = args.fleet.parse().map_err(|e| CommandError::Usage(format!("--fleet: {e}")))?;
     let (Some(rate), 1..) = (Rate::per_second(args.rate), args.requests) else {
-        return Err(Failure::Usage("--rate and --requests must be above 0".to_owned()));
+        return Err(CommandError::Usage("--rate and --requests must be above 0".to_owned()));
     };
     runtime::init_logs("error", LogStyle::Text);
     runtime::block_on(None, play(args, spec, rate))
 }
 
-async fn play(args: &DemoArgs, spec: FleetSpec, rate: Rate) -> Result<(), Failure> {
+async fn play(args: &DemoArgs, spec: FleetSpec, rate: Rate) -> Result<(), CommandError> {
     let profiles: Vec<&str> =
         spec.parts.iter().flat_map(|p| std::iter::repeat_n(p.profile.name, p.count as usize)).collect();
     say(format_args!(
@@ -90,10 +90,10 @@ async fn play(args: &DemoArgs, spec: FleetSpec, rate: Rate) -> Result<(), Failur
 }
 
 /// The plan under one policy, on a fleet that has seen nothing yet.
-async fn round(args: &DemoArgs, spec: &FleetSpec, plan: &Plan, policy: &str) -> Result<Round, Failure> {
+async fn round(args: &DemoArgs, spec: &FleetSpec, plan: &Plan, policy: &str) -> Result<Round, CommandError> {
     let fleet = start_fleet(args, spec).await?;
     let router = start_router(args.port, policy, &fleet.urls()).await?;
-    let target = Target::resolve(&router.url()).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let target = Target::resolve(&router.url()).await.map_err(|e| CommandError::Runtime(e.to_string()))?;
     let wording = Wording { endpoint: Endpoint::Chat, ..Wording::default() };
     let load = Load::new(target, wording, plan.clone());
     let progress = bar(args.requests, policy);
@@ -106,10 +106,10 @@ async fn round(args: &DemoArgs, spec: &FleetSpec, plan: &Plan, policy: &str) -> 
     Ok(Round { policy: policy.to_owned(), summary, shares })
 }
 
-async fn start_fleet(args: &DemoArgs, spec: &FleetSpec) -> Result<EmulatedFleet, Failure> {
+async fn start_fleet(args: &DemoArgs, spec: &FleetSpec) -> Result<EmulatedFleet, CommandError> {
     // The spec sets the profile of every worker; a parsed spec has at least one.
     let base = EmulatorConfig { seed: args.seed, ..EmulatorConfig::new(spec.parts[0].profile) };
-    EmulatedFleet::start(spec, None, &base).await.map_err(|e| Failure::Runtime(e.to_string()))
+    EmulatedFleet::start(spec, None, &base).await.map_err(|e| CommandError::Runtime(e.to_string()))
 }
 
 /// Prompts of 200 to 600 tokens that begin with one of eight texts of 200, and answers of 100 to 300.
@@ -125,7 +125,7 @@ fn shape(args: &DemoArgs) -> RandomShape {
 }
 
 /// A router on `port`, once all its workers are healthy.
-async fn start_router(port: u16, policy: &str, urls: &[String]) -> Result<RunningRouter, Failure> {
+async fn start_router(port: u16, policy: &str, urls: &[String]) -> Result<RunningRouter, CommandError> {
     let options = Options {
         worker_urls: urls.to_vec(),
         policy: policy.to_owned(),
@@ -134,8 +134,8 @@ async fn start_router(port: u16, policy: &str, urls: &[String]) -> Result<Runnin
         shutdown_grace_period_secs: 5,
         ..Options::default()
     };
-    let config = options.check(&Registry::builtin()).map_err(|e| Failure::Usage(e.to_string()))?;
-    let router = Router::start(config).await.map_err(|e| Failure::Runtime(e.to_string()))?;
+    let config = options.check(&Registry::builtin()).map_err(|e| CommandError::Usage(e.to_string()))?;
+    let router = Router::start(config).await.map_err(|e| CommandError::Runtime(e.to_string()))?;
     let ready = async {
         while router.healthy_workers() < urls.len() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -143,12 +143,14 @@ async fn start_router(port: u16, policy: &str, urls: &[String]) -> Result<Runnin
     };
     match tokio::time::timeout(Duration::from_secs(10), ready).await {
         Ok(()) => Ok(router),
-        Err(_) => Err(Failure::Runtime("the emulated workers did not become healthy within 10 s".to_owned())),
+        Err(_) => {
+            Err(CommandError::Runtime("the emulated workers did not become healthy within 10 s".to_owned()))
+        }
     }
 }
 
 /// Keeps a fleet and a router up until the user has seen enough.
-async fn serve_on(args: &DemoArgs, spec: &FleetSpec) -> Result<(), Failure> {
+async fn serve_on(args: &DemoArgs, spec: &FleetSpec) -> Result<(), CommandError> {
     let policy = args.policies.last().map_or("round_robin", String::as_str);
     let fleet = start_fleet(args, spec).await?;
     let router = start_router(args.port, policy, &fleet.urls()).await?;

@@ -1,7 +1,7 @@
 //! From flags to a plan: what is sent when.
 
 use super::args::{DatasetArg, SendArgs};
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use router_load::{
     BadEntry, Dataset, DatasetError, Plan, RandomShape, Sample, read_custom, read_sharegpt, read_trace,
 };
@@ -9,13 +9,13 @@ use router_load::{
 /// How many bad entries of a file are shown; the rest are counted.
 const SHOWN: usize = 5;
 
-pub(super) fn plan(args: &SendArgs) -> Result<Plan, Failure> {
+pub(super) fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     let streams = streams(args)?;
     let Some(file) = &args.trace else {
         return Ok(Plan::paced(samples(args)?, args.arrivals(), streams, args.seed));
     };
     if !(args.speed.is_finite() && args.speed > 0.0) {
-        return Err(Failure::Usage("--speed must be above 0".to_owned()));
+        return Err(CommandError::Usage("--speed must be above 0".to_owned()));
     }
     let mut trace = read_trace(file).map_err(|e| wrong("--trace", &e))?;
     tell(&trace.bad);
@@ -25,18 +25,18 @@ pub(super) fn plan(args: &SendArgs) -> Result<Plan, Failure> {
     Ok(Plan::replay(&trace, args.speed, streams, args.seed))
 }
 
-fn streams(args: &SendArgs) -> Result<f64, Failure> {
+fn streams(args: &SendArgs) -> Result<f64, CommandError> {
     let share = if args.no_stream { 0.0 } else { args.stream.unwrap_or(1.0) };
     let valid = (0.0..=1.0).contains(&share);
-    valid.then_some(share).ok_or_else(|| Failure::Usage("--stream is a share from 0 to 1".to_owned()))
+    valid.then_some(share).ok_or_else(|| CommandError::Usage("--stream is a share from 0 to 1".to_owned()))
 }
 
-fn samples(args: &SendArgs) -> Result<Vec<Sample>, Failure> {
+fn samples(args: &SendArgs) -> Result<Vec<Sample>, CommandError> {
     let requests = args.num_requests.map_or(100, usize::from);
     let path = || {
         args.dataset_path
             .as_deref()
-            .ok_or_else(|| Failure::Usage("--dataset-path: this dataset needs a file".to_owned()))
+            .ok_or_else(|| CommandError::Usage("--dataset-path: this dataset needs a file".to_owned()))
     };
     let read = match args.dataset {
         DatasetArg::Random => return random(args, requests),
@@ -54,13 +54,13 @@ fn samples(args: &SendArgs) -> Result<Vec<Sample>, Failure> {
     Ok(dataset.take(requests).collect())
 }
 
-fn random(args: &SendArgs, requests: usize) -> Result<Vec<Sample>, Failure> {
+fn random(args: &SendArgs, requests: usize) -> Result<Vec<Sample>, CommandError> {
     if args.dataset_path.is_some() {
         let problem = "--dataset-path: random prompts need no file; say --dataset sharegpt or custom";
-        return Err(Failure::Usage(problem.to_owned()));
+        return Err(CommandError::Usage(problem.to_owned()));
     }
     if !(0.0..=2.0).contains(&args.range_ratio) {
-        return Err(Failure::Usage("--range-ratio is a share from 0 to 2".to_owned()));
+        return Err(CommandError::Usage("--range-ratio is a share from 0 to 2".to_owned()));
     }
     let shape = RandomShape {
         requests,
@@ -72,8 +72,8 @@ fn random(args: &SendArgs, requests: usize) -> Result<Vec<Sample>, Failure> {
     Ok(shape.samples(args.seed))
 }
 
-fn wrong(flag: &str, error: &DatasetError) -> Failure {
-    Failure::Usage(format!("{flag}: {error}"))
+fn wrong(flag: &str, error: &DatasetError) -> CommandError {
+    CommandError::Usage(format!("{flag}: {error}"))
 }
 
 /// Entries that are left out.

@@ -6,7 +6,7 @@ mod progress;
 
 pub(crate) use args::SendArgs;
 
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use crate::runtime;
 use crate::terminal::say;
 use progress::Progress;
@@ -16,10 +16,10 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &SendArgs) -> Result<(), CommandError> {
     let plan = load::plan(args)?;
     let timeout = Duration::try_from_secs_f64(args.timeout_secs).ok().filter(|t| !t.is_zero());
-    let timeout = timeout.ok_or_else(|| Failure::Usage("--timeout-secs must be above 0".to_owned()))?;
+    let timeout = timeout.ok_or_else(|| CommandError::Usage("--timeout-secs must be above 0".to_owned()))?;
     // A file that cannot be written is better known before the load than after it.
     let path = args.output.clone().unwrap_or_else(default_name);
     let output = Output { file: create(&path, "--output")?, path };
@@ -38,8 +38,9 @@ struct Output {
     file: File,
 }
 
-fn create(path: &Path, flag: &str) -> Result<File, Failure> {
-    File::create(path).map_err(|e| Failure::Usage(format!("{flag}: cannot write {}: {e}", path.display())))
+fn create(path: &Path, flag: &str) -> Result<File, CommandError> {
+    File::create(path)
+        .map_err(|e| CommandError::Usage(format!("{flag}: cannot write {}: {e}", path.display())))
 }
 
 /// As in the recorded runs; the time is UTC.
@@ -47,8 +48,8 @@ fn default_name() -> PathBuf {
     format!("router_test_{}.csv", jiff::Timestamp::now().strftime("%Y%m%d_%H%M%S")).into()
 }
 
-async fn send(args: &SendArgs, plan: Plan, timeout: Duration) -> Result<Run, Failure> {
-    let target = target(args).await.map_err(|e| Failure::Usage(e.to_string()))?;
+async fn send(args: &SendArgs, plan: Plan, timeout: Duration) -> Result<Run, CommandError> {
+    let target = target(args).await.map_err(|e| CommandError::Usage(e.to_string()))?;
     let mut wording = args.wording();
     if wording.model.is_none() && wording.endpoint != Endpoint::Generate {
         wording.model = router_load::first_model(&target).await;
@@ -81,8 +82,9 @@ async fn target(args: &SendArgs) -> Result<Target, router_load::TargetError> {
 }
 
 /// Writes what there is and tells about it.
-fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Result<(), Failure> {
-    let failed = |e: std::io::Error| Failure::Runtime(format!("cannot write {}: {e}", output.path.display()));
+fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Result<(), CommandError> {
+    let failed =
+        |e: std::io::Error| CommandError::Runtime(format!("cannot write {}: {e}", output.path.display()));
     write_rows(run, BufWriter::new(&output.file)).map_err(failed)?;
     let summary = &run.summary;
     // With `--json -` standard output is for a program, and the table goes where people look.
@@ -94,7 +96,7 @@ fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Res
     }
     if let Some(mut file) = json {
         let text = report(run)?;
-        writeln!(file, "{text}").map_err(|e| Failure::Runtime(format!("--json: {e}")))?;
+        writeln!(file, "{text}").map_err(|e| CommandError::Runtime(format!("--json: {e}")))?;
     }
     eprintln!("\n{} rows in {}", run.answers.len(), output.path.display());
     if run.answers.len() < summary.planned {
@@ -110,11 +112,12 @@ fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Res
         );
     }
     if summary.answered == 0 {
-        return Err(Failure::Runtime("no request was answered".to_owned()));
+        return Err(CommandError::Runtime("no request was answered".to_owned()));
     }
     Ok(())
 }
 
-fn report(run: &Run) -> Result<String, Failure> {
-    serde_json::to_string_pretty(&run.summary.report()).map_err(|e| Failure::Runtime(format!("--json: {e}")))
+fn report(run: &Run) -> Result<String, CommandError> {
+    serde_json::to_string_pretty(&run.summary.report())
+        .map_err(|e| CommandError::Runtime(format!("--json: {e}")))
 }

@@ -1,8 +1,8 @@
 //! The flags of `simulate`.
 
-use crate::cli::{Failure, first_line};
+use crate::cli::{CommandError, first_line};
 use clap::{Args, Command, FromArgMatches as _};
-use router_sim::{Scheduled, Slo, Spread};
+use router_sim::{LengthDistribution, ScheduledEvent, Slo};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub struct SimulateArgs {
     /// Something that happens: slow:SERVER:FACTOR@FROM..TO, die:SERVER@AT, join:SPEC@AT, late-answers:SECS@FROM..TO or
     /// late-reports:SECS@FROM..TO; servers count from 0, times are seconds. Repeatable
     #[arg(long, value_name = "EVENT", help_heading = "Installation")]
-    pub(crate) event: Vec<Scheduled>,
+    pub(crate) event: Vec<ScheduledEvent>,
 
     /// Ask every server for its load so often [default: never; answers tell the queue length]
     #[arg(long, value_name = "SECS", help_heading = "Installation", value_parser = interval)]
@@ -86,11 +86,13 @@ impl SimulateArgs {
     ///
     /// # Errors
     /// A flag that there is not, or a value that makes no sense.
-    pub fn parse<T: Into<OsString> + Clone>(flags: impl IntoIterator<Item = T>) -> Result<Self, Failure> {
+    pub fn parse<T: Into<OsString> + Clone>(
+        flags: impl IntoIterator<Item = T>,
+    ) -> Result<Self, CommandError> {
         let command =
             Self::augment_args(Command::new("simulate").no_binary_name(true).disable_help_flag(true));
         let parsed = command.try_get_matches_from(flags).and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.map_err(|error| Failure::Usage(first_line(&error)))
+        parsed.map_err(|error| CommandError::Usage(first_line(&error)))
     }
 }
 
@@ -132,11 +134,11 @@ pub(crate) struct LoadArgs {
     /// Prompt tokens (with --prefix-groups: of each prompt's own; with --sessions: added in each turn), as N, LOW..HIGH,
     /// lognormal:MEAN:SIGMA or lognormal:MEAN:SIGMA:MAX
     #[arg(long, value_name = "SPREAD", default_value = "220..385", help_heading = "Load")]
-    pub(crate) input_len: Spread,
+    pub(crate) input_len: LengthDistribution,
 
     /// Tokens of each answer, written likewise
     #[arg(long, value_name = "SPREAD", default_value = "190..320", help_heading = "Load")]
-    pub(crate) output_len: Spread,
+    pub(crate) output_len: LengthDistribution,
 
     /// Prompts begin with one of so many shared texts
     #[arg(long, value_name = "N", help_heading = "Load", conflicts_with = "sessions")]
@@ -158,7 +160,7 @@ pub(crate) struct LoadArgs {
 
     /// Turns of a conversation, as a spread
     #[arg(long, value_name = "SPREAD", default_value = "2..8", requires = "sessions", help_heading = "Load")]
-    pub(crate) turns: Spread,
+    pub(crate) turns: LengthDistribution,
 
     /// Mean pause between an answer and the next turn
     #[arg(long, value_name = "SECS", default_value_t = 5.0, requires = "sessions", help_heading = "Load",

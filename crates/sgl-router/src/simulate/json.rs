@@ -1,12 +1,12 @@
 //! Everything that was found, for programs.
 
-use super::Setting;
-use crate::cli::Failure;
-use router_sim::{Cell, Estimate, Measure, Table};
+use super::ComparisonSetup;
+use crate::cli::CommandError;
+use router_sim::{ComparisonTable, ContenderResult, MeanEstimate, SummaryMetric};
 use serde_json::{Map, Value, json};
 
 /// The JSON text.
-pub(super) fn render(setting: &Setting<'_>, table: &Table) -> Result<String, Failure> {
+pub(super) fn render(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> Result<String, CommandError> {
     let args = setting.args;
     let policies: Vec<Value> = table.rows.iter().map(policy).collect();
     let whole = json!({
@@ -21,13 +21,13 @@ pub(super) fn render(setting: &Setting<'_>, table: &Table) -> Result<String, Fai
         "seeds": setting.seeds,
         "policies": policies,
     });
-    serde_json::to_string_pretty(&whole).map_err(|e| Failure::Runtime(format!("--json: {e}")))
+    serde_json::to_string_pretty(&whole).map_err(|e| CommandError::Runtime(format!("--json: {e}")))
 }
 
 /// One policy: each measure with its mean over the seeds, its interval, its ratio to the first policy, and its values.
-fn policy(row: &Cell) -> Value {
-    let estimate = |e: Estimate| json!({"mean": e.mean, "half_width": e.half_width});
-    let measures: Map<String, Value> = Measure::ALL
+fn policy(row: &ContenderResult) -> Value {
+    let estimate = |e: MeanEstimate| json!({"mean": e.mean, "half_width": e.half_width});
+    let measures: Map<String, Value> = SummaryMetric::ALL
         .iter()
         .enumerate()
         .map(|(at, measure)| {

@@ -1,8 +1,10 @@
 //! The load that the flags ask for, for each seed.
 
 use super::args::LoadArgs;
-use crate::cli::Failure;
-use router_sim::{Arrivals, Lengths, PrefixGroups, Sessions, Slice, Workload, read_trace};
+use crate::cli::CommandError;
+use router_sim::{
+    ArrivalProcess, ChatSessions, PrefixGroups, RequestLengths, TraceSlice, Workload, read_trace,
+};
 use std::fs;
 use std::time::Duration;
 
@@ -17,11 +19,11 @@ pub(super) enum Source {
 
 impl Source {
     /// Reads the trace, if there is one.
-    pub(super) fn open(args: &LoadArgs) -> Result<Self, Failure> {
+    pub(super) fn open(args: &LoadArgs) -> Result<Self, CommandError> {
         let Some(path) = &args.trace else { return Ok(Self::Synthetic) };
-        let wrong = |what: String| Failure::Usage(format!("--trace: {}: {what}", path.display()));
+        let wrong = |what: String| CommandError::Usage(format!("--trace: {}: {what}", path.display()));
         let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-        let slice = Slice {
+        let slice = TraceSlice {
             requests: args.slice.clone().unwrap_or(0..usize::MAX),
             speed: args.speed,
             block_tokens: args.trace_block,
@@ -40,9 +42,9 @@ impl Source {
 }
 
 fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
-    let arrivals = Arrivals::gamma(args.request_rate, args.burstiness);
+    let arrivals = ArrivalProcess::gamma(args.request_rate, args.burstiness);
     if let Some(count) = args.sessions {
-        let sessions = Sessions {
+        let sessions = ChatSessions {
             count: count.get(),
             turns: args.turns,
             added: args.input_len,
@@ -61,7 +63,7 @@ fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
         };
         return arrivals.grouped(n, groups, seed);
     }
-    arrivals.requests(n, Lengths { prompt: args.input_len, output: args.output_len }, seed)
+    arrivals.requests(n, RequestLengths { prompt: args.input_len, output: args.output_len }, seed)
 }
 
 /// The load in words: `2000 requests, 27/s (Poisson), prompts of 220..385 and answers of 190..320 tokens`.

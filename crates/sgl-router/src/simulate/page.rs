@@ -1,8 +1,14 @@
 //! The page: the first seed's runs as charts, and the figures of all seeds.
 
-use super::Setting;
-use router_report::{Estimated, Fidelity, Measured, Report, Request, Run, Share, Simulation};
-use router_sim::{Estimate, Measure, Outcome, REPLAYED, Record, Table, What};
+use super::ComparisonSetup;
+use router_report::{
+    MeasureComparison, MeasureEstimate, RecordedRequest, RecordedRun, ReplayFidelity, RunReport, ServerShare,
+    SimulationReport,
+};
+use router_sim::{
+    ComparisonTable, IncidentKind, MeanEstimate, REPLAYED_RUNS, SimulatedRecord, SimulationOutcome,
+    SummaryMetric,
+};
 
 /// Up to so many servers are told apart on the page.
 const ONE_BY_ONE: usize = 12;
@@ -29,32 +35,32 @@ const SHOWN: [(&str, &str, &str, i8); 16] = [
 
 /// The runs of the first seed, kept for the charts if a page is wanted.
 #[derive(Debug)]
-pub(super) struct Runs {
+pub(super) struct KeptRuns {
     servers: Option<Vec<String>>,
-    runs: Vec<Run>,
+    runs: Vec<RecordedRun>,
 }
 
-impl Runs {
-    pub(super) fn new(setting: &Setting<'_>) -> Self {
+impl KeptRuns {
+    pub(super) fn new(setting: &ComparisonSetup<'_>) -> Self {
         Self { servers: setting.args.output.as_ref().map(|_| setting.servers()), runs: Vec::new() }
     }
 
     /// Keeps what came of one run.
-    pub(super) fn keep(&mut self, name: &str, outcome: &Outcome) {
+    pub(super) fn keep(&mut self, name: &str, outcome: &SimulationOutcome) {
         if let Some(servers) = &self.servers {
             let requests = outcome.records.iter().flatten().map(request).collect();
-            self.runs.push(Run::simulated(name, servers, requests));
+            self.runs.push(RecordedRun::simulated(name, servers, requests));
         }
     }
 
     /// The page.
-    pub(super) fn page(self, setting: &Setting<'_>, table: &Table) -> String {
-        Report::simulated(self.runs, simulation(setting, table)).page()
+    pub(super) fn page(self, setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> String {
+        RunReport::simulated(self.runs, simulation(setting, table)).page()
     }
 }
 
-fn request(record: &Record) -> Request {
-    Request {
+fn request(record: &SimulatedRecord) -> RecordedRequest {
+    RecordedRequest {
         worker: Some(record.server),
         ok: record.finished_at.is_some(),
         start: Some(record.arrived_at.as_secs_f64()),
@@ -62,15 +68,15 @@ fn request(record: &Record) -> Request {
         latency: record.e2e(),
         ttft: record.ttft(),
         output_tokens: Some(f64::from(record.output_tokens)),
-        ..Request::default()
+        ..RecordedRequest::default()
     }
 }
 
-fn simulation(setting: &Setting<'_>, table: &Table) -> Simulation {
-    let estimated = |e: Estimate| Estimated { mean: e.mean, half_width: e.half_width };
+fn simulation(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> SimulationReport {
+    let estimated = |e: MeanEstimate| MeasureEstimate { mean: e.mean, half_width: e.half_width };
     let measure = |(key, name, unit, better): &(&str, &str, &'static str, i8)| {
-        let at = Measure::ALL.iter().position(|m| m.name == *key)?;
-        Some(Measured {
+        let at = SummaryMetric::ALL.iter().position(|m| m.name == *key)?;
+        Some(MeasureComparison {
             name: (*name).to_owned(),
             unit,
             better: *better,
@@ -82,15 +88,18 @@ fn simulation(setting: &Setting<'_>, table: &Table) -> Simulation {
     let share = |range: &std::ops::Range<usize>| {
         table.rows.iter().map(|row| row.share.get(range.clone()).unwrap_or_default().iter().sum()).collect()
     };
-    Simulation {
+    SimulationReport {
         about: about(setting),
         policies: table.rows.iter().map(|row| row.name.clone()).collect(),
         measures: SHOWN.iter().filter_map(measure).collect(),
-        shares: groups.iter().map(|(name, range)| Share { name: name.clone(), of: share(range) }).collect(),
-        marks: marks(setting),
-        fidelity: REPLAYED
+        shares: groups
             .iter()
-            .map(|replayed| Fidelity {
+            .map(|(name, range)| ServerShare { name: name.clone(), of: share(range) })
+            .collect(),
+        marks: marks(setting),
+        fidelity: REPLAYED_RUNS
+            .iter()
+            .map(|replayed| ReplayFidelity {
                 run: replayed.run.to_owned(),
                 fleet: replayed.fleet.to_owned(),
                 requests: replayed.requests as u64,
@@ -102,7 +111,7 @@ fn simulation(setting: &Setting<'_>, table: &Table) -> Simulation {
 }
 
 /// What was simulated, as pairs of a word and what it was.
-fn about(setting: &Setting<'_>) -> Vec<(String, String)> {
+fn about(setting: &ComparisonSetup<'_>) -> Vec<(String, String)> {
     let args = setting.args;
     let events = args.event.iter().map(|event| event.text.as_str()).collect::<Vec<_>>().join(", ");
     let slo = format!("a first token within {} s and {} s per further token", args.slo_ttft, args.slo_tpot);
@@ -117,19 +126,19 @@ fn about(setting: &Setting<'_>) -> Vec<(String, String)> {
 }
 
 /// When something happens, and what in a few words; in the order of time.
-fn marks(setting: &Setting<'_>) -> Vec<(f64, String)> {
+fn marks(setting: &ComparisonSetup<'_>) -> Vec<(f64, String)> {
     let mut marks: Vec<(f64, String)> = Vec::new();
     for (event, incident) in setting.args.event.iter().flat_map(|e| e.incidents.iter().map(move |i| (e, i))) {
         // Servers that join together are one mark, with the words that they were asked for in.
         let word = match incident.what {
-            What::Slow { server, factor: 1.0 } => format!("server {server} normal"),
-            What::Slow { server, factor } => format!("server {server} ×{factor} slower"),
-            What::Die { server } => format!("server {server} dies"),
-            What::Join(_) => joining(&event.text),
-            What::DelayReports(by) if by.is_zero() => "reports in time".to_owned(),
-            What::DelayReports(by) => format!("reports {} s late", by.as_secs_f64()),
-            What::DelayCompletions(by) if by.is_zero() => "answers in time".to_owned(),
-            What::DelayCompletions(by) => format!("answers {} s late", by.as_secs_f64()),
+            IncidentKind::Slow { server, factor: 1.0 } => format!("server {server} normal"),
+            IncidentKind::Slow { server, factor } => format!("server {server} ×{factor} slower"),
+            IncidentKind::Die { server } => format!("server {server} dies"),
+            IncidentKind::Join(_) => joining(&event.text),
+            IncidentKind::DelayReports(by) if by.is_zero() => "reports in time".to_owned(),
+            IncidentKind::DelayReports(by) => format!("reports {} s late", by.as_secs_f64()),
+            IncidentKind::DelayCompletions(by) if by.is_zero() => "answers in time".to_owned(),
+            IncidentKind::DelayCompletions(by) => format!("answers {} s late", by.as_secs_f64()),
             _ => event.text.clone(),
         };
         let mark = (incident.at.as_secs_f64(), word);

@@ -1,12 +1,12 @@
 //! What a simulation is about, in words and numbers.
 
 use super::args::SimulateArgs;
-use router_sim::{Scenario, What};
+use router_sim::{IncidentKind, Scenario};
 use std::ops::Range;
 
 /// What the results are about.
 #[derive(Debug)]
-pub(super) struct Setting<'a> {
+pub(super) struct ComparisonSetup<'a> {
     pub(super) args: &'a SimulateArgs,
     /// The parts of the fleet line as written, and how many servers each has.
     pub(super) parts: Vec<(String, usize)>,
@@ -18,7 +18,7 @@ pub(super) struct Setting<'a> {
     pub(super) requests: usize,
 }
 
-impl Setting<'_> {
+impl ComparisonSetup<'_> {
     /// What stands above the table, line by line. Ratios are to `first`.
     pub(super) fn about(&self, first: &str) -> Vec<String> {
         let mut lines = vec![self.load.clone(), self.installation()];
@@ -64,7 +64,7 @@ impl Setting<'_> {
     /// A name for each server.
     pub(super) fn servers(&self) -> Vec<String> {
         let joining = self.scenario.incidents.iter().filter_map(|incident| match incident.what {
-            What::Join(profile) => Some(profile.name),
+            IncidentKind::Join(profile) => Some(profile.name),
             _ => None,
         });
         let all: Vec<_> = self.scenario.fleet.servers.iter().map(|p| p.name).chain(joining).collect();

@@ -1,66 +1,75 @@
 //! A comparison that is ready to run: every flag and file has been read, and nothing has been run.
 
 use super::load::{self, Source};
-use super::setting::Setting;
+use super::setting::ComparisonSetup;
 use super::{json, table};
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use crate::simulate::SimulateArgs;
 use router_engine::FleetSpec;
-use router_sim::{Contender, Experiment, Fleet, Reports, Scenario, Slo, Table, Watch, What};
+use router_sim::{
+    ComparisonTable, Contender, Experiment, ExperimentObserver, IncidentKind, LoadReporting, Scenario,
+    SimulatedFleet, Slo,
+};
 use std::time::Duration;
 
 /// A comparison that is ready to run.
 ///
 /// ```
 /// use router_core::Registry;
-/// use router_sim::{Contender, Ran, Watch};
-/// use sgl_router::simulate::{SimulateArgs, Study};
+/// use router_sim::{Contender, FinishedRun, ExperimentObserver};
+/// use sgl_router::simulate::{SimulateArgs, PolicyComparison};
 ///
 /// struct Quiet;
-/// impl Watch for Quiet {}
+/// impl ExperimentObserver for Quiet {}
 /// let args = SimulateArgs::parse(["--num-requests", "50", "--seeds", "2"])?;
 /// let registry = Registry::builtin();
 /// let contenders = Contender::list("random,least_request", &registry)?;
-/// let study = Study::new(&args)?;
+/// let study = PolicyComparison::new(&args)?;
 /// let table = study.run(&contenders, &mut Quiet).unwrap();
 /// assert_eq!((table.rows.len(), table.seeds), (2, 2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Study<'a> {
-    pub(super) setting: Setting<'a>,
+pub struct PolicyComparison<'a> {
+    pub(super) setting: ComparisonSetup<'a>,
     source: Source,
 }
 
-impl<'a> Study<'a> {
+impl<'a> PolicyComparison<'a> {
     /// Reads what `args` name. Who is compared is said to [`run`](Self::run).
     ///
     /// # Errors
     /// A flag that makes no sense or a trace that cannot be read, by name.
-    pub fn new(args: &'a SimulateArgs) -> Result<Self, Failure> {
-        let spec: FleetSpec = args.fleet.parse().map_err(|e| Failure::Usage(format!("--fleet: {e}")))?;
+    pub fn new(args: &'a SimulateArgs) -> Result<Self, CommandError> {
+        let spec: FleetSpec = args.fleet.parse().map_err(|e| CommandError::Usage(format!("--fleet: {e}")))?;
         let parts = args.fleet.split(',').map(|part| part.trim().to_owned());
         let parts = parts.zip(spec.parts.iter().map(|part| part.count as usize)).collect();
         let scenario = scenario(args, &spec)?;
         let source = Source::open(&args.load)?;
         let last = args.seed.checked_add(args.seeds.get() as u64 - 1);
-        let last = last.ok_or_else(|| Failure::Usage("--seed: the last seed is too large".to_owned()))?;
+        let last =
+            last.ok_or_else(|| CommandError::Usage("--seed: the last seed is too large".to_owned()))?;
         let requests = source.load(&args.load, args.seed).requests.len();
         let load = load::describe(&args.load, requests);
-        let setting = Setting { args, parts, scenario, seeds: (args.seed..=last).collect(), load, requests };
+        let setting =
+            ComparisonSetup { args, parts, scenario, seeds: (args.seed..=last).collect(), load, requests };
         Ok(Self { setting, source })
     }
 
     /// Runs all contenders with all seeds; nothing comes of it when `watch` stops it.
-    pub fn run(&self, contenders: &[Contender<'_>], watch: &mut dyn Watch) -> Option<Table> {
-        let Setting { args, scenario, seeds, .. } = &self.setting;
+    pub fn run(
+        &self,
+        contenders: &[Contender<'_>],
+        watch: &mut dyn ExperimentObserver,
+    ) -> Option<ComparisonTable> {
+        let ComparisonSetup { args, scenario, seeds, .. } = &self.setting;
         let slo = Slo { ttft: args.slo_ttft, tpot: args.slo_tpot };
         let experiment = Experiment { scenario, seeds, slo };
         experiment.run_watched(contenders, &|seed| self.source.load(&args.load, seed), watch)
     }
 
     /// The table as people read it.
-    pub fn text(&self, table: &Table) -> String {
+    pub fn text(&self, table: &ComparisonTable) -> String {
         table::render(&self.setting, table)
     }
 
@@ -68,7 +77,7 @@ impl<'a> Study<'a> {
     ///
     /// # Errors
     /// It cannot be written as JSON.
-    pub fn json(&self, table: &Table) -> Result<String, Failure> {
+    pub fn json(&self, table: &ComparisonTable) -> Result<String, CommandError> {
         json::render(&self.setting, table)
     }
 
@@ -78,20 +87,20 @@ impl<'a> Study<'a> {
     }
 }
 
-fn scenario(args: &SimulateArgs, spec: &FleetSpec) -> Result<Scenario, Failure> {
-    let mut scenario = Scenario::of(Fleet::from(spec));
+fn scenario(args: &SimulateArgs, spec: &FleetSpec) -> Result<Scenario, CommandError> {
+    let mut scenario = Scenario::of(SimulatedFleet::from(spec));
     scenario.routers = usize::from(args.routers);
     let poll = args.poll_secs.map(Duration::from_secs_f64);
-    scenario.reports = Reports { poll, ..scenario.reports };
+    scenario.reports = LoadReporting { poll, ..scenario.reports };
     scenario.incidents = args.event.iter().flat_map(|event| event.incidents.iter().copied()).collect();
-    let joining = scenario.incidents.iter().filter(|i| matches!(i.what, What::Join(_))).count();
+    let joining = scenario.incidents.iter().filter(|i| matches!(i.what, IncidentKind::Join(_))).count();
     let servers = scenario.fleet.servers.len() + joining;
     for incident in &scenario.incidents {
-        if let What::Slow { server, .. } | What::Die { server } = incident.what
+        if let IncidentKind::Slow { server, .. } | IncidentKind::Die { server } = incident.what
             && server >= servers
         {
             let problem = format!("--event: there is no server {server}; they are 0 to {}", servers - 1);
-            return Err(Failure::Usage(problem));
+            return Err(CommandError::Usage(problem));
         }
     }
     Ok(scenario)

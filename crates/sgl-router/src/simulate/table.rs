@@ -1,7 +1,7 @@
 //! The table for a terminal: blocks of four figures, no line wider than 100 columns.
 
-use super::Setting;
-use router_sim::{Cell, Estimate, Measure, Table};
+use super::ComparisonSetup;
+use router_sim::{ComparisonTable, ContenderResult, MeanEstimate, SummaryMetric};
 use std::fmt::Write as _;
 
 /// Widest line.
@@ -54,7 +54,7 @@ const BLOCKS: [Block; 4] = [
 ];
 
 /// The whole text.
-pub(super) fn render(setting: &Setting<'_>, table: &Table) -> String {
+pub(super) fn render(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> String {
     let mut text = String::new();
     for line in setting.about(table.rows.first().map_or("", |row| &row.name)) {
         wrap(&mut text, &line);
@@ -86,8 +86,9 @@ fn wrap(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-fn write_block(text: &mut String, table: &Table, ((title, unit, columns), width): (Block, usize)) {
-    let places = columns.map(|(_, measure)| Measure::ALL.iter().position(|m| m.name == measure).unwrap_or(0));
+fn write_block(text: &mut String, table: &ComparisonTable, ((title, unit, columns), width): (Block, usize)) {
+    let places =
+        columns.map(|(_, measure)| SummaryMetric::ALL.iter().position(|m| m.name == measure).unwrap_or(0));
     let largest = places.iter().flat_map(|&at| table.rows.iter().map(move |row| row.estimates[at].mean));
     let (factor, name) = match unit {
         Unit::Time if largest.fold(0.0, f64::max) < 1.0 => (1e3, format!("{title}, ms")),
@@ -119,7 +120,7 @@ fn begin(text: &mut String, name: &str, width: usize) -> String {
 }
 
 /// `1.046 ±0.004 ×0.64`.
-fn figure(estimate: Estimate, factor: f64, ratio: Option<Estimate>) -> String {
+fn figure(estimate: MeanEstimate, factor: f64, ratio: Option<MeanEstimate>) -> String {
     let value = estimate.mean * factor;
     if value == 0.0 && estimate.half_width.is_none_or(|half| half == 0.0) {
         return "0".to_owned();
@@ -141,7 +142,7 @@ fn figure(estimate: Estimate, factor: f64, ratio: Option<Estimate>) -> String {
     text
 }
 
-fn write_shares(text: &mut String, table: &Table, (setting, width): (&Setting<'_>, usize)) {
+fn write_shares(text: &mut String, table: &ComparisonTable, (setting, width): (&ComparisonSetup<'_>, usize)) {
     let groups = setting.groups(ONE_BY_ONE);
     let _ = writeln!(text, "\n{:<width$}  {}", "share, %", names(&groups));
     for row in &table.rows {
@@ -158,7 +159,7 @@ fn names(groups: &[(String, std::ops::Range<usize>)]) -> String {
     if line.chars().count() <= COLUMNS - NAME - 2 { line } else { "in the order of the fleet".to_owned() }
 }
 
-fn percent(row: &Cell, range: &std::ops::Range<usize>) -> f64 {
+fn percent(row: &ContenderResult, range: &std::ops::Range<usize>) -> f64 {
     100.0 * row.share.get(range.clone()).unwrap_or_default().iter().sum::<f64>()
 }
 
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn figures_have_four_digits_an_interval_and_a_ratio() {
-        let estimate = |mean, half_width| Estimate { mean, half_width };
+        let estimate = |mean, half_width| MeanEstimate { mean, half_width };
         let ratio = Some(estimate(0.636, Some(0.1)));
         assert_eq!(figure(estimate(1.0456, Some(0.0042)), 1.0, ratio), "1.046 ±0.004 ×0.64");
         assert_eq!(figure(estimate(0.0456, None), 1e3, None), "45.60");

@@ -1,9 +1,9 @@
 //! All columns of one file, with the values that their names promise, for whoever has questions of their own.
 
 use super::open;
-use super::table::{Column, Row, Table};
-use crate::problem::Problem;
-use crate::run::{Kind, Names};
+use super::table::{ColumnIndex, RowReader, RowView};
+use crate::problem::FileProblem;
+use crate::run::{FileKind, NameTable};
 use std::path::Path;
 
 /// Columns that hold a yes or a no.
@@ -56,35 +56,35 @@ const NUMBERS: [&str; 24] = [
 
 /// The values of one column, by row. Absent is unknown.
 #[derive(Clone, Debug)]
-pub enum Cells {
+pub enum ColumnValues {
     /// Words, and the place of every row's among them.
-    Text(Names, Vec<Option<u32>>),
+    Text(NameTable, Vec<Option<u32>>),
     /// Numbers, and whether all are whole.
-    Number(Vec<Option<f64>>, Wholeness),
+    Number(Vec<Option<f64>>, NumberKind),
     /// Yes or no.
     Flag(Vec<Option<bool>>),
 }
 
 /// Whether the numbers of a column are whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wholeness {
+pub enum NumberKind {
     /// All are, and written so.
-    Whole,
+    Integer,
     /// Some have a fraction.
     Real,
 }
 
 /// One file, by column.
 #[derive(Clone, Debug)]
-pub struct Sheet {
+pub struct ColumnTable {
     /// Who wrote it.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// The columns with their names, in the file's order.
-    pub columns: Vec<(String, Cells)>,
+    pub columns: Vec<(String, ColumnValues)>,
     /// How many rows there are.
     pub rows: usize,
     /// What was wrong with the file, and what became of it.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FileProblem>,
 }
 
 /// Reads a client's or a recorder's file, column by column. Rows that are not whole are left out, and values that are
@@ -92,40 +92,45 @@ pub struct Sheet {
 ///
 /// # Errors
 /// The file cannot be read, or is something else.
-pub fn sheet(path: &Path) -> Result<Sheet, Box<Problem>> {
+pub fn read_columns(path: &Path) -> Result<ColumnTable, Box<FileProblem>> {
     let (kind, mut table) = open::open(path)?;
     let names = table.names().to_vec();
-    let places: Vec<Column> = names.iter().map(|name| table.column(name)).collect();
-    let mut columns: Vec<Cells> = names.iter().map(|name| Cells::of(name)).collect();
+    let places: Vec<ColumnIndex> = names.iter().map(|name| table.column(name)).collect();
+    let mut columns: Vec<ColumnValues> = names.iter().map(|name| ColumnValues::of(name)).collect();
     let mut rows = 0;
     while let Some(mut row) = table.next() {
         rows += 1;
         places.iter().zip(&mut columns).for_each(|(place, cells)| cells.take(&mut row, *place));
     }
-    let Table { problems, .. } = table;
-    Ok(Sheet { kind, columns: names.into_iter().zip(columns).collect(), rows, problems: problems.into_vec() })
+    let RowReader { problems, .. } = table;
+    Ok(ColumnTable {
+        kind,
+        columns: names.into_iter().zip(columns).collect(),
+        rows,
+        problems: problems.into_vec(),
+    })
 }
 
-impl Cells {
+impl ColumnValues {
     fn of(name: &str) -> Self {
         if FLAGS.contains(&name) {
             return Self::Flag(Vec::new());
         }
         let number = NUMBERS.contains(&name) || open::is_fixed(name);
         if number && !TEXTS.contains(&name) {
-            Self::Number(Vec::new(), Wholeness::Whole)
+            Self::Number(Vec::new(), NumberKind::Integer)
         } else {
-            Self::Text(Names::default(), Vec::new())
+            Self::Text(NameTable::default(), Vec::new())
         }
     }
 
-    fn take(&mut self, row: &mut Row<'_>, column: Column) {
+    fn take(&mut self, row: &mut RowView<'_>, column: ColumnIndex) {
         match self {
             Self::Flag(values) => values.push(row.flag(column)),
             Self::Number(values, wholeness) => {
                 let value = row.number(column);
                 if value.is_some() && !row.text(column).iter().all(u8::is_ascii_digit) {
-                    *wholeness = Wholeness::Real;
+                    *wholeness = NumberKind::Real;
                 }
                 values.push(value);
             }
