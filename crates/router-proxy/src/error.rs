@@ -1,9 +1,9 @@
 //! What can go wrong between a client and a worker, whose fault it is, and what the client is told.
 
 use crate::data_plane::{Kept, RouterBody};
-use crate::record::Leg;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use router_telemetry::Leg;
 use std::time::Duration;
 
 /// One failed request or attempt.

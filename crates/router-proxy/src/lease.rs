@@ -1,10 +1,10 @@
 //! A worker's seat for the length of one answer. It ends exactly once, on every path.
 
-use crate::record::{CompletionRecord, Outline};
 use crate::router::Shared;
 use crate::workers::{End, Seat, Verdict, Worker, abort};
 use http::StatusCode;
 use router_core::{Finish, Outcome, Ticket, Time};
+use router_telemetry::{AttemptInfo, CompletionRecord};
 use std::sync::Arc;
 
 /// Ties a [`Ticket`] to the life of an answer: dropping it early is a cancellation.
@@ -13,7 +13,7 @@ pub(crate) struct Lease {
     shared: Arc<Shared>,
     pub(crate) worker: Arc<Worker>,
     /// What the records will say about the request.
-    pub(crate) outline: Outline,
+    pub(crate) info: AttemptInfo,
     ticket: Option<Ticket>,
     seat: Seat,
     /// By which the worker can be told to stop, if the client gave the request such an id.
@@ -32,12 +32,12 @@ impl Lease {
         shared: Arc<Shared>,
         (worker, seat): (Arc<Worker>, Seat),
         ticket: Ticket,
-        outline: Outline,
+        info: AttemptInfo,
     ) -> Self {
         Self {
             shared,
             worker,
-            outline,
+            info,
             sent_at: ticket.dispatched_at(),
             ticket: Some(ticket),
             seat,
@@ -68,11 +68,11 @@ impl Lease {
         let now = self.shared.clock.now();
         self.first_byte_at = Some(now);
         if let Some(ticket) = &self.ticket
-            && self.outline.stream
+            && self.info.stream
         {
             self.shared.balancer.lock().first_token(now, ticket);
         }
-        self.shared.records.started(&self.outline);
+        self.shared.records.started(&self.info);
     }
 
     /// The clock's time now.
@@ -97,8 +97,8 @@ impl Lease {
         self.worker.ended(&self.shared, end);
         self.shared.admission.seats.freed();
         self.shared.records.completed(CompletionRecord {
-            outline: self.outline.clone(),
-            worker: Arc::clone(&self.worker),
+            info: self.info.clone(),
+            worker: Arc::clone(&self.worker.telemetry),
             completion,
             in_flight,
             answered: self.answered,

@@ -9,12 +9,10 @@
 
 mod admin;
 mod alarm;
-mod clock;
 mod data_plane;
 mod error;
 mod http1;
 mod lease;
-mod record;
 mod router;
 mod security;
 mod server;
@@ -22,9 +20,8 @@ mod stats;
 mod wire;
 mod workers;
 
-pub use clock::Clock;
-pub use record::{Decisions, Heard, LiveDecision, RecorderError};
 pub use router::{Router, RunningRouter, StartError};
+pub use router_telemetry::{DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use security::TlsError;
 pub use server::Lanes;
 pub use stats::{RouterStats, WorkerStats};

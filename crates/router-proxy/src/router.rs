@@ -1,20 +1,21 @@
 //! The router: a balancer, its workers, and the server in front of them.
 
-use crate::clock::Clock;
-use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, TraceIds, Vacancy};
+use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, Vacancy};
 use crate::error::ProxyError;
-use crate::record::{
-    Audience, Bounds, Decisions, Detour, Gauges, Metrics, Recorder, RecorderError, Records, Wanted,
-    WorkerGauges,
-};
 use crate::security::{Cors, Guard, ServerTls, TlsError, WorkerTls, keep_fresh};
 use crate::server::{self, Lanes, Listeners};
 use crate::stats::RouterStats;
-use crate::workers::{Dial, Health, MembershipError, Worker, Workers};
+use crate::workers::{Dial, Health, MembershipError, Worker, WorkerLoad, Workers};
 use parking_lot::Mutex;
 use router_config::WorkerKind;
 use router_config::{Config, ConfigError, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
 use router_core::{Balancer, Features, Needs, Policy, WorkerId};
+use router_telemetry::Clock;
+use router_telemetry::TraceIds;
+use router_telemetry::{
+    BalancerGauges, Buckets, DecisionBroadcast, DecisionStream, Metrics, Recorder, RecorderConfig,
+    RecorderError, RetryReason, Telemetry,
+};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,9 +24,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
-
-/// A queue length that was told longer ago says nothing about now, in seconds.
-const REPORT_AGE: f64 = 10.0;
 
 /// What every request and task of one router shares.
 #[derive(Debug)]
@@ -44,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     /// When second copies are sent; never when absent.
     pub(crate) hedging: Option<Hedging>,
-    pub(crate) records: Records,
+    pub(crate) records: Telemetry,
     pub(crate) ids: RequestIds,
     /// Makes the ids of spans, when spans are exported.
     pub(crate) trace_ids: Option<TraceIds>,
@@ -145,13 +143,13 @@ impl Router {
                 balancer
             });
         if let Some(bounds) = config.duration_buckets {
-            let metrics = Metrics::bounded(shared.records.metrics.policy(), Bounds::new(&bounds));
+            let metrics = Metrics::bounded(shared.records.metrics.policy(), Buckets::new(&bounds));
             shared.records.metrics = Arc::new(metrics);
         }
         shared.guard = Guard::new(&config.security.credentials, admin.is_some());
         shared.cors = config.security.cors.map(Cors::new);
         let (traces, collector) = (config.traces, config.otlp.as_ref());
-        let wanted = Wanted { files: config.record.as_ref(), prefill: None, traces, collector };
+        let wanted = RecorderConfig { files: config.record.as_ref(), prefill: None, traces, collector };
         match config.disaggregation {
             Some(split) => shared.disaggregate(split, wanted, seed)?,
             None => shared.record(wanted)?,
@@ -239,7 +237,7 @@ impl RunningRouter {
     }
 
     /// Every decision from now on, of all balancers; `capacity` of them may wait to be fetched.
-    pub fn decisions(&self, capacity: usize) -> Decisions {
+    pub fn decisions(&self, capacity: usize) -> DecisionStream {
         self.shared.records.audience.listen(capacity)
     }
 
@@ -316,7 +314,7 @@ impl Shared {
             admission,
             guard: Guard::default(),
             cors: None,
-            records: Records { metrics, recorder: None, audience: Arc::new(Audience::new(clock)) },
+            records: Telemetry { metrics, recorder: None, audience: Arc::new(DecisionBroadcast::new(clock)) },
             ids: RequestIds::new(),
             trace_ids: None,
             fleet,
@@ -334,7 +332,7 @@ impl Shared {
         let settings = (limits, admission, self.retry.clone(), self.fleet.clone(), self.dial.clone());
         let mut pool = Self::new(settings, |_| Balancer::new(policy, seed));
         pool.clock = self.clock;
-        pool.records.metrics = Arc::new(self.records.metrics.beside(pool.records.metrics.policy()));
+        pool.records.metrics = Arc::new(self.records.metrics.for_pool(pool.records.metrics.policy()));
         pool
     }
 
@@ -342,14 +340,14 @@ impl Shared {
     fn disaggregate(
         &mut self,
         split: DisaggregationConfig,
-        wanted: Wanted<'_>,
+        wanted: RecorderConfig<'_>,
         seed: u64,
     ) -> Result<(), StartError> {
         self.records.metrics = Arc::new(Metrics::clone(&self.records.metrics).with_legs());
         // Another stream of chance than that of the workers that write the answers.
         let mut pool = self.beside(split.policy, !seed);
         let metrics = Arc::clone(&pool.records.metrics);
-        self.record(Wanted { prefill: split.record.as_ref().map(|r| (r, &metrics)), ..wanted })?;
+        self.record(RecorderConfig { prefill: split.record.as_ref().map(|r| (r, &metrics)), ..wanted })?;
         pool.records.recorder = self.records.recorder.clone();
         pool.records.audience = Arc::clone(&self.records.audience);
         // The request is read once for both; each pool polls its own workers, and a worker is named for an answer.
@@ -363,7 +361,7 @@ impl Shared {
     }
 
     /// Starts a recorder when somebody wants files, traces or spans.
-    fn record(&mut self, wanted: Wanted<'_>) -> Result<(), StartError> {
+    fn record(&mut self, wanted: RecorderConfig<'_>) -> Result<(), StartError> {
         if wanted.anything() {
             self.trace_ids = wanted.collector.map(|_| TraceIds::new());
             let recorder = Recorder::start(wanted, self.clock, &self.records.metrics)?;
@@ -407,8 +405,8 @@ impl Shared {
     /// Whether a wait for a worker may help where none can be chosen now: after a `last` attempt whose connection broke,
     /// because a worker may be down without anybody knowing yet, and else when none is well. A request that names its
     /// worker waits for that one, and not at all for one that is not in the fleet.
-    pub(crate) fn may_come(&self, features: &Features<'_>, last: Option<Detour>) -> bool {
-        let lost = last == Some(Detour::Lost);
+    pub(crate) fn may_come(&self, features: &Features<'_>, last: Option<RetryReason>) -> bool {
+        let lost = last == Some(RetryReason::Disconnected);
         let named = self.balancer.lock().target(features);
         let Some(slot) = named else { return lost || self.healthy_workers().is_empty() };
         let worker = self.workers.all().into_iter().find(|w| w.id.slot() == slot);
@@ -431,43 +429,42 @@ impl Shared {
     }
 
     /// Everything that is measured at the moment somebody asks.
-    pub(crate) fn gauges(&self) -> Gauges {
+    pub(crate) fn gauges(&self) -> BalancerGauges {
         let mut figures = Vec::new();
         let (opinion, workers) = {
             let mut balancer = self.balancer.lock();
             balancer.gauges(&mut |name, value| figures.push((name, value)));
             // The policy's opinion is asked as for a request about which nothing is known.
-            (balancer.peek(self.clock.now(), &Features::default()), self.loads(&balancer))
+            (
+                balancer.peek(self.clock.now(), &Features::default()),
+                self.loads(&balancer).iter().map(WorkerLoad::gauges).collect(),
+            )
         };
         let scores = opinion.map(|o| o.scores).unwrap_or_default();
-        let scores = scores.into_iter().filter_map(|s| Some((self.workers.get(s.worker)?, s))).collect();
+        let scores = scores
+            .into_iter()
+            .filter_map(|s| Some((Arc::clone(&self.workers.get(s.worker)?.telemetry), s)))
+            .collect();
         let (queued, buffered) = (self.admission.waiting(), self.admission.buffered());
         let policy = Arc::clone(self.records.metrics.policy());
-        Gauges { policy, workers, scores, figures, queued, buffered }
+        BalancerGauges { policy, workers, scores, figures, queued, buffered }
     }
 
     /// All workers with their load.
-    pub(crate) fn worker_loads(&self) -> Vec<WorkerGauges> {
+    pub(crate) fn worker_loads(&self) -> Vec<WorkerLoad> {
         self.loads(&self.balancer.lock())
     }
 
     /// One worker with its load, unless it left.
-    pub(crate) fn worker_load(&self, worker: &Arc<Worker>) -> Option<WorkerGauges> {
+    pub(crate) fn worker_load(&self, worker: &Arc<Worker>) -> Option<WorkerLoad> {
         self.load(&self.balancer.lock(), worker)
     }
 
-    fn loads(&self, balancer: &Balancer) -> Vec<WorkerGauges> {
+    fn loads(&self, balancer: &Balancer) -> Vec<WorkerLoad> {
         self.workers.all().iter().filter_map(|worker| self.load(balancer, worker)).collect()
     }
 
-    fn load(&self, balancer: &Balancer, worker: &Arc<Worker>) -> Option<WorkerGauges> {
-        let now = self.clock.now();
-        let view = balancer.view(worker.id)?;
-        Some(WorkerGauges {
-            worker: Arc::clone(worker),
-            in_flight: view.in_flight,
-            waiting: view.fresh_waiting(now, REPORT_AGE),
-            report_age: view.load.map(|l| now.since(l.at)),
-        })
+    fn load(&self, balancer: &Balancer, worker: &Arc<Worker>) -> Option<WorkerLoad> {
+        WorkerLoad::of(balancer, worker, self.clock.now())
     }
 }

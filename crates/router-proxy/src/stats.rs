@@ -47,7 +47,7 @@ impl Shared {
         let loads = self.pools().flat_map(Self::worker_loads).collect::<Vec<_>>();
         let workers = loads.iter().map(|load| {
             let worker = &load.worker;
-            let counts = worker.metrics.counts();
+            let counts = worker.telemetry.metrics.counts();
             WorkerStats {
                 url: worker.url.as_str().to_owned(),
                 worker_type: worker.profile.load().kind.as_str(),

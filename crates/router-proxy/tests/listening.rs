@@ -5,7 +5,7 @@ mod support;
 
 use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
-use router_proxy::{Decisions, Heard, LiveDecision, RunningRouter};
+use router_proxy::{DecisionStream, LiveDecision, NextDecision, RunningRouter};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{PATIENCE, options, post, router, until};
@@ -31,9 +31,9 @@ async fn ask(router: &RunningRouter) {
     assert!(post(router, "/generate", body).await.starts_with("HTTP/1.1 200 "));
 }
 
-fn heard(decisions: &Decisions) -> Arc<LiveDecision> {
+fn heard(decisions: &DecisionStream) -> Arc<LiveDecision> {
     match decisions.next(PATIENCE) {
-        Heard::Decision(decision) => decision,
+        NextDecision::Decision(decision) => decision,
         other => panic!("{other:?} instead of a decision"),
     }
 }
@@ -44,7 +44,7 @@ async fn a_listener_hears_what_was_decided_and_misses_what_does_not_fit() {
     let router = over(&fleet).await;
     ask(&router).await;
     let (wide, narrow) = (router.decisions(100), router.decisions(1));
-    assert_eq!(wide.next(Duration::ZERO), Heard::Silence, "what was before is not heard");
+    assert_eq!(wide.next(Duration::ZERO), NextDecision::Silence, "what was before is not heard");
     for _ in 0..3 {
         ask(&router).await;
     }
@@ -59,8 +59,8 @@ async fn a_listener_hears_what_was_decided_and_misses_what_does_not_fit() {
     assert_eq!((narrow.dropped(), wide.dropped()), (2, 0));
     router.shutdown().await;
     heard(&wide);
-    assert_eq!(wide.next(PATIENCE), Heard::End);
-    assert_eq!(narrow.next(PATIENCE), Heard::End);
+    assert_eq!(wide.next(PATIENCE), NextDecision::End);
+    assert_eq!(narrow.next(PATIENCE), NextDecision::End);
     fleet.shutdown().await;
 }
 

@@ -3,7 +3,7 @@
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict as _, PyDict};
-use router_proxy::{Heard, LiveDecision};
+use router_proxy::{LiveDecision, NextDecision};
 use std::time::Duration;
 
 /// Python looks for signals this often while it waits for a decision.
@@ -12,11 +12,11 @@ const TICK: Duration = Duration::from_millis(50);
 /// One listener.
 #[pyclass(frozen, module = "sgl_router._native")]
 pub(crate) struct Decisions {
-    decisions: router_proxy::Decisions,
+    decisions: router_proxy::DecisionStream,
 }
 
 impl Decisions {
-    pub(crate) const fn new(decisions: router_proxy::Decisions) -> Self {
+    pub(crate) const fn new(decisions: router_proxy::DecisionStream) -> Self {
         Self { decisions }
     }
 }
@@ -27,9 +27,9 @@ impl Decisions {
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         loop {
             match py.detach(|| self.decisions.next(TICK)) {
-                Heard::Decision(decision) => return to_python(py, &decision).map(Some),
-                Heard::End => return Ok(None),
-                Heard::Silence => py.check_signals()?,
+                NextDecision::Decision(decision) => return to_python(py, &decision).map(Some),
+                NextDecision::End => return Ok(None),
+                NextDecision::Silence => py.check_signals()?,
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{Entry, Finding};
 use toml::Table;
 
 /// A crate of ours and those of ours that it may use, as ARCHITECTURE.md draws them.
-const FLOORS: [(&str, &[&str]); 12] = [
+const FLOORS: [(&str, &[&str]); 13] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -13,7 +13,8 @@ const FLOORS: [(&str, &[&str]); 12] = [
     ("router-load", &["router-core", "router-protocol"]),
     ("router-report", &["router-core"]),
     ("router-config", &["router-core"]),
-    ("router-proxy", &["router-config", "router-core", "router-protocol"]),
+    ("router-telemetry", &["router-config", "router-core"]),
+    ("router-proxy", &["router-config", "router-core", "router-protocol", "router-telemetry"]),
     (
         "sgl-router",
         &[
@@ -25,6 +26,7 @@ const FLOORS: [(&str, &[&str]); 12] = [
             "router-load",
             "router-report",
             "router-config",
+            "router-telemetry",
             "router-proxy",
         ],
     ),
@@ -39,6 +41,7 @@ const FLOORS: [(&str, &[&str]); 12] = [
             "router-load",
             "router-report",
             "router-config",
+            "router-telemetry",
             "router-proxy",
             "sgl-router",
         ],

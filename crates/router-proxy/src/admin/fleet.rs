@@ -20,7 +20,7 @@ const MAX_BODY: usize = 1 << 20;
 
 pub(super) fn loads(shared: &Shared) -> Response<RouterBody> {
     let loads = shared.pools().flat_map(Shared::worker_loads).map(|g| {
-        json!({"worker": &*g.worker.name, "load": g.in_flight, "waiting": g.waiting,
+        json!({"worker": &*g.worker.telemetry.name, "load": g.in_flight, "waiting": g.waiting,
                "health": g.worker.health().as_str()})
     });
     json(StatusCode::OK, &json!({"workers": loads.collect::<Vec<_>>()}))

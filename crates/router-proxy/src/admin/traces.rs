@@ -3,11 +3,11 @@
 use super::json;
 use crate::data_plane::RouterBody;
 use crate::error::json_response;
-use crate::record::{Query, Status, Traces};
 use crate::router::Shared;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
+use router_telemetry::{TraceQuery, TraceStatus, TraceStore};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ pub(super) async fn answer(
     })
 }
 
-fn one(policy: &str, traces: &Traces, path: &str) -> Response<RouterBody> {
+fn one(policy: &str, traces: &TraceStore, path: &str) -> Response<RouterBody> {
     let id = path.strip_prefix("/v1/traces/").unwrap_or(path);
     let id = percent_decode(id);
     match traces.get(policy, &id) {
@@ -108,7 +108,7 @@ fn one(policy: &str, traces: &Traces, path: &str) -> Response<RouterBody> {
 
 async fn batch(
     policy: &str,
-    traces: &Traces,
+    traces: &TraceStore,
     request: Request<Incoming>,
 ) -> Result<Response<RouterBody>, Bad> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
@@ -125,8 +125,8 @@ async fn batch(
     Ok(json(StatusCode::OK, &json!({"count": found.len(), "traces": found, "not_found": missing})))
 }
 
-fn query(text: &str) -> Result<Query, Bad> {
-    let mut query = Query { limit: DEFAULT_LIMIT, worker: None, status: None };
+fn query(text: &str) -> Result<TraceQuery, Bad> {
+    let mut query = TraceQuery { limit: DEFAULT_LIMIT, worker: None, status: None };
     for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
         match &*name {
             "limit" => {
@@ -135,7 +135,7 @@ fn query(text: &str) -> Result<Query, Bad> {
             }
             "node_id" | "worker" => query.worker = Some(value.into_owned()),
             "status" => {
-                let status = Status::ALL.into_iter().find(|s| s.as_str() == value);
+                let status = TraceStatus::ALL.into_iter().find(|s| s.as_str() == value);
                 query.status = Some(status.ok_or_else(|| Bad::Status(value.into_owned()))?);
             }
             _ => return Err(Bad::Parameter(name.into_owned())),

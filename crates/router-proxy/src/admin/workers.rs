@@ -5,7 +5,7 @@
 use super::{json, refuse};
 use crate::data_plane::RouterBody;
 use crate::router::Shared;
-use crate::workers::{BreakerState, Health, MembershipError, Worker};
+use crate::workers::{Health, MembershipError, Worker};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use router_config::{WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError};
 use router_core::Time;
+use router_telemetry::BreakerState;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
@@ -154,7 +155,7 @@ fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<Worker>, Ref
 
 /// The worker at a URL, or the rank `URL@rank`, that is not leaving.
 fn at(shared: &Shared, wanted: &str) -> Result<Option<Arc<Worker>>, WorkerUrlError> {
-    let stays = |w: &Arc<Worker>| *w.name == *wanted && w.health() != Health::Draining;
+    let stays = |w: &Arc<Worker>| *w.telemetry.name == *wanted && w.health() != Health::Draining;
     if let Some(rank) = shared.pools().flat_map(|p| p.workers.all()).find(stays) {
         return Ok(Some(rank));
     }
@@ -210,7 +211,7 @@ fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
     let load = shared.worker_load(worker);
     json!({
         "id": name(worker),
-        "url": &*worker.name,
+        "url": &*worker.telemetry.name,
         "model_id": profile.model(),
         "models": told.models,
         "state": health.as_str(),
@@ -259,7 +260,7 @@ const fn job_status(health: Health) -> &'static str {
 fn urls(shared: &Shared) -> Response<RouterBody> {
     let all = shared.pools().flat_map(|pool| pool.workers.all());
     let present = all.filter(|w| w.health() != Health::Draining);
-    let urls: Vec<_> = present.map(|w| w.name.to_string()).collect();
+    let urls: Vec<_> = present.map(|w| w.telemetry.name.to_string()).collect();
     json(StatusCode::OK, &json!({"urls": urls}))
 }
 

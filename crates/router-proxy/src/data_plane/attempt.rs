@@ -5,7 +5,6 @@
 
 use super::REQUEST_ID;
 use super::forward::Exchange;
-use super::trace_context::TRACEPARENT;
 use crate::error::{Cause, ProxyError};
 use crate::http1::{AnswerError, Outgoing};
 use crate::lease::Lease;
@@ -17,6 +16,7 @@ use http_body::Frame;
 use router_config::Engine;
 use router_core::Route;
 use router_protocol::{StreamObserver, set_rank};
+use router_telemetry::TRACEPARENT;
 use std::time::Duration;
 
 /// The data-parallel rank that is to serve the request. vLLM heeds it, and SGLang on the OpenAI routes.
@@ -70,7 +70,7 @@ impl Exchange<'_> {
             head.set(RANK, &rank.into());
         }
         if let Some(trace) = self.call.trace {
-            head.set(TRACEPARENT, &trace.header(lease.outline.attempt));
+            head.set(TRACEPARENT, &trace.header(lease.info.attempt));
         }
         let is_told_of_load = self.shared.needs.load_reports && !self.headers.contains_key(LOAD_WISH);
         if is_told_of_load && worker.profile.load().engine() == Some(Engine::Vllm) {

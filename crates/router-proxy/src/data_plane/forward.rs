@@ -8,7 +8,6 @@ use super::relay::{Kind, Relay, Watch};
 use super::{Call, WORKER};
 use crate::error::ProxyError;
 use crate::lease::Lease;
-use crate::record::{DecisionRecord, Leg, Outline};
 use crate::router::Shared;
 use bytes::Bytes;
 use http::request::Parts;
@@ -16,6 +15,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, header, response};
 use router_core::{Features, NoWorker, Outcome, Route, Routed, Time, WorkerId};
 use router_protocol::StreamObserver;
+use router_telemetry::{AttemptInfo, DecisionRecord, Leg};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -113,14 +113,14 @@ impl<'a> Exchange<'a> {
         };
         let took = shared.clock.now().since(asked_at);
         let Routed { ticket, decision, standing, chosen, scores, shadows } = routed;
-        let outline = Outline::new(self.call.request_id.clone(), features, self.call.received_at)
+        let info = AttemptInfo::new(self.call.request_id.clone(), features, self.call.received_at)
             .traced(self.call.trace)
             .on(self.leg);
         shared.records.decided(DecisionRecord {
-            outline: outline.clone(),
+            info: info.clone(),
             at: asked_at,
-            worker: Arc::clone(&worker),
-            workers: shared.workers.snapshot(),
+            worker: Arc::clone(&worker.telemetry),
+            workers: shared.workers.directory(),
             decision,
             standing,
             chosen,
@@ -128,7 +128,7 @@ impl<'a> Exchange<'a> {
             shadows,
             took,
         });
-        Ok(Lease::new(Arc::clone(shared), (worker, seat), ticket, outline))
+        Ok(Lease::new(Arc::clone(shared), (worker, seat), ticket, info))
     }
 
     /// Turns the worker's answer into ours.
@@ -139,7 +139,7 @@ impl<'a> Exchange<'a> {
         let load = parts.headers.get("endpoint-load-metrics").and_then(|v| v.to_str().ok());
         let load = load.and_then(router_protocol::parse_orca);
         parts.headers.insert(WORKER, lease.worker.header.clone());
-        let watch = watch(kind, &parts, lease.outline.route);
+        let watch = watch(kind, &parts, lease.info.route);
         let is_counted = parts.headers.contains_key(header::CONTENT_LENGTH);
         let kind = if is_counted { Kind::Other } else { kind };
         let idle = self.shared.limits.stream_idle;

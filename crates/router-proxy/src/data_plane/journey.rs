@@ -11,9 +11,9 @@ use super::kept::Kept;
 use super::tried::Tried;
 use crate::error::{ProxyError, Retry};
 use crate::lease::Lease;
-use crate::record::Detour;
 use http::Response;
 use router_core::{Features, NoWorker, Outcome, Rng};
+use router_telemetry::RetryReason;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -75,8 +75,8 @@ impl<'a> Journey<'a> {
                 Ok(answer) => {
                     let detour = match answer.tone(exchange.route) {
                         Tone::Final => return Ok(self.arrive(answer, lease_of_end)),
-                        Tone::Busy => Detour::Busy,
-                        Tone::Fault => Detour::Fault,
+                        Tone::Busy => RetryReason::Overloaded,
+                        Tone::Fault => RetryReason::Failed,
                     };
                     self.note(&answer, detour, &mut lease_of_end);
                     let Some(next) = Box::pin(self.next(detour)).await else {
@@ -138,7 +138,7 @@ impl<'a> Journey<'a> {
                     }
                 }
                 () = &mut trouble, if failed.is_none() && rival.is_none() => {
-                    if let Some(next) = self.take_seat(Detour::Trouble) {
+                    if let Some(next) = self.take_seat(RetryReason::WorkerUnhealthy) {
                         return Ending::Moved(next);
                     }
                     trouble.set(worker.trouble.notified());
@@ -149,7 +149,7 @@ impl<'a> Journey<'a> {
                 })),
                 () = polled(&mut hedge) => {
                     hedge = None;
-                    rival = self.take_seat(Detour::Hedge).map(|lease| self.race(lease));
+                    rival = self.take_seat(RetryReason::Hedge).map(|lease| self.race(lease));
                 }
             }
         }
@@ -192,8 +192,8 @@ impl<'a> Journey<'a> {
     }
 
     /// Takes note of what a worker's refusal says about it.
-    fn note(&mut self, answer: &Answer, detour: Detour, lease: &mut Lease) {
-        if detour == Detour::Busy {
+    fn note(&mut self, answer: &Answer, detour: RetryReason, lease: &mut Lease) {
+        if detour == RetryReason::Overloaded {
             let shared = self.exchange.shared;
             shared.workers.spare(&lease.worker, shared.clock.now(), answer.retry_after());
             if self.rid.is_none() {
@@ -206,17 +206,17 @@ impl<'a> Journey<'a> {
     }
 
     /// Ends an attempt that got no answer; how it may go on, if it may.
-    fn fail(&self, lease: &mut Lease, error: &ProxyError) -> Option<Detour> {
+    fn fail(&self, lease: &mut Lease, error: &ProxyError) -> Option<RetryReason> {
         lease.blame(error.code());
         let detour = match error {
             ProxyError::Connect(_) => {
                 lease.worker.unreachable(self.exchange.shared);
-                Some(Detour::Lost)
+                Some(RetryReason::Disconnected)
             }
             ProxyError::Broken(_) => {
                 // It may have died; its check will tell before the next request does.
                 lease.worker.doubt();
-                Some(Detour::Lost)
+                Some(RetryReason::Disconnected)
             }
             ProxyError::Timeout(_) => {
                 lease.abandon(Outcome::Failed);
@@ -224,9 +224,9 @@ impl<'a> Journey<'a> {
             }
             ProxyError::NoFirstByte(_) => {
                 lease.abandon(Outcome::Failed);
-                Some(Detour::Fault)
+                Some(RetryReason::Failed)
             }
-            error if error.retry() != Retry::Never => Some(Detour::Fault),
+            error if error.retry() != Retry::Never => Some(RetryReason::Failed),
             _ => None,
         };
         lease.give_up(Outcome::Failed);
@@ -234,12 +234,12 @@ impl<'a> Journey<'a> {
     }
 
     /// The next attempt's seat, after the wait that is due.
-    async fn next(&mut self, detour: Detour) -> Option<Lease> {
+    async fn next(&mut self, detour: RetryReason) -> Option<Lease> {
         let exchange = self.exchange;
         let retry = self.features.attempt + 1;
         let mut lot = Rng::seeded(self.features.id.0 ^ u64::from(retry).rotate_left(32));
         let pause = exchange.shared.retry.backoff(retry, lot.unit_f64());
-        if detour != Detour::Lost && !pause.is_zero() && self.has_untried() {
+        if detour != RetryReason::Disconnected && !pause.is_zero() && self.has_untried() {
             if Instant::now() + pause >= exchange.deadline {
                 return None;
             }
@@ -256,16 +256,16 @@ impl<'a> Journey<'a> {
     }
 
     /// A seat on a worker that was not tried, if the rules allow another attempt and there is one.
-    fn take_seat(&mut self, detour: Detour) -> Option<Lease> {
+    fn take_seat(&mut self, detour: RetryReason) -> Option<Lease> {
         let (exchange, shared) = (self.exchange, self.exchange.shared);
         if self.features.attempt >= shared.retry.max_retries || Instant::now() >= exchange.deadline {
-            if !detour.is_optional() {
+            if !detour.is_speculative() {
                 shared.records.exhausted(exchange.route);
             }
             return None;
         }
         let now = shared.clock.now();
-        if detour.costs() && !shared.budget.allows(now) {
+        if detour.uses_budget() && !shared.budget.allows(now) {
             shared.records.over_budget();
             return None;
         }
@@ -274,20 +274,20 @@ impl<'a> Journey<'a> {
             self.features.attempt -= 1;
             return None;
         };
-        if detour.costs() {
+        if detour.uses_budget() {
             shared.budget.spend(now);
         }
         shared.records.detoured(exchange.route, detour);
         Some(lease)
     }
 
-    fn dispatch(&self, detour: Detour) -> Result<Lease, NoWorker> {
+    fn dispatch(&self, detour: RetryReason) -> Result<Lease, NoWorker> {
         let exchange = self.exchange;
         let lease = exchange.dispatch(&self.features, &self.tried);
         // Waiting or well served requests need no worker that others are kept from.
         let lease = match lease {
             Err(NoWorker)
-                if !detour.is_optional()
+                if !detour.is_speculative()
                     && exchange.shared.vacancy(&self.features, &self.tried) == Vacancy::Never
                     && exchange.shared.last_resort(&self.tried) =>
             {
@@ -300,7 +300,7 @@ impl<'a> Journey<'a> {
 
     /// A seat on any worker, if nobody waits for one.
     fn seat_at_once(&self) -> Option<Lease> {
-        self.exchange.shared.admission.seats.at_once(|| self.dispatch(Detour::Lost))
+        self.exchange.shared.admission.seats.at_once(|| self.dispatch(RetryReason::Disconnected))
     }
 
     /// A seat on any worker, waiting for one if that is wanted. `failure` is how the last attempt ended.
@@ -324,7 +324,7 @@ impl<'a> Journey<'a> {
         }
         // A worker whose connection broke may be down without anybody knowing yet.
         let lost = matches!(failure, Some(ProxyError::Connect(_) | ProxyError::Broken(_)));
-        let last = lost.then_some(Detour::Lost);
+        let last = lost.then_some(RetryReason::Disconnected);
         if let Some(patience) = shared.retry.queue.filter(|_| may_wait)
             && shared.may_come(&self.features, last)
             && let Some(lease) = self.queue(patience).await
@@ -350,7 +350,7 @@ impl<'a> Journey<'a> {
         shared
             .admission
             .seats
-            .take(|| shared.vacancy(&self.features, &self.tried), || self.dispatch(Detour::Lost))
+            .take(|| shared.vacancy(&self.features, &self.tried), || self.dispatch(RetryReason::Disconnected))
             .await
     }
 
@@ -365,7 +365,7 @@ impl<'a> Journey<'a> {
         self.features.attempt += 1;
         match self.seat().await {
             Ok(lease) => {
-                shared.records.detoured(self.exchange.route, Detour::Lost);
+                shared.records.detoured(self.exchange.route, RetryReason::Disconnected);
                 Some(lease)
             }
             Err(_) => {
@@ -390,7 +390,7 @@ impl<'a> Journey<'a> {
         loop {
             let mut arrival = pin!(exchange.shared.workers.arrivals.notified());
             arrival.as_mut().enable();
-            if let Ok(lease) = self.dispatch(Detour::Lost) {
+            if let Ok(lease) = self.dispatch(RetryReason::Disconnected) {
                 return Some(lease);
             }
             tokio::time::timeout_at(until, arrival).await.ok()?;
@@ -402,7 +402,7 @@ impl<'a> Journey<'a> {
         &mut self,
         answer: Answer,
         lease: Lease,
-        detour: Detour,
+        detour: RetryReason,
     ) -> Result<Response<RouterBody>, ProxyError> {
         match self.kept.take().filter(|kept| kept.is_better_than(detour)) {
             Some(kept) => {
@@ -415,7 +415,7 @@ impl<'a> Journey<'a> {
     }
 
     /// Keeps an answer for the client, should none be better.
-    async fn keep(&mut self, answer: Answer, mut lease: Lease, detour: Detour) {
+    async fn keep(&mut self, answer: Answer, mut lease: Lease, detour: RetryReason) {
         lease.refused(answer.parts.status);
         if self.kept.as_ref().is_none_or(|kept| !kept.is_better_than(detour)) {
             self.kept = Kept::read(answer, &lease.worker, detour).await.or(self.kept.take());

@@ -2,10 +2,10 @@
 
 use super::attempt::Answer;
 use super::{RouterBody, WORKER};
-use crate::record::Detour;
 use crate::workers::Worker;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode, header};
+use router_telemetry::RetryReason;
 use std::time::Duration;
 
 /// A refusal is a line or two; a longer one is not waited for.
@@ -20,12 +20,12 @@ pub(crate) struct Kept {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
-    detour: Detour,
+    detour: RetryReason,
 }
 
 impl Kept {
     /// Reads the rest of an answer, and gives its connection back. `None` when it is long, slow or broken.
-    pub(super) async fn read(answer: Answer, worker: &Worker, detour: Detour) -> Option<Self> {
+    pub(super) async fn read(answer: Answer, worker: &Worker, detour: RetryReason) -> Option<Self> {
         let Answer { parts, mut connection, first } = answer;
         let first = first.and_then(|frame| frame.into_data().ok()).unwrap_or_default();
         let body = if connection.is_over() {
@@ -51,8 +51,8 @@ impl Kept {
     }
 
     /// A worker that has no room is better news than one that failed.
-    pub(super) fn is_better_than(&self, other: Detour) -> bool {
-        self.detour == Detour::Busy && other != Detour::Busy
+    pub(super) fn is_better_than(&self, other: RetryReason) -> bool {
+        self.detour == RetryReason::Overloaded && other != RetryReason::Overloaded
     }
 
     pub(crate) const fn status(&self) -> StatusCode {
@@ -62,7 +62,7 @@ impl Kept {
     /// The error's name in metrics and records.
     pub(crate) const fn code(&self) -> &'static str {
         match self.detour {
-            Detour::Busy => "all_workers_busy",
+            RetryReason::Overloaded => "all_workers_busy",
             _ => "all_workers_failed",
         }
     }

@@ -12,7 +12,6 @@ mod journey;
 mod kept;
 mod relay;
 mod request_id;
-mod trace_context;
 mod tried;
 
 pub(crate) use admission::{Admission, Vacancy};
@@ -22,12 +21,10 @@ pub(crate) use disaggregation::Disaggregation;
 pub(crate) use hedge::Hedging;
 pub(crate) use kept::Kept;
 pub(crate) use request_id::RequestIds;
-pub(crate) use trace_context::{TraceContext, TraceIds};
 
 use crate::admin;
 use crate::alarm::Alarm;
 use crate::error::ProxyError;
-use crate::record::RefusalRecord;
 use crate::router::Shared;
 use crate::security::{Access, Door, Visit};
 use forward::Exchange;
@@ -36,6 +33,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use router_core::{Route, Time};
+use router_telemetry::{RefusalRecord, TraceContext};
 use std::sync::Arc;
 
 /// The header that carries the request id, to the worker and back to the client.

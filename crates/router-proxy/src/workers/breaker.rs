@@ -9,40 +9,12 @@
 
 use router_config::BreakerConfig;
 use router_core::{Outcome, Time};
+use router_telemetry::BreakerState;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Slices of the window; what is older than a window leaves it a slice at a time.
 const SLICES: u32 = 12;
-
-/// What a breaker lets through.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum BreakerState {
-    /// Everything.
-    Closed,
-    /// Nothing.
-    Open,
-    /// One request at a time.
-    HalfOpen,
-}
-
-impl BreakerState {
-    pub(crate) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
-
-    /// The name of the state in answers, logs and metrics.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-
-    /// The value of the state's gauge.
-    pub(crate) const fn number(self) -> u8 {
-        self as u8
-    }
-}
 
 /// What one end says about its worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -33,7 +33,7 @@ impl Workers {
     pub(crate) fn busy(&self, now: Time, exclude: &mut SmallVec<[WorkerId; 4]>) {
         if self.busy_until.load(Relaxed) > now.as_nanos() {
             let busy = self.table.load();
-            exclude.extend(busy.iter().flatten().filter(|w| w.is_busy(now)).map(|w| w.id));
+            exclude.extend(busy.workers.iter().flatten().filter(|w| w.is_busy(now)).map(|w| w.id));
         }
     }
 }

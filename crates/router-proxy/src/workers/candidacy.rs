@@ -5,10 +5,11 @@
 
 use super::breaker::{Breaker, Verdict};
 use super::health::Check;
-use super::{BreakerState, Health, Process, Standing, Worker, Workers};
+use super::{Health, Process, Standing, Worker, Workers};
 use crate::router::Shared;
 use router_config::HealthConfig;
 use router_core::{Balancer, Change, Time, WorkerId};
+use router_telemetry::BreakerState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use tracing::{info, warn};
@@ -187,7 +188,7 @@ impl Process {
     /// Counts a change of the breaker.
     fn count(self: &Arc<Self>, shared: &Shared, state: BreakerState) {
         for worker in shared.workers.of(self) {
-            worker.metrics.breaker_became(state);
+            worker.telemetry.metrics.breaker_became(state);
         }
     }
 

@@ -185,10 +185,15 @@ impl Shared {
             worker.leave();
         }
         // The same URL may have joined again meanwhile; then its series are the heir's.
-        if !self.workers.all().iter().any(|w| w.name == worker.name && w.health() != Health::Draining) {
-            self.records.metrics.forget(&worker.name);
+        if !self
+            .workers
+            .all()
+            .iter()
+            .any(|w| w.telemetry.name == worker.telemetry.name && w.health() != Health::Draining)
+        {
+            self.records.metrics.forget(&worker.telemetry.name);
         }
-        info!(worker = %worker.name, "worker left");
+        info!(worker = %worker.telemetry.name, "worker left");
     }
 }
 

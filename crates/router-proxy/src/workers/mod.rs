@@ -8,6 +8,7 @@ mod dial;
 mod discovery;
 mod fetch;
 mod health;
+mod load;
 mod load_monitor;
 mod membership;
 mod pool;
@@ -17,11 +18,12 @@ mod standing;
 mod target;
 
 pub(crate) use abort::{abort, abort_as};
-pub(crate) use breaker::{BreakerState, Verdict};
+pub(crate) use breaker::Verdict;
 pub(crate) use candidacy::{End, Seat};
 pub(crate) use dial::Dial;
 pub(crate) use fetch::{FetchError, fetch, fetch_with, root_cause};
 pub(crate) use health::watch;
+pub(crate) use load::WorkerLoad;
 pub(crate) use load_monitor::poll;
 pub(crate) use membership::MembershipError;
 pub(crate) use pool::{Connection, ExchangeError, Pool};
@@ -31,12 +33,12 @@ pub(crate) use standing::Health;
 use standing::Standing;
 pub(crate) use target::Target;
 
-use crate::record::WorkerMetrics;
 use crate::security::TlsError;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use router_config::WorkerUrl;
 use router_core::WorkerId;
+use router_telemetry::{WorkerDirectory, WorkerMetrics, WorkerTelemetry};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -48,11 +50,10 @@ pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     /// Which rank it is; absent where the worker is one candidate as a whole.
     pub(crate) rank: Option<u32>,
-    /// Its name everywhere: the URL, or `URL@rank`.
-    pub(crate) name: Arc<str>,
+    /// Its names and metrics.
+    pub(crate) telemetry: Arc<WorkerTelemetry>,
     /// The name as the value of `x-sglang-worker`.
     pub(crate) header: HeaderValue,
-    pub(crate) metrics: WorkerMetrics,
     /// Until when it is spared because it said that it has no room, in nanoseconds of the router's clock.
     busy_until: AtomicU64,
     /// It is no longer one of its process's ranks, and leaves when its requests have ended.
@@ -74,7 +75,8 @@ impl Worker {
     pub(crate) fn new(id: WorkerId, process: Arc<Process>, tag: Tag, metrics: WorkerMetrics) -> Self {
         let Tag { rank, name, header } = tag;
         let (busy_until, dismissed) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { id, rank, name, header, metrics, busy_until, dismissed, process }
+        let telemetry = Arc::new(WorkerTelemetry { id, url: process.url.shared(), name, metrics });
+        Self { id, rank, telemetry, header, busy_until, dismissed, process }
     }
 
     /// What the router believes of it now.
@@ -118,10 +120,24 @@ pub(crate) enum InvalidWorker {
     Tls(#[from] TlsError),
 }
 
+/// The workers by slot, and beside them what records need of each.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    workers: Vec<Option<Arc<Worker>>>,
+    directory: WorkerDirectory,
+}
+
+impl Table {
+    fn new(workers: Vec<Option<Arc<Worker>>>) -> Self {
+        let telemetry = |worker: &Option<Arc<Worker>>| worker.as_ref().map(|w| Arc::clone(&w.telemetry));
+        Self { directory: Arc::new(workers.iter().map(telemetry).collect()), workers }
+    }
+}
+
 /// All workers, by slot. Reading takes no lock.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
-    table: ArcSwap<Vec<Option<Arc<Worker>>>>,
+    table: ArcSwap<Table>,
     /// Rung when a worker becomes one that may be chosen.
     pub(crate) arrivals: Notify,
     /// The latest moment until which some worker is spared, in nanoseconds of the router's clock.
@@ -132,54 +148,54 @@ impl Workers {
     /// Adds a worker, replacing whoever held its slot.
     pub(crate) fn insert(&self, worker: &Arc<Worker>) {
         self.table.rcu(|old| {
-            let mut table = Vec::clone(old);
+            let mut table = old.workers.clone();
             let slot = worker.id.slot();
             if table.len() <= slot {
                 table.resize(slot + 1, None);
             }
             table[slot] = Some(Arc::clone(worker));
-            table
+            Table::new(table)
         });
     }
 
     /// Takes a worker out; an heir in its slot is left alone.
     pub(crate) fn remove(&self, id: WorkerId) {
         self.table.rcu(|old| {
-            let mut table = Vec::clone(old);
+            let mut table = old.workers.clone();
             if let Some(entry) = table.get_mut(id.slot())
                 && entry.as_ref().is_some_and(|w| w.id == id)
             {
                 *entry = None;
             }
-            table
+            Table::new(table)
         });
     }
 
     /// The worker `id`, unless it left.
     pub(crate) fn get(&self, id: WorkerId) -> Option<Arc<Worker>> {
-        self.table.load().get(id.slot())?.as_ref().filter(|w| w.id == id).map(Arc::clone)
+        self.table.load().workers.get(id.slot())?.as_ref().filter(|w| w.id == id).map(Arc::clone)
     }
 
-    /// The whole table as it is now.
-    pub(crate) fn snapshot(&self) -> Arc<Vec<Option<Arc<Worker>>>> {
-        self.table.load_full()
+    /// What records need of all workers there are now.
+    pub(crate) fn directory(&self) -> WorkerDirectory {
+        Arc::clone(&self.table.load().directory)
     }
 
     /// All workers, by slot.
     pub(crate) fn all(&self) -> Vec<Arc<Worker>> {
-        self.table.load().iter().flatten().map(Arc::clone).collect()
+        self.table.load().workers.iter().flatten().map(Arc::clone).collect()
     }
 
     /// The candidates of one process, by slot.
     pub(crate) fn of(&self, process: &Arc<Process>) -> Vec<Arc<Worker>> {
         let table = self.table.load();
-        table.iter().flatten().filter(|w| Arc::ptr_eq(&w.process, process)).map(Arc::clone).collect()
+        table.workers.iter().flatten().filter(|w| Arc::ptr_eq(&w.process, process)).map(Arc::clone).collect()
     }
 
     /// Every process once, however many ranks it has.
     pub(crate) fn processes(&self) -> Vec<Arc<Process>> {
         let mut processes: Vec<Arc<Process>> = Vec::new();
-        for worker in self.table.load().iter().flatten() {
+        for worker in self.table.load().workers.iter().flatten() {
             if !processes.iter().any(|known| Arc::ptr_eq(known, &worker.process)) {
                 processes.push(Arc::clone(&worker.process));
             }

@@ -3,7 +3,7 @@
 
 use super::breaker::Breaker;
 use super::candidacy::Gate;
-use super::{BreakerState, Dial, Health, InvalidWorker, Pool, Profile, Standing, Target};
+use super::{Dial, Health, InvalidWorker, Pool, Profile, Standing, Target};
 use crate::http1::RequestHead;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
 use router_config::HealthConfig;
 use router_config::WorkerUrl;
+use router_telemetry::BreakerState;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;

@@ -1,8 +1,9 @@
 //! What the router believes of one worker: a pure state machine fed with checks, connections and ends.
 
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::Breaker;
 use super::health::Check;
 use router_config::HealthConfig;
+use router_telemetry::BreakerState;
 
 /// Whether a worker is well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

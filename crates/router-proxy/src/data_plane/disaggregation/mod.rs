@@ -14,11 +14,11 @@ pub(super) use paired::{Bond, Paired};
 pub(super) use pairing::Pairing;
 
 use super::forward::Exchange;
-use crate::record::is_split;
 use crate::router::Shared;
 use http::{HeaderName, Method};
 use router_config::PdProtocol;
 use router_core::Rng;
+use router_telemetry::is_split;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

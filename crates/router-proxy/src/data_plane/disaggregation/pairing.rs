@@ -7,7 +7,6 @@ use super::Disaggregation;
 use super::prefill::{Reading, Unprefilled};
 use crate::error::{ProxyError, Retry, is_busy};
 use crate::lease::Lease;
-use crate::record::{Detour, Leg};
 use crate::router::Shared;
 use crate::workers::Worker;
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use router_config::PdProtocol;
 use router_core::{Features, NoWorker, Outcome, Rng, WorkerId};
 use router_protocol::RequestFacts;
 use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, bootstrap_rooms, set_members, split_facts};
+use router_telemetry::{Leg, RetryReason};
 use smallvec::SmallVec;
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) struct Side<'a> {
 
 impl Side<'_> {
     /// Waits until somebody can be chosen, for as long as that may help and no longer than `until`.
-    async fn wait(&mut self, features: &Features<'_>, (until, last): (Instant, Option<Detour>)) {
+    async fn wait(&mut self, features: &Features<'_>, (until, last): (Instant, Option<RetryReason>)) {
         let shared = self.exchange.shared;
         if shared.vacancy(features, &self.tried) == Vacancy::Later || !shared.may_come(features, last) {
             return;
@@ -123,7 +123,7 @@ impl<'a> Pairing<'a> {
                 }
                 // Whoever was there when the request set out is gone.
                 None if until.is_some_and(|until| Instant::now() < until) => {
-                    matches!(error, ProxyError::NoWorker { .. }).then_some(Detour::Lost)
+                    matches!(error, ProxyError::NoWorker { .. }).then_some(RetryReason::Disconnected)
                 }
                 None => None,
             };
@@ -172,7 +172,7 @@ impl<'a> Pairing<'a> {
     async fn wait_for_both(
         &mut self,
         features: &Features<'_>,
-        (until, last): (Option<Instant>, Option<Detour>),
+        (until, last): (Option<Instant>, Option<RetryReason>),
     ) {
         let Some(until) = until else { return };
         for side in [&mut self.prefill, &mut self.decode] {
@@ -234,7 +234,7 @@ impl<'a> Pairing<'a> {
     }
 
     /// Takes note of what a failure says about its worker; how the request may go on, if it may.
-    fn judge(&mut self, leg: Leg, error: &ProxyError, worker: &Arc<Worker>) -> Option<Detour> {
+    fn judge(&mut self, leg: Leg, error: &ProxyError, worker: &Arc<Worker>) -> Option<RetryReason> {
         // Some versions of SGLang garble the answer to an id that they know already, or never give one.
         if self.facts.rid.is_some() {
             self.prefill.tried.extend(self.prefill.last);
@@ -246,32 +246,33 @@ impl<'a> Pairing<'a> {
         match error {
             ProxyError::Connect(_) => {
                 worker.unreachable(shared);
-                Some(Detour::Lost)
+                Some(RetryReason::Disconnected)
             }
             ProxyError::Broken(_) => {
                 worker.doubt();
-                Some(Detour::Lost)
+                Some(RetryReason::Disconnected)
             }
-            ProxyError::Trouble => Some(Detour::Trouble),
+            ProxyError::Trouble => Some(RetryReason::WorkerUnhealthy),
             ProxyError::Status(status) if is_busy(*status) => {
                 shared.workers.spare(worker, shared.clock.now(), None);
-                Some(Detour::Busy)
+                Some(RetryReason::Overloaded)
             }
-            error => (error.retry() != Retry::Never).then_some(Detour::Fault),
+            error => (error.retry() != Retry::Never).then_some(RetryReason::Failed),
         }
     }
 
     /// Whether the rules allow another try, after the wait that is due.
-    async fn may_go_on(&self, features: &Features<'_>, detour: Detour) -> bool {
+    async fn may_go_on(&self, features: &Features<'_>, detour: RetryReason) -> bool {
         let (exchange, shared) = (&self.decode.exchange, self.decode.exchange.shared);
         let retry = features.attempt + 1;
         let mut lot = Rng::seeded(features.id.0 ^ u64::from(retry).rotate_left(32));
-        let pause = if detour.costs() { shared.retry.backoff(retry, lot.unit_f64()) } else { Duration::ZERO };
+        let pause =
+            if detour.uses_budget() { shared.retry.backoff(retry, lot.unit_f64()) } else { Duration::ZERO };
         if features.attempt >= shared.retry.max_retries || Instant::now() + pause >= exchange.deadline {
             shared.records.exhausted(exchange.route);
             return false;
         }
-        if detour.costs() {
+        if detour.uses_budget() {
             if !shared.budget.allows(shared.clock.now()) {
                 shared.records.over_budget();
                 return false;

@@ -152,7 +152,7 @@ async fn exchange(request: Outgoing, lease: &mut Lease) -> Result<(Parts, Bytes)
 fn facts(lease: &Lease, events: Option<&Bytes>, body: &Bytes) -> ResponseFacts {
     match events {
         Some(events) => {
-            let mut watch = StreamObserver::new(lease.outline.route);
+            let mut watch = StreamObserver::new(lease.info.route);
             watch.push(events);
             watch.finish()
         }

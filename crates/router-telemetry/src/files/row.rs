@@ -1,0 +1,238 @@
+//! The columns of the recorder's files, and rows of them in either format.
+
+use router_config::RecordFormat;
+use std::time::Duration;
+
+macro_rules! columns {
+    ($($(#[$doc:meta])* $variant:ident $name:literal)*) => {
+        /// A column, in the order of the file.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Column {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Column {
+            /// All columns, in the order of the file.
+            pub(crate) const NAMES: &'static [&'static str] = &[$($name),*];
+        }
+    };
+}
+
+columns! {
+    // The sixteen that every reader of these files knows (spec.md section 5).
+    /// When the row's fact was, UTC.
+    Timestamp "timestamp"
+    WorkerUrl "worker_url"
+    RequestId "request_id"
+    ThroughputGradient "throughput_gradient"
+    LatencyGradient "latency_gradient"
+    /// The chosen worker's score: higher is better. Minus its cost where the rule has no score of its own.
+    Score "score"
+    /// In flight on the worker from this router, before a decision and after a completion.
+    OutstandingRequests "outstanding_requests"
+    AvgThroughput "avg_throughput"
+    AvgLatency "avg_latency"
+    WindowSize "window_size"
+    SelectionReason "selection_reason"
+    ActualOutputTokens "actual_output_tokens"
+    ServerLatency "server_latency"
+    QueueTime "queue_time"
+    Ttft "ttft"
+    DecisionTimeMs "decision_time_ms"
+    // Ours. A new one goes to the end.
+    /// `decision` or `completion`.
+    Kind "kind"
+    /// The order in which the policy learned.
+    Seq "seq"
+    Attempt "attempt"
+    Policy "policy"
+    Route "route"
+    Stream "stream"
+    Batch "batch"
+    PromptBytes "prompt_bytes"
+    MaxOutputTokens "max_output_tokens"
+    Candidates "candidates"
+    Cost "cost"
+    RunnerUp "runner_up"
+    RunnerUpCost "runner_up_cost"
+    Margin "margin"
+    Ties "ties"
+    /// The worker's share of all decisions so far, this one included.
+    WorkerShare "worker_share"
+    QueueLength "queue_length"
+    Running "running"
+    PredictedLatency "predicted_latency"
+    PredictedTtft "predicted_ttft"
+    /// What the shadow policies would have chosen: `policy=url`, joined by `;`.
+    ShadowChoices "shadow_choices"
+    Status "status"
+    Outcome "outcome"
+    Error "error"
+    PromptTokens "prompt_tokens"
+    CachedTokens "cached_tokens"
+    TokensEstimated "tokens_estimated"
+    TotalLatency "total_latency"
+    ReceivedTime "received_time"
+    DispatchTime "dispatch_time"
+    FirstByteTime "first_byte_time"
+    FinishTime "finish_time"
+    ServerE2eLatency "server_e2e_latency"
+}
+
+/// The columns of the second file: a row per candidate of each decision.
+pub(crate) const CANDIDATE_COLUMNS: &[&str] =
+    &["timestamp", "request_id", "attempt", "seq", "policy", "role", "worker_url", "chosen", "cost", "terms"];
+
+/// One value. What is unknown has none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cell<'a> {
+    Unknown,
+    Text(&'a str),
+    /// A text of our own, in which nothing needs quotes.
+    Word(&'a str),
+    Int(u64),
+    Float(f64),
+    Flag(bool),
+    /// Seconds, written with all nine decimals.
+    Seconds(Duration),
+    /// A JSON object, written as it is in JSON and as a text in CSV.
+    Json(&'a str),
+}
+
+impl<'a> Cell<'a> {
+    pub(crate) const fn text(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+
+    pub(crate) fn int(value: Option<impl Into<u64>>) -> Self {
+        value.map_or(Self::Unknown, |v| Self::Int(v.into()))
+    }
+
+    /// A number that is not finite is not known.
+    pub(crate) fn float(value: Option<f64>) -> Self {
+        value.filter(|v| v.is_finite()).map_or(Self::Unknown, Self::Float)
+    }
+
+    pub(crate) fn seconds(value: Option<Duration>) -> Self {
+        value.map_or(Self::Unknown, Self::Seconds)
+    }
+
+    fn csv(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Unknown => {}
+            Self::Text(text) | Self::Json(text) => quote(text, to),
+            Self::Word(word) => to.extend_from_slice(word.as_bytes()),
+            plain => plain.json(to),
+        }
+    }
+
+    fn json(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Unknown => to.extend_from_slice(b"null"),
+            Self::Text(text) => {
+                // Writing to a Vec cannot fail.
+                let _ = serde_json::to_writer(to, text);
+            }
+            Self::Word(word) => {
+                to.push(b'"');
+                to.extend_from_slice(word.as_bytes());
+                to.push(b'"');
+            }
+            Self::Int(n) => to.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
+            Self::Float(x) => to.extend_from_slice(zmij::Buffer::new().format(*x).as_bytes()),
+            Self::Flag(flag) => to.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            Self::Seconds(d) => {
+                to.extend_from_slice(itoa::Buffer::new().format(d.as_secs()).as_bytes());
+                to.push(b'.');
+                digits::<9>(d.subsec_nanos(), to);
+            }
+            Self::Json(text) => to.extend_from_slice(text.as_bytes()),
+        }
+    }
+}
+
+/// Exactly `N` decimal digits of `number`, with leading zeros.
+pub(crate) fn digits<const N: usize>(mut number: u32, to: &mut Vec<u8>) {
+    let mut text = [b'0'; N];
+    let mut pairs = text.rchunks_exact_mut(2);
+    for pair in pairs.by_ref() {
+        pair.copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    if let [first] = pairs.into_remainder() {
+        *first = PAIRS[(number % 10) as usize][1];
+    }
+    to.extend_from_slice(&text);
+}
+
+/// The digits of the numbers below 100.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut n = 0;
+    while n < pairs.len() {
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        n += 1;
+    }
+    pairs
+};
+
+/// A CSV field; a text that could be taken for more than one field, or for a formula's start, is quoted.
+fn quote(text: &str, to: &mut Vec<u8>) {
+    if memchr::memchr3(b',', b'"', b'\n', text.as_bytes()).is_some() || text.contains('\r') {
+        to.push(b'"');
+        to.extend(text.bytes().flat_map(|b| std::iter::repeat_n(b, if b == b'"' { 2 } else { 1 })));
+        to.push(b'"');
+    } else {
+        to.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// The cells of one row of the first file, by column.
+#[derive(Debug)]
+pub(crate) struct FileRow<'a>([Cell<'a>; Column::NAMES.len()]);
+
+impl<'a> FileRow<'a> {
+    pub(crate) const fn new() -> Self {
+        Self([const { Cell::Unknown }; Column::NAMES.len()])
+    }
+
+    /// Sets columns.
+    pub(crate) fn set<const N: usize>(&mut self, cells: [(Column, Cell<'a>); N]) {
+        for (column, cell) in cells {
+            self.0[column as usize] = cell;
+        }
+    }
+
+    pub(crate) fn write(&self, format: RecordFormat, to: &mut Vec<u8>) {
+        write(format, Column::NAMES, &self.0, to);
+    }
+}
+
+/// Writes one line without its end.
+pub(crate) fn write(format: RecordFormat, names: &[&str], cells: &[Cell<'_>], to: &mut Vec<u8>) {
+    match format {
+        RecordFormat::Csv => {
+            // Most cells are empty: their commas are written with those of the next one that is not.
+            let mut commas = 0;
+            for cell in cells {
+                if !matches!(cell, Cell::Unknown) {
+                    to.resize(to.len() + commas, b',');
+                    commas = 0;
+                    cell.csv(to);
+                }
+                commas += 1;
+            }
+            to.resize(to.len() + commas.saturating_sub(1), b',');
+        }
+        RecordFormat::Jsonl => {
+            let known = names.iter().zip(cells).filter(|(_, cell)| !matches!(cell, Cell::Unknown));
+            for (n, (name, cell)) in known.enumerate() {
+                to.extend_from_slice(if n == 0 { b"{\"" } else { b",\"" });
+                to.extend_from_slice(name.as_bytes());
+                to.extend_from_slice(b"\":");
+                cell.json(to);
+            }
+            to.push(b'}');
+        }
+    }
+}

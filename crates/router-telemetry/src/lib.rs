@@ -1,0 +1,44 @@
+//! What happened, as it was. Metrics, files, traces and spans are functions of records alone.
+//!
+//! A record is built from a [`Decision`](router_core::Decision) or a [`Completion`](router_core::Completion) and
+//! nothing else, so it cannot claim what was not decided. Metrics are counted at once; everything slower happens on a
+//! thread of its own behind a bounded queue that routing never waits for.
+//!
+//! ```text
+//! telemetry ──▶ metrics                     counted at once
+//!     │ ──────▶ broadcast                   subscribers in this process
+//!     ▼
+//!   queue ──▶ recorder ──▶ files, traces, otel   on the recorder's thread
+//!
+//! record, leg, retry_reason, trace_context, worker, clock   what all of these share
+//! ```
+#![allow(clippy::cast_precision_loss, reason = "counts and durations become f64 only where they are shown")]
+
+mod breaker_state;
+mod broadcast;
+mod clock;
+mod files;
+mod leg;
+mod metrics;
+mod otel;
+mod queue;
+mod record;
+mod recorder;
+mod retry_reason;
+mod telemetry;
+mod trace_context;
+mod traces;
+mod worker;
+
+pub use breaker_state::BreakerState;
+pub use broadcast::{DecisionBroadcast, DecisionStream, LiveDecision, NextDecision};
+pub use clock::Clock;
+pub use leg::{Leg, is_split};
+pub use metrics::{BalancerGauges, Buckets, Metrics, WaitingGuard, WorkerGauges, WorkerMetrics};
+pub use record::{AttemptInfo, CompletionRecord, DecisionRecord, RefusalRecord};
+pub use recorder::{Recorder, RecorderConfig, RecorderError};
+pub use retry_reason::RetryReason;
+pub use telemetry::Telemetry;
+pub use trace_context::{TRACEPARENT, TraceContext, TraceIds};
+pub use traces::{TraceQuery, TraceStatus, TraceStore};
+pub use worker::{WorkerDirectory, WorkerTelemetry};

@@ -1,0 +1,63 @@
+//! The labels of our metrics. Each set is small: routes, workers, policies, reasons.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use std::sync::Arc;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RouteLabel {
+    pub(crate) route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ErrorLabels {
+    pub(crate) route: &'static str,
+    pub(crate) error_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WorkerLabel {
+    pub(crate) worker: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RouteWorkerLabels {
+    pub(crate) route: &'static str,
+    pub(crate) worker: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PolicyWorkerLabels {
+    pub(crate) policy: Arc<str>,
+    pub(crate) worker: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabels {
+    pub(crate) policy: Arc<str>,
+    pub(crate) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TermLabels {
+    pub(crate) policy: Arc<str>,
+    pub(crate) worker: Arc<str>,
+    pub(crate) term: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct FigureLabels {
+    pub(crate) policy: Arc<str>,
+    pub(crate) figure: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabels {
+    pub(crate) worker: Arc<str>,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct BreakerLabels {
+    pub(crate) worker: Arc<str>,
+    pub(crate) to: &'static str,
+}

@@ -1,0 +1,88 @@
+//! What is counted where prefill and decode are apart.
+
+use super::family::{Buckets, Histograms, family, histograms};
+use super::labels::{ErrorLabels, RouteLabel, WorkerLabel};
+use crate::leg::Leg;
+use crate::record::CompletionRecord;
+use prometheus_client::metrics::{counter::Counter, family::Family};
+use prometheus_client::registry::Registry;
+use router_core::{Outcome, Route};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Metrics that exist only with `--pd-disaggregation`.
+#[derive(Clone, Debug)]
+pub(crate) struct LegMetrics {
+    requests: Family<RouteLabel, Counter>,
+    duration: Histograms<RouteLabel>,
+    pub(crate) errors: Family<ErrorLabels, Counter>,
+    prefill: LegCounters,
+    decode: LegCounters,
+    stream_errors: Family<WorkerLabel, Counter>,
+}
+
+/// The attempts of one leg.
+#[derive(Clone, Debug)]
+struct LegCounters {
+    requests: Family<WorkerLabel, Counter>,
+    errors: Family<WorkerLabel, Counter>,
+}
+
+impl LegMetrics {
+    pub(crate) fn new(r: &mut Registry, durations: &Buckets) -> Self {
+        let help = "From request in to answer's head out, for requests that were split";
+        let duration: Histograms<RouteLabel> = histograms(r, "pd_request_duration_seconds", help, durations);
+        let help = "Streams that broke off after the client had a part of them, by decode worker";
+        Self {
+            requests: family(r, "pd_requests", "Requests that were split into prefill and decode, by route"),
+            duration,
+            errors: family(r, "pd_errors", "Requests to be split that the router answered with an error"),
+            prefill: LegCounters {
+                requests: family(r, "pd_prefill_requests", "Prefill legs that ended, by worker"),
+                errors: family(
+                    r,
+                    "pd_prefill_errors",
+                    "Prefill legs that failed or found no room, by worker",
+                ),
+            },
+            decode: LegCounters {
+                requests: family(r, "pd_decode_requests", "Decode legs that ended, by worker"),
+                errors: family(r, "pd_decode_errors", "Decode legs that failed or found no room, by worker"),
+            },
+            stream_errors: family(r, "pd_stream_errors", help),
+        }
+    }
+
+    pub(crate) fn answered(&self, route: Route, took: Duration) {
+        let label = RouteLabel { route: route.as_str() };
+        self.requests.get_or_create(&label).inc();
+        self.duration.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn completed(&self, record: &CompletionRecord) {
+        let leg = match record.info.leg {
+            Leg::Whole => return,
+            Leg::Prefill => &self.prefill,
+            Leg::Decode => &self.decode,
+        };
+        let label = WorkerLabel { worker: Arc::clone(&record.worker.name) };
+        leg.requests.get_or_create(&label).inc();
+        let finish = &record.completion.finish;
+        if matches!(finish.outcome, Outcome::Failed | Outcome::Busy) {
+            leg.errors.get_or_create(&label).inc();
+            if record.answered && record.info.stream && record.error.is_some() {
+                self.stream_errors.get_or_create(&label).inc();
+            }
+        }
+    }
+
+    /// Takes the series of a worker that left away.
+    pub(crate) fn forget(&self, url: &Arc<str>) {
+        let label = WorkerLabel { worker: Arc::clone(url) };
+        for leg in [&self.prefill, &self.decode] {
+            leg.requests.remove(&label);
+            leg.errors.remove(&label);
+        }
+        self.stream_errors.remove(&label);
+    }
+}

@@ -1,0 +1,281 @@
+//! Prometheus metrics. Names keep the `sgl_router_` prefix of the routers before us.
+//!
+//! Handles are looked up once, per route and per worker, so that counting costs a request only atomic additions.
+//! Gauges are read off the balancer when somebody asks, so they cannot drift from it.
+
+mod family;
+mod labels;
+mod legs;
+mod retries;
+mod snapshot;
+mod worker;
+
+pub use family::Buckets;
+pub use retries::WaitingGuard;
+pub use snapshot::{BalancerGauges, WorkerGauges};
+pub use worker::WorkerMetrics;
+
+use crate::leg::{Leg, is_split};
+use crate::record::{CompletionRecord, DecisionRecord};
+use crate::retry_reason::RetryReason;
+use family::{DURATION_BUCKETS, counter, family, histograms};
+use labels::{ErrorLabels, ReasonLabels, RouteLabel};
+use legs::LegMetrics;
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
+use prometheus_client::registry::Registry;
+use retries::RetryMetrics;
+use router_core::{Outcome, Reason, Route};
+use snapshot::GaugeFamilies;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use worker::WorkerFamilies;
+
+/// Upper bounds in seconds for one decision: 100 ns to 1 ms.
+const DECISION_BUCKETS: [f64; 9] = [1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3];
+
+/// All metrics of one balancer. Several share one page.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    policy: Arc<str>,
+    routes: Vec<RouteMetrics>,
+    reasons: Vec<Counter>,
+    reason_counts: Family<ReasonLabels, Counter>,
+    /// Where prefill and decode are apart.
+    legs: Option<LegMetrics>,
+    errors: Family<ErrorLabels, Counter>,
+    decision_time: Histogram,
+    durations: Buckets,
+    rebalances: Counter,
+    detours: RetryMetrics,
+    records: RecordCounts,
+    workers: WorkerFamilies,
+    snapshot: GaugeFamilies,
+}
+
+/// The handles of one route.
+#[derive(Clone, Debug)]
+struct RouteMetrics {
+    requests: Counter,
+    duration: Histogram,
+    generate_duration: Histogram,
+    retries: Counter,
+    exhausted: Counter,
+}
+
+/// What the recorder did not manage, and the collector behind it.
+#[derive(Clone, Debug)]
+struct RecordCounts {
+    dropped: Counter,
+    lost: Counter,
+    spans_dropped: Counter,
+}
+
+impl Metrics {
+    pub fn new(policy: &str) -> Self {
+        Self::bounded(policy, Buckets::new(&DURATION_BUCKETS))
+    }
+
+    /// With these buckets for the durations of requests, in place of the usual ones.
+    pub fn bounded(policy: &str, durations: Buckets) -> Self {
+        let mut registry = Registry::with_prefix("sgl_router");
+        let r = &mut registry;
+        let policy: Arc<str> = policy.into();
+        let reason_counts = family(r, "policy_reasons", "DecisionStream by reason");
+        let decision_time = Histogram::new(DECISION_BUCKETS);
+        let help = "Time of one decision, the wait for the balancer included";
+        r.register("decision_duration_seconds", help, decision_time.clone());
+        Self {
+            routes: RouteMetrics::all(r, &durations),
+            reasons: reasons_of(&reason_counts, &policy),
+            reason_counts,
+            legs: None,
+            errors: family(r, "request_errors", "Requests that the router answered with an error"),
+            rebalances: counter(
+                r,
+                "load_balancing_events",
+                "DecisionStream that left affinity because loads were uneven",
+            ),
+            records: RecordCounts {
+                dropped: counter(r, "records_dropped", "Telemetry that the recorder was too slow to take"),
+                lost: counter(r, "records_lost", "Telemetry that could not be written to their file"),
+                spans_dropped: counter(r, "spans_dropped", "Spans that the collector did not take"),
+            },
+            detours: RetryMetrics::new(r),
+            workers: WorkerFamilies::new(r, &durations),
+            snapshot: GaugeFamilies::new(r),
+            decision_time,
+            durations,
+            policy,
+            registry: Arc::new(Mutex::new(registry)),
+        }
+    }
+
+    /// Adds what is counted where prefill and decode are apart.
+    pub fn with_legs(self) -> Self {
+        let legs = LegMetrics::new(&mut self.registry.lock(), &self.durations);
+        Self { legs: Some(legs), ..self }
+    }
+
+    /// Those of another balancer, on the same page.
+    pub fn for_pool(&self, policy: &str) -> Self {
+        let policy: Arc<str> = policy.into();
+        Self { reasons: reasons_of(&self.reason_counts, &policy), policy, ..self.clone() }
+    }
+
+    /// The handles of a worker that joins.
+    pub fn worker(&self, url: &Arc<str>) -> WorkerMetrics {
+        self.workers.handles(&self.policy, url)
+    }
+
+    /// Takes the series of a worker that left away.
+    pub fn forget(&self, url: &Arc<str>) {
+        self.workers.forget(&self.policy, url);
+        if let Some(legs) = &self.legs {
+            legs.forget(url);
+        }
+    }
+
+    pub(crate) fn decided(&self, record: &DecisionRecord) {
+        record.worker.metrics.decided();
+        let reason = record.decision.reason;
+        if let Some(at) = Reason::ALL.iter().position(|r| *r == reason) {
+            self.reasons[at].inc();
+        }
+        if reason == Reason::LoadImbalance {
+            self.rebalances.inc();
+        }
+        self.decision_time.observe(record.took.as_secs_f64());
+    }
+
+    pub(crate) fn completed(&self, record: &CompletionRecord) {
+        record.worker.metrics.completed(record);
+        if let Some(legs) = &self.legs {
+            legs.completed(record);
+        }
+        // A prompt that was read is no answer.
+        if record.info.leg == Leg::Prefill {
+            return;
+        }
+        if record.completion.finish.outcome == Outcome::Success {
+            let total = record.completion.finished_at.since(record.info.received_at);
+            self.routes[record.info.route.index()].generate_duration.observe(total.as_secs_f64());
+        }
+    }
+
+    /// The live policy's name.
+    pub const fn policy(&self) -> &Arc<str> {
+        &self.policy
+    }
+
+    /// Requests that were answered, on all routes.
+    pub fn requests(&self) -> u64 {
+        self.routes.iter().map(|route| route.requests.get()).sum()
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.records.dropped.inc();
+    }
+
+    pub(crate) fn record_lost(&self, rows: u64) {
+        self.records.lost.inc_by(rows);
+    }
+
+    pub(crate) fn spans_dropped(&self, spans: usize) {
+        self.records.spans_dropped.inc_by(spans as u64);
+    }
+
+    pub(crate) fn detoured(&self, route: Route, detour: RetryReason) {
+        match detour {
+            RetryReason::Disconnected | RetryReason::Failed | RetryReason::Overloaded => {
+                self.routes[route.index()].retries.inc()
+            }
+            RetryReason::WorkerUnhealthy => self.detours.moves.inc(),
+            RetryReason::Hedge => self.detours.hedges.inc(),
+        };
+    }
+
+    pub(crate) fn exhausted(&self, route: Route) {
+        self.routes[route.index()].exhausted.inc();
+    }
+
+    pub(crate) fn over_budget(&self) {
+        self.detours.over_budget.inc();
+    }
+
+    pub(crate) fn backed_off(&self, pause: Duration) {
+        self.detours.backoff.observe(pause.as_secs_f64());
+    }
+
+    pub(crate) fn hedge_won(&self) {
+        self.detours.hedge_wins.inc();
+    }
+
+    pub(crate) fn waiting(&self) -> WaitingGuard {
+        self.detours.waiting()
+    }
+
+    pub(crate) fn refused(&self, route: Route, error_type: &'static str) {
+        let labels = ErrorLabels { route: route.as_str(), error_type };
+        self.errors.get_or_create(&labels).inc();
+        if let Some(legs) = self.legs.as_ref().filter(|_| is_split(route)) {
+            legs.errors.get_or_create(&labels).inc();
+        }
+    }
+
+    pub(crate) fn answered(&self, route: Route, took: Duration) {
+        if let Some(legs) = self.legs.as_ref().filter(|_| is_split(route)) {
+            legs.answered(route, took);
+        }
+        let route = &self.routes[route.index()];
+        route.requests.inc();
+        route.duration.observe(took.as_secs_f64());
+    }
+
+    /// Everything in Prometheus' text format, with the gauges as they are now.
+    pub fn render(&self, gauges: &[BalancerGauges]) -> String {
+        let registry = self.registry.lock();
+        self.snapshot.set(gauges);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+fn reasons_of(counts: &Family<ReasonLabels, Counter>, policy: &Arc<str>) -> Vec<Counter> {
+    let reason = |reason: &Reason| {
+        let label = ReasonLabels { policy: Arc::clone(policy), reason: reason.as_str() };
+        counts.get_or_create_owned(&label)
+    };
+    Reason::ALL.iter().map(reason).collect()
+}
+
+impl RouteMetrics {
+    fn all(r: &mut Registry, durations: &Buckets) -> Vec<Self> {
+        let requests: Family<RouteLabel, Counter> = family(r, "requests", "Requests that came in, by route");
+        let help = "Attempts on another worker after a failed one, by route";
+        let retries: Family<RouteLabel, Counter> = family(r, "retries", help);
+        let help = "Requests that failed and were allowed no more attempts, by route";
+        let exhausted: Family<RouteLabel, Counter> = family(r, "retries_exhausted", help);
+        let help = "From request in to answer's head out, by route";
+        let duration = histograms(r, "request_duration_seconds", help, durations);
+        let help = "From request in to answer's last byte, by route";
+        let generate = histograms(r, "generate_duration_seconds", help, durations);
+        let route = |route: &Route| {
+            let label = RouteLabel { route: route.as_str() };
+            Self {
+                requests: requests.get_or_create_owned(&label),
+                duration: duration.get_or_create_owned(&label),
+                generate_duration: generate.get_or_create_owned(&label),
+                retries: retries.get_or_create_owned(&label),
+                exhausted: exhausted.get_or_create_owned(&label),
+            }
+        };
+        Route::ALL.iter().map(route).collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! Gauges: how things stand at the moment somebody asks.
+
+use super::family::family;
+use super::labels::{FigureLabels, PolicyWorkerLabels, TermLabels, WorkerLabel};
+use crate::breaker_state::BreakerState;
+use crate::worker::WorkerTelemetry;
+use prometheus_client::metrics::{family::Family, gauge::Gauge};
+use prometheus_client::registry::Registry;
+use router_core::Score;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// A gauge of real numbers.
+type RealGauge = Gauge<f64, AtomicU64>;
+
+/// What is read off the balancer and its policy.
+#[derive(Debug, Default)]
+pub struct BalancerGauges {
+    /// The policy's name.
+    pub policy: Arc<str>,
+    pub workers: Vec<WorkerGauges>,
+    /// What the policy thinks of each worker.
+    pub scores: Vec<(Arc<WorkerTelemetry>, Score)>,
+    /// Figures about the policy as a whole.
+    pub figures: Vec<(&'static str, f64)>,
+    /// Requests that wait in the router.
+    pub queued: usize,
+    /// Bytes of request bodies that are held.
+    pub buffered: usize,
+}
+
+/// One worker's load.
+#[derive(Clone, Debug)]
+pub struct WorkerGauges {
+    pub worker: Arc<WorkerTelemetry>,
+    /// Whether it gets requests.
+    pub is_healthy: bool,
+    pub breaker: BreakerState,
+    pub in_flight: u32,
+    pub waiting: Option<u32>,
+    pub report_age: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct GaugeFamilies {
+    running: Family<WorkerLabel, Gauge>,
+    health: Family<WorkerLabel, Gauge>,
+    breaker: Family<WorkerLabel, Gauge>,
+    load: Family<WorkerLabel, Gauge>,
+    report_age: Family<WorkerLabel, RealGauge>,
+    score: Family<PolicyWorkerLabels, RealGauge>,
+    term: Family<TermLabels, RealGauge>,
+    figure: Family<FigureLabels, RealGauge>,
+    active_workers: Gauge,
+    max_load: Gauge,
+    min_load: Gauge,
+    queued: Gauge,
+    buffered: Gauge,
+}
+
+impl GaugeFamilies {
+    pub(crate) fn new(r: &mut Registry) -> Self {
+        let load = "Requests waiting on a worker, by its last report and what was sent since";
+        let score = "What the policy thinks of a worker now: minus its cost, higher is better";
+        Self {
+            running: family(r, "running_requests", "Requests in flight on a worker, from this router"),
+            health: family(r, "worker_health", "1 when the worker gets requests, else 0"),
+            breaker: family(r, "worker_cb_state", "Circuit breaker: 0 closed, 1 open, 2 half-open"),
+            load: family(r, "worker_load", load),
+            report_age: family(r, "load_report_age_seconds", "Age of a worker's last load report"),
+            score: family(r, "policy_score", score),
+            term: family(r, "policy_term", "What that score is made of, by name; see the policy's page"),
+            figure: family(r, "policy_figure", "Figures about the policy as a whole; see its page"),
+            active_workers: gauge(r, "active_workers", "Workers that get requests"),
+            max_load: gauge(r, "max_load", "Most requests in flight on one worker"),
+            min_load: gauge(r, "min_load", "Fewest requests in flight on one worker"),
+            queued: gauge(r, "queued_requests", "Requests that wait in the router for their turn"),
+            buffered: gauge(r, "buffered_body_bytes", "Bytes of larger request bodies held in memory"),
+        }
+    }
+
+    /// Sets every gauge, for all balancers there are; what is not known, or gone, has no sample.
+    pub(crate) fn set(&self, all: &[BalancerGauges]) {
+        self.running.clear();
+        self.health.clear();
+        self.breaker.clear();
+        self.load.clear();
+        self.report_age.clear();
+        let workers = || all.iter().flat_map(|gauges| &gauges.workers);
+        for w in workers() {
+            let label = WorkerLabel { worker: Arc::clone(&w.worker.name) };
+            self.running.get_or_create(&label).set(w.in_flight.into());
+            self.health.get_or_create(&label).set(w.is_healthy.into());
+            self.breaker.get_or_create(&label).set(w.breaker.number().into());
+            if let Some(waiting) = w.waiting {
+                self.load.get_or_create(&label).set(waiting.into());
+            }
+            if let Some(age) = w.report_age {
+                self.report_age.get_or_create(&label).set(age.as_secs_f64());
+            }
+        }
+        let in_flight = workers().map(|w| i64::from(w.in_flight));
+        self.max_load.set(in_flight.clone().max().unwrap_or(0));
+        self.min_load.set(in_flight.min().unwrap_or(0));
+        let active = workers().filter(|w| w.is_healthy).count();
+        self.active_workers.set(i64::try_from(active).unwrap_or(i64::MAX));
+        // The router's own balancer comes first; requests come in and wait there, whichever workers they go to.
+        let (queued, buffered) = all.first().map_or((0, 0), |main| (main.queued, main.buffered));
+        self.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        self.buffered.set(i64::try_from(buffered).unwrap_or(i64::MAX));
+        self.score.clear();
+        self.term.clear();
+        self.figure.clear();
+        all.iter().for_each(|gauges| self.opinions(gauges));
+    }
+
+    fn opinions(&self, gauges: &BalancerGauges) {
+        let policy = &gauges.policy;
+        for (worker, score) in &gauges.scores {
+            let (policy, worker) = (|| Arc::clone(policy), Arc::clone(&worker.name));
+            let label = PolicyWorkerLabels { policy: policy(), worker: Arc::clone(&worker) };
+            self.score.get_or_create(&label).set(-score.cost);
+            for term in score.terms.as_slice() {
+                let label = TermLabels { policy: policy(), worker: Arc::clone(&worker), term: term.name };
+                self.term.get_or_create(&label).set(term.value);
+            }
+        }
+        for (figure, value) in &gauges.figures {
+            self.figure.get_or_create(&FigureLabels { policy: Arc::clone(policy), figure }).set(*value);
+        }
+    }
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}

@@ -1,0 +1,283 @@
+//! One request's trace, kept small, and its JSON.
+
+use crate::clock::Clock;
+use crate::leg::Leg;
+use crate::record::{CompletionRecord, DecisionRecord, RefusalRecord};
+use router_core::{Outcome, Reason, Route, Score, Time};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// How far a request has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TraceStatus {
+    /// A worker was chosen.
+    Routed,
+    /// The answer has begun.
+    Processing,
+    /// The answer ended well.
+    Completed,
+    /// It ended otherwise.
+    Failed,
+}
+
+impl TraceStatus {
+    pub const ALL: [Self; 4] = [Self::Routed, Self::Processing, Self::Completed, Self::Failed];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Routed => "routed",
+            Self::Processing => "processing",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) id: Arc<str>,
+    pub(crate) route: Route,
+    stream: bool,
+    pub(crate) received_at: Time,
+    pub(crate) status: TraceStatus,
+    attempts: Vec<Attempt>,
+    error: Option<Box<str>>,
+}
+
+/// One attempt: the decision, and what came of it.
+#[derive(Debug)]
+struct Attempt {
+    number: u32,
+    leg: Leg,
+    url: Arc<str>,
+    decided_at: Time,
+    took_nanos: u32,
+    reason: Reason,
+    ties: u32,
+    in_flight: u32,
+    waiting: Option<u32>,
+    scores: Scores,
+    shadows: Box<[Shadow]>,
+    end: Option<Box<End>>,
+}
+
+/// Every candidate's cost and terms; the terms' names are kept once, the values in one block.
+#[derive(Debug)]
+struct Scores {
+    urls: Box<[Arc<str>]>,
+    names: Box<[&'static str]>,
+    /// For each candidate its cost, then its terms in the order of `names`; NaN where a candidate lacks one.
+    values: Box<[f64]>,
+}
+
+#[derive(Debug)]
+struct Shadow {
+    policy: Box<str>,
+    url: Arc<str>,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+struct End {
+    outcome: Outcome,
+    status: Option<u16>,
+    error: Option<&'static str>,
+    finished_at: Time,
+    first_byte_at: Option<Time>,
+    prompt_tokens: Option<u32>,
+    output_tokens: Option<u32>,
+    cached_tokens: Option<u32>,
+    queue_length: Option<u32>,
+}
+
+impl Trace {
+    pub(crate) fn of_decision(d: &DecisionRecord) -> Self {
+        Self {
+            id: d.info.id().as_ref().into(),
+            route: d.info.route,
+            stream: d.info.stream,
+            received_at: d.info.received_at,
+            status: TraceStatus::Routed,
+            attempts: Vec::with_capacity(1),
+            error: None,
+        }
+    }
+
+    pub(crate) fn of_refusal(r: &RefusalRecord) -> Self {
+        Self {
+            id: String::from_utf8_lossy(r.request_id.as_bytes()).as_ref().into(),
+            route: r.route,
+            stream: false,
+            received_at: r.received_at,
+            status: TraceStatus::Failed,
+            attempts: Vec::new(),
+            error: None,
+        }
+    }
+
+    pub(crate) fn decided(&mut self, d: &DecisionRecord) {
+        self.status = TraceStatus::Routed;
+        let shadow = |s: &router_core::Explained| Shadow {
+            policy: s.policy.clone(),
+            url: Arc::clone(d.url(s.decision.worker)),
+            reason: s.decision.reason,
+        };
+        self.attempts.push(Attempt {
+            number: d.info.attempt,
+            leg: d.info.leg,
+            url: Arc::clone(&d.worker.name),
+            decided_at: d.at,
+            took_nanos: u32::try_from(d.took.as_nanos()).unwrap_or(u32::MAX),
+            reason: d.decision.reason,
+            ties: d.decision.ties,
+            in_flight: d.standing.in_flight,
+            waiting: d.standing.waiting,
+            scores: Scores::of(d),
+            shadows: d.shadows.iter().map(shadow).collect(),
+            end: None,
+        });
+    }
+
+    pub(crate) fn started(&mut self) {
+        if self.status == TraceStatus::Routed {
+            self.status = TraceStatus::Processing;
+        }
+    }
+
+    pub(crate) fn completed(&mut self, c: &CompletionRecord) {
+        let (done, finish) = (&c.completion, &c.completion.finish);
+        // A prompt that was read is no answer, and one that was not may be read elsewhere.
+        if c.info.leg != Leg::Prefill || c.answered {
+            self.status =
+                if finish.outcome == Outcome::Success { TraceStatus::Completed } else { TraceStatus::Failed };
+        }
+        let end = End {
+            outcome: finish.outcome,
+            status: finish.status,
+            error: c.error,
+            finished_at: done.finished_at,
+            first_byte_at: finish.first_byte_at,
+            prompt_tokens: finish.usage.prompt_tokens,
+            output_tokens: finish.usage.output_tokens,
+            cached_tokens: finish.usage.cached_tokens,
+            queue_length: finish.load.and_then(|l| l.waiting),
+        };
+        if let Some(attempt) = self.attempts.iter_mut().find(|a| a.number == c.info.attempt) {
+            attempt.end = Some(Box::new(end));
+        }
+    }
+
+    pub(crate) fn refused(&mut self, r: &RefusalRecord) {
+        self.status = TraceStatus::Failed;
+        self.error = Some(format!("{}: {}", r.error, r.message).into());
+    }
+
+    /// The worker of the last attempt.
+    pub(crate) fn worker(&self) -> Option<&Arc<str>> {
+        self.attempts.last().map(|a| &a.url)
+    }
+
+    /// Every worker that was tried.
+    pub(crate) fn touches(&self, url: &str) -> bool {
+        self.attempts.iter().any(|a| &*a.url == url)
+    }
+
+    pub(crate) fn json(&self, policy: &str, clock: &Clock) -> Value {
+        let last = self.attempts.last();
+        let end = last.and_then(|a| a.end.as_deref());
+        let cached = end.and_then(|e| e.cached_tokens);
+        json!({
+            "request_id": &*self.id,
+            "worker_url": last.map(|a| &*a.url),
+            "node_id": last.map(|a| &*a.url),
+            "timestamp": unix(clock, self.received_at),
+            "routing_policy": policy,
+            "status": self.status.as_str(),
+            "route": self.route.as_str(),
+            "stream": self.stream,
+            "cache_hit": cached.map(|n| n > 0),
+            "input_tokens": end.and_then(|e| e.prompt_tokens),
+            "output_tokens": end.and_then(|e| e.output_tokens),
+            "cached_tokens": cached,
+            "completion_time": end.map(|e| unix(clock, e.finished_at)),
+            "total_latency": end.map(|e| e.finished_at.secs_since(self.received_at)),
+            "error_message": self.error.as_deref().or(end.and_then(|e| e.error)),
+            "attempts": self.attempts.iter().map(|a| a.json(self.stream, clock)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Attempt {
+    fn json(&self, stream: bool, clock: &Clock) -> Value {
+        let shadows = self
+            .shadows
+            .iter()
+            .map(|s| json!({"policy": &*s.policy, "worker_url": &*s.url, "reason": s.reason.as_str()}));
+        let end = self.end.as_deref().map(|e| {
+            let ttft = e.first_byte_at.filter(|_| stream).map(|t| t.secs_since(self.decided_at));
+            json!({
+                "outcome": e.outcome.as_str(),
+                "status": e.status,
+                "error": e.error,
+                "finished_at": unix(clock, e.finished_at),
+                "server_latency": e.finished_at.secs_since(self.decided_at),
+                "ttft": ttft,
+                "prompt_tokens": e.prompt_tokens,
+                "output_tokens": e.output_tokens,
+                "cached_tokens": e.cached_tokens,
+                "queue_length": e.queue_length,
+            })
+        });
+        json!({
+            "attempt": self.number,
+            "leg": self.leg.as_str(),
+            "worker_url": &*self.url,
+            "decided_at": unix(clock, self.decided_at),
+            "decision": {
+                "reason": self.reason.as_str(),
+                "ties": self.ties,
+                "decision_time_ms": f64::from(self.took_nanos) * 1e-6,
+                "in_flight": self.in_flight,
+                "queue_length": self.waiting,
+                "candidates": self.scores.json(),
+                "shadows": shadows.collect::<Vec<_>>(),
+            },
+            "end": end,
+        })
+    }
+}
+
+impl Scores {
+    fn of(d: &DecisionRecord) -> Self {
+        let mut names: Vec<&'static str> = Vec::new();
+        for term in d.scores.iter().flat_map(|s| s.terms.as_slice()) {
+            if !names.contains(&term.name) {
+                names.push(term.name);
+            }
+        }
+        let values = |s: &Score| {
+            let terms = names.iter().map(|name| s.terms.get(name).unwrap_or(f64::NAN));
+            std::iter::once(s.cost).chain(terms).collect::<Vec<_>>()
+        };
+        Self {
+            urls: d.scores.iter().map(|s| Arc::clone(d.url(s.worker))).collect(),
+            values: d.scores.iter().flat_map(values).collect(),
+            names: names.into(),
+        }
+    }
+
+    fn json(&self) -> Vec<Value> {
+        let rows = self.values.chunks(self.names.len() + 1);
+        let candidate = |(url, row): (&Arc<str>, &[f64])| {
+            let terms = self.names.iter().zip(&row[1..]).filter(|(_, v)| v.is_finite());
+            let terms: Map<_, _> = terms.map(|(name, v)| ((*name).to_owned(), json!(v))).collect();
+            json!({"worker_url": &**url, "cost": row[0], "terms": terms})
+        };
+        self.urls.iter().zip(rows).map(candidate).collect()
+    }
+}
+
+fn unix(clock: &Clock, time: Time) -> f64 {
+    clock.unix(time).as_secs_f64()
+}

@@ -1,0 +1,21 @@
+//! A worker as records and metrics refer to it.
+
+use crate::metrics::WorkerMetrics;
+use router_core::WorkerId;
+use std::sync::Arc;
+
+/// What records need of a worker: what it is called, and where its events are counted.
+#[derive(Debug)]
+pub struct WorkerTelemetry {
+    /// The balancer's id.
+    pub id: WorkerId,
+    /// The base URL.
+    pub url: Arc<str>,
+    /// The name in records and labels: the URL, or `URL@RANK` for one data-parallel rank.
+    pub name: Arc<str>,
+    /// The handles of its metrics.
+    pub metrics: WorkerMetrics,
+}
+
+/// All workers of one balancer at one moment, by slot.
+pub type WorkerDirectory = Arc<Vec<Option<Arc<WorkerTelemetry>>>>;
