@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::ask::Ask;
 use crate::clock::Clock;
-use crate::config::Meta;
+use crate::config::SglangVersion;
 use crate::meta::{Delivery, Facts, openai_finish, quoted};
 use crate::outlet::{End, Run, Seen};
 use crate::request::UsageWish;
@@ -68,7 +68,7 @@ impl Track {
 #[derive(Clone, Debug)]
 pub(crate) struct Chunks {
     pub(crate) face: Face,
-    pub(crate) flavour: Meta,
+    pub(crate) flavour: SglangVersion,
     pub(crate) clock: Clock,
     /// Id of the answer.
     pub(crate) id: String,
@@ -93,14 +93,14 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// As JSON. Cached tokens appear as on a server with `--enable-cache-report`.
-    pub(crate) fn json(&self, flavour: Meta) -> String {
+    pub(crate) fn json(&self, flavour: SglangVersion) -> String {
         let details = match self.cached {
             0 => "null".to_owned(),
             cached => format!("{{\"cached_tokens\":{cached}}}"),
         };
         let extra = match flavour {
-            Meta::Classic => "",
-            Meta::Stock => ",\"reasoning_tokens\":0,\"completion_tokens_details\":null",
+            SglangVersion::Classic => "",
+            SglangVersion::Stock => ",\"reasoning_tokens\":0,\"completion_tokens_details\":null",
         };
         let (prompt, completion) = (self.prompt, self.completion);
         format!(
@@ -113,7 +113,7 @@ impl Usage {
 
 impl Usage {
     /// The same without nulls, as at the end of a `/v1/completions` stream.
-    fn sparse_json(&self, flavour: Meta) -> String {
+    fn sparse_json(&self, flavour: SglangVersion) -> String {
         self.json(flavour)
             .replace(",\"prompt_tokens_details\":null", "")
             .replace(",\"completion_tokens_details\":null", "")
@@ -176,7 +176,7 @@ impl Chunks {
             submitted_at: track.run.submitted_at(),
         };
         track.ask.push_text(track.sent, seen.generated, &mut track.text);
-        if self.flavour == Meta::Stock {
+        if self.flavour == SglangVersion::Stock {
             for position in track.sent..seen.generated {
                 let comma = if position == 0 { "" } else { "," };
                 let _ = write!(track.ids, "{comma}{}", text::word_id(track.ask.seed, position));
@@ -185,8 +185,8 @@ impl Chunks {
         out.extend_from_slice(b"data: {\"text\":\"");
         out.extend_from_slice(&track.text);
         match self.flavour {
-            Meta::Classic => out.extend_from_slice(b"\",\"meta_info\":"),
-            Meta::Stock => push(out, &["\",\"output_ids\":[", &track.ids, "],\"meta_info\":"]),
+            SglangVersion::Classic => out.extend_from_slice(b"\",\"meta_info\":"),
+            SglangVersion::Stock => push(out, &["\",\"output_ids\":[", &track.ids, "],\"meta_info\":"]),
         }
         match (&seen.end, &seen.first) {
             (Some(end), _) => {
@@ -228,7 +228,7 @@ impl Chunks {
     }
 
     fn write_chat(&self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
-        let classic = self.flavour == Meta::Classic;
+        let classic = self.flavour == SglangVersion::Classic;
         if track.frame.is_none() {
             let opening = format!("{}{{\"index\":{},\"delta\":{{", self.opening(), track.index);
             let (role, before, after) = if classic {
@@ -295,7 +295,7 @@ impl Chunks {
                 let usage = Usage { prompt: track.ask.prompt_tokens, completion: seen.generated, cached };
                 push(out, &[",\"usage\":", &usage.json(self.flavour), "}\n\n"]);
             }
-            _ if self.flavour == Meta::Classic || self.face == Face::Completions => {
+            _ if self.flavour == SglangVersion::Classic || self.face == Face::Completions => {
                 out.extend_from_slice(b",\"usage\":null}\n\n");
             }
             _ => out.extend_from_slice(b"}\n\n"),

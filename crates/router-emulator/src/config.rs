@@ -7,7 +7,7 @@ use router_engine::{EngineLimits, EngineProfile};
 
 /// Which SGLang the server speaks like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Meta {
+pub enum SglangVersion {
     /// A 0.4.9 build whose `meta_info` carries `queue_length`, `queue_time_start`, `queue_time_end`,
     /// `server_created_time` and `server_first_token_time`. It has `/get_load` and lacks `/v1/loads`,
     /// `/server_info` and `/model_info`.
@@ -18,24 +18,24 @@ pub enum Meta {
     Stock,
 }
 
-impl std::str::FromStr for Meta {
-    type Err = UnknownMeta;
+impl std::str::FromStr for SglangVersion {
+    type Err = UnknownVersion;
 
-    fn from_str(s: &str) -> Result<Self, UnknownMeta> {
+    fn from_str(s: &str) -> Result<Self, UnknownVersion> {
         match s {
             "classic" => Ok(Self::Classic),
             "stock" => Ok(Self::Stock),
-            other => Err(UnknownMeta(other.to_owned())),
+            other => Err(UnknownVersion(other.to_owned())),
         }
     }
 }
 
 /// What part of a request the server does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Role {
+pub enum ServerRole {
     /// All of it.
     #[default]
-    Whole,
+    Unified,
     /// It reads the prompt and hands it over: to whoever comes to the request's `bootstrap_room`, as SGLang does, or
     /// to whoever brings back the `kv_transfer_params` of its answer, as vLLM does.
     Prefill,
@@ -43,11 +43,11 @@ pub enum Role {
     Decode,
 }
 
-impl Role {
+impl ServerRole {
     /// The name, as `disaggregation_mode` of SGLang has it.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Whole => "null",
+            Self::Unified => "null",
             Self::Prefill => "prefill",
             Self::Decode => "decode",
         }
@@ -56,8 +56,8 @@ impl Role {
 
 /// The given name is no flavour of `meta_info`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("unknown meta {0:?}: expected classic or stock")]
-pub struct UnknownMeta(String);
+#[error("unknown SGLang version {0:?}: expected classic or stock")]
+pub struct UnknownVersion(String);
 
 /// Configuration of one emulated server.
 #[derive(Clone, Debug)]
@@ -69,12 +69,12 @@ pub struct EmulatorConfig {
     /// Time scale: 2 = everything takes half the time. Default 1.
     pub speed: f64,
     /// Which SGLang to speak like. Default classic.
-    pub meta: Meta,
+    pub version: SglangVersion,
     /// How many data-parallel ranks it has: engines of their own behind one address. A request that names none
     /// (`data_parallel_rank`, `routed_dp_rank`, or the header `x-data-parallel-rank`) goes to them in turn. Default 1.
     pub dp_size: u32,
     /// What part of a request it does. Default whole.
-    pub role: Role,
+    pub role: ServerRole,
     /// Where a prefill server hands prompts over; 0 = any free port. Default 0.
     pub bootstrap_port: u16,
     /// How long a decode server waits for a prompt that does not come. Default 14 s, as measured on SGLang 0.5.23
@@ -100,9 +100,9 @@ impl EmulatorConfig {
             profile,
             limits: None,
             speed: 1.0,
-            meta: Meta::default(),
+            version: SglangVersion::default(),
             dp_size: 1,
-            role: Role::default(),
+            role: ServerRole::default(),
             bootstrap_port: 0,
             bootstrap_timeout: Duration::from_secs(14),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

@@ -20,7 +20,7 @@ const LATE: Duration = Duration::from_millis(5);
 
 /// Totals since the start and the engine's present load.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Stats {
+pub struct EngineStats {
     /// Generations in the engine now, running.
     pub running: u32,
     /// Generations in the engine now, waiting.
@@ -43,7 +43,7 @@ pub struct Stats {
     pub load: EngineLoad,
 }
 
-impl Stats {
+impl EngineStats {
     /// Generations in the engine, running or waiting.
     pub fn in_flight(&self) -> u32 {
         self.running + self.waiting
@@ -206,11 +206,11 @@ impl Driver {
         self.core.lock().engine.set_slowdown(factor);
     }
 
-    pub(crate) fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> EngineStats {
         let mut core = self.core.lock();
         core.advance(self.clock.now());
         let load = core.engine.load();
-        Stats {
+        EngineStats {
             running: load.running,
             waiting: load.waiting,
             received: core.totals.received,

@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::{EmulatorConfig, Role};
-use crate::driver::{Driver, Stats};
+use crate::config::{EmulatorConfig, ServerRole};
+use crate::driver::{Driver, EngineStats};
 use crate::faults::Fault;
 use crate::server::Server;
 use crate::{handover, listener};
@@ -28,7 +28,7 @@ impl Emulator {
         let listener = TcpListener::bind(config.listen).await?;
         let addr = listener.local_addr()?;
         config.listen = addr;
-        let meetings = if config.role == Role::Prefill {
+        let meetings = if config.role == ServerRole::Prefill {
             let meetings = TcpListener::bind((addr.ip(), config.bootstrap_port)).await?;
             config.bootstrap_port = meetings.local_addr()?.port();
             Some(meetings)
@@ -81,14 +81,14 @@ impl RunningEmulator {
     }
 
     /// Totals and present load; the counts are those of all ranks, the engine's own figures those of the first.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> EngineStats {
         let mut ranks = self.rank_stats().into_iter();
         let first = ranks.next().unwrap_or_else(|| self.server.driver().stats());
-        ranks.fold(first, Stats::and)
+        ranks.fold(first, EngineStats::and)
     }
 
     /// Totals and present load of each data-parallel rank.
-    pub fn rank_stats(&self) -> Vec<Stats> {
+    pub fn rank_stats(&self) -> Vec<EngineStats> {
         self.server.ranks().iter().map(Driver::stats).collect()
     }
 

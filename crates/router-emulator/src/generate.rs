@@ -6,7 +6,7 @@ use router_engine::SubmitError;
 
 use crate::ask::{Ask, Choice, DEFAULT_MAX_NEW_TOKENS, Invalid, Prompt, Sampling};
 use crate::chunks::{Chunks, Face, Track, Usage, response_message, response_status, response_usage};
-use crate::config::Meta;
+use crate::config::SglangVersion;
 use crate::driver::{NotTaken, Rids};
 use crate::errors::{self, Malformed, QUEUE_FULL, json_reply, native, with_type};
 use crate::faults::{Fault, FaultKind, FaultyBody, Switch};
@@ -158,7 +158,7 @@ fn rids(
         Some(OneOrMany::One(one)) => Ok((0..wanted).map(|i| format!("{one}_{i}")).collect()),
         Some(OneOrMany::Many(many)) => {
             for (i, rid) in many.iter().enumerate() {
-                if many[..i].contains(rid) && server.config().meta == Meta::Stock {
+                if many[..i].contains(rid) && server.config().version == SglangVersion::Stock {
                     let message = format!("Duplicate request IDs detected within the request: ['{rid}']");
                     return Err(Invalid(message).into());
                 }
@@ -212,7 +212,9 @@ async fn openai(
     match plan_openai(server, face, prompts, common, call.forced) {
         Ok(plan) => answer(server, plan, call).await,
         // 0.4 opens the stream before it looks at the request.
-        Err(Invalid(message)) if stream && server.config().meta == Meta::Classic && face == Face::Chat => {
+        Err(Invalid(message))
+            if stream && server.config().version == SglangVersion::Classic && face == Face::Chat =>
+        {
             Ok(openai_stream_error("BadRequestError", &message, StatusCode::BAD_REQUEST))
         }
         Err(Invalid(message)) => Ok(errors::bad_request(&message)),
@@ -287,7 +289,7 @@ async fn answer(server: &Server, mut plan: Plan, call: Call) -> Result<Reply, Cu
 
 /// Hands every generation to the engine; on a refusal those before it are aborted again.
 fn start(server: &Server, asks: Vec<Ask>) -> Result<Vec<Started>, Refusal> {
-    let rids = if server.config().meta == Meta::Stock { Rids::Unique } else { Rids::Shared };
+    let rids = if server.config().version == SglangVersion::Stock { Rids::Unique } else { Rids::Shared };
     let mut started = Vec::with_capacity(asks.len());
     for ask in asks {
         match server.rank(ask.rank).submit(&ask.rid, rids, ask.job()) {
@@ -307,7 +309,7 @@ fn refuse(server: &Server, form: &Form, refusal: &Refusal, switch: &Switch) -> R
     let message = match why {
         NotTaken::Engine(SubmitError::QueueFull) if !streamed => return errors::queue_full(),
         // 0.4 has sent its headers by then and can only cut the connection.
-        NotTaken::Engine(SubmitError::QueueFull) if server.config().meta == Meta::Classic => {
+        NotTaken::Engine(SubmitError::QueueFull) if server.config().version == SglangVersion::Classic => {
             let nothing = Body::Events(Box::new(EventStream::new(chunks.clone(), Vec::new())));
             let cut = Fault { after_events: 0, ..Fault::new(FaultKind::CloseEarly) };
             let body = FaultyBody::new(nothing, &cut, switch.clone());
@@ -317,8 +319,12 @@ fn refuse(server: &Server, form: &Form, refusal: &Refusal, switch: &Switch) -> R
         }
         NotTaken::Engine(SubmitError::QueueFull) if native_face => {
             let now = server.driver().clock().now();
-            let facts =
-                Facts { ask, clock: server.driver().clock(), flavour: Meta::Stock, submitted_at: now };
+            let facts = Facts {
+                ask,
+                clock: server.driver().clock(),
+                flavour: SglangVersion::Stock,
+                submitted_at: now,
+            };
             let event =
                 format!("{{\"text\":\"\",\"output_ids\":[],\"meta_info\":{}}}", facts.queue_full(now));
             return one_event(&event);
@@ -346,9 +352,9 @@ pub(crate) fn one_event(json: &str) -> Reply {
 
 /// An error inside a stream of `/generate` that was opened with 200.
 fn native_stream_error(server: &Server, message: &str) -> Reply {
-    let extra = match server.config().meta {
-        Meta::Classic => "",
-        Meta::Stock => ",\"type\":\"invalid_request_error\",\"code\":400,\"retryable\":false",
+    let extra = match server.config().version {
+        SglangVersion::Classic => "",
+        SglangVersion::Stock => ",\"type\":\"invalid_request_error\",\"code\":400,\"retryable\":false",
     };
     one_event(&format!("{{\"error\":{{\"message\":{}{extra}}}}}", quoted(message)))
 }
@@ -377,7 +383,7 @@ impl Done<'_> {
 }
 
 fn whole_generate(server: &Server, face: Face, done: &[Done<'_>]) -> String {
-    let flavour = server.config().meta;
+    let flavour = server.config().version;
     let items: Vec<String> = done
         .iter()
         .map(|d| {
@@ -390,8 +396,8 @@ fn whole_generate(server: &Server, face: Face, done: &[Done<'_>]) -> String {
             let meta = facts.last(&d.seen, &d.end, Delivery::Whole);
             let n = d.end.record().output_tokens;
             match flavour {
-                Meta::Classic => format!("{{\"text\":{},\"meta_info\":{meta}}}", d.text()),
-                Meta::Stock => {
+                SglangVersion::Classic => format!("{{\"text\":{},\"meta_info\":{meta}}}", d.text()),
+                SglangVersion::Stock => {
                     let ids: Vec<u32> = (0..n).map(|i| crate::text::word_id(d.ask.seed, i)).collect();
                     let ids = serde_json::to_string(&ids).unwrap_or_default();
                     format!("{{\"text\":{},\"output_ids\":{ids},\"meta_info\":{meta}}}", d.text())
@@ -427,7 +433,7 @@ fn whole_openai(chunks: &Chunks, done: &[Done<'_>]) -> String {
             match (chunks.face, chunks.flavour) {
                 (Face::Completions, _) => format!("{{\"index\":{i},\"text\":{},{tail}", d.text()),
                 (_, flavour) => {
-                    let tools = if flavour == Meta::Classic { ",\"tool_calls\":null" } else { "" };
+                    let tools = if flavour == SglangVersion::Classic { ",\"tool_calls\":null" } else { "" };
                     format!(
                         "{{\"index\":{i},\"message\":{{\"role\":\"assistant\",\"content\":{},\
                          \"reasoning_content\":null{tools}}},{tail}",
@@ -440,8 +446,8 @@ fn whole_openai(chunks: &Chunks, done: &[Done<'_>]) -> String {
     let object = if chunks.face == Face::Chat { "chat.completion" } else { "text_completion" };
     let longest = done.iter().map(|d| d.end.record().output_tokens).max().unwrap_or(0);
     let metadata = match chunks.flavour {
-        Meta::Classic => String::new(),
-        Meta::Stock => format!(
+        SglangVersion::Classic => String::new(),
+        SglangVersion::Stock => format!(
             ",\"metadata\":{{\"weight_version\":\"default\",\"weight_versions\":[{{\"version\":\"default\",\
              \"start\":0,\"end\":{longest}}}]}}"
         ),

@@ -4,29 +4,29 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::clock::iso8601;
-use crate::config::Meta;
+use crate::config::SglangVersion;
 use crate::driver::Driver;
 use crate::errors::json_reply;
 use crate::server::Server;
 use crate::stream::Reply;
 
 /// Version each flavour reports.
-fn version(meta: Meta) -> &'static str {
-    match meta {
-        Meta::Classic => "0.4.9.post3",
-        Meta::Stock => "0.5.23",
+fn version(version: SglangVersion) -> &'static str {
+    match version {
+        SglangVersion::Classic => "0.4.9.post3",
+        SglangVersion::Stock => "0.5.23",
     }
 }
 
 /// The answer of an information route; `None` where this version has no such route.
 pub(crate) fn route(server: &Server, path: &str, query: &str) -> Option<Reply> {
-    let meta = server.config().meta;
-    let body = match (path, meta) {
-        ("/get_model_info", _) | ("/model_info", Meta::Stock) => model_info(server),
-        ("/get_server_info", _) | ("/server_info", Meta::Stock) => server_info(server),
+    let version = server.config().version;
+    let body = match (path, version) {
+        ("/get_model_info", _) | ("/model_info", SglangVersion::Stock) => model_info(server),
+        ("/get_server_info", _) | ("/server_info", SglangVersion::Stock) => server_info(server),
         ("/v1/models", _) => models(server),
-        ("/get_load", Meta::Classic) => get_load(server),
-        ("/v1/loads", Meta::Stock) => v1_loads(server, query),
+        ("/get_load", SglangVersion::Classic) => get_load(server),
+        ("/v1/loads", SglangVersion::Stock) => v1_loads(server, query),
         _ => return one_model(server, path),
     };
     Some(json_reply(StatusCode::OK, &body))
@@ -44,11 +44,11 @@ fn one_model(server: &Server, path: &str) -> Option<Reply> {
 
 fn model_info(server: &Server) -> Value {
     let name = &server.config().model_name;
-    match server.config().meta {
-        Meta::Classic => {
+    match server.config().version {
+        SglangVersion::Classic => {
             json!({"model_path": name, "tokenizer_path": name, "is_generation": true, "preferred_sampling_params": null})
         }
-        Meta::Stock => json!({
+        SglangVersion::Stock => json!({
             "model_path": name, "served_model_name": name, "tokenizer_path": name, "is_generation": true,
             "preferred_sampling_params": null, "weight_version": "default", "load_format": "auto",
             "reasoning_parser": null, "tool_call_parser": null,
@@ -69,7 +69,7 @@ fn server_info(server: &Server) -> Value {
             "max_running_requests": limits.max_running,
             "effective_max_running_requests_per_dp": limits.max_running,
         });
-        if config.meta == Meta::Classic {
+        if config.version == SglangVersion::Classic {
             state["load"] = json!(load_tokens(server));
         }
         state
@@ -85,7 +85,7 @@ fn server_info(server: &Server) -> Value {
         "enable_metrics": true, "api_key": null, "disaggregation_mode": config.role.as_str(),
         "disaggregation_bootstrap_port": if config.bootstrap_port == 0 { 8998 } else { config.bootstrap_port }, "status": "ready", "random_seed": config.seed,
         "max_total_num_tokens": limits.kv_tokens, "max_req_input_len": limits.context_tokens.saturating_sub(6),
-        "internal_states": states, "version": version(config.meta),
+        "internal_states": states, "version": version(config.version),
         "emulated_profile": config.profile.name,
     })
 }
@@ -97,7 +97,7 @@ fn models(server: &Server) -> Value {
         "id": name, "object": "model", "created": clock.unix(clock.now()) as u64, "owned_by": "sglang",
         "root": name, "max_model_len": server.model().context_tokens,
     });
-    if server.config().meta == Meta::Stock {
+    if server.config().version == SglangVersion::Stock {
         model["parent"] = Value::Null;
     }
     json!({"object": "list", "data": [model]})
@@ -125,7 +125,7 @@ fn v1_loads(server: &Server, query: &str) -> Value {
         .map(|(driver, rank)| rank_load(server, (driver, rank), include))
         .collect();
     json!({
-        "timestamp": iso8601(now), "version": version(config.meta), "accelerator": config.profile.name,
+        "timestamp": iso8601(now), "version": version(config.version), "accelerator": config.profile.name,
         "num_accelerators": config.dp_size, "loads": loads,
     })
 }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::chunks::Face;
-use crate::config::Role;
+use crate::config::ServerRole;
 use crate::errors::{self, with_type};
 use crate::generate::{Call, Plan, Started, one_event, openai_stream_error};
 use crate::meeting::{Part, offers};
@@ -17,9 +17,9 @@ pub(crate) fn prepare(server: &Server, plan: &mut Plan, call: &Call) {
     for ask in &mut plan.asks {
         ask.rank = rank;
         match server.config().role {
-            Role::Whole => {}
-            Role::Prefill => ask.only_read(),
-            Role::Decode => ask.only_write(),
+            ServerRole::Unified => {}
+            ServerRole::Prefill => ask.only_read(),
+            ServerRole::Decode => ask.only_write(),
         }
         if call.logprobs {
             ask.add_input_logprobs();

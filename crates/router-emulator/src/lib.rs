@@ -49,8 +49,8 @@ mod server;
 mod stream;
 mod text;
 
-pub use config::{EmulatorConfig, Meta, Role, UnknownMeta};
-pub use driver::Stats;
+pub use config::{EmulatorConfig, ServerRole, SglangVersion, UnknownVersion};
+pub use driver::EngineStats;
 pub use emulator::{Emulator, RunningEmulator};
 pub use faults::{Fault, FaultKind};
 pub use fleet::EmulatedFleet;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::io;
 use std::time::Duration;
 
-use crate::config::Role;
+use crate::config::ServerRole;
 use crate::handover::{Offer, fetch};
 use crate::request::OneOrMany;
 use crate::server::Server;
@@ -71,16 +71,16 @@ impl Meeting {
     pub(crate) fn part(self, server: &Server) -> Part {
         let transfer = self.kv_transfer_params.unwrap_or_default();
         match (server.config().role, self.bootstrap_room.map(OneOrMany::into_vec)) {
-            (Role::Whole, _) => Part::None,
-            (Role::Prefill, _) if transfer.do_remote_decode => Part::Keep(server.new_id()),
-            (Role::Prefill, Some(rooms)) => Part::HandOver(rooms),
-            (Role::Decode, _) if transfer.do_remote_prefill => {
+            (ServerRole::Unified, _) => Part::None,
+            (ServerRole::Prefill, _) if transfer.do_remote_decode => Part::Keep(server.new_id()),
+            (ServerRole::Prefill, Some(rooms)) => Part::HandOver(rooms),
+            (ServerRole::Decode, _) if transfer.do_remote_prefill => {
                 match (transfer.remote_host, transfer.remote_port, transfer.remote_engine_id) {
                     (Some(host), Some(port), Some(key)) => Part::Fetch(vec![(host, port, key)]),
                     _ => Part::Missing,
                 }
             }
-            (Role::Decode, Some(rooms)) => {
+            (ServerRole::Decode, Some(rooms)) => {
                 let hosts = self.bootstrap_host.map(OneOrMany::into_vec).unwrap_or_default();
                 let ports = self.bootstrap_port.map(OneOrMany::into_vec).unwrap_or_default();
                 let address = |(n, room): (usize, u64)| {
@@ -91,7 +91,7 @@ impl Meeting {
                 let addresses: Option<Vec<_>> = rooms.into_iter().enumerate().map(address).collect();
                 addresses.map_or(Part::Missing, Part::Fetch)
             }
-            (Role::Prefill | Role::Decode, None) => Part::Missing,
+            (ServerRole::Prefill | ServerRole::Decode, None) => Part::Missing,
         }
     }
 }

@@ -6,7 +6,7 @@ use router_core::Time;
 
 use crate::ask::{Ask, Ending};
 use crate::clock::Clock;
-use crate::config::Meta;
+use crate::config::SglangVersion;
 use crate::outlet::{End, First, Seen};
 use crate::text;
 
@@ -25,7 +25,7 @@ pub(crate) enum Delivery {
 pub(crate) struct Facts<'a> {
     pub(crate) ask: &'a Ask,
     pub(crate) clock: Clock,
-    pub(crate) flavour: Meta,
+    pub(crate) flavour: SglangVersion,
     pub(crate) submitted_at: Time,
 }
 
@@ -61,10 +61,10 @@ impl Facts<'_> {
             let _ = write!(prompt, ",\"input_token_logprobs\":{logprobs}");
         }
         match self.flavour {
-            Meta::Classic => format!(
+            SglangVersion::Classic => format!(
                 "{{\"id\":{rid},\"finish_reason\":{finish_reason},\"prompt_tokens\":{prompt},\"completion_tokens\":"
             ),
-            Meta::Stock => {
+            SglangVersion::Stock => {
                 let scheduled = first.times.scheduled_at.unwrap_or(first.times.queued_at);
                 let queue_time = scheduled.secs_since(first.times.queued_at);
                 let prefilled = first.times.first_token_at.unwrap_or(first.times.finished_at);
@@ -84,8 +84,8 @@ impl Facts<'_> {
     pub(crate) fn tail(&self, first: &First) -> String {
         let cached = first.cached_tokens;
         match self.flavour {
-            Meta::Classic => format!(",\"cached_tokens\":{cached}}}"),
-            Meta::Stock => format!(
+            SglangVersion::Classic => format!(",\"cached_tokens\":{cached}}}"),
+            SglangVersion::Stock => format!(
                 ",\"cached_tokens\":{cached},\"cached_tokens_details\":{},\"dp_rank\":{}}}",
                 cached_details(cached),
                 self.rank()
@@ -96,7 +96,7 @@ impl Facts<'_> {
     /// The same in the first chunk of a stream, sent at `at`.
     pub(crate) fn first_tail(&self, first: &First, at: Time) -> String {
         let mut tail = self.tail(first);
-        if self.flavour == Meta::Stock {
+        if self.flavour == SglangVersion::Stock {
             tail.pop();
             let _ = write!(tail, ",\"response_sent_to_client_ts\":{:?}}}", self.unix(at));
         }
@@ -113,8 +113,8 @@ impl Facts<'_> {
                 let mut out = self.head(&self.finish_reason(end), &first, record.retractions);
                 let _ = write!(out, "{},\"cached_tokens\":{}", record.output_tokens, first.cached_tokens);
                 match self.flavour {
-                    Meta::Classic => self.classic_end(&mut out, seen, end, delivery),
-                    Meta::Stock => self.stock_end(&mut out, &first, end, delivery),
+                    SglangVersion::Classic => self.classic_end(&mut out, seen, end, delivery),
+                    SglangVersion::Stock => self.stock_end(&mut out, &first, end, delivery),
                 }
                 out.push('}');
                 out
@@ -146,8 +146,8 @@ impl Facts<'_> {
             }
             (End::Unscheduled(_), _) => {
                 let message = match self.flavour {
-                    Meta::Classic => "Abort before prefill",
-                    Meta::Stock => "Abort in waiting queue",
+                    SglangVersion::Classic => "Abort before prefill",
+                    SglangVersion::Stock => "Abort in waiting queue",
                 };
                 format!("{{\"type\":\"abort\",\"message\":\"{message}\"}}")
             }
@@ -157,11 +157,11 @@ impl Facts<'_> {
     fn unscheduled(&self, end: &End) -> String {
         let reason = self.finish_reason(end);
         match self.flavour {
-            Meta::Classic => format!(
+            SglangVersion::Classic => format!(
                 "{{\"id\":{},\"finish_reason\":{reason},\"prompt_tokens\":0,\"completion_tokens\":0}}",
                 quoted(&self.ask.rid)
             ),
-            Meta::Stock => self.without_tokens(&reason, end.record().times.finished_at),
+            SglangVersion::Stock => self.without_tokens(&reason, end.record().times.finished_at),
         }
     }
 

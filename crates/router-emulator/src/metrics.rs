@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use http::StatusCode;
 use router_engine::EngineLoad;
 
-use crate::config::Meta;
-use crate::driver::{Driver, Stats};
+use crate::config::SglangVersion;
+use crate::driver::{Driver, EngineStats};
 use crate::errors::{self, with_type};
 use crate::server::Server;
 use crate::stream::Reply;
@@ -25,7 +25,9 @@ pub(crate) fn page(server: &Server) -> Reply {
     }
     let prompt_tokens: u64 = server.ranks().iter().map(Driver::prompt_tokens_total).sum();
     let cached: u64 = stats.iter().map(|s| s.load.prefill_cached_tokens).sum();
-    let Some(stats) = stats.into_iter().reduce(Stats::and) else { return errors::empty(StatusCode::OK) };
+    let Some(stats) = stats.into_iter().reduce(EngineStats::and) else {
+        return errors::empty(StatusCode::OK);
+    };
     let counters = [
         ("prompt_tokens_total", "Number of prefill tokens processed.", prompt_tokens as f64),
         ("generation_tokens_total", "Number of generation tokens processed.", stats.output_tokens as f64),
@@ -70,7 +72,7 @@ const GAUGES: [Gauge; 11] = [
 /// The labels of a gauge of one rank.
 fn labels(server: &Server, rank: usize) -> String {
     let config = server.config();
-    let experts = if config.meta == Meta::Stock { ",moe_ep_rank=\"0\"" } else { "" };
+    let experts = if config.version == SglangVersion::Stock { ",moe_ep_rank=\"0\"" } else { "" };
     let ranks = if config.dp_size > 1 { format!(",dp_rank=\"{rank}\"") } else { String::new() };
     let model = &config.model_name;
     format!("engine_type=\"unified\",model_name=\"{model}\"{experts},pp_rank=\"0\",tp_rank=\"0\"{ranks}")

@@ -117,7 +117,7 @@ impl Server {
         let clock = self.driver().clock();
         Chunks {
             face,
-            flavour: self.config.meta,
+            flavour: self.config.version,
             clock,
             id,
             // SGLang echoes whatever name it is given.
@@ -317,8 +317,8 @@ fn flush_cache(server: &Server) -> Reply {
     // Every rank is asked, whatever the others say.
     let flushed = server.ranks.iter().filter(|rank| !rank.flush_cache()).count() == 0;
     let status = if flushed { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    let text = match (flushed, server.config.meta) {
-        (false, crate::config::Meta::Stock) => "Flush cache failed.\n",
+    let text = match (flushed, server.config.version) {
+        (false, crate::config::SglangVersion::Stock) => "Flush cache failed.\n",
         // 0.4 claims success even when it refuses.
         _ => FLUSHED,
     };

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// Requests per second: finite and above zero.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
-pub struct Rate(f64);
+pub struct RequestRate(f64);
 
-impl Rate {
+impl RequestRate {
     /// A rate of `per_second`; `None` unless it is finite and above zero.
     pub fn per_second(per_second: f64) -> Option<Self> {
         (per_second.is_finite() && per_second > 0.0).then_some(Self(per_second))
@@ -21,16 +21,16 @@ impl Rate {
 
 /// The law by which requests arrive. The first one arrives at once.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Arrivals {
+pub enum ArrivalProcess {
     /// Independent of each other, as those of many users are: the gaps are exponential.
-    Poisson(Rate),
+    Poisson(RequestRate),
     /// Evenly spaced.
-    Constant(Rate),
+    Constant(RequestRate),
     /// As fast as they can be sent. No arrival is planned: a request arrives when it is sent.
     Immediate,
 }
 
-impl Arrivals {
+impl ArrivalProcess {
     /// The endless sequence of arrivals under `seed`, each counted from the first.
     pub(crate) fn times(self, seed: u64) -> impl Iterator<Item = Duration> {
         let mut rng = Rng::seeded(seed);
@@ -58,35 +58,35 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
 mod tests {
     use super::*;
 
-    fn rate(per_second: f64) -> Rate {
-        Rate::per_second(per_second).unwrap()
+    fn rate(per_second: f64) -> RequestRate {
+        RequestRate::per_second(per_second).unwrap()
     }
 
     #[test]
     fn poisson_gaps_have_the_mean_and_the_spread_of_an_exponential() {
         let times: Vec<f64> =
-            Arrivals::Poisson(rate(20.0)).times(7).take(20_001).map(|t| t.as_secs_f64()).collect();
+            ArrivalProcess::Poisson(rate(20.0)).times(7).take(20_001).map(|t| t.as_secs_f64()).collect();
         assert!(times[0] == 0.0);
         let gaps: Vec<f64> = times.windows(2).map(|w| w[1] - w[0]).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let deviation = (gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
         assert!((0.049..0.051).contains(&mean) && (0.048..0.052).contains(&deviation), "{mean} {deviation}");
         let again: Vec<f64> =
-            Arrivals::Poisson(rate(20.0)).times(7).take(20_001).map(|t| t.as_secs_f64()).collect();
+            ArrivalProcess::Poisson(rate(20.0)).times(7).take(20_001).map(|t| t.as_secs_f64()).collect();
         assert_eq!(times, again, "a seed fixes the arrivals");
     }
 
     #[test]
     fn constant_arrivals_do_not_drift_and_immediate_ones_do_not_wait() {
-        let last = Arrivals::Constant(rate(3.0)).times(1).nth(3_000_000).unwrap();
+        let last = ArrivalProcess::Constant(rate(3.0)).times(1).nth(3_000_000).unwrap();
         assert_eq!(last, Duration::from_secs(1_000_000));
-        assert!(Arrivals::Immediate.times(1).take(100).all(|t| t.is_zero()));
+        assert!(ArrivalProcess::Immediate.times(1).take(100).all(|t| t.is_zero()));
     }
 
     #[test]
     fn a_rate_is_finite_and_above_zero() {
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(Rate::per_second(wrong), None);
+            assert_eq!(RequestRate::per_second(wrong), None);
         }
     }
 }

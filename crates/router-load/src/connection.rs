@@ -1,8 +1,8 @@
 //! Connections to the target, each driven by the task that uses it: no hand-over between tasks, so that one core sends
 //! as much as it can and times are taken where the bytes arrive.
 
-use crate::answer::Failure;
-use crate::target::Target;
+use crate::outcome::RequestFailure;
+use crate::target::LoadTarget;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -27,11 +27,11 @@ pub(crate) struct Connection {
     driver: Driver,
 }
 
-type Running = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+type HyperConnection = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 
 /// The half that reads and writes; `None` once the connection has ended.
 #[derive(Debug)]
-struct Driver(Option<Pin<Box<Running>>>);
+struct Driver(Option<Pin<Box<HyperConnection>>>);
 
 impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) {
@@ -55,8 +55,8 @@ impl Driver {
 }
 
 impl Connection {
-    async fn open(target: &Target) -> Result<Self, Failure> {
-        let fail = |source| Failure::Connect { host: target.host.clone(), source };
+    async fn open(target: &LoadTarget) -> Result<Self, RequestFailure> {
+        let fail = |source| RequestFailure::Connect { host: target.host.clone(), source };
         let stream = TcpStream::connect(&*target.addresses).await.map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         let (mut sender, running) = http1::handshake(TokioIo::new(stream)).await?;
@@ -82,16 +82,16 @@ impl Connection {
 /// The connections to one target. There is no bound on them: an open loop opens as many as it needs.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    target: Target,
+    target: LoadTarget,
     idle: Mutex<VecDeque<(Instant, Connection)>>,
 }
 
 impl Pool {
-    pub(crate) fn new(target: Target) -> Self {
+    pub(crate) fn new(target: LoadTarget) -> Self {
         Self { target, idle: Mutex::default() }
     }
 
-    pub(crate) const fn target(&self) -> &Target {
+    pub(crate) const fn target(&self) -> &LoadTarget {
         &self.target
     }
 
@@ -99,7 +99,7 @@ impl Pool {
     pub(crate) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Connection), Failure> {
+    ) -> Result<(Response<Incoming>, Connection), RequestFailure> {
         while let Some(mut connection) = self.take() {
             let sending = connection.sender.try_send_request(request);
             match connection.driver.during(sending).await {

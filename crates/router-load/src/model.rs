@@ -1,7 +1,7 @@
 //! Which model a target serves: the OpenAI routes must be told one.
 
 use crate::connection::Pool;
-use crate::target::Target;
+use crate::target::LoadTarget;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -22,7 +22,7 @@ struct Model {
 }
 
 /// The first model of the target's `/v1/models`; `None` when it does not say within 5 s.
-pub async fn first_model(target: &Target) -> Option<String> {
+pub async fn first_model(target: &LoadTarget) -> Option<String> {
     let pool = Pool::new(target.clone());
     let mut request = Request::new(Full::new(Bytes::new()));
     *request.uri_mut() = format!("{}/v1/models", target.base).parse().ok()?;

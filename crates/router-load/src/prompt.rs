@@ -23,14 +23,14 @@ pub fn tokens_of(text: &str) -> u32 {
 
 /// A run of made-up words. The same seed gives the same words: the shorter of two is the beginning of the longer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Segment {
+pub struct PromptSegment {
     /// What decides the words.
     pub seed: u64,
     /// How many.
     pub tokens: u32,
 }
 
-impl Segment {
+impl PromptSegment {
     fn write(self, out: &mut Vec<u8>) {
         let mut rng = Rng::seeded(self.seed);
         let mut left = self.tokens;
@@ -53,13 +53,13 @@ pub enum Prompt {
     /// As somebody wrote it.
     Text(Arc<str>),
     /// Made up when it is sent, so that a long trace need not lie in memory.
-    Made(Box<[Segment]>),
+    Made(Box<[PromptSegment]>),
 }
 
 impl Prompt {
     /// A made-up prompt of one segment.
     pub fn made(seed: u64, tokens: u32) -> Self {
-        Self::Made(Box::new([Segment { seed, tokens }]))
+        Self::Made(Box::new([PromptSegment { seed, tokens }]))
     }
 
     /// The text.

@@ -1,13 +1,13 @@
 //! The totals of a load as data, for programs to read.
 
-use crate::percentiles::Percentiles;
-use crate::summary::Summary;
+use crate::histogram::TimeHistogram;
+use crate::summary::LoadSummary;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The totals. Absent means unknown: nothing of the kind was measured.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
+pub struct SummaryReport {
     /// Requests in the plan.
     pub planned: usize,
     /// Requests sent.
@@ -25,13 +25,13 @@ pub struct Report {
     /// Answers per second.
     pub answered_per_s: f64,
     /// From arrival to the last byte.
-    pub e2e_s: Option<Times>,
+    pub e2e_s: Option<TimeQuantiles>,
     /// From arrival to the first event; streams only.
-    pub ttft_s: Option<Times>,
+    pub ttft_s: Option<TimeQuantiles>,
     /// Time per output token after the first; streams only.
-    pub tpot_s: Option<Times>,
+    pub tpot_s: Option<TimeQuantiles>,
     /// How much later requests left than they should have; planned arrivals only.
-    pub lateness_s: Option<Times>,
+    pub lateness_s: Option<TimeQuantiles>,
     /// Whether the sender was too late for its measures to be trusted.
     pub late: bool,
     /// Prompt tokens, as far as told.
@@ -48,7 +48,7 @@ pub struct Report {
 
 /// A distribution of times, in seconds.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct Times {
+pub struct TimeQuantiles {
     /// The mean.
     pub mean: f64,
     /// The median.
@@ -61,8 +61,8 @@ pub struct Times {
     pub max: f64,
 }
 
-impl Times {
-    fn of(times: &Percentiles) -> Option<Self> {
+impl TimeQuantiles {
+    fn of(times: &TimeHistogram) -> Option<Self> {
         Some(Self {
             mean: times.mean()?,
             p50: times.at(50.0)?,
@@ -73,27 +73,27 @@ impl Times {
     }
 }
 
-impl Report {
-    pub(crate) fn of(summary: &Summary) -> Self {
+impl SummaryReport {
+    pub(crate) fn of(summary: &LoadSummary) -> Self {
         Self {
             planned: summary.planned,
             sent: summary.ended(),
             answered: summary.answered,
             failed: summary.failed,
             failures: summary.failures.iter().map(|(kind, (count, _))| (*kind, *count)).collect(),
-            duration_s: summary.took.as_secs_f64(),
+            duration_s: summary.duration.as_secs_f64(),
             sent_per_s: summary.sent_per_second(),
-            answered_per_s: summary.answers_per_second(),
-            e2e_s: Times::of(&summary.latency),
-            ttft_s: Times::of(&summary.ttft),
-            tpot_s: Times::of(&summary.tpot),
-            lateness_s: Times::of(&summary.lateness),
+            answered_per_s: summary.responses_per_second(),
+            e2e_s: TimeQuantiles::of(&summary.latency),
+            ttft_s: TimeQuantiles::of(&summary.ttft),
+            tpot_s: TimeQuantiles::of(&summary.tpot),
+            lateness_s: TimeQuantiles::of(&summary.lateness),
             late: summary.is_late(),
             prompt_tokens: summary.prompt_tokens,
             cached_tokens: summary.cached_tokens,
             output_tokens: summary.output_tokens,
             output_tokens_per_s: summary.tokens_per_second(),
-            workers: summary.shares.clone(),
+            workers: summary.responses_by_worker.clone(),
         }
     }
 }

@@ -4,10 +4,10 @@
 //! is an empty field, never 0. A request that failed has a `finish_time` (when it was given up) and no latencies, so
 //! that a mean over a column is one over answers.
 
-use crate::answer::Answer;
-use crate::plan::Shot;
-use crate::run::Run;
-use crate::running::{Done, Running, running};
+use crate::outcome::RequestOutcome;
+use crate::plan::PlannedRequest;
+use crate::run::LoadResult;
+use crate::running_totals::{CompletedRequest, RunningTotals, running_totals};
 use std::io::Write;
 use std::time::Duration;
 
@@ -50,33 +50,33 @@ pub const COLUMNS: [&str; 31] = [
 ///
 /// # Errors
 /// `out` cannot be written to.
-pub fn write_rows(run: &Run, out: impl Write) -> std::io::Result<()> {
-    let done: Vec<_> = run.answers.iter().map(done).collect();
+pub fn write_rows(run: &LoadResult, out: impl Write) -> std::io::Result<()> {
+    let done: Vec<_> = run.outcomes.iter().map(done).collect();
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(COLUMNS)?;
-    for (answer, running) in run.answers.iter().zip(running(&done)) {
-        // Every answer belongs to a shot of the plan that was sent.
-        let Some(shot) = run.plan().shots.get(answer.index) else { continue };
-        let row = Row { answer, shot, running, started: run.started_unix };
-        csv.write_record(row.fields(run.request_id(answer.index)))?;
+    for (outcome, running) in run.outcomes.iter().zip(running_totals(&done)) {
+        // Every answer belongs to a request of the plan that was sent.
+        let Some(request) = run.plan().requests.get(outcome.index) else { continue };
+        let row = Row { outcome, request, running, started: run.started_unix };
+        csv.write_record(row.fields(run.request_id(outcome.index)))?;
     }
     csv.flush()
 }
 
-fn done(answer: &Answer) -> Option<Done<'_>> {
-    let usage = &answer.facts.usage;
-    answer.is_ok().then(|| Done {
-        finished: answer.finished.as_secs_f64(),
-        worker: answer.worker.as_deref(),
+fn done(outcome: &RequestOutcome) -> Option<CompletedRequest<'_>> {
+    let usage = &outcome.facts.usage;
+    outcome.is_ok().then(|| CompletedRequest {
+        finished: outcome.finished.as_secs_f64(),
+        worker: outcome.worker.as_deref(),
         prompt_tokens: usage.prompt_tokens.map(u64::from),
         output_tokens: usage.output_tokens.map(u64::from),
     })
 }
 
 struct Row<'a> {
-    answer: &'a Answer,
-    shot: &'a Shot,
-    running: Running,
+    outcome: &'a RequestOutcome,
+    request: &'a PlannedRequest,
+    running: RunningTotals,
     /// Unix seconds of the start.
     started: f64,
 }
@@ -91,28 +91,28 @@ struct Told {
 
 impl Row<'_> {
     fn fields(&self, id: String) -> [String; 31] {
-        let Self { answer, shot, running, .. } = self;
-        let (told, usage) = (self.told(), &answer.facts.usage);
+        let Self { outcome, request, running, .. } = self;
+        let (told, usage) = (self.told(), &outcome.facts.usage);
         let output = usage.output_tokens;
         let total = usage.prompt_tokens.zip(output).map(|(a, b)| u64::from(a) + u64::from(b));
-        let (arrival, sent) = (answer.arrival.as_secs_f64(), answer.sent.as_secs_f64());
-        let finished = answer.finished.as_secs_f64();
-        let ok = |value: f64| answer.is_ok().then_some(value);
+        let (arrival, sent) = (outcome.arrival.as_secs_f64(), outcome.sent.as_secs_f64());
+        let finished = outcome.finished.as_secs_f64();
+        let ok = |value: f64| outcome.is_ok().then_some(value);
         [
             float(running.prefill),
             float(running.decode),
             float(running.latency),
             id,
-            truth(answer.is_ok()).to_owned(),
-            answer.failure.as_ref().map(ToString::to_string).unwrap_or_default(),
-            answer.worker.clone().unwrap_or_default(),
+            truth(outcome.is_ok()).to_owned(),
+            outcome.failure.as_ref().map(ToString::to_string).unwrap_or_default(),
+            outcome.worker.clone().unwrap_or_default(),
             self.has_text().map(truth).unwrap_or_default().to_owned(),
-            shot.input_tokens.to_string(),
-            shot.output_tokens.to_string(),
+            request.input_tokens.to_string(),
+            request.output_tokens.to_string(),
             count(usage.prompt_tokens),
             count(output),
             count(total),
-            count(shot.traced_output),
+            count(request.traced_output),
             count(output),
             float(Some(arrival)),
             float(Some(sent)),
@@ -129,12 +129,12 @@ impl Row<'_> {
             float(Some(sent - arrival)),
             float(difference(told.first_token, told.created)),
             float(difference(told.queue_start, told.created)),
-            float(difference(told.queue_end, told.queue_start).or(answer.facts.timing.queue_time)),
+            float(difference(told.queue_end, told.queue_start).or(outcome.facts.timing.queue_time)),
         ]
     }
 
     fn told(&self) -> Told {
-        let timing = &self.answer.facts.timing;
+        let timing = &self.outcome.facts.timing;
         let local = |unix: Option<f64>| unix.map(|unix| unix - self.started);
         Told {
             created: local(timing.created),
@@ -146,14 +146,14 @@ impl Row<'_> {
 
     /// A stream's first event is what the client saw; of a whole answer only the worker can tell.
     fn ttft(&self, told: &Told) -> Option<f64> {
-        let seen = self.answer.ttft().as_ref().map(Duration::as_secs_f64);
-        seen.or_else(|| difference(told.first_token, Some(self.answer.arrival.as_secs_f64())))
+        let seen = self.outcome.ttft().as_ref().map(Duration::as_secs_f64);
+        seen.or_else(|| difference(told.first_token, Some(self.outcome.arrival.as_secs_f64())))
     }
 
     /// Known from the token count, or from nothing having come at all.
     fn has_text(&self) -> Option<bool> {
-        let counted = self.answer.facts.usage.output_tokens.map(|n| n > 0);
-        counted.or((!self.answer.is_ok() && self.answer.bytes == 0).then_some(false))
+        let counted = self.outcome.facts.usage.output_tokens.map(|n| n > 0);
+        counted.or((!self.outcome.is_ok() && self.outcome.bytes == 0).then_some(false))
     }
 }
 

@@ -4,14 +4,14 @@
 //! the network, so nothing that an answer does can hold up a later arrival. A cap on concurrency closes the loop where
 //! the user asks for one; the planned arrival is kept then, too, and the wait for room is part of the latency.
 
-use crate::answer::{Answer, Failure};
 use crate::connection::Pool;
-use crate::exchange::{Exchange, Reading};
-use crate::gate::{Gate, Passage};
-use crate::plan::{Pace, Plan};
-use crate::summary::Summary;
-use crate::target::Target;
-use crate::wording::Wording;
+use crate::exchanger::{Exchanger, ResponseReader};
+use crate::limiter::{Admission, ConcurrencyLimiter};
+use crate::outcome::{RequestFailure, RequestOutcome};
+use crate::plan::{LoadPlan, Pacing};
+use crate::request_format::RequestFormat;
+use crate::summary::LoadSummary;
+use crate::target::LoadTarget;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -26,53 +26,53 @@ use tokio_util::sync::CancellationToken;
 
 /// The first request leaves this long after the call, when its thread is surely up and has prepared the first ones: a
 /// load that begins with a burst shall not be late for that.
-const LEAD: Duration = Duration::from_millis(50);
+const START_DELAY: Duration = Duration::from_millis(50);
 
 /// Most requests that are prepared ahead of their time, so that a burst of long prompts finds them ready. A prompt of
 /// 12,000 tokens is 48 kB and takes about 0.1 ms to make up.
-const AHEAD: usize = 64;
+const MAX_PREPARED: usize = 64;
 
 /// No later request is prepared when the next one is due this soon.
-const SPARE: Duration = Duration::from_millis(2);
+const PREPARE_MARGIN: Duration = Duration::from_millis(2);
 
 /// A plan and how to send it.
 #[derive(Clone, Debug)]
-pub struct Load {
+pub struct LoadTest {
     /// Where to.
-    pub target: Target,
+    pub target: LoadTarget,
     /// In which words.
-    pub wording: Wording,
+    pub format: RequestFormat,
     /// What and when.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<LoadPlan>,
     /// Most requests under way at a time; `None` = no bound. Default `None`.
     pub max_concurrency: Option<NonZeroUsize>,
     /// Longest that a request may take from its sending to its last byte. Default 600 s.
     pub timeout: Duration,
 }
 
-impl Load {
+impl LoadTest {
     /// A load without a cap.
-    pub fn new(target: Target, wording: Wording, plan: Plan) -> Self {
+    pub fn new(target: LoadTarget, format: RequestFormat, plan: LoadPlan) -> Self {
         let timeout = Duration::from_secs(600);
-        Self { target, wording, plan: Arc::new(plan), max_concurrency: None, timeout }
+        Self { target, format, plan: Arc::new(plan), max_concurrency: None, timeout }
     }
 }
 
 /// What came of a load.
 #[derive(Debug)]
-pub struct Run {
+pub struct LoadResult {
     /// One for each request that was sent, in the order of the plan.
-    pub answers: Vec<Answer>,
+    pub outcomes: Vec<RequestOutcome>,
     /// Their totals.
-    pub summary: Summary,
+    pub summary: LoadSummary,
     /// When the load started: the zero of every time in `answers`, in Unix seconds.
     pub started_unix: f64,
-    plan: Arc<Plan>,
+    plan: Arc<LoadPlan>,
 }
 
-impl Run {
+impl LoadResult {
     /// The plan that was sent.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &LoadPlan {
         &self.plan
     }
 
@@ -92,29 +92,33 @@ fn request_id(index: usize, started_ms: u64) -> String {
 }
 
 /// Sends the whole plan and waits for every answer. When `stop` is cancelled, nothing more is sent and requests under
-/// way are given up as [interrupted](Failure::Interrupted). `watch` sees the totals after each answer.
-pub async fn run(load: Load, stop: &CancellationToken, mut watch: impl FnMut(&Summary)) -> Run {
+/// way are given up as [interrupted](RequestFailure::Interrupted). `watch` sees the totals after each answer.
+pub async fn run(
+    load: LoadTest,
+    stop: &CancellationToken,
+    mut watch: impl FnMut(&LoadSummary),
+) -> LoadResult {
     let plan = load.plan;
-    let lead = if plan.pace == Pace::Timed { LEAD } else { Duration::ZERO };
+    let lead = if plan.pacing == Pacing::Timed { START_DELAY } else { Duration::ZERO };
     let start = Instant::now() + lead;
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + lead;
     let started_unix = started_unix.as_secs_f64();
     let sender = Arc::new(Sender {
-        exchange: Exchange::new(Pool::new(load.target), load.wording, start),
-        gate: Gate::new(load.max_concurrency),
+        exchange: Exchanger::new(Pool::new(load.target), load.format, start),
+        limiter: ConcurrencyLimiter::new(load.max_concurrency),
         timeout: load.timeout,
         stop: stop.child_token(),
     });
     // Whoever drops this future gives up the load, and its thread must not go on.
     let _stops = StopOnDrop(Arc::clone(&sender));
-    let (answers, mut answered) = mpsc::unbounded_channel();
-    let pacing = Pacing { start, started_ms: millis(started_unix), runtime: Handle::current(), answers };
+    let (outcomes, mut answered) = mpsc::unbounded_channel();
+    let pacing = SendLoop { start, started_ms: millis(started_unix), runtime: Handle::current(), outcomes };
     tokio::task::spawn_blocking({
         let (sender, plan) = (Arc::clone(&sender), Arc::clone(&plan));
         move || pacing.send(&sender, &plan)
     });
-    let mut summary = Summary::new(plan.shots.len());
-    let mut all = Vec::with_capacity(plan.shots.len());
+    let mut summary = LoadSummary::new(plan.requests.len());
+    let mut all = Vec::with_capacity(plan.requests.len());
     let mut stopping = std::pin::pin!(sender.stop.cancelled());
     let mut stopped = false;
     loop {
@@ -122,19 +126,19 @@ pub async fn run(load: Load, stop: &CancellationToken, mut watch: impl FnMut(&Su
             biased;
             () = &mut stopping, if !stopped => {
                 stopped = true;
-                sender.gate.stop();
+                sender.limiter.stop();
             }
             // The channel ends when the pacing thread and every task have.
-            answer = answered.recv() => {
-                let Some(answer) = answer else { break };
-                summary.add(&answer, sender.gate.inside());
+            outcome = answered.recv() => {
+                let Some(outcome) = outcome else { break };
+                summary.add(&outcome, sender.limiter.inside());
                 watch(&summary);
-                all.push(answer);
+                all.push(outcome);
             }
         }
     }
-    all.sort_unstable_by_key(|answer: &Answer| answer.index);
-    Run { answers: all, summary, started_unix, plan }
+    all.sort_unstable_by_key(|outcome: &RequestOutcome| outcome.index);
+    LoadResult { outcomes: all, summary, started_unix, plan }
 }
 
 struct StopOnDrop(Arc<Sender>);
@@ -142,60 +146,61 @@ struct StopOnDrop(Arc<Sender>);
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop.cancel();
-        self.0.gate.stop();
+        self.0.limiter.stop();
     }
 }
 
 /// What the pacing thread and the tasks share.
 struct Sender {
-    exchange: Exchange,
-    gate: Gate,
+    exchange: Exchanger,
+    limiter: ConcurrencyLimiter,
     timeout: Duration,
     stop: CancellationToken,
 }
 
 /// The work of the pacing thread.
-struct Pacing {
+struct SendLoop {
     start: Instant,
     started_ms: u64,
     runtime: Handle,
-    answers: mpsc::UnboundedSender<Answer>,
+    outcomes: mpsc::UnboundedSender<RequestOutcome>,
 }
 
-impl Pacing {
+impl SendLoop {
     /// Hands every request to a task of its own at its time.
-    fn send(self, sender: &Arc<Sender>, plan: &Plan) {
+    fn send(self, sender: &Arc<Sender>, plan: &LoadPlan) {
         let mut room_since = self.start;
         let mut prepared = VecDeque::new();
-        for (index, shot) in plan.shots.iter().enumerate() {
-            let due = match plan.pace {
-                Pace::Timed => Some(self.start + shot.at),
-                Pace::Immediate => None,
+        for (index, request) in plan.requests.iter().enumerate() {
+            let due = match plan.pacing {
+                Pacing::Timed => Some(self.start + request.at),
+                Pacing::Immediate => None,
             };
             // While there is time before this one is due, later ones are prepared as well.
             while prepared.is_empty()
-                || (prepared.len() < AHEAD && due.is_some_and(|due| Instant::now() + SPARE < due))
+                || (prepared.len() < MAX_PREPARED
+                    && due.is_some_and(|due| Instant::now() + PREPARE_MARGIN < due))
             {
                 let next = index + prepared.len();
-                let Some(shot) = plan.shots.get(next) else { break };
-                prepared.push_back(sender.exchange.request(shot, &request_id(next, self.started_ms)));
+                let Some(request) = plan.requests.get(next) else { break };
+                prepared.push_back(sender.exchange.request(request, &request_id(next, self.started_ms)));
             }
-            // The loop above leaves at least the request of this very shot.
+            // The loop above leaves at least the request of this very request.
             let Some(request) = prepared.pop_front() else { return };
-            if due.is_some_and(|due| sender.gate.wait_until(due) == Passage::Stopped) {
+            if due.is_some_and(|due| sender.limiter.wait_until(due) == Admission::Stopped) {
                 return;
             }
-            match sender.gate.enter() {
-                Passage::Open => {}
-                Passage::Cleared(at) => room_since = at,
-                Passage::Stopped => return,
+            match sender.limiter.enter() {
+                Admission::Admitted => {}
+                Admission::AdmittedAt(at) => room_since = at,
+                Admission::Stopped => return,
             }
-            let slot = Slot { index, due, ready: due.map(|due| due.max(room_since)) };
-            let (sender, answers) = (Arc::clone(sender), self.answers.clone());
+            let schedule = Schedule { index, due, ready: due.map(|due| due.max(room_since)) };
+            let (sender, outcomes) = (Arc::clone(sender), self.outcomes.clone());
             self.runtime.spawn(async move {
-                let answer = sender.measure(request, slot).await;
+                let outcome = sender.measure(request, schedule).await;
                 // Nobody listens any more when the load was dropped.
-                let _ = answers.send(answer);
+                let _ = outcomes.send(outcome);
             });
         }
     }
@@ -203,7 +208,7 @@ impl Pacing {
 
 /// When a request should have left.
 #[derive(Clone, Copy)]
-struct Slot {
+struct Schedule {
     index: usize,
     due: Option<Instant>,
     /// `due`, or when there was room for it, if that was later.
@@ -211,32 +216,32 @@ struct Slot {
 }
 
 impl Sender {
-    async fn measure(&self, request: Request<Full<Bytes>>, slot: Slot) -> Answer {
+    async fn measure(&self, request: Request<Full<Bytes>>, schedule: Schedule) -> RequestOutcome {
         let sent = Instant::now();
-        let mut reading = self.exchange.reading();
-        let sending = tokio::time::timeout(self.timeout, self.exchange.send(request, &mut reading));
+        let mut reader = self.exchange.reader();
+        let sending = tokio::time::timeout(self.timeout, self.exchange.send(request, &mut reader));
         let end = match self.stop.run_until_cancelled(sending).await {
             Some(Ok(end)) => end,
-            Some(Err(_)) => Err(Failure::Timeout(self.timeout)),
-            None => Err(Failure::Interrupted),
+            Some(Err(_)) => Err(RequestFailure::Timeout(self.timeout)),
+            None => Err(RequestFailure::Interrupted),
         };
         let finished = Instant::now();
-        self.gate.leave();
-        self.answer(slot, [sent, finished], reading, end)
+        self.limiter.leave();
+        self.outcome(schedule, [sent, finished], reader, end)
     }
 
-    fn answer(
+    fn outcome(
         &self,
-        slot: Slot,
+        schedule: Schedule,
         [sent, finished]: [Instant; 2],
-        reading: Reading,
-        end: Result<(), Failure>,
-    ) -> Answer {
-        let mut answer = Answer {
-            index: slot.index,
-            arrival: self.exchange.since_start(slot.due.unwrap_or(sent)),
+        reader: ResponseReader,
+        end: Result<(), RequestFailure>,
+    ) -> RequestOutcome {
+        let mut outcome = RequestOutcome {
+            index: schedule.index,
+            arrival: self.exchange.since_start(schedule.due.unwrap_or(sent)),
             sent: self.exchange.since_start(sent),
-            lateness: slot.ready.map(|ready| sent.saturating_duration_since(ready)),
+            lateness: schedule.ready.map(|ready| sent.saturating_duration_since(ready)),
             first_event: None,
             finished: self.exchange.since_start(finished),
             status: None,
@@ -245,7 +250,7 @@ impl Sender {
             facts: ResponseFacts::default(),
             failure: None,
         };
-        reading.finish(end, &mut answer);
-        answer
+        reader.finish(end, &mut outcome);
+        outcome
     }
 }

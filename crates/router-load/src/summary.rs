@@ -1,8 +1,8 @@
 //! What a load came to.
 
-use crate::answer::Answer;
-use crate::percentiles::Percentiles;
-use crate::report::Report;
+use crate::histogram::TimeHistogram;
+use crate::outcome::RequestOutcome;
+use crate::report::SummaryReport;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const LATE: f64 = 0.005;
 
 /// A load's totals, as far as it has come.
 #[derive(Clone, Debug, Default)]
-pub struct Summary {
+pub struct LoadSummary {
     /// Requests in the plan.
     pub planned: usize,
     /// Requests answered whole and well.
@@ -23,13 +23,13 @@ pub struct Summary {
     /// Requests under way.
     pub in_flight: usize,
     /// From arrival to the last byte, of answers.
-    pub latency: Percentiles,
+    pub latency: TimeHistogram,
     /// From arrival to the first event, of streams.
-    pub ttft: Percentiles,
+    pub ttft: TimeHistogram,
     /// Time per output token after the first, of streams.
-    pub tpot: Percentiles,
+    pub tpot: TimeHistogram,
     /// How much later requests left than they should have: a late sender measures itself.
-    pub lateness: Percentiles,
+    pub lateness: TimeHistogram,
     /// Prompt tokens, as far as told.
     pub prompt_tokens: u64,
     /// Prompt tokens that workers had in their caches, as far as told.
@@ -37,45 +37,45 @@ pub struct Summary {
     /// Generated tokens, as far as told.
     pub output_tokens: u64,
     /// Answers per worker, by the router's word.
-    pub shares: BTreeMap<String, u64>,
+    pub responses_by_worker: BTreeMap<String, u64>,
     /// Failures per kind, and the text of the first of each.
     pub failures: BTreeMap<&'static str, (u64, String)>,
     /// From the start to the last answer.
-    pub took: Duration,
+    pub duration: Duration,
     /// When the last request was sent, after the start.
     pub last_sent: Duration,
 }
 
-impl Summary {
+impl LoadSummary {
     /// The totals of nothing yet.
     pub(crate) fn new(planned: usize) -> Self {
         Self { planned, ..Self::default() }
     }
 
-    pub(crate) fn add(&mut self, answer: &Answer, in_flight: usize) {
+    pub(crate) fn add(&mut self, outcome: &RequestOutcome, in_flight: usize) {
         self.in_flight = in_flight;
-        self.took = self.took.max(answer.finished);
-        self.last_sent = self.last_sent.max(answer.sent);
-        if let Some(lateness) = answer.lateness {
+        self.duration = self.duration.max(outcome.finished);
+        self.last_sent = self.last_sent.max(outcome.sent);
+        if let Some(lateness) = outcome.lateness {
             self.lateness.add(lateness);
         }
-        if let Some(failure) = &answer.failure {
+        if let Some(failure) = &outcome.failure {
             self.failed += 1;
             self.failures.entry(failure.kind()).or_insert_with(|| (0, failure.to_string())).0 += 1;
             return;
         }
         self.answered += 1;
-        self.latency.add(answer.latency());
-        answer.ttft().into_iter().for_each(|t| self.ttft.add(t));
-        answer.tpot().into_iter().for_each(|t| self.tpot.add(t));
-        let usage = &answer.facts.usage;
+        self.latency.add(outcome.latency());
+        outcome.ttft().into_iter().for_each(|t| self.ttft.add(t));
+        outcome.tpot().into_iter().for_each(|t| self.tpot.add(t));
+        let usage = &outcome.facts.usage;
         self.prompt_tokens += usage.prompt_tokens.map_or(0, u64::from);
         self.cached_tokens += usage.cached_tokens.map_or(0, u64::from);
         self.output_tokens += usage.output_tokens.map_or(0, u64::from);
-        if let Some(worker) = &answer.worker {
-            match self.shares.get_mut(worker) {
+        if let Some(worker) = &outcome.worker {
+            match self.responses_by_worker.get_mut(worker) {
                 Some(count) => *count += 1,
-                None => drop(self.shares.insert(worker.clone(), 1)),
+                None => drop(self.responses_by_worker.insert(worker.clone(), 1)),
             }
         }
     }
@@ -87,12 +87,12 @@ impl Summary {
 
     /// Generated tokens per second over the whole load.
     pub fn tokens_per_second(&self) -> f64 {
-        self.output_tokens as f64 / self.took.as_secs_f64().max(1e-9)
+        self.output_tokens as f64 / self.duration.as_secs_f64().max(1e-9)
     }
 
     /// Answers per second over the whole load.
-    pub fn answers_per_second(&self) -> f64 {
-        self.answered as f64 / self.took.as_secs_f64().max(1e-9)
+    pub fn responses_per_second(&self) -> f64 {
+        self.answered as f64 / self.duration.as_secs_f64().max(1e-9)
     }
 
     /// Requests sent per second, up to the last one. `None` of fewer than two.
@@ -107,12 +107,12 @@ impl Summary {
     }
 
     /// The totals as data.
-    pub fn report(&self) -> Report {
-        Report::of(self)
+    pub fn report(&self) -> SummaryReport {
+        SummaryReport::of(self)
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for LoadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent = self.sent_per_second().map_or_else(String::new, |rate| format!("sent {rate:.1}/s, "));
         writeln!(
@@ -120,10 +120,10 @@ impl fmt::Display for Summary {
             "{} of {} requests in {:.2} s: {} answered, {} failed ({sent}answered {:.1}/s)",
             self.ended(),
             self.planned,
-            self.took.as_secs_f64(),
+            self.duration.as_secs_f64(),
             self.answered,
             self.failed,
-            self.answers_per_second()
+            self.responses_per_second()
         )?;
         for (count, first) in self.failures.values() {
             writeln!(f, "  {count} x {first}")?;
@@ -155,15 +155,15 @@ impl fmt::Display for Summary {
                 self.cached_tokens, self.prompt_tokens
             )?;
         }
-        for (worker, answers) in &self.shares {
-            let share = *answers as f64 / self.answered.max(1) as f64 * 100.0;
-            writeln!(f, "{worker:<22}{share:>10.1} %   ({answers} answers)")?;
+        for (worker, responses) in &self.responses_by_worker {
+            let share = *responses as f64 / self.answered.max(1) as f64 * 100.0;
+            writeln!(f, "{worker:<22}{share:>10.1} %   ({responses} responses)")?;
         }
         Ok(())
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, name: &str, times: &Percentiles) -> fmt::Result {
+fn line(f: &mut fmt::Formatter<'_>, name: &str, times: &TimeHistogram) -> fmt::Result {
     if times.count() == 0 {
         return Ok(());
     }

@@ -27,7 +27,7 @@ pub enum TargetError {
 
 /// One router or engine.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct LoadTarget {
     pub(crate) addresses: Vec<SocketAddr>,
     /// As in the URL, for messages.
     pub(crate) host: String,
@@ -36,7 +36,7 @@ pub struct Target {
     pub(crate) headers: HeaderMap,
 }
 
-impl Target {
+impl LoadTarget {
     /// The target at `url`, its name looked up now and never again.
     ///
     /// # Errors
@@ -94,8 +94,8 @@ impl Target {
 mod tests {
     use super::*;
 
-    fn resolve(url: &str) -> Result<Target, TargetError> {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Target::resolve(url))
+    fn resolve(url: &str) -> Result<LoadTarget, TargetError> {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(LoadTarget::resolve(url))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Recorded arrivals, to be replayed: JSON Lines with `arrival_s`, `input_tokens`, `output_tokens` and `hash_ids`.
 
 use crate::dataset::{BadEntry, DatasetError, json_lines, read, some_of};
-use crate::prompt::{Prompt, Segment};
+use crate::prompt::{Prompt, PromptSegment};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -27,14 +27,14 @@ impl TraceLine {
     /// The prompt: the texts of the blocks, as long as the line says. What no block covers is `own` text.
     pub(crate) fn prompt(&self, own: u64) -> Prompt {
         let mut left = self.input_tokens;
-        let mut segments: Vec<Segment> = Vec::with_capacity(self.hash_ids.len() + 1);
+        let mut segments: Vec<PromptSegment> = Vec::with_capacity(self.hash_ids.len() + 1);
         for id in &self.hash_ids {
             let tokens = left.min(BLOCK_TOKENS);
-            segments.push(Segment { seed: seed_of_block(*id), tokens });
+            segments.push(PromptSegment { seed: seed_of_block(*id), tokens });
             left -= tokens;
         }
         if left > 0 {
-            segments.push(Segment { seed: own, tokens: left });
+            segments.push(PromptSegment { seed: own, tokens: left });
         }
         segments.retain(|segment| segment.tokens > 0);
         Prompt::Made(segments.into())
@@ -56,7 +56,7 @@ fn seed_of_block(id: u64) -> u64 {
 
 /// What a trace file held.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Trace {
+pub struct RequestTrace {
     /// The requests in the order of their arrival.
     pub lines: Vec<TraceLine>,
     /// What could not be used, and why.
@@ -67,9 +67,9 @@ pub struct Trace {
 ///
 /// # Errors
 /// The file cannot be read, or no line of it can be used.
-pub fn read_trace(file: &Path) -> Result<Trace, DatasetError> {
+pub fn read_trace(file: &Path) -> Result<RequestTrace, DatasetError> {
     let (lines, mut bad) = json_lines::<TraceLine>(file, &read(file)?);
-    let mut trace = Trace::default();
+    let mut trace = RequestTrace::default();
     for (number, line) in lines {
         match line.problem() {
             None => trace.lines.push(line),

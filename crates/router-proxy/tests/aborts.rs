@@ -4,7 +4,7 @@
 mod support;
 
 use router_config::Options;
-use router_emulator::{EmulatedFleet, EmulatorConfig, Meta};
+use router_emulator::{EmulatedFleet, EmulatorConfig, SglangVersion};
 use support::{RawClient, options, start, until};
 
 const RUNNING: u32 = 2;
@@ -13,14 +13,14 @@ const RUNNING: u32 = 2;
 #[tokio::test]
 async fn requests_that_run_or_wait_leave_the_engine_with_their_clients() {
     let line = format!("sglang_8b:max_running={RUNNING}");
-    for (meta, stream, rid) in [
-        (Meta::Classic, false, false),
-        (Meta::Classic, true, true),
-        (Meta::Stock, false, true),
-        (Meta::Stock, true, false),
+    for (version, stream, rid) in [
+        (SglangVersion::Classic, false, false),
+        (SglangVersion::Classic, true, true),
+        (SglangVersion::Stock, false, true),
+        (SglangVersion::Stock, true, false),
     ] {
         let spec: router_emulator::FleetSpec = line.parse().unwrap();
-        let config = EmulatorConfig { meta, ..EmulatorConfig::new(spec.parts[0].profile) };
+        let config = EmulatorConfig { version, ..EmulatorConfig::new(spec.parts[0].profile) };
         let fleet = EmulatedFleet::start(&spec, None, &config).await.unwrap();
         let router = start(Options { worker_urls: fleet.urls(), ..options(&[]) }).await;
         until(|| router.healthy_workers() == 1).await;
@@ -50,7 +50,7 @@ async fn requests_that_run_or_wait_leave_the_engine_with_their_clients() {
         assert_eq!(
             (stats.aborted, stats.completed),
             (u64::from(2 * RUNNING), 0),
-            "{meta:?}, stream {stream}"
+            "{version:?}, stream {stream}"
         );
         router.shutdown().await;
         fleet.shutdown().await;

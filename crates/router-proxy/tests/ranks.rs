@@ -5,7 +5,7 @@ mod support;
 
 use router_config::Options;
 use router_emulator::{
-    EmulatedFleet, Emulator, EmulatorConfig, Fault, FaultKind, FleetSpec, Meta, RunningEmulator,
+    EmulatedFleet, Emulator, EmulatorConfig, Fault, FaultKind, FleetSpec, RunningEmulator, SglangVersion,
 };
 use router_proxy::RunningRouter;
 use serde_json::Value;
@@ -24,7 +24,7 @@ fn config(line: &str, ranks: u32) -> EmulatorConfig {
     let spec: FleetSpec = line.parse().unwrap();
     let part = spec.parts[0];
     EmulatorConfig {
-        meta: Meta::Stock,
+        version: SglangVersion::Stock,
         dp_size: ranks,
         speed: part.speed,
         ..EmulatorConfig::new(part.profile)

@@ -4,7 +4,7 @@
 mod support;
 
 use router_config::Options;
-use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec, Meta};
+use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec, SglangVersion};
 use router_proxy::RunningRouter;
 use serde_json::Value;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
-async fn emulated(line: &str, meta: Meta) -> EmulatedFleet {
+async fn emulated(line: &str, version: SglangVersion) -> EmulatedFleet {
     let spec: FleetSpec = line.parse().unwrap();
-    let config = EmulatorConfig { meta, ..EmulatorConfig::new(spec.parts[0].profile) };
+    let config = EmulatorConfig { version, ..EmulatorConfig::new(spec.parts[0].profile) };
     EmulatedFleet::start(&spec, None, &config).await.unwrap()
 }
 
@@ -37,8 +37,8 @@ async fn worker_at(router: &RunningRouter, path: &str, ready: impl Fn(&Value) ->
 
 #[tokio::test]
 async fn a_worker_joins_tells_what_it_is_changes_and_leaves() {
-    for meta in [Meta::Classic, Meta::Stock] {
-        let fleet = emulated("sglang_8b@20*2", meta).await;
+    for version in [SglangVersion::Classic, SglangVersion::Stock] {
+        let fleet = emulated("sglang_8b@20*2", version).await;
         let urls = fleet.urls();
         let router = start(Options { worker_urls: vec![urls[0].clone()], ..options(&[]) }).await;
         let spec = format!(
@@ -144,7 +144,7 @@ async fn a_worker_that_leaves_ends_its_requests_and_may_come_back_meanwhile() {
 
 #[tokio::test]
 async fn a_worker_restarted_on_its_address_rejoins_by_itself() {
-    let fleet = emulated("sglang_8b@20*1", Meta::Stock).await;
+    let fleet = emulated("sglang_8b@20*1", SglangVersion::Stock).await;
     let checks = Options { health_check_interval_secs: 0.05, ..options(&[]) };
     let router = start(Options { worker_urls: fleet.urls(), ..checks }).await;
     for _ in 0..3 {

@@ -4,7 +4,7 @@ use crate::cli::CommandError;
 use crate::runtime::{self, LogStyle};
 use crate::terminal::say;
 use clap::{Args, ValueEnum};
-use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, Meta, Role, RunningEmulator};
+use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, RunningEmulator, ServerRole, SglangVersion};
 use std::net::SocketAddr;
 
 /// What `meta_info` carries.
@@ -79,14 +79,14 @@ async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), CommandError>
     // The spec sets the profile of every worker; a parsed spec has at least one.
     let base = EmulatorConfig {
         listen: SocketAddr::new(args.host, 0),
-        meta: match args.meta {
-            MetaArg::Classic => Meta::Classic,
-            MetaArg::Stock => Meta::Stock,
+        version: match args.meta {
+            MetaArg::Classic => SglangVersion::Classic,
+            MetaArg::Stock => SglangVersion::Stock,
         },
         role: match args.role {
-            RoleArg::Whole => Role::Whole,
-            RoleArg::Prefill => Role::Prefill,
-            RoleArg::Decode => Role::Decode,
+            RoleArg::Whole => ServerRole::Unified,
+            RoleArg::Prefill => ServerRole::Prefill,
+            RoleArg::Decode => ServerRole::Decode,
         },
         dp_size: args.dp_size,
         model_name: args.model.clone(),

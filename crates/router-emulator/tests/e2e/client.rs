@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use router_emulator::{Emulator, EmulatorConfig, Meta, RunningEmulator};
+use router_emulator::{Emulator, EmulatorConfig, RunningEmulator, SglangVersion};
 use router_engine::EngineProfile;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -36,9 +36,9 @@ pub(crate) fn events(text: &str) -> Vec<Value> {
 }
 
 /// A server with this flavour, at `speed` times the pace of an 8B model.
-pub(crate) async fn server(meta: Meta, speed: f64) -> RunningEmulator {
+pub(crate) async fn server(version: SglangVersion, speed: f64) -> RunningEmulator {
     let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
-    (config.meta, config.speed, config.model_name) = (meta, speed, "tiny".to_owned());
+    (config.version, config.speed, config.model_name) = (version, speed, "tiny".to_owned());
     Emulator::start(config).await.unwrap()
 }
 
@@ -95,7 +95,7 @@ pub(crate) async fn get(server: &RunningEmulator, path: &str) -> Answer {
 }
 
 /// Waits until the server's load is as wanted; tests hang, and are cut off, where it never is.
-pub(crate) async fn until(server: &RunningEmulator, wanted: impl Fn(&router_emulator::Stats) -> bool) {
+pub(crate) async fn until(server: &RunningEmulator, wanted: impl Fn(&router_emulator::EngineStats) -> bool) {
     while !wanted(&server.stats()) {
         tokio::task::yield_now().await;
     }

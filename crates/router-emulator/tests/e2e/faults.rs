@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use router_emulator::{Fault, FaultKind, Meta, RunningEmulator};
+use router_emulator::{Fault, FaultKind, RunningEmulator, SglangVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,7 +13,7 @@ const STREAM: &str =
 const WHOLE: &str = r#"{"text": "a", "sampling_params": {"max_new_tokens": 8}}"#;
 
 async fn broken(kind: FaultKind) -> RunningEmulator {
-    let s = server(Meta::Stock, 1.0).await;
+    let s = server(SglangVersion::Stock, 1.0).await;
     s.set_fault(Fault::new(kind));
     s
 }
@@ -40,7 +40,7 @@ fn count(bytes: &[u8], what: &str) -> usize {
 
 #[tokio::test]
 async fn status_strikes_inference_a_counted_number_of_times_and_spares_health() {
-    let s = server(Meta::Stock, 20.0).await;
+    let s = server(SglangVersion::Stock, 20.0).await;
     let set = r#"{"kind": "status", "status": 503, "count": 2}"#;
     assert_eq!(post(&s, "/_fault", set).await.status, StatusCode::OK);
     assert_eq!(get(&s, "/health").await.status, StatusCode::OK);
@@ -139,7 +139,7 @@ async fn trailers_follow_a_whole_stream() {
 
 #[tokio::test]
 async fn slow_stretches_the_engines_own_times() {
-    let s = server(Meta::Stock, 5.0).await;
+    let s = server(SglangVersion::Stock, 5.0).await;
     let latency =
         async || post(&s, "/generate", WHOLE).await.json()["meta_info"]["e2e_latency"].as_f64().unwrap();
     let normal = latency().await;
@@ -153,7 +153,7 @@ async fn slow_stretches_the_engines_own_times() {
 
 #[tokio::test]
 async fn refuse_closes_the_door_and_crash_throws_everybody_out() {
-    let s = server(Meta::Stock, 0.05).await;
+    let s = server(SglangVersion::Stock, 0.05).await;
     let mut kept = open(&s, Method::POST, "/generate", STREAM).await.unwrap();
     kept.frame().await.unwrap().unwrap();
     s.set_fault(Fault::new(FaultKind::Refuse));

@@ -2,12 +2,12 @@
 
 use crate::client::{open, post, until};
 use http::Method;
-use router_emulator::{Emulator, EmulatorConfig, Role, RunningEmulator};
+use router_emulator::{Emulator, EmulatorConfig, RunningEmulator, ServerRole};
 use router_engine::EngineProfile;
 use serde_json::json;
 use std::time::Duration;
 
-async fn server(role: Role) -> RunningEmulator {
+async fn server(role: ServerRole) -> RunningEmulator {
     let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.role, config.speed) = (role, 50.0);
     Emulator::start(config).await.unwrap()
@@ -16,7 +16,7 @@ async fn server(role: Role) -> RunningEmulator {
 /// A decode server that does not wait long.
 async fn hasty() -> RunningEmulator {
     let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
-    (config.role, config.bootstrap_timeout) = (Role::Decode, Duration::from_millis(50));
+    (config.role, config.bootstrap_timeout) = (ServerRole::Decode, Duration::from_millis(50));
     Emulator::start(config).await.unwrap()
 }
 
@@ -28,7 +28,7 @@ fn meeting(prefill: &RunningEmulator, room: u64) -> String {
 
 #[tokio::test]
 async fn the_prefill_answers_once_its_prompt_is_fetched_and_the_decode_once_it_has_it() {
-    let (prefill, decode) = (server(Role::Prefill).await, server(Role::Decode).await);
+    let (prefill, decode) = (server(ServerRole::Prefill).await, server(ServerRole::Decode).await);
     let body = meeting(&prefill, 7);
     let reading = post(&prefill, "/generate", &body);
     let writing = post(&decode, "/generate", &body);
@@ -44,7 +44,7 @@ async fn the_prefill_answers_once_its_prompt_is_fetched_and_the_decode_once_it_h
 
 #[tokio::test]
 async fn a_request_without_a_room_is_aborted_as_on_the_captured_server() {
-    for role in [Role::Prefill, Role::Decode] {
+    for role in [ServerRole::Prefill, ServerRole::Decode] {
         let answer = post(&server(role).await, "/generate", r#"{"text":"a"}"#).await;
         let reason = &answer.json()["meta_info"]["finish_reason"];
         assert_eq!(reason["type"], "abort");
@@ -54,7 +54,7 @@ async fn a_request_without_a_room_is_aborted_as_on_the_captured_server() {
 
 #[tokio::test]
 async fn a_decode_whose_prompt_never_comes_gives_up_late() {
-    let (prefill, decode) = (server(Role::Prefill).await, hasty().await);
+    let (prefill, decode) = (server(ServerRole::Prefill).await, hasty().await);
     let answer = post(&decode, "/generate", &meeting(&prefill, 8)).await;
     assert_eq!(answer.status, 500);
     let streamed = meeting(&prefill, 9).replacen('{', "{\"stream\":true,", 1);
@@ -67,7 +67,7 @@ async fn a_decode_whose_prompt_never_comes_gives_up_late() {
 
 #[tokio::test]
 async fn a_prompt_that_nobody_fetches_goes_with_its_client() {
-    let prefill = server(Role::Prefill).await;
+    let prefill = server(ServerRole::Prefill).await;
     let body = meeting(&prefill, 10);
     {
         let waiting = open(&prefill, Method::POST, "/generate", &body);
@@ -84,7 +84,7 @@ async fn a_prompt_that_nobody_fetches_goes_with_its_client() {
 
 #[tokio::test]
 async fn a_vllm_prompt_is_kept_for_whoever_brings_its_key_and_only_once() {
-    let (prefill, decode) = (server(Role::Prefill).await, server(Role::Decode).await);
+    let (prefill, decode) = (server(ServerRole::Prefill).await, server(ServerRole::Decode).await);
     let ask = |transfer: &serde_json::Value| {
         json!({"prompt": "a b", "max_tokens": 3, "ignore_eos": true, "kv_transfer_params": transfer})
             .to_string()

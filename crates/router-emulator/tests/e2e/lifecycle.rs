@@ -2,17 +2,17 @@
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use router_emulator::{EmulatedFleet, Emulator, EmulatorConfig, Meta, RunningEmulator};
+use router_emulator::{EmulatedFleet, Emulator, EmulatorConfig, RunningEmulator, SglangVersion};
 use router_engine::{EngineLimits, EngineProfile};
 
 use crate::client::{get, open, post, server, until};
 
 /// One request at a time, one in the queue, and slow enough that nothing ends by itself.
-async fn narrow(meta: Meta, max_queued: Option<u32>) -> RunningEmulator {
+async fn narrow(version: SglangVersion, max_queued: Option<u32>) -> RunningEmulator {
     let profile = EngineProfile::named("sglang_8b").unwrap();
     let mut config = EmulatorConfig::new(profile);
     config.limits = Some(EngineLimits { max_running: 1, max_queued, ..profile.limits });
-    (config.meta, config.speed) = (meta, 0.05);
+    (config.version, config.speed) = (version, 0.05);
     Emulator::start(config).await.unwrap()
 }
 
@@ -23,7 +23,7 @@ fn long(rid: &str, stream: bool) -> String {
 
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_place_running_or_queued_streamed_or_not() {
-    let s = narrow(Meta::Stock, None).await;
+    let s = narrow(SglangVersion::Stock, None).await;
     let mut answer = open(&s, Method::POST, "/generate", &long("a", true)).await.unwrap();
     answer.frame().await.unwrap().unwrap();
     assert_eq!((s.stats().running, s.stats().waiting), (1, 0));
@@ -44,7 +44,7 @@ async fn a_client_that_leaves_frees_its_place_running_or_queued_streamed_or_not(
 
 #[tokio::test]
 async fn abort_request_ends_running_and_queued_requests_with_their_words() {
-    let s = narrow(Meta::Stock, None).await;
+    let s = narrow(SglangVersion::Stock, None).await;
     let running = async { post(&s, "/generate", &long("r", true)).await };
     let queued = async {
         until(&s, |stats| stats.running == 1).await;
@@ -75,8 +75,8 @@ async fn abort_request_ends_running_and_queued_requests_with_their_words() {
 
 #[tokio::test]
 async fn a_full_queue_answers_as_its_version_does() {
-    for meta in [Meta::Stock, Meta::Classic] {
-        let s = narrow(meta, Some(1)).await;
+    for version in [SglangVersion::Stock, SglangVersion::Classic] {
+        let s = narrow(version, Some(1)).await;
         let first = open(&s, Method::POST, "/generate", &long("a", true)).await.unwrap();
         until(&s, |stats| stats.running == 1).await;
         let second = open(&s, Method::POST, "/generate", &long("b", true)).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_full_queue_answers_as_its_version_does() {
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(refused.text, include_str!("../data/stock/full_5_nonstream"));
         let streamed = crate::client::ask(&s, Method::POST, "/generate", &long("d", true)).await;
-        if meta == Meta::Stock {
+        if version == SglangVersion::Stock {
             let reason = &streamed.unwrap().events()[0]["meta_info"]["finish_reason"];
             assert_eq!((&reason["type"], &reason["status_code"]), (&"abort".into(), &503.into()));
             let chat = r#"{"messages": [{"role": "user", "content": "a"}], "stream": true}"#;
@@ -105,7 +105,7 @@ async fn a_full_queue_answers_as_its_version_does() {
 
 #[tokio::test]
 async fn a_repeated_prompt_is_cached_until_flushed() {
-    let s = server(Meta::Stock, 20.0).await;
+    let s = server(SglangVersion::Stock, 20.0).await;
     let body =
         format!(r#"{{"text": "{}", "sampling_params": {{"max_new_tokens": 1}}}}"#, "word ".repeat(100));
     let mut cached = Vec::new();

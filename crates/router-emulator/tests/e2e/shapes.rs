@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::{Method, StatusCode};
-use router_emulator::Meta;
+use router_emulator::SglangVersion;
 use serde_json::Value;
 
 use crate::client::{Answer, ask, events, get, post, server};
 
-fn captured(meta: Meta, name: &str) -> String {
-    let flavour = if meta == Meta::Stock { "stock" } else { "classic" };
+fn captured(version: SglangVersion, name: &str) -> String {
+    let flavour = if version == SglangVersion::Stock { "stock" } else { "classic" };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(flavour).join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -53,14 +53,14 @@ fn forget(value: &mut Value, keys: &[&str]) {
     }
 }
 
-fn same_json(meta: Meta, name: &str, answer: &Answer) {
-    same(name, &answer.json(), &serde_json::from_str(&captured(meta, name)).unwrap());
+fn same_json(version: SglangVersion, name: &str, answer: &Answer) {
+    same(name, &answer.json(), &serde_json::from_str(&captured(version, name)).unwrap());
 }
 
 /// Every event has a form seen in the capture, and the streams end alike. How many tokens one event carries
 /// depends on the machine, so events are not compared by position.
-fn same_stream(meta: Meta, name: &str, answer: &Answer) {
-    let (ours, theirs) = (answer.events(), events(&captured(meta, name)));
+fn same_stream(version: SglangVersion, name: &str, answer: &Answer) {
+    let (ours, theirs) = (answer.events(), events(&captured(version, name)));
     assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8", "{name}");
     assert_eq!(ours.last(), theirs.last(), "{name} ends with [DONE]");
     all_seen(name, &ours, &theirs);
@@ -90,7 +90,7 @@ fn with(template: &str, extra: &str) -> String {
 
 #[tokio::test]
 async fn stock_answers_match_the_captures() {
-    let s = server(Meta::Stock, 20.0).await;
+    let s = server(SglangVersion::Stock, 20.0).await;
     let cases = [
         ("generate", "/generate", with(GENERATE, "")),
         (
@@ -110,17 +110,21 @@ async fn stock_answers_match_the_captures() {
     for (name, path, body) in cases {
         let answer = post(&s, path, &body).await;
         assert_eq!(answer.status, StatusCode::OK, "{name}: {}", answer.text);
-        same_json(Meta::Stock, name, &answer);
+        same_json(SglangVersion::Stock, name, &answer);
     }
     for name in ["GET_v1_loads", "GET_v1_models"] {
-        same_json(Meta::Stock, name, &get(&s, &name.replacen("GET_", "/", 1).replace("v1_", "v1/")).await);
+        same_json(
+            SglangVersion::Stock,
+            name,
+            &get(&s, &name.replacen("GET_", "/", 1).replace("v1_", "v1/")).await,
+        );
     }
-    same_json(Meta::Stock, "GET_v1_loads_core", &get(&s, "/v1/loads?include=core").await);
+    same_json(SglangVersion::Stock, "GET_v1_loads_core", &get(&s, "/v1/loads?include=core").await);
 }
 
 #[tokio::test]
 async fn stock_streams_match_the_captures() {
-    let s = server(Meta::Stock, 1.0).await;
+    let s = server(SglangVersion::Stock, 1.0).await;
     let cases = [
         ("generate_stream", "/generate", with(GENERATE, STREAM)),
         ("chat_stream", "/v1/chat/completions", with(CHAT, STREAM)),
@@ -134,24 +138,28 @@ async fn stock_streams_match_the_captures() {
         ),
     ];
     for (name, path, body) in cases {
-        same_stream(Meta::Stock, name, &post(&s, path, &body).await);
+        same_stream(SglangVersion::Stock, name, &post(&s, path, &body).await);
     }
 }
 
 #[tokio::test]
 async fn classic_answers_match_the_captures_and_carry_the_queue_fields() {
-    let s = server(Meta::Classic, 1.0).await;
-    same_json(Meta::Classic, "chat", &post(&s, "/v1/chat/completions", &with(CHAT, "")).await);
-    same_json(Meta::Classic, "completions", &post(&s, "/v1/completions", &with(COMPLETE, "")).await);
+    let s = server(SglangVersion::Classic, 1.0).await;
+    same_json(SglangVersion::Classic, "chat", &post(&s, "/v1/chat/completions", &with(CHAT, "")).await);
+    same_json(SglangVersion::Classic, "completions", &post(&s, "/v1/completions", &with(COMPLETE, "")).await);
     same_stream(
-        Meta::Classic,
+        SglangVersion::Classic,
         "chat_stream_usage",
         &post(&s, "/v1/chat/completions", &with(CHAT, USAGE)).await,
     );
     for name in ["GET_get_load", "GET_get_model_info", "GET_v1_loads"] {
-        same_json(Meta::Classic, name, &get(&s, &name.replacen("GET_", "/", 1).replace("v1_", "v1/")).await);
+        same_json(
+            SglangVersion::Classic,
+            name,
+            &get(&s, &name.replacen("GET_", "/", 1).replace("v1_", "v1/")).await,
+        );
     }
-    same_json(Meta::Classic, "GET_v1_models", &get(&s, "/v1/models").await);
+    same_json(SglangVersion::Classic, "GET_v1_models", &get(&s, "/v1/models").await);
 
     // The fields of the build we follow come on top of what 0.4.10 sends.
     let extra = ["queue_length", "queue_time_start", "queue_time_end", "server_created_time"];
@@ -162,7 +170,7 @@ async fn classic_answers_match_the_captures_and_carry_the_queue_fields() {
         assert!(meta.remove(key).is_some_and(|v| v.is_number()), "{key}");
     }
     assert!(!meta.contains_key("server_first_token_time"), "unstreamed and below 50 tokens");
-    same("generate", &ours, &serde_json::from_str(&captured(Meta::Classic, "generate")).unwrap());
+    same("generate", &ours, &serde_json::from_str(&captured(SglangVersion::Classic, "generate")).unwrap());
 
     let streamed = post(&s, "/generate", &with(GENERATE, STREAM)).await.events();
     let last = &streamed[streamed.len() - 2]["meta_info"];
@@ -170,14 +178,14 @@ async fn classic_answers_match_the_captures_and_carry_the_queue_fields() {
     assert!(at("server_created_time") < at("queue_time_start"));
     assert!(at("queue_time_start") <= at("queue_time_end"));
     assert!(at("queue_time_end") < at("server_first_token_time"));
-    let known = events(&captured(Meta::Classic, "generate_stream"));
+    let known = events(&captured(SglangVersion::Classic, "generate_stream"));
     all_seen("generate_stream", &streamed[..streamed.len() - 2], &known);
 }
 
 #[tokio::test]
 async fn text_is_cumulative_on_generate_and_a_delta_elsewhere() {
-    for meta in [Meta::Stock, Meta::Classic] {
-        let s = server(meta, 1.0).await;
+    for version in [SglangVersion::Stock, SglangVersion::Classic] {
+        let s = server(version, 1.0).await;
         let whole =
             post(&s, "/generate", &with(GENERATE, "")).await.json()["text"].as_str().unwrap().to_owned();
         let events = post(&s, "/generate", &with(GENERATE, STREAM)).await.events();
@@ -197,11 +205,15 @@ async fn text_is_cumulative_on_generate_and_a_delta_elsewhere() {
 
 #[tokio::test]
 async fn a_batch_streams_with_indices_and_ids() {
-    let s = server(Meta::Stock, 1.0).await;
+    let s = server(SglangVersion::Stock, 1.0).await;
     let body =
         r#"{"rid": "one", "text": ["a", "b"], "sampling_params": {"max_new_tokens": 3}, "stream": true}"#;
     let events = post(&s, "/generate", body).await.events();
-    all_seen("batch", &events, &crate::client::events(&captured(Meta::Stock, "generate_batch_stream")));
+    all_seen(
+        "batch",
+        &events,
+        &crate::client::events(&captured(SglangVersion::Stock, "generate_batch_stream")),
+    );
     for (index, id) in [(0, "one_0"), (1, "one_1")] {
         let of_it: Vec<_> = events.iter().filter(|e| e["index"] == index).collect();
         assert!(of_it.iter().all(|e| e["meta_info"]["id"] == id));
@@ -211,7 +223,7 @@ async fn a_batch_streams_with_indices_and_ids() {
 
 #[tokio::test]
 async fn errors_match_the_captures() {
-    let s = server(Meta::Stock, 20.0).await;
+    let s = server(SglangVersion::Stock, 20.0).await;
     let exact = [
         ("err_empty_obj_generate", "/generate", "{}"),
         (
@@ -236,7 +248,7 @@ async fn errors_match_the_captures() {
     for (name, path, body) in exact {
         let answer = post(&s, path, body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name}");
-        assert_eq!(answer.text, captured(Meta::Stock, name), "{name}");
+        assert_eq!(answer.text, captured(SglangVersion::Stock, name), "{name}");
     }
     let alike = [
         ("err_missing_messages_chat", "/v1/chat/completions", r#"{"model": "tiny"}"#),
@@ -245,15 +257,15 @@ async fn errors_match_the_captures() {
     for (name, path, body) in alike {
         let answer = post(&s, path, body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name}");
-        same_json(Meta::Stock, name, &answer);
+        same_json(SglangVersion::Stock, name, &answer);
         let start = |text: &str| text.chars().skip(30).take(60).collect::<String>();
-        assert_eq!(start(&answer.text), start(&captured(Meta::Stock, name)), "{name}");
+        assert_eq!(start(&answer.text), start(&captured(SglangVersion::Stock, name)), "{name}");
     }
     let answer = get(&s, "/nope").await;
-    assert_eq!((answer.status.as_u16(), answer.text), (404, captured(Meta::Stock, "GET_notfound")));
+    assert_eq!((answer.status.as_u16(), answer.text), (404, captured(SglangVersion::Stock, "GET_notfound")));
     let answer = get(&s, "/generate").await;
     assert_eq!((answer.status.as_u16(), &answer.headers["allow"]), (405, &"PUT, POST".parse().unwrap()));
-    assert_eq!(answer.text, captured(Meta::Stock, "get_generate_wrong_method"));
+    assert_eq!(answer.text, captured(SglangVersion::Stock, "get_generate_wrong_method"));
     let long = format!(r#"{{"text": "{}"}}"#, "x".repeat(4 * 40_000));
     let answer = post(&s, "/generate", &long).await;
     let message = "The input (40000 tokens) is longer than the model's context length (32768 tokens).";
@@ -262,7 +274,7 @@ async fn errors_match_the_captures() {
 
 #[tokio::test]
 async fn every_other_route_answers() {
-    let s = server(Meta::Stock, 20.0).await;
+    let s = server(SglangVersion::Stock, 20.0).await;
     for path in [
         "/",
         "/health",

@@ -1,6 +1,6 @@
 //! A file of one's own: JSON Lines with a prompt and the length of its answer.
 
-use super::{Dataset, DatasetError, Sample, json_lines, read};
+use super::{Dataset, DatasetError, PromptSample, json_lines, read};
 use crate::prompt::{Prompt, tokens_of};
 use serde::Deserialize;
 use std::path::Path;
@@ -26,7 +26,7 @@ struct Line {
 /// The file cannot be read, or no line of it can be used.
 pub fn read_custom(file: &Path, output_len: u32) -> Result<Dataset, DatasetError> {
     let (lines, bad) = json_lines::<Line>(file, &read(file)?);
-    let sample = |(_, line): (usize, Line)| Sample {
+    let sample = |(_, line): (usize, Line)| PromptSample {
         input_tokens: tokens_of(&line.prompt),
         output_tokens: line.output_len.unwrap_or(output_len).max(1),
         prompt: Prompt::Text(line.prompt.into()),

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// One prompt and the length of its answer.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Sample {
+pub struct PromptSample {
     /// The prompt.
     pub prompt: Prompt,
     /// Its length in tokens, as planned.
@@ -29,14 +29,14 @@ pub struct Sample {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Dataset {
     /// The samples, in the order of the file.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<PromptSample>,
     /// What could not be used, and why.
     pub bad: Vec<BadEntry>,
 }
 
 impl Dataset {
     /// `count` samples: those of the file in its order, and again from the start when they run out.
-    pub fn take(&self, count: usize) -> impl Iterator<Item = Sample> {
+    pub fn take(&self, count: usize) -> impl Iterator<Item = PromptSample> {
         self.samples.iter().cycle().take(count).cloned()
     }
 

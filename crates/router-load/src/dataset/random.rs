@@ -1,7 +1,7 @@
 //! Made-up prompts of random lengths.
 
-use super::Sample;
-use crate::prompt::{Prompt, Segment};
+use super::PromptSample;
+use crate::prompt::{Prompt, PromptSegment};
 use router_core::Rng;
 
 /// The make-up of random requests.
@@ -39,14 +39,14 @@ impl Default for RandomShape {
 
 impl RandomShape {
     /// The requests under `seed`.
-    pub fn samples(&self, seed: u64) -> Vec<Sample> {
+    pub fn samples(&self, seed: u64) -> Vec<PromptSample> {
         // Another stream of chance than that of the arrivals, which start from the seed itself.
         let mut rng = Rng::seeded(seed ^ 0x6C65_6E67_7468_7321);
         let heads: Vec<u64> = (0..self.prefixes).map(|_| rng.next_u64()).collect();
         let sample = |_| {
             let input_tokens = self.length(self.input_len, &mut rng);
             let output_tokens = self.length(self.output_len, &mut rng);
-            Sample { prompt: self.prompt(input_tokens, &heads, &mut rng), input_tokens, output_tokens }
+            PromptSample { prompt: self.prompt(input_tokens, &heads, &mut rng), input_tokens, output_tokens }
         };
         (0..self.requests).map(sample).collect()
     }
@@ -60,8 +60,8 @@ impl RandomShape {
         let own = rng.next_u64();
         let Some(head) = heads.get(rng.below(heads.len())) else { return Prompt::made(own, tokens) };
         let shared = self.prefix_len.min(tokens);
-        let head = Segment { seed: *head, tokens: shared };
-        Prompt::Made(Box::new([head, Segment { seed: own, tokens: tokens - shared }]))
+        let head = PromptSegment { seed: *head, tokens: shared };
+        Prompt::Made(Box::new([head, PromptSegment { seed: own, tokens: tokens - shared }]))
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
     fn lengths_fill_the_range_of_the_recorded_runs_and_prompts_differ() {
         let shape = RandomShape { requests: 5000, output_len: 50, ..RandomShape::default() };
         let samples = shape.samples(1);
-        let range = |of: fn(&Sample) -> u32| {
+        let range = |of: fn(&PromptSample) -> u32| {
             (samples.iter().map(of).min().unwrap(), samples.iter().map(of).max().unwrap())
         };
         assert_eq!(range(|s| s.input_tokens), (384, 639));

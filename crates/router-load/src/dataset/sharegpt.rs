@@ -1,6 +1,6 @@
 //! Conversations in the ShareGPT format: the first turn of the human is the prompt, the answer to it the length.
 
-use super::{BadEntry, Dataset, DatasetError, Sample, problem, read};
+use super::{BadEntry, Dataset, DatasetError, PromptSample, problem, read};
 use crate::prompt::{Prompt, tokens_of};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -66,22 +66,22 @@ enum Unusable {
     NoPrompt,
     #[error("the first prompt is empty")]
     EmptyPrompt,
-    #[error("nobody answers the first prompt")]
-    NoAnswer,
+    #[error("no turn follows the first prompt")]
+    NoResponse,
 }
 
-fn sample(entry: &[u8]) -> Result<Sample, Unusable> {
+fn sample(entry: &[u8]) -> Result<PromptSample, Unusable> {
     let conversation: Conversation<'_> = serde_json::from_slice(entry)?;
     let mut turns = conversation.conversations.iter();
     let prompt = turns.find(|turn| matches!(&*turn.from, "human" | "user")).ok_or(Unusable::NoPrompt)?;
     if prompt.value.is_empty() {
         return Err(Unusable::EmptyPrompt);
     }
-    let answer = turns.next().filter(|turn| !turn.value.is_empty()).ok_or(Unusable::NoAnswer)?;
-    Ok(Sample {
+    let response = turns.next().filter(|turn| !turn.value.is_empty()).ok_or(Unusable::NoResponse)?;
+    Ok(PromptSample {
         prompt: Prompt::Text(prompt.value.as_ref().into()),
         input_tokens: tokens_of(&prompt.value),
-        output_tokens: tokens_of(&answer.value),
+        output_tokens: tokens_of(&response.value),
     })
 }
 

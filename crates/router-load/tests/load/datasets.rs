@@ -41,7 +41,7 @@ fn sharegpt_gives_the_first_prompt_and_the_length_of_its_answer() {
         .collect();
     assert_eq!(read, [("Who\n\"are\" you?".to_owned(), 4, 6), ("hi".to_owned(), 1, 1)]);
     let bad: Vec<_> = dataset.bad.iter().map(ToString::to_string).collect();
-    for ((line, words), told) in [(4, "human"), (5, "answers"), (6, "conversations")].iter().zip(&bad) {
+    for ((line, words), told) in [(4, "human"), (5, "follows"), (6, "conversations")].iter().zip(&bad) {
         assert!(told.contains(&format!("sharegpt.json:{line}: ")) && told.contains(words), "{told}");
     }
     assert_eq!(bad.len(), 3);

@@ -1,7 +1,7 @@
 //! Loads against emulated servers, and files as users have them.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-mod answers;
 mod datasets;
+mod outcomes;
 mod recorded;
 mod support;

@@ -1,7 +1,7 @@
 //! The columns mean what they mean in recorded runs of real servers, where those are at hand.
 
 use crate::support::{Row, number, rows};
-use router_load::{COLUMNS, Done, running};
+use router_load::{COLUMNS, CompletedRequest, running_totals};
 use std::path::PathBuf;
 
 fn recorded() -> Vec<PathBuf> {
@@ -35,7 +35,7 @@ pub fn assert_formulas(rows: &[Row]) {
     let done: Vec<_> = rows
         .iter()
         .map(|row| {
-            (row["success"] == "True").then(|| Done {
+            (row["success"] == "True").then(|| CompletedRequest {
                 finished: number(row, "finish_time").unwrap(),
                 worker: Some(row["host"].as_str()).filter(|host| !host.is_empty()),
                 prompt_tokens: tokens(row, "actual_prompt_tokens"),
@@ -43,7 +43,7 @@ pub fn assert_formulas(rows: &[Row]) {
             })
         })
         .collect();
-    for (row, running) in rows.iter().zip(running(&done)) {
+    for (row, running) in rows.iter().zip(running_totals(&done)) {
         for (column, ours) in [
             ("PREFILL_THROUGHPUT", running.prefill),
             ("DECODE_THROUGHPUT", running.decode),

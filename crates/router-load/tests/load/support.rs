@@ -1,35 +1,41 @@
 //! An emulated server, and a CSV as a reader sees it.
 
-use router_emulator::{Emulator, EmulatorConfig, Meta, RunningEmulator};
+use router_emulator::{Emulator, EmulatorConfig, RunningEmulator, SglangVersion};
 use router_engine::EngineProfile;
 use router_load::{
-    Arrivals, CancellationToken, Load, Plan, RandomShape, Rate, Run, Target, Wording, write_rows,
+    ArrivalProcess, CancellationToken, LoadPlan, LoadResult, LoadTarget, LoadTest, RandomShape,
+    RequestFormat, RequestRate, write_rows,
 };
 use std::collections::HashMap;
 
 pub type Row = HashMap<String, String>;
 
 /// A server a hundred times as fast as the GPU it stands for.
-pub async fn server(meta: Meta) -> RunningEmulator {
+pub async fn server(version: SglangVersion) -> RunningEmulator {
     let profile = EngineProfile::named("a100").unwrap();
-    Emulator::start(EmulatorConfig { meta, speed: 100.0, ..EmulatorConfig::new(profile) }).await.unwrap()
+    Emulator::start(EmulatorConfig { version, speed: 100.0, ..EmulatorConfig::new(profile) }).await.unwrap()
 }
 
-pub async fn load(url: &str, wording: Wording, plan: Plan) -> Load {
-    Load::new(Target::resolve(url).await.unwrap(), wording, plan)
+pub async fn load(url: &str, format: RequestFormat, plan: LoadPlan) -> LoadTest {
+    LoadTest::new(LoadTarget::resolve(url).await.unwrap(), format, plan)
 }
 
-pub async fn send(url: &str, wording: Wording, plan: Plan) -> Run {
-    router_load::run(load(url, wording, plan).await, &CancellationToken::new(), |_| {}).await
+pub async fn send(url: &str, format: RequestFormat, plan: LoadPlan) -> LoadResult {
+    router_load::run(load(url, format, plan).await, &CancellationToken::new(), |_| {}).await
 }
 
 /// Short requests in quick succession; `streams` is the share that is streamed.
-pub fn plan(requests: usize, streams: f64) -> Plan {
+pub fn plan(requests: usize, streams: f64) -> LoadPlan {
     let shape = RandomShape { requests, input_len: 64, output_len: 8, ..RandomShape::default() };
-    Plan::paced(shape.samples(1), Arrivals::Poisson(Rate::per_second(500.0).unwrap()), streams, 1)
+    LoadPlan::paced(
+        shape.samples(1),
+        ArrivalProcess::Poisson(RequestRate::per_second(500.0).unwrap()),
+        streams,
+        1,
+    )
 }
 
-pub fn csv_of(run: &Run) -> Vec<u8> {
+pub fn csv_of(run: &LoadResult) -> Vec<u8> {
     let mut out = Vec::new();
     write_rows(run, &mut out).unwrap();
     out

@@ -2,14 +2,14 @@
 
 use crate::support::{header, post, start, until};
 use router_config::{Options, PdProtocol};
-use router_emulator::{Emulator, EmulatorConfig, Role, RunningEmulator};
+use router_emulator::{Emulator, EmulatorConfig, RunningEmulator, ServerRole};
 use router_engine::EngineProfile;
 use router_proxy::RunningRouter;
 use serde_json::Value;
 use std::net::SocketAddr;
 
 /// An emulated server at `speed` times the pace of an 8B model.
-pub(crate) async fn emulator(role: Role, speed: f64) -> RunningEmulator {
+pub(crate) async fn emulator(role: ServerRole, speed: f64) -> RunningEmulator {
     let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.role, config.speed) = (role, speed);
     Emulator::start(config).await.unwrap()
@@ -34,10 +34,10 @@ impl Pair {
     ) -> Self {
         let (mut prefill, mut decode) = (Vec::new(), Vec::new());
         for _ in 0..m {
-            prefill.push(emulator(Role::Prefill, 20.0).await);
+            prefill.push(emulator(ServerRole::Prefill, 20.0).await);
         }
         for _ in 0..n {
-            decode.push(emulator(Role::Decode, 20.0).await);
+            decode.push(emulator(ServerRole::Decode, 20.0).await);
         }
         let mut options = pair_options(&prefill, &decode);
         options.pd_protocol = protocol;
@@ -102,7 +102,7 @@ pub(crate) fn code(answer: &str) -> String {
 
 /// What one server alone answers; its seed is that of the others.
 pub(crate) async fn alone(path: &str, request: &str) -> String {
-    let whole = emulator(Role::Whole, 20.0).await;
+    let whole = emulator(ServerRole::Unified, 20.0).await;
     let options = crate::support::options(&[whole.addr()]);
     let router = crate::support::router(options).await;
     post(&router, path, request).await

@@ -4,7 +4,7 @@ use crate::pair::{Pair, code, emulator, json_of};
 use crate::support::{RawClient, get, header, post, until, until_metric};
 use router_config::Options;
 use router_config::PdProtocol;
-use router_emulator::{Fault, FaultKind, Role};
+use router_emulator::{Fault, FaultKind, ServerRole};
 use router_proxy::RunningRouter;
 use serde_json::json;
 
@@ -201,7 +201,8 @@ async fn send(router: &RunningRouter, line: &str, body: &str) -> String {
 #[tokio::test]
 async fn workers_of_either_side_come_and_go() {
     let pair = Pair::start(PdProtocol::Sglang).await;
-    let (prefill, decode) = (emulator(Role::Prefill, 20.0).await, emulator(Role::Decode, 20.0).await);
+    let (prefill, decode) =
+        (emulator(ServerRole::Prefill, 20.0).await, emulator(ServerRole::Decode, 20.0).await);
     let port = prefill.config().bootstrap_port;
     let joins = [
         json!({"url": prefill.url(), "worker_type": "prefill", "bootstrap_port": port}),

@@ -12,7 +12,8 @@ use router_config::Options;
 use router_core::Registry;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
 use router_load::{
-    Arrivals, CancellationToken, Endpoint, Load, Plan, RandomShape, Rate, Summary, Target, Wording,
+    ApiEndpoint, ArrivalProcess, CancellationToken, LoadPlan, LoadSummary, LoadTarget, LoadTest, RandomShape,
+    RequestFormat, RequestRate,
 };
 use router_proxy::{Router, RunningRouter};
 use std::time::Duration;
@@ -54,21 +55,21 @@ pub(crate) struct DemoArgs {
 #[derive(Debug)]
 struct Round {
     policy: String,
-    summary: Summary,
+    summary: LoadSummary,
     /// Answers per worker, in the fleet's order.
     shares: Vec<u64>,
 }
 
 pub(crate) fn run(args: &DemoArgs) -> Result<(), CommandError> {
     let spec: FleetSpec = args.fleet.parse().map_err(|e| CommandError::Usage(format!("--fleet: {e}")))?;
-    let (Some(rate), 1..) = (Rate::per_second(args.rate), args.requests) else {
+    let (Some(rate), 1..) = (RequestRate::per_second(args.rate), args.requests) else {
         return Err(CommandError::Usage("--rate and --requests must be above 0".to_owned()));
     };
     runtime::init_logs("error", LogStyle::Text);
     runtime::block_on(None, play(args, spec, rate))
 }
 
-async fn play(args: &DemoArgs, spec: FleetSpec, rate: Rate) -> Result<(), CommandError> {
+async fn play(args: &DemoArgs, spec: FleetSpec, rate: RequestRate) -> Result<(), CommandError> {
     let profiles: Vec<&str> =
         spec.parts.iter().flat_map(|p| std::iter::repeat_n(p.profile.name, p.count as usize)).collect();
     say(format_args!(
@@ -80,7 +81,7 @@ async fn play(args: &DemoArgs, spec: FleetSpec, rate: Rate) -> Result<(), Comman
         args.rate
     ));
     let samples = shape(args).samples(args.seed);
-    let plan = Plan::paced(samples, Arrivals::Poisson(rate), 0.5, args.seed);
+    let plan = LoadPlan::paced(samples, ArrivalProcess::Poisson(rate), 0.5, args.seed);
     let mut rounds = Vec::new();
     for policy in &args.policies {
         rounds.push(round(args, &spec, &plan, policy).await?);
@@ -90,18 +91,25 @@ async fn play(args: &DemoArgs, spec: FleetSpec, rate: Rate) -> Result<(), Comman
 }
 
 /// The plan under one policy, on a fleet that has seen nothing yet.
-async fn round(args: &DemoArgs, spec: &FleetSpec, plan: &Plan, policy: &str) -> Result<Round, CommandError> {
+async fn round(
+    args: &DemoArgs,
+    spec: &FleetSpec,
+    plan: &LoadPlan,
+    policy: &str,
+) -> Result<Round, CommandError> {
     let fleet = start_fleet(args, spec).await?;
     let router = start_router(args.port, policy, &fleet.urls()).await?;
-    let target = Target::resolve(&router.url()).await.map_err(|e| CommandError::Runtime(e.to_string()))?;
-    let wording = Wording { endpoint: Endpoint::Chat, ..Wording::default() };
-    let load = Load::new(target, wording, plan.clone());
+    let target =
+        LoadTarget::resolve(&router.url()).await.map_err(|e| CommandError::Runtime(e.to_string()))?;
+    let format = RequestFormat { endpoint: ApiEndpoint::Chat, ..RequestFormat::default() };
+    let load = LoadTest::new(target, format, plan.clone());
     let progress = bar(args.requests, policy);
-    let watch = |summary: &Summary| progress.set_position(summary.ended());
+    let watch = |summary: &LoadSummary| progress.set_position(summary.ended());
     let summary = router_load::run(load, &CancellationToken::new(), watch).await.summary;
     progress.finish_and_clear();
     router.shutdown().await;
-    let shares = fleet.urls().iter().map(|url| summary.shares.get(url).copied().unwrap_or(0)).collect();
+    let shares =
+        fleet.urls().iter().map(|url| summary.responses_by_worker.get(url).copied().unwrap_or(0)).collect();
     fleet.shutdown().await;
     Ok(Round { policy: policy.to_owned(), summary, shares })
 }

@@ -1,7 +1,7 @@
 //! The flags of `send`.
 
 use clap::{Args, ValueEnum};
-use router_load::{Arrivals, Ending, Endpoint, Rate, Wording};
+use router_load::{ApiEndpoint, ArrivalProcess, RequestFormat, RequestRate, StopRule};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -57,7 +57,7 @@ pub(crate) struct SendArgs {
 
     /// API to use: /generate, chat or completions
     #[arg(long, value_name = "API", default_value = "/generate")]
-    endpoint: Endpoint,
+    endpoint: ApiEndpoint,
 
     /// Stream the answers, or this share of them from 0 to 1 [default: all]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "1", conflicts_with = "no_stream")]
@@ -131,7 +131,7 @@ enum ArrivalsArg {
 /// A rate, or as fast as possible.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RateArg {
-    Per(Rate),
+    Per(RequestRate),
     Infinite,
 }
 
@@ -141,23 +141,23 @@ impl FromStr for RateArg {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse::<f64>() {
             Ok(rate) if rate == f64::INFINITY => Ok(Self::Infinite),
-            Ok(rate) => Rate::per_second(rate).map(Self::Per).ok_or("a rate is above 0"),
+            Ok(rate) => RequestRate::per_second(rate).map(Self::Per).ok_or("a rate is above 0"),
             Err(_) => Err("a rate is a number of requests per second, or inf"),
         }
     }
 }
 
 impl SendArgs {
-    pub(crate) const fn arrivals(&self) -> Arrivals {
+    pub(crate) const fn arrivals(&self) -> ArrivalProcess {
         match (self.request_rate, self.arrivals) {
-            (RateArg::Infinite, _) => Arrivals::Immediate,
-            (RateArg::Per(rate), ArrivalsArg::Poisson) => Arrivals::Poisson(rate),
-            (RateArg::Per(rate), ArrivalsArg::Constant) => Arrivals::Constant(rate),
+            (RateArg::Infinite, _) => ArrivalProcess::Immediate,
+            (RateArg::Per(rate), ArrivalsArg::Poisson) => ArrivalProcess::Poisson(rate),
+            (RateArg::Per(rate), ArrivalsArg::Constant) => ArrivalProcess::Constant(rate),
         }
     }
 
-    pub(crate) fn wording(&self) -> Wording {
-        let ending = if self.stop_at_eos { Ending::Natural } else { Ending::Planned };
-        Wording { endpoint: self.endpoint, model: self.model.clone(), ending }
+    pub(crate) fn format(&self) -> RequestFormat {
+        let stop = if self.stop_at_eos { StopRule::Natural } else { StopRule::Planned };
+        RequestFormat { endpoint: self.endpoint, model: self.model.clone(), stop }
     }
 }

@@ -3,16 +3,17 @@
 use super::args::{DatasetArg, SendArgs};
 use crate::cli::CommandError;
 use router_load::{
-    BadEntry, Dataset, DatasetError, Plan, RandomShape, Sample, read_custom, read_sharegpt, read_trace,
+    BadEntry, Dataset, DatasetError, LoadPlan, PromptSample, RandomShape, read_custom, read_sharegpt,
+    read_trace,
 };
 
 /// How many bad entries of a file are shown; the rest are counted.
 const SHOWN: usize = 5;
 
-pub(super) fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
+pub(super) fn plan(args: &SendArgs) -> Result<LoadPlan, CommandError> {
     let streams = streams(args)?;
     let Some(file) = &args.trace else {
-        return Ok(Plan::paced(samples(args)?, args.arrivals(), streams, args.seed));
+        return Ok(LoadPlan::paced(samples(args)?, args.arrivals(), streams, args.seed));
     };
     if !(args.speed.is_finite() && args.speed > 0.0) {
         return Err(CommandError::Usage("--speed must be above 0".to_owned()));
@@ -22,7 +23,7 @@ pub(super) fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     if let Some(requests) = args.num_requests {
         trace.lines.truncate(requests.get());
     }
-    Ok(Plan::replay(&trace, args.speed, streams, args.seed))
+    Ok(LoadPlan::replay(&trace, args.speed, streams, args.seed))
 }
 
 fn streams(args: &SendArgs) -> Result<f64, CommandError> {
@@ -31,7 +32,7 @@ fn streams(args: &SendArgs) -> Result<f64, CommandError> {
     valid.then_some(share).ok_or_else(|| CommandError::Usage("--stream is a share from 0 to 1".to_owned()))
 }
 
-fn samples(args: &SendArgs) -> Result<Vec<Sample>, CommandError> {
+fn samples(args: &SendArgs) -> Result<Vec<PromptSample>, CommandError> {
     let requests = args.num_requests.map_or(100, usize::from);
     let path = || {
         args.dataset_path
@@ -54,7 +55,7 @@ fn samples(args: &SendArgs) -> Result<Vec<Sample>, CommandError> {
     Ok(dataset.take(requests).collect())
 }
 
-fn random(args: &SendArgs, requests: usize) -> Result<Vec<Sample>, CommandError> {
+fn random(args: &SendArgs, requests: usize) -> Result<Vec<PromptSample>, CommandError> {
     if args.dataset_path.is_some() {
         let problem = "--dataset-path: random prompts need no file; say --dataset sharegpt or custom";
         return Err(CommandError::Usage(problem.to_owned()));

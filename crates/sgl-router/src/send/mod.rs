@@ -10,7 +10,7 @@ use crate::cli::CommandError;
 use crate::runtime;
 use crate::terminal::say;
 use progress::Progress;
-use router_load::{CancellationToken, Endpoint, Load, Plan, Run, Target, write_rows};
+use router_load::{ApiEndpoint, CancellationToken, LoadPlan, LoadResult, LoadTarget, LoadTest, write_rows};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -48,13 +48,14 @@ fn default_name() -> PathBuf {
     format!("router_test_{}.csv", jiff::Timestamp::now().strftime("%Y%m%d_%H%M%S")).into()
 }
 
-async fn send(args: &SendArgs, plan: Plan, timeout: Duration) -> Result<Run, CommandError> {
+async fn send(args: &SendArgs, plan: LoadPlan, timeout: Duration) -> Result<LoadResult, CommandError> {
     let target = target(args).await.map_err(|e| CommandError::Usage(e.to_string()))?;
-    let mut wording = args.wording();
-    if wording.model.is_none() && wording.endpoint != Endpoint::Generate {
-        wording.model = router_load::first_model(&target).await;
+    let mut format = args.format();
+    if format.model.is_none() && format.endpoint != ApiEndpoint::Generate {
+        format.model = router_load::first_model(&target).await;
     }
-    let load = Load { max_concurrency: args.max_concurrency, timeout, ..Load::new(target, wording, plan) };
+    let load =
+        LoadTest { max_concurrency: args.max_concurrency, timeout, ..LoadTest::new(target, format, plan) };
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
@@ -64,14 +65,14 @@ async fn send(args: &SendArgs, plan: Plan, timeout: Duration) -> Result<Run, Com
             }
         }
     });
-    let mut progress = Progress::new(load.plan.shots.len());
+    let mut progress = Progress::new(load.plan.requests.len());
     let run = router_load::run(load, &stop, |summary| progress.show(summary)).await;
     progress.clear();
     Ok(run)
 }
 
-async fn target(args: &SendArgs) -> Result<Target, router_load::TargetError> {
-    let mut target = Target::resolve(&args.router_url).await?;
+async fn target(args: &SendArgs) -> Result<LoadTarget, router_load::TargetError> {
+    let mut target = LoadTarget::resolve(&args.router_url).await?;
     for header in &args.header {
         target = target.with_header(header)?;
     }
@@ -82,7 +83,7 @@ async fn target(args: &SendArgs) -> Result<Target, router_load::TargetError> {
 }
 
 /// Writes what there is and tells about it.
-fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Result<(), CommandError> {
+fn finish(args: &SendArgs, run: &LoadResult, output: Output, json: Option<File>) -> Result<(), CommandError> {
     let failed =
         |e: std::io::Error| CommandError::Runtime(format!("cannot write {}: {e}", output.path.display()));
     write_rows(run, BufWriter::new(&output.file)).map_err(failed)?;
@@ -98,8 +99,8 @@ fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Res
         let text = report(run)?;
         writeln!(file, "{text}").map_err(|e| CommandError::Runtime(format!("--json: {e}")))?;
     }
-    eprintln!("\n{} rows in {}", run.answers.len(), output.path.display());
-    if run.answers.len() < summary.planned {
+    eprintln!("\n{} rows in {}", run.outcomes.len(), output.path.display());
+    if run.outcomes.len() < summary.planned {
         eprintln!("Stopped before the end of the load.");
     }
     if summary.is_late() {
@@ -117,7 +118,7 @@ fn finish(args: &SendArgs, run: &Run, output: Output, json: Option<File>) -> Res
     Ok(())
 }
 
-fn report(run: &Run) -> Result<String, CommandError> {
+fn report(run: &LoadResult) -> Result<String, CommandError> {
     serde_json::to_string_pretty(&run.summary.report())
         .map_err(|e| CommandError::Runtime(format!("--json: {e}")))
 }

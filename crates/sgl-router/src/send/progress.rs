@@ -1,7 +1,7 @@
 //! How far the load is, while it runs.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use router_load::Summary;
+use router_load::LoadSummary;
 use std::time::{Duration, Instant};
 
 /// A terminal is told this often; a log file need not be told more often than the other.
@@ -26,7 +26,7 @@ impl Progress {
         Self { bar, told: Instant::now() }
     }
 
-    pub(super) fn show(&mut self, summary: &Summary) {
+    pub(super) fn show(&mut self, summary: &LoadSummary) {
         let pause = if self.bar.is_hidden() { IN_LOG } else { ON_TERMINAL };
         if self.told.elapsed() < pause {
             return;
@@ -46,12 +46,12 @@ impl Progress {
     }
 }
 
-fn line(summary: &Summary) -> String {
+fn line(summary: &LoadSummary) -> String {
     let millis =
         |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), |s| format!("{:.0} ms", s * 1000.0));
     format!(
         "{:.1}/s, {} open, {} failed | E2E p50 {} p99 {} | TTFT p50 {} | {:.0} tok/s | late p99 {}",
-        summary.answers_per_second(),
+        summary.responses_per_second(),
         summary.in_flight,
         summary.failed,
         millis(summary.latency.at(50.0)),

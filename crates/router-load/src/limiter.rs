@@ -9,11 +9,11 @@ use std::time::Instant;
 
 /// Whether to go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Passage {
+pub(crate) enum Admission {
     /// There was room, or it is time.
-    Open,
+    Admitted,
     /// There was no room until now.
-    Cleared(Instant),
+    AdmittedAt(Instant),
     /// The load was stopped.
     Stopped,
 }
@@ -26,39 +26,39 @@ struct State {
 
 /// Lets requests out one by one.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct ConcurrencyLimiter {
     cap: Option<NonZeroUsize>,
     state: Mutex<State>,
     /// Told of a stop, and of room where there is a cap.
     news: Condvar,
 }
 
-impl Gate {
+impl ConcurrencyLimiter {
     /// A gate for at most `cap` requests at a time; without one, any number.
     pub(crate) fn new(cap: Option<NonZeroUsize>) -> Self {
         Self { cap, state: Mutex::default(), news: Condvar::new() }
     }
 
     /// Blocks until `due`.
-    pub(crate) fn wait_until(&self, due: Instant) -> Passage {
+    pub(crate) fn wait_until(&self, due: Instant) -> Admission {
         let mut state = self.state.lock();
         while !state.stopped && Instant::now() < due {
             self.news.wait_until(&mut state, due);
         }
-        if state.stopped { Passage::Stopped } else { Passage::Open }
+        if state.stopped { Admission::Stopped } else { Admission::Admitted }
     }
 
     /// Blocks until there is room for one more.
-    pub(crate) fn enter(&self) -> Passage {
+    pub(crate) fn enter(&self) -> Admission {
         let full = |inside| self.cap.is_some_and(|cap| inside >= cap.get());
         let mut state = self.state.lock();
-        let mut passage = Passage::Open;
+        let mut passage = Admission::Admitted;
         while !state.stopped && full(state.inside) {
             self.news.wait(&mut state);
-            passage = Passage::Cleared(Instant::now());
+            passage = Admission::AdmittedAt(Instant::now());
         }
         if state.stopped {
-            return Passage::Stopped;
+            return Admission::Stopped;
         }
         state.inside += 1;
         passage
@@ -94,37 +94,37 @@ mod tests {
 
     #[test]
     fn a_full_gate_opens_when_one_leaves() {
-        let gate = Arc::new(Gate::new(NonZeroUsize::new(2)));
-        assert_eq!((gate.enter(), gate.enter()), (Passage::Open, Passage::Open));
+        let limiter = Arc::new(ConcurrencyLimiter::new(NonZeroUsize::new(2)));
+        assert_eq!((limiter.enter(), limiter.enter()), (Admission::Admitted, Admission::Admitted));
         let waiting = std::thread::spawn({
-            let gate = Arc::clone(&gate);
-            move || gate.enter()
+            let limiter = Arc::clone(&limiter);
+            move || limiter.enter()
         });
-        gate.leave();
-        assert_ne!(waiting.join().unwrap(), Passage::Stopped);
-        assert_eq!(gate.inside(), 2);
+        limiter.leave();
+        assert_ne!(waiting.join().unwrap(), Admission::Stopped);
+        assert_eq!(limiter.inside(), 2);
     }
 
     #[test]
     fn a_stop_ends_every_wait() {
-        let gate = Arc::new(Gate::new(NonZeroUsize::new(1)));
-        gate.enter();
-        let waits: [fn(&Gate) -> Passage; 2] =
+        let limiter = Arc::new(ConcurrencyLimiter::new(NonZeroUsize::new(1)));
+        limiter.enter();
+        let waits: [fn(&ConcurrencyLimiter) -> Admission; 2] =
             [|g| g.enter(), |g| g.wait_until(Instant::now() + Duration::from_secs(3600))];
         let waiting = waits.map(|wait| {
-            let gate = Arc::clone(&gate);
-            std::thread::spawn(move || wait(&gate))
+            let limiter = Arc::clone(&limiter);
+            std::thread::spawn(move || wait(&limiter))
         });
-        gate.stop();
+        limiter.stop();
         for thread in waiting {
-            assert_eq!(thread.join().unwrap(), Passage::Stopped);
+            assert_eq!(thread.join().unwrap(), Admission::Stopped);
         }
     }
 
     #[test]
     fn no_cap_is_no_bound_and_a_time_gone_by_is_no_wait() {
-        let gate = Gate::new(None);
-        assert!((0..10_000).all(|_| gate.enter() == Passage::Open));
-        assert_eq!(gate.wait_until(Instant::now()), Passage::Open);
+        let limiter = ConcurrencyLimiter::new(None);
+        assert!((0..10_000).all(|_| limiter.enter() == Admission::Admitted));
+        assert_eq!(limiter.wait_until(Instant::now()), Admission::Admitted);
     }
 }

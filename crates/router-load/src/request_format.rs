@@ -1,6 +1,6 @@
 //! The words of a request: its path and its JSON body, for each API.
 
-use crate::plan::{Delivery, Shot};
+use crate::plan::{PlannedRequest, ResponseMode};
 use bytes::Bytes;
 use router_core::Route;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// The API that requests are made to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Endpoint {
+pub enum ApiEndpoint {
     /// `/generate`, SGLang's own, whose answers say most about time.
     #[default]
     Generate,
@@ -18,7 +18,7 @@ pub enum Endpoint {
     Completions,
 }
 
-impl Endpoint {
+impl ApiEndpoint {
     /// The route as the rest of the house calls it; its name is its path.
     pub const fn route(self) -> Route {
         match self {
@@ -34,7 +34,7 @@ impl Endpoint {
 #[error("'{0}' is none of /generate, chat, completions")]
 pub struct UnknownEndpoint(String);
 
-impl FromStr for Endpoint {
+impl FromStr for ApiEndpoint {
     type Err = UnknownEndpoint;
 
     fn from_str(name: &str) -> Result<Self, UnknownEndpoint> {
@@ -49,18 +49,18 @@ impl FromStr for Endpoint {
 
 /// What all requests of a load have in common.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Wording {
+pub struct RequestFormat {
     /// The API. Default `/generate`.
-    pub endpoint: Endpoint,
+    pub endpoint: ApiEndpoint,
     /// The model asked for. Without one, `/generate` says nothing and the OpenAI routes say `default`.
     pub model: Option<String>,
     /// When an answer ends. Default at its planned length.
-    pub ending: Ending,
+    pub stop: StopRule,
 }
 
 /// When an answer ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Ending {
+pub enum StopRule {
     /// At its planned length (`ignore_eos`), so that the same plan is the same work.
     #[default]
     Planned,
@@ -115,21 +115,21 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-impl Wording {
+impl RequestFormat {
     /// The body of one request.
-    pub(crate) fn body(&self, shot: &Shot) -> Bytes {
-        let text = shot.prompt.text();
-        let stream = shot.delivery == Delivery::Streamed;
-        let ignore_eos = (self.ending == Ending::Planned).then_some(true);
-        let max_tokens = shot.output_tokens;
+    pub(crate) fn body(&self, request: &PlannedRequest) -> Bytes {
+        let text = request.prompt.text();
+        let stream = request.response_mode == ResponseMode::Streamed;
+        let ignore_eos = (self.stop == StopRule::Planned).then_some(true);
+        let max_tokens = request.output_tokens;
         let prompt = match self.endpoint {
-            Endpoint::Generate => {
+            ApiEndpoint::Generate => {
                 let sampling_params = Sampling { max_new_tokens: max_tokens, ignore_eos };
                 let model = self.model.as_deref();
                 return json(&GenerateBody { text: &text, sampling_params, stream, model }, text.len());
             }
-            Endpoint::Chat => OpenAiPrompt::Messages([Message { role: "user", content: &text }]),
-            Endpoint::Completions => OpenAiPrompt::Prompt(&text),
+            ApiEndpoint::Chat => OpenAiPrompt::Messages([Message { role: "user", content: &text }]),
+            ApiEndpoint::Completions => OpenAiPrompt::Prompt(&text),
         };
         let body = OpenAiBody {
             model: self.model.as_deref().unwrap_or("default"),
@@ -157,34 +157,41 @@ mod tests {
     use crate::prompt::Prompt;
     use std::time::Duration;
 
-    fn body(wording: &Wording, delivery: Delivery) -> String {
-        let shot = Shot {
+    fn body(format: &RequestFormat, response_mode: ResponseMode) -> String {
+        let request = PlannedRequest {
             at: Duration::ZERO,
             prompt: Prompt::Text("say \"hi\"\n".into()),
             input_tokens: 3,
             output_tokens: 7,
             traced_output: None,
-            delivery,
+            response_mode,
         };
-        String::from_utf8(wording.body(&shot).to_vec()).unwrap()
+        String::from_utf8(format.body(&request).to_vec()).unwrap()
     }
 
     #[test]
     fn each_api_gets_its_own_words() {
-        let generate = Wording::default();
+        let generate = RequestFormat::default();
         assert_eq!(
-            body(&generate, Delivery::Streamed),
+            body(&generate, ResponseMode::Streamed),
             r#"{"text":"say \"hi\"\n","sampling_params":{"max_new_tokens":7,"ignore_eos":true},"stream":true}"#
         );
-        let chat = Wording { endpoint: Endpoint::Chat, model: Some("m".into()), ..Wording::default() };
+        let chat = RequestFormat {
+            endpoint: ApiEndpoint::Chat,
+            model: Some("m".into()),
+            ..RequestFormat::default()
+        };
         assert_eq!(
-            body(&chat, Delivery::Streamed),
+            body(&chat, ResponseMode::Streamed),
             r#"{"model":"m","messages":[{"role":"user","content":"say \"hi\"\n"}],"max_tokens":7,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}"#
         );
-        let natural =
-            Wording { endpoint: Endpoint::Completions, ending: Ending::Natural, ..Wording::default() };
+        let natural = RequestFormat {
+            endpoint: ApiEndpoint::Completions,
+            stop: StopRule::Natural,
+            ..RequestFormat::default()
+        };
         assert_eq!(
-            body(&natural, Delivery::Whole),
+            body(&natural, ResponseMode::Whole),
             r#"{"model":"default","prompt":"say \"hi\"\n","max_tokens":7,"stream":false}"#
         );
     }
@@ -192,13 +199,13 @@ mod tests {
     #[test]
     fn endpoints_go_by_their_paths_and_short_names() {
         for (name, endpoint) in [
-            ("/generate", Endpoint::Generate),
-            ("chat", Endpoint::Chat),
-            ("/v1/chat/completions", Endpoint::Chat),
-            ("completions", Endpoint::Completions),
+            ("/generate", ApiEndpoint::Generate),
+            ("chat", ApiEndpoint::Chat),
+            ("/v1/chat/completions", ApiEndpoint::Chat),
+            ("completions", ApiEndpoint::Completions),
         ] {
             assert_eq!(name.parse(), Ok(endpoint));
         }
-        assert!("embeddings".parse::<Endpoint>().is_err());
+        assert!("embeddings".parse::<ApiEndpoint>().is_err());
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// Everything known about one request that was sent. Times count from the start of the load.
 #[derive(Debug)]
-pub struct Answer {
-    /// Which shot of the plan, from 0.
+pub struct RequestOutcome {
+    /// Which request of the plan, from 0.
     pub index: usize,
     /// When it arrived: as planned, or when it was sent where nothing was planned.
     pub arrival: Duration,
@@ -28,10 +28,10 @@ pub struct Answer {
     /// What the answer says about itself.
     pub facts: ResponseFacts,
     /// Why it is no answer; `None` = it came whole, with a 2xx and without an error in it.
-    pub failure: Option<Failure>,
+    pub failure: Option<RequestFailure>,
 }
 
-impl Answer {
+impl RequestOutcome {
     /// Whether it came whole, with a 2xx and without an error in it.
     pub const fn is_ok(&self) -> bool {
         self.failure.is_none()
@@ -56,7 +56,7 @@ impl Answer {
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum RequestFailure {
     /// No connection.
     #[error("cannot connect to {host}: {source}")]
     Connect {
@@ -80,23 +80,23 @@ pub enum Failure {
     #[error("the engine failed: {0}")]
     Engine(Box<str>),
     /// The engine aborted it.
-    #[error("the engine aborted the answer")]
+    #[error("the engine aborted the response")]
     Aborted,
     /// The stream ended without a last event.
     #[error("the stream ended before its last event")]
     Cut,
     /// The body is not JSON.
-    #[error("the answer is not JSON")]
+    #[error("the response is not JSON")]
     NotJson,
     /// It took too long.
-    #[error("no whole answer within {} s", .0.as_secs_f64())]
+    #[error("no complete response within {} s", .0.as_secs_f64())]
     Timeout(Duration),
     /// The load was stopped.
-    #[error("interrupted before the answer had ended")]
+    #[error("interrupted before the response ended")]
     Interrupted,
 }
 
-impl Failure {
+impl RequestFailure {
     /// The kind, for counts: a closed, short list.
     pub const fn kind(&self) -> &'static str {
         match self {

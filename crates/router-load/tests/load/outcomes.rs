@@ -2,43 +2,43 @@
 
 use crate::recorded::assert_formulas;
 use crate::support::{csv_of, load, number, plan, rows, send, server};
-use router_emulator::{Fault, FaultKind, Meta};
+use router_emulator::{Fault, FaultKind, SglangVersion};
 use router_load::{
-    Arrivals, COLUMNS, CancellationToken, Delivery, Endpoint, Failure, Plan, RandomShape, Trace, TraceLine,
-    Wording,
+    ApiEndpoint, ArrivalProcess, COLUMNS, CancellationToken, LoadPlan, RandomShape, RequestFailure,
+    RequestFormat, RequestTrace, ResponseMode, TraceLine,
 };
 use std::num::NonZeroUsize;
 
-fn to(endpoint: Endpoint) -> Wording {
-    Wording { endpoint, ..Wording::default() }
+fn to(endpoint: ApiEndpoint) -> RequestFormat {
+    RequestFormat { endpoint, ..RequestFormat::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_api_is_answered_whole_and_streamed_and_every_row_is_full() {
-    for meta in [Meta::Classic, Meta::Stock] {
-        let server = server(meta).await;
-        for endpoint in [Endpoint::Generate, Endpoint::Chat, Endpoint::Completions] {
+    for version in [SglangVersion::Classic, SglangVersion::Stock] {
+        let server = server(version).await;
+        for endpoint in [ApiEndpoint::Generate, ApiEndpoint::Chat, ApiEndpoint::Completions] {
             let run = send(&server.url(), to(endpoint), plan(40, 0.5)).await;
-            let (csv, case) = (csv_of(&run), format!("{meta:?} {endpoint:?}"));
+            let (csv, case) = (csv_of(&run), format!("{version:?} {endpoint:?}"));
             assert_eq!(run.summary.answered, 40, "{case}: {:?}", run.summary.failures);
             assert!(csv.starts_with(format!("{}\n", COLUMNS.join(",")).as_bytes()));
             let rows = rows(&csv);
             assert_eq!(rows.len(), 40);
             assert_formulas(&rows);
-            for (index, (row, shot)) in rows.iter().zip(&run.plan().shots).enumerate() {
+            for (index, (row, request)) in rows.iter().zip(&run.plan().requests).enumerate() {
                 assert!(row["req_id"].starts_with(&format!("req_{index}_")), "in the order of the plan");
                 assert_eq!((&*row["success"], &*row["error"], &*row["host"]), ("True", "", ""), "{case}");
-                assert_eq!(row["actual_output_tokens"], shot.output_tokens.to_string(), "{case}");
+                assert_eq!(row["actual_output_tokens"], request.output_tokens.to_string(), "{case}");
                 assert_eq!(row["has_generated_text"], "True");
                 assert_eq!(row["output_tokens_from_trace"], "", "there is no trace");
                 let prompt = number(row, "actual_prompt_tokens").unwrap();
-                assert!(prompt >= f64::from(shot.input_tokens), "a chat's template only adds: {case}");
+                assert!(prompt >= f64::from(request.input_tokens), "a chat's template only adds: {case}");
                 let total = number(row, "actual_total_tokens").unwrap();
-                assert_eq!(total, prompt + f64::from(shot.output_tokens));
-                let streamed = shot.delivery == Delivery::Streamed;
+                assert_eq!(total, prompt + f64::from(request.output_tokens));
+                let streamed = request.response_mode == ResponseMode::Streamed;
                 assert!(!streamed || number(row, "ttft").unwrap() <= number(row, "total_latency").unwrap());
                 let told = number(row, "queue_time_start").is_some();
-                assert_eq!(told, endpoint == Endpoint::Generate, "only /generate tells times: {case}");
+                assert_eq!(told, endpoint == ApiEndpoint::Generate, "only /generate tells times: {case}");
             }
         }
         server.shutdown().await;
@@ -47,12 +47,12 @@ async fn every_api_is_answered_whole_and_streamed_and_every_row_is_full() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_answer_has_a_first_token_time_only_where_the_server_truly_knows() {
-    for (meta, known) in [(Meta::Classic, false), (Meta::Stock, true)] {
-        let server = server(meta).await;
-        let run = send(&server.url(), to(Endpoint::Generate), plan(5, 0.0)).await;
+    for (version, known) in [(SglangVersion::Classic, false), (SglangVersion::Stock, true)] {
+        let server = server(version).await;
+        let run = send(&server.url(), to(ApiEndpoint::Generate), plan(5, 0.0)).await;
         for row in rows(&csv_of(&run)) {
             for column in ["server_first_token_time", "ttft", "queue_time_in_server"] {
-                assert_eq!(number(&row, column).is_some(), known, "{meta:?} {column}");
+                assert_eq!(number(&row, column).is_some(), known, "{version:?} {column}");
             }
         }
         server.shutdown().await;
@@ -61,7 +61,7 @@ async fn a_whole_answer_has_a_first_token_time_only_where_the_server_truly_knows
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_blocks_of_a_trace_are_found_in_the_servers_cache() {
-    let server = server(Meta::Classic).await;
+    let server = server(SglangVersion::Classic).await;
     let line = |arrival_s, hash_ids: &[u64]| TraceLine {
         arrival_s,
         input_tokens: 1100,
@@ -69,9 +69,9 @@ async fn equal_blocks_of_a_trace_are_found_in_the_servers_cache() {
         hash_ids: hash_ids.to_vec(),
     };
     let lines = vec![line(5.0, &[1, 2, 3]), line(5.5, &[1, 2, 4]), line(6.0, &[7, 8, 9])];
-    let plan = Plan::replay(&Trace { lines, bad: Vec::new() }, 2.0, 1.0, 1);
-    let run = send(&server.url(), to(Endpoint::Generate), plan).await;
-    let cached: Vec<_> = run.answers.iter().map(|a| a.facts.usage.cached_tokens.unwrap()).collect();
+    let plan = LoadPlan::replay(&RequestTrace { lines, bad: Vec::new() }, 2.0, 1.0, 1);
+    let run = send(&server.url(), to(ApiEndpoint::Generate), plan).await;
+    let cached: Vec<_> = run.outcomes.iter().map(|a| a.facts.usage.cached_tokens.unwrap()).collect();
     assert_eq!((cached[0], cached[2]), (0, 0));
     assert!((1000..=1024).contains(&cached[1]), "two blocks of 512 are shared: {cached:?}");
     assert!(rows(&csv_of(&run)).iter().all(|row| row["output_tokens_from_trace"] == "4"));
@@ -86,9 +86,9 @@ async fn what_fails_is_a_row_that_says_why_and_has_no_latency() {
         (FaultKind::NoDone, 1.0, "cut"),
         (FaultKind::Garbage, 0.0, "broken"),
     ] {
-        let server = server(Meta::Classic).await;
+        let server = server(SglangVersion::Classic).await;
         server.set_fault(Fault { after_events: 1, ..Fault::new(kind) });
-        let run = send(&server.url(), to(Endpoint::Chat), plan(5, streams)).await;
+        let run = send(&server.url(), to(ApiEndpoint::Chat), plan(5, streams)).await;
         let kinds: Vec<_> = run.summary.failures.keys().copied().collect();
         assert_eq!((run.summary.failed, kinds), (5, vec![expected]), "{kind:?}");
         for row in rows(&csv_of(&run)) {
@@ -104,15 +104,15 @@ async fn what_fails_is_a_row_that_says_why_and_has_no_latency() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_or_does_not_answer_fails_each_request_in_its_own_way() {
-    let server = server(Meta::Classic).await;
+    let server = server(SglangVersion::Classic).await;
     let url = server.url();
     server.set_fault(Fault::new(FaultKind::Hang));
-    let mut hanging = load(&url, to(Endpoint::Generate), plan(3, 0.0)).await;
+    let mut hanging = load(&url, to(ApiEndpoint::Generate), plan(3, 0.0)).await;
     hanging.timeout = std::time::Duration::from_millis(50);
     let run = router_load::run(hanging, &CancellationToken::new(), |_| {}).await;
-    assert!(run.answers.iter().all(|a| matches!(a.failure, Some(Failure::Timeout(_)))));
+    assert!(run.outcomes.iter().all(|a| matches!(a.failure, Some(RequestFailure::Timeout(_)))));
     server.shutdown().await;
-    let run = send(&url, to(Endpoint::Generate), plan(3, 0.0)).await;
+    let run = send(&url, to(ApiEndpoint::Generate), plan(3, 0.0)).await;
     let row = &rows(&csv_of(&run))[2];
     assert_eq!((&*row["success"], &*row["has_generated_text"], &*row["host"]), ("False", "False", ""));
     assert!(row["error"].contains("cannot connect to 127.0.0.1"), "{}", row["error"]);
@@ -120,11 +120,11 @@ async fn a_server_that_is_not_there_or_does_not_answer_fails_each_request_in_its
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_sends_nothing_more_and_keeps_what_there_is() {
-    let server = server(Meta::Classic).await;
+    let server = server(SglangVersion::Classic).await;
     server.set_fault(Fault { count: Some(2), ..Fault::new(FaultKind::Hang) });
     let shape = RandomShape { requests: 500, input_len: 16, output_len: 4, ..RandomShape::default() };
-    let plan = Plan::paced(shape.samples(1), Arrivals::Immediate, 1.0, 1);
-    let mut load = load(&server.url(), to(Endpoint::Generate), plan).await;
+    let plan = LoadPlan::paced(shape.samples(1), ArrivalProcess::Immediate, 1.0, 1);
+    let mut load = load(&server.url(), to(ApiEndpoint::Generate), plan).await;
     // Two hang; the third goes through again and again until it has shown that the load is under way.
     load.max_concurrency = NonZeroUsize::new(3);
     let stop = CancellationToken::new();
@@ -134,36 +134,36 @@ async fn a_stop_sends_nothing_more_and_keeps_what_there_is() {
         }
     })
     .await;
-    assert!(run.summary.answered >= 10 && run.answers.len() < 500);
-    let interrupted = run.answers.iter().filter(|a| matches!(a.failure, Some(Failure::Interrupted)));
+    assert!(run.summary.answered >= 10 && run.outcomes.len() < 500);
+    let interrupted = run.outcomes.iter().filter(|a| matches!(a.failure, Some(RequestFailure::Interrupted)));
     assert!(interrupted.count() >= 2);
-    assert_eq!(rows(&csv_of(&run)).len(), run.answers.len());
+    assert_eq!(rows(&csv_of(&run)).len(), run.outcomes.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cap_bounds_what_is_under_way_and_an_immediate_request_arrives_when_it_is_sent() {
-    let server = server(Meta::Classic).await;
+    let server = server(SglangVersion::Classic).await;
     let shape = RandomShape { requests: 60, input_len: 16, output_len: 4, ..RandomShape::default() };
-    let plan = Plan::paced(shape.samples(1), Arrivals::Immediate, 1.0, 1);
-    let mut load = load(&server.url(), to(Endpoint::Generate), plan).await;
+    let plan = LoadPlan::paced(shape.samples(1), ArrivalProcess::Immediate, 1.0, 1);
+    let mut load = load(&server.url(), to(ApiEndpoint::Generate), plan).await;
     load.max_concurrency = NonZeroUsize::new(4);
     let mut most = 0;
     let run = router_load::run(load, &CancellationToken::new(), |s| most = most.max(s.in_flight)).await;
     assert!(most <= 4);
     assert_eq!(run.summary.answered, 60);
-    assert!(run.answers.iter().all(|a| a.arrival == a.sent && a.lateness.is_none()));
+    assert!(run.outcomes.iter().all(|a| a.arrival == a.sent && a.lateness.is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_arrival_is_kept_when_a_request_has_to_wait_for_room() {
-    let server = server(Meta::Classic).await;
+    let server = server(SglangVersion::Classic).await;
     let plan = plan(20, 1.0);
-    let planned: Vec<_> = plan.shots.iter().map(|shot| shot.at).collect();
-    let mut load = load(&server.url(), to(Endpoint::Generate), plan).await;
+    let planned: Vec<_> = plan.requests.iter().map(|request| request.at).collect();
+    let mut load = load(&server.url(), to(ApiEndpoint::Generate), plan).await;
     load.max_concurrency = NonZeroUsize::new(1);
     let run = router_load::run(load, &CancellationToken::new(), |_| {}).await;
-    let arrivals: Vec<_> = run.answers.iter().map(|a| a.arrival).collect();
+    let arrivals: Vec<_> = run.outcomes.iter().map(|a| a.arrival).collect();
     assert_eq!(arrivals, planned);
-    assert!(run.answers.windows(2).all(|w| w[1].sent >= w[0].finished), "one at a time");
-    assert!(run.answers.iter().all(|a| a.lateness.unwrap() <= a.sent - a.arrival));
+    assert!(run.outcomes.windows(2).all(|w| w[1].sent >= w[0].finished), "one at a time");
+    assert!(run.outcomes.iter().all(|a| a.lateness.unwrap() <= a.sent - a.arrival));
 }

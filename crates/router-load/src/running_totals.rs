@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 /// A request that was answered.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Done<'a> {
+pub struct CompletedRequest<'a> {
     /// When it ended, in seconds from the start of the load.
     pub finished: f64,
     /// The worker that answered; `None` = not told.
@@ -23,7 +23,7 @@ pub struct Done<'a> {
 
 /// The running columns of one row. Absent where the row's own count or worker is unknown.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Running {
+pub struct RunningTotals {
     /// `PREFILL_THROUGHPUT`, tokens per second.
     pub prefill: Option<f64>,
     /// `DECODE_THROUGHPUT`, tokens per second.
@@ -44,7 +44,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, done: &Done<'_>) {
+    fn add(&mut self, done: &CompletedRequest<'_>) {
         self.requests += 1;
         self.prompt += done.prompt_tokens.unwrap_or(0);
         self.output += done.output_tokens.unwrap_or(0);
@@ -52,12 +52,12 @@ impl Sums {
 }
 
 /// The running columns of every row; `None` stands for a request without an answer, whose columns stay empty.
-pub fn running(rows: &[Option<Done<'_>>]) -> Vec<Running> {
-    let mut order: Vec<(usize, &Done<'_>)> =
+pub fn running_totals(rows: &[Option<CompletedRequest<'_>>]) -> Vec<RunningTotals> {
+    let mut order: Vec<(usize, &CompletedRequest<'_>)> =
         rows.iter().enumerate().filter_map(|(i, done)| Some((i, done.as_ref()?))).collect();
     order.sort_by(|(_, a), (_, b)| a.finished.total_cmp(&b.finished));
     let (mut all, mut by_worker) = (Sums::default(), HashMap::<&str, Sums>::new());
-    let mut columns = vec![Running::default(); rows.len()];
+    let mut columns = vec![RunningTotals::default(); rows.len()];
     // Requests that end in the same instant have all ended by then.
     for together in order.chunk_by(|(_, a), (_, b)| a.finished == b.finished) {
         for (_, done) in together {
@@ -74,10 +74,10 @@ pub fn running(rows: &[Option<Done<'_>>]) -> Vec<Running> {
     columns
 }
 
-fn row(done: &Done<'_>, all: &Sums, own: Option<&Sums>) -> Running {
+fn row(done: &CompletedRequest<'_>, all: &Sums, own: Option<&Sums>) -> RunningTotals {
     let t = done.finished;
     let per_second = |told: Option<u64>, sum: u64| told.filter(|_| t > 0.0).map(|_| sum as f64 / t);
-    Running {
+    RunningTotals {
         prefill: per_second(done.prompt_tokens, all.prompt),
         decode: per_second(done.output_tokens, all.output),
         latency: (all.requests > 0).then(|| t / all.requests as f64),
@@ -90,18 +90,23 @@ fn row(done: &Done<'_>, all: &Sums, own: Option<&Sums>) -> Running {
 mod tests {
     use super::*;
 
-    fn done(finished: f64, worker: Option<&str>, tokens: Option<u64>) -> Option<Done<'_>> {
-        Some(Done { finished, worker, prompt_tokens: tokens, output_tokens: tokens.map(|n| n * 2) })
+    fn done(finished: f64, worker: Option<&str>, tokens: Option<u64>) -> Option<CompletedRequest<'_>> {
+        Some(CompletedRequest {
+            finished,
+            worker,
+            prompt_tokens: tokens,
+            output_tokens: tokens.map(|n| n * 2),
+        })
     }
 
     #[test]
     fn a_row_counts_what_has_ended_by_its_end_whatever_its_place() {
         let rows =
             [done(2.0, Some("a"), Some(10)), None, done(1.0, Some("b"), Some(4)), done(4.0, None, None)];
-        let columns = running(&rows);
+        let columns = running_totals(&rows);
         assert_eq!(
             columns[0],
-            Running {
+            RunningTotals {
                 prefill: Some(7.0),
                 decode: Some(14.0),
                 latency: Some(1.0),
@@ -109,7 +114,7 @@ mod tests {
                 worker_decode: Some(10.0),
             }
         );
-        assert_eq!(columns[1], Running::default());
+        assert_eq!(columns[1], RunningTotals::default());
         assert_eq!(columns[2].prefill, Some(4.0));
         assert_eq!((columns[3].prefill, columns[3].worker_prefill), (None, None), "unknown stays unknown");
         assert_eq!(columns[3].latency, Some(4.0 / 3.0));
@@ -117,7 +122,7 @@ mod tests {
 
     #[test]
     fn requests_that_end_together_see_each_other() {
-        let columns = running(&[done(1.0, Some("a"), Some(1)), done(1.0, Some("a"), Some(2))]);
+        let columns = running_totals(&[done(1.0, Some("a"), Some(1)), done(1.0, Some("a"), Some(2))]);
         assert_eq!((columns[0].prefill, columns[1].worker_prefill), (Some(3.0), Some(3.0)));
     }
 }

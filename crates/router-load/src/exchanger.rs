@@ -1,9 +1,9 @@
 //! One request and its answer, measured.
 
-use crate::answer::{Answer, Failure};
 use crate::connection::Pool;
-use crate::plan::Shot;
-use crate::wording::Wording;
+use crate::outcome::{RequestFailure, RequestOutcome};
+use crate::plan::PlannedRequest;
+use crate::request_format::RequestFormat;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
@@ -22,27 +22,27 @@ const EXCERPT: usize = 200;
 
 /// Makes requests, sends them and reads the answers.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub(crate) struct Exchanger {
     pool: Pool,
-    wording: Wording,
+    format: RequestFormat,
     uri: Uri,
     route: Route,
     /// Every time counts from here.
     start: Instant,
 }
 
-impl Exchange {
-    pub(crate) fn new(pool: Pool, wording: Wording, start: Instant) -> Self {
-        let route = wording.endpoint.route();
+impl Exchanger {
+    pub(crate) fn new(pool: Pool, format: RequestFormat, start: Instant) -> Self {
+        let route = format.endpoint.route();
         let path = format!("{}{}", pool.target().base, route.as_str());
         // Both parts come out of URLs that have been parsed.
         let uri = path.parse().unwrap_or_default();
-        Self { pool, wording, uri, route, start }
+        Self { pool, format, uri, route, start }
     }
 
-    /// The request for `shot`, which the router shall know as `id`.
-    pub(crate) fn request(&self, shot: &Shot, id: &str) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.wording.body(shot)));
+    /// The request for `request`, which the router shall know as `id`.
+    pub(crate) fn request(&self, request: &PlannedRequest, id: &str) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.format.body(request)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.pool.target().headers.clone();
@@ -57,14 +57,14 @@ impl Exchange {
     pub(crate) async fn send(
         &self,
         request: Request<Full<Bytes>>,
-        reading: &mut Reading,
-    ) -> Result<(), Failure> {
+        reader: &mut ResponseReader,
+    ) -> Result<(), RequestFailure> {
         let (response, mut connection) = self.pool.send(request).await?;
-        reading.head(&response);
+        reader.head(&response);
         let mut body = response.into_body();
         while let Some(frame) = connection.frame(&mut body).await {
             if let Some(data) = frame?.data_ref() {
-                reading.data(data, self.start);
+                reader.data(data, self.start);
             }
         }
         drop(body);
@@ -73,8 +73,8 @@ impl Exchange {
     }
 
     /// A reading of an answer that has not begun.
-    pub(crate) const fn reading(&self) -> Reading {
-        Reading {
+    pub(crate) const fn reader(&self) -> ResponseReader {
+        ResponseReader {
             route: self.route,
             status: None,
             worker: None,
@@ -91,7 +91,7 @@ impl Exchange {
 
 /// What has come of an answer.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub(crate) struct ResponseReader {
     route: Route,
     status: Option<u16>,
     worker: Option<String>,
@@ -107,7 +107,7 @@ enum Body {
     Whole(Vec<u8>),
 }
 
-impl Reading {
+impl ResponseReader {
     fn head(&mut self, response: &Response<Incoming>) {
         let headers = response.headers();
         self.status = Some(response.status().as_u16());
@@ -136,39 +136,43 @@ impl Reading {
     }
 
     /// Puts what was read into `answer`; `end` is how the reading ended.
-    pub(crate) fn finish(self, end: Result<(), Failure>, answer: &mut Answer) {
-        answer.status = self.status;
-        answer.worker = self.worker;
-        answer.bytes = self.bytes;
-        answer.first_event = self.first_event;
+    pub(crate) fn finish(self, end: Result<(), RequestFailure>, outcome: &mut RequestOutcome) {
+        outcome.status = self.status;
+        outcome.worker = self.worker;
+        outcome.bytes = self.bytes;
+        outcome.first_event = self.first_event;
         let (facts, failure) = match self.body {
             Body::None => (ResponseFacts::default(), None),
-            Body::Stream(watch) => judged(watch.finish(), Failure::Cut),
+            Body::Stream(watch) => judged(watch.finish(), RequestFailure::Cut),
             Body::Whole(body) => match self.status {
-                Some(200..=299) => judged(router_protocol::read_response(&body), Failure::NotJson),
+                Some(200..=299) => judged(router_protocol::read_response(&body), RequestFailure::NotJson),
                 status => refusal(router_protocol::read_response(&body), status, &body),
             },
         };
-        answer.facts = facts;
+        outcome.facts = facts;
         // What broke the reading says more than what the part that came lacks.
-        answer.failure = end.err().or(failure);
+        outcome.failure = end.err().or(failure);
     }
 }
 
 /// The facts, and what in them is no success; `incomplete` where they lack an end.
-fn judged(mut facts: ResponseFacts, incomplete: Failure) -> (ResponseFacts, Option<Failure>) {
+fn judged(mut facts: ResponseFacts, incomplete: RequestFailure) -> (ResponseFacts, Option<RequestFailure>) {
     let failure = match facts.error.take() {
-        Some(error) => Some(Failure::Engine(error.message)),
-        None if facts.aborted => Some(Failure::Aborted),
+        Some(error) => Some(RequestFailure::Engine(error.message)),
+        None if facts.aborted => Some(RequestFailure::Aborted),
         None => (!facts.complete).then_some(incomplete),
     };
     (facts, failure)
 }
 
-fn refusal(mut facts: ResponseFacts, status: Option<u16>, body: &[u8]) -> (ResponseFacts, Option<Failure>) {
+fn refusal(
+    mut facts: ResponseFacts,
+    status: Option<u16>,
+    body: &[u8],
+) -> (ResponseFacts, Option<RequestFailure>) {
     let message = match facts.error.take() {
         Some(error) => error.message,
         None => String::from_utf8_lossy(body).trim().chars().take(EXCERPT).collect(),
     };
-    (facts, status.map(|status| Failure::Status { status, message }))
+    (facts, status.map(|status| RequestFailure::Status { status, message }))
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 /// A distribution of times in an HDR histogram: microseconds, to three significant digits, in bounded memory.
 #[derive(Clone, Debug)]
-pub struct Percentiles(Option<Histogram<u64>>);
+pub struct TimeHistogram(Option<Histogram<u64>>);
 
-impl Default for Percentiles {
+impl Default for TimeHistogram {
     fn default() -> Self {
         // Three digits are within the crate's bounds, so there is always a histogram.
         Self(Histogram::new(3).ok())
     }
 }
 
-impl Percentiles {
+impl TimeHistogram {
     pub(crate) fn add(&mut self, time: Duration) {
         if let Some(histogram) = &mut self.0 {
             // It grows as needed; only a time of centuries could be refused.
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_times_and_nothing_has_none() {
-        let mut times = Percentiles::default();
+        let mut times = TimeHistogram::default();
         assert_eq!((times.mean(), times.at(50.0), times.max()), (None, None, None));
         (1..=1000).for_each(|ms| times.add(Duration::from_millis(ms)));
         for (p, seconds) in [(50.0, 0.5), (90.0, 0.9), (99.0, 0.99)] {
