@@ -7,10 +7,10 @@ mod bench;
 mod chaos;
 mod command;
 mod compare;
-mod crowd;
 mod deny;
 mod docs;
-mod rig;
+mod harness;
+mod many_connections;
 mod soak;
 mod test;
 mod tidy;
@@ -29,7 +29,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Check the house rules that can be checked: sizes, floors, purity, names, pages.
+    /// Check the house rules that can be checked: sizes, layers, purity, names, pages.
     Tidy,
     /// Run every check there is: format, clippy, tidy, all tests, real clients.
     Test(test::Options),
@@ -38,7 +38,7 @@ enum Chore {
     /// Check licences, sources and known vulnerabilities of all dependencies.
     Deny,
     /// Hold many idle clients and many streams at once, and tell what they cost in memory.
-    Crowd(crowd::Options),
+    Crowd(many_connections::Options),
     /// Break something in a fleet under load every second, for longer than the tests do.
     Chaos(chaos::Options),
     /// Keep the router under load for ten minutes, and see whether its memory stays where it is.
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => test::run(root, options),
         Chore::Docs => docs::run(root),
         Chore::Deny => deny::run(root),
-        Chore::Crowd(options) => crowd::run(root, &options),
+        Chore::Crowd(options) => many_connections::run(root, &options),
         Chore::Chaos(options) => chaos::run(root, options),
         Chore::Soak(options) => soak::run(root, &options),
         Chore::BenchProxy(options) => bench::run(root, &options),

@@ -5,8 +5,8 @@
 
 use crate::command;
 use crate::compare::fleet::Fleet;
-use crate::rig::process::{Running, free_port};
-use crate::rig::{self, http};
+use crate::harness::process::{Running, free_port};
+use crate::harness::{self, http};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
@@ -47,7 +47,7 @@ const INDEX_BYTES: &str = "2097152";
 /// The memory grew, a request failed, or a process ended early.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     ensure!(options.secs >= 10 && options.rate > 0, "at least 10 s and 1 request per second are needed");
-    let binary = rig::router(root, options.binary.as_deref())?;
+    let binary = harness::router(root, options.binary.as_deref())?;
     let scratch = command::target_dir(root)?.join("soak");
     fs::create_dir_all(&scratch)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -1,7 +1,7 @@
 //! Workers that stream: each chat is answered by events at a fixed pace, each event in a write of its own.
 
 use super::traffic;
-use crate::rig::http;
+use crate::harness::http;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};

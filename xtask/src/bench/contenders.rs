@@ -3,8 +3,8 @@
 use super::nginx::{self, Buffering};
 use super::{backends, traffic};
 use crate::command;
-use crate::rig::peers::{self, PEERS, Peer};
-use crate::rig::process::{Running, free_port};
+use crate::harness::peers::{self, PEERS, Peer};
+use crate::harness::process::{Running, free_port};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::PathBuf;

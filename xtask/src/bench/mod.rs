@@ -7,19 +7,19 @@ mod backends;
 mod contenders;
 mod nginx;
 mod requests;
+mod result_table;
 mod streams;
-mod table;
 mod traffic;
 
 use crate::command;
-use crate::rig::{self, page};
+use crate::harness::{self, page};
 use anyhow::{Context, Result};
 use clap::Args;
 use contenders::Site;
+use result_table::Table;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use table::Table;
 
 /// What to measure, and for how long.
 #[derive(Clone, Debug, Args)]
@@ -112,11 +112,11 @@ fn finish(root: &Path, options: &Options, table: Table) -> Result<()> {
 /// Installs and builds what is needed.
 fn prepare(root: &Path, options: &Options) -> Result<Site> {
     for (program, version_flag) in [("nginx", "-v"), ("wrk", "-v")] {
-        rig::install(program, version_flag)?;
+        harness::install(program, version_flag)?;
     }
     let target = command::target_dir(root)?;
-    let binary = rig::router(root, options.binary.as_deref())?;
+    let binary = harness::router(root, options.binary.as_deref())?;
     let scratch = target.join("bench-proxy");
     fs::create_dir_all(&scratch).context("cannot make a scratch folder in the target folder")?;
-    Ok(Site { scratch, venvs: target.join(rig::VENVS), binary, only: options.only.clone() })
+    Ok(Site { scratch, venvs: target.join(harness::VENVS), binary, only: options.only.clone() })
 }

@@ -1,7 +1,7 @@
 //! nginx in two roles: four workers that answer at once, and the proxy that everybody is measured against.
 
 use super::traffic;
-use crate::rig::process::Running;
+use crate::harness::process::Running;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::fs;

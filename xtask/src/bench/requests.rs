@@ -2,9 +2,9 @@
 
 use super::contenders::{self, Contender, Site};
 use super::nginx::{self, Buffering};
-use super::table::{Column, Row, Table};
+use super::result_table::{Column, Row, Table};
 use super::{Options, traffic};
-use crate::rig::process::free_port;
+use crate::harness::process::free_port;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

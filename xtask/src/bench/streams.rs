@@ -3,9 +3,9 @@
 use super::backends::{self, EVENTS, PACE};
 use super::contenders::{self, Contender, Site};
 use super::nginx::Buffering;
-use super::table::{Column, Row, Table};
+use super::result_table::{Column, Row, Table};
 use super::{Options, traffic};
-use crate::rig::stats::quantile;
+use crate::harness::stats::quantile;
 use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};

@@ -2,8 +2,8 @@
 
 use super::case::{Case, Load};
 use super::fleet::Fleet;
-use super::site::Site;
 use super::workload::{self, Line};
+use super::workspace::Site;
 use crate::command;
 use anyhow::{Context, Result};
 use std::process::Command;

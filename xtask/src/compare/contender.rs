@@ -2,8 +2,8 @@
 
 use super::case::{Case, Field};
 use super::haproxy;
-use super::site::Site;
-use crate::rig::peers::{self, PEERS, Peer};
+use super::workspace::Site;
+use crate::harness::peers::{self, PEERS, Peer};
 use anyhow::{Context, Result};
 use std::process::Command;
 

@@ -1,8 +1,8 @@
 //! The emulated workers of one run: fresh ones, so that no cache and no speed is left from the run before.
 
 use super::case::Change;
-use crate::rig::http;
-use crate::rig::process::Running;
+use crate::harness::http;
+use crate::harness::process::Running;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};

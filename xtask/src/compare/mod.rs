@@ -13,28 +13,28 @@ mod haproxy;
 mod page;
 mod plan;
 mod plot;
-mod record;
 mod rows;
-mod site;
+mod run_log;
 mod summary;
 mod target;
 mod trial;
 mod workload;
+mod workspace;
 
-use crate::rig;
+use crate::harness;
 use anyhow::{Context, Result, ensure};
 use case::{CASES, Case};
 use clap::Args;
 use contender::{CONTENDERS, Contender};
 use plan::Extent;
-use record::{Book, Record, Setting};
-use site::Site;
+use run_log::{Book, Record, Setting};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use trial::Trial;
+use workspace::Site;
 
 /// The runs, in the folder of the scratch files.
 const BOOK: &str = "runs.jsonl";
@@ -142,7 +142,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let (cases, contenders) = (options.cases()?, options.contenders()?);
     if options.render {
         let target = crate::command::target_dir(root)?;
-        return show(root, options, &Book::read(target.join(site::FOLDER).join(BOOK))?);
+        return show(root, options, &Book::read(target.join(workspace::FOLDER).join(BOOK))?);
     }
     let site = Site::prepare(root, options.binary.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -166,11 +166,11 @@ async fn measure(
     let extent = options.extent();
     let file = site.scratch.join(if options.smoke { "smoke.jsonl" } else { BOOK });
     if options.fresh || options.smoke {
-        record::forget(&file)?;
+        run_log::forget(&file)?;
     }
     let Extent { secs, warm_up, seed, .. } = extent;
     let setting =
-        Setting { secs, warm_up, lanes: options.lanes(), seed, place: rig::page::setting(&site.root)? };
+        Setting { secs, warm_up, lanes: options.lanes(), seed, place: harness::page::setting(&site.root)? };
     let mut book = Book::open(file, setting)?;
     let contenders = site.install(contenders);
     let cases = write_loads(site, extent, cases)?;
@@ -280,7 +280,7 @@ fn clock(time: Duration) -> String {
 fn show(root: &Path, options: &Options, book: &Book) -> Result<()> {
     println!("\n{}", page::markdown(book, "evidence"));
     if options.smoke {
-        return page::draw(book, &crate::command::target_dir(root)?.join(site::FOLDER).join("plots"));
+        return page::draw(book, &crate::command::target_dir(root)?.join(workspace::FOLDER).join("plots"));
     }
     page::write(book, root, &options.out)
 }

@@ -2,11 +2,11 @@
 
 use super::contender::{CANDIDATE, CONTENDERS, Contender};
 use super::plot;
-use super::record::{Book, Record, Setting};
 use super::rows::Figure;
+use super::run_log::{Book, Record, Setting};
 use super::summary::{Entry, Spread, Summary};
 use super::target::{self, title};
-use crate::rig::page::Part;
+use crate::harness::page::Part;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -201,7 +201,7 @@ fn capital(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::record::tests::{record, setting as some_setting};
+    use crate::compare::run_log::tests::{record, setting as some_setting};
 
     #[test]
     fn a_table_shows_medians_ranges_shares_and_ratios_to_everybody() {

@@ -1,6 +1,6 @@
 //! From the rows that `sgl-router send` writes to the figures of a run.
 
-use crate::rig::stats::quantile;
+use crate::harness::stats::quantile;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -2,9 +2,9 @@
 
 use super::case::Case;
 use super::contender::{CANDIDATE, Contender, OURS, Setup};
-use super::record::Record;
 use super::rows::Figure;
-use crate::rig::stats::median;
+use super::run_log::Record;
+use crate::harness::stats::median;
 
 /// A contender that fails more than this share of its requests is not the one to beat.
 const FAILURES: f64 = 0.01;
@@ -131,7 +131,7 @@ impl<'a> Summary<'a> {
 mod tests {
     use super::*;
     use crate::compare::case::CASES;
-    use crate::compare::record::tests::record;
+    use crate::compare::run_log::tests::record;
 
     fn order() -> Vec<String> {
         [CANDIDATE, "sgl-router/round_robin", "smg/a", "smg/b"].map(str::to_owned).to_vec()

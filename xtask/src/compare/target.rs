@@ -123,7 +123,7 @@ pub(crate) const fn title(figure: Figure) -> &'static str {
 mod tests {
     use super::*;
     use crate::compare::contender::CANDIDATE;
-    use crate::compare::record::tests::record;
+    use crate::compare::run_log::tests::record;
 
     fn spread(least: f64, middle: f64, most: f64) -> Spread {
         Spread { middle, least, most }

@@ -3,11 +3,11 @@
 use super::case::{Case, Change};
 use super::contender::Contender;
 use super::fleet::{Counts, Fleet};
-use super::record::{Cpu, Record};
 use super::rows::Figures;
-use super::site::Site;
-use crate::rig::http;
-use crate::rig::process::{Running, free_port};
+use super::run_log::{Cpu, Record};
+use super::workspace::Site;
+use crate::harness::http;
+use crate::harness::process::{Running, free_port};
 use anyhow::{Context, Result, bail, ensure};
 use hyper::StatusCode;
 use serde::Deserialize;

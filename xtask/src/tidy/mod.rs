@@ -1,6 +1,6 @@
 //! The house rules that a program can check. Style that needs judgement is not its business.
 
-mod floors;
+mod layers;
 mod pages;
 mod sizes;
 mod source;
@@ -70,7 +70,7 @@ pub(crate) fn check(tree: &[Entry]) -> Vec<Finding> {
             findings.extend(source::check(&entry.path, text));
         }
     }
-    findings.extend(floors::check(tree));
+    findings.extend(layers::check(tree));
     findings.extend(pages::check(tree));
     findings.sort();
     findings.dedup();

@@ -1,7 +1,7 @@
 //! Rules for Rust source, found in its syntax tree: sizes, parameters, purity, and no peeking behind a trait.
 
 use super::Finding;
-use super::floors::PURE;
+use super::layers::PURE;
 use super::sizes::{FILE_LINES, FUNCTION_LINES, PARAMETERS};
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::spanned::Spanned;

@@ -1,7 +1,7 @@
 //! Where things are, and what has to be there before anything is measured.
 
 use super::contender::{Contender, Maker};
-use crate::{command, rig};
+use crate::{command, harness};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ impl Site {
         let target = command::target_dir(root)?;
         let scratch = target.join(FOLDER);
         fs::create_dir_all(&scratch).context("cannot make a folder in the target folder")?;
-        let (venvs, binary) = (target.join(rig::VENVS), rig::router(root, binary)?);
+        let (venvs, binary) = (target.join(harness::VENVS), harness::router(root, binary)?);
         Ok(Self { root: root.to_owned(), scratch, venvs, binary, traces: root.join(TRACES) })
     }
 
@@ -57,7 +57,7 @@ impl Site {
     fn version(&self, contender: &Contender) -> Result<String> {
         match (contender.maker, contender.peer()) {
             (Maker::Haproxy, _) => {
-                rig::install("haproxy", "-v")?;
+                harness::install("haproxy", "-v")?;
                 let said = command::output(Command::new("haproxy").arg("-v"))?;
                 Ok(said.split_whitespace().nth(2).unwrap_or_default().to_owned())
             }

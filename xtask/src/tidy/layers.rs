@@ -4,7 +4,7 @@ use super::{Entry, Finding};
 use toml::Table;
 
 /// A crate of ours and those of ours that it may use, as ARCHITECTURE.md draws them.
-const FLOORS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -81,7 +81,7 @@ fn check_manifest(path: &str, text: &str) -> Vec<Finding> {
     let Ok(manifest) = text.parse::<Table>() else { return vec![finding("not a manifest".to_owned())] };
     let name =
         manifest.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str()).unwrap_or_default();
-    let Some((_, below)) = FLOORS.iter().find(|(crate_name, _)| *crate_name == name) else {
+    let Some((_, below)) = LAYERS.iter().find(|(crate_name, _)| *crate_name == name) else {
         return vec![finding(format!(
             "crate `{name}` has no floor: give it one in tidy and in ARCHITECTURE.md"
         ))];
@@ -90,7 +90,7 @@ fn check_manifest(path: &str, text: &str) -> Vec<Finding> {
     for dependency in
         ["dependencies", "build-dependencies"].iter().flat_map(|section| names(&manifest, section))
     {
-        let ours = FLOORS.iter().any(|(crate_name, _)| *crate_name == dependency);
+        let ours = LAYERS.iter().any(|(crate_name, _)| *crate_name == dependency);
         if ours && !below.contains(&dependency) {
             findings.push(finding(format!("`{name}` may not stand on `{dependency}`: arrows go down only")));
         }

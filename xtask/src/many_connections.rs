@@ -4,7 +4,7 @@
 //! connection costs the router. Nothing may be refused, and everybody must get his answer.
 
 use crate::command;
-use crate::rig::process::Running;
+use crate::harness::process::Running;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::fs;

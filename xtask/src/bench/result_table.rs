@@ -1,6 +1,6 @@
 //! Samples of several rounds, and the table they become.
 
-use crate::rig::stats::median;
+use crate::harness::stats::median;
 use std::fmt::Write as _;
 
 /// One measured quantity.
