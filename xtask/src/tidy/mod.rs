@@ -1,9 +1,13 @@
 //! The house rules that a program can check. Style that needs judgement is not its business.
 
+mod circles;
 mod layers;
+mod module_graph;
+mod names;
 mod pages;
 mod sizes;
 mod source;
+mod test_code;
 mod text;
 
 use crate::command;
@@ -66,20 +70,16 @@ pub(crate) fn check(tree: &[Entry]) -> Vec<Finding> {
         findings.extend(text::check_name(&entry.path));
         let Some(text) = &entry.text else { continue };
         findings.extend(text::check_text(&entry.path, text));
-        if entry.path.ends_with(".rs") && !is_test_file(&entry.path) {
+        if entry.path.ends_with(".rs") && !test_code::is_test_file(&entry.path) {
             findings.extend(source::check(&entry.path, text));
         }
     }
     findings.extend(layers::check(tree));
+    findings.extend(circles::check(tree));
     findings.extend(pages::check(tree));
     findings.sort();
     findings.dedup();
     findings
-}
-
-/// Whether the file holds tests only, by its place: production rules do not bind it.
-fn is_test_file(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "benches") || path.ends_with("tests.rs")
 }
 
 /// The files git knows, and those it would take in, so that a breach shows before it is committed.

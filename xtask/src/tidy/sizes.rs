@@ -6,3 +6,26 @@ pub(crate) const FILE_LINES: usize = 500;
 pub(crate) const FUNCTION_LINES: usize = 60;
 /// Parameters of a function, the receiver counted.
 pub(crate) const PARAMETERS: usize = 7;
+/// Files that may use each other in a circle, as long as they lie in one folder.
+pub(crate) const CIRCLE_FILES: usize = 3;
+
+/// Crates that do not yet keep the rules on circles and on tuple parameters. A crate that keeps them leaves this list.
+pub(crate) const NOT_YET: [&str; 11] = [
+    "router-core",
+    "router-emulator",
+    "router-engine",
+    "router-load",
+    "router-protocol",
+    "router-proxy",
+    "router-python",
+    "router-report",
+    "router-sim",
+    "sgl-router",
+    "xtask",
+];
+
+/// Whether the file belongs to a crate of [`NOT_YET`].
+pub(crate) fn is_exempt(path: &str) -> bool {
+    let name = path.strip_prefix("crates/").unwrap_or(path).split('/').next();
+    NOT_YET.iter().any(|exempt| name == Some(exempt))
+}

@@ -2,11 +2,12 @@
 
 use super::Finding;
 use super::layers::PURE;
-use super::sizes::{FILE_LINES, FUNCTION_LINES, PARAMETERS};
+use super::sizes::{FILE_LINES, FUNCTION_LINES, PARAMETERS, is_exempt};
+use super::test_code::{attributes, is_test_only};
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Attribute, BinOp, Block, Expr, FnArg, Ident, Signature, Type, UseTree, Visibility};
+use syn::{Attribute, BinOp, Block, Expr, FnArg, Ident, Pat, Signature, Type, UseTree, Visibility};
 
 /// A comment that begins so, on the line above, gives the reason for an exception.
 const ALLOWED: &str = "// tidy: allowed,";
@@ -34,7 +35,14 @@ const CLOCKS: [&str; 3] = ["Instant", "SystemTime", "RandomState"];
 /// Checks one file of production code; its `#[cfg(test)]` parts are left out.
 pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
     let pure = PURE.iter().any(|name| path.starts_with(&format!("crates/{name}/src/")));
-    let mut walk = Walk { path, lines: text.lines().collect(), pure, test_lines: 0, findings: Vec::new() };
+    let mut walk = Walk {
+        path,
+        lines: text.lines().collect(),
+        pure,
+        in_trait_impl: false,
+        test_lines: 0,
+        findings: Vec::new(),
+    };
     match syn::parse_file(text) {
         Ok(file) => walk.visit_file(&file),
         Err(error) => walk.find(error.span(), format!("cannot be parsed: {error}")),
@@ -52,6 +60,8 @@ struct Walk<'a> {
     path: &'a str,
     lines: Vec<&'a str>,
     pure: bool,
+    /// Inside an `impl Trait for`, where the trait gives the signatures.
+    in_trait_impl: bool,
     test_lines: usize,
     findings: Vec<Finding>,
 }
@@ -71,7 +81,7 @@ impl Walk<'_> {
 
     /// Leaves out what is compiled for tests only; tells whether it did.
     fn leave_out(&mut self, attributes: &[Attribute], whole: Span) -> bool {
-        let test_only = attributes.iter().any(is_test_only);
+        let test_only = is_test_only(attributes);
         if test_only {
             let first = attributes.first().map_or(whole, Spanned::span).start().line;
             self.test_lines += whole.end().line + 1 - first;
@@ -83,6 +93,14 @@ impl Walk<'_> {
         let count = signature.inputs.len();
         if count > PARAMETERS {
             let message = format!("`{}` takes {count} parameters, at most {PARAMETERS}", signature.ident);
+            self.find(signature.ident.span(), message);
+        }
+        let tuple = signature.inputs.iter().any(is_tuple);
+        if tuple && !self.in_trait_impl && !is_exempt(self.path) {
+            let message = format!(
+                "`{}` takes a tuple: make it two parameters, or a struct with named fields",
+                signature.ident
+            );
             self.find(signature.ident.span(), message);
         }
         let public = matches!(visibility, Visibility::Public(_));
@@ -151,16 +169,7 @@ impl Walk<'_> {
 
 impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        let attributes = match item {
-            syn::Item::Mod(i) => &i.attrs,
-            syn::Item::Fn(i) => &i.attrs,
-            syn::Item::Impl(i) => &i.attrs,
-            syn::Item::Use(i) => &i.attrs,
-            syn::Item::Struct(i) => &i.attrs,
-            syn::Item::Const(i) => &i.attrs,
-            _ => return visit::visit_item(self, item),
-        };
-        if !self.leave_out(attributes, item.span()) {
+        if !self.leave_out(attributes(item), item.span()) {
             visit::visit_item(self, item);
         }
     }
@@ -169,6 +178,12 @@ impl<'ast> Visit<'ast> for Walk<'_> {
         self.signature(&item.sig, &item.vis);
         self.body(&item.sig.ident, &item.block);
         visit::visit_item_fn(self, item);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        let outer = std::mem::replace(&mut self.in_trait_impl, item.trait_.is_some());
+        visit::visit_item_impl(self, item);
+        self.in_trait_impl = outer;
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
@@ -229,23 +244,18 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 }
 
-/// Whether the attribute keeps the item out of a normal build: `#[test]`, or `#[cfg(test)]` alone or in `all`.
-fn is_test_only(attribute: &Attribute) -> bool {
-    if attribute.path().is_ident("test") {
-        return true;
-    }
-    let Ok(list) = attribute.meta.require_list() else { return false };
-    let words: Vec<String> = list.tokens.clone().into_iter().map(|token| token.to_string()).collect();
-    attribute.path().is_ident("cfg")
-        && match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["test"] => true,
-            ["all", inner] => inner.trim_matches(['(', ')']).split(',').any(|word| word.trim() == "test"),
-            _ => false,
-        }
-}
-
 fn is_bool(argument: &FnArg) -> bool {
     matches!(argument, FnArg::Typed(typed) if matches!(&*typed.ty, Type::Path(path) if path.path.is_ident("bool")))
+}
+
+/// Whether the parameter is a tuple or a reference to one, by its type or its pattern.
+fn is_tuple(argument: &FnArg) -> bool {
+    let FnArg::Typed(typed) = argument else { return false };
+    let mut ty = &*typed.ty;
+    while let Type::Reference(reference) = ty {
+        ty = &reference.elem;
+    }
+    matches!(ty, Type::Tuple(tuple) if !tuple.elems.is_empty()) || matches!(&*typed.pat, Pat::Tuple(_))
 }
 
 /// Whether the expression is a call of a label method, whatever references and parentheses are around it.
@@ -269,6 +279,7 @@ mod tests {
     use super::*;
 
     const PROXY: &str = "crates/router-proxy/src/a.rs";
+    const OTHER: &str = "crates/other/src/a.rs";
     const CORE: &str = "crates/router-core/src/a.rs";
 
     fn messages(path: &str, text: &str) -> Vec<String> {
@@ -306,11 +317,28 @@ mod tests {
 
     #[test]
     fn many_parameters_and_public_bools_are_found() {
-        assert_found(PROXY, "fn f(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8) {}", "takes 6 parameters");
+        assert_found(PROXY, "fn f(a: A, b: B, c: C, d: D, e: E, f: F, g: G, h: H) {}", "takes 8 parameters");
         assert_found(PROXY, "pub fn f(on: bool) {}", "takes a bool");
         assert_found(PROXY, "trait T { fn f(&self, on: bool); }", "takes a bool");
         assert_clean(PROXY, "fn f(on: bool) -> bool { on }");
         assert_clean(PROXY, "pub fn f(on: Option<bool>) -> bool { on.is_some() }");
+    }
+
+    #[test]
+    fn tuple_parameters_are_found() {
+        for text in [
+            "fn f((a, b): (u8, u8)) {}",
+            "fn f(pair: (u8, u8)) {}",
+            "impl A { fn f(&self, pair: &(u8, u8)) {} }",
+            "trait T { fn f(&self, (a, b): Pair); }",
+        ] {
+            assert_found(OTHER, text, "`f` takes a tuple");
+        }
+        assert_clean(
+            OTHER,
+            "fn f(pairs: &[(u8, u8)], unit: ()) { pairs.iter().for_each(|(a, b)| drop(a + b)) }",
+        );
+        assert_clean(OTHER, "impl From<(u8, u8)> for A { fn from((a, b): (u8, u8)) -> Self { Self } }");
     }
 
     #[test]
