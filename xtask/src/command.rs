@@ -1,20 +1,20 @@
-//! Running other programs: echoed, waited for, and turned into one clear error when they fail.
+//! Runs other programs: prints the command, waits for it, and turns a failure into an error that names it.
 
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A cargo command in the workspace, run by the cargo that runs us.
+/// A cargo command in the workspace, run by the cargo that runs xtask.
 pub(crate) fn cargo(root: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
     command.current_dir(root).args(args);
     command
 }
 
-/// Runs the command on our own terminal.
+/// Runs the command with its output on the terminal.
 ///
 /// # Errors
-/// The program cannot be started, or says that it failed.
+/// The program cannot be started, or exits with a failure.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
     println!("$ {shown}");
@@ -26,22 +26,22 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// What the command prints on standard output.
 ///
 /// # Errors
-/// As [`run`]; the error carries what the command said on standard error.
+/// As [`run`]; the error holds the standard error of the command.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = show(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start: {shown}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "failed ({}): {shown}\n{said}", output.status);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "failed ({}): {shown}\n{errors}", output.status);
     String::from_utf8(output.stdout).with_context(|| format!("not UTF-8: the output of {shown}"))
 }
 
-/// Whether the program answers to `--version` or `-v`, so that it can be used at all.
+/// Whether the program can be started with its version flag.
 pub(crate) fn exists(program: &str, version_flag: &str) -> bool {
     let quiet = |c: &mut Command| c.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet(Command::new(program).arg(version_flag)).is_ok()
 }
 
-/// Where cargo puts what it builds, and we what we install.
+/// The target folder: what cargo builds, and what xtask installs.
 ///
 /// # Errors
 /// `cargo metadata` fails or does not name the directory.

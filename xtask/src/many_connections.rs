@@ -1,24 +1,25 @@
-//! Many clients at once: idle connections that are kept, and streams that all run at the same time.
+//! Many clients at once: idle keep-alive connections, and streams that all run at the same time.
 //!
-//! The workers and the clients live in this process and say hardly anything, so that what is measured is what a
-//! connection costs the router. Nothing may be refused, and everybody must get his answer.
+//! The workers and the clients live in this process and send very little, so that the router's memory shows what a
+//! connection costs. No request may be refused, and every client must get its response.
 
-use crate::command;
-use crate::harness::process::Running;
-use anyhow::{Context, Result, bail, ensure};
+use crate::harness::peers::add_addresses;
+use crate::harness::process::{RunningProcess, free_port, mebibytes};
+use crate::harness::workspace::Workspace;
+use crate::harness::{self, http};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// How many, and which router.
+/// Numbers of connections, and the router.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Options {
-    /// Connections that ask once and are kept.
+pub(crate) struct ConnectionOptions {
+    /// Connections that send one request and stay open.
     #[arg(long, default_value_t = 10_000)]
     idle: usize,
     /// Streams that run at the same time.
@@ -29,152 +30,118 @@ pub(crate) struct Options {
     binary: Option<PathBuf>,
 }
 
-/// Nothing here takes nearly as long.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Time limit for the whole measurement, far above what it takes.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Holds the crowd and prints the router's memory at each step.
+/// Holds all connections and prints the router's memory at each step.
 ///
 /// # Errors
-/// A client was refused or got no answer, or the system allows too few open files.
-pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+/// A client was refused or got no response, or the system allows too few open files.
+pub(crate) fn run(root: &Path, options: &ConnectionOptions) -> Result<()> {
     let needed = options.idle + 2 * options.streams + 100;
     let allowed = open_files()?;
     ensure!(allowed >= needed, "{needed} open files are needed and {allowed} allowed; raise `ulimit -n`");
-    let binary = match &options.binary {
-        Some(binary) => binary.clone(),
-        None => {
-            command::run(&mut command::cargo(root, &["build", "--release", "--package", "sgl-router"]))?;
-            command::target_dir(root)?.join("release").join("sgl-router")
-        }
-    };
-    let log = command::target_dir(root)?.join("crowd.log");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            done = tokio::time::timeout(PATIENCE, hold(options, &binary, &log)) => done.context("too slow")?,
-            // The guard of the router runs when the measurement is dropped.
-            _ = tokio::signal::ctrl_c() => bail!("stopped by the user"),
-        }
+    let workspace = Workspace::prepare(root, "crowd", options.binary.as_deref())?;
+    harness::run(async {
+        tokio::time::timeout(TIMEOUT, hold(options, &workspace)).await.context("too slow")?
     })
 }
 
-async fn hold(options: &Options, binary: &Path, log: &Path) -> Result<()> {
-    let (go, wait) = watch::channel(());
+async fn hold(options: &ConnectionOptions, workspace: &Workspace) -> Result<()> {
+    let (finish, finished) = watch::channel(());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let worker = format!("http://{}", listener.local_addr()?);
-    tokio::spawn(work(listener, wait));
-    let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-    let mut launch = Command::new(binary);
-    launch.args([
-        "launch",
-        "--policy",
-        "least_request",
-        "--port",
-        &port.to_string(),
-        "--worker-urls",
-        &worker,
-    ]);
-    let mut router = Running::start(&mut launch, log)?;
-    while !is_ready(port).await {
-        router.check()?;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let start = tell("at the start", &router, None)?;
+    let (worker, port) = (listener.local_addr()?.port(), free_port()?);
+    tokio::spawn(serve(listener, finished));
+    let mut launch = workspace.launch();
+    launch.args(["--policy", "least_request"]);
+    add_addresses(&mut launch, port, &[worker]);
+    let mut router = RunningProcess::start(&mut launch, &workspace.scratch.join("router.log"))?;
+    router.wait_until(|| http::is_ok(port, "/health")).await?;
+    let start = print_memory(&router, "at the start")?;
     let mut idle = Vec::with_capacity(options.idle);
     for _ in 0..options.idle {
-        idle.push(ask(port, "GET /liveness", "{\"status\":\"ok\"}").await.context("an idle client")?);
+        idle.push(request(port, "GET /liveness", "{\"status\":\"ok\"}").await.context("an idle client")?);
     }
-    let crowded = tell(&format!("{} idle clients", options.idle), &router, Some((start, options.idle)))?;
+    let with_idle = print_memory(&router, "with the idle clients")?;
+    print_share("idle client", with_idle.saturating_sub(start), options.idle);
     let mut streams = Vec::with_capacity(options.streams);
     for _ in 0..options.streams {
-        streams.push(ask(port, "POST /v1/completions", "data: 1\n\n").await.context("a stream")?);
+        streams.push(request(port, "POST /v1/completions", "data: 1\n\n").await.context("a stream")?);
     }
-    tell(&format!("and {} streams", options.streams), &router, Some((crowded, options.streams)))?;
+    let with_streams = print_memory(&router, "and with the streams")?;
+    print_share("stream", with_streams.saturating_sub(with_idle), options.streams);
     for client in &mut idle {
-        say(client, "GET /liveness").await?;
-        see(client, "{\"status\":\"ok\"}").await.context("an idle client was dropped")?;
+        send(client, "GET /liveness").await?;
+        read_until(client, "{\"status\":\"ok\"}").await.context("an idle client was dropped")?;
     }
-    go.send_replace(());
+    finish.send_replace(());
     for stream in &mut streams {
-        see(stream, "data: [DONE]\n\n").await.context("a stream was cut")?;
+        read_until(stream, "data: [DONE]\n\n").await.context("a stream was cut")?;
     }
     drop((idle, streams));
-    tell("when all have left", &router, None)?;
+    print_memory(&router, "when all have left")?;
     println!("nothing was refused");
     Ok(())
 }
 
-/// Prints the router's memory, and what each of some new clients took of it.
-#[allow(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
-fn tell(when: &str, router: &Running, since: Option<(u64, usize)>) -> Result<u64> {
-    let now = router.memory()?;
-    let each = since.map_or(String::new(), |(before, count)| {
-        let each = now.saturating_sub(before) as f64 / count.max(1) as f64 / 1024.0;
-        format!(", {each:.1} KiB each")
-    });
-    println!("{when}: {:.1} MiB{each}", now as f64 / f64::from(1 << 20));
-    Ok(now)
+fn print_memory(router: &RunningProcess, when: &str) -> Result<u64> {
+    let bytes = router.memory()?;
+    println!("{when}: {:.1} MiB", mebibytes(bytes));
+    Ok(bytes)
 }
 
-/// A new connection that has asked for something and seen `text` of the answer.
-async fn ask(port: u16, line: &str, text: &str) -> Result<TcpStream> {
+#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn print_share(name: &str, bytes: u64, count: usize) {
+    println!("{count} times one {name}: {:.1} KiB each", mebibytes(bytes) * 1024.0 / count.max(1) as f64);
+}
+
+/// Opens a connection, sends a request and reads the response up to `text`.
+async fn request(port: u16, line: &str, text: &str) -> Result<TcpStream> {
     let mut client = TcpStream::connect(("127.0.0.1", port)).await?;
-    say(&mut client, line).await?;
-    see(&mut client, text).await?;
+    send(&mut client, line).await?;
+    read_until(&mut client, text).await?;
     Ok(client)
 }
 
-/// Whether the router serves, and knows that its worker does.
-async fn is_ready(port: u16) -> bool {
-    let asked = async {
-        let mut client = TcpStream::connect(("127.0.0.1", port)).await?;
-        say(&mut client, "GET /health").await?;
-        see(&mut client, "_workers").await
-    };
-    asked.await.is_ok_and(|answer: String| answer.starts_with("HTTP/1.1 200 "))
-}
-
-async fn say(client: &mut TcpStream, line: &str) -> Result<()> {
+async fn send(client: &mut TcpStream, line: &str) -> Result<()> {
     let body = if line.starts_with("POST") { "{\"prompt\":\"a\",\"stream\":true}" } else { "" };
     let head = format!("{line} HTTP/1.1\r\nhost: router\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     Ok(client.write_all(head.as_bytes()).await?)
 }
 
-/// Reads until `text` has come, and returns all that came.
-async fn see(client: &mut TcpStream, text: &str) -> Result<String> {
-    let mut seen = Vec::new();
-    loop {
-        let so_far = String::from_utf8_lossy(&seen);
-        if so_far.contains(text) {
-            return Ok(so_far.into_owned());
-        }
-        ensure!(client.read_buf(&mut seen).await? > 0, "closed after: {}", String::from_utf8_lossy(&seen));
+/// Reads until `text` has come.
+async fn read_until(client: &mut TcpStream, text: &str) -> Result<()> {
+    let mut received = Vec::new();
+    while !String::from_utf8_lossy(&received).contains(text) {
+        let read = client.read_buf(&mut received).await?;
+        ensure!(read > 0, "closed after: {}", String::from_utf8_lossy(&received));
     }
+    Ok(())
 }
 
-/// A worker whose streams begin at once and end when the word is given.
-async fn work(listener: TcpListener, wait: watch::Receiver<()>) {
+/// A worker whose streams begin at once and end when `finished` changes.
+async fn serve(listener: TcpListener, finished: watch::Receiver<()>) {
     while let Ok((socket, _)) = listener.accept().await {
-        tokio::spawn(answer(socket, wait.clone()));
+        tokio::spawn(respond(socket, finished.clone()));
     }
 }
 
-async fn answer(mut socket: TcpStream, mut wait: watch::Receiver<()>) -> Result<()> {
-    let mut seen = Vec::new();
+async fn respond(mut socket: TcpStream, mut finished: watch::Receiver<()>) -> Result<()> {
+    let mut received = Vec::new();
     loop {
-        while !seen.ends_with(if seen.starts_with(b"POST") { &b"}"[..] } else { b"\r\n\r\n" }) {
-            ensure!(socket.read_buf(&mut seen).await? > 0, "the router has left");
+        while !received.ends_with(if received.starts_with(b"POST") { &b"}"[..] } else { b"\r\n\r\n" }) {
+            ensure!(socket.read_buf(&mut received).await? > 0, "the router closed the connection");
         }
-        if seen.starts_with(b"GET ") {
+        if received.starts_with(b"GET ") {
             socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await?;
         } else {
             let head =
                 "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
             socket.write_all(format!("{head}9\r\ndata: 1\n\n\r\n").as_bytes()).await?;
-            wait.changed().await?;
+            finished.changed().await?;
             socket.write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n").await?;
         }
-        seen.clear();
+        received.clear();
     }
 }
 

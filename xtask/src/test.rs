@@ -1,16 +1,15 @@
-//! The one test command: every check there is, stage by stage, stopping at the first that fails.
+//! The one test command: every check, stage by stage, up to the first that fails.
 
-use crate::{command, deny, docs, tidy};
+use crate::{command, deny, docs, python_env, tidy};
 use anyhow::{Context, Result};
 use clap::Args;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// What to run.
+/// Which checks run.
 #[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct TestOptions {
     /// Leave out the documentation and its site, the dependencies, the real clients, the browser and the Python package.
     #[arg(long)]
     fast: bool,
@@ -20,7 +19,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// The first stage that fails.
-pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
+pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
     let started = Instant::now();
     stage("format", || command::run(&mut command::cargo(root, &["fmt", "--all", "--check"])))?;
     stage("tidy", || tidy::run(root))?;
@@ -39,11 +38,11 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
             let mut doc = command::cargo(root, &["doc", "--workspace", "--no-deps", "--quiet"]);
             command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
         })?;
-        stage("site", || site(root))?;
+        python_stage("site", || docs::build(root))?;
         stage("dependencies", || deny::run(root))?;
-        stage("real clients", || clients(root))?;
-        stage("report page", || report_page(root))?;
-        stage("python package", || package(root))?;
+        python_stage("real clients", || pytest(root, "clients"))?;
+        python_stage("report page", || report_page(root))?;
+        python_stage("python package", || package(root))?;
     }
     println!("\nall stages passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -57,57 +56,36 @@ fn stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Builds the site of the documentation.
-fn site(root: &Path) -> Result<()> {
-    if !command::exists("python3", "--version") {
-        println!(
-            "**** SKIPPED: python3 is missing, so the site was not built. Install python3 and python3-venv."
-        );
-        return Ok(());
+/// A stage that is skipped, with a notice, on a machine without Python.
+fn python_stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    if python_env::is_available() {
+        return stage(name, work);
     }
-    docs::build(root)
-}
-
-/// Runs the official `openai` package and curl against the router, in a Python environment of our own.
-fn clients(root: &Path) -> Result<()> {
-    if !command::exists("python3", "--version") {
-        println!(
-            "**** SKIPPED: python3 is missing, so no real client was tried. Install python3 and python3-venv."
-        );
-        return Ok(());
-    }
-    pytest(root, "clients")
+    println!("\n**** SKIPPED: {name}: python3 is missing. Install python3 and python3-venv.");
+    Ok(())
 }
 
 /// Draws the report's page in the machine's own Chromium.
 fn report_page(root: &Path) -> Result<()> {
     let browsers = ["chromium", "chromium-browser", "google-chrome"];
-    if !command::exists("python3", "--version") || !browsers.iter().any(|b| command::exists(b, "--version")) {
-        println!(
-            "**** SKIPPED: python3 or Chromium is missing, so no chart was drawn. Install python3-venv and chromium."
-        );
-        return Ok(());
+    if browsers.iter().any(|browser| command::exists(browser, "--version")) {
+        return pytest(root, "report");
     }
-    pytest(root, "report")
+    println!("**** SKIPPED: Chromium is missing, so no chart was drawn. Install chromium.");
+    Ok(())
 }
 
-/// Builds the wheel, installs it into a Python environment of its own, and runs the tests of the package against it.
+/// Builds the wheel, installs it into a virtual environment, and runs the tests of the package against it.
 fn package(root: &Path) -> Result<()> {
-    if !command::exists("python3", "--version") {
-        println!(
-            "**** SKIPPED: python3 is missing, so the Python package was not built. Install python3 and python3-venv."
-        );
-        return Ok(());
-    }
     let target = command::target_dir(root)?;
     let (home, wheels) = (root.join("python"), target.join("wheels"));
-    let python = environment(&home.join("tests/requirements.txt"), &target.join("package-venv"))?;
+    let python = python_env::prepare(&home.join("tests/requirements.txt"), &target.join("package-venv"))?;
     let run = |words: &[&str]| {
         let mut module = Command::new(&python);
         module.current_dir(&home).arg("-m").args(words).env("PYTHONDONTWRITEBYTECODE", "1");
         command::run(&mut module)
     };
-    // The profile of the tests: what they compiled need not be compiled again as far as its features agree.
+    // The profile of the tests, so that crates compiled with the same features are not compiled again.
     let out = wheels.to_string_lossy();
     run(&["maturin", "build", "--quiet", "--profile", "dev", "--out", &out])?;
     let find = ["--no-index", "--find-links", &out, "--force-reinstall", "--no-deps", "sgl-router"];
@@ -117,32 +95,12 @@ fn package(root: &Path) -> Result<()> {
 
 /// Runs the tests in `tests/NAME` against the debug binary.
 fn pytest(root: &Path, name: &str) -> Result<()> {
-    // Built as part of the workspace it shares its features, so that hardly anything is compiled again.
+    // Built with the whole workspace it has the features of the tests, so that little is compiled again.
     command::run(&mut command::cargo(root, &["build", "--workspace", "--bin", "sgl-router"]))?;
-    let target = command::target_dir(root)?;
-    let mut pytest = Command::new(python(root, &target, name)?);
+    let binary = command::target_dir(root)?.join("debug").join("sgl-router");
+    let mut pytest = Command::new(python_env::for_tests(root, name)?);
     let tests = format!("tests/{name}");
     pytest.current_dir(root).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", &tests]);
-    pytest.env("SGL_ROUTER_BIN", target.join("debug").join("sgl-router")).env("PYTHONDONTWRITEBYTECODE", "1");
+    pytest.env("SGL_ROUTER_BIN", binary).env("PYTHONDONTWRITEBYTECODE", "1");
     command::run(&mut pytest)
-}
-
-/// The interpreter of a virtual environment that holds what `tests/NAME/requirements.txt` names.
-pub(crate) fn python(root: &Path, target: &Path, name: &str) -> Result<PathBuf> {
-    let wanted = root.join("tests").join(name).join("requirements.txt");
-    environment(&wanted, &target.join(format!("{name}-venv")))
-}
-
-/// The interpreter of the virtual environment in `environment`, made anew when it does not hold what `wanted` names.
-fn environment(wanted: &Path, environment: &Path) -> Result<PathBuf> {
-    let (python, stamp) = (environment.join("bin/python"), environment.join("installed.txt"));
-    let requirements = fs::read(wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
-    if fs::read(&stamp).is_ok_and(|installed| installed == requirements) {
-        return Ok(python);
-    }
-    command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment))?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    command::run(Command::new(&python).args(install).arg(wanted))?;
-    fs::write(&stamp, requirements).context("cannot note what was installed")?;
-    Ok(python)
 }

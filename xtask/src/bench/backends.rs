@@ -1,4 +1,4 @@
-//! Workers that stream: each chat is answered by events at a fixed pace, each event in a write of its own.
+//! Workers that stream: each response is a series of events at a fixed interval, each event in a write of its own.
 
 use super::traffic;
 use crate::harness::http;
@@ -19,13 +19,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 /// Events of one stream; `[DONE]` comes after them.
 pub(crate) const EVENTS: u64 = 128;
 /// Time between two events.
-pub(crate) const PACE: Duration = Duration::from_millis(10);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(10);
 
 const CHAT: &str = "/v1/chat/completions";
 
 type Body = Either<Full<Bytes>, Channel<Bytes, Infallible>>;
 
-/// Starts this many workers; they stop when the set is dropped.
+/// Starts `count` workers; they stop when the set is dropped.
 ///
 /// # Errors
 /// No port can be bound.
@@ -41,8 +41,8 @@ pub(crate) async fn start(count: usize) -> Result<(Vec<u16>, JoinSet<()>)> {
     Ok((ports, servers))
 }
 
-/// Whether a chat through this port is answered with success, to its end.
-pub(crate) async fn answers(port: u16, body: String) -> bool {
+/// Whether a chat request to this port succeeds, with the whole response.
+pub(crate) async fn succeeds(port: u16, body: String) -> bool {
     http::post(port, CHAT, body).await.is_ok_and(|(status, _)| status.is_success())
 }
 
@@ -60,34 +60,32 @@ async fn serve(listener: TcpListener) {
         let _ = stream.set_nodelay(true);
         connections.spawn(async move {
             let served = hyper::server::conn::http1::Builder::new();
-            // A connection that breaks is the contender's business and shows in its failures.
-            let _ = served.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+            // A broken connection shows as a failure of the contender.
+            let _ = served.serve_connection(TokioIo::new(stream), service_fn(respond)).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    if let Some(about) = traffic::about(request.uri().path()) {
-        let mut response = Response::new(Either::Left(Full::new(Bytes::from(about))));
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-        return Ok(response);
+async fn respond(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    if let Some(info) = traffic::worker_info(request.uri().path()) {
+        return Ok(response(Either::Left(Full::new(Bytes::from(info))), "application/json"));
     }
     let _ = request.into_body().collect().await;
     let (sender, body) = Channel::new(1);
     tokio::spawn(stream(sender));
-    let mut response = Response::new(Either::Right(body));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
-    Ok(response)
+    Ok(response(Either::Right(body), "text/event-stream"))
 }
 
-/// Sends the events until they are all sent or nobody listens any more. A late event does not delay the next.
+fn response(body: Body, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+}
+
+/// Sends all events, unless the client disconnects. A late event does not delay the next.
 async fn stream(mut sender: Sender<Bytes, Infallible>) {
-    let mut ticks = interval_at(Instant::now() + PACE, PACE);
+    let mut ticks = interval_at(Instant::now() + INTERVAL, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for index in 1..=EVENTS {
         ticks.tick().await;

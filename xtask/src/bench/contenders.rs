@@ -1,62 +1,51 @@
-//! Who is measured: nginx, this router, and the routers on PyPI, each put up in front of the same workers.
+//! The routers that are measured: nginx, this router and those on PyPI, each in front of the same workers.
 
 use super::nginx::{self, Buffering};
 use super::{backends, traffic};
-use crate::command;
-use crate::harness::peers::{self, PEERS, Peer};
-use crate::harness::process::{Running, free_port};
-use anyhow::{Context, Result, bail};
+use crate::harness::http;
+use crate::harness::peers::{PEERS, Peer, add_addresses};
+use crate::harness::process::{RunningProcess, free_port};
+use crate::harness::workspace::Workspace;
+use anyhow::{Context, Result};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long a contender may take until its first good answer.
-const START: Duration = Duration::from_secs(60);
-
-/// Where things are.
+/// A running router, or the first worker without a router.
 #[derive(Debug)]
-pub(crate) struct Site {
-    /// Configuration and logs of this run.
-    pub(crate) scratch: PathBuf,
-    /// One virtual environment for each router from PyPI.
-    pub(crate) venvs: PathBuf,
-    /// This router.
-    pub(crate) binary: PathBuf,
-    /// Names of those wanted; all when empty.
-    pub(crate) only: Vec<String>,
-}
-
-/// A contender in place, or `direct`: the workers without anything in between.
-#[derive(Debug)]
-pub(crate) struct Contender {
-    /// Name and version, as the table shows it.
+pub(crate) struct RunningContender {
+    /// Name and version for the table.
     pub(crate) name: String,
-    /// Where it listens.
     pub(crate) port: u16,
-    process: Option<Running>,
+    process: Option<RunningProcess>,
 }
 
-impl Contender {
+impl RunningContender {
     /// The first worker itself.
     pub(crate) fn direct(port: u16) -> Self {
         Self { name: "direct".to_owned(), port, process: None }
     }
 
-    /// What a recording router says of the rows that it did not write; absent for all others.
+    /// Waits until the router forwards a request.
+    async fn ready(name: String, port: u16, mut process: RunningProcess) -> Result<Self> {
+        let is_ready = || backends::succeeds(port, traffic::stream_request());
+        process.wait_until(is_ready).await.with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name, port, process: Some(process) })
+    }
+
+    /// Rows that a recording router could not write; `None` for a router that does not record.
     ///
     /// # Errors
-    /// It does not tell its metrics.
-    pub(crate) fn rows_lost(&self) -> Result<Option<u64>> {
+    /// Its metrics cannot be read.
+    pub(crate) async fn rows_lost(&self) -> Result<Option<u64>> {
         if !self.name.ends_with(RECORDED) {
             return Ok(None);
         }
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let metrics = command::output(Command::new("curl").args(["-sS", "--fail", &url]))?;
-        lost(&metrics).map(Some).with_context(|| format!("{} tells of no lost rows", self.name))
+        let (_, metrics) = http::get(self.port, "/metrics").await?;
+        lost_rows(&metrics).map(Some).with_context(|| format!("{} has no metric of lost rows", self.name))
     }
 
-    /// CPU time so far; none for `direct`.
+    /// CPU time so far; zero for `direct`.
     ///
     /// # Errors
     /// The process is gone.
@@ -83,7 +72,7 @@ impl Recording {
     }
 }
 
-/// What the name of a recording contender ends in.
+/// The end of a recording router's name.
 const RECORDED: &str = " recorded";
 
 const OURS: [(&str, Recording); 3] = [
@@ -92,76 +81,73 @@ const OURS: [(&str, Recording); 3] = [
     ("marginal_utility", Recording::On),
 ];
 
-/// Puts up all contenders in front of the workers. One that cannot be had is left out, loudly.
-///
-/// # Errors
-/// nginx or this router cannot be started.
-pub(crate) async fn start_all(site: &Site, workers: &[u16], buffering: Buffering) -> Result<Vec<Contender>> {
-    let mut contenders = Vec::new();
-    let port = free_port()?;
-    let process = nginx::proxy(&site.scratch, port, workers, buffering)?;
-    let name = format!("nginx {}", nginx::version().unwrap_or_default());
-    contenders.push(ready(name, port, process).await?);
-    let records = site.scratch.join("records");
-    // What an earlier run recorded is of no use to anybody.
-    let _ = fs::remove_dir_all(&records);
-    for (policy, recording) in OURS {
-        let name = format!("sgl-router {} {policy}{}", env!("CARGO_PKG_VERSION"), recording.suffix());
-        if !wanted(site, &name) {
-            continue;
+/// The routers to start, and what they stand in front of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lineup<'a> {
+    pub(crate) workspace: &'a Workspace,
+    /// How the names of the wanted routers begin; all are wanted when it is empty.
+    pub(crate) only: &'a [String],
+    pub(crate) workers: &'a [u16],
+    /// How nginx treats responses.
+    pub(crate) buffering: Buffering,
+}
+
+impl Lineup<'_> {
+    /// Starts all routers. A peer that cannot be installed or started is left out with a notice.
+    ///
+    /// # Errors
+    /// nginx or this router cannot be started.
+    pub(crate) async fn start(self) -> Result<Vec<RunningContender>> {
+        let port = free_port()?;
+        let process = nginx::proxy(&self.workspace.scratch, port, self.workers, self.buffering)?;
+        let name = format!("nginx {}", nginx::version().unwrap_or_default());
+        let mut contenders = vec![RunningContender::ready(name, port, process).await?];
+        let records = self.workspace.scratch.join("records");
+        // Left over from an earlier run.
+        let _ = fs::remove_dir_all(&records);
+        for (policy, recording) in OURS {
+            let name = format!("sgl-router {} {policy}{}", env!("CARGO_PKG_VERSION"), recording.suffix());
+            if !self.wants(&name) {
+                continue;
+            }
+            let mut launch = self.workspace.launch();
+            launch.args(["--policy", policy]);
+            if recording == Recording::On {
+                launch.arg("--record-dir").arg(&records);
+            }
+            contenders.push(self.start_one(name, launch).await?);
         }
-        let mut launch = Command::new(&site.binary);
-        launch.args(["launch", "--policy", policy]);
-        if recording == Recording::On {
-            launch.arg("--record-dir").arg(&records);
+        for peer in PEERS.iter().filter(|peer| self.wants(peer.package)) {
+            match self.start_peer(peer).await {
+                Ok(contender) => contenders.push(contender),
+                Err(error) => println!("**** LEFT OUT: {}: {error:#}", peer.package),
+            }
         }
-        contenders.push(start(site, (name, launch), workers).await?);
+        println!("started: {}", contenders.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "));
+        Ok(contenders)
     }
-    for peer in PEERS.iter().filter(|peer| wanted(site, peer.package)) {
-        match start_peer(site, peer, workers).await {
-            Ok(contender) => contenders.push(contender),
-            Err(error) => println!("**** LEFT OUT: {}: {error:#}", peer.package),
-        }
+
+    fn wants(self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|start| name.starts_with(start))
     }
-    println!("in place: {}", contenders.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "));
-    Ok(contenders)
-}
 
-fn wanted(site: &Site, name: &str) -> bool {
-    site.only.is_empty() || site.only.iter().any(|start| name.starts_with(start))
-}
+    async fn start_peer(self, peer: &Peer) -> Result<RunningContender> {
+        let version = peer.install(&self.workspace.venvs)?;
+        let launch = peer.launch(&self.workspace.venvs, "round_robin")?;
+        self.start_one(format!("{} {version}", peer.package), launch).await
+    }
 
-async fn start_peer(site: &Site, peer: &Peer, workers: &[u16]) -> Result<Contender> {
-    let version = peer.install(&site.venvs)?;
-    let launch = peer.launch(&site.venvs, "round_robin")?;
-    start(site, (format!("{} {version}", peer.package), launch), workers).await
-}
-
-async fn start(site: &Site, (name, mut launch): (String, Command), workers: &[u16]) -> Result<Contender> {
-    let port = free_port()?;
-    peers::place(&mut launch, port, workers);
-    let log = site.scratch.join(format!("{}.log", name.replace(' ', "-")));
-    let process = Running::start(&mut launch, &log)?;
-    ready(name, port, process).await.with_context(|| format!("its log: {}", log.display()))
-}
-
-/// Waits until the contender passes on a request.
-async fn ready(name: String, port: u16, mut process: Running) -> Result<Contender> {
-    let begun = Instant::now();
-    loop {
-        process.check().with_context(|| format!("cannot start {name}"))?;
-        if backends::answers(port, traffic::stream_request()).await {
-            return Ok(Contender { name, port, process: Some(process) });
-        }
-        if begun.elapsed() > START {
-            bail!("{name} gave no good answer within {} s", START.as_secs());
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    async fn start_one(self, name: String, mut launch: Command) -> Result<RunningContender> {
+        let port = free_port()?;
+        add_addresses(&mut launch, port, self.workers);
+        let log = self.workspace.scratch.join(format!("{}.log", name.replace(' ', "-")));
+        let process = RunningProcess::start(&mut launch, &log)?;
+        RunningContender::ready(name, port, process).await
     }
 }
 
-/// Records that were dropped on the way and rows that could not be written, together.
-fn lost(metrics: &str) -> Option<u64> {
+/// Records that were dropped and rows that could not be written, together.
+fn lost_rows(metrics: &str) -> Option<u64> {
     let names = ["sgl_router_records_dropped_total ", "sgl_router_records_lost_total "];
     let count = |name| metrics.lines().find_map(|line| line.strip_prefix(name))?.parse::<u64>().ok();
     names.into_iter().map(count).sum()
@@ -172,9 +158,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lost_rows_are_added_up_and_their_absence_is_no_zero() {
+    fn lost_rows_are_summed_and_absent_is_unknown() {
         let metrics = "sgl_router_records_dropped_total 2\nsgl_router_records_lost_total 3\n";
-        assert_eq!(lost(metrics), Some(5));
-        assert_eq!(lost("sgl_router_records_dropped_total 2\n"), None);
+        assert_eq!(lost_rows(metrics), Some(5));
+        assert_eq!(lost_rows("sgl_router_records_dropped_total 2\n"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The router's CPU time per request and per streamed event, beside nginx and the routers on PyPI.
 //!
-//! All of it happens on 127.0.0.1, each contender in turn in every round, so that a busy machine slows them all
-//! alike. It is no test: numbers of a shared machine vary, and only ratios within one run mean much.
+//! Everything runs on 127.0.0.1. In every round each contender is loaded in turn, so that a busy machine slows all of
+//! them. It is not a test: absolute figures of a shared machine vary, and only ratios within one run mean much.
 
 mod backends;
 mod contenders;
@@ -11,19 +11,19 @@ mod result_table;
 mod streams;
 mod traffic;
 
-use crate::command;
-use crate::harness::{self, page};
-use anyhow::{Context, Result};
+use crate::harness;
+use crate::harness::page::{self, PagePart};
+use crate::harness::workspace::{Workspace, install};
+use anyhow::Result;
 use clap::Args;
-use contenders::Site;
-use result_table::Table;
+use result_table::ResultTable;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What to measure, and for how long.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct BenchOptions {
     /// One short round of everything, to see that it works; the page is left alone.
     #[arg(long)]
     smoke: bool,
@@ -34,9 +34,9 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 4)]
     seconds: u64,
     /// The part to measure.
-    #[arg(long, value_enum, default_value_t = Part::Both)]
-    part: Part,
-    /// Contenders whose name begins so; all when absent. nginx is always among them, as the measure.
+    #[arg(long, value_enum, default_value_t = BenchPart::Both)]
+    part: BenchPart,
+    /// Contenders whose name begins with NAME; all when absent. nginx always runs: ratios are to it.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
     /// Print the tables and leave docs/benchmarks.md alone.
@@ -48,8 +48,8 @@ pub(crate) struct Options {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum Part {
-    /// Short requests as fast as they go.
+enum BenchPart {
+    /// Short requests as fast as possible.
     Requests,
     /// Streams that begin at a fixed rate.
     Streams,
@@ -57,7 +57,7 @@ enum Part {
     Both,
 }
 
-impl Options {
+impl BenchOptions {
     fn rounds(&self) -> u32 {
         if self.smoke { 1 } else { self.rounds.max(1) }
     }
@@ -67,33 +67,29 @@ impl Options {
     }
 }
 
-/// Sets the contenders up, measures them, prints the tables and writes them to docs/benchmarks.md.
+/// Starts the contenders, measures them, prints the tables and writes them to docs/benchmarks.md.
 ///
 /// # Errors
 /// A tool is missing and cannot be installed, or the router or nginx cannot be started.
-pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
-    let site = prepare(root, options)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            done = measure(root, options, &site) => done,
-            // The guards of the processes run when the measurement is dropped.
-            _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by the user"),
-        }
-    })
+pub(crate) fn run(root: &Path, options: &BenchOptions) -> Result<()> {
+    for program in ["nginx", "wrk"] {
+        install(program, "-v")?;
+    }
+    let workspace = Workspace::prepare(root, "bench-proxy", options.binary.as_deref())?;
+    harness::run(measure(options, &workspace))
 }
 
-async fn measure(root: &Path, options: &Options, site: &Site) -> Result<()> {
-    if options.part != Part::Streams {
-        finish(root, options, requests::measure(site, options).await?)?;
+async fn measure(options: &BenchOptions, workspace: &Workspace) -> Result<()> {
+    if options.part != BenchPart::Streams {
+        show(options, &workspace.root, &requests::measure(workspace, options).await?)?;
     }
-    if options.part != Part::Requests {
-        finish(root, options, streams::measure(site, options).await?)?;
+    if options.part != BenchPart::Requests {
+        show(options, &workspace.root, &streams::measure(workspace, options).await?)?;
     }
     Ok(())
 }
 
-fn finish(root: &Path, options: &Options, table: Table) -> Result<()> {
+fn show(options: &BenchOptions, root: &Path, table: &ResultTable) -> Result<()> {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let text = table.markdown(&format!(
         "{}; median (range) of {} rounds of {} s, contenders in turn; load average at the end {}.",
@@ -106,17 +102,5 @@ fn finish(root: &Path, options: &Options, table: Table) -> Result<()> {
     if options.smoke || options.print_only {
         return Ok(());
     }
-    page::Part { page: "docs/benchmarks.md", chore: "bench-proxy", name: table.name }.write(root, &text)
-}
-
-/// Installs and builds what is needed.
-fn prepare(root: &Path, options: &Options) -> Result<Site> {
-    for (program, version_flag) in [("nginx", "-v"), ("wrk", "-v")] {
-        harness::install(program, version_flag)?;
-    }
-    let target = command::target_dir(root)?;
-    let binary = harness::router(root, options.binary.as_deref())?;
-    let scratch = target.join("bench-proxy");
-    fs::create_dir_all(&scratch).context("cannot make a scratch folder in the target folder")?;
-    Ok(Site { scratch, venvs: target.join(harness::VENVS), binary, only: options.only.clone() })
+    PagePart { page: "docs/benchmarks.md", task: "bench-proxy", name: table.name }.write(root, &text)
 }

@@ -1,48 +1,53 @@
-//! nginx in two roles: four workers that answer at once, and the proxy that everybody is measured against.
+//! nginx in two roles: workers that respond at once, and the proxy that the ratios are to.
 
 use super::traffic;
-use crate::harness::process::Running;
+use crate::harness::process::RunningProcess;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Whether the proxy holds an answer back until it is whole.
+/// Whether the proxy buffers responses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Buffering {
     /// nginx's default.
     On,
-    /// Every piece goes on at once, as streams need it.
+    /// Data is forwarded at once, as streams need it.
     Off,
 }
 
-/// Starts one nginx that answers on all these ports.
+/// Starts one nginx that serves all these ports.
 ///
 /// # Errors
 /// nginx cannot be started.
-pub(crate) fn workers(scratch: &Path, ports: &[u16]) -> Result<Running> {
+pub(crate) fn workers(scratch: &Path, ports: &[u16]) -> Result<RunningProcess> {
     let mut servers = String::new();
     for port in ports {
         let _ = writeln!(
             servers,
             "server {{ listen 127.0.0.1:{port} backlog=1024;\ndefault_type application/json;"
         );
-        for path in traffic::ABOUT {
-            let body = traffic::about(path).unwrap_or_default();
+        for path in traffic::WORKER_INFO_PATHS {
+            let body = traffic::worker_info(path).unwrap_or_default();
             let _ = writeln!(servers, "location = {path} {{ return 200 '{body}'; }}");
         }
-        let answer = traffic::chat_answer().replace('\'', "\\'");
-        let _ = writeln!(servers, "location /v1/ {{ return 200 '{answer}'; }}\n}}");
+        let response = traffic::chat_response().replace('\'', "\\'");
+        let _ = writeln!(servers, "location /v1/ {{ return 200 '{response}'; }}\n}}");
     }
     start(&scratch.join("nginx-workers"), &servers)
 }
 
-/// Starts nginx as a proxy with kept connections to the workers.
+/// Starts nginx as a proxy with keep-alive connections to the workers.
 ///
 /// # Errors
 /// nginx cannot be started.
-pub(crate) fn proxy(scratch: &Path, port: u16, workers: &[u16], buffering: Buffering) -> Result<Running> {
+pub(crate) fn proxy(
+    scratch: &Path,
+    port: u16,
+    workers: &[u16],
+    buffering: Buffering,
+) -> Result<RunningProcess> {
     let upstreams: String = workers.iter().map(|port| format!("server 127.0.0.1:{port};\n")).collect();
     let buffering = match buffering {
         Buffering::On => "on",
@@ -56,14 +61,14 @@ pub(crate) fn proxy(scratch: &Path, port: u16, workers: &[u16], buffering: Buffe
     start(&scratch.join("nginx-proxy"), &servers)
 }
 
-/// What `nginx -v` calls itself.
+/// The version that `nginx -v` prints.
 pub(crate) fn version() -> Option<String> {
-    let said = Command::new("nginx").arg("-v").output().ok()?.stderr;
-    String::from_utf8_lossy(&said).trim().rsplit('/').next().map(str::to_owned)
+    let printed = Command::new("nginx").arg("-v").output().ok()?.stderr;
+    String::from_utf8_lossy(&printed).trim().rsplit('/').next().map(str::to_owned)
 }
 
-fn start(folder: &Path, servers: &str) -> Result<Running> {
-    fs::create_dir_all(folder).context("cannot make nginx's folder")?;
+fn start(folder: &Path, servers: &str) -> Result<RunningProcess> {
+    fs::create_dir_all(folder).context("cannot create nginx's folder")?;
     let at = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -79,5 +84,5 @@ fn start(folder: &Path, servers: &str) -> Result<Running> {
     fs::write(&configuration, text).context("cannot write nginx.conf")?;
     let mut command = Command::new("nginx");
     command.arg("-p").arg(folder).arg("-c").arg(&configuration);
-    Running::start(&mut command, &folder.join("log"))
+    RunningProcess::start(&mut command, &folder.join("log"))
 }

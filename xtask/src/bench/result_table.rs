@@ -1,11 +1,11 @@
-//! Samples of several rounds, and the table they become.
+//! Samples of several rounds, and the Markdown table that shows them.
 
-use crate::harness::stats::median;
+use crate::harness::stats::Spread;
 use std::fmt::Write as _;
 
 /// One measured quantity.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Column {
+pub(crate) struct ResultColumn {
     /// Its name and unit.
     pub(crate) title: &'static str,
     /// Digits after the point.
@@ -14,46 +14,41 @@ pub(crate) struct Column {
     pub(crate) ratio: bool,
 }
 
-/// One contender's samples: for each round, one number per column.
+/// The samples of one contender: for each round, one number per column.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
+pub(crate) struct ContenderRow {
     name: String,
     rounds: Vec<Vec<f64>>,
 }
 
-impl Row {
+impl ContenderRow {
     /// A row without samples.
     pub(crate) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), rounds: Vec::new() }
     }
 
-    /// Takes in one round.
+    /// Adds the samples of one round.
     pub(crate) fn add<const N: usize>(&mut self, round: [f64; N]) {
         self.rounds.push(round.to_vec());
     }
 
-    fn sorted(&self, column: usize) -> Vec<f64> {
-        let mut samples: Vec<f64> =
-            self.rounds.iter().filter_map(|round| round.get(column).copied()).collect();
-        samples.sort_by(f64::total_cmp);
-        samples
+    fn spread(&self, column: usize) -> Option<Spread> {
+        Spread::of(self.rounds.iter().filter_map(|round| round.get(column).copied()))
     }
 }
 
-/// What was measured of everybody. The first row is the measure.
+/// The samples of all contenders. Ratios are to the first row.
 #[derive(Clone, Debug)]
-pub(crate) struct Table {
-    /// Where it stands on the page.
+pub(crate) struct ResultTable {
+    /// The name of its part of the page.
     pub(crate) name: &'static str,
-    /// What was done.
+    /// What was measured, and how.
     pub(crate) title: String,
-    /// What was measured.
-    pub(crate) columns: Vec<Column>,
-    /// Who.
-    pub(crate) rows: Vec<Row>,
+    pub(crate) columns: Vec<ResultColumn>,
+    pub(crate) rows: Vec<ContenderRow>,
 }
 
-impl Table {
+impl ResultTable {
     /// The table as Markdown: medians, and the range where there were several rounds.
     pub(crate) fn markdown(&self, setting: &str) -> String {
         let mut text = format!("{}.\n{setting}\n\n| |", self.title);
@@ -69,36 +64,19 @@ impl Table {
         for row in &self.rows {
             let _ = write!(text, "\n| {} |", row.name);
             for (index, column) in self.columns.iter().enumerate() {
-                self.cell(&mut text, row, (index, *column));
+                let spread = row.spread(index);
+                let _ =
+                    write!(text, " {} |", spread.map_or("-".to_owned(), |s| s.cell(1.0, column.decimals)));
+                if column.ratio {
+                    let base = self.rows[0].spread(index).filter(|base| base.median > 0.0);
+                    let ratio = spread.zip(base).map(|(own, base)| own.median / base.median);
+                    let _ =
+                        write!(text, " {} |", ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")));
+                }
             }
         }
         text.push('\n');
         text
-    }
-
-    fn cell(&self, text: &mut String, row: &Row, (index, column): (usize, Column)) {
-        let samples = row.sorted(index);
-        let digits = column.decimals;
-        let (Some(middle), Some(least), Some(most)) = (median(&samples), samples.first(), samples.last())
-        else {
-            text.push_str(if column.ratio { " - | - |" } else { " - |" });
-            return;
-        };
-        let range = if samples.len() > 1 && least < most {
-            format!(" ({least:.digits$}-{most:.digits$})")
-        } else {
-            String::new()
-        };
-        let _ = write!(text, " {middle:.digits$}{range} |");
-        if column.ratio {
-            let measure = self.rows.first().and_then(|first| median(&first.sorted(index)));
-            match measure.filter(|measure| *measure > 0.0) {
-                Some(measure) => {
-                    let _ = write!(text, " {:.2} |", middle / measure);
-                }
-                None => text.push_str(" - |"),
-            }
-        }
     }
 }
 
@@ -108,17 +86,17 @@ mod tests {
 
     #[test]
     fn medians_ranges_and_ratios_are_shown() {
-        let mut nginx = Row::new("nginx");
-        let mut other = Row::new("other");
+        let mut nginx = ContenderRow::new("nginx");
+        let mut other = ContenderRow::new("other");
         for (a, b) in [(10.0, 20.0), (12.0, 26.0), (11.0, 22.0)] {
             nginx.add([a, 0.0]);
             other.add([b, 0.0]);
         }
         let columns = vec![
-            Column { title: "CPU", decimals: 1, ratio: true },
-            Column { title: "failed", decimals: 0, ratio: false },
+            ResultColumn { title: "CPU", decimals: 1, ratio: true },
+            ResultColumn { title: "failed", decimals: 0, ratio: false },
         ];
-        let table = Table { name: "t", title: "T".to_owned(), columns, rows: vec![nginx, other] };
+        let table = ResultTable { name: "t", title: "T".to_owned(), columns, rows: vec![nginx, other] };
         let wanted = "T.\nhere\n\n| | CPU | x nginx | failed |\n|---|---:|---:|---:|\n\
                       | nginx | 11.0 (10.0-12.0) | 1.00 | 0 |\n| other | 22.0 (20.0-26.0) | 2.00 | 0 |\n";
         assert_eq!(table.markdown("here"), wanted);

@@ -1,4 +1,4 @@
-//! What is asked and answered: an ordinary chat of about 600 bytes each way, and what routers ask workers on their own.
+//! The traffic: a chat request and response of about 600 bytes each, and what a router asks its workers by itself.
 
 /// The model that every worker claims to serve.
 pub(crate) const MODEL: &str = "bench-model";
@@ -19,17 +19,17 @@ pub(crate) fn stream_request() -> String {
     chat_request().replace(r#""stream":false"#, r#""stream":true"#)
 }
 
-/// The answer to a chat, about 600 bytes, with its usage.
-pub(crate) fn chat_answer() -> String {
-    let said = "The keys and values of the shared prefix are still in that server's memory, so it computes only the \
+/// The response to a chat request, about 600 bytes, with its usage.
+pub(crate) fn chat_response() -> String {
+    let content = "The keys and values of the shared prefix are still in that server's memory, so it computes only the \
                 rest. They stay until newer ones need the room. A long queue costs more than the prefix saves.";
     format!(
-        r#"{{"id":"chatcmpl-5d1f0c7e9a434f5f9a3c2b1d0e8f7a61","object":"chat.completion","created":1762000000,"model":"{MODEL}","choices":[{{"index":0,"message":{{"role":"assistant","content":"{said}","reasoning_content":null,"tool_calls":null}},"logprobs":null,"finish_reason":"stop","matched_stop":2}}],"usage":{{"prompt_tokens":113,"total_tokens":160,"completion_tokens":47,"prompt_tokens_details":{{"cached_tokens":64}}}}}}"#
+        r#"{{"id":"chatcmpl-5d1f0c7e9a434f5f9a3c2b1d0e8f7a61","object":"chat.completion","created":1762000000,"model":"{MODEL}","choices":[{{"index":0,"message":{{"role":"assistant","content":"{content}","reasoning_content":null,"tool_calls":null}},"logprobs":null,"finish_reason":"stop","matched_stop":2}}],"usage":{{"prompt_tokens":113,"total_tokens":160,"completion_tokens":47,"prompt_tokens_details":{{"cached_tokens":64}}}}}}"#
     )
 }
 
-/// What a worker answers when a router asks about itself; `None` for a path that is a client's.
-pub(crate) fn about(path: &str) -> Option<String> {
+/// The response to a router that asks about the worker; `None` for a path that clients use.
+pub(crate) fn worker_info(path: &str) -> Option<String> {
     let body = match path {
         "/health" | "/health_generate" | "/ping" => "{}".to_owned(),
         "/get_model_info" | "/model_info" => {
@@ -51,8 +51,8 @@ pub(crate) fn about(path: &str) -> Option<String> {
     Some(body)
 }
 
-/// The paths [`about`] answers.
-pub(crate) const ABOUT: [&str; 11] = [
+/// The paths of [`worker_info`].
+pub(crate) const WORKER_INFO_PATHS: [&str; 11] = [
     "/health",
     "/health_generate",
     "/ping",
@@ -71,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_carry_about_600_bytes() {
+    fn chat_has_600_bytes_each_way() {
         assert!((550..=650).contains(&chat_request().len()), "{}", chat_request().len());
-        assert!((550..=650).contains(&chat_answer().len()), "{}", chat_answer().len());
+        assert!((550..=650).contains(&chat_response().len()), "{}", chat_response().len());
         assert_ne!(stream_request(), chat_request());
     }
 
     #[test]
-    fn every_listed_path_is_answered() {
-        assert!(ABOUT.iter().all(|path| about(path).is_some()));
+    fn every_listed_path_has_a_response() {
+        assert!(WORKER_INFO_PATHS.iter().all(|path| worker_info(path).is_some()));
     }
 }

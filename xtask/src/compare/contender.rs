@@ -1,13 +1,14 @@
-//! Who is measured, each with the policies that it does best with, and how it is started.
+//! The contenders: programs with the policies that suit them best, and how they are started.
 
-use super::case::{Case, Field};
+use super::case::{Case, ContenderSet};
 use super::haproxy;
-use super::workspace::Site;
-use crate::harness::peers::{self, PEERS, Peer};
+use crate::command;
+use crate::harness::peers::{PEERS, Peer, add_addresses};
+use crate::harness::workspace::{Workspace, install};
 use anyhow::{Context, Result};
 use std::process::Command;
 
-/// Whose program it is.
+/// The program of a contender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Maker {
     /// This router.
@@ -19,7 +20,7 @@ pub(crate) enum Maker {
 }
 
 impl Maker {
-    /// The program.
+    /// The name of the program.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ours => OURS,
@@ -32,17 +33,17 @@ impl Maker {
 /// The name of this router.
 pub(crate) const OURS: &str = "sgl-router";
 
-/// How a program is started, beside its policy.
+/// Options of a program beside its policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Setup {
-    /// As its maker ships it.
+    /// None.
     Defaults,
-    /// smg told to look at the workers' loads every second, the shortest time that it takes, instead of every ten.
+    /// smg polls the workers' loads every second, its minimum, instead of every ten seconds.
     LoadsEachSecond,
 }
 
 impl Setup {
-    /// What is added to the program's name.
+    /// The suffix of the program's name.
     const fn suffix(self) -> &'static str {
         match self {
             Self::Defaults => "",
@@ -50,7 +51,7 @@ impl Setup {
         }
     }
 
-    /// What is added to the program's command line.
+    /// The arguments.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Defaults => &[],
@@ -62,53 +63,53 @@ impl Setup {
 /// One program with one policy.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Contender {
-    /// Whose it is.
+    /// The program.
     pub(crate) maker: Maker,
-    /// How it is started.
+    /// The options beside the policy.
     pub(crate) setup: Setup,
-    /// The policy, as its maker calls it.
+    /// The policy, by its name in that program.
     pub(crate) policy: &'static str,
-    /// The smallest field that it belongs to.
-    pub(crate) field: Field,
+    /// The smallest set that it belongs to.
+    pub(crate) set: ContenderSet,
 }
 
 /// The contender that the targets are set for.
 pub(crate) const CANDIDATE: &str = "sgl-router/marginal_cost";
 
-const fn of(maker: Maker, policy: &'static str, field: Field) -> Contender {
-    Contender { maker, setup: Setup::Defaults, policy, field }
+const fn of(maker: Maker, policy: &'static str, set: ContenderSet) -> Contender {
+    Contender { maker, setup: Setup::Defaults, policy, set }
 }
 
-/// smg as it does best on loads that change within seconds, beside what its users get when they say nothing.
-const fn smg_1s(policy: &'static str, field: Field) -> Contender {
-    Contender { setup: Setup::LoadsEachSecond, ..of(SMG, policy, field) }
+/// smg with the polling interval that suits loads that change within seconds.
+const fn smg_1s(policy: &'static str, set: ContenderSet) -> Contender {
+    Contender { setup: Setup::LoadsEachSecond, ..of(SMG, policy, set) }
 }
 
 const SGLANG: Maker = Maker::Pypi("sglang-router");
 const SMG: Maker = Maker::Pypi("smg");
 const VLLM: Maker = Maker::Pypi("vllm-router");
 
-/// Everybody, in the order of the tables.
+/// All contenders, in the order of the tables.
 pub(crate) const CONTENDERS: [Contender; 19] = [
-    of(Maker::Ours, "marginal_cost", Field::Main),
-    of(Maker::Ours, "least_request", Field::Main),
-    of(Maker::Ours, "cache_aware", Field::Main),
-    of(Maker::Ours, "shortest_queue", Field::All),
-    of(Maker::Ours, "round_robin", Field::Main),
-    of(Maker::Ours, "marginal_utility", Field::Main),
-    of(SGLANG, "cache_aware", Field::Main),
-    of(SGLANG, "power_of_two", Field::All),
-    of(SGLANG, "round_robin", Field::All),
-    of(SMG, "cache_aware", Field::Main),
-    of(SMG, "least_load", Field::Main),
-    of(SMG, "power_of_two", Field::All),
-    smg_1s("cache_aware", Field::Main),
-    smg_1s("least_load", Field::Main),
-    smg_1s("power_of_two", Field::All),
-    of(VLLM, "cache_aware", Field::Main),
-    of(VLLM, "power_of_two", Field::All),
-    of(VLLM, "consistent_hash", Field::All),
-    of(Maker::Haproxy, "leastconn", Field::Main),
+    of(Maker::Ours, "marginal_cost", ContenderSet::Main),
+    of(Maker::Ours, "least_request", ContenderSet::Main),
+    of(Maker::Ours, "cache_aware", ContenderSet::Main),
+    of(Maker::Ours, "shortest_queue", ContenderSet::All),
+    of(Maker::Ours, "round_robin", ContenderSet::Main),
+    of(Maker::Ours, "marginal_utility", ContenderSet::Main),
+    of(SGLANG, "cache_aware", ContenderSet::Main),
+    of(SGLANG, "power_of_two", ContenderSet::All),
+    of(SGLANG, "round_robin", ContenderSet::All),
+    of(SMG, "cache_aware", ContenderSet::Main),
+    of(SMG, "least_load", ContenderSet::Main),
+    of(SMG, "power_of_two", ContenderSet::All),
+    smg_1s("cache_aware", ContenderSet::Main),
+    smg_1s("least_load", ContenderSet::Main),
+    smg_1s("power_of_two", ContenderSet::All),
+    of(VLLM, "cache_aware", ContenderSet::Main),
+    of(VLLM, "power_of_two", ContenderSet::All),
+    of(VLLM, "consistent_hash", ContenderSet::All),
+    of(Maker::Haproxy, "leastconn", ContenderSet::Main),
 ];
 
 impl Contender {
@@ -117,29 +118,29 @@ impl Contender {
         format!("{}/{}", self.program(), self.policy)
     }
 
-    /// The program, and how it is started where that is not as its maker ships it.
+    /// The program, with the suffix of its setup.
     fn program(&self) -> String {
         format!("{}{}", self.maker.name(), self.setup.suffix())
     }
 
-    /// The one of that name.
+    /// The contender of that name.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         let (program, policy) = name.split_once('/')?;
         CONTENDERS.iter().find(|contender| contender.policy == policy && contender.program() == program)
     }
 
-    /// Whether the user asked for it: by its name, the beginning of it, or the policy alone.
+    /// Whether the command line selects it: by a prefix of its name, or by its policy.
     pub(crate) fn is_wanted(&self, wanted: &[String]) -> bool {
         let name = self.name();
         wanted.is_empty() || wanted.iter().any(|asked| name.starts_with(asked) || self.policy == asked)
     }
 
-    /// Whether it runs in that case.
+    /// Whether it runs in the case.
     pub(crate) fn runs_in(&self, case: &Case) -> bool {
-        case.field == Field::All || self.field == Field::Main
+        case.contenders == ContenderSet::All || self.set == ContenderSet::Main
     }
 
-    /// The package it comes from, where it comes from PyPI.
+    /// Its package on PyPI, if it has one.
     pub(crate) fn peer(&self) -> Option<&'static Peer> {
         let Maker::Pypi(package) = self.maker else { return None };
         PEERS.iter().find(|peer| peer.package == package)
@@ -149,19 +150,35 @@ impl Contender {
     ///
     /// # Errors
     /// Its configuration cannot be written, or no port is free for its metrics.
-    pub(crate) fn command(&self, site: &Site, port: u16, workers: &[u16]) -> Result<Command> {
+    pub(crate) fn command(&self, workspace: &Workspace, port: u16, workers: &[u16]) -> Result<Command> {
         let mut command = match self.maker {
-            Maker::Haproxy => return haproxy::command(&site.scratch, port, workers),
+            Maker::Haproxy => return haproxy::command(&workspace.scratch, port, workers),
             Maker::Ours => {
-                let mut launch = Command::new(&site.binary);
-                launch.args(["launch", "--log-level", "warn", "--policy", self.policy]);
+                let mut launch = workspace.launch();
+                launch.args(["--log-level", "warn", "--policy", self.policy]);
                 launch
             }
-            Maker::Pypi(package) => self.peer().context(package)?.launch(&site.venvs, self.policy)?,
+            Maker::Pypi(package) => self.peer().context(package)?.launch(&workspace.venvs, self.policy)?,
         };
         command.args(self.setup.arguments());
-        peers::place(&mut command, port, workers);
+        add_addresses(&mut command, port, workers);
         Ok(command)
+    }
+
+    /// Installs the program unless it is there, and returns its version.
+    ///
+    /// # Errors
+    /// It cannot be installed.
+    pub(crate) fn install(&self, workspace: &Workspace) -> Result<String> {
+        match (self.maker, self.peer()) {
+            (Maker::Haproxy, _) => {
+                install("haproxy", "-v")?;
+                let printed = command::output(Command::new("haproxy").arg("-v"))?;
+                Ok(printed.split_whitespace().nth(2).unwrap_or_default().to_owned())
+            }
+            (_, Some(peer)) => peer.install(&workspace.venvs),
+            _ => Ok(env!("CARGO_PKG_VERSION").to_owned()),
+        }
     }
 }
 
@@ -171,7 +188,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn names_are_unique_and_the_candidate_is_among_them() {
+    fn names_are_unique() {
         let names: HashSet<_> = CONTENDERS.iter().map(Contender::name).collect();
         assert_eq!(names.len(), CONTENDERS.len());
         assert!(names.contains(CANDIDATE));
@@ -180,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_tuned_runs_at_its_defaults_too() {
+    fn tuned_contenders_run_with_defaults_too() {
         let tuned = CONTENDERS.iter().filter(|c| c.setup != Setup::Defaults);
         assert!(tuned.clone().all(|c| CONTENDERS.contains(&Contender { setup: Setup::Defaults, ..*c })));
         assert_eq!(tuned.count(), 3);
     }
 
     #[test]
-    fn a_maker_a_policy_or_both_name_contenders() {
+    fn prefixes_and_policies_select_contenders() {
         let named = |asked: &str| {
             CONTENDERS
                 .iter()

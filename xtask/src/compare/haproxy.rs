@@ -1,4 +1,4 @@
-//! HAProxy as people put it in front of engines: `leastconn`, kept connections, nothing buffered.
+//! HAProxy as it is usually configured for inference engines: `leastconn`, keep-alive connections, no buffering.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -13,12 +13,12 @@ pub(crate) fn command(scratch: &Path, port: u16, workers: &[u16]) -> Result<Comm
     let file = scratch.join(format!("haproxy-{port}.cfg"));
     fs::write(&file, configuration(port, workers)).context("cannot write HAProxy's configuration")?;
     let mut command = Command::new("haproxy");
-    // In the foreground, so that the process that is started is the one that works.
+    // In the foreground: the measured process must be the one that serves.
     command.arg("-db").arg("-f").arg(&file);
     Ok(command)
 }
 
-/// Engines close idle connections after 5 s, so HAProxy lets go of them before.
+/// Engines close idle connections after 5 s, so HAProxy closes them earlier.
 fn configuration(port: u16, workers: &[u16]) -> String {
     let servers: String = workers
         .iter()
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_worker_is_a_server_and_the_fewest_connections_win() {
+    fn configuration_lists_every_worker() {
         let text = configuration(8000, &[1, 2]);
         assert!(text.contains("\n    bind 127.0.0.1:8000\n") && text.contains("balance leastconn\n"));
         assert_eq!(text.matches("\n    server w").count(), 2);

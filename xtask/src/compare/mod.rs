@@ -1,14 +1,13 @@
 //! Policies beside those of other routers, live: the same load through each, in front of the same emulated fleet.
 //!
-//! Every run has fresh workers and a fresh contender, so nothing is left of the run before. Loads are fixed by the
-//! round's seed, so everybody gets the same requests at the same times. Runs go on side by side in lanes: an emulated
-//! engine keeps its schedule however late it is woken, so a busy machine adds milliseconds to answers and changes no
-//! queue; runs in which it added too much are marked and not used.
+//! Every run has fresh workers and a fresh contender. The seed of a round fixes its loads, so all contenders get the same
+//! requests at the same times. Several runs go on at a time, in lanes: an emulated engine keeps its schedule when it is
+//! woken late, so a busy machine adds milliseconds to responses and changes no queue. Runs in which it added too much are
+//! not used. A measurement that was interrupted is continued by the same command.
 
 mod calibrate;
 mod case;
 mod contender;
-pub(crate) mod fleet;
 mod haproxy;
 mod page;
 mod plan;
@@ -19,45 +18,51 @@ mod summary;
 mod target;
 mod trial;
 mod workload;
-mod workspace;
 
-use crate::harness;
-use anyhow::{Context, Result, ensure};
+use crate::harness::page::setting;
+use crate::harness::workspace::Workspace;
+use crate::{command, harness};
+use anyhow::{Context, Result, bail, ensure};
 use case::{CASES, Case};
 use clap::Args;
 use contender::{CONTENDERS, Contender};
-use plan::Extent;
-use run_log::{Book, Record, Setting};
+use plan::PlanExtent;
+use run_log::{RunLog, RunRecord, RunSettings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use trial::Trial;
-use workspace::Site;
 
-/// The runs, in the folder of the scratch files.
-const BOOK: &str = "runs.jsonl";
+/// The scratch folder, in the target folder.
+const FOLDER: &str = "compare-peers";
 
-/// Runs that were late or failed in the first pass are tried once more.
+/// The recorded traces, by their path from the root of the repository. They are not part of it.
+const TRACES: &str = "../shared/data/traces";
+
+/// The file with the runs, in the scratch folder.
+const RUN_LOG: &str = "runs.jsonl";
+
+/// Late or failed runs of the first pass are repeated once.
 const PASSES: u32 = 2;
 
 /// What to measure, and for how long.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct CompareOptions {
     /// Cases to measure; all when absent.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     case: Vec<String>,
-    /// Contenders whose name begins so or whose policy is called so; all when absent.
+    /// Contenders by a prefix of their name or by their policy; all when absent.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     contender: Vec<String>,
-    /// Rounds of the cases that a target is set for; the others have half as many.
+    /// Rounds of the cases that have targets; the others have half as many.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Seconds of load per run, without the warm-up; a change in mid-run has its own time.
+    /// Seconds of load per run after the warm-up; a case with a slowdown has its own times.
     #[arg(long, default_value_t = 16)]
     secs: u64,
-    /// Seconds of load before that, which do not count.
+    /// Seconds of warm-up, which are not measured.
     #[arg(long, default_value_t = 8)]
     warm_up: u64,
     /// Runs at a time [default: four per core]
@@ -69,13 +74,13 @@ pub(crate) struct Options {
     /// One short round of two contenders in one case, or of those named, to see that it works; the page is left alone.
     #[arg(long)]
     smoke: bool,
-    /// Forget the runs that are there instead of going on with them.
+    /// Delete the runs of an earlier measurement instead of continuing it.
     #[arg(long)]
     fresh: bool,
-    /// Measure nothing; print and write the runs that are there.
+    /// Measure nothing; print and write the runs of an earlier measurement.
     #[arg(long)]
     render: bool,
-    /// Measure what a worker can do under each load, and nothing else.
+    /// Measure the capacity of a worker under each load, and nothing else.
     #[arg(long)]
     calibrate: bool,
     /// The page to write.
@@ -86,155 +91,157 @@ pub(crate) struct Options {
     binary: Option<PathBuf>,
 }
 
-impl Options {
-    fn extent(&self) -> Extent {
+impl CompareOptions {
+    fn extent(&self) -> PlanExtent {
         let Self { rounds, secs, warm_up, seed, smoke, .. } = *self;
         if smoke {
-            return Extent { rounds: 1, secs: 4, warm_up: 1, seed };
+            return PlanExtent { rounds: 1, secs: 4, warm_up: 1, seed };
         }
-        Extent { rounds: rounds.max(1), secs: secs.max(1), warm_up, seed }
+        PlanExtent { rounds: rounds.max(1), secs: secs.max(1), warm_up, seed }
     }
 
-    /// A run takes a tenth of a core or a little more, and more than that while it starts; with six per core, runs are late.
+    /// A run takes about a tenth of a core, and more while it starts. With six per core, runs are late.
     fn lanes(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.lanes.unwrap_or(4 * cores).max(1)
     }
 
     fn cases(&self) -> Result<Vec<&'static Case>> {
-        let unknown = self.case.iter().find(|name| !CASES.iter().any(|case| case.name == *name));
-        ensure!(
-            unknown.is_none(),
-            "--case: no case is called {}; there are {}",
-            unknown.map_or("", |n| n),
-            names()
-        );
-        let few = self.smoke && self.case.is_empty();
-        let wanted = |case: &&Case| {
-            if few {
-                case.name == "uneven-75"
-            } else {
-                self.case.is_empty() || self.case.iter().any(|n| n == case.name)
-            }
-        };
-        Ok(CASES.iter().filter(wanted).collect())
+        let smoke = ["uneven-75".to_owned()];
+        let wanted = if self.smoke && self.case.is_empty() { &smoke[..] } else { &self.case };
+        if let Some(unknown) = wanted.iter().find(|name| !CASES.iter().any(|case| case.name == *name)) {
+            let names = CASES.map(|case| case.name).join(", ");
+            bail!("--case: there is no case {unknown}; the cases are {names}");
+        }
+        let is_wanted = |case: &&Case| wanted.is_empty() || wanted.iter().any(|name| name == case.name);
+        Ok(CASES.iter().filter(is_wanted).collect())
     }
 
     fn contenders(&self) -> Result<Vec<&'static Contender>> {
-        let few = ["sgl-router/marginal_cost".to_owned(), "haproxy/leastconn".to_owned()];
-        let wanted = if self.smoke && self.contender.is_empty() { &few[..] } else { &self.contender };
+        let smoke = ["sgl-router/marginal_cost".to_owned(), "haproxy/leastconn".to_owned()];
+        let wanted = if self.smoke && self.contender.is_empty() { &smoke[..] } else { &self.contender };
         let found: Vec<_> = CONTENDERS.iter().filter(|contender| contender.is_wanted(wanted)).collect();
         let all: Vec<String> = CONTENDERS.iter().map(Contender::name).collect();
-        ensure!(!found.is_empty(), "--contender: nobody is called so; there are {}", all.join(", "));
+        ensure!(
+            !found.is_empty(),
+            "--contender: no contender has this name or policy; the contenders are {}",
+            all.join(", ")
+        );
         Ok(found)
     }
 }
 
-fn names() -> String {
-    CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ")
-}
-
-/// Measures what is asked for, prints the tables, and writes them and the plots to the page.
+/// Measures the selected cases and contenders, prints the tables, and writes them and the plots to the page.
 ///
 /// # Errors
-/// A contender cannot be started, the runs that are there are of another setting, or a file cannot be written.
-pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+/// A contender cannot be started, an earlier measurement had other settings, or a file cannot be written.
+pub(crate) fn run(root: &Path, options: &CompareOptions) -> Result<()> {
     let (cases, contenders) = (options.cases()?, options.contenders()?);
     if options.render {
-        let target = crate::command::target_dir(root)?;
-        return show(root, options, &Book::read(target.join(workspace::FOLDER).join(BOOK))?);
+        return show(root, options, &RunLog::read(command::target_dir(root)?.join(FOLDER).join(RUN_LOG))?);
     }
-    let site = Site::prepare(root, options.binary.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            done = measure(&site, options, (&cases, contenders)) => done,
-            // The guards of the processes run when the measurement is dropped.
-            _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by the user; the same command goes on"),
-        }
-    })
+    let workspace = Workspace::prepare(root, FOLDER, options.binary.as_deref())?;
+    harness::run(measure(&workspace, options, cases, contenders))
 }
 
 async fn measure(
-    site: &Site,
-    options: &Options,
-    (cases, contenders): (&[&'static Case], Vec<&'static Contender>),
+    workspace: &Workspace,
+    options: &CompareOptions,
+    cases: Vec<&'static Case>,
+    contenders: Vec<&'static Contender>,
 ) -> Result<()> {
     if options.calibrate {
-        return calibrate::run(site, cases).await;
+        return calibrate::run(workspace, &workspace.root.join(TRACES), &cases).await;
     }
     let extent = options.extent();
-    let file = site.scratch.join(if options.smoke { "smoke.jsonl" } else { BOOK });
+    let file = workspace.scratch.join(if options.smoke { "smoke.jsonl" } else { RUN_LOG });
     if options.fresh || options.smoke {
-        run_log::forget(&file)?;
+        run_log::remove(&file)?;
     }
-    let Extent { secs, warm_up, seed, .. } = extent;
-    let setting =
-        Setting { secs, warm_up, lanes: options.lanes(), seed, place: harness::page::setting(&site.root)? };
-    let mut book = Book::open(file, setting)?;
-    let contenders = site.install(contenders);
-    let cases = write_loads(site, extent, cases)?;
-    let all = plan::trials(extent, &cases, &contenders, &site.scratch);
+    let PlanExtent { secs, warm_up, seed, .. } = extent;
+    let place = setting(&workspace.root)?;
+    let settings = RunSettings { secs, warm_up, lanes: options.lanes(), seed, place };
+    let mut log = RunLog::open(file, settings)?;
+    let contenders = install(workspace, &contenders);
+    let cases = write_loads(workspace, extent, &cases)?;
+    let all = plan::trials(extent, &cases, &contenders, &workspace.scratch);
     for pass in 1..=PASSES {
-        let is_left = |trial: &&Trial| !book.has(trial.case.name, &trial.contender.name(), trial.round);
-        let left: Vec<Trial> = all.iter().filter(is_left).cloned().collect();
-        if left.is_empty() {
+        let is_missing = |trial: &&Trial| !log.has(trial.case.name, &trial.contender.name(), trial.round);
+        let missing: Vec<Trial> = all.iter().filter(is_missing).cloned().collect();
+        if missing.is_empty() {
             break;
         }
         println!(
             "pass {pass}: {} of {} runs, {} at a time: about {:.0} minutes",
-            left.len(),
+            missing.len(),
             all.len(),
             options.lanes(),
-            (plan::estimate(extent, &left, options.lanes()) as f64 / 60.0).ceil(),
+            (plan::estimate(extent, &missing, options.lanes()) as f64 / 60.0).ceil(),
         );
-        book = go(site, left, options.lanes(), book).await?;
+        log = run_all(workspace, missing, options.lanes(), log).await?;
     }
-    show(&site.root, options, &book)
+    show(&workspace.root, options, &log)
 }
 
-/// Writes every load; a case whose trace is not there is left out, loudly.
-fn write_loads(site: &Site, extent: Extent, cases: &[&'static Case]) -> Result<Vec<&'static Case>> {
-    let mut there = Vec::new();
+/// Installs the contenders and returns each with its version. One that cannot be installed is left out with a notice.
+fn install(workspace: &Workspace, contenders: &[&'static Contender]) -> Vec<(&'static Contender, String)> {
+    let installed = contenders.iter().filter_map(|contender| match contender.install(workspace) {
+        Ok(version) => Some((*contender, version)),
+        Err(error) => {
+            println!("**** LEFT OUT: {}: {error:#}", contender.name());
+            None
+        }
+    });
+    installed.collect()
+}
+
+/// Writes all loads. A case whose trace is missing is left out with a notice.
+fn write_loads(
+    workspace: &Workspace,
+    extent: PlanExtent,
+    cases: &[&'static Case],
+) -> Result<Vec<&'static Case>> {
+    let traces = workspace.root.join(TRACES);
+    let mut available = Vec::new();
     for case in cases.iter().copied() {
         let mut complete = true;
         for round in 1..=case.rounds(extent.rounds) {
             let window = extent.window(case) as f64;
-            match workload::lines(case, extent.seed_of(round), window, &site.traces)? {
-                Some(lines) => workload::write(&lines, &plan::load_file(case, round, &site.scratch))?,
+            match workload::lines(case, extent.seed_of(round), window, &traces)? {
+                Some(lines) => workload::write(&lines, &plan::load_file(case, round, &workspace.scratch))?,
                 None => complete = false,
             }
         }
         if complete {
-            there.push(case);
+            available.push(case);
         } else {
-            println!("**** LEFT OUT: {}: its trace is not in {}", case.name, site.traces.display());
+            println!("**** LEFT OUT: {}: its trace is not in {}", case.name, traces.display());
         }
     }
-    Ok(there)
+    Ok(available)
 }
 
-/// Does every run, several at a time, and notes each as it ends.
-async fn go(site: &Site, trials: Vec<Trial>, lanes: usize, book: Book) -> Result<Book> {
-    let (lanes, book) = (Arc::new(Semaphore::new(lanes)), Arc::new(Mutex::new(book)));
-    let (count, begun) = (trials.len(), Instant::now());
+/// Performs the runs, several at a time, and logs each as it ends.
+async fn run_all(workspace: &Workspace, trials: Vec<Trial>, lanes: usize, log: RunLog) -> Result<RunLog> {
+    let (lanes, log) = (Arc::new(Semaphore::new(lanes)), Arc::new(Mutex::new(log)));
+    let (count, started) = (trials.len(), Instant::now());
     let mut running = JoinSet::new();
     for (index, trial) in trials.into_iter().enumerate() {
         let lane = Arc::clone(&lanes).acquire_owned().await?;
-        let (site, book) = (site.clone(), Arc::clone(&book));
+        let (workspace, log) = (workspace.clone(), Arc::clone(&log));
         running.spawn(async move {
-            let done = trial.run(&site).await;
+            let result = trial.run(&workspace).await;
             drop(lane);
-            let place = format!("[{}/{count} {}]", index + 1, clock(begun.elapsed()));
-            match done {
+            let progress = format!("[{}/{count} {}]", index + 1, clock(started.elapsed()));
+            match result {
                 Ok(record) => {
-                    println!("{place} {}", line(&record));
-                    book.lock().await.add(record)
+                    println!("{progress} {}", line(&record));
+                    log.lock().await.add(record)
                 }
-                // The others are worth having, and the same command tries this one again.
+                // The other runs go on, and the same command repeats this one.
                 Err(error) => {
                     println!(
-                        "{place} **** {} {} round {}: {error:#}",
+                        "{progress} **** {} {} round {}: {error:#}",
                         trial.case.name,
                         trial.contender.name(),
                         trial.round
@@ -250,12 +257,12 @@ async fn go(site: &Site, trials: Vec<Trial>, lanes: usize, book: Book) -> Result
     while let Some(ended) = running.join_next().await {
         ended??;
     }
-    Arc::into_inner(book).map(Mutex::into_inner).context("a run still holds the book")
+    Arc::into_inner(log).map(Mutex::into_inner).context("a run still uses the log")
 }
 
-/// One run on one line.
-fn line(record: &Record) -> String {
-    let Record { case, contender, round, figures, cpu, .. } = record;
+/// A run as one line.
+fn line(record: &RunRecord) -> String {
+    let RunRecord { case, contender, round, figures, cpu, .. } = record;
     let seconds = |figure| figures.get(figure).unwrap_or(f64::NAN);
     let core = |spent: f64| spent / cpu.wall.max(0.1) * 100.0;
     let fault = record.fault().map_or(String::new(), |fault| format!("  NOT USED: {fault}"));
@@ -264,9 +271,9 @@ fn line(record: &Record) -> String {
          core: router {:.0} %, workers {:.0} %, sender {:.0} %{fault}",
         figures.requests,
         figures.failed,
-        seconds(rows::Figure::Mean),
-        seconds(rows::Figure::P99),
-        seconds(rows::Figure::FirstP99) * 1e3,
+        seconds(rows::LatencyFigure::Mean),
+        seconds(rows::LatencyFigure::P99),
+        seconds(rows::LatencyFigure::FirstP99) * 1e3,
         core(cpu.contender),
         core(cpu.workers),
         core(cpu.sender),
@@ -277,10 +284,10 @@ fn clock(time: Duration) -> String {
     format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
 }
 
-fn show(root: &Path, options: &Options, book: &Book) -> Result<()> {
-    println!("\n{}", page::markdown(book, "evidence"));
+fn show(root: &Path, options: &CompareOptions, log: &RunLog) -> Result<()> {
+    println!("\n{}", page::markdown(log, "evidence"));
     if options.smoke {
-        return page::draw(book, &crate::command::target_dir(root)?.join(workspace::FOLDER).join("plots"));
+        return page::draw(log, &command::target_dir(root)?.join(FOLDER).join("plots"));
     }
-    page::write(book, root, &options.out)
+    page::write(log, root, &options.out)
 }

@@ -1,28 +1,28 @@
-//! Which runs there are, in which order, and how long they take together.
+//! The list of runs, their order, and an estimate of the time that they take.
 
 use super::case::Case;
 use super::contender::Contender;
 use super::trial::Trial;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Seconds that a run takes beside its load and the last answers: workers and contender start and stop.
-const AROUND: u64 = 5;
+/// Seconds for starting and stopping the workers and the contender of a run.
+const START_AND_STOP: u64 = 5;
 
-/// How long everything is loaded, and from which seed on.
+/// Rounds, seconds and seed of a measurement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Extent {
-    /// Rounds of a judged case.
+pub(crate) struct PlanExtent {
+    /// Rounds of a case that has targets.
     pub(crate) rounds: u32,
-    /// Seconds of load after the warm-up, at pace 1.
+    /// Seconds of load after the warm-up, before the factor of the case.
     pub(crate) secs: u64,
-    /// Seconds of load before it, at pace 1.
+    /// Seconds of warm-up, before the factor of the case.
     pub(crate) warm_up: u64,
     /// The seed of the first round.
     pub(crate) seed: u64,
 }
 
-impl Extent {
-    /// The seed of a round's loads.
+impl PlanExtent {
+    /// The seed of the loads of a round.
     pub(crate) fn seed_of(&self, round: u32) -> u64 {
         self.seed + u64::from(round) - 1
     }
@@ -33,9 +33,9 @@ impl Extent {
     }
 }
 
-/// Every run: round by round, within a round case by case, within a case in an order drawn by the round's seed.
+/// All runs: by round, then by case, then in an order that the seed of the round shuffles.
 pub(crate) fn trials(
-    extent: Extent,
+    extent: PlanExtent,
     cases: &[&'static Case],
     contenders: &[(&'static Contender, String)],
     folder: &Path,
@@ -61,14 +61,14 @@ pub(crate) fn trials(
     all
 }
 
-/// Where the load of a case and round lies.
-pub(crate) fn load_file(case: &Case, round: u32, folder: &Path) -> std::path::PathBuf {
+/// The file with the load of a case and round.
+pub(crate) fn load_file(case: &Case, round: u32, folder: &Path) -> PathBuf {
     folder.join(format!("{}-{round}.load.jsonl", case.name))
 }
 
-/// Seconds that these runs take, about.
-pub(crate) fn estimate(extent: Extent, trials: &[Trial], lanes: usize) -> u64 {
-    let of = |trial: &Trial| extent.window(trial.case) + trial.case.drain + AROUND;
+/// Approximate seconds that the runs take.
+pub(crate) fn estimate(extent: PlanExtent, trials: &[Trial], lanes: usize) -> u64 {
+    let of = |trial: &Trial| extent.window(trial.case) + trial.case.drain + START_AND_STOP;
     let (total, longest) =
         (trials.iter().map(of).sum::<u64>(), trials.iter().map(of).max().unwrap_or_default());
     (total / lanes.max(1) as u64).max(longest)
@@ -80,7 +80,7 @@ mod tests {
     use crate::compare::case::CASES;
     use crate::compare::contender::CONTENDERS;
 
-    const EXTENT: Extent = Extent { rounds: 5, secs: 16, warm_up: 6, seed: 1 };
+    const EXTENT: PlanExtent = PlanExtent { rounds: 5, secs: 16, warm_up: 6, seed: 1 };
 
     fn everything() -> Vec<Trial> {
         let cases: Vec<_> = CASES.iter().collect();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_interleave_and_each_has_an_order_of_its_own() {
+    fn rounds_interleave_in_different_orders() {
         let all = everything();
         assert!(all.windows(2).all(|pair| pair[0].round <= pair[1].round));
         let order = |round: u32| {
@@ -110,10 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn lanes_share_the_time_but_no_run_is_shorter_than_itself() {
+    fn lanes_divide_the_time() {
         let all = everything();
         let (one, four) = (estimate(EXTENT, &all, 1), estimate(EXTENT, &all, 4));
         assert_eq!(one / 4, four);
-        assert_eq!(estimate(EXTENT, &all[..1], 8), EXTENT.window(all[0].case) + all[0].case.drain + AROUND);
+        assert_eq!(
+            estimate(EXTENT, &all[..1], 8),
+            EXTENT.window(all[0].case) + all[0].case.drain + START_AND_STOP
+        );
     }
 }

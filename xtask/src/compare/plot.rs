@@ -1,13 +1,15 @@
-//! The plots, as SVG: nothing behind them and middle tones only, so that they can be read on light and on dark.
+//! The plots as SVG, with a transparent background and medium tones that are readable on light and dark pages.
 
 use super::contender::{CANDIDATE, OURS};
-use super::rows::{Figure, STRETCH};
-use super::summary::{Entry, Peers, Spread, Summary};
+use super::rows::{COURSE_INTERVAL, LatencyFigure};
+use super::summary::{CaseSummary, ContenderRuns, PeerSet};
 use super::target::{ROUND_ROBIN, title};
+use crate::harness::stats::Spread;
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::ops::Range;
 use std::path::Path;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -26,47 +28,47 @@ const THIRD: RGBColor = RGBColor(63, 160, 95);
 const FOURTH: RGBColor = RGBColor(181, 90, 160);
 const FIFTH: RGBColor = RGBColor(200, 80, 70);
 
-/// What the panels of a case show, and how many of the unit a second has.
-const PANELS: [(Figure, &str, f64); 3] =
-    [(Figure::Mean, "s", 1.0), (Figure::P99, "s", 1.0), (Figure::FirstP99, "ms", 1e3)];
+/// The panels of a case: the figure, its unit, and how many of it a second has.
+const PANELS: [(LatencyFigure, &str, f64); 3] =
+    [(LatencyFigure::Mean, "s", 1.0), (LatencyFigure::P99, "s", 1.0), (LatencyFigure::FirstP99, "ms", 1e3)];
 
-/// Bars of a case: the medians of everybody, with the range of the rounds; tuned peers in a lighter tone.
+/// The bars of a case: medians with the range of the rounds; tuned peers in a lighter tone.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn case(summary: &Summary<'_>, file: &Path) -> Result<()> {
-    let height = HEAD + ROW * rows(summary.entries.len()) + 8;
+pub(crate) fn case(summary: &CaseSummary<'_>, file: &Path) -> Result<()> {
+    let height = HEAD + ROW * rows(summary.contenders.len()) + 8;
     let area = SVGBackend::new(file, (WIDTH, height.unsigned_abs())).into_drawing_area();
     let width = (WIDTH.cast_signed() - LABELS) / 3;
-    for (index, entry) in summary.entries.iter().enumerate() {
-        label(&area, entry.name, (LABELS - 10, HEAD + ROW * rows(index) + ROW / 2), HPos::Right)?;
+    for (index, contender) in summary.contenders.iter().enumerate() {
+        label(&area, contender.name, LABELS - 10, HEAD + ROW * rows(index) + ROW / 2, HPos::Right)?;
     }
     for (panel, (figure, unit, scale)) in (0..).zip(PANELS) {
         let left = LABELS + panel * width;
-        label(&area, &format!("{}, {unit}", title(figure)), (left, HEAD / 2), HPos::Left)?;
-        let spreads: Vec<_> = summary.entries.iter().map(|entry| entry.spread(figure)).collect();
-        let most = spreads.iter().flatten().map(|spread| spread.most).fold(f64::MIN_POSITIVE, f64::max);
-        // Room for the number behind the bar.
+        label(&area, &format!("{}, {unit}", title(figure)), left, HEAD / 2, HPos::Left)?;
+        let spreads: Vec<_> = summary.contenders.iter().map(|contender| contender.spread(figure)).collect();
+        let most = spreads.iter().flatten().map(|spread| spread.max).fold(f64::MIN_POSITIVE, f64::max);
+        // Leaves room for the number beside the bar.
         let x = |value: f64| left + pixels(value / most * f64::from(width - 70));
-        for (index, (entry, spread)) in summary.entries.iter().zip(&spreads).enumerate() {
+        for (index, (contender, spread)) in summary.contenders.iter().zip(&spreads).enumerate() {
             let Some(spread) = spread else { continue };
             let top = HEAD + ROW * rows(index);
-            let bar = [(left, top + 4), (x(spread.middle), top + ROW - 4)];
-            draw(&area, &Rectangle::new(bar, color(entry).filled()))?;
-            range(&area, (x(spread.least), x(spread.most)), top + ROW / 2)?;
-            let number = format!("{:.*}", if scale > 1.0 { 0 } else { 2 }, spread.middle * scale);
-            label(&area, &number, (x(spread.most) + 6, top + ROW / 2), HPos::Left)?;
+            let bar = [(left, top + 4), (x(spread.median), top + ROW - 4)];
+            draw(&area, &Rectangle::new(bar, color(contender).filled()))?;
+            range(&area, x(spread.min)..x(spread.max), top + ROW / 2)?;
+            let number = format!("{:.*}", if scale > 1.0 { 0 } else { 2 }, spread.median * scale);
+            label(&area, &number, x(spread.max) + 6, top + ROW / 2, HPos::Left)?;
         }
     }
     area.present().map_err(failed)
 }
 
-/// The candidate against the best peer at its defaults, and in rings against the best of all where that is another one,
-/// case by case.
+/// The candidate against the best peer at its defaults, case by case, with a ring for the best of all peers where that
+/// is another one.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn ratios(summaries: &[Summary<'_>], file: &Path) -> Result<()> {
+pub(crate) fn ratios(summaries: &[CaseSummary<'_>], file: &Path) -> Result<()> {
     const COLORS: [RGBColor; 3] = [OURS_COLOR, PEERS_COLOR, THIRD];
     const SPAN: (f64, f64) = (0.25, 2.0);
     let block = ROW * rows(PANELS.len()) + 8;
@@ -80,7 +82,8 @@ pub(crate) fn ratios(summaries: &[Summary<'_>], file: &Path) -> Result<()> {
     label(
         &area,
         "marginal_cost as a multiple of the best peer at its defaults (ring: of all, tuned too); left of 1 is better",
-        (LABELS, HEAD / 2),
+        LABELS,
+        HEAD / 2,
         HPos::Left,
     )?;
     for tick in [0.25, 0.5, 0.7, 1.0, 1.4, 2.0] {
@@ -89,36 +92,37 @@ pub(crate) fn ratios(summaries: &[Summary<'_>], file: &Path) -> Result<()> {
             &area,
             &PathElement::new([(x(tick), HEAD), (x(tick), bottom)], TEXT.mix(0.5).stroke_width(strong)),
         )?;
-        label(&area, &format!("{tick}"), (x(tick), bottom + 14), HPos::Center)?;
+        label(&area, &format!("{tick}"), x(tick), bottom + 14, HPos::Center)?;
     }
     for (index, summary) in summaries.iter().enumerate() {
         let top = HEAD + block * rows(index);
         for (line, ((figure, ..), color)) in PANELS.iter().zip(COLORS).enumerate() {
             let y = top + ROW * rows(line) + ROW / 2 + 4;
             let name = format!("{} {}", summary.case.name, title(*figure));
-            label(&area, &name, (LABELS - 10, y), HPos::Right)?;
-            let Some((peer, ratio)) = summary.to_best(Peers::AtDefaults, *figure) else { continue };
-            let tuned = summary.to_best(Peers::All, *figure).filter(|(best, _)| *best != peer);
-            range(&area, (x(ratio.least), x(ratio.most)), y)?;
-            draw(&area, &Circle::new((x(ratio.middle), y), 5, color.filled()))?;
-            let mut number = (format!("{:.2}", ratio.middle), ratio.most.max(ratio.middle));
-            if let Some((_, Spread { middle, .. })) = tuned {
-                draw(&area, &Circle::new((x(middle), y), 5, color.stroke_width(2)))?;
-                number = (format!("{} ({middle:.2})", number.0), number.1.max(middle));
+            label(&area, &name, LABELS - 10, y, HPos::Right)?;
+            let Some((peer, ratio)) = summary.to_best(PeerSet::AtDefaults, *figure) else { continue };
+            let tuned = summary.to_best(PeerSet::All, *figure).filter(|(best, _)| *best != peer);
+            range(&area, x(ratio.min)..x(ratio.max), y)?;
+            draw(&area, &Circle::new((x(ratio.median), y), 5, color.filled()))?;
+            let mut number = (format!("{:.2}", ratio.median), ratio.max.max(ratio.median));
+            if let Some((_, Spread { median, .. })) = tuned {
+                draw(&area, &Circle::new((x(median), y), 5, color.stroke_width(2)))?;
+                number = (format!("{} ({median:.2})", number.0), number.1.max(median));
             }
-            label(&area, &number.0, (x(number.1) + 10, y), HPos::Left)?;
+            label(&area, &number.0, x(number.1) + 10, y, HPos::Left)?;
         }
     }
     area.present().map_err(failed)
 }
 
-/// Mean latency along the run, by the time of arrival: the candidate, the best peers and those everybody knows.
+/// Mean latency by time of arrival: the candidate, the best peers and two simple policies.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn course(summary: &Summary<'_>, file: &Path) -> Result<()> {
-    let best = |peers| summary.best(peers, Figure::P99).map(|peer| peer.name);
-    let others = [best(Peers::AtDefaults), best(Peers::All), Some("haproxy/leastconn"), Some(ROUND_ROBIN)];
+pub(crate) fn course(summary: &CaseSummary<'_>, file: &Path) -> Result<()> {
+    let best = |peers| summary.best(peers, LatencyFigure::P99).map(|peer| peer.name);
+    let others =
+        [best(PeerSet::AtDefaults), best(PeerSet::All), Some("haproxy/leastconn"), Some(ROUND_ROBIN)];
     let mut names = vec![CANDIDATE];
     for name in others.into_iter().flatten() {
         if !names.contains(&name) {
@@ -126,7 +130,7 @@ pub(crate) fn course(summary: &Summary<'_>, file: &Path) -> Result<()> {
         }
     }
     let lines: Vec<(&str, Vec<(f64, f64)>)> =
-        names.into_iter().filter_map(|name| Some((name, points(summary.entry(name)?)))).collect();
+        names.into_iter().filter_map(|name| Some((name, points(summary.contender(name)?)))).collect();
     let all = || lines.iter().flat_map(|(_, points)| points);
     let (last, most) = all().fold((1.0_f64, 0.1_f64), |(x, y), point| (x.max(point.0), y.max(point.1)));
     let area = SVGBackend::new(file, (WIDTH, 320)).into_drawing_area();
@@ -166,34 +170,34 @@ pub(crate) fn course(summary: &Summary<'_>, file: &Path) -> Result<()> {
     area.present().map_err(failed)
 }
 
-/// The mean over the rounds of each stretch.
-fn points(entry: &Entry<'_>) -> Vec<(f64, f64)> {
-    let longest = entry.runs.iter().map(|run| run.figures.course.len()).max().unwrap_or_default();
+/// For each interval of the course the median over the rounds.
+fn points(contender: &ContenderRuns<'_>) -> Vec<(f64, f64)> {
+    let longest = contender.runs.iter().map(|run| run.figures.course.len()).max().unwrap_or_default();
     let point = |(index, at): (usize, f64)| {
-        let told = entry.runs.iter().filter_map(|run| run.figures.course.get(index).copied().flatten());
-        Some((at, Spread::of(told)?.middle))
+        let means = contender.runs.iter().filter_map(|run| run.figures.course.get(index).copied().flatten());
+        Some((at, Spread::of(means)?.median))
     };
-    let middles = std::iter::successors(Some(STRETCH / 2.0), |at| Some(at + STRETCH));
+    let middles = std::iter::successors(Some(COURSE_INTERVAL / 2.0), |at| Some(at + COURSE_INTERVAL));
     (0..longest).zip(middles).filter_map(point).collect()
 }
 
-fn color(entry: &Entry<'_>) -> RGBColor {
-    match entry.name {
+fn color(contender: &ContenderRuns<'_>) -> RGBColor {
+    match contender.name {
         CANDIDATE => OURS_COLOR,
         name if name.starts_with(OURS) => OTHERS_OF_OURS,
-        _ if entry.is_among(Peers::AtDefaults) => PEERS_COLOR,
+        _ if contender.is_among(PeerSet::AtDefaults) => PEERS_COLOR,
         _ => TUNED_COLOR,
     }
 }
 
-/// A line from least to most.
-fn range(area: &Area<'_>, (least, most): (i32, i32), y: i32) -> Result<()> {
-    draw(area, &PathElement::new([(least, y), (most, y)], TEXT.stroke_width(2)))
+/// A horizontal line.
+fn range(area: &Area<'_>, x: Range<i32>, y: i32) -> Result<()> {
+    draw(area, &PathElement::new([(x.start, y), (x.end, y)], TEXT.stroke_width(2)))
 }
 
-fn label(area: &Area<'_>, text: &str, at: (i32, i32), side: HPos) -> Result<()> {
+fn label(area: &Area<'_>, text: &str, x: i32, y: i32, side: HPos) -> Result<()> {
     let style = ("sans-serif", 13).into_font().color(&TEXT).pos(Pos::new(side, VPos::Center));
-    draw(area, &Text::new(text.to_owned(), at, style))
+    draw(area, &Text::new(text.to_owned(), (x, y), style))
 }
 
 fn draw<'a, E>(area: &Area<'a>, element: &E) -> Result<()>
@@ -204,17 +208,17 @@ where
     area.draw(element).map_err(failed)
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+#[allow(clippy::needless_pass_by_value, reason = "the signature of map_err")]
 fn failed(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("cannot draw: {error}")
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "a place on a page of a few thousand pixels")]
+#[allow(clippy::cast_possible_truncation, reason = "a plot has a few thousand pixels")]
 fn pixels(value: f64) -> i32 {
     value.round() as i32
 }
 
-/// A number of rows, as the coordinates count.
+/// A number of rows as a coordinate.
 fn rows(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX / ROW)
 }

@@ -1,88 +1,88 @@
-//! The load of one case and round, as a trace that `sgl-router send` replays: the same file for every contender.
+//! The load of one case and round as a trace that `sgl-router send` replays: the same file for every contender.
 
-use super::case::{Case, Lengths, Load};
+use super::case::{Case, CaseLoad, LengthDistribution};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 
-/// Prompts and answers longer than this together do not fit the emulated model.
+/// The context length of the emulated model. Requests with more prompt and output tokens are left out.
 const CONTEXT: u32 = 32_000;
 
-/// How many places in a trace are tried.
-const TRIES: usize = 1000;
-/// The least share of the average number of requests that each half of a stretch must have.
-const BUSY: f64 = 0.6;
+/// How many slices of a trace are tried.
+const MAX_TRIES: usize = 1000;
+/// Each half of a slice has at least this share of the average number of requests.
+const MIN_SHARE: f64 = 0.6;
 
-/// Tokens of a block that a trace names by an id.
+/// Tokens per block; a trace names blocks by ids.
 const BLOCK: u32 = 512;
 const PREFIXES: usize = 24;
 const PREFIX_BLOCKS: u64 = 5;
-/// Ids of the prefixes' blocks begin here in every round, so that no block of another round is like them.
+/// Distance between the block ids of two rounds, so that rounds share no block.
 const IDS_PER_SEED: u64 = 1 << 20;
 
 /// One request, as `send --trace` reads it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) struct Line {
+pub(crate) struct TraceLine {
     /// Seconds from the start.
     pub(crate) arrival_s: f64,
     /// Length of the prompt in tokens.
     pub(crate) input_tokens: u32,
-    /// Length of the answer in tokens.
+    /// Length of the output in tokens.
     pub(crate) output_tokens: u32,
-    /// Ids of the prompt's blocks; empty where it is like no other.
+    /// Ids of the prompt's blocks; empty for a prompt that shares nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) hash_ids: Vec<u64>,
 }
 
-/// The requests of `window` seconds. `None` where the trace is not there.
+/// The requests of `window` seconds. `None` where the trace is missing.
 ///
 /// # Errors
-/// The trace cannot be read, or holds what is no request.
-pub(crate) fn lines(case: &Case, seed: u64, window: f64, traces: &Path) -> Result<Option<Vec<Line>>> {
-    let mut chance = fastrand::Rng::with_seed(seed);
+/// The trace cannot be read or has another format.
+pub(crate) fn lines(case: &Case, seed: u64, window: f64, traces: &Path) -> Result<Option<Vec<TraceLine>>> {
+    let mut random = fastrand::Rng::with_seed(seed);
     match case.load {
-        Load::Made { rate, prompt, answer } => {
-            let made = arrivals(rate, window, &mut chance).into_iter().map(|arrival_s| Line {
+        CaseLoad::Synthetic { rate, prompt, output } => {
+            let made = arrivals(rate, window, &mut random).into_iter().map(|arrival_s| TraceLine {
                 arrival_s,
-                input_tokens: length(prompt, &mut chance),
-                output_tokens: length(answer, &mut chance),
+                input_tokens: length(prompt, &mut random),
+                output_tokens: length(output, &mut random),
                 hash_ids: Vec::new(),
             });
             Ok(Some(made.collect()))
         }
-        Load::Prefixes { rate } => {
-            let made = arrivals(rate, window, &mut chance).into_iter().map(|arrival_s| {
-                let first = seed * IDS_PER_SEED + chance.usize(..PREFIXES) as u64 * PREFIX_BLOCKS;
-                Line {
+        CaseLoad::Prefixes { rate } => {
+            let made = arrivals(rate, window, &mut random).into_iter().map(|arrival_s| {
+                let first = seed * IDS_PER_SEED + random.usize(..PREFIXES) as u64 * PREFIX_BLOCKS;
+                TraceLine {
                     arrival_s,
                     input_tokens: PREFIX_BLOCKS as u32 * BLOCK * 5 / 4,
-                    output_tokens: length(Lengths::Near(100.0), &mut chance),
+                    output_tokens: length(LengthDistribution::Near(100.0), &mut random),
                     hash_ids: (first..first + PREFIX_BLOCKS).collect(),
                 }
             });
             Ok(Some(made.collect()))
         }
-        Load::Trace { file, speed } => {
+        CaseLoad::Trace { file, speed } => {
             let file = traces.join(file);
             if !file.exists() {
                 return Ok(None);
             }
-            slice(&read(&file)?, window, speed, &mut chance).map(Some)
+            slice(&read(&file)?, window, speed, &mut random).map(Some)
         }
     }
 }
 
-/// Writes them where `send` finds them.
+/// Writes a trace for `send`.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn write(lines: &[Line], file: &Path) -> Result<()> {
+pub(crate) fn write(lines: &[TraceLine], file: &Path) -> Result<()> {
     let texts = lines.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     fs::write(file, texts.join("\n") + "\n").with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn read(file: &Path) -> Result<Vec<Line>> {
+fn read(file: &Path) -> Result<Vec<TraceLine>> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let parse = |(index, line)| {
         serde_json::from_str(line).with_context(|| format!("{}:{}", file.display(), index + 1))
@@ -90,47 +90,48 @@ fn read(file: &Path) -> Result<Vec<Line>> {
     text.lines().enumerate().map(parse).collect()
 }
 
-/// A stretch of the trace, with its arrivals as close as `speed` makes them. Its place is drawn by lot among those
-/// that are not much less busy than the trace on the whole in either half: a trace may be silent for minutes.
+/// A random slice of the trace, `speed` times as fast. Slices with a quiet half are not used: a trace may have no
+/// requests for minutes.
 #[allow(clippy::cast_precision_loss, reason = "a trace has far fewer than 2^52 requests")]
-fn slice(trace: &[Line], window: f64, speed: f64, chance: &mut fastrand::Rng) -> Result<Vec<Line>> {
+fn slice(trace: &[TraceLine], window: f64, speed: f64, random: &mut fastrand::Rng) -> Result<Vec<TraceLine>> {
     let end = trace.last().context("an empty trace")?.arrival_s;
     let (long, last_start) = (window * speed, (end - window * speed).max(0.0));
-    let least = BUSY * trace.len() as f64 * (long / 2.0 / end.max(long));
-    for _ in 0..TRIES {
-        let start = chance.f64() * last_start;
-        let within = |line: &&Line| (start..start + long).contains(&line.arrival_s);
-        let fits = |line: &&Line| line.input_tokens + line.output_tokens <= CONTEXT;
-        let moved = |line: &Line| Line { arrival_s: (line.arrival_s - start) / speed, ..line.clone() };
-        let found: Vec<Line> = trace.iter().filter(within).filter(fits).map(moved).collect();
+    let least = MIN_SHARE * trace.len() as f64 * (long / 2.0 / end.max(long));
+    for _ in 0..MAX_TRIES {
+        let start = random.f64() * last_start;
+        let within = |line: &&TraceLine| (start..start + long).contains(&line.arrival_s);
+        let fits = |line: &&TraceLine| line.input_tokens + line.output_tokens <= CONTEXT;
+        let moved =
+            |line: &TraceLine| TraceLine { arrival_s: (line.arrival_s - start) / speed, ..line.clone() };
+        let found: Vec<TraceLine> = trace.iter().filter(within).filter(fits).map(moved).collect();
         let early = found.iter().filter(|line| line.arrival_s < window / 2.0).count();
         if early.min(found.len() - early) as f64 >= least {
             return Ok(found);
         }
     }
-    bail!("found no busy stretch of {long:.0} s in the trace")
+    bail!("found no busy slice of {long:.0} s in the trace")
 }
 
-/// Arrivals of many independent users within the window.
-fn arrivals(rate: f64, window: f64, chance: &mut fastrand::Rng) -> Vec<f64> {
+/// Poisson arrivals within the window.
+fn arrivals(rate: f64, window: f64, random: &mut fastrand::Rng) -> Vec<f64> {
     let mut at = 0.0;
     let next = || {
-        at += -(1.0 - chance.f64()).ln() / rate;
+        at += -(1.0 - random.f64()).ln() / rate;
         (at < window).then_some(at)
     };
     std::iter::from_fn(next).collect()
 }
 
 /// A length of at least one token.
-fn length(lengths: Lengths, chance: &mut fastrand::Rng) -> u32 {
+fn length(lengths: LengthDistribution, random: &mut fastrand::Rng) -> u32 {
     const SIGMA: f64 = 1.2;
     let tokens = match lengths {
-        Lengths::Near(mean) => mean * (0.75 + 0.5 * chance.f64()),
-        Lengths::Between(low, high) => low + (high - low) * chance.f64(),
-        Lengths::Wide(mean) => {
-            // Box and Muller's way to a normal variate.
+        LengthDistribution::Near(mean) => mean * (0.75 + 0.5 * random.f64()),
+        LengthDistribution::Between(low, high) => low + (high - low) * random.f64(),
+        LengthDistribution::Wide(mean) => {
+            // A normal variate by the Box-Muller transform.
             let normal =
-                (-2.0 * (1.0 - chance.f64()).ln()).sqrt() * (std::f64::consts::TAU * chance.f64()).cos();
+                (-2.0 * (1.0 - random.f64()).ln()).sqrt() * (std::f64::consts::TAU * random.f64()).cos();
             let center = mean.ln() - SIGMA * SIGMA / 2.0;
             (center + SIGMA * normal).exp().min(10.0 * mean)
         }
@@ -146,13 +147,13 @@ mod tests {
     use crate::compare::case::CASES;
     use std::collections::HashSet;
 
-    fn made(name: &str, seed: u64) -> Vec<Line> {
+    fn made(name: &str, seed: u64) -> Vec<TraceLine> {
         let case = CASES.iter().find(|case| case.name == name).unwrap();
         lines(case, seed, 100.0, Path::new("nowhere")).unwrap().unwrap()
     }
 
     #[test]
-    fn a_seed_fixes_the_load_and_the_rate_is_met() {
+    fn seed_fixes_load_and_rate_is_met() {
         assert_eq!(made("uneven-batch", 1), made("uneven-batch", 1));
         assert_ne!(made("uneven-batch", 1), made("uneven-batch", 2));
         let count = made("uneven-batch", 1).len();
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn short_prompts_are_like_those_of_the_recorded_runs() {
+    fn short_prompts_have_recorded_lengths() {
         let made = made("uneven-75", 1);
         assert!(made.iter().all(|line| (220..=385).contains(&line.input_tokens)));
         assert!(made.iter().all(|line| (100..=400).contains(&line.output_tokens)));
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_answers_have_the_mean_and_a_long_tail() {
+    fn wide_outputs_have_a_long_tail() {
         let lengths: Vec<u32> = made("mixed-8", 1).iter().map(|line| line.output_tokens).collect();
         let mean = f64::from(lengths.iter().sum::<u32>()) / lengths.len() as f64;
         assert!((80.0..110.0).contains(&mean), "{mean}");
@@ -176,39 +177,40 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_four_fifths_of_a_prompt_and_no_round_knows_those_of_another() {
+    fn rounds_share_no_prefix() {
         let (one, two) = (made("prefixes", 1), made("prefixes", 2));
-        let ids = |lines: &[Line]| lines.iter().map(|line| line.hash_ids.clone()).collect::<HashSet<_>>();
+        let ids =
+            |lines: &[TraceLine]| lines.iter().map(|line| line.hash_ids.clone()).collect::<HashSet<_>>();
         assert_eq!((ids(&one).len(), ids(&two).len()), (24, 24));
         assert!(ids(&one).is_disjoint(&ids(&two)));
         assert!(one.iter().all(|line| line.input_tokens == 3200 && line.hash_ids.len() == 5));
     }
 
     #[test]
-    fn a_slice_is_faster_and_leaves_out_what_does_not_fit() {
-        let line = |index: u32| Line {
+    fn slice_is_faster_and_skips_long_requests() {
+        let line = |index: u32| TraceLine {
             arrival_s: f64::from(index),
             input_tokens: if index.is_multiple_of(10) { 40_000 } else { 10 },
             output_tokens: 1,
             hash_ids: Vec::new(),
         };
-        let trace: Vec<Line> = (0..1000).map(line).collect();
+        let trace: Vec<TraceLine> = (0..1000).map(line).collect();
         let cut = slice(&trace, 20.0, 5.0, &mut fastrand::Rng::with_seed(3)).unwrap();
         assert_eq!(cut.len(), 90);
         assert!(cut.iter().all(|line| (0.0..20.0).contains(&line.arrival_s) && line.input_tokens == 10));
     }
 
     #[test]
-    fn a_slice_is_never_one_of_silence() {
+    fn slice_has_two_busy_halves() {
         let burst = |from: u32| {
-            (from..from + 100).map(|at| Line {
+            (from..from + 100).map(|at| TraceLine {
                 arrival_s: f64::from(at),
                 input_tokens: 10,
                 output_tokens: 1,
                 hash_ids: Vec::new(),
             })
         };
-        let trace: Vec<Line> = burst(0).chain(burst(2000)).collect();
+        let trace: Vec<TraceLine> = burst(0).chain(burst(2000)).collect();
         for seed in 0..20 {
             let cut = slice(&trace, 50.0, 1.0, &mut fastrand::Rng::with_seed(seed)).unwrap();
             let early = cut.iter().filter(|line| line.arrival_s < 25.0).count();
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_is_not_there_is_no_error() {
+    fn missing_trace_is_no_error() {
         let code = CASES.iter().find(|case| case.name == "code").unwrap();
         assert_eq!(lines(code, 1, 10.0, Path::new("nowhere")).unwrap(), None);
     }

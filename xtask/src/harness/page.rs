@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// When, on what machine and of which commit this was measured.
+/// The date, the machine and the commit of a measurement, for the text above its tables.
 ///
 /// # Errors
-/// git or date do not answer.
+/// git or date fail.
 pub(crate) fn setting(root: &Path) -> Result<String> {
     let date = command::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let commit =
@@ -27,40 +27,48 @@ pub(crate) fn setting(root: &Path) -> Result<String> {
     ))
 }
 
-/// A part of a page.
+/// A measured part of a page.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part<'a> {
-    /// The page, from the root of the repository.
+pub(crate) struct PagePart<'a> {
+    /// The page, by its path from the root of the repository.
     pub(crate) page: &'a str,
-    /// The chore that writes it.
-    pub(crate) chore: &'a str,
-    /// What stands there.
+    /// The xtask command that writes it.
+    pub(crate) task: &'a str,
+    /// The name of the part.
     pub(crate) name: &'a str,
 }
 
-impl Part<'_> {
-    /// Replaces what stands there.
+impl PagePart<'_> {
+    /// Replaces the part with `text`.
     ///
     /// # Errors
-    /// The page cannot be read or written, or has no such marks.
+    /// The page cannot be read or written, or has no marks for the part.
     pub(crate) fn write(self, root: &Path, text: &str) -> Result<()> {
-        let Self { page, name, .. } = self;
-        let file = root.join(page);
-        let old = fs::read_to_string(&file).with_context(|| format!("cannot read {page}"))?;
-        let new = self.replace(&old, text).with_context(|| format!("{page} has no marks for `{name}`"))?;
-        fs::write(&file, new).with_context(|| format!("cannot write {page}"))?;
-        println!("written to {page}");
-        Ok(())
+        let Self { page, task, name } = self;
+        let begin = format!("<!-- {task} {name}: begin -->\n");
+        let end = format!("<!-- {task} {name}: end -->");
+        replace_in_file(&root.join(page), &begin, &end, text)
     }
+}
 
-    fn replace(self, page: &str, text: &str) -> Option<String> {
-        let Self { chore, name, .. } = self;
-        let (begin, end) =
-            (format!("<!-- {chore} {name}: begin -->\n"), format!("<!-- {chore} {name}: end -->"));
-        let (before, rest) = page.split_once(&begin)?;
-        let (_, after) = rest.split_once(&end)?;
-        Some(format!("{before}{begin}{text}{end}{after}"))
-    }
+/// Replaces what stands between two marks in a file.
+///
+/// # Errors
+/// The file cannot be read or written, or lacks the marks.
+pub(crate) fn replace_in_file(file: &Path, begin: &str, end: &str, text: &str) -> Result<()> {
+    let name = file.display();
+    let old = fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    let new = replace_between(&old, begin, end, text)
+        .with_context(|| format!("{name} has no marks {} and {end}", begin.trim()))?;
+    fs::write(file, new).with_context(|| format!("cannot write {name}"))?;
+    println!("wrote {name}");
+    Ok(())
+}
+
+fn replace_between(page: &str, begin: &str, end: &str, text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}{text}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -68,11 +76,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_replaced_and_the_words_around_it_stay() {
-        let page = "Words.\n<!-- bench-proxy a: begin -->\nold\n<!-- bench-proxy a: end -->\nMore.\n";
-        let wanted = "Words.\n<!-- bench-proxy a: begin -->\nnew\n<!-- bench-proxy a: end -->\nMore.\n";
-        let part = |name| Part { page: "p.md", chore: "bench-proxy", name };
-        assert_eq!(part("a").replace(page, "new\n").as_deref(), Some(wanted));
-        assert_eq!(part("b").replace(page, "new\n"), None);
+    fn only_the_part_is_replaced() {
+        let page = "Words.\n<!-- a: begin -->\nold\n<!-- a: end -->\nMore.\n";
+        let new = replace_between(page, "<!-- a: begin -->\n", "<!-- a: end -->", "new\n");
+        assert_eq!(new.as_deref(), Some("Words.\n<!-- a: begin -->\nnew\n<!-- a: end -->\nMore.\n"));
+        assert_eq!(
+            replace_between(&new.clone().unwrap(), "<!-- a: begin -->\n", "<!-- a: end -->", "new\n"),
+            new
+        );
+    }
+
+    #[test]
+    fn missing_marks_are_found() {
+        assert_eq!(replace_between("Words.\n", "<!-- a: begin -->\n", "<!-- a: end -->", "new\n"), None);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.md");
+        fs::write(&file, "Words.\n").unwrap();
+        let part = PagePart { page: "p.md", task: "bench-proxy", name: "a" };
+        let error = part.write(folder.path(), "new\n").unwrap_err().to_string();
+        assert!(error.contains("<!-- bench-proxy a: begin -->"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! The routers on PyPI, each in a virtual environment of its own.
 
+use super::http;
 use super::process::free_port;
 use crate::command;
 use anyhow::Result;
@@ -15,7 +16,7 @@ pub(crate) struct Peer {
     launch: &'static [&'static str],
 }
 
-/// Every peer.
+/// All peers.
 pub(crate) const PEERS: [Peer; 3] = [
     Peer { package: "sglang-router", launch: &["sglang-router", "launch", "--log-level", "warn"] },
     Peer { package: "smg", launch: &["smg", "launch", "--log-level", "warn"] },
@@ -23,7 +24,7 @@ pub(crate) const PEERS: [Peer; 3] = [
 ];
 
 impl Peer {
-    /// Its version, once it is installed in a folder below `venvs`.
+    /// Installs it in a folder below `venvs`, unless it is there, and returns its version.
     ///
     /// # Errors
     /// It cannot be installed.
@@ -37,11 +38,11 @@ impl Peer {
             let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", self.package];
             command::run(Command::new(bin.join("python")).args(pip))?;
         }
-        let ask = format!("import importlib.metadata as m; print(m.version('{}'))", self.package);
-        Ok(command::output(Command::new(bin.join("python")).args(["-c", &ask]))?.trim().to_owned())
+        let print = format!("import importlib.metadata as m; print(m.version('{}'))", self.package);
+        Ok(command::output(Command::new(bin.join("python")).args(["-c", &print]))?.trim().to_owned())
     }
 
-    /// The command that starts it with this policy. Where it listens and its workers are not yet in it.
+    /// The command that starts it with this policy, without a port and without workers.
     ///
     /// # Errors
     /// No port is free for its metrics.
@@ -53,8 +54,8 @@ impl Peer {
     }
 }
 
-/// Tells a router of the family where to listen and which workers it has.
-pub(crate) fn place(launch: &mut Command, port: u16, workers: &[u16]) {
+/// Adds the port and the workers to the command line of this router or of a peer.
+pub(crate) fn add_addresses(launch: &mut Command, port: u16, workers: &[u16]) {
     launch.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--worker-urls"]);
-    launch.args(workers.iter().map(|port| format!("http://127.0.0.1:{port}")));
+    launch.args(workers.iter().map(|port| http::url(*port, "")));
 }

@@ -1,12 +1,12 @@
 //! No large circles of files: files that use each other can only be read, tested and moved together.
 
+use super::finding::{Finding, TreeFile};
 use super::module_graph::ModuleGraph;
 use super::sizes::{CIRCLE_FILES, is_exempt};
-use super::{Entry, Finding};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks the production files of every crate.
-pub(crate) fn check(tree: &[Entry]) -> Vec<Finding> {
+pub(crate) fn check(tree: &[TreeFile]) -> Vec<Finding> {
     let folders: BTreeSet<&str> = tree.iter().filter_map(|entry| source_folder(&entry.path)).collect();
     folders
         .into_iter()
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn findings(sources: &[(&str, &str)]) -> Vec<String> {
-        let entry = |(path, text): &(&str, &str)| Entry {
+        let entry = |(path, text): &(&str, &str)| TreeFile {
             path: format!("crates/x/src/{path}"),
             text: Some((*text).to_owned()),
         };

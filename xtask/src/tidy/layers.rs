@@ -1,9 +1,9 @@
-//! Which crate may stand on which: arrows go down only.
+//! Which crate may depend on which: dependencies go down only.
 
-use super::{Entry, Finding};
+use super::finding::{Finding, TreeFile};
 use toml::Table;
 
-/// A crate of ours and those of ours that it may use, as ARCHITECTURE.md draws them.
+/// Each crate of the workspace and those that it may depend on, as in ARCHITECTURE.md.
 const LAYERS: [(&str, &[&str]); 13] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
@@ -52,7 +52,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
 /// Crates that do no I/O and read no clock, entropy or environment.
 pub(crate) const PURE: [&str; 4] = ["router-core", "router-protocol", "router-engine", "router-sim"];
 
-/// Outside crates that bring I/O, a clock or entropy with them.
+/// Outside crates that do I/O or read a clock or entropy.
 const IMPURE_DEPENDENCIES: [&str; 12] = [
     "tokio",
     "tokio-util",
@@ -68,8 +68,8 @@ const IMPURE_DEPENDENCIES: [&str; 12] = [
     "jiff",
 ];
 
-/// Checks every manifest of the workspace. What only tests use may come from any floor but the binary.
-pub(crate) fn check(tree: &[Entry]) -> Vec<Finding> {
+/// Checks every manifest of the workspace. Tests may use any crate but that of the binary.
+pub(crate) fn check(tree: &[TreeFile]) -> Vec<Finding> {
     tree.iter()
         .filter(|entry| entry.path.ends_with("/Cargo.toml"))
         .flat_map(|entry| check_manifest(&entry.path, entry.text.as_deref().unwrap_or_default()))
@@ -78,12 +78,14 @@ pub(crate) fn check(tree: &[Entry]) -> Vec<Finding> {
 
 fn check_manifest(path: &str, text: &str) -> Vec<Finding> {
     let finding = |message| Finding { file: path.to_owned(), line: 0, message };
-    let Ok(manifest) = text.parse::<Table>() else { return vec![finding("not a manifest".to_owned())] };
+    let Ok(manifest) = text.parse::<Table>() else {
+        return vec![finding("not a valid manifest: mend it".to_owned())];
+    };
     let name =
         manifest.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str()).unwrap_or_default();
     let Some((_, below)) = LAYERS.iter().find(|(crate_name, _)| *crate_name == name) else {
         return vec![finding(format!(
-            "crate `{name}` has no floor: give it one in tidy and in ARCHITECTURE.md"
+            "crate `{name}` has no layer: add it to tidy/layers.rs and to ARCHITECTURE.md"
         ))];
     };
     let mut findings = Vec::new();
@@ -92,14 +94,18 @@ fn check_manifest(path: &str, text: &str) -> Vec<Finding> {
     {
         let ours = LAYERS.iter().any(|(crate_name, _)| *crate_name == dependency);
         if ours && !below.contains(&dependency) {
-            findings.push(finding(format!("`{name}` may not stand on `{dependency}`: arrows go down only")));
+            findings.push(finding(format!("`{name}` may not depend on `{dependency}`: dependencies go down only; move what both need into a crate below")));
         }
         if PURE.contains(&name) && IMPURE_DEPENDENCIES.contains(&dependency) {
-            findings.push(finding(format!("`{name}` is pure and may not use `{dependency}`")));
+            findings.push(finding(format!(
+                "`{name}` is pure and may not use `{dependency}`: pass its result in as an argument"
+            )));
         }
     }
     if names(&manifest, "dev-dependencies").any(|dependency| dependency == "sgl-router") {
-        findings.push(finding("no test of a crate may need the binary's crate".to_owned()));
+        findings.push(finding(
+            "tests may not depend on `sgl-router`: use the library that it is built from".to_owned(),
+        ));
     }
     findings
 }
@@ -117,27 +123,35 @@ mod tests {
     }
 
     #[test]
-    fn arrows_go_down() {
+    fn dependencies_go_down() {
         let down = "[package]\nname = 'router-proxy'\n[dependencies]\nrouter-core = {}\nhyper = '1'";
         assert_eq!(messages(down), [""; 0]);
         let up = "[package]\nname = 'router-core'\n[dependencies]\nrouter-proxy = {}";
-        assert_eq!(messages(up), ["`router-core` may not stand on `router-proxy`: arrows go down only"]);
+        assert_eq!(
+            messages(up),
+            [
+                "`router-core` may not depend on `router-proxy`: dependencies go down only; move what both need into a crate below"
+            ]
+        );
     }
 
     #[test]
-    fn tests_may_look_sideways() {
+    fn tests_may_use_other_crates() {
         let text = "[package]\nname = 'router-proxy'\n[dev-dependencies]\nrouter-emulator = {}";
         assert_eq!(messages(text), [""; 0]);
     }
 
     #[test]
-    fn a_pure_crate_takes_no_runtime() {
+    fn pure_crate_takes_no_runtime() {
         let text = "[package]\nname = 'router-engine'\n[dependencies]\ntokio = '1'";
-        assert_eq!(messages(text), ["`router-engine` is pure and may not use `tokio`"]);
+        assert_eq!(
+            messages(text),
+            ["`router-engine` is pure and may not use `tokio`: pass its result in as an argument"]
+        );
     }
 
     #[test]
-    fn a_new_crate_needs_a_floor() {
+    fn new_crate_needs_a_layer() {
         assert_eq!(messages("[package]\nname = 'router-attic'").len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The house's measures, in one place.
+//! The limits of the rules, and the crates that are exempt.
 
 /// Lines of production code in a file, tests not counted.
 pub(crate) const FILE_LINES: usize = 500;
@@ -11,6 +11,7 @@ pub(crate) const CIRCLE_FILES: usize = 3;
 
 /// Crates that do not yet keep the rules on circles and on tuple parameters. A crate that keeps them leaves this list.
 pub(crate) const NOT_YET: [&str; 11] = [
+    "router-config",
     "router-core",
     "router-emulator",
     "router-engine",
@@ -21,7 +22,6 @@ pub(crate) const NOT_YET: [&str; 11] = [
     "router-report",
     "router-sim",
     "sgl-router",
-    "xtask",
 ];
 
 /// Whether the file belongs to a crate of [`NOT_YET`].

@@ -1,6 +1,6 @@
-//! Rules for Rust source, found in its syntax tree: sizes, parameters, purity, and no peeking behind a trait.
+//! Rules for Rust source, checked in its syntax tree: sizes, parameters, purity, no downcasts, no branches on names.
 
-use super::Finding;
+use super::finding::Finding;
 use super::layers::PURE;
 use super::sizes::{FILE_LINES, FUNCTION_LINES, PARAMETERS, is_exempt};
 use super::test_code::{attributes, is_test_only};
@@ -9,16 +9,16 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, BinOp, Block, Expr, FnArg, Ident, Pat, Signature, Type, UseTree, Visibility};
 
-/// A comment that begins so, on the line above, gives the reason for an exception.
+/// A comment on the line above that begins with this gives the reason for an exception.
 const ALLOWED: &str = "// tidy: allowed,";
 
-/// Ways to ask a value what it really is. A policy is known by its trait alone.
-const PEEKING: [&str; 5] = ["as_any", "into_any", "downcast", "downcast_ref", "downcast_mut"];
+/// Ways to find the concrete type behind a trait. A policy is known by its trait alone.
+const DOWNCASTS: [&str; 5] = ["as_any", "into_any", "downcast", "downcast_ref", "downcast_mut"];
 
-/// Methods whose answer is for people and records; nothing may branch on it.
+/// Methods whose result is for people and records; nothing may branch on it.
 const LABELS: [&str; 2] = ["name", "policy_name"];
 
-/// What a pure crate may not touch, as leading path segments.
+/// Modules that a pure crate may not use, as leading path segments.
 const IMPURE: [&[&str]; 7] = [
     &["std", "fs"],
     &["std", "net"],
@@ -29,13 +29,13 @@ const IMPURE: [&[&str]; 7] = [
     &["tokio"],
 ];
 
-/// Clocks and entropy, wherever they stand in a path.
+/// Clocks and entropy, at any place in a path.
 const CLOCKS: [&str; 3] = ["Instant", "SystemTime", "RandomState"];
 
-/// Checks one file of production code; its `#[cfg(test)]` parts are left out.
+/// Checks one file of production code, without its `#[cfg(test)]` parts.
 pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
     let pure = PURE.iter().any(|name| path.starts_with(&format!("crates/{name}/src/")));
-    let mut walk = Walk {
+    let mut check = SourceCheck {
         path,
         lines: text.lines().collect(),
         pure,
@@ -44,19 +44,19 @@ pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
         findings: Vec::new(),
     };
     match syn::parse_file(text) {
-        Ok(file) => walk.visit_file(&file),
-        Err(error) => walk.find(error.span(), format!("cannot be parsed: {error}")),
+        Ok(file) => check.visit_file(&file),
+        Err(error) => check.find(error.span(), format!("cannot be parsed: {error}")),
     }
-    let production = walk.lines.len() - walk.test_lines;
+    let production = check.lines.len() - check.test_lines;
     if production > FILE_LINES {
         let message =
-            format!("{production} lines of production code, at most {FILE_LINES}: split it by noun");
-        walk.findings.push(Finding { file: path.to_owned(), line: 0, message });
+            format!("{production} lines of production code, at most {FILE_LINES}: split the file by subject");
+        check.findings.push(Finding { file: path.to_owned(), line: 0, message });
     }
-    walk.findings
+    check.findings
 }
 
-struct Walk<'a> {
+struct SourceCheck<'a> {
     path: &'a str,
     lines: Vec<&'a str>,
     pure: bool,
@@ -66,8 +66,8 @@ struct Walk<'a> {
     findings: Vec<Finding>,
 }
 
-impl Walk<'_> {
-    /// Notes a breach, unless the line above says why it may be.
+impl SourceCheck<'_> {
+    /// Reports a breach, unless the line above gives a reason for an exception.
     fn find(&mut self, span: Span, message: String) {
         let above = span.start().line.checked_sub(2).and_then(|index| self.lines.get(index));
         if above
@@ -79,8 +79,8 @@ impl Walk<'_> {
         self.findings.push(Finding { file: self.path.to_owned(), line: span.start().line, message });
     }
 
-    /// Leaves out what is compiled for tests only; tells whether it did.
-    fn leave_out(&mut self, attributes: &[Attribute], whole: Span) -> bool {
+    /// Whether the item is compiled for tests only; its lines then do not count.
+    fn is_left_out(&mut self, attributes: &[Attribute], whole: Span) -> bool {
         let test_only = is_test_only(attributes);
         if test_only {
             let first = attributes.first().map_or(whole, Spanned::span).start().line;
@@ -92,7 +92,10 @@ impl Walk<'_> {
     fn signature(&mut self, signature: &Signature, visibility: &Visibility) {
         let count = signature.inputs.len();
         if count > PARAMETERS {
-            let message = format!("`{}` takes {count} parameters, at most {PARAMETERS}", signature.ident);
+            let message = format!(
+                "`{}` takes {count} parameters, at most {PARAMETERS}: group them in a struct",
+                signature.ident
+            );
             self.find(signature.ident.span(), message);
         }
         let tuple = signature.inputs.iter().any(is_tuple);
@@ -105,7 +108,7 @@ impl Walk<'_> {
         }
         let public = matches!(visibility, Visibility::Public(_));
         if public && signature.inputs.iter().any(is_bool) {
-            let message = format!("`{}` takes a bool: give the two cases names in an enum", signature.ident);
+            let message = format!("`{}` takes a bool: use an enum that names the two cases", signature.ident);
             self.find(signature.ident.span(), message);
         }
     }
@@ -117,11 +120,14 @@ impl Walk<'_> {
             inner.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with("//"));
         let length = code.count();
         if length > FUNCTION_LINES {
-            self.find(name.span(), format!("`{name}` is {length} lines long, at most {FUNCTION_LINES}"));
+            self.find(
+                name.span(),
+                format!("`{name}` is {length} lines long, at most {FUNCTION_LINES}: split it"),
+            );
         }
     }
 
-    /// Judges one full path, from a `use` or from code.
+    /// Checks one full path, from a `use` or from code.
     fn path(&mut self, segments: &[String], span: Span) {
         if !self.pure {
             return;
@@ -131,7 +137,13 @@ impl Walk<'_> {
         };
         let impure = IMPURE.iter().any(leads);
         if impure || segments.iter().any(|segment| CLOCKS.contains(&segment.as_str())) {
-            self.find(span, format!("a pure crate may not use `{}`", segments.join("::")));
+            self.find(
+                span,
+                format!(
+                    "a pure crate may not use `{}`: pass its result in as an argument",
+                    segments.join("::")
+                ),
+            );
         }
     }
 
@@ -155,7 +167,7 @@ impl Walk<'_> {
         self.path(&segments, ident.span());
     }
 
-    /// The tokens of a macro call are no syntax tree, so they are judged one by one.
+    /// The tokens of a macro call are no syntax tree, so each is checked alone.
     fn tokens(&mut self, tokens: TokenStream) {
         for token in tokens {
             match token {
@@ -167,9 +179,9 @@ impl Walk<'_> {
     }
 }
 
-impl<'ast> Visit<'ast> for Walk<'_> {
+impl<'ast> Visit<'ast> for SourceCheck<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        if !self.leave_out(attributes(item), item.span()) {
+        if !self.is_left_out(attributes(item), item.span()) {
             visit::visit_item(self, item);
         }
     }
@@ -187,7 +199,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        if self.leave_out(&item.attrs, item.span()) {
+        if self.is_left_out(&item.attrs, item.span()) {
             return;
         }
         self.signature(&item.sig, &item.vis);
@@ -215,10 +227,10 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 
     fn visit_ident(&mut self, ident: &'ast Ident) {
-        if PEEKING.iter().any(|name| ident == name) {
+        if DOWNCASTS.iter().any(|name| ident == name) {
             self.find(
                 ident.span(),
-                format!("`{ident}`: nothing is asked what it really is; extend the trait"),
+                format!("`{ident}`: no code may depend on a concrete type behind a trait; extend the trait"),
             );
         }
     }
@@ -226,14 +238,14 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_expr_binary(&mut self, binary: &'ast syn::ExprBinary) {
         let compares = matches!(binary.op, BinOp::Eq(_) | BinOp::Ne(_));
         if compares && (is_label(&binary.left) || is_label(&binary.right)) {
-            self.find(binary.span(), "nothing branches on a name; ask the trait".to_owned());
+            self.find(binary.span(), "no code branches on a name: add a method to the trait".to_owned());
         }
         visit::visit_expr_binary(self, binary);
     }
 
     fn visit_expr_match(&mut self, choice: &'ast syn::ExprMatch) {
         if is_label(&choice.expr) {
-            self.find(choice.expr.span(), "nothing branches on a name; ask the trait".to_owned());
+            self.find(choice.expr.span(), "no code branches on a name: add a method to the trait".to_owned());
         }
         visit::visit_expr_match(self, choice);
     }
@@ -258,7 +270,7 @@ fn is_tuple(argument: &FnArg) -> bool {
     matches!(ty, Type::Tuple(tuple) if !tuple.elems.is_empty()) || matches!(&*typed.pat, Pat::Tuple(_))
 }
 
-/// Whether the expression is a call of a label method, whatever references and parentheses are around it.
+/// Whether the expression calls a label method, with or without references and parentheses around it.
 fn is_label(expression: &Expr) -> bool {
     match expression {
         Expr::Reference(inner) => is_label(&inner.expr),
@@ -296,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_file_is_found_and_its_tests_are_not_counted() {
+    fn long_files_are_found() {
         let code = "const A: u8 = 0;\n".repeat(FILE_LINES);
         let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "const B: u8 = 0;\n".repeat(300));
         assert_clean(PROXY, &format!("{code}{tests}"));
@@ -304,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_function_is_found_and_its_comments_are_not_counted() {
+    fn long_functions_are_found() {
         let body = "    let _ = 0;\n".repeat(FUNCTION_LINES);
         assert_clean(PROXY, &format!("fn f() {{\n    // Why.\n\n{body}}}\n"));
         assert_found(PROXY, &format!("fn f() {{\n    let _ = 0;\n{body}}}\n"), "`f` is 61 lines long");
@@ -342,14 +354,14 @@ mod tests {
     }
 
     #[test]
-    fn peeking_behind_a_trait_is_found_in_code_and_macros_but_not_in_comments() {
+    fn downcasts_are_found() {
         assert_found(PROXY, "fn f(p: &P) { p.as_any(); }", "`as_any`");
         assert_found(PROXY, "fn f(p: &P) { println!(\"{:?}\", p.downcast_ref::<Q>()); }", "`downcast_ref`");
         assert_clean(PROXY, "// There is no as_any and no downcast here.\nfn f() {}");
     }
 
     #[test]
-    fn an_exception_needs_a_reason() {
+    fn exceptions_need_a_reason() {
         assert_clean(PROXY, "// tidy: allowed, the trait's shape is given.\npub fn f(on: bool) {}");
         assert_found(PROXY, "// tidy: allowed,\npub fn f(on: bool) {}", "takes a bool");
         assert_found(PROXY, "// tidy: allowed, why.\n\npub fn f(on: bool) {}", "takes a bool");
@@ -368,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pure_crate_reads_no_clock_and_does_no_io() {
+    fn pure_crate_does_no_io() {
         assert_found(CORE, "use std::time::{Duration, Instant};", "`std::time::Instant`");
         assert_found(CORE, "use std::{fmt, fs};", "`std::fs`");
         assert_found(CORE, "use std::net::*;", "`std::net`");
@@ -381,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn cfg_all_test_is_a_test_too_and_cfg_feature_is_not() {
+    fn cfg_all_test_is_a_test() {
         assert_clean(CORE, "#[cfg(all(test, unix))]\nmod tests { use std::fs; }");
         assert_found(CORE, "#[cfg(feature = \"test\")]\nmod tests { use std::fs; }", "`std::fs`");
     }
