@@ -1,23 +1,23 @@
-//! Many rows of alike things, by column: what becomes a table in Python.
+//! Rows by column, for tables in Python.
 
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-/// The values of one column, by row. Absent is unknown.
+/// The values of one column, by row. `None` is unknown.
 #[derive(Debug)]
-pub(crate) enum Values {
+pub(crate) enum PythonColumn {
     /// Numbers with a fraction.
     Real(Vec<Option<f64>>),
     /// Whole numbers.
     Whole(Vec<Option<u64>>),
     /// Yes or no.
     Flag(Vec<Option<bool>>),
-    /// Texts, each kept once, and the place of every row's among them.
+    /// Distinct texts, and for each row the index of its text.
     Text(Vec<String>, Vec<Option<u32>>),
 }
 
-impl Values {
+impl PythonColumn {
     fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         match self {
             Self::Real(values) => PyList::new(py, values),
@@ -31,17 +31,17 @@ impl Values {
     }
 }
 
-/// Columns of equal length. They become lists of Python's when they are asked for.
+/// Columns of equal length. A column becomes a Python list when it is read.
 #[pyclass(frozen, module = "sgl_router._native")]
 #[derive(Debug)]
 pub(crate) struct Columns {
-    columns: Vec<(String, Values)>,
+    columns: Vec<(String, PythonColumn)>,
     rows: usize,
 }
 
 impl Columns {
     /// `columns` have `rows` values each.
-    pub(crate) const fn new(columns: Vec<(String, Values)>, rows: usize) -> Self {
+    pub(crate) const fn new(columns: Vec<(String, PythonColumn)>, rows: usize) -> Self {
         Self { columns, rows }
     }
 }
@@ -59,14 +59,14 @@ impl Columns {
         found.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?.1.list(py)
     }
 
-    /// What the values of one column are: `real`, `whole`, `flag` or `text`.
+    /// The type of the values of one column: `real`, `whole`, `flag` or `text`.
     fn kind(&self, name: &str) -> Option<&'static str> {
         let (_, values) = self.columns.iter().find(|(known, _)| known == name)?;
         Some(match values {
-            Values::Real(_) => "real",
-            Values::Whole(_) => "whole",
-            Values::Flag(_) => "flag",
-            Values::Text(..) => "text",
+            PythonColumn::Real(_) => "real",
+            PythonColumn::Whole(_) => "whole",
+            PythonColumn::Flag(_) => "flag",
+            PythonColumn::Text(..) => "text",
         })
     }
 

@@ -1,4 +1,4 @@
-//! Decisions of a running router, as an iterator of Python.
+//! The decisions of a running router, for an iterator in Python.
 
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
@@ -6,10 +6,10 @@ use pyo3::types::{IntoPyDict as _, PyDict};
 use router_proxy::{LiveDecision, NextDecision};
 use std::time::Duration;
 
-/// Python looks for signals this often while it waits for a decision.
-const TICK: Duration = Duration::from_millis(50);
+/// Interval at which Python checks for signals while it waits for a decision.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// One listener.
+/// One subscriber to the decisions.
 #[pyclass(frozen, module = "sgl_router._native")]
 pub(crate) struct Decisions {
     decisions: router_proxy::DecisionStream,
@@ -23,10 +23,10 @@ impl Decisions {
 
 #[pymethods]
 impl Decisions {
-    /// The next decision, by the names that the Python class has; `None` once the router has stopped.
+    /// The next decision, with the field names of the Python class; `None` once the router has stopped.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         loop {
-            match py.detach(|| self.decisions.next(TICK)) {
+            match py.detach(|| self.decisions.next(SIGNAL_INTERVAL)) {
                 NextDecision::Decision(decision) => return to_python(py, &decision).map(Some),
                 NextDecision::End => return Ok(None),
                 NextDecision::Silence => py.check_signals()?,
@@ -34,7 +34,7 @@ impl Decisions {
         }
     }
 
-    /// How many decisions did not fit so far.
+    /// Decisions that were dropped because the queue was full.
     #[getter]
     fn dropped(&self) -> u64 {
         self.decisions.dropped()

@@ -1,8 +1,19 @@
 //! `sgl_router._native`: the native half of the Python package `sgl_router`.
 //!
-//! It turns Python values into those of the crates below and back, and holds no rule of its own. Whatever takes long
-//! lets other Python threads run meanwhile. An error becomes a Python exception with the sentence that the command line
-//! prints, and so does a panic.
+//! It converts Python values into those of the crates below and back, and has no rules of its own. Long calls release the
+//! GIL. An error becomes a Python exception with the message that the command line prints, and so does a panic.
+//!
+//! ```text
+//! options, value ............. keyword arguments <-> Options
+//! router, decisions, stats ... a router in the background, its decisions and statistics
+//! simulation, records ........ simulate() and recorded files, both as columns
+//! command_line ............... sgl-router in this process
+//! registry ................... built-in policies and those below
+//! policy/ .................... policies in Python: factory makes an object, live or inline calls it
+//!   channel, choice .......... its thread, and the return value of select()
+//!   view, event .............. what it sees and learns from (worker_history, latency)
+//!   counters, measure ........ how it does
+//! ```
 
 mod columns;
 mod command_line;
@@ -16,7 +27,7 @@ mod simulation;
 mod stats;
 mod value;
 
-/// The module, as Python imports it.
+/// The module that Python imports.
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
@@ -30,7 +41,9 @@ mod _native {
         check_options, option_fields, options_from_flags, options_from_toml, options_to_toml,
     };
     #[pymodule_export]
-    use crate::policy::{Desk, Event, Request, WorkerView, policy_counts, register_policy, time_decisions};
+    use crate::policy::{
+        Event, PolicyThread, Request, WorkerView, policy_counts, register_policy, time_decisions,
+    };
     #[pymodule_export]
     use crate::records::read_columns;
     #[pymodule_export]

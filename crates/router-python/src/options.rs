@@ -1,4 +1,4 @@
-//! The options of the router as Python's keyword arguments, and what they are called, mean and default to.
+//! The options of the router as Python keyword arguments: names, types, defaults and documentation.
 
 use crate::value::{to_json, to_python};
 use clap::Args as _;
@@ -29,9 +29,9 @@ pub(crate) struct OptionField<'py> {
     default: Bound<'py, PyAny>,
     /// What it means.
     doc: String,
-    /// Under which heading `--help` has it.
+    /// Its heading in `--help`.
     heading: String,
-    /// Whether it must not be shown.
+    /// Whether its value is secret.
     secret: bool,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn option_fields(py: Python<'_>) -> PyResult<Vec<OptionField<'_>>> {
             kind: kind(default, arg, many),
             default: match default {
                 Some(value) => to_python(py, value)?,
-                // A key is in no JSON.
+                // Keys are not in the JSON.
                 None if many => to_python(py, &Value::Array(Vec::new()))?,
                 None => py.None().into_bound(py),
             },
@@ -72,7 +72,7 @@ pub(crate) fn option_fields(py: Python<'_>) -> PyResult<Vec<OptionField<'_>>> {
     Ok(fields)
 }
 
-/// The type of an option, by its default, or by what its flag is parsed to where that does not tell.
+/// The Python type of an option, by its default, or by the type that its flag is parsed to.
 fn kind(default: Option<&Value>, arg: &clap::Arg, many: bool) -> &'static str {
     let parsed = arg.get_value_parser().type_id();
     let is = |types: &[TypeId]| types.iter().any(|known| parsed == *known);
@@ -112,7 +112,7 @@ fn doc(arg: &clap::Arg) -> String {
     text
 }
 
-/// The options that these arguments give. What is `None` is as if it were not given.
+/// The options that these arguments give. `None` means not given.
 ///
 /// # Errors
 /// A `TypeError` or `ValueError` that names the argument.
@@ -129,7 +129,7 @@ pub(crate) fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
         Ok(options) => return Ok(options),
         Err(error) => error.to_string(),
     };
-    // serde does not say which member is at fault, so each is tried alone.
+    // serde does not say which member is wrong, so each is tried alone.
     let wrong = given.into_iter().find_map(|(name, value)| {
         let alone = Map::from_iter([(name.clone(), value)]);
         let error = serde_json::from_value::<Options>(Value::Object(alone)).err()?.to_string();
@@ -143,7 +143,7 @@ pub(crate) fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
     })
 }
 
-/// serde names types as Rust does.
+/// Replaces the Rust names of types in messages of serde.
 fn plain(message: &str) -> String {
     let names = [
         ("expected u16", "expected a whole number from 0 to 65535"),
@@ -164,7 +164,7 @@ pub(crate) fn check_options(arguments: &Bound<'_, PyDict>) -> PyResult<()> {
     read(arguments).map(drop)
 }
 
-/// The arguments of a TOML text, read from `path` where that is given.
+/// The arguments of a TOML text; `origin` names it in errors.
 #[pyfunction]
 #[pyo3(signature = (text, origin))]
 pub(crate) fn options_from_toml<'py>(
@@ -193,13 +193,13 @@ pub(crate) fn options_from_flags(py: Python<'_>, flags: Vec<OsString>) -> PyResu
     }
 }
 
-/// These arguments as a TOML text, without keys that must stay secret and without what is at its default.
+/// The arguments that are not at their default as a TOML text, without secret keys.
 #[pyfunction]
 pub(crate) fn options_to_toml(arguments: &Bound<'_, PyDict>) -> PyResult<String> {
     read(arguments)?.to_toml().map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Options as arguments. Keys are added by hand: they are in no JSON.
+/// Options as arguments. Keys are added by hand: they are not in the JSON.
 fn arguments<'py>(py: Python<'py>, options: &Options) -> PyResult<Bound<'py, PyAny>> {
     let dict = to_python(py, &as_json(options)?)?;
     let keys = [

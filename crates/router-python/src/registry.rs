@@ -1,17 +1,17 @@
-//! The policies that can be asked for by name from Python.
+//! The policies that Python can use by name.
 
-use crate::policy::{self, Host};
+use crate::policy::{self, PolicyHost};
 use pyo3::prelude::*;
 use router_core::Registry;
 
-/// Ours, and those that were registered from Python.
+/// The built-in policies, and those that were registered from Python.
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::builtin();
-    policy::add_to(&mut registry, &Host::Live);
+    policy::add_to(&mut registry, &PolicyHost::Live);
     registry
 }
 
-/// The names of all policies, each with its rule in one line.
+/// The names of all policies, each with a one-line summary.
 #[pyfunction]
 pub(crate) fn policies() -> Vec<(String, String)> {
     registry().specs().map(|spec| (spec.name.clone(), spec.summary.clone())).collect()

@@ -1,4 +1,4 @@
-//! A router that runs on threads of its own beside Python.
+//! A router that runs on its own threads in a Python process.
 
 use crate::decisions::Decisions;
 use crate::{options, registry, stats};
@@ -12,32 +12,38 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-/// Python looks for signals this often while it waits for the router.
-const TICK: Duration = Duration::from_millis(50);
+/// Interval at which Python checks for signals while it waits for the router.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A worker that is ready is noticed within this.
-const READY_TICK: Duration = Duration::from_millis(2);
+/// Interval of checks for a ready worker.
+const READY_INTERVAL: Duration = Duration::from_millis(2);
 
-/// A thread that is stuck in foreign code for longer than this after the router has stopped is left behind.
-const LAST_WAIT: Duration = Duration::from_secs(30);
+/// After the router has stopped, its threads are waited for this long.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A router that runs. What is asked of it after its end is answered with a `RuntimeError`.
+/// A running router. After it has stopped, its methods raise a `RuntimeError`.
 #[pyclass(frozen, weakref, module = "sgl_router._native")]
 pub(crate) struct RunningRouter {
     url: String,
     prometheus_url: Option<String>,
-    state: Mutex<State>,
+    state: Mutex<RouterState>,
     changed: Condvar,
 }
 
-enum State {
-    Running(Box<Inner>),
+enum RouterState {
+    Running(Box<RouterGuard>),
     Stopping,
     Stopped,
 }
 
-/// The router and the threads that run it, until they are taken apart to be stopped.
-struct Inner(Option<(router_proxy::RunningRouter, Runtime)>);
+/// The router and the threads that run it.
+struct RouterParts {
+    router: router_proxy::RunningRouter,
+    runtime: Runtime,
+}
+
+/// Stops the router when it is dropped, unless its parts were taken out to shut it down.
+struct RouterGuard(Option<RouterParts>);
 
 /// Starts a router with these options and returns once its ports are bound.
 #[pyfunction]
@@ -47,7 +53,7 @@ pub(crate) fn start_router(py: Python<'_>, arguments: &Bound<'_, PyDict>) -> PyR
         let config = options.check(&registry::registry());
         let config = config.map_err(|error| PyValueError::new_err(error.to_string()))?;
         sgl_router::init_logs(&options).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        // Clients have threads of their own; this one is for what the router does in the background.
+        // Serving has its own threads; this one is for background tasks.
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("sgl-router").build();
         let runtime = runtime.map_err(|e| PyRuntimeError::new_err(format!("cannot start threads: {e}")))?;
@@ -56,7 +62,10 @@ pub(crate) fn start_router(py: Python<'_>, arguments: &Bound<'_, PyDict>) -> PyR
         Ok(RunningRouter {
             url: router.url(),
             prometheus_url: router.prometheus_address().map(|address| format!("http://{address}/metrics")),
-            state: Mutex::new(State::Running(Box::new(Inner(Some((router, runtime)))))),
+            state: Mutex::new(RouterState::Running(Box::new(RouterGuard(Some(RouterParts {
+                router,
+                runtime,
+            }))))),
             changed: Condvar::new(),
         })
     })
@@ -89,16 +98,16 @@ impl RunningRouter {
         self.prometheus_url.as_deref()
     }
 
-    /// Whether it serves.
+    /// Whether it is running.
     #[getter]
     fn running(&self) -> bool {
-        matches!(*self.state.lock(), State::Running(_))
+        matches!(*self.state.lock(), RouterState::Running(_))
     }
 
-    /// Returns once requests find a worker, and false if none was found in time.
+    /// Waits until a worker is ready; false if none is in time.
     fn wait_until_ready(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         let seconds = Duration::try_from_secs_f64(seconds)
-            .map_err(|_| PyValueError::new_err(format!("timeout: {seconds} is no time")))?;
+            .map_err(|_| PyValueError::new_err(format!("timeout: {seconds} is not a valid time")))?;
         let end = Instant::now().checked_add(seconds);
         loop {
             if self.with(router_proxy::RunningRouter::is_ready)? {
@@ -107,57 +116,57 @@ impl RunningRouter {
             if end.is_some_and(|end| Instant::now() >= end) {
                 return Ok(false);
             }
-            py.detach(|| self.changed.wait_for(&mut self.state.lock(), READY_TICK));
+            py.detach(|| self.changed.wait_for(&mut self.state.lock(), READY_INTERVAL));
             py.check_signals()?;
         }
     }
 
-    /// How it stands now.
+    /// Its statistics now.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = py.detach(|| self.with(|router| router.stats()))?;
         stats::to_python(py, &stats)
     }
 
-    /// Every decision from now on; `capacity` of them may wait to be fetched.
+    /// Subscribes to the decisions from now on, with a queue of `capacity`.
     fn decisions(&self, capacity: usize) -> PyResult<Decisions> {
         self.with(|router| Decisions::new(router.decisions(capacity)))
     }
 
-    /// Lets requests end within the grace period, then cuts them; returns how many were cut. Once stopped, it returns 0.
+    /// Drains requests for the grace period, then aborts the rest; returns how many were aborted. 0 once stopped.
     fn stop(&self, py: Python<'_>) -> PyResult<u64> {
-        let taken = std::mem::replace(&mut *self.state.lock(), State::Stopping);
+        let taken = std::mem::replace(&mut *self.state.lock(), RouterState::Stopping);
         match taken {
-            State::Running(mut inner) => {
+            RouterState::Running(mut inner) => {
                 let cut = inner.0.take().map_or(Ok(0), |parts| shut_down(py, parts));
-                *self.state.lock() = State::Stopped;
+                *self.state.lock() = RouterState::Stopped;
                 self.changed.notify_all();
                 cut
             }
-            State::Stopped => {
-                *self.state.lock() = State::Stopped;
+            RouterState::Stopped => {
+                *self.state.lock() = RouterState::Stopped;
                 Ok(0)
             }
-            // Somebody else stops it.
-            State::Stopping => self.wait(py).map(|()| 0),
+            // Another thread is stopping it.
+            RouterState::Stopping => self.wait(py).map(|()| 0),
         }
     }
 
-    /// Stops at once: what runs is cut. Once stopped, it does nothing.
+    /// Stops at once and aborts running requests. No effect once stopped.
     fn cut(&self, py: Python<'_>) {
-        let taken = std::mem::replace(&mut *self.state.lock(), State::Stopped);
+        let taken = std::mem::replace(&mut *self.state.lock(), RouterState::Stopped);
         self.changed.notify_all();
         py.detach(|| drop(taken));
     }
 
-    /// Returns once it has stopped.
+    /// Waits until it has stopped.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         loop {
             let stopped = py.detach(|| {
                 let mut state = self.state.lock();
-                if !matches!(*state, State::Stopped) {
-                    self.changed.wait_for(&mut state, TICK);
+                if !matches!(*state, RouterState::Stopped) {
+                    self.changed.wait_for(&mut state, SIGNAL_INTERVAL);
                 }
-                matches!(*state, State::Stopped)
+                matches!(*state, RouterState::Stopped)
             });
             if stopped {
                 return Ok(());
@@ -170,18 +179,19 @@ impl RunningRouter {
 impl RunningRouter {
     fn with<T>(&self, ask: impl FnOnce(&router_proxy::RunningRouter) -> T) -> PyResult<T> {
         match &*self.state.lock() {
-            State::Running(inner) => inner.0.as_ref().map(|(router, _)| ask(router)),
-            State::Stopping | State::Stopped => None,
+            RouterState::Running(inner) => inner.0.as_ref().map(|parts| ask(&parts.router)),
+            RouterState::Stopping | RouterState::Stopped => None,
         }
         .ok_or_else(|| PyRuntimeError::new_err("the router has stopped"))
     }
 }
 
-/// Ctrl-C while requests are waited for cuts them, as a second signal does on the command line.
-fn shut_down(py: Python<'_>, (router, runtime): (router_proxy::RunningRouter, Runtime)) -> PyResult<u64> {
+/// Shuts the router down. Ctrl-C while it drains aborts the requests, as a second signal does on the command line.
+fn shut_down(py: Python<'_>, parts: RouterParts) -> PyResult<u64> {
+    let RouterParts { router, runtime } = parts;
     let mut shutdown = runtime.spawn(router.shutdown());
     let cut = loop {
-        let ended = py.detach(|| runtime.block_on(async { timeout(TICK, &mut shutdown).await }));
+        let ended = py.detach(|| runtime.block_on(async { timeout(SIGNAL_INTERVAL, &mut shutdown).await }));
         match ended {
             Ok(Ok(cut)) => break Ok(cut),
             Ok(Err(panic)) => break Err(PyRuntimeError::new_err(format!("the router broke: {panic}"))),
@@ -193,15 +203,15 @@ fn shut_down(py: Python<'_>, (router, runtime): (router_proxy::RunningRouter, Ru
             }
         }
     };
-    py.detach(|| runtime.shutdown_timeout(LAST_WAIT));
+    py.detach(|| runtime.shutdown_timeout(THREADS_TIMEOUT));
     cut
 }
 
-impl Drop for Inner {
+impl Drop for RouterGuard {
     fn drop(&mut self) {
-        if let Some((router, runtime)) = self.0.take() {
+        if let Some(RouterParts { router, runtime }) = self.0.take() {
             drop(router);
-            // Whoever drops it may hold Python, and a thread may wait for that.
+            // Not waited for: a thread may need the GIL, which the caller may hold.
             runtime.shutdown_background();
         }
     }

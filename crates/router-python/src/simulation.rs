@@ -1,7 +1,9 @@
-//! `simulate`: what the command line of that name does, with policies of Python's among the others.
+//! `simulate`: the command of that name, with Python policies among the others.
 
-use crate::columns::{Columns, Values};
-use crate::policy::{Author, Host, Inline, OnError, Tally, Trial, add_to};
+use crate::columns::{Columns, PythonColumn};
+use crate::policy::{
+    InlinePolicy, OnError, PolicyCounters, PolicyFactory, PolicyHost, SimulationControl, add_to,
+};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,50 +15,50 @@ use sgl_router::simulate::{PolicyComparison, SimulateArgs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often Python is asked whether Ctrl-C was pressed.
-const LOOK_UP: Duration = Duration::from_millis(50);
+/// Interval of checks for Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What came of a simulation.
+/// The results of a simulation.
 #[pyclass(frozen, get_all, module = "sgl_router._native")]
 pub(crate) struct Simulated {
     /// The table as the command line prints it.
     text: String,
-    /// Everything as the command line writes it with `--json`.
+    /// The results as the command line writes them with `--json`.
     json: String,
-    /// A row for each request of each run; None when they are not wanted.
+    /// A row for each request of each run; None unless asked for.
     records: Option<Py<Columns>>,
-    /// For each policy how it fared, by name of the count.
+    /// The counters of each policy, by name.
     counts: Vec<Py<PyDict>>,
 }
 
-/// A policy by its name with knobs, or a name and whoever makes it.
-type Entry = (String, Option<Py<PyAny>>);
+/// A policy by its name with options, or a name and the factory.
+type PolicyArgument = (String, Option<Py<PyAny>>);
 
-/// One that is compared, and what it takes to make it.
-struct Entrant {
+/// A policy of the comparison and what is needed to make it.
+struct PolicyEntry {
     name: String,
-    author: Option<Author>,
+    factory: Option<PolicyFactory>,
     registry: Registry,
-    tally: Arc<Tally>,
+    counters: Arc<PolicyCounters>,
 }
 
-impl Entrant {
-    fn new((name, factory): Entry, trial: &Arc<Trial>) -> Self {
-        let (mut registry, tally) = (Registry::builtin(), Arc::default());
-        add_to(&mut registry, &Host::Simulation(Arc::clone(trial), Arc::clone(&tally)));
-        let author = factory.map(|factory| Author { name: name.as_str().into(), factory });
-        Self { name, author, registry, tally }
+impl PolicyEntry {
+    fn new(name: String, factory: Option<Py<PyAny>>, control: &Arc<SimulationControl>) -> Self {
+        let (mut registry, counters) = (Registry::builtin(), Arc::default());
+        add_to(&mut registry, &PolicyHost::Simulation(Arc::clone(control), Arc::clone(&counters)));
+        let factory = factory.map(|factory| PolicyFactory { name: name.as_str().into(), factory });
+        Self { name, factory, registry, counters }
     }
 
-    fn contender<'a>(&'a self, trial: &'a Arc<Trial>) -> Result<Contender<'a>, PolicyError> {
-        let Some(author) = &self.author else { return Contender::parse(&self.name, &self.registry) };
-        let make = move || Inline::build(author, &Params::new(), &self.tally, trial);
+    fn contender<'a>(&'a self, control: &'a Arc<SimulationControl>) -> Result<Contender<'a>, PolicyError> {
+        let Some(factory) = &self.factory else { return Contender::parse(&self.name, &self.registry) };
+        let make = move || InlinePolicy::build(factory, &Params::new(), &self.counters, control);
         make()?;
         Ok(Contender::new(&*self.name, move || -> Box<dyn Policy> {
             match make() {
                 Ok(policy) => Box::new(policy),
                 Err(error) => {
-                    trial.end(refused(&error));
+                    control.end(refused(&error));
                     Box::new(Random)
                 }
             }
@@ -75,15 +77,15 @@ fn failed(failure: CommandError) -> PyErr {
     }
 }
 
-/// Keeps the records, and looks up now and then.
-struct Observer<'a> {
-    trial: &'a Trial,
-    looked_up: Instant,
-    /// Place of the policy, seed, and record; nothing is kept when absent.
+/// Keeps the records, and checks for Ctrl-C.
+struct RunObserver<'a> {
+    control: &'a SimulationControl,
+    checked_at: Instant,
+    /// Index of the policy, seed, and record; `None` where records are not kept.
     kept: Option<Vec<(u32, u64, SimulatedRecord)>>,
 }
 
-impl ExperimentObserver for Observer<'_> {
+impl ExperimentObserver for RunObserver<'_> {
     fn run_finished(&mut self, run: FinishedRun<'_>) {
         if let Some(kept) = &mut self.kept {
             let records = run.outcome.records.iter().flatten();
@@ -92,24 +94,24 @@ impl ExperimentObserver for Observer<'_> {
     }
 
     fn should_continue(&mut self) -> bool {
-        if self.looked_up.elapsed() >= LOOK_UP {
-            self.looked_up = Instant::now();
+        if self.checked_at.elapsed() >= SIGNAL_INTERVAL {
+            self.checked_at = Instant::now();
             if let Err(error) = Python::attach(|py| py.check_signals()) {
-                self.trial.end(error);
+                self.control.end(error);
             }
         }
-        !self.trial.has_ended()
+        !self.control.has_ended()
     }
 }
 
-/// Compares policies under what `flags` say, which are those of the command line.
+/// Compares policies under the flags of the command line.
 ///
 /// `on_error` is `raise` or `fallback`.
 #[pyfunction]
 pub(crate) fn run_simulation(
     py: Python<'_>,
     flags: Vec<String>,
-    policies: Vec<Entry>,
+    policies: Vec<PolicyArgument>,
     on_error: &str,
     keep: bool,
 ) -> PyResult<Simulated> {
@@ -121,25 +123,33 @@ pub(crate) fn run_simulation(
             return Err(PyValueError::new_err(message));
         }
     };
-    let trial = Arc::new(Trial::new(on_error));
-    let entrants: Vec<Entrant> = policies.into_iter().map(|entry| Entrant::new(entry, &trial)).collect();
-    let (text, json, records) = py.detach(|| run(&flags, &entrants, &trial, keep))?;
-    let counts = entrants.iter().map(|e| e.tally.to_dict(py).map(Bound::unbind)).collect::<PyResult<_>>()?;
+    let control = Arc::new(SimulationControl::new(on_error));
+    let entries: Vec<PolicyEntry> =
+        policies.into_iter().map(|(name, factory)| PolicyEntry::new(name, factory, &control)).collect();
+    let (text, json, records) = py.detach(|| run(&flags, &entries, &control, keep))?;
+    let counts =
+        entries.iter().map(|e| e.counters.to_dict(py).map(Bound::unbind)).collect::<PyResult<_>>()?;
     let records = records.map(|columns| Py::new(py, columns)).transpose()?;
     Ok(Simulated { text, json, records, counts })
 }
 
-type Found = (String, String, Option<Columns>);
+/// The table, the JSON and the records.
+type StudyResults = (String, String, Option<Columns>);
 
-fn run(flags: &[String], entrants: &[Entrant], trial: &Arc<Trial>, keep: bool) -> PyResult<Found> {
+fn run(
+    flags: &[String],
+    entries: &[PolicyEntry],
+    control: &Arc<SimulationControl>,
+    keep: bool,
+) -> PyResult<StudyResults> {
     let args = SimulateArgs::parse(flags).map_err(failed)?;
-    let contenders = entrants.iter().map(|entrant| entrant.contender(trial));
+    let contenders = entries.iter().map(|entry| entry.contender(control));
     let contenders = contenders.collect::<Result<Vec<_>, _>>().map_err(|e| refused(&e))?;
     let study = PolicyComparison::new(&args).map_err(failed)?;
-    let mut observer = Observer { trial, looked_up: Instant::now(), kept: keep.then(Vec::new) };
+    let mut observer = RunObserver { control, checked_at: Instant::now(), kept: keep.then(Vec::new) };
     let table = study.run(&contenders, &mut observer);
-    // An error near the end may come after the last look.
-    if let Some(error) = trial.error() {
+    // An error near the end may come after the last check.
+    if let Some(error) = control.error() {
         return Err(error);
     }
     let table = table.ok_or_else(|| PyRuntimeError::new_err("the simulation was stopped"))?;
@@ -150,16 +160,17 @@ fn run(flags: &[String], entrants: &[Entrant], trial: &Arc<Trial>, keep: bool) -
 }
 
 fn columns(kept: &[(u32, u64, SimulatedRecord)], policies: Vec<String>, servers: Vec<String>) -> Columns {
-    let real =
-        |of: fn(&SimulatedRecord) -> Option<f64>| Values::Real(kept.iter().map(|(.., r)| of(r)).collect());
+    let real = |of: fn(&SimulatedRecord) -> Option<f64>| {
+        PythonColumn::Real(kept.iter().map(|(.., r)| of(r)).collect())
+    };
     let whole = |of: fn(&SimulatedRecord) -> u32| {
-        Values::Whole(kept.iter().map(|(.., r)| Some(of(r).into())).collect())
+        PythonColumn::Whole(kept.iter().map(|(.., r)| Some(of(r).into())).collect())
     };
     let columns = [
-        ("policy", Values::Text(policies, kept.iter().map(|(policy, ..)| Some(*policy)).collect())),
-        ("seed", Values::Whole(kept.iter().map(|(_, seed, _)| Some(*seed)).collect())),
-        ("server", Values::Text(servers, kept.iter().map(|(.., r)| Some(r.server)).collect())),
-        ("answered", Values::Flag(kept.iter().map(|(.., r)| Some(r.finished_at.is_some())).collect())),
+        ("policy", PythonColumn::Text(policies, kept.iter().map(|(policy, ..)| Some(*policy)).collect())),
+        ("seed", PythonColumn::Whole(kept.iter().map(|(_, seed, _)| Some(*seed)).collect())),
+        ("server", PythonColumn::Text(servers, kept.iter().map(|(.., r)| Some(r.server)).collect())),
+        ("answered", PythonColumn::Flag(kept.iter().map(|(.., r)| Some(r.finished_at.is_some())).collect())),
         ("arrived_at", real(|r| Some(r.arrived_at.as_secs_f64()))),
         ("first_token_at", real(|r| r.first_token_at.map(router_core::Time::as_secs_f64))),
         ("finished_at", real(|r| r.finished_at.map(router_core::Time::as_secs_f64))),

@@ -1,11 +1,11 @@
-//! Figures of a router as a dictionary of Python.
+//! The statistics of a router as a Python dictionary.
 
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict as _, PyDict};
 use router_proxy::{RouterStats, WorkerStats};
 
-/// The figures by the names that the Python class has; `workers` is a list of dictionaries.
+/// The statistics with the field names of the Python class; `workers` is a list of dictionaries.
 pub(crate) fn to_python<'py>(py: Python<'py>, stats: &RouterStats) -> PyResult<Bound<'py, PyDict>> {
     let workers = stats.workers.iter().map(|w| worker(py, w)).collect::<PyResult<Vec<_>>>()?;
     [

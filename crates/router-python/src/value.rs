@@ -1,4 +1,4 @@
-//! Values of Python as JSON and back, the form in which options and records pass between the two languages.
+//! Python values as JSON and back, for options.
 
 use pyo3::IntoPyObjectExt as _;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -6,15 +6,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString, PyTuple};
 use serde_json::{Map, Number, Value};
 
-/// Deeper values are refused, so that one that holds itself cannot exhaust the stack.
-const DEPTH: usize = 16;
+/// Deeper values are refused, so that a value that contains itself cannot exhaust the stack.
+const MAX_DEPTH: usize = 16;
 
-/// The value of the argument `name` as JSON. Paths count as texts, tuples as lists, and whatever is an index as a number.
+/// The value of the argument `name` as JSON. Paths become strings, tuples become lists, and integer-like objects numbers.
 ///
 /// # Errors
 /// A `TypeError` or `ValueError` that names the argument.
 pub(crate) fn to_json(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
-    convert(name, value, DEPTH)
+    convert(name, value, MAX_DEPTH)
 }
 
 fn convert(name: &str, value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {

@@ -5,8 +5,8 @@ from typing import Any, Optional, Union, final
 __all__ = [
     "Columns",
     "Decisions",
-    "Desk",
     "Event",
+    "PolicyThread",
     "Request",
     "RunningRouter",
     "Simulated",
@@ -58,7 +58,7 @@ class Columns:
     def names(self) -> list[str]: ...
 
 @final
-class Desk:
+class PolicyThread:
     def answer(self, answer: Any) -> bool: ...
     def close(self) -> None: ...
     def count(self, traceback: Optional[str]) -> None: ...

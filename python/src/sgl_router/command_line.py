@@ -11,13 +11,13 @@ from ._native import run_command_line
 
 
 def run(args: Sequence[str]) -> int:
-    """Carry out ``sgl-router ARGS`` and return its exit code: 0, 1 for a failure, 2 for a wrong command line."""
+    """Run ``sgl-router ARGS`` and return its exit code: 0, 1 for a failure, 2 for a wrong command line."""
     if threading.current_thread() is threading.main_thread():
-        # The router answers Ctrl-C itself; Python's own answer would come on top once the command has ended.
+        # The router handles Ctrl-C itself; Python would raise KeyboardInterrupt in addition after the command.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     return run_command_line(["sgl-router", *args])
 
 
 def main() -> None:
-    """Be the program ``sgl-router``."""
+    """Run as the program ``sgl-router``."""
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The configuration of a router as one object."""
+"""The configuration of a router."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .options import Options
 
 @dataclass(repr=False)
 class Config(Options):
-    """All options of a router; those that are not given have the defaults of ``sgl-router launch``.
+    """All options of a router, with the defaults of ``sgl-router launch``.
 
     >>> import sgl_router
     >>> config = sgl_router.Config(worker_urls=["http://127.0.0.1:31000"], policy="round_robin")
@@ -23,8 +23,8 @@ class Config(Options):
     policy = "round_robin"
     worker_urls = ["http://127.0.0.1:31000"]
 
-    A wrong type or a value out of range is found at once; what only a start can tell, such as a name that no policy
-    has, is found by ``Router.start``. ``repr`` and TOML show what is not at its default, and never a key.
+    Types and ranges are checked at once; what only a start can find, such as an unknown policy, is checked by
+    ``Router.start``. ``repr`` and TOML show the options that are not at their default, and never a key.
     """
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class Config(Options):
         """Return the options of a TOML file or text: the file that ``sgl-router launch --config`` takes.
 
         A ``str`` with a line break or a ``=`` is the text itself; any other is a path.
-        Raises ``OSError`` where the file cannot be read, and ``ValueError`` for a key or value that does not belong.
+        Raises ``OSError`` if the file cannot be read, and ``ValueError`` for an unknown key or an invalid value.
         """
         if isinstance(source, str) and ("\n" in source or "=" in source):
             return cls(**_native.options_from_toml(source, "config text"))
@@ -51,14 +51,14 @@ class Config(Options):
     def from_args(cls, args: Sequence[str]) -> Config:
         """Return the options that ``sgl-router launch ARGS`` would run with.
 
-        Raises ``ValueError`` with the line that the command line would print.
+        Raises ``ValueError`` with the message of the command line.
         """
         return cls(**_native.options_from_flags(list(args)))
 
     def to_toml(self) -> str:
         """Return the options that are not at their defaults as TOML, without keys.
 
-        Raises ``TypeError`` or ``ValueError`` where an option was given a value that it cannot have.
+        Raises ``TypeError`` or ``ValueError`` for an invalid value.
         """
         return _native.options_to_toml(self.given())
 
@@ -70,5 +70,5 @@ class Config(Options):
         return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def given(self) -> dict[str, Any]:
-        """Return all options by name, as they stand."""
+        """Return all options by name."""
         return {each.name: getattr(self, each.name) for each in fields(self)}

@@ -8,9 +8,9 @@ from . import _native
 
 
 class DecisionRecord(NamedTuple):
-    """One decision, with the names and units of the columns of recorded files. What is unknown is ``None``.
+    """One decision, with the names and units of the columns of recorded files. ``None`` is unknown.
 
-    A list of them is what ``pandas.DataFrame`` takes.
+    ``pandas.DataFrame`` takes a list of them.
     """
 
     #: When it was made, in seconds since the Unix epoch.
@@ -19,13 +19,13 @@ class DecisionRecord(NamedTuple):
     request_id: str
     #: The number of the request's attempt, from 0.
     attempt: int
-    #: What part of the request it is for: ``whole``, ``prefill`` or ``decode``.
+    #: The part of the request that it is for: ``whole``, ``prefill`` or ``decode``.
     leg: str
     #: The policy's name.
     policy: str
-    #: The path that was asked for, such as ``/generate``; ``other`` for one that is not known.
+    #: The path of the request, such as ``/generate``; ``other`` for an unknown one.
     route: str
-    #: Whether the answer is to be streamed.
+    #: Whether the response is streamed.
     stream: bool
     #: The chosen worker.
     worker_url: str
@@ -35,11 +35,11 @@ class DecisionRecord(NamedTuple):
     cost: Optional[float]
     #: The best worker that was not chosen.
     runner_up: Optional[str]
-    #: What that one would have cost.
+    #: The cost of that worker.
     runner_up_cost: Optional[float]
     #: How many candidates shared the lowest cost.
     ties: int
-    #: How many workers could be chosen.
+    #: The number of workers that could be chosen.
     candidates: int
     #: Requests in flight on the chosen worker before this one, from this router.
     outstanding_requests: int
@@ -51,21 +51,21 @@ class DecisionRecord(NamedTuple):
     prompt_bytes: int
     #: Length of the prompt in tokens.
     prompt_tokens: Optional[int]
-    #: Most tokens that the answer may have.
+    #: Limit of generated tokens.
     max_output_tokens: Optional[int]
     #: How long the decision took, in milliseconds.
     decision_time_ms: float
-    #: What the cost was made of, by name.
+    #: The terms of the cost, by name.
     terms: dict[str, float]
-    #: What each shadow policy would have chosen.
+    #: The choice of each shadow policy.
     shadow_choices: dict[str, str]
 
 
 class Decisions:
-    """An iterator over decisions from the moment it was made; it ends when the router stops."""
+    """An iterator over decisions from the moment it was created; it ends when the router stops."""
 
     def __init__(self, native: _native.Decisions) -> None:
-        """Iterate over what the native module tells."""
+        """Wrap the iterator of the native module."""
         self._native = native
 
     def __iter__(self) -> Decisions:
@@ -81,5 +81,5 @@ class Decisions:
 
     @property
     def dropped(self) -> int:
-        """How many decisions were left out because as many as may wait did."""
+        """How many decisions were dropped because the queue was full."""
         return self._native.dropped

@@ -1,4 +1,4 @@
-"""Options by the names that people know from other packages."""
+"""Options by the names of other packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from . import _native
 from .config import Config
 
-#: Names of ``sglang_router.Router`` whose options are called otherwise on every command line.
+#: Arguments of ``sglang_router.Router`` with other names than the flags.
 RENAMED = {
     "decode_urls": "decode",
     "enable_request_tracking": "enable_tracking",
@@ -24,7 +24,7 @@ RENAMED = {
 def options_of(keywords: dict[str, Any]) -> dict[str, Any]:
     """Return the options that these keyword arguments give.
 
-    Raises ``TypeError`` for one that no router has, and ``ValueError`` for one that this router refuses.
+    Raises ``TypeError`` for an unknown option, and ``ValueError`` for one that this router refuses.
     """
     known = {each.name for each in fields(Config)}
     options: dict[str, Any] = {}
@@ -41,7 +41,7 @@ def options_of(keywords: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prefill(workers: Any) -> Any:
-    """Return ``[(url, port), ...]`` as the flag takes it."""
+    """Return ``[(url, port), ...]`` in the form of the flag."""
     if not isinstance(workers, (list, tuple)):
         return workers
     words: list[Any] = []
@@ -54,7 +54,7 @@ def _prefill(workers: Any) -> Any:
 
 
 def _foreign(name: str, value: Any) -> dict[str, Any]:
-    """Return what the flag of that name gives; the command line knows those of other routers."""
+    """Return the options that the flag of that name gives; the command line knows the flags of other routers."""
     if value is None or value is False:
         values = None
     elif value is True:

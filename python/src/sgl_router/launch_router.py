@@ -1,6 +1,6 @@
-"""The router in front of servers that run: ``python -m sgl_router.launch_router ARGS``.
+"""The router in front of running servers: ``python -m sgl_router.launch_router ARGS``.
 
-The same as ``sgl-router launch ARGS``, in this process: flags, messages and exit codes, Ctrl-C and SIGTERM.
+Runs ``sgl-router launch ARGS`` in this process, with the same flags, messages, exit codes and signals.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from . import command_line
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    """Be the program ``sgl-router-launch``, with the flags of this process where none are given."""
+    """Run as the program ``sgl-router-launch``, by default with the flags of this process."""
     sys.exit(command_line.run(["launch", *(sys.argv[1:] if args is None else args)]))
 
 

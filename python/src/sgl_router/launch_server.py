@@ -1,8 +1,8 @@
 """SGLang servers and the router in front of them: ``python -m sgl_router.launch_server --dp-size N ARGS``.
 
-``ARGS`` are those of ``python -m sglang.launch_server``. Each server gets them with a port and GPUs of its own; one
-that ends takes the others and the router along. Flags that begin with ``--router-`` are the router's, without that
-beginning; ``--host`` and ``--port`` say where the router listens, and the servers are reached by this machine alone.
+``ARGS`` are those of ``python -m sglang.launch_server``. Each server gets them with its own port and GPUs; when one
+ends, the others and the router are stopped. Flags with the prefix ``--router-`` are passed to the router without it;
+``--host`` and ``--port`` are those of the router, and the servers listen on this machine only.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import NamedTuple, Optional
 from .config import Config
 from .router import Router
 
-#: The flags of the servers that say how many there are, how many GPUs each has, and which is its first.
+#: The flags for the number of servers, the GPUs of each, and the first GPU.
 SERVERS = ("--dp-size", "--data-parallel-size", "--dp")
 GPUS = ("--tp-size", "--tensor-parallel-size", "--tp")
 STAGES = ("--pp-size", "--pipeline-parallel-size")
 FIRST_GPU = ("--base-gpu-id",)
 
-#: Where the router listens, and what else goes by the same name in front of the servers.
+#: Flags of the servers that are passed to the router instead.
 LISTENING = ("--host", "--port")
 
-#: Flags of the servers that the router heeds as well, unless it has its own with ``--router-``.
+#: Flags of the servers that are passed to the router too, unless it has its own with ``--router-``.
 SHARED = ("--api-key", "--log-level")
 
-#: A server that was asked to end is killed after this long, in seconds.
-PATIENCE = 30.0
+#: Seconds from SIGTERM to SIGKILL for the servers.
+STOP_TIMEOUT = 30.0
 
 HELP = """\
 usage: python -m sgl_router.launch_server --dp-size N [SGLANG FLAG ...] [--router-FLAG ...]
@@ -47,28 +47,28 @@ All other flags go to each server: python -m sglang.launch_server --help lists t
 
 
 class Plan(NamedTuple):
-    """What is to be started."""
+    """The servers and the router to start."""
 
-    #: What each server gets, without port and GPU.
+    #: The arguments of each server, without port and GPU.
     server: list[str]
-    #: The router's flags, without its workers.
+    #: The flags of the router, without its workers.
     router: list[str]
-    #: How many servers.
+    #: The number of servers.
     servers: int
-    #: How many GPUs each of them has.
+    #: GPUs per server.
     gpus: int
-    #: The first GPU of the first one.
+    #: The first GPU of the first server.
     first_gpu: int
     #: The first port that is tried for a server.
     first_port: int
 
 
 class WrongFlags(ValueError):
-    """The command line cannot be carried out; one line says why."""
+    """The command line is not valid; the message is one line."""
 
 
 def plan(args: Sequence[str]) -> Plan:
-    """Sort the words of a command line. Raises ``WrongFlags``."""
+    """Parse a command line. Raises ``WrongFlags``."""
     counts = {SERVERS: 1, GPUS: 1, STAGES: 1, FIRST_GPU: 0}
     server: list[str] = []
     router: list[str] = []
@@ -96,14 +96,14 @@ def plan(args: Sequence[str]) -> Plan:
     if counts[SERVERS] < 1:
         raise WrongFlags("--dp-size: must be at least 1")
     gpus = counts[GPUS] * counts[STAGES]
-    return Plan(server, _heed(router, shared), counts[SERVERS], gpus, counts[FIRST_GPU], first_port)
+    return Plan(server, _with_shared(router, shared), counts[SERVERS], gpus, counts[FIRST_GPU], first_port)
 
 
-def _heed(router: list[str], shared: list[tuple[str, list[str]]]) -> list[str]:
-    """Return the router's flags with those of the servers that it heeds as well."""
+def _with_shared(router: list[str], shared: list[tuple[str, list[str]]]) -> list[str]:
+    """Return the flags of the router with those that it shares with the servers."""
     words = list(router)
     for flag, values in shared:
-        # The router asks for the key that the servers ask for, and shows it to them.
+        # The router requires the key of the servers, and sends it to them.
         for name in (flag, "--worker-api-key") if flag == "--api-key" else (flag,):
             if name not in router:
                 words += [name, *values]
@@ -111,7 +111,7 @@ def _heed(router: list[str], shared: list[tuple[str, list[str]]]) -> list[str]:
 
 
 def _flags(args: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each flag with the words that follow it."""
+    """Yield each flag with its values."""
     flag: Optional[str] = None
     values: list[str] = []
     for word in args:
@@ -135,7 +135,7 @@ def _count(flag: str, values: list[str]) -> int:
 
 
 def _free_ports(first: int, count: int) -> list[int]:
-    """Return the lowest ports from ``first`` up that nobody listens on now."""
+    """Return the lowest free ports from ``first`` up."""
     ports: list[int] = []
     for port in range(first, 65536):
         if len(ports) == count:
@@ -151,10 +151,10 @@ def _free_ports(first: int, count: int) -> list[int]:
 
 
 class Fleet:
-    """The servers, each in a process group of its own: a server starts processes, too."""
+    """The servers, each in its own process group: a server starts processes itself."""
 
     def __init__(self) -> None:
-        """Have none yet."""
+        """Create it without servers."""
         self._servers: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def start(self, todo: Plan, ports: Sequence[int]) -> list[str]:
@@ -169,7 +169,7 @@ class Fleet:
         return [url for url, _ in self._servers]
 
     def ended(self) -> Optional[str]:
-        """Return what to say about a server that ended by itself, if one did."""
+        """Return a message about the first server that has ended, if any."""
         for url, process in self._servers:
             code = process.poll()
             if code is not None:
@@ -178,16 +178,16 @@ class Fleet:
         return None
 
     def stop(self) -> None:
-        """Ask all to end, and kill what has not after a while."""
+        """Stop all servers, with SIGKILL after ``STOP_TIMEOUT``."""
         self._signal(signal.SIGTERM)
-        patience = threading.Timer(PATIENCE, self._signal, [signal.SIGKILL])
-        patience.start()
+        timer = threading.Timer(STOP_TIMEOUT, self._signal, [signal.SIGKILL])
+        timer.start()
         try:
             for _, process in self._servers:
                 process.wait()
         finally:
-            patience.cancel()
-            # What a server left behind in its group goes with it.
+            timer.cancel()
+            # Kills processes that a server left behind in its group.
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
@@ -199,10 +199,10 @@ class Fleet:
 
 
 class Stop:
-    """Whether SIGINT or SIGTERM has come; a second one is a ``KeyboardInterrupt`` and does not wait."""
+    """Whether SIGINT or SIGTERM was received; a second one raises ``KeyboardInterrupt``."""
 
     def __init__(self) -> None:
-        """Listen."""
+        """Install the signal handlers."""
         self._asked = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
@@ -213,12 +213,12 @@ class Stop:
         self._asked.set()
 
     def within(self, seconds: float) -> bool:
-        """Wait for it no longer than this."""
+        """Wait for a signal, up to this long."""
         return self._asked.wait(seconds)
 
 
 def serve(todo: Plan, config: Config, ports: Sequence[int]) -> Optional[str]:
-    """Run the servers and the router until a signal comes or one of them ends; return what went wrong, if anything."""
+    """Run the servers and the router until a signal or the end of a server; return the failure, if any."""
     stop = Stop()
     fleet = Fleet()
     failure: Optional[str] = None
@@ -237,13 +237,13 @@ def serve(todo: Plan, config: Config, ports: Sequence[int]) -> Optional[str]:
 
 
 def run(args: Sequence[str]) -> int:
-    """Start what ``args`` say, wait for its end, and return the exit code: 0, 1 for a failure, 2 for wrong flags."""
+    """Start the servers and the router, wait for the end, and return the exit code: 0, 1 for a failure, 2 for wrong flags."""
     if "--help" in args or "-h" in args:
         print(HELP)
         return 0
     try:
         todo = plan(args)
-        # Before any server loads a model, the router's flags are checked.
+        # The flags of the router are checked before any server loads a model.
         config = Config.from_args(todo.router)
         if importlib.util.find_spec("sglang") is None:
             raise WrongFlags("SGLang is not installed for this Python; install it with: pip install sglang")
@@ -259,7 +259,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Be ``python -m sgl_router.launch_server``."""
+    """Run as ``python -m sgl_router.launch_server``."""
     sys.exit(run(sys.argv[1:]))
 
 

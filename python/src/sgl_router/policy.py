@@ -1,7 +1,7 @@
 """Routing policies written in Python.
 
-A policy is a class with ``select``. Once it is registered it is a policy like any other: for a router, as a shadow, and
-in simulations.
+A policy is a class with ``select``. Once registered it works like any other policy: in a router, as a shadow, and in
+simulations.
 
 >>> import sgl_router
 >>> @sgl_router.register_policy
@@ -45,85 +45,85 @@ Choice = Union[int, WorkerView]
 Answer = Union[Choice, "tuple[Choice, Optional[Iterable[float]]]"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-#: What a policy may ask the router for.
+#: What a policy can request from the router.
 NEEDS = ("load_reports", "prefix_hashes", "routing_key", "script", "target_worker", "text")
 
 
 class Policy:
     """Chooses a worker for each request.
 
-    Deriving from this class is a convenience: any object with a ``select`` will do. An object belongs to one router, or
-    to one run of a simulation, and is called by one thread at a time.
+    Deriving from this class is optional: any object with a ``select`` works. An object belongs to one router, or to one
+    run of a simulation, and is called by one thread at a time.
     """
 
-    #: What the router has to supply beyond the basics: ``load_reports`` (workers are asked for their load),
+    #: What the router supplies beyond the basics: ``load_reports`` (workers are polled for their load),
     #: ``routing_key``, ``text``, ``prefix_hashes``, ``script``, ``target_worker``.
     needs: Sequence[str] = ("load_reports", "routing_key")
 
-    #: Longest time in seconds that a live router waits for one decision; the least load decides after that.
+    #: Time limit in seconds for one decision in a live router; the least load decides after that.
     timeout_secs: float = 0.05
 
     def select(self, request: Request, workers: Sequence[WorkerView]) -> Answer:
         """Return the worker for ``request``: its index, or itself.
 
-        Or return a pair of that and a cost for each worker, in their order; lower is better. The costs are recorded and
-        shown, and decide nothing. ``workers`` are at least two. The answer need not be obeyed, so what depends on it
+        Or return a pair of that and a cost for each worker, in their order; lower is better. Costs are recorded and shown
+        but decide nothing. There are at least two ``workers``. The choice is not always used, so state that depends on it
         belongs in ``observe``.
         """
         raise NotImplementedError("a policy needs a select(self, request, workers)")
 
     def observe(self, event: Event) -> None:
-        """Learn from something that happened. Where this is not overridden, no events are collected."""
+        """Learn from an event. Where this is not overridden, no events are collected."""
 
 
 @dataclass(frozen=True)
 class PolicyStats:
-    """How a policy fared, over all routers of this process."""
+    """Counters of a policy, over all routers of this process."""
 
     #: Decisions that it made.
     decisions: int
-    #: Seconds that those took, the way to its thread included.
+    #: Seconds of these decisions, with the time to reach its thread.
     seconds: float
-    #: Times that it raised or returned what makes no sense.
+    #: Calls that raised or returned something invalid.
     errors: int
-    #: Decisions that it took too long for.
+    #: Decisions that took too long.
     late: int
-    #: Decisions for which it was not asked, because it was still busy or had used up its part of the time.
+    #: Decisions for which it was not asked, because it was busy or had used up its share of the time.
     busy: int
-    #: Events that it was told.
+    #: Events that it received.
     events: int
-    #: Events that it was not told, because too many waited.
+    #: Events that were dropped because too many were queued.
     events_dropped: int
-    #: The traceback that was logged last.
+    #: The last traceback that was logged.
     last_error: Optional[str]
 
 
 def policy_stats(name: str) -> PolicyStats:
-    """Return the counts of a policy that was registered from Python; KeyError for any other."""
+    """Return the counters of a policy that was registered from Python; KeyError for any other."""
     return PolicyStats(**_native.policy_counts(name))
 
 
 @dataclass(frozen=True)
 class PolicyCost:
-    """What a decision that a policy makes costs, in seconds: from the router's question to its decision."""
+    """The time of a decision in seconds, from the request of the router to the decision."""
 
     mean: float
     p50: float
     p99: float
-    #: Decisions to which the policy had no answer in time, or none that makes sense.
+    #: Decisions for which the policy returned nothing in time, or something invalid.
     missed: int
 
 
 def measure_policy(name: str, *, workers: int = 8, decisions: int = 10_000, gap_secs: float = 0.0) -> PolicyCost:
-    """Measure what a decision of the policy called ``name`` costs a live router, with nothing else going on.
+    """Measure the time of a decision of the policy ``name`` in a live router that does nothing else.
 
-    ``gap_secs`` is the pause between decisions: after a longer one the policy's thread sleeps and has to be woken up.
+    ``gap_secs`` is the pause between decisions: after a long pause the policy's thread sleeps and has to be woken.
     """
     if decisions < 1:
         raise ValueError(f"decisions must be at least 1, not {decisions}")
     seconds, missed = _native.time_decisions(name, workers, decisions, gap_secs)
     if not seconds:
-        raise RuntimeError(f"policy {name} made none of {decisions} decisions; policy_stats() tells why")
+        raise RuntimeError(f"policy {name} made none of {decisions} decisions; policy_stats() says why")
     seconds.sort()
     rank = [seconds[min(len(seconds) - 1, int(share * len(seconds)))] for share in (0.5, 0.99)]
     return PolicyCost(sum(seconds) / len(seconds), rank[0], rank[1], missed)
@@ -136,25 +136,25 @@ def register_policy(factory: None = None, name: Optional[str] = None) -> Callabl
 def register_policy(factory: Any = None, name: Optional[str] = None) -> Any:
     """Register a policy class, or a function that makes policies, under a name; also as a decorator.
 
-    Parameters of ``factory`` are the policy's knobs. Without a name it is the class's attribute ``name``, or the name of
-    the class in lower case with underscores. A Python policy that had the name before is replaced, for routers and
-    simulations that start from now on. ValueError if the name belongs to a built-in policy or is none.
+    Parameters of ``factory`` are the options of the policy. The default name is the attribute ``name`` of the class, or the
+    class name in lower case with underscores. An earlier Python policy of that name is replaced, for routers and
+    simulations that start later. ValueError if the name is not valid or belongs to a built-in policy.
     """
     if factory is None:
         return lambda factory: register_policy(factory, name)
     if not callable(factory) or isinstance(factory, type) and not callable(getattr(factory, "select", None)):
-        raise TypeError(f"{factory!r} is no policy: wanted is a class with a select(), or a function that makes one")
+        raise TypeError(f"{factory!r} is not a policy: expected a class with a select(), or a function that makes a policy")
     summary = (inspect.getdoc(factory) or "written in Python").splitlines()[0]
     knobs = {p.name: p.default for p in _parameters(factory).values() if _is_json(p.default)}
     name = name or policy_name(factory)
     _native.register_policy(name, summary, json.dumps(knobs), factory)
-    # A new policy's errors are news, whatever its name.
+    # The errors of a new policy are logged again.
     _reported.difference_update([key for key in _reported if key[0] == name])
     return factory
 
 
 def policy_name(factory: Callable[..., Any]) -> str:
-    """Return the name that a policy has when it is given none."""
+    """Return the default name of a policy."""
     name = str(getattr(factory, "name", None) or getattr(factory, "__name__", ""))
     return name if name.islower() else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
@@ -169,7 +169,7 @@ def _is_json(value: object) -> bool:
 
 
 def _make(name: str, factory: Callable[..., Any], knobs: str) -> tuple[Any, Any, list[str], float]:
-    """Make one policy; called by the native half."""
+    """Make one policy object; called by the native module."""
     given = json.loads(knobs)
     known = _parameters(factory)
     if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values()):
@@ -192,48 +192,48 @@ def _make(name: str, factory: Callable[..., Any], knobs: str) -> tuple[Any, Any,
     return policy.select, observe, needs, timeout
 
 
-_desks: dict[threading.Thread, _native.Desk] = {}
+_threads: dict[threading.Thread, _native.PolicyThread] = {}
 
 
-def _start(name: str, select: Any, observe: Any, desk: _native.Desk) -> None:
-    """Start the thread of one policy; called by the native half."""
-    # Only a thread that is none of those that Python waits for lets the program end while the policy sleeps.
+def _start(name: str, select: Any, observe: Any, native: _native.PolicyThread) -> None:
+    """Start the thread of one policy; called by the native module."""
+    # A daemon thread, so that the program can exit while the policy sleeps.
     thread = threading.Thread(
-        target=_serve, args=(name, select, observe, desk), name=f"sgl-router-policy-{name}", daemon=True
+        target=_serve, args=(name, select, observe, native), name=f"sgl-router-policy-{name}", daemon=True
     )
-    _desks[thread] = desk
+    _threads[thread] = native
     thread.start()
 
 
-def _serve(name: str, select: Any, observe: Any, desk: _native.Desk) -> None:
+def _serve(name: str, select: Any, observe: Any, native: _native.PolicyThread) -> None:
     late = False
     try:
         while True:
-            work = desk.wait()
+            work = native.wait()
             if work is None:
                 return
-            events, asked = work
+            events, decision = work
             for event in events:
                 try:
                     observe(event)
                 except BaseException as error:
-                    desk.count(_report(name, "observe", error))
-            if asked is None:
+                    native.count(_report(name, "observe", error))
+            if decision is None:
                 continue
             since = time.monotonic()
             try:
-                in_time = desk.answer(select(*asked))
+                in_time = native.answer(select(*decision))
             except BaseException as error:
-                # The router first: it waits.
-                desk.fail()
-                desk.count(_report(name, "select", error))
+                # The router comes first: it is waiting.
+                native.fail()
+                native.count(_report(name, "select", error))
                 continue
             if not in_time and not late:
                 late = True
                 took = time.monotonic() - since
                 _log.warning("policy %s took %.3f s to choose; the least load decided meanwhile", name, took)
     finally:
-        _desks.pop(threading.current_thread(), None)
+        _threads.pop(threading.current_thread(), None)
 
 
 _reported: set[tuple[str, str, type]] = set()
@@ -251,11 +251,11 @@ def _report(name: str, call: str, error: BaseException) -> Optional[str]:
 
 
 def _close() -> None:
-    """Send the threads home before the interpreter goes."""
-    running = list(_desks.items())
-    for _, desk in running:
-        desk.close()
-    # One that is in its policy's own code is not waited for.
+    """End the threads before the interpreter exits."""
+    running = list(_threads.items())
+    for _, native in running:
+        native.close()
+    # A thread inside the policy's own code is waited for only briefly.
     until = time.monotonic() + 0.2
     for thread, _ in running:
         thread.join(max(0.0, until - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Rows of records by column: of simulations and of recorded files."""
+"""Records of simulations and of recorded files, by column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RecordError", "Records", "read_records"]
 
 
 class RecordError(ValueError):
-    """A file of records is not what it should be; the message names the file and the line."""
+    """A file of records is not valid; the message names the file and the line."""
 
 
 class _Source(Protocol):
@@ -23,7 +23,7 @@ class _Source(Protocol):
 
 
 class Records(Mapping[str, "list[Any]"]):
-    """Columns of equal length by name, each a list; what is unknown is None."""
+    """Columns of equal length by name, each a list; None is unknown."""
 
     def __init__(self, source: _Source) -> None:
         self._source = source
@@ -31,7 +31,7 @@ class Records(Mapping[str, "list[Any]"]):
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self._source)
 
     def __getitem__(self, name: str) -> list[Any]:
@@ -60,7 +60,7 @@ class Records(Mapping[str, "list[Any]"]):
         """Return a ``pandas.DataFrame``; needs pandas."""
         import pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-        # Said and not guessed: a column of which nothing is known has its type all the same.
+        # Given explicitly, so that a column without any value has its type too.
         full = {"real": "float64", "whole": "int64", "flag": "bool", "text": "object"}
         with_gaps = {**full, "whole": "Int64", "flag": "boolean"}
         columns = {}
@@ -81,7 +81,7 @@ class Records(Mapping[str, "list[Any]"]):
 
 
 class _Lists:
-    """Columns that are lists already."""
+    """Columns as lists."""
 
     def __init__(self, lists: dict[str, list[Any]], kinds: dict[str, Optional[str]], rows: int) -> None:
         self._lists, self._kinds, self._rows = lists, kinds, rows
@@ -100,27 +100,27 @@ class _Lists:
 
 
 class FileRecords(Records):
-    """What one file holds."""
+    """The records of one file."""
 
     def __init__(self, source: _Source, kind: str, problems: list[str]) -> None:
         super().__init__(source)
         #: ``recorder`` for a file of the router's recorder, ``client`` for one of ``sgl-router send``.
         self.kind = kind
-        #: What was wrong with the file and was passed over, one line each with its place.
+        #: Problems of the file that were skipped, one line each, with their place.
         self.problems = problems
 
 
 def read_records(path: Union[str, os.PathLike[str]], *, on_error: str = "raise") -> FileRecords:
     """Read a CSV file that the router's recorder or ``sgl-router send`` wrote.
 
-    A recorder's file has a row for each decision and for each completion; ``records.where(kind="decision")`` takes those
-    apart. Anything wrong in the file is a RecordError that names the file and the line; with ``on_error="skip"`` a row
-    that is not whole is left out, a bad value is None, and ``problems`` tells of both. OSError if the file cannot be
+    A recorder's file has a row for each decision and for each completion; ``records.where(kind="decision")`` selects
+    one kind. A problem in the file is a RecordError that names the file and the line; with ``on_error="skip"`` an
+    incomplete row is left out, an invalid value is None, and ``problems`` lists both. OSError if the file cannot be
     opened.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
-    # Python's own errors name the kind of trouble by their class.
+    # Opened first for the specific OSError of Python.
     with open(path, "rb"):
         pass
     try:

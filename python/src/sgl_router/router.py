@@ -1,4 +1,4 @@
-"""A router in the background of a Python process."""
+"""A router that runs in the background of a Python process."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _RUNNING: weakref.WeakSet[_native.RunningRouter] = weakref.WeakSet()
 
 @atexit.register
 def _cut_all() -> None:
-    """Stop what runs before Python takes itself apart."""
+    """Stop all routers before the interpreter exits."""
     for native in list(_RUNNING):
         native.cut()
 
 
 class Router:
-    """A router in front of inference servers, on threads of its own.
+    """A router in front of inference servers, on its own threads.
 
     >>> import sgl_router
     >>> with sgl_router.Router(worker_urls=["http://127.0.0.1:31000"], port=0) as router:
     ...     router.url.startswith("http://127.0.0.1:")
     True
 
-    Takes a ``Config``, or its options by name, or a ``Config`` and the options that differ from it. The names that
-    ``sglang_router.Router`` has for some of them are understood as well. There may be several in one process.
+    Takes a ``Config``, or its options by name, or a ``Config`` and the options that differ from it. The option names of
+    ``sglang_router.Router`` are accepted too. A process may have several routers.
     """
 
     def __init__(self, config: Union[Config, Sequence[str], None] = None, **options: Any) -> None:
-        """Take the options of a router that is to be started; a list stands for ``worker_urls``.
+        """Take the options of the router; a list stands for ``worker_urls``.
 
         Raises ``TypeError`` or ``ValueError``, which names the option.
         """
@@ -52,14 +52,14 @@ class Router:
 
     @property
     def config(self) -> Config:
-        """The options that it was given."""
+        """The options of the router."""
         return self._config
 
     def start(self) -> Router:
-        """Bind the ports, serve in the background, and return the router itself. No worker is waited for.
+        """Bind the ports, serve in the background, and return the router itself. Does not wait for workers.
 
-        Raises ``ValueError`` where an option is refused, ``OSError`` where a port cannot be bound, and
-        ``RuntimeError`` where the router runs already.
+        Raises ``ValueError`` if an option is refused, ``OSError`` if a port cannot be bound, and ``RuntimeError`` if
+        the router is running already.
         """
         if self.running:
             raise RuntimeError("the router runs already")
@@ -68,49 +68,49 @@ class Router:
         return self
 
     def wait_until_ready(self, timeout: float = 60.0) -> Router:
-        """Return the router itself once a worker gets requests; until then it answers them with 503.
+        """Return the router itself once a worker is ready; until then requests get status 503.
 
-        Raises ``TimeoutError`` where none does after ``timeout`` seconds.
+        Raises ``TimeoutError`` if none is ready after ``timeout`` seconds.
         """
         if not self._running().wait_until_ready(timeout):
             raise TimeoutError(f"no worker was ready after {timeout} s")
         return self
 
     def stop(self) -> int:
-        """Stop accepting, let running requests end within ``shutdown_grace_period_secs``, then cut them.
+        """Stop accepting, drain requests for ``shutdown_grace_period_secs``, then abort the rest.
 
-        Returns how many were cut; a router that does not run has none. Ctrl-C while it waits cuts them at once.
+        Returns how many were aborted; 0 for a router that is not running. Ctrl-C during the drain aborts them at once.
         """
         return 0 if self._native is None else self._native.stop()
 
     def wait(self) -> None:
-        """Return once another thread has stopped the router. Ctrl-C raises ``KeyboardInterrupt`` and stops nothing."""
+        """Wait until another thread has stopped the router. Ctrl-C raises ``KeyboardInterrupt`` and stops nothing."""
         if self._native is not None:
             self._native.wait()
 
     @property
     def running(self) -> bool:
-        """Whether it serves."""
+        """Whether it is running."""
         return self._native is not None and self._native.running
 
     @property
     def url(self) -> str:
-        """The base URL, with the port that was bound where ``port`` is 0."""
+        """The base URL, with the actual port where ``port`` is 0."""
         return self._running().url
 
     def stats(self) -> RouterStats:
-        """Return how it stands now."""
+        """Return the statistics of the router and its workers."""
         return RouterStats.of(self._running().stats())
 
     def decisions(self, capacity: int = 10_000) -> Decisions:
         """Return an iterator over decisions from now on, which ends when the router stops.
 
-        ``capacity`` of them may wait to be fetched; more are left out and counted in ``dropped``.
+        It queues up to ``capacity`` decisions; more are dropped and counted in ``dropped``.
         """
         return Decisions(self._running().decisions(capacity))
 
     def __enter__(self) -> Router:
-        """Start, unless it was started."""
+        """Start, unless it is running."""
         return self if self.running else self.start()
 
     def __exit__(
@@ -123,7 +123,7 @@ class Router:
         self.stop()
 
     def __repr__(self) -> str:
-        """Return where it is and how it chooses."""
+        """Return its URL and policy."""
         place = self.url if self.running else "not running"
         return f"<sgl_router.Router {place} policy={self._config.policy}>"
 

@@ -1,4 +1,4 @@
-"""Policies side by side on a modelled fleet in virtual time, as ``sgl-router simulate`` does it.
+"""Policies compared on a modelled fleet in virtual time, as by ``sgl-router simulate``.
 
 >>> import sgl_router
 >>> found = sgl_router.simulate(sgl_router.Load(num_requests=500), "sglang_8b*2", ["random", "least_request"])
@@ -21,39 +21,39 @@ from .records import Records
 
 __all__ = ["Load", "Measure", "PolicyResult", "Simulation", "Trace", "simulate"]
 
-#: A policy: by name with knobs as ``NAME:KNOB=VALUE``, by class or function, or one of these under another name.
+#: A policy: by name with options as ``NAME:OPTION=VALUE``, by class or function, or one of these under another name.
 PolicyLike = Union[str, Callable[..., Any], "tuple[str, Callable[..., Any]]"]
 
 
 @dataclass(frozen=True)
 class Load:
-    """A load that is made up, anew for each seed.
+    """A synthetic load, drawn from each seed.
 
-    Lengths are spreads: a number, ``"LOW..HIGH"`` or ``"lognormal:MEAN:SIGMA[:MAX]"``, in tokens. What is None is as
-    ``sgl-router simulate`` has it by default.
+    Lengths are distributions in tokens: a number, ``"LOW..HIGH"`` or ``"lognormal:MEAN:SIGMA[:MAX]"``. None means the
+    default of ``sgl-router simulate``.
     """
 
-    #: How many requests; 2000 by default.
+    #: Number of requests; 2000 by default.
     num_requests: Optional[int] = None
-    #: Requests per second on average, or conversations with ``sessions``; 27 by default.
+    #: Mean requests per second, or conversations per second with ``sessions``; 27 by default.
     request_rate: Optional[float] = None
-    #: Shape of the gamma-distributed gaps: 1 is Poisson, below 1 comes in bursts; 1 by default.
+    #: Shape of the gamma-distributed gaps: 1 is Poisson, below 1 is bursty; 1 by default.
     burstiness: Optional[float] = None
     #: Prompt lengths; ``"220..385"`` by default.
     input_len: Union[None, int, str] = None
-    #: Answer lengths; ``"190..320"`` by default.
+    #: Response lengths; ``"190..320"`` by default.
     output_len: Union[None, int, str] = None
-    #: Prompts begin with one of so many shared texts.
+    #: Number of shared texts; each prompt begins with one of them.
     prefix_groups: Optional[int] = None
     #: Tokens of each shared text; 2400 by default.
     prefix_len: Optional[int] = None
-    #: So many conversations, each turn of which repeats what was said.
+    #: Number of conversations; each turn repeats the earlier ones.
     sessions: Optional[int] = None
-    #: Turns of a conversation, as a spread; ``"2..8"`` by default.
+    #: Turns of a conversation, as a distribution; ``"2..8"`` by default.
     turns: Union[None, int, str] = None
     #: Mean pause before the next turn in seconds; 5 by default.
     think_secs: Optional[float] = None
-    #: Share of the answers that are streamed; 1 by default.
+    #: Share of the responses that are streamed; 1 by default.
     stream: Optional[float] = None
 
 
@@ -63,13 +63,13 @@ class Trace:
 
     #: The file.
     trace: Union[str, os.PathLike[str]]
-    #: Which requests, counted from 0, as ``"FROM..TO"``; all by default.
+    #: The requests to use, counted from 0, as ``"FROM..TO"``; all by default.
     slice: Optional[str] = None
-    #: How many times as fast as recorded; 1 by default.
+    #: Factor on the speed; 1 by default.
     speed: Optional[float] = None
     #: Tokens per entry of ``hash_ids``; 512 by default.
     trace_block: Optional[int] = None
-    #: Share of the answers that are streamed; 1 by default.
+    #: Share of the responses that are streamed; 1 by default.
     stream: Optional[float] = None
 
 
@@ -88,19 +88,19 @@ class Measure:
 
 
 class PolicyResult(Mapping[str, Measure]):
-    """What came of one policy: its measures by name, such as ``e2e_p99_s`` or ``goodput_per_s``."""
+    """The results of one policy: its measures by name, such as ``e2e_p99_s`` or ``goodput_per_s``."""
 
     def __init__(self, found: Mapping[str, Any], servers: Sequence[str], counts: Mapping[str, Any]) -> None:
         #: The policy's name.
         self.name: str = found["policy"]
         self._measures = {name: _measure(value) for name, value in found["measures"].items()}
-        #: The share of the requests that each server answered, by the server's name.
+        #: The share of the requests that each server completed, by the name of the server.
         self.share: dict[str, float] = dict(zip(servers, found["share"]))
-        #: Times that a Python policy raised or returned nonsense, so that the least load decided.
+        #: Calls of a Python policy that raised or returned something invalid, so that the least load decided.
         self.errors: int = counts["errors"]
         #: Decisions that a Python policy made.
         self.decisions: int = counts["decisions"]
-        #: Seconds that those took.
+        #: Seconds of these decisions.
         self.seconds: float = counts["seconds"]
 
     def __getitem__(self, name: str) -> Measure:
@@ -117,7 +117,7 @@ class PolicyResult(Mapping[str, Measure]):
 
 
 class Simulation(Mapping[str, PolicyResult]):
-    """What came of a simulation, by policy. As text it is the table that ``sgl-router simulate`` prints."""
+    """The results of a simulation, by policy. As text it is the table that ``sgl-router simulate`` prints."""
 
     def __init__(self, simulated: _native.Simulated) -> None:
         self._text = simulated.text
@@ -125,7 +125,7 @@ class Simulation(Mapping[str, PolicyResult]):
         policies = zip(self._found["policies"], simulated.counts)
         results = (PolicyResult(found, self._found["servers"], counts) for found, counts in policies)
         self._policies = {result.name: result for result in results}
-        #: A row for each request of each run; None if they were not wanted.
+        #: A row for each request of each run; None with ``records=False``.
         self.records: Optional[Records] = None if simulated.records is None else Records(simulated.records)
 
     def __getitem__(self, name: str) -> PolicyResult:
@@ -144,7 +144,7 @@ class Simulation(Mapping[str, PolicyResult]):
         return f"<Simulation of {', '.join(self)}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as ``sgl-router simulate --json`` writes it."""
+        """Return the results as ``sgl-router simulate --json`` writes them."""
         return dict(self._found)
 
     def to_pandas(self) -> Any:
@@ -176,10 +176,10 @@ def simulate(
 ) -> Simulation:
     """Run each policy with each seed on a modelled fleet, and compare.
 
-    ``load`` is a Load, a Trace, or the path of a trace. Ratios are to the first policy. A Python policy is made anew for
-    each run. Where it fails the least load decides, which is logged and counted in the result's ``errors``;
+    ``load`` is a Load, a Trace, or the path of a trace. Ratios are to the first policy. A Python policy is made
+    again for each run. Where it fails, the least load decides, which is logged and counted in ``errors`` of the result;
     ``on_error="raise"`` ends the simulation with its exception. ``records=False`` saves memory. Ctrl-C ends it. The
-    other parameters are those of ``sgl-router simulate``. ValueError for what makes no sense.
+    other parameters are those of ``sgl-router simulate``. ValueError for invalid arguments.
     """
     given = {
         "fleet": fleet,
@@ -201,11 +201,11 @@ def simulate(
     try:
         return Simulation(_native.run_simulation(flags, entries, on_error, records))
     except ValueError as error:
-        # The command line's words, but for the flags' names.
-        said = re.sub(r"'?--([a-z][a-z-]*)(?: [<\[][A-Z_<>\[\]]+)?'?", lambda m: _parameter(m[1]), str(error))
-        if said == str(error):
+        # The message of the command line, with parameters in place of flags.
+        message = re.sub(r"'?--([a-z][a-z-]*)(?: [<\[][A-Z_<>\[\]]+)?'?", lambda m: _parameter(m[1]), str(error))
+        if message == str(error):
             raise
-        raise ValueError(said) from None
+        raise ValueError(message) from None
 
 
 def _listed(some: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How a router stands at one moment."""
+"""Statistics of a router at one moment."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from typing import Any, NamedTuple, Optional
 
 
 class WorkerStats(NamedTuple):
-    """How one worker stands. Counts are since the router started; what is unknown is ``None``."""
+    """Statistics of one worker. Counts are since the router started; ``None`` is unknown."""
 
     #: Its base URL.
     url: str
-    #: What it does: ``regular``, ``prefill`` or ``decode``.
+    #: Its type: ``regular``, ``prefill`` or ``decode``.
     worker_type: str
-    #: What the router believes of it: ``pending``, ``healthy``, ``unhealthy``, ``draining`` or ``gone``.
+    #: Its state: ``pending``, ``healthy``, ``unhealthy``, ``draining`` or ``gone``.
     state: str
     #: Its circuit breaker: ``closed``, ``open`` or ``half_open``.
     breaker: str
     #: Requests in flight on it, from this router.
     in_flight: int
-    #: Requests that wait on it, by its last report and what was sent since.
+    #: Requests queued on it, by its last report and what was sent since.
     queue_length: Optional[int]
     #: Requests that were sent to it.
     requests: int
-    #: Answers that arrived whole.
+    #: Complete responses.
     successes: int
-    #: Attempts that it failed.
+    #: Failed attempts.
     failures: int
-    #: Mean time from a request's arrival at the router to its answer's last byte, in seconds, of whole answers.
+    #: Mean time from the arrival of a request at the router to the last byte of its response, in seconds, of complete responses.
     mean_latency: Optional[float]
 
 
 class RouterStats(NamedTuple):
-    """How a router stands. Counts are since it started."""
+    """Statistics of a router. Counts are since it started."""
 
     #: The policy's name.
     policy: str
-    #: Requests that were answered, by a worker or by the router itself.
+    #: Requests with a response, from a worker or from the router itself.
     requests: int
     #: Requests in flight on all workers.
     in_flight: int
-    #: Requests that wait in the router for their turn.
+    #: Requests queued in the router.
     queued: int
-    #: Every worker.
+    #: All workers.
     workers: list[WorkerStats]
 
     @classmethod
     def of(cls, figures: dict[str, Any]) -> RouterStats:
-        """Return what the native module told."""
+        """Return the statistics that the native module returned."""
         workers = [WorkerStats(**worker) for worker in figures.pop("workers")]
         return cls(workers=workers, **figures)

@@ -1,10 +1,10 @@
-//! What a policy in Python can learn from, one kind of object for every event.
+//! The events that a Python policy can learn from, one class for all kinds.
 
 use pyo3::prelude::*;
 use router_core::{Completion, Event as Fact, LoadReport, Time, WorkerId};
 use std::sync::Arc;
 
-/// Something that happened. What the event does not tell is None.
+/// Something that happened. Attributes that do not apply to its kind are None.
 #[pyclass(frozen, module = "sgl_router")]
 #[derive(Debug)]
 pub(crate) struct Event {
@@ -33,7 +33,7 @@ pub(crate) struct Event {
     /// Seconds from sending to the last byte.
     #[pyo3(get)]
     latency: Option<f64>,
-    /// Seconds from sending to the first byte of a streamed answer.
+    /// Seconds from sending to the first byte of a streamed response.
     #[pyo3(get)]
     ttft: Option<f64>,
     /// Prompt tokens.
@@ -45,22 +45,22 @@ pub(crate) struct Event {
     /// Generated tokens.
     #[pyo3(get)]
     output_tokens: Option<u32>,
-    /// Requests waiting at the worker, as it told.
+    /// Requests waiting at the worker, as it reported.
     #[pyo3(get)]
     queue_length: Option<u32>,
-    /// Requests running at the worker, as it told.
+    /// Requests running at the worker, as it reported.
     #[pyo3(get)]
     running: Option<u32>,
-    /// Share of the worker's KV cache in use, as it told.
+    /// Share of the worker's KV cache in use, as it reported.
     #[pyo3(get)]
     kv_usage: Option<f64>,
-    /// Tokens per second that the worker generates, as it told.
+    /// Tokens per second that the worker generates, as it reported.
     #[pyo3(get)]
     throughput: Option<f64>,
 }
 
 impl Event {
-    /// The fact as an event; `url` names the workers, and what is about none of them is nothing.
+    /// The fact as an event; `None` where `url` does not know the worker.
     pub(super) fn of(now: Time, fact: &Fact<'_>, url: impl Fn(WorkerId) -> Option<Arc<str>>) -> Option<Self> {
         let bare = |kind, worker| Some(Self::bare(kind, url(worker)?, now));
         match fact {
@@ -77,7 +77,7 @@ impl Event {
                 Some(Self { request: Some(request.0), ..bare("first_token", *worker)? })
             }
             Fact::Finished(completion) => Some(bare("finished", completion.worker)?.finished(completion)),
-            Fact::Load { worker, report } => Some(bare("load", *worker)?.told(report)),
+            Fact::Load { worker, report } => Some(bare("load", *worker)?.reported(report)),
             _ => None,
         }
     }
@@ -106,8 +106,8 @@ impl Event {
 
     fn finished(self, completion: &Completion) -> Self {
         let finish = &completion.finish;
-        let told = match &finish.load {
-            Some(report) => self.told(report),
+        let reported = match &finish.load {
+            Some(report) => self.reported(report),
             None => self,
         };
         Self {
@@ -120,11 +120,11 @@ impl Event {
             prompt_tokens: finish.usage.prompt_tokens,
             cached_tokens: finish.usage.cached_tokens,
             output_tokens: finish.usage.output_tokens,
-            ..told
+            ..reported
         }
     }
 
-    fn told(self, report: &LoadReport) -> Self {
+    fn reported(self, report: &LoadReport) -> Self {
         Self {
             queue_length: report.waiting,
             running: report.running,
@@ -137,7 +137,7 @@ impl Event {
 
 #[pymethods]
 impl Event {
-    /// The URL of the worker that it is about.
+    /// The URL of the worker.
     #[getter]
     fn worker(&self) -> &str {
         &self.worker

@@ -1,10 +1,10 @@
-//! A policy in Python that decides in a simulation: in place, however long it takes, so that a run can be repeated.
+//! A Python policy in a simulation. It is called in place, however long it takes, so that a run can be repeated.
 
-use super::answer::{Answer, fallback};
-use super::author::{Author, Made, report};
-use super::senses::Senses;
-use super::tally::Tally;
+use super::choice::{PolicyChoice, fallback};
+use super::counters::PolicyCounters;
+use super::factory::{PolicyFactory, PolicyInstance, report};
 use super::view::Request;
+use super::worker_history::WorkerHistory;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -13,28 +13,28 @@ use router_core::{Cx, Decision, Event, Needs, Params, Policy, PolicyError, Reaso
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What becomes of an error in a policy.
+/// What an error of a policy does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OnError {
-    /// The least load decides, as it does live.
+    /// The least load decides, as in a router.
     FallBack,
-    /// The simulation ends with it.
+    /// It ends the simulation.
     Raise,
 }
 
-/// One simulation, which its policies may end.
+/// Lets the policies of a simulation end it.
 #[derive(Debug)]
-pub(crate) struct Trial {
+pub(crate) struct SimulationControl {
     on_error: OnError,
     ended: Mutex<Option<PyErr>>,
 }
 
-impl Trial {
+impl SimulationControl {
     pub(crate) const fn new(on_error: OnError) -> Self {
         Self { on_error, ended: Mutex::new(None) }
     }
 
-    /// Ends it with this error; the first one counts.
+    /// Ends the simulation with this error; the first error counts.
     pub(crate) fn end(&self, error: PyErr) {
         self.ended.lock().get_or_insert(error);
     }
@@ -43,99 +43,100 @@ impl Trial {
         self.ended.lock().is_some()
     }
 
-    /// What ended it.
+    /// The error that ended the simulation.
     pub(crate) fn error(&self) -> Option<PyErr> {
         self.ended.lock().take()
     }
 }
 
-/// A policy that thinks in place.
+/// A policy that is called in place.
 #[derive(Debug)]
-pub(crate) struct Inline {
+pub(crate) struct InlinePolicy {
     name: Arc<str>,
-    made: Made,
-    senses: Senses,
-    tally: Arc<Tally>,
-    trial: Arc<Trial>,
+    instance: PolicyInstance,
+    history: WorkerHistory,
+    counters: Arc<PolicyCounters>,
+    control: Arc<SimulationControl>,
 }
 
-impl Inline {
+impl InlinePolicy {
     /// Makes the policy.
     pub(crate) fn build(
-        author: &Author,
+        factory: &PolicyFactory,
         knobs: &Params,
-        tally: &Arc<Tally>,
-        trial: &Arc<Trial>,
+        counters: &Arc<PolicyCounters>,
+        control: &Arc<SimulationControl>,
     ) -> Result<Self, PolicyError> {
-        let made = Python::attach(|py| author.make(py, knobs).map_err(|e| author.refused(py, &e)))?;
+        let instance = Python::attach(|py| factory.make(py, knobs).map_err(|e| factory.refused(py, &e)))?;
         Ok(Self {
-            name: Arc::clone(&author.name),
-            made,
-            senses: Senses::default(),
-            tally: Arc::clone(tally),
-            trial: Arc::clone(trial),
+            name: Arc::clone(&factory.name),
+            instance,
+            history: WorkerHistory::default(),
+            counters: Arc::clone(counters),
+            control: Arc::clone(control),
         })
     }
 
-    fn ask(&self, py: Python<'_>, cx: &mut Cx<'_>) -> PyResult<Answer> {
-        let workers = self.senses.workers(cx);
+    fn ask(&self, py: Python<'_>, cx: &mut Cx<'_>) -> PyResult<PolicyChoice> {
+        let workers = self.history.workers(cx);
         let ids: Vec<WorkerId> = cx.candidates.ids().to_vec();
-        let args = (Request::of(cx, self.made.needs), PyTuple::new(py, workers)?);
-        Answer::read(&self.made.select.bind(py).call1(args)?, &ids)
+        let args = (Request::of(cx, self.instance.needs), PyTuple::new(py, workers)?);
+        PolicyChoice::read(&self.instance.select.bind(py).call1(args)?, &ids)
     }
 
-    fn stumbled(&self, py: Python<'_>, call: &str, error: PyErr) {
-        self.tally.errors.inc();
-        // Ctrl-C and sys.exit() are no errors of the policy.
-        if self.trial.on_error == OnError::Raise || !error.is_instance_of::<PyException>(py) {
-            self.trial.end(error);
+    fn record_error(&self, py: Python<'_>, call: &str, error: PyErr) {
+        self.counters.errors.inc();
+        // Ctrl-C and sys.exit() are not errors of the policy.
+        if self.control.on_error == OnError::Raise || !error.is_instance_of::<PyException>(py) {
+            self.control.end(error);
         } else if let Some(text) = report(py, &self.name, call, &error) {
-            *self.tally.last_error.lock() = Some(text);
+            *self.counters.last_error.lock() = Some(text);
         }
     }
 }
 
-impl Policy for Inline {
+impl Policy for InlinePolicy {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn needs(&self) -> Needs {
-        self.made.needs
+        self.instance.needs
     }
 
     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
         if cx.candidates.len() == 1 {
             return Decision::plain(cx.candidates.first(), Reason::OnlyCandidate);
         }
-        if self.trial.has_ended() {
+        if self.control.has_ended() {
             return fallback(cx);
         }
-        let from = Instant::now();
-        let answer =
-            Python::attach(|py| self.ask(py, &mut cx).map_err(|error| self.stumbled(py, "select", error)));
-        match answer {
-            Ok(answer) => {
-                self.tally.decided(from.elapsed());
-                answer.decide(cx)
+        let started = Instant::now();
+        let choice = Python::attach(|py| {
+            self.ask(py, &mut cx).map_err(|error| self.record_error(py, "select", error))
+        });
+        match choice {
+            Ok(choice) => {
+                self.counters.decided(started.elapsed());
+                choice.decide(cx)
             }
             Err(()) => fallback(cx),
         }
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
-        self.senses.observe(event);
-        if let Some(observe) = &self.made.observe
-            && !self.trial.has_ended()
-            && let Some(told) = self.senses.event(now, event)
+        self.history.observe(event);
+        if let Some(observe) = &self.instance.observe
+            && !self.control.has_ended()
+            && let Some(event) = self.history.event(now, event)
         {
-            self.tally.events.inc();
+            self.counters.events.inc();
             Python::attach(|py| {
-                if let Err(error) = observe.call1(py, (told,)) {
-                    self.stumbled(py, "observe", error);
+                if let Err(error) = observe.call1(py, (event,)) {
+                    self.record_error(py, "observe", error);
                 }
             });
         }
-        self.senses.forget(event);
+        self.history.forget(event);
     }
 }

@@ -1,46 +1,46 @@
-//! A policy in Python that decides for a router: on a thread of its own, awaited for a bounded time.
+//! A Python policy in a router. It runs on its own thread, and the router waits for it for a limited time.
 
-use super::answer::fallback;
-use super::author::{self, Author, Made};
-use super::desk::{Desk, Meeting, NoAnswer, Question};
-use super::senses::Senses;
-use super::tally::Tally;
+use super::channel::{DecisionChannel, DecisionRequest, MissedDecision, PolicyThread};
+use super::choice::fallback;
+use super::counters::PolicyCounters;
+use super::factory::{self, PolicyFactory, PolicyInstance};
 use super::view::Request;
+use super::worker_history::WorkerHistory;
 use pyo3::prelude::*;
 use router_core::{Cx, Decision, Event, Needs, Params, Policy, PolicyError, Reason, Time};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Of the time that passes, routing waits for a policy in Python for one part in so many at most.
-const SHARE: u32 = 4;
+/// Routing waits for a Python policy for at most 1/`WAIT_SHARE` of the time.
+const WAIT_SHARE: u32 = 4;
 
-/// The policy is asked again once so large a part of its longest time is at hand.
-const ENOUGH: u32 = 10;
+/// The policy is asked again once 1/`MIN_SHARE` of its time limit is available.
+const MIN_SHARE: u32 = 10;
 
-/// How long the policy may be awaited: a purse of time, filled slowly and spent by waiting.
+/// The time that the router may wait for the policy: it refills slowly and waiting spends it.
 ///
-/// It bounds both the one long wait and the many middling ones, which together would stop the router as well.
+/// It limits one long wait as well as many medium ones, which together would stop the router too.
 #[derive(Debug)]
-struct Patience {
+struct WaitBudget {
     most: Duration,
     left: Duration,
     at: Instant,
 }
 
-impl Patience {
+impl WaitBudget {
     fn new(most: Duration) -> Self {
         Self { most, left: most, at: Instant::now() }
     }
 
-    /// The end of the time that may be waited from now on, if there is enough of it.
+    /// The deadline for a wait that starts now; `None` while there is too little time left.
     fn deadline(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        self.left = self.most.min(self.left + (now - self.at) / SHARE);
+        self.left = self.most.min(self.left + (now - self.at) / WAIT_SHARE);
         self.at = now;
-        (self.left * ENOUGH >= self.most).then(|| now + self.left)
+        (self.left * MIN_SHARE >= self.most).then(|| now + self.left)
     }
 
-    /// Takes off what has been waited since the last deadline, and returns it.
+    /// Subtracts the time since the last deadline was given, and returns it.
     fn spend(&mut self) -> Duration {
         let now = Instant::now();
         let took = now - self.at;
@@ -50,54 +50,58 @@ impl Patience {
     }
 }
 
-/// A policy that thinks elsewhere.
+/// A policy that runs on its own thread.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct LivePolicy {
     name: Arc<str>,
     needs: Needs,
     learns: bool,
-    meeting: Arc<Meeting>,
-    senses: Senses,
-    patience: Patience,
-    tally: Arc<Tally>,
-    /// That it was late has been logged.
+    channel: Arc<DecisionChannel>,
+    history: WorkerHistory,
+    budget: WaitBudget,
+    counters: Arc<PolicyCounters>,
+    /// A late decision has been logged.
     warned: bool,
 }
 
-impl Live {
+impl LivePolicy {
     /// Makes the policy and starts its thread.
-    pub(super) fn build(author: &Author, knobs: &Params, tally: &Arc<Tally>) -> Result<Self, PolicyError> {
+    pub(super) fn build(
+        factory: &PolicyFactory,
+        knobs: &Params,
+        counters: &Arc<PolicyCounters>,
+    ) -> Result<Self, PolicyError> {
         Python::attach(|py| {
             let build = || {
-                let made = author.make(py, knobs)?;
-                let meeting = Arc::new(Meeting::new());
-                let desk = Desk::new(Arc::clone(&meeting), Arc::clone(tally));
-                author::start(py, &author.name, &made, desk)?;
-                let Made { observe, needs, timeout, .. } = made;
+                let instance = factory.make(py, knobs)?;
+                let channel = Arc::new(DecisionChannel::new());
+                let thread = PolicyThread::new(Arc::clone(&channel), Arc::clone(counters));
+                factory::start(py, &factory.name, &instance, thread)?;
+                let PolicyInstance { observe, needs, timeout, .. } = instance;
                 Ok(Self {
-                    name: Arc::clone(&author.name),
+                    name: Arc::clone(&factory.name),
                     needs,
                     learns: observe.is_some(),
-                    meeting,
-                    senses: Senses::default(),
-                    patience: Patience::new(timeout),
-                    tally: Arc::clone(tally),
+                    channel,
+                    history: WorkerHistory::default(),
+                    budget: WaitBudget::new(timeout),
+                    counters: Arc::clone(counters),
                     warned: false,
                 })
             };
-            build().map_err(|error| author.refused(py, &error))
+            build().map_err(|error| factory.refused(py, &error))
         })
     }
 
-    fn missed(&mut self, why: NoAnswer) {
+    fn missed(&mut self, why: MissedDecision) {
         match why {
-            // Counted, and logged with its traceback, where it was raised.
-            NoAnswer::Failed => {}
-            NoAnswer::Busy => self.tally.busy.inc(),
-            NoAnswer::Late => {
-                self.tally.late.inc();
+            // Already counted and logged where it was raised.
+            MissedDecision::Failed => {}
+            MissedDecision::Busy => self.counters.busy.inc(),
+            MissedDecision::Late => {
+                self.counters.late.inc();
                 if !std::mem::replace(&mut self.warned, true) {
-                    let (policy, most) = (&*self.name, self.patience.most.as_secs_f64());
+                    let (policy, most) = (&*self.name, self.budget.most.as_secs_f64());
                     tracing::warn!(policy, "did not choose within {most} s; the least load decides");
                 }
             }
@@ -105,7 +109,7 @@ impl Live {
     }
 }
 
-impl Policy for Live {
+impl Policy for LivePolicy {
     fn name(&self) -> &str {
         &self.name
     }
@@ -118,18 +122,18 @@ impl Policy for Live {
         if cx.candidates.len() == 1 {
             return Decision::plain(cx.candidates.first(), Reason::OnlyCandidate);
         }
-        let Some(deadline) = self.patience.deadline() else {
-            self.missed(NoAnswer::Busy);
+        let Some(deadline) = self.budget.deadline() else {
+            self.missed(MissedDecision::Busy);
             return fallback(cx);
         };
-        let question =
-            Question { request: Request::of(&mut cx, self.needs), workers: self.senses.workers(&cx) };
-        let answer = self.meeting.ask(question, deadline);
-        let took = self.patience.spend();
-        match answer {
-            Ok(answer) => {
-                self.tally.decided(took);
-                answer.decide(cx)
+        let request =
+            DecisionRequest { request: Request::of(&mut cx, self.needs), workers: self.history.workers(&cx) };
+        let choice = self.channel.decide(request, deadline);
+        let took = self.budget.spend();
+        match choice {
+            Ok(choice) => {
+                self.counters.decided(took);
+                choice.decide(cx)
             }
             Err(why) => {
                 self.missed(why);
@@ -139,23 +143,23 @@ impl Policy for Live {
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
-        self.senses.observe(event);
+        self.history.observe(event);
         if self.learns
-            && let Some(told) = self.senses.event(now, event)
-            && !self.meeting.tell(told)
+            && let Some(event) = self.history.event(now, event)
+            && !self.channel.push_event(event)
         {
-            self.tally.events_dropped.inc();
+            self.counters.events_dropped.inc();
         }
-        self.senses.forget(event);
+        self.history.forget(event);
     }
 
     fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
-        self.tally.gauges(tell);
+        self.counters.gauges(tell);
     }
 }
 
-impl Drop for Live {
+impl Drop for LivePolicy {
     fn drop(&mut self) {
-        self.meeting.close();
+        self.channel.close();
     }
 }

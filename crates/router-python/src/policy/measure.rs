@@ -1,6 +1,6 @@
-//! What a decision costs: the router's own balancer asked again and again, with nothing behind it.
+//! The time of one decision, measured with the router's own balancer and no requests behind it.
 
-use super::{Host, add_to};
+use super::{PolicyHost, add_to};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use router_core::{
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// Requests in flight on each worker.
 const IN_FLIGHT: usize = 4;
 
-/// Asks the policy called `name` for so many decisions among so many workers, `gap` seconds apart, and returns how many
-/// seconds each took that it made, and how many it had no answer to.
+/// Asks the policy `name` for `decisions` decisions among `workers` workers, `gap` seconds apart. Returns the seconds that
+/// each decision of the policy took, and how many it missed.
 #[pyfunction]
 pub(crate) fn time_decisions(
     py: Python<'_>,
@@ -24,11 +24,11 @@ pub(crate) fn time_decisions(
     gap: f64,
 ) -> PyResult<(Vec<f64>, usize)> {
     if workers < 2 {
-        return Err(PyValueError::new_err("workers must be at least 2: of one there is nothing to choose"));
+        return Err(PyValueError::new_err("workers must be at least 2: with one there is no choice"));
     }
     let gap = Duration::try_from_secs_f64(gap).map_err(|e| PyValueError::new_err(format!("gap: {e}")))?;
     let mut registry = Registry::builtin();
-    add_to(&mut registry, &Host::Live);
+    add_to(&mut registry, &PolicyHost::Live);
     let policy = registry.build(name, &Params::new()).map_err(|e| PyValueError::new_err(e.to_string()))?;
     let mut balancer = Balancer::new(policy, 1);
     for worker in 0..workers {

@@ -1,29 +1,30 @@
 //! Policies that are written in Python.
 //!
-//! They are registered under a name, and are policies like any other from then on. Live they think on a thread of their
-//! own ([`live`]); in a simulation they think in place ([`inline`]). Either way what they get wrong is theirs alone: the
-//! least load decides, the error is logged and counted, and no request fails.
+//! Once registered under a name they are policies like any other. In a router each runs on its own thread ([`live`]); in
+//! a simulation it is called in place ([`inline`]). Where a policy fails, the least load decides, the error is logged and
+//! counted, and no request fails.
 
-mod answer;
-mod author;
-mod desk;
+mod channel;
+mod choice;
+mod counters;
 mod event;
+mod factory;
 mod inline;
+mod latency;
 mod live;
 mod measure;
-mod senses;
-mod tally;
 mod view;
+mod worker_history;
 
-pub(crate) use author::Author;
-pub(crate) use desk::Desk;
+pub(crate) use channel::PolicyThread;
+pub(crate) use counters::PolicyCounters;
 pub(crate) use event::Event;
-pub(crate) use inline::{Inline, OnError, Trial};
+pub(crate) use factory::PolicyFactory;
+pub(crate) use inline::{InlinePolicy, OnError, SimulationControl};
 pub(crate) use measure::time_decisions;
-pub(crate) use tally::Tally;
 pub(crate) use view::{Request, WorkerView};
 
-use live::Live;
+use live::LivePolicy;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -33,49 +34,49 @@ use std::sync::Arc;
 
 /// A policy that was registered from Python.
 #[derive(Debug)]
-struct Registered {
+struct RegisteredPolicy {
     spec: PolicySpec,
-    author: Author,
-    tally: Arc<Tally>,
+    factory: PolicyFactory,
+    counters: Arc<PolicyCounters>,
 }
 
-/// All of them, in the order in which they came.
-static REGISTERED: Mutex<Vec<Arc<Registered>>> = Mutex::new(Vec::new());
+/// All registered policies, in order of registration.
+static REGISTERED: Mutex<Vec<Arc<RegisteredPolicy>>> = Mutex::new(Vec::new());
 
-/// Where a policy is going to decide.
+/// Where a policy will decide.
 #[derive(Clone, Debug)]
-pub(crate) enum Host {
+pub(crate) enum PolicyHost {
     /// In a router.
     Live,
-    /// In this simulation, with counts of its own.
-    Simulation(Arc<Trial>, Arc<Tally>),
+    /// In this simulation, with its own counters.
+    Simulation(Arc<SimulationControl>, Arc<PolicyCounters>),
 }
 
-impl Host {
-    fn build(&self, policy: &Registered, knobs: &Params) -> Result<Box<dyn Policy>, PolicyError> {
-        let Registered { author, tally, .. } = policy;
+impl PolicyHost {
+    fn build(&self, policy: &RegisteredPolicy, knobs: &Params) -> Result<Box<dyn Policy>, PolicyError> {
+        let RegisteredPolicy { factory, counters, .. } = policy;
         match self {
-            Self::Live => Ok(Box::new(Live::build(author, knobs, tally)?)),
-            Self::Simulation(trial, tally) => {
-                let built = Inline::build(author, knobs, tally, trial);
-                // It may be the second one that fails, and whoever makes it then has no use for an error.
-                let built = built.inspect_err(|e| trial.end(PyValueError::new_err(e.to_string())))?;
+            Self::Live => Ok(Box::new(LivePolicy::build(factory, knobs, counters)?)),
+            Self::Simulation(control, counters) => {
+                let built = InlinePolicy::build(factory, knobs, counters, control);
+                // A later run may fail to make its policy, where no caller would see the error.
+                let built = built.inspect_err(|e| control.end(PyValueError::new_err(e.to_string())))?;
                 Ok(Box::new(built))
             }
         }
     }
 }
 
-/// Adds everything that was registered from Python.
-pub(crate) fn add_to(registry: &mut Registry, host: &Host) {
+/// Adds all policies that were registered from Python.
+pub(crate) fn add_to(registry: &mut Registry, host: &PolicyHost) {
     for policy in &*REGISTERED.lock() {
         let (policy, host) = (Arc::clone(policy), host.clone());
-        // The name has been tried when it was registered.
+        // The name was checked at registration.
         let _ = registry.register(policy.spec.clone(), move |knobs| host.build(&policy, knobs));
     }
 }
 
-/// Registers `factory` under `name`; one of Python's that had the name before is replaced.
+/// Registers `factory` under `name`, in place of an earlier Python policy of that name.
 #[pyfunction]
 pub(crate) fn register_policy(name: String, summary: &str, knobs: &str, factory: Py<PyAny>) -> PyResult<()> {
     let wrong = |error: PolicyError| PyValueError::new_err(error.to_string());
@@ -83,8 +84,8 @@ pub(crate) fn register_policy(name: String, summary: &str, knobs: &str, factory:
     let spec = PolicySpec { knobs, ..PolicySpec::new(&name, summary) };
     let never = |_: &Params| Err(PolicyError::BadName { name: String::new() });
     Registry::builtin().register(spec.clone(), never).map_err(wrong)?;
-    let author = Author { name: name.as_str().into(), factory };
-    let policy = Arc::new(Registered { spec, author, tally: Arc::default() });
+    let factory = PolicyFactory { name: name.as_str().into(), factory };
+    let policy = Arc::new(RegisteredPolicy { spec, factory, counters: Arc::default() });
     let mut all = REGISTERED.lock();
     let replaced = match all.iter_mut().find(|known| known.spec.name == name) {
         Some(known) => Some(std::mem::replace(known, policy)),
@@ -94,7 +95,7 @@ pub(crate) fn register_policy(name: String, summary: &str, knobs: &str, factory:
         }
     };
     drop(all);
-    // Outside of the lock: what an object of Python's does when it goes is its own affair.
+    // Outside the lock: dropping a Python object may run any code.
     drop(replaced);
     Ok(())
 }
@@ -102,9 +103,9 @@ pub(crate) fn register_policy(name: String, summary: &str, knobs: &str, factory:
 /// The counts of a policy that was registered from Python.
 #[pyfunction]
 pub(crate) fn policy_counts<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
-    let tally = REGISTERED.lock().iter().find(|p| p.spec.name == name).map(|p| Arc::clone(&p.tally));
-    let tally = tally.ok_or_else(|| {
+    let counters = REGISTERED.lock().iter().find(|p| p.spec.name == name).map(|p| Arc::clone(&p.counters));
+    let counters = counters.ok_or_else(|| {
         PyKeyError::new_err(format!("no policy called `{name}` was registered from Python"))
     })?;
-    tally.to_dict(py)
+    counters.to_dict(py)
 }

@@ -1,6 +1,6 @@
-//! What a policy in Python sees of a request and of the workers: copies, cheap and read-only.
+//! What a Python policy sees of a request and of the workers: cheap read-only copies.
 
-use super::senses::Recent;
+use super::latency::RecentLatency;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
@@ -8,10 +8,10 @@ use pyo3::types::PyTuple;
 use router_core::{Cx, Features, Needs, Rng, Script, Time, WorkerId, WorkerView as View};
 use std::sync::Arc;
 
-/// What a worker told longer ago says nothing about now, in seconds.
-const REPORT_AGE: f64 = 10.0;
+/// Load reports older than this many seconds are ignored.
+const MAX_REPORT_AGE: f64 = 10.0;
 
-/// A request that wants a worker.
+/// A request that needs a worker.
 #[pyclass(frozen, module = "sgl_router")]
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -27,7 +27,7 @@ pub(crate) struct Request {
     /// When it came in, in seconds since the run began; None if unknown.
     #[pyo3(get)]
     arrived_at: Option<f64>,
-    /// The API it came in by, such as `/v1/chat/completions`.
+    /// The API route, such as `/v1/chat/completions`.
     #[pyo3(get)]
     route: &'static str,
     /// Whether the client asked for a stream.
@@ -36,7 +36,7 @@ pub(crate) struct Request {
     /// How many prompts it carries.
     #[pyo3(get)]
     batch: u32,
-    /// How many answers per prompt it asks for.
+    /// How many responses per prompt it asks for.
     #[pyo3(get)]
     answers: u32,
     /// Length of all prompts together in bytes.
@@ -60,7 +60,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// A copy of what the context tells, as far as the policy needs it.
+    /// A copy of the context, as far as the policy needs it.
     pub(super) fn of(cx: &mut Cx<'_>, needs: Needs) -> Self {
         let Features { id, attempt, arrived_at, route, stream, batch, answers, .. } = *cx.request;
         let request = cx.request;
@@ -86,7 +86,7 @@ impl Request {
         }
     }
 
-    /// Passes what the policy asked for; what it did not ask for is not known to be absent.
+    /// Fails for an attribute that the policy did not ask for: it would look absent.
     fn supplied(&self, needed: impl Fn(&Needs) -> bool, name: &str, need: &str) -> PyResult<()> {
         if needed(&self.needs) {
             return Ok(());
@@ -98,7 +98,7 @@ impl Request {
 
 #[pymethods]
 impl Request {
-    /// The prompt as it stands in the body; None if there is none.
+    /// The prompt as it is in the body; None if there is none.
     #[getter]
     fn text(&self) -> PyResult<Option<&str>> {
         self.supplied(|n| n.text, "text", "text")?;
@@ -148,7 +148,7 @@ impl Request {
     }
 }
 
-/// A worker that may be chosen.
+/// A worker that can be chosen.
 #[pyclass(frozen, module = "sgl_router")]
 #[derive(Debug)]
 pub(crate) struct WorkerView {
@@ -175,35 +175,35 @@ pub(crate) struct WorkerView {
     /// Prompt bytes of those requests.
     #[pyo3(get)]
     in_flight_bytes: u64,
-    /// Requests in flight with one more, for its weight: the lowest is the least loaded.
+    /// Requests in flight plus one, divided by its weight: the lowest is the least loaded.
     #[pyo3(get)]
     next_load: f64,
-    /// Requests waiting there, by its last word and what was sent and ended since; None if it told nothing lately.
+    /// Requests waiting there, by its last report and what was sent and ended since; None without a recent report.
     #[pyo3(get)]
     queue_length: Option<u32>,
-    /// Requests running there, by its last word; None if it told nothing lately.
+    /// Requests running there, by its last report; None without a recent report.
     #[pyo3(get)]
     running: Option<u32>,
-    /// Share of its KV cache in use, 0 to 1, by its last word; None if it told nothing lately.
+    /// Share of its KV cache in use, 0 to 1, by its last report; None without a recent report.
     #[pyo3(get)]
     kv_usage: Option<f64>,
-    /// Tokens per second that it generates, by its last word; None if it told nothing lately.
+    /// Tokens per second that it generates, by its last report; None without a recent report.
     #[pyo3(get)]
     throughput: Option<f64>,
-    /// Seconds since its last word; None if it never told its load.
+    /// Seconds since its last report; None if it never reported its load.
     #[pyo3(get)]
     report_age: Option<f64>,
-    /// Seconds that its answers took lately, as a moving mean; None before the first.
+    /// Seconds of its recent responses, as a moving mean; None before the first.
     #[pyo3(get)]
     latency: Option<f64>,
-    /// Seconds to the first token lately, as a moving mean; None before the first streamed answer.
+    /// Seconds to the first token of its recent responses, as a moving mean; None before the first streamed response.
     #[pyo3(get)]
     ttft: Option<f64>,
 }
 
 impl WorkerView {
-    pub(super) fn of(index: usize, view: &View<'_>, recent: Recent, now: Time) -> Self {
-        let told = view.fresh_load(now, REPORT_AGE);
+    pub(super) fn of(index: usize, view: &View<'_>, recent: RecentLatency, now: Time) -> Self {
+        let report = view.fresh_load(now, MAX_REPORT_AGE);
         Self {
             id: view.id,
             url: Arc::clone(&view.info.url),
@@ -215,10 +215,10 @@ impl WorkerView {
             in_flight: view.in_flight,
             in_flight_bytes: view.in_flight_bytes,
             next_load: view.next_load(),
-            queue_length: view.fresh_waiting(now, REPORT_AGE),
-            running: told.and_then(|r| r.running),
-            kv_usage: told.and_then(|r| r.kv_usage),
-            throughput: told.and_then(|r| r.gen_throughput),
+            queue_length: view.fresh_waiting(now, MAX_REPORT_AGE),
+            running: report.and_then(|r| r.running),
+            kv_usage: report.and_then(|r| r.kv_usage),
+            throughput: report.and_then(|r| r.gen_throughput),
             report_age: view.load.map(|r| now.secs_since(r.at)),
             latency: recent.latency,
             ttft: recent.ttft,
@@ -228,7 +228,7 @@ impl WorkerView {
 
 #[pymethods]
 impl WorkerView {
-    /// Its base URL, by which it is known everywhere.
+    /// Its base URL, which identifies it.
     #[getter]
     fn url(&self) -> &str {
         &self.url

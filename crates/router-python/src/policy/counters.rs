@@ -1,4 +1,4 @@
-//! How a policy in Python fared: counts that its author and its operator can see.
+//! Counters of a Python policy, for its author and for the router's metrics.
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
@@ -6,32 +6,32 @@ use pyo3::types::PyDict;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counts of one policy, over all routers and runs of this process that it decides for.
+/// Counters of one policy, over all routers and simulations of this process.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct PolicyCounters {
     /// Decisions that the policy made.
-    pub(crate) decisions: Count,
-    /// Nanoseconds that those took, waiting included.
-    pub(crate) nanos: Count,
-    /// Times that it raised, or returned what makes no sense.
-    pub(crate) errors: Count,
-    /// Decisions for which its answer came too late.
-    pub(crate) late: Count,
-    /// Decisions for which it was not asked: it was busy, or had used up its part of the time.
-    pub(crate) busy: Count,
-    /// Events that it was told.
-    pub(crate) events: Count,
-    /// Events that it was not told, because too many waited.
-    pub(crate) events_dropped: Count,
+    pub(crate) decisions: Counter,
+    /// Nanoseconds of these decisions, waiting included.
+    pub(crate) nanos: Counter,
+    /// Calls that raised or returned something invalid.
+    pub(crate) errors: Counter,
+    /// Decisions that took too long.
+    pub(crate) late: Counter,
+    /// Decisions for which it was not asked, because it was busy or had used up its share of the time.
+    pub(crate) busy: Counter,
+    /// Events that it received.
+    pub(crate) events: Counter,
+    /// Events that were dropped because too many were queued.
+    pub(crate) events_dropped: Counter,
     /// The traceback of the last error that was logged.
     pub(crate) last_error: Mutex<Option<String>>,
 }
 
-/// A number that only grows.
+/// A counter.
 #[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     pub(super) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
@@ -45,14 +45,14 @@ impl Count {
     }
 }
 
-impl Tally {
-    /// One more decision, which took so long.
+impl PolicyCounters {
+    /// Counts a decision and its time.
     pub(super) fn decided(&self, took: Duration) {
         self.decisions.inc();
         self.nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Everything, by name.
+    /// All counters by name.
     pub(crate) fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = PyDict::new(py);
         counts.set_item("decisions", self.decisions.get())?;

@@ -1,4 +1,4 @@
-//! What a policy in Python may answer, and what becomes of it.
+//! The return value of `select()` and the decision that it becomes.
 
 use super::view::WorkerView;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
@@ -6,32 +6,32 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
 use router_core::{Cx, Decision, Reason, Terms, WorkerId, WorkerView as View};
 
-/// A choice that makes sense.
+/// A valid choice.
 #[derive(Debug)]
-pub(super) struct Answer {
-    /// Its place among the workers that were shown.
+pub(super) struct PolicyChoice {
+    /// The index of the worker among those that the policy was given.
     index: usize,
-    /// What each of them cost, in their order; empty when the policy does not say.
+    /// The cost of each worker, in the same order; empty where the policy gives none.
     costs: Vec<f64>,
 }
 
-/// A rule that compares nothing but loads decides where the policy did not.
+/// The decision by least load, for when the policy did not decide.
 pub(super) fn fallback(mut cx: Cx<'_>) -> Decision {
     let terms = |w: &View<'_>| Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())]);
     cx.lowest(Reason::Fallback, |w| w.next_load(), terms)
 }
 
-impl Answer {
-    /// Reads `index`, a worker, or either with a list of costs. `workers` are those that were shown, by place.
+impl PolicyChoice {
+    /// Reads an index, a worker, or either with a list of costs. `workers` are those that the policy was given.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(super) fn read(answer: &Bound<'_, PyAny>, workers: &[WorkerId]) -> PyResult<Self> {
-        let Ok(pair) = answer.cast::<PyTuple>() else {
-            return Ok(Self { index: place(answer, workers)?, costs: Vec::new() });
+    /// A `TypeError`, `ValueError` or `IndexError` that says what is wrong.
+    pub(super) fn read(returned: &Bound<'_, PyAny>, workers: &[WorkerId]) -> PyResult<Self> {
+        let Ok(pair) = returned.cast::<PyTuple>() else {
+            return Ok(Self { index: index_of(returned, workers)?, costs: Vec::new() });
         };
         if pair.len() != 2 {
-            let message = format!("select() returned a tuple of {}; a choice and costs are two", pair.len());
+            let message = format!("select() returned a tuple of {}, not of a choice and costs", pair.len());
             return Err(PyTypeError::new_err(message));
         }
         let (choice, costs) = (pair.get_item(0)?, pair.get_item(1)?);
@@ -40,16 +40,16 @@ impl Answer {
             let message = format!("select() returned {} costs for {} workers", costs.len(), workers.len());
             return Err(PyValueError::new_err(message));
         }
-        Ok(Self { index: place(&choice, workers)?, costs })
+        Ok(Self { index: index_of(&choice, workers)?, costs })
     }
 
-    /// The decision, with a reason that is true: the policy's own only where nothing else can be said of it.
+    /// The decision. Its reason is the lowest cost where the costs show it, else `Custom`.
     pub(super) fn decide(self, mut cx: Cx<'_>) -> Decision {
         let Some(&worker) = cx.candidates.ids().get(self.index) else { return fallback(cx) };
         if self.costs.is_empty() {
             return Decision::plain(worker, Reason::Custom);
         }
-        // As everywhere, a cost that is not finite counts as the worst.
+        // As for all policies, a cost that is not finite counts as the highest.
         let finite = |cost: f64| if cost.is_finite() { cost } else { f64::MAX };
         let candidates = cx.candidates;
         let (mut least, mut runner_up) = (f64::MAX, None);
@@ -68,8 +68,8 @@ impl Answer {
     }
 }
 
-/// The place that an index or a worker stands for.
-fn place(choice: &Bound<'_, PyAny>, workers: &[WorkerId]) -> PyResult<usize> {
+/// The index that a choice, an index or a worker, stands for.
+fn index_of(choice: &Bound<'_, PyAny>, workers: &[WorkerId]) -> PyResult<usize> {
     if let Ok(view) = choice.cast::<WorkerView>() {
         let id = view.get().id;
         return workers.iter().position(|worker| *worker == id).ok_or_else(|| {
@@ -79,7 +79,7 @@ fn place(choice: &Bound<'_, PyAny>, workers: &[WorkerId]) -> PyResult<usize> {
     let index = if choice.is_instance_of::<PyBool>() { None } else { choice.extract::<i64>().ok() };
     let Some(index) = index else {
         let kind = choice.get_type().qualname()?;
-        let message = format!("select() returned {kind}; wanted is an index, a worker, or either with costs");
+        let message = format!("select() returned {kind}; expected an index, a worker, or either with costs");
         return Err(PyTypeError::new_err(message));
     };
     usize::try_from(index).ok().filter(|index| *index < workers.len()).ok_or_else(|| {
@@ -90,9 +90,9 @@ fn place(choice: &Bound<'_, PyAny>, workers: &[WorkerId]) -> PyResult<usize> {
     })
 }
 
-/// Numbers in anything that can be gone through, arrays of numpy among them.
+/// Numbers from any iterable, such as a list or an array of numpy.
 fn numbers(costs: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
-    let wrong = |_| PyTypeError::new_err("select() returned costs that are no list of numbers");
+    let wrong = |_| PyTypeError::new_err("select() returned costs that are not a list of numbers");
     let mut found = Vec::new();
     for cost in costs.try_iter().map_err(wrong)? {
         found.push(cost.and_then(|cost| cost.extract::<f64>()).map_err(wrong)?);
