@@ -1,4 +1,4 @@
-"""Write src/sgl_router/options.py from the options that the native module knows.
+"""Write src/sgl_router/options.py from the options of the native module.
 
 Run it in an environment that has the package: ``python generate.py``.
 """
@@ -44,18 +44,18 @@ class Options:
 
 
 def comment(text: str) -> str:
-    """Return ``text`` as lines that documentation tools read as belonging to what follows."""
+    """Return ``text`` as a documentation comment of the next line."""
     mark = "    #: "
     return textwrap.fill(text, 110, break_on_hyphens=False, initial_indent=mark, subsequent_indent=mark)
 
 
 def member(name: str) -> str:
-    """Return the name of a policy as a name of a class member."""
+    """Return the name of the enum member of a policy."""
     return "".join(part.capitalize() for part in name.split("_"))
 
 
 def default(field: dict[str, Any]) -> str:
-    """Return what stands after the type of a field; what is a key shows in no ``repr``."""
+    """Return the default of a field; keys are left out of ``repr``."""
     hidden = ", repr=False" if field["secret"] else ""
     value = field["default"]
     if isinstance(value, (list, dict)):

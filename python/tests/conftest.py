@@ -1,4 +1,4 @@
-"""Emulated servers as workers, and what the tests share."""
+"""Emulated servers and other fixtures."""
 
 import json
 import os
@@ -11,14 +11,14 @@ import urllib.request
 
 import pytest
 
-#: A hang is a failure; nothing takes nearly this long.
-PATIENCE = 60
+#: Time limit for everything, far above what anything takes.
+TIMEOUT = 60
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Program:
-    """A process, whose output is read line by line, killed at the end whatever happens."""
+    """A process whose output is read line by line. The fixture kills it in the end."""
 
     def __init__(self, *command, env=None):
         """Start it."""
@@ -46,12 +46,12 @@ class Program:
         return line[line.index("http://") :].split('"')[0].split()[0]
 
     def end(self):
-        """Wait for its end; its exit code and all that it printed since."""
-        rest, _ = self.process.communicate(timeout=PATIENCE)
+        """Wait for its end; its exit code and output."""
+        rest, _ = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, "".join(self.lines) + rest
 
     def kill(self):
-        """Take it away."""
+        """Kill it."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
@@ -59,7 +59,7 @@ class Program:
 
 @pytest.fixture
 def program():
-    """Start Python programs that are gone when the test ends."""
+    """Start Python programs that are killed when the test ends."""
     started = []
 
     def start(*command, env=None):
@@ -82,10 +82,10 @@ def workers():
 
 
 def started(router):
-    """The router, started, once all of its workers get requests."""
+    """The started router, once all of its workers are healthy."""
     if not router.running:
         router.start()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while any(worker.state != "healthy" for worker in router.stats().workers):
         assert time.monotonic() < deadline, f"not ready: {router.stats()}"
         time.sleep(0.002)
@@ -93,17 +93,17 @@ def started(router):
 
 
 def ask(url, path="/generate", headers=None, **body):
-    """The status and the JSON of an answer; a GET where there is no body."""
+    """The status and the JSON of a response; a GET where there is no body."""
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(url + path, data=data, headers=headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            status, text = answer.status, answer.read()
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            status, text = response.status, response.read()
     except urllib.error.HTTPError as error:
         status, text = error.code, error.read()
     return status, json.loads(text) if text else None
 
 
 def generate(url, **more):
-    """The status of the answer to a request for two tokens."""
+    """The status of a request for two tokens."""
     return ask(url, text="a b c", sampling_params={"max_new_tokens": 2}, **more)[0]

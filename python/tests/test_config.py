@@ -12,12 +12,12 @@ from sgl_router import Config, PolicyType, _native
 WORKERS = ["http://127.0.0.1:31000"]
 
 
-def test_defaults_are_those_of_the_command_line():
+def test_defaults_match_command_line():
     assert Config.from_args([]) == Config()
     assert Config(worker_urls=WORKERS, port=1) == Config.from_args(["--worker-urls", *WORKERS, "--port", "1"])
 
 
-def test_the_fields_are_those_of_the_native_module():
+def test_fields_match_native_module():
     stale = generate.TARGET.read_text(encoding="utf-8") != generate.generate()
     assert not stale, "src/sgl_router/options.py is old: run generate.py"
 
@@ -45,7 +45,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["nothing", "much"])
-def test_toml_gives_back_what_went_in(config, tmp_path):
+def test_toml_round_trip(config, tmp_path):
     text = config.to_toml()
     again = Config.from_toml(text + "\n")
     assert again.to_toml() == text
@@ -57,14 +57,14 @@ def test_toml_gives_back_what_went_in(config, tmp_path):
         assert getattr(again, name) == getattr(config, name)
 
 
-def test_keys_show_nowhere():
+def test_keys_are_never_shown():
     config = Config(api_key="sesame", control_plane_api_keys=["a:b:admin:sesame"], worker_api_key="sesame")
     assert "sesame" not in repr(config) + config.to_toml()
     assert Config.from_args(["--api-key", "sesame"]).api_key == "sesame"
     assert dataclasses.replace(config, port=1).api_key == "sesame"
 
 
-def test_repr_shows_what_is_not_at_its_default():
+def test_repr_shows_changed_options():
     assert repr(Config(port=1, policy="random")) == "Config(port=1, policy='random')"
 
 
@@ -105,26 +105,26 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("options", "error", "message"), WRONG)
-def test_what_is_wrong_is_named(options, error, message):
+def test_wrong_option_is_named(options, error, message):
     with pytest.raises(error, match=message):
         Config(**options)
 
 
-def test_a_value_that_holds_itself_is_refused():
+def test_recursive_value_is_refused():
     loop = []
     loop.append(loop)
     with pytest.raises(ValueError, match="worker_urls: is nested too deeply"):
         Config(worker_urls=loop)
 
 
-def test_a_change_is_checked_when_it_is_used():
+def test_changed_option_is_checked_on_use():
     config = Config()
     config.port = "http"
     with pytest.raises(TypeError, match="port"):
         config.to_toml()
 
 
-def test_a_key_holds_nothing_of_itself_in_messages():
+def test_messages_contain_no_key():
     with pytest.raises((TypeError, ValueError)) as caught:
         Config(api_key=["sesame"])
     assert "sesame" not in str(caught.value)
@@ -139,19 +139,19 @@ LINES = [
 
 
 @pytest.mark.parametrize(("args", "message"), LINES)
-def test_a_wrong_command_line_is_a_value_error_with_its_line(args, message):
+def test_wrong_command_line_is_value_error(args, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Config.from_args(args)
 
 
-def test_help_is_printed_and_is_no_error(capfd):
+def test_help_is_no_error(capfd):
     with pytest.raises(SystemExit) as caught:
         Config.from_args(["--help"])
     assert caught.value.code == 0
     assert "--worker-urls" in capfd.readouterr().out
 
 
-def test_wrong_toml_is_a_value_error_that_names_the_key():
+def test_wrong_toml_names_the_key():
     with pytest.raises(ValueError, match="config text: .*`prot`"):
         Config.from_toml("prot = 1")
     with pytest.raises(FileNotFoundError):

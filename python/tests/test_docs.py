@@ -16,7 +16,7 @@ def blocks(text):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem == "index"], ids=lambda page: page.stem)
-def test_the_examples_of_a_page_run_one_after_the_other(page, workers):
+def test_examples_of_a_page_run(page, workers):
     names = {}
     for code in blocks(page.read_text(encoding="utf-8")):
         for known, url in zip(("http://127.0.0.1:31000", "http://127.0.0.1:31001"), workers):
@@ -25,5 +25,5 @@ def test_the_examples_of_a_page_run_one_after_the_other(page, workers):
 
 
 @pytest.mark.parametrize("module", [sgl_router, sgl_router.config, sgl_router.router], ids=lambda m: m.__name__)
-def test_the_examples_in_the_package_run(module):
+def test_doctests_run(module):
     assert doctest.testmod(module).failed == 0

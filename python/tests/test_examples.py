@@ -31,32 +31,32 @@ def load(path):
         ("softmin", "softmin"),
     ],
 )
-def test_example_policies_decide_everything_and_use_every_server(file, name):
+def test_example_policies_use_every_server(file, name):
     load(EXAMPLES / "policies" / f"{file}.py")
     found = simulate(Load(1000), policies=["random", name], seeds=2, on_error="raise")
     assert found[name].decisions == 2000 and found[name].errors == 0
     assert all(share > 0 for share in found[name].share.values())
 
 
-def test_each_example_is_listed():
+def test_every_example_is_listed():
     listed = {"shortest_queue", "gradient", "epsilon_greedy", "softmin"}
     assert {path.stem for path in (EXAMPLES / "policies").glob("*.py")} == listed
 
 
-def test_the_bandit_finds_the_fast_server():
+def test_bandit_finds_fast_server():
     load(EXAMPLES / "policies" / "epsilon_greedy.py")
     found = simulate(policies=["random", "epsilon_greedy"], seeds=2)
     assert found["epsilon_greedy"]["e2e_mean_s"].ratio < 0.9
 
 
-def test_the_cost_of_the_examples_can_be_told(capsys):
+def test_example_costs_can_be_measured(capsys):
     load(EXAMPLES / "policy_cost.py").main(decisions=50)
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 7 and all(line.count("|") == table[0].count("|") for line in table)
 
 
 @pytest.mark.parametrize("name", ["policies", "simulation"])
-def test_code_in_the_documentation_runs(name, tmp_path, monkeypatch):
+def test_documentation_code_runs(name, tmp_path, monkeypatch):
     page = ROOT / "docs" / "python" / f"{name}.md"
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
@@ -65,14 +65,14 @@ def test_code_in_the_documentation_runs(name, tmp_path, monkeypatch):
         exec(compile(block, f"{page.name}: {block[:40]!r}", "exec"), names)
 
 
-def test_the_documentation_shows_the_bandit_as_it_is():
+def test_documentation_shows_current_bandit():
     source = (EXAMPLES / "policies" / "epsilon_greedy.py").read_text()
     body = source[source.index("class EpsilonGreedy") :].strip()
     assert body in (ROOT / "docs" / "python" / "policies.md").read_text()
 
 
 @pytest.mark.parametrize("traced", [False, True])
-def test_the_notebook_runs(traced, tmp_path, monkeypatch):
+def test_notebook_runs(traced, tmp_path, monkeypatch):
     lines = [f'{{"arrival_s": {i / 20}, "input_tokens": 300, "output_tokens": {50 + i % 100}}}' for i in range(200)]
     trace = tmp_path / "trace.jsonl"
     trace.write_text("\n".join(lines))

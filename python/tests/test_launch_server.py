@@ -44,7 +44,7 @@ def after(words, flag):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_servers_and_router_start_and_end_together(launch, number):
+def test_servers_and_router_start_and_stop_together(launch, number):
     running = launch("--dp-size", "2", "--tp-size=2", "--model-path", "m", "--trust-remote-code", *ROUTER)
     assert generate(running.url("listening")) == 200
     while len(launch.told()) < 2:
@@ -63,7 +63,7 @@ def test_servers_and_router_start_and_end_together(launch, number):
     assert not any(runs(each["pid"]) for each in (first, second))
 
 
-def test_a_server_that_ends_takes_the_others_along(launch):
+def test_ended_server_stops_the_others(launch):
     running = launch("--dp-size", "2", *ROUTER)
     assert generate(running.url("listening")) == 200
     while len(launch.told()) < 2:
@@ -76,7 +76,7 @@ def test_a_server_that_ends_takes_the_others_along(launch):
     assert not runs(second["pid"])
 
 
-def test_a_server_that_never_starts_is_told(launch):
+def test_server_that_never_starts_is_reported(launch):
     code, output = launch("--crash", *ROUTER).end()
     assert code == 1
     assert output.splitlines()[-1].endswith("ended with exit code 3; the others are stopped")
@@ -92,13 +92,13 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("args", "message"), WRONG)
-def test_wrong_flags_are_one_line_and_exit_code_2(args, message, capsys):
+def test_wrong_flags_exit_with_2(args, message, capsys):
     assert launch_server.run(args) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"sgl-router: {message}")
 
 
-def test_without_sglang_it_says_what_to_install(capsys):
+def test_missing_sglang_is_reported(capsys):
     assert launch_server.run(["--dp-size", "2"]) == 2
     assert "SGLang is not installed" in capsys.readouterr().err
 
@@ -115,6 +115,6 @@ PLANS = [
 
 
 @pytest.mark.parametrize(("line", "server", "router"), PLANS)
-def test_each_flag_goes_where_it_belongs(line, server, router):
+def test_flags_go_to_server_or_router(line, server, router):
     plan = launch_server.plan(line.split())
     assert (plan.server, plan.router) == (server, router)

@@ -36,12 +36,12 @@ VALUES = {
 ALL = flags("sglang-router-0.3.2.txt")
 
 
-def test_the_list_is_complete():
+def test_flag_list_is_complete():
     assert len(ALL) == len(set(ALL)) == 98
 
 
 @pytest.mark.parametrize(("flag", "takes"), ALL, ids=[name for name, _ in ALL])
-def test_every_flag_of_sglang_router_works_or_is_told(flag, takes):
+def test_every_sglang_router_flag_is_handled(flag, takes):
     """Nothing is ignored in silence: it changes the configuration, or a warning or a refusal names it."""
     values = [] if takes == "0" else VALUES.get(flag, ["7"])
     with warnings.catch_warnings(record=True) as told:
@@ -59,7 +59,7 @@ def test_every_flag_of_sglang_router_works_or_is_told(flag, takes):
 
 
 @pytest.mark.parametrize("name", ["sglang-router-0.1.txt", "smg-1.13.0.txt", "vllm-router-0.1.17.txt"])
-def test_no_flag_of_another_router_is_unknown(name):
+def test_flags_of_other_routers_are_known(name):
     for flag, takes in flags(name):
         values = [] if takes == "0" else VALUES.get(flag, ["7"])
         with warnings.catch_warnings():
@@ -78,7 +78,7 @@ def test_abbreviations_and_repeated_flags_work():
     assert config.prefill == ["http://p", "9000", "http://q", "none", "http://r"]
 
 
-def test_the_launcher_routes_until_a_signal(program, workers):
+def test_launcher_routes_until_signal(program, workers):
     for number in (signal.SIGINT, signal.SIGTERM):
         router = program(*LAUNCH, "--worker-urls", *workers, "--host", "127.0.0.1", "--port", "0", "--queue-when-unavail")
         assert generate(router.url("listening")) == 200
@@ -98,11 +98,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("args", "line"), WRONG)
-def test_a_wrong_command_line_is_one_line_and_exit_code_2(program, args, line):
+def test_wrong_command_line_exits_with_2(program, args, line):
     assert program(*LAUNCH, *args).end() == (2, line)
 
 
-def test_a_failure_is_exit_code_1(program, workers):
+def test_failure_exits_with_1(program, workers):
     first = program(*LAUNCH, "--worker-urls", *workers, "--host", "127.0.0.1", "--port", "0")
     port = first.url("listening").rsplit(":", 1)[1]
     code, output = program(*LAUNCH, "--worker-urls", *workers, "--host", "127.0.0.1", "--port", port).end()
@@ -110,7 +110,7 @@ def test_a_failure_is_exit_code_1(program, workers):
     assert f"cannot listen on 127.0.0.1:{port}" in output.splitlines()[-1]
 
 
-def test_help_and_version_are_those_of_the_program(program):
+def test_help_and_version_match_program(program):
     code, output = program(*LAUNCH, "--help").end()
     assert code == 0 and "--worker-urls" in output
     assert program("-m", "sgl_router", "--version").end()[0] == 0
@@ -118,7 +118,7 @@ def test_help_and_version_are_those_of_the_program(program):
     assert code == 0 and "marginal_utility" in output
 
 
-def test_a_config_file_serves_both_ways(program, workers, tmp_path):
+def test_config_file_works_with_both(program, workers, tmp_path):
     file = tmp_path / "router.toml"
     config = Config(worker_urls=workers, host="127.0.0.1", port=0, queue_when_unavailable=True)
     file.write_text(config.to_toml(), encoding="utf-8")

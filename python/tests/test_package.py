@@ -7,33 +7,33 @@ import sys
 
 import pytest
 import sgl_router
-from conftest import PATIENCE, ROOT
+from conftest import TIMEOUT, ROOT
 
 SOURCE = ROOT / "python" / "src" / "sgl_router"
 
 
 def checked(*command):
     """Run a checker and fail with what it says."""
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=10 * PATIENCE)
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=10 * TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_stubs_are_those_of_the_native_module():
+def test_stubs_match_native_module():
     checked("mypy.stubtest", "sgl_router._native")
 
 
-def test_the_types_are_sound():
+def test_types_check():
     checked("mypy", "--strict", str(SOURCE))
 
 
-def test_the_package_says_that_it_is_typed():
+def test_package_is_marked_typed():
     assert importlib.resources.files(sgl_router).joinpath("py.typed").is_file()
 
 
 @pytest.mark.parametrize("words", [["sgl-router", "--version"], ["sgl-router-launch", "--help"]])
-def test_the_console_scripts_are_there(words):
+def test_console_scripts_exist(words):
     program = pathlib.Path(sys.executable).with_name(words[0])
-    assert subprocess.run([program, *words[1:]], capture_output=True, timeout=PATIENCE).returncode == 0
+    assert subprocess.run([program, *words[1:]], capture_output=True, timeout=TIMEOUT).returncode == 0
 
 
 #: They take long to load, and not everybody has them.
@@ -41,6 +41,6 @@ HEAVY = ["asyncio", "multiprocessing", "numpy", "pandas", "pyarrow", "sglang", "
 
 
 @pytest.mark.parametrize("name", HEAVY)
-def test_importing_loads_nothing_heavy(name):
+def test_import_loads_nothing_heavy(name):
     code = f"import sys, sgl_router; sys.exit({name!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT).returncode == 0

@@ -29,7 +29,7 @@ class Counting(Policy):
         return self.turn % len(workers)
 
 
-def test_a_policy_is_obeyed():
+def test_choice_is_used():
     _, records = once(Counting)
     assert records["server"] == [f"{turn % 3} sglang_8b" for turn in range(300)]
 
@@ -47,7 +47,7 @@ def test_a_policy_is_obeyed():
         lambda workers: (1, [float("nan"), float("inf"), -float("inf")]),
     ],
 )
-def test_every_form_of_an_answer_is_understood(answer):
+def test_every_form_of_choice_is_accepted(answer):
     class Answering(Policy):
         def select(self, request, workers):
             return answer(workers)
@@ -68,8 +68,8 @@ def test_every_form_of_an_answer_is_understood(answer):
         (lambda w: -1, IndexError, "returned -1"),
         (lambda w: 10**30, TypeError, "returned int"),
         (lambda w: (0, [1.0]), ValueError, "1 costs for 3 workers"),
-        (lambda w: (0, "abc"), TypeError, "no list of numbers"),
-        (lambda w: (0, 5), TypeError, "no list of numbers"),
+        (lambda w: (0, "abc"), TypeError, "not a list of numbers"),
+        (lambda w: (0, 5), TypeError, "not a list of numbers"),
         (lambda w: (0, [0, 0, 0], 1), TypeError, "a tuple of 3"),
         (lambda w: 1 / 0, ZeroDivisionError, "division"),
         (lambda w: setattr(w[0], "in_flight", 0), AttributeError, "not writable"),
@@ -77,7 +77,7 @@ def test_every_form_of_an_answer_is_understood(answer):
         (lambda w: w[0].no_such_thing, AttributeError, "no_such_thing"),
     ],
 )
-def test_nonsense_is_a_clear_error_or_the_least_load(answer, error, said, caplog):
+def test_invalid_choice_is_error_or_least_load(answer, error, said, caplog):
     class Mistaken(Policy):
         def select(self, request, workers):
             return answer(workers)
@@ -94,7 +94,7 @@ def test_nonsense_is_a_clear_error_or_the_least_load(answer, error, said, caplog
     assert "policy mistaken failed in select()" in logged[0] and said.split()[-1] in logged[0]
 
 
-def test_an_error_is_logged_with_its_traceback(caplog):
+def test_error_is_logged_with_traceback(caplog):
     class Raising(Policy):
         def select(self, request, workers):
             return self.deeper()
@@ -108,7 +108,7 @@ def test_an_error_is_logged_with_its_traceback(caplog):
     assert "in deeper" in record.getMessage() and "LookupError: nowhere" in record.getMessage()
 
 
-def test_an_error_in_observe_is_counted_and_decides_nothing(caplog):
+def test_error_in_observe_is_counted(caplog):
     class Forgetful(Policy):
         def select(self, request, workers):
             return 2
@@ -121,7 +121,7 @@ def test_an_error_in_observe_is_counted_and_decides_nothing(caplog):
     assert result.errors > 300 and len(caplog.records) == 1
 
 
-def test_exit_and_ctrl_c_end_the_simulation():
+def test_exit_and_ctrl_c_end_simulation():
     for error in (SystemExit, KeyboardInterrupt):
 
         class Leaving(Policy):
@@ -132,7 +132,7 @@ def test_exit_and_ctrl_c_end_the_simulation():
             once(Leaving)
 
 
-def test_views_tell_what_is_known_and_none_for_the_rest():
+def test_unknown_view_attributes_are_none():
     seen = []
 
     class Looking(Policy):
@@ -156,7 +156,7 @@ def test_views_tell_what_is_known_and_none_for_the_rest():
     assert "http://server-0" in repr(last) and "id=0" in repr(request)
 
 
-def test_what_was_not_asked_for_says_so_and_what_was_is_there():
+def test_unrequested_attributes_raise():
     class Texts(Policy):
         def select(self, request, workers):
             return len(request.prefix) * 0
@@ -178,7 +178,7 @@ def test_what_was_not_asked_for_says_so_and_what_was_is_there():
     assert len({prefix[0] for prefix in prefixes}) == 1, "all begin alike"
 
 
-def test_events_tell_the_whole_story_in_order():
+def test_events_come_in_order():
     events = []
 
     class Listening(Policy):
@@ -200,7 +200,7 @@ def test_events_tell_the_whole_story_in_order():
     assert [e.time for e in events] == sorted(e.time for e in events)
 
 
-def test_chance_follows_from_the_seed():
+def test_random_follows_from_seed():
     class Drawing(Policy):
         def select(self, request, workers):
             assert 0 <= request.random() < 1
@@ -213,7 +213,7 @@ def test_chance_follows_from_the_seed():
     assert len(set(servers(1))) == 3
 
 
-def test_registered_policies_are_known_by_name_with_knobs():
+def test_registered_policies_take_options():
     @sgl_router.register_policy
     class FixedPlace(Policy):
         """Always the same place."""
@@ -232,7 +232,7 @@ def test_registered_policies_are_known_by_name_with_knobs():
         simulate(SMALL, FLEET, "fixed_plase")
 
 
-def test_functions_and_partials_make_policies_too():
+def test_functions_and_partials_make_policies():
     @sgl_router.register_policy(name="made")
     def make(place=1):
         return Placed(place)
@@ -250,7 +250,7 @@ def test_functions_and_partials_make_policies_too():
     assert servers == [{"1 sglang_8b"}, {"2 sglang_8b"}, {"0 sglang_8b"}]
 
 
-def test_the_last_one_registered_under_a_name_counts():
+def test_last_registration_wins():
     for place in (0, 1):
 
         class Replaced(Policy):
@@ -269,17 +269,17 @@ def test_the_last_one_registered_under_a_name_counts():
     [
         (Counting, "random", ValueError, "`random` is already registered"),
         (Counting, "Not A Name", ValueError, "lower-case letters"),
-        (object, None, TypeError, "no policy"),
-        (3, None, TypeError, "no policy"),
+        (object, None, TypeError, "not a policy"),
+        (3, None, TypeError, "not a policy"),
         (lambda: Counting(), None, ValueError, "no name for a policy"),
     ],
 )
-def test_what_cannot_be_registered_says_why(factory, name, error, said):
+def test_invalid_registration_says_why(factory, name, error, said):
     with pytest.raises(error, match=said):
         sgl_router.register_policy(factory, name)
 
 
-def test_a_policy_that_cannot_be_made_is_refused():
+def test_policy_that_cannot_be_made_is_refused():
     class Broken(Policy):
         def __init__(self):
             raise OSError("no model file")

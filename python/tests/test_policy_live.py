@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 import sgl_router
-from conftest import PATIENCE, ask, generate, started
+from conftest import TIMEOUT, ask, generate, started
 from sgl_router import Policy, Router
 
 QUIET = {"host": "127.0.0.1", "port": 0, "log_level": "error"}
@@ -16,7 +16,7 @@ QUIET = {"host": "127.0.0.1", "port": 0, "log_level": "error"}
 
 def wait_until(true):
     """Wait for what is going to be."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -46,7 +46,7 @@ def serve(workers):
         router.stop()
 
 
-def test_a_policy_is_obeyed_and_gives_its_reason(serve, workers):
+def test_choice_is_used_with_its_reason(serve, workers):
     class Second(Policy):
         def select(self, request, workers):
             return 1
@@ -57,7 +57,7 @@ def test_a_policy_is_obeyed_and_gives_its_reason(serve, workers):
     assert sgl_router.policy_stats("under_test").decisions == 5
 
 
-def test_costs_are_recorded_and_the_lowest_is_the_reason(serve, workers):
+def test_costs_are_recorded(serve, workers):
     class Costs(Policy):
         def select(self, request, workers):
             return 0, [1.5, 2.5]
@@ -69,7 +69,7 @@ def test_costs_are_recorded_and_the_lowest_is_the_reason(serve, workers):
     assert (decision.selection_reason, decision.worker_url, decision.cost) == ("lowest_cost", workers[0], 1.5)
 
 
-def test_it_sees_the_request_and_the_workers(serve, workers):
+def test_policy_sees_request_and_workers(serve, workers):
     seen = []
 
     class Looking(Policy):
@@ -85,7 +85,7 @@ def test_it_sees_the_request_and_the_workers(serve, workers):
     assert (text, route, urls) == ("a b c", "/generate", workers) and isinstance(key, int)
 
 
-def test_events_reach_it_before_the_next_decision(serve, workers):
+def test_events_come_before_next_decision(serve, workers):
     heard = []
 
     class Listening(Policy):
@@ -120,7 +120,7 @@ def test_events_reach_it_before_the_next_decision(serve, workers):
         lambda workers: sys.exit(3),
     ],
 )
-def test_what_it_gets_wrong_fails_no_request(serve, wrong, caplog):
+def test_policy_errors_fail_no_request(serve, wrong, caplog):
     class Wrong(Policy):
         def select(self, request, workers):
             return wrong(workers)
@@ -131,18 +131,18 @@ def test_what_it_gets_wrong_fails_no_request(serve, wrong, caplog):
     logged = [record.getMessage() for record in caplog.records if record.name == "sgl_router.policy"]
     assert len(logged) == 1 and "Traceback" in logged[0], "once, with its traceback"
     assert "Traceback" in sgl_router.policy_stats("under_test").last_error
-    metrics = urllib.request.urlopen(router.url + "/metrics", timeout=PATIENCE).read().decode()
+    metrics = urllib.request.urlopen(router.url + "/metrics", timeout=TIMEOUT).read().decode()
     assert 'policy_figure{policy="under_test",figure="python_errors"} ' in metrics
 
 
-def test_one_that_blocks_is_waited_for_once_and_for_a_moment(serve):
+def test_blocking_policy_is_waited_for_once(serve):
     release = threading.Event()
     asked = []
 
     class Blocking(Policy):
         def select(self, request, workers):
             asked.append(request.id)
-            release.wait(PATIENCE)
+            release.wait(TIMEOUT)
             return 0
 
     router = serve(Blocking)
@@ -156,7 +156,7 @@ def test_one_that_blocks_is_waited_for_once_and_for_a_moment(serve):
     wait_until(lambda: reasons(router, 1)[0] == ["custom"])
 
 
-def test_one_that_blocks_in_observe_holds_up_nothing(serve):
+def test_blocking_observe_delays_nothing(serve):
     release = threading.Event()
 
     class Blocking(Policy):
@@ -164,7 +164,7 @@ def test_one_that_blocks_in_observe_holds_up_nothing(serve):
             return 0
 
         def observe(self, event):
-            release.wait(PATIENCE)
+            release.wait(TIMEOUT)
 
     router = serve(Blocking)
     try:
@@ -174,7 +174,7 @@ def test_one_that_blocks_in_observe_holds_up_nothing(serve):
     wait_until(lambda: reasons(router, 1)[0] == ["custom"])
 
 
-def test_knobs_come_from_the_options(serve, workers):
+def test_policy_options_are_passed(serve, workers):
     class Place(Policy):
         def __init__(self, place: int = 0):
             self.place = place
@@ -187,13 +187,13 @@ def test_knobs_come_from_the_options(serve, workers):
         Router(workers, policy="under_test", policy_options={"plaec": 1}, **QUIET).start()
 
 
-def test_an_unknown_name_is_answered_with_one_that_is_near(serve, workers):
+def test_unknown_name_suggests_a_near_one(serve, workers):
     serve(type("Any", (Policy,), {"select": lambda self, request, workers: 0}))
     with pytest.raises(ValueError, match="unknown policy `under_tset`, did you mean `under_test`"):
         Router(workers, policy="under_tset", **QUIET).start()
 
 
-def test_it_can_watch_as_a_shadow(workers):
+def test_policy_can_be_a_shadow(workers):
     asked = []
 
     @sgl_router.register_policy
@@ -208,7 +208,7 @@ def test_it_can_watch_as_a_shadow(workers):
     assert len(asked) == 4
 
 
-def test_its_thread_goes_with_the_router(serve):
+def test_thread_ends_with_router(serve):
     def names():
         return [thread.name for thread in threading.enumerate() if "under_test" in thread.name]
 
@@ -223,7 +223,7 @@ def test_its_thread_goes_with_the_router(serve):
     wait_until(lambda: len(names()) == before)
 
 
-def test_one_worker_is_no_question(workers):
+def test_single_worker_needs_no_decision(workers):
     @sgl_router.register_policy
     class NeverAsked(Policy):
         def select(self, request, workers):
@@ -236,7 +236,7 @@ def test_one_worker_is_no_question(workers):
 
 
 @pytest.mark.parametrize("end", ["router.stop()", "pass", "del router", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"])
-def test_a_process_ends_at_once_while_its_policy_sleeps(workers, end):
+def test_process_exits_while_policy_sleeps(workers, end):
     program = f"""
 import sys, threading, time, urllib.request
 sys.path.insert(0, {str(sys.path[0])!r})
@@ -254,14 +254,14 @@ assert begun.is_set()
 print("begun", flush=True)
 {end}
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT)
     assert done.stdout == "begun\n", done.stderr
     wanted = -2 if "SIGINT" in end else 0
     assert done.returncode == wanted, done.stderr
     assert "Fatal" not in done.stderr and "panicked" not in done.stderr
 
 
-def test_its_cost_can_be_measured():
+def test_cost_can_be_measured():
     @sgl_router.register_policy
     class Cheap(Policy):
         def select(self, request, workers):

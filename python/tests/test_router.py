@@ -10,7 +10,7 @@ import time
 
 import pytest
 import sgl_router
-from conftest import PATIENCE, ask, generate, started
+from conftest import TIMEOUT, ask, generate, started
 from sgl_router import Config, PolicyType, Router
 
 QUIET = {"host": "127.0.0.1", "port": 0, "log_level": "error"}
@@ -23,13 +23,13 @@ def threads():
 
 def wait_until_gone(before):
     """Returns when there are no more threads than before: a thread that has ended is listed for a moment longer."""
-    patience = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while threads() > before:
-        assert time.monotonic() < patience, f"{threads()} threads, {before} before"
+        assert time.monotonic() < deadline, f"{threads()} threads, {before} before"
         time.sleep(0.01)
 
 
-def test_a_router_answers_and_counts(workers):
+def test_router_responds_and_counts(workers):
     with Router(worker_urls=workers, policy=PolicyType.RoundRobin, **QUIET) as router:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", router.url)
         assert router.running
@@ -41,11 +41,11 @@ def test_a_router_answers_and_counts(workers):
         assert [w.url for w in stats.workers] == workers
         assert [w.requests for w in stats.workers] == [2, 2]
         assert all(w.state == "healthy" and w.breaker == "closed" for w in stats.workers)
-        assert all(0 < w.mean_latency < PATIENCE for w in stats.workers)
+        assert all(0 < w.mean_latency < TIMEOUT for w in stats.workers)
     assert not router.running
 
 
-def test_before_an_answer_its_time_is_unknown():
+def test_latency_is_unknown_before_first_response():
     with Router(worker_urls=["http://127.0.0.1:9"], **QUIET) as router:
         (worker,) = router.stats().workers
         assert worker.mean_latency is None and worker.queue_length is None and worker.requests == 0
@@ -62,7 +62,7 @@ def test_every_policy_routes(workers, policy, tmp_path):
         assert router.stats().policy == policy
 
 
-def test_several_routers_live_side_by_side_and_leave_no_thread_behind(workers):
+def test_several_routers_leave_no_thread(workers):
     # What the first use leaves in the process for good is not counted.
     Router(workers, **QUIET).start().stop()
     before, of_python = threads(), threading.active_count()
@@ -77,7 +77,7 @@ def test_several_routers_live_side_by_side_and_leave_no_thread_behind(workers):
     wait_until_gone(before)
 
 
-def test_a_router_that_is_forgotten_stops(workers):
+def test_dropped_router_stops(workers):
     before = threads()
     url = Router(workers, **QUIET).start().url
     gc.collect()
@@ -87,7 +87,7 @@ def test_a_router_that_is_forgotten_stops(workers):
     wait_until_gone(before)
 
 
-def test_stop_is_idempotent_from_any_number_of_threads(workers):
+def test_stop_is_idempotent_across_threads(workers):
     router = Router(workers, **QUIET)
     assert router.stop() == 0, "it never ran"
     router.start()
@@ -95,12 +95,12 @@ def test_stop_is_idempotent_from_any_number_of_threads(workers):
     for each in stoppers:
         each.start()
     for each in stoppers:
-        each.join(PATIENCE)
+        each.join(TIMEOUT)
     assert not router.running
     assert router.stop() == 0
 
 
-def test_a_stopped_router_starts_again(workers):
+def test_stopped_router_starts_again(workers):
     router = Router(workers, **QUIET)
     for _ in range(2):
         with router:
@@ -108,16 +108,16 @@ def test_a_stopped_router_starts_again(workers):
             assert generate(router.url) == 200
 
 
-def test_wait_returns_when_another_thread_stops_it(workers):
+def test_wait_returns_on_stop(workers):
     router = Router(workers, **QUIET).start()
     waiting = threading.Thread(target=router.wait)
     waiting.start()
     router.stop()
-    waiting.join(PATIENCE)
+    waiting.join(TIMEOUT)
     assert not waiting.is_alive()
 
 
-def test_stop_lets_a_request_end_and_cuts_it_after_the_grace_period(workers):
+def test_stop_drains_then_aborts(workers):
     with Router(workers, shutdown_grace_period_secs=0, **QUIET) as router:
         decisions = router.wait_until_ready().decisions()
         answers = []
@@ -133,11 +133,11 @@ def test_stop_lets_a_request_end_and_cuts_it_after_the_grace_period(workers):
         client.start()
         next(decisions)
         assert router.stop() == 1
-        client.join(PATIENCE)
+        client.join(TIMEOUT)
     assert answers[0] != 200
 
 
-def test_decisions_are_told_as_they_are_made(workers):
+def test_decisions_are_streamed(workers):
     options = {"shadow_policies": ["random"], **QUIET}
     with Router(workers, policy="least_request", **options) as router:
         decisions, narrow = started(router).decisions(), router.decisions(capacity=1)
@@ -148,7 +148,7 @@ def test_decisions_are_told_as_they_are_made(workers):
         assert first.worker_url in workers and first.policy == "least_request" and first.route == "/generate"
         assert first.candidates == 2 and first.outstanding_requests == 0 and first.attempt == 0
         assert first.terms and set(first.shadow_choices) == {"random"}
-        assert first.time > 1.7e9 and 0 <= first.decision_time_ms < 1000 * PATIENCE
+        assert first.time > 1.7e9 and 0 <= first.decision_time_ms < 1000 * TIMEOUT
         assert (decisions.dropped, narrow.dropped) == (0, 2)
         router.stop()
         assert [record.request_id for record in decisions] == ["r1", "r2"]
@@ -156,12 +156,12 @@ def test_decisions_are_told_as_they_are_made(workers):
         assert list(decisions) == []
 
 
-def test_a_request_before_a_worker_is_ready_may_wait_for_it(workers):
+def test_early_request_waits_for_worker(workers):
     with Router(workers, queue_when_unavailable=True, **QUIET) as router:
         assert generate(router.url) == 200
 
 
-def test_nobody_waits_for_ever_for_a_worker_that_is_not_there():
+def test_wait_until_ready_times_out():
     with Router(["http://127.0.0.1:9"], **QUIET) as router:
         with pytest.raises(TimeoutError, match="no worker was ready"):
             router.wait_until_ready(timeout=0.01)
@@ -169,7 +169,7 @@ def test_nobody_waits_for_ever_for_a_worker_that_is_not_there():
             router.wait_until_ready(timeout=-1)
 
 
-def test_what_needs_a_running_router_says_so(workers):
+def test_stopped_router_raises(workers):
     router = Router(workers, **QUIET)
     for use in (lambda: router.url, router.stats, router.decisions):
         with pytest.raises(RuntimeError, match=r"call start\(\)"):
@@ -178,7 +178,7 @@ def test_what_needs_a_running_router_says_so(workers):
         router.start()
 
 
-def test_a_port_in_use_is_an_os_error_that_names_it():
+def test_port_in_use_is_os_error():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         router = Router(["http://127.0.0.1:9"], port=port, log_level="error")
@@ -200,7 +200,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "message"), REFUSED)
-def test_a_refusal_is_the_sentence_of_the_command_line(options, message):
+def test_refusal_matches_command_line(options, message):
     options = {"worker_urls": ["http://127.0.0.1:9"], **options}
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         Router(**{**QUIET, **options}).start()
@@ -215,12 +215,12 @@ KEYWORDS = [
 
 
 @pytest.mark.parametrize(("options", "error", "message"), KEYWORDS)
-def test_a_wrong_keyword_is_a_type_error(options, error, message):
+def test_wrong_keyword_is_type_error(options, error, message):
     with pytest.raises(error, match=re.escape(message)):
         Router(**options)
 
 
-def test_names_of_other_packages_are_understood():
+def test_names_of_other_packages_work():
     router = Router(
         ["http://a"],
         enable_request_tracking=True,
@@ -241,13 +241,13 @@ def test_names_of_other_packages_are_understood():
     )
 
 
-def test_options_go_over_those_of_a_config():
+def test_options_override_config():
     base = Config(worker_urls=["http://a"], port=1)
     assert Router(base, port=2).config == Config(worker_urls=["http://a"], port=2)
     assert base.port == 1
 
 
-def test_the_version_is_the_packages():
+def test_version_matches_package():
     import importlib.metadata
 
     assert sgl_router.__version__ == importlib.metadata.version("sgl-router")
@@ -260,12 +260,12 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("ending", SCRIPTS.values(), ids=SCRIPTS.keys())
-def test_a_program_ends_although_its_router_runs(program, workers, ending):
+def test_program_exits_with_running_router(program, workers, ending):
     script = f"import sgl_router; r = sgl_router.Router({workers}, port=0).start(); print(r.url); {ending}"
     assert program("-c", script).end()[0] == 0
 
 
-def test_ctrl_c_reaches_python_while_it_waits(program, workers):
+def test_ctrl_c_interrupts_wait(program, workers):
     script = f"""
 import sgl_router
 with sgl_router.Router({workers}, port=0) as router:
@@ -284,7 +284,7 @@ print("stopped", router.running)
     assert "interrupted True" in output and "stopped False" in output
 
 
-def test_ctrl_c_reaches_python_while_it_listens(program, workers):
+def test_ctrl_c_interrupts_decisions(program, workers):
     script = f"""
 import sgl_router
 with sgl_router.Router({workers}, port=0) as router:

@@ -25,7 +25,7 @@ def trace(tmp_path):
     return path
 
 
-def test_it_is_what_the_command_line_finds():
+def test_results_match_command_line():
     flags = "simulate --num-requests 200 --seeds 2 --policy random,marginal_cost:ttft_weight=2,oracle --poll-secs 1"
     command = [sys.executable, "-m", "sgl_router", *flags.split(), "--event", "slow:0:4@1..3", "--json"]
     typed = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -48,7 +48,7 @@ def test_measures_have_intervals_and_ratios():
     assert simulate(Load(50), policies="random", seeds=1)["random"]["e2e_mean_s"].half_width is None
 
 
-def test_records_are_columns_that_agree_with_the_measures():
+def test_records_agree_with_measures():
     found = simulate(Load(200), policies=["random", "round_robin"], seeds=2)
     records = found.records
     assert records.rows == 800 and {len(column) for column in records.values()} == {800}
@@ -62,7 +62,7 @@ def test_records_are_columns_that_agree_with_the_measures():
         records["no_such_column"]
 
 
-def test_what_did_not_happen_is_none():
+def test_missing_values_are_none():
     found = simulate(Load(100), "sglang_8b", "random", seeds=1, events=["die:0@3"])
     records = found.records
     lost = records.where(answered=False)
@@ -70,7 +70,7 @@ def test_what_did_not_happen_is_none():
     assert set(lost["finished_at"]) == set(lost["e2e"]) == {None}
 
 
-def test_tables_of_pandas_and_arrow():
+def test_pandas_and_arrow_tables():
     pandas = pytest.importorskip("pandas")
     pyarrow = pytest.importorskip("pyarrow")
     found = simulate(Load(100), "sglang_8b", ["random", "round_robin"], seeds=1, events=["die:0@3"])
@@ -87,7 +87,7 @@ def test_tables_of_pandas_and_arrow():
     assert set(measures["policy"]) == {"random", "round_robin"} and "e2e_p99_s" in set(measures["measure"])
 
 
-def test_a_trace_is_sliced_and_sped_up(trace):
+def test_trace_is_sliced_and_sped_up(trace):
     found = simulate(trace, "sglang_8b", "random", seeds=1)
     assert found.records["arrived_at"] == [0.0, 1.0, 4.0]
     assert simulate(str(trace), "sglang_8b", "random", seeds=1).to_dict() == found.to_dict()
@@ -113,12 +113,12 @@ def test_a_trace_is_sliced_and_sped_up(trace):
         ({"on_error": "ignore"}, "on_error must be"),
     ],
 )
-def test_mistakes_are_named(given, said):
+def test_wrong_arguments_are_named(given, said):
     with pytest.raises(ValueError, match=said):
         simulate(**given)
 
 
-def test_an_object_is_no_policy_for_many_runs():
+def test_policy_object_is_refused():
     class Own(Policy):
         pass
 
@@ -126,14 +126,14 @@ def test_an_object_is_no_policy_for_many_runs():
         simulate(policies=[Own()])
 
 
-def test_a_bad_line_of_a_trace_is_named(trace):
+def test_bad_trace_line_is_named(trace):
     trace.write_text(TRACE + '{"arrival_s":5}\n')
     with pytest.raises(ValueError, match="line 4: missing field `input_tokens`"):
         simulate(trace)
 
 
 @pytest.mark.parametrize("policy", ["'marginal_cost'", "Own"])
-def test_ctrl_c_ends_a_long_simulation(policy):
+def test_ctrl_c_ends_simulation(policy):
     program = f"""
 import sgl_router
 class Own(sgl_router.Policy):
@@ -154,7 +154,7 @@ except KeyboardInterrupt:
     assert running.returncode in (0, -signal.SIGINT, 1)
 
 
-def test_other_threads_run_meanwhile():
+def test_other_threads_keep_running():
     counted = []
     stop = threading.Event()
 
@@ -205,14 +205,14 @@ def test_recorded_files_are_columns(tmp_path):
         ("", "the file is empty"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_named_with_its_line(tmp_path, text, said):
+def test_file_problem_names_its_line(tmp_path, text, said):
     path = tmp_path / "run.csv"
     path.write_text(text)
     with pytest.raises(RecordError, match=said):
         read_records(path)
 
 
-def test_what_is_wrong_can_be_passed_over(tmp_path):
+def test_file_problems_can_be_skipped(tmp_path):
     path = tmp_path / "run.csv"
     path.write_text(HEADER + ROWS.replace("1.5,0.25", "slow,0.25") + "2025,http\n")
     records = read_records(path, on_error="skip")
@@ -220,7 +220,7 @@ def test_what_is_wrong_can_be_passed_over(tmp_path):
     assert len(records.problems) == 2
 
 
-def test_files_that_are_none(tmp_path):
+def test_invalid_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_records(tmp_path / "none.csv")
     with pytest.raises(IsADirectoryError):
@@ -229,7 +229,7 @@ def test_files_that_are_none(tmp_path):
         read_records(tmp_path, on_error="maybe")
 
 
-def test_importing_does_not_bring_in_what_is_heavy():
+def test_import_is_light():
     program = "import sys, sgl_router; print([m for m in ('numpy', 'pandas', 'pyarrow', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=os.environ)
     assert done.stdout == "[]\n"

@@ -29,7 +29,7 @@ def chat(model, **more):
     return {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8, **more}
 
 
-def test_the_answer_names_its_worker_and_its_request(router, workers, model):
+def test_response_names_worker_and_request(router, workers, model):
     status, headers, body = post(f"{router}/v1/chat/completions", chat(model), "-H", "x-request-id: ask-1")
     assert status == 200
     assert headers["x-request-id"] == "ask-1"
@@ -37,12 +37,12 @@ def test_the_answer_names_its_worker_and_its_request(router, workers, model):
     assert json.loads(body)["usage"]["completion_tokens"] == 8
 
 
-def test_every_request_has_an_id_of_its_own(router, model):
+def test_request_ids_are_unique(router, model):
     ids = [post(f"{router}/v1/chat/completions", chat(model))[1]["x-request-id"] for _ in range(3)]
     assert len(set(ids)) == 3
 
 
-def test_a_stream_passes_event_by_event(router, model):
+def test_stream_passes_event_by_event(router, model):
     status, headers, body = post(f"{router}/v1/chat/completions", chat(model, stream=True), "-N")
     assert status == 200
     assert headers["content-type"].startswith("text/event-stream")
@@ -59,14 +59,14 @@ def test_native_generate_keeps_its_meta_info(router):
     assert json.loads(body)["meta_info"]["completion_tokens"] == 8
 
 
-def test_health_tells_whether_anybody_can_answer(router, lonely_router):
+def test_health_reflects_workers(router, lonely_router):
     assert curl(f"{router}/health")[0] == 200
     assert curl(f"{router}/liveness")[0] == 200
     assert curl(f"{lonely_router}/health")[0] == 503
     assert curl(f"{lonely_router}/liveness")[0] == 200
 
 
-def test_a_truncated_body_is_refused_as_the_worker_says_it(router, workers):
+def test_truncated_body_gets_workers_error(router, workers):
     status, headers, body = curl(f"{router}/v1/chat/completions", "-H", "content-type: application/json", "-d", '{"model": "x", ')
     assert status == 400
     assert headers["x-sglang-worker"] in workers

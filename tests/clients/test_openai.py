@@ -6,7 +6,7 @@ import pytest
 QUESTION = [{"role": "user", "content": "Which worker answers me?"}]
 
 
-def test_a_chat_is_answered_with_its_usage(client, model):
+def test_chat_has_usage(client, model):
     answer = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=8)
     assert answer.choices[0].message.content
     assert answer.choices[0].finish_reason in ("stop", "length")
@@ -14,7 +14,7 @@ def test_a_chat_is_answered_with_its_usage(client, model):
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + 8
 
 
-def test_a_streamed_chat_comes_in_many_pieces_and_ends(client, model):
+def test_streamed_chat_comes_in_chunks(client, model):
     stream = client.chat.completions.create(
         model=model, messages=QUESTION, max_tokens=12, stream=True, stream_options={"include_usage": True}
     )
@@ -25,30 +25,30 @@ def test_a_streamed_chat_comes_in_many_pieces_and_ends(client, model):
     assert chunks[-1].usage.completion_tokens == 12
 
 
-def test_a_completion_is_answered(client, model):
+def test_completion_works(client, model):
     answer = client.completions.create(model=model, prompt="Once upon a time", max_tokens=8)
     assert answer.choices[0].text
     assert answer.usage.completion_tokens == 8
 
 
-def test_the_models_of_the_fleet_are_listed_once(client, model):
+def test_models_are_listed_once(client, model):
     assert [m.id for m in client.models.list()] == [model]
 
 
-def test_a_bad_request_is_the_clients_fault(client, model):
+def test_bad_request_is_client_error(client, model):
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model=model, messages="not a list", max_tokens=8)
     assert caught.value.status_code == 400
 
 
-def test_without_a_worker_the_answer_is_a_clear_503(lonely_client):
+def test_no_worker_is_503(lonely_client):
     with pytest.raises(openai.APIStatusError) as caught:
         lonely_client.chat.completions.create(model="any", messages=QUESTION, max_tokens=8)
     assert caught.value.status_code == 503
     assert "worker" in caught.value.message
 
 
-def test_a_stream_left_midway_leaves_the_router_working(client, model):
+def test_abandoned_stream_breaks_nothing(client, model):
     for _ in range(5):
         stream = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=500, stream=True)
         next(iter(stream))

@@ -89,26 +89,26 @@ def test_every_chart_draws(page):
     assert_drawn(page, COMMON + PER_WORKER + DECISIONS)
 
 
-def test_nothing_hangs_over_the_edge(page):
+def test_nothing_overflows(page):
     page.get_by_role("radio", name="marginal_utility").click()
     width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert width[0] <= width[1]
 
 
-def test_a_narrower_window_narrows_the_charts(page):
+def test_charts_shrink_with_window(page):
     page.set_viewport_size({"width": 360, "height": 700})
     until(page, "document.querySelector('.uplot').clientWidth < 360 && document.documentElement.scrollWidth <= 360")
     assert_drawn(page, COMMON + PER_WORKER)
 
 
-def test_other_colours_are_drawn_when_the_evening_comes(page):
+def test_dark_mode_changes_colours(page):
     before = inked(page)
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     page.emulate_media(color_scheme="light" if dark else "dark")
     assert_drawn(page, list(before))
 
 
-def test_a_run_can_be_taken_out_and_put_back(page):
+def test_run_can_be_hidden_and_shown(page):
     chip = page.get_by_role("navigation").get_by_role("button", name="RR")
     whole = inked(page)["latency"]
     chip.click()
@@ -119,7 +119,7 @@ def test_a_run_can_be_taken_out_and_put_back(page):
     until(page, "document.querySelector('nav button').getAttribute('aria-pressed') === 'true'")
 
 
-def test_the_runs_are_walked_through_by_keyboard(page):
+def test_runs_are_reachable_by_keyboard(page):
     page.get_by_role("radio", name="RR").focus()
     page.keyboard.press("ArrowLeft")
     assert page.get_by_role("radio", name="marginal_utility").get_attribute("aria-checked") == "true"
@@ -138,19 +138,19 @@ def test_runs_are_compared_by_ratio(page):
     assert failures[0] == "8"
 
 
-def test_what_was_wrong_with_a_file_is_told_as_text(page):
+def test_file_problems_are_listed(page):
     notices = page.locator("details.notice")
     assert "broken.csv, line 1, column 1" in notices.text_content()
     assert "<img src=x onerror=alert(1)>" in notices.text_content()
     assert notices.locator("img").count() == 0
 
 
-def test_the_audit_tells_its_verdict(page):
+def test_audit_shows_its_verdict(page):
     audit = page.locator("section", has_text="Audit of the decisions")
     assert "0 decisions of 170 by gradients match" in audit.locator(".verdict").inner_text()
 
 
-def test_every_chart_says_in_words_what_it_shows(page):
+def test_every_chart_has_a_description(page):
     words = page.eval_on_selector_all("[data-chart]", "all => all.map((host) => host.getAttribute('aria-label'))")
     assert all(len(text) > 30 for text in words), words
     assert any("median" in text for text in words)

@@ -36,12 +36,12 @@ def test_every_chart_draws(page):
     assert_drawn(page, COMMON + PER_WORKER)
 
 
-def test_nothing_hangs_over_the_edge(page):
+def test_nothing_overflows(page):
     page.set_viewport_size({"width": 360, "height": 700})
     until(page, "document.querySelector('.uplot').clientWidth < 360 && document.documentElement.scrollWidth <= 360")
 
 
-def test_figures_are_those_of_the_json_with_intervals_and_ratios(page, simulated):
+def test_figures_match_json(page, simulated):
     assert page.title() == "sgl-router simulation"
     table = page.get_by_role("region", name="Comparison of the policies")
     assert table.get_by_role("columnheader").all_inner_texts()[1:] == POLICIES
@@ -55,7 +55,7 @@ def test_figures_are_those_of_the_json_with_intervals_and_ratios(page, simulated
             assert f"×{found['ratio']['mean']:.2f}" in rest
 
 
-def test_who_answered_adds_up(page):
+def test_worker_shares_add_up(page):
     bars = page.get_by_role("region", name="Who answered").locator(".stack")
     widths = bars.evaluate_all(
         "all => all.map((bar) => [...bar.children].reduce((sum, piece) => sum + parseFloat(piece.style.width), 0))"
@@ -64,14 +64,14 @@ def test_who_answered_adds_up(page):
     assert all(abs(width - 100) < 0.1 for width in widths)
 
 
-def test_what_was_simulated_and_how_true_it_is_are_told(page):
+def test_setting_and_fidelity_are_shown(page):
     facts = page.locator("dl").inner_text()
     assert "slow:0:4@6..12" in facts and "sglang_1.5b,sglang_8b*2" in facts
     rows = page.get_by_role("region", name="Recorded runs and the model").get_by_role("row").all_inner_texts()
     assert len(rows) == 9 and all("%" in row for row in rows[1:])
 
 
-def test_what_happened_is_marked_in_every_chart_over_time(page):
+def test_events_are_marked_in_charts(page):
     written = page.evaluate(
         """async () => {
             const written = [];
