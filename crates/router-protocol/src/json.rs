@@ -11,29 +11,29 @@ use memchr::{memchr2, memchr3};
 
 /// The bytes are not JSON, or end too early.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Malformed;
+pub(crate) struct MalformedJson;
 
-/// What reading one piece yields.
-pub(crate) type Parse<T> = Result<T, Malformed>;
+/// The result of reading one value.
+pub(crate) type Parse<T> = Result<T, MalformedJson>;
 
 /// How many words of eight bytes are searched one by one before a vector search takes over.
 const WORDS_BEFORE_SEARCH: usize = 6;
 
 /// A position in a JSON text.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader<'b> {
+pub(crate) struct JsonReader<'b> {
     bytes: &'b [u8],
     at: usize,
 }
 
 /// A flat list of numbers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Numbers {
+pub(crate) struct NumberList {
     /// How many there are.
     pub(crate) count: u32,
 }
 
-impl<'b> Reader<'b> {
+impl<'b> JsonReader<'b> {
     /// A reader at the first byte.
     pub(crate) const fn new(bytes: &'b [u8]) -> Self {
         Self { bytes, at: 0 }
@@ -57,7 +57,7 @@ impl<'b> Reader<'b> {
                 Some(&byte) if byte > b' ' => return Ok(byte),
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
                 Some(&byte) => return Ok(byte),
-                None => return Err(Malformed),
+                None => return Err(MalformedJson),
             }
         }
     }
@@ -68,7 +68,7 @@ impl<'b> Reader<'b> {
     }
 
     /// Walks the members of an object. `each` gets the key and must consume the value.
-    /// Any other value is skipped: a wrong type says nothing, it does not make the text malformed.
+    /// Any other value is skipped: a wrong type counts as absent and does not make the text malformed.
     pub(crate) fn fields(&mut self, mut each: impl FnMut(&[u8], &mut Self) -> Parse<()>) -> Parse<()> {
         if self.peek()? != b'{' {
             return self.skip();
@@ -86,7 +86,7 @@ impl<'b> Reader<'b> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return Err(Malformed),
+                _ => return Err(MalformedJson),
             }
         }
     }
@@ -123,7 +123,7 @@ impl<'b> Reader<'b> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return Err(Malformed),
+                _ => return Err(MalformedJson),
             }
         }
     }
@@ -139,7 +139,7 @@ impl<'b> Reader<'b> {
     /// Consumes a string and returns its bytes as they stand between the quotes, and whether any is escaped.
     pub(crate) fn string(&mut self) -> Parse<(&'b [u8], bool)> {
         if self.peek()? != b'"' {
-            return Err(Malformed);
+            return Err(MalformedJson);
         }
         self.at += 1;
         let start = self.at;
@@ -151,7 +151,7 @@ impl<'b> Reader<'b> {
                 self.at += 1;
                 return Ok((inside, escaped));
             }
-            // A backslash and whatever it protects; a missing second byte fails in the next round.
+            // A backslash and the byte that it escapes; a missing second byte fails in the next round.
             escaped = true;
             self.at += 2;
         }
@@ -159,7 +159,7 @@ impl<'b> Reader<'b> {
 
     #[inline]
     fn seek_quote_or_escape(&mut self) -> Parse<()> {
-        let mut rest = self.bytes.get(self.at..).ok_or(Malformed)?;
+        let mut rest = self.bytes.get(self.at..).ok_or(MalformedJson)?;
         // Most strings are short and most long ones are full of escapes, so eight bytes at a time beats the start-up
         // cost of a vector search for the first stretch.
         for _ in 0..WORDS_BEFORE_SEARCH {
@@ -170,7 +170,7 @@ impl<'b> Reader<'b> {
             }
             rest = after;
         }
-        let found = memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
+        let found = memchr2(b'"', b'\\', rest).ok_or(MalformedJson)?;
         self.at = self.bytes.len() - rest.len() + found;
         Ok(())
     }
@@ -231,8 +231,8 @@ impl<'b> Reader<'b> {
     }
 
     /// Consumes a list if it holds nothing but numbers (at least one) and stays where it is if not.
-    /// Such lists (token ids, embeddings) are long and dull, so they are passed at memory speed.
-    pub(crate) fn numbers(&mut self) -> Option<Numbers> {
+    /// Such lists (token ids, embeddings) are long, and only their length matters, so a vector search passes them.
+    pub(crate) fn numbers(&mut self) -> Option<NumberList> {
         let inside = self.bytes.get(self.at + 1..)?;
         let first = inside.iter().find(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r'))?;
         if !first.is_ascii_digit() && *first != b'-' {
@@ -245,7 +245,7 @@ impl<'b> Reader<'b> {
         }
         let commas = memchr::memchr_iter(b',', list).count();
         self.at += end + 2;
-        Some(Numbers { count: u32::try_from(commas).unwrap_or(u32::MAX).saturating_add(1) })
+        Some(NumberList { count: u32::try_from(commas).unwrap_or(u32::MAX).saturating_add(1) })
     }
 
     /// Consumes one value of any kind.
@@ -266,7 +266,7 @@ impl<'b> Reader<'b> {
                 self.skip_number();
                 Ok(())
             }
-            _ => Err(Malformed),
+            _ => Err(MalformedJson),
         }
     }
 
@@ -279,7 +279,7 @@ impl<'b> Reader<'b> {
     fn literal(&mut self, word: &[u8]) -> Parse<()> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         if !rest.starts_with(word) {
-            return Err(Malformed);
+            return Err(MalformedJson);
         }
         self.at += word.len();
         Ok(())
@@ -287,7 +287,7 @@ impl<'b> Reader<'b> {
 
     /// Consumes an object or list. Iterative, because a body of a million brackets must not end the process.
     fn skip_container(&mut self) -> Parse<()> {
-        let mut nest = Nest::default();
+        let mut nest = BracketStack::default();
         loop {
             match self.peek()? {
                 b'{' => {
@@ -295,7 +295,7 @@ impl<'b> Reader<'b> {
                     if self.peek()? == b'}' {
                         self.at += 1;
                     } else {
-                        nest.push(Kind::Object)?;
+                        nest.push(Bracket::Object)?;
                         self.key()?;
                         continue;
                     }
@@ -306,7 +306,7 @@ impl<'b> Reader<'b> {
                     if self.peek()? == b']' {
                         self.at += 1;
                     } else {
-                        nest.push(Kind::List)?;
+                        nest.push(Bracket::List)?;
                         continue;
                     }
                 }
@@ -319,23 +319,23 @@ impl<'b> Reader<'b> {
     }
 
     /// After a value: closes what ends here and steps to the next value. True when the outermost one has closed.
-    fn after_value(&mut self, nest: &mut Nest) -> Parse<bool> {
+    fn after_value(&mut self, nest: &mut BracketStack) -> Parse<bool> {
         while let Some(kind) = nest.top() {
             match (self.peek()?, kind) {
-                (b',', Kind::List) => {
+                (b',', Bracket::List) => {
                     self.at += 1;
                     return Ok(false);
                 }
-                (b',', Kind::Object) => {
+                (b',', Bracket::Object) => {
                     self.at += 1;
                     self.key()?;
                     return Ok(false);
                 }
-                (b'}', Kind::Object) | (b']', Kind::List) => {
+                (b'}', Bracket::Object) | (b']', Bracket::List) => {
                     self.at += 1;
                     nest.pop();
                 }
-                _ => return Err(Malformed),
+                _ => return Err(MalformedJson),
             }
         }
         Ok(true)
@@ -353,7 +353,7 @@ impl<'b> Reader<'b> {
 
     fn colon(&mut self) -> Parse<()> {
         if self.peek()? != b':' {
-            return Err(Malformed);
+            return Err(MalformedJson);
         }
         self.at += 1;
         Ok(())
@@ -382,24 +382,24 @@ const fn is_numeric(byte: u8) -> bool {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Bracket {
     Object,
     List,
 }
 
 /// The open brackets, one bit each. Deeper than 128 levels is refused, as serde_json does.
 #[derive(Default)]
-struct Nest {
+struct BracketStack {
     lists: u128,
     depth: u32,
 }
 
-impl Nest {
-    fn push(&mut self, kind: Kind) -> Parse<()> {
+impl BracketStack {
+    fn push(&mut self, kind: Bracket) -> Parse<()> {
         if self.depth == u128::BITS {
-            return Err(Malformed);
+            return Err(MalformedJson);
         }
-        self.lists = self.lists << 1 | u128::from(kind == Kind::List);
+        self.lists = self.lists << 1 | u128::from(kind == Bracket::List);
         self.depth += 1;
         Ok(())
     }
@@ -409,11 +409,11 @@ impl Nest {
         self.depth -= 1;
     }
 
-    fn top(&self) -> Option<Kind> {
+    fn top(&self) -> Option<Bracket> {
         match (self.depth, self.lists & 1) {
             (0, _) => None,
-            (_, 1) => Some(Kind::List),
-            _ => Some(Kind::Object),
+            (_, 1) => Some(Bracket::List),
+            _ => Some(Bracket::Object),
         }
     }
 }
@@ -423,7 +423,7 @@ mod tests {
     use super::*;
 
     fn whole(text: &str) -> bool {
-        let mut r = Reader::new(text.as_bytes());
+        let mut r = JsonReader::new(text.as_bytes());
         r.skip().is_ok() && r.at_end()
     }
 
@@ -486,16 +486,16 @@ mod tests {
             ("{}", None),
             ("[1]", None),
         ] {
-            assert_eq!(Reader::new(text.as_bytes()).count(), Ok(want), "{text}");
+            assert_eq!(JsonReader::new(text.as_bytes()).count(), Ok(want), "{text}");
         }
         for (text, want) in [("0.5", Some(0.5)), ("1e400", None), ("-0.5", None), ("\"1\"", None)] {
-            assert_eq!(Reader::new(text.as_bytes()).measure(), Ok(want), "{text}");
+            assert_eq!(JsonReader::new(text.as_bytes()).measure(), Ok(want), "{text}");
         }
     }
 
     #[test]
     fn text_is_decoded_only_when_it_must_be() {
-        let text = |s: &'static [u8]| Reader::new(s).text();
+        let text = |s: &'static [u8]| JsonReader::new(s).text();
         assert!(matches!(text(br#""plain""#), Ok(Some(Cow::Borrowed("plain")))));
         assert_eq!(text(br#""a\u0062\n\ud83d\ude00""#), Ok(Some(Cow::Borrowed("ab\n\u{1f600}"))));
         assert_eq!(text(br#""\ud83d""#), Ok(None), "half a surrogate pair is no text");
@@ -511,14 +511,14 @@ mod tests {
                     let mut text = vec![b'a'; len];
                     text[at] = odd;
                     let body = [b"\"", &text[..], b"\"tail\""].concat();
-                    let mut r = Reader::new(&body);
+                    let mut r = JsonReader::new(&body);
                     assert_eq!(r.string(), Ok((&text[..], false)));
                     assert_eq!(r.offset(), len + 2);
                 }
             }
             let escaped = [&b"\""[..], &vec![b'a'; len], b"\\\"b\""].concat();
             let inside = &escaped[1..escaped.len() - 1];
-            assert_eq!(Reader::new(&escaped).string(), Ok((inside, true)));
+            assert_eq!(JsonReader::new(&escaped).string(), Ok((inside, true)));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 
 /// Facts about a worker. Absent means that the body does not say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -42,7 +42,7 @@ pub struct ServerInfo {
 /// of SGLang or vLLM. `None` when it is not JSON or says nothing of the kind.
 pub fn parse_server_info(body: &[u8]) -> Option<ServerInfo> {
     let mut found = Found::default();
-    let mut r = Reader::new(body);
+    let mut r = JsonReader::new(body);
     if r.peek().ok()? != b'{' {
         return None;
     }
@@ -66,7 +66,7 @@ struct Found {
 }
 
 impl Found {
-    fn member(&mut self, key: &[u8], r: &mut Reader<'_>) -> Parse<()> {
+    fn member(&mut self, key: &[u8], r: &mut JsonReader<'_>) -> Parse<()> {
         let info = &mut self.info;
         match key {
             b"served_model_name" => self.served = owned(r)?,
@@ -95,7 +95,7 @@ impl Found {
         Ok(())
     }
 
-    fn internal_states(&mut self, r: &mut Reader<'_>) -> Parse<()> {
+    fn internal_states(&mut self, r: &mut JsonReader<'_>) -> Parse<()> {
         r.elements(|r| {
             r.fields(|key, r| {
                 match key {
@@ -107,7 +107,7 @@ impl Found {
         })
     }
 
-    fn models(&mut self, r: &mut Reader<'_>) -> Parse<()> {
+    fn models(&mut self, r: &mut JsonReader<'_>) -> Parse<()> {
         r.elements(|r| {
             let first = self.info.models.is_empty();
             r.fields(|key, r| {
@@ -132,11 +132,11 @@ impl Found {
     }
 }
 
-fn owned(r: &mut Reader<'_>) -> Parse<Option<String>> {
+fn owned(r: &mut JsonReader<'_>) -> Parse<Option<String>> {
     Ok(r.text()?.map(Cow::into_owned).filter(|s| !s.is_empty()))
 }
 
-fn boolean(r: &mut Reader<'_>) -> Parse<Option<bool>> {
+fn boolean(r: &mut JsonReader<'_>) -> Parse<Option<bool>> {
     Ok(match r.raw()? {
         b"true" => Some(true),
         b"false" => Some(false),

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use router_core::Route;
 use router_protocol::disaggregation::{
     BootstrapServer, InputLogprobs, LogprobsMerger, bootstrap_members, bootstrap_rooms, kv_transfer_params,
-    set_members, split_facts, vllm_prefill_members,
+    split_facts, vllm_prefill_members,
 };
-use router_protocol::scan;
+use router_protocol::{scan, set_members};
 use serde_json::{Value, json};
 
 const PD: &str = "sglang-0.4.10.post2-variant-pd";

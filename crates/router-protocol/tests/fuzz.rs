@@ -9,10 +9,9 @@ mod support;
 
 use bytes::Bytes;
 use router_core::{Rng, Route};
-use router_protocol::disaggregation::set_members;
 use router_protocol::{
     LoadEndpoint, StreamObserver, error_body, parse_load, parse_orca, parse_server_info, prefix_hashes,
-    read_response, scan,
+    read_response, scan, set_members,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;

@@ -7,10 +7,9 @@ mod support;
 use bytes::Bytes;
 use proptest::prelude::*;
 use router_core::Route;
-use router_protocol::disaggregation::set_members;
 use router_protocol::{
     LoadEndpoint, StreamObserver, error_body, parse_load, parse_orca, parse_server_info, prefix_hashes,
-    read_response, scan,
+    read_response, scan, set_members,
 };
 
 /// Every reader once. A scan that says well-formed must stand up to a full parser where that can be told.

@@ -1,33 +1,33 @@
-//! The logprobs of a prompt, from the prefill's answer into the decode's.
+//! Copies the logprobs of a prompt from the prefill's response into the decode's.
 //!
-//! A decode server of SGLang never reads the prompt, so it leaves `input_token_logprobs` empty where one server alone
-//! would fill them in. The values are moved as the bytes that they are.
+//! A decode server of SGLang does not compute the prompt, so it leaves `input_token_logprobs` empty where one server alone
+//! would fill them in. The values are copied byte by byte.
 
 use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::json::{Parse, Reader};
-use crate::response::events::{Data, Line, event_end, parts};
+use crate::json::{JsonReader, Parse};
+use crate::response::events::{EventData, LinePosition, event_end, event_fields};
 
-/// The members of `meta_info` that only the server that read the prompt can know.
+/// The members of `meta_info` that only the prefill server knows.
 const NAMES: [&str; 3] = ["input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"];
 
-/// Longest event that is rewritten; a longer one passes as it is. 64 MiB.
-const MAX_EVENT: usize = 64 << 20;
+/// Longest event that is rewritten, in bytes (64 MiB); a longer one passes unchanged.
+const MAX_REWRITTEN_EVENT: usize = 64 << 20;
 
-/// The values of [`NAMES`] in one part of an answer, where it has them.
-type Part = [Option<Bytes>; NAMES.len()];
+/// The values of [`NAMES`] in one part of a response, where it has them.
+type PartLogprobs = [Option<Bytes>; NAMES.len()];
 
-/// What a prefill's answer says about its prompts.
+/// The logprobs of the prompts in a prefill's response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputLogprobs {
-    /// By place in a batch.
-    parts: Vec<Part>,
+    /// By position in the batch.
+    parts: Vec<PartLogprobs>,
 }
 
 impl InputLogprobs {
-    /// Those of an answer that came whole.
+    /// Those in a response that was not streamed.
     pub fn from_response(body: &Bytes) -> Self {
         let mut all = Self::default();
         let _ = each_part(body, &mut |place, part| {
@@ -36,13 +36,13 @@ impl InputLogprobs {
         all
     }
 
-    /// Those of a stream of events.
+    /// Those in a stream of events.
     pub fn from_stream(body: &Bytes) -> Self {
         let mut all = Self::default();
         let mut at = 0;
-        while let Ok(length) = event_end(body.get(at..).unwrap_or_default(), Line::Start) {
+        while let Ok(length) = event_end(body.get(at..).unwrap_or_default(), LinePosition::Start) {
             let event = body.slice(at..at + length);
-            if let Data::Line(range) = parts(&event).data {
+            if let EventData::Line(range) = event_fields(&event).data {
                 let data = event.slice(range);
                 let _ = each_part(&data, &mut |place, part| all.take(&data, place, &part));
             }
@@ -56,12 +56,12 @@ impl InputLogprobs {
         self.parts.iter().flatten().all(Option::is_none)
     }
 
-    fn take(&mut self, from: &Bytes, place: usize, part: &Place) {
-        if place >= crate::disaggregation::MAX_ROOMS as usize {
+    fn take(&mut self, from: &Bytes, place: usize, part: &PartSpan) {
+        if place >= super::bootstrap::MAX_ROOMS as usize {
             return;
         }
         if self.parts.len() <= place {
-            self.parts.resize_with(place + 1, Part::default);
+            self.parts.resize_with(place + 1, PartLogprobs::default);
         }
         for (kept, found) in self.parts[place].iter_mut().zip(&part.values) {
             if let Some(range) = found
@@ -72,19 +72,19 @@ impl InputLogprobs {
         }
     }
 
-    /// A decode's answer (a whole one, or one event's data) with the values filled in; `None` when it stays as it is.
+    /// A decode's response (a whole one, or one event's data) with the values filled in; `None` when nothing is to fill in.
     fn filled(&self, json: &[u8]) -> Option<Bytes> {
-        let mut edits: Vec<(Range<usize>, Edit<'_>)> = Vec::new();
+        let mut edits: Vec<(Range<usize>, BodyEdit<'_>)> = Vec::new();
         each_part(json, &mut |place, part| {
             let Some(values) = self.parts.get(place) else { return };
             for ((value, found), name) in values.iter().zip(&part.values).zip(NAMES) {
                 match (value, found) {
                     (Some(value), Some(range)) if is_empty_value(&json[range.clone()]) => {
-                        edits.push((range.clone(), Edit::Value(value)));
+                        edits.push((range.clone(), BodyEdit::Value(value)));
                     }
                     (Some(value), None) => {
                         let comma = if part.has_members { "," } else { "" };
-                        edits.push((part.start..part.start, Edit::Member(name, value, comma)));
+                        edits.push((part.start..part.start, BodyEdit::Member(name, value, comma)));
                     }
                     _ => {}
                 }
@@ -108,14 +108,14 @@ impl InputLogprobs {
     }
 }
 
-enum Edit<'v> {
-    /// In place of an empty one.
+enum BodyEdit<'v> {
+    /// Replaces an empty value.
     Value(&'v Bytes),
-    /// A new one, before what follows.
+    /// A new member, with what separates it from the next one.
     Member(&'static str, &'v Bytes, &'static str),
 }
 
-impl Edit<'_> {
+impl BodyEdit<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Value(value) => value.len(),
@@ -137,10 +137,10 @@ impl Edit<'_> {
     }
 }
 
-/// Where things stand in the `meta_info` of one part.
+/// Byte ranges in the `meta_info` of one part.
 #[derive(Default)]
-struct Place {
-    /// Just behind its opening brace.
+struct PartSpan {
+    /// Offset after its opening brace.
     start: usize,
     has_members: bool,
     values: [Option<Range<usize>>; NAMES.len()],
@@ -150,9 +150,9 @@ fn is_empty_value(raw: &[u8]) -> bool {
     raw == b"null" || (raw.starts_with(b"[") && raw[1..raw.len() - 1].iter().all(u8::is_ascii_whitespace))
 }
 
-/// Calls `each` with the place in the batch and the `meta_info` of every part of an answer.
-fn each_part(json: &[u8], each: &mut impl FnMut(usize, Place)) -> Parse<()> {
-    let mut r = Reader::new(json);
+/// Calls `each` with the position in the batch and the `meta_info` of every part of a response.
+fn each_part(json: &[u8], each: &mut impl FnMut(usize, PartSpan)) -> Parse<()> {
+    let mut r = JsonReader::new(json);
     if r.peek()? != b'[' {
         return part(&mut r, 0, each);
     }
@@ -164,7 +164,7 @@ fn each_part(json: &[u8], each: &mut impl FnMut(usize, Place)) -> Parse<()> {
     })
 }
 
-fn part(r: &mut Reader<'_>, place: usize, each: &mut impl FnMut(usize, Place)) -> Parse<()> {
+fn part(r: &mut JsonReader<'_>, place: usize, each: &mut impl FnMut(usize, PartSpan)) -> Parse<()> {
     let mut index = None;
     let mut found = None;
     r.fields(|key, r| {
@@ -181,8 +181,8 @@ fn part(r: &mut Reader<'_>, place: usize, each: &mut impl FnMut(usize, Place)) -
     Ok(())
 }
 
-fn meta_info(r: &mut Reader<'_>) -> Parse<Place> {
-    let mut place = Place { start: r.offset() + 1, ..Place::default() };
+fn meta_info(r: &mut JsonReader<'_>) -> Parse<PartSpan> {
+    let mut place = PartSpan { start: r.offset() + 1, ..PartSpan::default() };
     r.fields(|key, r| {
         place.has_members = true;
         r.peek()?;
@@ -196,7 +196,7 @@ fn meta_info(r: &mut Reader<'_>) -> Parse<Place> {
     Ok(place)
 }
 
-/// Fills a decode's answer in on its way to the client.
+/// Fills the prompt's logprobs into a decode's response on its way to the client.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -210,38 +210,38 @@ fn meta_info(r: &mut Reader<'_>) -> Parse<Place> {
 #[derive(Debug)]
 pub struct LogprobsMerger {
     logprobs: InputLogprobs,
-    form: Form,
+    form: MergerForm,
     held: BytesMut,
-    line: Line,
+    line: LinePosition,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
+enum MergerForm {
     Whole,
     Events,
 }
 
 impl LogprobsMerger {
-    /// For an answer that comes whole. It is held back to its end.
+    /// For a response that is not streamed. It is held back to its end.
     pub fn for_response(logprobs: InputLogprobs) -> Self {
-        Self { logprobs, form: Form::Whole, held: BytesMut::new(), line: Line::Start }
+        Self { logprobs, form: MergerForm::Whole, held: BytesMut::new(), line: LinePosition::Start }
     }
 
-    /// For a stream of events. Each is held back to its own end and no longer.
+    /// For a stream of events. Each event is held back to its own end and no longer.
     pub fn for_stream(logprobs: InputLogprobs) -> Self {
-        Self { form: Form::Events, ..Self::for_response(logprobs) }
+        Self { form: MergerForm::Events, ..Self::for_response(logprobs) }
     }
 
-    /// Takes the next bytes; those that may go on.
+    /// Takes the next bytes and returns those that may go to the client.
     pub fn push(&mut self, bytes: &[u8]) -> Bytes {
         let mut out = BytesMut::new();
         let mut rest = bytes;
-        while self.form == Form::Events {
+        while self.form == MergerForm::Events {
             match event_end(rest, self.line) {
                 Ok(length) => {
                     self.held.put_slice(&rest[..length]);
                     rest = &rest[length..];
-                    self.line = Line::Start;
+                    self.line = LinePosition::Start;
                     let event = self.held.split().freeze();
                     self.event(&event, &mut out);
                 }
@@ -252,23 +252,23 @@ impl LogprobsMerger {
             }
         }
         self.held.put_slice(rest);
-        if self.held.len() > MAX_EVENT {
+        if self.held.len() > MAX_REWRITTEN_EVENT {
             out.put_slice(&self.held.split());
         }
         out.freeze()
     }
 
-    /// The answer has ended, well or not: what was held back.
+    /// Returns what was held back, when the response has ended, complete or not.
     pub fn finish(&mut self) -> Bytes {
         let held = self.held.split().freeze();
         match self.form {
-            Form::Whole => self.logprobs.filled(&held).unwrap_or(held),
-            Form::Events => held,
+            MergerForm::Whole => self.logprobs.filled(&held).unwrap_or(held),
+            MergerForm::Events => held,
         }
     }
 
     fn event(&self, event: &Bytes, out: &mut BytesMut) {
-        if let Data::Line(range) = parts(event).data
+        if let EventData::Line(range) = event_fields(event).data
             && let Some(data) = self.logprobs.filled(&event[range.clone()])
         {
             out.put_slice(&event[..range.start]);

@@ -1,10 +1,10 @@
 //! `/get_load` of SGLang: one number of tokens, or a list with an entry per data-parallel rank.
 
 use super::figures::{LoadFigures, RankLoad, WorkerLoad};
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 
 /// `{"load":N}` counts tokens, not requests; later builds send a list, one entry per rank.
-pub(super) fn read_get_load(r: &mut Reader<'_>) -> Parse<WorkerLoad> {
+pub(super) fn read_get_load(r: &mut JsonReader<'_>) -> Parse<WorkerLoad> {
     if r.peek()? == b'[' {
         let mut ranks = Vec::new();
         r.elements(|r| {
@@ -24,7 +24,7 @@ pub(super) fn read_get_load(r: &mut Reader<'_>) -> Parse<WorkerLoad> {
     Ok(WorkerLoad { total, ranks: Vec::new() })
 }
 
-fn read_rank(r: &mut Reader<'_>) -> Parse<RankLoad> {
+fn read_rank(r: &mut JsonReader<'_>) -> Parse<RankLoad> {
     let mut load = RankLoad::default();
     let mut requests = None;
     r.fields(|key, r| {

@@ -14,7 +14,7 @@ mod vllm_load;
 pub use figures::{LoadFigures, RankLoad, WorkerLoad};
 pub use orca::parse_orca;
 
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 
 /// Where load is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -87,9 +87,9 @@ pub fn parse_load(endpoint: LoadEndpoint, body: &[u8]) -> Result<WorkerLoad, Loa
 
 fn read_json(
     body: &[u8],
-    read: fn(&mut Reader<'_>) -> Parse<WorkerLoad>,
+    read: fn(&mut JsonReader<'_>) -> Parse<WorkerLoad>,
 ) -> Result<WorkerLoad, LoadParseError> {
-    let mut r = Reader::new(body);
+    let mut r = JsonReader::new(body);
     let load = read(&mut r).map_err(|_| LoadParseError::NotJson)?;
     if r.at_end() { Ok(load) } else { Err(LoadParseError::NotJson) }
 }

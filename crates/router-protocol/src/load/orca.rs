@@ -2,7 +2,7 @@
 //! `endpoint-load-metrics-format: TEXT` or `JSON`.
 
 use super::figures::LoadFigures;
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 
 /// Reads the header's value: `TEXT named_metrics.kv_cache_usage_perc=0.4, ..` or
 /// `JSON {"named_metrics": {"kv_cache_usage_perc": 0.4, ..}}`. `None` when it states no load.
@@ -35,12 +35,12 @@ fn read_text(text: &str) -> LoadFigures {
 
 fn read_json(json: &str) -> Option<LoadFigures> {
     let mut figures = LoadFigures::default();
-    let mut r = Reader::new(json.as_bytes());
+    let mut r = JsonReader::new(json.as_bytes());
     read_object(&mut figures, &mut r).ok()?;
     r.at_end().then_some(figures)
 }
 
-fn read_object(figures: &mut LoadFigures, r: &mut Reader<'_>) -> Parse<()> {
+fn read_object(figures: &mut LoadFigures, r: &mut JsonReader<'_>) -> Parse<()> {
     r.fields(|key, r| {
         if key == b"named_metrics" {
             return r.fields(|key, r| read_metric(figures, key, r));
@@ -49,7 +49,7 @@ fn read_object(figures: &mut LoadFigures, r: &mut Reader<'_>) -> Parse<()> {
     })
 }
 
-fn read_metric(figures: &mut LoadFigures, key: &[u8], r: &mut Reader<'_>) -> Parse<()> {
+fn read_metric(figures: &mut LoadFigures, key: &[u8], r: &mut JsonReader<'_>) -> Parse<()> {
     let value = r.measure()?;
     if let (Ok(name), Some(value)) = (std::str::from_utf8(key), value) {
         set(figures, name, value);

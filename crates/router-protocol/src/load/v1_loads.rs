@@ -1,10 +1,10 @@
 //! `/v1/loads` of SGLang: one entry per data-parallel rank, each with counts and running sums.
 
 use super::figures::{LoadFigures, RankLoad, WorkerLoad};
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 
 /// Reads the whole body. The oldest builds also send an `aggregate`; it is used when `loads` is not there.
-pub(super) fn read_v1_loads(r: &mut Reader<'_>) -> Parse<WorkerLoad> {
+pub(super) fn read_v1_loads(r: &mut JsonReader<'_>) -> Parse<WorkerLoad> {
     let mut ranks = Vec::new();
     let mut aggregate = LoadFigures::default();
     r.fields(|key, r| {
@@ -24,7 +24,7 @@ pub(super) fn read_v1_loads(r: &mut Reader<'_>) -> Parse<WorkerLoad> {
     Ok(if ranks.is_empty() { WorkerLoad { total: aggregate, ranks } } else { WorkerLoad::of_ranks(ranks) })
 }
 
-fn read_aggregate(r: &mut Reader<'_>) -> Parse<LoadFigures> {
+fn read_aggregate(r: &mut JsonReader<'_>) -> Parse<LoadFigures> {
     let mut total = LoadFigures::default();
     r.fields(|key, r| {
         match key {
@@ -40,7 +40,7 @@ fn read_aggregate(r: &mut Reader<'_>) -> Parse<LoadFigures> {
     Ok(total)
 }
 
-fn read_rank(r: &mut Reader<'_>) -> Parse<RankLoad> {
+fn read_rank(r: &mut JsonReader<'_>) -> Parse<RankLoad> {
     let mut load = RankLoad::default();
     let mut used_tokens = None;
     let figures = &mut load.figures;
@@ -67,7 +67,7 @@ fn read_rank(r: &mut Reader<'_>) -> Parse<RankLoad> {
 }
 
 /// Six numbers; any other list is unknown, because the meaning goes by position.
-fn read_moments(r: &mut Reader<'_>) -> Parse<Option<[f64; 6]>> {
+fn read_moments(r: &mut JsonReader<'_>) -> Parse<Option<[f64; 6]>> {
     let mut values = [0.0; 6];
     let mut seen = 0;
     let mut sound = true;

@@ -1,9 +1,9 @@
 //! `/load` of vLLM: how many requests are in flight.
 
 use super::figures::{LoadFigures, WorkerLoad};
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 
-pub(super) fn read_vllm_load(r: &mut Reader<'_>) -> Parse<WorkerLoad> {
+pub(super) fn read_vllm_load(r: &mut JsonReader<'_>) -> Parse<WorkerLoad> {
     let mut total = LoadFigures::default();
     r.fields(|key, r| {
         if key == b"server_load" {

@@ -4,20 +4,20 @@
 //! A name that occurs twice counts with its last value, as in the JSON readers of the engines. A value of the wrong
 //! type counts as absent.
 
+mod members;
 mod prefix;
 mod prompt;
-mod rank;
 mod script;
 
+pub use members::{set_members, set_rank};
 pub use prefix::{MAX_PREFIX_BLOCKS, PREFIX_BLOCK_BYTES, prefix_hashes};
-pub use rank::set_rank;
 
 use std::borrow::Cow;
 
 use router_core::{Features, RequestId, Route, Script};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 use crate::request::prompt::{Items, Prompt};
 use crate::request::script::script_of;
 
@@ -122,7 +122,7 @@ pub fn routing_key(key: &[u8]) -> u64 {
 /// ```
 pub fn scan<'b>(route: Route, body: &'b [u8]) -> RequestFacts<'b> {
     let mut members = Members::default();
-    let mut reader = Reader::new(body);
+    let mut reader = JsonReader::new(body);
     let object = reader.peek() == Ok(b'{');
     if !object || members.read(&mut reader).is_err() {
         return RequestFacts::unknown(body.len());
@@ -171,12 +171,12 @@ struct Session<'b> {
 }
 
 impl<'b> Members<'b> {
-    fn read(&mut self, r: &mut Reader<'b>) -> Parse<()> {
+    fn read(&mut self, r: &mut JsonReader<'b>) -> Parse<()> {
         r.fields(|key, r| self.member(key, r))
     }
 
     #[inline]
-    fn member(&mut self, key: &[u8], r: &mut Reader<'b>) -> Parse<()> {
+    fn member(&mut self, key: &[u8], r: &mut JsonReader<'b>) -> Parse<()> {
         match key {
             b"stream" => self.stream = r.is_true()?,
             b"messages" => self.messages = Prompt::opaque(r)?,
@@ -264,7 +264,7 @@ const fn items_of(route: Route) -> Items {
 
 impl Sampling {
     /// One object, or a list of one per prompt.
-    fn read(r: &mut Reader<'_>) -> Parse<Self> {
+    fn read(r: &mut JsonReader<'_>) -> Parse<Self> {
         let mut all = Self::default();
         if r.peek()? == b'[' {
             r.elements(|r| {
@@ -278,7 +278,7 @@ impl Sampling {
         Self::one(r)
     }
 
-    fn one(r: &mut Reader<'_>) -> Parse<Self> {
+    fn one(r: &mut JsonReader<'_>) -> Parse<Self> {
         let mut one = Self::default();
         r.fields(|key, r| {
             match key {
@@ -294,9 +294,9 @@ impl Sampling {
 
 /// The member called `name` of an object, as `read` reads it; the last one where there are several.
 fn member<'b, T>(
-    r: &mut Reader<'b>,
+    r: &mut JsonReader<'b>,
     name: &[u8],
-    read: impl Fn(&mut Reader<'b>) -> Parse<T>,
+    read: impl Fn(&mut JsonReader<'b>) -> Parse<T>,
 ) -> Parse<Option<T>> {
     let mut found = None;
     r.fields(|key, r| {
@@ -310,7 +310,10 @@ fn member<'b, T>(
 }
 
 /// What `read` reads, of the first element when there is a list of them.
-fn first<'b, T>(r: &mut Reader<'b>, read: impl Fn(&mut Reader<'b>) -> Parse<Option<T>>) -> Parse<Option<T>> {
+fn first<'b, T>(
+    r: &mut JsonReader<'b>,
+    read: impl Fn(&mut JsonReader<'b>) -> Parse<Option<T>>,
+) -> Parse<Option<T>> {
     if r.peek()? != b'[' {
         return read(r);
     }
@@ -328,11 +331,11 @@ fn first<'b, T>(r: &mut Reader<'b>, read: impl Fn(&mut Reader<'b>) -> Parse<Opti
 }
 
 /// A string, or the first element of a list of strings.
-fn first_text<'b>(r: &mut Reader<'b>) -> Parse<Option<Cow<'b, str>>> {
-    first(r, Reader::text)
+fn first_text<'b>(r: &mut JsonReader<'b>) -> Parse<Option<Cow<'b, str>>> {
+    first(r, JsonReader::text)
 }
 
 /// `session_params.session_id`, of the first entry when it is a list.
-fn session_id<'b>(r: &mut Reader<'b>) -> Parse<Option<Cow<'b, str>>> {
-    first(r, |r| Ok(member(r, b"session_id", Reader::text)?.flatten()))
+fn session_id<'b>(r: &mut JsonReader<'b>) -> Parse<Option<Cow<'b, str>>> {
+    first(r, |r| Ok(member(r, b"session_id", JsonReader::text)?.flatten()))
 }

@@ -1,6 +1,6 @@
 //! The shapes a prompt comes in: one text, token ids, or a list of either.
 
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 
 /// What the bytes of a prompt are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Prompt<'b> {
 
 impl<'b> Prompt<'b> {
     /// Consumes a value; `null` is no prompt.
-    pub(crate) fn read(r: &mut Reader<'b>) -> Parse<Option<Self>> {
+    pub(crate) fn read(r: &mut JsonReader<'b>) -> Parse<Option<Self>> {
         let first = r.peek()?;
         if first == b'"' {
             return Ok(Some(Self { raw: r.string()?.0, shape: Shape::Text }));
@@ -46,25 +46,25 @@ impl<'b> Prompt<'b> {
     }
 
     /// Consumes a value that is known to hold one prompt, without looking into it.
-    pub(crate) fn opaque(r: &mut Reader<'b>) -> Parse<Option<Self>> {
+    pub(crate) fn opaque(r: &mut JsonReader<'b>) -> Parse<Option<Self>> {
         let raw = r.raw()?;
         Ok((raw != b"null").then_some(Self { raw, shape: Shape::Other }))
     }
 
     /// Consumes embeddings: a list of rows is one prompt, a list of lists of rows one prompt each.
-    pub(crate) fn embeddings(r: &mut Reader<'b>) -> Parse<Option<Self>> {
+    pub(crate) fn embeddings(r: &mut JsonReader<'b>) -> Parse<Option<Self>> {
         Ok(Self::read(r)?.map(|p| match p.shape {
             Shape::Items(_) => p,
             _ => Self { shape: Shape::Other, ..p },
         }))
     }
 
-    fn other(r: &mut Reader<'b>) -> Parse<Shape> {
+    fn other(r: &mut JsonReader<'b>) -> Parse<Shape> {
         r.skip()?;
         Ok(Shape::Other)
     }
 
-    fn list(r: &mut Reader<'b>) -> Parse<Shape> {
+    fn list(r: &mut JsonReader<'b>) -> Parse<Shape> {
         if let Some(n) = r.numbers() {
             return Ok(Shape::Tokens(n.count));
         }

@@ -1,15 +1,15 @@
 //! The grammar of server-sent events: where one ends, and what its lines say.
 //!
 //! Lines end in `\n` or `\r\n`. A lone `\r`, which the standard also allows, is not taken for a line end: no engine
-//! sends it, and it cannot be told from half a `\r\n` at the end of a chunk.
+//! sends it, and at the end of a chunk it looks like half a `\r\n`.
 
 use std::ops::Range;
 
 use memchr::memchr;
 
-/// Where in a line the bytes seen so far have ended.
+/// Where in a line the bytes seen so far end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Line {
+pub(crate) enum LinePosition {
     /// At its start.
     #[default]
     Start,
@@ -21,39 +21,39 @@ pub(crate) enum Line {
 
 /// The length up to and including the blank line that ends the event, or where in a line the bytes end without one.
 /// A blank line at the start ends an event without content.
-pub(crate) fn event_end(bytes: &[u8], mut line: Line) -> Result<usize, Line> {
+pub(crate) fn event_end(bytes: &[u8], mut line: LinePosition) -> Result<usize, LinePosition> {
     let mut at = 0;
     loop {
         match (line, bytes.get(at)) {
-            (Line::Inside, _) => match memchr(b'\n', bytes.get(at..).unwrap_or_default()) {
+            (LinePosition::Inside, _) => match memchr(b'\n', bytes.get(at..).unwrap_or_default()) {
                 Some(i) => {
                     at += i + 1;
-                    line = Line::Start;
+                    line = LinePosition::Start;
                 }
-                None => return Err(Line::Inside),
+                None => return Err(LinePosition::Inside),
             },
             (_, None) => return Err(line),
             (_, Some(b'\n')) => return Ok(at + 1),
-            (Line::Start, Some(b'\r')) => {
+            (LinePosition::Start, Some(b'\r')) => {
                 at += 1;
-                line = Line::Return;
+                line = LinePosition::Return;
             }
-            _ => line = Line::Inside,
+            _ => line = LinePosition::Inside,
         }
     }
 }
 
-/// The parts of one event.
+/// The fields of one event.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Parts<'e> {
+pub(crate) struct EventFields<'e> {
     /// The `event:` field.
     pub(crate) name: Option<&'e [u8]>,
-    pub(crate) data: Data,
+    pub(crate) data: EventData,
 }
 
 /// The `data:` field.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Data {
+pub(crate) enum EventData {
     /// There is none: a comment, a blank line.
     Absent,
     /// One line, where it stands in the event.
@@ -62,19 +62,19 @@ pub(crate) enum Data {
     Joined(Vec<u8>),
 }
 
-/// Takes an event apart. The usual one, a single `data:` line, costs one search and no copy.
-pub(crate) fn parts(event: &[u8]) -> Parts<'_> {
+/// Reads the fields of an event. The usual event, a single `data:` line, costs one search and no copy.
+pub(crate) fn event_fields(event: &[u8]) -> EventFields<'_> {
     if let Some(b"data:") = event.get(..5)
         && memchr(b'\n', event).is_some_and(|end| end + 2 >= event.len())
     {
-        return Parts { name: None, data: Data::Line(value_range(event, 0, 5)) };
+        return EventFields { name: None, data: EventData::Line(value_range(event, 0, 5)) };
     }
-    lines(event)
+    fields_by_line(event)
 }
 
-fn lines(event: &[u8]) -> Parts<'_> {
+fn fields_by_line(event: &[u8]) -> EventFields<'_> {
     let mut name = None;
-    let mut data = Data::Absent;
+    let mut data = EventData::Absent;
     let mut start = 0;
     while start < event.len() {
         let rest = event.get(start..).unwrap_or_default();
@@ -88,7 +88,7 @@ fn lines(event: &[u8]) -> Parts<'_> {
         }
         start += length;
     }
-    Parts { name, data }
+    EventFields { name, data }
 }
 
 /// The value of the field that starts at `line`, whose name and colon take `prefix` bytes: one leading space and the
@@ -105,14 +105,14 @@ fn value_range(bytes: &[u8], line: usize, prefix: usize) -> Range<usize> {
     start..end.max(start)
 }
 
-fn join(event: &[u8], data: Data, more: Range<usize>) -> Data {
+fn join(event: &[u8], data: EventData, more: Range<usize>) -> EventData {
     let bytes = |range: Range<usize>| event.get(range).unwrap_or_default();
     let mut joined = match data {
-        Data::Absent => return Data::Line(more),
-        Data::Line(first) => bytes(first).to_vec(),
-        Data::Joined(joined) => joined,
+        EventData::Absent => return EventData::Line(more),
+        EventData::Line(first) => bytes(first).to_vec(),
+        EventData::Joined(joined) => joined,
     };
     joined.push(b'\n');
     joined.extend_from_slice(bytes(more));
-    Data::Joined(joined)
+    EventData::Joined(joined)
 }

@@ -1,106 +1,103 @@
-//! One JSON object of an answer: a whole answer, one element of a batch, or the data of one stream event.
+//! One JSON object of a response: a whole body, one element of a batch, or the data of one stream event.
 
 use std::borrow::Cow;
 
 use router_core::Usage;
 
-use crate::json::{Parse, Reader};
-use crate::response::EngineError;
-use crate::response::meta_info::{Ending, MetaInfo};
-use crate::response::usage::read_usage;
+use super::error::EngineError;
+use super::finish::FinishState;
+use super::meta_info::MetaInfo;
+use super::usage::read_usage;
+use crate::json::{JsonReader, Parse};
 
 /// What one object says.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) meta: Option<MetaInfo>,
-    pub(crate) usage: Option<Usage>,
-    pub(crate) error: Option<Box<EngineError>>,
+pub(super) struct ResponseObject {
+    pub(super) meta: Option<MetaInfo>,
+    pub(super) usage: Option<Usage>,
+    pub(super) error: Option<Box<EngineError>>,
     /// `index` of the batch element, in a `/generate` stream.
-    pub(crate) index: Option<u32>,
-    pub(crate) choices: Choices,
+    pub(super) index: Option<u32>,
+    pub(super) choices: ChoicesSummary,
     /// Whether `type` says that this is the last event of a `/v1/responses` or `/v1/messages` stream.
-    pub(crate) closes: bool,
+    pub(super) closes: bool,
 }
 
-/// What `choices` says, all of them together.
+/// The elements of `choices`, counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Choices {
+pub(super) struct ChoicesSummary {
     /// How many; `None` when there is no list.
-    pub(crate) count: Option<u32>,
-    /// How many say that they ended.
-    pub(crate) ended: u32,
+    pub(super) count: Option<u32>,
+    /// How many have ended.
+    pub(super) ended: u32,
     /// How many were aborted.
-    pub(crate) aborted: u32,
+    pub(super) aborted: u32,
     /// Whether any carries generated text, reasoning or a tool call.
-    pub(crate) content: bool,
+    pub(super) content: bool,
 }
 
-/// Members that matter only together.
+/// Members of an error body that is not under `error`. Which of them form an error is known at the end of the object.
 #[derive(Default)]
-struct Loose<'b> {
+struct FlatError<'b> {
     object_is_error: bool,
     detail: Option<Cow<'b, str>>,
-    flat: EngineError,
+    error: EngineError,
 }
 
-impl Answer {
-    /// Consumes a value; anything but an object says nothing.
-    pub(crate) fn read(r: &mut Reader<'_>) -> Parse<Self> {
-        let mut answer = Self::default();
-        answer.read_into(r)?;
-        Ok(answer)
-    }
-
-    /// As [`read`](Self::read), into a fresh one that is already where it shall be.
-    pub(crate) fn read_into(&mut self, r: &mut Reader<'_>) -> Parse<()> {
-        let mut loose = Loose::default();
-        r.fields(|key, r| self.member(key, r, &mut loose))?;
-        self.settle_error(loose);
+impl ResponseObject {
+    /// Consumes a value into a new object, in place, because it is large. Any other value leaves it empty.
+    pub(super) fn read_into(&mut self, r: &mut JsonReader<'_>) -> Parse<()> {
+        let mut flat = FlatError::default();
+        r.fields(|key, r| self.member(key, r, &mut flat))?;
+        self.settle_error(flat);
         Ok(())
     }
 
     /// Reads all of `bytes` as one object.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut r = Reader::new(bytes);
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut r = JsonReader::new(bytes);
         if r.peek() != Ok(b'{') {
             return None;
         }
-        let answer = Self::read(&mut r).ok()?;
-        r.at_end().then_some(answer)
+        let mut object = Self::default();
+        object.read_into(&mut r).ok()?;
+        r.at_end().then_some(object)
     }
 
-    fn member<'b>(&mut self, key: &[u8], r: &mut Reader<'b>, loose: &mut Loose<'b>) -> Parse<()> {
+    fn member<'b>(&mut self, key: &[u8], r: &mut JsonReader<'b>, flat: &mut FlatError<'b>) -> Parse<()> {
         match key {
             b"meta_info" => MetaInfo::read(r, &mut self.meta)?,
             b"usage" => self.usage = read_usage(r)?.or(self.usage),
-            b"choices" => self.choices = Choices::read(r)?,
+            b"choices" => self.choices = ChoicesSummary::read(r)?,
             b"index" => self.index = r.count()?,
             b"error" => self.error = EngineError::read(r)?,
-            b"object" => loose.object_is_error = r.raw()? == br#""error""#,
-            b"type" if r.peek()? == b'"' => self.event_type(r, loose)?,
+            b"object" => flat.object_is_error = r.raw()? == br#""error""#,
+            b"type" if r.peek()? == b'"' => self.event_type(r, flat)?,
             b"message" if r.peek()? == b'{' => self.nested(r)?,
-            b"message" => loose.flat.set_message(r)?,
-            b"code" => loose.flat.status = EngineError::status_of(r)?,
-            b"detail" => loose.detail = r.text()?,
+            b"message" => flat.error.read_message(r)?,
+            b"code" => flat.error.status = EngineError::read_status(r)?,
+            b"detail" => flat.detail = r.text()?,
             b"response" => self.nested(r)?,
             _ => r.skip()?,
         }
         Ok(())
     }
 
-    /// The last events of `/v1/responses` and `/v1/messages` name themselves; `type` of an error body is its kind.
-    fn event_type<'b>(&mut self, r: &mut Reader<'b>, loose: &mut Loose<'b>) -> Parse<()> {
+    /// Reads `type`: the last events of `/v1/responses` and `/v1/messages` are known by it, and in an error body it is
+    /// the kind of the error.
+    fn event_type<'b>(&mut self, r: &mut JsonReader<'b>, flat: &mut FlatError<'b>) -> Parse<()> {
         let (name, _) = r.string()?;
         self.closes = matches!(
             name,
             b"response.completed" | b"response.incomplete" | b"response.failed" | b"message_stop"
         );
-        loose.flat.kind = std::str::from_utf8(name).ok().filter(|n| !n.is_empty()).map(Into::into);
+        flat.error.kind = std::str::from_utf8(name).ok().filter(|n| !n.is_empty()).map(Into::into);
         Ok(())
     }
 
-    /// `response` of a `/v1/responses` event and `message` of a `/v1/messages` event hold the answer itself.
-    fn nested(&mut self, r: &mut Reader<'_>) -> Parse<()> {
+    /// Reads `response` of a `/v1/responses` event or `message` of a `/v1/messages` event, which hold the token counts
+    /// and the error.
+    fn nested(&mut self, r: &mut JsonReader<'_>) -> Parse<()> {
         r.fields(|key, r| {
             match key {
                 b"usage" => self.usage = read_usage(r)?.or(self.usage),
@@ -111,25 +108,25 @@ impl Answer {
         })
     }
 
-    /// SGLang's older error bodies are flat (`{"object":"error","message":..}`), FastAPI's own say `detail`.
-    fn settle_error(&mut self, loose: Loose<'_>) {
+    /// Older versions of SGLang send flat errors (`{"object":"error","message":..}`), FastAPI itself sends `detail`.
+    fn settle_error(&mut self, flat: FlatError<'_>) {
         if self.error.is_some() {
             return;
         }
-        if loose.object_is_error {
-            self.error = Some(Box::new(loose.flat));
-        } else if let Some(detail) = loose.detail
+        if flat.object_is_error {
+            self.error = Some(Box::new(flat.error));
+        } else if let Some(detail) = flat.detail
             && self.meta.is_none()
             && self.usage.is_none()
             && self.choices.count.is_none()
         {
-            self.error = Some(Box::new(EngineError::saying(&detail)));
+            self.error = Some(Box::new(EngineError::with_message(&detail)));
         }
     }
 
-    /// Whether the answer (or this part of it) has ended, as far as it says.
-    pub(crate) fn is_final(&self) -> bool {
-        let meta_ended = self.meta.as_ref().is_some_and(|m| m.ending != Ending::Open);
+    /// Whether it says that the response, or this part of it, has ended.
+    pub(super) fn is_final(&self) -> bool {
+        let meta_ended = self.meta.as_ref().is_some_and(|m| m.finish != FinishState::Unfinished);
         let choices_ended = match self.choices.count {
             Some(0) => self.usage.is_some(),
             Some(n) => self.choices.ended == n,
@@ -138,69 +135,69 @@ impl Answer {
         self.closes || meta_ended || choices_ended
     }
 
-    /// Whether it was aborted.
-    pub(crate) fn is_aborted(&self) -> bool {
-        let meta_aborted = self.meta.as_ref().is_some_and(|m| matches!(m.ending, Ending::Aborted(_)));
+    /// Whether it says that the request was aborted.
+    pub(super) fn is_aborted(&self) -> bool {
+        let meta_aborted = self.meta.as_ref().is_some_and(|m| matches!(m.finish, FinishState::Aborted(_)));
         meta_aborted || self.choices.aborted > 0
     }
 
-    /// The error, wherever it stands.
-    pub(crate) fn take_error(&mut self) -> Option<EngineError> {
+    /// Takes the error out of it: the one under `error`, else the one that the engine aborted with.
+    pub(super) fn take_error(&mut self) -> Option<EngineError> {
         if let Some(error) = self.error.take() {
             return Some(*error);
         }
-        match self.meta.as_mut().map(|m| std::mem::take(&mut m.ending)) {
-            Some(Ending::Aborted(error)) => error.map(|e| *e),
+        match self.meta.as_mut().map(|m| std::mem::take(&mut m.finish)) {
+            Some(FinishState::Aborted(error)) => error.map(|e| *e),
             _ => None,
         }
     }
 
-    /// Token counts: `meta_info` first, then `usage`.
-    pub(crate) fn token_usage(&self) -> Option<Usage> {
+    /// Token counts of `meta_info`, else those of `usage`.
+    pub(super) fn token_usage(&self) -> Option<Usage> {
         self.meta.as_ref().map(|m| m.usage).or(self.usage)
     }
 }
 
-impl Choices {
-    fn read(r: &mut Reader<'_>) -> Parse<Self> {
-        let mut all = Self::default();
+impl ChoicesSummary {
+    fn read(r: &mut JsonReader<'_>) -> Parse<Self> {
+        let mut choices = Self::default();
         if r.peek()? != b'[' {
             r.skip()?;
-            return Ok(all);
+            return Ok(choices);
         }
         let mut count = 0u32;
         r.elements(|r| {
             count = count.saturating_add(1);
-            all.choice(r)
+            choices.read_choice(r)
         })?;
-        all.count = Some(count);
-        Ok(all)
+        choices.count = Some(count);
+        Ok(choices)
     }
 
-    fn choice(&mut self, r: &mut Reader<'_>) -> Parse<()> {
+    fn read_choice(&mut self, r: &mut JsonReader<'_>) -> Parse<()> {
         r.fields(|key, r| {
             match key {
-                b"finish_reason" => match Ending::read(r)? {
-                    Ending::Open => {}
-                    Ending::Done => self.ended = self.ended.saturating_add(1),
-                    Ending::Aborted(_) => {
+                b"finish_reason" => match FinishState::read(r)? {
+                    FinishState::Unfinished => {}
+                    FinishState::Finished => self.ended = self.ended.saturating_add(1),
+                    FinishState::Aborted(_) => {
                         self.ended = self.ended.saturating_add(1);
                         self.aborted = self.aborted.saturating_add(1);
                     }
                 },
-                b"delta" | b"message" => self.delta(r)?,
-                b"text" => self.content |= says_something(r)?,
+                b"delta" | b"message" => self.read_message(r)?,
+                b"text" => self.content |= is_not_empty(r)?,
                 _ => r.skip()?,
             }
             Ok(())
         })
     }
 
-    fn delta(&mut self, r: &mut Reader<'_>) -> Parse<()> {
+    fn read_message(&mut self, r: &mut JsonReader<'_>) -> Parse<()> {
         r.fields(|key, r| {
             match key {
                 b"content" | b"reasoning_content" | b"reasoning" | b"tool_calls" | b"refusal" => {
-                    self.content |= says_something(r)?;
+                    self.content |= is_not_empty(r)?;
                 }
                 _ => r.skip()?,
             }
@@ -209,7 +206,7 @@ impl Choices {
     }
 }
 
-fn says_something(r: &mut Reader<'_>) -> Parse<bool> {
+fn is_not_empty(r: &mut JsonReader<'_>) -> Parse<bool> {
     let raw = r.raw()?;
     Ok(!matches!(raw, b"null" | b"\"\"" | b"[]" | b"{}"))
 }

@@ -1,192 +1,201 @@
-//! Watching a streamed answer go by: counts events, remembers the last one, and reads only what it must.
+//! Observes a streamed response as it passes: counts events, keeps the last one, and parses only where it must.
 //!
-//! Chunks may be cut anywhere. An event that lies whole in one chunk is not copied; the watch holds a reference to
+//! Chunks may be cut anywhere. An event that lies whole in one chunk is not copied; the observer holds a reference to
 //! the chunk of the last event, and so keeps at most one chunk alive.
+//!
+//! The events of `/v1/messages` (`message_start`, `content_block_delta`, ...) are read as well. The router does not reach
+//! that code as long as [`route_of`](crate::route_of) maps the path to [`Route::Other`], whose responses it does not
+//! observe; it is for when that route is known, and tests cover it.
 
 use bytes::Bytes;
 use router_core::{Route, Usage};
 
-use crate::response::events::{Data, Line, event_end, parts};
-use crate::response::meta_info::Delivery;
-use crate::response::object::Answer;
-use crate::response::{EngineError, ResponseFacts, Sum};
+use super::error::EngineError;
+use super::events::{EventData, LinePosition, event_end, event_fields};
+use super::facts::{ResponseFacts, ResponseSum};
+use super::meta_info::ResponseForm;
+use super::object::ResponseObject;
 
-/// Events longer than this are counted and not read: what they say stays unknown. 8 MiB.
+/// Longest event that is parsed, in bytes (8 MiB). Longer ones are counted only.
 pub const MAX_EVENT_BYTES: usize = 8 << 20;
 
-/// Most parts of a batch stream that are told apart. Beyond it, token counts are unknown.
+/// Most parts of a batch stream that are kept apart. With more parts, token counts are unknown.
 const MAX_PARTS: usize = 4096;
 
-/// How many leading events are looked into for the first one with content. They are one per answer at most
-/// (`"role":"assistant"`), and few ask for more answers than this.
+/// How many leading events are parsed to find the first one with content. There is at most one per choice
+/// (`"role":"assistant"`), and few requests ask for more choices than this.
 const MAX_LEADING: u32 = 16;
 
-/// Follows one streamed answer.
+/// Observes one streamed response.
 ///
 /// Token counts come from the engine where it gives them (`meta_info`, `usage`). Where it does not, `output_tokens`
 /// is the number of events from the first one with content (text, reasoning, tool call) to the last, less the last
 /// one if that only says why it ended, and `usage.estimated` is set. That is exact for one token per event and one
-/// answer; it is too low where an engine sends several tokens at once, and too high by up to one for each further
-/// answer (`n`) of a request.
+/// choice; it is too low where an engine sends several tokens at once, and too high by up to one for each further
+/// choice (`n`) of a request.
 ///
 /// ```
 /// use router_core::Route;
 /// use bytes::Bytes;
 /// use router_protocol::StreamObserver;
-/// let mut watch = StreamObserver::new(Route::Generate);
-/// watch.push(&Bytes::from_static(b"data: {\"text\":\"a\",\"meta_info\":{\"completion"));
-/// watch.push(&Bytes::from_static(b"_tokens\":1}}\n\ndata: [DONE]\n\n"));
-/// let facts = watch.finish();
+/// let mut observer = StreamObserver::new(Route::Generate);
+/// observer.push(&Bytes::from_static(b"data: {\"text\":\"a\",\"meta_info\":{\"completion"));
+/// observer.push(&Bytes::from_static(b"_tokens\":1}}\n\ndata: [DONE]\n\n"));
+/// let facts = observer.finish();
 /// assert_eq!((facts.complete, facts.events, facts.usage.output_tokens), (true, 1, Some(1)));
 /// ```
 #[derive(Debug)]
 pub struct StreamObserver {
-    frame: Frame,
-    seen: Seen,
+    partial: PartialEvent,
+    state: StreamState,
     last: Option<Bytes>,
 }
 
 /// The bytes of an event whose end has not come yet.
 #[derive(Debug, Default)]
-struct Frame {
-    partial: Vec<u8>,
-    line: Line,
+struct PartialEvent {
+    bytes: Vec<u8>,
+    line: LinePosition,
     oversized: bool,
 }
 
-impl Frame {
+impl PartialEvent {
     fn is_open(&self) -> bool {
-        self.oversized || !self.partial.is_empty()
+        self.oversized || !self.bytes.is_empty()
     }
 
     fn add(&mut self, bytes: &[u8]) {
-        if self.oversized || self.partial.len() + bytes.len() > MAX_EVENT_BYTES {
+        if self.oversized || self.bytes.len() + bytes.len() > MAX_EVENT_BYTES {
             self.oversized = true;
-            self.partial = Vec::new();
+            self.bytes = Vec::new();
         } else {
-            self.partial.extend_from_slice(bytes);
+            self.bytes.extend_from_slice(bytes);
         }
     }
 }
 
 impl StreamObserver {
-    /// A watch for an answer to `route`.
+    /// An observer for a response of `route`.
     pub fn new(route: Route) -> Self {
-        Self { frame: Frame::default(), seen: Seen::new(route), last: None }
+        Self { partial: PartialEvent::default(), state: StreamState::new(route), last: None }
     }
 
-    /// Takes note of the next bytes of the body.
+    /// Observes the next bytes of the body.
     pub fn push(&mut self, chunk: &Bytes) {
         let mut at = 0;
-        if self.frame.is_open() {
-            match event_end(chunk, self.frame.line) {
+        if self.partial.is_open() {
+            match event_end(chunk, self.partial.line) {
                 Ok(length) => {
-                    self.frame.add(&chunk[..length]);
-                    self.close_frame();
+                    self.partial.add(&chunk[..length]);
+                    self.end_partial();
                     at = length;
                 }
                 Err(line) => {
-                    self.frame.add(chunk);
-                    self.frame.line = line;
+                    self.partial.add(chunk);
+                    self.partial.line = line;
                     return;
                 }
             }
         }
-        let mut last = Keep::Before;
+        let mut last = LastEvent::Unchanged;
         loop {
-            match event_end(&chunk[at..], Line::Start) {
+            match event_end(&chunk[at..], LinePosition::Start) {
                 Ok(length) => {
-                    match self.seen.event(&chunk[at..at + length]) {
-                        Keep::Before => {}
-                        Keep::Range(r) => last = Keep::Range(at + r.start..at + r.end),
-                        keep => last = keep,
+                    match self.state.event(&chunk[at..at + length]) {
+                        LastEvent::Unchanged => {}
+                        LastEvent::At(r) => last = LastEvent::At(at + r.start..at + r.end),
+                        joined => last = joined,
                     }
                     at += length;
                 }
                 Err(line) => {
-                    self.frame.line = line;
-                    self.frame.add(&chunk[at..]);
+                    self.partial.line = line;
+                    self.partial.add(&chunk[at..]);
                     break;
                 }
             }
         }
-        self.keep(last, chunk);
+        self.set_last(last, chunk);
     }
 
     /// Data events seen so far, `[DONE]` excluded.
     pub fn events(&self) -> u32 {
-        self.seen.events
+        self.state.events
     }
 
     /// The body has ended, well or not.
     pub fn finish(mut self) -> ResponseFacts {
         // Some servers leave out the blank line after the last event, which then has no content anyway.
-        let trailing = self.frame.partial.trim_ascii_end();
+        let trailing = self.partial.bytes.trim_ascii_end();
         if matches!(trailing, b"data: [DONE]" | b"data:[DONE]") {
-            self.seen.done = true;
+            self.state.done = true;
         }
-        self.seen.facts(self.last.as_deref())
+        self.state.facts(self.last.as_deref())
     }
 
-    fn close_frame(&mut self) {
-        let frame = std::mem::take(&mut self.frame);
-        if frame.oversized {
-            self.seen.oversized();
+    fn end_partial(&mut self) {
+        let partial = std::mem::take(&mut self.partial);
+        if partial.oversized {
+            self.state.oversized();
             self.last = None;
             return;
         }
-        let event = Bytes::from(frame.partial);
-        let keep = self.seen.event(&event);
-        self.keep(keep, &event);
+        let event = Bytes::from(partial.bytes);
+        let last = self.state.event(&event);
+        self.set_last(last, &event);
     }
 
-    fn keep(&mut self, keep: Keep, of: &Bytes) {
-        match keep {
-            Keep::Before => {}
-            Keep::Range(range) => self.last = Some(of.slice(range)),
-            Keep::Owned(bytes) => self.last = Some(bytes),
+    fn set_last(&mut self, last: LastEvent, of: &Bytes) {
+        match last {
+            LastEvent::Unchanged => {}
+            LastEvent::At(range) => self.last = Some(of.slice(range)),
+            LastEvent::Joined(bytes) => self.last = Some(bytes),
         }
     }
 }
 
-/// Which event to remember.
-enum Keep {
-    /// The one before this.
-    Before,
-    /// This one, whose data stands there.
-    Range(std::ops::Range<usize>),
-    /// This one, put together from several lines.
-    Owned(Bytes),
+/// Which event is the last one with data after an event has been read.
+enum LastEvent {
+    /// Still the one before this.
+    Unchanged,
+    /// This one, with its data at this place.
+    At(std::ops::Range<usize>),
+    /// This one, with its data joined from several lines.
+    Joined(Bytes),
 }
 
-/// What the events so far have shown.
+/// What is known from the events so far.
 #[derive(Debug)]
-struct Seen {
+struct StreamState {
     route: Route,
     events: u32,
+    /// Events from the first one with content on.
     content: u32,
+    /// Events before the first one with content.
     leading: u32,
+    /// Whether `[DONE]` came.
     done: bool,
     error: Option<EngineError>,
     /// Counts that came before the last event, in streams that spread them over several (`/v1/messages`).
     usage: Usage,
-    batch: Batch,
+    batch: BatchState,
 }
 
-/// Whether a `/generate` stream carries one answer or several, told apart by `index`.
+/// Whether a `/generate` stream carries one response or several, each with its `index`.
 #[derive(Debug)]
-enum Batch {
+enum BatchState {
+    /// No event yet.
     Unknown,
-    No,
+    Single,
     Parts {
         /// The last event of each part, by index.
-        parts: Vec<Option<Answer>>,
+        parts: Vec<Option<ResponseObject>>,
         /// Whether a part had to be left out.
         overflow: bool,
     },
 }
 
-impl Seen {
+impl StreamState {
     fn new(route: Route) -> Self {
         Self {
             route,
@@ -196,29 +205,29 @@ impl Seen {
             done: false,
             error: None,
             usage: Usage::default(),
-            batch: if route == Route::Generate { Batch::Unknown } else { Batch::No },
+            batch: if route == Route::Generate { BatchState::Unknown } else { BatchState::Single },
         }
     }
 
-    fn event(&mut self, event: &[u8]) -> Keep {
-        let parts = parts(event);
-        match parts.data {
-            Data::Absent => Keep::Before,
-            Data::Line(range) => {
+    fn event(&mut self, event: &[u8]) -> LastEvent {
+        let fields = event_fields(event);
+        match fields.data {
+            EventData::Absent => LastEvent::Unchanged,
+            EventData::Line(range) => {
                 let data = event.get(range.clone()).unwrap_or_default();
-                if self.data(data, parts.name) { Keep::Range(range) } else { Keep::Before }
+                if self.data(data, fields.name) { LastEvent::At(range) } else { LastEvent::Unchanged }
             }
-            Data::Joined(data) => {
-                if self.data(&data, parts.name) {
-                    Keep::Owned(Bytes::from(data))
+            EventData::Joined(data) => {
+                if self.data(&data, fields.name) {
+                    LastEvent::Joined(Bytes::from(data))
                 } else {
-                    Keep::Before
+                    LastEvent::Unchanged
                 }
             }
         }
     }
 
-    /// Takes note of one event's data; whether to remember it as the last.
+    /// Reads one event's data; whether it becomes the last event.
     fn data(&mut self, data: &[u8], name: Option<&[u8]>) -> bool {
         if data.is_empty() {
             return false;
@@ -240,7 +249,7 @@ impl Seen {
     }
 
     fn is_error(&mut self, data: &[u8]) -> bool {
-        let error = Answer::parse(data).and_then(|a| a.error);
+        let error = ResponseObject::parse(data).and_then(|object| object.error);
         let found = error.is_some();
         if self.error.is_none() {
             self.error = error.map(|e| *e);
@@ -263,29 +272,32 @@ impl Seen {
             }
             (_, None) => {
                 self.leading += 1;
-                let is_content = Answer::parse(data).is_none_or(|a| a.choices.content);
+                let is_content = ResponseObject::parse(data).is_none_or(|object| object.choices.content);
                 self.content = u32::from(is_content);
             }
         }
     }
 
     fn add_counts(&mut self, data: &[u8]) {
-        if let Some(new) = Answer::parse(data).and_then(|a| a.usage) {
-            self.usage = or(&new, &self.usage);
+        if let Some(new) = ResponseObject::parse(data).and_then(|object| object.usage) {
+            self.usage = or_usage(&new, &self.usage);
         }
     }
 
-    /// Whether this event of a `/generate` stream is one of a single answer. One part of several is read at once,
-    /// so that no more than its facts must be kept.
+    /// Whether this event of a `/generate` stream belongs to a single response. The event of one of several is parsed at
+    /// once, so that only its facts are kept.
     fn is_single(&mut self, data: &[u8]) -> bool {
-        if matches!(self.batch, Batch::Unknown) {
-            let indexed = Answer::parse(data).is_some_and(|a| a.index.is_some());
-            self.batch =
-                if indexed { Batch::Parts { parts: Vec::new(), overflow: false } } else { Batch::No };
+        if matches!(self.batch, BatchState::Unknown) {
+            let indexed = ResponseObject::parse(data).is_some_and(|object| object.index.is_some());
+            self.batch = if indexed {
+                BatchState::Parts { parts: Vec::new(), overflow: false }
+            } else {
+                BatchState::Single
+            };
         }
-        let Batch::Parts { parts, overflow } = &mut self.batch else { return true };
-        let Some(answer) = Answer::parse(data) else { return false };
-        let index = answer.index.and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
+        let BatchState::Parts { parts, overflow } = &mut self.batch else { return true };
+        let Some(object) = ResponseObject::parse(data) else { return false };
+        let index = object.index.and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
         if index >= MAX_PARTS {
             *overflow = true;
             return false;
@@ -293,7 +305,7 @@ impl Seen {
         if parts.len() <= index {
             parts.resize_with(index + 1, || None);
         }
-        parts[index] = Some(answer);
+        parts[index] = Some(object);
         false
     }
 
@@ -303,28 +315,28 @@ impl Seen {
     }
 
     fn facts(self, last: Option<&[u8]>) -> ResponseFacts {
-        let mut sum = Sum::new(Delivery::Streamed);
+        let mut sum = ResponseSum::new(ResponseForm::Streamed);
         let mut is_final = false;
-        let mut idle_end = false;
+        let mut ends_without_content = false;
         match self.batch {
-            Batch::Parts { parts, overflow } => {
-                is_final = !overflow && parts.iter().flatten().all(Answer::is_final);
-                parts.into_iter().flatten().for_each(|mut answer| sum.add(&mut answer));
+            BatchState::Parts { parts, overflow } => {
+                is_final = !overflow && parts.iter().flatten().all(ResponseObject::is_final);
+                parts.into_iter().flatten().for_each(|mut object| sum.add(&mut object));
                 if overflow {
                     sum.facts.usage = Usage::default();
                 }
             }
             _ => {
-                if let Some(mut answer) = last.and_then(Answer::parse) {
-                    is_final = answer.is_final();
-                    idle_end = answer.choices.count.is_some() && !answer.choices.content;
-                    sum.add(&mut answer);
+                if let Some(mut object) = last.and_then(ResponseObject::parse) {
+                    is_final = object.is_final();
+                    ends_without_content = object.choices.count.is_some() && !object.choices.content;
+                    sum.add(&mut object);
                 }
             }
         }
         let mut facts = sum.facts;
-        facts.usage = or(&facts.usage, &self.usage);
-        let tokens = self.content.saturating_sub(u32::from(idle_end));
+        facts.usage = or_usage(&facts.usage, &self.usage);
+        let tokens = self.content.saturating_sub(u32::from(ends_without_content));
         if facts.usage.output_tokens.is_none() && tokens > 0 {
             facts.usage.output_tokens = Some(tokens);
             facts.usage.estimated = true;
@@ -336,8 +348,8 @@ impl Seen {
     }
 }
 
-/// What the first says, and where it is silent the second.
-fn or(first: &Usage, second: &Usage) -> Usage {
+/// The counts of the first, and where it has none those of the second.
+fn or_usage(first: &Usage, second: &Usage) -> Usage {
     Usage {
         prompt_tokens: first.prompt_tokens.or(second.prompt_tokens),
         output_tokens: first.output_tokens.or(second.output_tokens),

@@ -1,13 +1,13 @@
-//! Token counts of the OpenAI routes: the `usage` object in its three dialects.
+//! Token counts of the OpenAI routes: the `usage` object in its three forms.
 
 use router_core::Usage;
 
-use crate::json::{Parse, Reader};
+use crate::json::{JsonReader, Parse};
 
 /// Reads `usage`: `prompt_tokens`/`completion_tokens` (chat, completions, embeddings) or
 /// `input_tokens`/`output_tokens` (responses, messages), and `cached_tokens` out of the details of either.
 /// `null` is no usage.
-pub(crate) fn read_usage(r: &mut Reader<'_>) -> Parse<Option<Usage>> {
+pub(super) fn read_usage(r: &mut JsonReader<'_>) -> Parse<Option<Usage>> {
     if r.peek()? != b'{' {
         r.skip()?;
         return Ok(None);
@@ -28,7 +28,7 @@ pub(crate) fn read_usage(r: &mut Reader<'_>) -> Parse<Option<Usage>> {
     Ok(Some(usage))
 }
 
-fn cached(r: &mut Reader<'_>) -> Parse<Option<u32>> {
+fn cached(r: &mut JsonReader<'_>) -> Parse<Option<u32>> {
     let mut tokens = None;
     r.fields(|key, r| {
         if key == b"cached_tokens" {
@@ -40,9 +40,9 @@ fn cached(r: &mut Reader<'_>) -> Parse<Option<u32>> {
     Ok(tokens)
 }
 
-/// Adds the counts of one more answer. What no answer says stays unknown; an answer that does not say (SGLang leaves
-/// `prompt_tokens` out of one aborted in the queue) adds nothing.
-pub(crate) fn add_usage(sum: &mut Usage, one: &Usage) {
+/// Adds the counts of one more part. A count that no part states stays unknown; a part without a count (SGLang leaves
+/// `prompt_tokens` out when it aborts in the queue) adds nothing.
+pub(super) fn add_usage(sum: &mut Usage, one: &Usage) {
     let add = |a: Option<u32>, b: Option<u32>| match (a, b) {
         (Some(a), Some(b)) => Some(a.saturating_add(b)),
         (a, b) => a.or(b),
