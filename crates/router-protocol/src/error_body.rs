@@ -1,4 +1,4 @@
-//! The error bodies the router itself answers with, in the shape OpenAI clients parse.
+//! The error bodies of the router itself, in the shape that OpenAI clients parse.
 
 use bytes::Bytes;
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_text_survives_the_round_trip() {
+    fn any_text_is_escaped() {
         let odd = "a \"quoted\" \\ back\u{1} \u{7f} line\nend \u{1f600}";
         let v: serde_json::Value = serde_json::from_slice(&error_body(odd, "t", "c")).unwrap();
         assert_eq!(v["error"]["message"], odd);

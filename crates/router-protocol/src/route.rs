@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_route_name_leads_back_to_the_route() {
+    fn route_names_parse_to_their_route() {
         for route in Route::ALL {
             assert_eq!(route_of(route.as_str()), route);
         }

@@ -1,4 +1,4 @@
-//! What a worker says it is: model, limits, version.
+//! What a worker reports about itself: model, limits, version.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub struct ServerInfo {
     pub max_running_per_rank: Option<u32>,
     /// How many tokens fit into the KV cache.
     pub max_total_tokens: Option<u64>,
-    /// Longest prompt plus answer, in tokens.
+    /// Most tokens of a prompt and its output together.
     pub context_length: Option<u64>,
     /// How many data-parallel ranks it has.
     pub dp_size: Option<u32>,
@@ -34,38 +34,38 @@ pub struct ServerInfo {
     pub disaggregation_bootstrap_port: Option<u16>,
     /// Whether it generates text, as opposed to embeddings.
     pub is_generation: Option<bool>,
-    /// Who wrote the engine, as `/v1/models` says (`sglang`, `vllm`).
+    /// The engine, as `/v1/models` names it (`sglang`, `vllm`).
     pub owned_by: Option<String>,
 }
 
 /// Reads the body of `/get_server_info`, `/server_info`, `/get_model_info`, `/model_info`, `/v1/models` or `/version`
-/// of SGLang or vLLM. `None` when it is not JSON or says nothing of the kind.
+/// of SGLang or vLLM. `None` when it is not JSON or has none of these facts.
 pub fn parse_server_info(body: &[u8]) -> Option<ServerInfo> {
-    let mut found = Found::default();
+    let mut reader = InfoReader::default();
     let mut r = JsonReader::new(body);
     if r.peek().ok()? != b'{' {
         return None;
     }
-    r.fields(|key, r| found.member(key, r)).ok()?;
+    r.fields(|key, r| reader.member(key, r)).ok()?;
     if !r.at_end() {
         return None;
     }
-    let info = found.settle();
+    let info = reader.finish();
     (info != ServerInfo::default()).then_some(info)
 }
 
 #[derive(Default)]
-struct Found {
+struct InfoReader {
     info: ServerInfo,
     served: Option<String>,
     path: Option<String>,
-    /// The size of the pool as measured; the argument `max_total_tokens` is only a wish.
+    /// The size of the KV cache as the engine measured it; `max_total_tokens` is the argument that it was started with.
     max_total_num_tokens: Option<u64>,
     /// From `internal_states`, where a server was started without naming a limit.
     effective_running: Option<u32>,
 }
 
-impl Found {
+impl InfoReader {
     fn member(&mut self, key: &[u8], r: &mut JsonReader<'_>) -> Parse<()> {
         let info = &mut self.info;
         match key {
@@ -122,7 +122,7 @@ impl Found {
         })
     }
 
-    fn settle(self) -> ServerInfo {
+    fn finish(self) -> ServerInfo {
         let mut info = self.info;
         info.model = self.served.or_else(|| info.models.first().cloned()).or(self.path);
         info.max_total_tokens = self.max_total_num_tokens.or(info.max_total_tokens);

@@ -1,8 +1,8 @@
-//! The load gauges in a Prometheus page of SGLang or vLLM.
+//! Reads the load gauges of a Prometheus page of SGLang or vLLM.
 //!
-//! SGLang writes `sglang:name`; pages that went through an aggregator, and `/v1/loads?format=prometheus`, say
-//! `sglang_name`. One engine may state a gauge several times: once per data-parallel rank (labels `dp_rank`, vLLM:
-//! `engine`), which add up, and once per tensor or pipeline rank of the same one, which repeat each other.
+//! SGLang writes `sglang:name`; pages that went through an aggregator, and `/v1/loads?format=prometheus`, have
+//! `sglang_name`. One engine may state a gauge several times: once per data-parallel rank (label `dp_rank`, in vLLM
+//! `engine`), which add up, and once per tensor or pipeline rank of the same one, which are copies.
 
 use super::figures::{LoadFigures, RankLoad, WorkerLoad};
 

@@ -1,4 +1,4 @@
-//! The `endpoint-load-metrics` response header (ORCA), as vLLM sends it when the request asks for it with
+//! Reads the `endpoint-load-metrics` response header (ORCA). vLLM sends it when the request asks for it with
 //! `endpoint-load-metrics-format: TEXT` or `JSON`.
 
 use super::figures::LoadFigures;

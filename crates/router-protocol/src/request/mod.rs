@@ -1,8 +1,8 @@
-//! What one pass over a request body tells the router. No tree, no copy, and no judgement: the engine that gets the
-//! same bytes decides whether they are a good request.
+//! Reads a request body in one pass ([`scan`]). No tree, no copy, no validation: the engine gets the same bytes and
+//! decides whether they are a valid request.
 //!
-//! A name that occurs twice counts with its last value, as in the JSON readers of the engines. A value of the wrong
-//! type counts as absent.
+//! Of a name that occurs twice the last value counts, as in the JSON readers of the engines. A value of the wrong type
+//! counts as absent.
 
 mod members;
 mod prefix;
@@ -18,7 +18,7 @@ use router_core::{Features, RequestId, Route, Script};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{JsonReader, Parse};
-use crate::request::prompt::{Items, Prompt};
+use crate::request::prompt::{ListItems, Prompt};
 use crate::request::script::script_of;
 
 /// What a request body says. Absent means unknown.
@@ -31,7 +31,7 @@ pub struct RequestFacts<'b> {
     pub stream: bool,
     /// How many prompts; 1 unless it is a batch. For rerank and score, how many documents.
     pub batch: u32,
-    /// How many choices per prompt: the larger of `n` and `best_of`; 1 unless the client says more.
+    /// How many choices per prompt: the larger of `n` and `best_of`; 1 unless the client asks for more.
     pub choices: u32,
     /// The prompt as it stands in the body: a string with its escapes and without its quotes, a list (messages,
     /// token ids, a batch) with its brackets. For rerank and score, the query.
@@ -40,11 +40,11 @@ pub struct RequestFacts<'b> {
     pub prompt_bytes: u64,
     /// Tokens of all prompts together, when the client sent token ids.
     pub prompt_tokens: Option<u32>,
-    /// The client's cap on generated tokens per answer; the largest one of a batch.
+    /// The client's limit on generated tokens per choice; the largest one of a batch.
     pub max_output_tokens: Option<u32>,
     /// SGLang's own request id, the first one of a batch.
     pub rid: Option<Cow<'b, str>>,
-    /// Whom to keep on one worker: the first of `session_params.session_id`, `session_id`, `user` and `user_id` that is
+    /// Names the session whose requests should go to one worker: the first of `session_params.session_id`, `session_id`, `user` and `user_id` that is
     /// not empty.
     pub session: Option<Cow<'b, str>>,
 }
@@ -67,7 +67,7 @@ impl RequestFacts<'_> {
     }
 
     /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](crate::prefix_hashes), or is empty.
-    /// What costs another look at the prompt is left out; add [`text`](Self::text), [`script`](Self::script) and
+    /// What needs another pass over the prompt is left out; add [`text`](Self::text), [`script`](Self::script) and
     /// [`routing_key`](Self::routing_key) where a policy needs them.
     pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> Features<'a> {
         Features {
@@ -95,7 +95,7 @@ impl RequestFacts<'_> {
         self.prompt.and_then(|p| std::str::from_utf8(p).ok())
     }
 
-    /// What the prompt is written in, told from a sample of it.
+    /// The script of the prompt, estimated from a sample of its bytes.
     pub fn script(&self) -> Script {
         self.prompt.map_or(Script::Unknown, script_of)
     }
@@ -106,7 +106,7 @@ impl RequestFacts<'_> {
     }
 }
 
-/// The hash by which policies know a routing key, wherever the client wrote it.
+/// The hash of a routing key. Policies see the hash, wherever the client wrote the key.
 pub fn routing_key(key: &[u8]) -> u64 {
     xxh3_64(key)
 }
@@ -121,7 +121,7 @@ pub fn routing_key(key: &[u8]) -> u64 {
 /// assert_eq!(facts.prompt, Some(&br#"[{"role":"user","content":"hi"}]"#[..]));
 /// ```
 pub fn scan<'b>(route: Route, body: &'b [u8]) -> RequestFacts<'b> {
-    let mut members = Members::default();
+    let mut members = BodyMembers::default();
     let mut reader = JsonReader::new(body);
     let object = reader.peek() == Ok(b'{');
     if !object || members.read(&mut reader).is_err() {
@@ -135,7 +135,7 @@ pub fn scan<'b>(route: Route, body: &'b [u8]) -> RequestFacts<'b> {
 
 /// The members of the body the router looks at, whatever the route.
 #[derive(Default)]
-struct Members<'b> {
+struct BodyMembers<'b> {
     stream: bool,
     text: Option<Prompt<'b>>,
     prompt: Option<Prompt<'b>>,
@@ -150,27 +150,27 @@ struct Members<'b> {
     max_tokens: Option<u32>,
     max_completion_tokens: Option<u32>,
     max_output_tokens: Option<u32>,
-    sampling: Sampling,
+    sampling: SamplingParams,
     rid: Option<Cow<'b, str>>,
-    session: Session<'b>,
+    session: SessionNames<'b>,
 }
 
 /// What `sampling_params` says; the largest of each when it is a list, one entry per prompt.
 #[derive(Clone, Copy, Default)]
-struct Sampling {
+struct SamplingParams {
     n: Option<u32>,
     max_new_tokens: Option<u32>,
 }
 
 #[derive(Default)]
-struct Session<'b> {
+struct SessionNames<'b> {
     params: Option<Cow<'b, str>>,
     id: Option<Cow<'b, str>>,
     user: Option<Cow<'b, str>>,
     user_id: Option<Cow<'b, str>>,
 }
 
-impl<'b> Members<'b> {
+impl<'b> BodyMembers<'b> {
     fn read(&mut self, r: &mut JsonReader<'b>) -> Parse<()> {
         r.fields(|key, r| self.member(key, r))
     }
@@ -192,7 +192,7 @@ impl<'b> Members<'b> {
             b"max_output_tokens" => self.max_output_tokens = r.count()?,
             b"n" => self.n = r.count()?,
             b"best_of" => self.best_of = r.count()?,
-            b"sampling_params" => self.sampling = Sampling::read(r)?,
+            b"sampling_params" => self.sampling = SamplingParams::read(r)?,
             b"rid" => self.rid = first_text(r)?,
             b"session_params" => self.session.params = session_id(r)?,
             b"session_id" => self.session.id = r.text()?,
@@ -206,7 +206,7 @@ impl<'b> Members<'b> {
     fn facts(self, route: Route, len: usize) -> RequestFacts<'b> {
         let prompt = self.prompt_of(route);
         let (batch, extra) = match (route, self.documents) {
-            (Route::Rerank, Some(d)) => (d.prompts(Items::OneEach), d.bytes()),
+            (Route::Rerank, Some(d)) => (d.prompts(ListItems::OneEach), d.bytes()),
             _ => (prompt.map_or(1, |p| p.prompts(items_of(route))), 0),
         };
         let session = self.session;
@@ -232,7 +232,7 @@ impl<'b> Members<'b> {
     }
 }
 
-impl<'b> Members<'b> {
+impl<'b> BodyMembers<'b> {
     /// The prompt the route names, or else the first there is.
     fn prompt_of(&self, route: Route) -> Option<Prompt<'b>> {
         let named = match route {
@@ -254,15 +254,15 @@ impl<'b> Members<'b> {
     }
 }
 
-/// Whether each element of a list prompt is a prompt of its own, where its type does not tell.
-const fn items_of(route: Route) -> Items {
+/// Whether each element of a list prompt is a prompt of its own, where its type does not show it.
+const fn items_of(route: Route) -> ListItems {
     match route {
-        Route::Generate | Route::Embeddings | Route::Classify => Items::OneEach,
-        _ => Items::OnePrompt,
+        Route::Generate | Route::Embeddings | Route::Classify => ListItems::OneEach,
+        _ => ListItems::OnePrompt,
     }
 }
 
-impl Sampling {
+impl SamplingParams {
     /// One object, or a list of one per prompt.
     fn read(r: &mut JsonReader<'_>) -> Parse<Self> {
         let mut all = Self::default();

@@ -1,15 +1,16 @@
 //! Chained hashes of a prompt's leading blocks: equal hash `i` means equal blocks `0..=i`.
 //!
-//! The prompt is hashed as it stands in the body, escapes and JSON punctuation included. Two clients that escape the
-//! same text differently therefore look different; one client and its follow-up turns look alike, which is what
-//! affinity needs, and nothing has to be decoded.
+//! The bytes of the body are hashed, escapes and JSON punctuation included, so nothing has to be decoded. Two clients
+//! that escape the same text differently get different hashes. The turns of one conversation share their leading hashes,
+//! which is what affinity needs.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of prompt per hash: about 32 tokens of English.
 pub const PREFIX_BLOCK_BYTES: u32 = 128;
 
-/// The most hashes taken from one prompt: its first 128 KiB. Who shares that much shares enough to be told apart.
+/// The most hashes taken from one prompt, which cover its first 128 KiB. Prompts that are equal up to there count as
+/// equal.
 pub const MAX_PREFIX_BLOCKS: usize = 1024;
 
 /// Replaces the content of `out` by the hashes of the whole blocks of `prompt`, first block first.
@@ -34,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_until_the_first_difference_and_never_after() {
+    fn equal_only_before_first_difference() {
         let a = vec![b'a'; 1000];
         let mut b = a.clone();
         b[300] = b'b';
@@ -49,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn bounded_and_empty_for_short_prompts() {
+    fn bounded_and_empty_if_short() {
         assert!(hashes(&[b'x'; 127]).is_empty());
         assert_eq!(hashes(&vec![b'x'; 10 << 20]).len(), MAX_PREFIX_BLOCKS);
     }

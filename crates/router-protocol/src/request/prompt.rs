@@ -4,7 +4,7 @@ use crate::json::{JsonReader, Parse};
 
 /// What the bytes of a prompt are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Shape {
+pub(crate) enum PromptShape {
     /// One string.
     Text,
     /// A list of numbers: the token ids of one prompt.
@@ -24,12 +24,12 @@ pub(crate) enum Shape {
     Other,
 }
 
-/// A prompt where it stands in the body.
+/// The bytes of a prompt in the body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prompt<'b> {
     /// A string without its quotes, a list with its brackets.
     pub(crate) raw: &'b [u8],
-    pub(crate) shape: Shape,
+    pub(crate) shape: PromptShape,
 }
 
 impl<'b> Prompt<'b> {
@@ -37,7 +37,7 @@ impl<'b> Prompt<'b> {
     pub(crate) fn read(r: &mut JsonReader<'b>) -> Parse<Option<Self>> {
         let first = r.peek()?;
         if first == b'"' {
-            return Ok(Some(Self { raw: r.string()?.0, shape: Shape::Text }));
+            return Ok(Some(Self { raw: r.string()?.0, shape: PromptShape::Text }));
         }
         let start = r.offset();
         let shape = if first == b'[' { Self::list(r)? } else { Self::other(r)? };
@@ -45,28 +45,28 @@ impl<'b> Prompt<'b> {
         Ok((raw != b"null").then_some(Self { raw, shape }))
     }
 
-    /// Consumes a value that is known to hold one prompt, without looking into it.
+    /// Consumes a value that is known to hold one prompt, without reading it.
     pub(crate) fn opaque(r: &mut JsonReader<'b>) -> Parse<Option<Self>> {
         let raw = r.raw()?;
-        Ok((raw != b"null").then_some(Self { raw, shape: Shape::Other }))
+        Ok((raw != b"null").then_some(Self { raw, shape: PromptShape::Other }))
     }
 
     /// Consumes embeddings: a list of rows is one prompt, a list of lists of rows one prompt each.
     pub(crate) fn embeddings(r: &mut JsonReader<'b>) -> Parse<Option<Self>> {
         Ok(Self::read(r)?.map(|p| match p.shape {
-            Shape::Items(_) => p,
-            _ => Self { shape: Shape::Other, ..p },
+            PromptShape::Items(_) => p,
+            _ => Self { shape: PromptShape::Other, ..p },
         }))
     }
 
-    fn other(r: &mut JsonReader<'b>) -> Parse<Shape> {
+    fn other(r: &mut JsonReader<'b>) -> Parse<PromptShape> {
         r.skip()?;
-        Ok(Shape::Other)
+        Ok(PromptShape::Other)
     }
 
-    fn list(r: &mut JsonReader<'b>) -> Parse<Shape> {
+    fn list(r: &mut JsonReader<'b>) -> Parse<PromptShape> {
         if let Some(n) = r.numbers() {
-            return Ok(Shape::Tokens(n.count));
+            return Ok(PromptShape::Tokens(n.count));
         }
         let (mut texts, mut lists, mut tokens, mut all) = (0u32, 0u32, 0u32, 0u32);
         r.elements(|r| {
@@ -88,20 +88,19 @@ impl<'b> Prompt<'b> {
             }
         })?;
         Ok(if all == texts && all > 0 {
-            Shape::Texts(all)
+            PromptShape::Texts(all)
         } else if all == lists && all > 0 {
-            Shape::TokenLists { lists, tokens }
+            PromptShape::TokenLists { lists, tokens }
         } else {
-            Shape::Items(all)
+            PromptShape::Items(all)
         })
     }
 
-    /// How many prompts the value holds, where a list of unknown things counts as `items` says.
-    pub(crate) fn prompts(&self, items: Items) -> u32 {
+    /// How many prompts the value holds; `items` says what the elements of a list of other values are.
+    pub(crate) fn prompts(&self, items: ListItems) -> u32 {
         match (self.shape, items) {
-            (Shape::Texts(n) | Shape::TokenLists { lists: n, .. }, _) | (Shape::Items(n), Items::OneEach) => {
-                n.max(1)
-            }
+            (PromptShape::Texts(n) | PromptShape::TokenLists { lists: n, .. }, _)
+            | (PromptShape::Items(n), ListItems::OneEach) => n.max(1),
             _ => 1,
         }
     }
@@ -109,7 +108,7 @@ impl<'b> Prompt<'b> {
     /// How many tokens, when the value holds token ids.
     pub(crate) const fn tokens(&self) -> Option<u32> {
         match self.shape {
-            Shape::Tokens(n) | Shape::TokenLists { tokens: n, .. } => Some(n),
+            PromptShape::Tokens(n) | PromptShape::TokenLists { tokens: n, .. } => Some(n),
             _ => None,
         }
     }
@@ -122,7 +121,7 @@ impl<'b> Prompt<'b> {
 
 /// What the elements of a list of neither texts nor token ids are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Items {
+pub(crate) enum ListItems {
     /// Parts of one prompt (messages, response items).
     OnePrompt,
     /// A prompt each (multimodal embedding inputs, embeddings of several prompts).

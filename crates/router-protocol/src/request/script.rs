@@ -1,10 +1,12 @@
-//! What a prompt is written in, told from a sample of its bytes: tokens per byte differ by a factor of three.
+//! The script of a prompt, estimated from a sample of its bytes. Tokens per byte differ by a factor of three between
+//! scripts.
 
 use router_core::Script;
 
-/// Bytes looked at, in so many pieces spread evenly over the prompt, because a prompt often begins with instructions
-/// in another language than what follows. A tenth of a microsecond each.
-const PIECE: usize = 128;
+/// Length of one sampled piece, in bytes. Reading one takes about a tenth of a microsecond.
+const PIECE_BYTES: usize = 128;
+/// Pieces sampled. They are spread evenly over the prompt, because it often begins with instructions in another
+/// language than what follows.
 const PIECES: usize = 4;
 
 /// Classes of bytes.
@@ -31,21 +33,21 @@ const CLASSES: [u8; 256] = {
 
 /// The script of a prompt as it stands in the body.
 pub(crate) fn script_of(prompt: &[u8]) -> Script {
-    let step = (prompt.len() / PIECES).max(PIECE);
+    let step = (prompt.len() / PIECES).max(PIECE_BYTES);
     let mut counts = [0_usize; 3];
     let mut escapes = 0;
-    let mut seen = 0;
+    let mut sampled = 0;
     for from in (0..prompt.len()).step_by(step).take(PIECES) {
-        let piece = &prompt[from..prompt.len().min(from + PIECE)];
-        seen += piece.len();
+        let piece = &prompt[from..prompt.len().min(from + PIECE_BYTES)];
+        sampled += piece.len();
         for &byte in piece {
             counts[usize::from(CLASSES[usize::from(byte)])] += 1;
         }
         escapes += piece.windows(2).filter(|pair| pair == b"\\u").count();
     }
     // An eighth of the bytes is far more than accents, quotes and emoji bring into a Latin text; an escape has six.
-    let is_much = |bytes: usize| bytes * 8 > seen;
-    if seen == 0 {
+    let is_much = |bytes: usize| bytes * 8 > sampled;
+    if sampled == 0 {
         Script::Unknown
     } else if is_much(counts[usize::from(HIGH)]) {
         Script::Wide
@@ -63,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prose_code_and_chinese_are_told_apart() {
+    fn prose_code_and_chinese_differ() {
         let cases: [(&str, Script); 6] = [
             ("", Script::Unknown),
             (
@@ -81,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_long_instructions_counts() {
+    fn text_after_long_instructions_counts() {
         let prompt = format!("{}{}", "You are a helpful assistant. ".repeat(40), "人工智能".repeat(400));
         assert_eq!(script_of(prompt.as_bytes()), Script::Wide);
     }
