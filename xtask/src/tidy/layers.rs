@@ -4,7 +4,7 @@ use super::finding::{Finding, TreeFile};
 use toml::Table;
 
 /// Each crate of the workspace and those that it may depend on, as in ARCHITECTURE.md.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -46,6 +46,8 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "sgl-router",
         ],
     ),
+    ("router-fuzz", &["router-core", "router-protocol"]),
+    ("sgl-router-fuzz", &["router-fuzz"]),
     ("xtask", &[]),
 ];
 
