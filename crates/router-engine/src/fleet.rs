@@ -1,13 +1,13 @@
-//! Fleets: several engines from one line, such as `a100*1,t4*2` or `sglang_8b*2@0.5:kv_tokens=200000`.
+//! Parses fleets: several engines in one line, such as `a100*1,t4*2` or `sglang_8b*2@0.5:kv_tokens=200000`.
 //!
-//! One grammar for everything that takes a fleet: the emulator, the demo and the simulator.
+//! The emulator, the demo and the simulator share this grammar.
 
 use std::str::FromStr;
 
 use crate::profile::{Batching, EngineLimits, EngineProfile, PROFILES};
 
-/// Most engines one part may ask for; more is a typing error.
-const MOST: u32 = 10_000;
+/// Most engines that one part may ask for; a larger number is taken for a typing error.
+const MAX_COUNT: u32 = 10_000;
 
 /// One kind of engine in a fleet.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -37,7 +37,7 @@ pub struct FleetSpec {
     pub parts: Vec<FleetPart>,
 }
 
-/// What is wrong with a fleet line. Every message names the culprit.
+/// What is wrong with a fleet line. Every message names the part at fault.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FleetError {
@@ -56,7 +56,7 @@ pub enum FleetError {
         part: String,
     },
     /// The count is not a whole number from 1 to 10,000.
-    #[error("bad count {count:?} in {part:?}: expected a whole number from 1 to {MOST}")]
+    #[error("bad count {count:?} in {part:?}: expected a whole number from 1 to {MAX_COUNT}")]
     BadCount {
         /// The text after `*`.
         count: String,
@@ -120,7 +120,7 @@ fn parse_part(part: &str, line: &str) -> Result<FleetPart, FleetError> {
                 value.parse().ok().filter(|s: &f64| s.is_finite() && *s > 0.0).ok_or_else(wrong)?;
         } else {
             let wrong = || FleetError::BadCount { count: value.to_owned(), part: part.to_owned() };
-            parsed.count = value.parse().ok().filter(|c| (1..=MOST).contains(c)).ok_or_else(wrong)?;
+            parsed.count = value.parse().ok().filter(|c| (1..=MAX_COUNT).contains(c)).ok_or_else(wrong)?;
         }
         factors = &factors[end..];
     }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_profiles_speeds_and_counts() {
+    fn line_has_profiles_speeds_and_counts() {
         let spec: FleetSpec = "a100*1, t4*2,sglang_8b@0.5*3,l4 * 4 @ 2".parse().unwrap();
         let parts: Vec<_> = spec.parts.iter().map(|p| (p.profile.name, p.speed, p.count)).collect();
         assert_eq!(parts, [("a100", 1.0, 1), ("t4", 1.0, 2), ("sglang_8b", 0.5, 3), ("l4", 2.0, 4)]);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_set_for_their_part_alone() {
+    fn limits_apply_to_their_part_only() {
         let line = "sglang_8b*2:kv_tokens=9000:max_queued=7:chunked=512,sglang_8b,h200:chunked=off";
         let spec: FleetSpec = line.parse().unwrap();
         let [limited, plain, h200] = [0, 1, 2].map(|i| spec.parts[i].profile.limits);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_mistake() {
         let message = |line: &str| line.parse::<FleetSpec>().unwrap_err().to_string();
         assert!(message("a100,,t4").contains("a100,,t4"));
         assert!(message("b200*2").starts_with("unknown profile \"b200\": expected one of sglang_8b, "));

@@ -1,5 +1,5 @@
-//! A look inside: what is in the engine and how far each request is. For whoever may know everything, such as the
-//! oracle of a simulation; a router sees no more than [`EngineLoad`](crate::EngineLoad).
+//! The engine's inner state: which requests it has and how far each of them is. For the oracle of a simulation; a router
+//! sees no more than [`EngineLoad`](crate::EngineLoad).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::scheduler::{Engine, StepKind};
 /// Where a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JobStage {
-    /// In the queue, its overhead included.
+    /// In the queue or in its per-request overhead.
     Waiting,
     /// Its prompt is being computed.
     Prefill,
@@ -25,9 +25,9 @@ pub enum JobStage {
 pub struct JobSnapshot {
     /// Where it is.
     pub stage: JobStage,
-    /// Its tokens so far: the prompt and what it has generated.
+    /// Its tokens so far, prompt and output.
     pub tokens: u64,
-    /// Prompt tokens yet to be computed, those of the step in progress included; what is cached now is not counted.
+    /// Prompt tokens yet to be computed, those of the step in progress included; cached tokens are not counted.
     pub tokens_to_compute: u64,
     /// Tokens yet to be generated.
     pub tokens_to_generate: u32,
@@ -64,7 +64,7 @@ impl Engine {
         self.kv.available()
     }
 
-    /// Its step times at present, slowdown included.
+    /// Its step times now, slowdown included.
     pub fn current_timing(&self) -> StepTiming {
         self.timing.at_speed(1.0 / self.slowdown)
     }

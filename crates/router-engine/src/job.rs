@@ -22,8 +22,8 @@ pub struct Job {
     pub output_tokens: u32,
     /// Tokens the client allows. The scheduler knows only this bound, never `output_tokens`.
     pub max_output_tokens: u32,
-    /// The prompt was read by another engine and comes with its keys and values: it takes memory, and its last token
-    /// alone is computed.
+    /// Whether another engine has prefilled the prompt. Its keys and values take memory, and only its last token is
+    /// computed.
     pub prefilled: bool,
 }
 
@@ -41,7 +41,7 @@ impl Job {
     }
 }
 
-/// When a job passed each stage. All in engine time.
+/// When a job passed each stage, in engine time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JobTimes {
     /// Handed to the engine.
@@ -50,7 +50,7 @@ pub struct JobTimes {
     pub queued_at: Time,
     /// First put into a prefill batch; `None` while it waits.
     pub scheduled_at: Option<Time>,
-    /// First token sampled; `None` before, and for ever when no token is asked for.
+    /// First token sampled; `None` before, and always when no token is asked for.
     pub first_token_at: Option<Time>,
     /// Last token sampled, or the time of this report while it still runs.
     pub finished_at: Time,
@@ -67,13 +67,13 @@ pub struct JobRecord {
     pub cached_tokens: u32,
     /// Tokens generated.
     pub output_tokens: u32,
-    /// How often it was thrown out of the running batch because the KV cache was full.
+    /// How often it was retracted from the running batch because the KV cache was full.
     pub retractions: u32,
     /// Jobs in the waiting queue at that moment.
     pub waiting: u32,
 }
 
-/// One visible thing that happened at the end of a step.
+/// What happened to a job at the end of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JobEvent {
     /// The first token came out of the prefill.
@@ -98,7 +98,7 @@ pub enum JobEvent {
     Finished(JobRecord),
 }
 
-/// What an abort found.
+/// Where an abort found the job, and what it leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AbortedJob {
     /// It was still waiting and had generated nothing.
@@ -148,12 +148,12 @@ impl Sequence {
         u64::from(self.job.max_output_tokens.max(self.job.output_tokens).saturating_sub(self.generated))
     }
 
-    /// Whether its last token is out.
-    /// How many of so many tokens this engine computes: of a prompt that another one read, the last alone.
+    /// How many of `tokens` tokens this engine computes: of a prompt that another engine prefilled, only the last one.
     pub(crate) fn work(&self, tokens: u64) -> u64 {
         if self.job.prefilled { tokens.min(1) } else { tokens }
     }
 
+    /// Whether its last token is out.
     pub(crate) fn done(&self) -> bool {
         self.generated >= self.job.output_tokens
     }

@@ -1,17 +1,17 @@
-//! The KV budget: tokens held by sequences, and a prefix cache that lives in what is left.
+//! The KV budget: tokens held by sequences, and a prefix cache in the rest.
 //!
-//! A block is a run of [`crate::EngineLimits::block_tokens`] prompt tokens named by a chained hash. A block some
-//! sequence refers to is live; one nobody refers to stays until its room is needed and is then evicted, least
-//! recently used first and a chain's tail before its head. Everything else a sequence holds is private.
+//! A block is a run of [`crate::EngineLimits::block_tokens`] prompt tokens named by a chained hash. A block that a
+//! sequence refers to is live. An idle block, without references, stays until its room is needed and is then evicted,
+//! least recently used first and a chain's tail before its head. All other tokens of a sequence are private.
 //!
-//! It is an account, not a memory: no page tables, no fragmentation.
+//! It counts tokens and models no memory: no page tables, no fragmentation.
 
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Clone, Copy, Debug)]
 struct Block {
     refs: u32,
-    /// Key in the eviction order while nobody refers to the block.
+    /// Key in the eviction order while the block is idle.
     stamp: u64,
 }
 
@@ -46,12 +46,12 @@ impl KvCache {
         self.private + self.live_blocks * self.block_tokens
     }
 
-    /// Tokens of cached blocks nobody holds.
+    /// Tokens of idle blocks.
     pub fn evictable(&self) -> u64 {
         self.idle.len() as u64 * self.block_tokens
     }
 
-    /// Tokens a sequence could get, by eviction if need be.
+    /// Tokens that a sequence could get, evicted ones included.
     pub fn available(&self) -> u64 {
         self.capacity.saturating_sub(self.used())
     }
@@ -88,8 +88,8 @@ impl KvCache {
         true
     }
 
-    /// Turns `blocks` from private into shared tokens once they are computed. Where another sequence was
-    /// faster, its block is used and the duplicate freed. Returns the private tokens given up.
+    /// Turns `blocks` from private into shared tokens once they are computed. Where another sequence has computed a block
+    /// before, that block is used and the duplicate freed. Returns the private tokens given up.
     pub fn share(&mut self, blocks: &[u64]) -> u64 {
         let given_up = (blocks.len() as u64).saturating_mul(self.block_tokens).min(self.private);
         self.private -= given_up;
@@ -99,7 +99,7 @@ impl KvCache {
         given_up
     }
 
-    /// Takes `tokens` more private tokens; false, and nothing taken, when they are not there.
+    /// Takes `tokens` more private tokens; false, and none taken, when there is no room.
     pub fn grow(&mut self, tokens: u64) -> bool {
         if tokens > self.available() {
             return false;
@@ -126,7 +126,7 @@ impl KvCache {
         }
     }
 
-    /// Drops every block nobody holds.
+    /// Drops every idle block.
     pub fn clear(&mut self) {
         for hash in std::mem::take(&mut self.idle).into_values() {
             self.blocks.remove(&hash);
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_released_prefix_is_found_again_until_its_room_is_needed() {
+    fn released_prefix_stays_until_evicted() {
         let mut kv = KvCache::new(64, 16);
         assert!(kv.admit(&[], 40, 0));
         assert_eq!(kv.share(&[1, 2]), 32);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn admission_counts_the_blocks_it_would_wake() {
+    fn admission_counts_idle_blocks() {
         let mut kv = KvCache::new(48, 16);
         assert!(kv.admit(&[], 32, 0));
         assert_eq!(kv.share(&[1, 2]), 32);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_computed_twice_is_kept_once() {
+    fn duplicate_blocks_are_kept_once() {
         let mut kv = KvCache::new(100, 10);
         assert!(kv.admit(&[], 20, 0) && kv.admit(&[], 20, 0));
         kv.share(&[7, 8]);

@@ -3,11 +3,22 @@
 //! It answers one question: given these requests at these times, when does each token come out? Step times
 //! follow models fitted to real GPUs ([`profile`]), the scheduling follows SGLang (prefill batches run before
 //! decode steps) or vLLM (prompts are cut into chunks that share the steps with decoding), see [`Batching`].
-//! Either is first come first served, has a prefix cache that shares the KV budget, and sends a running
+//! Both are first come first served, have a prefix cache that shares the KV budget, and move a running
 //! request back to the queue when that budget runs out.
 //!
 //! It is not a server and not a simulator of a fleet: no I/O, no clock, no entropy, no text. Time comes in as
 //! an argument. The emulator puts HTTP on it, the simulator puts many of them behind a balancer.
+//!
+//! Modules, each of which uses only those below it:
+//!
+//! ```text
+//! inspect            the engine's inner state, for an oracle
+//!   |
+//! scheduler          the engine loop; one file for each way to batch
+//!   |   |   |   \
+//! job  kv_cache  load  profile      fleet
+//!                        ^-----------'
+//! ```
 //!
 //! ```
 //! use router_core::Time;

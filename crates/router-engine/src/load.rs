@@ -1,12 +1,12 @@
-//! What the engine tells about its load: gauges of now and running sums.
+//! The engine's load: gauges and running sums.
 //!
-//! The sums are those of `/v1/loads` of SGLang 0.5.23, from which prefill cost per token and decode step time
-//! can be had without guessing.
+//! The sums are those of `/v1/loads` of SGLang 0.5.23. The prefill cost per token and the decode step time follow from
+//! them.
 
 use std::time::Duration;
 
 /// Running sums over all decode steps, in the order of `decode_moments` of SGLang's `/v1/loads`. The order was
-/// read off real answers: 6 steps of one request gave `[6, 6, us, 6, us, 6]`, 73 steps of two and 29 of one
+/// found in real responses: 6 steps of one request gave `[6, 6, us, 6, us, 6]`, 73 steps of two and 29 of one
 /// gave `[102, 175, us, 321, .., 175]`.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct DecodeMoments {
@@ -52,7 +52,7 @@ pub struct EngineLoad {
     pub waiting_tokens: u64,
     /// KV tokens held by running requests.
     pub used_tokens: u64,
-    /// KV tokens of the prefix cache nobody holds.
+    /// KV tokens of idle blocks in the prefix cache.
     pub evictable_tokens: u64,
     /// KV capacity in tokens.
     pub capacity_tokens: u64,

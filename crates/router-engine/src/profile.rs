@@ -41,8 +41,8 @@ impl StepTiming {
         seconds(self.prefill_base + self.prefill_per_token * uncached_tokens as f64)
     }
 
-    /// Time of a step that decodes as [`decode_step`](Self::decode_step) and computes `uncached_tokens` prompt tokens
-    /// beside. The weights are read once, so of the two fixed parts only the larger one is paid.
+    /// Time of a step that decodes as [`decode_step`](Self::decode_step) and also computes `uncached_tokens` prompt tokens.
+    /// The weights are read once, so only the larger of the two fixed parts counts.
     pub fn mixed_step(&self, requests: usize, tokens: u64, uncached_tokens: u64) -> Duration {
         seconds(
             self.decode_base.max(self.prefill_base)
@@ -95,7 +95,7 @@ impl StepTiming {
     }
 }
 
-/// A float cast saturates, so a negative or absurd time becomes zero or for ever, never a panic.
+/// A float cast saturates, so a negative time becomes zero and a huge one the maximum; it never panics.
 fn seconds(secs: f64) -> Duration {
     Duration::from_nanos((secs * 1e9).round() as u64)
 }
@@ -106,7 +106,7 @@ pub enum Batching {
     /// Prompts run whole, in batches of their own, before any decode step: SGLang's default for prompts below its
     /// chunk size.
     PrefillFirst,
-    /// Every step decodes and spends the rest of its tokens on pieces of prompts: vLLM's default.
+    /// Every step decodes and spends the rest of its tokens on chunks of prompts: vLLM's default.
     Chunked {
         /// Tokens of a step, decoded and prompt tokens together; never fewer than [`EngineLimits::max_running`]. vLLM's
         /// `max_num_batched_tokens`, 2048 on a usual card and 8192 on one with 70 GiB or more.
@@ -114,7 +114,7 @@ pub enum Batching {
     },
 }
 
-/// What bounds an engine.
+/// The limits of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EngineLimits {
     /// KV cache capacity in tokens.
@@ -147,7 +147,7 @@ impl EngineLimits {
         }
     }
 
-    /// The same, with prompts cut into chunks.
+    /// These limits with prompts cut into chunks.
     const fn chunked(self, step_tokens: u32) -> Self {
         Self { batching: Batching::Chunked { step_tokens }, ..self }
     }
@@ -162,7 +162,7 @@ pub struct EngineProfile {
     pub about: &'static str,
     /// Step times.
     pub timing: StepTiming,
-    /// Bounds.
+    /// Its limits.
     pub limits: EngineLimits,
 }
 
@@ -186,8 +186,8 @@ impl EngineProfile {
 /// Every named profile.
 ///
 /// Where the fit gives no prefill terms but `p_decode_interference_per_tok` (the vLLM 0.19 and H200 ones, whose prefill
-/// is mixed into decode steps), that number is taken as p1: it is what a prompt token costs everybody. These cut prompts
-/// into chunks, the others prefill first.
+/// is mixed into decode steps), that number is taken as p1: the time that a prompt token adds to a step of all running requests. These profiles cut
+/// prompts into chunks, the others prefill first.
 pub const PROFILES: &[EngineProfile] = &[
     EngineProfile::of(
         "sglang_8b",

@@ -1,12 +1,12 @@
-//! The engine loop: which step comes next, how long it takes, what comes out of it.
+//! The engine loop: which step comes next, how long it takes, which events it causes.
 //!
-//! Two ways to batch ([`Batching`]). SGLang's default: first come first served, a prefill batch is formed whenever a
-//! waiting request fits and runs before any decode, decode waits meanwhile. vLLM's is in `chunked`. Not modelled:
-//! speculative decoding, data-parallel ranks.
+//! There are two ways to batch ([`Batching`]): SGLang's in `prefill_first`, vLLM's in `chunked`. Not modelled: speculative
+//! decoding, data-parallel ranks.
 
 mod chunked;
-mod jump;
+mod fast_forward;
 mod prefill_first;
+mod reserve;
 mod tally;
 
 use std::collections::VecDeque;
@@ -18,8 +18,8 @@ use crate::job::{AbortedJob, Job, JobEvent, JobId, Sequence, SubmitError};
 use crate::kv_cache::KvCache;
 use crate::load::EngineLoad;
 use crate::profile::{Batching, EngineLimits, StepTiming};
-use prefill_first::{RESERVE_DECAY, RESERVE_FLOOR, RESERVE_START};
-use tally::Tally;
+use reserve::{RESERVE_DECAY, RESERVE_FLOOR, RESERVE_START};
+use tally::EngineTally;
 
 /// What a step does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +30,7 @@ pub enum StepKind {
     Prefill,
     /// Every running request gets one token.
     Decode,
-    /// Both at once: every running request gets one token, and pieces of prompts are computed beside.
+    /// Both at once: every running request gets one token, and chunks of prompts are computed.
     Mixed,
 }
 
@@ -39,7 +39,7 @@ pub enum StepKind {
 pub struct Step {
     /// What it does.
     pub kind: StepKind,
-    /// When its result is there.
+    /// When it ends.
     pub ends_at: Time,
 }
 
@@ -48,11 +48,21 @@ pub struct Step {
 pub struct EngineBusy;
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct InProgress {
+pub(crate) struct RunningStep {
     pub(crate) step: Step,
     took: Duration,
     /// The part of `took` that decoding alone would have taken; the rest is prefill.
     decode: Duration,
+}
+
+/// The cached and the uncached tokens of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PromptSplit {
+    cached_blocks: usize,
+    /// Tokens of the cached blocks.
+    cached: u64,
+    /// Tokens that remain to be computed.
+    uncached: u64,
 }
 
 /// One engine. Drive it with [`Engine::advance`], or step by step with [`Engine::next_step`] and
@@ -65,15 +75,15 @@ pub struct Engine {
     pub(crate) kv: KvCache,
     clock: Time,
     pub(crate) waiting: VecDeque<Sequence>,
-    /// Those whose prompts are being computed, in the order in which they came.
+    /// Requests whose prompts are being computed, in the order in which they came.
     pub(crate) prefilling: Vec<Sequence>,
-    /// Those that decode.
+    /// Requests that decode.
     pub(crate) running: Vec<Sequence>,
-    /// Tokens of those that decode.
+    /// Tokens of the requests that decode.
     resident: u64,
-    pub(crate) current: Option<InProgress>,
+    pub(crate) current: Option<RunningStep>,
     reserve: f64,
-    tally: Tally,
+    tally: EngineTally,
 }
 
 impl Engine {
@@ -91,11 +101,11 @@ impl Engine {
             resident: 0,
             current: None,
             reserve: RESERVE_START,
-            tally: Tally::default(),
+            tally: EngineTally::default(),
         }
     }
 
-    /// Its bounds.
+    /// Its limits.
     pub fn limits(&self) -> &EngineLimits {
         &self.limits
     }
@@ -191,7 +201,7 @@ impl Engine {
     }
 
     /// What the step that begins now does, and how long it takes.
-    fn plan(&mut self, now: Time) -> Option<InProgress> {
+    fn plan(&mut self, now: Time) -> Option<RunningStep> {
         let prefill = match self.limits.batching {
             Batching::PrefillFirst => self.form_prefill(now),
             Batching::Chunked { step_tokens } => self.form_chunks(now, step_tokens),
@@ -211,13 +221,13 @@ impl Engine {
                 (StepKind::Wait, self.waiting.front()?.queued_at.since(now), Duration::ZERO)
             }
         };
-        Some(InProgress { step: Step { kind, ends_at: now + took }, took, decode })
+        Some(RunningStep { step: Step { kind, ends_at: now + took }, took, decode })
     }
 
     /// Ends the step in progress at its own end, whatever the time is now, so that lateness of the host never
     /// accumulates. Returns that end; `None` when no step was in progress.
     pub fn complete_step(&mut self, sink: &mut impl FnMut(JobEvent)) -> Option<Time> {
-        let InProgress { step, took, decode } = self.current.take()?;
+        let RunningStep { step, took, decode } = self.current.take()?;
         let now = step.ends_at;
         self.clock = self.clock.max(now);
         if matches!(step.kind, StepKind::Decode | StepKind::Mixed) {
@@ -285,33 +295,33 @@ impl Engine {
         }
     }
 
-    /// The blocks of a request that are cached, their tokens, and the tokens that remain to be computed.
-    fn to_compute(&self, sequence: &Sequence) -> (usize, u64, u64) {
+    /// Which part of a request's tokens the prefix cache has.
+    fn prompt_split(&self, sequence: &Sequence) -> PromptSplit {
         let tokens = sequence.tokens();
-        // One token is always computed, or there would be nothing to sample from.
-        let matched = self.kv.matched(&sequence.job.blocks, tokens - 1);
-        let cached = matched as u64 * self.kv.block_tokens();
-        (matched, cached, tokens - cached)
+        // One token is always computed: the next one is sampled from it.
+        let cached_blocks = self.kv.matched(&sequence.job.blocks, tokens - 1);
+        let cached = cached_blocks as u64 * self.kv.block_tokens();
+        PromptSplit { cached_blocks, cached, uncached: tokens - cached }
     }
 
-    /// Moves the head of the queue to those whose prompts are computed; its cache room has been taken. The step that
-    /// begins now computes `chunk` of its tokens.
-    fn start_head(&mut self, now: Time, (matched, cached, chunk): (usize, u64, u64)) {
+    /// Moves the head of the queue to `prefilling`; its cache room has been taken. The step that begins now adds `chunk`
+    /// of its tokens to the cache.
+    fn start_head(&mut self, now: Time, split: PromptSplit, chunk: u64) {
         let Some(mut sequence) = self.waiting.pop_front() else { return };
-        sequence.shared_blocks = matched;
+        sequence.shared_blocks = split.cached_blocks;
         let work = sequence.work(chunk);
         sequence.private_tokens = chunk;
-        sequence.computed = cached + chunk - work;
+        sequence.computed = split.cached + chunk - work;
         sequence.chunk = work;
         if sequence.scheduled_at.is_none() {
             sequence.scheduled_at = Some(now);
-            sequence.cached_tokens = u32::try_from(cached).unwrap_or(u32::MAX);
+            sequence.cached_tokens = u32::try_from(split.cached).unwrap_or(u32::MAX);
         }
         self.prefilling.push(sequence);
     }
 
-    /// The request as it goes back to the queue: it holds nothing and begins anew.
-    fn emptied(&mut self, mut sequence: Sequence) -> Sequence {
+    /// Takes everything from a request that goes back to the queue, so that it starts over.
+    fn reset(&mut self, mut sequence: Sequence) -> Sequence {
         self.kv.release(held(&sequence), sequence.private_tokens);
         sequence.shared_blocks = 0;
         sequence.private_tokens = 0;
@@ -337,10 +347,10 @@ impl Engine {
             }
             if sequence.job.output_tokens > sequence.generated {
                 sequence.generated += 1;
-                self.announce(now, &mut sequence, sink);
+                self.emit_token(now, &mut sequence, sink);
             }
             if sequence.done() {
-                self.retire(now, &sequence, sink);
+                self.finish(now, &sequence, sink);
             } else {
                 self.resident += sequence.tokens();
                 self.running.push(sequence);
@@ -355,26 +365,26 @@ impl Engine {
         self.resident += n as u64;
         running.retain_mut(|sequence| {
             sequence.generated += 1;
-            self.announce(now, sequence, sink);
+            self.emit_token(now, sequence, sink);
             let done = sequence.done();
             if done {
                 self.resident -= sequence.tokens();
-                self.retire(now, sequence, sink);
+                self.finish(now, sequence, sink);
             }
             !done
         });
         self.running = running;
     }
 
-    /// Books one decode step of all that runs.
+    /// Counts one decode step of all running requests.
     fn count_decode(&mut self, now: Time, took: Duration) {
         let n = self.running.len();
         self.tally.moments.add(n, took);
         self.reserve = (self.reserve - RESERVE_DECAY).max(RESERVE_FLOOR);
-        self.tally.update_gauge(now, n);
+        self.tally.count_decode(now, n);
     }
 
-    fn announce(&self, now: Time, sequence: &mut Sequence, sink: &mut impl FnMut(JobEvent)) {
+    fn emit_token(&self, now: Time, sequence: &mut Sequence, sink: &mut impl FnMut(JobEvent)) {
         let id = sequence.job.id;
         if sequence.first_token_at.is_none() {
             sequence.first_token_at = Some(now);
@@ -385,7 +395,7 @@ impl Engine {
         }
     }
 
-    fn retire(&mut self, now: Time, sequence: &Sequence, sink: &mut impl FnMut(JobEvent)) {
+    fn finish(&mut self, now: Time, sequence: &Sequence, sink: &mut impl FnMut(JobEvent)) {
         self.kv.release(held(sequence), sequence.private_tokens);
         sink(JobEvent::Finished(sequence.record(now, self.waiting.len())));
     }

@@ -24,7 +24,7 @@ fn near(actual: Option<Time>, expected: f64) {
 }
 
 #[test]
-fn every_profile_equals_its_fit() {
+fn profiles_equal_their_fit() {
     let fits: serde_json::Value = serde_json::from_str(include_str!("data/engine_models.json")).unwrap();
     let sources = [
         ("sglang_8b", "sglang_llama3_8b_seed"),
@@ -82,7 +82,7 @@ fn one_request_on_sglang_8b() {
 }
 
 #[test]
-fn a_late_prompt_stalls_the_decode_of_the_first() {
+fn late_prompt_stalls_decode() {
     let t = StepTiming { request_overhead: 0.0, ..EngineProfile::named("a100").unwrap().timing };
     let mut e = Engine::new(t, EngineProfile::named("a100").unwrap().limits);
     e.submit(Time::ZERO, Job::new(JobId(1), 10, 3)).unwrap();
@@ -103,7 +103,7 @@ fn a_late_prompt_stalls_the_decode_of_the_first() {
 }
 
 #[test]
-fn prompts_that_wait_together_share_one_prefill() {
+fn waiting_prompts_share_prefill() {
     let p = EngineProfile::named("l4").unwrap();
     let mut e = Engine::new(p.timing, p.limits);
     for id in 0..3 {
@@ -115,7 +115,7 @@ fn prompts_that_wait_together_share_one_prefill() {
 }
 
 #[test]
-fn a_prompt_that_another_engine_read_takes_memory_and_hardly_any_time() {
+fn prefilled_prompt_costs_memory_only() {
     let p = EngineProfile::named("sglang_8b").unwrap();
     let mut e = Engine::new(p.timing, p.limits);
     e.submit(Time::ZERO, Job { prefilled: true, ..Job::new(JobId(1), 1000, 500) }).unwrap();
@@ -128,7 +128,7 @@ fn a_prompt_that_another_engine_read_takes_memory_and_hardly_any_time() {
 }
 
 #[test]
-fn a_repeated_prompt_pays_only_for_its_tail() {
+fn repeated_prompt_computes_its_tail() {
     let p = EngineProfile::named("sglang_8b").unwrap();
     let mut e = Engine::new(p.timing, p.limits);
     let job = |id| Job { blocks: (0..62).collect(), ..Job::new(JobId(id), 1000, 1) };
@@ -144,7 +144,7 @@ fn a_repeated_prompt_pays_only_for_its_tail() {
 }
 
 #[test]
-fn twice_the_speed_halves_every_time() {
+fn double_speed_halves_times() {
     let p = EngineProfile::named("sglang_8b").unwrap();
     let finish = |timing| {
         let mut e = Engine::new(timing, p.limits);
@@ -156,7 +156,7 @@ fn twice_the_speed_halves_every_time() {
 }
 
 #[test]
-fn limits_hold_and_say_so() {
+fn limits_refuse_jobs() {
     let p = EngineProfile::named("sglang_8b").unwrap();
     let mut limits = p.limits;
     (limits.max_running, limits.max_queued, limits.kv_tokens) = (1, Some(2), 1000);
@@ -175,7 +175,7 @@ fn limits_hold_and_say_so() {
 }
 
 #[test]
-fn a_full_cache_retracts_the_youngest_and_still_finishes_everything() {
+fn full_cache_retracts_and_finishes_all() {
     let p = EngineProfile::named("sglang_8b").unwrap();
     let mut limits = p.limits;
     limits.kv_tokens = 1200;
@@ -193,7 +193,7 @@ fn a_full_cache_retracts_the_youngest_and_still_finishes_everything() {
 }
 
 #[test]
-fn an_abort_frees_at_once_wherever_the_job_is() {
+fn abort_frees_memory_in_any_stage() {
     let p = EngineProfile::named("sglang_8b").unwrap();
     let mut limits = p.limits;
     limits.max_running = 1;
@@ -224,7 +224,7 @@ fn chunked(step_tokens: u32, kv_tokens: u64) -> Engine {
 }
 
 #[test]
-fn a_long_prompt_is_cut_and_others_go_on_decoding() {
+fn long_prompt_is_chunked_beside_decode() {
     let (a, b, k, p1, c0) = (0.00677, 1.5e-5, 3.7e-8, 1.66e-5, 0.0053);
     let mut e = chunked(101, 400_000);
     e.submit(Time::ZERO, Job::new(JobId(1), 50, 100)).unwrap();
@@ -251,7 +251,7 @@ fn a_long_prompt_is_cut_and_others_go_on_decoding() {
 }
 
 #[test]
-fn a_chunked_prompt_pays_the_fixed_part_of_a_step_once() {
+fn mixed_step_has_one_fixed_part() {
     let mut e = chunked(2048, 400_000);
     e.submit(Time::ZERO, Job::new(JobId(1), 3000, 1)).unwrap();
     near(run(&mut e, 1.0)[0].times.first_token_at, 0.0053 + 2.0 * 0.00677 + 3000.0 * 1.66e-5);
@@ -264,7 +264,7 @@ fn a_chunked_prompt_pays_the_fixed_part_of_a_step_once() {
 }
 
 #[test]
-fn a_full_cache_sends_the_last_one_back_to_the_head_of_a_chunked_queue() {
+fn full_cache_requeues_last_chunked_job() {
     let mut e = chunked(512, 1200);
     for id in 0..3 {
         let job = Job { max_output_tokens: 500, ..Job::new(JobId(id), 200, 500) };

@@ -125,7 +125,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_and_nothing_overflows(arrivals in arrivals(), limits in limits()) {
+    fn jobs_end_once_within_limits(arrivals in arrivals(), limits in limits()) {
         let timing = EngineProfile::named("sglang_8b").unwrap().timing;
         let mut world = World { engine: Engine::new(timing, limits), seen: HashMap::new() };
         let mut now = Time::ZERO;
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn stepping_and_advancing_agree(arrivals in arrivals()) {
+    fn stride_changes_no_time(arrivals in arrivals()) {
         let p = EngineProfile::named("a100").unwrap();
         let run = |stride_ms: u64| {
             let mut engine = Engine::new(p.timing, p.limits);
@@ -187,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn jumping_over_quiet_steps_changes_nothing(arrivals in arrivals(), limits in limits(), slow in 0.5f64..3.0) {
+    fn fast_forward_equals_advance(arrivals in arrivals(), limits in limits(), slow in 0.5f64..3.0) {
         let timing = EngineProfile::named("sglang_8b").unwrap().timing;
         let (mut walker, mut jumper) = (Engine::new(timing, limits), Engine::new(timing, limits));
         let (mut walked, mut jumped) = (Vec::new(), Vec::new());

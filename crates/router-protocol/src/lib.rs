@@ -1,8 +1,24 @@
-//! The languages of inference engines: what a request asks for, what an answer teaches, how loaded a worker is.
+//! The protocols of inference engines (SGLang, vLLM): facts about requests, responses and the load of workers.
 //!
 //! Bytes in, facts out. Nothing here does I/O, reads a clock or decides where a request goes, and nothing builds a
-//! JSON tree: one forward pass picks the few members a router needs. Every reader takes bytes from strangers, so none
-//! can fail on them: unknown is `None`, and each costs time linear in its input.
+//! JSON tree: one forward pass picks the few members that a router needs. The bytes come from clients and workers that
+//! are not trusted, so no reader panics on any bytes, what is unknown is `None`, and the time is linear in the input.
+//!
+//! Modules, each of which uses only those below it:
+//!
+//! ```text
+//! disaggregation    request and response of a prefill and a decode server
+//!   |        |
+//! request  response    scan(), StreamObserver, read_response(), EngineError
+//!   |        |   |
+//!   |        |  load     parse_load(), parse_orca(), LoadFigures
+//!   |        |   |
+//!   +--------+---+-- server_info
+//!   |
+//!  json              the forward reader of JSON
+//!
+//! route, error_body  stand alone
+//! ```
 #![cfg_attr(
     not(test),
     allow(

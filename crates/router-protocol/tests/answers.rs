@@ -79,7 +79,7 @@ fn stock_time_stamps() {
 }
 
 #[test]
-fn a_batch_spans_its_parts() {
+fn batch_timing_spans_its_parts() {
     let t = facts("sglang-0.5.23-metrics/generate_batch_stream").timing;
     assert_eq!(t.created, Some(1_795_353_439.602_622_3), "the earlier of the two");
     assert_eq!(t.first_token, Some(1_795_353_439.606_289_6), "the earlier of the two");
@@ -115,7 +115,7 @@ fn errors_under_any_status() {
 }
 
 #[test]
-fn aborts_without_a_status_are_no_errors() {
+fn abort_without_status_is_no_error() {
     for name in [
         "sglang-0.4.10.post2-metrics/abort_target_nonstream",
         "sglang-0.4.10.post2-metrics/abort_target_stream",
@@ -128,7 +128,7 @@ fn aborts_without_a_status_are_no_errors() {
 }
 
 #[test]
-fn a_client_that_left_leaves_half_a_stream() {
+fn cut_stream_is_incomplete() {
     for name in ["sglang-0.4.10.post2-metrics", "sglang-0.5.23-metrics", "vllm-0.32.0"] {
         let f = facts(&format!("{name}/client_disconnect_stream"));
         assert_eq!((f.complete, f.usage.output_tokens, f.events), (false, Some(5), 5), "{name}");
@@ -136,7 +136,7 @@ fn a_client_that_left_leaves_half_a_stream() {
 }
 
 #[test]
-fn bodies_that_are_not_json_are_unknown() {
+fn invalid_json_is_unknown() {
     for body in [
         &b""[..],
         b"Internal Server Error",

@@ -32,7 +32,7 @@ fn bodies() -> Vec<(Route, &'static str, Value)> {
 }
 
 #[test]
-fn rooms_are_a_list_exactly_where_the_engine_wants_one_and_the_rest_keeps_its_bytes() {
+fn rooms_are_a_list_for_lists() {
     for (route, body, room) in bodies() {
         let facts = scan(route, body.as_bytes());
         let mut next = 6;
@@ -54,7 +54,7 @@ fn rooms_are_a_list_exactly_where_the_engine_wants_one_and_the_rest_keeps_its_by
 }
 
 #[test]
-fn a_real_pair_was_asked_in_these_shapes() {
+fn rooms_match_captured_requests() {
     for name in ["generate", "generate_batch", "generate_stream", "generate_logprob", "chat", "chat_stream"] {
         let (route, request) = support::request(&format!("{PD}/prefill_{name}"));
         let asked: Value = serde_json::from_slice(&request).unwrap();
@@ -67,7 +67,7 @@ fn a_real_pair_was_asked_in_these_shapes() {
 }
 
 #[test]
-fn members_that_belong_to_the_router_are_noticed_unless_they_say_nothing() {
+fn reserved_members_are_found() {
     for (body, reserved) in [
         (r#"{"text":"bootstrap_room"}"#, None),
         (r#"{"bootstrap_room":null}"#, None),
@@ -84,7 +84,7 @@ fn members_that_belong_to_the_router_are_noticed_unless_they_say_nothing() {
 }
 
 #[test]
-fn a_real_decode_answer_gets_the_input_logprobs_of_its_prefill_and_nothing_else_changes() {
+fn logprobs_fill_captured_decode_response() {
     let prefill = support::body(&format!("{PD}/prefill_generate_logprob"));
     let decode = support::body(&format!("{PD}/decode_generate_logprob"));
     let logprobs = InputLogprobs::from_response(&prefill);
@@ -101,7 +101,7 @@ fn a_real_decode_answer_gets_the_input_logprobs_of_its_prefill_and_nothing_else_
 }
 
 #[test]
-fn each_part_of_a_batch_gets_its_own() {
+fn batch_parts_get_their_logprobs() {
     let prefill = Bytes::from_static(
         br#"[{"meta_info":{"input_token_logprobs":[1],"input_top_logprobs":[]}},{"meta_info":{"input_token_logprobs":[2]}}]"#,
     );
@@ -116,7 +116,7 @@ fn each_part_of_a_batch_gets_its_own() {
 }
 
 #[test]
-fn a_stream_is_filled_in_event_by_event_wherever_its_chunks_are_cut() {
+fn stream_is_filled_however_chunked() {
     let prefill = Bytes::from_static(
         b"data: {\"index\":1,\"meta_info\":{\"input_token_logprobs\":[[-1.5,9,null]]}}\n\ndata: [DONE]\n\n",
     );
@@ -135,7 +135,7 @@ fn a_stream_is_filled_in_event_by_event_wherever_its_chunks_are_cut() {
 }
 
 #[test]
-fn an_answer_that_is_no_json_passes_as_it_is() {
+fn invalid_json_passes_unchanged() {
     let prefill = Bytes::from_static(br#"{"meta_info":{"input_token_logprobs":[1]}}"#);
     for body in ["", "[", "{\"meta_info\":{", "Internal Server Error", "{\"meta_info\":[1]}"] {
         let mut merger = LogprobsMerger::for_response(InputLogprobs::from_response(&prefill));
@@ -146,7 +146,7 @@ fn an_answer_that_is_no_json_passes_as_it_is() {
 }
 
 #[test]
-fn a_vllm_prefill_is_told_to_stop_after_the_prompt_and_its_answer_says_where_the_rest_is() {
+fn vllm_prefill_members_and_kv_params() {
     let body = br#"{"messages" : [],"stream":true,"stream_options":{"include_usage":true},"max_completion_tokens":500}"#;
     let out = set_members(body, vllm_prefill_members(Route::ChatCompletions)).unwrap();
     assert!(
@@ -166,7 +166,7 @@ fn a_vllm_prefill_is_told_to_stop_after_the_prompt_and_its_answer_says_where_the
 }
 
 #[test]
-fn a_member_is_set_where_it_stands_and_added_where_it_does_not() {
+fn set_member_replaces_or_appends() {
     let set = |body: &str| set_members(body.as_bytes(), &[("a", "1"), ("b", "[2]")]);
     for (body, out) in [
         ("{}", r#"{"a":1,"b":[2]}"#),

@@ -13,7 +13,7 @@ fn load(endpoint: LoadEndpoint, name: &str) -> LoadFigures {
 }
 
 #[test]
-fn v1_loads_of_a_busy_server() {
+fn v1_loads_of_busy_server() {
     let f = load(LoadEndpoint::V1Loads, "sglang-0.5.23-metrics/load_poll_004_v1_loads");
     assert_eq!((f.waiting, f.running, f.tokens), (Some(12), Some(4), Some(928)));
     assert_eq!((f.kv_usage, f.gen_throughput), (Some(0.0302), Some(901.25)));
@@ -67,7 +67,7 @@ fn metrics_pages() {
 }
 
 #[test]
-fn metrics_ranks_add_up_and_copies_do_not() {
+fn metrics_sum_ranks_not_copies() {
     let page = concat!(
         "sglang_num_queue_reqs{dp_rank=\"0\",tp_rank=\"0\"} 3.0\nsglang_num_queue_reqs{dp_rank=\"0\",tp_rank=\"1\"} 3.0\n",
         "sglang_num_queue_reqs{dp_rank=\"1\",tp_rank=\"2\"} 4\n",
@@ -90,7 +90,7 @@ fn vllm_load_is_undivided() {
 }
 
 #[test]
-fn a_body_without_load_is_an_error() {
+fn body_without_load_is_error() {
     use LoadEndpoint::{GetLoad, Metrics, V1Loads, VllmLoad};
     for endpoint in LoadEndpoint::ALL {
         for body in [
@@ -136,7 +136,7 @@ fn orca_headers() {
 }
 
 #[test]
-fn who_the_servers_say_they_are() {
+fn server_info_of_each_engine() {
     let info = |name: &str| parse_server_info(&support::body(name));
     for (name, version) in [
         ("sglang-0.4.10.post2-metrics/GET_get_server_info", "0.4.10.post2"),

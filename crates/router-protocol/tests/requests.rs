@@ -6,7 +6,7 @@ use router_core::{RequestId, Route};
 use router_protocol::{PREFIX_BLOCK_BYTES, scan};
 
 #[test]
-fn captured_requests_are_read_as_they_were_meant() {
+fn captured_requests_match_full_parser() {
     let mut seen = 0;
     for path in support::files(&support::data(), ".request") {
         let name = path.strip_prefix(support::data()).unwrap().to_string_lossy().replace(".request", "");
@@ -151,7 +151,7 @@ fn sessions_by_rank() {
 }
 
 #[test]
-fn the_last_of_two_and_the_decoded_name_count() {
+fn last_value_and_decoded_name_win() {
     let f = scan(Route::Generate, br#"{"str\u0065am":true,"rid":"a","rid":"b","n":5,"n":null}"#);
     assert_eq!((f.stream, f.rid.as_deref(), f.choices), (true, Some("b"), 1));
     let f = scan(Route::Generate, br#"{"sampling_params":{"max_new_tokens":5},"sampling_params":{}}"#);
@@ -168,7 +168,7 @@ fn wrong_types_are_absent() {
 }
 
 #[test]
-fn what_is_not_one_object_is_unknown() {
+fn non_object_is_unknown() {
     let bodies: &[&[u8]] = &[
         b"",
         b"   ",
@@ -193,7 +193,7 @@ fn what_is_not_one_object_is_unknown() {
 }
 
 #[test]
-fn features_carry_it_all() {
+fn features_have_all_facts() {
     let body =
         br#"{"input_ids":[[1,2],[3]],"stream":true,"user":"u","sampling_params":{"max_new_tokens":5,"n":2}}"#;
     let facts = scan(Route::Generate, body);

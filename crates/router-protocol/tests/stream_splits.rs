@@ -41,7 +41,7 @@ fn check(route: Route, body: &Bytes, name: &str) {
 }
 
 #[test]
-fn every_captured_stream() {
+fn captured_streams() {
     let mut dirs = vec![support::data()];
     match support::shared() {
         Some(dir) => dirs.push(dir),
@@ -59,7 +59,7 @@ fn every_captured_stream() {
 
 /// Shapes no capture has: comments, names, several data lines, blank lines, both line ends, events without data.
 #[test]
-fn made_up_streams() {
+fn synthetic_streams() {
     let odd = concat!(
         ": hello\n\n",
         "\n\n",

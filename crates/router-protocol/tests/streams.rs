@@ -17,14 +17,14 @@ fn chat(content: &str, finish: &str) -> String {
 }
 
 #[test]
-fn an_empty_stream_says_nothing() {
+fn empty_stream_is_unknown() {
     assert_eq!(watch(Route::Generate, ""), ResponseFacts::default());
     let only_done = watch(Route::ChatCompletions, "data: [DONE]\n\n");
     assert_eq!(only_done, ResponseFacts { complete: true, ..ResponseFacts::default() });
 }
 
 #[test]
-fn half_an_event_at_the_end_is_not_an_end() {
+fn partial_last_event_is_incomplete() {
     let body = chat("\"a\"", "null")
         + "data: {\"choices\":[{\"delta\":{\"content\":\"b\"},\"finish_reason\":\"stop\"}]}\n";
     let facts = watch(Route::ChatCompletions, &body);
@@ -32,7 +32,7 @@ fn half_an_event_at_the_end_is_not_an_end() {
 }
 
 #[test]
-fn done_counts_without_its_blank_line() {
+fn done_without_blank_line_completes() {
     for end in ["data: [DONE]", "data: [DONE]\n", "data:[DONE]\r\n"] {
         assert!(watch(Route::ChatCompletions, &(chat("\"a\"", "null") + end)).complete, "{end:?}");
     }
@@ -40,7 +40,7 @@ fn done_counts_without_its_blank_line() {
 }
 
 #[test]
-fn a_final_event_ends_a_stream_that_forgets_done() {
+fn final_event_completes_without_done() {
     assert!(watch(Route::ChatCompletions, &(chat("\"a\"", "null") + &chat("null", "\"stop\""))).complete);
     let generate = "data: {\"text\":\"a\",\"meta_info\":{\"finish_reason\":{\"type\":\"stop\"},\"completion_tokens\":9}}\n\n";
     assert!(watch(Route::Generate, generate).complete);
@@ -48,7 +48,7 @@ fn a_final_event_ends_a_stream_that_forgets_done() {
 }
 
 #[test]
-fn events_are_counted_from_the_first_to_the_last_with_content() {
+fn tokens_count_content_events() {
     let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
     // Two answers announce themselves, one is cut short by an empty token in the middle, the last event has no text.
     let body = [
@@ -72,7 +72,7 @@ fn events_are_counted_from_the_first_to_the_last_with_content() {
 }
 
 #[test]
-fn running_counts_survive_a_cut() {
+fn running_counts_survive_cut_stream() {
     let event = |n: u32| {
         let text = format!(
             "data: {{\"choices\":[{{\"text\":\"x\",\"finish_reason\":null}}],\"usage\":{{\"prompt_tokens\":5,\"completion_tokens\":{n}}}}}\n\n"
@@ -85,7 +85,7 @@ fn running_counts_survive_a_cut() {
 }
 
 #[test]
-fn errors_first_or_late_are_kept_with_what_came_before() {
+fn error_events_keep_earlier_counts() {
     let error =
         "data: {\"error\":{\"message\":\"too long\",\"type\":\"invalid_request_error\",\"code\":400}}\n\n";
     let first = watch(Route::Generate, &(error.to_owned() + "data: [DONE]\n\n"));
@@ -109,13 +109,13 @@ fn errors_first_or_late_are_kept_with_what_came_before() {
 }
 
 #[test]
-fn a_null_error_is_none() {
+fn null_error_is_none() {
     let facts = watch(Route::ChatCompletions, "data: {\"error\":null,\"choices\":[{\"text\":\"a\"}]}\n\n");
     assert_eq!((facts.error, facts.usage.output_tokens), (None, Some(1)));
 }
 
 #[test]
-fn batch_streams_add_up_the_last_event_of_each_part() {
+fn batch_stream_sums_last_events() {
     let part = |index: u32, tokens: u32, finish: &str| {
         format!(
             "data: {{\"text\":\"x\",\"meta_info\":{{\"prompt_tokens\":10,\"completion_tokens\":{tokens},\"cached_tokens\":1,\"finish_reason\":{finish},\"e2e_latency\":0.{tokens},\"queue_length\":{index}}},\"index\":{index}}}\n\n"
@@ -139,7 +139,7 @@ fn batch_streams_add_up_the_last_event_of_each_part() {
 }
 
 #[test]
-fn an_event_too_large_to_keep_is_counted_and_forgotten() {
+fn oversized_event_is_only_counted() {
     let mut watch = StreamObserver::new(Route::Generate);
     let small = "data: {\"text\":\"a\",\"meta_info\":{\"completion_tokens\":1,\"finish_reason\":null}}\n\n";
     watch.push(&Bytes::from(small));
@@ -154,7 +154,7 @@ fn an_event_too_large_to_keep_is_counted_and_forgotten() {
 }
 
 #[test]
-fn counts_spread_over_a_messages_stream_are_put_together() {
+fn messages_stream_merges_counts() {
     let body = concat!(
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":12,\"output_tokens\":1}}}\n\n",
         "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"a\"}}\n\n",
@@ -167,7 +167,7 @@ fn counts_spread_over_a_messages_stream_are_put_together() {
 }
 
 #[test]
-fn classic_time_stamps_and_queue_news() {
+fn classic_time_stamps_and_queue_length() {
     let body = concat!(
         "data: {\"text\":\"a\",\"meta_info\":{\"completion_tokens\":8,\"finish_reason\":{\"type\":\"stop\"},",
         "\"queue_length\":3,\"num_running_reqs\":2,\"server_created_time\":100.0,\"queue_time_start\":100.5,",

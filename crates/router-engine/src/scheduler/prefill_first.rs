@@ -1,20 +1,15 @@
-//! Prefill first, as SGLang's scheduler does it by default: whoever waits and fits is computed at once in a batch of
-//! prompts, and decoding waits meanwhile. Room for answers is reserved in part; when it was too little, a request is
+//! Prefill first, as SGLang's scheduler does it by default: requests that wait and fit are prefilled at once in a batch
+//! of prompts, and decoding waits meanwhile. Room for output is reserved in part; when it was too little, a request is
 //! retracted.
 
 use router_core::Time;
 
 use super::Engine;
-use super::tally::Hits;
+use super::reserve::RESERVE_START;
+use super::tally::CacheHits;
 use crate::job::Sequence;
 
-/// Share of the allowed output reserved per request at admission: it starts high, falls while decoding goes
-/// well and is reset by a retraction. The values are SGLang's `init_new_token_ratio`, its minimum (a factor of
-/// 0.14) and its 600 steps of decay.
-pub(super) const RESERVE_START: f64 = 0.7;
-pub(super) const RESERVE_FLOOR: f64 = 0.098;
-pub(super) const RESERVE_DECAY: f64 = (RESERVE_START - RESERVE_FLOOR) / 600.0;
-/// Longest output one reservation looks ahead, as SGLang's `CLIP_MAX_NEW_TOKENS`.
+/// Most output tokens of a request that the reservation considers, as SGLang's `CLIP_MAX_NEW_TOKENS`.
 const RESERVE_CLIP: u64 = 4096;
 
 impl Engine {
@@ -33,29 +28,30 @@ impl Engine {
     fn admit_batch(&mut self, now: Time) {
         let mut budget = u64::from(self.limits.max_prefill_tokens);
         let mut reserved: u64 = self.running.iter().map(|s| self.growth(s)).sum();
-        let mut hits = Hits::default();
+        let mut hits = CacheHits::default();
         while let Some(head) = self.waiting.front() {
             let together = self.running.len() + self.prefilling.len();
             if head.queued_at > now || together >= self.limits.max_running as usize {
                 break;
             }
-            let (matched, cached, uncached) = self.to_compute(head);
-            // A lone request passed the size check at submission, so it needs no headroom to get through.
+            let split = self.prompt_split(head);
+            // A lone request passed the size check at submission, so it needs no headroom.
             reserved += self.growth(head);
             let headroom = if together == 0 { 0 } else { reserved };
-            let work = head.work(uncached);
+            let work = head.work(split.uncached);
             if (!self.prefilling.is_empty() && work > budget)
-                || !self.kv.admit(&head.job.blocks[..matched], uncached, headroom)
+                || !self.kv.admit(&head.job.blocks[..split.cached_blocks], split.uncached, headroom)
             {
                 break;
             }
             budget = budget.saturating_sub(work);
-            hits.add(cached, work);
-            self.start_head(now, (matched, cached, uncached));
+            hits.add(split.cached, work);
+            self.start_head(now, split, split.uncached);
         }
-        self.tally.note(hits);
+        self.tally.count_prefill(hits);
     }
 
+    /// Tokens to keep free for the output of a request.
     fn growth(&self, sequence: &Sequence) -> u64 {
         (sequence.may_grow().min(RESERVE_CLIP) as f64 * self.reserve) as u64
     }
@@ -70,15 +66,15 @@ impl Engine {
         }
     }
 
-    /// Sends the request that loses least (fewest tokens generated, then longest prompt) to the end of the
-    /// queue, as SGLang does.
+    /// Moves the request that loses least (fewest tokens generated, then longest prompt) to the end of the queue, as
+    /// SGLang does.
     fn retract_one(&mut self) {
         let by_loss = |(_, s): &(usize, &Sequence)| (s.generated, u32::MAX - s.job.prompt_tokens);
         let Some((i, _)) = self.running.iter().enumerate().min_by_key(by_loss) else { return };
         let sequence = self.running.remove(i);
         self.resident -= sequence.tokens();
         self.reserve = RESERVE_START;
-        let sequence = self.emptied(sequence);
+        let sequence = self.reset(sequence);
         self.waiting.push_back(sequence);
     }
 }

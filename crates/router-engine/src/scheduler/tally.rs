@@ -9,9 +9,9 @@ use crate::load::DecodeMoments;
 /// Decode steps between two updates of the throughput gauge, as SGLang's `decode_log_interval`.
 const GAUGE_STEPS: u32 = 40;
 
-/// What the engine has done so far.
+/// Sums since the engine's start.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct EngineTally {
     pub(super) uncached: u64,
     pub(super) cached: u64,
     pub(super) prefill_busy: Duration,
@@ -24,22 +24,23 @@ pub(super) struct Tally {
     gauge_since: Time,
 }
 
-/// Prompt tokens of those that are admitted together, found in the cache or not.
+/// Prompt tokens of the requests that are admitted together.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hits {
+pub(super) struct CacheHits {
     cached: u64,
     uncached: u64,
 }
 
-impl Hits {
+impl CacheHits {
     pub(super) fn add(&mut self, cached: u64, uncached: u64) {
         self.cached += cached;
         self.uncached += uncached;
     }
 }
 
-impl Tally {
-    pub(super) fn note(&mut self, hits: Hits) {
+impl EngineTally {
+    /// Counts the prompts of one prefill batch.
+    pub(super) fn count_prefill(&mut self, hits: CacheHits) {
         if hits.uncached > 0 {
             self.cached += hits.cached;
             self.uncached += hits.uncached;
@@ -47,8 +48,8 @@ impl Tally {
         }
     }
 
-    /// Books `n` tokens of one decode step.
-    pub(super) fn update_gauge(&mut self, now: Time, n: usize) {
+    /// Counts a decode step that generated `n` tokens, for the throughput gauge.
+    pub(super) fn count_decode(&mut self, now: Time, n: usize) {
         self.gauge_tokens += n as u64;
         self.gauge_steps += 1;
         if self.gauge_steps >= GAUGE_STEPS {

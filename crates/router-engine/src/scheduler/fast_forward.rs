@@ -1,37 +1,37 @@
-//! The fast path of a simulation: runs of decode steps in which nothing happens but tokens are taken at once.
+//! The fast path of a simulation: decode steps that only generate tokens are taken many at once.
 //!
-//! The result is that of [`Engine::advance`] to the nanosecond: each step's time is still computed and rounded by
-//! itself, only the work per running request is done once for the whole run. A test compares both.
+//! The result equals that of [`Engine::advance`] to the nanosecond: each step's time is computed and rounded by itself, and
+//! only the work per running request is done once for all of them. A test compares both.
 
 use router_core::Time;
 
 use super::{Engine, StepKind};
 use crate::job::{JobEvent, Sequence};
 
-/// What a run of decode steps has done so far, before it is written back.
-struct Run {
+/// Decode steps that have been taken but not yet written to the requests.
+struct StepRun {
     now: Time,
     /// Steps completed.
     done: u32,
-    /// Steps begun in this run, which have yet to take their KV tokens.
+    /// Steps that began in this run and whose KV tokens have not been taken.
     begun: u64,
 }
 
 impl Engine {
-    /// As [`Engine::advance`], but tells only first tokens and ends, and takes time in proportion to those.
+    /// As [`Engine::advance`], but reports only first tokens and ends, and its cost is proportional to their number.
     ///
     /// The step that is then in progress, if any, is left in progress.
     pub fn fast_forward(&mut self, until: Time, sink: &mut impl FnMut(JobEvent)) {
-        let mut news = |progress: JobEvent| {
-            if !matches!(progress, JobEvent::Token { .. }) {
-                sink(progress);
+        let mut filtered = |event: JobEvent| {
+            if !matches!(event, JobEvent::Token { .. }) {
+                sink(event);
             }
         };
         loop {
-            self.run_quietly(until);
+            self.take_token_steps(until);
             match self.next_step(self.clock) {
                 Some(step) if step.ends_at <= until => {
-                    self.complete_step(&mut news);
+                    self.complete_step(&mut filtered);
                 }
                 step => {
                     if step.is_none() {
@@ -51,7 +51,7 @@ impl Engine {
             return Some(current.step.ends_at);
         }
         let n = self.running.len() as u64;
-        let most = self.steps_to_an_end().min(1 + self.rooms(n));
+        let most = self.steps_to_first_end().min(1 + self.steps_with_room(n));
         let (mut now, mut done) = (current.step.ends_at, 1);
         while done < most && !self.may_admit(now) {
             now = now + self.stretched(self.timing.decode_step(self.running.len(), self.resident + done * n));
@@ -60,14 +60,14 @@ impl Engine {
         Some(now)
     }
 
-    /// Takes decode steps that end by `until` as long as nobody finishes, nobody may be admitted and there is room.
-    fn run_quietly(&mut self, until: Time) {
+    /// Takes decode steps that end by `until` as long as no request finishes, none may be admitted and there is room.
+    fn take_token_steps(&mut self, until: Time) {
         let n = self.running.len() as u64;
-        let quiet = self.steps_to_an_end().saturating_sub(1);
+        let quiet = self.steps_to_first_end().saturating_sub(1);
         if n == 0 || quiet == 0 || !self.prefilling.is_empty() {
             return;
         }
-        let mut run = Run { now: self.clock, done: 0, begun: 0 };
+        let mut run = StepRun { now: self.clock, done: 0, begun: 0 };
         if let Some(current) = &self.current {
             if current.step.kind != StepKind::Decode || current.step.ends_at > until {
                 return;
@@ -75,9 +75,9 @@ impl Engine {
             let (took, now) = (current.took, current.step.ends_at);
             self.current = None;
             self.count_decode(now, took);
-            run = Run { now, done: 1, begun: 0 };
+            run = StepRun { now, done: 1, begun: 0 };
         }
-        let room = self.rooms(n);
+        let room = self.steps_with_room(n);
         while u64::from(run.done) < quiet && run.begun < room && !self.may_admit(run.now) {
             let tokens = self.resident + u64::from(run.done) * n;
             let took = self.stretched(self.timing.decode_step(self.running.len(), tokens));
@@ -92,9 +92,9 @@ impl Engine {
         self.write_back(&run);
     }
 
-    fn write_back(&mut self, run: &Run) {
+    fn write_back(&mut self, run: &StepRun) {
         let n = self.running.len() as u64;
-        // There is room, since the run was no longer than the room for it.
+        // There is room: it bounded the run.
         self.kv.grow(run.begun * n);
         for sequence in &mut self.running {
             sequence.generated += run.done;
@@ -105,13 +105,13 @@ impl Engine {
     }
 
     /// Decode steps until the first running request has its last token; 0 when nothing runs.
-    fn steps_to_an_end(&self) -> u64 {
+    fn steps_to_first_end(&self) -> u64 {
         let rest = |s: &Sequence| s.job.output_tokens.saturating_sub(s.generated);
         self.running.iter().map(rest).min().map_or(0, u64::from)
     }
 
     /// Decode steps for which every one of `n` requests finds a KV token.
-    fn rooms(&self, n: u64) -> u64 {
+    fn steps_with_room(&self, n: u64) -> u64 {
         self.kv.available() / n.max(1)
     }
 
