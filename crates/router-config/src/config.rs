@@ -200,8 +200,8 @@ impl Options {
         name: &str,
         options: &[(String, String)],
     ) -> Result<Box<dyn Policy>, PolicyError> {
-        let mut params =
-            self.policy_flags(|option| registry.knobs(name).is_some_and(|mut all| all.any(|k| k == option)));
+        let mut params = self
+            .policy_flags(|option| registry.options(name).is_some_and(|mut all| all.any(|k| k == option)));
         params.extend(options.iter().map(|(name, text)| (name.clone(), policy_options::value(text))));
         registry.build(name, &params)
     }

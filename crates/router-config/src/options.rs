@@ -479,7 +479,7 @@ impl Options {
             [&self.prefill_policy, &self.decode_policy].into_iter().flatten().chain(&self.shadow_policies);
         let chosen: Vec<_> = others.chain([&self.policy]).collect();
         let takes =
-            |option: &str| chosen.iter().filter_map(|p| registry.knobs(p)).flatten().any(|k| k == option);
+            |option: &str| chosen.iter().filter_map(|p| registry.options(p)).flatten().any(|k| k == option);
         self.policy_flags(|option| !takes(option)).into_iter().map(|(name, _)| name).collect()
     }
 }

@@ -8,8 +8,8 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use router_core::{
-    Balancer, Explain, Features, Finish, LoadReport, LoadSource, Outcome, Params, Registry, RequestId, Rng,
-    Ticket, Time, Usage, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, LoadReport, LoadSource, Outcome, PolicyOptions, Registry,
+    RequestFeatures, RequestId, Rng, Ticket, Time, TokenUsage, WorkerInfo,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,7 +27,7 @@ struct World {
 
 impl World {
     fn new(policy: &str, workers: usize) -> Self {
-        let policy = Registry::builtin().build(policy, &Params::new()).unwrap();
+        let policy = Registry::builtin().build(policy, &PolicyOptions::new()).unwrap();
         let mut balancer = Balancer::new(policy, 1);
         for i in 0..workers {
             balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://worker-{i}:30000")));
@@ -48,16 +48,16 @@ impl World {
         self.sent += 1;
         self.now = self.now + Duration::from_micros(500);
         let prefix = &self.prompts[self.rng.below(self.prompts.len())];
-        let request = Features {
+        let request = RequestFeatures {
             id: RequestId(self.sent),
             prefix,
             prefix_block_bytes: 64,
             prompt_bytes: 64 * BLOCKS as u64 + 30,
             // Each conversation is a session of its own.
             routing_key: prefix.last().copied(),
-            ..Features::default()
+            ..RequestFeatures::default()
         };
-        let routed = self.balancer.dispatch(self.now, &request, &[], Explain::No).unwrap();
+        let routed = self.balancer.dispatch(self.now, &request, &[], ExplainLevel::None).unwrap();
         self.tickets.push_back(routed.ticket);
     }
 
@@ -70,10 +70,10 @@ impl World {
             tokens: Some(self.rng.below(9000) as u64),
             ..LoadReport::empty(self.now, LoadSource::Piggyback)
         };
-        let finish = Finish {
-            usage: Usage { output_tokens: Some(self.rng.below(300) as u32), ..Usage::default() },
+        let finish = AttemptResult {
+            usage: TokenUsage { output_tokens: Some(self.rng.below(300) as u32), ..TokenUsage::default() },
             load: self.sent.is_multiple_of(8).then_some(load),
-            ..Finish::bare(Outcome::Success)
+            ..AttemptResult::of(Outcome::Success)
         };
         self.balancer.finish(self.now, ticket, finish);
     }

@@ -1,9 +1,9 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
-use crate::fleet::{Candidates, Capacity, Fleet, WorkerInfo, WorkerView};
+use crate::fleet::{Candidates, Fleet, WorkerCapacity, WorkerInfo, WorkerView};
 use crate::{
-    Completion, Cx, Decision, Event, Features, Finish, LoadReport, Needs, Policy, Reason, RequestId, Rng,
-    Score, Time, WorkerId,
+    AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LoadReport, Policy,
+    PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Time, WorkerId,
 };
 use std::fmt;
 use std::num::NonZeroU32;
@@ -47,47 +47,47 @@ impl std::error::Error for NoWorker {}
 
 /// Whether a dispatch carries every candidate's score.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Explain {
+pub enum ExplainLevel {
     /// Only the choice; nothing is allocated.
     #[default]
-    No,
+    None,
     /// The chosen worker's score and terms; nothing is allocated.
     Chosen,
     /// Every candidate's score and terms.
-    Yes,
+    All,
 }
 
 /// What one policy decided, with every candidate's score when asked for.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Explained {
+pub struct ExplainedDecision {
     /// The policy's name.
     pub policy: Box<str>,
     /// What it chose.
     pub decision: Decision,
-    /// Every candidate's score, in id order; empty unless [`Explain::Yes`] and the rule compares costs.
-    pub scores: Vec<Score>,
+    /// Every candidate's score, in id order; empty unless [`ExplainLevel::All`] and the rule compares costs.
+    pub scores: Vec<CandidateScore>,
 }
 
 /// What one dispatch produced.
 #[derive(Debug)]
-pub struct Routed {
+pub struct Dispatched {
     /// To be finished when the answer has ended.
     pub ticket: Ticket,
     /// The live policy's decision.
     pub decision: Decision,
     /// How things stood when it was made.
-    pub standing: Standing,
+    pub snapshot: DispatchSnapshot,
     /// The chosen worker's score, when asked for and when the rule compares costs.
-    pub chosen: Option<Score>,
+    pub chosen: Option<CandidateScore>,
     /// Every candidate's score; empty unless asked for.
-    pub scores: Vec<Score>,
+    pub scores: Vec<CandidateScore>,
     /// What the shadow policies would have chosen.
-    pub shadows: Vec<Explained>,
+    pub shadows: Vec<ExplainedDecision>,
 }
 
 /// How things stood at a decision, before the request was counted.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Standing {
+pub struct DispatchSnapshot {
     /// The place of this decision among the balancer's decisions and ends, from one. In this order, and no other,
     /// the policy learned; it is what a replay needs.
     pub seq: u64,
@@ -104,7 +104,7 @@ pub struct Standing {
 /// A fact from outside: membership, health or load.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
-pub enum Change {
+pub enum FleetUpdate {
     /// The worker is gone for good.
     Leave(WorkerId),
     /// The worker may, or may not, be chosen.
@@ -112,7 +112,7 @@ pub enum Change {
     /// The worker told its load.
     Load(WorkerId, LoadReport),
     /// More is known about the worker than when it joined, or somebody decided anew what it should get.
-    Capacity(WorkerId, Capacity),
+    Capacity(WorkerId, WorkerCapacity),
 }
 
 #[derive(Debug)]
@@ -126,13 +126,13 @@ struct Seat {
 /// The host serialises access; deciding and committing are one step, so a burst cannot herd on a stale view.
 ///
 /// ```
-/// use router_core::{Balancer, Explain, Features, Finish, Outcome, Time, WorkerInfo, policy::Random};
+/// use router_core::{Balancer, ExplainLevel, RequestFeatures, AttemptResult, Outcome, Time, WorkerInfo, policy::Random};
 ///
 /// let mut balancer = Balancer::new(Box::new(Random), 42);
 /// let a = balancer.join(Time::ZERO, WorkerInfo::new("http://127.0.0.1:30001"));
-/// let routed = balancer.dispatch(Time::ZERO, &Features::default(), &[], Explain::No)?;
+/// let routed = balancer.dispatch(Time::ZERO, &RequestFeatures::default(), &[], ExplainLevel::None)?;
 /// assert_eq!((routed.ticket.worker(), balancer.in_flight()), (a, 1));
-/// balancer.finish(Time::from_nanos(1), routed.ticket, Finish::bare(Outcome::Success));
+/// balancer.finish(Time::from_nanos(1), routed.ticket, AttemptResult::of(Outcome::Success));
 /// assert_eq!(balancer.in_flight(), 0);
 /// # Ok::<(), router_core::NoWorker>(())
 /// ```
@@ -146,7 +146,7 @@ pub struct Balancer {
     /// Reused by dispatches that exclude workers.
     allowed: Vec<WorkerId>,
     /// Reused by dispatches that explain themselves.
-    scores: Vec<Score>,
+    scores: Vec<CandidateScore>,
 }
 
 impl Balancer {
@@ -164,12 +164,12 @@ impl Balancer {
 
     /// Sets how many requests of this router a worker may have in flight; any number when absent. A worker that has as
     /// many is no candidate.
-    pub fn cap(&mut self, in_flight: Option<NonZeroU32>) {
+    pub fn set_cap(&mut self, in_flight: Option<NonZeroU32>) {
         self.fleet.set_cap(in_flight);
     }
 
     /// Adds a policy that decides on every request and is never obeyed. It learns of the present fleet at once.
-    pub fn shadow(&mut self, now: Time, mut policy: Box<dyn Policy>, seed: u64) {
+    pub fn add_shadow(&mut self, now: Time, mut policy: Box<dyn Policy>, seed: u64) {
         for w in self.fleet.iter() {
             policy.observe(now, &Event::Joined { worker: w.id, info: w.info });
         }
@@ -187,7 +187,7 @@ impl Balancer {
     }
 
     /// What the live policy and the shadows need from the host.
-    pub fn needs(&self) -> Needs {
+    pub fn needs(&self) -> PolicyNeeds {
         self.shadows.iter().fold(self.live.policy.needs(), |n, s| n.or(s.policy.needs()))
     }
 
@@ -199,42 +199,42 @@ impl Balancer {
     }
 
     /// Takes in a fact from outside. Facts about workers that left are ignored.
-    pub fn apply(&mut self, now: Time, change: Change) {
+    pub fn apply(&mut self, now: Time, change: FleetUpdate) {
         match change {
-            Change::Leave(id) => {
+            FleetUpdate::Leave(id) => {
                 if self.fleet.leave(id) {
                     self.emit(now, &Event::Left(id));
                 }
             }
-            Change::Routable(id, routable) => self.fleet.set_routable(id, routable),
-            Change::Load(id, report) => self.load(now, id, &report),
-            Change::Capacity(id, capacity) => self.capacity(now, id, &capacity),
+            FleetUpdate::Routable(id, routable) => self.fleet.set_routable(id, routable),
+            FleetUpdate::Load(id, report) => self.load(now, id, &report),
+            FleetUpdate::Capacity(id, capacity) => self.capacity(now, id, &capacity),
         }
     }
 
     /// Decides and commits in one step. `exclude` names workers that must not be chosen: those that failed
     /// an earlier attempt of the same request.
     ///
-    /// A request that names its worker ([`Features::target_worker`]) is for that one or for nobody, if the live policy
-    /// [heeds](Needs::target_worker) that.
+    /// A request that names its worker ([`RequestFeatures::target_worker`]) is for that one or for nobody, if the live policy
+    /// [heeds](PolicyNeeds::target_worker) that.
     ///
     /// # Errors
     /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted. Whether waiting for a request
-    /// to end can help is told by [`may_open`](Self::may_open).
+    /// to end can help is told by [`has_routable`](Self::has_routable).
     pub fn dispatch(
         &mut self,
         now: Time,
-        request: &Features<'_>,
+        request: &RequestFeatures<'_>,
         exclude: &[WorkerId],
-        explain: Explain,
-    ) -> Result<Routed, NoWorker> {
+        explain: ExplainLevel,
+    ) -> Result<Dispatched, NoWorker> {
         let target = self.target(request);
         let ids = if exclude.is_empty() && target.is_none() {
-            self.fleet.open()
+            self.fleet.available()
         } else {
             let may = |id: &&WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
             self.allowed.clear();
-            self.allowed.extend(self.fleet.open().iter().filter(may));
+            self.allowed.extend(self.fleet.available().iter().filter(may));
             &self.allowed
         };
         let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
@@ -243,15 +243,15 @@ impl Balancer {
         let mut shadows = Vec::new();
         for seat in &mut self.shadows {
             let mut scores = Vec::new();
-            let explain = if explain == Explain::Yes { explain } else { Explain::No };
+            let explain = if explain == ExplainLevel::All { explain } else { ExplainLevel::None };
             let decision = seat.decide((now, request), candidates, (explain, &mut scores));
-            shadows.push(Explained { policy: seat.policy.name().into(), decision, scores });
+            shadows.push(ExplainedDecision { policy: seat.policy.name().into(), decision, scores });
         }
         let worker = decision.worker;
         let chosen = self.scores.iter().find(|s| s.worker == worker).copied();
-        let scores = if explain == Explain::Yes { self.scores.clone() } else { Vec::new() };
+        let scores = if explain == ExplainLevel::All { self.scores.clone() } else { Vec::new() };
         self.seq += 1;
-        let standing = Standing::of(self.seq, &candidates, worker);
+        let snapshot = DispatchSnapshot::of(self.seq, &candidates, worker);
         self.fleet.dispatched(worker, request.prompt_bytes);
         self.emit(now, &Event::Dispatched { worker, request });
         let ticket = Ticket {
@@ -262,18 +262,18 @@ impl Balancer {
             arrived_at: request.arrived_at,
             dispatched_at: now,
         };
-        Ok(Routed { ticket, decision, standing, chosen, scores, shadows })
+        Ok(Dispatched { ticket, decision, snapshot, chosen, scores, shadows })
     }
 
     /// Whether a worker that `request` may go to and that is not in `exclude` is in service, be it at its cap.
-    pub fn may_open(&self, request: &Features<'_>, exclude: &[WorkerId]) -> bool {
+    pub fn has_routable(&self, request: &RequestFeatures<'_>, exclude: &[WorkerId]) -> bool {
         let target = self.target(request);
         let may = |id: &WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
         self.fleet.routable().iter().any(may)
     }
 
     /// The slot of the one worker that the request may go to, where it names one and the policy heeds that.
-    pub fn target(&self, request: &Features<'_>) -> Option<usize> {
+    pub fn target(&self, request: &RequestFeatures<'_>) -> Option<usize> {
         request.target_worker.filter(|_| self.live.policy.needs().target_worker)
     }
 
@@ -282,13 +282,13 @@ impl Balancer {
     ///
     /// # Errors
     /// [`NoWorker`] when nothing may be chosen.
-    pub fn peek(&mut self, now: Time, request: &Features<'_>) -> Result<Explained, NoWorker> {
-        let candidates = Candidates::new(&self.fleet, self.fleet.open()).ok_or(NoWorker)?;
+    pub fn peek(&mut self, now: Time, request: &RequestFeatures<'_>) -> Result<ExplainedDecision, NoWorker> {
+        let candidates = Candidates::new(&self.fleet, self.fleet.available()).ok_or(NoWorker)?;
         let chance = self.live.rng.clone();
         let mut scores = Vec::new();
-        let decision = self.live.decide((now, request), candidates, (Explain::Yes, &mut scores));
+        let decision = self.live.decide((now, request), candidates, (ExplainLevel::All, &mut scores));
         self.live.rng = chance;
-        Ok(Explained { policy: self.live.policy.name().into(), decision, scores })
+        Ok(ExplainedDecision { policy: self.live.policy.name().into(), decision, scores })
     }
 
     /// Notes that the first byte of a streamed answer arrived.
@@ -297,15 +297,15 @@ impl Balancer {
     }
 
     /// Ends one dispatch and tells the policies what it taught. Load news that came with the answer is told after it.
-    pub fn finish(&mut self, now: Time, ticket: Ticket, finish: Finish) -> Completion {
+    pub fn finish(&mut self, now: Time, ticket: Ticket, result: AttemptResult) -> Completion {
         let Ticket { worker, request, attempt, prompt_bytes, arrived_at, dispatched_at } = ticket;
         self.fleet.finished(worker, prompt_bytes);
         self.seq += 1;
         let seq = self.seq;
         let completion =
-            Completion { worker, request, attempt, seq, arrived_at, dispatched_at, finished_at: now, finish };
+            Completion { worker, request, attempt, seq, arrived_at, dispatched_at, finished_at: now, result };
         self.emit(now, &Event::Finished(&completion));
-        if let Some(report) = finish.load {
+        if let Some(report) = result.load {
             self.load(now, worker, &report);
         }
         completion
@@ -332,7 +332,7 @@ impl Balancer {
         }
     }
 
-    fn capacity(&mut self, now: Time, id: WorkerId, capacity: &Capacity) {
+    fn capacity(&mut self, now: Time, id: WorkerId, capacity: &WorkerCapacity) {
         self.fleet.set_capacity(id, capacity);
         if let Some(info) = self.fleet.view(id).map(|w| w.info.clone()) {
             self.emit(now, &Event::Changed { worker: id, info: &info });
@@ -347,7 +347,7 @@ impl Balancer {
     }
 }
 
-impl Standing {
+impl DispatchSnapshot {
     fn of(seq: u64, candidates: &Candidates<'_>, chosen: WorkerId) -> Self {
         let view = candidates.get(chosen);
         Self {
@@ -364,14 +364,15 @@ impl Seat {
     /// Asks the policy, with its own chance, and corrects an answer that is no candidate.
     fn decide(
         &mut self,
-        (now, request): (Time, &Features<'_>),
+        (now, request): (Time, &RequestFeatures<'_>),
         candidates: Candidates<'_>,
-        (explain, scores): (Explain, &mut Vec<Score>),
+        (explain, scores): (ExplainLevel, &mut Vec<CandidateScore>),
     ) -> Decision {
-        let scores = (explain != Explain::No).then_some(scores);
-        let of_choice = explain == Explain::Chosen;
+        let scores = (explain != ExplainLevel::None).then_some(scores);
+        let of_choice = explain == ExplainLevel::Chosen;
         let rng = &mut self.rng;
-        let decision = self.policy.decide(Cx { now, request, candidates, rng, scores, of_choice });
+        let decision =
+            self.policy.decide(DecisionContext { now, request, candidates, rng, scores, of_choice });
         if candidates.contains(decision.worker) {
             return decision;
         }

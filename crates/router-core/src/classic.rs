@@ -1,13 +1,13 @@
 //! Policies written against the two classic traits, run as ours.
 //!
-//! A classic policy sees a slice of workers and returns an index into it. [`Classic`] builds that slice from the
+//! A classic policy sees a slice of workers and returns an index into it. [`ClassicPolicy`] builds that slice from the
 //! events and the candidates, and hands every completion on. [`LoadBalancingPolicyV2`] is an ordinary supertrait with a
 //! default method: a policy implements and overrides it like any other, and nothing is ever downcast.
 
 use crate::fleet::WorkerView;
 use crate::{
-    Completion, Cx, Decision, Event, LoadReport, Needs, Outcome, Policy, Reason, RequestId, Terms, Time,
-    WorkerId,
+    Completion, Decision, DecisionContext, Event, LoadReport, Outcome, Policy, PolicyNeeds, Reason,
+    RequestId, ScoreTerms, Time, WorkerId,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -105,7 +105,7 @@ pub struct RequestMetrics {
 
 impl RequestMetrics {
     fn new(worker_url: Arc<str>, c: &Completion, unix_epoch_offset_secs: f64) -> Self {
-        let (finish, timing) = (&c.finish, &c.finish.timing);
+        let (finish, timing) = (&c.result, &c.result.timing);
         // A worker that tells only how long the queue took still lets the end be known from the start.
         let queue_end = timing.queue_end.or_else(|| Some(timing.queue_start? + timing.queue_time?));
         Self {
@@ -202,7 +202,7 @@ enum Inner {
 /// When it returns nothing, an index that does not exist or a worker that may not be chosen, the least loaded
 /// candidate is used and the reason is [`Reason::Fallback`].
 #[derive(Debug)]
-pub struct Classic {
+pub struct ClassicPolicy {
     inner: Inner,
     unix_epoch_offset_secs: f64,
     /// All workers, in id order, beside their ids.
@@ -211,7 +211,7 @@ pub struct Classic {
     loads: HashMap<String, isize>,
 }
 
-impl Classic {
+impl ClassicPolicy {
     /// Runs a policy of the first trait. `unix_epoch_offset_secs` is the Unix time of [`Time::ZERO`].
     pub fn v1(policy: Box<dyn LoadBalancingPolicy>, unix_epoch_offset_secs: f64) -> Self {
         Self::new(Inner::V1(policy), unix_epoch_offset_secs)
@@ -251,7 +251,7 @@ impl Classic {
     }
 
     /// Brings the slice that the policy sees up to the candidates of this decision.
-    fn refresh(&mut self, cx: &Cx<'_>) {
+    fn refresh(&mut self, cx: &DecisionContext<'_>) {
         for worker in &mut self.workers {
             worker.healthy = false;
         }
@@ -285,7 +285,7 @@ impl Classic {
         let Some(url) = self.url(completion.worker) else { return };
         match &self.inner {
             Inner::V1(policy) => {
-                policy.on_request_complete(url, completion.finish.outcome == Outcome::Success);
+                policy.on_request_complete(url, completion.result.outcome == Outcome::Success);
             }
             Inner::V2(policy) => {
                 let metrics = RequestMetrics::new(url.clone(), completion, self.unix_epoch_offset_secs);
@@ -308,16 +308,16 @@ impl Classic {
     }
 }
 
-impl Policy for Classic {
+impl Policy for ClassicPolicy {
     fn name(&self) -> &str {
         self.policy().name()
     }
 
-    fn needs(&self) -> Needs {
-        Needs { text: true, load_reports: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { text: true, load_reports: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         self.refresh(&cx);
         let chosen = self.policy().select_worker(&self.workers, cx.request.text);
         let id = chosen.and_then(|i| self.ids.get(i)).copied();
@@ -326,7 +326,7 @@ impl Policy for Classic {
             Some(id) => Decision::plain(id, Reason::Classic),
             None => {
                 let in_flight = |w: &WorkerView<'_>| f64::from(w.in_flight);
-                cx.lowest(Reason::Fallback, in_flight, |w| Terms::new([("in_flight", in_flight(w))]))
+                cx.lowest(Reason::Fallback, in_flight, |w| ScoreTerms::new([("in_flight", in_flight(w))]))
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::WorkerId;
 
 /// One named quantity behind a cost, for example `("in_flight", 3.0)`.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Term {
+pub struct ScoreTerm {
     /// A stable name, used as a column and label.
     pub name: &'static str,
     /// Its value, in the unit that the policy's page gives.
@@ -16,12 +16,12 @@ pub const MAX_TERMS: usize = 10;
 
 /// An inline list of at most [`MAX_TERMS`] terms; building one never allocates.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Terms {
+pub struct ScoreTerms {
     len: u8,
-    items: [Term; MAX_TERMS],
+    items: [ScoreTerm; MAX_TERMS],
 }
 
-impl Terms {
+impl ScoreTerms {
     /// No terms.
     pub fn none() -> Self {
         Self::default()
@@ -32,7 +32,7 @@ impl Terms {
         const { assert!(N <= MAX_TERMS) };
         let mut terms = Self::default();
         for (to, (name, value)) in terms.items.iter_mut().zip(items) {
-            *to = Term { name, value };
+            *to = ScoreTerm { name, value };
         }
         terms.len = N as u8;
         terms
@@ -42,14 +42,14 @@ impl Terms {
     #[must_use]
     pub fn and(mut self, name: &'static str, value: f64) -> Self {
         if let Some(to) = self.items.get_mut(usize::from(self.len)) {
-            *to = Term { name, value };
+            *to = ScoreTerm { name, value };
             self.len += 1;
         }
         self
     }
 
     /// The terms, in order.
-    pub fn as_slice(&self) -> &[Term] {
+    pub fn as_slice(&self) -> &[ScoreTerm] {
         &self.items[..usize::from(self.len)]
     }
 
@@ -61,13 +61,13 @@ impl Terms {
 
 /// The cost of one candidate. Lower is better, always; finite, always.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Score {
+pub struct CandidateScore {
     /// The candidate.
     pub worker: WorkerId,
     /// Its cost, in the unit that the decision's reason implies.
     pub cost: f64,
     /// What the cost was made of.
-    pub terms: Terms,
+    pub terms: ScoreTerms,
 }
 
 /// Why a choice was made. Closed and low-cardinality: it is a metric label and a CSV value.

@@ -1,6 +1,6 @@
 //! Everything a policy can learn, in one stream and one order.
 
-use crate::{Features, RequestId, Time, WorkerId, WorkerInfo};
+use crate::{RequestFeatures, RequestId, Time, WorkerId, WorkerInfo};
 
 /// How one dispatch ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -32,7 +32,7 @@ impl Outcome {
 
 /// Token counts as reported for one answer. Absent means unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Usage {
+pub struct TokenUsage {
     /// Prompt tokens, cached ones included.
     pub prompt_tokens: Option<u32>,
     /// Generated tokens.
@@ -89,12 +89,12 @@ pub struct LoadReport {
     /// Generated tokens per second, achieved.
     pub gen_throughput: Option<f64>,
     /// What the worker did since it started, in sums; two of them tell how fast it is.
-    pub work: Work,
+    pub work: WorkTotals,
 }
 
 /// Running sums of what a worker computed since it started. Absent means it does not keep them.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Work {
+pub struct WorkTotals {
     /// Uncached prompt tokens computed.
     pub prefill_tokens: Option<u64>,
     /// Microseconds spent in prefill.
@@ -104,7 +104,7 @@ pub struct Work {
     pub decode: Option<[f64; 6]>,
 }
 
-impl Work {
+impl WorkTotals {
     /// Nothing known.
     pub const NONE: Self = Self { prefill_tokens: None, prefill_busy_us: None, decode: None };
 }
@@ -121,14 +121,14 @@ impl LoadReport {
             waiting_tokens: None,
             kv_usage: None,
             gen_throughput: None,
-            work: Work::NONE,
+            work: WorkTotals::NONE,
         }
     }
 }
 
 /// What the host knows at the end of one dispatch; the balancer adds the rest.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Finish {
+pub struct AttemptResult {
     /// How it ended.
     pub outcome: Outcome,
     /// HTTP status of the worker's answer, absent when there was none.
@@ -136,21 +136,26 @@ pub struct Finish {
     /// When the first byte of the answer's body arrived.
     pub first_byte_at: Option<Time>,
     /// Token counts.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// The worker's own time stamps.
     pub timing: ServerTiming,
     /// Load news that came with the answer.
     pub load: Option<LoadReport>,
 }
 
-impl Finish {
+impl AttemptResult {
     /// An end about which nothing but the outcome is known.
-    pub const fn bare(outcome: Outcome) -> Self {
+    pub const fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
             status: None,
             first_byte_at: None,
-            usage: Usage { prompt_tokens: None, output_tokens: None, cached_tokens: None, estimated: false },
+            usage: TokenUsage {
+                prompt_tokens: None,
+                output_tokens: None,
+                cached_tokens: None,
+                estimated: false,
+            },
             timing: ServerTiming {
                 created: None,
                 queue_start: None,
@@ -173,7 +178,7 @@ pub struct Completion {
     pub request: RequestId,
     /// Which attempt of the request, from zero.
     pub attempt: u32,
-    /// The place of this end among the balancer's decisions and ends, from one; see [`Standing`](crate::Standing).
+    /// The place of this end among the balancer's decisions and ends, from one; see [`DispatchSnapshot`](crate::DispatchSnapshot).
     pub seq: u64,
     /// When the request came in, when known.
     pub arrived_at: Option<Time>,
@@ -182,7 +187,7 @@ pub struct Completion {
     /// When its last byte came, or it was given up.
     pub finished_at: Time,
     /// Everything else.
-    pub finish: Finish,
+    pub result: AttemptResult,
 }
 
 impl Completion {
@@ -198,7 +203,7 @@ impl Completion {
 
     /// Seconds from sending to the first byte, if one came.
     pub fn ttft(&self) -> Option<f64> {
-        self.finish.first_byte_at.map(|t| t.secs_since(self.dispatched_at))
+        self.result.first_byte_at.map(|t| t.secs_since(self.dispatched_at))
     }
 }
 
@@ -227,7 +232,7 @@ pub enum Event<'a> {
         /// To whom.
         worker: WorkerId,
         /// What.
-        request: &'a Features<'a>,
+        request: &'a RequestFeatures<'a>,
     },
     /// The first byte of a streamed answer arrived.
     FirstToken {

@@ -64,7 +64,7 @@ impl Route {
 
 /// What a prompt is written in, as far as its bytes per token go. Told from a sample of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub enum Script {
+pub enum PromptScript {
     /// Nobody looked.
     #[default]
     Unknown,
@@ -78,11 +78,11 @@ pub enum Script {
     Escaped,
 }
 
-impl Script {
+impl PromptScript {
     /// Every script, in declaration order.
     pub const ALL: [Self; 5] = [Self::Unknown, Self::Latin, Self::Code, Self::Wide, Self::Escaped];
 
-    /// The position in [`Script::ALL`].
+    /// The position in [`PromptScript::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -92,7 +92,7 @@ impl Script {
 ///
 /// The borrowed parts point into the request body and its prefix hashes, so building one copies nothing.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Features<'a> {
+pub struct RequestFeatures<'a> {
     /// The request, the same for all its attempts.
     pub id: RequestId,
     /// Zero for the first attempt, one more for each retry.
@@ -108,25 +108,25 @@ pub struct Features<'a> {
     /// Length of all prompts together as they stand in the body, in bytes.
     pub prompt_bytes: u64,
     /// What the prompt is written in; tokens per byte follow it. Unknown unless some policy
-    /// [needs](crate::Needs::script) it.
-    pub script: Script,
+    /// [needs](crate::PolicyNeeds::script) it.
+    pub script: PromptScript,
     /// Length of all prompts together in tokens, known only when the client sent token ids.
     pub prompt_tokens: Option<u32>,
     /// The client's cap on generated tokens per answer.
     pub max_output_tokens: Option<u32>,
     /// How many answers per prompt the client asked for (`n`); 1 unless it says more.
-    pub answers: u32,
+    pub choices: u32,
     /// Chained hashes of the prompt's leading blocks, oldest first: equal hash `i` means equal blocks `0..=i`.
-    /// Empty unless some policy [needs](crate::Needs::prefix_hashes) them.
+    /// Empty unless some policy [needs](crate::PolicyNeeds::prefix_hashes) them.
     pub prefix: &'a [u64],
     /// Bytes of prompt per entry of [`prefix`](Self::prefix).
     pub prefix_block_bytes: u32,
-    /// The prompt text as it stands in the body. Absent unless some policy [needs](crate::Needs::text) it.
+    /// The prompt text as it stands in the body. Absent unless some policy [needs](crate::PolicyNeeds::text) it.
     pub text: Option<&'a str>,
     /// Hash of the routing key (session, user) that the client named. Absent unless some policy
-    /// [needs](crate::Needs::routing_key) it.
+    /// [needs](crate::PolicyNeeds::routing_key) it.
     pub routing_key: Option<u64>,
     /// The slot of the one worker that the client wants; a slot that nobody has where it wants nobody there is. Absent
-    /// unless some policy [needs](crate::Needs::target_worker) it.
+    /// unless some policy [needs](crate::PolicyNeeds::target_worker) it.
     pub target_worker: Option<usize>,
 }

@@ -35,7 +35,7 @@ impl WorkerInfo {
 
 /// What a worker can take, and what it should: the part of [`WorkerInfo`] that may change while it serves.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Capacity {
+pub struct WorkerCapacity {
     /// See [`WorkerInfo::weight`].
     pub weight: f64,
     /// See [`WorkerInfo::priority`].
@@ -146,7 +146,7 @@ pub struct Fleet {
     slots: Vec<Slot>,
     routable: Vec<WorkerId>,
     /// Those of the routable ones that are below the cap.
-    open: Vec<WorkerId>,
+    available: Vec<WorkerId>,
     /// Most requests in flight on one worker; no bound when absent.
     cap: Option<NonZeroU32>,
 }
@@ -187,8 +187,8 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn set_capacity(&mut self, id: WorkerId, capacity: &Capacity) {
-        let Capacity { weight, priority, max_running_requests, max_total_tokens } = *capacity;
+    pub(crate) fn set_capacity(&mut self, id: WorkerId, capacity: &WorkerCapacity) {
+        let WorkerCapacity { weight, priority, max_running_requests, max_total_tokens } = *capacity;
         if let Some(w) = self.worker_mut(id) {
             let url = Arc::clone(&w.info.url);
             w.info = WorkerInfo { url, weight, priority, max_running_requests, max_total_tokens };
@@ -212,9 +212,9 @@ impl Fleet {
         w.in_flight += 1;
         w.books.sent(bytes);
         if w.is_full(cap)
-            && let Ok(place) = self.open.binary_search(&id)
+            && let Ok(place) = self.available.binary_search(&id)
         {
-            self.open.remove(place);
+            self.available.remove(place);
         }
     }
 
@@ -225,10 +225,10 @@ impl Fleet {
         w.in_flight = w.in_flight.saturating_sub(1);
         w.books.finished(bytes);
         if was_full
-            && w.is_open(cap)
-            && let Err(place) = self.open.binary_search(&id)
+            && w.is_available(cap)
+            && let Err(place) = self.available.binary_search(&id)
         {
-            self.open.insert(place, id);
+            self.available.insert(place, id);
         }
     }
 
@@ -252,8 +252,8 @@ impl Fleet {
     }
 
     /// The workers that may be chosen now, in id order.
-    pub fn open(&self) -> &[WorkerId] {
-        &self.open
+    pub fn available(&self) -> &[WorkerId] {
+        &self.available
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
@@ -262,13 +262,13 @@ impl Fleet {
 
     fn refresh(&mut self) {
         self.routable.clear();
-        self.open.clear();
+        self.available.clear();
         for (slot, s) in self.slots.iter().enumerate() {
             let Some(worker) = s.worker.as_ref().filter(|w| w.routable) else { continue };
             let id = WorkerId::new(slot as u32, s.generation);
             self.routable.push(id);
-            if worker.is_open(self.cap) {
-                self.open.push(id);
+            if worker.is_available(self.cap) {
+                self.available.push(id);
             }
         }
     }
@@ -279,7 +279,7 @@ impl Worker {
         cap.is_some_and(|cap| self.in_flight >= cap.get())
     }
 
-    fn is_open(&self, cap: Option<NonZeroU32>) -> bool {
+    fn is_available(&self, cap: Option<NonZeroU32>) -> bool {
         self.routable && !self.is_full(cap)
     }
 

@@ -41,12 +41,12 @@ pub struct RequestId(pub u64);
 /// Per-worker state, indexed by slot and guarded by the whole id: a late event of a worker that left finds nothing.
 ///
 /// ```
-/// # use router_core::{Balancer, Change, SlotMap, Time, WorkerInfo, policy::Random};
+/// # use router_core::{Balancer, FleetUpdate, SlotMap, Time, WorkerInfo, policy::Random};
 /// # let mut balancer = Balancer::new(Box::new(Random), 1);
 /// let a = balancer.join(Time::ZERO, WorkerInfo::new("http://a"));
 /// let mut seen = SlotMap::default();
 /// seen.insert(a, 7);
-/// balancer.apply(Time::ZERO, Change::Leave(a));
+/// balancer.apply(Time::ZERO, FleetUpdate::Leave(a));
 /// let heir = balancer.join(Time::ZERO, WorkerInfo::new("http://b"));
 /// assert_eq!((a.slot(), seen.get(heir)), (heir.slot(), None));
 /// ```

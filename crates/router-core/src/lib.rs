@@ -29,15 +29,19 @@ mod testing;
 mod time;
 mod window;
 
-pub use balancer::{Balancer, Change, Explain, Explained, NoWorker, Routed, Standing, Ticket};
-pub use classic::{Classic, ClassicWorker, LoadBalancingPolicy, LoadBalancingPolicyV2, RequestMetrics};
-pub use decision::{Decision, MAX_TERMS, Reason, Score, Term, Terms};
-pub use event::{Completion, Event, Finish, LoadReport, LoadSource, Outcome, ServerTiming, Usage, Work};
-pub use features::{Features, Route, Script};
-pub use fleet::{Candidates, Capacity, Fleet, WorkerInfo, WorkerView};
+pub use balancer::{
+    Balancer, DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, FleetUpdate, NoWorker, Ticket,
+};
+pub use classic::{ClassicPolicy, ClassicWorker, LoadBalancingPolicy, LoadBalancingPolicyV2, RequestMetrics};
+pub use decision::{CandidateScore, Decision, MAX_TERMS, Reason, ScoreTerm, ScoreTerms};
+pub use event::{
+    AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, ServerTiming, TokenUsage, WorkTotals,
+};
+pub use features::{PromptScript, RequestFeatures, Route};
+pub use fleet::{Candidates, Fleet, WorkerCapacity, WorkerInfo, WorkerView};
 pub use ids::{RequestId, SlotMap, WorkerId};
-pub use policy::{Cx, Needs, Policy};
-pub use prefix_index::{Matches, PrefixIndex};
-pub use registry::{Params, PolicyError, PolicySpec, Registry, read_params};
+pub use policy::{DecisionContext, Policy, PolicyNeeds};
+pub use prefix_index::{PrefixIndex, PrefixMatches};
+pub use registry::{PolicyError, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
 pub use time::Time;

@@ -60,13 +60,13 @@ pub struct PrefixIndex {
 
 /// How many leading blocks of one prompt each worker holds. Kept by the caller, so that a lookup allocates nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Matches {
+pub struct PrefixMatches {
     /// By slot.
     blocks: Vec<u32>,
     alive: Vec<u64>,
 }
 
-impl Matches {
+impl PrefixMatches {
     /// Leading blocks that a present worker holds.
     pub fn blocks(&self, worker: WorkerId) -> u32 {
         self.blocks.get(worker.slot()).copied().unwrap_or(0)
@@ -171,7 +171,7 @@ impl PrefixIndex {
     }
 
     /// Counts for every present worker how many leading blocks of `prefix` it holds. Changes nothing in the index.
-    pub fn lookup(&self, prefix: &[u64], matches: &mut Matches) {
+    pub fn lookup(&self, prefix: &[u64], matches: &mut PrefixMatches) {
         matches.blocks.clear();
         matches.blocks.resize(self.lanes.len(), 0);
         matches.alive.clear();
@@ -428,7 +428,7 @@ mod tests {
     }
 
     fn matched(index: &PrefixIndex, prefix: &[u64], workers: u32) -> Vec<u32> {
-        let mut matches = Matches::default();
+        let mut matches = PrefixMatches::default();
         index.lookup(prefix, &mut matches);
         (0..workers).map(|slot| matches.blocks(worker(slot))).collect()
     }
@@ -550,7 +550,7 @@ mod tests {
                     }
                     Step::Sweep => index.sweep(),
                 }
-                let mut matches = Matches::default();
+                let mut matches = PrefixMatches::default();
                 for hash in 0..40 {
                     index.lookup(&[hash], &mut matches);
                     let entry = naive.iter().find(|(h, _)| *h == hash);

@@ -1,19 +1,19 @@
 //! Policies by name: how a configuration becomes a policy, ours or anybody's.
 //!
 //! ```
-//! use router_core::{Params, PolicySpec, Registry, policy::Random};
+//! use router_core::{PolicyOptions, PolicySpec, Registry, policy::Random};
 //!
 //! let mut registry = Registry::builtin();
 //! registry.register(PolicySpec::new("coin", "my own"), |_| Ok(Box::new(Random)))?;
-//! assert!(registry.build("coin", &Params::new()).is_ok());
-//! let error = registry.build("round-robin", &Params::new()).unwrap_err();
+//! assert!(registry.build("coin", &PolicyOptions::new()).is_ok());
+//! let error = registry.build("round-robin", &PolicyOptions::new()).unwrap_err();
 //! assert!(error.to_string().starts_with("unknown policy `round-robin`, did you mean `round_robin`?"));
 //! # Ok::<(), router_core::PolicyError>(())
 //! ```
 
 use crate::Policy;
 use crate::policy::{
-    Bucket, CacheAware, ConsistentHashing, FixedProbability, InvalidKnob, LMetric, LeastLoad, LeastRequest,
+    Bucket, CacheAware, ConsistentHashing, FixedProbability, InvalidOption, LMetric, LeastLoad, LeastRequest,
     Manual, MarginalCost, MarginalUtility, Passthrough, PeakEwma, PowerOfTwo, PrefixHash, Prequal, Random,
     RoundRobin, ShortestQueue,
 };
@@ -21,8 +21,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The knobs of one policy by name, as they stand in a configuration.
-pub type Params = serde_json::Map<String, serde_json::Value>;
+/// The options of one policy by name, as they stand in a configuration.
+pub type PolicyOptions = serde_json::Map<String, serde_json::Value>;
 
 /// Why a policy could not be registered or built. One line each, fit to be shown to whoever wrote the configuration.
 #[non_exhaustive]
@@ -38,12 +38,12 @@ pub enum PolicyError {
         /// All names, separated by commas.
         known: String,
     },
-    /// The knobs do not fit the policy.
+    /// The options do not fit the policy.
     #[error("policy `{policy}`: {message}")]
-    Params {
+    Options {
         /// The policy.
         policy: String,
-        /// What is wrong, naming the knob.
+        /// What is wrong, naming the option.
         message: String,
     },
     /// The name is taken.
@@ -71,22 +71,22 @@ pub struct PolicySpec {
     pub records: bool,
     /// First part of the names of recorded files: the name of the rule.
     pub record_stem: String,
-    /// Its knobs and their defaults; `null` where the default is to have none.
-    pub knobs: Params,
+    /// Its options and their defaults; `null` where the default is to have none.
+    pub options: PolicyOptions,
 }
 
 impl PolicySpec {
-    /// A policy without knobs that does not ask to be recorded.
+    /// A policy without options that does not ask to be recorded.
     pub fn new(name: &str, summary: &str) -> Self {
         let (name, summary) = (name.to_owned(), summary.to_owned());
-        Self { record_stem: name.clone(), name, summary, records: false, knobs: Params::new() }
+        Self { record_stem: name.clone(), name, summary, records: false, options: PolicyOptions::new() }
     }
 
-    /// The same with the knobs that `defaults` consists of.
+    /// The same with the options that `defaults` consists of.
     #[must_use]
-    pub fn with_knobs(mut self, defaults: &impl Serialize) -> Self {
-        if let Ok(serde_json::Value::Object(knobs)) = serde_json::to_value(defaults) {
-            self.knobs = knobs;
+    pub fn with_options(mut self, defaults: &impl Serialize) -> Self {
+        if let Ok(serde_json::Value::Object(options)) = serde_json::to_value(defaults) {
+            self.options = options;
         }
         self
     }
@@ -100,7 +100,7 @@ impl PolicySpec {
     }
 }
 
-type Build = dyn Fn(&Params) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync;
+type Build = dyn Fn(&PolicyOptions) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync;
 
 /// All policies that can be asked for by name.
 pub struct Registry {
@@ -159,7 +159,7 @@ impl Registry {
     pub fn register(
         &mut self,
         spec: PolicySpec,
-        build: impl Fn(&Params) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync + 'static,
+        build: impl Fn(&PolicyOptions) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync + 'static,
     ) -> Result<(), PolicyError> {
         let name = spec.name.clone();
         if name.is_empty() || !name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')) {
@@ -172,11 +172,11 @@ impl Registry {
         Ok(())
     }
 
-    /// Builds the policy called `name` with these knobs; those not given have their defaults.
+    /// Builds the policy called `name` with these options; those not given have their defaults.
     ///
     /// # Errors
-    /// An unknown name, an unknown knob, or a knob whose value makes no sense.
-    pub fn build(&self, name: &str, params: &Params) -> Result<Box<dyn Policy>, PolicyError> {
+    /// An unknown name, an unknown option, or an option whose value makes no sense.
+    pub fn build(&self, name: &str, params: &PolicyOptions) -> Result<Box<dyn Policy>, PolicyError> {
         match self.entries.iter().find(|(spec, _)| spec.name == name) {
             Some((_, build)) => build(params),
             None => Err(self.unknown(name)),
@@ -193,25 +193,25 @@ impl Registry {
         self.specs().find(|s| s.name == name)
     }
 
-    /// The names of the knobs that the policy called `name` accepts.
-    pub fn knobs(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
-        self.spec(name).map(|s| s.knobs.keys().map(String::as_str))
+    /// The names of the options that the policy called `name` accepts.
+    pub fn options(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
+        self.spec(name).map(|s| s.options.keys().map(String::as_str))
     }
 
     /// One of our own, whose name is known to be new and good.
-    fn add<C, P>(&mut self, spec: PolicySpec, new: fn(C) -> Result<P, InvalidKnob>)
+    fn add<C, P>(&mut self, spec: PolicySpec, new: fn(C) -> Result<P, InvalidOption>)
     where
         C: Default + Serialize + DeserializeOwned + 'static,
         P: Policy + 'static,
     {
         let name = spec.name.clone();
-        let build = move |params: &Params| -> Result<Box<dyn Policy>, PolicyError> {
-            let config = read_params::<C>(&name, params)?;
+        let build = move |params: &PolicyOptions| -> Result<Box<dyn Policy>, PolicyError> {
+            let config = read_options::<C>(&name, params)?;
             let invalid =
-                |e: InvalidKnob| PolicyError::Params { policy: name.clone(), message: e.to_string() };
+                |e: InvalidOption| PolicyError::Options { policy: name.clone(), message: e.to_string() };
             Ok(Box::new(new(config).map_err(invalid)?))
         };
-        self.entries.push((spec.with_knobs(&C::default()), Box::new(build)));
+        self.entries.push((spec.with_options(&C::default()), Box::new(build)));
     }
 
     fn unknown(&self, name: &str) -> PolicyError {
@@ -224,25 +224,26 @@ impl Registry {
     }
 }
 
-/// Reads the knobs of `policy` into its configuration type. Also for policies that others register.
+/// Reads the options of `policy` into its configuration type. Also for policies that others register.
 ///
 /// # Errors
-/// A message that names the knob at fault.
-pub fn read_params<C: DeserializeOwned>(policy: &str, params: &Params) -> Result<C, PolicyError> {
-    let read = |params: Params| serde_json::from_value::<C>(serde_json::Value::Object(params));
+/// A message that names the option at fault.
+pub fn read_options<C: DeserializeOwned>(policy: &str, params: &PolicyOptions) -> Result<C, PolicyError> {
+    let read = |params: PolicyOptions| serde_json::from_value::<C>(serde_json::Value::Object(params));
     read(params.clone()).map_err(|error| {
-        let alone =
-            |(key, value): (&String, &serde_json::Value)| Params::from_iter([(key.clone(), value.clone())]);
+        let alone = |(key, value): (&String, &serde_json::Value)| {
+            PolicyOptions::from_iter([(key.clone(), value.clone())])
+        };
         // serde names an unknown key but not the key of a bad value, so each is tried alone.
         let message = match params.iter().find(|entry| read(alone(*entry)).is_err()) {
             Some((key, _)) if !error.to_string().contains(&format!("`{key}`")) => format!("`{key}`: {error}"),
             _ => error.to_string(),
         };
-        PolicyError::Params { policy: policy.to_owned(), message }
+        PolicyError::Options { policy: policy.to_owned(), message }
     })
 }
 
-/// The configuration of a policy without knobs.
+/// The configuration of a policy without options.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bare {}

@@ -1,8 +1,8 @@
 //! A balancer with named workers for the unit tests of policies.
 
 use crate::{
-    Balancer, Decision, Explain, Explained, Features, Finish, Outcome, Policy, Reason, Ticket, Time, Usage,
-    WorkerId, WorkerInfo,
+    AttemptResult, Balancer, Decision, ExplainLevel, ExplainedDecision, Outcome, Policy, Reason,
+    RequestFeatures, Ticket, Time, TokenUsage, WorkerId, WorkerInfo,
 };
 use std::time::Duration;
 
@@ -37,11 +37,11 @@ impl Bench {
 
     /// Sends one request and leaves it in flight. The slot that got it.
     pub(crate) fn send(&mut self) -> usize {
-        self.send_as(&Features::default())
+        self.send_as(&RequestFeatures::default())
     }
 
-    pub(crate) fn send_as(&mut self, request: &Features<'_>) -> usize {
-        let routed = self.balancer.dispatch(self.now, request, &[], Explain::No).unwrap();
+    pub(crate) fn send_as(&mut self, request: &RequestFeatures<'_>) -> usize {
+        let routed = self.balancer.dispatch(self.now, request, &[], ExplainLevel::None).unwrap();
         self.tickets.push(routed.ticket);
         self.last = Some(routed.decision);
         routed.decision.worker.slot()
@@ -54,14 +54,14 @@ impl Bench {
     /// Puts `n` requests in flight on one worker, whatever the policy wants.
     pub(crate) fn hold(&mut self, worker: usize, n: usize) {
         for _ in 0..n {
-            self.force(worker, &Features::default());
+            self.force(worker, &RequestFeatures::default());
         }
     }
 
     /// Sends one request to one worker, whatever the policy wants, and leaves it in flight.
-    pub(crate) fn force(&mut self, worker: usize, request: &Features<'_>) {
+    pub(crate) fn force(&mut self, worker: usize, request: &RequestFeatures<'_>) {
         let others: Vec<_> = self.ids.iter().copied().filter(|&id| id != self.ids[worker]).collect();
-        let routed = self.balancer.dispatch(self.now, request, &others, Explain::No).unwrap();
+        let routed = self.balancer.dispatch(self.now, request, &others, ExplainLevel::None).unwrap();
         assert_eq!(routed.decision.worker, self.ids[worker]);
         self.tickets.push(routed.ticket);
     }
@@ -70,32 +70,33 @@ impl Bench {
     pub(crate) fn complete(&mut self, worker: usize, latency: f64, tokens: u32) {
         let end = self.now;
         self.now = Time::from_nanos(end.as_nanos() - Duration::from_secs_f64(latency).as_nanos() as u64);
-        self.force(worker, &Features::default());
+        self.force(worker, &RequestFeatures::default());
         self.now = end;
         let ticket = self.tickets.pop().unwrap();
-        let usage = Usage { output_tokens: Some(tokens), ..Usage::default() };
-        self.balancer.finish(end, ticket, Finish { usage, ..Finish::bare(Outcome::Success) });
+        let usage = TokenUsage { output_tokens: Some(tokens), ..TokenUsage::default() };
+        self.balancer.finish(end, ticket, AttemptResult { usage, ..AttemptResult::of(Outcome::Success) });
     }
 
     /// Has one attempt fail on one worker, at once.
     pub(crate) fn fail(&mut self, worker: usize) {
-        self.force(worker, &Features::default());
+        self.force(worker, &RequestFeatures::default());
         let ticket = self.tickets.pop().unwrap();
-        self.balancer.finish(self.now, ticket, Finish::bare(Outcome::Failed));
+        self.balancer.finish(self.now, ticket, AttemptResult::of(Outcome::Failed));
     }
 
     /// Ends everything in flight.
     pub(crate) fn finish_all(&mut self) {
         for ticket in self.tickets.drain(..) {
-            self.balancer.finish(self.now, ticket, Finish::bare(Outcome::Success));
+            self.balancer.finish(self.now, ticket, AttemptResult::of(Outcome::Success));
         }
     }
 
     /// What the policy would do now, with every candidate's score; nothing stays in flight.
-    pub(crate) fn ask(&mut self) -> Explained {
-        let routed = self.balancer.dispatch(self.now, &Features::default(), &[], Explain::Yes).unwrap();
-        self.balancer.finish(self.now, routed.ticket, Finish::bare(Outcome::Cancelled));
-        Explained {
+    pub(crate) fn ask(&mut self) -> ExplainedDecision {
+        let routed =
+            self.balancer.dispatch(self.now, &RequestFeatures::default(), &[], ExplainLevel::All).unwrap();
+        self.balancer.finish(self.now, routed.ticket, AttemptResult::of(Outcome::Cancelled));
+        ExplainedDecision {
             policy: self.balancer.policy_name().into(),
             decision: routed.decision,
             scores: routed.scores,

@@ -5,7 +5,8 @@ mod common;
 
 use common::{chain, every_policy};
 use router_core::{
-    Balancer, Change, Explain, Features, Finish, LoadReport, LoadSource, Outcome, Time, Usage, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, RequestFeatures,
+    Time, TokenUsage, WorkerInfo,
 };
 use std::time::Duration;
 
@@ -13,24 +14,24 @@ use std::time::Duration;
 fn serve(balancer: &mut Balancer, now: &mut Time, prompts: &[Vec<u64>], n: usize) {
     let ids = balancer.fleet().iter().map(|w| w.id).nth(n % 8);
     for prefix in prompts.iter().cycle().take(n) {
-        let request = Features {
+        let request = RequestFeatures {
             prefix,
             prefix_block_bytes: 64,
             prompt_bytes: 64 * 40,
             routing_key: prefix.last().copied(),
-            ..Features::default()
+            ..RequestFeatures::default()
         };
-        let routed = balancer.dispatch(*now, &request, &[], Explain::No).unwrap();
+        let routed = balancer.dispatch(*now, &request, &[], ExplainLevel::None).unwrap();
         *now = *now + Duration::from_millis(3);
-        let usage = Usage { output_tokens: Some(20), ..Usage::default() };
-        balancer.finish(*now, routed.ticket, Finish { usage, ..Finish::bare(Outcome::Success) });
+        let usage = TokenUsage { output_tokens: Some(20), ..TokenUsage::default() };
+        balancer.finish(*now, routed.ticket, AttemptResult { usage, ..AttemptResult::of(Outcome::Success) });
         let told = LoadReport {
             waiting: Some(1),
             running: Some(3),
             tokens: Some(500),
             ..LoadReport::empty(*now, LoadSource::Poll)
         };
-        ids.iter().for_each(|&id| balancer.apply(*now, Change::Load(id, told)));
+        ids.iter().for_each(|&id| balancer.apply(*now, FleetUpdate::Load(id, told)));
     }
 }
 

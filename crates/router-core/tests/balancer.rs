@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use router_core::policy::Random;
 use router_core::{
-    Balancer, Change, Explain, Features, Finish, LoadReport, LoadSource, Outcome, Ticket, Time, WorkerId,
-    WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, RequestFeatures,
+    Ticket, Time, WorkerId, WorkerInfo,
 };
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -74,16 +74,16 @@ impl Books {
             }
             Step::Leave(i) => {
                 let Some(id) = self.id(*i) else { return };
-                balancer.apply(now, Change::Leave(id));
+                balancer.apply(now, FleetUpdate::Leave(id));
                 self.workers.remove(&id);
             }
             Step::Routable(i, routable) => {
                 let Some(id) = self.id(*i) else { return };
-                balancer.apply(now, Change::Routable(id, *routable));
+                balancer.apply(now, FleetUpdate::Routable(id, *routable));
                 self.workers.entry(id).and_modify(|w| w.routable = *routable);
             }
             Step::Cap(cap) => {
-                balancer.cap(NonZeroU32::new(*cap));
+                balancer.set_cap(NonZeroU32::new(*cap));
                 self.cap = *cap;
             }
             Step::Dispatch { bytes, exclude } => self.dispatch(balancer, *bytes, exclude),
@@ -93,7 +93,7 @@ impl Books {
                 }
                 let (ticket, bytes) = self.tickets.swap_remove(i % self.tickets.len());
                 self.book(ticket.worker(), -1, -(bytes as i64));
-                balancer.finish(now, ticket, Finish::bare(Outcome::Success));
+                balancer.finish(now, ticket, AttemptResult::of(Outcome::Success));
             }
             Step::Load { worker, waiting, tokens } => {
                 let Some(id) = self.id(*worker) else { return };
@@ -102,7 +102,7 @@ impl Books {
                     tokens: *tokens,
                     ..LoadReport::empty(now, LoadSource::Poll)
                 };
-                balancer.apply(now, Change::Load(id, report));
+                balancer.apply(now, FleetUpdate::Load(id, report));
                 if let Some(w) = self.workers.get_mut(&id) {
                     w.waiting = waiting.map(|n| (i64::from(n), 0)).or(w.waiting);
                     w.tokens = tokens.map(|n| (n as f64, w.bytes)).or(w.tokens);
@@ -118,9 +118,9 @@ impl Books {
         let may = |id: &WorkerId, w: &Model| open(w) && !exclude.contains(id);
         let somebody = self.workers.iter().any(|(id, w)| may(id, w));
         let in_service = self.workers.iter().any(|(id, w)| w.routable && !exclude.contains(id));
-        assert_eq!(balancer.may_open(&Features::default(), &exclude), in_service);
-        let request = Features { prompt_bytes: bytes, ..Features::default() };
-        match balancer.dispatch(Time::from_nanos(1), &request, &exclude, Explain::No) {
+        assert_eq!(balancer.has_routable(&RequestFeatures::default(), &exclude), in_service);
+        let request = RequestFeatures { prompt_bytes: bytes, ..RequestFeatures::default() };
+        match balancer.dispatch(Time::from_nanos(1), &request, &exclude, ExplainLevel::None) {
             Err(_) => assert!(!somebody),
             Ok(routed) => {
                 let id = routed.ticket.worker();
@@ -172,7 +172,7 @@ proptest! {
             books.check(&balancer);
         }
         for (ticket, _) in books.tickets.drain(..) {
-            balancer.finish(Time::from_nanos(9), ticket, Finish::bare(Outcome::Cancelled));
+            balancer.finish(Time::from_nanos(9), ticket, AttemptResult::of(Outcome::Cancelled));
         }
         prop_assert_eq!(balancer.in_flight(), 0);
     }
@@ -189,12 +189,13 @@ fn a_peek_changes_no_decision_and_every_event_has_its_place() {
         let mut chosen = Vec::new();
         for n in 1..=50u64 {
             for _ in 0..peeks {
-                balancer.peek(Time::ZERO, &Features::default()).unwrap();
+                balancer.peek(Time::ZERO, &RequestFeatures::default()).unwrap();
             }
-            let routed = balancer.dispatch(Time::ZERO, &Features::default(), &[], Explain::No).unwrap();
-            assert_eq!(routed.standing.seq, 2 * n - 1);
+            let routed =
+                balancer.dispatch(Time::ZERO, &RequestFeatures::default(), &[], ExplainLevel::None).unwrap();
+            assert_eq!(routed.snapshot.seq, 2 * n - 1);
             chosen.push(routed.decision.worker);
-            let done = balancer.finish(Time::ZERO, routed.ticket, Finish::bare(Outcome::Success));
+            let done = balancer.finish(Time::ZERO, routed.ticket, AttemptResult::of(Outcome::Success));
             assert_eq!(done.seq, 2 * n);
         }
         assert_eq!(balancer.in_flight(), 0);

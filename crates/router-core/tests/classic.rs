@@ -3,9 +3,9 @@
 
 use parking_lot::Mutex;
 use router_core::{
-    Balancer, Change, Classic, ClassicWorker, Explain, Features, Finish, LoadBalancingPolicy,
-    LoadBalancingPolicyV2, LoadReport, LoadSource, Outcome, Reason, RequestId, RequestMetrics, ServerTiming,
-    Time, Usage, WorkerInfo,
+    AttemptResult, Balancer, ClassicPolicy, ClassicWorker, ExplainLevel, FleetUpdate, LoadBalancingPolicy,
+    LoadBalancingPolicyV2, LoadReport, LoadSource, Outcome, Reason, RequestFeatures, RequestId,
+    RequestMetrics, ServerTiming, Time, TokenUsage, WorkerInfo,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,28 +80,29 @@ impl LoadBalancingPolicyV2 for Learner {
     }
 }
 
-fn balancer(classic: Classic) -> (Balancer, Vec<router_core::WorkerId>) {
+fn balancer(classic: ClassicPolicy) -> (Balancer, Vec<router_core::WorkerId>) {
     let mut balancer = Balancer::new(Box::new(classic), 1);
     let ids =
         (0..3).map(|i| balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://w:3000{i}")))).collect();
     (balancer, ids)
 }
 
-fn send(balancer: &mut Balancer, text: &str) -> router_core::Routed {
-    let request = Features { id: RequestId(7), attempt: 1, text: Some(text), ..Features::default() };
-    balancer.dispatch(Time::from_secs_f64(2.0), &request, &[], Explain::No).unwrap()
+fn send(balancer: &mut Balancer, text: &str) -> router_core::Dispatched {
+    let request =
+        RequestFeatures { id: RequestId(7), attempt: 1, text: Some(text), ..RequestFeatures::default() };
+    balancer.dispatch(Time::from_secs_f64(2.0), &request, &[], ExplainLevel::None).unwrap()
 }
 
 #[test]
 fn the_first_trait_chooses_by_text_and_hears_of_success() {
     let wish = Wish::default();
-    let (mut balancer, ids) = balancer(Classic::v1(Box::new(wish.clone()), 0.0));
+    let (mut balancer, ids) = balancer(ClassicPolicy::v1(Box::new(wish.clone()), 0.0));
     assert!(balancer.needs().text);
     assert_eq!(balancer.policy_name(), "wish");
     for (text, outcome) in [("30002", Outcome::Success), ("30000", Outcome::Failed)] {
         let routed = send(&mut balancer, text);
         assert_eq!(routed.decision.reason, Reason::Classic);
-        balancer.finish(Time::from_secs_f64(3.0), routed.ticket, Finish::bare(outcome));
+        balancer.finish(Time::from_secs_f64(3.0), routed.ticket, AttemptResult::of(outcome));
     }
     let heard = wish.0.lock();
     let wanted = [("http://w:30002".to_owned(), true), ("http://w:30000".to_owned(), false)];
@@ -114,24 +115,24 @@ fn the_first_trait_chooses_by_text_and_hears_of_success() {
 #[test]
 fn the_second_trait_passes_success_to_the_first_by_default() {
     let wish = Wish::default();
-    let (mut balancer, _) = balancer(Classic::v2(Box::new(wish.clone()), 0.0));
+    let (mut balancer, _) = balancer(ClassicPolicy::v2(Box::new(wish.clone()), 0.0));
     let routed = send(&mut balancer, "30001");
-    balancer.finish(Time::from_secs_f64(3.0), routed.ticket, Finish::bare(Outcome::Success));
+    balancer.finish(Time::from_secs_f64(3.0), routed.ticket, AttemptResult::of(Outcome::Success));
     assert_eq!(wish.0.lock().completions, [("http://w:30001".to_owned(), true)]);
 }
 
 #[test]
 fn an_override_of_the_second_trait_gets_the_whole_metrics() {
     let learner = Learner::default();
-    let (mut balancer, _) = balancer(Classic::v2(Box::new(learner.clone()), 1.7e9));
+    let (mut balancer, _) = balancer(ClassicPolicy::v2(Box::new(learner.clone()), 1.7e9));
     let routed = send(&mut balancer, "30001");
-    let finish = Finish {
+    let finish = AttemptResult {
         status: Some(200),
         first_byte_at: Some(Time::from_secs_f64(2.5)),
-        usage: Usage { prompt_tokens: Some(9), output_tokens: Some(31), ..Usage::default() },
+        usage: TokenUsage { prompt_tokens: Some(9), output_tokens: Some(31), ..TokenUsage::default() },
         timing: ServerTiming { queue_start: Some(100.0), queue_end: Some(100.25), ..ServerTiming::default() },
         load: Some(LoadReport { waiting: Some(4), ..LoadReport::empty(Time::ZERO, LoadSource::Piggyback) }),
-        ..Finish::bare(Outcome::Success)
+        ..AttemptResult::of(Outcome::Success)
     };
     balancer.finish(Time::from_secs_f64(4.0), routed.ticket, finish);
     let heard = learner.0.0.lock();
@@ -146,15 +147,15 @@ fn an_override_of_the_second_trait_gets_the_whole_metrics() {
 
 #[test]
 fn no_answer_a_wrong_one_and_an_unhealthy_one_end_at_the_least_loaded() {
-    let (mut balancer, ids) = balancer(Classic::v1(Box::new(Wish::default()), 0.0));
-    balancer.apply(Time::ZERO, Change::Routable(ids[1], false));
+    let (mut balancer, ids) = balancer(ClassicPolicy::v1(Box::new(Wish::default()), 0.0));
+    balancer.apply(Time::ZERO, FleetUpdate::Routable(ids[1], false));
     let first = send(&mut balancer, "30000");
     for text in ["none", "beyond", "30001"] {
         let routed = send(&mut balancer, text);
         assert_eq!((routed.decision.worker, routed.decision.reason), (ids[2], Reason::Fallback), "{text}");
-        balancer.finish(Time::from_secs_f64(3.0), routed.ticket, Finish::bare(Outcome::Success));
+        balancer.finish(Time::from_secs_f64(3.0), routed.ticket, AttemptResult::of(Outcome::Success));
     }
-    balancer.finish(Time::from_secs_f64(3.0), first.ticket, Finish::bare(Outcome::Success));
+    balancer.finish(Time::from_secs_f64(3.0), first.ticket, AttemptResult::of(Outcome::Success));
 }
 
 /// Prefers the lowest `load()` among the healthy, as most classic policies do.
@@ -173,14 +174,14 @@ impl LoadBalancingPolicy for LeastLoad {
 
 #[test]
 fn a_classic_policy_sees_loads_and_health_as_they_are() {
-    let (mut balancer, ids) = balancer(Classic::v1(Box::new(LeastLoad), 0.0));
+    let (mut balancer, ids) = balancer(ClassicPolicy::v1(Box::new(LeastLoad), 0.0));
     let mut held = Vec::new();
     for slot in [0, 1, 2, 0, 1] {
         let routed = send(&mut balancer, "");
         assert_eq!(routed.decision.worker.slot(), slot);
         held.push(routed.ticket);
     }
-    balancer.apply(Time::ZERO, Change::Leave(ids[2]));
+    balancer.apply(Time::ZERO, FleetUpdate::Leave(ids[2]));
     assert_eq!(send(&mut balancer, "").ticket.worker(), ids[0]);
     let heir = balancer.join(Time::ZERO, WorkerInfo::new("http://w:30009"));
     assert_eq!(send(&mut balancer, "").ticket.worker(), heir, "the heir starts at zero");
@@ -189,12 +190,12 @@ fn a_classic_policy_sees_loads_and_health_as_they_are() {
 #[test]
 fn loads_are_passed_on_by_url_and_unknown_stays_unknown() {
     let wish = Wish::default();
-    let (mut balancer, ids) = balancer(Classic::v1(Box::new(wish.clone()), 0.0));
+    let (mut balancer, ids) = balancer(ClassicPolicy::v1(Box::new(wish.clone()), 0.0));
     let empty = LoadReport::empty(Time::ZERO, LoadSource::Poll);
     let tokens = LoadReport { tokens: Some(900), waiting: Some(1), running: Some(1), ..empty };
     let counts = LoadReport { waiting: Some(2), running: Some(3), ..empty };
     for (id, report) in ids.iter().zip([tokens, counts, empty]) {
-        balancer.apply(Time::ZERO, Change::Load(*id, report));
+        balancer.apply(Time::ZERO, FleetUpdate::Load(*id, report));
     }
     let wanted = HashMap::from([("http://w:30000".to_owned(), 900), ("http://w:30001".to_owned(), 5)]);
     assert_eq!(wish.0.lock().loads, wanted);
@@ -211,10 +212,10 @@ fn pairs_and_resets_reach_the_policy() {
     };
     let (prefill, decode) = (workers(3), workers(2));
     let wish = Wish::default();
-    let by_default = Classic::v1(Box::new(wish.clone()), 0.0);
+    let by_default = ClassicPolicy::v1(Box::new(wish.clone()), 0.0);
     assert_eq!(by_default.select_pair(&prefill, &decode, Some(":1")), Some((1, 1)));
     assert_eq!(by_default.select_pair(&prefill, &decode, Some(":2")), None, "no such decode worker");
-    let overridden = Classic::v2(Box::new(Learner::default()), 0.0);
+    let overridden = ClassicPolicy::v2(Box::new(Learner::default()), 0.0);
     assert_eq!(overridden.select_pair(&prefill, &decode, None), None, "an index that does not exist");
     by_default.reset();
     assert_eq!(wish.0.lock().resets, 1);

@@ -5,8 +5,9 @@ mod common;
 
 use common::{Make, Strict, World, classic_policies, every_policy, history};
 use router_core::{
-    Change, Cx, Decision, Event, Explain, Features, Finish, Outcome, Params, Policy, PolicySpec, Reason,
-    Registry, Rng, Score, Time, Usage, WorkerInfo, policy::Random,
+    AttemptResult, CandidateScore, Decision, DecisionContext, Event, ExplainLevel, FleetUpdate, Outcome,
+    Policy, PolicyOptions, PolicySpec, Reason, Registry, RequestFeatures, Rng, Time, TokenUsage, WorkerInfo,
+    policy::Random,
 };
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ fn all() -> Vec<Make> {
     every_policy().into_iter().chain(classic_policies()).collect()
 }
 
-fn run(make: &Make, seed: u64, explain: Explain) -> World {
+fn run(make: &Make, seed: u64, explain: ExplainLevel) -> World {
     let mut world = World::new(Box::new(Strict(make.1())), seed);
     world.run(&history(seed, STEPS), explain);
     world
@@ -26,7 +27,7 @@ fn run(make: &Make, seed: u64, explain: Explain) -> World {
 fn the_chosen_worker_is_a_candidate_and_the_reason_is_true() {
     for make in all() {
         for seed in 0..6 {
-            for made in run(&make, seed, Explain::Yes).made {
+            for made in run(&make, seed, ExplainLevel::All).made {
                 let decision = made.decision;
                 assert!(made.candidates.contains(&decision.worker), "{}: {made:?}", make.0);
                 let alone = decision.reason == Reason::OnlyCandidate;
@@ -49,7 +50,7 @@ fn costs_are_finite_and_the_least_wins_where_the_reason_says_so() {
     ];
     for make in every_policy() {
         for seed in 0..6 {
-            for made in run(&make, seed, Explain::Yes).made {
+            for made in run(&make, seed, ExplainLevel::All).made {
                 for score in &made.scores {
                     assert!(score.cost.is_finite(), "{}: {score:?}", make.0);
                     assert!(made.candidates.contains(&score.worker), "{}: {score:?}", make.0);
@@ -75,10 +76,10 @@ fn costs_are_finite_and_the_least_wins_where_the_reason_says_so() {
 fn the_same_seed_and_events_give_the_same_decisions_explained_or_not() {
     for make in all() {
         for seed in 0..4 {
-            let first = run(&make, seed, Explain::No).decisions();
+            let first = run(&make, seed, ExplainLevel::None).decisions();
             assert!(first.len() > STEPS / 4, "{}: the history is too thin", make.0);
-            assert_eq!(first, run(&make, seed, Explain::No).decisions(), "{}", make.0);
-            assert_eq!(first, run(&make, seed, Explain::Yes).decisions(), "{}", make.0);
+            assert_eq!(first, run(&make, seed, ExplainLevel::None).decisions(), "{}", make.0);
+            assert_eq!(first, run(&make, seed, ExplainLevel::All).decisions(), "{}", make.0);
         }
     }
 }
@@ -87,7 +88,8 @@ fn the_same_seed_and_events_give_the_same_decisions_explained_or_not() {
 fn the_choice_is_explained_alike_alone_and_among_all() {
     for make in all() {
         for seed in 0..4 {
-            let (alone, among) = (run(&make, seed, Explain::Chosen), run(&make, seed, Explain::Yes));
+            let (alone, among) =
+                (run(&make, seed, ExplainLevel::Chosen), run(&make, seed, ExplainLevel::All));
             let told = among.made.iter().filter(|made| made.chosen.is_some()).count();
             assert_eq!(told > 0, among.made.iter().any(|made| !made.scores.is_empty()), "{}", make.0);
             for (alone, among) in alone.made.iter().zip(&among.made) {
@@ -103,12 +105,12 @@ fn the_choice_is_explained_alike_alone_and_among_all() {
 fn a_shadow_changes_nothing_and_stays_true() {
     for make in all() {
         let seed = 11;
-        let alone = run(&make, seed, Explain::No).decisions();
+        let alone = run(&make, seed, ExplainLevel::None).decisions();
         let mut world = World::new(make.1(), seed);
         // A twin with the same seed, and a stranger that would have chosen otherwise.
-        world.balancer.shadow(Time::ZERO, make.1(), seed);
-        world.balancer.shadow(Time::ZERO, Box::new(Random), 99);
-        world.run(&history(seed, STEPS), Explain::No);
+        world.balancer.add_shadow(Time::ZERO, make.1(), seed);
+        world.balancer.add_shadow(Time::ZERO, Box::new(Random), 99);
+        world.run(&history(seed, STEPS), ExplainLevel::None);
         assert_eq!(alone, world.decisions(), "{}: a shadow changed a decision", make.0);
         let twin: Vec<_> = world.made.iter().map(|m| m.shadows[0]).collect();
         assert_eq!(alone, twin, "{}: decide() changed what only observe() may", make.0);
@@ -123,7 +125,7 @@ impl Policy for AskedFrom {
     fn name(&self) -> &str {
         self.1.name()
     }
-    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         *cx.rng = Rng::seeded(cx.request.id.0);
         if cx.request.id.0 < self.0 {
             return Decision::plain(cx.candidates.first(), Reason::Fallback);
@@ -141,9 +143,9 @@ fn a_policy_that_is_not_obeyed_learns_from_events_alone() {
     for make in all() {
         let mut world = World::new(Box::new(Random), 29);
         for from in [0, FROM] {
-            world.balancer.shadow(Time::ZERO, Box::new(AskedFrom(from, make.1())), 1);
+            world.balancer.add_shadow(Time::ZERO, Box::new(AskedFrom(from, make.1())), 1);
         }
-        world.run(&history(29, STEPS), Explain::No);
+        world.run(&history(29, STEPS), ExplainLevel::None);
         let late = &world.made[FROM as usize..];
         assert!(late.len() > 100, "{}: the history is too thin", make.0);
         for made in late {
@@ -157,13 +159,13 @@ fn a_shadow_may_come_late_and_is_never_obeyed() {
     for make in all() {
         let mut world = World::new(Box::new(Random), 5);
         let steps = history(5, STEPS);
-        world.run(&steps[..STEPS / 2], Explain::No);
-        world.balancer.shadow(world.now, Box::new(Strict(make.1())), 5);
-        world.run(&steps[STEPS / 2..], Explain::No);
+        world.run(&steps[..STEPS / 2], ExplainLevel::None);
+        world.balancer.add_shadow(world.now, Box::new(Strict(make.1())), 5);
+        world.run(&steps[STEPS / 2..], ExplainLevel::None);
         let last = world.made.last().unwrap();
         assert!(last.candidates.contains(&last.shadows[0].worker), "{}", make.0);
         let mut alone = World::new(Box::new(Random), 5);
-        alone.run(&steps, Explain::No);
+        alone.run(&steps, ExplainLevel::None);
         assert_eq!(alone.decisions(), world.decisions(), "{}", make.0);
     }
 }
@@ -171,7 +173,7 @@ fn a_shadow_may_come_late_and_is_never_obeyed() {
 #[test]
 fn in_flight_ends_at_zero() {
     for make in all() {
-        let mut world = run(&make, 3, Explain::No);
+        let mut world = run(&make, 3, ExplainLevel::None);
         assert_eq!(world.balancer.in_flight(), on_present_workers(&world), "{}", make.0);
         world.finish_all();
         assert_eq!(world.balancer.in_flight(), 0, "{}", make.0);
@@ -185,12 +187,16 @@ fn on_present_workers(world: &World) -> u64 {
 }
 
 /// Sends one request that everybody could take and gives every candidate's score.
-fn ask(world: &mut World) -> Vec<Score> {
+fn ask(world: &mut World) -> Vec<CandidateScore> {
     let prefix = common::chain(1, 8);
-    let request =
-        Features { prefix: &prefix, prefix_block_bytes: 64, prompt_bytes: 512, ..Features::default() };
-    let routed = world.balancer.dispatch(world.now, &request, &[], Explain::Yes).unwrap();
-    world.balancer.finish(world.now, routed.ticket, Finish::bare(Outcome::Cancelled));
+    let request = RequestFeatures {
+        prefix: &prefix,
+        prefix_block_bytes: 64,
+        prompt_bytes: 512,
+        ..RequestFeatures::default()
+    };
+    let routed = world.balancer.dispatch(world.now, &request, &[], ExplainLevel::All).unwrap();
+    world.balancer.finish(world.now, routed.ticket, AttemptResult::of(Outcome::Cancelled));
     routed.scores
 }
 
@@ -198,18 +204,22 @@ fn ask(world: &mut World) -> Vec<Score> {
 fn a_worker_that_left_is_forgotten_and_its_late_answers_do_not_touch_the_heir() {
     for make in every_policy() {
         let seed = 17;
-        let mut old = run(&make, seed, Explain::No);
+        let mut old = run(&make, seed, ExplainLevel::None);
         let mut heirs = Vec::new();
         for id in std::mem::take(&mut old.ids) {
-            old.balancer.apply(old.now, Change::Leave(id));
+            old.balancer.apply(old.now, FleetUpdate::Leave(id));
         }
         for i in 0..4 {
             heirs.push(old.balancer.join(old.now, WorkerInfo::new(&format!("http://heir-{i}"))));
         }
         assert!(old.tickets.len() > 3, "there must be late answers");
         for ticket in old.tickets.drain(..) {
-            let usage = Usage { output_tokens: Some(100), ..Usage::default() };
-            old.balancer.finish(old.now, ticket, Finish { usage, ..Finish::bare(Outcome::Success) });
+            let usage = TokenUsage { output_tokens: Some(100), ..TokenUsage::default() };
+            old.balancer.finish(
+                old.now,
+                ticket,
+                AttemptResult { usage, ..AttemptResult::of(Outcome::Success) },
+            );
         }
         assert_eq!(old.balancer.in_flight(), 0, "{}", make.0);
 
@@ -220,7 +230,8 @@ fn a_worker_that_left_is_forgotten_and_its_late_answers_do_not_touch_the_heir() 
         }
         fresh.now = old.now;
         // power_of_two scores only the two it drew, so the scores are compared without who and in what order.
-        let bare = |scores: Vec<Score>| scores.into_iter().map(|s| (s.cost, s.terms)).collect::<Vec<_>>();
+        let bare =
+            |scores: Vec<CandidateScore>| scores.into_iter().map(|s| (s.cost, s.terms)).collect::<Vec<_>>();
         assert_eq!(bare(ask(&mut old)), bare(ask(&mut fresh)), "{}", make.0);
     }
 }
@@ -241,15 +252,15 @@ fn equal_workers_get_equal_shares() {
             world.now = world.now + Duration::from_millis(1);
             // A prompt that nobody holds: affinity is the one good reason for unequal shares.
             let prefix = common::chain(1000 + i, 4);
-            let request = Features {
+            let request = RequestFeatures {
                 prefix: &prefix,
                 prefix_block_bytes: 64,
                 prompt_bytes: 256,
-                ..Features::default()
+                ..RequestFeatures::default()
             };
-            let routed = world.balancer.dispatch(world.now, &request, &[], Explain::No).unwrap();
+            let routed = world.balancer.dispatch(world.now, &request, &[], ExplainLevel::None).unwrap();
             shares[routed.decision.worker.slot()] += 1;
-            world.balancer.finish(world.now, routed.ticket, Finish::bare(Outcome::Cancelled));
+            world.balancer.finish(world.now, routed.ticket, AttemptResult::of(Outcome::Cancelled));
         }
         assert!(shares.iter().all(|s| (400..600).contains(s)), "{}: {shares:?}", make.0);
     }
@@ -260,7 +271,7 @@ fn a_policy_of_ones_own_goes_through_the_registry_under_a_new_name() {
     let mut registry = Registry::builtin();
     let spec = PolicySpec::new("coin", "my own");
     registry.register(spec.clone(), |_| Ok(Box::new(Random))).unwrap();
-    assert!(registry.build("coin", &Params::new()).is_ok());
+    assert!(registry.build("coin", &PolicyOptions::new()).is_ok());
     let twice = registry.register(spec, |_| Ok(Box::new(Random))).unwrap_err();
     assert_eq!(twice.to_string(), "a policy called `coin` is already registered");
     let bad = registry.register(PolicySpec::new("My Coin", ""), |_| Ok(Box::new(Random))).unwrap_err();

@@ -4,7 +4,7 @@
 mod common;
 
 use common::params;
-use router_core::{Params, Registry};
+use router_core::{PolicyOptions, Registry};
 
 fn error(name: &str, json: &str) -> String {
     Registry::builtin().build(name, &params(json)).unwrap_err().to_string()
@@ -26,7 +26,7 @@ fn every_policy_is_there_under_its_own_name() {
     ];
     assert!(wanted.iter().all(|w| names.contains(w)), "{names:?}");
     for spec in registry.specs() {
-        assert_eq!(registry.build(&spec.name, &Params::new()).unwrap().name(), spec.name);
+        assert_eq!(registry.build(&spec.name, &PolicyOptions::new()).unwrap().name(), spec.name);
         assert!(!spec.summary.is_empty());
     }
 }
@@ -42,17 +42,17 @@ fn only_the_recorder_records() {
 fn the_listed_defaults_are_accepted_and_match_the_classic_ones() {
     let registry = Registry::builtin();
     for spec in registry.specs() {
-        registry.build(&spec.name, &spec.knobs).unwrap();
+        registry.build(&spec.name, &spec.options).unwrap();
     }
-    let knobs = &registry.spec("cache_aware").unwrap().knobs;
+    let options = &registry.spec("cache_aware").unwrap().options;
     let wanted = r#"{"cache_threshold":0.3,"balance_abs_threshold":64,"balance_rel_threshold":1.5,
         "eviction_interval_secs":60,"max_tree_size":67108864}"#;
-    assert_eq!(*knobs, params(wanted));
-    let knobs = &registry.spec("marginal_utility").unwrap().knobs;
+    assert_eq!(*options, params(wanted));
+    let options = &registry.spec("marginal_utility").unwrap().options;
     let wanted = r#"{"window_size":20,"min_history_for_trend":10,"throughput_weight":0.6,
         "latency_weight":0.4,"normalize":false}"#;
-    assert_eq!(*knobs, params(wanted));
-    assert!(registry.knobs("shortest_queue").unwrap().any(|k| k == "enable_fallback"));
+    assert_eq!(*options, params(wanted));
+    assert!(registry.options("shortest_queue").unwrap().any(|k| k == "enable_fallback"));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
 }
 
 #[test]
-fn a_bad_knob_is_named_with_its_policy() {
+fn a_bad_option_is_named_with_its_policy() {
     for (name, json, wanted) in [
         ("random", r#"{"speed":1}"#, "policy `random`: unknown field `speed`, there are no fields"),
         (
@@ -104,8 +104,8 @@ fn every_policy_has_a_page_that_lists_its_knobs_and_defaults() {
         let page = std::fs::read_to_string(pages.join(format!("{}.md", spec.name))).unwrap();
         assert!(page.starts_with(&format!("# {}\n", spec.name)));
         assert!(index.contains(&format!("]({}.md)", spec.name)), "{} is missing in the index", spec.name);
-        for (knob, default) in &spec.knobs {
-            let row = format!("| `{knob}` | {default} |");
+        for (option, default) in &spec.options {
+            let row = format!("| `{option}` | {default} |");
             assert!(page.contains(&row), "{}.md lacks {row}", spec.name);
         }
     }

@@ -148,5 +148,5 @@ fn invalid_json_is_unknown() {
         assert_eq!(read_response(body), ResponseFacts::default());
     }
     let odd = br#"{"usage":{"prompt_tokens":-1,"completion_tokens":"8","prompt_tokens_details":{"cached_tokens":1.5}}}"#;
-    assert_eq!(read_response(odd).usage, router_core::Usage::default());
+    assert_eq!(read_response(odd).usage, router_core::TokenUsage::default());
 }

@@ -199,7 +199,7 @@ fn features_have_all_facts() {
     let facts = scan(Route::Generate, body);
     let f = facts.features(RequestId(9), Route::Generate, &[1, 2]);
     assert_eq!((f.id, f.attempt, f.route, f.stream), (RequestId(9), 0, Route::Generate, true));
-    assert_eq!((f.batch, f.answers, f.prompt_bytes, f.prompt_tokens), (2, 2, 11, Some(3)));
+    assert_eq!((f.batch, f.choices, f.prompt_bytes, f.prompt_tokens), (2, 2, 11, Some(3)));
     assert_eq!(
         (f.max_output_tokens, f.prefix, f.prefix_block_bytes),
         (Some(5), &[1, 2][..], PREFIX_BLOCK_BYTES)

@@ -3,7 +3,7 @@
 use crate::router::Shared;
 use crate::workers::{End, Seat, Verdict, Worker, abort};
 use http::StatusCode;
-use router_core::{Finish, Outcome, Ticket, Time};
+use router_core::{AttemptResult, Outcome, Ticket, Time};
 use router_telemetry::{AttemptInfo, CompletionRecord};
 use std::sync::Arc;
 
@@ -81,12 +81,12 @@ impl Lease {
     }
 
     /// Ends the lease now; later calls change nothing.
-    pub(crate) fn finish(&mut self, now: Time, finish: Finish) {
+    pub(crate) fn finish(&mut self, now: Time, finish: AttemptResult) {
         if finish.outcome == Outcome::Cancelled {
             self.tell_to_stop();
         }
         let Some(ticket) = self.ticket.take() else { return };
-        let finish = Finish { first_byte_at: self.first_byte_at, ..finish };
+        let finish = AttemptResult { first_byte_at: self.first_byte_at, ..finish };
         let (completion, in_flight) = {
             let mut balancer = self.shared.balancer.lock();
             let completion = balancer.finish(now, ticket, finish);
@@ -128,13 +128,16 @@ impl Lease {
             200..=299 | 429 | 503 => Outcome::Busy,
             _ => Outcome::Failed,
         };
-        self.finish(self.now(), Finish { status: Some(status.as_u16()), ..Finish::bare(outcome) });
+        self.finish(
+            self.now(),
+            AttemptResult { status: Some(status.as_u16()), ..AttemptResult::of(outcome) },
+        );
     }
 
     /// Ends the lease with nothing known but the outcome.
     pub(crate) fn give_up(&mut self, outcome: Outcome) {
         if !self.is_over() {
-            self.finish(self.now(), Finish::bare(outcome));
+            self.finish(self.now(), AttemptResult::of(outcome));
         }
     }
 

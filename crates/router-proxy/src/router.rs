@@ -9,7 +9,7 @@ use crate::workers::{Dial, Health, MembershipError, Worker, WorkerLoad, Workers}
 use parking_lot::Mutex;
 use router_config::WorkerKind;
 use router_config::{Config, ConfigError, DisaggregationConfig, FleetConfig, RequestLimits, RetryConfig};
-use router_core::{Balancer, Features, Needs, Policy, WorkerId};
+use router_core::{Balancer, Policy, PolicyNeeds, RequestFeatures, WorkerId};
 use router_telemetry::Clock;
 use router_telemetry::TraceIds;
 use router_telemetry::{
@@ -30,7 +30,7 @@ use tracing::info;
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) balancer: Mutex<Balancer>,
-    pub(crate) needs: Needs,
+    pub(crate) needs: PolicyNeeds,
     pub(crate) workers: Workers,
     /// The workers that read prompts, where those above write the answers; absent when each worker does both.
     pub(crate) disaggregation: Option<Disaggregation>,
@@ -138,7 +138,7 @@ impl Router {
             Shared::new((config.requests, admission, config.retry, config.fleet, dial), |clock| {
                 let mut balancer = Balancer::new(config.policy, seed);
                 for (n, shadow) in (1u64..).zip(config.shadows) {
-                    balancer.shadow(clock.now(), shadow, seed.wrapping_add(n));
+                    balancer.add_shadow(clock.now(), shadow, seed.wrapping_add(n));
                 }
                 balancer
             });
@@ -300,7 +300,7 @@ impl Shared {
     ) -> Self {
         let clock = Clock::start();
         let mut balancer = balancer(&clock);
-        balancer.cap(admission.worker_cap());
+        balancer.set_cap(admission.worker_cap());
         let metrics = Arc::new(Metrics::new(balancer.policy_name()));
         Self {
             needs: balancer.needs(),
@@ -351,7 +351,7 @@ impl Shared {
         pool.records.recorder = self.records.recorder.clone();
         pool.records.audience = Arc::clone(&self.records.audience);
         // The request is read once for both; each pool polls its own workers, and a worker is named for an answer.
-        self.needs = self.needs.or(Needs { load_reports: false, target_worker: false, ..pool.needs });
+        self.needs = self.needs.or(PolicyNeeds { load_reports: false, target_worker: false, ..pool.needs });
         let pool = Arc::new(pool);
         for worker in &split.prefill {
             pool.join(worker)?;
@@ -398,14 +398,14 @@ impl Shared {
     }
 
     /// Whether a worker that is not in `tried` is merely full.
-    pub(crate) fn vacancy(&self, features: &Features<'_>, tried: &[WorkerId]) -> Vacancy {
-        if self.balancer.lock().may_open(features, tried) { Vacancy::Later } else { Vacancy::Never }
+    pub(crate) fn vacancy(&self, features: &RequestFeatures<'_>, tried: &[WorkerId]) -> Vacancy {
+        if self.balancer.lock().has_routable(features, tried) { Vacancy::Later } else { Vacancy::Never }
     }
 
     /// Whether a wait for a worker may help where none can be chosen now: after a `last` attempt whose connection broke,
     /// because a worker may be down without anybody knowing yet, and else when none is well. A request that names its
     /// worker waits for that one, and not at all for one that is not in the fleet.
-    pub(crate) fn may_come(&self, features: &Features<'_>, last: Option<RetryReason>) -> bool {
+    pub(crate) fn may_come(&self, features: &RequestFeatures<'_>, last: Option<RetryReason>) -> bool {
         let lost = last == Some(RetryReason::Disconnected);
         let named = self.balancer.lock().target(features);
         let Some(slot) = named else { return lost || self.healthy_workers().is_empty() };
@@ -436,7 +436,7 @@ impl Shared {
             balancer.gauges(&mut |name, value| figures.push((name, value)));
             // The policy's opinion is asked as for a request about which nothing is known.
             (
-                balancer.peek(self.clock.now(), &Features::default()),
+                balancer.peek(self.clock.now(), &RequestFeatures::default()),
                 self.loads(&balancer).iter().map(WorkerLoad::gauges).collect(),
             )
         };

@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use router_core::policy::Random;
-use router_core::{Params, Policy, PolicyError, Registry};
+use router_core::{Policy, PolicyError, PolicyOptions, Registry};
 use router_sim::{Contender, ExperimentObserver, FinishedRun, SimulatedRecord};
 use sgl_router::CommandError;
 use sgl_router::simulate::{PolicyComparison, SimulateArgs};
@@ -52,7 +52,7 @@ impl PolicyEntry {
 
     fn contender<'a>(&'a self, control: &'a Arc<SimulationControl>) -> Result<Contender<'a>, PolicyError> {
         let Some(factory) = &self.factory else { return Contender::parse(&self.name, &self.registry) };
-        let make = move || InlinePolicy::build(factory, &Params::new(), &self.counters, control);
+        let make = move || InlinePolicy::build(factory, &PolicyOptions::new(), &self.counters, control);
         make()?;
         Ok(Contender::new(&*self.name, move || -> Box<dyn Policy> {
             match make() {

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use router_core::policy::{MarginalUtility, MarginalUtilityConfig};
-use router_core::{Balancer, Explain, Features, Finish, Outcome, Reason, Rng, Time, Usage, WorkerInfo};
+use router_core::{
+    AttemptResult, Balancer, ExplainLevel, Outcome, Reason, RequestFeatures, Rng, Time, TokenUsage,
+    WorkerInfo,
+};
 use router_report::{Audit, AuditFault, audit};
 use std::fmt::Write as _;
 use std::fs;
@@ -54,7 +57,7 @@ fn first_to_end(open: &[Open]) -> Option<usize> {
 }
 
 fn decide(balancer: &mut Balancer, request: u64, now: Time, seq: u64) -> (String, router_core::Ticket) {
-    let routed = balancer.dispatch(now, &Features::default(), &[], Explain::Yes).unwrap();
+    let routed = balancer.dispatch(now, &RequestFeatures::default(), &[], ExplainLevel::All).unwrap();
     let worker = routed.decision.worker;
     let terms = routed.scores.iter().find(|s| s.worker == worker).unwrap().terms;
     let mut row = format!("{},http://w{},req-{request}", seconds(now.as_nanos()), worker.slot());
@@ -77,8 +80,8 @@ fn decide(balancer: &mut Balancer, request: u64, now: Time, seq: u64) -> (String
 fn end(balancer: &mut Balancer, Open(now, request, ticket): Open, seq: u64) -> String {
     let tokens = (request % 7 != 3).then_some(50 + (request * 37 % 200) as u32);
     let outcome = if request % 11 == 5 { Outcome::Failed } else { Outcome::Success };
-    let usage = Usage { output_tokens: tokens, ..Usage::default() };
-    let done = balancer.finish(now, ticket, Finish { usage, ..Finish::bare(outcome) });
+    let usage = TokenUsage { output_tokens: tokens, ..TokenUsage::default() };
+    let done = balancer.finish(now, ticket, AttemptResult { usage, ..AttemptResult::of(outcome) });
     let latency = done.finished_at.since(done.dispatched_at).as_nanos() as u64;
     let tokens = tokens.map_or(String::new(), |n| n.to_string());
     format!(

@@ -6,7 +6,7 @@ use crate::scenario::Scenario;
 use crate::workload::Workload;
 use crate::world;
 use router_core::policy::Random;
-use router_core::{Params, Policy, PolicyError, Registry};
+use router_core::{Policy, PolicyError, PolicyOptions, Registry};
 
 /// The name under which the oracle is asked for.
 const ORACLE: &str = "oracle";
@@ -56,7 +56,7 @@ impl<'a> Contender<'a> {
     pub fn parse(text: &str, registry: &'a Registry) -> Result<Self, PolicyError> {
         let mut parts = split(text, ':').into_iter();
         let name = parts.next().unwrap_or_default().trim().to_owned();
-        let knobs = parts.map(|part| knob(&name, part)).collect::<Result<Params, _>>()?;
+        let knobs = parts.map(|part| knob(&name, part)).collect::<Result<PolicyOptions, _>>()?;
         if name == ORACLE {
             let brain = DecisionMaker::Oracle(OracleWeights::from_params(&knobs)?);
             return Ok(Self { name: text.trim().to_owned(), brain });
@@ -94,7 +94,7 @@ impl<'a> Contender<'a> {
 fn knob(policy: &str, text: &str) -> Result<(String, serde_json::Value), PolicyError> {
     let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
         let (policy, message) = (policy.to_owned(), format!("`{text}` is no knob: expected NAME=VALUE"));
-        PolicyError::Params { policy, message }
+        PolicyError::Options { policy, message }
     })?;
     Ok((name.trim().to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.trim().into())))
 }

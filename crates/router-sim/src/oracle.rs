@@ -7,7 +7,7 @@
 //!
 //! It exists in the simulator alone and is no policy of the registry: nothing could tell it these things live.
 
-use router_core::{Params, PolicyError, Rng, Time, read_params};
+use router_core::{PolicyError, PolicyOptions, Rng, Time, read_options};
 use router_engine::{Batching, Engine, JobStage, StepKind, StepTiming};
 use serde::{Deserialize, Serialize};
 
@@ -35,11 +35,11 @@ impl OracleWeights {
     ///
     /// # Errors
     /// A message that names the knob at fault.
-    pub fn from_params(params: &Params) -> Result<Self, PolicyError> {
-        let weights: Self = read_params("oracle", params)?;
+    pub fn from_params(params: &PolicyOptions) -> Result<Self, PolicyError> {
+        let weights: Self = read_options("oracle", params)?;
         let all = [("ttft_weight", weights.ttft_weight), ("externality_weight", weights.externality_weight)];
         match all.into_iter().find(|(_, weight)| !(weight.is_finite() && *weight >= 0.0)) {
-            Some((knob, weight)) => Err(PolicyError::Params {
+            Some((knob, weight)) => Err(PolicyError::Options {
                 policy: "oracle".to_owned(),
                 message: format!("`{knob}` must be 0 or more, not {weight}"),
             }),

@@ -1,6 +1,6 @@
 //! A policy that repeats known choices, to replay what a real router did.
 
-use router_core::{Cx, Decision, Policy, Reason};
+use router_core::{Decision, DecisionContext, Policy, Reason};
 
 /// Sends request `i` of a workload to server `to[i]` of the fleet, whatever the load. A request beyond the list, or a
 /// server that is gone, gets the first candidate and the reason `fallback`.
@@ -15,7 +15,7 @@ impl Policy for AssignedPolicy {
         "assigned"
     }
 
-    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         let slot = usize::try_from(cx.request.id.0).ok().and_then(|i| self.to.get(i));
         let known = cx.candidates.ids().iter().find(|id| Some(&id.slot()) == slot);
         match known {

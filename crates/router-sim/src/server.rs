@@ -1,6 +1,6 @@
 //! One simulated server: an engine and the time at which it next has something to say.
 
-use router_core::{LoadReport, LoadSource, Time, Work};
+use router_core::{LoadReport, LoadSource, Time, WorkTotals};
 use router_engine::{Engine, EngineProfile, Job, JobEvent, JobId, SubmitError};
 
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl SimulatedServer {
             tokens: Some(load.used_tokens + load.waiting_tokens),
             kv_usage: Some(load.kv_usage),
             gen_throughput: Some(load.gen_throughput),
-            work: Work {
+            work: WorkTotals {
                 prefill_tokens: Some(load.prefill_uncached_tokens),
                 prefill_busy_us: u64::try_from(load.prefill_busy.as_micros()).ok(),
                 decode: Some(load.decode_moments.to_array()),

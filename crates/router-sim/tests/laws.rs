@@ -1,7 +1,7 @@
 //! What must hold in every simulated world: it repeats, it loses nothing, and every router is told everything.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use router_core::{Cx, Decision, Event, Params, Policy, Registry, Time, policy::Random};
+use router_core::{Decision, DecisionContext, Event, Policy, PolicyOptions, Registry, Time, policy::Random};
 use router_sim::{
     ArrivalProcess, ChatSessions, Contender, Experiment, IncidentKind, LengthDistribution, LoadReporting,
     PrefixGroups, RequestLengths, Scenario, SimulatedFleet, SimulatedRequest, Slo, SummaryMetric, Workload,
@@ -19,7 +19,7 @@ impl Policy for Counting {
     fn name(&self) -> &str {
         self.0.name()
     }
-    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         self.0.decide(cx)
     }
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
@@ -132,7 +132,7 @@ fn affinity_finds_more_prefixes_than_rotation() {
     let load = ArrivalProcess::poisson(10.0).grouped(400, groups, 2);
     let scenario = Scenario::of("sglang_8b*4".parse().unwrap());
     let hits = |name: &str| {
-        let make = || Registry::builtin().build(name, &Params::new()).unwrap();
+        let make = || Registry::builtin().build(name, &PolicyOptions::new()).unwrap();
         simulate(&scenario, &load, &make, 1).summary().prefix_hits
     };
     assert!(hits("cache_aware") > hits("round_robin") + 0.05);
@@ -150,8 +150,9 @@ fn a_request_that_fits_no_engine_is_refused_and_the_rest_goes_on() {
 #[test]
 fn a_table_has_ratios_to_its_first_row() {
     let scenario = Scenario::of("sglang_8b,t4".parse().unwrap());
-    let contenders = ["round_robin", "power_of_two"]
-        .map(|name| Contender::new(name, move || Registry::builtin().build(name, &Params::new()).unwrap()));
+    let contenders = ["round_robin", "power_of_two"].map(|name| {
+        Contender::new(name, move || Registry::builtin().build(name, &PolicyOptions::new()).unwrap())
+    });
     let experiment = Experiment { scenario: &scenario, seeds: &[1, 2, 3], slo: Slo::default() };
     let mut told = Vec::new();
     let load = |seed| -> Workload { ArrivalProcess::poisson(10.0).requests(150, lengths(), seed) };

@@ -5,7 +5,7 @@
     reason = "a test fails by panicking and tells what it skips"
 )]
 
-use router_core::{Params, Registry};
+use router_core::{PolicyOptions, Registry};
 use router_sim::{
     ArrivalProcess, ComparisonTable, Contender, Experiment, IncidentKind, LengthDistribution, LoadReporting,
     PrefixGroups, RequestLengths, RequestStart, Scenario, SimulatedFleet, SimulationOutcome, Slo,
@@ -35,7 +35,7 @@ fn scenario(fleet: &str) -> Scenario {
     Scenario::of(fleet.parse::<SimulatedFleet>().unwrap())
 }
 
-fn knobs(json: &str) -> Params {
+fn knobs(json: &str) -> PolicyOptions {
     serde_json::from_str(json).unwrap()
 }
 
@@ -185,7 +185,7 @@ fn it_loses_nothing_on_equal_servers() {
 
 /// The p99 of the time to the first token of those that came from `from` seconds on.
 fn late_first_tokens(name: &str, scenario: &Scenario, from: f64) -> f64 {
-    let make = || Registry::builtin().build(name, &Params::new()).unwrap();
+    let make = || Registry::builtin().build(name, &PolicyOptions::new()).unwrap();
     let lengths = RequestLengths {
         prompt: LengthDistribution::Uniform(220, 385),
         output: LengthDistribution::Uniform(190, 320),
@@ -244,7 +244,7 @@ fn share(outcome: &SimulationOutcome, from: f64, n: usize) -> f64 {
 
 #[test]
 fn a_server_that_recovers_gets_its_share_back() {
-    let make = || Registry::builtin().build("marginal_cost", &Params::new()).unwrap();
+    let make = || Registry::builtin().build("marginal_cost", &PolicyOptions::new()).unwrap();
     let load = short(27.0)(5);
     let steady = simulate(&scenario(UNEVEN), &load, &make, 1);
     let slow = scenario(UNEVEN)

@@ -1,7 +1,7 @@
 //! A large fleet, at a size that is quick enough for every test run; the example `scale` runs the full million.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use router_core::{Params, Registry};
+use router_core::{PolicyOptions, Registry};
 use router_sim::{ArrivalProcess, LengthDistribution, RequestLengths, Scenario, simulate};
 
 #[test]
@@ -12,7 +12,7 @@ fn a_thousand_workers_finish_what_they_are_sent() {
     };
     let load = ArrivalProcess::poisson(9000.0).requests(20_000, lengths, 1);
     let scenario = Scenario::of("sglang_8b*1000".parse().unwrap());
-    let make = || Registry::builtin().build("power_of_two", &Params::new()).unwrap();
+    let make = || Registry::builtin().build("power_of_two", &PolicyOptions::new()).unwrap();
     let summary = simulate(&scenario, &load, &make, 1).summary();
     assert_eq!(summary.completed, 20_000);
     assert!(summary.share.iter().all(|share| *share > 0.0));

@@ -4,7 +4,10 @@ use crate::leg::Leg;
 use crate::trace_context::TraceContext;
 use crate::worker::{WorkerDirectory, WorkerTelemetry};
 use http::{HeaderValue, StatusCode};
-use router_core::{Completion, Decision, Explained, Features, Route, Score, Standing, Time, WorkerId};
+use router_core::{
+    CandidateScore, Completion, Decision, DispatchSnapshot, ExplainedDecision, RequestFeatures, Route, Time,
+    WorkerId,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +32,7 @@ pub struct AttemptInfo {
 }
 
 impl AttemptInfo {
-    pub fn new(request_id: HeaderValue, features: &Features<'_>, received_at: Time) -> Self {
+    pub fn new(request_id: HeaderValue, features: &RequestFeatures<'_>, received_at: Time) -> Self {
         Self {
             request_id,
             trace: None,
@@ -73,12 +76,12 @@ pub struct DecisionRecord {
     /// All workers at that moment, by slot.
     pub workers: WorkerDirectory,
     pub decision: Decision,
-    pub standing: Standing,
+    pub snapshot: DispatchSnapshot,
     /// The chosen worker's score, if the rule compared any and somebody records it.
-    pub chosen: Option<Score>,
+    pub chosen: Option<CandidateScore>,
     /// Every candidate's score; empty unless somebody records them.
-    pub scores: Vec<Score>,
-    pub shadows: Vec<Explained>,
+    pub scores: Vec<CandidateScore>,
+    pub shadows: Vec<ExplainedDecision>,
     /// How long the balancer took, its lock included.
     pub took: Duration,
 }

@@ -11,7 +11,7 @@ use crate::traces::TraceStore;
 use parking_lot::Mutex;
 use router_config::OtlpEndpoint;
 use router_config::{RecordConfig, TraceConfig};
-use router_core::Explain;
+use router_core::ExplainLevel;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub struct Recorder {
     thread: Mutex<Option<JoinHandle<()>>>,
     pub traces: Option<Arc<TraceStore>>,
     /// What decisions have to carry for the sinks that there are.
-    pub(crate) explain: Explain,
+    pub(crate) explain: ExplainLevel,
 }
 
 impl Recorder {
@@ -94,10 +94,10 @@ impl Recorder {
         let prefill = prefill.map(|(config, metrics)| open(config, metrics)).transpose()?;
         let all = traces.is_some() || files.is_some_and(|f| f.candidates);
         let explain = match (all, files) {
-            (true, _) => Explain::Yes,
-            (false, Some(_)) => Explain::Chosen,
+            (true, _) => ExplainLevel::All,
+            (false, Some(_)) => ExplainLevel::Chosen,
             // Spans tell why a worker was chosen and nothing about its terms.
-            (false, None) => Explain::No,
+            (false, None) => ExplainLevel::None,
         };
         let spans = match collector {
             Some(endpoint) => {

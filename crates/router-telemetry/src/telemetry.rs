@@ -6,7 +6,7 @@ use crate::metrics::{Metrics, WaitingGuard};
 use crate::record::{AttemptInfo, CompletionRecord, DecisionRecord, Record, RefusalRecord};
 use crate::recorder::Recorder;
 use crate::retry_reason::RetryReason;
-use router_core::{Explain, Route};
+use router_core::{ExplainLevel, Route};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// What decisions have to carry.
-    pub fn explain(&self) -> Explain {
-        match self.recorder.as_ref().map_or(Explain::No, |r| r.explain) {
-            Explain::No if self.audience.listens() => Explain::Chosen,
+    pub fn explain(&self) -> ExplainLevel {
+        match self.recorder.as_ref().map_or(ExplainLevel::None, |r| r.explain) {
+            ExplainLevel::None if self.audience.listens() => ExplainLevel::Chosen,
             explain => explain,
         }
     }
@@ -58,7 +58,7 @@ impl Telemetry {
             request_id = %record.info.id(),
             worker = %record.worker.name,
             attempt = record.info.attempt,
-            outcome = record.completion.finish.outcome.as_str(),
+            outcome = record.completion.result.outcome.as_str(),
             "completed"
         );
         self.pass(|| Record::Completion(record));

@@ -4,7 +4,7 @@ use crate::cli::CommandError;
 use crate::terminal::say;
 use clap::Args;
 use router_core::policy::MarginalUtilityConfig;
-use router_core::{Params, read_params};
+use router_core::{PolicyOptions, read_options};
 use router_report::{Audit, RunReport, audit, read_run};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,8 +54,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), CommandError> {
 }
 
 fn audited(args: &ReportArgs) -> Result<Audit, CommandError> {
-    let params = Params::from_iter(args.policy_options.iter().cloned());
-    let knobs: MarginalUtilityConfig = read_params("marginal_utility", &params)
+    let params = PolicyOptions::from_iter(args.policy_options.iter().cloned());
+    let knobs: MarginalUtilityConfig = read_options("marginal_utility", &params)
         .map_err(|error| CommandError::Usage(format!("--policy-option: {error}")))?;
     audit(&args.policy_audit, knobs).map_err(|error| CommandError::Usage(format!("--policy-option: {error}")))
 }

@@ -1,8 +1,8 @@
 //! `bucket`: prompts of like length go to one worker, each worker with an equal part of the work.
 
-use super::{InvalidKnob, load_terms};
+use super::{InvalidOption, load_terms};
 use crate::fleet::{Candidates, WorkerView};
-use crate::{Cx, Decision, Event, Policy, Reason, SlotMap, Terms, Time, WorkerId};
+use crate::{Decision, DecisionContext, Event, Policy, Reason, ScoreTerms, SlotMap, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const DECAY: f64 = 0.5;
 /// Sums that have grown so much are scaled down, lest they leave the range of numbers.
 const MOST_GROWTH: f64 = 1e100;
 
-/// The knobs of [`Bucket`].
+/// The options of [`Bucket`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BucketConfig {
@@ -57,15 +57,15 @@ fn class(bytes: u64) -> usize {
 }
 
 impl Bucket {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: BucketConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: BucketConfig) -> Result<Self, InvalidOption> {
         if config.bucket_adjust_interval_secs == 0 {
-            return Err(InvalidKnob::must("bucket_adjust_interval_secs", "1 or more", 0));
+            return Err(InvalidOption::must("bucket_adjust_interval_secs", "1 or more", 0));
         }
-        InvalidKnob::check_not_negative("balance_rel_threshold", config.balance_rel_threshold)?;
+        InvalidOption::check_not_negative("balance_rel_threshold", config.balance_rel_threshold)?;
         Ok(Self {
             config,
             sent: SlotMap::default(),
@@ -123,7 +123,7 @@ impl Bucket {
     }
 
     /// The worker in whose range a point of the part lies, drawn by lot where the part is in several ranges.
-    fn owner(&self, cx: &mut Cx<'_>, (from, to): (f64, f64)) -> WorkerId {
+    fn owner(&self, cx: &mut DecisionContext<'_>, (from, to): (f64, f64)) -> WorkerId {
         let weights = cx.candidates.iter().map(|w| w.weight());
         let point = (from + (to - from) * cx.rng.unit_f64()) * weights.sum::<f64>();
         let (mut end, mut owner) = (0.0, cx.candidates.first());
@@ -138,7 +138,7 @@ impl Bucket {
         owner
     }
 
-    fn terms(&self, w: &WorkerView<'_>, growth: f64) -> Terms {
+    fn terms(&self, w: &WorkerView<'_>, growth: f64) -> ScoreTerms {
         load_terms(w).and("recent_bytes", self.bytes_on(w.id, growth))
     }
 
@@ -166,7 +166,7 @@ impl Policy for Bucket {
         "bucket"
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let (growth, bytes) = (self.growth(cx.now), cx.request.prompt_bytes);
         let weighty = cx.candidates.iter().any(|w| w.weight() > 0.0);
         let part = self.part(bytes).filter(|_| weighty);
@@ -204,7 +204,7 @@ impl Policy for Bucket {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Features, WorkerInfo};
+    use crate::{RequestFeatures, WorkerInfo};
 
     fn bench(balance_rel_threshold: f64, weights: &[f64]) -> Bench {
         let config = BucketConfig { balance_rel_threshold, ..BucketConfig::default() };
@@ -215,8 +215,8 @@ mod tests {
         bench
     }
 
-    fn prompt(prompt_bytes: u64) -> Features<'static> {
-        Features { prompt_bytes, ..Features::default() }
+    fn prompt(prompt_bytes: u64) -> RequestFeatures<'static> {
+        RequestFeatures { prompt_bytes, ..RequestFeatures::default() }
     }
 
     /// A minute of many short prompts and as many bytes in few long ones.
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_knobs_are_named() {
+    fn bad_options_are_named() {
         let config = BucketConfig { bucket_adjust_interval_secs: 0, ..BucketConfig::default() };
         let error = Bucket::new(config).unwrap_err();
         assert_eq!(error.to_string(), "`bucket_adjust_interval_secs` must be 1 or more, not 0");

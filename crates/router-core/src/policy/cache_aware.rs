@@ -1,13 +1,13 @@
 //! `cache_aware`: follow the prefix cache while loads are even, the least load otherwise.
 
-use super::{InvalidKnob, load_terms};
+use super::{InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::prefix_index::{Matches, PrefixIndex};
-use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Time};
+use crate::prefix_index::{PrefixIndex, PrefixMatches};
+use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, Time};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The knobs of [`CacheAware`].
+/// The options of [`CacheAware`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheAwareConfig {
@@ -39,15 +39,15 @@ impl Default for CacheAwareConfig {
 }
 
 impl CacheAwareConfig {
-    fn check(&self) -> Result<(), InvalidKnob> {
+    fn check(&self) -> Result<(), InvalidOption> {
         if !(0.0..=1.0).contains(&self.cache_threshold) {
-            return Err(InvalidKnob::must("cache_threshold", "from 0 to 1", self.cache_threshold));
+            return Err(InvalidOption::must("cache_threshold", "from 0 to 1", self.cache_threshold));
         }
-        InvalidKnob::check_not_negative("balance_rel_threshold", self.balance_rel_threshold)?;
+        InvalidOption::check_not_negative("balance_rel_threshold", self.balance_rel_threshold)?;
         if self.eviction_interval_secs == 0 {
-            return Err(InvalidKnob::must("eviction_interval_secs", "1 or more", 0));
+            return Err(InvalidOption::must("eviction_interval_secs", "1 or more", 0));
         }
-        InvalidKnob::check_tree_size(self.max_tree_size)
+        InvalidOption::check_tree_size(self.max_tree_size)
     }
 }
 
@@ -59,19 +59,19 @@ impl CacheAwareConfig {
 pub struct CacheAware {
     config: CacheAwareConfig,
     index: PrefixIndex,
-    matches: Matches,
+    matches: PrefixMatches,
     swept_at: Time,
 }
 
 impl CacheAware {
-    /// A policy with these knobs. The memory of its index is reserved here and now.
+    /// A policy with these options. The memory of its index is reserved here and now.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: CacheAwareConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: CacheAwareConfig) -> Result<Self, InvalidOption> {
         config.check()?;
         let index = PrefixIndex::new(config.max_tree_size);
-        Ok(Self { config, index, matches: Matches::default(), swept_at: Time::ZERO })
+        Ok(Self { config, index, matches: PrefixMatches::default(), swept_at: Time::ZERO })
     }
 
     /// What it believes the workers hold.
@@ -79,7 +79,7 @@ impl CacheAware {
         &self.index
     }
 
-    fn uneven(&self, cx: &Cx<'_>) -> bool {
+    fn uneven(&self, cx: &DecisionContext<'_>) -> bool {
         let loads = cx.candidates.iter().filter(|w| w.weight() > 0.0).map(|w| load(&w));
         let (least, most) =
             loads.fold((f64::MAX, 0.0_f64), |(least, most), load| (least.min(load), most.max(load)));
@@ -88,7 +88,7 @@ impl CacheAware {
     }
 
     /// The share of the prompt that `blocks` blocks make.
-    fn ratio(request: &Features<'_>, blocks: u32) -> f64 {
+    fn ratio(request: &RequestFeatures<'_>, blocks: u32) -> f64 {
         let bytes = f64::from(blocks) * f64::from(request.prefix_block_bytes);
         if request.prompt_bytes == 0 { 0.0 } else { (bytes / request.prompt_bytes as f64).min(1.0) }
     }
@@ -104,11 +104,11 @@ impl Policy for CacheAware {
         "cache_aware"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { prefix_hashes: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { prefix_hashes: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         if self.uneven(&cx) {
             return cx.least_loaded(Reason::LoadImbalance, load_terms);
         }
@@ -160,12 +160,12 @@ mod tests {
     }
 
     /// A prompt of blocks of 64 bytes.
-    fn prompt(prefix: &[u64]) -> Features<'_> {
-        Features {
+    fn prompt(prefix: &[u64]) -> RequestFeatures<'_> {
+        RequestFeatures {
             prefix,
             prefix_block_bytes: 64,
             prompt_bytes: 64 * prefix.len() as u64,
-            ..Features::default()
+            ..RequestFeatures::default()
         }
     }
 

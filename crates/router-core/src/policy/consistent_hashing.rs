@@ -2,7 +2,7 @@
 
 use super::load_terms;
 use super::ring::Ring;
-use crate::{Cx, Decision, Event, Needs, Policy, Reason, Time};
+use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, Time};
 
 /// Sends requests of one routing key to one worker; keys are spread by a ring of hashes, so few of them move when
 /// workers come and go. A request that names its worker goes there.
@@ -18,11 +18,11 @@ impl Policy for ConsistentHashing {
         "consistent_hashing"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { routing_key: true, target_worker: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { routing_key: true, target_worker: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let named = cx.request.target_worker;
         if let Some(&id) = cx.candidates.ids().iter().find(|id| Some(id.slot()) == named) {
             return Decision::plain(id, Reason::TargetWorker);
@@ -42,14 +42,14 @@ impl Policy for ConsistentHashing {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Capacity, Change, Explain, Features, NoWorker};
+    use crate::{ExplainLevel, FleetUpdate, NoWorker, RequestFeatures, WorkerCapacity};
 
-    fn keyed(key: u64) -> Features<'static> {
-        Features { routing_key: Some(key), ..Features::default() }
+    fn keyed(key: u64) -> RequestFeatures<'static> {
+        RequestFeatures { routing_key: Some(key), ..RequestFeatures::default() }
     }
 
-    fn to(slot: usize) -> Features<'static> {
-        Features { target_worker: Some(slot), ..keyed(1) }
+    fn to(slot: usize) -> RequestFeatures<'static> {
+        RequestFeatures { target_worker: Some(slot), ..keyed(1) }
     }
 
     #[test]
@@ -76,14 +76,14 @@ mod tests {
         bench.hold(2, 9);
         assert_eq!(bench.send_as(&to(2)), 2);
         assert_eq!(bench.last_reason(), Reason::TargetWorker);
-        let mut refused = |request: &Features<'_>, tried: &[crate::WorkerId]| {
-            bench.balancer.dispatch(Time::ZERO, request, tried, Explain::No).err()
+        let mut refused = |request: &RequestFeatures<'_>, tried: &[crate::WorkerId]| {
+            bench.balancer.dispatch(Time::ZERO, request, tried, ExplainLevel::None).err()
         };
         assert_eq!(refused(&to(3), &[]), Some(NoWorker), "nobody has that slot");
         let second = crate::WorkerId::new(2, 1);
         assert_eq!(refused(&to(2), &[second]), Some(NoWorker), "a retry does not go elsewhere");
-        bench.balancer.apply(Time::ZERO, Change::Routable(second, false));
-        let refused = bench.balancer.dispatch(Time::ZERO, &to(2), &[], Explain::No).err();
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(second, false));
+        let refused = bench.balancer.dispatch(Time::ZERO, &to(2), &[], ExplainLevel::None).err();
         assert_eq!(refused, Some(NoWorker), "nor does one whose worker is ill");
     }
 
@@ -91,19 +91,19 @@ mod tests {
     fn a_weight_that_changes_counts_from_then_on() {
         let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 2);
         let capacity =
-            Capacity { weight: 0.0, priority: 50, max_running_requests: None, max_total_tokens: None };
-        bench.balancer.apply(Time::ZERO, Change::Capacity(bench.ids[0], capacity));
+            WorkerCapacity { weight: 0.0, priority: 50, max_running_requests: None, max_total_tokens: None };
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Capacity(bench.ids[0], capacity));
         assert!((0..40).all(|key| bench.send_as(&keyed(key)) == 1));
-        let capacity = Capacity { weight: 1.0, ..capacity };
-        bench.balancer.apply(Time::ZERO, Change::Capacity(bench.ids[0], capacity));
+        let capacity = WorkerCapacity { weight: 1.0, ..capacity };
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Capacity(bench.ids[0], capacity));
         assert!((0..40).any(|key| bench.send_as(&keyed(key)) == 0));
     }
 
     #[test]
     fn what_a_shadow_wants_does_not_bind_the_live_policy() {
         let mut bench = Bench::new(Box::new(super::super::RoundRobin::default()), 3);
-        bench.balancer.shadow(Time::ZERO, Box::new(ConsistentHashing::default()), 1);
-        let routed = bench.balancer.dispatch(Time::ZERO, &to(2), &[], Explain::No).unwrap();
+        bench.balancer.add_shadow(Time::ZERO, Box::new(ConsistentHashing::default()), 1);
+        let routed = bench.balancer.dispatch(Time::ZERO, &to(2), &[], ExplainLevel::None).unwrap();
         assert_eq!(routed.decision.worker.slot(), 0);
         assert_eq!(routed.shadows[0].decision.worker.slot(), 2);
         let _unfinished = routed.ticket;

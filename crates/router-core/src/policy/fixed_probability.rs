@@ -1,8 +1,10 @@
 //! `fixed_probability`: by lot, with a fixed chance per worker.
 
-use super::InvalidKnob;
-use super::draw::by_weight;
-use crate::{Cx, Decision, Event, Policy, Reason, SlotMap, Terms, Time, WorkerId, WorkerInfo};
+use super::InvalidOption;
+use super::sample::by_weight;
+use crate::{
+    Decision, DecisionContext, Event, Policy, Reason, ScoreTerms, SlotMap, Time, WorkerId, WorkerInfo,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,7 +22,7 @@ pub enum Probabilities {
     InOrder(Vec<f64>),
 }
 
-/// The knobs of [`FixedProbability`].
+/// The options of [`FixedProbability`].
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FixedProbabilityConfig {
@@ -30,8 +32,8 @@ pub struct FixedProbabilityConfig {
 }
 
 impl FixedProbabilityConfig {
-    fn check(&self) -> Result<(), InvalidKnob> {
-        let invalid = |message| Err(InvalidKnob { knob: "probabilities", message });
+    fn check(&self) -> Result<(), InvalidOption> {
+        let invalid = |message| Err(InvalidOption { option: "probabilities", message });
         let values: Vec<(String, f64)> = match &self.probabilities {
             None => return Ok(()),
             Some(Probabilities::ByUrl(map)) => map.iter().map(|(url, p)| (url.clone(), *p)).collect(),
@@ -73,11 +75,11 @@ pub struct FixedProbability {
 }
 
 impl FixedProbability {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
     /// A negative probability, or a sum that is not 1.
-    pub fn new(config: FixedProbabilityConfig) -> Result<Self, InvalidKnob> {
+    pub fn new(config: FixedProbabilityConfig) -> Result<Self, InvalidOption> {
         config.check()?;
         Ok(Self { config, weights: SlotMap::default() })
     }
@@ -86,11 +88,11 @@ impl FixedProbability {
         self.weights.get(id).copied().unwrap_or(0.0)
     }
 
-    fn explain(&self, cx: &mut Cx<'_>, total: f64) {
+    fn explain(&self, cx: &mut DecisionContext<'_>, total: f64) {
         for &id in cx.candidates.ids() {
             let weight = self.weight(id);
             let share = if total > 0.0 { weight / total } else { 1.0 / cx.candidates.len() as f64 };
-            cx.explain(id, 1.0 - share, || Terms::new([("weight", weight), ("probability", share)]));
+            cx.explain(id, 1.0 - share, || ScoreTerms::new([("weight", weight), ("probability", share)]));
         }
     }
 }
@@ -100,7 +102,7 @@ impl Policy for FixedProbability {
         "fixed_probability"
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let ids = cx.candidates.ids();
         let total: f64 = ids.iter().map(|&id| self.weight(id)).sum();
         self.explain(&mut cx, total);
@@ -131,7 +133,7 @@ impl Policy for FixedProbability {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Balancer, Change};
+    use crate::{Balancer, FleetUpdate};
 
     fn by_url(entries: &[(&str, f64)]) -> FixedProbabilityConfig {
         let map = entries.iter().map(|(url, p)| ((*url).to_owned(), *p)).collect();
@@ -149,7 +151,7 @@ mod tests {
         let mut bench = Bench::new(Box::new(FixedProbability::new(config).unwrap()), 3);
         let shares = counts(&mut bench, 10_000);
         assert!((4800..5200).contains(&shares[0]) && (2800..3200).contains(&shares[1]), "{shares:?}");
-        bench.balancer.apply(Time::ZERO, Change::Routable(bench.ids[0], false));
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[0], false));
         let shares = counts(&mut bench, 10_000);
         assert!(shares[0] == 0 && (5800..6200).contains(&shares[1]), "{shares:?}");
     }

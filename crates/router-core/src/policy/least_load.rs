@@ -1,14 +1,17 @@
 //! `least_load`: the shortest time until a worker's queue is done, by what the workers told, and room in its cache.
 
-use super::{Best, InvalidKnob, load_terms};
+use super::{Best, InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Event, LoadReport, Needs, Policy, Reason, SlotMap, Terms, Time, WorkerId};
+use crate::{
+    Decision, DecisionContext, Event, LoadReport, Policy, PolicyNeeds, Reason, ScoreTerms, SlotMap, Time,
+    WorkerId,
+};
 use serde::{Deserialize, Serialize};
 
 /// No cache counts as fuller than this, so that the cost stays finite.
 const FULLEST: f64 = 0.999;
 
-/// The knobs of [`LeastLoad`].
+/// The options of [`LeastLoad`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeastLoadConfig {
@@ -46,7 +49,7 @@ struct Told {
 
 /// The parts of one candidate's score.
 #[derive(Clone, Copy, Debug)]
-struct Score {
+struct LoadEstimate {
     total: f64,
     queued: f64,
     throughput: f64,
@@ -61,17 +64,17 @@ pub struct LeastLoad {
 }
 
 impl LeastLoad {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: LeastLoadConfig) -> Result<Self, InvalidKnob> {
-        InvalidKnob::check_not_negative("kv_pressure_weight", config.kv_pressure_weight)?;
+    /// An option whose value makes no sense.
+    pub fn new(config: LeastLoadConfig) -> Result<Self, InvalidOption> {
+        InvalidOption::check_not_negative("kv_pressure_weight", config.kv_pressure_weight)?;
         if config.mean_prefill_tokens == 0 {
-            return Err(InvalidKnob::must("mean_prefill_tokens", "1 or more", 0));
+            return Err(InvalidOption::must("mean_prefill_tokens", "1 or more", 0));
         }
-        InvalidKnob::check_positive("default_throughput", config.default_throughput)?;
-        InvalidKnob::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
+        InvalidOption::check_positive("default_throughput", config.default_throughput)?;
+        InvalidOption::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
         Ok(Self { config, workers: SlotMap::default() })
     }
 
@@ -82,7 +85,7 @@ impl LeastLoad {
     }
 
     /// The score of a worker that told its queue lately.
-    fn score(&self, w: &WorkerView<'_>, now: Time) -> Option<Score> {
+    fn score(&self, w: &WorkerView<'_>, now: Time) -> Option<LoadEstimate> {
         let told = self.told(w.id, now)?;
         let queued = told.queue?.0 + told.since;
         // The weight stands in where the worker does not tell what it does.
@@ -90,15 +93,15 @@ impl LeastLoad {
         let throughput = told.throughput.unwrap_or(usual);
         let kv_usage = told.kv_usage.clamp(0.0, FULLEST);
         let total = queued / throughput + self.config.kv_pressure_weight * kv_usage / (1.0 - kv_usage);
-        Some(Score { total: total.min(f64::MAX), queued, throughput, kv_usage })
+        Some(LoadEstimate { total: total.min(f64::MAX), queued, throughput, kv_usage })
     }
 
     /// The score of one that did not, among others that did: that of the best of those, and the time that its own
     /// requests in flight take at their mean throughput. Unknown is neither idle nor hopeless.
-    fn guess(&self, w: &WorkerView<'_>, (best, throughput): (f64, f64)) -> Score {
+    fn guess(&self, w: &WorkerView<'_>, (best, throughput): (f64, f64)) -> LoadEstimate {
         let queued = f64::from(w.in_flight) * f64::from(self.config.mean_prefill_tokens);
         let total = (best + w.per_weight(queued / throughput)).min(f64::MAX);
-        Score { total, queued, throughput, kv_usage: 0.0 }
+        LoadEstimate { total, queued, throughput, kv_usage: 0.0 }
     }
 
     fn heard(&mut self, worker: WorkerId, report: &LoadReport) {
@@ -116,7 +119,7 @@ impl LeastLoad {
     }
 }
 
-fn terms(w: &WorkerView<'_>, score: &Score) -> Terms {
+fn terms(w: &WorkerView<'_>, score: &LoadEstimate) -> ScoreTerms {
     load_terms(w)
         .and("queued_tokens", score.queued)
         .and("throughput", score.throughput)
@@ -128,11 +131,11 @@ impl Policy for LeastLoad {
         "least_load"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { load_reports: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { load_reports: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let (now, candidates) = (cx.now, cx.candidates);
         let (mut lowest, mut throughput, mut telling) = (f64::MAX, 0.0, 0.0);
         for score in candidates.iter().filter_map(|w| self.score(&w, now)) {
@@ -173,7 +176,7 @@ impl Policy for LeastLoad {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Change, Features, LoadSource};
+    use crate::{FleetUpdate, LoadSource, RequestFeatures};
 
     fn bench(workers: usize) -> Bench {
         Bench::new(Box::new(LeastLoad::new(LeastLoadConfig::default()).unwrap()), workers)
@@ -186,7 +189,7 @@ mod tests {
             gen_throughput: Some(throughput),
             ..LoadReport::empty(bench.now, LoadSource::Poll)
         };
-        bench.balancer.apply(bench.now, Change::Load(bench.ids[worker], told));
+        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[worker], told));
     }
 
     #[test]
@@ -194,7 +197,7 @@ mod tests {
         let mut bench = bench(2);
         tell(&mut bench, 0, (3000, 0.5, 1000.0));
         tell(&mut bench, 1, (3000, 0.0, 0.0));
-        bench.force(0, &Features { prompt_tokens: Some(500), ..Features::default() });
+        bench.force(0, &RequestFeatures { prompt_tokens: Some(500), ..RequestFeatures::default() });
         bench.hold(1, 1);
         let scores: Vec<f64> = bench.ask().scores.iter().map(|s| s.cost).collect();
         assert!((scores[0] - (3.5 + 0.15)).abs() < 1e-9, "{scores:?}");
@@ -234,7 +237,7 @@ mod tests {
         let mut bench = bench(1);
         tell(&mut bench, 0, (0, 0.5, 512.0));
         let told = LoadReport { waiting: Some(1), ..LoadReport::empty(bench.now, LoadSource::Piggyback) };
-        bench.balancer.apply(bench.now, Change::Load(bench.ids[0], told));
+        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[0], told));
         assert!((bench.ask().scores[0].cost - (2.0 + 0.15)).abs() < 1e-9);
     }
 
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_knobs_are_named() {
+    fn bad_options_are_named() {
         let config = LeastLoadConfig { default_throughput: 0.0, ..LeastLoadConfig::default() };
         let error = LeastLoad::new(config).unwrap_err();
         assert_eq!(error.to_string(), "`default_throughput` must be above 0, not 0");

@@ -1,13 +1,13 @@
 //! `least_request`: the fewest requests in flight for what the worker can take.
 
-use super::draw::Drawn;
+use super::sample::Drawn;
 use super::speeds::Speeds;
-use super::{InvalidKnob, load_terms};
+use super::{InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Event, Policy, Reason, Time};
+use crate::{Decision, DecisionContext, Event, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 
-/// The knobs of [`LeastRequest`].
+/// The options of [`LeastRequest`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeastRequestConfig {
@@ -34,13 +34,13 @@ pub struct LeastRequest {
 }
 
 impl LeastRequest {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: LeastRequestConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: LeastRequestConfig) -> Result<Self, InvalidOption> {
         Drawn::check("choice_count", config.choice_count)?;
-        InvalidKnob::check_not_negative("active_request_bias", config.active_request_bias)?;
+        InvalidOption::check_not_negative("active_request_bias", config.active_request_bias)?;
         Ok(Self { config, speeds: Speeds::default() })
     }
 
@@ -50,7 +50,7 @@ impl LeastRequest {
         w.per_weight(if bias == 1.0 { requests } else { requests.powf(bias) } * speed)
     }
 
-    fn by_speed(&self, mut cx: Cx<'_>) -> Decision {
+    fn by_speed(&self, mut cx: DecisionContext<'_>) -> Decision {
         let now = cx.now;
         let speed = |w: &WorkerView<'_>| self.speeds.secs_per_token(w.id, now).unwrap_or(1.0);
         // All or none are known, since the unknown are taken for usual.
@@ -69,7 +69,7 @@ impl Policy for LeastRequest {
         "least_request"
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         if self.config.speed_weighted {
             return self.by_speed(cx);
         }
@@ -103,7 +103,7 @@ mod tests {
         bench.hold(0, 3);
         bench.hold(1, 1);
         bench.hold(2, 2);
-        assert_eq!(bench.send_as(&crate::Features::default()), 1);
+        assert_eq!(bench.send_as(&crate::RequestFeatures::default()), 1);
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_knobs_are_named() {
+    fn bad_options_are_named() {
         let error = |config| LeastRequest::new(config).unwrap_err().to_string();
         let one = LeastRequestConfig { choice_count: 1, ..LeastRequestConfig::default() };
         assert_eq!(error(one), "`choice_count` must be 0, or from 2 to 8, not 1");

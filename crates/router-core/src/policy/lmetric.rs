@@ -1,16 +1,18 @@
 //! `lmetric`: the product of the prompt tokens to be computed and the size of the batch.
 
-use super::InvalidKnob;
+use super::InvalidOption;
 use super::speeds::Speeds;
 use crate::fleet::WorkerView;
-use crate::prefix_index::{Matches, PrefixIndex};
-use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Terms, Time};
+use crate::prefix_index::{PrefixIndex, PrefixMatches};
+use crate::{
+    Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, ScoreTerms, Time,
+};
 use serde::{Deserialize, Serialize};
 
 /// Tokens per byte of prompt where the client sent no token ids; about right for English.
 const TOKENS_PER_BYTE: f64 = 0.25;
 
-/// The knobs of [`LMetric`].
+/// The options of [`LMetric`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LMetricConfig {
@@ -34,26 +36,26 @@ impl Default for LMetricConfig {
 pub struct LMetric {
     config: LMetricConfig,
     index: PrefixIndex,
-    matches: Matches,
+    matches: PrefixMatches,
     speeds: Speeds,
 }
 
 impl LMetric {
-    /// A policy with these knobs. The memory of its index is reserved here and now.
+    /// A policy with these options. The memory of its index is reserved here and now.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: LMetricConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: LMetricConfig) -> Result<Self, InvalidOption> {
         if config.min_new_tokens == 0 {
-            return Err(InvalidKnob::must("min_new_tokens", "1 or more", 0));
+            return Err(InvalidOption::must("min_new_tokens", "1 or more", 0));
         }
-        InvalidKnob::check_tree_size(config.max_tree_size)?;
+        InvalidOption::check_tree_size(config.max_tree_size)?;
         let index = PrefixIndex::new(config.max_tree_size);
-        Ok(Self { config, index, matches: Matches::default(), speeds: Speeds::default() })
+        Ok(Self { config, index, matches: PrefixMatches::default(), speeds: Speeds::default() })
     }
 
     /// Prompt tokens that the worker was not sent before.
-    fn new_tokens(&self, w: &WorkerView<'_>, request: &Features<'_>) -> f64 {
+    fn new_tokens(&self, w: &WorkerView<'_>, request: &RequestFeatures<'_>) -> f64 {
         let bytes = request.prompt_bytes as f64;
         let known = f64::from(self.matches.blocks(w.id)) * f64::from(request.prefix_block_bytes);
         let told = request.prompt_tokens.filter(|_| bytes > 0.0);
@@ -73,11 +75,11 @@ impl Policy for LMetric {
         "lmetric"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { prefix_hashes: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { prefix_hashes: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         self.index.lookup(cx.request.prefix, &mut self.matches);
         let (this, now, request) = (&*self, cx.now, cx.request);
         cx.lowest(
@@ -85,7 +87,7 @@ impl Policy for LMetric {
             |w| this.new_tokens(w, request) * w.next_load() * this.speed(w, now),
             |w| {
                 let batch = f64::from(w.in_flight) + 1.0;
-                let terms = Terms::new([
+                let terms = ScoreTerms::new([
                     ("new_tokens", this.new_tokens(w, request)),
                     ("batch", batch),
                     ("weight", w.weight()),
@@ -131,12 +133,12 @@ mod tests {
     }
 
     /// A prompt of blocks of 128 bytes, or 32 tokens.
-    fn prompt(prefix: &[u64]) -> Features<'_> {
-        Features {
+    fn prompt(prefix: &[u64]) -> RequestFeatures<'_> {
+        RequestFeatures {
             prefix,
             prefix_block_bytes: 128,
             prompt_bytes: 128 * prefix.len() as u64,
-            ..Features::default()
+            ..RequestFeatures::default()
         }
     }
 
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_knobs_are_named() {
+    fn bad_options_are_named() {
         let error = LMetric::new(LMetricConfig { max_tree_size: 1, ..SMALL }).unwrap_err();
         assert_eq!(error.to_string(), "`max_tree_size` must be from 4096 to 17179869184, not 1");
     }

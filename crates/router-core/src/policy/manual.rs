@@ -1,10 +1,12 @@
 //! `manual`: a routing key stays with the worker that it was given to.
 
-use super::draw::by_weight;
 use super::key_table::KeyTable;
-use super::{InvalidKnob, load_terms};
+use super::sample::by_weight;
+use super::{InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Event, Needs, Policy, Reason, SlotMap, Terms, Time, WorkerId};
+use crate::{
+    Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, ScoreTerms, SlotMap, Time, WorkerId,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ pub enum AssignmentMode {
     MinGroup,
 }
 
-/// The knobs of [`Manual`].
+/// The options of [`Manual`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ManualConfig {
@@ -64,13 +66,13 @@ pub struct Manual {
 }
 
 impl Manual {
-    /// A policy with these knobs. The memory of its table is reserved here and now.
+    /// A policy with these options. The memory of its table is reserved here and now.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: ManualConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: ManualConfig) -> Result<Self, InvalidOption> {
         if !(1..=1 << 26).contains(&config.max_keys) {
-            return Err(InvalidKnob::must("max_keys", "from 1 to 67108864", config.max_keys));
+            return Err(InvalidOption::must("max_keys", "from 1 to 67108864", config.max_keys));
         }
         Ok(Self { config, homes: KeyTable::new(config.max_keys), keys: SlotMap::default() })
     }
@@ -84,12 +86,12 @@ impl Manual {
         self.keys.get(worker).map_or(0.0, |&keys| f64::from(keys))
     }
 
-    fn terms(&self, w: &WorkerView<'_>) -> Terms {
+    fn terms(&self, w: &WorkerView<'_>) -> ScoreTerms {
         load_terms(w).and("keys", self.keys_on(w.id))
     }
 
     /// A worker for a request that is bound to none.
-    fn assign(&self, mut cx: Cx<'_>) -> Decision {
+    fn assign(&self, mut cx: DecisionContext<'_>) -> Decision {
         let terms = |w: &WorkerView<'_>| self.terms(w);
         match self.config.assignment_mode {
             AssignmentMode::Random => {
@@ -144,11 +146,11 @@ impl Policy for Manual {
         "manual"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { routing_key: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { routing_key: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let Some(key) = cx.request.routing_key else {
             let only = cx.candidates.len() == 1;
             let decision = self.assign(cx);
@@ -187,14 +189,14 @@ impl Policy for Manual {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Change, Features, WorkerInfo};
+    use crate::{FleetUpdate, RequestFeatures, WorkerInfo};
 
     fn bench(config: ManualConfig, workers: usize) -> Bench {
         Bench::new(Box::new(Manual::new(config).unwrap()), workers)
     }
 
-    fn keyed(key: u64) -> Features<'static> {
-        Features { routing_key: Some(key), ..Features::default() }
+    fn keyed(key: u64) -> RequestFeatures<'static> {
+        RequestFeatures { routing_key: Some(key), ..RequestFeatures::default() }
     }
 
     fn counts(bench: &mut Bench, keys: u64) -> Vec<usize> {
@@ -216,11 +218,11 @@ mod tests {
     fn a_key_returns_when_its_worker_is_back() {
         let mut bench = bench(ManualConfig::default(), 3);
         let first = bench.send_as(&keyed(7));
-        bench.balancer.apply(bench.now, Change::Routable(bench.ids[first], false));
+        bench.balancer.apply(bench.now, FleetUpdate::Routable(bench.ids[first], false));
         let second = bench.send_as(&keyed(7));
         assert_ne!(second, first);
         assert_eq!(bench.send_as(&keyed(7)), second, "who stands in keeps it meanwhile");
-        bench.balancer.apply(bench.now, Change::Routable(bench.ids[first], true));
+        bench.balancer.apply(bench.now, FleetUpdate::Routable(bench.ids[first], true));
         assert_eq!(bench.send_as(&keyed(7)), first);
     }
 

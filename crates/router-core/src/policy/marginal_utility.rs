@@ -3,16 +3,16 @@
 //! Known to herd between two completions and to mix units (docs/policies/marginal_utility.md). It is here because
 //! people compare against it.
 
-use super::InvalidKnob;
+use super::InvalidOption;
 use crate::fleet::{Candidates, WorkerView};
 use crate::window::{Gradients, Sample, Window};
-use crate::{Cx, Decision, Event, Outcome, Policy, Reason, SlotMap, Terms, Time};
+use crate::{Decision, DecisionContext, Event, Outcome, Policy, Reason, ScoreTerms, SlotMap, Time};
 use serde::{Deserialize, Serialize};
 
 /// Most samples per worker that [`MarginalUtilityConfig::window_size`] allows.
 const MAX_WINDOW: usize = 100_000;
 
-/// The knobs of [`MarginalUtility`].
+/// The options of [`MarginalUtility`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MarginalUtilityConfig {
@@ -42,21 +42,25 @@ impl Default for MarginalUtilityConfig {
 }
 
 impl MarginalUtilityConfig {
-    fn check(&self) -> Result<(), InvalidKnob> {
+    fn check(&self) -> Result<(), InvalidOption> {
         if self.min_history_for_trend < 2 {
             // A trend needs two halves with something in each.
-            return Err(InvalidKnob::must("min_history_for_trend", "2 or more", self.min_history_for_trend));
+            return Err(InvalidOption::must(
+                "min_history_for_trend",
+                "2 or more",
+                self.min_history_for_trend,
+            ));
         }
         if !(self.min_history_for_trend..=MAX_WINDOW).contains(&self.window_size) {
             let must = format!("from min_history_for_trend ({}) to {MAX_WINDOW}", self.min_history_for_trend);
-            return Err(InvalidKnob::must("window_size", &must, self.window_size));
+            return Err(InvalidOption::must("window_size", &must, self.window_size));
         }
-        for (knob, weight) in
+        for (option, weight) in
             [("throughput_weight", self.throughput_weight), ("latency_weight", self.latency_weight)]
         {
             // The upper bound keeps every score finite, whatever the gradients.
             if !(0.0..=1e9).contains(&weight) {
-                return Err(InvalidKnob::must(knob, "from 0 to 1e9", weight));
+                return Err(InvalidOption::must(option, "from 0 to 1e9", weight));
             }
         }
         Ok(())
@@ -121,23 +125,23 @@ pub struct MarginalUtility {
 }
 
 impl MarginalUtility {
-    /// The policy `marginal_utility` with these knobs.
+    /// The policy `marginal_utility` with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: MarginalUtilityConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: MarginalUtilityConfig) -> Result<Self, InvalidOption> {
         Self::named("marginal_utility", config)
     }
 
     /// The same rule under the name by which people switch its recording on: `marginal_utility_recorder`.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn recorder(config: MarginalUtilityConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn recorder(config: MarginalUtilityConfig) -> Result<Self, InvalidOption> {
         Self::named("marginal_utility_recorder", config)
     }
 
-    fn named(name: &'static str, config: MarginalUtilityConfig) -> Result<Self, InvalidKnob> {
+    fn named(name: &'static str, config: MarginalUtilityConfig) -> Result<Self, InvalidOption> {
         config.check()?;
         Ok(Self { name, config, workers: SlotMap::default() })
     }
@@ -161,8 +165,8 @@ impl MarginalUtility {
         })
     }
 
-    fn terms(&self, w: &WorkerView<'_>, cost: f64) -> Terms {
-        let mut terms = Terms::none();
+    fn terms(&self, w: &WorkerView<'_>, cost: f64) -> ScoreTerms {
+        let mut terms = ScoreTerms::none();
         if let Some(trend) = self.trend(w) {
             terms = terms.and("throughput_gradient", trend.throughput).and("latency_gradient", trend.latency);
         }
@@ -190,7 +194,7 @@ impl Policy for MarginalUtility {
         self.name
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let scale = self.scale(cx.candidates);
         let terms = |w: &WorkerView<'_>| self.terms(w, self.cost(w, &scale));
         let decision = cx.lowest(Reason::LoadBased, |w| self.cost(w, &scale), terms);
@@ -212,7 +216,7 @@ impl Policy for MarginalUtility {
                     history.used = true;
                 }
             }
-            Event::Finished(completion) if completion.finish.outcome == Outcome::Success => {
+            Event::Finished(completion) if completion.result.outcome == Outcome::Success => {
                 let history = self.workers.get_mut(completion.worker);
                 if let (Some(history), Some(sample)) = (history, Sample::of(completion)) {
                     history.window.push(sample);
@@ -372,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn knobs_that_make_no_sense_are_named() {
+    fn options_that_make_no_sense_are_named() {
         let message = |config| MarginalUtility::new(config).unwrap_err().to_string();
         let base = MarginalUtilityConfig::default();
         let config = MarginalUtilityConfig { window_size: 9, ..base };

@@ -4,7 +4,7 @@
 //! does no I/O, and sees nothing but its context and its events.
 //!
 //! ```
-//! use router_core::{Cx, Decision, Policy, Reason, Terms};
+//! use router_core::{DecisionContext, Decision, Policy, Reason, ScoreTerms};
 //!
 //! /// Fewest requests in flight.
 //! #[derive(Debug)]
@@ -14,8 +14,8 @@
 //!     fn name(&self) -> &str {
 //!         "least_request"
 //!     }
-//!     fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
-//!         cx.lowest(Reason::LoadBased, |w| f64::from(w.in_flight), |w| Terms::new([("in_flight", f64::from(w.in_flight))]))
+//!     fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+//!         cx.lowest(Reason::LoadBased, |w| f64::from(w.in_flight), |w| ScoreTerms::new([("in_flight", f64::from(w.in_flight))]))
 //!     }
 //! }
 //! ```
@@ -24,7 +24,6 @@ mod best;
 mod bucket;
 mod cache_aware;
 mod consistent_hashing;
-mod draw;
 mod fixed_probability;
 mod key_table;
 mod least_load;
@@ -42,6 +41,7 @@ mod quantile;
 mod random;
 mod ring;
 mod round_robin;
+mod sample;
 mod shortest_queue;
 mod speeds;
 
@@ -65,26 +65,28 @@ pub use round_robin::RoundRobin;
 pub use shortest_queue::{ShortestQueue, ShortestQueueConfig};
 
 pub(crate) use best::Best;
-use draw::Drawn;
+use sample::Drawn;
 
 use crate::fleet::{Candidates, WorkerView};
-use crate::{Decision, Event, Features, PrefixIndex, Reason, Rng, Score, Terms, Time, WorkerId};
+use crate::{
+    CandidateScore, Decision, Event, PrefixIndex, Reason, RequestFeatures, Rng, ScoreTerms, Time, WorkerId,
+};
 use std::fmt;
 
-/// A knob with a value that makes no sense.
+/// An option with a value that makes no sense.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{knob}` {message}")]
-pub struct InvalidKnob {
-    /// The name of the knob, as it is typed in the configuration.
-    pub knob: &'static str,
+#[error("`{option}` {message}")]
+pub struct InvalidOption {
+    /// The name of the option, as it is typed in the configuration.
+    pub option: &'static str,
     /// What is wrong, to be read after the name: "must be at least 2, not 1".
     pub message: String,
 }
 
-impl InvalidKnob {
+impl InvalidOption {
     /// The error for a `value` that is not as it `must` be.
-    pub(crate) fn must(knob: &'static str, must: &str, value: impl fmt::Display) -> Self {
-        Self { knob, message: format!("must be {must}, not {value}") }
+    pub(crate) fn must(option: &'static str, must: &str, value: impl fmt::Display) -> Self {
+        Self { option, message: format!("must be {must}, not {value}") }
     }
 
     /// Passes a size in bytes that an index of prompt prefixes can work with.
@@ -97,39 +99,39 @@ impl InvalidKnob {
     }
 
     /// Passes a number that is finite and above zero.
-    pub(crate) fn check_positive(knob: &'static str, value: f64) -> Result<(), Self> {
-        if value.is_finite() && value > 0.0 { Ok(()) } else { Err(Self::must(knob, "above 0", value)) }
+    pub(crate) fn check_positive(option: &'static str, value: f64) -> Result<(), Self> {
+        if value.is_finite() && value > 0.0 { Ok(()) } else { Err(Self::must(option, "above 0", value)) }
     }
 
     /// Passes a number that is finite and not negative.
-    pub(crate) fn check_not_negative(knob: &'static str, value: f64) -> Result<(), Self> {
-        if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(Self::must(knob, "0 or more", value)) }
+    pub(crate) fn check_not_negative(option: &'static str, value: f64) -> Result<(), Self> {
+        if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(Self::must(option, "0 or more", value)) }
     }
 }
 
 /// What is told about a candidate wherever requests in flight count for its weight.
-pub(crate) fn load_terms(w: &WorkerView<'_>) -> Terms {
-    Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
+pub(crate) fn load_terms(w: &WorkerView<'_>) -> ScoreTerms {
+    ScoreTerms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
 }
 
 /// What a policy wants beyond the basics; the host skips what nobody needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Needs {
-    /// Chained hashes of the prompt ([`Features::prefix`]).
+pub struct PolicyNeeds {
+    /// Chained hashes of the prompt ([`RequestFeatures::prefix`]).
     pub prefix_hashes: bool,
-    /// The prompt text ([`Features::text`]).
+    /// The prompt text ([`RequestFeatures::text`]).
     pub text: bool,
-    /// What the prompt is written in ([`Features::script`]).
+    /// What the prompt is written in ([`RequestFeatures::script`]).
     pub script: bool,
     /// Load reports of the workers, polled where they do not ride on answers.
     pub load_reports: bool,
-    /// The routing key that the client named ([`Features::routing_key`]).
+    /// The routing key that the client named ([`RequestFeatures::routing_key`]).
     pub routing_key: bool,
-    /// The worker that the client named ([`Features::target_worker`]), which is then the only candidate.
+    /// The worker that the client named ([`RequestFeatures::target_worker`]), which is then the only candidate.
     pub target_worker: bool,
 }
 
-impl Needs {
+impl PolicyNeeds {
     /// Nothing beyond the basics.
     pub const NONE: Self = Self {
         prefix_hashes: false,
@@ -160,15 +162,15 @@ pub trait Policy: Send + fmt::Debug {
     fn name(&self) -> &str;
 
     /// What the host must supply beyond the basics.
-    fn needs(&self) -> Needs {
-        Needs::NONE
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds::NONE
     }
 
     /// Chooses one of `cx.candidates` and says why.
     ///
     /// It must not assume that it is obeyed: state that depends on a dispatch changes in [`observe`](Self::observe),
     /// so that a shadow stays true.
-    fn decide(&mut self, cx: Cx<'_>) -> Decision;
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision;
 
     /// Folds one fact into the policy's own state: the only way it learns.
     fn observe(&mut self, _now: Time, _event: &Event<'_>) {}
@@ -179,26 +181,26 @@ pub trait Policy: Send + fmt::Debug {
 
 /// Everything a policy has to decide by.
 #[derive(Debug)]
-pub struct Cx<'a> {
+pub struct DecisionContext<'a> {
     /// When.
     pub now: Time,
     /// For what.
-    pub request: &'a Features<'a>,
+    pub request: &'a RequestFeatures<'a>,
     /// From whom: workers that may be chosen, in id order, never empty.
     pub candidates: Candidates<'a>,
     /// The policy's own chance.
     pub rng: &'a mut Rng,
     /// Where the scores go when somebody records them.
-    pub(crate) scores: Option<&'a mut Vec<Score>>,
+    pub(crate) scores: Option<&'a mut Vec<CandidateScore>>,
     /// Whether the chosen candidate's score is all that anybody wants of them.
     pub(crate) of_choice: bool,
 }
 
-impl Cx<'_> {
+impl DecisionContext<'_> {
     /// Adds one candidate's score to the explanation, if somebody wants one. `terms` runs only then.
-    pub fn explain(&mut self, worker: WorkerId, cost: f64, terms: impl FnOnce() -> Terms) {
+    pub fn explain(&mut self, worker: WorkerId, cost: f64, terms: impl FnOnce() -> ScoreTerms) {
         if let Some(scores) = &mut self.scores {
-            scores.push(Score { worker, cost, terms: terms() });
+            scores.push(CandidateScore { worker, cost, terms: terms() });
         }
     }
 
@@ -207,7 +209,7 @@ impl Cx<'_> {
     pub(crate) fn explain_choice(
         &mut self,
         decision: &Decision,
-        terms: impl FnOnce(&WorkerView<'_>) -> Terms,
+        terms: impl FnOnce(&WorkerView<'_>) -> ScoreTerms,
     ) {
         if self.of_choice
             && let Some(cost) = decision.cost
@@ -225,7 +227,7 @@ impl Cx<'_> {
         &mut self,
         reason: Reason,
         cost: impl FnMut(&WorkerView<'_>) -> f64,
-        terms: impl Fn(&WorkerView<'_>) -> Terms,
+        terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
         self.lowest_of(reason, |_| true, cost, terms)
     }
@@ -236,7 +238,7 @@ impl Cx<'_> {
         reason: Reason,
         admit: impl Fn(&WorkerView<'_>) -> bool,
         mut cost: impl FnMut(&WorkerView<'_>) -> f64,
-        terms: impl Fn(&WorkerView<'_>) -> Terms,
+        terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
         let candidates = self.candidates;
         let mut best = Best::default();
@@ -263,7 +265,7 @@ impl Cx<'_> {
     pub(crate) fn least_loaded(
         &mut self,
         reason: Reason,
-        terms: impl Fn(&WorkerView<'_>) -> Terms,
+        terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
         self.lowest(reason, |w| w.next_load(), terms)
     }
@@ -274,7 +276,7 @@ impl Cx<'_> {
         choices: usize,
         reason: Reason,
         cost: impl Fn(&WorkerView<'_>) -> f64,
-        terms: impl Fn(&WorkerView<'_>) -> Terms,
+        terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
         let candidates = self.candidates;
         if choices == 0 || choices >= candidates.len() {
@@ -296,7 +298,7 @@ impl Cx<'_> {
         &mut self,
         owner: WorkerId,
         reason: Reason,
-        terms: impl Fn(&WorkerView<'_>) -> Terms,
+        terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
         let candidates = self.candidates;
         if self.scores.is_some() {

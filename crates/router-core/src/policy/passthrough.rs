@@ -1,7 +1,7 @@
 //! `passthrough`: the first worker, always.
 
 use super::Best;
-use crate::{Cx, Decision, Policy, Reason};
+use crate::{Decision, DecisionContext, Policy, Reason};
 
 /// Chooses the candidate of the highest priority, and among those the one that joined first. For a single worker, or
 /// for one that is active and others that stand by.
@@ -13,7 +13,7 @@ impl Policy for Passthrough {
         "passthrough"
     }
 
-    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         let mut first = Best::default();
         for (place, w) in cx.candidates.iter().enumerate() {
             first.offer_then(w.id, (w.rank() as f64, place as u64), cx.rng);
@@ -27,14 +27,14 @@ impl Policy for Passthrough {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Change, Time, WorkerInfo};
+    use crate::{FleetUpdate, Time, WorkerInfo};
 
     #[test]
     fn others_only_stand_by() {
         let mut bench = Bench::new(Box::new(Passthrough), 2);
         bench.hold(0, 50);
         assert_eq!(bench.send_many(3), [0; 3]);
-        bench.balancer.apply(Time::ZERO, Change::Routable(bench.ids[0], false));
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[0], false));
         assert_eq!(bench.send(), 1);
         bench.join_as(WorkerInfo { priority: 51, ..WorkerInfo::new("http://better") });
         assert_eq!(bench.send(), 2);

@@ -1,10 +1,10 @@
 //! `peak_ewma`: the lowest product of a pessimistic average of response times and the requests in flight.
 
-use super::draw::Drawn;
+use super::sample::Drawn;
 use super::speeds::secs_and_tokens;
-use super::{InvalidKnob, load_terms};
+use super::{InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Completion, Cx, Decision, Event, Outcome, Policy, Reason, SlotMap, Time};
+use crate::{Completion, Decision, DecisionContext, Event, Outcome, Policy, Reason, SlotMap, Time};
 use serde::{Deserialize, Serialize};
 
 /// Response times are stated for so many generated tokens when they are normalised, so that the default response time
@@ -14,7 +14,7 @@ const TOKENS: f64 = 100.0;
 /// Seconds below which no response time sinks, so that requests in flight count after any silence.
 const LEAST: f64 = 1e-6;
 
-/// The knobs of [`PeakEwma`].
+/// The options of [`PeakEwma`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PeakEwmaConfig {
@@ -52,13 +52,13 @@ pub struct PeakEwma {
 }
 
 impl PeakEwma {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: PeakEwmaConfig) -> Result<Self, InvalidKnob> {
-        InvalidKnob::check_positive("tau_secs", config.tau_secs)?;
-        InvalidKnob::check_positive("default_rtt_secs", config.default_rtt_secs)?;
+    /// An option whose value makes no sense.
+    pub fn new(config: PeakEwmaConfig) -> Result<Self, InvalidOption> {
+        InvalidOption::check_positive("tau_secs", config.tau_secs)?;
+        InvalidOption::check_positive("default_rtt_secs", config.default_rtt_secs)?;
         Drawn::check("choice_count", config.choice_count)?;
         Ok(Self { config, workers: SlotMap::default() })
     }
@@ -75,7 +75,7 @@ impl PeakEwma {
 
     /// The response time that an end stands for, if any.
     fn sample(&self, completion: &Completion) -> Option<f64> {
-        match completion.finish.outcome {
+        match completion.result.outcome {
             Outcome::Success if self.config.per_token => {
                 secs_and_tokens(completion).map(|(secs, tokens)| secs / tokens * TOKENS)
             }
@@ -103,7 +103,7 @@ impl Policy for PeakEwma {
         "peak_ewma"
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let now = cx.now;
         let unit = if self.config.per_token { "rtt_per_100_tokens" } else { "rtt" };
         cx.lowest_drawn(
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_knobs_are_named() {
+    fn bad_options_are_named() {
         let error = PeakEwma::new(PeakEwmaConfig { tau_secs: 0.0, ..ALL }).unwrap_err();
         assert_eq!(error.to_string(), "`tau_secs` must be above 0, not 0");
     }

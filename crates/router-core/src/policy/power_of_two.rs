@@ -3,13 +3,13 @@
 //! Drawing two and not asking everybody keeps routers that share a fleet, or look at old reports, from all
 //! running to the same worker (Mitzenmacher, "How useful is old information?", 2000).
 
-use super::draw::Drawn;
-use super::{Best, InvalidKnob, load_terms};
+use super::sample::Drawn;
+use super::{Best, InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Needs, Policy, Reason, Time};
+use crate::{Decision, DecisionContext, Policy, PolicyNeeds, Reason, Time};
 use serde::{Deserialize, Serialize};
 
-/// The knobs of [`PowerOfTwo`].
+/// The options of [`PowerOfTwo`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PowerOfTwoConfig {
@@ -33,12 +33,12 @@ pub struct PowerOfTwo {
 }
 
 impl PowerOfTwo {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: PowerOfTwoConfig) -> Result<Self, InvalidKnob> {
-        InvalidKnob::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
+    /// An option whose value makes no sense.
+    pub fn new(config: PowerOfTwoConfig) -> Result<Self, InvalidOption> {
+        InvalidOption::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
         Ok(Self { config })
     }
 
@@ -60,11 +60,11 @@ impl Policy for PowerOfTwo {
         "power_of_two"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { load_reports: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { load_reports: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let n = cx.candidates.len();
         if n == 1 {
             return Decision::plain(cx.candidates.first(), Reason::OnlyCandidate);
@@ -92,7 +92,7 @@ impl Policy for PowerOfTwo {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Change, LoadReport, LoadSource};
+    use crate::{FleetUpdate, LoadReport, LoadSource};
 
     fn policy() -> Box<PowerOfTwo> {
         Box::new(PowerOfTwo::new(PowerOfTwoConfig::default()).unwrap())
@@ -138,7 +138,7 @@ mod tests {
         bench.hold(0, 1);
         for (worker, tokens) in [(0, 10), (1, 90_000)] {
             let told = LoadReport { tokens: Some(tokens), ..report(Time::ZERO) };
-            bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[worker], told));
+            bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[worker], told));
         }
         assert_eq!(bench.send(), 0);
         // Old reports are not used any more: worker 0 has one in flight, worker 1 none.
@@ -152,8 +152,8 @@ mod tests {
         bench.hold(0, 3);
         let tokens = LoadReport { tokens: Some(0), ..report(Time::ZERO) };
         let counts = LoadReport { waiting: Some(50), running: Some(50), ..report(Time::ZERO) };
-        bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[0], tokens));
-        bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[1], counts));
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[0], tokens));
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[1], counts));
         assert_eq!(bench.send(), 1, "0 tokens and 100 requests cannot be compared, in-flight can");
     }
 
@@ -162,7 +162,7 @@ mod tests {
         let mut bench = Bench::new(policy(), 2);
         for (worker, running) in [(0, 0), (1, 3)] {
             let told = LoadReport { waiting: Some(0), running: Some(running), ..report(Time::ZERO) };
-            bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[worker], told));
+            bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[worker], told));
         }
         bench.hold(0, 5);
         assert_eq!(bench.send(), 1, "5 sent to worker 0 since it told 0");

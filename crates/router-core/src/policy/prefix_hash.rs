@@ -1,15 +1,15 @@
 //! `prefix_hash`: the head of a prompt belongs to one worker, by hash, unless that one has too much.
 
 use super::ring::Ring;
-use super::{InvalidKnob, load_terms};
+use super::{InvalidOption, load_terms};
 use crate::fleet::Candidates;
-use crate::{Cx, Decision, Event, Features, Needs, Policy, Reason, Time, WorkerId};
+use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of prompt that stand for a token, as in smg.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// The knobs of [`PrefixHash`].
+/// The options of [`PrefixHash`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrefixHashConfig {
@@ -37,23 +37,23 @@ pub struct PrefixHash {
 }
 
 impl PrefixHash {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: PrefixHashConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: PrefixHashConfig) -> Result<Self, InvalidOption> {
         if config.prefix_token_count == 0 {
-            return Err(InvalidKnob::must("prefix_token_count", "1 or more", 0));
+            return Err(InvalidOption::must("prefix_token_count", "1 or more", 0));
         }
         if !(config.load_factor.is_finite() && config.load_factor >= 1.0) {
-            return Err(InvalidKnob::must("load_factor", "1 or more", config.load_factor));
+            return Err(InvalidOption::must("load_factor", "1 or more", config.load_factor));
         }
         Ok(Self { config, ring: Ring::default() })
     }
 
     /// What the request goes by: its routing key, or else the head of its prompt. A hash stands for all blocks up to
     /// its own, so the last one within the head is that of the head.
-    fn key(&self, request: &Features<'_>) -> Option<u64> {
+    fn key(&self, request: &RequestFeatures<'_>) -> Option<u64> {
         let head = u64::from(self.config.prefix_token_count) * BYTES_PER_TOKEN;
         let blocks = head.div_ceil(u64::from(request.prefix_block_bytes.max(1)));
         let blocks = request.prefix.len().min(usize::try_from(blocks).unwrap_or(usize::MAX));
@@ -78,11 +78,11 @@ impl Policy for PrefixHash {
         "prefix_hash"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { prefix_hashes: true, routing_key: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { prefix_hashes: true, routing_key: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let owner = self.key(cx.request).and_then(|key| self.ring.owner(key, cx.candidates));
         match owner {
             None => cx.least_loaded(Reason::Fallback, load_terms),
@@ -107,8 +107,8 @@ mod tests {
         Bench::new(Box::new(PrefixHash::new(PrefixHashConfig::default()).unwrap()), workers)
     }
 
-    fn prompt(prefix: &[u64]) -> Features<'_> {
-        Features { prefix, prefix_block_bytes: 128, ..Features::default() }
+    fn prompt(prefix: &[u64]) -> RequestFeatures<'_> {
+        RequestFeatures { prefix, prefix_block_bytes: 128, ..RequestFeatures::default() }
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_routing_key_goes_before_the_prompt() {
         let mut bench = bench(4);
-        let keyed = |prefix| Features { routing_key: Some(9), ..prompt(prefix) };
+        let keyed = |prefix| RequestFeatures { routing_key: Some(9), ..prompt(prefix) };
         let first = bench.send_as(&keyed(&[1]));
         assert!([[2], [3], [4], [5]].iter().all(|p| bench.send_as(&keyed(p)) == first));
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_knobs_are_named() {
+    fn bad_options_are_named() {
         let config = PrefixHashConfig { load_factor: 0.5, ..PrefixHashConfig::default() };
         let error = PrefixHash::new(config).unwrap_err();
         assert_eq!(error.to_string(), "`load_factor` must be 1 or more, not 0.5");

@@ -2,9 +2,9 @@
 
 use super::quantile::Quantile;
 use super::speeds::secs_and_tokens;
-use super::{Best, InvalidKnob, load_terms};
+use super::{Best, InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Completion, Cx, Decision, Event, Policy, Reason, SlotMap, Time, WorkerId};
+use crate::{Completion, Decision, DecisionContext, Event, Policy, Reason, SlotMap, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// How many numbers of requests in flight the quantile is taken of.
@@ -16,7 +16,7 @@ const GAIN: f64 = 0.2;
 /// What a hot worker costs more than any cold one, in seconds per token.
 const HOT: f64 = 1e6;
 
-/// The knobs of [`Prequal`].
+/// The options of [`Prequal`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrequalConfig {
@@ -62,15 +62,15 @@ fn level(in_flight: f64) -> usize {
 }
 
 impl Prequal {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: PrequalConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: PrequalConfig) -> Result<Self, InvalidOption> {
         if !(0.0..=1.0).contains(&config.rif_quantile) {
-            return Err(InvalidKnob::must("rif_quantile", "from 0 to 1", config.rif_quantile));
+            return Err(InvalidOption::must("rif_quantile", "from 0 to 1", config.rif_quantile));
         }
-        InvalidKnob::check_positive("max_age_secs", config.max_age_secs)?;
+        InvalidOption::check_positive("max_age_secs", config.max_age_secs)?;
         let quantile = Quantile::new(config.rif_quantile, WINDOW);
         Ok(Self { config, workers: SlotMap::default(), ids: Vec::new(), next: 0, quantile })
     }
@@ -131,7 +131,7 @@ impl Policy for Prequal {
         "prequal"
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let now = cx.now;
         let mut best = Best::default();
         let mut cold = false;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_knobs_are_named() {
+    fn bad_options_are_named() {
         let error =
             Prequal::new(PrequalConfig { rif_quantile: 2.0, ..PrequalConfig::default() }).unwrap_err();
         assert_eq!(error.to_string(), "`rif_quantile` must be from 0 to 1, not 2");

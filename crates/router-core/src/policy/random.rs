@@ -1,6 +1,6 @@
 //! `random`: uniform over the candidates.
 
-use crate::{Cx, Decision, Policy, Reason};
+use crate::{Decision, DecisionContext, Policy, Reason};
 
 /// Chooses a candidate by lot, all alike. No state.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,7 +11,7 @@ impl Policy for Random {
         "random"
     }
 
-    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         let n = cx.candidates.len();
         let reason = if n == 1 { Reason::OnlyCandidate } else { Reason::Sampled };
         Decision::plain(cx.candidates.id(cx.rng.below(n)), reason)

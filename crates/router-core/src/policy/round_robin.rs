@@ -1,7 +1,7 @@
 //! `round_robin`: one after the other, in id order.
 
 use crate::fleet::Candidates;
-use crate::{Cx, Decision, Event, Policy, Reason, Time, WorkerId};
+use crate::{Decision, DecisionContext, Event, Policy, Reason, Time, WorkerId};
 
 /// Chooses the candidate that comes next after the worker that got the last request.
 ///
@@ -17,7 +17,7 @@ impl Policy for RoundRobin {
         "round_robin"
     }
 
-    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         let reason = if cx.candidates.len() == 1 { Reason::OnlyCandidate } else { Reason::Rotation };
         Decision::plain(self.turn.next(cx.candidates), reason)
     }
@@ -53,15 +53,15 @@ impl Turn {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Change, Explain, Features};
+    use crate::{ExplainLevel, FleetUpdate, RequestFeatures};
 
     #[test]
     fn serves_all_in_turn_while_workers_come_and_go() {
         let mut bench = Bench::new(Box::new(RoundRobin::default()), 3);
         assert_eq!(bench.send_many(7), [0, 1, 2, 0, 1, 2, 0]);
-        bench.balancer.apply(Time::ZERO, Change::Routable(bench.ids[1], false));
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[1], false));
         assert_eq!(bench.send_many(3), [2, 0, 2]);
-        bench.balancer.apply(Time::ZERO, Change::Routable(bench.ids[1], true));
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[1], true));
         bench.join();
         assert_eq!(bench.send_many(5), [3, 0, 1, 2, 3]);
     }
@@ -70,8 +70,9 @@ mod tests {
     fn a_retry_does_not_rob_anyone_of_a_turn() {
         let mut bench = Bench::new(Box::new(RoundRobin::default()), 3);
         assert_eq!(bench.send(), 0);
-        let retry = Features { attempt: 1, ..Features::default() };
-        let routed = bench.balancer.dispatch(Time::ZERO, &retry, &[bench.ids[1]], Explain::No).unwrap();
+        let retry = RequestFeatures { attempt: 1, ..RequestFeatures::default() };
+        let routed =
+            bench.balancer.dispatch(Time::ZERO, &retry, &[bench.ids[1]], ExplainLevel::None).unwrap();
         assert_eq!(routed.decision.worker.slot(), 2);
         assert_eq!(bench.send(), 0);
         let _unfinished = routed.ticket;

@@ -1,12 +1,12 @@
 //! `shortest_queue`: the fewest requests waiting, by what the workers told and what was sent since.
 
 use super::round_robin::Turn;
-use super::{Best, InvalidKnob, load_terms};
+use super::{Best, InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::{Cx, Decision, Event, Needs, Policy, Reason, Time};
+use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, Time};
 use serde::{Deserialize, Serialize};
 
-/// The knobs of [`ShortestQueue`].
+/// The options of [`ShortestQueue`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShortestQueueConfig {
@@ -37,16 +37,16 @@ pub struct ShortestQueue {
 }
 
 impl ShortestQueue {
-    /// A policy with these knobs.
+    /// A policy with these options.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: ShortestQueueConfig) -> Result<Self, InvalidKnob> {
-        InvalidKnob::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
+    /// An option whose value makes no sense.
+    pub fn new(config: ShortestQueueConfig) -> Result<Self, InvalidOption> {
+        InvalidOption::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
         Ok(Self { config, turn: Turn::default() })
     }
 
-    fn without_data(&self, mut cx: Cx<'_>) -> Decision {
+    fn without_data(&self, mut cx: DecisionContext<'_>) -> Decision {
         let n = cx.candidates.len();
         if self.config.enable_fallback {
             let reason = if n == 1 { Reason::OnlyCandidate } else { Reason::Fallback };
@@ -66,11 +66,11 @@ impl Policy for ShortestQueue {
         "shortest_queue"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { load_reports: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { load_reports: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let (now, age) = (cx.now, self.config.max_report_age_secs);
         if !cx.candidates.iter().any(|w| w.fresh_waiting(now, age).is_some()) {
             return self.without_data(cx);
@@ -98,7 +98,7 @@ impl Policy for ShortestQueue {
 mod tests {
     use super::*;
     use crate::testing::Bench;
-    use crate::{Change, LoadReport, LoadSource};
+    use crate::{FleetUpdate, LoadReport, LoadSource};
 
     fn bench(config: ShortestQueueConfig, workers: usize) -> Bench {
         Bench::new(Box::new(ShortestQueue::new(config).unwrap()), workers)
@@ -106,7 +106,7 @@ mod tests {
 
     fn tell(bench: &mut Bench, worker: usize, waiting: u32) {
         let told = LoadReport { waiting: Some(waiting), ..LoadReport::empty(bench.now, LoadSource::Poll) };
-        bench.balancer.apply(bench.now, Change::Load(bench.ids[worker], told));
+        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[worker], told));
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         tell(&mut bench, 1, 2);
         let usage =
             LoadReport { kv_usage: Some(0.1), ..LoadReport::empty(Time::ZERO, LoadSource::Piggyback) };
-        bench.balancer.apply(Time::ZERO, Change::Load(bench.ids[1], usage));
+        bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[1], usage));
         assert_eq!((bench.send(), bench.last_reason()), (1, Reason::ShortestQueue));
     }
 }

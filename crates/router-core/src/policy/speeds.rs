@@ -12,9 +12,9 @@ const FORGIVE_SECS: f64 = 30.0;
 
 /// Seconds and generated tokens of one successful answer, if it tells both.
 pub(crate) fn secs_and_tokens(completion: &Completion) -> Option<(f64, f64)> {
-    let tokens = completion.finish.usage.output_tokens.filter(|&tokens| tokens > 0)?;
+    let tokens = completion.result.usage.output_tokens.filter(|&tokens| tokens > 0)?;
     let secs = completion.server_latency();
-    (completion.finish.outcome == Outcome::Success && secs > 0.0).then_some((secs, f64::from(tokens)))
+    (completion.result.outcome == Outcome::Success && secs > 0.0).then_some((secs, f64::from(tokens)))
 }
 
 /// Decayed sums over the answers of one worker.
@@ -81,10 +81,10 @@ impl Speeds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Finish, RequestId, Usage, WorkerInfo};
+    use crate::{AttemptResult, RequestId, TokenUsage, WorkerInfo};
 
     fn answer(speeds: &mut Speeds, worker: WorkerId, (secs, tokens): (f64, u32)) {
-        let usage = Usage { output_tokens: Some(tokens), ..Usage::default() };
+        let usage = TokenUsage { output_tokens: Some(tokens), ..TokenUsage::default() };
         let completion = Completion {
             worker,
             request: RequestId(1),
@@ -93,7 +93,7 @@ mod tests {
             arrived_at: None,
             dispatched_at: Time::ZERO,
             finished_at: Time::from_secs_f64(secs),
-            finish: Finish { usage, ..Finish::bare(Outcome::Success) },
+            result: AttemptResult { usage, ..AttemptResult::of(Outcome::Success) },
         };
         speeds.observe(&Event::Finished(&completion));
     }

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use router_core::{
-    Balancer, Capacity, Change, Classic, ClassicWorker, Decision, Event, Explain, Features, Finish,
-    LoadBalancingPolicy, LoadBalancingPolicyV2, LoadReport, LoadSource, Outcome, Params, Policy, Registry,
-    RequestId, Rng, Score, Ticket, Time, Usage, WorkerId, WorkerInfo,
+    AttemptResult, Balancer, CandidateScore, ClassicPolicy, ClassicWorker, Decision, Event, ExplainLevel,
+    FleetUpdate, LoadBalancingPolicy, LoadBalancingPolicyV2, LoadReport, LoadSource, Outcome, Policy,
+    PolicyOptions, Registry, RequestFeatures, RequestId, Rng, Ticket, Time, TokenUsage, WorkerCapacity,
+    WorkerId, WorkerInfo,
 };
 use std::time::Duration;
 
@@ -26,15 +27,15 @@ impl LoadBalancingPolicy for LongestUrl {
 
 impl LoadBalancingPolicyV2 for LongestUrl {}
 
-/// Knobs written as JSON.
-pub fn params(json: &str) -> Params {
+/// Options written as JSON.
+pub fn params(json: &str) -> PolicyOptions {
     serde_json::from_str(json).unwrap()
 }
 
 /// How to make one policy, under a label for messages.
 pub type Make = (String, Box<dyn Fn() -> Box<dyn Policy>>);
 
-/// Every registered policy with its defaults, and some with knobs that reach their other branches.
+/// Every registered policy with its defaults, and some with options that reach their other branches.
 pub fn every_policy() -> Vec<Make> {
     let names: Vec<String> = Registry::builtin().specs().map(|s| s.name.clone()).collect();
     // A small index keeps the many policies of these tests cheap to build.
@@ -90,11 +91,11 @@ pub fn classic_policies() -> Vec<Make> {
     vec![
         (
             "classic v1".to_owned(),
-            Box::new(|| Box::new(Classic::v1(Box::new(LongestUrl), 0.0)) as Box<dyn Policy>),
+            Box::new(|| Box::new(ClassicPolicy::v1(Box::new(LongestUrl), 0.0)) as Box<dyn Policy>),
         ),
         (
             "classic v2".to_owned(),
-            Box::new(|| Box::new(Classic::v2(Box::new(LongestUrl), 0.0)) as Box<dyn Policy>),
+            Box::new(|| Box::new(ClassicPolicy::v2(Box::new(LongestUrl), 0.0)) as Box<dyn Policy>),
         ),
     ]
 }
@@ -106,9 +107,9 @@ pub enum Step {
     Leave(usize),
     Routable(usize, bool),
     Load(usize, LoadReport),
-    Capacity(usize, Capacity),
+    Capacity(usize, WorkerCapacity),
     Dispatch { conversation: u64, blocks: usize, exclude: Option<usize> },
-    Finish(usize, Finish),
+    Finish(usize, AttemptResult),
     Wait(Duration),
 }
 
@@ -116,8 +117,8 @@ pub enum Step {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Made {
     pub decision: Decision,
-    pub chosen: Option<Score>,
-    pub scores: Vec<Score>,
+    pub chosen: Option<CandidateScore>,
+    pub scores: Vec<CandidateScore>,
     pub shadows: Vec<Decision>,
     pub candidates: Vec<WorkerId>,
 }
@@ -155,9 +156,9 @@ fn info(i: usize, rng: &mut Rng) -> WorkerInfo {
     }
 }
 
-fn capacity(rng: &mut Rng) -> Capacity {
+fn capacity(rng: &mut Rng) -> WorkerCapacity {
     let WorkerInfo { weight, priority, max_running_requests, max_total_tokens, .. } = info(0, rng);
-    Capacity { weight, priority, max_running_requests, max_total_tokens }
+    WorkerCapacity { weight, priority, max_running_requests, max_total_tokens }
 }
 
 fn report(rng: &mut Rng) -> LoadReport {
@@ -170,13 +171,13 @@ fn report(rng: &mut Rng) -> LoadReport {
     }
 }
 
-fn finish(rng: &mut Rng) -> Finish {
+fn finish(rng: &mut Rng) -> AttemptResult {
     let outcomes = [Outcome::Success, Outcome::Success, Outcome::Failed, Outcome::Cancelled, Outcome::Busy];
     let output_tokens = (rng.below(8) > 0).then(|| rng.below(400) as u32);
-    Finish {
-        usage: Usage { output_tokens, ..Usage::default() },
+    AttemptResult {
+        usage: TokenUsage { output_tokens, ..TokenUsage::default() },
         load: (rng.below(4) == 0).then(|| report(rng)),
-        ..Finish::bare(outcomes[rng.below(outcomes.len())])
+        ..AttemptResult::of(outcomes[rng.below(outcomes.len())])
     }
 }
 
@@ -203,32 +204,34 @@ impl World {
         Self { balancer, now: Time::ZERO, ids: Vec::new(), tickets: Vec::new(), made: Vec::new(), sent: 0 }
     }
 
-    pub fn run(&mut self, steps: &[Step], explain: Explain) {
+    pub fn run(&mut self, steps: &[Step], explain: ExplainLevel) {
         for step in steps {
             self.step(step, explain);
         }
     }
 
-    fn step(&mut self, step: &Step, explain: Explain) {
+    fn step(&mut self, step: &Step, explain: ExplainLevel) {
         self.now = self.now + Duration::from_micros(700);
         let worker = |i: usize| self.ids.get(i % self.ids.len().max(1)).copied();
         match step {
             Step::Join(info) => self.ids.push(self.balancer.join(self.now, info.clone())),
             Step::Leave(i) if self.ids.len() > 1 => {
                 let id = self.ids.remove(i % self.ids.len());
-                self.balancer.apply(self.now, Change::Leave(id));
+                self.balancer.apply(self.now, FleetUpdate::Leave(id));
             }
             Step::Routable(i, routable) => {
                 worker(*i)
                     .into_iter()
-                    .for_each(|id| self.balancer.apply(self.now, Change::Routable(id, *routable)));
+                    .for_each(|id| self.balancer.apply(self.now, FleetUpdate::Routable(id, *routable)));
             }
             Step::Load(i, report) => {
                 let report = LoadReport { at: self.now, ..*report };
-                worker(*i).into_iter().for_each(|id| self.balancer.apply(self.now, Change::Load(id, report)));
+                worker(*i)
+                    .into_iter()
+                    .for_each(|id| self.balancer.apply(self.now, FleetUpdate::Load(id, report)));
             }
             Step::Capacity(i, capacity) => {
-                let change = |id| self.balancer.apply(self.now, Change::Capacity(id, *capacity));
+                let change = |id| self.balancer.apply(self.now, FleetUpdate::Capacity(id, *capacity));
                 worker(*i).into_iter().for_each(change);
             }
             Step::Dispatch { conversation, blocks, exclude } => {
@@ -238,16 +241,16 @@ impl World {
             Step::Finish(i, finish) if !self.tickets.is_empty() => {
                 let ticket = self.tickets.swap_remove(i % self.tickets.len());
                 let load = finish.load.map(|l| LoadReport { at: self.now, ..l });
-                self.balancer.finish(self.now, ticket, Finish { load, ..*finish });
+                self.balancer.finish(self.now, ticket, AttemptResult { load, ..*finish });
             }
             Step::Wait(d) => self.now = self.now + *d,
             Step::Leave(_) | Step::Finish(..) => {}
         }
     }
 
-    fn dispatch(&mut self, prefix: &[u64], exclude: &[WorkerId], explain: Explain) {
+    fn dispatch(&mut self, prefix: &[u64], exclude: &[WorkerId], explain: ExplainLevel) {
         self.sent += 1;
-        let request = Features {
+        let request = RequestFeatures {
             id: RequestId(self.sent),
             prefix,
             prefix_block_bytes: BLOCK_BYTES,
@@ -255,7 +258,7 @@ impl World {
             text: Some("hello"),
             // Half of the conversations name themselves.
             routing_key: prefix.first().copied().filter(|key| key % 2 == 0),
-            ..Features::default()
+            ..RequestFeatures::default()
         };
         let routable = self.balancer.fleet().routable().iter().copied();
         let candidates: Vec<_> = routable.filter(|id| !exclude.contains(id)).collect();
@@ -277,7 +280,7 @@ impl World {
 
     pub fn finish_all(&mut self) {
         for ticket in self.tickets.drain(..) {
-            self.balancer.finish(self.now, ticket, Finish::bare(Outcome::Cancelled));
+            self.balancer.finish(self.now, ticket, AttemptResult::of(Outcome::Cancelled));
         }
     }
 
@@ -294,7 +297,7 @@ impl Policy for Strict {
     fn name(&self) -> &str {
         self.0.name()
     }
-    fn decide(&mut self, cx: router_core::Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: router_core::DecisionContext<'_>) -> Decision {
         let candidates = cx.candidates;
         let decision = self.0.decide(cx);
         assert!(candidates.contains(decision.worker), "{} is no candidate", decision.worker);

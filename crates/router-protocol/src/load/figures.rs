@@ -1,6 +1,6 @@
 //! The load figures that all readers fill, of one data-parallel rank or of a whole worker.
 
-use router_core::{LoadReport, LoadSource, Time, Work};
+use router_core::{LoadReport, LoadSource, Time, WorkTotals};
 
 /// Load at one moment. Absent means that the engine does not say.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -42,7 +42,7 @@ impl LoadFigures {
             waiting_tokens: self.waiting_uncached_tokens,
             kv_usage: self.kv_usage,
             gen_throughput: self.gen_throughput,
-            work: Work {
+            work: WorkTotals {
                 prefill_tokens: self.prefill_uncached_tokens,
                 prefill_busy_us: self.prefill_busy_us,
                 decode: self.decode_moments,

@@ -14,7 +14,7 @@ pub use prefix::{MAX_PREFIX_BLOCKS, PREFIX_BLOCK_BYTES, prefix_hashes};
 
 use std::borrow::Cow;
 
-use router_core::{Features, RequestId, Route, Script};
+use router_core::{PromptScript, RequestFeatures, RequestId, Route};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{JsonReader, Parse};
@@ -69,8 +69,8 @@ impl RequestFacts<'_> {
     /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](crate::prefix_hashes), or is empty.
     /// What needs another pass over the prompt is left out; add [`text`](Self::text), [`script`](Self::script) and
     /// [`routing_key`](Self::routing_key) where a policy needs them.
-    pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> Features<'a> {
-        Features {
+    pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> RequestFeatures<'a> {
+        RequestFeatures {
             arrived_at: None,
             id,
             attempt: 0,
@@ -78,10 +78,10 @@ impl RequestFacts<'_> {
             stream: self.stream,
             batch: self.batch,
             prompt_bytes: self.prompt_bytes,
-            script: Script::Unknown,
+            script: PromptScript::Unknown,
             prompt_tokens: self.prompt_tokens,
             max_output_tokens: self.max_output_tokens,
-            answers: self.choices,
+            choices: self.choices,
             prefix,
             prefix_block_bytes: PREFIX_BLOCK_BYTES,
             text: None,
@@ -96,8 +96,8 @@ impl RequestFacts<'_> {
     }
 
     /// The script of the prompt, estimated from a sample of its bytes.
-    pub fn script(&self) -> Script {
-        self.prompt.map_or(Script::Unknown, script_of)
+    pub fn script(&self) -> PromptScript {
+        self.prompt.map_or(PromptScript::Unknown, script_of)
     }
 
     /// The hash of [`session`](Self::session).

@@ -1,7 +1,7 @@
 //! The script of a prompt, estimated from a sample of its bytes. Tokens per byte differ by a factor of three between
 //! scripts.
 
-use router_core::Script;
+use router_core::PromptScript;
 
 /// Length of one sampled piece, in bytes. Reading one takes about a tenth of a microsecond.
 const PIECE_BYTES: usize = 128;
@@ -32,7 +32,7 @@ const CLASSES: [u8; 256] = {
 };
 
 /// The script of a prompt as it stands in the body.
-pub(crate) fn script_of(prompt: &[u8]) -> Script {
+pub(crate) fn script_of(prompt: &[u8]) -> PromptScript {
     let step = (prompt.len() / PIECES).max(PIECE_BYTES);
     let mut counts = [0_usize; 3];
     let mut escapes = 0;
@@ -48,15 +48,15 @@ pub(crate) fn script_of(prompt: &[u8]) -> Script {
     // An eighth of the bytes is far more than accents, quotes and emoji bring into a Latin text; an escape has six.
     let is_much = |bytes: usize| bytes * 8 > sampled;
     if sampled == 0 {
-        Script::Unknown
+        PromptScript::Unknown
     } else if is_much(counts[usize::from(HIGH)]) {
-        Script::Wide
+        PromptScript::Wide
     } else if is_much(6 * escapes) {
-        Script::Escaped
+        PromptScript::Escaped
     } else if is_much(counts[usize::from(SIGN)]) {
-        Script::Code
+        PromptScript::Code
     } else {
-        Script::Latin
+        PromptScript::Latin
     }
 }
 
@@ -66,16 +66,16 @@ mod tests {
 
     #[test]
     fn prose_code_and_chinese_differ() {
-        let cases: [(&str, Script); 6] = [
-            ("", Script::Unknown),
+        let cases: [(&str, PromptScript); 6] = [
+            ("", PromptScript::Unknown),
             (
                 "Please summarise the following article about the café in Zürich in two sentences.",
-                Script::Latin,
+                PromptScript::Latin,
             ),
-            ("fn main() { let x: [u8; 4] = [0; 4]; for i in 0..4 { x[i] += 1; } }", Script::Code),
-            ("请用两句话总结下面这篇关于人工智能的文章。", Script::Wide),
-            ("Расскажи коротко о городе.", Script::Wide),
-            (r"\u8bf7\u7528\u4e24\u53e5\u8bdd\u603b\u7ed3", Script::Escaped),
+            ("fn main() { let x: [u8; 4] = [0; 4]; for i in 0..4 { x[i] += 1; } }", PromptScript::Code),
+            ("请用两句话总结下面这篇关于人工智能的文章。", PromptScript::Wide),
+            ("Расскажи коротко о городе.", PromptScript::Wide),
+            (r"\u8bf7\u7528\u4e24\u53e5\u8bdd\u603b\u7ed3", PromptScript::Escaped),
         ];
         for (text, script) in cases {
             assert_eq!(script_of(text.as_bytes()), script, "{text}");
@@ -85,6 +85,6 @@ mod tests {
     #[test]
     fn text_after_long_instructions_counts() {
         let prompt = format!("{}{}", "You are a helpful assistant. ".repeat(40), "人工智能".repeat(400));
-        assert_eq!(script_of(prompt.as_bytes()), Script::Wide);
+        assert_eq!(script_of(prompt.as_bytes()), PromptScript::Wide);
     }
 }

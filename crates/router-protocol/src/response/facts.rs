@@ -1,6 +1,6 @@
 //! The facts of one response, added up from its parts.
 
-use router_core::{ServerTiming, Usage};
+use router_core::{ServerTiming, TokenUsage};
 
 use super::error::EngineError;
 use super::meta_info::ResponseForm;
@@ -17,7 +17,7 @@ use crate::load::LoadFigures;
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ResponseFacts {
     /// Token counts.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// The worker's own time stamps. `first_token` of a response that was not streamed comes only from the
     /// scheduler's stamp, because the others are up to 50 tokens late there.
     pub timing: ServerTiming,

@@ -5,7 +5,7 @@
 //! stock ones come from SGLang 0.5.5 on, most of them only with `--enable-metrics`. Where both are there, the
 //! classic ones win.
 
-use router_core::{ServerTiming, Usage};
+use router_core::{ServerTiming, TokenUsage};
 
 use super::finish::FinishState;
 use crate::json::{JsonReader, Parse};
@@ -22,7 +22,7 @@ pub(super) enum ResponseForm {
 /// The fields of one `meta_info` the router uses.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct MetaInfo {
-    pub(super) usage: Usage,
+    pub(super) usage: TokenUsage,
     pub(super) finish: FinishState,
     waiting: Option<u32>,
     running: Option<u32>,

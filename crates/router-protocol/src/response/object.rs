@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use router_core::Usage;
+use router_core::TokenUsage;
 
 use super::error::EngineError;
 use super::finish::FinishState;
@@ -14,7 +14,7 @@ use crate::json::{JsonReader, Parse};
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct ResponseObject {
     pub(super) meta: Option<MetaInfo>,
-    pub(super) usage: Option<Usage>,
+    pub(super) usage: Option<TokenUsage>,
     pub(super) error: Option<Box<EngineError>>,
     /// `index` of the batch element, in a `/generate` stream.
     pub(super) index: Option<u32>,
@@ -153,7 +153,7 @@ impl ResponseObject {
     }
 
     /// Token counts of `meta_info`, else those of `usage`.
-    pub(super) fn token_usage(&self) -> Option<Usage> {
+    pub(super) fn token_usage(&self) -> Option<TokenUsage> {
         self.meta.as_ref().map(|m| m.usage).or(self.usage)
     }
 }

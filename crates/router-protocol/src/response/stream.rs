@@ -8,7 +8,7 @@
 //! observe; it is for when that route is known, and tests cover it.
 
 use bytes::Bytes;
-use router_core::{Route, Usage};
+use router_core::{Route, TokenUsage};
 
 use super::error::EngineError;
 use super::events::{EventData, LinePosition, event_end, event_fields};
@@ -177,7 +177,7 @@ struct StreamState {
     done: bool,
     error: Option<EngineError>,
     /// Counts that came before the last event, in streams that spread them over several (`/v1/messages`).
-    usage: Usage,
+    usage: TokenUsage,
     batch: BatchState,
 }
 
@@ -204,7 +204,7 @@ impl StreamState {
             leading: 0,
             done: false,
             error: None,
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             batch: if route == Route::Generate { BatchState::Unknown } else { BatchState::Single },
         }
     }
@@ -323,7 +323,7 @@ impl StreamState {
                 is_final = !overflow && parts.iter().flatten().all(ResponseObject::is_final);
                 parts.into_iter().flatten().for_each(|mut object| sum.add(&mut object));
                 if overflow {
-                    sum.facts.usage = Usage::default();
+                    sum.facts.usage = TokenUsage::default();
                 }
             }
             _ => {
@@ -349,8 +349,8 @@ impl StreamState {
 }
 
 /// The counts of the first, and where it has none those of the second.
-fn or_usage(first: &Usage, second: &Usage) -> Usage {
-    Usage {
+fn or_usage(first: &TokenUsage, second: &TokenUsage) -> TokenUsage {
+    TokenUsage {
         prompt_tokens: first.prompt_tokens.or(second.prompt_tokens),
         output_tokens: first.output_tokens.or(second.output_tokens),
         cached_tokens: first.cached_tokens.or(second.cached_tokens),

@@ -1,18 +1,18 @@
 //! Token counts of the OpenAI routes: the `usage` object in its three forms.
 
-use router_core::Usage;
+use router_core::TokenUsage;
 
 use crate::json::{JsonReader, Parse};
 
 /// Reads `usage`: `prompt_tokens`/`completion_tokens` (chat, completions, embeddings) or
 /// `input_tokens`/`output_tokens` (responses, messages), and `cached_tokens` out of the details of either.
 /// `null` is no usage.
-pub(super) fn read_usage(r: &mut JsonReader<'_>) -> Parse<Option<Usage>> {
+pub(super) fn read_usage(r: &mut JsonReader<'_>) -> Parse<Option<TokenUsage>> {
     if r.peek()? != b'{' {
         r.skip()?;
         return Ok(None);
     }
-    let mut usage = Usage::default();
+    let mut usage = TokenUsage::default();
     r.fields(|key, r| {
         match key {
             b"prompt_tokens" | b"input_tokens" => usage.prompt_tokens = r.count()?,
@@ -42,7 +42,7 @@ fn cached(r: &mut JsonReader<'_>) -> Parse<Option<u32>> {
 
 /// Adds the counts of one more part. A count that no part states stays unknown; a part without a count (SGLang leaves
 /// `prompt_tokens` out when it aborts in the queue) adds nothing.
-pub(super) fn add_usage(sum: &mut Usage, one: &Usage) {
+pub(super) fn add_usage(sum: &mut TokenUsage, one: &TokenUsage) {
     let add = |a: Option<u32>, b: Option<u32>| match (a, b) {
         (Some(a), Some(b)) => Some(a.saturating_add(b)),
         (a, b) => a.or(b),

@@ -1,7 +1,7 @@
 //! Where a client wants its request to go: its routing key, or the worker that it names.
 
 use http::{HeaderMap, HeaderName};
-use router_core::{Features, Needs};
+use router_core::{PolicyNeeds, RequestFeatures};
 use router_protocol::RequestFacts;
 
 /// The header that names a worker by its number (SGLang router and smg).
@@ -9,8 +9,8 @@ const TARGET_WORKER: HeaderName = HeaderName::from_static("x-smg-target-worker")
 
 /// Adds to `features` what policies need of this. A key stands in one of `names`, the first found, or in the body.
 pub(super) fn add(
-    features: &mut Features<'_>,
-    (needs, names): (Needs, &[HeaderName]),
+    features: &mut RequestFeatures<'_>,
+    (needs, names): (PolicyNeeds, &[HeaderName]),
     headers: &HeaderMap,
     facts: &RequestFacts<'_>,
 ) {
@@ -36,7 +36,7 @@ mod tests {
     const NAMES: [HeaderName; 2] =
         [HeaderName::from_static("x-smg-routing-key"), HeaderName::from_static("x-session-id")];
 
-    fn features(needs: Needs, given: &[(&'static str, &'static str)]) -> (Option<u64>, Option<usize>) {
+    fn features(needs: PolicyNeeds, given: &[(&'static str, &'static str)]) -> (Option<u64>, Option<usize>) {
         let facts = router_protocol::scan(Route::Generate, br#"{"text":"a","user":"body"}"#);
         let mut features = facts.features(RequestId(1), Route::Generate, &[]);
         let pair = |(name, value): &(&'static str, &'static str)| {
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_first_header_wins_and_any_over_the_body() {
-        let needs = Needs { routing_key: true, ..Needs::NONE };
+        let needs = PolicyNeeds { routing_key: true, ..PolicyNeeds::NONE };
         let key = |given: &[_]| features(needs, given).0;
         let named = |name: &str| Some(router_protocol::routing_key(name.as_bytes()));
         assert_eq!(key(&[("x-session-id", "s"), ("x-smg-routing-key", "k")]), named("k"));
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_no_number_is_nobody() {
-        let needs = Needs { target_worker: true, ..Needs::NONE };
+        let needs = PolicyNeeds { target_worker: true, ..PolicyNeeds::NONE };
         let target = |value| features(needs, &[("x-smg-target-worker", value)]);
         assert_eq!(target("2"), (None, Some(2)));
         assert_eq!(target("-1").1, Some(usize::MAX));

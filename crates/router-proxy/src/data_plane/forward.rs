@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, header, response};
-use router_core::{Features, NoWorker, Outcome, Route, Routed, Time, WorkerId};
+use router_core::{Dispatched, NoWorker, Outcome, RequestFeatures, Route, Time, WorkerId};
 use router_protocol::StreamObserver;
 use router_telemetry::{AttemptInfo, DecisionRecord, Leg};
 use smallvec::SmallVec;
@@ -80,7 +80,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Takes a seat on the worker that the balancer chooses.
-    pub(super) fn dispatch(&self, features: &Features<'_>, tried: &[WorkerId]) -> Result<Lease, NoWorker> {
+    pub(super) fn dispatch(
+        &self,
+        features: &RequestFeatures<'_>,
+        tried: &[WorkerId],
+    ) -> Result<Lease, NoWorker> {
         let mut exclude = SmallVec::<[WorkerId; 4]>::from_slice(tried);
         let now = self.shared.clock.now();
         self.shared.workers.busy(now, &mut exclude);
@@ -94,7 +98,7 @@ impl<'a> Exchange<'a> {
     fn dispatch_among(
         &self,
         asked_at: Time,
-        features: &Features<'_>,
+        features: &RequestFeatures<'_>,
         exclude: &[WorkerId],
     ) -> Result<Lease, NoWorker> {
         let shared = self.shared;
@@ -104,7 +108,7 @@ impl<'a> Exchange<'a> {
             let routed = balancer.dispatch(asked_at, features, exclude, explain)?;
             let Some(worker) = shared.workers.get(routed.ticket.worker()) else {
                 // The worker left in the same instant; its seat is given back and nobody was asked.
-                let finish = router_core::Finish::bare(Outcome::Cancelled);
+                let finish = router_core::AttemptResult::of(Outcome::Cancelled);
                 balancer.finish(asked_at, routed.ticket, finish);
                 return Err(NoWorker);
             };
@@ -112,7 +116,7 @@ impl<'a> Exchange<'a> {
             (routed, worker, seat)
         };
         let took = shared.clock.now().since(asked_at);
-        let Routed { ticket, decision, standing, chosen, scores, shadows } = routed;
+        let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } = routed;
         let info = AttemptInfo::new(self.call.request_id.clone(), features, self.call.received_at)
             .traced(self.call.trace)
             .on(self.leg);
@@ -122,7 +126,7 @@ impl<'a> Exchange<'a> {
             worker: Arc::clone(&worker.telemetry),
             workers: shared.workers.directory(),
             decision,
-            standing,
+            snapshot,
             chosen,
             scores,
             shadows,

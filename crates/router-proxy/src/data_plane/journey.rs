@@ -12,7 +12,7 @@ use super::tried::Tried;
 use crate::error::{ProxyError, Retry};
 use crate::lease::Lease;
 use http::Response;
-use router_core::{Features, NoWorker, Outcome, Rng};
+use router_core::{NoWorker, Outcome, RequestFeatures, Rng};
 use router_telemetry::RetryReason;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep, sleep};
 #[derive(Debug)]
 pub(super) struct Journey<'a> {
     exchange: &'a Exchange<'a>,
-    features: Features<'a>,
+    features: RequestFeatures<'a>,
     /// SGLang's own id of the request, if the client gave one: by it, a worker can be told to stop.
     rid: Option<&'a str>,
     tried: Tried,
@@ -48,7 +48,11 @@ enum Ending {
 type Rival<'a> = Pin<Box<dyn Future<Output = (Lease, Result<Answer, ProxyError>)> + Send + 'a>>;
 
 impl<'a> Journey<'a> {
-    pub(super) fn new(exchange: &'a Exchange<'a>, features: Features<'a>, rid: Option<&'a str>) -> Self {
+    pub(super) fn new(
+        exchange: &'a Exchange<'a>,
+        features: RequestFeatures<'a>,
+        rid: Option<&'a str>,
+    ) -> Self {
         Self { exchange, features, rid, tried: Tried::default(), kept: None, faulted: false }
     }
 

@@ -7,7 +7,7 @@ use crate::workers::Connection;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
-use router_core::{Finish, LoadSource, Outcome};
+use router_core::{AttemptResult, LoadSource, Outcome};
 use router_protocol::{LoadFigures, ResponseFacts, StreamObserver};
 use smallvec::SmallVec;
 use std::pin::Pin;
@@ -257,12 +257,12 @@ impl Relay {
         let now = self.lease.now();
         let facts = facts.unwrap_or_default();
         let load = facts.load.or(self.load.take()).map(|l| l.report(now, LoadSource::Piggyback));
-        let finish = Finish {
+        let finish = AttemptResult {
             status: Some(self.status.as_u16()),
             usage: facts.usage,
             timing: facts.timing,
             load,
-            ..Finish::bare(outcome)
+            ..AttemptResult::of(outcome)
         };
         self.lease.finish(now, finish);
     }

@@ -8,7 +8,7 @@ use super::health::Check;
 use super::{Health, Process, Standing, Worker, Workers};
 use crate::router::Shared;
 use router_config::HealthConfig;
-use router_core::{Balancer, Change, Time, WorkerId};
+use router_core::{Balancer, FleetUpdate, Time, WorkerId};
 use router_telemetry::BreakerState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -76,7 +76,7 @@ impl Worker {
         }
         self.gate.0.store(Gate::TAKEN, Relaxed);
         for candidate in workers.of(self) {
-            balancer.apply(now, Change::Routable(candidate.id, false));
+            balancer.apply(now, FleetUpdate::Routable(candidate.id, false));
         }
         Seat::Probe
     }
@@ -247,7 +247,7 @@ impl Process {
         let passes = state == BreakerState::Closed || gate == Gate::READY;
         let routable = standing.health() == Health::Healthy && passes;
         for worker in candidates {
-            let change = Change::Routable(worker.id, routable && !worker.is_dismissed());
+            let change = FleetUpdate::Routable(worker.id, routable && !worker.is_dismissed());
             balancer.apply(shared.clock.now(), change);
         }
         drop(balancer);

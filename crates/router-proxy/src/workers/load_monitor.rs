@@ -3,7 +3,7 @@
 use super::{Health, Process, fetch};
 use crate::router::Shared;
 use http::uri::PathAndQuery;
-use router_core::{Change, LoadSource, Time};
+use router_core::{FleetUpdate, LoadSource, Time};
 use router_protocol::{LoadEndpoint, WorkerLoad, parse_load};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn tell(shared: &Shared, worker: &Arc<Process>, load: &WorkerLoad, asked_at: Tim
             Some(rank) => load.rank(rank).map(|figures| figures.report(asked_at, LoadSource::Poll)),
         };
         if let Some(report) = report {
-            balancer.apply(shared.clock.now(), Change::Load(candidate.id, report));
+            balancer.apply(shared.clock.now(), FleetUpdate::Load(candidate.id, report));
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Health, InvalidWorker, Parts, Process, Profile, Tag, Worker, poll, w
 use crate::router::Shared;
 use router_config::WorkerUpdate;
 use router_config::{WorkerSpec, WorkerSpecError, WorkerUrl};
-use router_core::{Change, WorkerId};
+use router_core::{FleetUpdate, WorkerId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -65,8 +65,8 @@ impl Shared {
         let id = {
             let (mut balancer, now) = (self.balancer.lock(), self.clock.now());
             let id = balancer.join(now, info);
-            balancer.apply(now, Change::Routable(id, false));
-            balancer.apply(now, Change::Capacity(id, capacity));
+            balancer.apply(now, FleetUpdate::Routable(id, false));
+            balancer.apply(now, FleetUpdate::Capacity(id, capacity));
             id
         };
         let worker = Arc::new(Worker::new(id, Arc::clone(process), tag, metrics));
@@ -137,7 +137,7 @@ impl Shared {
         let candidates = self.workers.of(process);
         let mut balancer = self.balancer.lock();
         for worker in candidates {
-            balancer.apply(self.clock.now(), Change::Capacity(worker.id, capacity));
+            balancer.apply(self.clock.now(), FleetUpdate::Capacity(worker.id, capacity));
         }
     }
 
@@ -179,7 +179,7 @@ impl Shared {
     }
 
     fn forget(&self, worker: &Worker) {
-        self.balancer.lock().apply(self.clock.now(), Change::Leave(worker.id));
+        self.balancer.lock().apply(self.clock.now(), FleetUpdate::Leave(worker.id));
         self.workers.remove(worker.id);
         if self.workers.of(worker).is_empty() {
             worker.leave();

@@ -4,7 +4,7 @@ use http::HeaderValue;
 use router_config::{
     Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUpdate, bearer, not_negative,
 };
-use router_core::{Capacity, WorkerInfo};
+use router_core::{WorkerCapacity, WorkerInfo};
 use router_protocol::ServerInfo;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -88,10 +88,10 @@ impl Profile {
     }
 
     /// What the balancer is told of each candidate.
-    pub(crate) fn capacity(&self) -> Capacity {
+    pub(crate) fn capacity(&self) -> WorkerCapacity {
         let told = &self.told;
         let one_rank = self.ranks().and(told.max_running_per_rank);
-        Capacity {
+        WorkerCapacity {
             weight: self.weight,
             priority: self.priority,
             max_running_requests: one_rank.or(told.max_running_requests),

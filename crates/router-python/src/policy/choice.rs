@@ -4,7 +4,7 @@ use super::view::WorkerView;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
-use router_core::{Cx, Decision, Reason, Terms, WorkerId, WorkerView as View};
+use router_core::{Decision, DecisionContext, Reason, ScoreTerms, WorkerId, WorkerView as View};
 
 /// A valid choice.
 #[derive(Debug)]
@@ -16,8 +16,9 @@ pub(super) struct PolicyChoice {
 }
 
 /// The decision by least load, for when the policy did not decide.
-pub(super) fn fallback(mut cx: Cx<'_>) -> Decision {
-    let terms = |w: &View<'_>| Terms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())]);
+pub(super) fn fallback(mut cx: DecisionContext<'_>) -> Decision {
+    let terms =
+        |w: &View<'_>| ScoreTerms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())]);
     cx.lowest(Reason::Fallback, |w| w.next_load(), terms)
 }
 
@@ -44,7 +45,7 @@ impl PolicyChoice {
     }
 
     /// The decision. Its reason is the lowest cost where the costs show it, else `Custom`.
-    pub(super) fn decide(self, mut cx: Cx<'_>) -> Decision {
+    pub(super) fn decide(self, mut cx: DecisionContext<'_>) -> Decision {
         let Some(&worker) = cx.candidates.ids().get(self.index) else { return fallback(cx) };
         if self.costs.is_empty() {
             return Decision::plain(worker, Reason::Custom);
@@ -55,7 +56,7 @@ impl PolicyChoice {
         let (mut least, mut runner_up) = (f64::MAX, None);
         let mut ties = 0;
         for (view, cost) in candidates.iter().zip(self.costs.iter().map(|c| finite(*c))) {
-            cx.explain(view.id, cost, || Terms::new([("in_flight", f64::from(view.in_flight))]));
+            cx.explain(view.id, cost, || ScoreTerms::new([("in_flight", f64::from(view.in_flight))]));
             ties = if ties == 0 || cost < least { 1 } else { ties + u32::from(cost <= least) };
             least = least.min(cost);
             if view.id != worker && runner_up.is_none_or(|(_, best)| cost < best) {

@@ -105,7 +105,7 @@ impl Event {
     }
 
     fn finished(self, completion: &Completion) -> Self {
-        let finish = &completion.finish;
+        let finish = &completion.result;
         let reported = match &finish.load {
             Some(report) => self.reported(report),
             None => self,

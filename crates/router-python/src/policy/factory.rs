@@ -2,7 +2,7 @@
 
 use super::channel::PolicyThread;
 use pyo3::prelude::*;
-use router_core::{Needs, Params, PolicyError};
+use router_core::{PolicyError, PolicyNeeds, PolicyOptions};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) struct PolicyInstance {
     pub(super) select: Py<PyAny>,
     /// Absent where the policy does not override it.
     pub(super) observe: Option<Py<PyAny>>,
-    pub(super) needs: Needs,
+    pub(super) needs: PolicyNeeds,
     /// Time limit for one decision.
     pub(super) timeout: Duration,
 }
@@ -32,12 +32,12 @@ impl PolicyFactory {
     ///
     /// # Errors
     /// What the factory raised, or an unknown option.
-    pub(super) fn make(&self, py: Python<'_>, knobs: &Params) -> PyResult<PolicyInstance> {
+    pub(super) fn make(&self, py: Python<'_>, knobs: &PolicyOptions) -> PyResult<PolicyInstance> {
         let knobs = serde_json::Value::Object(knobs.clone()).to_string();
         let instance = py.import(MODULE)?.call_method1("_make", (&*self.name, &self.factory, knobs))?;
         let (select, observe, needs, timeout): (_, _, Vec<String>, f64) = instance.extract()?;
         let has = |need: &str| needs.iter().any(|n| n == need);
-        let needs = Needs {
+        let needs = PolicyNeeds {
             prefix_hashes: has("prefix_hashes"),
             text: has("text"),
             script: has("script"),
@@ -56,7 +56,7 @@ impl PolicyFactory {
             Some(line) => format!("{kind}: {line}"),
             None => kind,
         };
-        PolicyError::Params { policy: self.name.to_string(), message }
+        PolicyError::Options { policy: self.name.to_string(), message }
     }
 }
 

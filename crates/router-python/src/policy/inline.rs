@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use router_core::{Cx, Decision, Event, Needs, Params, Policy, PolicyError, Reason, Time, WorkerId};
+use router_core::{
+    Decision, DecisionContext, Event, Policy, PolicyError, PolicyNeeds, PolicyOptions, Reason, Time, WorkerId,
+};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,7 +65,7 @@ impl InlinePolicy {
     /// Makes the policy.
     pub(crate) fn build(
         factory: &PolicyFactory,
-        knobs: &Params,
+        knobs: &PolicyOptions,
         counters: &Arc<PolicyCounters>,
         control: &Arc<SimulationControl>,
     ) -> Result<Self, PolicyError> {
@@ -77,7 +79,7 @@ impl InlinePolicy {
         })
     }
 
-    fn ask(&self, py: Python<'_>, cx: &mut Cx<'_>) -> PyResult<PolicyChoice> {
+    fn ask(&self, py: Python<'_>, cx: &mut DecisionContext<'_>) -> PyResult<PolicyChoice> {
         let workers = self.history.workers(cx);
         let ids: Vec<WorkerId> = cx.candidates.ids().to_vec();
         let args = (Request::of(cx, self.instance.needs), PyTuple::new(py, workers)?);
@@ -100,11 +102,11 @@ impl Policy for InlinePolicy {
         &self.name
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> PolicyNeeds {
         self.instance.needs
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         if cx.candidates.len() == 1 {
             return Decision::plain(cx.candidates.first(), Reason::OnlyCandidate);
         }

@@ -14,7 +14,7 @@ pub(super) struct RecentLatency {
 
 impl RecentLatency {
     pub(super) fn learn(&mut self, completion: &Completion) {
-        if completion.finish.outcome == Outcome::Success {
+        if completion.result.outcome == Outcome::Success {
             self.latency = Some(updated(self.latency, completion.server_latency()));
             self.ttft = completion.ttft().map(|ttft| updated(self.ttft, ttft)).or(self.ttft);
         }

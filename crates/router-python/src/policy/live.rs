@@ -7,7 +7,9 @@ use super::factory::{self, PolicyFactory, PolicyInstance};
 use super::view::Request;
 use super::worker_history::WorkerHistory;
 use pyo3::prelude::*;
-use router_core::{Cx, Decision, Event, Needs, Params, Policy, PolicyError, Reason, Time};
+use router_core::{
+    Decision, DecisionContext, Event, Policy, PolicyError, PolicyNeeds, PolicyOptions, Reason, Time,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,7 +56,7 @@ impl WaitBudget {
 #[derive(Debug)]
 pub(super) struct LivePolicy {
     name: Arc<str>,
-    needs: Needs,
+    needs: PolicyNeeds,
     learns: bool,
     channel: Arc<DecisionChannel>,
     history: WorkerHistory,
@@ -68,7 +70,7 @@ impl LivePolicy {
     /// Makes the policy and starts its thread.
     pub(super) fn build(
         factory: &PolicyFactory,
-        knobs: &Params,
+        knobs: &PolicyOptions,
         counters: &Arc<PolicyCounters>,
     ) -> Result<Self, PolicyError> {
         Python::attach(|py| {
@@ -114,11 +116,11 @@ impl Policy for LivePolicy {
         &self.name
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> PolicyNeeds {
         self.needs
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         if cx.candidates.len() == 1 {
             return Decision::plain(cx.candidates.first(), Reason::OnlyCandidate);
         }

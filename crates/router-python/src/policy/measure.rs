@@ -4,7 +4,8 @@ use super::{PolicyHost, add_to};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use router_core::{
-    Balancer, Explain, Features, Finish, Outcome, Params, Reason, Registry, RequestId, Time, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, Outcome, PolicyOptions, Reason, Registry, RequestFeatures,
+    RequestId, Time, WorkerInfo,
 };
 use std::collections::VecDeque;
 use std::thread;
@@ -29,7 +30,8 @@ pub(crate) fn time_decisions(
     let gap = Duration::try_from_secs_f64(gap).map_err(|e| PyValueError::new_err(format!("gap: {e}")))?;
     let mut registry = Registry::builtin();
     add_to(&mut registry, &PolicyHost::Live);
-    let policy = registry.build(name, &Params::new()).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    let policy =
+        registry.build(name, &PolicyOptions::new()).map_err(|e| PyValueError::new_err(e.to_string()))?;
     let mut balancer = Balancer::new(policy, 1);
     for worker in 0..workers {
         balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://worker-{worker}")));
@@ -46,9 +48,10 @@ fn run(mut balancer: Balancer, most: usize, decisions: usize, gap: Duration) -> 
             thread::park_timeout(gap);
             Python::attach(|py| py.check_signals())?;
         }
-        let request = Features { id, prompt_bytes: 1200, batch: 1, answers: 1, ..Features::default() };
+        let request =
+            RequestFeatures { id, prompt_bytes: 1200, batch: 1, choices: 1, ..RequestFeatures::default() };
         let from = Instant::now();
-        let routed = balancer.dispatch(now(), &request, &[], Explain::No);
+        let routed = balancer.dispatch(now(), &request, &[], ExplainLevel::None);
         let elapsed = from.elapsed().as_secs_f64();
         let routed = routed.map_err(|e| PyRuntimeError::new_err(e.to_string()))?;
         match routed.decision.reason {
@@ -59,11 +62,11 @@ fn run(mut balancer: Balancer, most: usize, decisions: usize, gap: Duration) -> 
         if running.len() > most
             && let Some(ticket) = running.pop_front()
         {
-            balancer.finish(now(), ticket, Finish::bare(Outcome::Success));
+            balancer.finish(now(), ticket, AttemptResult::of(Outcome::Success));
         }
     }
     for ticket in running {
-        balancer.finish(now(), ticket, Finish::bare(Outcome::Cancelled));
+        balancer.finish(now(), ticket, AttemptResult::of(Outcome::Cancelled));
     }
     Ok((took, missed))
 }

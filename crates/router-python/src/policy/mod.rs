@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use router_core::{Params, Policy, PolicyError, PolicySpec, Registry};
+use router_core::{Policy, PolicyError, PolicyOptions, PolicySpec, Registry};
 use std::sync::Arc;
 
 /// A policy that was registered from Python.
@@ -53,7 +53,11 @@ pub(crate) enum PolicyHost {
 }
 
 impl PolicyHost {
-    fn build(&self, policy: &RegisteredPolicy, knobs: &Params) -> Result<Box<dyn Policy>, PolicyError> {
+    fn build(
+        &self,
+        policy: &RegisteredPolicy,
+        knobs: &PolicyOptions,
+    ) -> Result<Box<dyn Policy>, PolicyError> {
         let RegisteredPolicy { factory, counters, .. } = policy;
         match self {
             Self::Live => Ok(Box::new(LivePolicy::build(factory, knobs, counters)?)),
@@ -80,9 +84,10 @@ pub(crate) fn add_to(registry: &mut Registry, host: &PolicyHost) {
 #[pyfunction]
 pub(crate) fn register_policy(name: String, summary: &str, knobs: &str, factory: Py<PyAny>) -> PyResult<()> {
     let wrong = |error: PolicyError| PyValueError::new_err(error.to_string());
-    let knobs: Params = serde_json::from_str(knobs).map_err(|e| PyValueError::new_err(e.to_string()))?;
-    let spec = PolicySpec { knobs, ..PolicySpec::new(&name, summary) };
-    let never = |_: &Params| Err(PolicyError::BadName { name: String::new() });
+    let knobs: PolicyOptions =
+        serde_json::from_str(knobs).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    let spec = PolicySpec { options: knobs, ..PolicySpec::new(&name, summary) };
+    let never = |_: &PolicyOptions| Err(PolicyError::BadName { name: String::new() });
     Registry::builtin().register(spec.clone(), never).map_err(wrong)?;
     let factory = PolicyFactory { name: name.as_str().into(), factory };
     let policy = Arc::new(RegisteredPolicy { spec, factory, counters: Arc::default() });

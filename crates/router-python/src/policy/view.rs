@@ -5,7 +5,9 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use router_core::{Cx, Features, Needs, Rng, Script, Time, WorkerId, WorkerView as View};
+use router_core::{
+    DecisionContext, PolicyNeeds, PromptScript, RequestFeatures, Rng, Time, WorkerId, WorkerView as View,
+};
 use std::sync::Arc;
 
 /// Load reports older than this many seconds are ignored.
@@ -51,9 +53,9 @@ pub(crate) struct Request {
     /// Bytes of prompt per entry of `prefix`.
     #[pyo3(get)]
     prefix_block_bytes: u32,
-    needs: Needs,
+    needs: PolicyNeeds,
     routing_key: Option<u64>,
-    script: Script,
+    script: PromptScript,
     text: Option<Box<str>>,
     prefix: Box<[u64]>,
     rng: Mutex<Rng>,
@@ -61,8 +63,9 @@ pub(crate) struct Request {
 
 impl Request {
     /// A copy of the context, as far as the policy needs it.
-    pub(super) fn of(cx: &mut Cx<'_>, needs: Needs) -> Self {
-        let Features { id, attempt, arrived_at, route, stream, batch, answers, .. } = *cx.request;
+    pub(super) fn of(cx: &mut DecisionContext<'_>, needs: PolicyNeeds) -> Self {
+        let RequestFeatures { id, attempt, arrived_at, route, stream, batch, choices: answers, .. } =
+            *cx.request;
         let request = cx.request;
         Self {
             id: id.0,
@@ -87,7 +90,7 @@ impl Request {
     }
 
     /// Fails for an attribute that the policy did not ask for: it would look absent.
-    fn supplied(&self, needed: impl Fn(&Needs) -> bool, name: &str, need: &str) -> PyResult<()> {
+    fn supplied(&self, needed: impl Fn(&PolicyNeeds) -> bool, name: &str, need: &str) -> PyResult<()> {
         if needed(&self.needs) {
             return Ok(());
         }
@@ -117,10 +120,10 @@ impl Request {
     fn script(&self) -> PyResult<Option<&'static str>> {
         self.supplied(|n| n.script, "script", "script")?;
         Ok(match self.script {
-            Script::Latin => Some("latin"),
-            Script::Code => Some("code"),
-            Script::Wide => Some("wide"),
-            Script::Escaped => Some("escaped"),
+            PromptScript::Latin => Some("latin"),
+            PromptScript::Code => Some("code"),
+            PromptScript::Wide => Some("wide"),
+            PromptScript::Escaped => Some("escaped"),
             _ => None,
         })
     }

@@ -3,7 +3,7 @@
 use super::event::Event;
 use super::latency::RecentLatency;
 use super::view::WorkerView;
-use router_core::{Cx, Event as Fact, SlotMap, Time, WorkerId};
+use router_core::{DecisionContext, Event as Fact, SlotMap, Time, WorkerId};
 use std::sync::Arc;
 
 /// The URLs and recent latencies of the workers.
@@ -39,7 +39,7 @@ impl WorkerHistory {
     }
 
     /// Views of the candidates.
-    pub(super) fn workers(&self, cx: &Cx<'_>) -> Vec<WorkerView> {
+    pub(super) fn workers(&self, cx: &DecisionContext<'_>) -> Vec<WorkerView> {
         let recent = |id: WorkerId| self.0.get(id).map(|(_, recent)| *recent).unwrap_or_default();
         let views = cx.candidates.iter().enumerate();
         views.map(|(index, view)| WorkerView::of(index, &view, recent(view.id), cx.now)).collect()

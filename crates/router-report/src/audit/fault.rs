@@ -1,7 +1,7 @@
 //! What can be wrong with a recorded decision.
 
 use super::rows::RecordedClaim;
-use router_core::Terms;
+use router_core::ScoreTerms;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -103,7 +103,7 @@ pub(crate) fn judge_id(id: &str) -> Option<AuditFault> {
 }
 
 /// What is wrong with a decision that claims to be by gradients; absent when its completions are not all known.
-pub(crate) fn judge(claim: &RecordedClaim, terms: &Terms) -> Option<Vec<AuditFault>> {
+pub(crate) fn judge(claim: &RecordedClaim, terms: &ScoreTerms) -> Option<Vec<AuditFault>> {
     let known = terms.get("window_size").unwrap_or(0.0);
     let complete =
         claim.throughput_gradient.is_some() && claim.latency_gradient.is_some() && claim.score.is_some();

@@ -12,7 +12,7 @@ pub use fault::{AuditFault, AuditFinding};
 use crate::problem::FileProblem;
 use fault::{judge, judge_id};
 use replay::RecordingReplay;
-use router_core::policy::{InvalidKnob, MarginalUtilityConfig};
+use router_core::policy::{InvalidOption, MarginalUtilityConfig};
 use rows::{AuditRow, AuditRows};
 use serde::Serialize;
 use std::path::Path;
@@ -50,7 +50,7 @@ pub struct Audit {
 ///
 /// # Errors
 /// A knob whose value makes no sense.
-pub fn audit<P: AsRef<Path>>(files: &[P], knobs: MarginalUtilityConfig) -> Result<Audit, InvalidKnob> {
+pub fn audit<P: AsRef<Path>>(files: &[P], knobs: MarginalUtilityConfig) -> Result<Audit, InvalidOption> {
     let mut replay = RecordingReplay::new(knobs)?;
     let mut rows = AuditRows::default();
     let mut audit = Audit::default();

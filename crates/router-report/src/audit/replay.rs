@@ -2,10 +2,10 @@
 
 use super::rows::{AuditRow, RecordedClaim};
 use crate::run::NameTable;
-use router_core::policy::{InvalidKnob, MarginalUtility, MarginalUtilityConfig};
+use router_core::policy::{InvalidOption, MarginalUtility, MarginalUtilityConfig};
 use router_core::{
-    Balancer, Candidates, Change, Cx, Decision, Explain, Features, Finish, Outcome, Policy, Reason, Terms,
-    Ticket, Time, Usage, WorkerId, WorkerInfo,
+    AttemptResult, Balancer, Candidates, Decision, DecisionContext, ExplainLevel, FleetUpdate, Outcome,
+    Policy, Reason, RequestFeatures, ScoreTerms, Ticket, Time, TokenUsage, WorkerId, WorkerInfo,
 };
 
 /// Sends each request where the recording says: the slot travels as the request's routing key.
@@ -17,13 +17,13 @@ impl Policy for AsRecorded {
         "as_recorded"
     }
 
-    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         let recorded = recorded(cx.candidates, cx.request);
         Decision::plain(recorded.unwrap_or(cx.candidates.first()), Reason::Classic)
     }
 }
 
-fn recorded(candidates: Candidates<'_>, request: &Features<'_>) -> Option<WorkerId> {
+fn recorded(candidates: Candidates<'_>, request: &RequestFeatures<'_>) -> Option<WorkerId> {
     let slot = request.routing_key?;
     candidates.ids().iter().copied().find(|id| id.slot() as u64 == slot)
 }
@@ -37,14 +37,19 @@ pub(crate) struct RecordingReplay {
 }
 
 impl RecordingReplay {
-    pub(crate) fn new(knobs: MarginalUtilityConfig) -> Result<Self, InvalidKnob> {
+    pub(crate) fn new(knobs: MarginalUtilityConfig) -> Result<Self, InvalidOption> {
         let mut balancer = Balancer::new(Box::new(AsRecorded), 1);
-        balancer.shadow(Time::ZERO, Box::new(MarginalUtility::new(knobs)?), 1);
+        balancer.add_shadow(Time::ZERO, Box::new(MarginalUtility::new(knobs)?), 1);
         Ok(Self { balancer, ids: Vec::new() })
     }
 
     /// A decision was made: what the policy knew about the chosen worker.
-    pub(crate) fn decided(&mut self, row: &AuditRow, claim: &RecordedClaim, workers: &NameTable) -> Terms {
+    pub(crate) fn decided(
+        &mut self,
+        row: &AuditRow,
+        claim: &RecordedClaim,
+        workers: &NameTable,
+    ) -> ScoreTerms {
         let now = Time::from_nanos(row.at.unwrap_or_default());
         let terms = self.ask(row, now, workers);
         // A worker that left and came back begins anew, and an empty window is how it shows.
@@ -53,7 +58,7 @@ impl RecordingReplay {
             return terms;
         }
         if let Some(id) = self.ids[row.worker as usize].take() {
-            self.balancer.apply(now, Change::Leave(id));
+            self.balancer.apply(now, FleetUpdate::Leave(id));
         }
         self.ask(row, now, workers)
     }
@@ -62,18 +67,22 @@ impl RecordingReplay {
     pub(crate) fn completed(&mut self, row: &AuditRow, workers: &NameTable) {
         let Some((end, latency)) = row.at.zip(row.latency) else { return };
         let sent = Time::from_nanos(end.saturating_sub(latency));
-        let Some((ticket, _)) = self.send(row, sent, (workers, Explain::No)) else { return };
-        let usage = Usage { output_tokens: row.tokens, ..Usage::default() };
+        let Some((ticket, _)) = self.send(row, sent, (workers, ExplainLevel::None)) else { return };
+        let usage = TokenUsage { output_tokens: row.tokens, ..TokenUsage::default() };
         let outcome = if row.ok { Outcome::Success } else { Outcome::Failed };
-        self.balancer.finish(Time::from_nanos(end), ticket, Finish { usage, ..Finish::bare(outcome) });
+        self.balancer.finish(
+            Time::from_nanos(end),
+            ticket,
+            AttemptResult { usage, ..AttemptResult::of(outcome) },
+        );
     }
 
     /// What the policy says about the row's worker. The request ends at once, by cancellation, which teaches nothing.
-    fn ask(&mut self, row: &AuditRow, now: Time, workers: &NameTable) -> Terms {
-        let Some((ticket, terms)) = self.send(row, now, (workers, Explain::Yes)) else {
-            return Terms::none();
+    fn ask(&mut self, row: &AuditRow, now: Time, workers: &NameTable) -> ScoreTerms {
+        let Some((ticket, terms)) = self.send(row, now, (workers, ExplainLevel::All)) else {
+            return ScoreTerms::none();
         };
-        self.balancer.finish(now, ticket, Finish::bare(Outcome::Cancelled));
+        self.balancer.finish(now, ticket, AttemptResult::of(Outcome::Cancelled));
         terms
     }
 
@@ -81,13 +90,14 @@ impl RecordingReplay {
         &mut self,
         row: &AuditRow,
         now: Time,
-        (workers, explain): (&NameTable, Explain),
-    ) -> Option<(Ticket, Terms)> {
+        (workers, explain): (&NameTable, ExplainLevel),
+    ) -> Option<(Ticket, ScoreTerms)> {
         let worker = self.worker(row.worker, now, workers);
-        let request = Features { routing_key: Some(worker.slot() as u64), ..Features::default() };
+        let request =
+            RequestFeatures { routing_key: Some(worker.slot() as u64), ..RequestFeatures::default() };
         let routed = self.balancer.dispatch(now, &request, &[], explain).ok()?;
         let scores = routed.shadows.first().map(|shadow| shadow.scores.as_slice()).unwrap_or_default();
-        let terms = scores.iter().find(|s| s.worker == worker).map_or(Terms::none(), |s| s.terms);
+        let terms = scores.iter().find(|s| s.worker == worker).map_or(ScoreTerms::none(), |s| s.terms);
         Some((routed.ticket, terms))
     }
 

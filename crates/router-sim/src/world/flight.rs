@@ -2,7 +2,7 @@
 
 use crate::server::SimulatedServer;
 use crate::workload::{SimulatedRequest, Workload};
-use router_core::{Features, Finish, RequestId, Route, Ticket, Time};
+use router_core::{AttemptResult, RequestFeatures, RequestId, Route, Ticket, Time};
 use router_engine::{Job, JobId};
 
 /// The cap that an engine assumes for a client who sets none, as far as its cache allows.
@@ -26,7 +26,7 @@ pub(super) struct InFlight {
     pub(super) ticket: Option<Ticket>,
     pub(super) first_token_at: Option<Time>,
     /// What the router will be told.
-    pub(super) finish: Finish,
+    pub(super) finish: AttemptResult,
 }
 
 /// The request as the router sees it.
@@ -34,8 +34,8 @@ pub(super) fn features<'a>(
     asked: &'a SimulatedRequest,
     (request, attempt): (usize, u32),
     load: &Workload,
-) -> Features<'a> {
-    Features {
+) -> RequestFeatures<'a> {
+    RequestFeatures {
         id: RequestId(request as u64),
         attempt,
         route: Route::ChatCompletions,
@@ -43,10 +43,10 @@ pub(super) fn features<'a>(
         batch: 1,
         prompt_bytes: (f64::from(asked.prompt_tokens) * load.bytes_per_token).round() as u64,
         max_output_tokens: asked.max_output_tokens,
-        answers: 1,
+        choices: 1,
         prefix: &asked.prefix,
         prefix_block_bytes: (f64::from(load.block_tokens) * load.bytes_per_token).round() as u32,
-        ..Features::default()
+        ..RequestFeatures::default()
     }
 }
 

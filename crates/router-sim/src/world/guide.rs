@@ -2,7 +2,7 @@
 
 use crate::contender::DecisionMaker;
 use crate::oracle::Oracle;
-use router_core::{Cx, Decision, Policy, Reason};
+use router_core::{Decision, DecisionContext, Policy, Reason};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -49,7 +49,7 @@ impl Policy for OraclePolicy {
         "oracle"
     }
 
-    fn decide(&mut self, cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         let slot = self.0.load(Ordering::Relaxed);
         match cx.candidates.ids().iter().find(|id| id.slot() == slot) {
             Some(&id) => Decision::plain(id, Reason::LowestCost),

@@ -14,8 +14,8 @@ use flight::{InFlight, InFlightRef, features, job};
 use guide::OracleDriver;
 use pace::{CancelCheck, Cancelled};
 use router_core::{
-    Balancer, Change, Explain, Finish, LoadReport, LoadSource, Outcome as Ended, Policy, Rng, Time, Usage,
-    WorkerId, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome as Ended, Policy,
+    Rng, Time, TokenUsage, WorkerId, WorkerInfo,
 };
 use router_engine::{JobEvent, JobId};
 use std::cmp::Reverse;
@@ -228,7 +228,7 @@ impl<'a> Simulation<'a> {
             SimEvent::Report(i) => {
                 let (router, server, report) = self.reports[i];
                 let router = &mut self.routers[router];
-                router.balancer.apply(self.now, Change::Load(router.ids[server], report));
+                router.balancer.apply(self.now, FleetUpdate::Load(router.ids[server], report));
             }
             SimEvent::Poll => self.poll(),
             SimEvent::Incident(i) => self.befall(self.scenario.incidents[i].what),
@@ -253,7 +253,7 @@ impl<'a> Simulation<'a> {
             attempts: 0,
         });
         record.attempts += 1;
-        let Ok(routed) = balancer.dispatch(self.now, &features, &[], Explain::No) else {
+        let Ok(routed) = balancer.dispatch(self.now, &features, &[], ExplainLevel::None) else {
             return self.give_up(request);
         };
         let server = servers[routed.ticket.worker().slot()];
@@ -265,7 +265,7 @@ impl<'a> Simulation<'a> {
             server,
             ticket: Some(routed.ticket),
             first_token_at: None,
-            finish: Finish::bare(Ended::Success),
+            finish: AttemptResult::of(Ended::Success),
         };
         let place = self.take_off(flight);
         self.submit(server, place);
@@ -304,7 +304,7 @@ impl<'a> Simulation<'a> {
         self.hear(server, news);
         if taken.is_err() {
             let flight = &mut self.flights[place as usize];
-            flight.finish = Finish { status: Some(400), ..Finish::bare(Ended::Rejected) };
+            flight.finish = AttemptResult { status: Some(400), ..AttemptResult::of(Ended::Rejected) };
             let (request, flown) = (flight.request, InFlightRef { place, turn: flight.turn });
             self.tell_end(flown);
             self.give_up(request);
@@ -359,9 +359,9 @@ impl<'a> Simulation<'a> {
             entry.cached_tokens = record.cached_tokens;
             entry.output_tokens = record.output_tokens;
         }
-        flight.finish = Finish {
+        flight.finish = AttemptResult {
             status: Some(200),
-            usage: Usage {
+            usage: TokenUsage {
                 prompt_tokens: Some(asked.prompt_tokens),
                 output_tokens: Some(record.output_tokens),
                 cached_tokens: Some(record.cached_tokens),
@@ -371,7 +371,7 @@ impl<'a> Simulation<'a> {
                 waiting: Some(record.waiting),
                 ..LoadReport::empty(now, LoadSource::Piggyback)
             }),
-            ..Finish::bare(Ended::Success)
+            ..AttemptResult::of(Ended::Success)
         };
         let flown = InFlightRef { place, turn: flight.turn };
         if self.completion_delay.is_zero() {
@@ -401,7 +401,7 @@ impl<'a> Simulation<'a> {
         let Some(ticket) = flight.ticket.take() else { return };
         let stream = self.load.requests[flight.request].stream;
         let told = flight.first_token_at.map(|at| at + self.completion_delay).filter(|_| stream);
-        let finish = Finish { first_byte_at: told, ..flight.finish };
+        let finish = AttemptResult { first_byte_at: told, ..flight.finish };
         self.routers[flight.router].balancer.finish(self.now, ticket, finish);
         flight.turn += 1;
         self.free.push(place);
@@ -445,7 +445,7 @@ impl<'a> Simulation<'a> {
         self.step(server);
         self.servers[server].alive = false;
         for router in &mut self.routers {
-            router.balancer.apply(self.now, Change::Leave(router.ids[server]));
+            router.balancer.apply(self.now, FleetUpdate::Leave(router.ids[server]));
         }
         for place in 0..self.flights.len() {
             let flight = &mut self.flights[place];
@@ -453,7 +453,7 @@ impl<'a> Simulation<'a> {
             if flight.server != server || flight.ticket.is_none() || ended {
                 continue;
             }
-            flight.finish = Finish::bare(Ended::Failed);
+            flight.finish = AttemptResult::of(Ended::Failed);
             flight.first_token_at = None;
             let (request, flown) = (flight.request, InFlightRef { place: place as u32, turn: flight.turn });
             self.servers[server].abort(self.now, JobId(place as u64));

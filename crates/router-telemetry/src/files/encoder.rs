@@ -4,7 +4,7 @@ use super::row::{CANDIDATE_COLUMNS, Cell, Column, FileRow, digits, write};
 use crate::clock::Clock;
 use crate::record::{AttemptInfo, CompletionRecord, DecisionRecord};
 use router_config::{RecordConfig, RecordFormat};
-use router_core::{Score, Terms, Time, WorkerId};
+use router_core::{CandidateScore, ScoreTerms, Time, WorkerId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,15 +56,15 @@ impl Encoder {
             (Column::ThroughputGradient, term("throughput_gradient")),
             (Column::LatencyGradient, term("latency_gradient")),
             (Column::Score, Cell::float(score)),
-            (Column::OutstandingRequests, Cell::Int(d.standing.in_flight.into())),
+            (Column::OutstandingRequests, Cell::Int(d.snapshot.in_flight.into())),
             (Column::AvgThroughput, term("avg_throughput")),
             (Column::AvgLatency, term("avg_latency")),
             (Column::WindowSize, Cell::int(window.map(whole))),
             (Column::SelectionReason, Cell::Word(d.decision.reason.as_str())),
             (Column::DecisionTimeMs, Cell::Float(d.took.as_secs_f64() * 1e3)),
             (Column::Kind, Cell::Word("decision")),
-            (Column::Seq, Cell::Int(d.standing.seq)),
-            (Column::Candidates, Cell::Int(d.standing.candidates.into())),
+            (Column::Seq, Cell::Int(d.snapshot.seq)),
+            (Column::Candidates, Cell::Int(d.snapshot.candidates.into())),
         ]);
         row.set([
             (Column::Cost, Cell::float(d.decision.cost)),
@@ -73,8 +73,8 @@ impl Encoder {
             (Column::Margin, Cell::float(d.decision.margin())),
             (Column::Ties, Cell::Int(d.decision.ties.into())),
             (Column::WorkerShare, Cell::Float(share)),
-            (Column::QueueLength, Cell::int(d.standing.waiting)),
-            (Column::Running, Cell::int(d.standing.running)),
+            (Column::QueueLength, Cell::int(d.snapshot.waiting)),
+            (Column::Running, Cell::int(d.snapshot.running)),
             (Column::PredictedLatency, term("own_latency")),
             (Column::PredictedTtft, term("ttft")),
             (Column::ShadowChoices, shadows.as_deref().map_or(Cell::Unknown, Cell::text)),
@@ -85,7 +85,7 @@ impl Encoder {
 
     /// Writes a completion's row.
     pub(crate) fn completion(&self, c: &CompletionRecord, to: &mut Vec<u8>) {
-        let (done, finish) = (&c.completion, &c.completion.finish);
+        let (done, finish) = (&c.completion, &c.completion.result);
         let latency = done.finished_at.since(done.dispatched_at);
         let usage = finish.usage;
         let throughput = usage.output_tokens.map(|n| f64::from(n) / latency.as_secs_f64());
@@ -132,14 +132,14 @@ impl Encoder {
     pub(crate) fn candidates(&self, d: &DecisionRecord, mut line: impl FnMut(&[u8])) {
         let (stamp, id) = (self.stamp(d.at), d.info.id());
         let mut bytes = Vec::new();
-        let mut rows = |policy: &str, role, decided: WorkerId, scores: &[Score]| {
+        let mut rows = |policy: &str, role, decided: WorkerId, scores: &[CandidateScore]| {
             for score in scores {
                 let terms = terms(&score.terms);
                 let cells = [
                     Cell::Word(&stamp),
                     Cell::text(&id),
                     Cell::Int(d.info.attempt.into()),
-                    Cell::Int(d.standing.seq),
+                    Cell::Int(d.snapshot.seq),
                     Cell::text(policy),
                     Cell::Word(role),
                     Cell::text(d.url(score.worker)),
@@ -203,7 +203,7 @@ impl Encoder {
 /// Time from sending to the first byte. The first byte of an answer that is not streamed is also its last, so such an
 /// answer has none.
 fn ttft(c: &CompletionRecord) -> Cell<'static> {
-    let first = c.completion.finish.first_byte_at.filter(|_| c.info.stream);
+    let first = c.completion.result.first_byte_at.filter(|_| c.info.stream);
     Cell::seconds(first.map(|t| t.since(c.completion.dispatched_at)))
 }
 
@@ -212,7 +212,7 @@ fn shadow_choices(d: &DecisionRecord) -> Option<String> {
     (!d.shadows.is_empty()).then(|| choices.collect::<Vec<_>>().join(";"))
 }
 
-fn terms(terms: &Terms) -> String {
+fn terms(terms: &ScoreTerms) -> String {
     let known = terms.as_slice().iter().filter(|t| t.value.is_finite());
     let object: serde_json::Map<_, _> = known.map(|t| (t.name.to_owned(), t.value.into())).collect();
     serde_json::Value::Object(object).to_string()

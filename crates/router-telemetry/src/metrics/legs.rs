@@ -67,7 +67,7 @@ impl LegMetrics {
         };
         let label = WorkerLabel { worker: Arc::clone(&record.worker.name) };
         leg.requests.get_or_create(&label).inc();
-        let finish = &record.completion.finish;
+        let finish = &record.completion.result;
         if matches!(finish.outcome, Outcome::Failed | Outcome::Busy) {
             leg.errors.get_or_create(&label).inc();
             if record.answered && record.info.stream && record.error.is_some() {

@@ -161,7 +161,7 @@ impl Metrics {
         if record.info.leg == Leg::Prefill {
             return;
         }
-        if record.completion.finish.outcome == Outcome::Success {
+        if record.completion.result.outcome == Outcome::Success {
             let total = record.completion.finished_at.since(record.info.received_at);
             self.routes[record.info.route.index()].generate_duration.observe(total.as_secs_f64());
         }

@@ -6,7 +6,7 @@ use crate::breaker_state::BreakerState;
 use crate::worker::WorkerTelemetry;
 use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
-use router_core::Score;
+use router_core::CandidateScore;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct BalancerGauges {
     pub policy: Arc<str>,
     pub workers: Vec<WorkerGauges>,
     /// What the policy thinks of each worker.
-    pub scores: Vec<(Arc<WorkerTelemetry>, Score)>,
+    pub scores: Vec<(Arc<WorkerTelemetry>, CandidateScore)>,
     /// Figures about the policy as a whole.
     pub figures: Vec<(&'static str, f64)>,
     /// Requests that wait in the router.

@@ -187,7 +187,7 @@ impl WorkerMetrics {
 
     pub(crate) fn completed(&self, record: &CompletionRecord) {
         self.processed.inc();
-        let (done, finish) = (&record.completion, &record.completion.finish);
+        let (done, finish) = (&record.completion, &record.completion.result);
         if let Some(at) = OUTCOMES.iter().position(|o| *o == finish.outcome) {
             self.outcomes[at].inc();
         }

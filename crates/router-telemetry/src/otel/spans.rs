@@ -11,7 +11,7 @@ use crate::trace_context::TraceContext;
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, Key, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use router_core::{Decision, Outcome, Route, Standing, Time};
+use router_core::{Decision, DispatchSnapshot, Outcome, Route, Time};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone, Copy, Debug)]
 struct Decided {
     decision: Decision,
-    standing: Standing,
+    snapshot: DispatchSnapshot,
     took: Duration,
 }
 
@@ -58,14 +58,14 @@ impl Spans {
 
     fn decided(&mut self, d: &DecisionRecord) {
         if let Some(trace) = d.info.trace {
-            let decided = Decided { decision: d.decision, standing: d.standing, took: d.took };
+            let decided = Decided { decision: d.decision, snapshot: d.snapshot, took: d.took };
             self.decided.insert(trace.attempt(d.info.attempt), decided);
         }
     }
 
     /// The span of one attempt, as the router's call to a worker.
     fn attempt(&mut self, c: &CompletionRecord, trace: &TraceContext) -> SpanData {
-        let (done, finish) = (&c.completion, &c.completion.finish);
+        let (done, finish) = (&c.completion, &c.completion.result);
         let id = trace.attempt(c.info.attempt);
         let mut attributes = Attributes::of_request(&c.info);
         match c.info.leg {
@@ -107,7 +107,7 @@ impl Spans {
         attributes.ended(c);
         let ttft = ttft(c, c.info.received_at).map(|d| d.as_secs_f64());
         attributes.float("sgl_router.ttft", ttft);
-        let status = match c.completion.finish.outcome {
+        let status = match c.completion.result.outcome {
             // A request that was wrong is its client's failure, not this server's.
             Outcome::Success | Outcome::Cancelled | Outcome::Rejected => Status::Unset,
             outcome => Status::error(c.error.unwrap_or(outcome.as_str())),
@@ -181,7 +181,7 @@ fn span(id: NonZeroU64) -> SpanId {
 /// Whether this attempt's end is the request's. Any other that was not answered is followed by a decision or a
 /// refusal; where there are two legs, the one that writes the answer tells.
 fn client_left(c: &CompletionRecord) -> bool {
-    c.completion.finish.outcome == Outcome::Cancelled && c.error.is_none() && c.info.leg != Leg::Prefill
+    c.completion.result.outcome == Outcome::Cancelled && c.error.is_none() && c.info.leg != Leg::Prefill
 }
 
 fn text(value: &http::HeaderValue) -> String {
@@ -191,7 +191,7 @@ fn text(value: &http::HeaderValue) -> String {
 /// From `since` to the first byte. The first byte of an answer that is not streamed is also its last, so such an answer
 /// has none.
 fn ttft(c: &CompletionRecord, since: Time) -> Option<Duration> {
-    c.completion.finish.first_byte_at.filter(|_| c.info.stream).map(|at| at.since(since))
+    c.completion.result.first_byte_at.filter(|_| c.info.stream).map(|at| at.since(since))
 }
 
 /// A span's attributes. What is unknown is left out.
@@ -209,7 +209,7 @@ impl Attributes {
 
     /// How an attempt ended.
     fn ended(&mut self, c: &CompletionRecord) {
-        let finish = &c.completion.finish;
+        let finish = &c.completion.result;
         self.text("sgl_router.worker", Arc::clone(&c.worker.name));
         self.text("sgl_router.outcome", finish.outcome.as_str());
         self.int("http.response.status_code", finish.status);
@@ -231,9 +231,9 @@ impl Attributes {
         self.float("sgl_router.cost", d.decision.cost);
         self.float("sgl_router.margin", d.decision.margin());
         self.int("sgl_router.ties", Some(d.decision.ties));
-        self.int("sgl_router.candidates", Some(d.standing.candidates));
-        self.int("sgl_router.in_flight", Some(d.standing.in_flight));
-        self.int("sgl_router.queue_length", d.standing.waiting);
+        self.int("sgl_router.candidates", Some(d.snapshot.candidates));
+        self.int("sgl_router.in_flight", Some(d.snapshot.in_flight));
+        self.int("sgl_router.queue_length", d.snapshot.waiting);
         self.float("sgl_router.decision_seconds", Some(d.took.as_secs_f64()));
     }
 

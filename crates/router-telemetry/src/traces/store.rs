@@ -162,7 +162,8 @@ mod tests {
     use crate::worker::{WorkerDirectory, WorkerTelemetry};
     use http::HeaderValue;
     use router_core::{
-        Balancer, Explain, Features, Finish, MAX_TERMS, Outcome, Policy, Reason, Terms, WorkerInfo, policy,
+        AttemptResult, Balancer, ExplainLevel, MAX_TERMS, Outcome, Policy, Reason, RequestFeatures,
+        ScoreTerms, WorkerInfo, policy,
     };
     use std::time::Duration;
 
@@ -175,9 +176,13 @@ mod tests {
             "talkative"
         }
 
-        fn decide(&mut self, mut cx: policy::Cx<'_>) -> router_core::Decision {
+        fn decide(&mut self, mut cx: policy::DecisionContext<'_>) -> router_core::Decision {
             const NAMES: [&str; MAX_TERMS] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
-            cx.lowest(Reason::LowestCost, |w| f64::from(w.in_flight), |_| Terms::new(NAMES.map(|n| (n, 1.5))))
+            cx.lowest(
+                Reason::LowestCost,
+                |w| f64::from(w.in_flight),
+                |_| ScoreTerms::new(NAMES.map(|n| (n, 1.5))),
+            )
         }
     }
 
@@ -207,8 +212,8 @@ mod tests {
         }
 
         fn pass(&mut self, traces: &TraceStore, id: &str, at: Time) {
-            let features = Features::default();
-            let routed = self.balancer.dispatch(at, &features, &[], Explain::Yes).unwrap();
+            let features = RequestFeatures::default();
+            let routed = self.balancer.dispatch(at, &features, &[], ExplainLevel::All).unwrap();
             let info = AttemptInfo::new(HeaderValue::from_str(id).unwrap(), &features, at);
             let worker = Arc::clone(self.workers[routed.decision.worker.slot()].as_ref().unwrap());
             traces.take(&Record::Decision(DecisionRecord {
@@ -217,13 +222,13 @@ mod tests {
                 worker: Arc::clone(&worker),
                 workers: Arc::clone(&self.workers),
                 decision: routed.decision,
-                standing: routed.standing,
+                snapshot: routed.snapshot,
                 chosen: routed.chosen,
                 scores: routed.scores,
                 shadows: routed.shadows,
                 took: Duration::from_nanos(500),
             }));
-            let completion = self.balancer.finish(at, routed.ticket, Finish::bare(Outcome::Success));
+            let completion = self.balancer.finish(at, routed.ticket, AttemptResult::of(Outcome::Success));
             let (in_flight, answered, error) = (0, true, None);
             let record = CompletionRecord { info, worker, completion, in_flight, answered, error };
             traces.take(&Record::Completion(record));

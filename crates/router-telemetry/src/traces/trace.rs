@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::leg::Leg;
 use crate::record::{CompletionRecord, DecisionRecord, RefusalRecord};
-use router_core::{Outcome, Reason, Route, Score, Time};
+use router_core::{CandidateScore, Outcome, Reason, Route, Time};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -118,7 +118,7 @@ impl Trace {
 
     pub(crate) fn decided(&mut self, d: &DecisionRecord) {
         self.status = TraceStatus::Routed;
-        let shadow = |s: &router_core::Explained| Shadow {
+        let shadow = |s: &router_core::ExplainedDecision| Shadow {
             policy: s.policy.clone(),
             url: Arc::clone(d.url(s.decision.worker)),
             reason: s.decision.reason,
@@ -131,8 +131,8 @@ impl Trace {
             took_nanos: u32::try_from(d.took.as_nanos()).unwrap_or(u32::MAX),
             reason: d.decision.reason,
             ties: d.decision.ties,
-            in_flight: d.standing.in_flight,
-            waiting: d.standing.waiting,
+            in_flight: d.snapshot.in_flight,
+            waiting: d.snapshot.waiting,
             scores: Scores::of(d),
             shadows: d.shadows.iter().map(shadow).collect(),
             end: None,
@@ -146,7 +146,7 @@ impl Trace {
     }
 
     pub(crate) fn completed(&mut self, c: &CompletionRecord) {
-        let (done, finish) = (&c.completion, &c.completion.finish);
+        let (done, finish) = (&c.completion, &c.completion.result);
         // A prompt that was read is no answer, and one that was not may be read elsewhere.
         if c.info.leg != Leg::Prefill || c.answered {
             self.status =
@@ -256,7 +256,7 @@ impl Scores {
                 names.push(term.name);
             }
         }
-        let values = |s: &Score| {
+        let values = |s: &CandidateScore| {
             let terms = names.iter().map(|name| s.terms.get(name).unwrap_or(f64::NAN));
             std::iter::once(s.cost).chain(terms).collect::<Vec<_>>()
         };

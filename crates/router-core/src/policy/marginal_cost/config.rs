@@ -1,10 +1,10 @@
-//! The knobs of `marginal_cost`.
+//! The options of `marginal_cost`.
 
 use crate::PrefixIndex;
-use crate::policy::InvalidKnob;
+use crate::policy::InvalidOption;
 use serde::{Deserialize, Serialize};
 
-/// The knobs of [`MarginalCost`](super::MarginalCost). Weights are pure numbers: all parts of the cost are seconds.
+/// The options of [`MarginalCost`](super::MarginalCost). Weights are pure numbers: all parts of the cost are seconds.
 /// DESIGN.md names the experiments that chose the defaults.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,7 +69,7 @@ impl Default for MarginalCostConfig {
 }
 
 impl MarginalCostConfig {
-    pub(super) fn check(&self) -> Result<(), InvalidKnob> {
+    pub(super) fn check(&self) -> Result<(), InvalidOption> {
         let not_negative = [
             ("ttft_weight", self.ttft_weight),
             ("externality_weight", self.externality_weight),
@@ -78,8 +78,8 @@ impl MarginalCostConfig {
             ("explore_after_secs", self.explore_after_secs),
             ("max_report_age_secs", self.max_report_age_secs),
         ];
-        for (knob, value) in not_negative {
-            InvalidKnob::check_not_negative(knob, value)?;
+        for (option, value) in not_negative {
+            InvalidOption::check_not_negative(option, value)?;
         }
         let above_zero = [
             ("forgive_secs", Some(self.forgive_secs)),
@@ -87,17 +87,17 @@ impl MarginalCostConfig {
             ("slo_ttft_secs", self.slo_ttft_secs),
             ("slo_tpot_secs", self.slo_tpot_secs),
         ];
-        for (knob, value) in above_zero {
+        for (option, value) in above_zero {
             if let Some(value) = value.filter(|v| !(v.is_finite() && *v > 0.0)) {
-                return Err(InvalidKnob::must(knob, "above 0", value));
+                return Err(InvalidOption::must(option, "above 0", value));
             }
         }
         if !(self.memory > 0.0 && self.memory < 1.0) {
-            return Err(InvalidKnob::must("memory", "above 0 and below 1", self.memory));
+            return Err(InvalidOption::must("memory", "above 0 and below 1", self.memory));
         }
         if !(PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES).contains(&self.max_tree_size) {
             let must = format!("from {} to {}", PrefixIndex::MIN_BYTES, PrefixIndex::MAX_BYTES);
-            return Err(InvalidKnob::must("max_tree_size", &must, self.max_tree_size));
+            return Err(InvalidOption::must("max_tree_size", &must, self.max_tree_size));
         }
         Ok(())
     }

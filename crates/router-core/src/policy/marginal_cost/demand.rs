@@ -1,10 +1,10 @@
 //! How many tokens a prompt has, told by its bytes.
 
-use crate::{Features, Route, Script};
+use crate::{PromptScript, RequestFeatures, Route};
 
 /// Tokens per byte before any answer told, by script: about right for English, for code, for Chinese as it is, and for
 /// Chinese in escapes.
-const USUAL: [f64; Script::ALL.len()] = [0.25, 0.25, 0.33, 0.3, 0.13];
+const USUAL: [f64; PromptScript::ALL.len()] = [0.25, 0.25, 0.33, 0.3, 0.13];
 /// How much each answer counts less than the next.
 const DECAY: f64 = 0.995;
 /// Bytes of prompt for which the usual number stands in at first.
@@ -15,7 +15,7 @@ const PRIOR_BYTES: f64 = 2000.0;
 #[derive(Clone, Debug)]
 pub(super) struct Demand {
     /// By route and script: decayed sums of tokens and bytes.
-    seen: [[(f64, f64); Script::ALL.len()]; Route::ALL.len()],
+    seen: [[(f64, f64); PromptScript::ALL.len()]; Route::ALL.len()],
 }
 
 impl Default for Demand {
@@ -26,19 +26,19 @@ impl Default for Demand {
 
 impl Demand {
     /// Prompt tokens, told by the client or guessed from the bytes, and tokens per byte.
-    pub(super) fn prompt(&self, request: &Features<'_>) -> (f64, f64) {
+    pub(super) fn prompt(&self, request: &RequestFeatures<'_>) -> (f64, f64) {
         let per_byte = self.tokens_per_byte(request.route, request.script);
         let guess = per_byte * request.prompt_bytes as f64;
         (request.prompt_tokens.map_or(guess, f64::from).max(1.0), per_byte)
     }
 
-    fn tokens_per_byte(&self, route: Route, script: Script) -> f64 {
+    fn tokens_per_byte(&self, route: Route, script: PromptScript) -> f64 {
         let (tokens, bytes) = self.seen[route.index()][script.index()];
         tokens / bytes
     }
 
     /// A prompt of so many bytes had so many tokens.
-    pub(super) fn learn(&mut self, (route, script): (Route, Script), (bytes, tokens): (u64, u32)) {
+    pub(super) fn learn(&mut self, (route, script): (Route, PromptScript), (bytes, tokens): (u64, u32)) {
         if bytes == 0 || tokens == 0 {
             return;
         }
@@ -56,15 +56,19 @@ mod tests {
     fn tokens_per_byte_are_learned_by_route_and_script() {
         let mut demand = Demand::default();
         for _ in 0..500 {
-            demand.learn((Route::ChatCompletions, Script::Wide), (3000, 1500));
-            demand.learn((Route::ChatCompletions, Script::Latin), (3000, 600));
+            demand.learn((Route::ChatCompletions, PromptScript::Wide), (3000, 1500));
+            demand.learn((Route::ChatCompletions, PromptScript::Latin), (3000, 600));
         }
         let per_byte = |script| demand.tokens_per_byte(Route::ChatCompletions, script);
-        assert!((per_byte(Script::Wide) - 0.5).abs() < 0.01);
-        assert!((per_byte(Script::Latin) - 0.2).abs() < 0.01);
-        assert_eq!(per_byte(Script::Code), USUAL[Script::Code.index()]);
-        assert_eq!(demand.tokens_per_byte(Route::Generate, Script::Wide), USUAL[Script::Wide.index()]);
-        let told = Features { prompt_tokens: Some(7), prompt_bytes: 999, ..Features::default() };
+        assert!((per_byte(PromptScript::Wide) - 0.5).abs() < 0.01);
+        assert!((per_byte(PromptScript::Latin) - 0.2).abs() < 0.01);
+        assert_eq!(per_byte(PromptScript::Code), USUAL[PromptScript::Code.index()]);
+        assert_eq!(
+            demand.tokens_per_byte(Route::Generate, PromptScript::Wide),
+            USUAL[PromptScript::Wide.index()]
+        );
+        let told =
+            RequestFeatures { prompt_tokens: Some(7), prompt_bytes: 999, ..RequestFeatures::default() };
         assert_eq!(demand.prompt(&told).0, 7.0);
     }
 }

@@ -250,7 +250,7 @@ impl Learner {
     }
 
     /// Learns from what the worker tells of its decode steps since its last report, in the order of
-    /// [`Work::decode`](crate::Work::decode); a request held `held` tokens.
+    /// [`WorkTotals::decode`](crate::WorkTotals::decode); a request held `held` tokens.
     pub(super) fn decoded(&mut self, [steps, n, busy_us, nn, n_busy_us, _]: [f64; 6], held: f64) {
         if steps >= REPORTED_STEPS {
             // Once as it is and once weighted with the batch size, so that the two terms can be told apart.

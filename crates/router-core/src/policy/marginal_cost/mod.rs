@@ -21,12 +21,12 @@ mod worker;
 
 pub use config::MarginalCostConfig;
 
-use super::InvalidKnob;
+use super::InvalidOption;
 use crate::fleet::WorkerView;
-use crate::prefix_index::{Matches, PrefixIndex};
+use crate::prefix_index::{PrefixIndex, PrefixMatches};
 use crate::{
-    Completion, Cx, Decision, Event, Features, Needs, Outcome, Policy, Reason, RequestId, SlotMap, Terms,
-    Time, WorkerId,
+    Completion, Decision, DecisionContext, Event, Outcome, Policy, PolicyNeeds, Reason, RequestFeatures,
+    RequestId, ScoreTerms, SlotMap, Time, WorkerId,
 };
 use cost::{Asked, Parts, price};
 use demand::Demand;
@@ -45,7 +45,7 @@ const SURVEY: u32 = 64;
 pub struct MarginalCost {
     config: MarginalCostConfig,
     index: PrefixIndex,
-    matches: Matches,
+    matches: PrefixMatches,
     /// Whose matches they are: attempt, length and hash of its prefix.
     matched: Option<(RequestId, u32, usize, u64)>,
     workers: SlotMap<WorkerBooks>,
@@ -64,16 +64,16 @@ pub struct MarginalCost {
 }
 
 impl MarginalCost {
-    /// A policy with these knobs. The memory of its index is reserved here and now.
+    /// A policy with these options. The memory of its index is reserved here and now.
     ///
     /// # Errors
-    /// A knob whose value makes no sense.
-    pub fn new(config: MarginalCostConfig) -> Result<Self, InvalidKnob> {
+    /// An option whose value makes no sense.
+    pub fn new(config: MarginalCostConfig) -> Result<Self, InvalidOption> {
         config.check()?;
         Ok(Self {
             config,
             index: PrefixIndex::new(config.max_tree_size),
-            matches: Matches::default(),
+            matches: PrefixMatches::default(),
             matched: None,
             workers: SlotMap::default(),
             present: 0,
@@ -88,7 +88,7 @@ impl MarginalCost {
         })
     }
 
-    fn asked(&self, now: Time, request: &Features<'_>) -> Asked {
+    fn asked(&self, now: Time, request: &RequestFeatures<'_>) -> Asked {
         let cap = cap(request);
         let output = if cap.is_finite() { self.lengths.mean_up_to(cap) } else { self.lengths.mean() };
         let (prompt, per_byte) = self.demand.prompt(request);
@@ -97,7 +97,7 @@ impl MarginalCost {
             now,
             prompt,
             block: per_byte * f64::from(request.prefix_block_bytes),
-            output: output * f64::from(request.answers.max(1)),
+            output: output * f64::from(request.choices.max(1)),
             fair: self.in_flight as f64 / self.present.max(1) as f64,
             per_usual_ttft: if usual_ttft > 0.0 { 1.0 / usual_ttft } else { 0.0 },
             usual_latency: self.usual.latency(),
@@ -107,7 +107,7 @@ impl MarginalCost {
     }
 
     /// Looks the request's prefix up, unless that was done last.
-    fn look_up(&mut self, request: &Features<'_>) {
+    fn look_up(&mut self, request: &RequestFeatures<'_>) {
         let whose =
             (request.id, request.attempt, request.prefix.len(), request.prefix.last().map_or(0, |h| *h));
         if self.matched != Some(whose) {
@@ -121,10 +121,10 @@ impl MarginalCost {
         price(&self.config, asked, books, (view, self.matches.blocks(view.id)))
     }
 
-    fn terms(&self, view: &WorkerView<'_>, asked: &Asked) -> Terms {
+    fn terms(&self, view: &WorkerView<'_>, asked: &Asked) -> ScoreTerms {
         let parts = self.parts(view, asked);
         let error = self.workers.get(view.id).map_or(0.0, |books| books.learner().error());
-        Terms::new([
+        ScoreTerms::new([
             ("own_latency", parts.own),
             ("ttft", parts.ttft),
             ("externality", parts.externality),
@@ -139,7 +139,7 @@ impl MarginalCost {
     }
 
     /// Whom to try again, instead of the `best`: a worker unused for long, and of those the one unused longest.
-    fn overdue(&self, cx: &Cx<'_>, asked: &Asked, best: Decision) -> Option<Decision> {
+    fn overdue(&self, cx: &DecisionContext<'_>, asked: &Asked, best: Decision) -> Option<Decision> {
         let every = self.config.explore_every;
         if every == 0 || !self.sent.is_multiple_of(every) || self.sent == 0 {
             return None;
@@ -197,7 +197,7 @@ impl MarginalCost {
         }
     }
 
-    fn dispatched(&mut self, now: Time, worker: WorkerId, request: &Features<'_>) {
+    fn dispatched(&mut self, now: Time, worker: WorkerId, request: &RequestFeatures<'_>) {
         let asked = self.asked(now, request);
         self.look_up(request);
         let known = (f64::from(self.matches.blocks(worker)) * asked.block).min(asked.prompt);
@@ -238,14 +238,14 @@ impl MarginalCost {
         let (speed, _) = books.speed(completion.finished_at, self.config.forgive_secs);
         let Some((sent, sample)) = books.ended(completion, (&speed, &self.lengths)) else { return };
         self.in_flight -= 1;
-        if completion.finish.outcome != Outcome::Success {
+        if completion.result.outcome != Outcome::Success {
             return;
         }
         if let Some(sample) = sample.filter(|s| s.output > 0.0) {
             books.learn(&sample);
         }
         self.usual.answered(completion.server_latency());
-        let usage = completion.finish.usage;
+        let usage = completion.result.usage;
         if let Some(tokens) = usage.prompt_tokens {
             self.demand.learn(sent.wording, (sent.bytes, tokens));
         }
@@ -259,7 +259,7 @@ impl MarginalCost {
     }
 }
 
-fn cap(request: &Features<'_>) -> f64 {
+fn cap(request: &RequestFeatures<'_>) -> f64 {
     request.max_output_tokens.map_or(f64::INFINITY, |cap| f64::from(cap.max(1)))
 }
 
@@ -268,11 +268,11 @@ impl Policy for MarginalCost {
         "marginal_cost"
     }
 
-    fn needs(&self) -> Needs {
-        Needs { prefix_hashes: true, script: true, ..Needs::NONE }
+    fn needs(&self) -> PolicyNeeds {
+        PolicyNeeds { prefix_hashes: true, script: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: Cx<'_>) -> Decision {
+    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         self.look_up(cx.request);
         let this = &*self;
         let asked = this.asked(cx.now, cx.request);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::Bench;
-use crate::{Explain, Finish, RequestId, Usage};
+use crate::{AttemptResult, ExplainLevel, RequestId, TokenUsage};
 use std::time::Duration;
 
 /// What was taught is not forgotten, however long the lessons take.
@@ -18,8 +18,8 @@ fn bench(workers: usize) -> Bench {
     Bench::new(Box::new(policy()), workers)
 }
 
-fn prompt(bytes: u64) -> Features<'static> {
-    Features { prompt_bytes: bytes, ..Features::default() }
+fn prompt(bytes: u64) -> RequestFeatures<'static> {
+    RequestFeatures { prompt_bytes: bytes, ..RequestFeatures::default() }
 }
 
 /// Teaches one worker that an answer of `n` tokens takes `factor` times that of an 8B model.
@@ -30,9 +30,9 @@ fn teach(bench: &mut Bench, worker: usize, factor: f64) {
     }
 }
 
-fn cost_of(bench: &mut Bench, request: &Features<'_>) -> f64 {
-    let routed = bench.balancer.dispatch(bench.now, request, &[], Explain::Yes).unwrap();
-    bench.balancer.finish(bench.now, routed.ticket, Finish::bare(Outcome::Cancelled));
+fn cost_of(bench: &mut Bench, request: &RequestFeatures<'_>) -> f64 {
+    let routed = bench.balancer.dispatch(bench.now, request, &[], ExplainLevel::All).unwrap();
+    bench.balancer.finish(bench.now, routed.ticket, AttemptResult::of(Outcome::Cancelled));
     routed.scores[0].cost
 }
 
@@ -82,11 +82,11 @@ fn a_longer_uncached_prompt_and_a_slower_worker_never_cost_less() {
 #[test]
 fn the_less_of_a_prompt_a_worker_holds_the_more_it_costs() {
     let chain: Vec<u64> = (0..64).collect();
-    let of = |blocks: usize| Features {
+    let of = |blocks: usize| RequestFeatures {
         prefix: &chain[..blocks],
         prefix_block_bytes: 64,
         prompt_bytes: 64 * 64,
-        ..Features::default()
+        ..RequestFeatures::default()
     };
     let costs = [64, 48, 16, 0].map(|held| {
         let mut bench = bench(1);
@@ -102,8 +102,12 @@ fn the_less_of_a_prompt_a_worker_holds_the_more_it_costs() {
 fn what_was_sent_before_is_cheaper_to_send_again() {
     let mut bench = bench(2);
     let chain: Vec<u64> = (0..64).collect();
-    let long =
-        Features { prefix: &chain, prefix_block_bytes: 64, prompt_bytes: 64 * 64, ..Features::default() };
+    let long = RequestFeatures {
+        prefix: &chain,
+        prefix_block_bytes: 64,
+        prompt_bytes: 64 * 64,
+        ..RequestFeatures::default()
+    };
     bench.force(1, &long);
     bench.finish_all();
     for _ in 0..20 {
@@ -174,13 +178,13 @@ fn after_any_end_nothing_is_left_on_the_books() {
     policy.observe(Time::ZERO, &Event::Joined { worker, info: &info });
     let outcomes = [Outcome::Success, Outcome::Rejected, Outcome::Busy, Outcome::Failed, Outcome::Cancelled];
     let at = |i: usize| Time::from_nanos(3_000_000 * i as u64);
-    let request = |i: usize| Features {
+    let request = |i: usize| RequestFeatures {
         id: RequestId(i as u64 / 2),
         attempt: i as u32 % 2,
         stream: i.is_multiple_of(3),
         prompt_bytes: 40 * i as u64,
         max_output_tokens: i.is_multiple_of(4).then_some(30),
-        ..Features::default()
+        ..RequestFeatures::default()
     };
     for i in 0..300 {
         policy.observe(at(i), &Event::Dispatched { worker, request: &request(i) });
@@ -190,7 +194,7 @@ fn after_any_end_nothing_is_left_on_the_books() {
         if i.is_multiple_of(2) {
             policy.observe(now, &Event::FirstToken { worker, request: request(i).id });
         }
-        let usage = Usage { output_tokens: (i % 7 > 0).then_some(i as u32), ..Usage::default() };
+        let usage = TokenUsage { output_tokens: (i % 7 > 0).then_some(i as u32), ..TokenUsage::default() };
         let completion = Completion {
             worker,
             request: request(i).id,
@@ -199,7 +203,7 @@ fn after_any_end_nothing_is_left_on_the_books() {
             arrived_at: None,
             dispatched_at: at(i),
             finished_at: now,
-            finish: Finish { usage, ..Finish::bare(outcomes[i % 5]) },
+            result: AttemptResult { usage, ..AttemptResult::of(outcomes[i % 5]) },
         };
         policy.observe(now, &Event::Finished(&completion));
         // A second end of the same request finds nothing.
@@ -232,7 +236,7 @@ fn the_explanation_adds_up() {
 }
 
 #[test]
-fn knobs_that_make_no_sense_are_named() {
+fn options_that_make_no_sense_are_named() {
     let default = MarginalCostConfig::default();
     let refused = |config| MarginalCost::new(config).unwrap_err().to_string();
     assert_eq!(

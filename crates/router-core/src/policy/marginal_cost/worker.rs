@@ -4,7 +4,7 @@ use super::config::MarginalCostConfig;
 use super::learner::{Learner, Sample, Speed};
 use super::lengths::Lengths;
 use super::usual::Foreseen;
-use crate::{Completion, RequestId, Route, Script, Time, Work};
+use crate::{Completion, PromptScript, RequestId, Route, Time, WorkTotals};
 use std::time::Duration;
 
 /// Sums are built anew at the latest after so many decode steps, since running answers grow.
@@ -20,7 +20,7 @@ pub(super) struct Sent {
     pub(super) request: RequestId,
     pub(super) attempt: u32,
     pub(super) stream: bool,
-    pub(super) wording: (Route, Script),
+    pub(super) wording: (Route, PromptScript),
     /// Bytes of all its prompts.
     pub(super) bytes: u64,
     /// Prompt tokens, as far as known.
@@ -135,7 +135,7 @@ pub(super) struct WorkerBooks {
     /// When the last prompt is expected to be computed whose first token will not be heard of.
     silent_until: Time,
     /// What the worker said last of its work, and the tally then.
-    told: (Work, Tally),
+    told: (WorkTotals, Tally),
 }
 
 impl WorkerBooks {
@@ -159,7 +159,7 @@ impl WorkerBooks {
             tallied_at: now,
             batch_at: now,
             silent_until: now,
-            told: (Work::NONE, Tally::default()),
+            told: (WorkTotals::NONE, Tally::default()),
         }
     }
 
@@ -216,8 +216,8 @@ impl WorkerBooks {
     }
 
     /// Learns from what the worker says of its own work; two of its reports in a row tell how fast it was between them.
-    pub(super) fn told(&mut self, work: &Work) {
-        if *work == Work::NONE {
+    pub(super) fn told(&mut self, work: &WorkTotals) {
+        if *work == WorkTotals::NONE {
             return;
         }
         let (before, then) = std::mem::replace(&mut self.told, (*work, self.tally));
@@ -225,7 +225,7 @@ impl WorkerBooks {
             let held = self.sums.resident / self.sums.requests.max(1.0);
             self.learner.decoded(std::array::from_fn(|i| to[i] - from[i]), held);
         }
-        let computed = |work: &Work| work.prefill_tokens.zip(work.prefill_busy_us);
+        let computed = |work: &WorkTotals| work.prefill_tokens.zip(work.prefill_busy_us);
         if let (Some(from), Some(to)) = (computed(&before), computed(work)) {
             let uncached = to.0.saturating_sub(from.0) as f64;
             let own = self.tally.uncached - then.uncached;
@@ -363,7 +363,7 @@ impl WorkerBooks {
         }
         self.settle(now, speed, lengths);
         self.answered_at = now;
-        let usage = completion.finish.usage;
+        let usage = completion.result.usage;
         let mut uncached = flight.uncached;
         if let (Some(cached), Some(prompt)) = (usage.cached_tokens, usage.prompt_tokens) {
             uncached = (f64::from(prompt) - f64::from(cached)).max(1.0);

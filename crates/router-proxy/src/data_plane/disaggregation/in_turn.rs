@@ -4,7 +4,7 @@ use super::pairing::{Pairing, Try, named, undecoded, unprefilled, unread};
 use super::prefill::{self, Prefilled, Reading, Unprefilled};
 use crate::error::ProxyError;
 use crate::lease::Lease;
-use router_core::Features;
+use router_core::RequestFeatures;
 use router_protocol::disaggregation::{kv_transfer_params, vllm_prefill_members};
 use router_telemetry::Leg;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use tokio::time::sleep_until;
 
 impl Pairing<'_> {
     /// Has the prompt read, and then the answer written by whoever fits best at that moment.
-    pub(super) async fn in_turn(&mut self, prefill: Lease, features: &Features<'_>) -> Try {
+    pub(super) async fn in_turn(&mut self, prefill: Lease, features: &RequestFeatures<'_>) -> Try {
         if self.decode.exchange.shared.healthy() == 0 {
             // Nobody would write the answer.
             return Err(self.nobody(Leg::Decode));

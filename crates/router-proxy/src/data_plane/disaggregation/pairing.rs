@@ -12,7 +12,7 @@ use crate::workers::Worker;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use router_config::PdProtocol;
-use router_core::{Features, NoWorker, Outcome, Rng, WorkerId};
+use router_core::{NoWorker, Outcome, RequestFeatures, Rng, WorkerId};
 use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, bootstrap_rooms, split_facts};
 use router_protocol::{RequestFacts, set_members};
 use router_telemetry::{Leg, RetryReason};
@@ -47,7 +47,7 @@ pub(super) struct Side<'a> {
 
 impl Side<'_> {
     /// Waits until somebody can be chosen, for as long as that may help and no longer than `until`.
-    async fn wait(&mut self, features: &Features<'_>, (until, last): (Instant, Option<RetryReason>)) {
+    async fn wait(&mut self, features: &RequestFeatures<'_>, (until, last): (Instant, Option<RetryReason>)) {
         let shared = self.exchange.shared;
         if shared.vacancy(features, &self.tried) == Vacancy::Later || !shared.may_come(features, last) {
             return;
@@ -102,7 +102,7 @@ impl<'a> Pairing<'a> {
     /// Tries until one pair answers or none is left.
     pub(in super::super) async fn run(
         mut self,
-        mut features: Features<'a>,
+        mut features: RequestFeatures<'a>,
     ) -> Result<Response<RouterBody>, ProxyError> {
         self.check()?;
         let shared = self.decode.exchange.shared;
@@ -171,7 +171,7 @@ impl<'a> Pairing<'a> {
     /// it keeps no worker of the one side while it waits for the other.
     async fn wait_for_both(
         &mut self,
-        features: &Features<'_>,
+        features: &RequestFeatures<'_>,
         (until, last): (Option<Instant>, Option<RetryReason>),
     ) {
         let Some(until) = until else { return };
@@ -180,7 +180,7 @@ impl<'a> Pairing<'a> {
         }
     }
 
-    async fn attempt(&mut self, features: &Features<'_>) -> Try {
+    async fn attempt(&mut self, features: &RequestFeatures<'_>) -> Try {
         // The prompt is read first, so a request that nobody can read takes no seat at a decode worker.
         let prefill = self.seat(Leg::Prefill, features).await?;
         match self.split.protocol {
@@ -193,7 +193,7 @@ impl<'a> Pairing<'a> {
     }
 
     /// A seat on a worker of one side, waiting for one as long as all of them are merely full.
-    pub(super) async fn seat(&mut self, leg: Leg, features: &Features<'_>) -> Result<Lease, Failure> {
+    pub(super) async fn seat(&mut self, leg: Leg, features: &RequestFeatures<'_>) -> Result<Lease, Failure> {
         let rid = self.rid;
         let side = self.side_mut(leg);
         let shared = side.exchange.shared;
@@ -230,7 +230,7 @@ impl<'a> Pairing<'a> {
     pub(super) fn has_untried(&self, leg: Leg, but: WorkerId) -> bool {
         let side = self.side(leg);
         let balancer = side.exchange.shared.balancer.lock();
-        balancer.fleet().open().iter().any(|id| *id != but && !side.tried.contains(id))
+        balancer.fleet().available().iter().any(|id| *id != but && !side.tried.contains(id))
     }
 
     /// Takes note of what a failure says about its worker; how the request may go on, if it may.
@@ -262,7 +262,7 @@ impl<'a> Pairing<'a> {
     }
 
     /// Whether the rules allow another try, after the wait that is due.
-    async fn may_go_on(&self, features: &Features<'_>, detour: RetryReason) -> bool {
+    async fn may_go_on(&self, features: &RequestFeatures<'_>, detour: RetryReason) -> bool {
         let (exchange, shared) = (&self.decode.exchange, self.decode.exchange.shared);
         let retry = features.attempt + 1;
         let mut lot = Rng::seeded(features.id.0 ^ u64::from(retry).rotate_left(32));

@@ -11,7 +11,7 @@ use crate::workers::Worker;
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderValue, Response, header};
-use router_core::{Finish, LoadSource, Outcome};
+use router_core::{AttemptResult, LoadSource, Outcome};
 use router_protocol::disaggregation::InputLogprobs;
 use router_protocol::{ResponseFacts, StreamObserver, read_response};
 use std::future::Future;
@@ -119,12 +119,12 @@ async fn serve(request: Outgoing, mut seat: Seat) -> Result<Prefilled, Unprefill
     };
     let outcome = end.as_ref().map_or_else(|(_, outcome)| *outcome, |_| Outcome::Success);
     let now = lease.now();
-    let finish = Finish {
+    let finish = AttemptResult {
         status: Some(status.as_u16()),
         usage: facts.usage,
         timing: facts.timing,
         load: facts.load.map(|l| l.report(now, LoadSource::Piggyback)),
-        ..Finish::bare(outcome)
+        ..AttemptResult::of(outcome)
     };
     lease.finish(now, finish);
     end.map_err(|(error, _)| error)

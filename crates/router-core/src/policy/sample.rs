@@ -1,7 +1,7 @@
 //! Lots: a few candidates out of many, each set alike; or one, by weight.
 
 use crate::fleet::Candidates;
-use crate::policy::InvalidKnob;
+use crate::policy::InvalidOption;
 use crate::{Rng, WorkerId};
 
 /// The most that can be drawn at once.
@@ -34,9 +34,9 @@ impl Drawn {
     }
 
     /// Passes a number of choices that can be drawn, or 0 for all.
-    pub(crate) fn check(knob: &'static str, choices: usize) -> Result<(), InvalidKnob> {
+    pub(crate) fn check(option: &'static str, choices: usize) -> Result<(), InvalidOption> {
         let fine = choices == 0 || (2..=MOST).contains(&choices);
-        if fine { Ok(()) } else { Err(InvalidKnob::must(knob, "0, or from 2 to 8", choices)) }
+        if fine { Ok(()) } else { Err(InvalidOption::must(option, "0, or from 2 to 8", choices)) }
     }
 }
 
