@@ -54,7 +54,7 @@ impl ServerRole {
     }
 }
 
-/// The given name is no flavour of `meta_info`.
+/// The given name is no version of `meta_info`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("unknown SGLang version {0:?}: expected classic or stock")]
 pub struct UnknownVersion(String);

@@ -9,10 +9,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{EmulatorConfig, ServerRole};
-use crate::driver::{Driver, EngineStats};
+use crate::disaggregation::kv_transfer;
+use crate::engine_task::driver::{Driver, EngineStats};
 use crate::faults::Fault;
-use crate::server::Server;
-use crate::{handover, listener};
+use crate::server::listener;
+use crate::state::ServerState;
 
 /// Starts emulated servers.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Emulator {
         } else {
             None
         };
-        let server = Server::new(config, addr.port());
+        let server = ServerState::new(config, addr.port());
         let stop = CancellationToken::new();
         let accept = tokio::spawn(listener::run(server.clone(), listener, addr, stop.clone()));
         let mut tasks = vec![accept];
@@ -49,7 +50,7 @@ impl Emulator {
             }));
         }
         if let Some(meetings) = meetings {
-            tasks.push(tokio::spawn(handover::run(Arc::clone(server.handover()), meetings, stop.clone())));
+            tasks.push(tokio::spawn(kv_transfer::run(Arc::clone(server.handover()), meetings, stop.clone())));
         }
         Ok(RunningEmulator { server, addr, tasks, stop: stop.drop_guard() })
     }
@@ -58,7 +59,7 @@ impl Emulator {
 /// A running emulated server. Dropping it stops it.
 #[derive(Debug)]
 pub struct RunningEmulator {
-    server: Arc<Server>,
+    server: Arc<ServerState>,
     addr: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
     stop: DropGuard,

@@ -1,4 +1,4 @@
-//! Emulated inference servers: an HTTP face on the pure engine model.
+//! Emulated inference servers: an HTTP api_format on the pure engine model.
 //!
 //! An emulated server answers like an SGLang server, at the pace of a real GPU, with queues, a prefix cache and
 //! faults on demand, so that a router can be run, measured and broken on a laptop. Its texts are made up; its
@@ -25,33 +25,20 @@
 //! # }
 //! ```
 
-mod ask;
-mod chunks;
+mod api;
 mod clock;
 mod config;
-mod driver;
+mod disaggregation;
 mod emulator;
-mod errors;
+mod engine_task;
 mod faults;
 mod fleet;
-mod generate;
-mod handover;
-mod info;
-mod legs;
-mod listener;
-mod meeting;
-mod meta;
-mod metrics;
-mod outlet;
-mod request;
-mod scoring;
 mod server;
-mod stream;
-mod text;
+mod state;
 
 pub use config::{EmulatorConfig, ServerRole, SglangVersion, UnknownVersion};
-pub use driver::EngineStats;
 pub use emulator::{Emulator, RunningEmulator};
+pub use engine_task::driver::EngineStats;
 pub use faults::{Fault, FaultKind};
 pub use fleet::EmulatedFleet;
 pub use router_engine::{FleetError, FleetPart, FleetSpec};

@@ -4,15 +4,18 @@ use std::fmt::Write as _;
 
 use router_core::Time;
 
-use crate::ask::{Ask, Ending};
+use crate::api::generation::{Generation, StopReason};
+use crate::api::text;
 use crate::clock::Clock;
 use crate::config::SglangVersion;
-use crate::outlet::{End, First, Seen};
-use crate::text;
+use crate::engine_task::progress::{FirstToken, GenerationEnd, Progress};
+
+/// SGLang's message for a full queue.
+pub(crate) const QUEUE_FULL: &str = "The request queue is full.";
 
 /// How an answer reaches the client.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum Delivery {
+pub(crate) enum DeliveryMode {
     Whole,
     /// Streamed, the first chunk at this time.
     Streamed {
@@ -22,10 +25,10 @@ pub(crate) enum Delivery {
 
 /// Everything `meta_info` is made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts<'a> {
-    pub(crate) ask: &'a Ask,
+pub(crate) struct MetaInfo<'a> {
+    pub(crate) generation: &'a Generation,
     pub(crate) clock: Clock,
-    pub(crate) flavour: SglangVersion,
+    pub(crate) version: SglangVersion,
     pub(crate) submitted_at: Time,
 }
 
@@ -35,32 +38,32 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// `finish_reason` of the OpenAI routes, quoted, and `matched_stop` beside it.
-pub(crate) fn openai_finish(ask: &Ask, end: &End) -> (&'static str, String) {
-    match (end, &ask.ending) {
-        (End::Aborted(_) | End::Unscheduled(_), _) => ("\"abort\"", "null".to_owned()),
-        (_, Ending::Length) => ("\"length\"", "null".to_owned()),
-        (_, Ending::Eos) => ("\"stop\"", text::EOS.to_string()),
-        (_, Ending::Text(stop)) => ("\"stop\"", quoted(stop)),
+pub(crate) fn openai_finish(generation: &Generation, end: &GenerationEnd) -> (&'static str, String) {
+    match (end, &generation.stop_reason) {
+        (GenerationEnd::Aborted(_) | GenerationEnd::Unscheduled(_), _) => ("\"abort\"", "null".to_owned()),
+        (_, StopReason::Length) => ("\"length\"", "null".to_owned()),
+        (_, StopReason::Eos) => ("\"stop\"", text::EOS.to_string()),
+        (_, StopReason::Text(stop)) => ("\"stop\"", quoted(stop)),
     }
 }
 
-impl Facts<'_> {
+impl MetaInfo<'_> {
     fn unix(&self, time: Time) -> f64 {
         self.clock.unix(time)
     }
 
     /// The data-parallel rank, as JSON.
     fn rank(&self) -> String {
-        self.ask.rank.map_or_else(|| "null".to_owned(), |rank| rank.to_string())
+        self.generation.rank.map_or_else(|| "null".to_owned(), |rank| rank.to_string())
     }
 
     /// The object's start up to the value of `completion_tokens`, for a request that was scheduled.
-    pub(crate) fn head(&self, finish_reason: &str, first: &First, retractions: u32) -> String {
-        let (rid, mut prompt) = (quoted(&self.ask.rid), self.ask.prompt_tokens.to_string());
-        if let Some(logprobs) = &self.ask.input_logprobs {
+    pub(crate) fn head(&self, finish_reason: &str, first: &FirstToken, retractions: u32) -> String {
+        let (rid, mut prompt) = (quoted(&self.generation.rid), self.generation.prompt_tokens.to_string());
+        if let Some(logprobs) = &self.generation.input_logprobs {
             let _ = write!(prompt, ",\"input_token_logprobs\":{logprobs}");
         }
-        match self.flavour {
+        match self.version {
             SglangVersion::Classic => format!(
                 "{{\"id\":{rid},\"finish_reason\":{finish_reason},\"prompt_tokens\":{prompt},\"completion_tokens\":"
             ),
@@ -81,9 +84,9 @@ impl Facts<'_> {
     }
 
     /// What follows `completion_tokens` in a chunk that is neither first nor last.
-    pub(crate) fn tail(&self, first: &First) -> String {
+    pub(crate) fn tail(&self, first: &FirstToken) -> String {
         let cached = first.cached_tokens;
-        match self.flavour {
+        match self.version {
             SglangVersion::Classic => format!(",\"cached_tokens\":{cached}}}"),
             SglangVersion::Stock => format!(
                 ",\"cached_tokens\":{cached},\"cached_tokens_details\":{},\"dp_rank\":{}}}",
@@ -94,9 +97,9 @@ impl Facts<'_> {
     }
 
     /// The same in the first chunk of a stream, sent at `at`.
-    pub(crate) fn first_tail(&self, first: &First, at: Time) -> String {
+    pub(crate) fn first_tail(&self, first: &FirstToken, at: Time) -> String {
         let mut tail = self.tail(first);
-        if self.flavour == SglangVersion::Stock {
+        if self.version == SglangVersion::Stock {
             tail.pop();
             let _ = write!(tail, ",\"response_sent_to_client_ts\":{:?}}}", self.unix(at));
         }
@@ -104,16 +107,17 @@ impl Facts<'_> {
     }
 
     /// The whole object of a finished or aborted generation.
-    pub(crate) fn last(&self, seen: &Seen, end: &End, delivery: Delivery) -> String {
+    pub(crate) fn last(&self, progress: &Progress, end: &GenerationEnd, delivery: DeliveryMode) -> String {
         let record = end.record();
-        let first = seen.first.unwrap_or(First { times: record.times, cached_tokens: record.cached_tokens });
+        let first =
+            progress.first.unwrap_or(FirstToken { times: record.times, cached_tokens: record.cached_tokens });
         match end {
-            End::Unscheduled(_) => self.unscheduled(end),
-            End::Finished(_) | End::Aborted(_) => {
+            GenerationEnd::Unscheduled(_) => self.unscheduled(end),
+            GenerationEnd::Finished(_) | GenerationEnd::Aborted(_) => {
                 let mut out = self.head(&self.finish_reason(end), &first, record.retractions);
                 let _ = write!(out, "{},\"cached_tokens\":{}", record.output_tokens, first.cached_tokens);
-                match self.flavour {
-                    SglangVersion::Classic => self.classic_end(&mut out, seen, end, delivery),
+                match self.version {
+                    SglangVersion::Classic => self.classic_end(&mut out, progress, end, delivery),
                     SglangVersion::Stock => self.stock_end(&mut out, &first, end, delivery),
                 }
                 out.push('}');
@@ -124,28 +128,27 @@ impl Facts<'_> {
 
     /// A stream refused because the queue was full (0.5.23).
     pub(crate) fn queue_full(&self, now: Time) -> String {
-        let reason = format!(
-            "{{\"type\":\"abort\",\"status_code\":503,\"message\":{}}}",
-            quoted(crate::errors::QUEUE_FULL)
-        );
+        let reason = format!("{{\"type\":\"abort\",\"status_code\":503,\"message\":{}}}", quoted(QUEUE_FULL));
         self.without_tokens(&reason, now)
     }
 
-    fn finish_reason(&self, end: &End) -> String {
-        match (end, &self.ask.ending) {
-            (End::Finished(record), Ending::Length) => {
+    fn finish_reason(&self, end: &GenerationEnd) -> String {
+        match (end, &self.generation.stop_reason) {
+            (GenerationEnd::Finished(record), StopReason::Length) => {
                 format!("{{\"type\":\"length\",\"length\":{}}}", record.output_tokens)
             }
-            (End::Finished(_), Ending::Eos) => format!("{{\"type\":\"stop\",\"matched\":{}}}", text::EOS),
-            (End::Finished(_), Ending::Text(stop)) => {
+            (GenerationEnd::Finished(_), StopReason::Eos) => {
+                format!("{{\"type\":\"stop\",\"matched\":{}}}", text::EOS)
+            }
+            (GenerationEnd::Finished(_), StopReason::Text(stop)) => {
                 format!("{{\"type\":\"stop\",\"matched\":{}}}", quoted(stop))
             }
-            (End::Aborted(_), _) => {
+            (GenerationEnd::Aborted(_), _) => {
                 "{\"type\":\"abort\",\"message\":\"Aborted\",\"status_code\":null,\"err_type\":null}"
                     .to_owned()
             }
-            (End::Unscheduled(_), _) => {
-                let message = match self.flavour {
+            (GenerationEnd::Unscheduled(_), _) => {
+                let message = match self.version {
                     SglangVersion::Classic => "Abort before prefill",
                     SglangVersion::Stock => "Abort in waiting queue",
                 };
@@ -154,12 +157,12 @@ impl Facts<'_> {
         }
     }
 
-    fn unscheduled(&self, end: &End) -> String {
+    fn unscheduled(&self, end: &GenerationEnd) -> String {
         let reason = self.finish_reason(end);
-        match self.flavour {
+        match self.version {
             SglangVersion::Classic => format!(
                 "{{\"id\":{},\"finish_reason\":{reason},\"prompt_tokens\":0,\"completion_tokens\":0}}",
-                quoted(&self.ask.rid)
+                quoted(&self.generation.rid)
             ),
             SglangVersion::Stock => self.without_tokens(&reason, end.record().times.finished_at),
         }
@@ -170,13 +173,19 @@ impl Facts<'_> {
             "{{\"id\":{},\"finish_reason\":{reason},\"weight_version\":\"default\",\"e2e_latency\":{:?},\
              \"weight_versions\":[{{\"version\":\"default\",\"start\":0,\"end\":0}}],\"completion_tokens\":0,\
              \"response_sent_to_client_ts\":{:?}}}",
-            quoted(&self.ask.rid),
+            quoted(&self.generation.rid),
             now.secs_since(self.submitted_at),
             self.unix(now)
         )
     }
 
-    fn classic_end(&self, out: &mut String, seen: &Seen, end: &End, delivery: Delivery) {
+    fn classic_end(
+        &self,
+        out: &mut String,
+        progress: &Progress,
+        end: &GenerationEnd,
+        delivery: DeliveryMode,
+    ) {
         let record = end.record();
         let times = &record.times;
         let _ = write!(
@@ -190,16 +199,16 @@ impl Facts<'_> {
             self.unix(self.submitted_at),
         );
         let first_token_at = match delivery {
-            Delivery::Streamed { .. } => times.first_token_at,
+            DeliveryMode::Streamed { .. } => times.first_token_at,
             // The front of a real server sees an unstreamed answer's output every 50 tokens only.
-            Delivery::Whole => seen.fiftieth_at,
+            DeliveryMode::Whole => progress.fiftieth_at,
         };
         if let Some(at) = first_token_at {
             let _ = write!(out, ",\"server_first_token_time\":{:?}", self.unix(at));
         }
     }
 
-    fn stock_end(&self, out: &mut String, first: &First, end: &End, delivery: Delivery) {
+    fn stock_end(&self, out: &mut String, first: &FirstToken, end: &GenerationEnd, delivery: DeliveryMode) {
         let record = end.record();
         let times = &record.times;
         let tokens = record.output_tokens;
@@ -216,7 +225,7 @@ impl Facts<'_> {
             prefilled.secs_since(self.submitted_at),
             self.unix(times.queued_at),
         );
-        if let Delivery::Streamed { first_at } = delivery {
+        if let DeliveryMode::Streamed { first_at } = delivery {
             let at = first_at.unwrap_or(times.finished_at);
             let _ = write!(out, ",\"response_sent_to_client_ts\":{:?}", self.unix(at));
         }
@@ -225,7 +234,7 @@ impl Facts<'_> {
         if tokens > 1 && decoding > 0.0 {
             let _ = write!(out, ",\"decode_throughput\":{:?}", f64::from(tokens - 1) / decoding);
         }
-        if delivery == Delivery::Whole {
+        if delivery == DeliveryMode::Whole {
             let _ = write!(out, ",\"response_sent_to_client_ts\":{:?}", self.unix(times.finished_at));
         }
     }

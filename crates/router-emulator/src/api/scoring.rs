@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::errors::{Malformed, bad_request, json_reply};
-use crate::request::{OneOrMany, PromptBody};
-use crate::server::Server;
-use crate::stream::Reply;
-use crate::text;
+use crate::api::body::Reply;
+use crate::api::errors::{Malformed, bad_request, json_reply};
+use crate::api::request::{OneOrMany, PromptBody};
+use crate::api::text;
+use crate::state::ServerState;
 
 /// Dimensions of an embedding.
 const DIMENSIONS: usize = 64;
@@ -41,13 +41,13 @@ struct EmbeddingsBody {
 }
 
 /// `POST /v1/embeddings`.
-pub(crate) fn embeddings(server: &Server, body: &[u8]) -> Reply {
+pub(crate) fn embeddings(server: &ServerState, body: &[u8]) -> Reply {
     let parsed: EmbeddingsBody = match parse(body, "/v1/embeddings") {
         Ok(parsed) => parsed,
         Err(malformed) => return malformed.reply(),
     };
     let inputs = parsed.input.into_prompts();
-    let tokens: u32 = inputs.iter().map(crate::ask::Prompt::tokens).sum();
+    let tokens: u32 = inputs.iter().map(crate::api::generation::Prompt::tokens).sum();
     if inputs.is_empty() || inputs.iter().any(|p| p.tokens() == 0) {
         return bad_request("Input cannot be empty");
     }
@@ -95,7 +95,7 @@ struct RerankBody {
 }
 
 /// `POST /v1/rerank`: a list, best first.
-pub(crate) fn rerank(server: &Server, body: &[u8]) -> Reply {
+pub(crate) fn rerank(server: &ServerState, body: &[u8]) -> Reply {
     let parsed: RerankBody = match parse(body, "/v1/rerank") {
         Ok(parsed) => parsed,
         Err(malformed) => return malformed.reply(),
@@ -130,7 +130,7 @@ struct ClassifyBody {
 }
 
 /// `POST /v1/classify` with two labels.
-pub(crate) fn classify(server: &Server, body: &[u8]) -> Reply {
+pub(crate) fn classify(server: &ServerState, body: &[u8]) -> Reply {
     let parsed: ClassifyBody = match parse(body, "/v1/classify") {
         Ok(parsed) => parsed,
         Err(malformed) => return malformed.reply(),
@@ -162,7 +162,7 @@ struct TokenizeBody {
 }
 
 /// `POST /tokenize`.
-pub(crate) fn tokenize(server: &Server, body: &[u8]) -> Reply {
+pub(crate) fn tokenize(server: &ServerState, body: &[u8]) -> Reply {
     let parsed: TokenizeBody = match parse(body, "/v1/tokenize") {
         Ok(parsed) => parsed,
         Err(malformed) => return malformed.reply(),

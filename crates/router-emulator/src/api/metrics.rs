@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use http::StatusCode;
 use router_engine::EngineLoad;
 
+use crate::api::body::Reply;
+use crate::api::errors::{self, with_type};
 use crate::config::SglangVersion;
-use crate::driver::{Driver, EngineStats};
-use crate::errors::{self, with_type};
-use crate::server::Server;
-use crate::stream::Reply;
+use crate::engine_task::driver::{Driver, EngineStats};
+use crate::state::ServerState;
 
 /// The page.
-pub(crate) fn page(server: &Server) -> Reply {
+pub(crate) fn page(server: &ServerState) -> Reply {
     let stats: Vec<_> = server.ranks().iter().map(Driver::stats).collect();
     let model = &server.config().model_name;
     let short = format!("model_name=\"{model}\"");
@@ -70,7 +70,7 @@ const GAUGES: [Gauge; 11] = [
 ];
 
 /// The labels of a gauge of one rank.
-fn labels(server: &Server, rank: usize) -> String {
+fn labels(server: &ServerState, rank: usize) -> String {
     let config = server.config();
     let experts = if config.version == SglangVersion::Stock { ",moe_ep_rank=\"0\"" } else { "" };
     let ranks = if config.dp_size > 1 { format!(",dp_rank=\"{rank}\"") } else { String::new() };

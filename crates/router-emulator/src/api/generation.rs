@@ -2,7 +2,7 @@
 
 use router_engine::{Job, JobId};
 
-use crate::text;
+use crate::api::text;
 
 /// Output tokens of `/generate` when nothing is said, as SGLang's default `max_new_tokens`.
 pub(crate) const DEFAULT_MAX_NEW_TOKENS: u32 = 128;
@@ -43,7 +43,7 @@ impl Prompt {
 
 /// What the client said about sampling, as far as it matters here.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct Sampling {
+pub(crate) struct SamplingParams {
     /// Most tokens to generate; `None` = the route's default.
     pub(crate) max_new_tokens: Option<i64>,
     /// Fewest tokens before the model may stop by itself.
@@ -62,7 +62,7 @@ pub(crate) struct Sampling {
 
 /// One of the `n` answers to a prompt.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Choice {
+pub(crate) struct ChoiceId {
     pub(crate) rid: String,
     /// Its number among the answers to the same prompt.
     pub(crate) index: u32,
@@ -70,7 +70,7 @@ pub(crate) struct Choice {
 
 /// Why the output ends where it does.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
+pub(crate) enum StopReason {
     /// The allowed length is used up.
     Length,
     /// The model chose to stop.
@@ -81,7 +81,7 @@ pub(crate) enum Ending {
 
 /// One generation, planned to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct Generation {
     pub(crate) rid: String,
     pub(crate) prompt_tokens: u32,
     blocks: Box<[u64]>,
@@ -89,7 +89,7 @@ pub(crate) struct Ask {
     pub(crate) seed: u64,
     pub(crate) output_tokens: u32,
     max_output_tokens: u32,
-    pub(crate) ending: Ending,
+    pub(crate) stop_reason: StopReason,
     /// Bytes of output text the client sees, where a stop text cuts it.
     cut: Option<usize>,
     /// The prompt comes from another server.
@@ -102,7 +102,7 @@ pub(crate) struct Ask {
 
 /// What a server needs to know to plan generations.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Model {
+pub(crate) struct ModelSpec {
     pub(crate) seed: u64,
     pub(crate) context_tokens: u32,
     pub(crate) block_tokens: u32,
@@ -110,27 +110,29 @@ pub(crate) struct Model {
 
 /// A request no model could serve; the text is SGLang's.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Invalid(pub(crate) String);
+pub(crate) struct InvalidRequest(pub(crate) String);
 
-impl Model {
+impl ModelSpec {
     /// Checks a prompt against the context length and returns how many tokens may be generated.
     pub(crate) fn allowance(
         &self,
         prompt: &Prompt,
-        sampling: &Sampling,
+        sampling: &SamplingParams,
         default: Option<u32>,
-    ) -> Result<u32, Invalid> {
+    ) -> Result<u32, InvalidRequest> {
         let (tokens, context) = (prompt.tokens(), self.context_tokens);
         if let Some(t) = &sampling.temperature
             && t.as_f64().is_none_or(|t| t < 0.0)
         {
-            return Err(Invalid(format!("temperature must be a non-negative finite number, got {t}.")));
+            return Err(InvalidRequest(format!(
+                "temperature must be a non-negative finite number, got {t}."
+            )));
         }
         if let Some(max) = sampling.max_new_tokens.filter(|max| *max < 0) {
-            return Err(Invalid(format!("max_new_tokens must be at least 0, got {max}.")));
+            return Err(InvalidRequest(format!("max_new_tokens must be at least 0, got {max}.")));
         }
         if tokens >= context {
-            return Err(Invalid(format!(
+            return Err(InvalidRequest(format!(
                 "The input ({tokens} tokens) is longer than the model's context length ({context} tokens)."
             )));
         }
@@ -139,7 +141,7 @@ impl Model {
             None => Ok(default.unwrap_or(room).min(room)),
             Some(max) if max > i64::from(room) => {
                 let total = i64::from(tokens) + max;
-                Err(Invalid(format!(
+                Err(InvalidRequest(format!(
                     "Requested token count exceeds the model's maximum context length of {context} tokens. You \
                      requested a total of {total} tokens: {tokens} tokens from the input messages and {max} \
                      tokens for the completion. Please reduce the number of tokens in the input messages or the \
@@ -150,16 +152,22 @@ impl Model {
         }
     }
 
-    /// Plans one choice of a prompt that was found valid. `allowance` is what [`Model::allowance`] gave.
-    pub(crate) fn plan(&self, choice: Choice, prompt: &Prompt, sampling: &Sampling, allowance: u32) -> Ask {
-        let Choice { rid, index } = choice;
+    /// Plans one choice of a prompt that was found valid. `allowance` is what [`ModelSpec::allowance`] gave.
+    pub(crate) fn plan(
+        &self,
+        choice: ChoiceId,
+        prompt: &Prompt,
+        sampling: &SamplingParams,
+        allowance: u32,
+    ) -> Generation {
+        let ChoiceId { rid, index } = choice;
         let seed = prompt.seed(self.seed, index);
         let natural = text::natural_length(seed).max(sampling.min_new_tokens);
-        let (mut output_tokens, mut ending) = match sampling.forced {
-            Some(forced) if forced < allowance => (forced, Ending::Eos),
-            Some(_) => (allowance, Ending::Length),
-            None if sampling.ignore_eos || natural >= allowance => (allowance, Ending::Length),
-            None => (natural, Ending::Eos),
+        let (mut output_tokens, mut stop_reason) = match sampling.forced {
+            Some(forced) if forced < allowance => (forced, StopReason::Eos),
+            Some(_) => (allowance, StopReason::Length),
+            None if sampling.ignore_eos || natural >= allowance => (allowance, StopReason::Length),
+            None => (natural, StopReason::Eos),
         };
         let mut cut = None;
         if !sampling.stop.is_empty() {
@@ -170,18 +178,18 @@ impl Model {
                 // The model had to generate the whole stop text before anybody could see it.
                 let seen = (at + stop.len()).div_ceil(text::BYTES_PER_TOKEN);
                 output_tokens = output_tokens.min(u32::try_from(seen).unwrap_or(u32::MAX));
-                ending = Ending::Text(stop.clone());
+                stop_reason = StopReason::Text(stop.clone());
                 cut = Some(at);
             }
         }
-        Ask {
+        Generation {
             rid,
             prompt_tokens: prompt.tokens(),
             blocks: prompt.blocks(self.block_tokens),
             seed,
             output_tokens,
             max_output_tokens: allowance,
-            ending,
+            stop_reason,
             cut,
             prefilled: false,
             rank: None,
@@ -190,7 +198,7 @@ impl Model {
     }
 }
 
-impl Ask {
+impl Generation {
     /// The engine's view of it; the driver fills in the id.
     pub(crate) fn job(&self) -> Job {
         Job {
@@ -204,14 +212,14 @@ impl Ask {
     }
 
     /// Makes it one that reads the prompt and shows the first token.
-    pub(crate) fn only_read(&mut self) {
+    pub(crate) fn limit_to_prefill(&mut self) {
         self.output_tokens = self.output_tokens.min(1);
         self.max_output_tokens = 1;
-        self.ending = Ending::Length;
+        self.stop_reason = StopReason::Length;
     }
 
     /// Makes it one whose prompt comes from another server.
-    pub(crate) fn only_write(&mut self) {
+    pub(crate) fn limit_to_decode(&mut self) {
         self.prefilled = true;
         self.blocks = Box::default();
     }
@@ -252,22 +260,22 @@ impl Ask {
 mod tests {
     use super::*;
 
-    const MODEL: Model = Model { seed: 1, context_tokens: 2048, block_tokens: 16 };
+    const MODEL: ModelSpec = ModelSpec { seed: 1, context_tokens: 2048, block_tokens: 16 };
 
-    fn choice() -> Choice {
-        Choice { rid: "r".into(), index: 0 }
+    fn choice() -> ChoiceId {
+        ChoiceId { rid: "r".into(), index: 0 }
     }
 
     #[test]
     fn ignore_eos_uses_the_allowance_up_and_eos_may_stop_earlier() {
         let prompt = Prompt::Text("hello".into());
         let plan = |ignore_eos, allowance| {
-            let sampling = Sampling { ignore_eos, ..Sampling::default() };
+            let sampling = SamplingParams { ignore_eos, ..SamplingParams::default() };
             MODEL.plan(choice(), &prompt, &sampling, allowance)
         };
-        assert_eq!((plan(true, 900).output_tokens, plan(true, 900).ending), (900, Ending::Length));
+        assert_eq!((plan(true, 900).output_tokens, plan(true, 900).stop_reason), (900, StopReason::Length));
         let free = plan(false, 2000);
-        assert_eq!(free.ending, Ending::Eos);
+        assert_eq!(free.stop_reason, StopReason::Eos);
         assert_eq!(free, plan(false, 2000), "the same prompt gives the same answer");
         assert_eq!(plan(false, 1).output_tokens, 1);
     }
@@ -275,13 +283,19 @@ mod tests {
     #[test]
     fn a_stop_text_ends_the_output_and_is_not_shown() {
         let prompt = Prompt::Text("hello".into());
-        let whole = MODEL.plan(choice(), &prompt, &Sampling { ignore_eos: true, ..Sampling::default() }, 64);
+        let whole = MODEL.plan(
+            choice(),
+            &prompt,
+            &SamplingParams { ignore_eos: true, ..SamplingParams::default() },
+            64,
+        );
         let text = whole.text(64);
         let stop = text[42..47].to_owned();
         let at = text.find(&stop).unwrap();
-        let sampling = Sampling { ignore_eos: true, stop: vec![stop.clone()], ..Sampling::default() };
+        let sampling =
+            SamplingParams { ignore_eos: true, stop: vec![stop.clone()], ..SamplingParams::default() };
         let cut = MODEL.plan(choice(), &prompt, &sampling, 64);
-        assert_eq!(cut.ending, Ending::Text(stop));
+        assert_eq!(cut.stop_reason, StopReason::Text(stop));
         assert_eq!(cut.text(cut.output_tokens), text[..at]);
         let mut pieces = Vec::new();
         for i in 0..cut.output_tokens {

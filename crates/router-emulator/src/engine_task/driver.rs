@@ -13,7 +13,7 @@ use router_engine::{AbortedJob, Engine, EngineLoad, Job, JobEvent, JobId, JobRec
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::outlet::{End, Outlet, Run};
+use crate::engine_task::progress::{GenerationEnd, GenerationHandle, ProgressCell};
 
 /// A step whose end is told later than this after its time is late: as long as a busy engine's fastest steps.
 const LATE: Duration = Duration::from_millis(5);
@@ -68,7 +68,7 @@ impl EngineStats {
 
 /// Why a generation was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NotTaken {
+pub(crate) enum SubmitRefusal {
     Engine(SubmitError),
     /// Another generation with this request id is in the engine.
     Duplicate,
@@ -90,7 +90,7 @@ struct Totals {
 struct Client {
     rid: String,
     prompt_tokens: u32,
-    outlet: Arc<Outlet>,
+    cell: Arc<ProgressCell>,
 }
 
 #[derive(Debug)]
@@ -146,24 +146,29 @@ impl Driver {
     }
 
     /// Starts a generation; its `id` is assigned here. `unique` says whether `rid` must not be in use.
-    pub(crate) fn submit(&self, rid: &str, rids: Rids, mut job: Job) -> Result<Run, NotTaken> {
+    pub(crate) fn submit(
+        &self,
+        rid: &str,
+        rids: RidPolicy,
+        mut job: Job,
+    ) -> Result<GenerationHandle, SubmitRefusal> {
         let now = self.clock.now();
         let mut core = self.core.lock();
         core.advance(now);
-        if rids == Rids::Unique && core.clients.values().any(|c| c.rid == rid) {
-            return Err(NotTaken::Duplicate);
+        if rids == RidPolicy::Unique && core.clients.values().any(|c| c.rid == rid) {
+            return Err(SubmitRefusal::Duplicate);
         }
         let id = JobId(core.next_id);
         job.id = id;
         let prompt_tokens = job.prompt_tokens;
-        core.engine.submit(now, job).map_err(NotTaken::Engine)?;
+        core.engine.submit(now, job).map_err(SubmitRefusal::Engine)?;
         core.next_id += 1;
         core.totals.received += 1;
-        let outlet = Arc::new(Outlet::default());
-        core.clients.insert(id, Client { rid: rid.to_owned(), prompt_tokens, outlet: outlet.clone() });
+        let cell = Arc::new(ProgressCell::default());
+        core.clients.insert(id, Client { rid: rid.to_owned(), prompt_tokens, cell: cell.clone() });
         drop(core);
         self.changed.notify_one();
-        Ok(Run::new(self.clone(), id, outlet, now))
+        Ok(GenerationHandle::new(self.clone(), id, cell, now))
     }
 
     /// Ends a generation whose client went away.
@@ -232,7 +237,7 @@ impl Driver {
 
 /// Whether a request id may be shared by generations in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Rids {
+pub(crate) enum RidPolicy {
     Unique,
     Shared,
 }
@@ -244,12 +249,12 @@ impl Core {
         let step = engine.advance(now, &mut |progress| match progress {
             JobEvent::FirstToken { id, times, cached_tokens } => {
                 if let Some(client) = clients.get(&id) {
-                    client.outlet.first_token(times, cached_tokens);
+                    client.cell.first_token(times, cached_tokens);
                 }
             }
             JobEvent::Token { id, generated, at } => {
                 if let Some(client) = clients.get(&id) {
-                    client.outlet.token(generated, at);
+                    client.cell.token(generated, at);
                 }
             }
             JobEvent::Finished(record) => {
@@ -257,7 +262,7 @@ impl Core {
                     totals.completed += 1;
                     totals.output_tokens += u64::from(record.output_tokens);
                     totals.prompt_tokens += u64::from(client.prompt_tokens);
-                    client.outlet.end(End::Finished(record));
+                    client.cell.end(GenerationEnd::Finished(record));
                 }
             }
         });
@@ -267,11 +272,11 @@ impl Core {
     fn abort(&mut self, now: Time, id: JobId) {
         let Some(client) = self.clients.remove(&id) else { return };
         self.totals.aborted += 1;
-        client.outlet.end(match self.engine.abort(now, id) {
-            Some(AbortedJob::Running(record)) => End::Aborted(record),
-            Some(AbortedJob::Waiting(record)) => End::Unscheduled(record),
+        client.cell.end(match self.engine.abort(now, id) {
+            Some(AbortedJob::Running(record)) => GenerationEnd::Aborted(record),
+            Some(AbortedJob::Waiting(record)) => GenerationEnd::Unscheduled(record),
             // The engine knows every client's job, so this cannot be; the client still gets an answer.
-            None => End::Unscheduled(nothing(id, now)),
+            None => GenerationEnd::Unscheduled(nothing(id, now)),
         });
     }
 }
@@ -300,8 +305,8 @@ mod tests {
         let profile = EngineProfile::named("sglang_8b").unwrap();
         let driver = Driver::new(Engine::new(profile.timing, profile.limits), Clock::start());
         tokio::spawn(driver.clone().run());
-        let run = driver.submit("r", Rids::Unique, Job::new(JobId(0), 100, 1000)).unwrap();
-        let (_, end) = run.finished().await;
+        let handle = driver.submit("r", RidPolicy::Unique, Job::new(JobId(0), 100, 1000)).unwrap();
+        let (_, end) = handle.finished().await;
         let stats = driver.stats();
         assert!(stats.wakeups > 900 && stats.late_wakeups == 0, "paused time is never late: {stats:?}");
         let t = profile.timing;
@@ -319,12 +324,12 @@ mod tests {
     async fn a_late_driver_catches_up_in_one_go() {
         let profile = EngineProfile::named("sglang_8b").unwrap();
         let driver = Driver::new(Engine::new(profile.timing, profile.limits), Clock::start());
-        let run = driver.submit("r", Rids::Unique, Job::new(JobId(0), 100, 10)).unwrap();
+        let handle = driver.submit("r", RidPolicy::Unique, Job::new(JobId(0), 100, 10)).unwrap();
         // Nobody drives the engine meanwhile.
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(driver.stats().completed, 1);
-        let (seen, end) = run.finished().await;
-        assert_eq!(seen.generated, 10);
+        let (progress, end) = handle.finished().await;
+        assert_eq!(progress.generated, 10);
         assert!(end.record().times.finished_at < Time::from_secs_f64(0.1), "as if it had been on time");
     }
 }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::chunks::{Chunks, Track};
-use crate::faults::FaultyBody;
-use crate::outlet::Wants;
+use crate::api::faulty_body::FaultyBody;
+use crate::api::formats::{ChoiceStream, EventWriter};
+use crate::engine_task::progress::WakeOn;
 
 /// An answer on its way out.
 pub(crate) type Reply = http::Response<Body>;
@@ -17,9 +17,9 @@ pub(crate) type Reply = http::Response<Body>;
 /// The connection ends here, without an orderly end of the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the answer is cut on purpose")]
-pub(crate) struct Cut;
+pub(crate) struct AbortedBody;
 
-impl From<Infallible> for Cut {
+impl From<Infallible> for AbortedBody {
     fn from(never: Infallible) -> Self {
         match never {}
     }
@@ -44,9 +44,12 @@ impl From<Bytes> for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = AbortedBody;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AbortedBody>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Events(events) => events.poll_events(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b)))),
@@ -70,36 +73,36 @@ impl HttpBody for Body {
 /// The events of one streamed answer. Dropped early, it aborts what it still waits for.
 #[derive(Debug)]
 pub(crate) struct EventStream {
-    chunks: Chunks,
-    tracks: Vec<Track>,
+    writer: EventWriter,
+    streams: Vec<ChoiceStream>,
     over: bool,
     /// Size of the last frame, so that the next buffer is allocated once.
     last_len: usize,
 }
 
 impl EventStream {
-    pub(crate) fn new(chunks: Chunks, tracks: Vec<Track>) -> Self {
-        Self { chunks, tracks, over: false, last_len: 256 }
+    pub(crate) fn new(writer: EventWriter, streams: Vec<ChoiceStream>) -> Self {
+        Self { writer, streams, over: false, last_len: 256 }
     }
 
-    /// Everything new in all tracks as one frame; `None` at the end.
+    /// Everything new in all streams as one frame; `None` at the end.
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.over {
             return Poll::Ready(None);
         }
         let mut out = Vec::with_capacity(self.last_len + 64);
         let mut open = false;
-        for track in &mut self.tracks {
-            if track.is_over() {
+        for choice in &mut self.streams {
+            if choice.is_over() {
                 continue;
             }
-            let seen = track.run.poll_seen(cx, Wants::Tokens);
-            self.chunks.write(track, &seen, &mut out);
-            open |= !track.is_over();
+            let progress = choice.handle.poll_progress(cx, WakeOn::Tokens);
+            self.writer.write(choice, &progress, &mut out);
+            open |= !choice.is_over();
         }
         if !open {
             self.over = true;
-            self.chunks.write_end(&self.tracks, &mut out);
+            self.writer.write_end(&self.streams, &mut out);
         }
         if out.is_empty() {
             return Poll::Pending;

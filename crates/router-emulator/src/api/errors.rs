@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::stream::Reply;
+use super::meta_info::{QUEUE_FULL, quoted};
+use crate::api::body::Reply;
 
 /// A body that is no JSON, or not of the right form.
 #[derive(Debug)]
@@ -72,9 +73,6 @@ pub(crate) fn queue_full() -> Reply {
     openai(StatusCode::SERVICE_UNAVAILABLE, "503", QUEUE_FULL)
 }
 
-/// SGLang's text for a full queue.
-pub(crate) const QUEUE_FULL: &str = "The request queue is full.";
-
 /// A JSON answer.
 pub(crate) fn json_reply(status: StatusCode, body: &impl serde::Serialize) -> Reply {
     let bytes = serde_json::to_vec(body).unwrap_or_default();
@@ -94,4 +92,19 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
     let mut reply = Reply::new(Bytes::new().into());
     *reply.status_mut() = status;
     reply
+}
+
+/// A stream of one event.
+pub(crate) fn one_event(json: &str) -> Reply {
+    let body = format!("data: {json}\n\ndata: [DONE]\n\n");
+    with_type(StatusCode::OK, "text/event-stream; charset=utf-8", body.into())
+}
+
+/// The same on an OpenAI route; the spaces are SGLang's.
+pub(crate) fn openai_stream_error(kind: &str, message: &str, code: StatusCode) -> Reply {
+    one_event(&format!(
+        "{{\"error\": {{\"object\": \"error\", \"message\": {}, \"type\": \"{kind}\", \"param\": null, \"code\": {}}}}}",
+        quoted(message),
+        code.as_u16()
+    ))
 }

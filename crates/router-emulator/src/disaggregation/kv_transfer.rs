@@ -15,27 +15,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// What is said when a prompt changes hands.
-const YOURS: &[u8] = b"yours\n";
+const ACK: &[u8] = b"yours\n";
 
 /// Longest key.
 const MAX_KEY: u64 = 256;
 
 /// Prompts that have been read and not fetched.
 #[derive(Debug, Default)]
-pub(crate) struct Handover {
+pub(crate) struct KvHandover {
     ready: Mutex<HashMap<String, Option<oneshot::Sender<()>>>>,
     arrived: Notify,
 }
 
 /// A prompt that waits to be fetched. Dropped before, it is withdrawn.
 #[derive(Debug)]
-pub(crate) struct Offer {
-    handover: Arc<Handover>,
+pub(crate) struct KvOffer {
+    handover: Arc<KvHandover>,
     key: String,
     fetched: oneshot::Receiver<()>,
 }
 
-impl Offer {
+impl KvOffer {
     /// Waits until somebody has it.
     pub(crate) async fn fetched(mut self) {
         // The sender is kept until then.
@@ -43,19 +43,19 @@ impl Offer {
     }
 }
 
-impl Drop for Offer {
+impl Drop for KvOffer {
     fn drop(&mut self) {
         self.handover.ready.lock().remove(&self.key);
     }
 }
 
-impl Handover {
+impl KvHandover {
     /// Lets a prompt be fetched under `key`, as long as the offer is held.
-    pub(crate) fn offer(self: &Arc<Self>, key: String) -> Offer {
+    pub(crate) fn offer(self: &Arc<Self>, key: String) -> KvOffer {
         let (tell, fetched) = oneshot::channel();
         self.ready.lock().insert(key.clone(), Some(tell));
         self.arrived.notify_waiters();
-        Offer { handover: Arc::clone(self), key, fetched }
+        KvOffer { handover: Arc::clone(self), key, fetched }
     }
 
     /// Lets a prompt be fetched under `key`, whenever that is.
@@ -84,7 +84,7 @@ impl Handover {
         read.read_line(&mut key).await?;
         let mut more = [0];
         tokio::select! {
-            () = self.claim(key.trim()) => write.write_all(YOURS).await,
+            () = self.claim(key.trim()) => write.write_all(ACK).await,
             // He says nothing more, so this is his end.
             _ = read.read(&mut more) => Ok(()),
         }
@@ -92,7 +92,7 @@ impl Handover {
 }
 
 /// Hands prompts over until `stop`.
-pub(crate) async fn run(handover: Arc<Handover>, listener: TcpListener, stop: CancellationToken) {
+pub(crate) async fn run(handover: Arc<KvHandover>, listener: TcpListener, stop: CancellationToken) {
     let visitors = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -120,5 +120,5 @@ pub(crate) async fn fetch(host: &str, port: u16, key: &str) -> io::Result<()> {
     stream.write_all(format!("{key}\n").as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MAX_KEY).read_to_end(&mut answer).await?;
-    if answer == YOURS { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if answer == ACK { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

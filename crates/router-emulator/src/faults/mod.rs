@@ -1,18 +1,15 @@
 //! Faults on demand: what a broken server does to its clients.
 
-use std::pin::Pin;
+mod listen_switch;
+
+pub(crate) use listen_switch::{ListenState, ListenSwitch};
+
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderMap;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-
-use crate::stream::{Body, Cut};
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -106,7 +103,7 @@ impl Fault {
 }
 
 #[derive(Clone, Debug)]
-struct Active {
+struct ActiveFault {
     fault: Fault,
     generation: u64,
     until: Option<Instant>,
@@ -114,17 +111,17 @@ struct Active {
 
 /// The fault in force, if any. A new one replaces the old.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
-    active: Mutex<(u64, Option<Active>)>,
+pub(crate) struct FaultSlot {
+    active: Mutex<(u64, Option<ActiveFault>)>,
 }
 
-impl Faults {
-    /// Puts a fault in force; returns its generation for [`Faults::expire`].
+impl FaultSlot {
+    /// Puts a fault in force; returns its generation for [`FaultSlot::expire`].
     pub(crate) fn set(&self, fault: Fault) -> u64 {
         let mut active = self.active.lock();
         active.0 += 1;
         let until = fault.duration().map(|d| Instant::now() + d);
-        active.1 = Some(Active { fault, generation: active.0, until });
+        active.1 = Some(ActiveFault { fault, generation: active.0, until });
         active.0
     }
 
@@ -143,13 +140,13 @@ impl Faults {
     }
 
     /// The fault that strikes a request, counting it.
-    pub(crate) fn strike(&self, scope: Scope) -> Option<Fault> {
+    pub(crate) fn strike(&self, scope: FaultScope) -> Option<Fault> {
         let mut active = self.active.lock();
         let current = active.1.as_mut()?;
         let concerned = match (current.fault.kind, scope) {
-            (FaultKind::Unhealthy, scope) => scope == Scope::Health,
-            (_, Scope::Inference) => true,
-            (_, Scope::Information | Scope::Health) => current.fault.health,
+            (FaultKind::Unhealthy, scope) => scope == FaultScope::Health,
+            (_, FaultScope::Inference) => true,
+            (_, FaultScope::Information | FaultScope::Health) => current.fault.health,
         };
         if !concerned || current.until.is_some_and(|until| Instant::now() >= until) {
             return None;
@@ -166,7 +163,7 @@ impl Faults {
 
 /// What a route is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Scope {
+pub(crate) enum FaultScope {
     Inference,
     Information,
     Health,
@@ -174,7 +171,7 @@ pub(crate) enum Scope {
 
 /// How a connection is to end once its task gets it back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fate {
+pub(crate) enum ConnectionFault {
     Reset,
     Close,
     Garbage,
@@ -182,106 +179,14 @@ pub(crate) enum Fate {
 
 /// Set by whoever decides that the connection must end; read by the connection's task.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Switch(Arc<Mutex<Option<Fate>>>);
+pub(crate) struct FaultSwitch(Arc<Mutex<Option<ConnectionFault>>>);
 
-impl Switch {
-    pub(crate) fn set(&self, fate: Fate) {
-        *self.0.lock() = Some(fate);
+impl FaultSwitch {
+    pub(crate) fn set(&self, connection_fault: ConnectionFault) {
+        *self.0.lock() = Some(connection_fault);
     }
 
-    pub(crate) fn get(&self) -> Option<Fate> {
+    pub(crate) fn get(&self) -> Option<ConnectionFault> {
         *self.0.lock()
-    }
-}
-
-/// A body with a fault in it.
-#[derive(Debug)]
-pub(crate) struct FaultyBody {
-    inner: Body,
-    kind: FaultKind,
-    frames_left: u32,
-    state: FaultState,
-    switch: Switch,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum FaultState {
-    Passing,
-    /// The last bytes are handed over; one more turn lets the connection flush them.
-    Flushing,
-    Struck,
-}
-
-impl FaultyBody {
-    pub(crate) fn new(inner: Body, fault: &Fault, switch: Switch) -> Self {
-        Self { inner, kind: fault.kind, frames_left: fault.after_events, state: FaultState::Passing, switch }
-    }
-
-    pub(crate) fn size_hint(&self) -> SizeHint {
-        // Cut short in an orderly way, a body must not promise its length.
-        match self.kind {
-            FaultKind::NoDone | FaultKind::ChunkedTrailers => SizeHint::default(),
-            _ => self.inner.size_hint(),
-        }
-    }
-
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.state {
-            FaultState::Flushing => {
-                self.state = FaultState::Struck;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            FaultState::Struck => return self.strike(),
-            FaultState::Passing => {}
-        }
-        if self.frames_left == 0
-            && self.kind != FaultKind::HalfEvent
-            && self.kind != FaultKind::ChunkedTrailers
-        {
-            self.state = FaultState::Flushing;
-            return self.poll_frame(cx);
-        }
-        let whole = matches!(self.inner, Body::Whole(_));
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        let Some(Ok(frame)) = frame else { return self.at_end(frame) };
-        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
-        if self.kind == FaultKind::ChunkedTrailers {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        if whole || (self.frames_left == 0 && self.kind == FaultKind::HalfEvent) {
-            self.state = FaultState::Flushing;
-            return Poll::Ready(Some(Ok(Frame::data(data.slice(..data.len() / 2)))));
-        }
-        self.frames_left = self.frames_left.saturating_sub(1);
-        Poll::Ready(Some(Ok(Frame::data(data))))
-    }
-
-    /// The inner body ended before the fault could strike.
-    fn at_end(&mut self, end: Option<Result<Frame<Bytes>, Cut>>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if self.kind != FaultKind::ChunkedTrailers || end.is_some() {
-            return Poll::Ready(end);
-        }
-        self.kind = FaultKind::NoDone;
-        self.state = FaultState::Struck;
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-emulator-trailer", http::HeaderValue::from_static("end"));
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
-    }
-
-    fn strike(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        // Whatever the inner body still waits for is given up, as by a process that died.
-        match self.kind {
-            FaultKind::Stall => Poll::Pending,
-            FaultKind::NoDone => Poll::Ready(None),
-            FaultKind::ResetMidStream => {
-                self.switch.set(Fate::Reset);
-                Poll::Ready(Some(Err(Cut)))
-            }
-            _ => {
-                self.switch.set(Fate::Close);
-                Poll::Ready(Some(Err(Cut)))
-            }
-        }
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use router_core::Time;
 use router_engine::{JobId, JobRecord, JobTimes};
 
-use crate::driver::Driver;
+use crate::engine_task::driver::Driver;
 
 /// The first output of an answer that is not streamed reaches SGLang's front at this token, which is why such
 /// an answer's `server_first_token_time` is the time of token 50 and missing below.
@@ -19,7 +19,7 @@ const UNSTREAMED_INTERVAL: u32 = 50;
 
 /// How a generation ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum End {
+pub(crate) enum GenerationEnd {
     /// It ran to its end.
     Finished(JobRecord),
     /// It was aborted while it ran.
@@ -28,7 +28,7 @@ pub(crate) enum End {
     Unscheduled(JobRecord),
 }
 
-impl End {
+impl GenerationEnd {
     pub(crate) fn record(&self) -> &JobRecord {
         match self {
             Self::Finished(record) | Self::Aborted(record) | Self::Unscheduled(record) => record,
@@ -38,68 +38,68 @@ impl End {
 
 /// How far a generation is.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Progress {
     /// Tokens generated.
     pub(crate) generated: u32,
     /// Set with the first token.
-    pub(crate) first: Option<First>,
+    pub(crate) first: Option<FirstToken>,
     /// When token 50 came out.
     pub(crate) fiftieth_at: Option<Time>,
     /// Set at the end.
-    pub(crate) end: Option<End>,
+    pub(crate) end: Option<GenerationEnd>,
 }
 
 /// What is known from the first token on.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct First {
+pub(crate) struct FirstToken {
     pub(crate) times: JobTimes,
     pub(crate) cached_tokens: u32,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    seen: Seen,
+    progress: Progress,
     waker: Option<Waker>,
-    wants: Wants,
+    wake_on: WakeOn,
 }
 
 /// What the reader waits for, so that an answer nobody streams costs no wake-up per token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Wants {
+pub(crate) enum WakeOn {
     #[default]
     Tokens,
-    End,
+    GenerationEnd,
 }
 
 /// Shared state of one generation.
 #[derive(Debug, Default)]
-pub(crate) struct Outlet(Mutex<State>);
+pub(crate) struct ProgressCell(Mutex<State>);
 
-impl Outlet {
+impl ProgressCell {
     pub(crate) fn first_token(&self, times: JobTimes, cached_tokens: u32) {
-        self.update(|seen| {
-            seen.generated = 1;
-            seen.first = Some(First { times, cached_tokens });
+        self.update(|progress| {
+            progress.generated = 1;
+            progress.first = Some(FirstToken { times, cached_tokens });
         });
     }
 
     pub(crate) fn token(&self, generated: u32, at: Time) {
-        self.update(|seen| {
-            seen.generated = generated;
+        self.update(|progress| {
+            progress.generated = generated;
             if generated == UNSTREAMED_INTERVAL {
-                seen.fiftieth_at = Some(at);
+                progress.fiftieth_at = Some(at);
             }
         });
     }
 
-    pub(crate) fn end(&self, end: End) {
-        self.update(|seen| seen.end = Some(end));
+    pub(crate) fn end(&self, end: GenerationEnd) {
+        self.update(|progress| progress.end = Some(end));
     }
 
-    fn update(&self, change: impl FnOnce(&mut Seen)) {
+    fn update(&self, change: impl FnOnce(&mut Progress)) {
         let mut state = self.0.lock();
-        change(&mut state.seen);
-        let due = state.wants == Wants::Tokens || state.seen.end.is_some();
+        change(&mut state.progress);
+        let due = state.wake_on == WakeOn::Tokens || state.progress.end.is_some();
         let waker = if due { state.waker.take() } else { None };
         drop(state);
         if let Some(waker) = waker {
@@ -110,16 +110,16 @@ impl Outlet {
 
 /// A generation in the engine. Dropped before its end, it is aborted: the client went away.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct GenerationHandle {
     driver: Driver,
     id: JobId,
-    outlet: Arc<Outlet>,
+    cell: Arc<ProgressCell>,
     submitted_at: Time,
 }
 
-impl Run {
-    pub(crate) fn new(driver: Driver, id: JobId, outlet: Arc<Outlet>, submitted_at: Time) -> Self {
-        Self { driver, id, outlet, submitted_at }
+impl GenerationHandle {
+    pub(crate) fn new(driver: Driver, id: JobId, cell: Arc<ProgressCell>, submitted_at: Time) -> Self {
+        Self { driver, id, cell, submitted_at }
     }
 
     /// When it was handed to the engine.
@@ -128,28 +128,28 @@ impl Run {
     }
 
     /// What is there now; registers for the next change unless it is over.
-    pub(crate) fn poll_seen(&self, cx: &Context<'_>, wants: Wants) -> Seen {
-        let mut state = self.outlet.0.lock();
-        state.wants = wants;
-        if state.seen.end.is_none() && !state.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+    pub(crate) fn poll_progress(&self, cx: &Context<'_>, wake_on: WakeOn) -> Progress {
+        let mut state = self.cell.0.lock();
+        state.wake_on = wake_on;
+        if state.progress.end.is_none() && !state.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
-        state.seen
+        state.progress
     }
 
     /// Waits for the end, for answers that wake nobody for single tokens.
-    pub(crate) async fn finished(&self) -> (Seen, End) {
+    pub(crate) async fn finished(&self) -> (Progress, GenerationEnd) {
         poll_fn(|cx| {
-            let seen = self.poll_seen(cx, Wants::End);
-            seen.end.map_or(Poll::Pending, |end| Poll::Ready((seen, end)))
+            let progress = self.poll_progress(cx, WakeOn::GenerationEnd);
+            progress.end.map_or(Poll::Pending, |end| Poll::Ready((progress, end)))
         })
         .await
     }
 }
 
-impl Drop for Run {
+impl Drop for GenerationHandle {
     fn drop(&mut self) {
-        let ended = self.outlet.0.lock().seen.end.is_some();
+        let ended = self.cell.0.lock().progress.end.is_some();
         if !ended {
             self.driver.abandon(self.id);
         }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
-use crate::ask::{Prompt, Sampling};
+use crate::api::generation::{Prompt, SamplingParams};
 
 /// One thing or a list of them.
 #[derive(Clone, Debug, Deserialize)]
@@ -83,7 +83,7 @@ struct CustomParams {
     output_tokens: Option<u32>,
 }
 
-impl From<SamplingBody> for Sampling {
+impl From<SamplingBody> for SamplingParams {
     fn from(body: SamplingBody) -> Self {
         Self {
             max_new_tokens: body.max_new_tokens,
@@ -124,18 +124,20 @@ struct StreamOptions {
 
 /// Which chunks of a stream carry usage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum UsageWish {
+pub(crate) enum UsageReporting {
     Never,
     Last,
     Every,
 }
 
 impl OpenAiCommon {
-    pub(crate) fn usage(&self) -> UsageWish {
+    pub(crate) fn usage(&self) -> UsageReporting {
         match self.stream_options {
-            Some(StreamOptions { include_usage: true, continuous_usage_stats: true }) => UsageWish::Every,
-            Some(StreamOptions { include_usage: true, .. }) => UsageWish::Last,
-            _ => UsageWish::Never,
+            Some(StreamOptions { include_usage: true, continuous_usage_stats: true }) => {
+                UsageReporting::Every
+            }
+            Some(StreamOptions { include_usage: true, .. }) => UsageReporting::Last,
+            _ => UsageReporting::Never,
         }
     }
 
@@ -144,8 +146,8 @@ impl OpenAiCommon {
         self.max_tokens = self.max_completion_tokens.or(self.max_tokens).or(Some(tokens));
     }
 
-    pub(crate) fn sampling(&self) -> Sampling {
-        Sampling {
+    pub(crate) fn sampling(&self) -> SamplingParams {
+        SamplingParams {
             max_new_tokens: self.max_completion_tokens.or(self.max_tokens).or(self.max_output_tokens),
             min_new_tokens: self.min_tokens.unwrap_or(0),
             ignore_eos: self.ignore_eos.unwrap_or(false),

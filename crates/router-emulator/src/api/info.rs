@@ -3,14 +3,14 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::api::body::Reply;
+use crate::api::errors::json_reply;
 use crate::clock::iso8601;
 use crate::config::SglangVersion;
-use crate::driver::Driver;
-use crate::errors::json_reply;
-use crate::server::Server;
-use crate::stream::Reply;
+use crate::engine_task::driver::Driver;
+use crate::state::ServerState;
 
-/// Version each flavour reports.
+/// Version each version reports.
 fn version(version: SglangVersion) -> &'static str {
     match version {
         SglangVersion::Classic => "0.4.9.post3",
@@ -19,7 +19,7 @@ fn version(version: SglangVersion) -> &'static str {
 }
 
 /// The answer of an information route; `None` where this version has no such route.
-pub(crate) fn route(server: &Server, path: &str, query: &str) -> Option<Reply> {
+pub(crate) fn route(server: &ServerState, path: &str, query: &str) -> Option<Reply> {
     let version = server.config().version;
     let body = match (path, version) {
         ("/get_model_info", _) | ("/model_info", SglangVersion::Stock) => model_info(server),
@@ -32,7 +32,7 @@ pub(crate) fn route(server: &Server, path: &str, query: &str) -> Option<Reply> {
     Some(json_reply(StatusCode::OK, &body))
 }
 
-fn one_model(server: &Server, path: &str) -> Option<Reply> {
+fn one_model(server: &ServerState, path: &str) -> Option<Reply> {
     let name = path.strip_prefix("/v1/models/")?;
     if name == server.config().model_name {
         return Some(json_reply(StatusCode::OK, &models(server)["data"][0]));
@@ -42,7 +42,7 @@ fn one_model(server: &Server, path: &str) -> Option<Reply> {
     Some(json_reply(StatusCode::NOT_FOUND, &json!({ "error": error })))
 }
 
-fn model_info(server: &Server) -> Value {
+fn model_info(server: &ServerState) -> Value {
     let name = &server.config().model_name;
     match server.config().version {
         SglangVersion::Classic => {
@@ -59,7 +59,7 @@ fn model_info(server: &Server) -> Value {
     }
 }
 
-fn server_info(server: &Server) -> Value {
+fn server_info(server: &ServerState) -> Value {
     let config = server.config();
     let limits = config.limits.unwrap_or(config.profile.limits);
     let state = |rank: &Driver| {
@@ -90,7 +90,7 @@ fn server_info(server: &Server) -> Value {
     })
 }
 
-fn models(server: &Server) -> Value {
+fn models(server: &ServerState) -> Value {
     let name = &server.config().model_name;
     let clock = server.driver().clock();
     let mut model = json!({
@@ -104,16 +104,16 @@ fn models(server: &Server) -> Value {
 }
 
 /// SGLang 0.4: tokens held by running requests plus prompt tokens waiting; one number, the first rank's.
-fn load_tokens(server: &Server) -> u64 {
+fn load_tokens(server: &ServerState) -> u64 {
     let load = server.driver().stats().load;
     load.used_tokens + load.waiting_tokens
 }
 
-fn get_load(server: &Server) -> Value {
+fn get_load(server: &ServerState) -> Value {
     json!({"load": load_tokens(server)})
 }
 
-fn v1_loads(server: &Server, query: &str) -> Value {
+fn v1_loads(server: &ServerState, query: &str) -> Value {
     let include = query.split('&').find_map(|pair| pair.strip_prefix("include="));
     let config = server.config();
     let clock = server.driver().clock();
@@ -131,8 +131,8 @@ fn v1_loads(server: &Server, query: &str) -> Value {
 }
 
 /// One entry of `loads`, with the sections that `include` names.
-fn rank_load(server: &Server, (driver, rank): (&Driver, u32), include: Option<&str>) -> Value {
-    let wants =
+fn rank_load(server: &ServerState, (driver, rank): (&Driver, u32), include: Option<&str>) -> Value {
+    let wake_on =
         |section: &str| include.is_none_or(|list| list.split(',').any(|s| s == section || s == "all"));
     let config = server.config();
     let limits = config.limits.unwrap_or(config.profile.limits);
@@ -152,17 +152,17 @@ fn rank_load(server: &Server, (driver, rank): (&Driver, u32), include: Option<&s
         "total_prefill_busy_us": load.prefill_busy.as_micros() as u64,
         "decode_moments": load.decode_moments.to_array().map(f64::round),
     });
-    if wants("memory") {
+    if wake_on("memory") {
         entry["memory"] = json!({"weight_gb": 0.0, "kv_cache_gb": 0.0, "graph_gb": 0.0, "token_capacity": limits.kv_tokens});
     }
-    if wants("disagg") {
+    if wake_on("disagg") {
         entry["disaggregation"] = json!({
             "mode": config.role.as_str(), "prefill_bootstrap_queue_reqs": 0, "prefill_inflight_queue_reqs": 0,
             "decode_prealloc_queue_reqs": 0, "decode_transfer_queue_reqs": 0, "decode_retracted_queue_reqs": 0,
             "kv_transfer_speed_gb_s": 0.0, "kv_transfer_latency_ms": 0.0,
         });
     }
-    if wants("queues") {
+    if wake_on("queues") {
         entry["queues"] =
             json!({"waiting": load.waiting, "grammar": 0, "paused": 0, "retracted": 0, "prealloc_ready": 0});
     }

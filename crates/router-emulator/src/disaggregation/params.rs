@@ -5,10 +5,10 @@ use serde::Deserialize;
 use std::io;
 use std::time::Duration;
 
+use crate::api::request::OneOrMany;
 use crate::config::ServerRole;
-use crate::handover::{Offer, fetch};
-use crate::request::OneOrMany;
-use crate::server::Server;
+use crate::disaggregation::kv_transfer::{KvOffer, fetch};
+use crate::state::ServerState;
 
 /// SGLang's default bootstrap port, for requests that name none.
 const DEFAULT_PORT: u16 = 8998;
@@ -16,11 +16,11 @@ const DEFAULT_PORT: u16 = 8998;
 /// The members that only matter between a prefill and a decode server.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Meeting {
+pub(crate) struct DisaggregationParams {
     bootstrap_host: Option<OneOrMany<String>>,
     bootstrap_port: Option<OneOrMany<Option<u16>>>,
     bootstrap_room: Option<OneOrMany<u64>>,
-    kv_transfer_params: Option<Transfer>,
+    kv_transfer_params: Option<VllmTransferParams>,
     data_parallel_rank: Option<u32>,
     routed_dp_rank: Option<u32>,
     /// Whether the client wants logprobs, which only the server that read the prompt has of the prompt.
@@ -30,7 +30,7 @@ pub(crate) struct Meeting {
 /// vLLM's side of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Transfer {
+struct VllmTransferParams {
     do_remote_decode: bool,
     do_remote_prefill: bool,
     remote_engine_id: Option<String>,
@@ -43,11 +43,11 @@ type Address = (String, u16, String);
 
 /// What the other server has to do with a request.
 #[derive(Clone, Debug)]
-pub(crate) enum Part {
+pub(crate) enum KvTransfer {
     /// Nothing.
     None,
     /// Prompts are handed over in these rooms before the answer goes out.
-    HandOver(Vec<u64>),
+    Offer(Vec<u64>),
     /// The prompt is kept for whoever brings this key.
     Keep(String),
     /// The prompts come from there.
@@ -56,7 +56,7 @@ pub(crate) enum Part {
     Missing,
 }
 
-impl Meeting {
+impl DisaggregationParams {
     /// Reads it from a body; one that is malformed is refused elsewhere.
     pub(crate) fn read(body: &[u8]) -> Self {
         serde_json::from_slice(body).unwrap_or_default()
@@ -68,16 +68,16 @@ impl Meeting {
     }
 
     /// What the other server has to do with a request to a server of this role.
-    pub(crate) fn part(self, server: &Server) -> Part {
-        let transfer = self.kv_transfer_params.unwrap_or_default();
+    pub(crate) fn kv_transfer(self, server: &ServerState) -> KvTransfer {
+        let vllm = self.kv_transfer_params.unwrap_or_default();
         match (server.config().role, self.bootstrap_room.map(OneOrMany::into_vec)) {
-            (ServerRole::Unified, _) => Part::None,
-            (ServerRole::Prefill, _) if transfer.do_remote_decode => Part::Keep(server.new_id()),
-            (ServerRole::Prefill, Some(rooms)) => Part::HandOver(rooms),
-            (ServerRole::Decode, _) if transfer.do_remote_prefill => {
-                match (transfer.remote_host, transfer.remote_port, transfer.remote_engine_id) {
-                    (Some(host), Some(port), Some(key)) => Part::Fetch(vec![(host, port, key)]),
-                    _ => Part::Missing,
+            (ServerRole::Unified, _) => KvTransfer::None,
+            (ServerRole::Prefill, _) if vllm.do_remote_decode => KvTransfer::Keep(server.new_id()),
+            (ServerRole::Prefill, Some(rooms)) => KvTransfer::Offer(rooms),
+            (ServerRole::Decode, _) if vllm.do_remote_prefill => {
+                match (vllm.remote_host, vllm.remote_port, vllm.remote_engine_id) {
+                    (Some(host), Some(port), Some(key)) => KvTransfer::Fetch(vec![(host, port, key)]),
+                    _ => KvTransfer::Missing,
                 }
             }
             (ServerRole::Decode, Some(rooms)) => {
@@ -89,15 +89,15 @@ impl Meeting {
                     Some((host, port, room.to_string()))
                 };
                 let addresses: Option<Vec<_>> = rooms.into_iter().enumerate().map(address).collect();
-                addresses.map_or(Part::Missing, Part::Fetch)
+                addresses.map_or(KvTransfer::Missing, KvTransfer::Fetch)
             }
-            (ServerRole::Prefill | ServerRole::Decode, None) => Part::Missing,
+            (ServerRole::Prefill | ServerRole::Decode, None) => KvTransfer::Missing,
         }
     }
 }
 
 /// Offers the prompts of these rooms.
-pub(crate) fn offers(server: &Server, rooms: &[u64]) -> Vec<Offer> {
+pub(crate) fn offers(server: &ServerState, rooms: &[u64]) -> Vec<KvOffer> {
     rooms.iter().map(|room| server.handover().offer(room.to_string())).collect()
 }
 

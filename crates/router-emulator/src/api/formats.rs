@@ -4,18 +4,18 @@
 
 use std::fmt::Write as _;
 
-use crate::ask::Ask;
+use crate::api::generation::Generation;
+use crate::api::meta_info::{DeliveryMode, MetaInfo, openai_finish, quoted};
+use crate::api::request::UsageReporting;
+use crate::api::text;
 use crate::clock::Clock;
 use crate::config::SglangVersion;
-use crate::meta::{Delivery, Facts, openai_finish, quoted};
-use crate::outlet::{End, Run, Seen};
-use crate::request::UsageWish;
-use crate::text;
+use crate::engine_task::progress::{GenerationEnd, GenerationHandle, Progress};
 use router_core::Time;
 
 /// The route an answer is given on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Face {
+pub(crate) enum ApiFormat {
     /// `/generate` with one prompt.
     Generate,
     /// `/generate` with several; chunks carry their index.
@@ -30,12 +30,12 @@ pub(crate) enum Face {
 
 /// One generation within a streamed answer.
 #[derive(Debug)]
-pub(crate) struct Track {
-    pub(crate) ask: Ask,
-    pub(crate) run: Run,
+pub(crate) struct ChoiceStream {
+    pub(crate) generation: Generation,
+    pub(crate) handle: GenerationHandle,
     index: usize,
     sent: u32,
-    end: Option<End>,
+    end: Option<GenerationEnd>,
     first_at: Option<Time>,
     /// Text before and after what changes, once known.
     frame: Option<(String, String)>,
@@ -44,11 +44,11 @@ pub(crate) struct Track {
     ids: String,
 }
 
-impl Track {
-    pub(crate) fn new(index: usize, ask: Ask, run: Run) -> Self {
+impl ChoiceStream {
+    pub(crate) fn new(index: usize, generation: Generation, handle: GenerationHandle) -> Self {
         Self {
-            ask,
-            run,
+            generation,
+            handle,
             index,
             sent: 0,
             end: None,
@@ -66,9 +66,9 @@ impl Track {
 
 /// What the events of one answer share.
 #[derive(Clone, Debug)]
-pub(crate) struct Chunks {
-    pub(crate) face: Face,
-    pub(crate) flavour: SglangVersion,
+pub(crate) struct EventWriter {
+    pub(crate) api_format: ApiFormat,
+    pub(crate) version: SglangVersion,
     pub(crate) clock: Clock,
     /// Id of the answer.
     pub(crate) id: String,
@@ -76,7 +76,7 @@ pub(crate) struct Chunks {
     pub(crate) model: String,
     /// Unix seconds of the answer.
     pub(crate) created: u64,
-    pub(crate) usage: UsageWish,
+    pub(crate) usage: UsageReporting,
     /// Choices per prompt; the prompt's tokens count once.
     pub(crate) choices: usize,
     /// Events sent, where the route numbers them.
@@ -93,12 +93,12 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// As JSON. Cached tokens appear as on a server with `--enable-cache-report`.
-    pub(crate) fn json(&self, flavour: SglangVersion) -> String {
+    pub(crate) fn json(&self, version: SglangVersion) -> String {
         let details = match self.cached {
             0 => "null".to_owned(),
             cached => format!("{{\"cached_tokens\":{cached}}}"),
         };
-        let extra = match flavour {
+        let extra = match version {
             SglangVersion::Classic => "",
             SglangVersion::Stock => ",\"reasoning_tokens\":0,\"completion_tokens_details\":null",
         };
@@ -113,41 +113,43 @@ impl Usage {
 
 impl Usage {
     /// The same without nulls, as at the end of a `/v1/completions` stream.
-    fn sparse_json(&self, flavour: SglangVersion) -> String {
-        self.json(flavour)
+    fn sparse_json(&self, version: SglangVersion) -> String {
+        self.json(version)
             .replace(",\"prompt_tokens_details\":null", "")
             .replace(",\"completion_tokens_details\":null", "")
     }
 }
 
-impl Chunks {
-    /// Writes what is new in a track.
-    pub(crate) fn write(&mut self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
-        let fresh = seen.generated > track.sent;
-        if !fresh && seen.end.is_none() {
+impl EventWriter {
+    /// Writes what is new in a choice.
+    pub(crate) fn write(&mut self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+        let fresh = progress.generated > choice.sent;
+        if !fresh && progress.end.is_none() {
             return;
         }
-        match self.face {
-            Face::Generate | Face::GenerateBatch => self.write_generate(track, seen, out),
-            Face::Chat => self.write_chat(track, seen, out),
-            Face::Completions => self.write_completions(track, seen, out),
-            Face::Responses => self.write_responses(track, seen, out),
+        match self.api_format {
+            ApiFormat::Generate | ApiFormat::GenerateBatch => self.write_generate(choice, progress, out),
+            ApiFormat::Chat => self.write_chat(choice, progress, out),
+            ApiFormat::Completions => self.write_completions(choice, progress, out),
+            ApiFormat::Responses => self.write_responses(choice, progress, out),
         }
-        track.sent = seen.generated;
-        track.end = seen.end;
+        choice.sent = progress.generated;
+        choice.end = progress.end;
     }
 
-    /// Writes what follows the last track's end.
-    pub(crate) fn write_end(&mut self, tracks: &[Track], out: &mut Vec<u8>) {
-        if self.face == Face::Responses {
-            self.write_responses_end(tracks, out);
+    /// Writes what follows the last choice's end.
+    pub(crate) fn write_end(&mut self, streams: &[ChoiceStream], out: &mut Vec<u8>) {
+        if self.api_format == ApiFormat::Responses {
+            self.write_responses_end(streams, out);
             return;
         }
-        if self.usage != UsageWish::Never && matches!(self.face, Face::Chat | Face::Completions) {
-            let total = self.total(tracks);
-            let usage = match self.face {
-                Face::Completions => total.sparse_json(self.flavour),
-                _ => total.json(self.flavour),
+        if self.usage != UsageReporting::Never
+            && matches!(self.api_format, ApiFormat::Chat | ApiFormat::Completions)
+        {
+            let total = self.total(streams);
+            let usage = match self.api_format {
+                ApiFormat::Completions => total.sparse_json(self.version),
+                _ => total.json(self.version),
             };
             push(out, &[&self.opening(), "],\"usage\":", &usage, "}\n\n"]);
         }
@@ -155,12 +157,12 @@ impl Chunks {
     }
 
     /// Usage of the whole answer.
-    fn total(&self, tracks: &[Track]) -> Usage {
+    fn total(&self, streams: &[ChoiceStream]) -> Usage {
         let mut total = Usage::default();
-        for (i, track) in tracks.iter().enumerate() {
-            let Some(end) = &track.end else { continue };
-            if i % self.choices.max(1) == 0 && !matches!(end, End::Unscheduled(_)) {
-                total.prompt += track.ask.prompt_tokens;
+        for (i, choice) in streams.iter().enumerate() {
+            let Some(end) = &choice.end else { continue };
+            if i % self.choices.max(1) == 0 && !matches!(end, GenerationEnd::Unscheduled(_)) {
+                total.prompt += choice.generation.prompt_tokens;
                 total.cached += end.record().cached_tokens;
             }
             total.completion += end.record().output_tokens;
@@ -168,39 +170,39 @@ impl Chunks {
         total
     }
 
-    fn write_generate(&self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
-        let facts = Facts {
-            ask: &track.ask,
+    fn write_generate(&self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+        let facts = MetaInfo {
+            generation: &choice.generation,
             clock: self.clock,
-            flavour: self.flavour,
-            submitted_at: track.run.submitted_at(),
+            version: self.version,
+            submitted_at: choice.handle.submitted_at(),
         };
-        track.ask.push_text(track.sent, seen.generated, &mut track.text);
-        if self.flavour == SglangVersion::Stock {
-            for position in track.sent..seen.generated {
+        choice.generation.push_text(choice.sent, progress.generated, &mut choice.text);
+        if self.version == SglangVersion::Stock {
+            for position in choice.sent..progress.generated {
                 let comma = if position == 0 { "" } else { "," };
-                let _ = write!(track.ids, "{comma}{}", text::word_id(track.ask.seed, position));
+                let _ = write!(choice.ids, "{comma}{}", text::word_id(choice.generation.seed, position));
             }
         }
         out.extend_from_slice(b"data: {\"text\":\"");
-        out.extend_from_slice(&track.text);
-        match self.flavour {
+        out.extend_from_slice(&choice.text);
+        match self.version {
             SglangVersion::Classic => out.extend_from_slice(b"\",\"meta_info\":"),
-            SglangVersion::Stock => push(out, &["\",\"output_ids\":[", &track.ids, "],\"meta_info\":"]),
+            SglangVersion::Stock => push(out, &["\",\"output_ids\":[", &choice.ids, "],\"meta_info\":"]),
         }
-        match (&seen.end, &seen.first) {
+        match (&progress.end, &progress.first) {
             (Some(end), _) => {
-                let delivery = Delivery::Streamed { first_at: track.first_at };
-                out.extend_from_slice(facts.last(seen, end, delivery).as_bytes());
+                let delivery = DeliveryMode::Streamed { first_at: choice.first_at };
+                out.extend_from_slice(facts.last(progress, end, delivery).as_bytes());
             }
             (None, Some(first)) => {
                 let (head, tail) =
-                    track.frame.get_or_insert_with(|| (facts.head("null", first, 0), facts.tail(first)));
+                    choice.frame.get_or_insert_with(|| (facts.head("null", first, 0), facts.tail(first)));
                 push(out, &[head]);
-                push_number(out, seen.generated);
-                if track.first_at.is_none() {
+                push_number(out, progress.generated);
+                if choice.first_at.is_none() {
                     let now = self.clock.now();
-                    track.first_at = Some(now);
+                    choice.first_at = Some(now);
                     out.extend_from_slice(facts.first_tail(first, now).as_bytes());
                 } else {
                     out.extend_from_slice(tail.as_bytes());
@@ -209,16 +211,17 @@ impl Chunks {
             // The driver reports the first token before any other.
             (None, None) => out.extend_from_slice(b"null"),
         }
-        if self.face == Face::GenerateBatch {
+        if self.api_format == ApiFormat::GenerateBatch {
             out.extend_from_slice(b",\"index\":");
-            push_number(out, track.index as u32);
+            push_number(out, choice.index as u32);
         }
         out.extend_from_slice(b"}\n\n");
     }
 
     /// `data: {"id":...,"choices":[`
     fn opening(&self) -> String {
-        let object = if self.face == Face::Chat { "chat.completion.chunk" } else { "text_completion" };
+        let object =
+            if self.api_format == ApiFormat::Chat { "chat.completion.chunk" } else { "text_completion" };
         format!(
             "data: {{\"id\":{},\"object\":\"{object}\",\"created\":{},\"model\":{},\"choices\":[",
             quoted(&self.id),
@@ -227,10 +230,10 @@ impl Chunks {
         )
     }
 
-    fn write_chat(&self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
-        let classic = self.flavour == SglangVersion::Classic;
-        if track.frame.is_none() {
-            let opening = format!("{}{{\"index\":{},\"delta\":{{", self.opening(), track.index);
+    fn write_chat(&self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+        let classic = self.version == SglangVersion::Classic;
+        if choice.frame.is_none() {
+            let opening = format!("{}{{\"index\":{},\"delta\":{{", self.opening(), choice.index);
             let (role, before, after) = if classic {
                 (
                     "\"role\":\"assistant\",\"content\":\"\",\"reasoning_content\":null,\"tool_calls\":null",
@@ -246,23 +249,23 @@ impl Chunks {
             };
             push(out, &[&opening, role, NO_FINISH]);
             self.close_chunk(None, out);
-            track.frame = Some((format!("{opening}{before}"), format!("{after}{NO_FINISH}")));
+            choice.frame = Some((format!("{opening}{before}"), format!("{after}{NO_FINISH}")));
         }
-        let Some((before, after)) = &track.frame else { return };
-        if seen.generated > track.sent {
+        let Some((before, after)) = &choice.frame else { return };
+        if progress.generated > choice.sent {
             push(out, &[before]);
-            track.ask.push_text(track.sent, seen.generated, out);
+            choice.generation.push_text(choice.sent, progress.generated, out);
             push(out, &[after]);
-            self.close_chunk(Some((track, seen)), out);
+            self.close_chunk(Some((choice, progress)), out);
         }
-        if let Some(end) = &seen.end {
+        if let Some(end) = &progress.end {
             let delta = if classic {
                 "\"role\":null,\"content\":null,\"reasoning_content\":null,\"tool_calls\":null"
             } else {
                 "\"reasoning_content\":null"
             };
-            let (reason, matched) = openai_finish(&track.ask, end);
-            let opening = format!("{}{{\"index\":{},\"delta\":{{{delta}}}", self.opening(), track.index);
+            let (reason, matched) = openai_finish(&choice.generation, end);
+            let opening = format!("{}{{\"index\":{},\"delta\":{{{delta}}}", self.opening(), choice.index);
             push(
                 out,
                 &[&opening, ",\"logprobs\":null,\"finish_reason\":", reason, ",\"matched_stop\":", &matched],
@@ -272,39 +275,40 @@ impl Chunks {
         }
     }
 
-    fn write_completions(&self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
-        let (before, after) = track.frame.get_or_insert_with(|| {
-            let before = format!("{}{{\"index\":{},\"text\":\"", self.opening(), track.index);
+    fn write_completions(&self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+        let (before, after) = choice.frame.get_or_insert_with(|| {
+            let before = format!("{}{{\"index\":{},\"text\":\"", self.opening(), choice.index);
             (before, "\",\"logprobs\":null,\"finish_reason\":".to_owned())
         });
         push(out, &[before]);
-        track.ask.push_text(track.sent, seen.generated, out);
-        let (reason, matched) = match &seen.end {
-            Some(end) => openai_finish(&track.ask, end),
+        choice.generation.push_text(choice.sent, progress.generated, out);
+        let (reason, matched) = match &progress.end {
+            Some(end) => openai_finish(&choice.generation, end),
             None => ("null", "null".to_owned()),
         };
         push(out, &[after, reason, ",\"matched_stop\":", &matched, "}]"]);
-        self.close_chunk(Some((track, seen)), out);
+        self.close_chunk(Some((choice, progress)), out);
     }
 
     /// Ends a chunk after its `choices`, with usage where the client wants it in every chunk.
-    fn close_chunk(&self, progress: Option<(&Track, &Seen)>, out: &mut Vec<u8>) {
+    fn close_chunk(&self, progress: Option<(&ChoiceStream, &Progress)>, out: &mut Vec<u8>) {
         match progress {
-            Some((track, seen)) if self.usage == UsageWish::Every => {
-                let cached = seen.first.map_or(0, |f| f.cached_tokens);
-                let usage = Usage { prompt: track.ask.prompt_tokens, completion: seen.generated, cached };
-                push(out, &[",\"usage\":", &usage.json(self.flavour), "}\n\n"]);
+            Some((choice, progress)) if self.usage == UsageReporting::Every => {
+                let cached = progress.first.map_or(0, |f| f.cached_tokens);
+                let usage =
+                    Usage { prompt: choice.generation.prompt_tokens, completion: progress.generated, cached };
+                push(out, &[",\"usage\":", &usage.json(self.version), "}\n\n"]);
             }
-            _ if self.flavour == SglangVersion::Classic || self.face == Face::Completions => {
+            _ if self.version == SglangVersion::Classic || self.api_format == ApiFormat::Completions => {
                 out.extend_from_slice(b",\"usage\":null}\n\n");
             }
             _ => out.extend_from_slice(b"}\n\n"),
         }
     }
 
-    fn write_responses(&mut self, track: &mut Track, seen: &Seen, out: &mut Vec<u8>) {
+    fn write_responses(&mut self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
         let item = format!("msg_{}", self.id);
-        if track.sent == 0 {
+        if choice.sent == 0 {
             let response = self.response_object("in_progress", "[]", "null");
             self.event("response.created", &format!("\"response\":{response}"), out);
             self.event("response.in_progress", &format!("\"response\":{response}"), out);
@@ -319,9 +323,9 @@ impl Chunks {
             );
             self.event("response.content_part.added", &part, out);
         }
-        if seen.generated > track.sent {
+        if progress.generated > choice.sent {
             let mut delta = Vec::new();
-            track.ask.push_text(track.sent, seen.generated, &mut delta);
+            choice.generation.push_text(choice.sent, progress.generated, &mut delta);
             let delta = String::from_utf8(delta).unwrap_or_default();
             let fields = format!(
                 "\"item_id\":\"{item}\",\"output_index\":0,\"content_index\":0,\"delta\":\"{delta}\",\"logprobs\":[]"
@@ -330,11 +334,11 @@ impl Chunks {
         }
     }
 
-    fn write_responses_end(&mut self, tracks: &[Track], out: &mut Vec<u8>) {
-        let Some(track) = tracks.first() else { return };
-        let Some(end) = &track.end else { return };
+    fn write_responses_end(&mut self, streams: &[ChoiceStream], out: &mut Vec<u8>) {
+        let Some(choice) = streams.first() else { return };
+        let Some(end) = &choice.end else { return };
         let item = format!("msg_{}", self.id);
-        let text = quoted(&track.ask.text(end.record().output_tokens));
+        let text = quoted(&choice.generation.text(end.record().output_tokens));
         let place = format!("\"item_id\":\"{item}\",\"output_index\":0,\"content_index\":0");
         self.event("response.output_text.done", &format!("{place},\"text\":{text},\"logprobs\":[]"), out);
         let part =
@@ -342,8 +346,8 @@ impl Chunks {
         self.event("response.content_part.done", &format!("{place},\"part\":{part}"), out);
         let message = response_message(&item, &text);
         self.event("response.output_item.done", &format!("\"output_index\":0,\"item\":{message}"), out);
-        let usage = response_usage(&self.total(tracks));
-        let (status, kind) = response_status(&track.ask, end);
+        let usage = response_usage(&self.total(streams));
+        let (status, kind) = response_status(&choice.generation, end);
         let response = self.response_object(status, &format!("[{message}]"), &usage);
         self.event(kind, &format!("\"response\":{response}"), out);
     }
@@ -397,8 +401,8 @@ pub(crate) fn response_usage(usage: &Usage) -> String {
 }
 
 /// Status of a finished response and the event that says so.
-pub(crate) fn response_status(ask: &Ask, end: &End) -> (&'static str, &'static str) {
-    match openai_finish(ask, end).0 {
+pub(crate) fn response_status(generation: &Generation, end: &GenerationEnd) -> (&'static str, &'static str) {
+    match openai_finish(generation, end).0 {
         "\"stop\"" => ("completed", "response.completed"),
         "\"abort\"" => ("cancelled", "response.cancelled"),
         _ => ("incomplete", "response.incomplete"),

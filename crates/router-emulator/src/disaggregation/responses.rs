@@ -2,35 +2,35 @@
 
 use http::StatusCode;
 
-use crate::chunks::Face;
+use crate::api::body::Reply;
+use crate::api::errors::{self, one_event, openai_stream_error, with_type};
+use crate::api::formats::ApiFormat;
+use crate::api::meta_info::quoted;
+use crate::api::plan::{GenerationPlan, RequestContext, StartedGeneration};
 use crate::config::ServerRole;
-use crate::errors::{self, with_type};
-use crate::generate::{Call, Plan, Started, one_event, openai_stream_error};
-use crate::meeting::{Part, offers};
-use crate::meta::quoted;
-use crate::server::Server;
-use crate::stream::Reply;
+use crate::disaggregation::params::{KvTransfer, offers};
+use crate::state::ServerState;
 
 /// Makes of the plan what a server of this role does of it.
-pub(crate) fn prepare(server: &Server, plan: &mut Plan, call: &Call) {
-    let rank = (server.config().dp_size > 1).then(|| call.rank.unwrap_or_else(|| server.next_rank()));
-    for ask in &mut plan.asks {
-        ask.rank = rank;
+pub(crate) fn prepare(server: &ServerState, plan: &mut GenerationPlan, context: &RequestContext) {
+    let rank = (server.config().dp_size > 1).then(|| context.rank.unwrap_or_else(|| server.next_rank()));
+    for generation in &mut plan.generations {
+        generation.rank = rank;
         match server.config().role {
             ServerRole::Unified => {}
-            ServerRole::Prefill => ask.only_read(),
-            ServerRole::Decode => ask.only_write(),
+            ServerRole::Prefill => generation.limit_to_prefill(),
+            ServerRole::Decode => generation.limit_to_decode(),
         }
-        if call.logprobs {
-            ask.add_input_logprobs();
+        if context.logprobs {
+            generation.add_input_logprobs();
         }
     }
 }
 
 /// Waits until the prompts are read and fetched.
-pub(crate) async fn hand_over(server: &Server, rooms: &[u64], started: &[Started]) {
+pub(crate) async fn hand_over(server: &ServerState, rooms: &[u64], started: &[StartedGeneration]) {
     for s in started {
-        s.run.finished().await;
+        s.handle.finished().await;
     }
     for offer in offers(server, rooms) {
         offer.fetched().await;
@@ -38,8 +38,12 @@ pub(crate) async fn hand_over(server: &Server, rooms: &[u64], started: &[Started
 }
 
 /// An answer that says where its prompt is kept, if it is.
-pub(crate) fn kept(server: &Server, part: &Part, mut body: String) -> String {
-    let Part::Keep(key) = part else { return body };
+pub(crate) fn with_kv_transfer_params(
+    server: &ServerState,
+    transfer: &KvTransfer,
+    mut body: String,
+) -> String {
+    let KvTransfer::Keep(key) = transfer else { return body };
     server.handover().keep(key.clone());
     let config = server.config();
     body.pop();
@@ -54,11 +58,11 @@ pub(crate) fn kept(server: &Server, part: &Part, mut body: String) -> String {
 }
 
 /// What a server says that should meet another one and is not told where.
-pub(crate) fn homeless(plan: &Plan) -> Reply {
-    let rid = plan.asks.first().map_or("", |ask| ask.rid.as_str());
+pub(crate) fn missing_bootstrap_room(plan: &GenerationPlan) -> Reply {
+    let rid = plan.generations.first().map_or("", |generation| generation.rid.as_str());
     let message =
         format!("Invalid request: Disaggregated request received without boostrap room id. req.rid='{rid}'");
-    if !matches!(plan.form.chunks.face, Face::Generate | Face::GenerateBatch) {
+    if !matches!(plan.form.writer.api_format, ApiFormat::Generate | ApiFormat::GenerateBatch) {
         return errors::bad_request(&message);
     }
     let answer = format!(
@@ -75,13 +79,13 @@ pub(crate) fn homeless(plan: &Plan) -> Reply {
 }
 
 /// What a decode server says whose prompt never came.
-pub(crate) fn bereft(plan: &Plan) -> Reply {
-    let rid = plan.asks.first().map_or("", |ask| ask.rid.as_str());
+pub(crate) fn transfer_failed(plan: &GenerationPlan) -> Reply {
+    let rid = plan.generations.first().map_or("", |generation| generation.rid.as_str());
     let message = format!("Decode transfer failed for request rank=0 decode_req.req.rid='{rid}'");
     let status = StatusCode::INTERNAL_SERVER_ERROR;
-    match (plan.form.streamed, plan.form.chunks.face) {
+    match (plan.form.streamed, plan.form.writer.api_format) {
         (false, _) => errors::openai(status, "InternalServerError", &message),
-        (true, Face::Generate | Face::GenerateBatch) => one_event(&format!(
+        (true, ApiFormat::Generate | ApiFormat::GenerateBatch) => one_event(&format!(
             "{{\"text\":\"\",\"meta_info\":{{\"id\":{},\"finish_reason\":{{\"type\":\"abort\",\"message\":{},\
              \"status_code\":500,\"err_type\":\"InternalServerError\"}},\"completion_tokens\":0}}}}",
             quoted(rid),

@@ -1,0 +1,488 @@
+//! The routes that generate text: `/generate` and the OpenAI ones.
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use router_engine::SubmitError;
+
+use crate::api::body::{AbortedBody, Body, EventStream, Reply};
+use crate::api::errors::{self, Malformed, json_reply, native, one_event, openai_stream_error, with_type};
+use crate::api::faulty_body::FaultyBody;
+use crate::api::formats::{
+    ApiFormat, ChoiceStream, EventWriter, Usage, response_message, response_status, response_usage,
+};
+use crate::api::generation::{
+    ChoiceId, DEFAULT_MAX_NEW_TOKENS, Generation, InvalidRequest, Prompt, SamplingParams,
+};
+use crate::api::meta_info::{DeliveryMode, MetaInfo, QUEUE_FULL, openai_finish, quoted};
+use crate::api::plan::{GenerationPlan, RequestContext, ResponseForm, StartedGeneration};
+use crate::api::request::{
+    ChatBody, CompletionsBody, GenerateBody, OneOrMany, OneOrManyIds, OpenAiCommon, ResponsesBody,
+    SamplingBody, render,
+};
+use crate::config::SglangVersion;
+use crate::disaggregation::params::{KvTransfer, fetch_all};
+use crate::disaggregation::responses::{
+    hand_over, missing_bootstrap_room, prepare, transfer_failed, with_kv_transfer_params,
+};
+use crate::engine_task::driver::{RidPolicy, SubmitRefusal};
+use crate::engine_task::progress::{GenerationEnd, GenerationHandle, Progress};
+use crate::faults::{Fault, FaultKind, FaultSwitch};
+use crate::state::ServerState;
+
+/// A generation the engine did not take.
+struct RefusedGeneration {
+    generation: Box<Generation>,
+    why: SubmitRefusal,
+}
+
+/// `POST /generate`.
+pub(crate) async fn generate(
+    server: &ServerState,
+    body: &[u8],
+    context: RequestContext,
+) -> Result<Reply, AbortedBody> {
+    let parsed: GenerateBody = match serde_json::from_slice(body) {
+        Ok(parsed) => parsed,
+        Err(e) => return Ok(Malformed::new(e, body.len(), "/generate").reply()),
+    };
+    let stream = parsed.stream;
+    match plan_generate(server, parsed, &context) {
+        Ok(plan) => answer(server, plan, context).await,
+        Err(Unplannable::Sampling(message)) => {
+            Ok(json_reply(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": message })))
+        }
+        Err(Unplannable::Invalid(InvalidRequest(message))) if stream => {
+            Ok(native_stream_error(server, &message))
+        }
+        Err(Unplannable::Invalid(InvalidRequest(message))) => Ok(native(&message)),
+    }
+}
+
+enum Unplannable {
+    Invalid(InvalidRequest),
+    Sampling(String),
+}
+
+impl From<InvalidRequest> for Unplannable {
+    fn from(invalid: InvalidRequest) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+fn plan_generate(
+    server: &ServerState,
+    body: GenerateBody,
+    context: &RequestContext,
+) -> Result<GenerationPlan, Unplannable> {
+    let (prompts, mut batch) = match (body.input_ids, body.text) {
+        (Some(OneOrManyIds::One(ids)), _) => (vec![Prompt::Ids(ids)], false),
+        (Some(OneOrManyIds::Many(lists)), _) => (lists.into_iter().map(Prompt::Ids).collect(), true),
+        (None, Some(OneOrMany::One(text))) => (vec![Prompt::Text(text)], false),
+        (None, Some(OneOrMany::Many(texts))) => (texts.into_iter().map(Prompt::Text).collect(), true),
+        (None, None) => {
+            return Err(
+                InvalidRequest("Either text, input_ids or input_embeds should be provided.".into()).into()
+            );
+        }
+    };
+    let sampling = sampling_params(body.sampling_params.as_deref(), prompts.len())?;
+    let choices = sampling.first().and_then(|s| s.choices).unwrap_or(1).max(1) as usize;
+    batch |= choices > 1;
+    let api_format = if batch { ApiFormat::GenerateBatch } else { ApiFormat::Generate };
+    let rids = rids(server, body.rid, prompts.len() * choices, api_format)?;
+    let mut generations = Vec::with_capacity(rids.len());
+    let mut rids = rids.into_iter();
+    for (i, prompt) in prompts.iter().enumerate() {
+        let mut sampling = sampling.get(i).or(sampling.first()).cloned().unwrap_or_default();
+        sampling.forced = context.forced.or(sampling.forced);
+        let allowance = server.model().allowance(prompt, &sampling, Some(DEFAULT_MAX_NEW_TOKENS))?;
+        for choice in 0..choices {
+            let rid = rids.next().unwrap_or_else(|| server.new_id());
+            generations.push(server.model().plan(
+                ChoiceId { rid, index: choice as u32 },
+                prompt,
+                &sampling,
+                allowance,
+            ));
+        }
+    }
+    let writer = EventWriter { choices, ..server.event_writer(api_format, String::new(), None) };
+    Ok(GenerationPlan { generations, form: ResponseForm { streamed: body.stream, writer } })
+}
+
+/// One set of parameters, or one per prompt.
+fn sampling_params(
+    raw: Option<&serde_json::value::RawValue>,
+    prompts: usize,
+) -> Result<Vec<SamplingParams>, Unplannable> {
+    let Some(raw) = raw else { return Ok(vec![SamplingParams::default()]) };
+    let text = raw.get();
+    let parsed = if text.trim_start().starts_with('[') && prompts > 0 {
+        serde_json::from_str::<Vec<SamplingBody>>(text)
+    } else {
+        serde_json::from_str::<SamplingBody>(text).map(|one| vec![one])
+    };
+    match parsed {
+        Ok(bodies) => Ok(bodies.into_iter().map(SamplingParams::from).collect()),
+        Err(e) => {
+            // The real parser reports no position.
+            let message = e.to_string();
+            let end = message.find(" at line ").unwrap_or(message.len());
+            Err(Unplannable::Sampling(message[..end].to_owned()))
+        }
+    }
+}
+
+/// One id per generation: the given ones, `one_0`, `one_1` for a batch with one string, or new ones.
+fn rids(
+    server: &ServerState,
+    given: Option<OneOrMany<String>>,
+    wanted: usize,
+    api_format: ApiFormat,
+) -> Result<Vec<String>, Unplannable> {
+    match given {
+        None => Ok((0..wanted).map(|_| server.new_id()).collect()),
+        Some(OneOrMany::One(one)) if api_format == ApiFormat::Generate => Ok(vec![one]),
+        Some(OneOrMany::One(one)) => Ok((0..wanted).map(|i| format!("{one}_{i}")).collect()),
+        Some(OneOrMany::Many(many)) => {
+            for (i, rid) in many.iter().enumerate() {
+                if many[..i].contains(rid) && server.config().version == SglangVersion::Stock {
+                    let message = format!("Duplicate request IDs detected within the request: ['{rid}']");
+                    return Err(InvalidRequest(message).into());
+                }
+            }
+            Ok(many)
+        }
+    }
+}
+
+/// `POST /v1/chat/completions`.
+pub(crate) async fn chat(
+    server: &ServerState,
+    body: &[u8],
+    context: RequestContext,
+) -> Result<Reply, AbortedBody> {
+    let parsed: ChatBody = match serde_json::from_slice(body) {
+        Ok(parsed) => parsed,
+        Err(e) => return Ok(Malformed::new(e, body.len(), "/v1/chat/completions").reply()),
+    };
+    if parsed.messages.is_empty() {
+        return Ok(errors::bad_request("Messages cannot be empty."));
+    }
+    let prompts = [render(&parsed.messages)];
+    openai(server, ApiFormat::Chat, &prompts, &parsed.common, context).await
+}
+
+/// `POST /v1/completions`.
+pub(crate) async fn completions(
+    server: &ServerState,
+    body: &[u8],
+    context: RequestContext,
+) -> Result<Reply, AbortedBody> {
+    let parsed: CompletionsBody = match serde_json::from_slice(body) {
+        Ok(parsed) => parsed,
+        Err(e) => return Ok(Malformed::new(e, body.len(), "/v1/completions").reply()),
+    };
+    let mut common = parsed.common;
+    common.default_max_tokens(16);
+    openai(server, ApiFormat::Completions, &parsed.prompt.into_prompts(), &common, context).await
+}
+
+/// `POST /v1/responses`.
+pub(crate) async fn responses(
+    server: &ServerState,
+    body: &[u8],
+    context: RequestContext,
+) -> Result<Reply, AbortedBody> {
+    let parsed: ResponsesBody = match serde_json::from_slice(body) {
+        Ok(parsed) => parsed,
+        Err(e) => return Ok(Malformed::new(e, body.len(), "/v1/responses").reply()),
+    };
+    openai(server, ApiFormat::Responses, &[parsed.prompt()], &parsed.common, context).await
+}
+
+async fn openai(
+    server: &ServerState,
+    api_format: ApiFormat,
+    prompts: &[Prompt],
+    common: &OpenAiCommon,
+    context: RequestContext,
+) -> Result<Reply, AbortedBody> {
+    let stream = common.stream.unwrap_or(false);
+    match plan_openai(server, api_format, prompts, common, context.forced) {
+        Ok(plan) => answer(server, plan, context).await,
+        // 0.4 opens the stream before it looks at the request.
+        Err(InvalidRequest(message))
+            if stream
+                && server.config().version == SglangVersion::Classic
+                && api_format == ApiFormat::Chat =>
+        {
+            Ok(openai_stream_error("BadRequestError", &message, StatusCode::BAD_REQUEST))
+        }
+        Err(InvalidRequest(message)) => Ok(errors::bad_request(&message)),
+    }
+}
+
+fn plan_openai(
+    server: &ServerState,
+    api_format: ApiFormat,
+    prompts: &[Prompt],
+    common: &OpenAiCommon,
+    forced: Option<u32>,
+) -> Result<GenerationPlan, InvalidRequest> {
+    let sampling = SamplingParams { forced, ..common.sampling() };
+    let choices =
+        if api_format == ApiFormat::Responses { 1 } else { sampling.choices.unwrap_or(1).max(1) as usize };
+    let id = common.rid.clone().unwrap_or_else(|| server.new_id());
+    let mut generations = Vec::with_capacity(prompts.len() * choices);
+    for prompt in prompts {
+        let allowance = server.model().allowance(prompt, &sampling, None)?;
+        for choice in 0..choices {
+            let rid = if generations.is_empty() { id.clone() } else { format!("{id}_{}", generations.len()) };
+            generations.push(server.model().plan(
+                ChoiceId { rid, index: choice as u32 },
+                prompt,
+                &sampling,
+                allowance,
+            ));
+        }
+    }
+    let writer = EventWriter {
+        usage: common.usage(),
+        choices,
+        ..server.event_writer(api_format, id, common.model.clone())
+    };
+    Ok(GenerationPlan {
+        generations,
+        form: ResponseForm { streamed: common.stream.unwrap_or(false), writer },
+    })
+}
+
+/// Starts the generations and answers in the form asked for.
+async fn answer(
+    server: &ServerState,
+    mut plan: GenerationPlan,
+    context: RequestContext,
+) -> Result<Reply, AbortedBody> {
+    prepare(server, &mut plan, &context);
+    match &context.kv_transfer {
+        KvTransfer::Missing => return Ok(missing_bootstrap_room(&plan)),
+        KvTransfer::Fetch(addresses) => {
+            if fetch_all(addresses, server.config().bootstrap_timeout).await.is_err() {
+                return Ok(transfer_failed(&plan));
+            }
+        }
+        KvTransfer::None | KvTransfer::Offer(_) | KvTransfer::Keep(_) => {}
+    }
+    let started = match start(server, plan.generations) {
+        Ok(started) => started,
+        Err(refusal) => return Ok(refuse(server, &plan.form, &refusal, &context.switch)),
+    };
+    if let KvTransfer::Offer(rooms) = &context.kv_transfer {
+        hand_over(server, rooms, &started).await;
+    }
+    let ResponseForm { streamed, writer } = plan.form;
+    if streamed {
+        let streams = started
+            .into_iter()
+            .enumerate()
+            .map(|(i, s)| ChoiceStream::new(i, s.generation, s.handle))
+            .collect();
+        let mut reply = Reply::new(Body::Events(Box::new(EventStream::new(writer, streams))));
+        reply.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+        return Ok(reply);
+    }
+    let mut done = Vec::with_capacity(started.len());
+    for s in &started {
+        let (progress, end) = s.handle.finished().await;
+        done.push(FinishedGeneration { generation: &s.generation, handle: &s.handle, progress, end });
+    }
+    let body = match writer.api_format {
+        ApiFormat::Generate | ApiFormat::GenerateBatch => whole_generate(server, writer.api_format, &done),
+        ApiFormat::Chat | ApiFormat::Completions => {
+            with_kv_transfer_params(server, &context.kv_transfer, whole_openai(&writer, &done))
+        }
+        ApiFormat::Responses => whole_response(&writer, &done),
+    };
+    Ok(with_type(StatusCode::OK, "application/json", body.into()))
+}
+
+/// Hands every generation to the engine; on a refusal those before it are aborted again.
+fn start(
+    server: &ServerState,
+    generations: Vec<Generation>,
+) -> Result<Vec<StartedGeneration>, RefusedGeneration> {
+    let rids =
+        if server.config().version == SglangVersion::Stock { RidPolicy::Unique } else { RidPolicy::Shared };
+    let mut started = Vec::with_capacity(generations.len());
+    for generation in generations {
+        match server.rank(generation.rank).submit(&generation.rid, rids, generation.job()) {
+            Ok(handle) => started.push(StartedGeneration { generation, handle }),
+            Err(why) => return Err(RefusedGeneration { generation: Box::new(generation), why }),
+        }
+    }
+    Ok(started)
+}
+
+const EVENT_STREAM: http::HeaderValue = http::HeaderValue::from_static("text/event-stream; charset=utf-8");
+
+fn refuse(
+    server: &ServerState,
+    form: &ResponseForm,
+    refusal: &RefusedGeneration,
+    switch: &FaultSwitch,
+) -> Reply {
+    let ResponseForm { streamed, writer } = form;
+    let native_format = matches!(writer.api_format, ApiFormat::Generate | ApiFormat::GenerateBatch);
+    let RefusedGeneration { generation, why } = refusal;
+    let message = match why {
+        SubmitRefusal::Engine(SubmitError::QueueFull) if !streamed => return errors::queue_full(),
+        // 0.4 has sent its headers by then and can only cut the connection.
+        SubmitRefusal::Engine(SubmitError::QueueFull)
+            if server.config().version == SglangVersion::Classic =>
+        {
+            let nothing = Body::Events(Box::new(EventStream::new(writer.clone(), Vec::new())));
+            let cut = Fault { after_events: 0, ..Fault::new(FaultKind::CloseEarly) };
+            let body = FaultyBody::new(nothing, &cut, switch.clone());
+            let mut reply = Reply::new(Body::Faulty(Box::new(body)));
+            reply.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+            return reply;
+        }
+        SubmitRefusal::Engine(SubmitError::QueueFull) if native_format => {
+            let now = server.driver().clock().now();
+            let facts = MetaInfo {
+                generation,
+                clock: server.driver().clock(),
+                version: SglangVersion::Stock,
+                submitted_at: now,
+            };
+            let event =
+                format!("{{\"text\":\"\",\"output_ids\":[],\"meta_info\":{}}}", facts.queue_full(now));
+            return one_event(&event);
+        }
+        SubmitRefusal::Engine(SubmitError::QueueFull) => {
+            return openai_stream_error("SERVICE_UNAVAILABLE", QUEUE_FULL, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        SubmitRefusal::Engine(SubmitError::ExceedsKv) => format!(
+            "The request needs more than the {} tokens the KV cache holds.",
+            server.driver().stats().load.capacity_tokens
+        ),
+        SubmitRefusal::Duplicate => format!("Duplicate request ID detected: {}", generation.rid),
+    };
+    match (native_format, *streamed) {
+        (true, true) => native_stream_error(server, &message),
+        (true, false) => native(&message),
+        (false, _) => errors::bad_request(&message),
+    }
+}
+
+/// An error inside a stream of `/generate` that was opened with 200.
+fn native_stream_error(server: &ServerState, message: &str) -> Reply {
+    let extra = match server.config().version {
+        SglangVersion::Classic => "",
+        SglangVersion::Stock => ",\"type\":\"invalid_request_error\",\"code\":400,\"retryable\":false",
+    };
+    one_event(&format!("{{\"error\":{{\"message\":{}{extra}}}}}", quoted(message)))
+}
+
+/// One finished generation of an answer that is not streamed.
+struct FinishedGeneration<'a> {
+    generation: &'a Generation,
+    handle: &'a GenerationHandle,
+    progress: Progress,
+    end: GenerationEnd,
+}
+
+impl FinishedGeneration<'_> {
+    fn text(&self) -> String {
+        quoted(&self.generation.text(self.end.record().output_tokens))
+    }
+}
+
+fn whole_generate(server: &ServerState, api_format: ApiFormat, done: &[FinishedGeneration<'_>]) -> String {
+    let version = server.config().version;
+    let items: Vec<String> = done
+        .iter()
+        .map(|d| {
+            let facts = MetaInfo {
+                generation: d.generation,
+                clock: server.driver().clock(),
+                version,
+                submitted_at: d.handle.submitted_at(),
+            };
+            let meta = facts.last(&d.progress, &d.end, DeliveryMode::Whole);
+            let n = d.end.record().output_tokens;
+            match version {
+                SglangVersion::Classic => format!("{{\"text\":{},\"meta_info\":{meta}}}", d.text()),
+                SglangVersion::Stock => {
+                    let ids: Vec<u32> =
+                        (0..n).map(|i| crate::api::text::word_id(d.generation.seed, i)).collect();
+                    let ids = serde_json::to_string(&ids).unwrap_or_default();
+                    format!("{{\"text\":{},\"output_ids\":{ids},\"meta_info\":{meta}}}", d.text())
+                }
+            }
+        })
+        .collect();
+    match api_format {
+        ApiFormat::GenerateBatch => format!("[{}]", items.join(",")),
+        _ => items.concat(),
+    }
+}
+
+fn usage_of(choices: usize, done: &[FinishedGeneration<'_>]) -> Usage {
+    let mut usage = Usage::default();
+    for (i, d) in done.iter().enumerate() {
+        if i % choices.max(1) == 0 && !matches!(d.end, GenerationEnd::Unscheduled(_)) {
+            usage.prompt += d.generation.prompt_tokens;
+            usage.cached += d.end.record().cached_tokens;
+        }
+        usage.completion += d.end.record().output_tokens;
+    }
+    usage
+}
+
+fn whole_openai(writer: &EventWriter, done: &[FinishedGeneration<'_>]) -> String {
+    let choices: Vec<String> = done
+        .iter()
+        .enumerate()
+        .map(|(i, d)| {
+            let (reason, matched) = openai_finish(d.generation, &d.end);
+            let tail = format!("\"logprobs\":null,\"finish_reason\":{reason},\"matched_stop\":{matched}}}");
+            match (writer.api_format, writer.version) {
+                (ApiFormat::Completions, _) => format!("{{\"index\":{i},\"text\":{},{tail}", d.text()),
+                (_, version) => {
+                    let tools = if version == SglangVersion::Classic { ",\"tool_calls\":null" } else { "" };
+                    format!(
+                        "{{\"index\":{i},\"message\":{{\"role\":\"assistant\",\"content\":{},\
+                         \"reasoning_content\":null{tools}}},{tail}",
+                        d.text()
+                    )
+                }
+            }
+        })
+        .collect();
+    let object = if writer.api_format == ApiFormat::Chat { "chat.completion" } else { "text_completion" };
+    let longest = done.iter().map(|d| d.end.record().output_tokens).max().unwrap_or(0);
+    let metadata = match writer.version {
+        SglangVersion::Classic => String::new(),
+        SglangVersion::Stock => format!(
+            ",\"metadata\":{{\"weight_version\":\"default\",\"weight_versions\":[{{\"version\":\"default\",\
+             \"start\":0,\"end\":{longest}}}]}}"
+        ),
+    };
+    format!(
+        "{{\"id\":{},\"object\":\"{object}\",\"created\":{},\"model\":{},\"choices\":[{}],\"usage\":{}{metadata}}}",
+        quoted(&writer.id),
+        writer.created,
+        quoted(&writer.model),
+        choices.join(","),
+        usage_of(writer.choices, done).json(writer.version)
+    )
+}
+
+fn whole_response(writer: &EventWriter, done: &[FinishedGeneration<'_>]) -> String {
+    let Some(first) = done.first() else { return "{}".to_owned() };
+    let message = response_message(&format!("msg_{}", writer.id), &first.text());
+    let (status, _) = response_status(first.generation, &first.end);
+    writer.response_object(status, &format!("[{message}]"), &response_usage(&usage_of(1, done)))
+}

@@ -1,0 +1,268 @@
+//! The routes of one emulated server.
+
+pub(crate) mod listener;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ALLOW, AUTHORIZATION, SERVER};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use crate::api::body::{AbortedBody, Body, Reply};
+use crate::api::errors::{self, json_reply, with_type};
+use crate::api::faulty_body::FaultyBody;
+use crate::api::generation::{ChoiceId, Generation, Prompt, SamplingParams};
+use crate::api::plan::RequestContext;
+use crate::api::{generate, info, metrics, scoring};
+use crate::disaggregation::params::DisaggregationParams;
+use crate::engine_task::driver::{Driver, RidPolicy};
+use crate::faults::{ConnectionFault, Fault, FaultKind, FaultScope, FaultSwitch};
+use crate::state::ServerState;
+
+/// Largest request body taken.
+const MAX_BODY: usize = 64 << 20;
+
+/// Answers one request, or says that the connection must end.
+pub(crate) async fn serve(
+    server: Arc<ServerState>,
+    switch: FaultSwitch,
+    request: Request<Incoming>,
+) -> Result<Reply, AbortedBody> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    if path != "/_fault" && !authorised(&server, path, &parts.headers) {
+        return Ok(finish(json_reply(StatusCode::UNAUTHORIZED, &json!({"error": "Unauthorized"}))));
+    }
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(_) => return Ok(finish(errors::empty(StatusCode::PAYLOAD_TOO_LARGE))),
+    };
+    if path == "/_fault" {
+        return Ok(finish(fault_route(&server, &parts.method, &body)));
+    }
+    let fault = server.faults.strike(scope(path));
+    match fault.as_ref().map(|f| f.kind) {
+        Some(FaultKind::Hang) => std::future::pending().await,
+        Some(FaultKind::Status | FaultKind::Unhealthy) => return Ok(finish(error_status(fault.as_ref()))),
+        Some(FaultKind::ResetBeforeFirstByte) => return cut(&switch, ConnectionFault::Reset),
+        Some(FaultKind::Garbage) => return cut(&switch, ConnectionFault::Garbage),
+        _ => {}
+    }
+    let params = DisaggregationParams::read(&body);
+    let rank = rank_in(&parts.headers).or(params.rank());
+    if let Some(rank) = rank.filter(|rank| *rank >= server.config().dp_size) {
+        let message = format!("routed_dp_rank={rank} out of range [0, {})", server.config().dp_size);
+        return Ok(finish(errors::bad_request(&message)));
+    }
+    let context = RequestContext {
+        switch: switch.clone(),
+        forced: forced_length(&parts.headers),
+        logprobs: params.return_logprob,
+        kv_transfer: params.kv_transfer(&server),
+        rank,
+    };
+    let known = route(&server, &parts, &body, context).await?;
+    let reply = known.unwrap_or_else(|| unknown(&server, path));
+    Ok(finish(match fault {
+        Some(fault) if strikes_body(fault.kind) => break_body(reply, &fault, switch),
+        _ => reply,
+    }))
+}
+
+/// The answer of the route, or `None` where there is no such route.
+async fn route(
+    server: &ServerState,
+    parts: &http::request::Parts,
+    body: &[u8],
+    context: RequestContext,
+) -> Result<Option<Reply>, AbortedBody> {
+    let (get, post) = (parts.method == Method::GET, parts.method == Method::POST);
+    let put = parts.method == Method::PUT;
+    let reply = match parts.uri.path() {
+        "/generate" if post || put => generate::generate(server, body, context).await?,
+        "/v1/chat/completions" if post => generate::chat(server, body, context).await?,
+        "/v1/completions" if post => generate::completions(server, body, context).await?,
+        "/v1/responses" if post => generate::responses(server, body, context).await?,
+        "/v1/embeddings" if post => scoring::embeddings(server, body),
+        "/rerank" | "/v1/rerank" if post || put => scoring::rerank(server, body),
+        "/v1/classify" | "/classify" if post => scoring::classify(server, body),
+        "/tokenize" | "/v1/tokenize" if post => scoring::tokenize(server, body),
+        "/detokenize" | "/v1/detokenize" if post => scoring::detokenize(body),
+        "/" if get => json_reply(StatusCode::OK, &"SGLang is running"),
+        "/health" | "/ping" if get => errors::empty(StatusCode::OK),
+        "/health_generate" if get => health_generate(server).await,
+        "/metrics" if get => metrics::page(server),
+        "/flush_cache" if get || post => flush_cache(server),
+        "/abort_request" if post => abort_request(server, body),
+        _ if get => return Ok(info::route(server, parts.uri.path(), parts.uri.query().unwrap_or(""))),
+        _ => return Ok(None),
+    };
+    Ok(Some(reply))
+}
+
+/// Routes that exist under another method, with the methods they take.
+const OTHER_METHODS: &[(&str, &str)] = &[
+    ("/generate", "PUT, POST"),
+    ("/v1/chat/completions", "POST"),
+    ("/v1/completions", "POST"),
+    ("/v1/responses", "POST"),
+    ("/v1/embeddings", "POST"),
+    ("/v1/rerank", "PUT, POST"),
+    ("/v1/classify", "POST"),
+    ("/abort_request", "POST"),
+    ("/health", "GET"),
+    ("/v1/models", "GET"),
+    ("/flush_cache", "GET, POST"),
+];
+
+fn unknown(server: &ServerState, path: &str) -> Reply {
+    let Some((_, allow)) = OTHER_METHODS.iter().find(|(known, _)| *known == path) else {
+        tracing::debug!(path, model = server.config().model_name, "no such route");
+        return json_reply(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"}));
+    };
+    let mut reply = json_reply(StatusCode::METHOD_NOT_ALLOWED, &json!({"detail": "Method Not Allowed"}));
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply
+}
+
+fn finish(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(SERVER, HeaderValue::from_static("uvicorn"));
+    reply
+}
+
+fn authorised(server: &ServerState, path: &str, headers: &HeaderMap) -> bool {
+    let Some(key) = &server.config().api_key else { return true };
+    if path.starts_with("/health") || path.starts_with("/metrics") {
+        return true;
+    }
+    let given =
+        headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    given == Some(key.as_str())
+}
+
+/// The data-parallel rank that the headers name; it goes before the body's.
+fn rank_in(headers: &HeaderMap) -> Option<u32> {
+    headers.get("x-data-parallel-rank")?.to_str().ok()?.parse().ok()
+}
+
+fn forced_length(headers: &HeaderMap) -> Option<u32> {
+    headers.get("x-emulate-output-tokens")?.to_str().ok()?.parse().ok()
+}
+
+/// Runs one token through the engine, as a real server does to see whether its scheduler lives.
+async fn health_generate(server: &ServerState) -> Reply {
+    let sampling = SamplingParams { ignore_eos: true, ..SamplingParams::default() };
+    let generation: Generation =
+        server.model().plan(ChoiceId { rid: server.new_id(), index: 0 }, &Prompt::Ids(vec![0]), &sampling, 1);
+    match server.driver().submit(&generation.rid, RidPolicy::Shared, generation.job()) {
+        Ok(handle) => {
+            handle.finished().await;
+            errors::empty(StatusCode::OK)
+        }
+        Err(_) => errors::empty(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+fn flush_cache(server: &ServerState) -> Reply {
+    const FLUSHED: &str = "Cache flushed.\nPlease check backend logs for more details. (When there are running or \
+                           waiting requests, the operation will not be performed.)\n";
+    // Every rank is asked, whatever the others say.
+    let flushed = server.ranks().iter().filter(|rank| !rank.flush_cache()).count() == 0;
+    let status = if flushed { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let text = match (flushed, server.config().version) {
+        (false, crate::config::SglangVersion::Stock) => "Flush cache failed.\n",
+        // 0.4 claims success even when it refuses.
+        _ => FLUSHED,
+    };
+    with_type(status, "text/plain; charset=utf-8", text.into())
+}
+
+#[derive(serde::Deserialize)]
+struct AbortBody {
+    #[serde(default)]
+    rid: Option<String>,
+    #[serde(default)]
+    abort_all: bool,
+}
+
+fn abort_request(server: &ServerState, body: &[u8]) -> Reply {
+    let parsed: AbortBody = match serde_json::from_slice(body) {
+        Ok(parsed) => parsed,
+        Err(e) => return errors::Malformed::new(e, body.len(), "/abort_request").reply(),
+    };
+    match parsed {
+        AbortBody { abort_all: true, .. } => server.ranks().iter().for_each(Driver::abort_all),
+        AbortBody { rid: Some(rid), .. } => server.ranks().iter().for_each(|rank| rank.abort_rid(&rid)),
+        AbortBody { .. } => {}
+    }
+    // A real server says 200 for an unknown id too.
+    errors::empty(StatusCode::OK)
+}
+
+fn scope(path: &str) -> FaultScope {
+    let inference =
+        ["/generate", "/v1/chat", "/v1/completions", "/v1/responses", "/v1/embeddings", "/rerank"];
+    let more = ["/v1/rerank", "/classify", "/v1/classify"];
+    if inference.iter().chain(&more).any(|p| path.starts_with(p)) {
+        FaultScope::Inference
+    } else if path.starts_with("/health") {
+        FaultScope::Health
+    } else {
+        FaultScope::Information
+    }
+}
+
+fn strikes_body(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::ResetMidStream
+            | FaultKind::CloseEarly
+            | FaultKind::HalfEvent
+            | FaultKind::Stall
+            | FaultKind::NoDone
+            | FaultKind::ChunkedTrailers
+    )
+}
+
+fn break_body(reply: Reply, fault: &Fault, switch: FaultSwitch) -> Reply {
+    let mut reply = reply.map(|body| Body::Faulty(Box::new(FaultyBody::new(body, fault, switch))));
+    if fault.kind == FaultKind::ChunkedTrailers {
+        reply.headers_mut().insert(http::header::TRAILER, HeaderValue::from_static("x-emulator-trailer"));
+    }
+    reply
+}
+
+fn cut(switch: &FaultSwitch, connection_fault: ConnectionFault) -> Result<Reply, AbortedBody> {
+    switch.set(connection_fault);
+    Err(AbortedBody)
+}
+
+fn error_status(fault: Option<&Fault>) -> Reply {
+    let code = fault.map_or(500, |f| f.status);
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    errors::openai(status, "InternalServerError", "fault on demand")
+}
+
+/// `GET`, `POST` and `DELETE /_fault`.
+fn fault_route(server: &Arc<ServerState>, method: &Method, body: &[u8]) -> Reply {
+    match *method {
+        Method::GET => {}
+        Method::DELETE => server.clear_fault(),
+        Method::POST => {
+            let fault: Fault = match serde_json::from_slice(body) {
+                Ok(fault) => fault,
+                Err(e) => return errors::bad_request(&e.to_string()),
+            };
+            let lasting = fault.duration().is_none_or(|d| d == Duration::ZERO);
+            if matches!(fault.kind, FaultKind::Refuse | FaultKind::Crash) && lasting {
+                return errors::bad_request("refuse and crash need duration_secs, or nobody could end them");
+            }
+            server.set_fault(fault);
+        }
+        _ => return errors::empty(StatusCode::METHOD_NOT_ALLOWED),
+    }
+    json_reply(StatusCode::OK, &json!({"fault": server.faults.get()}))
+}
