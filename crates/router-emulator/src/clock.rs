@@ -60,9 +60,9 @@ mod tests {
     use super::iso8601;
 
     #[test]
-    fn dates_come_out_as_on_the_wire() {
+    fn iso8601_matches_wire_format() {
         assert_eq!(iso8601(0.0), "1970-01-01T00:00:00.000000+00:00");
-        // A leap day and the time stamp of a captured answer.
+        // A leap day and the time stamp of a captured response.
         assert_eq!(iso8601(1_709_210_096.5), "2024-02-29T12:34:56.500000+00:00");
         assert_eq!(&iso8601(1_795_353_438.190_570_8)[..23], "2026-11-22T13:17:18.190");
     }

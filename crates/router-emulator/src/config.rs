@@ -1,11 +1,11 @@
-//! What one emulated server is told at its start.
+//! Configuration of one emulated server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use router_engine::{EngineLimits, EngineProfile};
 
-/// Which SGLang the server speaks like.
+/// The SGLang version that the server imitates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SglangVersion {
     /// A 0.4.9 build whose `meta_info` carries `queue_length`, `queue_time_start`, `queue_time_end`,
@@ -30,16 +30,16 @@ impl std::str::FromStr for SglangVersion {
     }
 }
 
-/// What part of a request the server does.
+/// Role of the server in prefill-decode disaggregation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ServerRole {
-    /// All of it.
+    /// Prefill and decode on this server.
     #[default]
     Unified,
-    /// It reads the prompt and hands it over: to whoever comes to the request's `bootstrap_room`, as SGLang does, or
-    /// to whoever brings back the `kv_transfer_params` of its answer, as vLLM does.
+    /// Prefill only. The KV cache goes to the decode server that names the request's `bootstrap_room` (SGLang), or the
+    /// `kv_transfer_params` of the response (vLLM).
     Prefill,
-    /// It fetches the prompt there and writes the answer.
+    /// Decode only. The KV cache comes from a prefill server.
     Decode,
 }
 
@@ -54,7 +54,7 @@ impl ServerRole {
     }
 }
 
-/// The given name is no version of `meta_info`.
+/// The given name is not a known SGLang version.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("unknown SGLang version {0:?}: expected classic or stock")]
 pub struct UnknownVersion(String);
@@ -68,16 +68,16 @@ pub struct EmulatorConfig {
     pub limits: Option<EngineLimits>,
     /// Time scale: 2 = everything takes half the time. Default 1.
     pub speed: f64,
-    /// Which SGLang to speak like. Default classic.
+    /// The SGLang version to imitate. Default classic.
     pub version: SglangVersion,
     /// How many data-parallel ranks it has: engines of their own behind one address. A request that names none
-    /// (`data_parallel_rank`, `routed_dp_rank`, or the header `x-data-parallel-rank`) goes to them in turn. Default 1.
+    /// (`data_parallel_rank`, `routed_dp_rank`, or the header `x-data-parallel-rank`) goes to them round-robin. Default 1.
     pub dp_size: u32,
-    /// What part of a request it does. Default whole.
+    /// Its role in prefill-decode disaggregation. Default unified.
     pub role: ServerRole,
-    /// Where a prefill server hands prompts over; 0 = any free port. Default 0.
+    /// Port on which a prefill server transfers KV caches; 0 = any free port. Default 0.
     pub bootstrap_port: u16,
-    /// How long a decode server waits for a prompt that does not come. Default 14 s, as measured on SGLang 0.5.23
+    /// How long a decode server waits for a KV cache. Default 14 s, as measured on SGLang 0.5.23
     /// whose prefill server had died.
     pub bootstrap_timeout: Duration,
     /// Where to listen; port 0 = any free port. Default 127.0.0.1:0.
@@ -89,7 +89,7 @@ pub struct EmulatorConfig {
     /// Bearer token clients must send, except to `/health*` and `/metrics`; `None` = open. Default `None`.
     pub api_key: Option<String>,
     /// How long an idle connection is kept open. Default 5 s, as uvicorn's, which real SGLang runs on; a client
-    /// that pools connections longer than this meets resets.
+    /// that pools connections longer than this gets resets.
     pub keep_alive: Duration,
 }
 

@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{EmulatorConfig, ServerRole};
-use crate::disaggregation::kv_transfer;
 use crate::engine_task::driver::{Driver, EngineStats};
 use crate::faults::Fault;
+use crate::kv_transfer;
 use crate::server::listener;
 use crate::state::ServerState;
 
@@ -24,7 +24,7 @@ impl Emulator {
     /// and I/O.
     ///
     /// # Errors
-    /// Whatever binding the address fails with.
+    /// The error of binding the address.
     pub async fn start(mut config: EmulatorConfig) -> io::Result<RunningEmulator> {
         let listener = TcpListener::bind(config.listen).await?;
         let addr = listener.local_addr()?;
@@ -93,12 +93,12 @@ impl RunningEmulator {
         self.server.ranks().iter().map(Driver::stats).collect()
     }
 
-    /// Puts a fault in force in place of the one before. Must be called within the runtime.
+    /// Activates a fault, replacing the active one. Must be called within the runtime.
     pub fn set_fault(&self, fault: Fault) {
         self.server.set_fault(fault);
     }
 
-    /// Ends the fault in force.
+    /// Ends the active fault.
     pub fn clear_fault(&self) {
         self.server.clear_fault();
     }

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_server_has_its_profile_and_the_next_port() {
+    fn servers_get_profiles_and_consecutive_ports() {
         let spec: FleetSpec = "a100*1, t4*2:max_running=3,sglang_8b@0.5".parse().unwrap();
         let base = EmulatorConfig::new(spec.parts[0].profile);
         let configs = configs(&spec, &base, Some(30001));

@@ -1,15 +1,26 @@
-//! Emulated inference servers: an HTTP api_format on the pure engine model.
+//! Emulated inference servers: an HTTP API on the pure engine model.
 //!
-//! An emulated server answers like an SGLang server, at the pace of a real GPU, with queues, a prefix cache and
+//! An emulated server responds like an SGLang server, at the pace of a real GPU, with queues, a prefix cache and
 //! faults on demand, so that a router can be run, measured and broken on a laptop. Its texts are made up; its
 //! token counts follow a stated rule (`text`), its times a fitted model (`router-engine`).
 //!
 //! It is not a router and knows nothing of one; it does not imitate logits, images or tools, and of vLLM nothing but how
 //! a prefill server hands a prompt over.
 //!
-//! Where it knowingly differs from a real server: `/health` answers at once instead of after a second; one
+//! Where it knowingly differs from a real server: `/health` responds at once instead of after a second; one
 //! server serves generation and embeddings; a client that leaves frees its slot at once instead of after up to
 //! two seconds; logprobs are those of the prompt alone, and made up; `cached_tokens` is reported in `usage` as with `--enable-cache-report`.
+//!
+//! Modules, with arrows only downwards:
+//!
+//! ```text
+//! fleet, emulator       start and stop servers
+//! server                accept loop, authorisation, faults, route table
+//! routes                handlers: generate, scoring, info, metrics, disaggregation
+//! state                 what the routes of one server share
+//! api                   wire formats of requests, responses, events and errors
+//! engine_task, faults, kv_transfer, clock, config
+//! ```
 //!
 //! ```no_run
 //! # async fn start() -> std::io::Result<()> {
@@ -28,11 +39,12 @@
 mod api;
 mod clock;
 mod config;
-mod disaggregation;
 mod emulator;
 mod engine_task;
 mod faults;
 mod fleet;
+mod kv_transfer;
+mod routes;
 mod server;
 mod state;
 

@@ -12,9 +12,9 @@ use crate::api::generation::ModelSpec;
 use crate::api::request::UsageReporting;
 use crate::clock::Clock;
 use crate::config::EmulatorConfig;
-use crate::disaggregation::kv_transfer::KvHandover;
 use crate::engine_task::driver::Driver;
 use crate::faults::{Fault, FaultKind, FaultSlot, ListenSwitch};
+use crate::kv_transfer::KvHandover;
 
 /// State of one emulated server.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl ServerState {
         self.ranks.get(rank.unwrap_or(0) as usize).unwrap_or(self.driver())
     }
 
-    /// The rank whose turn it is.
+    /// The next rank in round-robin order.
     pub(crate) fn next_rank(&self) -> u32 {
         self.turn.fetch_add(1, Relaxed) % self.config.dp_size.max(1)
     }
@@ -97,7 +97,7 @@ impl ServerState {
         format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64())
     }
 
-    /// What the events of an answer share; no usage wished and one choice unless the caller says otherwise.
+    /// A writer of events, without usage and with one choice per prompt.
     pub(crate) fn event_writer(
         &self,
         api_format: ApiFormat,
@@ -110,7 +110,7 @@ impl ServerState {
             version: self.config.version,
             clock,
             id,
-            // SGLang echoes whatever name it is given.
+            // SGLang echoes the client's name.
             model: model.unwrap_or_else(|| self.config.model_name.clone()),
             created: clock.unix(clock.now()) as u64,
             usage: UsageReporting::Never,
@@ -119,7 +119,7 @@ impl ServerState {
         }
     }
 
-    /// Puts a fault in force and sees to its end.
+    /// Activates a fault, and ends it after its duration.
     pub(crate) fn set_fault(self: &Arc<Self>, fault: Fault) {
         self.clear_fault();
         self.slow_down(if fault.kind == FaultKind::Slow { fault.factor } else { 1.0 });
@@ -143,7 +143,7 @@ impl ServerState {
         }
     }
 
-    /// Ends the fault in force.
+    /// Ends the active fault.
     pub(crate) fn clear_fault(&self) {
         if self.faults.clear().is_some() {
             self.recover();

@@ -19,10 +19,10 @@ impl RequestRate {
     }
 }
 
-/// The law by which requests arrive. The first one arrives at once.
+/// The arrival process. The first request arrives at once.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum ArrivalProcess {
-    /// Independent of each other, as those of many users are: the gaps are exponential.
+    /// Poisson: exponential gaps, as from many independent users.
     Poisson(RequestRate),
     /// Evenly spaced.
     Constant(RequestRate),
@@ -49,7 +49,7 @@ impl ArrivalProcess {
     }
 }
 
-/// Seconds as a duration; what no duration can hold is the longest one.
+/// Seconds as a duration, clamped to what a duration can hold.
 pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(if seconds > 0.0 { Duration::MAX } else { Duration::ZERO })
 }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn poisson_gaps_have_the_mean_and_the_spread_of_an_exponential() {
+    fn poisson_gaps_are_exponential() {
         let times: Vec<f64> =
             ArrivalProcess::Poisson(rate(20.0)).times(7).take(20_001).map(|t| t.as_secs_f64()).collect();
         assert!(times[0] == 0.0);
@@ -77,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn constant_arrivals_do_not_drift_and_immediate_ones_do_not_wait() {
+    fn constant_arrivals_do_not_drift() {
         let last = ArrivalProcess::Constant(rate(3.0)).times(1).nth(3_000_000).unwrap();
         assert_eq!(last, Duration::from_secs(1_000_000));
         assert!(ArrivalProcess::Immediate.times(1).take(100).all(|t| t.is_zero()));
     }
 
     #[test]
-    fn a_rate_is_finite_and_above_zero() {
+    fn rate_is_finite_and_positive() {
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(RequestRate::per_second(wrong), None);
         }

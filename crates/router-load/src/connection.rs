@@ -1,5 +1,5 @@
-//! Connections to the target, each driven by the task that uses it: no hand-over between tasks, so that one core sends
-//! as much as it can and times are taken where the bytes arrive.
+//! Connections to the target. Each is driven by the task that uses it: without a switch between tasks one core sends
+//! more, and times are taken where the bytes arrive.
 
 use crate::outcome::RequestFailure;
 use crate::target::LoadTarget;
@@ -17,25 +17,25 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
-/// Servers on uvicorn close an idle connection after 5 s; one that is reused at that moment fails. Ours go first.
-const IDLE: Duration = Duration::from_secs(4);
+/// uvicorn closes an idle connection after 5 s, and a reuse at that moment fails. This closes them earlier.
+const MAX_IDLE: Duration = Duration::from_secs(4);
 
-/// One connection, idle or at work for one request.
+/// One connection, idle or in use by one request.
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: Driver,
+    driver: ConnectionDriver,
 }
 
 type HyperConnection = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 
 /// The half that reads and writes; `None` once the connection has ended.
 #[derive(Debug)]
-struct Driver(Option<Pin<Box<HyperConnection>>>);
+struct ConnectionDriver(Option<Pin<Box<HyperConnection>>>);
 
-impl Driver {
+impl ConnectionDriver {
     fn poll(&mut self, cx: &mut Context<'_>) {
-        // An error surfaces where the answer is awaited, with more to say about it.
+        // An error is returned where the response is awaited, with its cause.
         if let Some(running) = &mut self.0
             && running.as_mut().poll(cx).is_ready()
         {
@@ -43,7 +43,7 @@ impl Driver {
         }
     }
 
-    /// Awaits `work`, doing what the connection has to do meanwhile.
+    /// Awaits `work` while driving the connection.
     async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|cx| {
@@ -60,33 +60,33 @@ impl Connection {
         let stream = TcpStream::connect(&*target.addresses).await.map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         let (mut sender, running) = http1::handshake(TokioIo::new(stream)).await?;
-        let mut driver = Driver(Some(Box::pin(running)));
-        // A new connection says that it can take a request when it is driven for the first time.
+        let mut driver = ConnectionDriver(Some(Box::pin(running)));
+        // A new connection becomes ready when it is first driven.
         driver.during(sender.ready()).await?;
         Ok(Self { sender, driver })
     }
 
-    /// Whether it can take a request now, as far as can be known without a wait.
+    /// Whether it can take a request now, without waiting.
     fn usable(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         self.driver.poll(&mut cx);
         self.driver.0.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
 
-    /// The next part of the answer's body.
+    /// The next frame of the response body.
     pub(crate) async fn frame(&mut self, body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
         self.driver.during(body.frame()).await
     }
 }
 
-/// The connections to one target. There is no bound on them: an open loop opens as many as it needs.
+/// The connections to one target, without a limit: an open loop opens as many as it needs.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct ConnectionPool {
     target: LoadTarget,
     idle: Mutex<VecDeque<(Instant, Connection)>>,
 }
 
-impl Pool {
+impl ConnectionPool {
     pub(crate) fn new(target: LoadTarget) -> Self {
         Self { target, idle: Mutex::default() }
     }
@@ -95,7 +95,7 @@ impl Pool {
         &self.target
     }
 
-    /// Sends one request and waits for the head of its answer. The connection comes along to read the body with.
+    /// Sends one request and waits for the response head. Returns the connection too, to read the body.
     pub(crate) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
@@ -104,7 +104,7 @@ impl Pool {
             let sending = connection.sender.try_send_request(request);
             match connection.driver.during(sending).await {
                 Ok(response) => return Ok((response, connection)),
-                // The server closed it in this instant, and no byte of the request has left.
+                // The server closed it, and no byte of the request was sent: try the next connection.
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(error.into_error().into()),
@@ -117,19 +117,19 @@ impl Pool {
         Ok((response, connection))
     }
 
-    /// Takes back a connection whose answer has been read to its end; one that cannot be used again is closed.
+    /// Returns a connection whose response was read to the end; one that cannot be reused is closed.
     pub(crate) fn put(&self, mut connection: Connection) {
         if connection.usable() {
             self.idle.lock().push_back((Instant::now(), connection));
         }
     }
 
-    /// The most recently used connection that is still open; those that nobody has needed for long are closed.
+    /// The most recently used open connection. Closes those that were idle too long.
     fn take(&self) -> Option<Connection> {
         loop {
             let (stale, last) = {
                 let mut idle = self.idle.lock();
-                let old = idle.iter().take_while(|(since, _)| since.elapsed() > IDLE).count();
+                let old = idle.iter().take_while(|(since, _)| since.elapsed() > MAX_IDLE).count();
                 let stale: Vec<_> = idle.drain(..old).collect();
                 (stale, idle.pop_back())
             };

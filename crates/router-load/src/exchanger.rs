@@ -1,6 +1,6 @@
-//! One request and its answer, measured.
+//! Sends requests, and reads and measures their responses.
 
-use crate::connection::Pool;
+use crate::connection::ConnectionPool;
 use crate::outcome::{RequestFailure, RequestOutcome};
 use crate::plan::PlannedRequest;
 use crate::request_format::RequestFormat;
@@ -12,18 +12,18 @@ use router_core::Route;
 use router_protocol::{ResponseFacts, StreamObserver};
 use std::time::{Duration, Instant};
 
-/// Where the router says which worker answered.
+/// The router's header for the worker that responded.
 const WORKER: HeaderName = HeaderName::from_static("x-sglang-worker");
-/// Where it takes the request's id from.
+/// The header for the request id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest piece of a body that is no error object and still told as one, in characters.
+/// Characters of an error body that is not an error object that are reported.
 const EXCERPT: usize = 200;
 
-/// Makes requests, sends them and reads the answers.
+/// Builds and sends requests, and reads the responses.
 #[derive(Debug)]
 pub(crate) struct Exchanger {
-    pool: Pool,
+    pool: ConnectionPool,
     format: RequestFormat,
     uri: Uri,
     route: Route,
@@ -32,7 +32,7 @@ pub(crate) struct Exchanger {
 }
 
 impl Exchanger {
-    pub(crate) fn new(pool: Pool, format: RequestFormat, start: Instant) -> Self {
+    pub(crate) fn new(pool: ConnectionPool, format: RequestFormat, start: Instant) -> Self {
         let route = format.endpoint.route();
         let path = format!("{}{}", pool.target().base, route.as_str());
         // Both parts come out of URLs that have been parsed.
@@ -40,7 +40,7 @@ impl Exchanger {
         Self { pool, format, uri, route, start }
     }
 
-    /// The request for `request`, which the router shall know as `id`.
+    /// The HTTP request for a planned one, with `id` as its request id.
     pub(crate) fn request(&self, request: &PlannedRequest, id: &str) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.format.body(request)));
         *request.method_mut() = Method::POST;
@@ -52,8 +52,8 @@ impl Exchanger {
         request
     }
 
-    /// Sends `request` and fills in `reading` as the answer comes, so that what had come by then is known even when
-    /// this is given up.
+    /// Sends `request` and fills `reader` as the response arrives, so that a partial response is known even when this
+    /// future is dropped.
     pub(crate) async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -72,7 +72,7 @@ impl Exchanger {
         Ok(())
     }
 
-    /// A reading of an answer that has not begun.
+    /// A reader for a response that has not started.
     pub(crate) const fn reader(&self) -> ResponseReader {
         ResponseReader {
             route: self.route,
@@ -80,7 +80,7 @@ impl Exchanger {
             worker: None,
             bytes: 0,
             first_event: None,
-            body: Body::None,
+            body: BodyReader::None,
         }
     }
 
@@ -89,7 +89,7 @@ impl Exchanger {
     }
 }
 
-/// What has come of an answer.
+/// What has arrived of a response.
 #[derive(Debug)]
 pub(crate) struct ResponseReader {
     route: Route,
@@ -97,11 +97,11 @@ pub(crate) struct ResponseReader {
     worker: Option<String>,
     bytes: u64,
     first_event: Option<Duration>,
-    body: Body,
+    body: BodyReader,
 }
 
 #[derive(Debug)]
-enum Body {
+enum BodyReader {
     None,
     Stream(StreamObserver),
     Whole(Vec<u8>),
@@ -112,21 +112,21 @@ impl ResponseReader {
         let headers = response.headers();
         self.status = Some(response.status().as_u16());
         self.worker = headers.get(WORKER).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        // The answer says what it is: an error is not streamed even where a stream was asked for.
+        // By content type, since an error is not streamed even where a stream was requested.
         let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         self.body = if kind.starts_with(b"text/event-stream") {
-            Body::Stream(StreamObserver::new(self.route))
+            BodyReader::Stream(StreamObserver::new(self.route))
         } else {
-            Body::Whole(Vec::new())
+            BodyReader::Whole(Vec::new())
         };
     }
 
     fn data(&mut self, data: &Bytes, start: Instant) {
         self.bytes += data.len() as u64;
         match &mut self.body {
-            Body::None => {}
-            Body::Whole(whole) => whole.extend_from_slice(data),
-            Body::Stream(watch) => {
+            BodyReader::None => {}
+            BodyReader::Whole(whole) => whole.extend_from_slice(data),
+            BodyReader::Stream(watch) => {
                 watch.push(data);
                 if self.first_event.is_none() && watch.events() > 0 {
                     self.first_event = Some(start.elapsed());
@@ -135,27 +135,27 @@ impl ResponseReader {
         }
     }
 
-    /// Puts what was read into `answer`; `end` is how the reading ended.
+    /// Fills `outcome` with what was read; `end` is how reading ended.
     pub(crate) fn finish(self, end: Result<(), RequestFailure>, outcome: &mut RequestOutcome) {
         outcome.status = self.status;
         outcome.worker = self.worker;
         outcome.bytes = self.bytes;
         outcome.first_event = self.first_event;
         let (facts, failure) = match self.body {
-            Body::None => (ResponseFacts::default(), None),
-            Body::Stream(watch) => judged(watch.finish(), RequestFailure::Cut),
-            Body::Whole(body) => match self.status {
+            BodyReader::None => (ResponseFacts::default(), None),
+            BodyReader::Stream(watch) => judged(watch.finish(), RequestFailure::Cut),
+            BodyReader::Whole(body) => match self.status {
                 Some(200..=299) => judged(router_protocol::read_response(&body), RequestFailure::NotJson),
                 status => refusal(router_protocol::read_response(&body), status, &body),
             },
         };
         outcome.facts = facts;
-        // What broke the reading says more than what the part that came lacks.
+        // The error that ended reading is more specific than what the partial response lacks.
         outcome.failure = end.err().or(failure);
     }
 }
 
-/// The facts, and what in them is no success; `incomplete` where they lack an end.
+/// The facts, and the failure in them; `incomplete` if the response has no end.
 fn judged(mut facts: ResponseFacts, incomplete: RequestFailure) -> (ResponseFacts, Option<RequestFailure>) {
     let failure = match facts.error.take() {
         Some(error) => Some(RequestFailure::Engine(error.message)),

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_those_of_the_times_and_nothing_has_none() {
+    fn percentiles_match_and_empty_has_none() {
         let mut times = TimeHistogram::default();
         assert_eq!((times.mean(), times.at(50.0), times.max()), (None, None, None));
         (1..=1000).for_each(|ms| times.add(Duration::from_millis(ms)));

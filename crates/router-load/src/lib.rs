@@ -1,11 +1,22 @@
-//! The sending side: loads for a router or an engine, and an honest measure of what came back.
+//! A load generator for a router or an engine, and measurements of the responses.
 //!
-//! A [`LoadPlan`] fixes every request and the moment it leaves before the first one is sent; [`run`] sends it in an open
-//! loop, in which arrivals never wait for answers; the [`LoadSummary`] and the [rows](write_rows) say what each request
-//! became and how late the sender itself was, because a late sender lies.
+//! A [`LoadPlan`] fixes every request and its arrival time before the first is sent. [`run`] sends it in an open loop:
+//! arrivals do not wait for responses. The [`LoadSummary`] and the [rows](write_rows) report every outcome, and how late
+//! the sender was, because latencies measured by a late sender are wrong.
 //!
-//! It is not a router and knows no policy. It reads the workers' own time stamps where an answer carries them and
-//! leaves unknown what nobody said.
+//! It knows no policy. It reads the workers' time stamps where a response has them; what was not reported stays unknown.
+//!
+//! Modules, with arrows only downwards:
+//!
+//! ```text
+//! rows, report           CSV rows and JSON totals of a result
+//! run                    the open loop: sends a plan, collects outcomes
+//! summary, limiter       totals; waits for time and room
+//! exchanger, connection  sends one request, reads its response
+//! plan, request_format   what is sent when, and its body
+//! dataset, trace         prompts and recorded arrivals
+//! outcome, target, histogram, prompt, arrivals
+//! ```
 //!
 //! ```no_run
 //! # async fn measure() -> Result<(), Box<dyn std::error::Error>> {

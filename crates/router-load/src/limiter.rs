@@ -1,49 +1,49 @@
-//! The gate that requests leave by: at their time, and while there is room.
+//! Holds requests until their time and while the concurrency limit is reached.
 //!
-//! It is a thread's, not a task's: a timer of the async runtime has a granularity of 1 ms, while a thread that waits
+//! It blocks a thread, not a task: a timer of the async runtime has a granularity of 1 ms, while a thread that waits
 //! on a condition variable wakes within about 0.1 ms of its time, and a signal to stop wakes it at once.
 
 use parking_lot::{Condvar, Mutex};
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-/// Whether to go on.
+/// The result of a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Admission {
-    /// There was room, or it is time.
+    /// Without waiting for room, or on time.
     Admitted,
-    /// There was no room until now.
+    /// Room became free at this time.
     AdmittedAt(Instant),
     /// The load was stopped.
     Stopped,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LimiterState {
     inside: usize,
     stopped: bool,
 }
 
-/// Lets requests out one by one.
+/// Admits requests one by one.
 #[derive(Debug)]
 pub(crate) struct ConcurrencyLimiter {
     cap: Option<NonZeroUsize>,
-    state: Mutex<State>,
-    /// Told of a stop, and of room where there is a cap.
-    news: Condvar,
+    state: Mutex<LimiterState>,
+    /// Notified of a stop, and of room where there is a cap.
+    changed: Condvar,
 }
 
 impl ConcurrencyLimiter {
-    /// A gate for at most `cap` requests at a time; without one, any number.
+    /// A limiter of `cap` requests at a time; `None` = no limit.
     pub(crate) fn new(cap: Option<NonZeroUsize>) -> Self {
-        Self { cap, state: Mutex::default(), news: Condvar::new() }
+        Self { cap, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Blocks until `due`.
     pub(crate) fn wait_until(&self, due: Instant) -> Admission {
         let mut state = self.state.lock();
         while !state.stopped && Instant::now() < due {
-            self.news.wait_until(&mut state, due);
+            self.changed.wait_until(&mut state, due);
         }
         if state.stopped { Admission::Stopped } else { Admission::Admitted }
     }
@@ -54,7 +54,7 @@ impl ConcurrencyLimiter {
         let mut state = self.state.lock();
         let mut passage = Admission::Admitted;
         while !state.stopped && full(state.inside) {
-            self.news.wait(&mut state);
+            self.changed.wait(&mut state);
             passage = Admission::AdmittedAt(Instant::now());
         }
         if state.stopped {
@@ -64,25 +64,25 @@ impl ConcurrencyLimiter {
         passage
     }
 
-    /// One that had entered is through.
+    /// Releases the room of one request.
     pub(crate) fn leave(&self) {
         let mut state = self.state.lock();
         state.inside = state.inside.saturating_sub(1);
-        // A sleeper that waits for its time only need not be woken for room.
+        // A thread that waits for its time need not be woken for room.
         if self.cap.is_some_and(|cap| state.inside + 1 == cap.get()) {
-            self.news.notify_one();
+            self.changed.notify_one();
         }
     }
 
-    /// Requests that have entered and not left.
+    /// Requests in flight.
     pub(crate) fn inside(&self) -> usize {
         self.state.lock().inside
     }
 
-    /// Lets nobody in any more.
+    /// Ends every wait, now and later.
     pub(crate) fn stop(&self) {
         self.state.lock().stopped = true;
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_full_gate_opens_when_one_leaves() {
+    fn full_limiter_admits_after_leave() {
         let limiter = Arc::new(ConcurrencyLimiter::new(NonZeroUsize::new(2)));
         assert_eq!((limiter.enter(), limiter.enter()), (Admission::Admitted, Admission::Admitted));
         let waiting = std::thread::spawn({
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_every_wait() {
+    fn stop_ends_every_wait() {
         let limiter = Arc::new(ConcurrencyLimiter::new(NonZeroUsize::new(1)));
         limiter.enter();
         let waits: [fn(&ConcurrencyLimiter) -> Admission; 2] =
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cap_is_no_bound_and_a_time_gone_by_is_no_wait() {
+    fn no_cap_and_past_time_do_not_wait() {
         let limiter = ConcurrencyLimiter::new(None);
         assert!((0..10_000).all(|_| limiter.enter() == Admission::Admitted));
         assert_eq!(limiter.wait_until(Instant::now()), Admission::Admitted);

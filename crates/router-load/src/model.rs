@@ -1,6 +1,6 @@
-//! Which model a target serves: the OpenAI routes must be told one.
+//! The model of a target, which the OpenAI routes need in a request.
 
-use crate::connection::Pool;
+use crate::connection::ConnectionPool;
 use crate::target::LoadTarget;
 use bytes::Bytes;
 use http::Request;
@@ -8,32 +8,32 @@ use http_body_util::Full;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// A target that does not answer this soon is not asked further.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of the request for the models.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
-struct Models {
-    data: Vec<Model>,
+struct ModelList {
+    data: Vec<ModelEntry>,
 }
 
 #[derive(Deserialize)]
-struct Model {
+struct ModelEntry {
     id: String,
 }
 
-/// The first model of the target's `/v1/models`; `None` when it does not say within 5 s.
+/// The first model of the target's `/v1/models`; `None` without a response within 5 s.
 pub async fn first_model(target: &LoadTarget) -> Option<String> {
-    let pool = Pool::new(target.clone());
+    let pool = ConnectionPool::new(target.clone());
     let mut request = Request::new(Full::new(Bytes::new()));
     *request.uri_mut() = format!("{}/v1/models", target.base).parse().ok()?;
     *request.headers_mut() = target.headers.clone();
-    let ask = async {
+    let request_models = async {
         let (response, mut connection) = pool.send(request).await.ok()?;
         let (mut body, mut text) = (response.into_body(), Vec::new());
         while let Some(frame) = connection.frame(&mut body).await {
             text.extend_from_slice(frame.ok()?.data_ref()?);
         }
-        serde_json::from_slice::<Models>(&text).ok()?.data.into_iter().next().map(|model| model.id)
+        serde_json::from_slice::<ModelList>(&text).ok()?.data.into_iter().next().map(|model| model.id)
     };
-    tokio::time::timeout(PATIENCE, ask).await.ok()?
+    tokio::time::timeout(TIMEOUT, request_models).await.ok()?
 }

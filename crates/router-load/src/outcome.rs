@@ -8,31 +8,31 @@ use std::time::Duration;
 pub struct RequestOutcome {
     /// Which request of the plan, from 0.
     pub index: usize,
-    /// When it arrived: as planned, or when it was sent where nothing was planned.
+    /// Planned arrival, or the time of sending where none was planned.
     pub arrival: Duration,
-    /// When the sender got to it. A new connection is made after this moment.
+    /// When the sender started it. A new connection is opened after this.
     pub sent: Duration,
     /// How much later than it should have been: after its planned arrival, and after there was room for it.
     /// Unknown where no arrival was planned.
     pub lateness: Option<Duration>,
-    /// When the first event of its stream had come; streams only.
+    /// When the first event had arrived; streams only.
     pub first_event: Option<Duration>,
-    /// When its last byte had come, or it was given up.
+    /// When the last byte had arrived, or the request was given up.
     pub finished: Duration,
-    /// HTTP status, if an answer began.
+    /// HTTP status, if a response began.
     pub status: Option<u16>,
-    /// The worker that answered, by the word of the router in this very answer (`x-sglang-worker`).
+    /// The worker that responded, from the router's header `x-sglang-worker`.
     pub worker: Option<String>,
     /// Length of the body in bytes.
     pub bytes: u64,
-    /// What the answer says about itself.
+    /// What the response reports.
     pub facts: ResponseFacts,
-    /// Why it is no answer; `None` = it came whole, with a 2xx and without an error in it.
+    /// Why it failed; `None` = a complete 2xx response without an error in it.
     pub failure: Option<RequestFailure>,
 }
 
 impl RequestOutcome {
-    /// Whether it came whole, with a 2xx and without an error in it.
+    /// Whether it is a complete 2xx response without an error in it.
     pub const fn is_ok(&self) -> bool {
         self.failure.is_none()
     }
@@ -54,7 +54,7 @@ impl RequestOutcome {
     }
 }
 
-/// Why a request got no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestFailure {
     /// No connection.
@@ -65,18 +65,18 @@ pub enum RequestFailure {
         /// Why.
         source: std::io::Error,
     },
-    /// The connection broke, or what came was not HTTP.
+    /// The connection broke, or the response is not HTTP.
     #[error("{}", chain(.0))]
     Broken(#[from] hyper::Error),
-    /// It was answered with an error status.
+    /// The response has an error status.
     #[error("HTTP {status}: {message}")]
     Status {
         /// The status.
         status: u16,
-        /// What the body says.
+        /// The message of the body.
         message: Box<str>,
     },
-    /// It was answered with 200 and an error in the body or in the stream.
+    /// The response has status 200 and an error in the body or the stream.
     #[error("the engine failed: {0}")]
     Engine(Box<str>),
     /// The engine aborted it.
@@ -114,7 +114,7 @@ impl RequestFailure {
     }
 }
 
-/// The error and what caused it: hyper's own messages leave out what happened to the socket.
+/// The error with its sources: hyper's message alone does not name the socket error.
 fn chain(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

@@ -7,7 +7,7 @@ use crate::trace::{RequestTrace, TraceLine};
 use router_core::Rng;
 use std::time::Duration;
 
-/// How an answer shall come.
+/// How the response is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResponseMode {
     /// In one piece.
@@ -19,62 +19,62 @@ pub enum ResponseMode {
 /// One planned request.
 #[derive(Clone, Debug)]
 pub struct PlannedRequest {
-    /// When it arrives, after the start. Not heeded when arrivals are immediate.
+    /// Arrival after the start. Ignored when arrivals are immediate.
     pub at: Duration,
     /// The prompt.
     pub prompt: Prompt,
     /// Length of the prompt in tokens, as planned.
     pub input_tokens: u32,
-    /// Bound on the answer in tokens, and its length where the model may not end it earlier.
+    /// Limit of output tokens, and the exact number when `ignore_eos` is set.
     pub output_tokens: u32,
-    /// Length of the answer in the trace that is replayed.
+    /// Output tokens in the replayed trace.
     pub traced_output: Option<u32>,
-    /// How the answer shall come.
+    /// How the response is sent.
     pub response_mode: ResponseMode,
 }
 
-/// A load: the same plan is the same requests, to the byte, at the same times.
+/// The requests of a load test: the same plan gives the same bytes at the same times.
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
     /// The requests, in the order of their arrival.
     pub requests: Vec<PlannedRequest>,
-    /// Whether each leaves at its time, or all as fast as they can.
+    /// Whether requests are sent on time or as fast as possible.
     pub pacing: Pacing,
 }
 
 /// Whether arrivals are planned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pacing {
-    /// Each request leaves at its time.
+    /// Each request is sent at its time.
     Timed,
-    /// Each request leaves as soon as the one before it has.
+    /// Each request is sent as soon as the one before.
     Immediate,
 }
 
 impl LoadPlan {
-    /// `samples` in their order, by the law of `arrivals`; `streams` is the share of answers that are streamed, 0 to 1.
+    /// `samples` in their order, with times from `arrivals`; `streams` is the share of streamed responses, 0 to 1.
     pub fn paced(
         samples: impl IntoIterator<Item = PromptSample>,
         arrivals: ArrivalProcess,
         streams: f64,
         seed: u64,
     ) -> Self {
-        let mut coin = Coin::new(streams, seed);
+        let mut draw = StreamDraw::new(streams, seed);
         let requests = samples.into_iter().zip(arrivals.times(seed)).map(|(sample, at)| PlannedRequest {
             at,
             prompt: sample.prompt,
             input_tokens: sample.input_tokens,
             output_tokens: sample.output_tokens,
             traced_output: None,
-            response_mode: coin.toss(),
+            response_mode: draw.response_mode(),
         });
         let pacing = if arrivals == ArrivalProcess::Immediate { Pacing::Immediate } else { Pacing::Timed };
         Self { requests: requests.collect(), pacing }
     }
 
-    /// `trace` as it was, `speed` times as fast (2 = in half the time); its first request leaves at once.
+    /// `trace` as it was, `speed` times as fast (2 = in half the time); its first request is sent at once.
     pub fn replay(trace: &RequestTrace, speed: f64, streams: f64, seed: u64) -> Self {
-        let mut coin = Coin::new(streams, seed);
+        let mut draw = StreamDraw::new(streams, seed);
         let first = trace.lines.first().map_or(0.0, |line| line.arrival_s);
         let request = |(index, line): (usize, &TraceLine)| PlannedRequest {
             at: seconds((line.arrival_s - first) / speed),
@@ -82,25 +82,25 @@ impl LoadPlan {
             input_tokens: line.input_tokens,
             output_tokens: line.output_tokens.max(1),
             traced_output: Some(line.output_tokens),
-            response_mode: coin.toss(),
+            response_mode: draw.response_mode(),
         };
         Self { requests: trace.lines.iter().enumerate().map(request).collect(), pacing: Pacing::Timed }
     }
 }
 
-/// Decides which answers are streamed.
-struct Coin {
+/// Decides which responses are streamed.
+struct StreamDraw {
     share: f64,
     rng: Rng,
 }
 
-impl Coin {
+impl StreamDraw {
     fn new(share: f64, seed: u64) -> Self {
-        // Another stream of chance than that of the arrivals, which start from the seed itself.
+        // Independent of the arrivals, which use the seed itself.
         Self { share, rng: Rng::seeded(seed ^ 0x5741_7265_616D_2121) }
     }
 
-    fn toss(&mut self) -> ResponseMode {
+    fn response_mode(&mut self) -> ResponseMode {
         if self.rng.unit_f64() < self.share { ResponseMode::Streamed } else { ResponseMode::Whole }
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     use crate::dataset::RandomShape;
 
     #[test]
-    fn a_seed_fixes_the_load_and_the_rate_is_met() {
+    fn seed_fixes_plan_and_rate_is_met() {
         let shape = RandomShape { requests: 2000, ..RandomShape::default() };
         let arrivals = ArrivalProcess::Poisson(RequestRate::per_second(20.0).unwrap());
         let plan = |seed| LoadPlan::paced(shape.samples(seed), arrivals, 0.5, seed);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_one_streams_all_and_of_zero_none() {
+    fn stream_share_zero_and_one_are_exact() {
         let of = |share| {
             let plan =
                 LoadPlan::paced(RandomShape::default().samples(1), ArrivalProcess::Immediate, share, 1);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_keeps_the_gaps_scaled_and_starts_at_once() {
+    fn replay_scales_gaps_and_starts_at_once() {
         let line =
             |arrival_s| TraceLine { arrival_s, input_tokens: 10, output_tokens: 0, hash_ids: Vec::new() };
         let trace = RequestTrace { lines: vec![line(100.0), line(101.0), line(104.0)], bad: Vec::new() };

@@ -1,8 +1,7 @@
-//! Prompts: texts of a known length in tokens, equal where they shall be equal.
+//! Prompts: texts of a known length in tokens, with shared prefixes where planned.
 //!
-//! One rule turns text into tokens wherever nothing better is known: four bytes of UTF-8 are a token. Made-up prompts
-//! keep it exactly, since each of their words is a space and three letters, which is one token for the tokenizers of
-//! the usual models, too. For English prose it is good to about a fifth.
+//! Without a tokenizer, four bytes of UTF-8 count as one token. Made-up prompts follow this exactly: each word is a
+//! space and three letters, which is one token for the usual tokenizers too. For English prose the error is about 20 %.
 
 use router_core::Rng;
 use std::borrow::Cow;
@@ -21,10 +20,10 @@ pub fn tokens_of(text: &str) -> u32 {
     u32::try_from(text.len().div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX)
 }
 
-/// A run of made-up words. The same seed gives the same words: the shorter of two is the beginning of the longer.
+/// Made-up words. Of two segments with the same seed, the shorter is a prefix of the longer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PromptSegment {
-    /// What decides the words.
+    /// Determines the words.
     pub seed: u64,
     /// How many.
     pub tokens: u32,
@@ -50,9 +49,9 @@ impl PromptSegment {
 /// The prompt of one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Prompt {
-    /// As somebody wrote it.
+    /// A text from a dataset.
     Text(Arc<str>),
-    /// Made up when it is sent, so that a long trace need not lie in memory.
+    /// Generated when it is sent, so that a long trace needs no memory for texts.
     Made(Box<[PromptSegment]>),
 }
 
@@ -82,14 +81,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_a_space_and_three_letters() {
+    fn words_are_space_and_three_letters() {
         assert!(WORDS.chunks(4).all(|w| w[0] == b' ' && w[1..].iter().all(u8::is_ascii_lowercase)));
         let distinct: std::collections::HashSet<_> = WORDS.chunks(4).collect();
         assert_eq!(distinct.len(), 64);
     }
 
     #[test]
-    fn a_made_up_prompt_is_as_long_as_it_says_and_begins_as_its_seed_does() {
+    fn made_prompt_has_exact_length_and_prefix() {
         for tokens in [0, 1, 9, 10, 11, 512] {
             assert_eq!(tokens_of(&Prompt::made(3, tokens).text()), tokens);
         }
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn text_counts_by_bytes() {
+    fn tokens_are_counted_by_bytes() {
         assert_eq!((tokens_of(""), tokens_of("a"), tokens_of("abcd"), tokens_of("abcde")), (0, 1, 1, 2));
     }
 }

@@ -1,28 +1,28 @@
-//! The totals of a load as data, for programs to read.
+//! The totals of a load test as JSON.
 
 use crate::histogram::TimeHistogram;
 use crate::summary::LoadSummary;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The totals. Absent means unknown: nothing of the kind was measured.
+/// The totals. An absent value was not measured.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct SummaryReport {
     /// Requests in the plan.
     pub planned: usize,
     /// Requests sent.
     pub sent: u64,
-    /// Requests answered whole and well.
+    /// Requests with a complete response without an error.
     pub answered: u64,
     /// Requests that failed.
     pub failed: u64,
     /// Failures per kind.
     pub failures: BTreeMap<&'static str, u64>,
-    /// From the start to the last answer, in seconds.
+    /// From the start to the last response, in seconds.
     pub duration_s: f64,
     /// Requests sent per second, up to the last one.
     pub sent_per_s: Option<f64>,
-    /// Answers per second.
+    /// Responses per second.
     pub answered_per_s: f64,
     /// From arrival to the last byte.
     pub e2e_s: Option<TimeQuantiles>,
@@ -30,19 +30,19 @@ pub struct SummaryReport {
     pub ttft_s: Option<TimeQuantiles>,
     /// Time per output token after the first; streams only.
     pub tpot_s: Option<TimeQuantiles>,
-    /// How much later requests left than they should have; planned arrivals only.
+    /// How much later than planned requests were sent; planned arrivals only.
     pub lateness_s: Option<TimeQuantiles>,
-    /// Whether the sender was too late for its measures to be trusted.
+    /// Whether the sender was too late for valid measurements.
     pub late: bool,
-    /// Prompt tokens, as far as told.
+    /// Prompt tokens, as far as reported.
     pub prompt_tokens: u64,
-    /// Those of them that workers had in their caches, as far as told.
+    /// Those of them that workers had in their caches, as far as reported.
     pub cached_tokens: u64,
-    /// Generated tokens, as far as told.
+    /// Generated tokens, as far as reported.
     pub output_tokens: u64,
     /// Generated tokens per second.
     pub output_tokens_per_s: f64,
-    /// Answers per worker.
+    /// Responses per worker.
     pub workers: BTreeMap<String, u64>,
 }
 
@@ -74,7 +74,8 @@ impl TimeQuantiles {
 }
 
 impl SummaryReport {
-    pub(crate) fn of(summary: &LoadSummary) -> Self {
+    /// The report of these totals.
+    pub fn of(summary: &LoadSummary) -> Self {
         Self {
             planned: summary.planned,
             sent: summary.ended(),

@@ -1,4 +1,4 @@
-//! The words of a request: its path and its JSON body, for each API.
+//! Path and JSON body of a request, for each API.
 
 use crate::plan::{PlannedRequest, ResponseMode};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// The API that requests are made to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ApiEndpoint {
-    /// `/generate`, SGLang's own, whose answers say most about time.
+    /// `/generate`, SGLang's own, which reports the most times.
     #[default]
     Generate,
     /// `/v1/chat/completions`.
@@ -19,7 +19,7 @@ pub enum ApiEndpoint {
 }
 
 impl ApiEndpoint {
-    /// The route as the rest of the house calls it; its name is its path.
+    /// The route.
     pub const fn route(self) -> Route {
         match self {
             Self::Generate => Route::Generate,
@@ -29,7 +29,7 @@ impl ApiEndpoint {
     }
 }
 
-/// The given name is no endpoint.
+/// The given name is not an endpoint.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("'{0}' is none of /generate, chat, completions")]
 pub struct UnknownEndpoint(String);
@@ -47,38 +47,38 @@ impl FromStr for ApiEndpoint {
     }
 }
 
-/// What all requests of a load have in common.
+/// What all requests of a load test have in common.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RequestFormat {
     /// The API. Default `/generate`.
     pub endpoint: ApiEndpoint,
-    /// The model asked for. Without one, `/generate` says nothing and the OpenAI routes say `default`.
+    /// The model to request. Without one, `/generate` omits it and the OpenAI routes send `default`.
     pub model: Option<String>,
-    /// When an answer ends. Default at its planned length.
+    /// When the output ends. Default at its planned length.
     pub stop: StopRule,
 }
 
-/// When an answer ends.
+/// When the output ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum StopRule {
-    /// At its planned length (`ignore_eos`), so that the same plan is the same work.
+    /// At its planned length (`ignore_eos`), so that the same plan gives the same work.
     #[default]
     Planned,
-    /// Where the model ends it, at its planned length at the latest.
+    /// Where the model ends it, at most at its planned length.
     Natural,
 }
 
 #[derive(Serialize)]
 struct GenerateBody<'a> {
     text: &'a str,
-    sampling_params: Sampling,
+    sampling_params: SamplingBody,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct Sampling {
+struct SamplingBody {
     max_new_tokens: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     ignore_eos: Option<bool>,
@@ -100,12 +100,12 @@ struct OpenAiBody<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum OpenAiPrompt<'a> {
-    Messages([Message<'a>; 1]),
+    Messages([ChatMessage<'a>; 1]),
     Prompt(&'a str),
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct ChatMessage<'a> {
     role: &'a str,
     content: &'a str,
 }
@@ -124,11 +124,11 @@ impl RequestFormat {
         let max_tokens = request.output_tokens;
         let prompt = match self.endpoint {
             ApiEndpoint::Generate => {
-                let sampling_params = Sampling { max_new_tokens: max_tokens, ignore_eos };
+                let sampling_params = SamplingBody { max_new_tokens: max_tokens, ignore_eos };
                 let model = self.model.as_deref();
                 return json(&GenerateBody { text: &text, sampling_params, stream, model }, text.len());
             }
-            ApiEndpoint::Chat => OpenAiPrompt::Messages([Message { role: "user", content: &text }]),
+            ApiEndpoint::Chat => OpenAiPrompt::Messages([ChatMessage { role: "user", content: &text }]),
             ApiEndpoint::Completions => OpenAiPrompt::Prompt(&text),
         };
         let body = OpenAiBody {
@@ -137,7 +137,7 @@ impl RequestFormat {
             max_tokens,
             ignore_eos,
             stream,
-            // Without it, the last event of a stream would not say how many tokens there were.
+            // Otherwise a stream does not report its token counts.
             stream_options: stream.then_some(StreamOptions { include_usage: true }),
         };
         json(&body, text.len())
@@ -146,7 +146,7 @@ impl RequestFormat {
 
 fn json(body: &impl Serialize, text: usize) -> Bytes {
     let mut out = Vec::with_capacity(text + 192);
-    // Neither the types nor a vector can fail.
+    // Serializing these types into a vector cannot fail.
     let _ = serde_json::to_writer(&mut out, body);
     out.into()
 }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn each_api_gets_its_own_words() {
+    fn each_api_gets_its_own_body() {
         let generate = RequestFormat::default();
         assert_eq!(
             body(&generate, ResponseMode::Streamed),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_go_by_their_paths_and_short_names() {
+    fn endpoints_parse_paths_and_short_names() {
         for (name, endpoint) in [
             ("/generate", ApiEndpoint::Generate),
             ("chat", ApiEndpoint::Chat),

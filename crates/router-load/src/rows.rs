@@ -2,7 +2,7 @@
 //!
 //! Times are in seconds; points in time count from the start of the load, the workers' own ones too. What is unknown
 //! is an empty field, never 0. A request that failed has a `finish_time` (when it was given up) and no latencies, so
-//! that a mean over a column is one over answers.
+//! that a mean over a column is one over successful requests.
 
 use crate::outcome::RequestOutcome;
 use crate::plan::PlannedRequest;
@@ -55,9 +55,9 @@ pub fn write_rows(run: &LoadResult, out: impl Write) -> std::io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(COLUMNS)?;
     for (outcome, running) in run.outcomes.iter().zip(running_totals(&done)) {
-        // Every answer belongs to a request of the plan that was sent.
+        // Every outcome belongs to a request of the plan.
         let Some(request) = run.plan().requests.get(outcome.index) else { continue };
-        let row = Row { outcome, request, running, started: run.started_unix };
+        let row = CsvRow { outcome, request, running, started: run.started_unix };
         csv.write_record(row.fields(run.request_id(outcome.index)))?;
     }
     csv.flush()
@@ -73,7 +73,7 @@ fn done(outcome: &RequestOutcome) -> Option<CompletedRequest<'_>> {
     })
 }
 
-struct Row<'a> {
+struct CsvRow<'a> {
     outcome: &'a RequestOutcome,
     request: &'a PlannedRequest,
     running: RunningTotals,
@@ -81,18 +81,18 @@ struct Row<'a> {
     started: f64,
 }
 
-/// The points in time that the worker told, on the load's clock.
-struct Told {
+/// The worker's time stamps, in seconds from the start of the load test.
+struct WorkerTimes {
     created: Option<f64>,
     queue_start: Option<f64>,
     queue_end: Option<f64>,
     first_token: Option<f64>,
 }
 
-impl Row<'_> {
+impl CsvRow<'_> {
     fn fields(&self, id: String) -> [String; 31] {
         let Self { outcome, request, running, .. } = self;
-        let (told, usage) = (self.told(), &outcome.facts.usage);
+        let (times, usage) = (self.times(), &outcome.facts.usage);
         let output = usage.output_tokens;
         let total = usage.prompt_tokens.zip(output).map(|(a, b)| u64::from(a) + u64::from(b));
         let (arrival, sent) = (outcome.arrival.as_secs_f64(), outcome.sent.as_secs_f64());
@@ -116,27 +116,27 @@ impl Row<'_> {
             count(output),
             float(Some(arrival)),
             float(Some(sent)),
-            float(told.created),
-            float(told.queue_start),
-            float(told.queue_end),
-            float(told.first_token),
+            float(times.created),
+            float(times.queue_start),
+            float(times.queue_end),
+            float(times.first_token),
             float(Some(finished)),
             float(ok(finished - sent)),
             float(ok(finished - arrival)),
-            float(self.ttft(&told)),
+            float(self.ttft(&times)),
             float(running.worker_prefill),
             float(running.worker_decode),
             float(Some(sent - arrival)),
-            float(difference(told.first_token, told.created)),
-            float(difference(told.queue_start, told.created)),
-            float(difference(told.queue_end, told.queue_start).or(outcome.facts.timing.queue_time)),
+            float(difference(times.first_token, times.created)),
+            float(difference(times.queue_start, times.created)),
+            float(difference(times.queue_end, times.queue_start).or(outcome.facts.timing.queue_time)),
         ]
     }
 
-    fn told(&self) -> Told {
+    fn times(&self) -> WorkerTimes {
         let timing = &self.outcome.facts.timing;
         let local = |unix: Option<f64>| unix.map(|unix| unix - self.started);
-        Told {
+        WorkerTimes {
             created: local(timing.created),
             queue_start: local(timing.queue_start),
             queue_end: local(timing.queue_end),
@@ -144,13 +144,13 @@ impl Row<'_> {
         }
     }
 
-    /// A stream's first event is what the client saw; of a whole answer only the worker can tell.
-    fn ttft(&self, told: &Told) -> Option<f64> {
+    /// From the first event of a stream; for an unstreamed response, from the worker's time stamp.
+    fn ttft(&self, times: &WorkerTimes) -> Option<f64> {
         let seen = self.outcome.ttft().as_ref().map(Duration::as_secs_f64);
-        seen.or_else(|| difference(told.first_token, Some(self.outcome.arrival.as_secs_f64())))
+        seen.or_else(|| difference(times.first_token, Some(self.outcome.arrival.as_secs_f64())))
     }
 
-    /// Known from the token count, or from nothing having come at all.
+    /// From the token count, or false when a failed request got no bytes.
     fn has_text(&self) -> Option<bool> {
         let counted = self.outcome.facts.usage.output_tokens.map(|n| n > 0);
         counted.or((!self.outcome.is_ok() && self.outcome.bytes == 0).then_some(false))
@@ -161,7 +161,7 @@ fn difference(later: Option<f64>, earlier: Option<f64>) -> Option<f64> {
     Some(later? - earlier?)
 }
 
-/// As Python writes it: the recorded runs come from there, and so do many readers.
+/// As Python writes it, like the recorded runs and many readers of them.
 const fn truth(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }

@@ -1,11 +1,11 @@
-//! Sending a plan in an open loop: arrivals never wait for answers.
+//! Sends a plan in an open loop: arrivals do not wait for responses.
 //!
-//! One thread keeps the time, prepares each request before it is due and hands it to a task of its own; the tasks do
-//! the network, so nothing that an answer does can hold up a later arrival. A cap on concurrency closes the loop where
-//! the user asks for one; the planned arrival is kept then, too, and the wait for room is part of the latency.
+//! One thread waits for the time of each request, prepares it before it is due and spawns a task for it. The tasks do
+//! the network I/O, so no response delays a later arrival. With a limit of concurrency the planned arrival is kept and
+//! the wait for room is part of the latency.
 
-use crate::connection::Pool;
-use crate::exchanger::{Exchanger, ResponseReader};
+use crate::connection::ConnectionPool;
+use crate::exchanger::Exchanger;
 use crate::limiter::{Admission, ConcurrencyLimiter};
 use crate::outcome::{RequestFailure, RequestOutcome};
 use crate::plan::{LoadPlan, Pacing};
@@ -24,48 +24,48 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The first request leaves this long after the call, when its thread is surely up and has prepared the first ones: a
-/// load that begins with a burst shall not be late for that.
+/// Delay of the first request after the call: by then the thread runs and has prepared the first requests, so that a
+/// burst at the start is not late.
 const START_DELAY: Duration = Duration::from_millis(50);
 
-/// Most requests that are prepared ahead of their time, so that a burst of long prompts finds them ready. A prompt of
-/// 12,000 tokens is 48 kB and takes about 0.1 ms to make up.
+/// Limit of requests that are prepared ahead, so that a burst of long prompts is on time. A prompt of 12,000 tokens is
+/// 48 kB and takes about 0.1 ms to generate.
 const MAX_PREPARED: usize = 64;
 
-/// No later request is prepared when the next one is due this soon.
+/// Later requests are prepared only while the next one is due later than this.
 const PREPARE_MARGIN: Duration = Duration::from_millis(2);
 
 /// A plan and how to send it.
 #[derive(Clone, Debug)]
 pub struct LoadTest {
-    /// Where to.
+    /// The router or engine.
     pub target: LoadTarget,
-    /// In which words.
+    /// API and body of the requests.
     pub format: RequestFormat,
-    /// What and when.
+    /// The requests and their times.
     pub plan: Arc<LoadPlan>,
-    /// Most requests under way at a time; `None` = no bound. Default `None`.
+    /// Limit of requests in flight; `None` = no limit. Default `None`.
     pub max_concurrency: Option<NonZeroUsize>,
-    /// Longest that a request may take from its sending to its last byte. Default 600 s.
+    /// Timeout of a request, from sending to the last byte. Default 600 s.
     pub timeout: Duration,
 }
 
 impl LoadTest {
-    /// A load without a cap.
+    /// A load test without a limit of concurrency.
     pub fn new(target: LoadTarget, format: RequestFormat, plan: LoadPlan) -> Self {
         let timeout = Duration::from_secs(600);
         Self { target, format, plan: Arc::new(plan), max_concurrency: None, timeout }
     }
 }
 
-/// What came of a load.
+/// The result of a load test.
 #[derive(Debug)]
 pub struct LoadResult {
     /// One for each request that was sent, in the order of the plan.
     pub outcomes: Vec<RequestOutcome>,
     /// Their totals.
     pub summary: LoadSummary,
-    /// When the load started: the zero of every time in `answers`, in Unix seconds.
+    /// Start of the load test in Unix seconds: the zero of every time in `outcomes`.
     pub started_unix: f64,
     plan: Arc<LoadPlan>,
 }
@@ -86,13 +86,13 @@ fn millis(unix: f64) -> u64 {
     (unix * 1000.0) as u64
 }
 
-/// The form of the recorded runs: number of the request, and the millisecond that the run began in.
+/// As in the recorded runs: index of the request, and the start in milliseconds.
 fn request_id(index: usize, started_ms: u64) -> String {
     format!("req_{index}_{started_ms}")
 }
 
-/// Sends the whole plan and waits for every answer. When `stop` is cancelled, nothing more is sent and requests under
-/// way are given up as [interrupted](RequestFailure::Interrupted). `watch` sees the totals after each answer.
+/// Sends the whole plan and waits for every outcome. When `stop` is cancelled, nothing more is sent and requests in
+/// flight fail as [interrupted](RequestFailure::Interrupted). `watch` gets the totals after each outcome.
 pub async fn run(
     load: LoadTest,
     stop: &CancellationToken,
@@ -103,13 +103,13 @@ pub async fn run(
     let start = Instant::now() + lead;
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + lead;
     let started_unix = started_unix.as_secs_f64();
-    let sender = Arc::new(Sender {
-        exchange: Exchanger::new(Pool::new(load.target), load.format, start),
+    let sender = Arc::new(RequestSender {
+        exchanger: Exchanger::new(ConnectionPool::new(load.target), load.format, start),
         limiter: ConcurrencyLimiter::new(load.max_concurrency),
         timeout: load.timeout,
         stop: stop.child_token(),
     });
-    // Whoever drops this future gives up the load, and its thread must not go on.
+    // Dropping this future must stop its thread.
     let _stops = StopOnDrop(Arc::clone(&sender));
     let (outcomes, mut answered) = mpsc::unbounded_channel();
     let pacing = SendLoop { start, started_ms: millis(started_unix), runtime: Handle::current(), outcomes };
@@ -128,7 +128,7 @@ pub async fn run(
                 stopped = true;
                 sender.limiter.stop();
             }
-            // The channel ends when the pacing thread and every task have.
+            // The channel closes when the sending thread and every task have ended.
             outcome = answered.recv() => {
                 let Some(outcome) = outcome else { break };
                 summary.add(&outcome, sender.limiter.inside());
@@ -141,7 +141,7 @@ pub async fn run(
     LoadResult { outcomes: all, summary, started_unix, plan }
 }
 
-struct StopOnDrop(Arc<Sender>);
+struct StopOnDrop(Arc<RequestSender>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -150,15 +150,15 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// What the pacing thread and the tasks share.
-struct Sender {
-    exchange: Exchanger,
+/// What the sending thread and the tasks share.
+struct RequestSender {
+    exchanger: Exchanger,
     limiter: ConcurrencyLimiter,
     timeout: Duration,
     stop: CancellationToken,
 }
 
-/// The work of the pacing thread.
+/// The work of the sending thread.
 struct SendLoop {
     start: Instant,
     started_ms: u64,
@@ -167,8 +167,8 @@ struct SendLoop {
 }
 
 impl SendLoop {
-    /// Hands every request to a task of its own at its time.
-    fn send(self, sender: &Arc<Sender>, plan: &LoadPlan) {
+    /// Spawns a task for every request at its time.
+    fn send(self, sender: &Arc<RequestSender>, plan: &LoadPlan) {
         let mut room_since = self.start;
         let mut prepared = VecDeque::new();
         for (index, request) in plan.requests.iter().enumerate() {
@@ -176,16 +176,16 @@ impl SendLoop {
                 Pacing::Timed => Some(self.start + request.at),
                 Pacing::Immediate => None,
             };
-            // While there is time before this one is due, later ones are prepared as well.
+            // Prepare later requests while this one is not due.
             while prepared.is_empty()
                 || (prepared.len() < MAX_PREPARED
                     && due.is_some_and(|due| Instant::now() + PREPARE_MARGIN < due))
             {
                 let next = index + prepared.len();
                 let Some(request) = plan.requests.get(next) else { break };
-                prepared.push_back(sender.exchange.request(request, &request_id(next, self.started_ms)));
+                prepared.push_back(sender.exchanger.request(request, &request_id(next, self.started_ms)));
             }
-            // The loop above leaves at least the request of this very request.
+            // The loop above has prepared at least this request.
             let Some(request) = prepared.pop_front() else { return };
             if due.is_some_and(|due| sender.limiter.wait_until(due) == Admission::Stopped) {
                 return;
@@ -195,11 +195,11 @@ impl SendLoop {
                 Admission::AdmittedAt(at) => room_since = at,
                 Admission::Stopped => return,
             }
-            let schedule = Schedule { index, due, ready: due.map(|due| due.max(room_since)) };
+            let time = SendTime { index, due, ready: due.map(|due| due.max(room_since)) };
             let (sender, outcomes) = (Arc::clone(sender), self.outcomes.clone());
             self.runtime.spawn(async move {
-                let outcome = sender.measure(request, schedule).await;
-                // Nobody listens any more when the load was dropped.
+                let outcome = sender.measure(request, time).await;
+                // The receiver is gone when the load test was dropped.
                 let _ = outcomes.send(outcome);
             });
         }
@@ -208,18 +208,18 @@ impl SendLoop {
 
 /// When a request should have left.
 #[derive(Clone, Copy)]
-struct Schedule {
+struct SendTime {
     index: usize,
     due: Option<Instant>,
     /// `due`, or when there was room for it, if that was later.
     ready: Option<Instant>,
 }
 
-impl Sender {
-    async fn measure(&self, request: Request<Full<Bytes>>, schedule: Schedule) -> RequestOutcome {
+impl RequestSender {
+    async fn measure(&self, request: Request<Full<Bytes>>, time: SendTime) -> RequestOutcome {
         let sent = Instant::now();
-        let mut reader = self.exchange.reader();
-        let sending = tokio::time::timeout(self.timeout, self.exchange.send(request, &mut reader));
+        let mut reader = self.exchanger.reader();
+        let sending = tokio::time::timeout(self.timeout, self.exchanger.send(request, &mut reader));
         let end = match self.stop.run_until_cancelled(sending).await {
             Some(Ok(end)) => end,
             Some(Err(_)) => Err(RequestFailure::Timeout(self.timeout)),
@@ -227,23 +227,13 @@ impl Sender {
         };
         let finished = Instant::now();
         self.limiter.leave();
-        self.outcome(schedule, [sent, finished], reader, end)
-    }
-
-    fn outcome(
-        &self,
-        schedule: Schedule,
-        [sent, finished]: [Instant; 2],
-        reader: ResponseReader,
-        end: Result<(), RequestFailure>,
-    ) -> RequestOutcome {
         let mut outcome = RequestOutcome {
-            index: schedule.index,
-            arrival: self.exchange.since_start(schedule.due.unwrap_or(sent)),
-            sent: self.exchange.since_start(sent),
-            lateness: schedule.ready.map(|ready| sent.saturating_duration_since(ready)),
+            index: time.index,
+            arrival: self.exchanger.since_start(time.due.unwrap_or(sent)),
+            sent: self.exchanger.since_start(sent),
+            lateness: time.ready.map(|ready| sent.saturating_duration_since(ready)),
             first_event: None,
-            finished: self.exchange.since_start(finished),
+            finished: self.exchanger.since_start(finished),
             status: None,
             worker: None,
             bytes: 0,

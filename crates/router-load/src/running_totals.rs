@@ -1,6 +1,6 @@
-//! The columns that run along: what a worker, and all of them together, had delivered by the end of each request.
+//! The running columns: throughput of each worker, and of all together, up to the end of each request.
 //!
-//! The formulas were derived from recorded runs of the tool this one succeeds and hold for every row of them: at the
+//! The formulas were derived from recorded runs of an earlier tool and hold for each of their rows: at the
 //! moment `t` at which a request ends, `PREFILL_THROUGHPUT` is the prompt tokens of all requests that have ended by
 //! `t`, divided by `t`; `DECODE_THROUGHPUT` is the same of output tokens; `AVG_LATENCY` is `t` divided by their number
 //! (so it is a time per request of the whole system, not the mean of `total_latency`); `prefill_token_throughput` and
@@ -8,16 +8,16 @@
 
 use std::collections::HashMap;
 
-/// A request that was answered.
+/// A successful request.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CompletedRequest<'a> {
     /// When it ended, in seconds from the start of the load.
     pub finished: f64,
-    /// The worker that answered; `None` = not told.
+    /// The worker that responded; `None` = not reported.
     pub worker: Option<&'a str>,
-    /// Prompt tokens; `None` = not told.
+    /// Prompt tokens; `None` = not reported.
     pub prompt_tokens: Option<u64>,
-    /// Generated tokens; `None` = not told.
+    /// Generated tokens; `None` = not reported.
     pub output_tokens: Option<u64>,
 }
 
@@ -37,13 +37,13 @@ pub struct RunningTotals {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Sums {
+struct TokenSums {
     requests: u64,
     prompt: u64,
     output: u64,
 }
 
-impl Sums {
+impl TokenSums {
     fn add(&mut self, done: &CompletedRequest<'_>) {
         self.requests += 1;
         self.prompt += done.prompt_tokens.unwrap_or(0);
@@ -51,12 +51,12 @@ impl Sums {
     }
 }
 
-/// The running columns of every row; `None` stands for a request without an answer, whose columns stay empty.
+/// The running columns of every row; `None` stands for a failed request, whose columns stay empty.
 pub fn running_totals(rows: &[Option<CompletedRequest<'_>>]) -> Vec<RunningTotals> {
     let mut order: Vec<(usize, &CompletedRequest<'_>)> =
         rows.iter().enumerate().filter_map(|(i, done)| Some((i, done.as_ref()?))).collect();
     order.sort_by(|(_, a), (_, b)| a.finished.total_cmp(&b.finished));
-    let (mut all, mut by_worker) = (Sums::default(), HashMap::<&str, Sums>::new());
+    let (mut all, mut by_worker) = (TokenSums::default(), HashMap::<&str, TokenSums>::new());
     let mut columns = vec![RunningTotals::default(); rows.len()];
     // Requests that end in the same instant have all ended by then.
     for together in order.chunk_by(|(_, a), (_, b)| a.finished == b.finished) {
@@ -74,9 +74,9 @@ pub fn running_totals(rows: &[Option<CompletedRequest<'_>>]) -> Vec<RunningTotal
     columns
 }
 
-fn row(done: &CompletedRequest<'_>, all: &Sums, own: Option<&Sums>) -> RunningTotals {
+fn row(done: &CompletedRequest<'_>, all: &TokenSums, own: Option<&TokenSums>) -> RunningTotals {
     let t = done.finished;
-    let per_second = |told: Option<u64>, sum: u64| told.filter(|_| t > 0.0).map(|_| sum as f64 / t);
+    let per_second = |tokens: Option<u64>, sum: u64| tokens.filter(|_| t > 0.0).map(|_| sum as f64 / t);
     RunningTotals {
         prefill: per_second(done.prompt_tokens, all.prompt),
         decode: per_second(done.output_tokens, all.output),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_counts_what_has_ended_by_its_end_whatever_its_place() {
+    fn row_counts_requests_ended_by_its_end() {
         let rows =
             [done(2.0, Some("a"), Some(10)), None, done(1.0, Some("b"), Some(4)), done(4.0, None, None)];
         let columns = running_totals(&rows);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_end_together_see_each_other() {
+    fn simultaneous_ends_count_each_other() {
         let columns = running_totals(&[done(1.0, Some("a"), Some(1)), done(1.0, Some("a"), Some(2))]);
         assert_eq!((columns[0].prefill, columns[1].worker_prefill), (Some(3.0), Some(3.0)));
     }

@@ -1,53 +1,52 @@
-//! What a load came to.
+//! The totals of a load test.
 
 use crate::histogram::TimeHistogram;
 use crate::outcome::RequestOutcome;
-use crate::report::SummaryReport;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// A sender whose 99th percentile of lateness is above this distorts what it measures: 5 ms are what a busy engine
-/// takes for a few output tokens.
-const LATE: f64 = 0.005;
+/// Seconds. A sender whose 99th percentile of lateness is above this distorts the measured latencies: 5 ms is the time
+/// of a few output tokens on a busy engine.
+const MAX_LATENESS_P99_SECS: f64 = 0.005;
 
-/// A load's totals, as far as it has come.
+/// The totals of a load test so far.
 #[derive(Clone, Debug, Default)]
 pub struct LoadSummary {
     /// Requests in the plan.
     pub planned: usize,
-    /// Requests answered whole and well.
+    /// Requests with a complete response without an error.
     pub answered: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Requests under way.
+    /// Requests in flight.
     pub in_flight: usize,
-    /// From arrival to the last byte, of answers.
+    /// From arrival to the last byte, of successful requests.
     pub latency: TimeHistogram,
     /// From arrival to the first event, of streams.
     pub ttft: TimeHistogram,
     /// Time per output token after the first, of streams.
     pub tpot: TimeHistogram,
-    /// How much later requests left than they should have: a late sender measures itself.
+    /// How much later than planned requests were sent: this is an error of the sender.
     pub lateness: TimeHistogram,
-    /// Prompt tokens, as far as told.
+    /// Prompt tokens, as far as reported.
     pub prompt_tokens: u64,
-    /// Prompt tokens that workers had in their caches, as far as told.
+    /// Prompt tokens that workers had in their caches, as far as reported.
     pub cached_tokens: u64,
-    /// Generated tokens, as far as told.
+    /// Generated tokens, as far as reported.
     pub output_tokens: u64,
-    /// Answers per worker, by the router's word.
+    /// Responses per worker, by the router's header.
     pub responses_by_worker: BTreeMap<String, u64>,
     /// Failures per kind, and the text of the first of each.
     pub failures: BTreeMap<&'static str, (u64, String)>,
-    /// From the start to the last answer.
+    /// From the start to the last response.
     pub duration: Duration,
     /// When the last request was sent, after the start.
     pub last_sent: Duration,
 }
 
 impl LoadSummary {
-    /// The totals of nothing yet.
+    /// Totals before the first outcome.
     pub(crate) fn new(planned: usize) -> Self {
         Self { planned, ..Self::default() }
     }
@@ -80,7 +79,7 @@ impl LoadSummary {
         }
     }
 
-    /// Requests sent and done with.
+    /// Requests that have ended.
     pub const fn ended(&self) -> u64 {
         self.answered + self.failed
     }
@@ -90,7 +89,7 @@ impl LoadSummary {
         self.output_tokens as f64 / self.duration.as_secs_f64().max(1e-9)
     }
 
-    /// Answers per second over the whole load.
+    /// Successful responses per second over the whole load test.
     pub fn responses_per_second(&self) -> f64 {
         self.answered as f64 / self.duration.as_secs_f64().max(1e-9)
     }
@@ -101,14 +100,9 @@ impl LoadSummary {
         Some(gaps as f64 / self.last_sent.as_secs_f64().max(1e-9))
     }
 
-    /// Whether the sender kept its own times too badly for its measures to be trusted: p99 above 5 ms.
+    /// Whether the sender was too late for valid measurements: p99 above 5 ms.
     pub fn is_late(&self) -> bool {
-        self.lateness.at(99.0).is_some_and(|late| late > LATE)
-    }
-
-    /// The totals as data.
-    pub fn report(&self) -> SummaryReport {
-        SummaryReport::of(self)
+        self.lateness.at(99.0).is_some_and(|late| late > MAX_LATENESS_P99_SECS)
     }
 }
 

@@ -1,13 +1,13 @@
-//! Where requests go: one router or engine, looked up once.
+//! The router or engine that requests are sent to.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri};
 use std::net::SocketAddr;
 
-/// A base URL that cannot be sent to.
+/// Why a target is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// It is no URL.
-    #[error("'{url}' is no URL of the form http://HOST:PORT")]
+    /// It is not a URL.
+    #[error("'{url}' is not a URL of the form http://HOST:PORT")]
     NotAUrl {
         /// As given.
         url: String,
@@ -21,7 +21,7 @@ pub enum TargetError {
         source: std::io::Error,
     },
     /// A header name or value that HTTP does not allow.
-    #[error("'{0}' is no header of the form NAME: VALUE")]
+    #[error("'{0}' is not a header of the form NAME: VALUE")]
     BadHeader(String),
 }
 
@@ -37,7 +37,7 @@ pub struct LoadTarget {
 }
 
 impl LoadTarget {
-    /// The target at `url`, its name looked up now and never again.
+    /// The target at `url`, its name looked up once.
     ///
     /// # Errors
     /// The URL is not plain HTTP, or its host has no address.
@@ -63,10 +63,10 @@ impl LoadTarget {
         Ok(Self { addresses, host, base, headers })
     }
 
-    /// Sends `line` (`NAME: VALUE`) with every request, in place of one of the same name.
+    /// Sends the header `line` (`NAME: VALUE`) with every request, replacing one of the same name.
     ///
     /// # Errors
-    /// It is no header.
+    /// It is not a header.
     pub fn with_header(mut self, line: &str) -> Result<Self, TargetError> {
         // The value may be a secret, so only the name is repeated to the user.
         let wrong = |name: &str| TargetError::BadHeader(name.to_owned());
@@ -80,7 +80,7 @@ impl LoadTarget {
     /// Sends `key` as a bearer token with every request.
     ///
     /// # Errors
-    /// It holds what no header may.
+    /// It holds characters that are not allowed in a header.
     pub fn with_api_key(mut self, key: &str) -> Result<Self, TargetError> {
         let value = HeaderValue::from_str(&format!("Bearer {key}"));
         let mut value = value.map_err(|_| TargetError::BadHeader("authorization".to_owned()))?;
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_of_plain_http_is_taken_with_its_path() {
+    fn http_url_keeps_its_path() {
         let target = resolve("http://127.0.0.1:30000/behind/").unwrap();
         assert_eq!((target.base.as_str(), target.addresses[0].port()), ("/behind", 30000));
         assert_eq!(target.headers[header::HOST], "127.0.0.1:30000");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_added_and_a_bad_ones_value_is_not_repeated() {
+    fn bad_header_error_hides_value() {
         let target = resolve("http://127.0.0.1").unwrap();
         let target = target.with_header("X-User: 7").unwrap().with_api_key("k").unwrap();
         assert_eq!(target.headers["x-user"], "7");

@@ -1,11 +1,11 @@
-//! Recorded arrivals, to be replayed: JSON Lines with `arrival_s`, `input_tokens`, `output_tokens` and `hash_ids`.
+//! Recorded traces, to be replayed: JSON Lines with `arrival_s`, `input_tokens`, `output_tokens` and `hash_ids`.
 
 use crate::dataset::{BadEntry, DatasetError, json_lines, read, some_of};
 use crate::prompt::{Prompt, PromptSegment};
 use serde::Deserialize;
 use std::path::Path;
 
-/// Tokens of prompt that one of the `hash_ids` stands for, in the traces that Mooncake published.
+/// Prompt tokens per id in `hash_ids`, as in the traces that Mooncake published.
 pub const BLOCK_TOKENS: u32 = 512;
 
 /// One request of a trace.
@@ -15,16 +15,16 @@ pub struct TraceLine {
     pub arrival_s: f64,
     /// Length of the prompt in tokens.
     pub input_tokens: u32,
-    /// Length of the answer in tokens.
+    /// Output tokens.
     pub output_tokens: u32,
     /// The prompt's blocks of [`BLOCK_TOKENS`], first one first, the last one maybe shorter. Equal ids are equal
-    /// texts, in this line and in others. Empty where the trace does not say: then the prompt is like no other.
+    /// texts, in this line and in others. Empty if the trace has none: then the prompt is unique.
     #[serde(default)]
     pub hash_ids: Vec<u64>,
 }
 
 impl TraceLine {
-    /// The prompt: the texts of the blocks, as long as the line says. What no block covers is `own` text.
+    /// The prompt: the texts of the blocks, up to the length of the line. The rest is text with the seed `own`.
     pub(crate) fn prompt(&self, own: u64) -> Prompt {
         let mut left = self.input_tokens;
         let mut segments: Vec<PromptSegment> = Vec::with_capacity(self.hash_ids.len() + 1);
@@ -40,7 +40,7 @@ impl TraceLine {
         Prompt::Made(segments.into())
     }
 
-    /// What no field's type rules out.
+    /// The first invalid value.
     fn problem(&self) -> Option<&'static str> {
         if !(self.arrival_s.is_finite() && self.arrival_s >= 0.0) {
             return Some("arrival_s must be a number of seconds from 0");
@@ -49,12 +49,12 @@ impl TraceLine {
     }
 }
 
-/// Far from the small numbers that a line's own words are seeded with.
+/// Differs from the small seeds of the lines' own texts.
 fn seed_of_block(id: u64) -> u64 {
     (id ^ 0x626C_6F63_6B73_2121).wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
-/// What a trace file held.
+/// The contents of a trace file.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct RequestTrace {
     /// The requests in the order of their arrival.
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_ids_are_equal_texts_and_the_last_block_may_be_short() {
+    fn equal_block_ids_give_equal_texts() {
         let (a, b) = (line(1300, &[0, 1, 2]).prompt(7), line(1100, &[0, 1, 3]).prompt(8));
         let (a, b) = (a.text().into_owned(), b.text().into_owned());
         assert_eq!((tokens_of(&a), tokens_of(&b)), (1300, 1100));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_ids_do_not_cover_is_the_lines_own() {
+    fn uncovered_tokens_are_unique_text() {
         let text = line(600, &[4]).prompt(1).text().into_owned();
         assert_eq!(tokens_of(&text), 600);
         let other = line(600, &[4]).prompt(2).text().into_owned();

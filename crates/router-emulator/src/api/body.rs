@@ -11,12 +11,12 @@ use crate::api::faulty_body::FaultyBody;
 use crate::api::formats::{ChoiceStream, EventWriter};
 use crate::engine_task::progress::WakeOn;
 
-/// An answer on its way out.
+/// A response with its body.
 pub(crate) type Reply = http::Response<Body>;
 
-/// The connection ends here, without an orderly end of the answer.
+/// A fault ends the connection before the response is complete.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the answer is cut on purpose")]
+#[error("the response is aborted by a fault")]
 pub(crate) struct AbortedBody;
 
 impl From<Infallible> for AbortedBody {
@@ -25,14 +25,14 @@ impl From<Infallible> for AbortedBody {
     }
 }
 
-/// Body of every answer.
+/// Body of every response.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// All of it at once; `None` once it is out.
+    /// In one frame; `None` once it has been sent.
     Whole(Option<Bytes>),
     /// Server-sent events as tokens come out.
     Events(Box<EventStream>),
-    /// One of the above, with a fault in it.
+    /// One of the above, broken by a fault.
     Faulty(Box<FaultyBody>),
 }
 
@@ -70,7 +70,7 @@ impl HttpBody for Body {
     }
 }
 
-/// The events of one streamed answer. Dropped early, it aborts what it still waits for.
+/// The events of one streamed response. Dropped early, it aborts what it still waits for.
 #[derive(Debug)]
 pub(crate) struct EventStream {
     writer: EventWriter,

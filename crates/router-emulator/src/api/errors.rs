@@ -7,7 +7,7 @@ use serde_json::json;
 use super::meta_info::{QUEUE_FULL, quoted};
 use crate::api::body::Reply;
 
-/// A body that is no JSON, or not of the right form.
+/// A body that is not JSON, or not of the expected shape.
 #[derive(Debug)]
 pub(crate) struct Malformed {
     error: serde_json::Error,
@@ -58,12 +58,12 @@ struct OpenAiError<'a> {
     code: u16,
 }
 
-/// A request the model cannot serve, on an OpenAI route.
+/// An invalid request, on an OpenAI route.
 pub(crate) fn bad_request(message: &str) -> Reply {
     openai(StatusCode::BAD_REQUEST, "BadRequestError", message)
 }
 
-/// The same on `/generate`.
+/// An invalid request, on `/generate`.
 pub(crate) fn native(message: &str) -> Reply {
     json_reply(StatusCode::BAD_REQUEST, &json!({"error": {"message": message}}))
 }
@@ -73,13 +73,13 @@ pub(crate) fn queue_full() -> Reply {
     openai(StatusCode::SERVICE_UNAVAILABLE, "503", QUEUE_FULL)
 }
 
-/// A JSON answer.
+/// A JSON response.
 pub(crate) fn json_reply(status: StatusCode, body: &impl serde::Serialize) -> Reply {
     let bytes = serde_json::to_vec(body).unwrap_or_default();
     with_type(status, "application/json", Bytes::from(bytes))
 }
 
-/// An answer of a given content type.
+/// A response with a content type.
 pub(crate) fn with_type(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Reply {
     let mut reply = Reply::new(bytes.into());
     *reply.status_mut() = status;
@@ -87,7 +87,7 @@ pub(crate) fn with_type(status: StatusCode, content_type: &'static str, bytes: B
     reply
 }
 
-/// An answer without body.
+/// A response without a body.
 pub(crate) fn empty(status: StatusCode) -> Reply {
     let mut reply = Reply::new(Bytes::new().into());
     *reply.status_mut() = status;
@@ -100,7 +100,7 @@ pub(crate) fn one_event(json: &str) -> Reply {
     with_type(StatusCode::OK, "text/event-stream; charset=utf-8", body.into())
 }
 
-/// The same on an OpenAI route; the spaces are SGLang's.
+/// An error inside a stream of an OpenAI route that was opened with 200; the spaces are SGLang's.
 pub(crate) fn openai_stream_error(kind: &str, message: &str, code: StatusCode) -> Reply {
     one_event(&format!(
         "{{\"error\": {{\"object\": \"error\", \"message\": {}, \"type\": \"{kind}\", \"param\": null, \"code\": {}}}}}",

@@ -92,7 +92,7 @@ impl FaultyBody {
     }
 
     fn strike(&mut self) -> Poll<Option<Result<Frame<Bytes>, AbortedBody>>> {
-        // Whatever the inner body still waits for is given up, as by a process that died.
+        // The inner body is dropped unfinished, as in a process that died.
         match self.kind {
             FaultKind::Stall => Poll::Pending,
             FaultKind::NoDone => Poll::Ready(None),

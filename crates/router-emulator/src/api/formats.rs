@@ -1,4 +1,4 @@
-//! The events of a streamed answer, in the form of the route it was asked on.
+//! The events of a streamed response, in the format of the API.
 //!
 //! What does not change between two events of a stream is rendered once; an event is then a few copies.
 
@@ -13,7 +13,7 @@ use crate::config::SglangVersion;
 use crate::engine_task::progress::{GenerationEnd, GenerationHandle, Progress};
 use router_core::Time;
 
-/// The route an answer is given on.
+/// The API format of a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ApiFormat {
     /// `/generate` with one prompt.
@@ -28,7 +28,7 @@ pub(crate) enum ApiFormat {
     Responses,
 }
 
-/// One generation within a streamed answer.
+/// One generation within a streamed response.
 #[derive(Debug)]
 pub(crate) struct ChoiceStream {
     pub(crate) generation: Generation,
@@ -64,17 +64,17 @@ impl ChoiceStream {
     }
 }
 
-/// What the events of one answer share.
+/// Writes the events of one response.
 #[derive(Clone, Debug)]
 pub(crate) struct EventWriter {
     pub(crate) api_format: ApiFormat,
     pub(crate) version: SglangVersion,
     pub(crate) clock: Clock,
-    /// Id of the answer.
+    /// Id of the response.
     pub(crate) id: String,
     /// Model name as the client gave it.
     pub(crate) model: String,
-    /// Unix seconds of the answer.
+    /// Unix seconds of the response.
     pub(crate) created: u64,
     pub(crate) usage: UsageReporting,
     /// Choices per prompt; the prompt's tokens count once.
@@ -83,7 +83,7 @@ pub(crate) struct EventWriter {
     pub(crate) sequence: u32,
 }
 
-/// `usage` of an OpenAI answer.
+/// `usage` of an OpenAI response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) prompt: u32,
@@ -112,7 +112,7 @@ impl Usage {
 }
 
 impl Usage {
-    /// The same without nulls, as at the end of a `/v1/completions` stream.
+    /// JSON without nulls, as at the end of a `/v1/completions` stream.
     fn sparse_json(&self, version: SglangVersion) -> String {
         self.json(version)
             .replace(",\"prompt_tokens_details\":null", "")
@@ -156,7 +156,7 @@ impl EventWriter {
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
 
-    /// Usage of the whole answer.
+    /// Usage of the whole response.
     fn total(&self, streams: &[ChoiceStream]) -> Usage {
         let mut total = Usage::default();
         for (i, choice) in streams.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! One generation as the engine and the answer need it, whichever route it came by.
+//! One generation, with what the engine and the response need, on every route.
 
 use router_engine::{Job, JobId};
 
 use crate::api::text;
 
-/// Output tokens of `/generate` when nothing is said, as SGLang's default `max_new_tokens`.
+/// Output tokens of `/generate` by default, as in SGLang (`max_new_tokens`).
 pub(crate) const DEFAULT_MAX_NEW_TOKENS: u32 = 128;
 
 /// A prompt as it came in.
@@ -41,7 +41,7 @@ impl Prompt {
     }
 }
 
-/// What the client said about sampling, as far as it matters here.
+/// The sampling parameters that affect output lengths and choices.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct SamplingParams {
     /// Most tokens to generate; `None` = the route's default.
@@ -60,22 +60,22 @@ pub(crate) struct SamplingParams {
     pub(crate) forced: Option<u32>,
 }
 
-/// One of the `n` answers to a prompt.
+/// One of the `n` choices of a prompt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ChoiceId {
     pub(crate) rid: String,
-    /// Its number among the answers to the same prompt.
+    /// Its index among the choices of the prompt.
     pub(crate) index: u32,
 }
 
-/// Why the output ends where it does.
+/// Why the output ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum StopReason {
-    /// The allowed length is used up.
+    /// The token limit.
     Length,
-    /// The model chose to stop.
+    /// The end-of-sequence token.
     Eos,
-    /// This stop text came up.
+    /// This stop text.
     Text(String),
 }
 
@@ -90,11 +90,11 @@ pub(crate) struct Generation {
     pub(crate) output_tokens: u32,
     max_output_tokens: u32,
     pub(crate) stop_reason: StopReason,
-    /// Bytes of output text the client sees, where a stop text cuts it.
+    /// Bytes of output text before the stop text.
     cut: Option<usize>,
-    /// The prompt comes from another server.
+    /// The prompt was prefilled by another server.
     prefilled: bool,
-    /// The data-parallel rank that does it, on a server that has several.
+    /// The data-parallel rank that runs it, on a server with several.
     pub(crate) rank: Option<u32>,
     /// `input_token_logprobs`, where they are wanted.
     pub(crate) input_logprobs: Option<Box<str>>,
@@ -108,7 +108,7 @@ pub(crate) struct ModelSpec {
     pub(crate) block_tokens: u32,
 }
 
-/// A request no model could serve; the text is SGLang's.
+/// A request that the model cannot serve; the message is SGLang's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct InvalidRequest(pub(crate) String);
 
@@ -175,7 +175,7 @@ impl ModelSpec {
             let found = sampling.stop.iter().filter(|s| !s.is_empty());
             let first = found.filter_map(|s| output.find(s.as_str()).map(|at| (at, s))).min();
             if let Some((at, stop)) = first {
-                // The model had to generate the whole stop text before anybody could see it.
+                // The model had to generate the whole stop text before it could be detected.
                 let seen = (at + stop.len()).div_ceil(text::BYTES_PER_TOKEN);
                 output_tokens = output_tokens.min(u32::try_from(seen).unwrap_or(u32::MAX));
                 stop_reason = StopReason::Text(stop.clone());
@@ -211,20 +211,20 @@ impl Generation {
         }
     }
 
-    /// Makes it one that reads the prompt and shows the first token.
+    /// Limits it to prefill and the first token.
     pub(crate) fn limit_to_prefill(&mut self) {
         self.output_tokens = self.output_tokens.min(1);
         self.max_output_tokens = 1;
         self.stop_reason = StopReason::Length;
     }
 
-    /// Makes it one whose prompt comes from another server.
+    /// Limits it to decode: the prompt was prefilled elsewhere.
     pub(crate) fn limit_to_decode(&mut self) {
         self.prefilled = true;
         self.blocks = Box::default();
     }
 
-    /// Adds logprobs of the prompt, made up, as far as this server has seen it.
+    /// Adds made-up logprobs of the prompt tokens that this server has prefilled.
     pub(crate) fn add_input_logprobs(&mut self) {
         let seen = if self.prefilled { 0 } else { self.prompt_tokens };
         let token = |n: u32| {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn ignore_eos_uses_the_allowance_up_and_eos_may_stop_earlier() {
+    fn ignore_eos_fills_token_limit() {
         let prompt = Prompt::Text("hello".into());
         let plan = |ignore_eos, allowance| {
             let sampling = SamplingParams { ignore_eos, ..SamplingParams::default() };
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_text_ends_the_output_and_is_not_shown() {
+    fn stop_text_ends_output_unseen() {
         let prompt = Prompt::Text("hello".into());
         let whole = MODEL.plan(
             choice(),

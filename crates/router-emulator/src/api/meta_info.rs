@@ -13,7 +13,7 @@ use crate::engine_task::progress::{FirstToken, GenerationEnd, Progress};
 /// SGLang's message for a full queue.
 pub(crate) const QUEUE_FULL: &str = "The request queue is full.";
 
-/// How an answer reaches the client.
+/// How the response is delivered.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum DeliveryMode {
     Whole,
@@ -96,7 +96,7 @@ impl MetaInfo<'_> {
         }
     }
 
-    /// The same in the first chunk of a stream, sent at `at`.
+    /// `tail` of the first chunk of a stream, sent at `at`.
     pub(crate) fn first_tail(&self, first: &FirstToken, at: Time) -> String {
         let mut tail = self.tail(first);
         if self.version == SglangVersion::Stock {
@@ -200,7 +200,7 @@ impl MetaInfo<'_> {
         );
         let first_token_at = match delivery {
             DeliveryMode::Streamed { .. } => times.first_token_at,
-            // The front of a real server sees an unstreamed answer's output every 50 tokens only.
+            // The HTTP process of a real server gets unstreamed output every 50 tokens only.
             DeliveryMode::Whole => progress.fiftieth_at,
         };
         if let Some(at) = first_token_at {

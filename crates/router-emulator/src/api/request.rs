@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chat_prompt_counts_as_on_the_captured_server() {
+    fn chat_prompt_tokens_match_capture() {
         let tokens = |content: &str| {
             let body = serde_json::json!({"messages": [{"role": "user", "content": content}]});
             render(&serde_json::from_value::<ChatBody>(body).unwrap().messages).tokens()

@@ -47,7 +47,7 @@ pub(crate) fn text_blocks(text: &str, block_tokens: u32) -> Box<[u64]> {
     chain(text.as_bytes(), block_tokens as usize * BYTES_PER_TOKEN)
 }
 
-/// The same for a prompt given as token ids.
+/// Chained hashes of the full blocks of a prompt given as token ids.
 pub(crate) fn id_blocks(ids: &[u32], block_tokens: u32) -> Box<[u64]> {
     let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
     chain(&bytes, block_tokens as usize * 4)
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_one_token_each_and_round_trip() {
+    fn words_are_one_token_each() {
         let text = output(7, 500);
         assert_eq!(count(&text), 500);
         let ids = ids(&text);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_shared_up_to_the_first_difference() {
+    fn blocks_match_up_to_first_difference() {
         let (a, b) = ("x".repeat(300), format!("{}{}", "x".repeat(200), "y".repeat(100)));
         let (a, b) = (text_blocks(&a, 16), text_blocks(&b, 16));
         assert_eq!((a.len(), b.len()), (4, 4));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_have_the_stated_median() {
+    fn natural_lengths_have_stated_median() {
         let mut lengths: Vec<u32> = (0..2001).map(natural_length).collect();
         lengths.sort_unstable();
         assert!((115..140).contains(&lengths[1000]), "{}", lengths[1000]);

@@ -1,4 +1,4 @@
-//! Where one generation's progress meets its client: the driver writes, the answer reads.
+//! The progress of one generation: written by the driver, read by the response body.
 //!
 //! Progress is a count, not a queue: a client that is slow, or a driver that is late, sees several tokens as
 //! one, as on a real server.
@@ -13,8 +13,8 @@ use router_engine::{JobId, JobRecord, JobTimes};
 
 use crate::engine_task::driver::Driver;
 
-/// The first output of an answer that is not streamed reaches SGLang's front at this token, which is why such
-/// an answer's `server_first_token_time` is the time of token 50 and missing below.
+/// SGLang's HTTP process gets unstreamed output every 50 tokens only. So `server_first_token_time` of an unstreamed
+/// response is the time of token 50, and is missing below 50 tokens.
 const UNSTREAMED_INTERVAL: u32 = 50;
 
 /// How a generation ended.
@@ -63,7 +63,7 @@ struct State {
     wake_on: WakeOn,
 }
 
-/// What the reader waits for, so that an answer nobody streams costs no wake-up per token.
+/// When the reader is woken: an unstreamed response needs no wake-up per token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum WakeOn {
     #[default]
@@ -108,7 +108,7 @@ impl ProgressCell {
     }
 }
 
-/// A generation in the engine. Dropped before its end, it is aborted: the client went away.
+/// A generation in the engine. Dropping it before the end aborts it.
 #[derive(Debug)]
 pub(crate) struct GenerationHandle {
     driver: Driver,
@@ -127,7 +127,7 @@ impl GenerationHandle {
         self.submitted_at
     }
 
-    /// What is there now; registers for the next change unless it is over.
+    /// The progress now. Registers a wake-up for the next change unless the generation has ended.
     pub(crate) fn poll_progress(&self, cx: &Context<'_>, wake_on: WakeOn) -> Progress {
         let mut state = self.cell.0.lock();
         state.wake_on = wake_on;
@@ -137,7 +137,7 @@ impl GenerationHandle {
         state.progress
     }
 
-    /// Waits for the end, for answers that wake nobody for single tokens.
+    /// Waits for the end, without wake-ups for single tokens.
     pub(crate) async fn finished(&self) -> (Progress, GenerationEnd) {
         poll_fn(|cx| {
             let progress = self.poll_progress(cx, WakeOn::GenerationEnd);

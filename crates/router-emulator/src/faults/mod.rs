@@ -15,13 +15,13 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// Takes the request and never answers.
+    /// Accepts the request and never responds.
     Hang,
-    /// Answers with an error status.
+    /// Responds with an error status.
     Status,
-    /// Resets the connection (TCP RST) before the first byte of the answer.
+    /// Resets the connection (TCP RST) before the first byte of the response.
     ResetBeforeFirstByte,
-    /// Resets the connection (TCP RST) after some events, or after half of an answer that is not streamed.
+    /// Resets the connection (TCP RST) after some events, or after half of a response that is not streamed.
     ResetMidStream,
     /// Closes the connection (FIN) at the same point, without ending the body.
     CloseEarly,
@@ -31,11 +31,11 @@ pub enum FaultKind {
     Stall,
     /// Ends the body in an orderly way after some events, without the last one and without `[DONE]`.
     NoDone,
-    /// Answers with bytes that are not HTTP.
+    /// Sends bytes that are not HTTP.
     Garbage,
     /// Ends the body with trailers (sent to clients that say `te: trailers`).
     ChunkedTrailers,
-    /// Calls itself unwell (`/health*` answer with `status`) and works on, as a server does that is about to stop.
+    /// `/health*` respond with `status`; everything else works, as in a server that is about to stop.
     Unhealthy,
     /// Every engine step takes `factor` times as long.
     Slow,
@@ -49,7 +49,7 @@ pub enum FaultKind {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The kind.
     pub kind: FaultKind,
     /// Status of [`FaultKind::Status`] and [`FaultKind::Unhealthy`]. Default 500.
     #[serde(default = "default_status")]
@@ -57,16 +57,16 @@ pub struct Fault {
     /// Factor of [`FaultKind::Slow`]. Default 4.
     #[serde(default = "default_factor")]
     pub factor: f64,
-    /// Events (frames) sent before a mid-stream fault strikes. Default 3.
+    /// Events (frames) sent before a mid-stream fault starts. Default 3.
     #[serde(default = "default_after_events")]
     pub after_events: u32,
-    /// Requests it strikes before it is over; `None` = all. Default `None`.
+    /// Number of requests it affects; `None` = all. Default `None`.
     #[serde(default)]
     pub count: Option<u64>,
     /// Seconds until it is over; `None` = until cleared. Default `None`.
     #[serde(default)]
     pub duration_secs: Option<f64>,
-    /// Whether health and information routes are struck too. Default false.
+    /// Whether it affects health and information routes too. Default false.
     #[serde(default)]
     pub health: bool,
 }
@@ -109,14 +109,14 @@ struct ActiveFault {
     until: Option<Instant>,
 }
 
-/// The fault in force, if any. A new one replaces the old.
+/// The active fault, if any. A new one replaces the old.
 #[derive(Debug, Default)]
 pub(crate) struct FaultSlot {
     active: Mutex<(u64, Option<ActiveFault>)>,
 }
 
 impl FaultSlot {
-    /// Puts a fault in force; returns its generation for [`FaultSlot::expire`].
+    /// Activates a fault; returns its generation for [`FaultSlot::expire`].
     pub(crate) fn set(&self, fault: Fault) -> u64 {
         let mut active = self.active.lock();
         active.0 += 1;
@@ -139,7 +139,7 @@ impl FaultSlot {
         self.active.lock().1.as_ref().map(|a| a.fault.clone())
     }
 
-    /// The fault that strikes a request, counting it.
+    /// The fault that affects a request, counting the request.
     pub(crate) fn strike(&self, scope: FaultScope) -> Option<Fault> {
         let mut active = self.active.lock();
         let current = active.1.as_mut()?;
@@ -169,7 +169,7 @@ pub(crate) enum FaultScope {
     Health,
 }
 
-/// How a connection is to end once its task gets it back.
+/// How the connection task ends the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ConnectionFault {
     Reset,
@@ -177,7 +177,7 @@ pub(crate) enum ConnectionFault {
     Garbage,
 }
 
-/// Set by whoever decides that the connection must end; read by the connection's task.
+/// Set where a fault ends a connection, read by the connection's task.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FaultSwitch(Arc<Mutex<Option<ConnectionFault>>>);
 

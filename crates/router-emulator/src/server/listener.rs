@@ -1,4 +1,4 @@
-//! The accept loop: own connections, so that each can be reset, closed or answered with garbage.
+//! The accept loop. It owns the connections, so that a fault can reset or close each, or write garbage to it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::state::ServerState;
 
 /// Pause after a failed accept or bind, so that a lasting error does not spin.
 const RETRY: Duration = Duration::from_millis(20);
-/// Not an HTTP answer by any reading.
+/// Bytes that are not HTTP.
 const GARBAGE: &[u8] = b"\x16\x03\x01 this is not HTTP \xff\xfe\r\n\r\n";
 
 /// Accepts connections until `stop`, then ends those that are open.

@@ -15,17 +15,20 @@ use crate::api::body::{AbortedBody, Body, Reply};
 use crate::api::errors::{self, json_reply, with_type};
 use crate::api::faulty_body::FaultyBody;
 use crate::api::generation::{ChoiceId, Generation, Prompt, SamplingParams};
-use crate::api::plan::RequestContext;
-use crate::api::{generate, info, metrics, scoring};
-use crate::disaggregation::params::DisaggregationParams;
 use crate::engine_task::driver::{Driver, RidPolicy};
 use crate::faults::{ConnectionFault, Fault, FaultKind, FaultScope, FaultSwitch};
+use crate::routes::disaggregation_params::DisaggregationParams;
+use crate::routes::plan::RequestContext;
+use crate::routes::{generate, info, metrics, scoring};
 use crate::state::ServerState;
 
 /// Largest request body taken.
 const MAX_BODY: usize = 64 << 20;
 
-/// Answers one request, or says that the connection must end.
+/// Handles one request.
+///
+/// # Errors
+/// The connection must end without a complete response.
 pub(crate) async fn serve(
     server: Arc<ServerState>,
     switch: FaultSwitch,
@@ -72,7 +75,7 @@ pub(crate) async fn serve(
     }))
 }
 
-/// The answer of the route, or `None` where there is no such route.
+/// The response of the route, or `None` where there is no such route.
 async fn route(
     server: &ServerState,
     parts: &http::request::Parts,
@@ -143,7 +146,7 @@ fn authorised(server: &ServerState, path: &str, headers: &HeaderMap) -> bool {
     given == Some(key.as_str())
 }
 
-/// The data-parallel rank that the headers name; it goes before the body's.
+/// The data-parallel rank that the headers name; it takes precedence over the body's.
 fn rank_in(headers: &HeaderMap) -> Option<u32> {
     headers.get("x-data-parallel-rank")?.to_str().ok()?.parse().ok()
 }
@@ -152,7 +155,7 @@ fn forced_length(headers: &HeaderMap) -> Option<u32> {
     headers.get("x-emulate-output-tokens")?.to_str().ok()?.parse().ok()
 }
 
-/// Runs one token through the engine, as a real server does to see whether its scheduler lives.
+/// Generates one token, as a real server does to check that its scheduler runs.
 async fn health_generate(server: &ServerState) -> Reply {
     let sampling = SamplingParams { ignore_eos: true, ..SamplingParams::default() };
     let generation: Generation =
@@ -169,7 +172,7 @@ async fn health_generate(server: &ServerState) -> Reply {
 fn flush_cache(server: &ServerState) -> Reply {
     const FLUSHED: &str = "Cache flushed.\nPlease check backend logs for more details. (When there are running or \
                            waiting requests, the operation will not be performed.)\n";
-    // Every rank is asked, whatever the others say.
+    // Flush every rank, even after one refused.
     let flushed = server.ranks().iter().filter(|rank| !rank.flush_cache()).count() == 0;
     let status = if flushed { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let text = match (flushed, server.config().version) {
@@ -258,7 +261,9 @@ fn fault_route(server: &Arc<ServerState>, method: &Method, body: &[u8]) -> Reply
             };
             let lasting = fault.duration().is_none_or(|d| d == Duration::ZERO);
             if matches!(fault.kind, FaultKind::Refuse | FaultKind::Crash) && lasting {
-                return errors::bad_request("refuse and crash need duration_secs, or nobody could end them");
+                return errors::bad_request(
+                    "refuse and crash need duration_secs, since nothing else ends them",
+                );
             }
             server.set_fault(fault);
         }

@@ -1,4 +1,4 @@
-//! A client that sees everything: status, headers, frames, and how the connection ended.
+//! A client that records status, headers, frames, and the end of the connection.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -9,8 +9,8 @@ use router_engine::EngineProfile;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// What came back.
-pub(crate) struct Answer {
+/// A complete or broken response.
+pub(crate) struct CollectedResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: http::HeaderMap,
     pub(crate) text: String,
@@ -19,7 +19,7 @@ pub(crate) struct Answer {
     pub(crate) trailers: Option<http::HeaderMap>,
 }
 
-impl Answer {
+impl CollectedResponse {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
@@ -35,14 +35,14 @@ pub(crate) fn events(text: &str) -> Vec<Value> {
     lines.map(|l| if l == "[DONE]" { Value::Null } else { serde_json::from_str(l).unwrap() }).collect()
 }
 
-/// A server with this flavour, at `speed` times the pace of an 8B model.
+/// A server with this version, at `speed` times the pace of an 8B model.
 pub(crate) async fn server(version: SglangVersion, speed: f64) -> RunningEmulator {
     let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.version, config.speed, config.model_name) = (version, speed, "tiny".to_owned());
     Emulator::start(config).await.unwrap()
 }
 
-/// An answer whose body is not read yet.
+/// A response whose body is not read yet.
 pub(crate) async fn open(
     server: &RunningEmulator,
     method: Method,
@@ -63,13 +63,13 @@ pub(crate) async fn open(
     sender.send_request(request).await
 }
 
-/// A whole exchange.
+/// Sends a request and collects the response.
 pub(crate) async fn ask(
     server: &RunningEmulator,
     method: Method,
     path: &str,
     body: &str,
-) -> hyper::Result<Answer> {
+) -> hyper::Result<CollectedResponse> {
     let (parts, mut incoming) = open(server, method, path, body).await?.into_parts();
     let (mut bytes, mut broken, mut trailers) = (Vec::new(), false, None);
     while let Some(frame) = incoming.frame().await {
@@ -83,18 +83,18 @@ pub(crate) async fn ask(
         }
     }
     let text = String::from_utf8(bytes).unwrap();
-    Ok(Answer { status: parts.status, headers: parts.headers, text, broken, trailers })
+    Ok(CollectedResponse { status: parts.status, headers: parts.headers, text, broken, trailers })
 }
 
-pub(crate) async fn post(server: &RunningEmulator, path: &str, body: &str) -> Answer {
+pub(crate) async fn post(server: &RunningEmulator, path: &str, body: &str) -> CollectedResponse {
     ask(server, Method::POST, path, body).await.unwrap()
 }
 
-pub(crate) async fn get(server: &RunningEmulator, path: &str) -> Answer {
+pub(crate) async fn get(server: &RunningEmulator, path: &str) -> CollectedResponse {
     ask(server, Method::GET, path, "").await.unwrap()
 }
 
-/// Waits until the server's load is as wanted; tests hang, and are cut off, where it never is.
+/// Waits until the server's load is as wanted; hangs until the test times out otherwise.
 pub(crate) async fn until(server: &RunningEmulator, wanted: impl Fn(&router_emulator::EngineStats) -> bool) {
     while !wanted(&server.stats()) {
         tokio::task::yield_now().await;

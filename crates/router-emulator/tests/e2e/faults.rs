@@ -1,4 +1,4 @@
-//! Each fault as its client meets it.
+//! Each fault as its client sees it.
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
@@ -39,7 +39,7 @@ fn count(bytes: &[u8], what: &str) -> usize {
 }
 
 #[tokio::test]
-async fn status_strikes_inference_a_counted_number_of_times_and_spares_health() {
+async fn status_fault_counts_and_spares_health() {
     let s = server(SglangVersion::Stock, 20.0).await;
     let set = r#"{"kind": "status", "status": 503, "count": 2}"#;
     assert_eq!(post(&s, "/_fault", set).await.status, StatusCode::OK);
@@ -59,7 +59,7 @@ async fn status_strikes_inference_a_counted_number_of_times_and_spares_health() 
 }
 
 #[tokio::test]
-async fn hang_takes_the_request_and_never_answers() {
+async fn hang_never_responds() {
     let s = broken(FaultKind::Hang).await;
     tokio::select! {
         _ = open(&s, Method::POST, "/generate", WHOLE) => panic!("it answered"),
@@ -69,17 +69,17 @@ async fn hang_takes_the_request_and_never_answers() {
 }
 
 #[tokio::test]
-async fn resets_are_resets_and_closes_are_closes() {
+async fn resets_and_closes_are_distinct() {
     let reset = Some(std::io::ErrorKind::ConnectionReset);
     let s = broken(FaultKind::ResetBeforeFirstByte).await;
     assert_eq!(raw(&s, STREAM).await, (vec![], reset));
 
     let s = broken(FaultKind::ResetMidStream).await;
-    let mut answer = open(&s, Method::POST, "/generate", STREAM).await.unwrap();
+    let mut response = open(&s, Method::POST, "/generate", STREAM).await.unwrap();
     for _ in 0..3 {
-        answer.frame().await.unwrap().unwrap();
+        response.frame().await.unwrap().unwrap();
     }
-    assert!(answer.frame().await.unwrap().is_err());
+    assert!(response.frame().await.unwrap().is_err());
     let (bytes, end) = raw(&s, WHOLE).await;
     assert!(end == reset && count(&bytes, "\"text\"") <= 1, "an answer that is not streamed breaks too");
 
@@ -91,32 +91,32 @@ async fn resets_are_resets_and_closes_are_closes() {
 }
 
 #[tokio::test]
-async fn half_event_stops_within_an_event() {
+async fn half_event_stops_within_event() {
     let s = broken(FaultKind::HalfEvent).await;
     let (bytes, end) = raw(&s, STREAM).await;
     assert_eq!((count(&bytes, "data: "), count(&bytes, "}\n\n"), end), (4, 3, None));
 }
 
 #[tokio::test]
-async fn no_done_ends_well_without_the_end() {
+async fn no_done_ends_body_without_done() {
     let s = broken(FaultKind::NoDone).await;
-    let answer = post(&s, "/generate", STREAM).await;
-    assert!(!answer.broken);
-    assert_eq!(answer.events().len(), 3);
-    assert!(!answer.text.contains("[DONE]"));
+    let response = post(&s, "/generate", STREAM).await;
+    assert!(!response.broken);
+    assert_eq!(response.events().len(), 3);
+    assert!(!response.text.contains("[DONE]"));
 }
 
 #[tokio::test]
-async fn stall_goes_quiet_and_keeps_the_connection() {
+async fn stall_keeps_connection_open() {
     let s = broken(FaultKind::Stall).await;
-    let mut answer = open(&s, Method::POST, "/generate", STREAM).await.unwrap();
+    let mut response = open(&s, Method::POST, "/generate", STREAM).await.unwrap();
     for _ in 0..3 {
-        answer.frame().await.unwrap().unwrap();
+        response.frame().await.unwrap().unwrap();
     }
     until(&s, |stats| stats.in_flight() == 0).await;
     tokio::select! {
         biased;
-        _ = answer.frame() => panic!("it spoke"),
+        _ = response.frame() => panic!("it spoke"),
         health = get(&s, "/health") => assert_eq!(health.status, StatusCode::OK),
     }
 }
@@ -130,15 +130,15 @@ async fn garbage_is_not_http() {
 }
 
 #[tokio::test]
-async fn trailers_follow_a_whole_stream() {
+async fn trailers_follow_complete_stream() {
     let s = broken(FaultKind::ChunkedTrailers).await;
-    let answer = post(&s, "/generate", STREAM).await;
-    assert!(answer.text.ends_with("data: [DONE]\n\n") && !answer.broken);
-    assert_eq!(answer.trailers.unwrap()["x-emulator-trailer"], "end");
+    let response = post(&s, "/generate", STREAM).await;
+    assert!(response.text.ends_with("data: [DONE]\n\n") && !response.broken);
+    assert_eq!(response.trailers.unwrap()["x-emulator-trailer"], "end");
 }
 
 #[tokio::test]
-async fn slow_stretches_the_engines_own_times() {
+async fn slow_multiplies_engine_times() {
     let s = server(SglangVersion::Stock, 5.0).await;
     let latency =
         async || post(&s, "/generate", WHOLE).await.json()["meta_info"]["e2e_latency"].as_f64().unwrap();
@@ -152,7 +152,7 @@ async fn slow_stretches_the_engines_own_times() {
 }
 
 #[tokio::test]
-async fn refuse_closes_the_door_and_crash_throws_everybody_out() {
+async fn refuse_keeps_and_crash_resets_connections() {
     let s = server(SglangVersion::Stock, 0.05).await;
     let mut kept = open(&s, Method::POST, "/generate", STREAM).await.unwrap();
     kept.frame().await.unwrap().unwrap();

@@ -22,10 +22,10 @@ fn long(rid: &str, stream: bool) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_frees_its_place_running_or_queued_streamed_or_not() {
+async fn client_disconnect_frees_slot_in_every_state() {
     let s = narrow(SglangVersion::Stock, None).await;
-    let mut answer = open(&s, Method::POST, "/generate", &long("a", true)).await.unwrap();
-    answer.frame().await.unwrap().unwrap();
+    let mut response = open(&s, Method::POST, "/generate", &long("a", true)).await.unwrap();
+    response.frame().await.unwrap().unwrap();
     assert_eq!((s.stats().running, s.stats().waiting), (1, 0));
     let address = &s;
     let queued = async { open(address, Method::POST, "/generate", &long("b", false)).await };
@@ -35,7 +35,7 @@ async fn a_client_that_leaves_frees_its_place_running_or_queued_streamed_or_not(
     }
     until(&s, |stats| stats.waiting == 0).await;
     assert_eq!(s.stats().running, 1, "the queued client left, the running one stays");
-    drop(answer);
+    drop(response);
     until(&s, |stats| stats.in_flight() == 0).await;
     let stats = s.stats();
     assert_eq!((stats.received, stats.completed, stats.aborted), (2, 0, 2));
@@ -43,7 +43,7 @@ async fn a_client_that_leaves_frees_its_place_running_or_queued_streamed_or_not(
 }
 
 #[tokio::test]
-async fn abort_request_ends_running_and_queued_requests_with_their_words() {
+async fn abort_request_ends_running_and_queued() {
     let s = narrow(SglangVersion::Stock, None).await;
     let running = async { post(&s, "/generate", &long("r", true)).await };
     let queued = async {
@@ -74,7 +74,7 @@ async fn abort_request_ends_running_and_queued_requests_with_their_words() {
 }
 
 #[tokio::test]
-async fn a_full_queue_answers_as_its_version_does() {
+async fn full_queue_error_depends_on_version() {
     for version in [SglangVersion::Stock, SglangVersion::Classic] {
         let s = narrow(version, Some(1)).await;
         let first = open(&s, Method::POST, "/generate", &long("a", true)).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_full_queue_answers_as_its_version_does() {
 }
 
 #[tokio::test]
-async fn a_repeated_prompt_is_cached_until_flushed() {
+async fn repeated_prompt_is_cached_until_flush() {
     let s = server(SglangVersion::Stock, 20.0).await;
     let body =
         format!(r#"{{"text": "{}", "sampling_params": {{"max_new_tokens": 1}}}}"#, "word ".repeat(100));
@@ -119,7 +119,7 @@ async fn a_repeated_prompt_is_cached_until_flushed() {
 }
 
 #[tokio::test]
-async fn an_api_key_guards_everything_but_health_and_metrics() {
+async fn api_key_exempts_health_and_metrics() {
     let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     config.api_key = Some("secret".to_owned());
     let s = Emulator::start(config).await.unwrap();
@@ -132,7 +132,7 @@ async fn an_api_key_guards_everything_but_health_and_metrics() {
 }
 
 #[tokio::test]
-async fn a_fleet_starts_on_free_ports_and_stops() {
+async fn fleet_starts_on_free_ports_and_stops() {
     let spec = "a100*1,t4@20*2".parse().unwrap();
     let base = EmulatorConfig::new(EngineProfile::named("a100").unwrap());
     let fleet = EmulatedFleet::start(&spec, None, &base).await.unwrap();

@@ -1,8 +1,8 @@
 //! Emulated servers end to end, over real sockets on free ports.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the lint spares only functions marked as tests")]
 
+mod captures;
 mod client;
+mod disaggregation;
 mod faults;
-mod legs;
 mod lifecycle;
-mod shapes;

@@ -1,4 +1,4 @@
-//! A file of one's own: JSON Lines with a prompt and the length of its answer.
+//! A custom dataset: JSON Lines with a prompt and the number of output tokens.
 
 use super::{Dataset, DatasetError, PromptSample, json_lines, read};
 use crate::prompt::{Prompt, tokens_of};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// One line. Other members are allowed and not read.
 #[derive(Deserialize)]
-struct Line {
+struct CustomLine {
     #[serde(alias = "text", alias = "input")]
     prompt: String,
     #[serde(
@@ -25,8 +25,8 @@ struct Line {
 /// # Errors
 /// The file cannot be read, or no line of it can be used.
 pub fn read_custom(file: &Path, output_len: u32) -> Result<Dataset, DatasetError> {
-    let (lines, bad) = json_lines::<Line>(file, &read(file)?);
-    let sample = |(_, line): (usize, Line)| PromptSample {
+    let (lines, bad) = json_lines::<CustomLine>(file, &read(file)?);
+    let sample = |(_, line): (usize, CustomLine)| PromptSample {
         input_tokens: tokens_of(&line.prompt),
         output_tokens: line.output_len.unwrap_or(output_len).max(1),
         prompt: Prompt::Text(line.prompt.into()),

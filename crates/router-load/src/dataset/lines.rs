@@ -4,7 +4,7 @@ use super::{BadEntry, problem};
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// Reads every line that is not blank; those that do not fit come back apart, with their place.
+/// Reads every line that is not blank. Returns the values with their line numbers, and the lines that do not parse.
 pub(crate) fn json_lines<T: DeserializeOwned>(file: &Path, bytes: &[u8]) -> (Vec<(usize, T)>, Vec<BadEntry>) {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {

@@ -1,4 +1,4 @@
-//! Where prompts come from: made up, or read from a file.
+//! Prompts: made up, or read from a file.
 
 mod custom;
 mod lines;
@@ -14,18 +14,18 @@ use crate::prompt::Prompt;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// One prompt and the length of its answer.
+/// One prompt and its number of output tokens.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PromptSample {
     /// The prompt.
     pub prompt: Prompt,
     /// Its length in tokens, as planned.
     pub input_tokens: u32,
-    /// The length of the answer in tokens.
+    /// Output tokens.
     pub output_tokens: u32,
 }
 
-/// What a file held.
+/// The contents of a file.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Dataset {
     /// The samples, in the order of the file.
@@ -46,7 +46,7 @@ impl Dataset {
     }
 }
 
-/// A file without one entry that can be used is an error, told by its first bad entry.
+/// A file without a usable entry is an error, which names its first bad entry.
 pub(crate) fn some_of<T>(good: &[T], bad: &[BadEntry], file: &Path) -> Result<(), DatasetError> {
     match (good, bad.first()) {
         ([], Some(first)) => Err(DatasetError::NothingUsable(first.clone())),
@@ -72,7 +72,7 @@ impl fmt::Display for BadEntry {
     }
 }
 
-/// A file that gives no load.
+/// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// It cannot be read.
@@ -99,7 +99,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, DatasetError> {
     std::fs::read(file).map_err(|source| DatasetError::Unreadable { file: file.to_owned(), source })
 }
 
-/// What serde says about one entry, without its own idea of the place, which counts from the entry's start.
+/// Serde's message about one entry, without its position, which counts from the start of the entry.
 pub(crate) fn problem(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {

@@ -4,23 +4,23 @@ use super::PromptSample;
 use crate::prompt::{Prompt, PromptSegment};
 use router_core::Rng;
 
-/// The make-up of random requests.
+/// The shape of random requests.
 ///
-/// Lengths are uniform between `(1 - range_ratio / 2)` and `(1 + range_ratio / 2)` times the mean, as in the recorded
-/// runs of the tool this one succeeds: 384 to 639 for a mean of 512 and a ratio of 0.5.
+/// Lengths are uniform between `(1 - range_ratio / 2)` and `(1 + range_ratio / 2)` times the mean, as in
+/// recorded runs of an earlier tool: 384 to 639 for a mean of 512 and a ratio of 0.5.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct RandomShape {
     /// How many requests. Default 100.
     pub requests: usize,
     /// Mean length of a prompt in tokens. Default 512.
     pub input_len: u32,
-    /// Mean length of an answer in tokens. Default 128.
+    /// Mean number of output tokens. Default 128.
     pub output_len: u32,
     /// Width of the range of lengths, as a share of the mean, 0 to 2. Default 0.5.
     pub range_ratio: f64,
-    /// How many different beginnings the prompts share; 0 = all differ from the first word. Default 0.
+    /// Number of different shared prefixes; 0 = all prompts differ from the first word. Default 0.
     pub prefixes: u32,
-    /// Length of a shared beginning in tokens, part of the prompt's length. Default 256.
+    /// Length of a shared prefix in tokens, part of the prompt's length. Default 256.
     pub prefix_len: u32,
 }
 
@@ -40,7 +40,7 @@ impl Default for RandomShape {
 impl RandomShape {
     /// The requests under `seed`.
     pub fn samples(&self, seed: u64) -> Vec<PromptSample> {
-        // Another stream of chance than that of the arrivals, which start from the seed itself.
+        // Independent of the arrivals, which use the seed itself.
         let mut rng = Rng::seeded(seed ^ 0x6C65_6E67_7468_7321);
         let heads: Vec<u64> = (0..self.prefixes).map(|_| rng.next_u64()).collect();
         let sample = |_| {
@@ -72,7 +72,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn lengths_fill_the_range_of_the_recorded_runs_and_prompts_differ() {
+    fn random_lengths_match_recorded_range() {
         let shape = RandomShape { requests: 5000, output_len: 50, ..RandomShape::default() };
         let samples = shape.samples(1);
         let range = |of: fn(&PromptSample) -> u32| {
@@ -86,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_of_zero_fixes_the_lengths() {
+    fn zero_ratio_fixes_lengths() {
         let shape = RandomShape { range_ratio: 0.0, ..RandomShape::default() };
         assert!(shape.samples(3).iter().all(|s| (s.input_tokens, s.output_tokens) == (512, 128)));
     }
 
     #[test]
-    fn prefixes_are_shared_and_no_longer_than_the_prompt() {
+    fn prefixes_are_shared_within_prompt_length() {
         let shape = RandomShape { prefixes: 4, prefix_len: 256, requests: 400, ..RandomShape::default() };
         let heads: HashSet<String> =
             shape.samples(1).iter().map(|s| s.prompt.text()[..1024].to_owned()).collect();

@@ -1,4 +1,5 @@
-//! Conversations in the ShareGPT format: the first turn of the human is the prompt, the answer to it the length.
+//! Conversations in the ShareGPT format: the first turn of the human is the prompt, the length of the next turn the
+//! number of output tokens.
 
 use super::{BadEntry, Dataset, DatasetError, PromptSample, problem, read};
 use crate::prompt::{Prompt, tokens_of};
@@ -9,22 +10,22 @@ use std::path::Path;
 #[derive(Deserialize)]
 struct Conversation<'a> {
     #[serde(borrow, alias = "conversation")]
-    conversations: Vec<Turn<'a>>,
+    conversations: Vec<ConversationTurn<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Turn<'a> {
+struct ConversationTurn<'a> {
     #[serde(borrow, alias = "role")]
     from: std::borrow::Cow<'a, str>,
     #[serde(borrow, alias = "content")]
     value: std::borrow::Cow<'a, str>,
 }
 
-/// Reads a JSON list of conversations, or one conversation per line. The length of an answer is that of the turn
-/// after the prompt; a conversation without such a turn is left out and told.
+/// Reads a JSON list of conversations, or one conversation per line. The number of output tokens
+/// is that of the turn after the prompt; a conversation without such a turn is reported as bad.
 ///
 /// # Errors
-/// The file cannot be read, is no JSON of that kind, or holds no conversation that can be used.
+/// The file cannot be read, is not JSON of that kind, or holds no conversation that can be used.
 pub fn read_sharegpt(file: &Path) -> Result<Dataset, DatasetError> {
     let bytes = read(file)?;
     let entries = if bytes.trim_ascii_start().first() == Some(&b'[') {
@@ -33,12 +34,12 @@ pub fn read_sharegpt(file: &Path) -> Result<Dataset, DatasetError> {
         bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect()
     };
     let mut dataset = Dataset::default();
-    let mut place = Place::new(&bytes);
+    let mut lines = LineCounter::new(&bytes);
     for entry in entries {
         match sample(entry) {
             Ok(sample) => dataset.samples.push(sample),
             Err(why) => {
-                let (line, problem) = (place.line_of(entry), why.to_string());
+                let (line, problem) = (lines.line_of(entry), why.to_string());
                 dataset.bad.push(BadEntry { file: file.to_owned(), line, problem });
             }
         }
@@ -57,9 +58,9 @@ fn list<'a>(file: &Path, bytes: &'a [u8]) -> Result<Vec<&'a [u8]>, DatasetError>
     }
 }
 
-/// Why a conversation gives no sample.
+/// Why a conversation cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+enum UnusableConversation {
     #[error("{}", problem(.0))]
     Json(#[from] serde_json::Error),
     #[error("no turn is from 'human' or 'user'")]
@@ -70,14 +71,16 @@ enum Unusable {
     NoResponse,
 }
 
-fn sample(entry: &[u8]) -> Result<PromptSample, Unusable> {
+fn sample(entry: &[u8]) -> Result<PromptSample, UnusableConversation> {
     let conversation: Conversation<'_> = serde_json::from_slice(entry)?;
     let mut turns = conversation.conversations.iter();
-    let prompt = turns.find(|turn| matches!(&*turn.from, "human" | "user")).ok_or(Unusable::NoPrompt)?;
+    let prompt =
+        turns.find(|turn| matches!(&*turn.from, "human" | "user")).ok_or(UnusableConversation::NoPrompt)?;
     if prompt.value.is_empty() {
-        return Err(Unusable::EmptyPrompt);
+        return Err(UnusableConversation::EmptyPrompt);
     }
-    let response = turns.next().filter(|turn| !turn.value.is_empty()).ok_or(Unusable::NoResponse)?;
+    let response =
+        turns.next().filter(|turn| !turn.value.is_empty()).ok_or(UnusableConversation::NoResponse)?;
     Ok(PromptSample {
         prompt: Prompt::Text(prompt.value.as_ref().into()),
         input_tokens: tokens_of(&prompt.value),
@@ -86,13 +89,13 @@ fn sample(entry: &[u8]) -> Result<PromptSample, Unusable> {
 }
 
 /// Finds the lines of entries that come in the order of the file, counting each line break once.
-struct Place<'a> {
+struct LineCounter<'a> {
     bytes: &'a [u8],
     at: usize,
     line: usize,
 }
 
-impl<'a> Place<'a> {
+impl<'a> LineCounter<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, line: 1 }
     }

@@ -3,7 +3,7 @@
 use router_load::{read_custom, read_sharegpt, read_trace};
 use std::path::{Path, PathBuf};
 
-/// A file that goes away with its test.
+/// A file that is removed when dropped.
 struct Held(PathBuf);
 
 impl Held {
@@ -21,7 +21,7 @@ impl Drop for Held {
 }
 
 #[test]
-fn sharegpt_gives_the_first_prompt_and_the_length_of_its_answer() {
+fn sharegpt_gives_first_prompt_and_reply_length() {
     let file = Held::new(
         "sharegpt.json",
         r#"[
@@ -49,7 +49,7 @@ fn sharegpt_gives_the_first_prompt_and_the_length_of_its_answer() {
 }
 
 #[test]
-fn sharegpt_may_come_a_line_each() {
+fn sharegpt_accepts_json_lines() {
     let one = r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}"#;
     let file = Held::new("sharegpt.jsonl", &format!("{one}\n\nbroken\n{one}\n"));
     let dataset = read_sharegpt(&file.0).unwrap();
@@ -57,7 +57,7 @@ fn sharegpt_may_come_a_line_each() {
 }
 
 #[test]
-fn custom_lines_go_by_several_names_and_bad_ones_are_told_with_their_place() {
+fn custom_lines_accept_aliases_and_report_bad() {
     let file = Held::new(
         "custom.jsonl",
         "{\"prompt\": \"one two\", \"output_len\": 5, \"tag\": 1}\n{\"text\": \"x\", \"max_tokens\": 0}\n\n\
@@ -72,7 +72,7 @@ fn custom_lines_go_by_several_names_and_bad_ones_are_told_with_their_place() {
 }
 
 #[test]
-fn a_trace_is_put_in_order_and_its_bad_lines_are_told() {
+fn trace_is_sorted_and_reports_bad_lines() {
     let file = Held::new(
         "trace.jsonl",
         "{\"arrival_s\": 2, \"input_tokens\": 5, \"output_tokens\": 1}\n\
@@ -90,7 +90,7 @@ fn a_trace_is_put_in_order_and_its_bad_lines_are_told() {
 }
 
 #[test]
-fn a_file_that_is_something_else_is_an_error_that_names_file_and_line() {
+fn wrong_file_error_names_file_and_line() {
     let garbage = Held::new("garbage", "\u{1}\u{2} not json\nat all\n");
     let cut = Held::new("cut.json", "[\n{\"conversations\": []},\n{\"conv");
     let empty = Held::new("empty", "");

@@ -1,4 +1,4 @@
-//! End to end: what is sent, what comes back, and what the rows say about it.
+//! End to end: requests, responses and their rows.
 
 use crate::recorded::assert_formulas;
 use crate::support::{csv_of, load, number, plan, rows, send, server};
@@ -14,7 +14,7 @@ fn to(endpoint: ApiEndpoint) -> RequestFormat {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_api_is_answered_whole_and_streamed_and_every_row_is_full() {
+async fn every_api_fills_every_row() {
     for version in [SglangVersion::Classic, SglangVersion::Stock] {
         let server = server(version).await;
         for endpoint in [ApiEndpoint::Generate, ApiEndpoint::Chat, ApiEndpoint::Completions] {
@@ -46,7 +46,7 @@ async fn every_api_is_answered_whole_and_streamed_and_every_row_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_answer_has_a_first_token_time_only_where_the_server_truly_knows() {
+async fn unstreamed_first_token_time_needs_server_stamp() {
     for (version, known) in [(SglangVersion::Classic, false), (SglangVersion::Stock, true)] {
         let server = server(version).await;
         let run = send(&server.url(), to(ApiEndpoint::Generate), plan(5, 0.0)).await;
@@ -60,7 +60,7 @@ async fn a_whole_answer_has_a_first_token_time_only_where_the_server_truly_knows
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn equal_blocks_of_a_trace_are_found_in_the_servers_cache() {
+async fn equal_trace_blocks_hit_server_cache() {
     let server = server(SglangVersion::Classic).await;
     let line = |arrival_s, hash_ids: &[u64]| TraceLine {
         arrival_s,
@@ -78,7 +78,7 @@ async fn equal_blocks_of_a_trace_are_found_in_the_servers_cache() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_is_a_row_that_says_why_and_has_no_latency() {
+async fn failed_row_has_reason_and_no_latency() {
     for (kind, streams, expected) in [
         (FaultKind::Status, 1.0, "http_5xx"),
         (FaultKind::ResetBeforeFirstByte, 0.0, "broken"),
@@ -103,7 +103,7 @@ async fn what_fails_is_a_row_that_says_why_and_has_no_latency() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_or_does_not_answer_fails_each_request_in_its_own_way() {
+async fn missing_and_hanging_servers_fail_distinctly() {
     let server = server(SglangVersion::Classic).await;
     let url = server.url();
     server.set_fault(Fault::new(FaultKind::Hang));
@@ -119,13 +119,13 @@ async fn a_server_that_is_not_there_or_does_not_answer_fails_each_request_in_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_sends_nothing_more_and_keeps_what_there_is() {
+async fn stop_keeps_outcomes_and_sends_no_more() {
     let server = server(SglangVersion::Classic).await;
     server.set_fault(Fault { count: Some(2), ..Fault::new(FaultKind::Hang) });
     let shape = RandomShape { requests: 500, input_len: 16, output_len: 4, ..RandomShape::default() };
     let plan = LoadPlan::paced(shape.samples(1), ArrivalProcess::Immediate, 1.0, 1);
     let mut load = load(&server.url(), to(ApiEndpoint::Generate), plan).await;
-    // Two hang; the third goes through again and again until it has shown that the load is under way.
+    // Two slots hang; the third sends until ten requests have succeeded.
     load.max_concurrency = NonZeroUsize::new(3);
     let stop = CancellationToken::new();
     let run = router_load::run(load, &stop, |summary| {
@@ -141,7 +141,7 @@ async fn a_stop_sends_nothing_more_and_keeps_what_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cap_bounds_what_is_under_way_and_an_immediate_request_arrives_when_it_is_sent() {
+async fn cap_limits_in_flight_requests() {
     let server = server(SglangVersion::Classic).await;
     let shape = RandomShape { requests: 60, input_len: 16, output_len: 4, ..RandomShape::default() };
     let plan = LoadPlan::paced(shape.samples(1), ArrivalProcess::Immediate, 1.0, 1);
@@ -155,7 +155,7 @@ async fn a_cap_bounds_what_is_under_way_and_an_immediate_request_arrives_when_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_planned_arrival_is_kept_when_a_request_has_to_wait_for_room() {
+async fn planned_arrival_is_kept_while_waiting() {
     let server = server(SglangVersion::Classic).await;
     let plan = plan(20, 1.0);
     let planned: Vec<_> = plan.requests.iter().map(|request| request.at).collect();

@@ -1,4 +1,4 @@
-//! The columns mean what they mean in recorded runs of real servers, where those are at hand.
+//! The columns follow the formulas of recorded runs of real servers, where those are available.
 
 use crate::support::{Row, number, rows};
 use router_load::{COLUMNS, CompletedRequest, running_totals};
@@ -62,7 +62,7 @@ pub fn assert_formulas(rows: &[Row]) {
 }
 
 #[test]
-fn every_formula_holds_for_every_row_of_the_recorded_runs() {
+fn formulas_hold_for_recorded_rows() {
     let files = recorded();
     if files.is_empty() {
         eprintln!("SKIPPED: no recorded runs beside this checkout; the columns' formulas were not compared");

@@ -10,7 +10,9 @@ use crate::cli::CommandError;
 use crate::runtime;
 use crate::terminal::say;
 use progress::Progress;
-use router_load::{ApiEndpoint, CancellationToken, LoadPlan, LoadResult, LoadTarget, LoadTest, write_rows};
+use router_load::{
+    ApiEndpoint, CancellationToken, LoadPlan, LoadResult, LoadTarget, LoadTest, SummaryReport, write_rows,
+};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -119,6 +121,6 @@ fn finish(args: &SendArgs, run: &LoadResult, output: Output, json: Option<File>)
 }
 
 fn report(run: &LoadResult) -> Result<String, CommandError> {
-    serde_json::to_string_pretty(&run.summary.report())
+    serde_json::to_string_pretty(&SummaryReport::of(&run.summary))
         .map_err(|e| CommandError::Runtime(format!("--json: {e}")))
 }

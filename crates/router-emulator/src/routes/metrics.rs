@@ -11,7 +11,7 @@ use crate::config::SglangVersion;
 use crate::engine_task::driver::{Driver, EngineStats};
 use crate::state::ServerState;
 
-/// The page.
+/// The whole page.
 pub(crate) fn page(server: &ServerState) -> Reply {
     let stats: Vec<_> = server.ranks().iter().map(Driver::stats).collect();
     let model = &server.config().model_name;
@@ -38,7 +38,7 @@ pub(crate) fn page(server: &ServerState) -> Reply {
     for (name, help, value) in counters {
         family(&mut out, [name, help, "counter", &short], value);
     }
-    // No server has these: they tell how well this machine plays one.
+    // Not of SGLang: they show whether this machine keeps the emulated time.
     for (name, help, kind, value) in [
         ("wakeups_total", "Steps whose end was waited for.", "counter", stats.wakeups as f64),
         ("late_wakeups_total", "Those seen more than 5 ms late.", "counter", stats.late_wakeups as f64),

@@ -1,4 +1,4 @@
-//! What a request says about the other server that has a part in it, and about the rank that is to do it.
+//! The members of a request about disaggregation and data-parallel ranks.
 
 use futures_util::future::try_join_all;
 use serde::Deserialize;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::api::request::OneOrMany;
 use crate::config::ServerRole;
-use crate::disaggregation::kv_transfer::{KvOffer, fetch};
+use crate::kv_transfer::{KvOffer, fetch};
 use crate::state::ServerState;
 
 /// SGLang's default bootstrap port, for requests that name none.
 const DEFAULT_PORT: u16 = 8998;
 
-/// The members that only matter between a prefill and a decode server.
+/// Members for a prefill and a decode server, and for ranks.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct DisaggregationParams {
@@ -23,11 +23,11 @@ pub(crate) struct DisaggregationParams {
     kv_transfer_params: Option<VllmTransferParams>,
     data_parallel_rank: Option<u32>,
     routed_dp_rank: Option<u32>,
-    /// Whether the client wants logprobs, which only the server that read the prompt has of the prompt.
+    /// Whether the client wants logprobs; only the prefill server has those of the prompt.
     pub(crate) return_logprob: bool,
 }
 
-/// vLLM's side of it.
+/// The members that vLLM uses.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct VllmTransferParams {
@@ -38,36 +38,36 @@ struct VllmTransferParams {
     remote_port: Option<u16>,
 }
 
-/// Where a prompt is to be fetched.
+/// Host, port and key of a KV cache to fetch.
 type Address = (String, u16, String);
 
-/// What the other server has to do with a request.
+/// The KV transfer that a request needs.
 #[derive(Clone, Debug)]
 pub(crate) enum KvTransfer {
-    /// Nothing.
+    /// No transfer.
     None,
-    /// Prompts are handed over in these rooms before the answer goes out.
+    /// Offer the KV caches in these rooms before responding.
     Offer(Vec<u64>),
-    /// The prompt is kept for whoever brings this key.
+    /// Keep the KV cache under this key.
     Keep(String),
-    /// The prompts come from there.
+    /// Fetch the KV caches from these addresses.
     Fetch(Vec<Address>),
-    /// It should say, and does not.
+    /// The request lacks the address that its server needs.
     Missing,
 }
 
 impl DisaggregationParams {
-    /// Reads it from a body; one that is malformed is refused elsewhere.
+    /// Parses a body. A malformed one gives the default here and is rejected by its route.
     pub(crate) fn read(body: &[u8]) -> Self {
         serde_json::from_slice(body).unwrap_or_default()
     }
 
-    /// The data-parallel rank that the body names; the later name goes before the earlier.
+    /// The data-parallel rank that the body names; `routed_dp_rank` takes precedence.
     pub(crate) fn rank(&self) -> Option<u32> {
         self.routed_dp_rank.or(self.data_parallel_rank)
     }
 
-    /// What the other server has to do with a request to a server of this role.
+    /// The KV transfer of a request to a server of this role.
     pub(crate) fn kv_transfer(self, server: &ServerState) -> KvTransfer {
         let vllm = self.kv_transfer_params.unwrap_or_default();
         match (server.config().role, self.bootstrap_room.map(OneOrMany::into_vec)) {
@@ -101,7 +101,7 @@ pub(crate) fn offers(server: &ServerState, rooms: &[u64]) -> Vec<KvOffer> {
     rooms.iter().map(|room| server.handover().offer(room.to_string())).collect()
 }
 
-/// Fetches prompts. One that does not come is waited for: a decode server learns late that its prefill is gone.
+/// Fetches KV caches. A failed fetch waits for the timeout too: a decode server notices a lost prefill server late.
 pub(crate) async fn fetch_all(addresses: &[Address], patience: Duration) -> io::Result<()> {
     let all = try_join_all(addresses.iter().map(|(host, port, key)| fetch_patiently(host, *port, key)));
     tokio::time::timeout(patience, all)

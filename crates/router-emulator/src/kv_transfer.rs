@@ -1,7 +1,8 @@
-//! How a prompt gets from the server that read it to the one that writes the answer.
+//! KV cache transfer from a prefill server to a decode server.
 //!
-//! A prefill server listens on its bootstrap port. Who comes there names a key, waits until the prompt under that key
-//! has been read, and is told that it is his. A real engine moves keys and values then; here there are none to move.
+//! A prefill server listens on its bootstrap port. A decode server connects and sends a key, and gets an
+//! acknowledgement once the prompt of that key has been prefilled. A real engine moves keys and values then; here
+//! there are none to move.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,20 +15,20 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What is said when a prompt changes hands.
+/// Acknowledges a transfer.
 const ACK: &[u8] = b"yours\n";
 
 /// Longest key.
 const MAX_KEY: u64 = 256;
 
-/// Prompts that have been read and not fetched.
+/// Prefilled prompts that have not been fetched.
 #[derive(Debug, Default)]
 pub(crate) struct KvHandover {
     ready: Mutex<HashMap<String, Option<oneshot::Sender<()>>>>,
     arrived: Notify,
 }
 
-/// A prompt that waits to be fetched. Dropped before, it is withdrawn.
+/// A prompt that can be fetched until this is dropped.
 #[derive(Debug)]
 pub(crate) struct KvOffer {
     handover: Arc<KvHandover>,
@@ -36,9 +37,9 @@ pub(crate) struct KvOffer {
 }
 
 impl KvOffer {
-    /// Waits until somebody has it.
+    /// Waits until it has been fetched.
     pub(crate) async fn fetched(mut self) {
-        // The sender is kept until then.
+        // The sender lives until then.
         let _ = (&mut self.fetched).await;
     }
 }
@@ -50,7 +51,7 @@ impl Drop for KvOffer {
 }
 
 impl KvHandover {
-    /// Lets a prompt be fetched under `key`, as long as the offer is held.
+    /// Lets a prompt be fetched under `key` until the offer is dropped.
     pub(crate) fn offer(self: &Arc<Self>, key: String) -> KvOffer {
         let (tell, fetched) = oneshot::channel();
         self.ready.lock().insert(key.clone(), Some(tell));
@@ -58,7 +59,7 @@ impl KvHandover {
         KvOffer { handover: Arc::clone(self), key, fetched }
     }
 
-    /// Lets a prompt be fetched under `key`, whenever that is.
+    /// Lets a prompt be fetched under `key` at any later time.
     pub(crate) fn keep(&self, key: String) {
         self.ready.lock().insert(key, None);
         self.arrived.notify_waiters();
@@ -69,7 +70,7 @@ impl KvHandover {
             let mut arrived = std::pin::pin!(self.arrived.notified());
             arrived.as_mut().enable();
             if let Some(tell) = self.ready.lock().remove(key) {
-                // Whoever waited for it may have gone meanwhile.
+                // The offer may have been dropped meanwhile.
                 let _ = tell.map(|tell| tell.send(()));
                 return;
             }
@@ -85,15 +86,15 @@ impl KvHandover {
         let mut more = [0];
         tokio::select! {
             () = self.claim(key.trim()) => write.write_all(ACK).await,
-            // He says nothing more, so this is his end.
+            // The client sends nothing after the key, so this is EOF.
             _ = read.read(&mut more) => Ok(()),
         }
     }
 }
 
-/// Hands prompts over until `stop`.
+/// Serves transfers until `stop`.
 pub(crate) async fn run(handover: Arc<KvHandover>, listener: TcpListener, stop: CancellationToken) {
-    let visitors = TaskTracker::new();
+    let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -101,16 +102,16 @@ pub(crate) async fn run(handover: Arc<KvHandover>, listener: TcpListener, stop: 
         };
         let Ok((stream, _)) = accepted else { continue };
         let (handover, stop) = (Arc::clone(&handover), stop.clone());
-        visitors.spawn(async move {
+        connections.spawn(async move {
             tokio::select! {
-                // A visitor who leaves early has changed his mind.
+                // An error means that the client disconnected early.
                 _ = handover.serve(stream) => {}
                 () = stop.cancelled() => {}
             }
         });
     }
-    visitors.close();
-    visitors.wait().await;
+    connections.close();
+    connections.wait().await;
 }
 
 /// Fetches the prompt `key` from a prefill server.

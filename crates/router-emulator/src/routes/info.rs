@@ -1,4 +1,4 @@
-//! What a server tells about itself and its load.
+//! Information routes: the server, its model and its load.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn version(version: SglangVersion) -> &'static str {
     }
 }
 
-/// The answer of an information route; `None` where this version has no such route.
+/// The response of an information route; `None` where this version has no such route.
 pub(crate) fn route(server: &ServerState, path: &str, query: &str) -> Option<Reply> {
     let version = server.config().version;
     let body = match (path, version) {

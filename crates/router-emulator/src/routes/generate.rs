@@ -14,22 +14,22 @@ use crate::api::generation::{
     ChoiceId, DEFAULT_MAX_NEW_TOKENS, Generation, InvalidRequest, Prompt, SamplingParams,
 };
 use crate::api::meta_info::{DeliveryMode, MetaInfo, QUEUE_FULL, openai_finish, quoted};
-use crate::api::plan::{GenerationPlan, RequestContext, ResponseForm, StartedGeneration};
 use crate::api::request::{
     ChatBody, CompletionsBody, GenerateBody, OneOrMany, OneOrManyIds, OpenAiCommon, ResponsesBody,
     SamplingBody, render,
 };
 use crate::config::SglangVersion;
-use crate::disaggregation::params::{KvTransfer, fetch_all};
-use crate::disaggregation::responses::{
-    hand_over, missing_bootstrap_room, prepare, transfer_failed, with_kv_transfer_params,
-};
 use crate::engine_task::driver::{RidPolicy, SubmitRefusal};
 use crate::engine_task::progress::{GenerationEnd, GenerationHandle, Progress};
 use crate::faults::{Fault, FaultKind, FaultSwitch};
+use crate::routes::disaggregation::{
+    hand_over, missing_bootstrap_room, prepare, transfer_failed, with_kv_transfer_params,
+};
+use crate::routes::disaggregation_params::{KvTransfer, fetch_all};
+use crate::routes::plan::{GenerationPlan, RequestContext, ResponseForm, StartedGeneration};
 use crate::state::ServerState;
 
-/// A generation the engine did not take.
+/// A generation that the engine refused.
 struct RefusedGeneration {
     generation: Box<Generation>,
     why: SubmitRefusal,
@@ -125,7 +125,7 @@ fn sampling_params(
     match parsed {
         Ok(bodies) => Ok(bodies.into_iter().map(SamplingParams::from).collect()),
         Err(e) => {
-            // The real parser reports no position.
+            // SGLang's parser reports no position.
             let message = e.to_string();
             let end = message.find(" at line ").unwrap_or(message.len());
             Err(Unplannable::Sampling(message[..end].to_owned()))
@@ -258,7 +258,7 @@ fn plan_openai(
     })
 }
 
-/// Starts the generations and answers in the form asked for.
+/// Starts the generations and responds in the requested form.
 async fn answer(
     server: &ServerState,
     mut plan: GenerationPlan,
@@ -385,7 +385,7 @@ fn native_stream_error(server: &ServerState, message: &str) -> Reply {
     one_event(&format!("{{\"error\":{{\"message\":{}{extra}}}}}", quoted(message)))
 }
 
-/// One finished generation of an answer that is not streamed.
+/// One finished generation of a response that is not streamed.
 struct FinishedGeneration<'a> {
     generation: &'a Generation,
     handle: &'a GenerationHandle,

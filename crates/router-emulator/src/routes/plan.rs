@@ -1,12 +1,12 @@
 //! A checked request: what is to be generated, and how the response is written.
 
-use super::formats::EventWriter;
-use super::generation::Generation;
-use crate::disaggregation::params::KvTransfer;
+use crate::api::formats::EventWriter;
+use crate::api::generation::Generation;
 use crate::engine_task::progress::GenerationHandle;
 use crate::faults::FaultSwitch;
+use crate::routes::disaggregation_params::KvTransfer;
 
-/// What a request carries besides its body.
+/// What the handlers need besides the body.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestContext {
     pub(crate) switch: FaultSwitch,
@@ -14,25 +14,25 @@ pub(crate) struct RequestContext {
     pub(crate) forced: Option<u32>,
     /// Whether the client wants logprobs.
     pub(crate) logprobs: bool,
-    /// What another server has to do with it.
+    /// The KV transfer that it needs.
     pub(crate) kv_transfer: KvTransfer,
     /// The data-parallel rank that it names.
     pub(crate) rank: Option<u32>,
 }
 
-/// One generation with its place in the answer.
+/// One generation with its place in the response.
 pub(crate) struct StartedGeneration {
     pub(crate) generation: Generation,
     pub(crate) handle: GenerationHandle,
 }
 
-/// A request after its checks: the generations to start and how to answer.
+/// A request after its checks: the generations to start and the form of the response.
 pub(crate) struct GenerationPlan {
     pub(crate) generations: Vec<Generation>,
     pub(crate) form: ResponseForm,
 }
 
-/// How to answer.
+/// The form of the response.
 pub(crate) struct ResponseForm {
     pub(crate) streamed: bool,
     pub(crate) writer: EventWriter,

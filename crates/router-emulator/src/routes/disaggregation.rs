@@ -1,4 +1,4 @@
-//! What a prefill or a decode server does of a request, and what it says when the other one is missing.
+//! How a prefill or decode server changes requests and responses, and its errors when the other server is missing.
 
 use http::StatusCode;
 
@@ -6,12 +6,12 @@ use crate::api::body::Reply;
 use crate::api::errors::{self, one_event, openai_stream_error, with_type};
 use crate::api::formats::ApiFormat;
 use crate::api::meta_info::quoted;
-use crate::api::plan::{GenerationPlan, RequestContext, StartedGeneration};
 use crate::config::ServerRole;
-use crate::disaggregation::params::{KvTransfer, offers};
+use crate::routes::disaggregation_params::{KvTransfer, offers};
+use crate::routes::plan::{GenerationPlan, RequestContext, StartedGeneration};
 use crate::state::ServerState;
 
-/// Makes of the plan what a server of this role does of it.
+/// Restricts the plan to what a server of this role does.
 pub(crate) fn prepare(server: &ServerState, plan: &mut GenerationPlan, context: &RequestContext) {
     let rank = (server.config().dp_size > 1).then(|| context.rank.unwrap_or_else(|| server.next_rank()));
     for generation in &mut plan.generations {
@@ -27,7 +27,7 @@ pub(crate) fn prepare(server: &ServerState, plan: &mut GenerationPlan, context: 
     }
 }
 
-/// Waits until the prompts are read and fetched.
+/// Waits until the prompts have been prefilled and fetched.
 pub(crate) async fn hand_over(server: &ServerState, rooms: &[u64], started: &[StartedGeneration]) {
     for s in started {
         s.handle.finished().await;
@@ -37,7 +37,7 @@ pub(crate) async fn hand_over(server: &ServerState, rooms: &[u64], started: &[St
     }
 }
 
-/// An answer that says where its prompt is kept, if it is.
+/// Adds `kv_transfer_params` to the response if the KV cache is kept for vLLM's protocol.
 pub(crate) fn with_kv_transfer_params(
     server: &ServerState,
     transfer: &KvTransfer,
@@ -57,7 +57,7 @@ pub(crate) fn with_kv_transfer_params(
     body
 }
 
-/// What a server says that should meet another one and is not told where.
+/// The error for a request without a bootstrap room.
 pub(crate) fn missing_bootstrap_room(plan: &GenerationPlan) -> Reply {
     let rid = plan.generations.first().map_or("", |generation| generation.rid.as_str());
     let message =
@@ -78,7 +78,7 @@ pub(crate) fn missing_bootstrap_room(plan: &GenerationPlan) -> Reply {
     with_type(StatusCode::OK, "application/json", answer.into())
 }
 
-/// What a decode server says whose prompt never came.
+/// The error of a decode server whose KV cache did not arrive.
 pub(crate) fn transfer_failed(plan: &GenerationPlan) -> Reply {
     let rid = plan.generations.first().map_or("", |generation| generation.rid.as_str());
     let message = format!("Decode transfer failed for request rank=0 decode_req.req.rid='{rid}'");

@@ -1,4 +1,4 @@
-//! Two servers that share a request: how they meet, and what they say when the other one is missing.
+//! Two servers that share a request: the KV transfer, and errors when the other server is missing.
 
 use crate::client::{open, post, until};
 use http::Method;
@@ -13,7 +13,7 @@ async fn server(role: ServerRole) -> RunningEmulator {
     Emulator::start(config).await.unwrap()
 }
 
-/// A decode server that does not wait long.
+/// A decode server with a short timeout.
 async fn hasty() -> RunningEmulator {
     let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.role, config.bootstrap_timeout) = (ServerRole::Decode, Duration::from_millis(50));
@@ -27,7 +27,7 @@ fn meeting(prefill: &RunningEmulator, room: u64) -> String {
 }
 
 #[tokio::test]
-async fn the_prefill_answers_once_its_prompt_is_fetched_and_the_decode_once_it_has_it() {
+async fn prefill_and_decode_wait_for_transfer() {
     let (prefill, decode) = (server(ServerRole::Prefill).await, server(ServerRole::Decode).await);
     let body = meeting(&prefill, 7);
     let reading = post(&prefill, "/generate", &body);
@@ -43,30 +43,30 @@ async fn the_prefill_answers_once_its_prompt_is_fetched_and_the_decode_once_it_h
 }
 
 #[tokio::test]
-async fn a_request_without_a_room_is_aborted_as_on_the_captured_server() {
+async fn missing_room_aborts_as_captured() {
     for role in [ServerRole::Prefill, ServerRole::Decode] {
-        let answer = post(&server(role).await, "/generate", r#"{"text":"a"}"#).await;
-        let reason = &answer.json()["meta_info"]["finish_reason"];
+        let response = post(&server(role).await, "/generate", r#"{"text":"a"}"#).await;
+        let reason = &response.json()["meta_info"]["finish_reason"];
         assert_eq!(reason["type"], "abort");
         assert!(reason["message"].as_str().unwrap().contains("without boostrap room id"), "{reason}");
     }
 }
 
 #[tokio::test]
-async fn a_decode_whose_prompt_never_comes_gives_up_late() {
+async fn decode_times_out_without_prefill() {
     let (prefill, decode) = (server(ServerRole::Prefill).await, hasty().await);
-    let answer = post(&decode, "/generate", &meeting(&prefill, 8)).await;
-    assert_eq!(answer.status, 500);
+    let response = post(&decode, "/generate", &meeting(&prefill, 8)).await;
+    assert_eq!(response.status, 500);
     let streamed = meeting(&prefill, 9).replacen('{', "{\"stream\":true,", 1);
-    let answer = post(&decode, "/generate", &streamed).await;
+    let response = post(&decode, "/generate", &streamed).await;
     assert_eq!(
-        (answer.status.as_u16(), &answer.events()[0]["meta_info"]["finish_reason"]["status_code"]),
+        (response.status.as_u16(), &response.events()[0]["meta_info"]["finish_reason"]["status_code"]),
         (200, &json!(500))
     );
 }
 
 #[tokio::test]
-async fn a_prompt_that_nobody_fetches_goes_with_its_client() {
+async fn unfetched_prompt_is_withdrawn_with_client() {
     let prefill = server(ServerRole::Prefill).await;
     let body = meeting(&prefill, 10);
     {
@@ -77,13 +77,13 @@ async fn a_prompt_that_nobody_fetches_goes_with_its_client() {
         }
     }
     let decode = hasty().await;
-    // The offer is withdrawn, so this one waits in vain.
-    let answer = post(&decode, "/generate", &body).await;
-    assert_eq!(answer.status, 500);
+    // The offer is withdrawn, so this one times out.
+    let response = post(&decode, "/generate", &body).await;
+    assert_eq!(response.status, 500);
 }
 
 #[tokio::test]
-async fn a_vllm_prompt_is_kept_for_whoever_brings_its_key_and_only_once() {
+async fn vllm_prompt_is_fetched_once_by_key() {
     let (prefill, decode) = (server(ServerRole::Prefill).await, server(ServerRole::Decode).await);
     let ask = |transfer: &serde_json::Value| {
         json!({"prompt": "a b", "max_tokens": 3, "ignore_eos": true, "kv_transfer_params": transfer})

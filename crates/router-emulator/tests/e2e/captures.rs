@@ -1,4 +1,4 @@
-//! Every route's answer, key by key against answers of real servers.
+//! Every route's response, key by key against responses of real servers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,11 +7,11 @@ use http::{Method, StatusCode};
 use router_emulator::SglangVersion;
 use serde_json::Value;
 
-use crate::client::{Answer, ask, events, get, post, server};
+use crate::client::{CollectedResponse, ask, events, get, post, server};
 
 fn captured(version: SglangVersion, name: &str) -> String {
-    let flavour = if version == SglangVersion::Stock { "stock" } else { "classic" };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(flavour).join(name);
+    let version_name = if version == SglangVersion::Stock { "stock" } else { "classic" };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(version_name).join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -53,15 +53,15 @@ fn forget(value: &mut Value, keys: &[&str]) {
     }
 }
 
-fn same_json(version: SglangVersion, name: &str, answer: &Answer) {
-    same(name, &answer.json(), &serde_json::from_str(&captured(version, name)).unwrap());
+fn same_json(version: SglangVersion, name: &str, response: &CollectedResponse) {
+    same(name, &response.json(), &serde_json::from_str(&captured(version, name)).unwrap());
 }
 
 /// Every event has a form seen in the capture, and the streams end alike. How many tokens one event carries
 /// depends on the machine, so events are not compared by position.
-fn same_stream(version: SglangVersion, name: &str, answer: &Answer) {
-    let (ours, theirs) = (answer.events(), events(&captured(version, name)));
-    assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8", "{name}");
+fn same_stream(version: SglangVersion, name: &str, response: &CollectedResponse) {
+    let (ours, theirs) = (response.events(), events(&captured(version, name)));
+    assert_eq!(response.headers["content-type"], "text/event-stream; charset=utf-8", "{name}");
     assert_eq!(ours.last(), theirs.last(), "{name} ends with [DONE]");
     all_seen(name, &ours, &theirs);
     same(name, &ours[ours.len() - 2], &theirs[theirs.len() - 2]);
@@ -89,7 +89,7 @@ fn with(template: &str, extra: &str) -> String {
 }
 
 #[tokio::test]
-async fn stock_answers_match_the_captures() {
+async fn stock_responses_match_captures() {
     let s = server(SglangVersion::Stock, 20.0).await;
     let cases = [
         ("generate", "/generate", with(GENERATE, "")),
@@ -108,9 +108,9 @@ async fn stock_answers_match_the_captures() {
         ("embeddings", "/v1/embeddings", r#"{"input": "hello"}"#.into()),
     ];
     for (name, path, body) in cases {
-        let answer = post(&s, path, &body).await;
-        assert_eq!(answer.status, StatusCode::OK, "{name}: {}", answer.text);
-        same_json(SglangVersion::Stock, name, &answer);
+        let response = post(&s, path, &body).await;
+        assert_eq!(response.status, StatusCode::OK, "{name}: {}", response.text);
+        same_json(SglangVersion::Stock, name, &response);
     }
     for name in ["GET_v1_loads", "GET_v1_models"] {
         same_json(
@@ -123,7 +123,7 @@ async fn stock_answers_match_the_captures() {
 }
 
 #[tokio::test]
-async fn stock_streams_match_the_captures() {
+async fn stock_streams_match_captures() {
     let s = server(SglangVersion::Stock, 1.0).await;
     let cases = [
         ("generate_stream", "/generate", with(GENERATE, STREAM)),
@@ -143,7 +143,7 @@ async fn stock_streams_match_the_captures() {
 }
 
 #[tokio::test]
-async fn classic_answers_match_the_captures_and_carry_the_queue_fields() {
+async fn classic_responses_match_captures_with_queue_fields() {
     let s = server(SglangVersion::Classic, 1.0).await;
     same_json(SglangVersion::Classic, "chat", &post(&s, "/v1/chat/completions", &with(CHAT, "")).await);
     same_json(SglangVersion::Classic, "completions", &post(&s, "/v1/completions", &with(COMPLETE, "")).await);
@@ -163,8 +163,8 @@ async fn classic_answers_match_the_captures_and_carry_the_queue_fields() {
 
     // The fields of the build we follow come on top of what 0.4.10 sends.
     let extra = ["queue_length", "queue_time_start", "queue_time_end", "server_created_time"];
-    let answer = post(&s, "/generate", &with(GENERATE, "")).await;
-    let mut ours = answer.json();
+    let response = post(&s, "/generate", &with(GENERATE, "")).await;
+    let mut ours = response.json();
     let meta = ours["meta_info"].as_object_mut().unwrap();
     for key in extra {
         assert!(meta.remove(key).is_some_and(|v| v.is_number()), "{key}");
@@ -183,7 +183,7 @@ async fn classic_answers_match_the_captures_and_carry_the_queue_fields() {
 }
 
 #[tokio::test]
-async fn text_is_cumulative_on_generate_and_a_delta_elsewhere() {
+async fn only_generate_streams_cumulative_text() {
     for version in [SglangVersion::Stock, SglangVersion::Classic] {
         let s = server(version, 1.0).await;
         let whole =
@@ -204,7 +204,7 @@ async fn text_is_cumulative_on_generate_and_a_delta_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_batch_streams_with_indices_and_ids() {
+async fn batch_stream_has_indices_and_ids() {
     let s = server(SglangVersion::Stock, 1.0).await;
     let body =
         r#"{"rid": "one", "text": ["a", "b"], "sampling_params": {"max_new_tokens": 3}, "stream": true}"#;
@@ -222,7 +222,7 @@ async fn a_batch_streams_with_indices_and_ids() {
 }
 
 #[tokio::test]
-async fn errors_match_the_captures() {
+async fn errors_match_captures() {
     let s = server(SglangVersion::Stock, 20.0).await;
     let exact = [
         ("err_empty_obj_generate", "/generate", "{}"),
@@ -246,34 +246,37 @@ async fn errors_match_the_captures() {
         ("err_empty_messages_chat", "/v1/chat/completions", r#"{"messages": []}"#),
     ];
     for (name, path, body) in exact {
-        let answer = post(&s, path, body).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name}");
-        assert_eq!(answer.text, captured(SglangVersion::Stock, name), "{name}");
+        let response = post(&s, path, body).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{name}");
+        assert_eq!(response.text, captured(SglangVersion::Stock, name), "{name}");
     }
     let alike = [
         ("err_missing_messages_chat", "/v1/chat/completions", r#"{"model": "tiny"}"#),
         ("err_bad_json_generate", "/generate", r#"{"text": "abc", "#),
     ];
     for (name, path, body) in alike {
-        let answer = post(&s, path, body).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name}");
-        same_json(SglangVersion::Stock, name, &answer);
+        let response = post(&s, path, body).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{name}");
+        same_json(SglangVersion::Stock, name, &response);
         let start = |text: &str| text.chars().skip(30).take(60).collect::<String>();
-        assert_eq!(start(&answer.text), start(&captured(SglangVersion::Stock, name)), "{name}");
+        assert_eq!(start(&response.text), start(&captured(SglangVersion::Stock, name)), "{name}");
     }
-    let answer = get(&s, "/nope").await;
-    assert_eq!((answer.status.as_u16(), answer.text), (404, captured(SglangVersion::Stock, "GET_notfound")));
-    let answer = get(&s, "/generate").await;
-    assert_eq!((answer.status.as_u16(), &answer.headers["allow"]), (405, &"PUT, POST".parse().unwrap()));
-    assert_eq!(answer.text, captured(SglangVersion::Stock, "get_generate_wrong_method"));
+    let response = get(&s, "/nope").await;
+    assert_eq!(
+        (response.status.as_u16(), response.text),
+        (404, captured(SglangVersion::Stock, "GET_notfound"))
+    );
+    let response = get(&s, "/generate").await;
+    assert_eq!((response.status.as_u16(), &response.headers["allow"]), (405, &"PUT, POST".parse().unwrap()));
+    assert_eq!(response.text, captured(SglangVersion::Stock, "get_generate_wrong_method"));
     let long = format!(r#"{{"text": "{}"}}"#, "x".repeat(4 * 40_000));
-    let answer = post(&s, "/generate", &long).await;
+    let response = post(&s, "/generate", &long).await;
     let message = "The input (40000 tokens) is longer than the model's context length (32768 tokens).";
-    assert_eq!(answer.json()["error"]["message"], message);
+    assert_eq!(response.json()["error"]["message"], message);
 }
 
 #[tokio::test]
-async fn every_other_route_answers() {
+async fn remaining_routes_respond() {
     let s = server(SglangVersion::Stock, 20.0).await;
     for path in [
         "/",
