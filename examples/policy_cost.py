@@ -1,4 +1,4 @@
-"""What a decision of each example costs a live router, in microseconds: python examples/policy_cost.py"""
+"""Measures the cost of a decision of each example policy in a live router, in microseconds: python examples/policy_cost.py"""
 
 import importlib.util
 import pathlib
@@ -6,19 +6,19 @@ import pathlib
 import sgl_router
 
 FOLDER = pathlib.Path(__file__).parent / "policies"
-GAPS = {"one after the other": 0.0, "10,000/s": 1e-4, "1,000/s": 1e-3, "100/s": 1e-2}
+GAPS = {"back to back": 0.0, "10,000/s": 1e-4, "1,000/s": 1e-3, "100/s": 1e-2}
 
 
 @sgl_router.register_policy
 class First(sgl_router.Policy):
-    """The first worker: what is left of the cost is the way there and back."""
+    """The first worker, always: measures the overhead of the call itself."""
 
     def select(self, request, workers):
         return 0
 
 
 def main(decisions=5000):
-    """Print a table, with a row for each policy and a column for each pace."""
+    """Print a table with a row for each policy and a column for each rate."""
     for path in sorted(FOLDER.glob("*.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         spec.loader.exec_module(importlib.util.module_from_spec(spec))

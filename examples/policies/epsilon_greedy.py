@@ -1,11 +1,11 @@
-"""Epsilon-greedy bandit: the worker that was fastest so far, and now and then any."""
+"""Epsilon-greedy bandit: the fastest worker so far, and sometimes a random one."""
 
 import sgl_router
 
 
 @sgl_router.register_policy
 class EpsilonGreedy(sgl_router.Policy):
-    """Lowest mean latency per request in flight; with a small chance any worker."""
+    """Lowest mean latency times load; with a small probability a random worker."""
 
     def __init__(self, epsilon: float = 0.05, memory: float = 0.9):
         self.epsilon, self.memory, self.latency = epsilon, memory, {}

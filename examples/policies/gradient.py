@@ -1,4 +1,4 @@
-"""Gradient: the worker whose answers became faster most, with unknown ones first."""
+"""Gradient: the worker whose responses sped up most, with unknown workers first."""
 
 from collections import defaultdict, deque
 from statistics import mean
@@ -8,7 +8,7 @@ import sgl_router
 
 @sgl_router.register_policy
 class Gradient(sgl_router.Policy):
-    """Best recent change of tokens per second, then fewest in flight."""
+    """Largest recent increase in tokens per second, then fewest in flight."""
 
     def __init__(self, window: int = 20):
         self.speeds = defaultdict(lambda: deque(maxlen=window))

@@ -1,4 +1,4 @@
-"""Shortest queue: the worker with the fewest requests waiting, by its own word."""
+"""Shortest queue: the worker that reports the fewest waiting requests."""
 
 import sgl_router
 

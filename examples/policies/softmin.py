@@ -1,4 +1,4 @@
-"""Softmin, with numpy: by lot, with chances that fall with the load."""
+"""Softmin, with numpy: random, with probabilities that fall with the load."""
 
 import numpy as np
 import sgl_router
@@ -6,7 +6,7 @@ import sgl_router
 
 @sgl_router.register_policy
 class Softmin(sgl_router.Policy):
-    """By lot; each request in flight more divides a worker's chance by e to the 1 / temperature."""
+    """Random; each further request in flight divides a worker's probability by e^(1 / temperature)."""
 
     def __init__(self, temperature: float = 1.0):
         self.temperature = temperature
