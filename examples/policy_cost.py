@@ -1,4 +1,4 @@
-"""Measures the cost of a decision of each example policy in a live router, in microseconds: python examples/policy_cost.py"""
+"""Measure the cost of a decision of each example policy, in microseconds: python examples/policy_cost.py"""
 
 import importlib.util
 import pathlib
