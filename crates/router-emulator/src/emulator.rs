@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{EmulatorConfig, ServerRole};
-use crate::engine_task::driver::{Driver, EngineStats};
+use crate::engine_task::driver::{EngineDriver, EngineStats};
 use crate::faults::Fault;
 use crate::kv_transfer;
 use crate::server::listener;
@@ -90,7 +90,7 @@ impl RunningEmulator {
 
     /// Totals and present load of each data-parallel rank.
     pub fn rank_stats(&self) -> Vec<EngineStats> {
-        self.server.ranks().iter().map(Driver::stats).collect()
+        self.server.ranks().iter().map(EngineDriver::stats).collect()
     }
 
     /// Activates a fault, replacing the active one. Must be called within the runtime.

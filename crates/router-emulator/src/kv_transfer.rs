@@ -119,7 +119,7 @@ pub(crate) async fn fetch(host: &str, port: u16, key: &str) -> io::Result<()> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let mut stream = TcpStream::connect((host, port)).await?;
     stream.write_all(format!("{key}\n").as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(MAX_KEY).read_to_end(&mut answer).await?;
-    if answer == ACK { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    let mut ack = Vec::new();
+    stream.take(MAX_KEY).read_to_end(&mut ack).await?;
+    if ack == ACK { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

@@ -12,7 +12,7 @@ use crate::api::generation::ModelSpec;
 use crate::api::request::UsageReporting;
 use crate::clock::Clock;
 use crate::config::EmulatorConfig;
-use crate::engine_task::driver::Driver;
+use crate::engine_task::driver::EngineDriver;
 use crate::faults::{Fault, FaultKind, FaultSlot, ListenSwitch};
 use crate::kv_transfer::KvHandover;
 
@@ -22,7 +22,7 @@ pub(crate) struct ServerState {
     config: EmulatorConfig,
     model: ModelSpec,
     /// One engine for each data-parallel rank; at least one.
-    ranks: Vec<Driver>,
+    ranks: Vec<EngineDriver>,
     turn: AtomicU32,
     pub(crate) faults: FaultSlot,
     listening: ListenSwitch,
@@ -34,7 +34,7 @@ impl ServerState {
     pub(crate) fn new(config: EmulatorConfig, port: u16) -> Arc<Self> {
         let limits = config.limits.unwrap_or(config.profile.limits);
         let (timing, clock) = (config.profile.timing.at_speed(config.speed), Clock::start());
-        let rank = |_| Driver::new(Engine::new(timing, limits), clock);
+        let rank = |_| EngineDriver::new(Engine::new(timing, limits), clock);
         let model = ModelSpec {
             seed: config.seed,
             // As SGLang: no request may be longer than the whole KV cache.
@@ -64,17 +64,17 @@ impl ServerState {
     }
 
     /// The engine of the first rank, which is the only one of most servers.
-    pub(crate) fn driver(&self) -> &Driver {
+    pub(crate) fn driver(&self) -> &EngineDriver {
         &self.ranks[0]
     }
 
     /// The engines of all ranks.
-    pub(crate) fn ranks(&self) -> &[Driver] {
+    pub(crate) fn ranks(&self) -> &[EngineDriver] {
         &self.ranks
     }
 
     /// The engine of one rank; the first where there is no such rank.
-    pub(crate) fn rank(&self, rank: Option<u32>) -> &Driver {
+    pub(crate) fn rank(&self, rank: Option<u32>) -> &EngineDriver {
         self.ranks.get(rank.unwrap_or(0) as usize).unwrap_or(self.driver())
     }
 

@@ -12,7 +12,7 @@ use crate::api::formats::{ChoiceStream, EventWriter};
 use crate::engine_task::progress::WakeOn;
 
 /// A response with its body.
-pub(crate) type Reply = http::Response<Body>;
+pub(crate) type HttpResponse = http::Response<ResponseBody>;
 
 /// A fault ends the connection before the response is complete.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ impl From<Infallible> for AbortedBody {
 
 /// Body of every response.
 #[derive(Debug)]
-pub(crate) enum Body {
+pub(crate) enum ResponseBody {
     /// In one frame; `None` once it has been sent.
     Whole(Option<Bytes>),
     /// Server-sent events as tokens come out.
@@ -36,13 +36,13 @@ pub(crate) enum Body {
     Faulty(Box<FaultyBody>),
 }
 
-impl From<Bytes> for Body {
+impl From<Bytes> for ResponseBody {
     fn from(bytes: Bytes) -> Self {
         Self::Whole((!bytes.is_empty()).then_some(bytes))
     }
 }
 
-impl HttpBody for Body {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = AbortedBody;
 

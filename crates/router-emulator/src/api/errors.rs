@@ -2,26 +2,28 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::meta_info::{QUEUE_FULL, quoted};
-use crate::api::body::Reply;
+use crate::api::body::HttpResponse;
 
 /// A body that is not JSON, or not of the expected shape.
 #[derive(Debug)]
-pub(crate) struct Malformed {
+pub(crate) struct MalformedBody {
     error: serde_json::Error,
     length: usize,
     path: &'static str,
 }
 
-impl Malformed {
-    pub(crate) fn new(error: serde_json::Error, length: usize, path: &'static str) -> Self {
-        Self { error, length, path }
-    }
+/// Parses a request body; `path` is named in the error.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], path: &'static str) -> Result<T, MalformedBody> {
+    serde_json::from_slice(body).map_err(|error| MalformedBody { error, length: body.len(), path })
+}
 
+impl MalformedBody {
     /// FastAPI's validation error as SGLang wraps it.
-    pub(crate) fn reply(&self) -> Reply {
+    pub(crate) fn response(&self) -> HttpResponse {
         let message = self.error.to_string();
         let detail = if self.length == 0 {
             "{'type': 'missing', 'loc': ('body',), 'msg': 'Field required', 'input': None}".to_owned()
@@ -43,8 +45,8 @@ impl Malformed {
 }
 
 /// `{"object":"error",...}`, the form of the OpenAI routes and of everything that fails before a route runs.
-pub(crate) fn openai(status: StatusCode, kind: &str, message: &str) -> Reply {
-    json_reply(status, &OpenAiError { object: "error", message, kind, param: None, code: status.as_u16() })
+pub(crate) fn openai(status: StatusCode, kind: &str, message: &str) -> HttpResponse {
+    json_response(status, &OpenAiError { object: "error", message, kind, param: None, code: status.as_u16() })
 }
 
 /// Fields in wire order.
@@ -59,49 +61,49 @@ struct OpenAiError<'a> {
 }
 
 /// An invalid request, on an OpenAI route.
-pub(crate) fn bad_request(message: &str) -> Reply {
+pub(crate) fn bad_request(message: &str) -> HttpResponse {
     openai(StatusCode::BAD_REQUEST, "BadRequestError", message)
 }
 
 /// An invalid request, on `/generate`.
-pub(crate) fn native(message: &str) -> Reply {
-    json_reply(StatusCode::BAD_REQUEST, &json!({"error": {"message": message}}))
+pub(crate) fn native(message: &str) -> HttpResponse {
+    json_response(StatusCode::BAD_REQUEST, &json!({"error": {"message": message}}))
 }
 
 /// The queue is at its limit.
-pub(crate) fn queue_full() -> Reply {
+pub(crate) fn queue_full() -> HttpResponse {
     openai(StatusCode::SERVICE_UNAVAILABLE, "503", QUEUE_FULL)
 }
 
 /// A JSON response.
-pub(crate) fn json_reply(status: StatusCode, body: &impl serde::Serialize) -> Reply {
+pub(crate) fn json_response(status: StatusCode, body: &impl serde::Serialize) -> HttpResponse {
     let bytes = serde_json::to_vec(body).unwrap_or_default();
     with_type(status, "application/json", Bytes::from(bytes))
 }
 
 /// A response with a content type.
-pub(crate) fn with_type(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Reply {
-    let mut reply = Reply::new(bytes.into());
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    reply
+pub(crate) fn with_type(status: StatusCode, content_type: &'static str, bytes: Bytes) -> HttpResponse {
+    let mut response = HttpResponse::new(bytes.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    response
 }
 
 /// A response without a body.
-pub(crate) fn empty(status: StatusCode) -> Reply {
-    let mut reply = Reply::new(Bytes::new().into());
-    *reply.status_mut() = status;
-    reply
+pub(crate) fn empty(status: StatusCode) -> HttpResponse {
+    let mut response = HttpResponse::new(Bytes::new().into());
+    *response.status_mut() = status;
+    response
 }
 
 /// A stream of one event.
-pub(crate) fn one_event(json: &str) -> Reply {
+pub(crate) fn one_event(json: &str) -> HttpResponse {
     let body = format!("data: {json}\n\ndata: [DONE]\n\n");
     with_type(StatusCode::OK, "text/event-stream; charset=utf-8", body.into())
 }
 
 /// An error inside a stream of an OpenAI route that was opened with 200; the spaces are SGLang's.
-pub(crate) fn openai_stream_error(kind: &str, message: &str, code: StatusCode) -> Reply {
+pub(crate) fn openai_stream_error(kind: &str, message: &str, code: StatusCode) -> HttpResponse {
     one_event(&format!(
         "{{\"error\": {{\"object\": \"error\", \"message\": {}, \"type\": \"{kind}\", \"param\": null, \"code\": {}}}}}",
         quoted(message),

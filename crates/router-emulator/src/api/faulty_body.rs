@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::body::{AbortedBody, Body};
+use super::body::{AbortedBody, ResponseBody};
 use crate::faults::{ConnectionFault, Fault, FaultKind, FaultSwitch};
 
 /// A body with a fault in it.
 #[derive(Debug)]
 pub(crate) struct FaultyBody {
-    inner: Body,
+    inner: ResponseBody,
     kind: FaultKind,
     frames_left: u32,
     state: FaultState,
@@ -29,7 +29,7 @@ enum FaultState {
 }
 
 impl FaultyBody {
-    pub(crate) fn new(inner: Body, fault: &Fault, switch: FaultSwitch) -> Self {
+    pub(crate) fn new(inner: ResponseBody, fault: &Fault, switch: FaultSwitch) -> Self {
         Self { inner, kind: fault.kind, frames_left: fault.after_events, state: FaultState::Passing, switch }
     }
 
@@ -61,7 +61,7 @@ impl FaultyBody {
             self.state = FaultState::Flushing;
             return self.poll_frame(cx);
         }
-        let whole = matches!(self.inner, Body::Whole(_));
+        let whole = matches!(self.inner, ResponseBody::Whole(_));
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let Some(Ok(frame)) = frame else { return self.at_end(frame) };
         let Ok(data) = frame.into_data() else { return Poll::Ready(None) };

@@ -10,7 +10,7 @@ use crate::api::request::UsageReporting;
 use crate::api::text;
 use crate::clock::Clock;
 use crate::config::SglangVersion;
-use crate::engine_task::progress::{GenerationEnd, GenerationHandle, Progress};
+use crate::engine_task::progress::{GenerationEnd, GenerationHandle, GenerationProgress};
 use router_core::Time;
 
 /// The API format of a response.
@@ -85,13 +85,13 @@ pub(crate) struct EventWriter {
 
 /// `usage` of an OpenAI response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Usage {
+pub(crate) struct TokenUsage {
     pub(crate) prompt: u32,
     pub(crate) completion: u32,
     pub(crate) cached: u32,
 }
 
-impl Usage {
+impl TokenUsage {
     /// As JSON. Cached tokens appear as on a server with `--enable-cache-report`.
     pub(crate) fn json(&self, version: SglangVersion) -> String {
         let details = match self.cached {
@@ -111,7 +111,7 @@ impl Usage {
     }
 }
 
-impl Usage {
+impl TokenUsage {
     /// JSON without nulls, as at the end of a `/v1/completions` stream.
     fn sparse_json(&self, version: SglangVersion) -> String {
         self.json(version)
@@ -122,7 +122,12 @@ impl Usage {
 
 impl EventWriter {
     /// Writes what is new in a choice.
-    pub(crate) fn write(&mut self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+    pub(crate) fn write(
+        &mut self,
+        choice: &mut ChoiceStream,
+        progress: &GenerationProgress,
+        out: &mut Vec<u8>,
+    ) {
         let fresh = progress.generated > choice.sent;
         if !fresh && progress.end.is_none() {
             return;
@@ -157,8 +162,8 @@ impl EventWriter {
     }
 
     /// Usage of the whole response.
-    fn total(&self, streams: &[ChoiceStream]) -> Usage {
-        let mut total = Usage::default();
+    fn total(&self, streams: &[ChoiceStream]) -> TokenUsage {
+        let mut total = TokenUsage::default();
         for (i, choice) in streams.iter().enumerate() {
             let Some(end) = &choice.end else { continue };
             if i % self.choices.max(1) == 0 && !matches!(end, GenerationEnd::Unscheduled(_)) {
@@ -170,7 +175,7 @@ impl EventWriter {
         total
     }
 
-    fn write_generate(&self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+    fn write_generate(&self, choice: &mut ChoiceStream, progress: &GenerationProgress, out: &mut Vec<u8>) {
         let facts = MetaInfo {
             generation: &choice.generation,
             clock: self.clock,
@@ -230,7 +235,7 @@ impl EventWriter {
         )
     }
 
-    fn write_chat(&self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+    fn write_chat(&self, choice: &mut ChoiceStream, progress: &GenerationProgress, out: &mut Vec<u8>) {
         let classic = self.version == SglangVersion::Classic;
         if choice.frame.is_none() {
             let opening = format!("{}{{\"index\":{},\"delta\":{{", self.opening(), choice.index);
@@ -275,7 +280,7 @@ impl EventWriter {
         }
     }
 
-    fn write_completions(&self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+    fn write_completions(&self, choice: &mut ChoiceStream, progress: &GenerationProgress, out: &mut Vec<u8>) {
         let (before, after) = choice.frame.get_or_insert_with(|| {
             let before = format!("{}{{\"index\":{},\"text\":\"", self.opening(), choice.index);
             (before, "\",\"logprobs\":null,\"finish_reason\":".to_owned())
@@ -291,12 +296,15 @@ impl EventWriter {
     }
 
     /// Ends a chunk after its `choices`, with usage where the client wants it in every chunk.
-    fn close_chunk(&self, progress: Option<(&ChoiceStream, &Progress)>, out: &mut Vec<u8>) {
+    fn close_chunk(&self, progress: Option<(&ChoiceStream, &GenerationProgress)>, out: &mut Vec<u8>) {
         match progress {
             Some((choice, progress)) if self.usage == UsageReporting::Every => {
                 let cached = progress.first.map_or(0, |f| f.cached_tokens);
-                let usage =
-                    Usage { prompt: choice.generation.prompt_tokens, completion: progress.generated, cached };
+                let usage = TokenUsage {
+                    prompt: choice.generation.prompt_tokens,
+                    completion: progress.generated,
+                    cached,
+                };
                 push(out, &[",\"usage\":", &usage.json(self.version), "}\n\n"]);
             }
             _ if self.version == SglangVersion::Classic || self.api_format == ApiFormat::Completions => {
@@ -306,7 +314,12 @@ impl EventWriter {
         }
     }
 
-    fn write_responses(&mut self, choice: &mut ChoiceStream, progress: &Progress, out: &mut Vec<u8>) {
+    fn write_responses(
+        &mut self,
+        choice: &mut ChoiceStream,
+        progress: &GenerationProgress,
+        out: &mut Vec<u8>,
+    ) {
         let item = format!("msg_{}", self.id);
         if choice.sent == 0 {
             let response = self.response_object("in_progress", "[]", "null");
@@ -390,7 +403,7 @@ pub(crate) fn response_message(item: &str, text: &str) -> String {
 }
 
 /// `usage` of `/v1/responses`.
-pub(crate) fn response_usage(usage: &Usage) -> String {
+pub(crate) fn response_usage(usage: &TokenUsage) -> String {
     let (input, output) = (usage.prompt, usage.completion);
     format!(
         "{{\"input_tokens\":{input},\"input_tokens_details\":{{\"cached_tokens\":{},\"cache_write_tokens\":0}},\

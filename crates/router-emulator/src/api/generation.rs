@@ -276,7 +276,7 @@ mod tests {
         assert_eq!((plan(true, 900).output_tokens, plan(true, 900).stop_reason), (900, StopReason::Length));
         let free = plan(false, 2000);
         assert_eq!(free.stop_reason, StopReason::Eos);
-        assert_eq!(free, plan(false, 2000), "the same prompt gives the same answer");
+        assert_eq!(free, plan(false, 2000), "the same prompt gives the same output");
         assert_eq!(plan(false, 1).output_tokens, 1);
     }
 

@@ -8,7 +8,7 @@ use crate::api::generation::{Generation, StopReason};
 use crate::api::text;
 use crate::clock::Clock;
 use crate::config::SglangVersion;
-use crate::engine_task::progress::{FirstToken, GenerationEnd, Progress};
+use crate::engine_task::progress::{FirstToken, GenerationEnd, GenerationProgress};
 
 /// SGLang's message for a full queue.
 pub(crate) const QUEUE_FULL: &str = "The request queue is full.";
@@ -107,7 +107,12 @@ impl MetaInfo<'_> {
     }
 
     /// The whole object of a finished or aborted generation.
-    pub(crate) fn last(&self, progress: &Progress, end: &GenerationEnd, delivery: DeliveryMode) -> String {
+    pub(crate) fn last(
+        &self,
+        progress: &GenerationProgress,
+        end: &GenerationEnd,
+        delivery: DeliveryMode,
+    ) -> String {
         let record = end.record();
         let first =
             progress.first.unwrap_or(FirstToken { times: record.times, cached_tokens: record.cached_tokens });
@@ -182,7 +187,7 @@ impl MetaInfo<'_> {
     fn classic_end(
         &self,
         out: &mut String,
-        progress: &Progress,
+        progress: &GenerationProgress,
         end: &GenerationEnd,
         delivery: DeliveryMode,
     ) {

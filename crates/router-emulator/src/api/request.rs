@@ -162,14 +162,14 @@ impl OpenAiCommon {
 /// Body of `/v1/chat/completions`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ChatBody {
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Vec<ChatMessage>,
     #[serde(flatten)]
     pub(crate) common: OpenAiCommon,
 }
 
 /// One message of a chat.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Message {
+pub(crate) struct ChatMessage {
     role: String,
     #[serde(default)]
     content: Value,
@@ -219,18 +219,19 @@ pub(crate) struct ResponsesBody {
 #[serde(untagged)]
 pub(crate) enum ResponsesInput {
     Text(String),
-    Messages(Vec<Message>),
+    Messages(Vec<ChatMessage>),
 }
 
 impl ResponsesBody {
     pub(crate) fn prompt(&self) -> Prompt {
         let mut messages = Vec::new();
         if let Some(instructions) = &self.instructions {
-            messages.push(Message { role: "system".into(), content: Value::String(instructions.clone()) });
+            messages
+                .push(ChatMessage { role: "system".into(), content: Value::String(instructions.clone()) });
         }
         match &self.input {
             ResponsesInput::Text(text) => {
-                messages.push(Message { role: "user".into(), content: Value::String(text.clone()) });
+                messages.push(ChatMessage { role: "user".into(), content: Value::String(text.clone()) });
             }
             ResponsesInput::Messages(more) => messages.extend_from_slice(more),
         }
@@ -239,7 +240,7 @@ impl ResponsesBody {
 }
 
 /// The prompt a chat becomes; see `text` for the form.
-pub(crate) fn render(messages: &[Message]) -> Prompt {
+pub(crate) fn render(messages: &[ChatMessage]) -> Prompt {
     let mut out = String::new();
     for message in messages {
         out.push_str("<|");

@@ -75,7 +75,7 @@ pub(crate) enum SubmitRefusal {
 }
 
 #[derive(Debug, Default)]
-struct Totals {
+struct EngineTotals {
     received: u64,
     completed: u64,
     aborted: u64,
@@ -87,31 +87,32 @@ struct Totals {
 }
 
 #[derive(Debug)]
-struct Client {
+struct ActiveGeneration {
     rid: String,
     prompt_tokens: u32,
     cell: Arc<ProgressCell>,
 }
 
 #[derive(Debug)]
-struct Core {
+struct EngineCore {
     engine: Engine,
-    clients: HashMap<JobId, Client>,
+    clients: HashMap<JobId, ActiveGeneration>,
     next_id: u64,
-    totals: Totals,
+    totals: EngineTotals,
 }
 
 /// Handle on one engine in real time.
 #[derive(Clone, Debug)]
-pub(crate) struct Driver {
-    core: Arc<Mutex<Core>>,
+pub(crate) struct EngineDriver {
+    core: Arc<Mutex<EngineCore>>,
     clock: Clock,
     changed: Arc<Notify>,
 }
 
-impl Driver {
+impl EngineDriver {
     pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
-        let core = Core { engine, clients: HashMap::new(), next_id: 0, totals: Totals::default() };
+        let core =
+            EngineCore { engine, clients: HashMap::new(), next_id: 0, totals: EngineTotals::default() };
         Self { core: Arc::new(Mutex::new(core)), clock, changed: Arc::new(Notify::new()) }
     }
 
@@ -165,7 +166,7 @@ impl Driver {
         core.next_id += 1;
         core.totals.received += 1;
         let cell = Arc::new(ProgressCell::default());
-        core.clients.insert(id, Client { rid: rid.to_owned(), prompt_tokens, cell: cell.clone() });
+        core.clients.insert(id, ActiveGeneration { rid: rid.to_owned(), prompt_tokens, cell: cell.clone() });
         drop(core);
         self.changed.notify_one();
         Ok(GenerationHandle::new(self.clone(), id, cell, now))
@@ -186,7 +187,7 @@ impl Driver {
         self.abort_where(|_, _| true);
     }
 
-    fn abort_where(&self, matches: impl Fn(JobId, &Client) -> bool) {
+    fn abort_where(&self, matches: impl Fn(JobId, &ActiveGeneration) -> bool) {
         let now = self.clock.now();
         let mut core = self.core.lock();
         core.advance(now);
@@ -242,7 +243,7 @@ pub(crate) enum RidPolicy {
     Shared,
 }
 
-impl Core {
+impl EngineCore {
     /// Brings the engine to `now`; the end of the step in progress, if any.
     fn advance(&mut self, now: Time) -> Option<Time> {
         let Self { engine, clients, totals, .. } = self;
@@ -303,7 +304,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn thousand_steps_do_not_drift() {
         let profile = EngineProfile::named("sglang_8b").unwrap();
-        let driver = Driver::new(Engine::new(profile.timing, profile.limits), Clock::start());
+        let driver = EngineDriver::new(Engine::new(profile.timing, profile.limits), Clock::start());
         tokio::spawn(driver.clone().run());
         let handle = driver.submit("r", RidPolicy::Unique, Job::new(JobId(0), 100, 1000)).unwrap();
         let (_, end) = handle.finished().await;
@@ -323,7 +324,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn late_driver_catches_up_at_once() {
         let profile = EngineProfile::named("sglang_8b").unwrap();
-        let driver = Driver::new(Engine::new(profile.timing, profile.limits), Clock::start());
+        let driver = EngineDriver::new(Engine::new(profile.timing, profile.limits), Clock::start());
         let handle = driver.submit("r", RidPolicy::Unique, Job::new(JobId(0), 100, 10)).unwrap();
         // The driver task does not run meanwhile.
         tokio::time::advance(Duration::from_secs(60)).await;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use router_core::Time;
 use router_engine::{JobId, JobRecord, JobTimes};
 
-use crate::engine_task::driver::Driver;
+use crate::engine_task::driver::EngineDriver;
 
 /// SGLang's HTTP process gets unstreamed output every 50 tokens only. So `server_first_token_time` of an unstreamed
 /// response is the time of token 50, and is missing below 50 tokens.
@@ -38,7 +38,7 @@ impl GenerationEnd {
 
 /// How far a generation is.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct GenerationProgress {
     /// Tokens generated.
     pub(crate) generated: u32,
     /// Set with the first token.
@@ -57,8 +57,8 @@ pub(crate) struct FirstToken {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    progress: Progress,
+struct CellState {
+    progress: GenerationProgress,
     waker: Option<Waker>,
     wake_on: WakeOn,
 }
@@ -73,7 +73,7 @@ pub(crate) enum WakeOn {
 
 /// Shared state of one generation.
 #[derive(Debug, Default)]
-pub(crate) struct ProgressCell(Mutex<State>);
+pub(crate) struct ProgressCell(Mutex<CellState>);
 
 impl ProgressCell {
     pub(crate) fn first_token(&self, times: JobTimes, cached_tokens: u32) {
@@ -96,7 +96,7 @@ impl ProgressCell {
         self.update(|progress| progress.end = Some(end));
     }
 
-    fn update(&self, change: impl FnOnce(&mut Progress)) {
+    fn update(&self, change: impl FnOnce(&mut GenerationProgress)) {
         let mut state = self.0.lock();
         change(&mut state.progress);
         let due = state.wake_on == WakeOn::Tokens || state.progress.end.is_some();
@@ -111,14 +111,14 @@ impl ProgressCell {
 /// A generation in the engine. Dropping it before the end aborts it.
 #[derive(Debug)]
 pub(crate) struct GenerationHandle {
-    driver: Driver,
+    driver: EngineDriver,
     id: JobId,
     cell: Arc<ProgressCell>,
     submitted_at: Time,
 }
 
 impl GenerationHandle {
-    pub(crate) fn new(driver: Driver, id: JobId, cell: Arc<ProgressCell>, submitted_at: Time) -> Self {
+    pub(crate) fn new(driver: EngineDriver, id: JobId, cell: Arc<ProgressCell>, submitted_at: Time) -> Self {
         Self { driver, id, cell, submitted_at }
     }
 
@@ -128,7 +128,7 @@ impl GenerationHandle {
     }
 
     /// The progress now. Registers a wake-up for the next change unless the generation has ended.
-    pub(crate) fn poll_progress(&self, cx: &Context<'_>, wake_on: WakeOn) -> Progress {
+    pub(crate) fn poll_progress(&self, cx: &Context<'_>, wake_on: WakeOn) -> GenerationProgress {
         let mut state = self.cell.0.lock();
         state.wake_on = wake_on;
         if state.progress.end.is_none() && !state.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
@@ -138,7 +138,7 @@ impl GenerationHandle {
     }
 
     /// Waits for the end, without wake-ups for single tokens.
-    pub(crate) async fn finished(&self) -> (Progress, GenerationEnd) {
+    pub(crate) async fn finished(&self) -> (GenerationProgress, GenerationEnd) {
         poll_fn(|cx| {
             let progress = self.poll_progress(cx, WakeOn::GenerationEnd);
             progress.end.map_or(Poll::Pending, |end| Poll::Ready((progress, end)))

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::api::body::Reply;
+use crate::api::body::HttpResponse;
 use crate::api::errors::{self, one_event, openai_stream_error, with_type};
 use crate::api::formats::ApiFormat;
 use crate::api::meta_info::quoted;
@@ -58,14 +58,14 @@ pub(crate) fn with_kv_transfer_params(
 }
 
 /// The error for a request without a bootstrap room.
-pub(crate) fn missing_bootstrap_room(plan: &GenerationPlan) -> Reply {
+pub(crate) fn missing_bootstrap_room(plan: &GenerationPlan) -> HttpResponse {
     let rid = plan.generations.first().map_or("", |generation| generation.rid.as_str());
     let message =
         format!("Invalid request: Disaggregated request received without boostrap room id. req.rid='{rid}'");
     if !matches!(plan.form.writer.api_format, ApiFormat::Generate | ApiFormat::GenerateBatch) {
         return errors::bad_request(&message);
     }
-    let answer = format!(
+    let body = format!(
         "{{\"text\":\"\",\"meta_info\":{{\"id\":{},\"finish_reason\":{{\"type\":\"abort\",\"message\":{},\
          \"status_code\":null,\"err_type\":null}},\"prompt_tokens\":1,\"completion_tokens\":0,\
          \"cached_tokens\":0}}}}",
@@ -73,13 +73,13 @@ pub(crate) fn missing_bootstrap_room(plan: &GenerationPlan) -> Reply {
         quoted(&message)
     );
     if plan.form.streamed {
-        return one_event(&answer);
+        return one_event(&body);
     }
-    with_type(StatusCode::OK, "application/json", answer.into())
+    with_type(StatusCode::OK, "application/json", body.into())
 }
 
 /// The error of a decode server whose KV cache did not arrive.
-pub(crate) fn transfer_failed(plan: &GenerationPlan) -> Reply {
+pub(crate) fn transfer_failed(plan: &GenerationPlan) -> HttpResponse {
     let rid = plan.generations.first().map_or("", |generation| generation.rid.as_str());
     let message = format!("Decode transfer failed for request rank=0 decode_req.req.rid='{rid}'");
     let status = StatusCode::INTERNAL_SERVER_ERROR;

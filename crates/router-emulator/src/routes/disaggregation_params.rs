@@ -39,7 +39,12 @@ struct VllmTransferParams {
 }
 
 /// Host, port and key of a KV cache to fetch.
-type Address = (String, u16, String);
+#[derive(Clone, Debug)]
+pub(crate) struct KvAddress {
+    host: String,
+    port: u16,
+    key: String,
+}
 
 /// The KV transfer that a request needs.
 #[derive(Clone, Debug)]
@@ -51,7 +56,7 @@ pub(crate) enum KvTransfer {
     /// Keep the KV cache under this key.
     Keep(String),
     /// Fetch the KV caches from these addresses.
-    Fetch(Vec<Address>),
+    Fetch(Vec<KvAddress>),
     /// The request lacks the address that its server needs.
     Missing,
 }
@@ -76,7 +81,9 @@ impl DisaggregationParams {
             (ServerRole::Prefill, Some(rooms)) => KvTransfer::Offer(rooms),
             (ServerRole::Decode, _) if vllm.do_remote_prefill => {
                 match (vllm.remote_host, vllm.remote_port, vllm.remote_engine_id) {
-                    (Some(host), Some(port), Some(key)) => KvTransfer::Fetch(vec![(host, port, key)]),
+                    (Some(host), Some(port), Some(key)) => {
+                        KvTransfer::Fetch(vec![KvAddress { host, port, key }])
+                    }
                     _ => KvTransfer::Missing,
                 }
             }
@@ -86,7 +93,7 @@ impl DisaggregationParams {
                 let address = |(n, room): (usize, u64)| {
                     let host = hosts.get(n).or(hosts.first())?.clone();
                     let port = ports.get(n).or(ports.first()).copied().flatten().unwrap_or(DEFAULT_PORT);
-                    Some((host, port, room.to_string()))
+                    Some(KvAddress { host, port, key: room.to_string() })
                 };
                 let addresses: Option<Vec<_>> = rooms.into_iter().enumerate().map(address).collect();
                 addresses.map_or(KvTransfer::Missing, KvTransfer::Fetch)
@@ -102,16 +109,17 @@ pub(crate) fn offers(server: &ServerState, rooms: &[u64]) -> Vec<KvOffer> {
 }
 
 /// Fetches KV caches. A failed fetch waits for the timeout too: a decode server notices a lost prefill server late.
-pub(crate) async fn fetch_all(addresses: &[Address], patience: Duration) -> io::Result<()> {
-    let all = try_join_all(addresses.iter().map(|(host, port, key)| fetch_patiently(host, *port, key)));
+pub(crate) async fn fetch_all(addresses: &[KvAddress], patience: Duration) -> io::Result<()> {
+    let all = try_join_all(addresses.iter().map(fetch_patiently));
     tokio::time::timeout(patience, all)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map(drop)
 }
 
-async fn fetch_patiently(host: &str, port: u16, key: &str) -> io::Result<()> {
-    match fetch(host, port, key).await {
+async fn fetch_patiently(address: &KvAddress) -> io::Result<()> {
+    let KvAddress { host, port, key } = address;
+    match fetch(host, *port, key).await {
         Ok(()) => Ok(()),
         Err(error) => {
             tracing::debug!(host, port, key, %error, "the prompt does not come");

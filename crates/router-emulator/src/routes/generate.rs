@@ -4,11 +4,11 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use router_engine::SubmitError;
 
-use crate::api::body::{AbortedBody, Body, EventStream, Reply};
-use crate::api::errors::{self, Malformed, json_reply, native, one_event, openai_stream_error, with_type};
+use crate::api::body::{AbortedBody, EventStream, HttpResponse, ResponseBody};
+use crate::api::errors::{self, json_response, native, one_event, openai_stream_error, parse, with_type};
 use crate::api::faulty_body::FaultyBody;
 use crate::api::formats::{
-    ApiFormat, ChoiceStream, EventWriter, Usage, response_message, response_status, response_usage,
+    ApiFormat, ChoiceStream, EventWriter, TokenUsage, response_message, response_status, response_usage,
 };
 use crate::api::generation::{
     ChoiceId, DEFAULT_MAX_NEW_TOKENS, Generation, InvalidRequest, Prompt, SamplingParams,
@@ -20,7 +20,7 @@ use crate::api::request::{
 };
 use crate::config::SglangVersion;
 use crate::engine_task::driver::{RidPolicy, SubmitRefusal};
-use crate::engine_task::progress::{GenerationEnd, GenerationHandle, Progress};
+use crate::engine_task::progress::{GenerationEnd, GenerationHandle, GenerationProgress};
 use crate::faults::{Fault, FaultKind, FaultSwitch};
 use crate::routes::disaggregation::{
     hand_over, missing_bootstrap_room, prepare, transfer_failed, with_kv_transfer_params,
@@ -40,30 +40,30 @@ pub(crate) async fn generate(
     server: &ServerState,
     body: &[u8],
     context: RequestContext,
-) -> Result<Reply, AbortedBody> {
-    let parsed: GenerateBody = match serde_json::from_slice(body) {
+) -> Result<HttpResponse, AbortedBody> {
+    let parsed: GenerateBody = match parse(body, "/generate") {
         Ok(parsed) => parsed,
-        Err(e) => return Ok(Malformed::new(e, body.len(), "/generate").reply()),
+        Err(malformed) => return Ok(malformed.response()),
     };
     let stream = parsed.stream;
     match plan_generate(server, parsed, &context) {
-        Ok(plan) => answer(server, plan, context).await,
-        Err(Unplannable::Sampling(message)) => {
-            Ok(json_reply(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": message })))
+        Ok(plan) => respond(server, plan, context).await,
+        Err(PlanError::Sampling(message)) => {
+            Ok(json_response(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": message })))
         }
-        Err(Unplannable::Invalid(InvalidRequest(message))) if stream => {
+        Err(PlanError::Invalid(InvalidRequest(message))) if stream => {
             Ok(native_stream_error(server, &message))
         }
-        Err(Unplannable::Invalid(InvalidRequest(message))) => Ok(native(&message)),
+        Err(PlanError::Invalid(InvalidRequest(message))) => Ok(native(&message)),
     }
 }
 
-enum Unplannable {
+enum PlanError {
     Invalid(InvalidRequest),
     Sampling(String),
 }
 
-impl From<InvalidRequest> for Unplannable {
+impl From<InvalidRequest> for PlanError {
     fn from(invalid: InvalidRequest) -> Self {
         Self::Invalid(invalid)
     }
@@ -73,7 +73,7 @@ fn plan_generate(
     server: &ServerState,
     body: GenerateBody,
     context: &RequestContext,
-) -> Result<GenerationPlan, Unplannable> {
+) -> Result<GenerationPlan, PlanError> {
     let (prompts, mut batch) = match (body.input_ids, body.text) {
         (Some(OneOrManyIds::One(ids)), _) => (vec![Prompt::Ids(ids)], false),
         (Some(OneOrManyIds::Many(lists)), _) => (lists.into_iter().map(Prompt::Ids).collect(), true),
@@ -114,7 +114,7 @@ fn plan_generate(
 fn sampling_params(
     raw: Option<&serde_json::value::RawValue>,
     prompts: usize,
-) -> Result<Vec<SamplingParams>, Unplannable> {
+) -> Result<Vec<SamplingParams>, PlanError> {
     let Some(raw) = raw else { return Ok(vec![SamplingParams::default()]) };
     let text = raw.get();
     let parsed = if text.trim_start().starts_with('[') && prompts > 0 {
@@ -128,7 +128,7 @@ fn sampling_params(
             // SGLang's parser reports no position.
             let message = e.to_string();
             let end = message.find(" at line ").unwrap_or(message.len());
-            Err(Unplannable::Sampling(message[..end].to_owned()))
+            Err(PlanError::Sampling(message[..end].to_owned()))
         }
     }
 }
@@ -139,7 +139,7 @@ fn rids(
     given: Option<OneOrMany<String>>,
     wanted: usize,
     api_format: ApiFormat,
-) -> Result<Vec<String>, Unplannable> {
+) -> Result<Vec<String>, PlanError> {
     match given {
         None => Ok((0..wanted).map(|_| server.new_id()).collect()),
         Some(OneOrMany::One(one)) if api_format == ApiFormat::Generate => Ok(vec![one]),
@@ -161,10 +161,10 @@ pub(crate) async fn chat(
     server: &ServerState,
     body: &[u8],
     context: RequestContext,
-) -> Result<Reply, AbortedBody> {
-    let parsed: ChatBody = match serde_json::from_slice(body) {
+) -> Result<HttpResponse, AbortedBody> {
+    let parsed: ChatBody = match parse(body, "/v1/chat/completions") {
         Ok(parsed) => parsed,
-        Err(e) => return Ok(Malformed::new(e, body.len(), "/v1/chat/completions").reply()),
+        Err(malformed) => return Ok(malformed.response()),
     };
     if parsed.messages.is_empty() {
         return Ok(errors::bad_request("Messages cannot be empty."));
@@ -178,10 +178,10 @@ pub(crate) async fn completions(
     server: &ServerState,
     body: &[u8],
     context: RequestContext,
-) -> Result<Reply, AbortedBody> {
-    let parsed: CompletionsBody = match serde_json::from_slice(body) {
+) -> Result<HttpResponse, AbortedBody> {
+    let parsed: CompletionsBody = match parse(body, "/v1/completions") {
         Ok(parsed) => parsed,
-        Err(e) => return Ok(Malformed::new(e, body.len(), "/v1/completions").reply()),
+        Err(malformed) => return Ok(malformed.response()),
     };
     let mut common = parsed.common;
     common.default_max_tokens(16);
@@ -193,10 +193,10 @@ pub(crate) async fn responses(
     server: &ServerState,
     body: &[u8],
     context: RequestContext,
-) -> Result<Reply, AbortedBody> {
-    let parsed: ResponsesBody = match serde_json::from_slice(body) {
+) -> Result<HttpResponse, AbortedBody> {
+    let parsed: ResponsesBody = match parse(body, "/v1/responses") {
         Ok(parsed) => parsed,
-        Err(e) => return Ok(Malformed::new(e, body.len(), "/v1/responses").reply()),
+        Err(malformed) => return Ok(malformed.response()),
     };
     openai(server, ApiFormat::Responses, &[parsed.prompt()], &parsed.common, context).await
 }
@@ -207,10 +207,10 @@ async fn openai(
     prompts: &[Prompt],
     common: &OpenAiCommon,
     context: RequestContext,
-) -> Result<Reply, AbortedBody> {
+) -> Result<HttpResponse, AbortedBody> {
     let stream = common.stream.unwrap_or(false);
     match plan_openai(server, api_format, prompts, common, context.forced) {
-        Ok(plan) => answer(server, plan, context).await,
+        Ok(plan) => respond(server, plan, context).await,
         // 0.4 opens the stream before it looks at the request.
         Err(InvalidRequest(message))
             if stream
@@ -259,11 +259,11 @@ fn plan_openai(
 }
 
 /// Starts the generations and responds in the requested form.
-async fn answer(
+async fn respond(
     server: &ServerState,
     mut plan: GenerationPlan,
     context: RequestContext,
-) -> Result<Reply, AbortedBody> {
+) -> Result<HttpResponse, AbortedBody> {
     prepare(server, &mut plan, &context);
     match &context.kv_transfer {
         KvTransfer::Missing => return Ok(missing_bootstrap_room(&plan)),
@@ -288,9 +288,10 @@ async fn answer(
             .enumerate()
             .map(|(i, s)| ChoiceStream::new(i, s.generation, s.handle))
             .collect();
-        let mut reply = Reply::new(Body::Events(Box::new(EventStream::new(writer, streams))));
-        reply.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
-        return Ok(reply);
+        let mut response =
+            HttpResponse::new(ResponseBody::Events(Box::new(EventStream::new(writer, streams))));
+        response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+        return Ok(response);
     }
     let mut done = Vec::with_capacity(started.len());
     for s in &started {
@@ -331,7 +332,7 @@ fn refuse(
     form: &ResponseForm,
     refusal: &RefusedGeneration,
     switch: &FaultSwitch,
-) -> Reply {
+) -> HttpResponse {
     let ResponseForm { streamed, writer } = form;
     let native_format = matches!(writer.api_format, ApiFormat::Generate | ApiFormat::GenerateBatch);
     let RefusedGeneration { generation, why } = refusal;
@@ -341,12 +342,12 @@ fn refuse(
         SubmitRefusal::Engine(SubmitError::QueueFull)
             if server.config().version == SglangVersion::Classic =>
         {
-            let nothing = Body::Events(Box::new(EventStream::new(writer.clone(), Vec::new())));
+            let nothing = ResponseBody::Events(Box::new(EventStream::new(writer.clone(), Vec::new())));
             let cut = Fault { after_events: 0, ..Fault::new(FaultKind::CloseEarly) };
             let body = FaultyBody::new(nothing, &cut, switch.clone());
-            let mut reply = Reply::new(Body::Faulty(Box::new(body)));
-            reply.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
-            return reply;
+            let mut response = HttpResponse::new(ResponseBody::Faulty(Box::new(body)));
+            response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+            return response;
         }
         SubmitRefusal::Engine(SubmitError::QueueFull) if native_format => {
             let now = server.driver().clock().now();
@@ -377,7 +378,7 @@ fn refuse(
 }
 
 /// An error inside a stream of `/generate` that was opened with 200.
-fn native_stream_error(server: &ServerState, message: &str) -> Reply {
+fn native_stream_error(server: &ServerState, message: &str) -> HttpResponse {
     let extra = match server.config().version {
         SglangVersion::Classic => "",
         SglangVersion::Stock => ",\"type\":\"invalid_request_error\",\"code\":400,\"retryable\":false",
@@ -389,7 +390,7 @@ fn native_stream_error(server: &ServerState, message: &str) -> Reply {
 struct FinishedGeneration<'a> {
     generation: &'a Generation,
     handle: &'a GenerationHandle,
-    progress: Progress,
+    progress: GenerationProgress,
     end: GenerationEnd,
 }
 
@@ -429,8 +430,8 @@ fn whole_generate(server: &ServerState, api_format: ApiFormat, done: &[FinishedG
     }
 }
 
-fn usage_of(choices: usize, done: &[FinishedGeneration<'_>]) -> Usage {
-    let mut usage = Usage::default();
+fn usage_of(choices: usize, done: &[FinishedGeneration<'_>]) -> TokenUsage {
+    let mut usage = TokenUsage::default();
     for (i, d) in done.iter().enumerate() {
         if i % choices.max(1) == 0 && !matches!(d.end, GenerationEnd::Unscheduled(_)) {
             usage.prompt += d.generation.prompt_tokens;

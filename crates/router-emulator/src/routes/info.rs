@@ -3,11 +3,11 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::api::body::Reply;
-use crate::api::errors::json_reply;
+use crate::api::body::HttpResponse;
+use crate::api::errors::json_response;
 use crate::clock::iso8601;
 use crate::config::SglangVersion;
-use crate::engine_task::driver::Driver;
+use crate::engine_task::driver::EngineDriver;
 use crate::state::ServerState;
 
 /// Version each version reports.
@@ -19,7 +19,7 @@ fn version(version: SglangVersion) -> &'static str {
 }
 
 /// The response of an information route; `None` where this version has no such route.
-pub(crate) fn route(server: &ServerState, path: &str, query: &str) -> Option<Reply> {
+pub(crate) fn route(server: &ServerState, path: &str, query: &str) -> Option<HttpResponse> {
     let version = server.config().version;
     let body = match (path, version) {
         ("/get_model_info", _) | ("/model_info", SglangVersion::Stock) => model_info(server),
@@ -29,17 +29,17 @@ pub(crate) fn route(server: &ServerState, path: &str, query: &str) -> Option<Rep
         ("/v1/loads", SglangVersion::Stock) => v1_loads(server, query),
         _ => return one_model(server, path),
     };
-    Some(json_reply(StatusCode::OK, &body))
+    Some(json_response(StatusCode::OK, &body))
 }
 
-fn one_model(server: &ServerState, path: &str) -> Option<Reply> {
+fn one_model(server: &ServerState, path: &str) -> Option<HttpResponse> {
     let name = path.strip_prefix("/v1/models/")?;
     if name == server.config().model_name {
-        return Some(json_reply(StatusCode::OK, &models(server)["data"][0]));
+        return Some(json_response(StatusCode::OK, &models(server)["data"][0]));
     }
     let message = format!("The model '{name}' does not exist");
     let error = json!({"message": message, "type": "invalid_request_error", "param": "model", "code": "model_not_found"});
-    Some(json_reply(StatusCode::NOT_FOUND, &json!({ "error": error })))
+    Some(json_response(StatusCode::NOT_FOUND, &json!({ "error": error })))
 }
 
 fn model_info(server: &ServerState) -> Value {
@@ -62,7 +62,7 @@ fn model_info(server: &ServerState) -> Value {
 fn server_info(server: &ServerState) -> Value {
     let config = server.config();
     let limits = config.limits.unwrap_or(config.profile.limits);
-    let state = |rank: &Driver| {
+    let state = |rank: &EngineDriver| {
         let mut state = json!({
             "last_gen_throughput": rank.stats().load.gen_throughput,
             "memory_usage": {"weight": 0.0, "kvcache": 0.0, "token_capacity": limits.kv_tokens},
@@ -131,7 +131,7 @@ fn v1_loads(server: &ServerState, query: &str) -> Value {
 }
 
 /// One entry of `loads`, with the sections that `include` names.
-fn rank_load(server: &ServerState, (driver, rank): (&Driver, u32), include: Option<&str>) -> Value {
+fn rank_load(server: &ServerState, (driver, rank): (&EngineDriver, u32), include: Option<&str>) -> Value {
     let wake_on =
         |section: &str| include.is_none_or(|list| list.split(',').any(|s| s == section || s == "all"));
     let config = server.config();

@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use http::StatusCode;
 use router_engine::EngineLoad;
 
-use crate::api::body::Reply;
+use crate::api::body::HttpResponse;
 use crate::api::errors::{self, with_type};
 use crate::config::SglangVersion;
-use crate::engine_task::driver::{Driver, EngineStats};
+use crate::engine_task::driver::{EngineDriver, EngineStats};
 use crate::state::ServerState;
 
 /// The whole page.
-pub(crate) fn page(server: &ServerState) -> Reply {
-    let stats: Vec<_> = server.ranks().iter().map(Driver::stats).collect();
+pub(crate) fn page(server: &ServerState) -> HttpResponse {
+    let stats: Vec<_> = server.ranks().iter().map(EngineDriver::stats).collect();
     let model = &server.config().model_name;
     let short = format!("model_name=\"{model}\"");
     let mut out = String::with_capacity(4096);
@@ -23,7 +23,7 @@ pub(crate) fn page(server: &ServerState) -> Reply {
             let _ = writeln!(out, "sglang:{name}{{{}}} {:?}", labels(server, rank), value(&stats.load));
         }
     }
-    let prompt_tokens: u64 = server.ranks().iter().map(Driver::prompt_tokens_total).sum();
+    let prompt_tokens: u64 = server.ranks().iter().map(EngineDriver::prompt_tokens_total).sum();
     let cached: u64 = stats.iter().map(|s| s.load.prefill_cached_tokens).sum();
     let Some(stats) = stats.into_iter().reduce(EngineStats::and) else {
         return errors::empty(StatusCode::OK);
@@ -53,9 +53,9 @@ pub(crate) fn page(server: &ServerState) -> Reply {
 }
 
 /// Name, help and value of what is stated for each rank.
-type Gauge = (&'static str, &'static str, fn(&EngineLoad) -> f64);
+type RankGauge = (&'static str, &'static str, fn(&EngineLoad) -> f64);
 
-const GAUGES: [Gauge; 11] = [
+const GAUGES: [RankGauge; 11] = [
     ("num_running_reqs", "The number of running requests.", |l| f64::from(l.running)),
     ("num_used_tokens", "The number of used tokens.", |l| l.used_tokens as f64),
     ("token_usage", "The token usage.", |l| l.kv_usage),

@@ -8,18 +8,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::api::body::Reply;
-use crate::api::errors::{Malformed, bad_request, json_reply};
+use crate::api::body::HttpResponse;
+use crate::api::errors::{bad_request, json_response, parse};
 use crate::api::request::{OneOrMany, PromptBody};
 use crate::api::text;
 use crate::state::ServerState;
 
 /// Dimensions of an embedding.
 const DIMENSIONS: usize = 64;
-
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], path: &'static str) -> Result<T, Malformed> {
-    serde_json::from_slice(body).map_err(|e| Malformed::new(e, body.len(), path))
-}
 
 /// A number in -1..1 that depends on the text alone.
 fn score(text: &[u8], seed: u64) -> f64 {
@@ -41,10 +37,10 @@ struct EmbeddingsBody {
 }
 
 /// `POST /v1/embeddings`.
-pub(crate) fn embeddings(server: &ServerState, body: &[u8]) -> Reply {
+pub(crate) fn embeddings(server: &ServerState, body: &[u8]) -> HttpResponse {
     let parsed: EmbeddingsBody = match parse(body, "/v1/embeddings") {
         Ok(parsed) => parsed,
-        Err(malformed) => return malformed.reply(),
+        Err(malformed) => return malformed.response(),
     };
     let inputs = parsed.input.into_prompts();
     let tokens: u32 = inputs.iter().map(crate::api::generation::Prompt::tokens).sum();
@@ -63,7 +59,7 @@ pub(crate) fn embeddings(server: &ServerState, body: &[u8]) -> Reply {
         })
         .collect();
     let model = parsed.model.as_deref().unwrap_or(&server.config().model_name);
-    json_reply(
+    json_response(
         StatusCode::OK,
         &json!({"data": data, "model": model, "object": "list", "usage": usage(tokens)}),
     )
@@ -95,10 +91,10 @@ struct RerankBody {
 }
 
 /// `POST /v1/rerank`: a list, best first.
-pub(crate) fn rerank(server: &ServerState, body: &[u8]) -> Reply {
+pub(crate) fn rerank(server: &ServerState, body: &[u8]) -> HttpResponse {
     let parsed: RerankBody = match parse(body, "/v1/rerank") {
         Ok(parsed) => parsed,
-        Err(malformed) => return malformed.reply(),
+        Err(malformed) => return malformed.response(),
     };
     if parsed.query.is_empty() || parsed.documents.is_empty() {
         return bad_request("Query and documents cannot be empty");
@@ -119,7 +115,7 @@ pub(crate) fn rerank(server: &ServerState, body: &[u8]) -> Reply {
             json!({"score": score, "document": document, "index": index, "meta_info": {"id": server.new_id()}})
         })
         .collect();
-    json_reply(StatusCode::OK, &results)
+    json_response(StatusCode::OK, &results)
 }
 
 #[derive(Deserialize)]
@@ -130,10 +126,10 @@ struct ClassifyBody {
 }
 
 /// `POST /v1/classify` with two labels.
-pub(crate) fn classify(server: &ServerState, body: &[u8]) -> Reply {
+pub(crate) fn classify(server: &ServerState, body: &[u8]) -> HttpResponse {
     let parsed: ClassifyBody = match parse(body, "/v1/classify") {
         Ok(parsed) => parsed,
-        Err(malformed) => return malformed.reply(),
+        Err(malformed) => return malformed.response(),
     };
     let inputs = parsed.input.into_vec();
     let tokens = inputs.iter().map(|i| text::count(i)).sum();
@@ -152,7 +148,7 @@ pub(crate) fn classify(server: &ServerState, body: &[u8]) -> Reply {
         "id": format!("classify-{}", server.new_id()), "object": "list",
         "created": clock.unix(clock.now()) as u64, "model": model, "data": data, "usage": usage(tokens),
     });
-    json_reply(StatusCode::OK, &body)
+    json_response(StatusCode::OK, &body)
 }
 
 #[derive(Deserialize)]
@@ -162,10 +158,10 @@ struct TokenizeBody {
 }
 
 /// `POST /tokenize`.
-pub(crate) fn tokenize(server: &ServerState, body: &[u8]) -> Reply {
+pub(crate) fn tokenize(server: &ServerState, body: &[u8]) -> HttpResponse {
     let parsed: TokenizeBody = match parse(body, "/v1/tokenize") {
         Ok(parsed) => parsed,
-        Err(malformed) => return malformed.reply(),
+        Err(malformed) => return malformed.response(),
     };
     let max = server.model().context_tokens;
     let body = match parsed.prompt {
@@ -179,7 +175,7 @@ pub(crate) fn tokenize(server: &ServerState, body: &[u8]) -> Reply {
             json!({"tokens": tokens, "count": count, "max_model_len": max})
         }
     };
-    json_reply(StatusCode::OK, &body)
+    json_response(StatusCode::OK, &body)
 }
 
 #[derive(Deserialize)]
@@ -188,9 +184,9 @@ struct DetokenizeBody {
 }
 
 /// `POST /detokenize`.
-pub(crate) fn detokenize(body: &[u8]) -> Reply {
+pub(crate) fn detokenize(body: &[u8]) -> HttpResponse {
     match parse::<DetokenizeBody>(body, "/v1/detokenize") {
-        Ok(parsed) => json_reply(StatusCode::OK, &json!({"text": text::from_ids(&parsed.tokens)})),
-        Err(malformed) => malformed.reply(),
+        Ok(parsed) => json_response(StatusCode::OK, &json!({"text": text::from_ids(&parsed.tokens)})),
+        Err(malformed) => malformed.response(),
     }
 }

@@ -11,11 +11,11 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use crate::api::body::{AbortedBody, Body, Reply};
-use crate::api::errors::{self, json_reply, with_type};
+use crate::api::body::{AbortedBody, HttpResponse, ResponseBody};
+use crate::api::errors::{self, json_response, with_type};
 use crate::api::faulty_body::FaultyBody;
 use crate::api::generation::{ChoiceId, Generation, Prompt, SamplingParams};
-use crate::engine_task::driver::{Driver, RidPolicy};
+use crate::engine_task::driver::{EngineDriver, RidPolicy};
 use crate::faults::{ConnectionFault, Fault, FaultKind, FaultScope, FaultSwitch};
 use crate::routes::disaggregation_params::DisaggregationParams;
 use crate::routes::plan::RequestContext;
@@ -33,11 +33,11 @@ pub(crate) async fn serve(
     server: Arc<ServerState>,
     switch: FaultSwitch,
     request: Request<Incoming>,
-) -> Result<Reply, AbortedBody> {
+) -> Result<HttpResponse, AbortedBody> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if path != "/_fault" && !authorised(&server, path, &parts.headers) {
-        return Ok(finish(json_reply(StatusCode::UNAUTHORIZED, &json!({"error": "Unauthorized"}))));
+        return Ok(finish(json_response(StatusCode::UNAUTHORIZED, &json!({"error": "Unauthorized"}))));
     }
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => collected.to_bytes(),
@@ -68,10 +68,10 @@ pub(crate) async fn serve(
         rank,
     };
     let known = route(&server, &parts, &body, context).await?;
-    let reply = known.unwrap_or_else(|| unknown(&server, path));
+    let response = known.unwrap_or_else(|| unknown(&server, path));
     Ok(finish(match fault {
-        Some(fault) if strikes_body(fault.kind) => break_body(reply, &fault, switch),
-        _ => reply,
+        Some(fault) if strikes_body(fault.kind) => break_body(response, &fault, switch),
+        _ => response,
     }))
 }
 
@@ -81,10 +81,10 @@ async fn route(
     parts: &http::request::Parts,
     body: &[u8],
     context: RequestContext,
-) -> Result<Option<Reply>, AbortedBody> {
+) -> Result<Option<HttpResponse>, AbortedBody> {
     let (get, post) = (parts.method == Method::GET, parts.method == Method::POST);
     let put = parts.method == Method::PUT;
-    let reply = match parts.uri.path() {
+    let response = match parts.uri.path() {
         "/generate" if post || put => generate::generate(server, body, context).await?,
         "/v1/chat/completions" if post => generate::chat(server, body, context).await?,
         "/v1/completions" if post => generate::completions(server, body, context).await?,
@@ -94,7 +94,7 @@ async fn route(
         "/v1/classify" | "/classify" if post => scoring::classify(server, body),
         "/tokenize" | "/v1/tokenize" if post => scoring::tokenize(server, body),
         "/detokenize" | "/v1/detokenize" if post => scoring::detokenize(body),
-        "/" if get => json_reply(StatusCode::OK, &"SGLang is running"),
+        "/" if get => json_response(StatusCode::OK, &"SGLang is running"),
         "/health" | "/ping" if get => errors::empty(StatusCode::OK),
         "/health_generate" if get => health_generate(server).await,
         "/metrics" if get => metrics::page(server),
@@ -103,7 +103,7 @@ async fn route(
         _ if get => return Ok(info::route(server, parts.uri.path(), parts.uri.query().unwrap_or(""))),
         _ => return Ok(None),
     };
-    Ok(Some(reply))
+    Ok(Some(response))
 }
 
 /// Routes that exist under another method, with the methods they take.
@@ -121,19 +121,20 @@ const OTHER_METHODS: &[(&str, &str)] = &[
     ("/flush_cache", "GET, POST"),
 ];
 
-fn unknown(server: &ServerState, path: &str) -> Reply {
+fn unknown(server: &ServerState, path: &str) -> HttpResponse {
     let Some((_, allow)) = OTHER_METHODS.iter().find(|(known, _)| *known == path) else {
         tracing::debug!(path, model = server.config().model_name, "no such route");
-        return json_reply(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"}));
+        return json_response(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"}));
     };
-    let mut reply = json_reply(StatusCode::METHOD_NOT_ALLOWED, &json!({"detail": "Method Not Allowed"}));
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    reply
+    let mut response =
+        json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({"detail": "Method Not Allowed"}));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
-fn finish(mut reply: Reply) -> Reply {
-    reply.headers_mut().insert(SERVER, HeaderValue::from_static("uvicorn"));
-    reply
+fn finish(mut response: HttpResponse) -> HttpResponse {
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("uvicorn"));
+    response
 }
 
 fn authorised(server: &ServerState, path: &str, headers: &HeaderMap) -> bool {
@@ -156,7 +157,7 @@ fn forced_length(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// Generates one token, as a real server does to check that its scheduler runs.
-async fn health_generate(server: &ServerState) -> Reply {
+async fn health_generate(server: &ServerState) -> HttpResponse {
     let sampling = SamplingParams { ignore_eos: true, ..SamplingParams::default() };
     let generation: Generation =
         server.model().plan(ChoiceId { rid: server.new_id(), index: 0 }, &Prompt::Ids(vec![0]), &sampling, 1);
@@ -169,7 +170,7 @@ async fn health_generate(server: &ServerState) -> Reply {
     }
 }
 
-fn flush_cache(server: &ServerState) -> Reply {
+fn flush_cache(server: &ServerState) -> HttpResponse {
     const FLUSHED: &str = "Cache flushed.\nPlease check backend logs for more details. (When there are running or \
                            waiting requests, the operation will not be performed.)\n";
     // Flush every rank, even after one refused.
@@ -191,13 +192,13 @@ struct AbortBody {
     abort_all: bool,
 }
 
-fn abort_request(server: &ServerState, body: &[u8]) -> Reply {
-    let parsed: AbortBody = match serde_json::from_slice(body) {
+fn abort_request(server: &ServerState, body: &[u8]) -> HttpResponse {
+    let parsed: AbortBody = match errors::parse(body, "/abort_request") {
         Ok(parsed) => parsed,
-        Err(e) => return errors::Malformed::new(e, body.len(), "/abort_request").reply(),
+        Err(malformed) => return malformed.response(),
     };
     match parsed {
-        AbortBody { abort_all: true, .. } => server.ranks().iter().for_each(Driver::abort_all),
+        AbortBody { abort_all: true, .. } => server.ranks().iter().for_each(EngineDriver::abort_all),
         AbortBody { rid: Some(rid), .. } => server.ranks().iter().for_each(|rank| rank.abort_rid(&rid)),
         AbortBody { .. } => {}
     }
@@ -230,27 +231,28 @@ fn strikes_body(kind: FaultKind) -> bool {
     )
 }
 
-fn break_body(reply: Reply, fault: &Fault, switch: FaultSwitch) -> Reply {
-    let mut reply = reply.map(|body| Body::Faulty(Box::new(FaultyBody::new(body, fault, switch))));
+fn break_body(response: HttpResponse, fault: &Fault, switch: FaultSwitch) -> HttpResponse {
+    let mut response =
+        response.map(|body| ResponseBody::Faulty(Box::new(FaultyBody::new(body, fault, switch))));
     if fault.kind == FaultKind::ChunkedTrailers {
-        reply.headers_mut().insert(http::header::TRAILER, HeaderValue::from_static("x-emulator-trailer"));
+        response.headers_mut().insert(http::header::TRAILER, HeaderValue::from_static("x-emulator-trailer"));
     }
-    reply
+    response
 }
 
-fn cut(switch: &FaultSwitch, connection_fault: ConnectionFault) -> Result<Reply, AbortedBody> {
+fn cut(switch: &FaultSwitch, connection_fault: ConnectionFault) -> Result<HttpResponse, AbortedBody> {
     switch.set(connection_fault);
     Err(AbortedBody)
 }
 
-fn error_status(fault: Option<&Fault>) -> Reply {
+fn error_status(fault: Option<&Fault>) -> HttpResponse {
     let code = fault.map_or(500, |f| f.status);
     let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     errors::openai(status, "InternalServerError", "fault on demand")
 }
 
 /// `GET`, `POST` and `DELETE /_fault`.
-fn fault_route(server: &Arc<ServerState>, method: &Method, body: &[u8]) -> Reply {
+fn fault_route(server: &Arc<ServerState>, method: &Method, body: &[u8]) -> HttpResponse {
     match *method {
         Method::GET => {}
         Method::DELETE => server.clear_fault(),
@@ -269,5 +271,5 @@ fn fault_route(server: &Arc<ServerState>, method: &Method, body: &[u8]) -> Reply
         }
         _ => return errors::empty(StatusCode::METHOD_NOT_ALLOWED),
     }
-    json_reply(StatusCode::OK, &json!({"fault": server.faults.get()}))
+    json_response(StatusCode::OK, &json!({"fault": server.faults.get()}))
 }
