@@ -1,4 +1,4 @@
-//! One request on two servers, against what a real pair was asked and answered.
+//! One request on two servers, compared with captured requests and responses of a real pair.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod support;
@@ -154,13 +154,13 @@ fn vllm_prefill_members_and_kv_params() {
             br#"{"messages" : [],"stream":false,"stream_options":null,"max_completion_tokens":1,"#
         )
     );
-    let told: Value = serde_json::from_slice(&out).unwrap();
-    assert_eq!((&told["stream"], &told["stream_options"]), (&json!(false), &json!(null)));
-    assert_eq!((&told["max_tokens"], &told["max_completion_tokens"]), (&json!(1), &json!(1)));
-    assert_eq!(told["kv_transfer_params"]["do_remote_decode"], json!(true));
-    let answer =
+    let prefill: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!((&prefill["stream"], &prefill["stream_options"]), (&json!(false), &json!(null)));
+    assert_eq!((&prefill["max_tokens"], &prefill["max_completion_tokens"]), (&json!(1), &json!(1)));
+    assert_eq!(prefill["kv_transfer_params"]["do_remote_decode"], json!(true));
+    let response =
         br#"{"choices":[{"kv_transfer_params":1}], "kv_transfer_params" : {"remote_block_ids": [1 ,2]} }"#;
-    assert_eq!(kv_transfer_params(answer), Some(&br#"{"remote_block_ids": [1 ,2]}"#[..]));
+    assert_eq!(kv_transfer_params(response), Some(&br#"{"remote_block_ids": [1 ,2]}"#[..]));
     assert_eq!(kv_transfer_params(br#"{"kv_transfer_params":null}"#), None);
     assert_eq!(kv_transfer_params(b"{"), None);
 }

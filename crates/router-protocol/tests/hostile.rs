@@ -12,7 +12,7 @@ use router_protocol::{
     read_response, scan, set_members,
 };
 
-/// Every reader once. A scan that says well-formed must stand up to a full parser where that can be told.
+/// Calls every reader once. What a full parser accepts, the scan must call well formed.
 fn read_all(bytes: &[u8]) {
     for route in Route::ALL {
         let facts = scan(route, bytes);
@@ -110,9 +110,9 @@ fn bombs() {
         for route in [Route::Generate, Route::ChatCompletions] {
             assert!(!scan(route, body).well_formed);
             assert!(!read_response(body).complete);
-            let mut watch = StreamObserver::new(route);
-            watch.push(&Bytes::copy_from_slice(body));
-            watch.finish();
+            let mut observer = StreamObserver::new(route);
+            observer.push(&Bytes::copy_from_slice(body));
+            observer.finish();
         }
         let _ = parse_load(LoadEndpoint::V1Loads, body);
     }

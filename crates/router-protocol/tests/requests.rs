@@ -22,15 +22,15 @@ fn captured_requests_match_full_parser() {
     assert!(seen > 150, "only {seen} requests");
 }
 
-/// Route, body, batch, answers, prompt as it stands, prompt tokens, cap on output.
-type Row = (Route, &'static str, u32, u32, Option<&'static str>, Option<u32>, Option<u32>);
+/// Route, body, batch, choices, prompt as in the body, prompt tokens, limit on output tokens.
+type PromptCase = (Route, &'static str, u32, u32, Option<&'static str>, Option<u32>, Option<u32>);
 
 #[test]
 fn every_shape_of_prompt() {
     use Route::{
         ChatCompletions, Classify, Completions, Embeddings, Generate, Other, Rerank, Responses, Tokenize,
     };
-    let rows: &[Row] = &[
+    let rows: &[PromptCase] = &[
         (
             Generate,
             r#"{"text":"a\nb","sampling_params":{"max_new_tokens":5,"n":2}}"#,
@@ -120,10 +120,10 @@ fn every_shape_of_prompt() {
         (Generate, r#"{"text":[]}"#, 1, 1, Some("[]"), None, None),
         (Generate, r#"{}"#, 1, 1, None, None, None),
     ];
-    for &(route, body, batch, answers, prompt, tokens, cap) in rows {
+    for &(route, body, batch, choices, prompt, tokens, cap) in rows {
         let f = scan(route, body.as_bytes());
         assert!(f.well_formed, "{body}");
-        assert_eq!((f.batch, f.choices), (batch, answers), "{body}");
+        assert_eq!((f.batch, f.choices), (batch, choices), "{body}");
         assert_eq!(f.text(), prompt, "{body}");
         assert_eq!((f.prompt_tokens, f.max_output_tokens), (tokens, cap), "{body}");
     }

@@ -12,9 +12,9 @@ const EVERY_BYTE: usize = 24 << 10;
 const CUTS: usize = 600;
 
 fn facts<'c>(route: Route, chunks: impl IntoIterator<Item = &'c Bytes>) -> ResponseFacts {
-    let mut watch = StreamObserver::new(route);
-    chunks.into_iter().for_each(|chunk| watch.push(chunk));
-    watch.finish()
+    let mut observer = StreamObserver::new(route);
+    chunks.into_iter().for_each(|chunk| observer.push(chunk));
+    observer.finish()
 }
 
 fn cuts(len: usize) -> Vec<usize> {

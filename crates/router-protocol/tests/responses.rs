@@ -1,4 +1,4 @@
-//! The numbers in the captured answers of each engine, written down by hand.
+//! The figures in the captured responses of each engine, written down by hand.
 
 mod support;
 
@@ -11,17 +11,17 @@ fn facts(name: &str) -> ResponseFacts {
     if !body.starts_with(b"data:") {
         return read_response(&body);
     }
-    let mut watch = StreamObserver::new(route);
-    watch.push(&body);
-    watch.finish()
+    let mut observer = StreamObserver::new(route);
+    observer.push(&body);
+    observer.finish()
 }
 
 /// Capture, prompt tokens, output tokens, cached tokens, events.
-type Row = (&'static str, Option<u32>, Option<u32>, Option<u32>, u32);
+type TokenCountCase = (&'static str, Option<u32>, Option<u32>, Option<u32>, u32);
 
 #[test]
 fn token_counts() {
-    let rows: &[Row] = &[
+    let rows: &[TokenCountCase] = &[
         ("sglang-0.4.10.post2-metrics/generate", Some(3), Some(8), Some(0), 0),
         ("sglang-0.4.10.post2-metrics/generate_batch", Some(11), Some(20), Some(2), 0),
         ("sglang-0.4.10.post2-metrics/generate_n2", Some(6), Some(16), Some(4), 0),
@@ -102,9 +102,9 @@ fn errors_under_any_status() {
     ] {
         let body = support::body(name);
         let f = if body.starts_with(b"data:") {
-            let mut watch = StreamObserver::new(Route::Generate);
-            watch.push(&body);
-            watch.finish()
+            let mut observer = StreamObserver::new(Route::Generate);
+            observer.push(&body);
+            observer.finish()
         } else {
             read_response(&body)
         };
