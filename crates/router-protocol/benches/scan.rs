@@ -1,6 +1,6 @@
-//! Time per request scan, per answer and per streamed event, beside two general JSON readers doing the same work.
+//! Time per request scan, per response and per streamed event, beside three general JSON readers doing the same work.
 //!
-//! `cargo bench -p router-protocol`. The bodies are made here, so the numbers do not move with the captures.
+//! `cargo bench -p router-protocol`. The bodies are made here, so the numbers do not depend on the captures.
 
 #![allow(
     missing_docs,
@@ -44,7 +44,7 @@ fn token_ids(n: u32) -> String {
     format!("{{\"input_ids\":[{}],\"sampling_params\":{{\"max_new_tokens\":8}}}}", ids.join(","))
 }
 
-fn chat_answer() -> String {
+fn chat_response() -> String {
     format!(
         "{{\"id\":\"b7e19bbb5fd5491aa2abef0013ebbe83\",\"object\":\"chat.completion\",\"created\":1795353165,\"model\":\
          \"meta-llama/Llama-3.1-8B-Instruct\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
@@ -55,7 +55,7 @@ fn chat_answer() -> String {
     )
 }
 
-fn generate_answer() -> String {
+fn generate_response() -> String {
     format!(
         "{{\"text\":\"{}\",\"meta_info\":{{\"id\":\"88c18b1f7d0a424c8ec14978da43fc7c\",\"finish_reason\":{{\"type\":\
          \"length\",\"length\":8}},\"prompt_tokens\":3,\"weight_version\":\"default\",\"completion_tokens\":8,\
@@ -83,7 +83,6 @@ fn stream(events: usize) -> Vec<Bytes> {
 /// The baseline with serde_json: the same members of a chat request, nested values raw.
 #[derive(Deserialize)]
 struct SerdeRequest<'b> {
-    model: Option<std::borrow::Cow<'b, str>>,
     #[serde(borrow)]
     messages: Option<&'b RawValue>,
     max_tokens: Option<u32>,
@@ -91,7 +90,7 @@ struct SerdeRequest<'b> {
     user: Option<std::borrow::Cow<'b, str>>,
 }
 
-/// The baseline with sonic-rs: walk the members lazily and look at the same ones. Checked, as input is not trusted.
+/// The baseline with sonic-rs: its lazy iterator over the members, the checked one, since input is not trusted.
 fn sonic_request(body: &[u8]) -> (u32, usize) {
     use sonic_rs::JsonValueTrait as _;
     let (mut cap, mut prompt) = (0, 0);
@@ -100,7 +99,7 @@ fn sonic_request(body: &[u8]) -> (u32, usize) {
         match &*key {
             "max_tokens" => cap = value.as_u64().map_or(0, |n| u32::try_from(n).unwrap_or(0)),
             "messages" => prompt = value.as_raw_str().len(),
-            "model" | "user" => {
+            "user" => {
                 black_box(value.as_str());
             }
             "stream" => {
@@ -110,6 +109,50 @@ fn sonic_request(body: &[u8]) -> (u32, usize) {
         }
     }
     (cap, prompt)
+}
+
+/// The baseline with jiter: its iterator over the members, which skips the values that are not read.
+fn jiter_request(body: &[u8]) -> Option<(u32, usize)> {
+    #[derive(Clone, Copy)]
+    enum Member {
+        MaxTokens,
+        Messages,
+        User,
+        Stream,
+        Other,
+    }
+    let member = |name: &str| match name {
+        "max_tokens" => Member::MaxTokens,
+        "messages" => Member::Messages,
+        "user" => Member::User,
+        "stream" => Member::Stream,
+        _ => Member::Other,
+    };
+    let (mut cap, mut prompt) = (0, 0);
+    let mut json = jiter::Jiter::new(body);
+    let mut next = json.next_object().ok()?.map(member);
+    while let Some(found) = next {
+        match found {
+            Member::MaxTokens => {
+                let jiter::NumberInt::Int(n) = json.next_int().ok()?;
+                cap = u32::try_from(n).unwrap_or(0);
+            }
+            Member::Messages => {
+                let start = json.current_index();
+                json.next_skip().ok()?;
+                prompt = json.current_index() - start;
+            }
+            Member::User => {
+                black_box(json.next_str().ok()?);
+            }
+            Member::Stream => {
+                black_box(json.next_bool().ok()?);
+            }
+            Member::Other => json.next_skip().ok()?,
+        }
+        next = json.next_key().ok()?.map(member);
+    }
+    Some((cap, prompt))
 }
 
 fn requests(c: &mut Criterion) {
@@ -123,11 +166,15 @@ fn requests(c: &mut Criterion) {
         group.bench_function(format!("{name}/serde_json"), |b| {
             b.iter(|| {
                 let r: SerdeRequest<'_> = serde_json::from_slice(black_box(body.as_bytes())).unwrap();
-                (r.model, r.messages.map(|m| m.get().len()), r.max_tokens, r.stream, r.user)
+                (r.messages.map(|m| m.get().len()), r.max_tokens, r.stream, r.user)
             });
         });
         group.bench_function(format!("{name}/sonic_rs"), |b| {
             b.iter(|| sonic_request(black_box(body.as_bytes())))
+        });
+        assert!(jiter_request(body.as_bytes()).is_some(), "jiter reads the body");
+        group.bench_function(format!("{name}/jiter"), |b| {
+            b.iter(|| jiter_request(black_box(body.as_bytes())));
         });
     }
     let body = generate();
@@ -146,9 +193,9 @@ fn requests(c: &mut Criterion) {
     group.finish();
 }
 
-fn answers(c: &mut Criterion) {
-    let mut group = c.benchmark_group("answer");
-    for (name, body) in [("chat", chat_answer()), ("generate", generate_answer())] {
+fn responses(c: &mut Criterion) {
+    let mut group = c.benchmark_group("response");
+    for (name, body) in [("chat", chat_response()), ("generate", generate_response())] {
         let mut label = name.to_owned();
         let _ = write!(label, "_{}B", body.len());
         group.bench_function(label, |b| b.iter(|| read_response(black_box(body.as_bytes()))));
@@ -162,9 +209,9 @@ fn streams(c: &mut Criterion) {
     group.throughput(Throughput::Elements(chunks.len() as u64));
     group.bench_function("chat_128_events_a_chunk_each", |b| {
         b.iter(|| {
-            let mut watch = StreamObserver::new(Route::ChatCompletions);
-            black_box(&chunks).iter().for_each(|chunk| watch.push(chunk));
-            watch.finish()
+            let mut observer = StreamObserver::new(Route::ChatCompletions);
+            black_box(&chunks).iter().for_each(|chunk| observer.push(chunk));
+            observer.finish()
         });
     });
     let all = Bytes::from(chunks.concat());
@@ -172,14 +219,14 @@ fn streams(c: &mut Criterion) {
         let pieces: Vec<Bytes> = all.chunks(size).map(Bytes::copy_from_slice).collect();
         group.bench_function(format!("chat_128_events_in_pieces_of_{size}B"), |b| {
             b.iter(|| {
-                let mut watch = StreamObserver::new(Route::ChatCompletions);
-                black_box(&pieces).iter().for_each(|chunk| watch.push(chunk));
-                watch.finish()
+                let mut observer = StreamObserver::new(Route::ChatCompletions);
+                black_box(&pieces).iter().for_each(|chunk| observer.push(chunk));
+                observer.finish()
             });
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, requests, answers, streams);
+criterion_group!(benches, requests, responses, streams);
 criterion_main!(benches);

@@ -1,9 +1,14 @@
 //! A forward-only reader over the bytes of one JSON text: no tree, no allocation, no recursion.
 //!
-//! It steps into the few places a router looks at and skips the rest. What it checks: brackets, quotes, colons,
-//! commas, literals and nesting depth. What it leaves to the engine that gets the same bytes: the inside of strings
-//! (UTF-8, control characters, escapes), the digits of numbers, and the commas inside flat lists of numbers.
-//! Every byte is looked at a bounded number of times, so no input costs more than linear time.
+//! Why this is not a library: the router needs a few members of a body that it otherwise passes on, so it wants neither a
+//! tree nor an error for what only the engine can judge. It skips a long prompt with a vector search for the next quote or
+//! escape, skips lists of token ids without parsing the numbers, and has no `unsafe` code. `cargo bench -p router-protocol`
+//! compares it with serde_json, sonic-rs and jiter on the same bodies and members.
+//!
+//! It reads the members that a caller asks for and skips the rest. It checks brackets, quotes, colons, commas, literals
+//! and nesting depth. It does not check the inside of strings (UTF-8, control characters, escapes), the digits of numbers
+//! and the commas inside flat lists of numbers; the engine, which gets the same bytes, does. Every byte is read a bounded
+//! number of times, so the time is linear in the input.
 
 use std::borrow::Cow;
 
