@@ -172,6 +172,7 @@ struct Subscribers {
 }
 
 impl DecisionBroadcast {
+    /// A broadcast without subscribers.
     pub fn new(clock: Clock) -> Self {
         Self { clock, size: AtomicUsize::new(0), seats: Mutex::default() }
     }

@@ -11,27 +11,35 @@ use router_core::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What every record of one attempt says about its request.
+/// What all records of one attempt say about its request.
 #[derive(Clone, Debug)]
 pub struct AttemptInfo {
+    /// The request's id.
     pub request_id: HeaderValue,
-    /// Its place in a distributed trace, if it is part of one that is exported.
+    /// The request's place in a distributed trace, if spans are exported and the trace is sampled.
     pub trace: Option<TraceContext>,
+    /// The route of the request.
     pub route: Route,
+    /// Whether the client asked for a streamed response.
     pub stream: bool,
     /// What part of the request the attempt does.
     pub leg: Leg,
+    /// The number of the attempt, from 0.
     pub attempt: u32,
     /// When the request came in.
     pub received_at: Time,
     /// Prompts in the request; 1 unless it is a batch.
     pub batch: u32,
+    /// Length of the prompt in bytes.
     pub prompt_bytes: u64,
+    /// Length of the prompt in tokens, where the request gives token ids.
     pub prompt_tokens: Option<u32>,
+    /// Most tokens that the response may have.
     pub max_output_tokens: Option<u32>,
 }
 
 impl AttemptInfo {
+    /// The first attempt of a request that is not split and belongs to no trace.
     pub fn new(request_id: HeaderValue, features: &RequestFeatures<'_>, received_at: Time) -> Self {
         Self {
             request_id,
@@ -48,13 +56,13 @@ impl AttemptInfo {
         }
     }
 
-    /// The same, as a part of `trace`.
+    /// Sets the distributed trace.
     #[must_use]
     pub fn traced(self, trace: Option<TraceContext>) -> Self {
         Self { trace, ..self }
     }
 
-    /// The same, for an attempt that does this part of the request.
+    /// Sets the part of the request that the attempt does, and the attempt's number with it.
     #[must_use]
     pub fn on(self, leg: Leg) -> Self {
         Self { leg, attempt: leg.number(self.attempt), ..self }
@@ -70,17 +78,23 @@ impl AttemptInfo {
 /// One decision.
 #[derive(Debug)]
 pub struct DecisionRecord {
+    /// The attempt that the decision is for.
     pub info: AttemptInfo,
+    /// When it was made.
     pub at: Time,
+    /// The chosen worker.
     pub worker: Arc<WorkerTelemetry>,
     /// All workers at that moment, by slot.
     pub workers: WorkerDirectory,
+    /// What the policy decided.
     pub decision: Decision,
+    /// The balancer's figures at the decision, before the request was counted.
     pub snapshot: DispatchSnapshot,
-    /// The chosen worker's score, if the rule compared any and somebody records it.
+    /// The chosen worker's score, if the policy compared scores and it is recorded.
     pub chosen: Option<CandidateScore>,
-    /// Every candidate's score; empty unless somebody records them.
+    /// Every candidate's score; empty unless they are recorded.
     pub scores: Vec<CandidateScore>,
+    /// What the shadow policies decided.
     pub shadows: Vec<ExplainedDecision>,
     /// How long the balancer took, its lock included.
     pub took: Duration,
@@ -98,29 +112,38 @@ impl DecisionRecord {
 /// One finished attempt.
 #[derive(Debug)]
 pub struct CompletionRecord {
+    /// The attempt.
     pub info: AttemptInfo,
+    /// The worker it ran on.
     pub worker: Arc<WorkerTelemetry>,
+    /// What the balancer learned from it.
     pub completion: Completion,
     /// Requests still in flight on the worker, from this router.
     pub in_flight: u32,
-    /// Whether the worker's answer went to the client; then no other attempt follows.
+    /// Whether the worker's response was forwarded to the client; then no other attempt follows.
     pub answered: bool,
-    /// The router's own code for what went wrong, where it was the router that noticed.
+    /// The router's error code, where the router found the failure.
     pub error: Option<&'static str>,
 }
 
-/// A request that the router answered itself, with an error.
+/// A request that got an error response from the router itself.
 #[derive(Debug)]
 pub struct RefusalRecord {
+    /// The request's id.
     pub request_id: HeaderValue,
+    /// The request's place in a distributed trace, if spans are exported and the trace is sampled.
     pub trace: Option<TraceContext>,
+    /// The route of the request.
     pub route: Route,
+    /// When the request came in.
     pub received_at: Time,
-    /// When it was answered.
+    /// When the error response was made.
     pub at: Time,
-    /// With what.
+    /// The status of the error response.
     pub status: StatusCode,
+    /// The error code.
     pub error: &'static str,
+    /// The error message.
     pub message: String,
 }
 

@@ -46,18 +46,22 @@ pub enum RecorderError {
     Thread(io::Error),
 }
 
-/// What somebody wants recorded, and how.
+/// What is recorded, and where to.
 #[derive(Debug)]
 pub struct RecorderConfig<'a> {
+    /// Record files.
     pub files: Option<&'a RecordConfig>,
-    /// Files of their own for the workers that read prompts, whose balancer learns in an order of its own.
+    /// Record files of the prefill workers, apart from the others because their balancer numbers its decisions
+    /// separately, and the metrics of that balancer.
     pub prefill: Option<(&'a RecordConfig, &'a Arc<Metrics>)>,
+    /// Request traces in memory.
     pub traces: Option<TraceConfig>,
+    /// The collector that spans are exported to.
     pub collector: Option<&'a OtlpEndpoint>,
 }
 
 impl RecorderConfig<'_> {
-    /// Whether anything is.
+    /// Whether anything is recorded at all.
     pub const fn anything(&self) -> bool {
         self.files.is_some() || self.traces.is_some() || self.collector.is_some()
     }
@@ -69,6 +73,7 @@ pub struct Recorder {
     records: Arc<RecordQueue>,
     stop: Mutex<Option<SyncSender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The request traces, if they are kept.
     pub traces: Option<Arc<TraceStore>>,
     /// What decisions have to carry for the sinks that there are.
     pub(crate) explain: ExplainLevel,

@@ -13,10 +13,11 @@ use std::time::Duration;
 /// Where records go.
 #[derive(Debug)]
 pub struct Telemetry {
+    /// The metrics of this balancer.
     pub metrics: Arc<Metrics>,
-    /// The thread behind the channel, when anything slower than counting is wanted.
+    /// The recorder, if files, traces or spans are configured.
     pub recorder: Option<Arc<Recorder>>,
-    /// Whoever listens in this process.
+    /// The decision subscribers in this process.
     pub audience: Arc<DecisionBroadcast>,
 }
 

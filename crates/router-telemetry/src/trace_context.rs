@@ -60,7 +60,14 @@ pub struct TraceIds {
     count: AtomicU64,
 }
 
+impl Default for TraceIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl TraceIds {
+    /// Seeds from the operating system.
     pub fn new() -> Self {
         // The standard library's hasher is seeded by the operating system, and differently each time.
         Self { seeds: [(); 3].map(|()| RandomState::new().build_hasher().finish()), count: AtomicU64::new(0) }

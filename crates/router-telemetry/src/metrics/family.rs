@@ -19,6 +19,7 @@ pub(super) const DURATION_BUCKETS: [f64; 20] = [
 pub struct Buckets(Arc<[f64]>);
 
 impl Buckets {
+    /// Buckets with these upper bounds, in seconds, ascending.
     pub fn new(bounds: &[f64]) -> Self {
         Self(bounds.into())
     }

@@ -76,16 +76,17 @@ struct RecordCounts {
 }
 
 impl Metrics {
+    /// Metrics of a balancer with this policy.
     pub fn new(policy: &str) -> Self {
         Self::bounded(policy, Buckets::new(&DURATION_BUCKETS))
     }
 
-    /// With these buckets for the durations of requests, in place of the usual ones.
+    /// Metrics with these buckets for the durations of requests, in place of the default ones.
     pub fn bounded(policy: &str, durations: Buckets) -> Self {
         let mut registry = Registry::with_prefix("sgl_router");
         let r = &mut registry;
         let policy: Arc<str> = policy.into();
-        let reason_counts = family(r, "policy_reasons", "DecisionStream by reason");
+        let reason_counts = family(r, "policy_reasons", "Decisions by reason");
         let decision_time = Histogram::new(DECISION_BUCKETS);
         let help = "Time of one decision, the wait for the balancer included";
         r.register("decision_duration_seconds", help, decision_time.clone());
@@ -98,11 +99,11 @@ impl Metrics {
             rebalances: counter(
                 r,
                 "load_balancing_events",
-                "DecisionStream that left affinity because loads were uneven",
+                "Decisions that left affinity because loads were uneven",
             ),
             records: RecordCounts {
-                dropped: counter(r, "records_dropped", "Telemetry that the recorder was too slow to take"),
-                lost: counter(r, "records_lost", "Telemetry that could not be written to their file"),
+                dropped: counter(r, "records_dropped", "Records dropped because the recorder fell behind"),
+                lost: counter(r, "records_lost", "Records that could not be written to their file"),
                 spans_dropped: counter(r, "spans_dropped", "Spans that the collector did not take"),
             },
             detours: RetryMetrics::new(r),

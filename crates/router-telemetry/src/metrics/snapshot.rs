@@ -14,31 +14,37 @@ use std::time::Duration;
 /// A gauge of real numbers.
 type RealGauge = Gauge<f64, AtomicU64>;
 
-/// What is read off the balancer and its policy.
+/// The gauges of one balancer and its policy at one moment.
 #[derive(Debug, Default)]
 pub struct BalancerGauges {
     /// The policy's name.
     pub policy: Arc<str>,
+    /// One entry per worker.
     pub workers: Vec<WorkerGauges>,
-    /// What the policy thinks of each worker.
+    /// The policy's score of each worker, where it compares scores.
     pub scores: Vec<(Arc<WorkerTelemetry>, CandidateScore)>,
     /// Figures about the policy as a whole.
     pub figures: Vec<(&'static str, f64)>,
-    /// Requests that wait in the router.
+    /// Requests that wait in the router for admission.
     pub queued: usize,
-    /// Bytes of request bodies that are held.
+    /// Bytes of larger request bodies that are held in memory.
     pub buffered: usize,
 }
 
-/// One worker's load.
+/// The gauges of one worker at one moment.
 #[derive(Clone, Debug)]
 pub struct WorkerGauges {
+    /// The worker.
     pub worker: Arc<WorkerTelemetry>,
-    /// Whether it gets requests.
+    /// Whether it can be chosen.
     pub is_healthy: bool,
+    /// The state of its circuit breaker.
     pub breaker: BreakerState,
+    /// Requests in flight on it, from this router.
     pub in_flight: u32,
+    /// Requests waiting on it, by its last load report and what was sent and finished since.
     pub waiting: Option<u32>,
+    /// The age of its last load report.
     pub report_age: Option<Duration>,
 }
 

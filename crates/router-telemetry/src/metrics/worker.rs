@@ -82,7 +82,7 @@ impl WorkerFamilies {
     pub(crate) fn new(r: &mut Registry, durations: &Buckets) -> Self {
         Self {
             processed: family(r, "processed_requests", "Attempts that ended, by worker"),
-            decisions: family(r, "policy_decisions", "DecisionStream by policy and chosen worker"),
+            decisions: family(r, "policy_decisions", "Decisions by policy and chosen worker"),
             outcomes: family(r, "worker_outcomes", "Attempts that ended, by worker and outcome"),
             breaker: family(
                 r,

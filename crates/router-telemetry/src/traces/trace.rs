@@ -12,17 +12,19 @@ use std::sync::Arc;
 pub enum TraceStatus {
     /// A worker was chosen.
     Routed,
-    /// The answer has begun.
+    /// The first byte of the response arrived.
     Processing,
-    /// The answer ended well.
+    /// The request succeeded.
     Completed,
-    /// It ended otherwise.
+    /// The request failed, was cancelled or was rejected.
     Failed,
 }
 
 impl TraceStatus {
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Routed, Self::Processing, Self::Completed, Self::Failed];
 
+    /// The name of the state in the admin API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Routed => "routed",
