@@ -1,4 +1,4 @@
-"""Config: defaults, TOML, command lines, and what is refused."""
+"""Config: defaults, TOML, command lines, and errors."""
 
 import dataclasses
 import enum
@@ -69,11 +69,11 @@ def test_repr_shows_changed_options():
 
 
 class Odd:
-    """Neither a text nor a number."""
+    """Neither a string nor a number."""
 
 
 class Colour(str, enum.Enum):
-    """A text that is something else."""
+    """A string enum of another package."""
 
     RED = "red"
 

@@ -1,4 +1,4 @@
-"""The examples of the documentation run as they stand, but for the addresses of the servers."""
+"""The examples of the documentation run, with the addresses of test servers."""
 
 import doctest
 

@@ -1,4 +1,4 @@
-"""Every example and every piece of code in the documentation does what it says."""
+"""All examples and all code of the documentation work."""
 
 import importlib.util
 import pathlib
@@ -77,7 +77,7 @@ def test_notebook_runs(traced, tmp_path, monkeypatch):
     trace = tmp_path / "trace.jsonl"
     trace.write_text("\n".join(lines))
     monkeypatch.setenv("TRACE", str(trace) if traced else "")
-    # Charts go into the notebook whatever the machine's own choice is.
+    # Charts go into the notebook, whatever the environment sets.
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.read(EXAMPLES / "compare_policies.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without results"

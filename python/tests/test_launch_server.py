@@ -16,7 +16,7 @@ ROUTER = ("--host", "127.0.0.1", "--port", "0", "--router-queue-when-unavailable
 
 @pytest.fixture
 def launch(program, tmp_path):
-    """Start servers and a router; and read what each server was given."""
+    """Start servers and a router, and read the arguments of each server."""
 
     def start(*args):
         return program(*LAUNCH, *args, env={"PYTHONPATH": STAND_IN, "STAND_IN_DIR": str(tmp_path)})
@@ -30,7 +30,7 @@ def launch(program, tmp_path):
 
 
 def runs(pid):
-    """Whether a process is there."""
+    """Whether a process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

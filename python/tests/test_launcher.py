@@ -12,11 +12,11 @@ LAUNCH = ("-m", "sgl_router.launch_router")
 
 
 def flags(name):
-    """The flags of another router with how many values each takes."""
+    """The flags of another router with the number of values of each."""
     return [tuple(line.split()) for line in (LISTS / name).read_text(encoding="utf-8").splitlines() if line]
 
 
-#: Values that are not the defaults, where any text will not do.
+#: Values other than the defaults, for flags that do not take any string.
 VALUES = {
     "assignment-mode": ["min_load"],
     "backend": ["openai"],
@@ -42,7 +42,7 @@ def test_flag_list_is_complete():
 
 @pytest.mark.parametrize(("flag", "takes"), ALL, ids=[name for name, _ in ALL])
 def test_every_sglang_router_flag_is_handled(flag, takes):
-    """Nothing is ignored in silence: it changes the configuration, or a warning or a refusal names it."""
+    """No flag is ignored silently: it changes the configuration, or a warning or an error names it."""
     values = [] if takes == "0" else VALUES.get(flag, ["7"])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""What is shipped: types that are true, stubs that match, and an import that loads little."""
+"""The package: types that check, stubs that match, and a light import."""
 
 import importlib.resources
 import pathlib
@@ -13,7 +13,7 @@ SOURCE = ROOT / "python" / "src" / "sgl_router"
 
 
 def checked(*command):
-    """Run a checker and fail with what it says."""
+    """Run a checker and fail with its output."""
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=10 * TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -36,7 +36,7 @@ def test_console_scripts_exist(words):
     assert subprocess.run([program, *words[1:]], capture_output=True, timeout=TIMEOUT).returncode == 0
 
 
-#: They take long to load, and not everybody has them.
+#: Slow to load and optional.
 HEAVY = ["asyncio", "multiprocessing", "numpy", "pandas", "pyarrow", "sglang", "unittest", "urllib.request"]
 
 

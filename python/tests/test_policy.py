@@ -1,4 +1,4 @@
-"""Policies in Python: how they are registered, what they see, and what becomes of their mistakes, in simulations."""
+"""Python policies in simulations: registration, what they see, and their errors."""
 
 import functools
 import logging
@@ -12,14 +12,14 @@ FLEET = "sglang_8b*3"
 
 
 def once(policy, **more):
-    """What came of one run of one policy."""
+    """The result of one run of one policy."""
     found = simulate(SMALL, FLEET, [policy], seeds=1, records=True, **more)
     (result,) = found.values()
     return result, found.records
 
 
 class Counting(Policy):
-    """Keeps what it was shown."""
+    """Keeps its arguments."""
 
     def __init__(self):
         self.turn = -1
@@ -216,7 +216,7 @@ def test_random_follows_from_seed():
 def test_registered_policies_take_options():
     @sgl_router.register_policy
     class FixedPlace(Policy):
-        """Always the same place."""
+        """Always the same index."""
 
         def __init__(self, place: int = 0):
             self.place = place
@@ -301,5 +301,5 @@ def test_policy_that_cannot_be_made_is_refused():
 
 
 def test_stats_of_an_unknown_policy():
-    with pytest.raises(KeyError, match="nobody"):
-        sgl_router.policy_stats("nobody")
+    with pytest.raises(KeyError, match="unknown"):
+        sgl_router.policy_stats("unknown")

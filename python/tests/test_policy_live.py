@@ -1,4 +1,4 @@
-"""Policies in Python that decide for a router that runs."""
+"""Python policies in a running router."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ QUIET = {"host": "127.0.0.1", "port": 0, "log_level": "error"}
 
 
 def wait_until(true):
-    """Wait for what is going to be."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + TIMEOUT
     while not true():
         assert time.monotonic() < deadline
@@ -23,7 +23,7 @@ def wait_until(true):
 
 
 def reasons(router, count, **more):
-    """Why the workers of so many requests were chosen, and which they were."""
+    """The reasons and the workers of the decisions on so many requests."""
     decisions = router.decisions()
     for _ in range(count):
         assert generate(router.url, **more) == 200
@@ -103,7 +103,7 @@ def test_events_come_before_next_decision(serve, workers):
     first, second = (place for place, what in enumerate(heard) if what == "select")
     between = heard[first:second]
     assert ("dispatched", workers[1]) in between and ("finished", workers[1]) in between
-    # What discovery tells of a worker may come between the two.
+    # An event of discovery may come between the two.
     joined = [what for what in heard[:first] if what[0] == "joined"]
     assert joined == [("joined", url) for url in workers]
     wait_until(lambda: heard.count(("finished", workers[1])) == 2)
@@ -152,7 +152,7 @@ def test_blocking_policy_is_waited_for_once(serve):
         assert (stats.late, stats.busy, len(asked)) == (1, 19, 1)
     finally:
         release.set()
-    # Once it is back it is asked again, and no answer of before is taken for a new one.
+    # Once it is back it is asked again, and a late choice is not taken for a new one.
     wait_until(lambda: reasons(router, 1)[0] == ["custom"])
 
 

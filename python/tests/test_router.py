@@ -1,4 +1,4 @@
-"""Router: what people do with it, and what they do wrong."""
+"""Router: usage and errors."""
 
 import gc
 import http.client
@@ -17,12 +17,12 @@ QUIET = {"host": "127.0.0.1", "port": 0, "log_level": "error"}
 
 
 def threads():
-    """How many threads this process has, Python's and others."""
+    """The number of threads of this process, with those outside Python."""
     return len(os.listdir("/proc/self/task"))
 
 
 def wait_until_gone(before):
-    """Returns when there are no more threads than before: a thread that has ended is listed for a moment longer."""
+    """Wait until there are no more threads than before: an ended thread is listed for a moment longer."""
     deadline = time.monotonic() + TIMEOUT
     while threads() > before:
         assert time.monotonic() < deadline, f"{threads()} threads, {before} before"
@@ -63,7 +63,7 @@ def test_every_policy_routes(workers, policy, tmp_path):
 
 
 def test_several_routers_leave_no_thread(workers):
-    # What the first use leaves in the process for good is not counted.
+    # Threads that the first use leaves in the process are not counted.
     Router(workers, **QUIET).start().stop()
     before, of_python = threads(), threading.active_count()
     routers = [Router(workers, **QUIET).start() for _ in range(3)]
@@ -83,7 +83,7 @@ def test_dropped_router_stops(workers):
     gc.collect()
     with pytest.raises(OSError):
         generate(url)
-    # Nobody waits for the threads of a router that is forgotten; they end by themselves.
+    # The threads of a dropped router end in the background.
     wait_until_gone(before)
 
 

@@ -148,7 +148,7 @@ except KeyboardInterrupt:
     running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert running.stdout.readline() == "on\n"
     deadline = time.monotonic() + 60
-    # A signal may come before the simulation has begun; then Python's own answer is the same.
+    # A signal before the simulation has begun has the same effect.
     running.send_signal(signal.SIGINT)
     assert running.communicate(timeout=deadline - time.monotonic())[0] in ("interrupted\n", "")
     assert running.returncode in (0, -signal.SIGINT, 1)

@@ -18,7 +18,7 @@ START_SECONDS = 30
 
 
 def free_ports(count):
-    """The first of `count` neighbouring ports that nobody listens on."""
+    """The first of `count` consecutive free ports."""
     for first in range(21000 + os.getpid() % 9000, 60000, count):
         sockets = []
         try:
@@ -34,10 +34,10 @@ def free_ports(count):
 
 
 def status_of(url):
-    """The status a GET answers with, or None while nobody answers."""
+    """The status of a GET, or None while the connection fails."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status
     except urllib.error.HTTPError as error:
         return error.code
     except OSError:
@@ -45,7 +45,7 @@ def status_of(url):
 
 
 class Server:
-    """A process of the binary, waited for until it is ready and stopped at the end."""
+    """A process of the binary."""
 
     def __init__(self, log, *arguments):
         self.log = log
@@ -105,9 +105,9 @@ def router(workers, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def lonely_router(tmp_path_factory):
-    """The URL of a router whose only worker is not there."""
-    nobody = f"http://127.0.0.1:{free_ports(1)}"
-    server = launch(tmp_path_factory.mktemp("lonely") / "log", [nobody], ready=503)
+    """The URL of a router whose only worker does not listen."""
+    worker = f"http://127.0.0.1:{free_ports(1)}"
+    server = launch(tmp_path_factory.mktemp("lonely") / "log", [worker], ready=503)
     yield server.url
     server.stop()
 
@@ -129,5 +129,5 @@ def lonely_client(lonely_router):
 @pytest.fixture(scope="session")
 def model(workers):
     """The name of the model that the fleet serves."""
-    with urllib.request.urlopen(f"{workers[0]}/v1/models", timeout=5) as answer:
-        return json.load(answer)["data"][0]["id"]
+    with urllib.request.urlopen(f"{workers[0]}/v1/models", timeout=5) as response:
+        return json.load(response)["data"][0]["id"]

@@ -53,8 +53,8 @@ def test_stream_passes_event_by_event(router, model):
 
 
 def test_native_generate_keeps_its_meta_info(router):
-    ask = {"text": "Once upon a time", "sampling_params": {"max_new_tokens": 8}}
-    status, _, body = post(f"{router}/generate", ask)
+    body = {"text": "Once upon a time", "sampling_params": {"max_new_tokens": 8}}
+    status, _, body = post(f"{router}/generate", body)
     assert status == 200
     assert json.loads(body)["meta_info"]["completion_tokens"] == 8
 

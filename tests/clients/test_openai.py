@@ -7,11 +7,11 @@ QUESTION = [{"role": "user", "content": "Which worker answers me?"}]
 
 
 def test_chat_has_usage(client, model):
-    answer = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=8)
-    assert answer.choices[0].message.content
-    assert answer.choices[0].finish_reason in ("stop", "length")
-    assert answer.usage.completion_tokens == 8
-    assert answer.usage.total_tokens == answer.usage.prompt_tokens + 8
+    response = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=8)
+    assert response.choices[0].message.content
+    assert response.choices[0].finish_reason in ("stop", "length")
+    assert response.usage.completion_tokens == 8
+    assert response.usage.total_tokens == response.usage.prompt_tokens + 8
 
 
 def test_streamed_chat_comes_in_chunks(client, model):
@@ -26,9 +26,9 @@ def test_streamed_chat_comes_in_chunks(client, model):
 
 
 def test_completion_works(client, model):
-    answer = client.completions.create(model=model, prompt="Once upon a time", max_tokens=8)
-    assert answer.choices[0].text
-    assert answer.usage.completion_tokens == 8
+    response = client.completions.create(model=model, prompt="Once upon a time", max_tokens=8)
+    assert response.choices[0].text
+    assert response.usage.completion_tokens == 8
 
 
 def test_models_are_listed_once(client, model):
@@ -53,5 +53,5 @@ def test_abandoned_stream_breaks_nothing(client, model):
         stream = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=500, stream=True)
         next(iter(stream))
         stream.close()
-    answer = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=4)
-    assert answer.usage.completion_tokens == 4
+    response = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=4)
+    assert response.usage.completion_tokens == 4

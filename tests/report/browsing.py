@@ -1,6 +1,6 @@
-"""A page in a real browser: how it is opened, waited for and looked at.
+"""Opens a page in a real browser, waits for it and reads its charts.
 
-The binary is the one that SGL_ROUTER_BIN names, the browser the machine's own Chromium.
+The binary is the one that SGL_ROUTER_BIN names, the browser is the installed Chromium or Chrome.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import shutil
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("SGL_ROUTER_BIN", str(ROOT / "target" / "debug" / "sgl-router"))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# No GPU, no sandbox (tests run as root in CI), and none of the services that a browser calls home for.
+# No GPU, no sandbox (tests run as root in CI), and no background requests of the browser.
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -21,32 +21,32 @@ SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 @contextlib.contextmanager
 def opened(browser, file, screen, scheme):
-    """The page, drawn; at the end nothing may have been complained about, asked for or thrown."""
+    """The drawn page. Console messages, requests and exceptions fail the test at the end."""
     width, height = SCREENS[screen]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
-    said, asked = [], []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(f"thrown: {error}"))
-    page.on("request", lambda asked_for: asked.append(asked_for.url))
+    messages, requested = [], []
+    page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: messages.append(f"thrown: {error}"))
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-drawn]")
     yield page
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+    assert messages == []
+    assert [url for url in requested if not url.startswith("data:")] == [file.as_uri()]
     context.close()
 
 
 def until(page, condition):
-    """Waits for a condition, looked at once a frame.
+    """Waits for a condition, checked once per frame.
 
-    Playwright's own `wait_for_function` evaluates its text anew each time, which the page's policy forbids.
+    Playwright's `wait_for_function` uses eval, which the content security policy of the page forbids.
     """
     page.evaluate(
         """async () => {
             const latest = performance.now() + 30000;
             while (!(CONDITION)) {
-                if (performance.now() > latest) throw new Error("it never came true");
+                if (performance.now() > latest) throw new Error("the condition never held");
                 await new Promise(requestAnimationFrame);
             }
         }""".replace("CONDITION", condition)
@@ -54,7 +54,7 @@ def until(page, condition):
 
 
 def inked(page):
-    """The charts of the page and how many pixels of each are in a strong colour, which only lines and marks are."""
+    """The charts of the page, and how many pixels of each have a strong colour, as only lines and marks do."""
     return page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll("[data-chart]")].map((host) => {
             const canvas = host.querySelector("canvas");

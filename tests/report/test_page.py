@@ -1,4 +1,4 @@
-"""The report's page in a real browser: every chart draws, nothing complains, nothing is loaded.
+"""The report's page in a real browser: every chart draws, without console messages and without requests.
 
 The binary is the one that SGL_ROUTER_BIN names, the browser the machine's own Chromium.
 """

@@ -1,4 +1,4 @@
-"""The page of a simulation in a real browser: figures with intervals, shares, marks and charts, and nothing loaded."""
+"""The page of a simulation in a real browser: figures with intervals, shares, marks and charts, without requests."""
 
 import json
 import subprocess

@@ -222,7 +222,7 @@ def _serve(name: str, select: Any, observe: Any, native: _native.PolicyThread) -
                 continue
             since = time.monotonic()
             try:
-                in_time = native.answer(select(*decision))
+                in_time = native.submit(select(*decision))
             except BaseException as error:
                 # The router comes first: it is waiting.
                 native.fail()

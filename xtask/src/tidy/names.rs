@@ -46,13 +46,16 @@ pub(super) struct FileNames {
 }
 
 impl FileNames {
-    /// Reads the file of `module`. A file that cannot be parsed has no names: another rule reports it.
-    pub(super) fn read(module: CratePath, text: &str) -> Self {
+    /// Reads the file of `module`.
+    pub(super) fn of(module: CratePath, file: &syn::File) -> Self {
         let mut reader = Reader { module, names: Self::default() };
-        if let Ok(file) = syn::parse_file(text) {
-            reader.visit_file(&file);
-        }
+        reader.visit_file(file);
         reader.names
+    }
+
+    /// Every path that the file writes, in imports and in code.
+    pub(super) fn all_paths(&self) -> impl Iterator<Item = &WrittenPath> {
+        self.imports.iter().map(|import| &import.target).chain(&self.paths)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::finding::Finding;
 use super::layers::PURE;
+use super::names::{FileNames, WrittenPath};
 use super::sizes::{FILE_LINES, FUNCTION_LINES, PARAMETERS, is_exempt};
 use super::test_code::{attributes, is_test_only};
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Attribute, BinOp, Block, Expr, FnArg, Ident, Pat, Signature, Type, UseTree, Visibility};
+use syn::{Attribute, BinOp, Block, Expr, FnArg, Ident, Pat, Signature, Type, Visibility};
 
 /// A comment on the line above that begins with this gives the reason for an exception.
 const ALLOWED: &str = "// tidy: allowed,";
@@ -34,17 +35,20 @@ const CLOCKS: [&str; 3] = ["Instant", "SystemTime", "RandomState"];
 
 /// Checks one file of production code, without its `#[cfg(test)]` parts.
 pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
-    let pure = PURE.iter().any(|name| path.starts_with(&format!("crates/{name}/src/")));
     let mut check = SourceCheck {
         path,
         lines: text.lines().collect(),
-        pure,
         in_trait_impl: false,
         test_lines: 0,
         findings: Vec::new(),
     };
     match syn::parse_file(text) {
-        Ok(file) => check.visit_file(&file),
+        Ok(file) => {
+            check.visit_file(&file);
+            if PURE.iter().any(|name| path.starts_with(&format!("crates/{name}/src/"))) {
+                check.purity(&file);
+            }
+        }
         Err(error) => check.find(error.span(), format!("cannot be parsed: {error}")),
     }
     let production = check.lines.len() - check.test_lines;
@@ -59,7 +63,6 @@ pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
 struct SourceCheck<'a> {
     path: &'a str,
     lines: Vec<&'a str>,
-    pure: bool,
     /// Inside an `impl Trait for`, where the trait gives the signatures.
     in_trait_impl: bool,
     test_lines: usize,
@@ -67,16 +70,20 @@ struct SourceCheck<'a> {
 }
 
 impl SourceCheck<'_> {
-    /// Reports a breach, unless the line above gives a reason for an exception.
     fn find(&mut self, span: Span, message: String) {
-        let above = span.start().line.checked_sub(2).and_then(|index| self.lines.get(index));
+        self.find_at(span.start().line, message);
+    }
+
+    /// Reports a breach, unless the line above gives a reason for an exception.
+    fn find_at(&mut self, line: usize, message: String) {
+        let above = line.checked_sub(2).and_then(|index| self.lines.get(index));
         if above
             .and_then(|line| line.split_once(ALLOWED))
             .is_some_and(|(_, reason)| !reason.trim().is_empty())
         {
             return;
         }
-        self.findings.push(Finding { file: self.path.to_owned(), line: span.start().line, message });
+        self.findings.push(Finding { file: self.path.to_owned(), line, message });
     }
 
     /// Whether the item is compiled for tests only; its lines then do not count.
@@ -127,44 +134,21 @@ impl SourceCheck<'_> {
         }
     }
 
-    /// Checks one full path, from a `use` or from code.
-    fn path(&mut self, segments: &[String], span: Span) {
-        if !self.pure {
-            return;
-        }
-        let leads = |banned: &&[&str]| {
-            segments.len() >= banned.len() && segments.iter().zip(*banned).all(|(s, b)| s == b)
-        };
-        let impure = IMPURE.iter().any(leads);
-        if impure || segments.iter().any(|segment| CLOCKS.contains(&segment.as_str())) {
-            self.find(
-                span,
-                format!(
-                    "a pure crate may not use `{}`: pass its result in as an argument",
-                    segments.join("::")
-                ),
-            );
-        }
-    }
-
-    fn imports(&mut self, tree: &UseTree, above: &mut Vec<String>) {
-        match tree {
-            UseTree::Path(path) => {
-                above.push(path.ident.to_string());
-                self.imports(&path.tree, above);
-                above.pop();
+    /// Checks that a pure crate uses no I/O, clock or entropy.
+    fn purity(&mut self, file: &syn::File) {
+        for WrittenPath { segments, line, .. } in FileNames::of(Vec::new(), file).all_paths() {
+            let starts_with = |banned: &&[&str]| {
+                segments.len() >= banned.len() && segments.iter().zip(*banned).all(|(s, b)| s == b)
+            };
+            let is_impure = IMPURE.iter().any(starts_with);
+            if is_impure || segments.iter().any(|segment| CLOCKS.contains(&segment.as_str())) {
+                let path = segments.join("::");
+                self.find_at(
+                    *line,
+                    format!("a pure crate may not use `{path}`: pass its result in as an argument"),
+                );
             }
-            UseTree::Group(group) => group.items.iter().for_each(|item| self.imports(item, above)),
-            UseTree::Name(name) => self.import(&name.ident, above),
-            UseTree::Rename(rename) => self.import(&rename.ident, above),
-            UseTree::Glob(glob) => self.path(above, glob.span()),
         }
-    }
-
-    fn import(&mut self, ident: &Ident, above: &[String]) {
-        let last = (ident != "self").then(|| ident.to_string());
-        let segments: Vec<String> = above.iter().cloned().chain(last).collect();
-        self.path(&segments, ident.span());
     }
 
     /// The tokens of a macro call are no syntax tree, so each is checked alone.
@@ -213,17 +197,6 @@ impl<'ast> Visit<'ast> for SourceCheck<'_> {
             self.body(&item.sig.ident, block);
         }
         visit::visit_trait_item_fn(self, item);
-    }
-
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.imports(&item.tree, &mut Vec::new());
-        visit::visit_item_use(self, item);
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        self.path(&segments, path.span());
-        visit::visit_path(self, path);
     }
 
     fn visit_ident(&mut self, ident: &'ast Ident) {

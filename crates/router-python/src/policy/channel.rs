@@ -245,7 +245,7 @@ impl PolicyThread {
     }
 
     /// Hands over what select() returned; false when it is too late.
-    fn answer(&self, returned: &Bound<'_, PyAny>) -> PyResult<bool> {
+    fn submit(&self, returned: &Bound<'_, PyAny>) -> PyResult<bool> {
         let choice = PolicyChoice::read(returned, &self.workers.lock())?;
         Ok(self.channel.complete(Some(choice)))
     }
