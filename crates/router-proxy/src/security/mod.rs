@@ -4,11 +4,11 @@
 
 mod auth;
 mod cors;
-mod renewal;
+mod reloading_cert;
 mod tls;
 
 pub(crate) use auth::{Access, Door, Guard, Visit};
 pub(crate) use cors::Cors;
-pub(crate) use renewal::keep_fresh;
+pub(crate) use reloading_cert::keep_fresh;
 pub use tls::TlsError;
 pub(crate) use tls::{ServerTls, WorkerTls};

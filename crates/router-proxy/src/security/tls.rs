@@ -1,6 +1,6 @@
 //! TLS on both sides, by rustls with ring: no OpenSSL, no C beyond a C compiler.
 
-use super::renewal::Shown;
+use super::reloading_cert::Shown;
 use router_config::{CertificateFiles, WorkerTlsFiles};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

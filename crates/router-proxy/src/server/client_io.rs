@@ -1,6 +1,6 @@
 //! A client's connection: what comes in is screened, what goes out must be taken.
 
-use super::screen::Screen;
+use super::framing_validator::Screen;
 use crate::wire::write_pieces;
 use std::future::Future as _;
 use std::io;

@@ -1,7 +1,7 @@
 //! Accepts connections.
 
 use super::connection::{Rules, serve};
-use super::lanes::Lanes;
+use super::serving_threads::Lanes;
 use crate::alarm::Alarm;
 use crate::data_plane::RouterBody;
 use http::{Request, Response};

@@ -2,18 +2,18 @@
 
 mod client_io;
 mod connection;
-mod lanes;
+mod framing_validator;
 mod listener;
-mod screen;
+mod serving_threads;
 
 use crate::admin;
 use crate::data_plane::answer;
 use crate::router::Shared;
 use crate::security::{Door, ServerTls, Visit};
 use connection::{Ends, Rules};
-pub use lanes::Lanes;
 use listener::Listener;
 use router_config::ClientTimeouts;
+pub use serving_threads::Lanes;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
