@@ -23,7 +23,7 @@ mod workers;
 pub use router::{Router, RunningRouter, StartError};
 pub use router_telemetry::{DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use security::TlsError;
-pub use server::Lanes;
+pub use server::ServingThreads;
 pub use stats::{RouterStats, WorkerStats};
 
 /// The code on the page for authors of policies compiles.

@@ -2,8 +2,8 @@
 
 use crate::data_plane::{Admission, Budget, Disaggregation, Hedging, RequestIds, Vacancy};
 use crate::error::ProxyError;
-use crate::security::{Cors, Guard, ServerTls, TlsError, WorkerTls, keep_fresh};
-use crate::server::{self, Lanes, Listeners};
+use crate::security::{Authenticator, Cors, ServerTls, TlsError, WorkerTls, watch_certificate};
+use crate::server::{self, Listeners, ServingThreads, Shutdown};
 use crate::stats::RouterStats;
 use crate::workers::{Dial, Health, MembershipError, Worker, WorkerLoad, Workers};
 use parking_lot::Mutex;
@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) disaggregation: Option<Disaggregation>,
     pub(crate) limits: RequestLimits,
     pub(crate) admission: Admission,
-    pub(crate) guard: Guard,
+    pub(crate) authenticator: Authenticator,
     pub(crate) cors: Option<Cors>,
     pub(crate) retry: RetryConfig,
     pub(crate) budget: Budget,
@@ -103,7 +103,7 @@ pub struct RunningRouter {
     stop: CancellationToken,
     kill: CancellationToken,
     servers: TaskTracker,
-    lanes: Arc<Lanes>,
+    threads: Arc<ServingThreads>,
     tls: Option<ServerTls>,
 }
 
@@ -114,7 +114,7 @@ impl Router {
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start(config: Config) -> Result<RunningRouter, StartError> {
-        Self::start_on(Lanes::default(), config).await
+        Self::start_on(ServingThreads::default(), config).await
     }
 
     /// The same, with clients served by threads of their own. What the router does in the background stays on the
@@ -122,7 +122,7 @@ impl Router {
     ///
     /// # Errors
     /// When a port cannot be bound.
-    pub async fn start_on(lanes: Lanes, config: Config) -> Result<RunningRouter, StartError> {
+    pub async fn start_on(threads: ServingThreads, config: Config) -> Result<RunningRouter, StartError> {
         let tls = config.security.tls.map(ServerTls::load).transpose();
         let tls = tls.map_err(|e| ConfigError::option("--tls-cert-path, --tls-key-path", e))?;
         let worker_tls = WorkerTls::load(config.requests.worker_tls.clone());
@@ -146,7 +146,7 @@ impl Router {
             let metrics = Metrics::bounded(shared.records.metrics.policy(), Buckets::new(&bounds));
             shared.records.metrics = Arc::new(metrics);
         }
-        shared.guard = Guard::new(&config.security.credentials, admin.is_some());
+        shared.authenticator = Authenticator::new(&config.security.credentials, admin.is_some());
         shared.cors = config.security.cors.map(Cors::new);
         let (traces, collector) = (config.traces, config.otlp.as_ref());
         let wanted = RecorderConfig { files: config.record.as_ref(), prefill: None, traces, collector };
@@ -170,16 +170,16 @@ impl Router {
             stop,
             kill,
             servers,
-            lanes: Arc::new(lanes),
+            threads: Arc::new(threads),
             shared,
             tls: tls.clone(),
         };
         if let Some(tls) = tls.clone() {
-            running.shared.tasks.spawn(keep_fresh(tls, running.shared.stopping.clone()));
+            running.shared.tasks.spawn(watch_certificate(tls, running.shared.stopping.clone()));
         }
         let listeners = Listeners { main, admin, metrics, tls, timeouts: config.client_timeouts };
-        let ends = (running.stop.clone(), running.kill.clone());
-        server::spawn(&running.shared, listeners, (&running.servers, &running.lanes), ends);
+        let shutdown = Shutdown { graceful: running.stop.clone(), force: running.kill.clone() };
+        server::spawn(&running.shared, listeners, &running.servers, &running.threads, &shutdown);
         Ok(running)
     }
 }
@@ -209,9 +209,9 @@ impl RunningRouter {
     ///
     /// # Errors
     /// When a file cannot be used; then the certificate stays as it was.
-    pub async fn renew_certificate(&self) -> Result<bool, TlsError> {
+    pub async fn reload_certificate(&self) -> Result<bool, TlsError> {
         match &self.tls {
-            Some(tls) => tls.renew().await,
+            Some(tls) => tls.reload().await,
             None => Ok(false),
         }
     }
@@ -256,10 +256,10 @@ impl RunningRouter {
             pool.tasks.wait().await;
         }
         let shared = Arc::clone(&self.shared);
-        let lanes = Arc::clone(&self.lanes);
+        let threads = Arc::clone(&self.threads);
         // Writing out what is left may take as long as the disk does.
         let close = move || {
-            lanes.end();
+            threads.join();
             shared.records.close();
         };
         let _ = tokio::task::spawn_blocking(close).await;
@@ -312,7 +312,7 @@ impl Shared {
             hedging: retry.hedge.map(Hedging::new),
             retry,
             admission,
-            guard: Guard::default(),
+            authenticator: Authenticator::default(),
             cors: None,
             records: Telemetry { metrics, recorder: None, audience: Arc::new(DecisionBroadcast::new(clock)) },
             ids: RequestIds::new(),

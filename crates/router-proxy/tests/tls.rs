@@ -141,16 +141,16 @@ async fn a_renewed_certificate_is_shown_to_new_clients_and_the_old_ones_stay() {
         Options { tls_cert_path: Some(cert.clone()), tls_key_path: Some(key.clone()), ..options(&[worker]) };
     let router = router(secure).await;
     let mut kept = trusting(&router, &old.ca).await.unwrap();
-    assert!(!router.renew_certificate().await.unwrap(), "nothing is new");
+    assert!(!router.reload_certificate().await.unwrap(), "nothing is new");
     // Half a renewal, and rubbish: both are named, and change nothing.
     copy(&new.cert, &cert);
-    assert!(router.renew_certificate().await.unwrap_err().to_string().contains("renewed-cert.pem"));
+    assert!(router.reload_certificate().await.unwrap_err().to_string().contains("renewed-cert.pem"));
     write("renewed-key.pem", "hush");
-    let error = router.renew_certificate().await.unwrap_err().to_string();
+    let error = router.reload_certificate().await.unwrap_err().to_string();
     assert!(error.contains("renewed-key.pem") && !error.contains("hush"), "{error}");
     assert!(trusting(&router, &old.ca).await.is_ok());
     copy(&new.key, &key);
-    assert!(router.renew_certificate().await.unwrap());
+    assert!(router.reload_certificate().await.unwrap());
     assert!(trusting(&router, &new.ca).await.is_ok());
     assert!(trusting(&router, &old.ca).await.is_err(), "the old certificate is still shown");
     kept.write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")

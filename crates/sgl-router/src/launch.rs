@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args};
 use router_config::{Config, ConfigError, Options};
 use router_config::{LogFormat, LogLevel};
 use router_core::Registry;
-use router_proxy::{Lanes, Router, RunningRouter, StartError};
+use router_proxy::{Router, RunningRouter, ServingThreads, StartError};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -126,8 +126,8 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
     let policy = config.policy.name().to_owned();
     let workers = config.workers.len();
     let threads = threads.or_else(|| std::thread::available_parallelism().ok());
-    let lanes = Lanes::start(threads.unwrap_or(NonZeroUsize::MIN)).map_err(StartError::Threads)?;
-    let router = Router::start_on(lanes, config).await?;
+    let threads = ServingThreads::start(threads.unwrap_or(NonZeroUsize::MIN)).map_err(StartError::Threads)?;
+    let router = Router::start_on(threads, config).await?;
     info!(url = router.url(), policy, workers, "listening");
     if let Some(address) = router.prometheus_address() {
         info!(url = format!("http://{address}/metrics"), "metrics");
@@ -152,10 +152,10 @@ async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Resu
     loop {
         tokio::select! {
             stopped = &mut stop => return stopped,
-            _ = hang_ups.recv() => match router.renew_certificate().await {
-                Ok(true) => info!("the certificate has been renewed"),
+            _ = hang_ups.recv() => match router.reload_certificate().await {
+                Ok(true) => info!("reloaded the TLS certificate"),
                 Ok(false) => info!("the certificate is the same as before"),
-                Err(error) => warn!("the certificate stays as it is: {error}"),
+                Err(error) => warn!("cannot reload the TLS certificate, keeping the old one: {error}"),
             },
         }
     }

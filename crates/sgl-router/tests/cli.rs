@@ -168,10 +168,10 @@ fn sighup_renews_the_certificate_and_a_bad_one_changes_nothing() {
     router.says("the certificate is the same as before");
     write();
     router.signal("-HUP");
-    router.says("the certificate has been renewed");
+    router.says("reloaded the TLS certificate");
     std::fs::write(&cert, "no certificate").unwrap();
     router.signal("-HUP");
-    router.says("the certificate stays as it is");
+    router.says("cannot reload the TLS certificate");
     router.signal("-TERM");
     assert!(router.child.wait().unwrap().success());
 }

@@ -10,6 +10,7 @@ use workers::WorkersEndpoint;
 use crate::data_plane::RouterBody;
 use crate::error::json_response;
 use crate::router::Shared;
+use crate::security::RequiredRole;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -63,6 +64,15 @@ impl Endpoint {
             "/flush_cache" if get || *method == Method::POST => Some(Self::FlushCache),
             "/abort_request" if *method == Method::POST => Some(Self::Abort),
             _ => WorkersEndpoint::of(method, path).map(Self::Workers),
+        }
+    }
+
+    /// The role that a request for this endpoint requires.
+    pub(crate) const fn required_role(self) -> RequiredRole {
+        match self {
+            Self::Liveness | Self::Readiness => RequiredRole::Anyone,
+            Self::Models | Self::Info(_) | Self::Metrics | Self::Abort => RequiredRole::User,
+            Self::Loads | Self::Workers(_) | Self::Traces(_) | Self::FlushCache => RequiredRole::Admin,
         }
     }
 }

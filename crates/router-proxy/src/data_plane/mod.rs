@@ -26,7 +26,7 @@ use crate::admin;
 use crate::alarm::Alarm;
 use crate::error::ProxyError;
 use crate::router::Shared;
-use crate::security::{Access, Door, Visit};
+use crate::security::{ListenerKind, Peer, RequiredRole};
 use forward::Exchange;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
@@ -45,31 +45,34 @@ pub(crate) const WORKER: HeaderName = HeaderName::from_static("x-sglang-worker")
 /// Answers one request. It never fails: what goes wrong becomes an error answer.
 pub(crate) async fn answer(
     shared: Arc<Shared>,
-    (visit, alarm): (Visit, Alarm),
+    (peer, alarm): (Peer, Alarm),
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
-    let Some(cors) = &shared.cors else { return meet(&shared, (visit, alarm), request).await };
+    let Some(cors) = &shared.cors else { return meet(&shared, (peer, alarm), request).await };
     let allowed = cors.allowed(request.headers());
     let mut response = match cors.preflight(&request) {
         Some(response) => response,
-        None => meet(&shared, (visit, alarm), request).await,
+        None => meet(&shared, (peer, alarm), request).await,
     };
-    cors.mark(allowed, response.headers_mut());
+    cors.set_headers(allowed, response.headers_mut());
     response
 }
 
 /// Asks for the key, and leads to the router's own answers or to a worker.
 async fn meet(
     shared: &Arc<Shared>,
-    (visit, alarm): (Visit, Alarm),
+    (peer, alarm): (Peer, Alarm),
     mut request: Request<Incoming>,
 ) -> Response<RouterBody> {
     let received_at = shared.clock.now();
     let endpoint = admin::Endpoint::of(request.method(), request.uri().path());
-    let admitted = shared.guard.admit(visit, Access::to(endpoint), request.headers_mut());
+    let required = endpoint.map_or(RequiredRole::User, admin::Endpoint::required_role);
+    let admitted = shared.authenticator.authorize(peer, required, request.headers_mut());
     let admitted = match (admitted, endpoint) {
         (Ok(()), Some(endpoint)) => return Box::pin(admin::answer(shared, endpoint, request)).await,
-        (Ok(()), None) if visit.door == Door::Admin => Err(ProxyError::NotHere("it has the admin routes")),
+        (Ok(()), None) if peer.listener == ListenerKind::Admin => {
+            Err(ProxyError::NotHere("it has the admin routes"))
+        }
         // Tunnels and echoes of what was sent are no business of a reverse proxy.
         (Ok(()), None) if matches!(*request.method(), Method::CONNECT | Method::TRACE) => {
             Err(ProxyError::Method)

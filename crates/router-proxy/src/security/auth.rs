@@ -1,6 +1,5 @@
-//! Keys: who may send requests, and who may run the router.
+//! Authentication by API key, and authorization by role.
 
-use crate::admin::Endpoint;
 use crate::error::ProxyError;
 use http::{HeaderMap, HeaderName, header};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
@@ -9,13 +8,13 @@ use std::fmt;
 use std::net::IpAddr;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-/// What of a key is kept: its hash, which cannot be turned back and has one length for all keys.
+/// A key as it is kept: its hash, which cannot be inverted and has the same length for all keys.
 struct HashedKey {
     hash: [u8; SHA256_OUTPUT_LEN],
     role: Role,
 }
 
-/// All keys that are accepted.
+/// All accepted keys.
 #[derive(Default)]
 struct AcceptedKeys(Vec<HashedKey>);
 
@@ -35,7 +34,7 @@ impl AcceptedKeys {
         self.0.iter().any(|k| k.role == role)
     }
 
-    /// The role of a key, if it is one of ours. Every key is compared, so that the time taken tells nothing.
+    /// The role of a key, if it is accepted. It is compared with every key, so that timing reveals nothing.
     fn role(&self, key: &[u8]) -> Option<Role> {
         let hash = hash(key);
         let (mut user, mut admin) = (Choice::from(0), Choice::from(0));
@@ -62,92 +61,83 @@ fn hash(key: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
     hash
 }
 
-/// Which of the router's ports a request came in by.
+/// Which port a request came in on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Door {
-    /// The one for clients.
+pub(crate) enum ListenerKind {
+    /// The main port.
     Main,
-    /// The one for the admin routes alone.
+    /// The port of the admin routes alone.
     Admin,
 }
 
-/// Where a request comes from.
+/// The client of a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Visit {
-    pub(crate) peer: IpAddr,
-    pub(crate) door: Door,
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    pub(crate) listener: ListenerKind,
 }
 
-/// Who may ask for something.
+/// The role that a route requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Access {
-    /// Everybody: probes carry no keys, and the answer tells no more than counts.
-    Open,
-    /// Whoever has a client's key, if there are any.
-    Client,
-    /// Whoever runs the router.
+pub(crate) enum RequiredRole {
+    /// None: health probes carry no keys, and the response reveals only counts.
+    Anyone,
+    /// A user key, or any request when no user key is configured.
+    User,
+    /// An admin key, or a local request when no key is configured.
     Admin,
 }
 
-impl Access {
-    /// What `endpoint` asks for; a request for a worker has none.
-    pub(crate) const fn to(endpoint: Option<Endpoint>) -> Self {
-        match endpoint {
-            Some(Endpoint::Liveness | Endpoint::Readiness) => Self::Open,
-            None | Some(Endpoint::Models | Endpoint::Info(_) | Endpoint::Metrics | Endpoint::Abort) => {
-                Self::Client
-            }
-            Some(Endpoint::Loads | Endpoint::Workers(_) | Endpoint::Traces(_) | Endpoint::FlushCache) => {
-                Self::Admin
-            }
-        }
-    }
-}
-
-/// Headers by which a proxy says that it speaks for somebody else.
+/// Headers by which a proxy says that it forwards the request of another client.
 static FORWARDED: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static("x-forwarded-for")];
 
-/// Lets requests in, or not.
+/// Checks the key of each request.
 #[derive(Debug, Default)]
-pub(crate) struct Guard {
+pub(crate) struct Authenticator {
     keys: AcceptedKeys,
-    /// Whether admin routes have a port of their own.
-    apart: bool,
+    /// Whether the admin routes have their own port.
+    admin_port: bool,
 }
 
-impl Guard {
-    pub(crate) fn new(credentials: &[Credential], apart: bool) -> Self {
-        Self { keys: AcceptedKeys::new(credentials), apart }
+impl Authenticator {
+    pub(crate) fn new(credentials: &[Credential], admin_port: bool) -> Self {
+        Self { keys: AcceptedKeys::new(credentials), admin_port }
     }
 
-    /// Whether `visit` may have `access`. A key of ours that it showed is taken out of `headers`, because what is
-    /// passed on must not carry it.
-    pub(crate) fn admit(
+    /// Checks that the key in `headers` has the required role. An accepted key is removed from `headers`, so that it is
+    /// not forwarded to a worker.
+    ///
+    /// # Errors
+    /// [`ProxyError::Unauthorized`], [`ProxyError::Forbidden`], or [`ProxyError::NotHere`] for an admin route on the main
+    /// port when it has its own.
+    pub(crate) fn authorize(
         &self,
-        visit: Visit,
-        access: Access,
+        peer: Peer,
+        required: RequiredRole,
         headers: &mut HeaderMap,
     ) -> Result<(), ProxyError> {
-        match (visit.door, access) {
-            (Door::Main, Access::Admin) if self.apart => {
-                return Err(ProxyError::NotHere("the admin routes have a port of their own"));
+        match (peer.listener, required) {
+            (ListenerKind::Main, RequiredRole::Admin) if self.admin_port => {
+                return Err(ProxyError::NotHere("the admin routes have their own port"));
             }
             _ => {}
         }
-        let role = self.recognise(headers);
-        match (access, role) {
-            (Access::Open, _) | (_, Some(Role::Admin)) | (Access::Client, Some(Role::User)) => Ok(()),
-            (Access::Client, None) if !self.keys.any(Role::User) => Ok(()),
-            (Access::Client, None) => Err(ProxyError::Unauthorized),
-            (Access::Admin, _) if self.keys.any(Role::Admin) => Err(ProxyError::Unauthorized),
-            (Access::Admin, None) if self.keys.any(Role::User) => Err(ProxyError::Unauthorized),
-            (Access::Admin, _) if is_local(visit, headers) => Ok(()),
-            (Access::Admin, _) => Err(ProxyError::Forbidden),
+        let role = self.authenticate(headers);
+        match (required, role) {
+            (RequiredRole::Anyone, _) | (_, Some(Role::Admin)) | (RequiredRole::User, Some(Role::User)) => {
+                Ok(())
+            }
+            (RequiredRole::User, None) if !self.keys.any(Role::User) => Ok(()),
+            (RequiredRole::User, None) => Err(ProxyError::Unauthorized),
+            (RequiredRole::Admin, _) if self.keys.any(Role::Admin) => Err(ProxyError::Unauthorized),
+            (RequiredRole::Admin, None) if self.keys.any(Role::User) => Err(ProxyError::Unauthorized),
+            (RequiredRole::Admin, _) if is_local(peer, headers) => Ok(()),
+            (RequiredRole::Admin, _) => Err(ProxyError::Forbidden),
         }
     }
 
-    /// The role of the key in `Authorization: Bearer KEY`.
-    fn recognise(&self, headers: &mut HeaderMap) -> Option<Role> {
+    /// The role of the key in `Authorization: Bearer KEY`; removes the header if the key is accepted.
+    fn authenticate(&self, headers: &mut HeaderMap) -> Option<Role> {
         if self.keys.0.is_empty() {
             return None;
         }
@@ -159,11 +149,11 @@ impl Guard {
     }
 }
 
-/// Whether a person on this machine asks. A proxy on this machine speaks for others, and a page in a browser for
-/// whoever wrote it.
-fn is_local(visit: Visit, headers: &HeaderMap) -> bool {
+/// Whether the request comes from a user of this machine: not through a proxy on it, which forwards requests of others,
+/// and not from a web page, which may be of any site.
+fn is_local(peer: Peer, headers: &HeaderMap) -> bool {
     let elsewhere = FORWARDED.iter().any(|name| headers.contains_key(name));
-    visit.peer.to_canonical().is_loopback() && !elsewhere && !headers.contains_key(header::ORIGIN)
+    peer.address.to_canonical().is_loopback() && !elsewhere && !headers.contains_key(header::ORIGIN)
 }
 
 #[cfg(test)]
@@ -183,33 +173,34 @@ mod tests {
         all.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_str(v).unwrap())).collect()
     }
 
-    /// `+` for let in, else the status of the refusal, by access: open, client, admin.
-    fn verdicts(guard: &Guard, peer: &str, all: &[(&'static str, &str)]) -> String {
-        let visit = Visit { peer: peer.parse().unwrap(), door: Door::Main };
-        let verdict = |access| match guard.admit(visit, access, &mut headers(all)) {
+    /// `+` if authorized, else the status code, for each required role: anyone, user, admin.
+    fn verdicts(authenticator: &Authenticator, peer: &str, all: &[(&'static str, &str)]) -> String {
+        let peer = Peer { address: peer.parse().unwrap(), listener: ListenerKind::Main };
+        let verdict = |required| match authenticator.authorize(peer, required, &mut headers(all)) {
             Ok(()) => "+".to_owned(),
             Err(error) => error.status().as_u16().to_string(),
         };
-        [Access::Open, Access::Client, Access::Admin].map(verdict).join(" ")
+        [RequiredRole::Anyone, RequiredRole::User, RequiredRole::Admin].map(verdict).join(" ")
     }
 
     #[test]
-    fn without_keys_only_this_machine_runs_the_router() {
-        let guard = Guard::default();
-        assert_eq!(verdicts(&guard, "127.0.0.1", &[]), "+ + +");
-        assert_eq!(verdicts(&guard, "::1", &[]), "+ + +");
-        assert_eq!(verdicts(&guard, "::ffff:127.0.0.1", &[]), "+ + +");
-        assert_eq!(verdicts(&guard, "10.0.0.7", &[]), "+ + 403");
-        assert_eq!(verdicts(&guard, "127.0.0.1", &[("x-forwarded-for", "1.2.3.4")]), "+ + 403");
-        assert_eq!(verdicts(&guard, "127.0.0.1", &[("origin", "https://evil.example")]), "+ + 403");
+    fn local_requests_are_admin_without_keys() {
+        let authenticator = Authenticator::default();
+        assert_eq!(verdicts(&authenticator, "127.0.0.1", &[]), "+ + +");
+        assert_eq!(verdicts(&authenticator, "::1", &[]), "+ + +");
+        assert_eq!(verdicts(&authenticator, "::ffff:127.0.0.1", &[]), "+ + +");
+        assert_eq!(verdicts(&authenticator, "10.0.0.7", &[]), "+ + 403");
+        assert_eq!(verdicts(&authenticator, "127.0.0.1", &[("x-forwarded-for", "1.2.3.4")]), "+ + 403");
+        assert_eq!(verdicts(&authenticator, "127.0.0.1", &[("origin", "https://evil.example")]), "+ + 403");
     }
 
     #[test]
-    fn a_key_opens_what_its_role_may() {
-        let both = Guard::new(&keys(Some("client"), &["1:ops:admin:boss", "2:app:user:other:colon"]), false);
-        let client = Guard::new(&keys(Some("client"), &[]), false);
-        let admin = Guard::new(&keys(None, &["1:ops:Admin:boss"]), false);
-        for (guard, bearer, expected) in [
+    fn key_allows_what_its_role_allows() {
+        let both =
+            Authenticator::new(&keys(Some("client"), &["1:ops:admin:boss", "2:app:user:other:colon"]), false);
+        let client = Authenticator::new(&keys(Some("client"), &[]), false);
+        let admin = Authenticator::new(&keys(None, &["1:ops:Admin:boss"]), false);
+        for (authenticator, bearer, expected) in [
             (&both, "Bearer client", "+ + 401"),
             (&both, "bearer  other:colon ", "+ + 401"),
             (&both, "Bearer boss", "+ + +"),
@@ -222,19 +213,27 @@ mod tests {
             (&admin, "Bearer boss", "+ + +"),
             (&admin, "Bearer engine-key", "+ + 401"),
         ] {
-            assert_eq!(verdicts(guard, "127.0.0.1", &[("authorization", bearer)]), expected, "{bearer}");
+            assert_eq!(
+                verdicts(authenticator, "127.0.0.1", &[("authorization", bearer)]),
+                expected,
+                "{bearer}"
+            );
         }
-        assert_eq!(verdicts(&client, "127.0.0.1", &[]), "+ 401 401", "a proxy on this machine is no way in");
+        assert_eq!(
+            verdicts(&client, "127.0.0.1", &[]),
+            "+ 401 401",
+            "a proxy on this machine is not authorized"
+        );
         assert_eq!(verdicts(&client, "10.0.0.7", &[("authorization", "Bearer client")]), "+ + 403");
     }
 
     #[test]
-    fn only_a_key_of_ours_is_taken_out() {
-        let guard = Guard::new(&keys(None, &["1:ops:admin:boss"]), false);
-        let visit = Visit { peer: "10.0.0.7".parse().unwrap(), door: Door::Main };
+    fn only_accepted_keys_are_removed() {
+        let authenticator = Authenticator::new(&keys(None, &["1:ops:admin:boss"]), false);
+        let peer = Peer { address: "10.0.0.7".parse().unwrap(), listener: ListenerKind::Main };
         for (bearer, left) in [("Bearer boss", false), ("Bearer engine-key", true)] {
             let mut headers = headers(&[("authorization", bearer)]);
-            guard.admit(visit, Access::Client, &mut headers).unwrap();
+            authenticator.authorize(peer, RequiredRole::User, &mut headers).unwrap();
             assert_eq!(headers.contains_key(header::AUTHORIZATION), left, "{bearer}");
         }
     }

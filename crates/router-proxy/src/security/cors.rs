@@ -1,20 +1,20 @@
-//! Which web pages may call the router from a browser (the Fetch standard's CORS protocol).
+//! CORS: which web pages may call the router from a browser.
 
 use crate::data_plane::RouterBody;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use router_config::AllowedOrigins;
 
-/// A browser may remember a permission for this long, in seconds: as long as browsers do at most.
+/// How long a browser may cache a preflight response, in seconds: the maximum that browsers allow.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
-/// The headers of ours that a page may read.
+/// Response headers of the router that a page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, x-sglang-worker, retry-after");
 
-/// Every method that the router passes on.
+/// Methods that the router forwards.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-/// Adds the headers of the protocol to responses.
+/// Adds CORS headers to responses.
 #[derive(Clone, Debug)]
 pub(crate) struct Cors(AllowedOrigins);
 
@@ -23,42 +23,42 @@ impl Cors {
         Self(origins)
     }
 
-    /// The value of `access-control-allow-origin` for a request, if its page may read the answer.
+    /// The value of `access-control-allow-origin` for a request, if its page may read the response.
     pub(crate) fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let asks = headers.get(header::ORIGIN)?;
+        let origin = headers.get(header::ORIGIN)?;
         match &self.0 {
             AllowedOrigins::Any => Some(HeaderValue::from_static("*")),
-            AllowedOrigins::List(origins) => origins.contains(asks).then(|| asks.clone()),
+            AllowedOrigins::List(origins) => origins.contains(origin).then(|| origin.clone()),
         }
     }
 
-    /// The answer to a browser that asks before it sends the request itself; it carries no key yet.
+    /// The response to a preflight request, which a browser sends without a key before the actual request.
     pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<RouterBody>> {
         let headers = request.headers();
-        let asks = *request.method() == Method::OPTIONS
+        let is_preflight = *request.method() == Method::OPTIONS
             && headers.contains_key(header::ORIGIN)
             && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        if !asks {
+        if !is_preflight {
             return None;
         }
         let mut response = Response::new(RouterBody::full(Bytes::new()));
         *response.status_mut() = StatusCode::NO_CONTENT;
-        let reply = response.headers_mut();
+        let added = response.headers_mut();
         if self.allowed(headers).is_some() {
-            reply.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-            if let Some(wanted) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-                reply.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+            added.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+            if let Some(requested) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+                added.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.clone());
             }
-            reply.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+            added.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         }
         for name in [header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_REQUEST_HEADERS] {
-            reply.append(header::VARY, name.into());
+            added.append(header::VARY, name.into());
         }
         Some(response)
     }
 
-    /// Tells the browser whether its page may read the answer. What a worker said about it is replaced.
-    pub(crate) fn mark(&self, allowed: Option<HeaderValue>, headers: &mut HeaderMap) {
+    /// Sets the headers that let the page read the response. Those of the worker are replaced.
+    pub(crate) fn set_headers(&self, allowed: Option<HeaderValue>, headers: &mut HeaderMap) {
         headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
         headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         if matches!(self.0, AllowedOrigins::List(_)) {

@@ -1,14 +1,14 @@
-//! Who may ask what, and over what wire: keys, browsers' origins, TLS.
+//! API keys, CORS and TLS.
 //!
-//! It routes nothing, and it knows nothing of the requests beyond their heads.
+//! It routes nothing and sees only the heads of requests.
 
 mod auth;
 mod cors;
 mod reloading_cert;
 mod tls;
 
-pub(crate) use auth::{Access, Door, Guard, Visit};
+pub(crate) use auth::{Authenticator, ListenerKind, Peer, RequiredRole};
 pub(crate) use cors::Cors;
-pub(crate) use reloading_cert::keep_fresh;
+pub(crate) use reloading_cert::watch_certificate;
 pub use tls::TlsError;
 pub(crate) use tls::{ServerTls, WorkerTls};

@@ -1,4 +1,4 @@
-//! The router's certificate, which may be renewed while it serves.
+//! The router's certificate, reloaded when its files change.
 
 use super::tls::{certificates, private_key, provider};
 use super::{ServerTls, TlsError};
@@ -11,24 +11,24 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How often the files are looked at. Certificates are renewed days before they end.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often the files are read. Certificates are renewed days before they expire, so this need not be short.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A certificate chain with its key, as it stood in two files when they were last fit for use.
+/// A certificate chain with its key: the last pair of the two files that was valid.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct ReloadingCert {
     files: CertificateFiles,
     current: ArcSwap<CertifiedKey>,
 }
 
-impl Shown {
+impl ReloadingCert {
     pub(super) fn load(files: CertificateFiles) -> Result<Self, TlsError> {
         let current = ArcSwap::from_pointee(read(&files)?);
         Ok(Self { files, current })
     }
 
-    /// Reads the files again. Tells whether the certificate is another one.
-    pub(super) fn renew(&self) -> Result<bool, TlsError> {
+    /// Reads the files again. Returns whether the certificate has changed.
+    pub(super) fn reload(&self) -> Result<bool, TlsError> {
         let new = read(&self.files)?;
         let is_new = new.cert != self.current.load().cert;
         if is_new {
@@ -38,40 +38,40 @@ impl Shown {
     }
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for ReloadingCert {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.load_full())
     }
 }
 
-/// A key that is not the certificate's is an error, as it is between the writing of the one file and of the other.
+/// Reads both files. A key that does not match the certificate is an error, as when only one file has been replaced yet.
 fn read(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
     let CertificateFiles { cert, key } = files;
     CertifiedKey::from_der(certificates(cert)?, private_key(key)?, &provider())
         .map_err(|source| TlsError::Unusable { path: cert.clone(), source })
 }
 
-/// Looks at the files of a certificate until the router stops.
-pub(crate) async fn keep_fresh(tls: ServerTls, stop: CancellationToken) {
-    let mut last = String::new();
+/// Reloads the certificate every [`POLL_INTERVAL`] until the router stops.
+pub(crate) async fn watch_certificate(tls: ServerTls, stop: CancellationToken) {
+    let mut last_problem = String::new();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = stop.cancelled() => return,
         }
-        match tls.renew().await {
+        match tls.reload().await {
             Ok(is_new) => {
-                last.clear();
+                last_problem.clear();
                 if is_new {
-                    info!("the certificate has been renewed");
+                    info!("reloaded the TLS certificate");
                 }
             }
-            // Half a renewal is no news, and the same trouble is told once.
+            // The same problem is logged once.
             Err(error) => {
                 let problem = error.to_string();
-                if problem != last {
-                    warn!("the certificate stays as it is: {problem}");
-                    last = problem;
+                if problem != last_problem {
+                    warn!("cannot reload the TLS certificate, keeping the old one: {problem}");
+                    last_problem = problem;
                 }
             }
         }

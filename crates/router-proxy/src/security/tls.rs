@@ -1,6 +1,6 @@
-//! TLS on both sides, by rustls with ring: no OpenSSL, no C beyond a C compiler.
+//! TLS towards clients and workers, by rustls with ring (no OpenSSL).
 
-use super::reloading_cert::Shown;
+use super::reloading_cert::ReloadingCert;
 use router_config::{CertificateFiles, WorkerTlsFiles};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// What both sides speak.
+/// ALPN protocol on both sides.
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Why a certificate or key cannot be used. It names the file and shows nothing of it.
+/// Why a certificate or key cannot be used. The message names the file and shows none of its contents.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file could not be read, or is no PEM.
+    /// The file cannot be read or is not PEM.
     #[error("{}: {problem}", path.display())]
     File {
         /// The file.
@@ -25,7 +25,7 @@ pub enum TlsError {
         /// Why.
         problem: String,
     },
-    /// Certificate and key do not belong together, or rustls cannot use them.
+    /// Certificate and key do not match, or rustls cannot use them.
     #[error("{}: {source}", path.display())]
     Unusable {
         /// The certificate's file.
@@ -34,9 +34,9 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// This machine has no list of certificate authorities.
-    #[error("no certificate authority is known: give --ca-cert-paths, or install the system's certificates")]
+    #[error("no certificate authority found: give --ca-cert-paths or install the system's certificates")]
     NoRoots,
-    /// rustls refuses its own defaults; never in practice.
+    /// rustls rejects its own defaults; does not happen in practice.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
@@ -45,7 +45,7 @@ pub enum TlsError {
 #[derive(Clone)]
 pub(crate) struct ServerTls {
     config: Arc<ServerConfig>,
-    shown: Arc<Shown>,
+    cert: Arc<ReloadingCert>,
 }
 
 impl fmt::Debug for ServerTls {
@@ -63,34 +63,34 @@ impl ServerTls {
         let builder =
             ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let builder = builder.with_no_client_auth();
-        let shown = Arc::new(Shown::load(files)?);
-        let mut config = builder.with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
+        let cert = Arc::new(ReloadingCert::load(files)?);
+        let mut config = builder.with_cert_resolver(Arc::clone(&cert) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Self { config: Arc::new(config), shown })
+        Ok(Self { config: Arc::new(config), cert })
     }
 
-    /// Reads both files again; new connections see what stands there now, and those that are open stay. Tells whether
-    /// anything is new.
+    /// Reads both files again. New connections get the new certificate; open ones stay as they are. Returns whether the
+    /// certificate has changed.
     ///
     /// # Errors
-    /// When one of the files cannot be used; then the certificate stays as it was.
-    pub(crate) async fn renew(&self) -> Result<bool, TlsError> {
-        let shown = Arc::clone(&self.shown);
-        // Certificates may lie on a disk that is slow to answer.
-        tokio::task::spawn_blocking(move || shown.renew()).await.unwrap_or(Ok(false))
+    /// When one of the files cannot be used; the old certificate stays in use.
+    pub(crate) async fn reload(&self) -> Result<bool, TlsError> {
+        let cert = Arc::clone(&self.cert);
+        // Reading files may block.
+        tokio::task::spawn_blocking(move || cert.reload()).await.unwrap_or(Ok(false))
     }
 
-    /// Takes connections of clients.
+    /// Accepts TLS connections of clients.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 }
 
-/// Whom the router trusts among workers, and what it shows them.
+/// TLS towards workers: trusted authorities, and the client certificate if there is one.
 #[derive(Default)]
 pub(crate) struct WorkerTls {
     files: WorkerTlsFiles,
-    /// Made when the first worker that speaks TLS joins: most fleets have none, and the system's list is long.
+    /// Built when the first https worker joins: most fleets have none, and the system's list of authorities is long.
     config: OnceLock<Arc<ClientConfig>>,
 }
 
@@ -101,7 +101,7 @@ impl fmt::Debug for WorkerTls {
 }
 
 impl WorkerTls {
-    /// Reads the files that are named.
+    /// Reads the configured files.
     ///
     /// # Errors
     /// When one of them cannot be used.
@@ -109,13 +109,13 @@ impl WorkerTls {
         let named = files != WorkerTlsFiles::default();
         let tls = Self { files, config: OnceLock::new() };
         if named {
-            // What is wrong with a file is to be told at start-up.
+            // An error in a file is reported at start-up.
             tls.config()?;
         }
         Ok(tls)
     }
 
-    /// Makes connections to a worker on `host`.
+    /// A connector and the server name for a worker on `host`.
     pub(crate) fn connector(&self, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
         let fail = |e: rustls::pki_types::InvalidDnsNameError| TlsError::File {
             path: host.into(),
@@ -164,7 +164,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let fail = |problem| TlsError::File { path: path.to_owned(), problem };
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let all = all.map_err(|e| fail(e.to_string()))?;
-    if all.is_empty() { Err(fail("holds no certificate in PEM form".to_owned())) } else { Ok(all) }
+    if all.is_empty() { Err(fail("has no certificate in PEM format".to_owned())) } else { Ok(all) }
 }
 
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

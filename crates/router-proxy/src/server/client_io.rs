@@ -1,6 +1,6 @@
-//! A client's connection: what comes in is screened, what goes out must be taken.
+//! The byte stream of a client connection: validates the framing of what is read, and bounds how long a write may stall.
 
-use super::framing_validator::Screen;
+use super::framing_validator::FramingValidator;
 use crate::wire::write_pieces;
 use std::future::Future as _;
 use std::io;
@@ -10,33 +10,34 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// The connection.
+/// A client stream with framing validation and a write timeout.
 #[derive(Debug)]
 pub(super) struct ClientIo<S> {
     stream: S,
-    screen: Screen,
-    /// How long the client may take nothing while something waits for it.
-    patience: Duration,
-    /// Runs while something waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    validator: FramingValidator,
+    /// How long a write may make no progress.
+    write_timeout: Duration,
+    /// Runs while a write makes no progress.
+    write_stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> ClientIo<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, screen: Screen::default(), patience, stalled: None }
+    pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
+        Self { stream, validator: FramingValidator::default(), write_timeout, write_stall: None }
     }
 
-    /// Passes the outcome of a write on, unless the client has taken nothing for too long.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// The outcome of a write, or an error when the client has read nothing for the write timeout.
+    fn bound_write<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.stalled = None;
+            self.write_stall = None;
             return outcome;
         }
-        let patience = self.patience;
-        let stalled =
-            self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+        let write_timeout = self.write_timeout;
+        let write_stall = self
+            .write_stall
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + write_timeout)));
+        ready!(write_stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }
 
@@ -47,7 +48,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let ambiguous = || Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "ambiguous framing")));
-        if self.screen.is_spoiled() {
+        if self.validator.is_rejected() {
             return ambiguous();
         }
         let before = buf.filled().len();
@@ -56,7 +57,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         if new.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let read = self.screen.pass(new);
+        let read = self.validator.check(new);
         if read == 0 {
             return ambiguous();
         }
@@ -68,7 +69,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, outcome)
+        self.bound_write(cx, outcome)
     }
 
     fn poll_write_vectored(
@@ -77,7 +78,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = write_pieces(Pin::new(&mut self.stream), cx, slices);
-        self.watch(cx, outcome)
+        self.bound_write(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -86,11 +87,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, outcome)
+        self.bound_write(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, outcome)
+        self.bound_write(cx, outcome)
     }
 }

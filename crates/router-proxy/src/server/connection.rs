@@ -1,4 +1,4 @@
-//! One connection of a client, for as long as it lasts.
+//! One client connection: TLS handshake, then HTTP/1.1 until it closes.
 
 use super::ClientTimeouts;
 use super::client_io::ClientIo;
@@ -18,57 +18,60 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// A request head that is larger, in bytes, ends with 431. hyper looks at the size between two reads, so a head that
-/// comes fast may have up to twice as many.
+/// Largest request head, in bytes; a larger one gets 431. hyper checks the size between two reads, so a head that
+/// arrives fast may have up to twice as many bytes.
 const MAX_HEAD: usize = 64 << 10;
 
-/// What holds for every connection of one port.
-pub(super) struct Rules {
+/// Settings of all connections of one port.
+pub(super) struct ConnectionConfig {
     pub(super) timeouts: ClientTimeouts,
     pub(super) tls: Option<TlsAcceptor>,
-    pub(super) ends: Ends,
+    pub(super) shutdown: Shutdown,
 }
 
-impl std::fmt::Debug for Rules {
+impl std::fmt::Debug for ConnectionConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Rules({:?})", self.timeouts)
+        write!(f, "ConnectionConfig({:?})", self.timeouts)
     }
 }
 
-/// How connections end when the router does.
-#[derive(Debug)]
-pub(super) struct Ends {
-    /// No new requests.
-    pub(super) stop: CancellationToken,
-    /// Nothing at all.
-    pub(super) kill: CancellationToken,
+/// Tokens by which the router stops.
+#[derive(Clone, Debug)]
+pub(crate) struct Shutdown {
+    /// Stops accepting connections and requests; requests in flight go on.
+    pub(crate) graceful: CancellationToken,
+    /// Closes all connections at once.
+    pub(crate) force: CancellationToken,
 }
 
-/// Serves one connection; `handler` answers its requests, and may set its alarm while it does.
-pub(super) async fn serve<H, F>(stream: TcpStream, rules: Arc<Rules>, handler: H)
+/// Serves one connection. `handler` serves its requests and may use its timer meanwhile.
+pub(super) async fn serve<H, F>(stream: TcpStream, config: Arc<ConnectionConfig>, handler: H)
 where
     H: Fn(Alarm, Request<Incoming>) -> F,
     F: Future<Output = Response<RouterBody>>,
 {
-    // A token that waits for Nagle's algorithm is a late token.
+    // Nagle's algorithm would delay streamed tokens.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
-    let Some(acceptor) = &rules.tls else { return speak(stream, &rules, handler).await };
+    let Some(acceptor) = &config.tls else { return serve_http(stream, &config, handler).await };
     let accepted = tokio::select! {
-        accepted = tokio::time::timeout(rules.timeouts.head, acceptor.accept(stream)) => accepted,
-        () = rules.ends.stop.cancelled() => return,
+        accepted = tokio::time::timeout(config.timeouts.head, acceptor.accept(stream)) => accepted,
+        () = config.shutdown.graceful.cancelled() => return,
     };
     match accepted {
-        Ok(Ok(stream)) => speak(stream, &rules, handler).await,
-        Ok(Err(error)) => debug!(%error, "no TLS handshake"),
-        Err(_) => debug!("no TLS handshake in time"),
+        Ok(Ok(stream)) => serve_http(stream, &config, handler).await,
+        Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
+        Err(_) => debug!("TLS handshake timed out"),
     }
 }
 
-/// Speaks HTTP on a connection.
-async fn speak<S, H, F>(stream: S, Rules { timeouts, ends, .. }: &Rules, handler: H)
-where
+/// Serves HTTP/1.1 on a connection, after the TLS handshake if there is one.
+async fn serve_http<S, H, F>(
+    stream: S,
+    ConnectionConfig { timeouts, shutdown, .. }: &ConnectionConfig,
+    handler: H,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Alarm, Request<Incoming>) -> F,
     F: Future<Output = Response<RouterBody>>,
@@ -76,9 +79,9 @@ where
     let alarm = Alarm::default();
     let timer = HeadTimer(alarm.clone());
     let service = service_fn(move |request| {
-        // hyper keeps room for the answer's future in every connection; boxed, it takes none while the client is idle.
-        let answer = Box::pin(handler(alarm.clone(), request));
-        async move { Ok::<_, Infallible>(answer.await) }
+        // hyper keeps space for the response future in every connection; boxed, it takes none while the client is idle.
+        let response = Box::pin(handler(alarm.clone(), request));
+        async move { Ok::<_, Infallible>(response.await) }
     });
     let connection = http1::Builder::new()
         .timer(timer)
@@ -89,11 +92,11 @@ where
     let result = tokio::select! {
         biased;
         result = connection.as_mut() => result,
-        () = ends.stop.cancelled() => {
+        () = shutdown.graceful.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 result = connection.as_mut() => result,
-                () = ends.kill.cancelled() => return,
+                () = shutdown.force.cancelled() => return,
             }
         }
     };

@@ -1,7 +1,7 @@
-//! Accepts connections.
+//! Accepts connections on one port.
 
-use super::connection::{Rules, serve};
-use super::serving_threads::Lanes;
+use super::connection::{ConnectionConfig, serve};
+use super::serving_threads::ServingThreads;
 use crate::alarm::Alarm;
 use crate::data_plane::RouterBody;
 use http::{Request, Response};
@@ -14,38 +14,38 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-/// After a failed accept (most likely: out of file descriptors), so long until the next.
+/// Pause after a failed accept; the usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// One port.
+/// One listening port.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
-    /// The connections; the router waits for them when it stops.
+    /// Tracks the connections; the router waits for them when it stops.
     pub(super) tasks: TaskTracker,
-    /// Where they are served.
-    pub(super) lanes: Arc<Lanes>,
-    pub(super) rules: Arc<Rules>,
+    /// Threads that serve the connections.
+    pub(super) threads: Arc<ServingThreads>,
+    pub(super) config: Arc<ConnectionConfig>,
 }
 
 impl Listener {
-    /// Accepts until the router stops. `handler` answers each request, and knows who asks.
+    /// Accepts until the router stops. `handler` serves each request and gets the address of its client.
     pub(super) async fn run<H, F>(self, handler: H)
     where
         H: Fn(IpAddr, Alarm, Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<RouterBody>> + Send + 'static,
     {
-        let rules = &self.rules;
+        let config = &self.config;
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                () = rules.ends.stop.cancelled() => return,
+                () = config.shutdown.graceful.cancelled() => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     let (handler, peer) = (handler.clone(), peer.ip());
-                    let rules = Arc::clone(rules);
-                    self.spawn(stream, move |stream| serve(stream, rules, move |a, r| handler(peer, a, r)));
+                    let config = Arc::clone(config);
+                    self.spawn(stream, move |stream| serve(stream, config, move |a, r| handler(peer, a, r)));
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
@@ -55,23 +55,23 @@ impl Listener {
         }
     }
 
-    /// Serves a connection on the emptiest lane.
+    /// Serves a connection on the thread with the fewest connections.
     fn spawn<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Some(lane) = self.lanes.emptiest() else {
+        let Some(thread) = self.threads.least_loaded() else {
             self.tasks.spawn(serve(stream));
             return;
         };
-        let (place, stream) = (lane.place(), stream.into_std());
+        let (guard, stream) = (thread.guard_connection(), stream.into_std());
         let task = async move {
             match stream.and_then(TcpStream::from_std) {
                 Ok(stream) => serve(stream).await,
-                Err(error) => debug!(%error, "connection lost on its way to its thread"),
+                Err(error) => debug!(%error, "cannot move the connection to its serving thread"),
             }
-            drop(place);
+            drop(guard);
         };
-        self.tasks.spawn_on(task, &lane.runtime);
+        self.tasks.spawn_on(task, &thread.runtime);
     }
 }

@@ -1,7 +1,7 @@
-//! Threads that serve clients, each with a runtime and connections to workers of its own.
+//! Threads that serve clients, each with its own runtime and its own connections to workers.
 //!
-//! A request never leaves the thread that its client's connection was given to: nothing is handed from core to core on
-//! its way, and nobody has to be woken for it.
+//! A request is served on the thread that its client's connection was assigned to, so that no wake-up of another core
+//! is on its path.
 
 use parking_lot::Mutex;
 use std::io;
@@ -12,26 +12,26 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-/// The threads. Dropping them ends them, and whatever still runs on them, at once.
+/// The threads that serve clients. Dropping it stops them, and what still runs on them, at once.
 #[derive(Debug, Default)]
-pub struct Lanes {
-    lanes: Vec<Lane>,
-    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+pub struct ServingThreads {
+    threads: Vec<ServingThread>,
+    join_handles: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
-/// One thread.
+/// One thread with a current-thread runtime.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct ServingThread {
     pub(super) runtime: Handle,
-    open: Arc<AtomicUsize>,
-    end: CancellationToken,
+    connections: Arc<AtomicUsize>,
+    stop: CancellationToken,
 }
 
-/// One connection's place on a lane.
+/// Counts one connection of a thread for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
+pub(super) struct ConnectionGuard(Arc<AtomicUsize>);
 
-impl Lanes {
+impl ServingThreads {
     /// Starts `count` threads.
     ///
     /// # Errors
@@ -39,54 +39,54 @@ impl Lanes {
     pub fn start(count: NonZeroUsize) -> io::Result<Self> {
         let mut started = Self::default();
         for number in 0..count.get() {
-            let (lane, thread) = Lane::start(number)?;
-            started.lanes.push(lane);
-            started.threads.get_mut().push(thread);
+            let (thread, join_handle) = ServingThread::start(number)?;
+            started.threads.push(thread);
+            started.join_handles.get_mut().push(join_handle);
         }
         Ok(started)
     }
 
-    /// The lane with the fewest open connections; none where the caller's own runtime serves.
-    pub(super) fn emptiest(&self) -> Option<&Lane> {
-        self.lanes.iter().min_by_key(|lane| lane.open.load(Relaxed))
+    /// The thread with the fewest open connections; `None` when the caller's own runtime serves.
+    pub(super) fn least_loaded(&self) -> Option<&ServingThread> {
+        self.threads.iter().min_by_key(|thread| thread.connections.load(Relaxed))
     }
 
-    /// Ends the threads and waits until they are gone.
-    pub(crate) fn end(&self) {
-        self.lanes.iter().for_each(|lane| lane.end.cancel());
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
+    /// Stops the threads and waits until they have ended.
+    pub(crate) fn join(&self) {
+        self.threads.iter().for_each(|thread| thread.stop.cancel());
+        for handle in self.join_handles.lock().drain(..) {
+            if handle.join().is_err() {
                 tracing::error!("a serving thread panicked");
             }
         }
     }
 }
 
-impl Drop for Lanes {
+impl Drop for ServingThreads {
     fn drop(&mut self) {
-        self.lanes.iter().for_each(|lane| lane.end.cancel());
+        self.threads.iter().for_each(|thread| thread.stop.cancel());
     }
 }
 
-impl Lane {
+impl ServingThread {
     fn start(number: usize) -> io::Result<(Self, thread::JoinHandle<()>)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let end = CancellationToken::new();
-        let (handle, ended) = (runtime.handle().clone(), end.clone());
+        let stop = CancellationToken::new();
+        let (handle, stopped) = (runtime.handle().clone(), stop.clone());
         let thread = thread::Builder::new()
             .name(format!("serve-{number}"))
-            .spawn(move || runtime.block_on(ended.cancelled()))?;
-        Ok((Self { runtime: handle, open: Arc::default(), end }, thread))
+            .spawn(move || runtime.block_on(stopped.cancelled()))?;
+        Ok((Self { runtime: handle, connections: Arc::default(), stop }, thread))
     }
 
-    /// Takes a place for a connection.
-    pub(super) fn place(&self) -> Place {
-        self.open.fetch_add(1, Relaxed);
-        Place(Arc::clone(&self.open))
+    /// Counts a new connection.
+    pub(super) fn guard_connection(&self) -> ConnectionGuard {
+        self.connections.fetch_add(1, Relaxed);
+        ConnectionGuard(Arc::clone(&self.connections))
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }

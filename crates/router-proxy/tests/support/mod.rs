@@ -4,7 +4,7 @@
 
 use router_config::Options;
 use router_core::Registry;
-use router_proxy::{Lanes, Router, RunningRouter};
+use router_proxy::{Router, RunningRouter, ServingThreads};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -149,8 +149,8 @@ pub async fn router(options: Options) -> RunningRouter {
 
 /// A router over `options`, as it comes up. Clients are served as `sgl-router launch` serves them.
 pub async fn start(options: Options) -> RunningRouter {
-    let lanes = Lanes::start(NonZeroUsize::new(2).unwrap()).unwrap();
-    Router::start_on(lanes, options.check(&Registry::builtin()).unwrap()).await.unwrap()
+    let threads = ServingThreads::start(NonZeroUsize::new(2).unwrap()).unwrap();
+    Router::start_on(threads, options.check(&Registry::builtin()).unwrap()).await.unwrap()
 }
 
 /// Waits for what must come true soon.
