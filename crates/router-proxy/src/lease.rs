@@ -72,7 +72,7 @@ impl Lease {
         {
             self.shared.balancer.lock().first_token(now, ticket);
         }
-        self.shared.records.started(&self.info);
+        self.shared.records.first_byte_received(&self.info);
     }
 
     /// The clock's time now.
@@ -101,7 +101,7 @@ impl Lease {
             worker: Arc::clone(&self.worker.telemetry),
             completion,
             in_flight,
-            answered: self.answered,
+            forwarded: self.answered,
             error: self.error,
         });
     }

@@ -143,7 +143,8 @@ impl Router {
                 balancer
             });
         if let Some(bounds) = config.duration_buckets {
-            let metrics = Metrics::bounded(shared.records.metrics.policy(), Buckets::new(&bounds));
+            let metrics =
+                Metrics::with_duration_buckets(shared.records.metrics.policy(), Buckets::new(&bounds));
             shared.records.metrics = Arc::new(metrics);
         }
         shared.authenticator = Authenticator::new(&config.security.credentials, admin.is_some());
@@ -238,7 +239,7 @@ impl RunningRouter {
 
     /// Every decision from now on, of all balancers; `capacity` of them may wait to be fetched.
     pub fn decisions(&self, capacity: usize) -> DecisionStream {
-        self.shared.records.audience.listen(capacity)
+        self.shared.records.decisions.subscribe(capacity)
     }
 
     /// Stops accepting, lets running requests end within the grace period, then cuts what is left.
@@ -314,7 +315,11 @@ impl Shared {
             admission,
             authenticator: Authenticator::default(),
             cors: None,
-            records: Telemetry { metrics, recorder: None, audience: Arc::new(DecisionBroadcast::new(clock)) },
+            records: Telemetry {
+                metrics,
+                recorder: None,
+                decisions: Arc::new(DecisionBroadcast::new(clock)),
+            },
             ids: RequestIds::new(),
             trace_ids: None,
             fleet,
@@ -349,7 +354,7 @@ impl Shared {
         let metrics = Arc::clone(&pool.records.metrics);
         self.record(RecorderConfig { prefill: split.record.as_ref().map(|r| (r, &metrics)), ..wanted })?;
         pool.records.recorder = self.records.recorder.clone();
-        pool.records.audience = Arc::clone(&self.records.audience);
+        pool.records.decisions = Arc::clone(&self.records.decisions);
         // The request is read once for both; each pool polls its own workers, and a worker is named for an answer.
         self.needs = self.needs.or(PolicyNeeds { load_reports: false, target_worker: false, ..pool.needs });
         let pool = Arc::new(pool);
@@ -362,7 +367,7 @@ impl Shared {
 
     /// Starts a recorder when somebody wants files, traces or spans.
     fn record(&mut self, wanted: RecorderConfig<'_>) -> Result<(), StartError> {
-        if wanted.anything() {
+        if wanted.is_needed() {
             self.trace_ids = wanted.collector.map(|_| TraceIds::new());
             let recorder = Recorder::start(wanted, self.clock, &self.records.metrics)?;
             self.records.recorder = Some(Arc::new(recorder));

@@ -44,7 +44,7 @@ async fn a_listener_hears_what_was_decided_and_misses_what_does_not_fit() {
     let router = over(&fleet).await;
     ask(&router).await;
     let (wide, narrow) = (router.decisions(100), router.decisions(1));
-    assert_eq!(wide.next(Duration::ZERO), NextDecision::Silence, "what was before is not heard");
+    assert_eq!(wide.next(Duration::ZERO), NextDecision::Timeout, "what was before is not heard");
     for _ in 0..3 {
         ask(&router).await;
     }
@@ -59,8 +59,8 @@ async fn a_listener_hears_what_was_decided_and_misses_what_does_not_fit() {
     assert_eq!((narrow.dropped(), wide.dropped()), (2, 0));
     router.shutdown().await;
     heard(&wide);
-    assert_eq!(wide.next(PATIENCE), NextDecision::End);
-    assert_eq!(narrow.next(PATIENCE), NextDecision::End);
+    assert_eq!(wide.next(PATIENCE), NextDecision::Closed);
+    assert_eq!(narrow.next(PATIENCE), NextDecision::Closed);
     fleet.shutdown().await;
 }
 

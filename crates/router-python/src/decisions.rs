@@ -28,8 +28,8 @@ impl Decisions {
         loop {
             match py.detach(|| self.decisions.next(SIGNAL_INTERVAL)) {
                 NextDecision::Decision(decision) => return to_python(py, &decision).map(Some),
-                NextDecision::End => return Ok(None),
-                NextDecision::Silence => py.check_signals()?,
+                NextDecision::Closed => return Ok(None),
+                NextDecision::Timeout => py.check_signals()?,
             }
         }
     }

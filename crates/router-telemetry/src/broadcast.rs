@@ -1,7 +1,7 @@
-//! Decisions as they are made, for whoever listens in this process.
+//! Decisions as they are made, for subscribers in this process.
 //!
-//! While nobody listens, a decision costs one look at a counter more. Whoever listens has a line of a length of its own;
-//! what does not fit is left out and counted, so that routing never waits for a listener.
+//! Without subscribers a decision costs one read of a counter. Each subscriber has a bounded queue of its own;
+//! what does not fit is left out and counted, so that routing never waits for a subscriber.
 
 use crate::clock::Clock;
 use crate::record::DecisionRecord;
@@ -104,16 +104,16 @@ pub enum NextDecision {
     /// A decision.
     Decision(Arc<LiveDecision>),
     /// None in the time given.
-    Silence,
+    Timeout,
     /// The router has stopped: there will be none.
-    End,
+    Closed,
 }
 
 /// A listener's end. Dropping it ends the listening.
 #[derive(Debug)]
 pub struct DecisionStream {
     line: Arc<Subscriber>,
-    audience: Arc<DecisionBroadcast>,
+    decisions: Arc<DecisionBroadcast>,
 }
 
 impl DecisionStream {
@@ -125,8 +125,8 @@ impl DecisionStream {
         }
         match waiting.decisions.pop_front() {
             Some(decision) => NextDecision::Decision(decision),
-            None if waiting.ended => NextDecision::End,
-            None => NextDecision::Silence,
+            None if waiting.ended => NextDecision::Closed,
+            None => NextDecision::Timeout,
         }
     }
 
@@ -138,7 +138,7 @@ impl DecisionStream {
 
 impl Drop for DecisionStream {
     fn drop(&mut self) {
-        self.audience.leave(&self.line);
+        self.decisions.leave(&self.line);
     }
 }
 
@@ -156,7 +156,7 @@ struct Waiting {
     ended: bool,
 }
 
-/// The data plane's end: everybody who listens.
+/// The data plane's end: all subscribers.
 #[derive(Debug)]
 pub struct DecisionBroadcast {
     clock: Clock,
@@ -178,22 +178,22 @@ impl DecisionBroadcast {
     }
 
     /// Lets somebody listen, with room for `capacity` decisions that were not fetched yet.
-    pub fn listen(self: &Arc<Self>, capacity: usize) -> DecisionStream {
+    pub fn subscribe(self: &Arc<Self>, capacity: usize) -> DecisionStream {
         let mut seats = self.seats.lock();
         let waiting = Mutex::new(Waiting { ended: seats.ended, ..Waiting::default() });
         let line = Arc::new(Subscriber { waiting, bell: Condvar::new(), capacity });
         seats.lines.push(Arc::clone(&line));
         self.size.store(seats.lines.len(), Relaxed);
-        DecisionStream { line, audience: Arc::clone(self) }
+        DecisionStream { line, decisions: Arc::clone(self) }
     }
 
-    /// Whether anybody listens.
-    pub(crate) fn listens(&self) -> bool {
+    /// Whether there are subscribers.
+    pub(crate) fn has_subscribers(&self) -> bool {
         self.size.load(Relaxed) > 0
     }
 
     pub(crate) fn decided(&self, record: &DecisionRecord, policy: &Arc<str>) {
-        if !self.listens() {
+        if !self.has_subscribers() {
             return;
         }
         let decision = Arc::new(LiveDecision::of(record, policy, self.clock));

@@ -35,7 +35,7 @@ pub use broadcast::{DecisionBroadcast, DecisionStream, LiveDecision, NextDecisio
 pub use clock::Clock;
 pub use leg::{Leg, is_split};
 pub use metrics::{BalancerGauges, Buckets, Metrics, WaitingGuard, WorkerGauges, WorkerMetrics};
-pub use record::{AttemptInfo, CompletionRecord, DecisionRecord, RefusalRecord};
+pub use record::{AttemptInfo, CompletionRecord, DecisionRecord, ErrorResponseRecord};
 pub use recorder::{Recorder, RecorderConfig, RecorderError};
 pub use retry_reason::RetryReason;
 pub use telemetry::Telemetry;

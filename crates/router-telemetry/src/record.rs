@@ -58,13 +58,13 @@ impl AttemptInfo {
 
     /// Sets the distributed trace.
     #[must_use]
-    pub fn traced(self, trace: Option<TraceContext>) -> Self {
+    pub fn with_trace(self, trace: Option<TraceContext>) -> Self {
         Self { trace, ..self }
     }
 
     /// Sets the part of the request that the attempt does, and the attempt's number with it.
     #[must_use]
-    pub fn on(self, leg: Leg) -> Self {
+    pub fn with_leg(self, leg: Leg) -> Self {
         Self { leg, attempt: leg.number(self.attempt), ..self }
     }
 
@@ -121,14 +121,14 @@ pub struct CompletionRecord {
     /// Requests still in flight on the worker, from this router.
     pub in_flight: u32,
     /// Whether the worker's response was forwarded to the client; then no other attempt follows.
-    pub answered: bool,
+    pub forwarded: bool,
     /// The router's error code, where the router found the failure.
     pub error: Option<&'static str>,
 }
 
 /// A request that got an error response from the router itself.
 #[derive(Debug)]
-pub struct RefusalRecord {
+pub struct ErrorResponseRecord {
     /// The request's id.
     pub request_id: HeaderValue,
     /// The request's place in a distributed trace, if spans are exported and the trace is sampled.
@@ -154,7 +154,7 @@ pub(crate) enum Record {
     /// The first byte of this request's answer arrived.
     Started(HeaderValue),
     Completion(CompletionRecord),
-    Refusal(RefusalRecord),
+    ErrorResponse(ErrorResponseRecord),
     /// Answered once everything before it has been taken in.
     Sync(Option<tokio::sync::oneshot::Sender<()>>),
 }
@@ -165,7 +165,7 @@ impl Record {
         match self {
             Self::Decision(d) => d.info.leg,
             Self::Completion(c) => c.info.leg,
-            Self::Started(_) | Self::Refusal(_) | Self::Sync(_) => Leg::Whole,
+            Self::Started(_) | Self::ErrorResponse(_) | Self::Sync(_) => Leg::Whole,
         }
     }
 }

@@ -62,7 +62,7 @@ pub struct RecorderConfig<'a> {
 
 impl RecorderConfig<'_> {
     /// Whether anything is recorded at all.
-    pub const fn anything(&self) -> bool {
+    pub const fn is_needed(&self) -> bool {
         self.files.is_some() || self.traces.is_some() || self.collector.is_some()
     }
 }

@@ -3,7 +3,7 @@
 use crate::broadcast::DecisionBroadcast;
 use crate::leg::Leg;
 use crate::metrics::{Metrics, WaitingGuard};
-use crate::record::{AttemptInfo, CompletionRecord, DecisionRecord, Record, RefusalRecord};
+use crate::record::{AttemptInfo, CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
 use crate::recorder::Recorder;
 use crate::retry_reason::RetryReason;
 use router_core::{ExplainLevel, Route};
@@ -18,14 +18,14 @@ pub struct Telemetry {
     /// The recorder, if files, traces or spans are configured.
     pub recorder: Option<Arc<Recorder>>,
     /// The decision subscribers in this process.
-    pub audience: Arc<DecisionBroadcast>,
+    pub decisions: Arc<DecisionBroadcast>,
 }
 
 impl Telemetry {
     /// What decisions have to carry.
-    pub fn explain(&self) -> ExplainLevel {
+    pub fn explain_level(&self) -> ExplainLevel {
         match self.recorder.as_ref().map_or(ExplainLevel::None, |r| r.explain) {
-            ExplainLevel::None if self.audience.listens() => ExplainLevel::Chosen,
+            ExplainLevel::None if self.decisions.has_subscribers() => ExplainLevel::Chosen,
             explain => explain,
         }
     }
@@ -40,12 +40,12 @@ impl Telemetry {
             reason = record.decision.reason.as_str(),
             "decided"
         );
-        self.audience.decided(&record, self.metrics.policy());
+        self.decisions.decided(&record, self.metrics.policy());
         self.pass(|| Record::Decision(record));
     }
 
     /// The first byte of an answer arrived.
-    pub fn started(&self, info: &AttemptInfo) {
+    pub fn first_byte_received(&self, info: &AttemptInfo) {
         // Only a trace in memory shows it before the end; the prompt's own answer is no beginning.
         if info.leg != Leg::Prefill && self.recorder.as_ref().is_some_and(|r| r.traces.is_some()) {
             self.pass(|| Record::Started(info.request_id.clone()));
@@ -66,23 +66,23 @@ impl Telemetry {
     }
 
     /// Another worker is tried.
-    pub fn detoured(&self, route: Route, detour: RetryReason) {
-        self.metrics.detoured(route, detour);
+    pub fn retried(&self, route: Route, reason: RetryReason) {
+        self.metrics.retried(route, reason);
     }
 
     /// A request may be tried no more.
-    pub fn exhausted(&self, route: Route) {
-        self.metrics.exhausted(route);
+    pub fn retries_exhausted(&self, route: Route) {
+        self.metrics.retries_exhausted(route);
     }
 
     /// A retry was forgone for the sake of the fleet.
-    pub fn over_budget(&self) {
-        self.metrics.over_budget();
+    pub fn retry_budget_exhausted(&self) {
+        self.metrics.retry_budget_exhausted();
     }
 
     /// A retry waits for `pause`.
-    pub fn backed_off(&self, pause: Duration) {
-        self.metrics.backed_off(pause);
+    pub fn retry_delayed(&self, pause: Duration) {
+        self.metrics.retry_delayed(pause);
     }
 
     /// A second copy was faster than the first.
@@ -91,24 +91,24 @@ impl Telemetry {
     }
 
     /// A request waits for a worker until this is dropped.
-    pub fn waiting(&self) -> WaitingGuard {
-        self.metrics.waiting()
+    pub fn waiting_for_worker(&self) -> WaitingGuard {
+        self.metrics.waiting_for_worker()
     }
 
-    /// The router itself answered a request with an error.
-    pub fn refused(&self, record: RefusalRecord) {
-        self.metrics.refused(record.route, record.error);
-        self.pass(|| Record::Refusal(record));
+    /// The router itself sent an error response.
+    pub fn error_response(&self, record: ErrorResponseRecord) {
+        self.metrics.error_response(record.route, record.error);
+        self.pass(|| Record::ErrorResponse(record));
     }
 
     /// The head of an answer is on its way to the client, `took` after the request came in.
-    pub fn answered(&self, route: Route, took: Duration) {
-        self.metrics.answered(route, took);
+    pub fn response_started(&self, route: Route, took: Duration) {
+        self.metrics.response_started(route, took);
     }
 
     /// Writes out what is left; nothing is recorded after it.
     pub fn close(&self) {
-        self.audience.close();
+        self.decisions.close();
         if let Some(recorder) = &self.recorder {
             recorder.close();
         }

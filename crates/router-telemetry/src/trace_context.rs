@@ -26,26 +26,26 @@ const SAMPLED: u8 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TraceContext {
     /// The whole trace, from the first client on.
-    pub trace: NonZeroU128,
+    pub trace_id: NonZeroU128,
     /// The caller's span; absent when the trace begins here.
-    pub parent: Option<NonZeroU64>,
+    pub parent_span: Option<NonZeroU64>,
     /// The request's own span.
-    pub request: NonZeroU64,
+    pub request_span: NonZeroU64,
 }
 
 impl TraceContext {
     /// The span of one attempt. It follows from the request's, so nothing has to be kept for it.
-    pub fn attempt(&self, number: u32) -> NonZeroU64 {
-        id(Rng::seeded(self.request.get().wrapping_add(u64::from(number))).next_u64())
+    pub fn attempt_span(&self, number: u32) -> NonZeroU64 {
+        id(Rng::seeded(self.request_span.get().wrapping_add(u64::from(number))).next_u64())
     }
 
     /// The `traceparent` that a worker gets: its parent is the attempt.
-    pub fn header(&self, attempt: u32) -> HeaderValue {
+    pub fn traceparent(&self, attempt: u32) -> HeaderValue {
         let mut text = Vec::with_capacity(LEN);
         text.extend_from_slice(b"00-");
-        hex(&self.trace.get().to_be_bytes(), &mut text);
+        hex(&self.trace_id.get().to_be_bytes(), &mut text);
         text.push(b'-');
-        hex(&self.attempt(attempt).get().to_be_bytes(), &mut text);
+        hex(&self.attempt_span(attempt).get().to_be_bytes(), &mut text);
         text.extend_from_slice(b"-01");
         // Digits and dashes are always a valid value.
         HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
@@ -78,22 +78,23 @@ impl TraceIds {
     /// Its caller's trace goes on where there is one, and nothing is recorded where the caller decided so; then the
     /// headers pass as they are. A header that breaks the rules is none, and its `tracestate` goes with it, as the
     /// recommendation demands (section 4.3).
-    pub fn enter(&self, headers: &mut HeaderMap) -> Option<TraceContext> {
+    pub fn start_request(&self, headers: &mut HeaderMap) -> Option<TraceContext> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let caller = values.next().and_then(parse).filter(|_| values.next().is_none());
         let n = self.count.fetch_add(1, Ordering::Relaxed);
         let [high, low, span] = self.seeds.map(|seed| spread(seed, n));
-        let request = id(span);
+        let request_span = id(span);
         if let Some(caller) = caller {
-            let context = TraceContext { trace: caller.trace, parent: Some(caller.span), request };
+            let context =
+                TraceContext { trace_id: caller.trace, parent_span: Some(caller.span), request_span };
             return (caller.flags & SAMPLED != 0).then_some(context);
         }
         headers.remove(TRACESTATE);
         let trace = (u128::from(high) << 64) | u128::from(low);
         Some(TraceContext {
-            trace: NonZeroU128::new(trace).unwrap_or(NonZeroU128::MIN),
-            parent: None,
-            request,
+            trace_id: NonZeroU128::new(trace).unwrap_or(NonZeroU128::MIN),
+            parent_span: None,
+            request_span,
         })
     }
 }
@@ -176,15 +177,15 @@ mod tests {
         let later = VALID.replacen("00", "cc", 1) + "-what-the-future-brings";
         for value in [VALID, &VALID.replacen("00", "01", 1), &later, &VALID.replace("-01", "-ff")] {
             let mut headers = headers(&[value]);
-            let context = ids.enter(&mut headers).unwrap();
-            assert_eq!(context.trace.get(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, "{value}");
-            assert_eq!(context.parent.map(NonZeroU64::get), Some(0x00f0_67aa_0ba9_02b7), "{value}");
+            let context = ids.start_request(&mut headers).unwrap();
+            assert_eq!(context.trace_id.get(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, "{value}");
+            assert_eq!(context.parent_span.map(NonZeroU64::get), Some(0x00f0_67aa_0ba9_02b7), "{value}");
             assert_eq!(headers[TRACESTATE], "vendor=1");
-            let sent = context.header(1);
+            let sent = context.traceparent(1);
             let caller = parse(&sent).unwrap();
             assert_eq!(
                 (caller.trace, caller.span, caller.flags),
-                (context.trace, context.attempt(1), SAMPLED)
+                (context.trace_id, context.attempt_span(1), SAMPLED)
             );
         }
     }
@@ -192,7 +193,7 @@ mod tests {
     #[test]
     fn a_caller_that_does_not_record_is_obeyed() {
         let mut headers = headers(&[&VALID.replace("-01", "-00")]);
-        assert_eq!(TraceIds::new().enter(&mut headers), None);
+        assert_eq!(TraceIds::new().start_request(&mut headers), None);
         assert_eq!((headers.len(), headers[TRACESTATE].as_bytes()), (2, &b"vendor=1"[..]));
     }
 
@@ -218,8 +219,8 @@ mod tests {
         ];
         for values in broken {
             let mut headers = headers(values);
-            let context = TraceIds::new().enter(&mut headers).unwrap();
-            assert_eq!(context.parent, None, "{values:?}");
+            let context = TraceIds::new().start_request(&mut headers).unwrap();
+            assert_eq!(context.parent_span, None, "{values:?}");
             assert!(!headers.contains_key(TRACESTATE), "{values:?}");
         }
     }
@@ -227,10 +228,12 @@ mod tests {
     #[test]
     fn all_ids_differ() {
         let ids = TraceIds::new();
-        let contexts: Vec<_> = (0..10_000).filter_map(|_| ids.enter(&mut HeaderMap::new())).collect();
-        let traces: HashSet<_> = contexts.iter().map(|c| c.trace).collect();
-        let spans: HashSet<_> =
-            contexts.iter().flat_map(|c| [c.request, c.attempt(0), c.attempt(1), c.attempt(2)]).collect();
+        let contexts: Vec<_> = (0..10_000).filter_map(|_| ids.start_request(&mut HeaderMap::new())).collect();
+        let traces: HashSet<_> = contexts.iter().map(|c| c.trace_id).collect();
+        let spans: HashSet<_> = contexts
+            .iter()
+            .flat_map(|c| [c.request_span, c.attempt_span(0), c.attempt_span(1), c.attempt_span(2)])
+            .collect();
         assert_eq!((traces.len(), spans.len()), (10_000, 40_000));
     }
 }

@@ -70,7 +70,7 @@ impl Exchange<'_> {
             head.set(RANK, &rank.into());
         }
         if let Some(trace) = self.call.trace {
-            head.set(TRACEPARENT, &trace.header(lease.info.attempt));
+            head.set(TRACEPARENT, &trace.traceparent(lease.info.attempt));
         }
         let is_told_of_load = self.shared.needs.load_reports && !self.headers.contains_key(LOAD_WISH);
         if is_told_of_load && worker.profile.load().engine() == Some(Engine::Vllm) {

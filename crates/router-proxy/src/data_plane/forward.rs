@@ -102,7 +102,7 @@ impl<'a> Exchange<'a> {
         exclude: &[WorkerId],
     ) -> Result<Lease, NoWorker> {
         let shared = self.shared;
-        let explain = shared.records.explain();
+        let explain = shared.records.explain_level();
         let (routed, worker, seat) = {
             let mut balancer = shared.balancer.lock();
             let routed = balancer.dispatch(asked_at, features, exclude, explain)?;
@@ -118,8 +118,8 @@ impl<'a> Exchange<'a> {
         let took = shared.clock.now().since(asked_at);
         let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } = routed;
         let info = AttemptInfo::new(self.call.request_id.clone(), features, self.call.received_at)
-            .traced(self.call.trace)
-            .on(self.leg);
+            .with_trace(self.call.trace)
+            .with_leg(self.leg);
         shared.records.decided(DecisionRecord {
             info: info.clone(),
             at: asked_at,

@@ -247,7 +247,7 @@ impl<'a> Journey<'a> {
             if Instant::now() + pause >= exchange.deadline {
                 return None;
             }
-            exchange.shared.records.backed_off(pause);
+            exchange.shared.records.retry_delayed(pause);
             sleep(pause).await;
         }
         self.take_seat(detour)
@@ -264,13 +264,13 @@ impl<'a> Journey<'a> {
         let (exchange, shared) = (self.exchange, self.exchange.shared);
         if self.features.attempt >= shared.retry.max_retries || Instant::now() >= exchange.deadline {
             if !detour.is_speculative() {
-                shared.records.exhausted(exchange.route);
+                shared.records.retries_exhausted(exchange.route);
             }
             return None;
         }
         let now = shared.clock.now();
         if detour.uses_budget() && !shared.budget.allows(now) {
-            shared.records.over_budget();
+            shared.records.retry_budget_exhausted();
             return None;
         }
         self.features.attempt += 1;
@@ -281,7 +281,7 @@ impl<'a> Journey<'a> {
         if detour.uses_budget() {
             shared.budget.spend(now);
         }
-        shared.records.detoured(exchange.route, detour);
+        shared.records.retried(exchange.route, detour);
         Some(lease)
     }
 
@@ -369,7 +369,7 @@ impl<'a> Journey<'a> {
         self.features.attempt += 1;
         match self.seat().await {
             Ok(lease) => {
-                shared.records.detoured(self.exchange.route, RetryReason::Disconnected);
+                shared.records.retried(self.exchange.route, RetryReason::Disconnected);
                 Some(lease)
             }
             Err(_) => {
@@ -383,7 +383,7 @@ impl<'a> Journey<'a> {
     async fn queue(&mut self, patience: Duration) -> Option<Lease> {
         let exchange = self.exchange;
         let until = exchange.deadline.min(Instant::now() + patience);
-        let _waiting = exchange.shared.records.waiting();
+        let _waiting = exchange.shared.records.waiting_for_worker();
         if !self.tried.is_empty() {
             self.features.attempt += 1;
             // Some versions of SGLang garble the answer to an id that they know already.

@@ -33,7 +33,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use router_core::{Route, Time};
-use router_telemetry::{RefusalRecord, TraceContext};
+use router_telemetry::{ErrorResponseRecord, TraceContext};
 use std::sync::Arc;
 
 /// The header that carries the request id, to the worker and back to the client.
@@ -84,7 +84,7 @@ async fn meet(
     let call = Call {
         route,
         request_id: shared.ids.of(&parts.headers, &shared.limits.id_headers, route),
-        trace: shared.trace_ids.as_ref().and_then(|ids| ids.enter(&mut parts.headers)),
+        trace: shared.trace_ids.as_ref().and_then(|ids| ids.start_request(&mut parts.headers)),
         received_at,
         alarm,
     };
@@ -97,7 +97,7 @@ async fn meet(
         }
     };
     let mut response = result.unwrap_or_else(|(error, rest)| call.refuse(shared, &error, rest));
-    shared.records.answered(route, shared.clock.now().since(received_at));
+    shared.records.response_started(route, shared.clock.now().since(received_at));
     response.headers_mut().insert(REQUEST_ID, call.request_id);
     response
 }
@@ -141,7 +141,7 @@ impl Call {
     /// The answer to a request that failed, and the record of it.
     fn refuse(&self, shared: &Shared, error: &ProxyError, rest: Rest) -> Response<RouterBody> {
         log_failure(error, &self.request_id);
-        shared.records.refused(RefusalRecord {
+        shared.records.error_response(ErrorResponseRecord {
             request_id: self.request_id.clone(),
             trace: self.trace,
             route: self.route,

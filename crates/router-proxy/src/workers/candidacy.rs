@@ -188,7 +188,7 @@ impl Process {
     /// Counts a change of the breaker.
     fn count(self: &Arc<Self>, shared: &Shared, state: BreakerState) {
         for worker in shared.workers.of(self) {
-            worker.telemetry.metrics.breaker_became(state);
+            worker.telemetry.metrics.breaker_changed(state);
         }
     }
 

@@ -191,7 +191,7 @@ impl Shared {
             .iter()
             .any(|w| w.telemetry.name == worker.telemetry.name && w.health() != Health::Draining)
         {
-            self.records.metrics.forget(&worker.telemetry.name);
+            self.records.metrics.remove_worker(&worker.telemetry.name);
         }
         info!(worker = %worker.telemetry.name, "worker left");
     }

@@ -58,7 +58,7 @@ impl Writer {
                 }
             }
             Record::Completion(c) => self.rows.line(|to| self.encoder.completion(c, to)),
-            Record::Started(_) | Record::Refusal(_) | Record::Sync(_) => return,
+            Record::Started(_) | Record::ErrorResponse(_) | Record::Sync(_) => return,
         }
         let held = self.rows.lines + self.candidates.as_ref().map_or(0, |f| f.lines);
         if held >= BUFFERED_LINES {

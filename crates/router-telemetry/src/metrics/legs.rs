@@ -36,7 +36,7 @@ impl LegMetrics {
         Self {
             requests: family(r, "pd_requests", "Requests that were split into prefill and decode, by route"),
             duration,
-            errors: family(r, "pd_errors", "Requests to be split that the router answered with an error"),
+            errors: family(r, "pd_errors", "Requests to be split that got an error response from the router"),
             prefill: LegCounters {
                 requests: family(r, "pd_prefill_requests", "Prefill legs that ended, by worker"),
                 errors: family(
@@ -53,7 +53,7 @@ impl LegMetrics {
         }
     }
 
-    pub(crate) fn answered(&self, route: Route, took: Duration) {
+    pub(crate) fn response_started(&self, route: Route, took: Duration) {
         let label = RouteLabel { route: route.as_str() };
         self.requests.get_or_create(&label).inc();
         self.duration.get_or_create(&label).observe(took.as_secs_f64());
@@ -70,14 +70,14 @@ impl LegMetrics {
         let finish = &record.completion.result;
         if matches!(finish.outcome, Outcome::Failed | Outcome::Busy) {
             leg.errors.get_or_create(&label).inc();
-            if record.answered && record.info.stream && record.error.is_some() {
+            if record.forwarded && record.info.stream && record.error.is_some() {
                 self.stream_errors.get_or_create(&label).inc();
             }
         }
     }
 
     /// Takes the series of a worker that left away.
-    pub(crate) fn forget(&self, url: &Arc<str>) {
+    pub(crate) fn remove_worker(&self, url: &Arc<str>) {
         let label = WorkerLabel { worker: Arc::clone(url) };
         for leg in [&self.prefill, &self.decode] {
             leg.requests.remove(&label);

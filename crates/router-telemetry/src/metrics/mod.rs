@@ -51,7 +51,7 @@ pub struct Metrics {
     decision_time: Histogram,
     durations: Buckets,
     rebalances: Counter,
-    detours: RetryMetrics,
+    retry_metrics: RetryMetrics,
     records: RecordCounts,
     workers: WorkerFamilies,
     snapshot: GaugeFamilies,
@@ -78,11 +78,11 @@ struct RecordCounts {
 impl Metrics {
     /// Metrics of a balancer with this policy.
     pub fn new(policy: &str) -> Self {
-        Self::bounded(policy, Buckets::new(&DURATION_BUCKETS))
+        Self::with_duration_buckets(policy, Buckets::new(&DURATION_BUCKETS))
     }
 
     /// Metrics with these buckets for the durations of requests, in place of the default ones.
-    pub fn bounded(policy: &str, durations: Buckets) -> Self {
+    pub fn with_duration_buckets(policy: &str, durations: Buckets) -> Self {
         let mut registry = Registry::with_prefix("sgl_router");
         let r = &mut registry;
         let policy: Arc<str> = policy.into();
@@ -95,7 +95,7 @@ impl Metrics {
             reasons: reasons_of(&reason_counts, &policy),
             reason_counts,
             legs: None,
-            errors: family(r, "request_errors", "Requests that the router answered with an error"),
+            errors: family(r, "request_errors", "Requests that got an error response from the router"),
             rebalances: counter(
                 r,
                 "load_balancing_events",
@@ -106,7 +106,7 @@ impl Metrics {
                 lost: counter(r, "records_lost", "Records that could not be written to their file"),
                 spans_dropped: counter(r, "spans_dropped", "Spans that the collector did not take"),
             },
-            detours: RetryMetrics::new(r),
+            retry_metrics: RetryMetrics::new(r),
             workers: WorkerFamilies::new(r, &durations),
             snapshot: GaugeFamilies::new(r),
             decision_time,
@@ -134,10 +134,10 @@ impl Metrics {
     }
 
     /// Takes the series of a worker that left away.
-    pub fn forget(&self, url: &Arc<str>) {
-        self.workers.forget(&self.policy, url);
+    pub fn remove_worker(&self, url: &Arc<str>) {
+        self.workers.remove_worker(&self.policy, url);
         if let Some(legs) = &self.legs {
-            legs.forget(url);
+            legs.remove_worker(url);
         }
     }
 
@@ -173,7 +173,7 @@ impl Metrics {
         &self.policy
     }
 
-    /// Requests that were answered, on all routes.
+    /// Requests that got a response, on all routes.
     pub fn requests(&self) -> u64 {
         self.routes.iter().map(|route| route.requests.get()).sum()
     }
@@ -190,37 +190,37 @@ impl Metrics {
         self.records.spans_dropped.inc_by(spans as u64);
     }
 
-    pub(crate) fn detoured(&self, route: Route, detour: RetryReason) {
-        match detour {
+    pub(crate) fn retried(&self, route: Route, reason: RetryReason) {
+        match reason {
             RetryReason::Disconnected | RetryReason::Failed | RetryReason::Overloaded => {
                 self.routes[route.index()].retries.inc()
             }
-            RetryReason::WorkerUnhealthy => self.detours.moves.inc(),
-            RetryReason::Hedge => self.detours.hedges.inc(),
+            RetryReason::WorkerUnhealthy => self.retry_metrics.moves.inc(),
+            RetryReason::Hedge => self.retry_metrics.hedges.inc(),
         };
     }
 
-    pub(crate) fn exhausted(&self, route: Route) {
+    pub(crate) fn retries_exhausted(&self, route: Route) {
         self.routes[route.index()].exhausted.inc();
     }
 
-    pub(crate) fn over_budget(&self) {
-        self.detours.over_budget.inc();
+    pub(crate) fn retry_budget_exhausted(&self) {
+        self.retry_metrics.over_budget.inc();
     }
 
-    pub(crate) fn backed_off(&self, pause: Duration) {
-        self.detours.backoff.observe(pause.as_secs_f64());
+    pub(crate) fn retry_delayed(&self, pause: Duration) {
+        self.retry_metrics.backoff.observe(pause.as_secs_f64());
     }
 
     pub(crate) fn hedge_won(&self) {
-        self.detours.hedge_wins.inc();
+        self.retry_metrics.hedge_wins.inc();
     }
 
-    pub(crate) fn waiting(&self) -> WaitingGuard {
-        self.detours.waiting()
+    pub(crate) fn waiting_for_worker(&self) -> WaitingGuard {
+        self.retry_metrics.waiting_for_worker()
     }
 
-    pub(crate) fn refused(&self, route: Route, error_type: &'static str) {
+    pub(crate) fn error_response(&self, route: Route, error_type: &'static str) {
         let labels = ErrorLabels { route: route.as_str(), error_type };
         self.errors.get_or_create(&labels).inc();
         if let Some(legs) = self.legs.as_ref().filter(|_| is_split(route)) {
@@ -228,9 +228,9 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn answered(&self, route: Route, took: Duration) {
+    pub(crate) fn response_started(&self, route: Route, took: Duration) {
         if let Some(legs) = self.legs.as_ref().filter(|_| is_split(route)) {
-            legs.answered(route, took);
+            legs.response_started(route, took);
         }
         let route = &self.routes[route.index()];
         route.requests.inc();

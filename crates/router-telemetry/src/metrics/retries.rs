@@ -41,7 +41,7 @@ impl RetryMetrics {
         }
     }
 
-    pub(crate) fn waiting(&self) -> WaitingGuard {
+    pub(crate) fn waiting_for_worker(&self) -> WaitingGuard {
         self.waiting.inc();
         WaitingGuard(self.waiting.clone())
     }

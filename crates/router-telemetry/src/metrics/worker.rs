@@ -152,7 +152,7 @@ impl WorkerFamilies {
     }
 
     /// Takes the series of a worker that left away.
-    pub(crate) fn forget(&self, policy: &Arc<str>, url: &Arc<str>) {
+    pub(crate) fn remove_worker(&self, policy: &Arc<str>, url: &Arc<str>) {
         let label = WorkerLabel { worker: Arc::clone(url) };
         for family in [
             &self.processed,
@@ -232,7 +232,7 @@ impl WorkerMetrics {
     }
 
     /// The worker's breaker has changed.
-    pub fn breaker_became(&self, state: BreakerState) {
+    pub fn breaker_changed(&self, state: BreakerState) {
         self.breaker[usize::from(state.number())].inc();
     }
 

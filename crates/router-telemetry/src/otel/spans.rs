@@ -6,7 +6,7 @@
 use super::recent_map::RecentMap;
 use crate::clock::Clock;
 use crate::leg::Leg;
-use crate::record::{AttemptInfo, CompletionRecord, DecisionRecord, Record, RefusalRecord};
+use crate::record::{AttemptInfo, CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
 use crate::trace_context::TraceContext;
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, Key, KeyValue, Value};
@@ -47,11 +47,11 @@ impl Spans {
             Record::Completion(c) => {
                 let Some(trace) = c.info.trace else { return };
                 to.push(self.attempt(c, &trace));
-                if c.answered || client_left(c) {
+                if c.forwarded || client_left(c) {
                     to.push(self.request(c, &trace));
                 }
             }
-            Record::Refusal(r) => to.extend(r.trace.map(|trace| self.refusal(r, &trace))),
+            Record::ErrorResponse(r) => to.extend(r.trace.map(|trace| self.error_response(r, &trace))),
             Record::Started(_) | Record::Sync(_) => {}
         }
     }
@@ -59,14 +59,14 @@ impl Spans {
     fn decided(&mut self, d: &DecisionRecord) {
         if let Some(trace) = d.info.trace {
             let decided = Decided { decision: d.decision, snapshot: d.snapshot, took: d.took };
-            self.decided.insert(trace.attempt(d.info.attempt), decided);
+            self.decided.insert(trace.attempt_span(d.info.attempt), decided);
         }
     }
 
     /// The span of one attempt, as the router's call to a worker.
     fn attempt(&mut self, c: &CompletionRecord, trace: &TraceContext) -> SpanData {
         let (done, finish) = (&c.completion, &c.completion.result);
-        let id = trace.attempt(c.info.attempt);
+        let id = trace.attempt_span(c.info.attempt);
         let mut attributes = Attributes::of_request(&c.info);
         match c.info.leg {
             Leg::Whole => attributes.text("sgl_router.policy", Arc::clone(&self.policy)),
@@ -90,7 +90,7 @@ impl Spans {
         let mut events = SpanEvents::default();
         events.events.extend(first_byte.map(|at| Event::new("first_byte", self.time(at), Vec::new(), 0)));
         SpanData {
-            parent_span_id: span(trace.request),
+            parent_span_id: span(trace.request_span),
             parent_span_is_remote: false,
             span_kind: SpanKind::Client,
             name: "attempt".into(),
@@ -99,7 +99,7 @@ impl Spans {
         }
     }
 
-    /// The span of a request that a worker answered, or whose client left.
+    /// The span of a request that got a response from a worker, or whose client left.
     fn request(&self, c: &CompletionRecord, trace: &TraceContext) -> SpanData {
         let mut attributes = Attributes::of_request(&c.info);
         attributes.text("http.route", c.info.route.as_str());
@@ -116,8 +116,8 @@ impl Spans {
         self.root(c.info.route, trace, times, (attributes, status))
     }
 
-    /// The span of a request that the router answered itself, with an error.
-    fn refusal(&self, r: &RefusalRecord, trace: &TraceContext) -> SpanData {
+    /// The span of a request that got an error response from the router.
+    fn error_response(&self, r: &ErrorResponseRecord, trace: &TraceContext) -> SpanData {
         let mut attributes = Attributes::default();
         attributes.text("sgl_router.request_id", text(&r.request_id));
         attributes.text("http.route", r.route.as_str());
@@ -135,11 +135,11 @@ impl Spans {
         what: (Attributes, Status),
     ) -> SpanData {
         SpanData {
-            parent_span_id: trace.parent.map_or(SpanId::INVALID, span),
-            parent_span_is_remote: trace.parent.is_some(),
+            parent_span_id: trace.parent_span.map_or(SpanId::INVALID, span),
+            parent_span_is_remote: trace.parent_span.is_some(),
             span_kind: SpanKind::Server,
             name: route.as_str().into(),
-            ..self.span(trace, trace.request, times, what)
+            ..self.span(trace, trace.request_span, times, what)
         }
     }
 
@@ -150,7 +150,7 @@ impl Spans {
         (start, end): (Time, Time),
         (attributes, status): (Attributes, Status),
     ) -> SpanData {
-        let trace_id = TraceId::from(trace.trace.get());
+        let trace_id = TraceId::from(trace.trace_id.get());
         let state = TraceState::default();
         SpanData {
             span_context: SpanContext::new(trace_id, span(id), TraceFlags::SAMPLED, false, state),
@@ -178,7 +178,7 @@ fn span(id: NonZeroU64) -> SpanId {
     SpanId::from(id.get())
 }
 
-/// Whether this attempt's end is the request's. Any other that was not answered is followed by a decision or a
+/// Whether this attempt's end is the request's. Any other that was not forwarded is followed by a decision or a
 /// refusal; where there are two legs, the one that writes the answer tells.
 fn client_left(c: &CompletionRecord) -> bool {
     c.completion.result.outcome == Outcome::Cancelled && c.error.is_none() && c.info.leg != Leg::Prefill

@@ -57,13 +57,13 @@ impl TraceStore {
             }
             Record::Started(id) => store.change(&String::from_utf8_lossy(id.as_bytes()), Trace::started),
             Record::Completion(c) => store.change(&c.info.id(), |trace| trace.completed(c)),
-            Record::Refusal(r) => {
+            Record::ErrorResponse(r) => {
                 let id = String::from_utf8_lossy(r.request_id.as_bytes());
                 let known = store.by_id.get(id.as_ref()).is_some_and(|(_, t)| t.received_at == r.received_at);
                 if !known {
-                    store.add(Trace::of_refusal(r));
+                    store.add(Trace::of_error_response(r));
                 }
-                store.change(&id, |trace| trace.refused(r));
+                store.change(&id, |trace| trace.error_response(r));
             }
             Record::Sync(_) => {}
         }
@@ -229,8 +229,8 @@ mod tests {
                 took: Duration::from_nanos(500),
             }));
             let completion = self.balancer.finish(at, routed.ticket, AttemptResult::of(Outcome::Success));
-            let (in_flight, answered, error) = (0, true, None);
-            let record = CompletionRecord { info, worker, completion, in_flight, answered, error };
+            let (in_flight, forwarded, error) = (0, true, None);
+            let record = CompletionRecord { info, worker, completion, in_flight, forwarded, error };
             traces.take(&Record::Completion(record));
         }
     }

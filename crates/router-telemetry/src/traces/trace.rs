@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::leg::Leg;
-use crate::record::{CompletionRecord, DecisionRecord, RefusalRecord};
+use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord};
 use router_core::{CandidateScore, Outcome, Reason, Route, Time};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Trace {
         }
     }
 
-    pub(crate) fn of_refusal(r: &RefusalRecord) -> Self {
+    pub(crate) fn of_error_response(r: &ErrorResponseRecord) -> Self {
         Self {
             id: String::from_utf8_lossy(r.request_id.as_bytes()).as_ref().into(),
             route: r.route,
@@ -150,7 +150,7 @@ impl Trace {
     pub(crate) fn completed(&mut self, c: &CompletionRecord) {
         let (done, finish) = (&c.completion, &c.completion.result);
         // A prompt that was read is no answer, and one that was not may be read elsewhere.
-        if c.info.leg != Leg::Prefill || c.answered {
+        if c.info.leg != Leg::Prefill || c.forwarded {
             self.status =
                 if finish.outcome == Outcome::Success { TraceStatus::Completed } else { TraceStatus::Failed };
         }
@@ -170,7 +170,7 @@ impl Trace {
         }
     }
 
-    pub(crate) fn refused(&mut self, r: &RefusalRecord) {
+    pub(crate) fn error_response(&mut self, r: &ErrorResponseRecord) {
         self.status = TraceStatus::Failed;
         self.error = Some(format!("{}: {}", r.error, r.message).into());
     }

@@ -55,7 +55,7 @@ impl Side<'_> {
         if !self.once {
             self.tried.clear();
         }
-        let _waiting = shared.records.waiting();
+        let _waiting = shared.records.waiting_for_worker();
         loop {
             let mut arrival = pin!(shared.workers.arrivals.notified());
             arrival.as_mut().enable();
@@ -136,7 +136,7 @@ impl<'a> Pairing<'a> {
             }
             last = Some(detour);
             features.attempt += 1;
-            shared.records.detoured(features.route, detour);
+            shared.records.retried(features.route, detour);
             earlier = Some(error);
         }
     }
@@ -269,18 +269,18 @@ impl<'a> Pairing<'a> {
         let pause =
             if detour.uses_budget() { shared.retry.backoff(retry, lot.unit_f64()) } else { Duration::ZERO };
         if features.attempt >= shared.retry.max_retries || Instant::now() + pause >= exchange.deadline {
-            shared.records.exhausted(exchange.route);
+            shared.records.retries_exhausted(exchange.route);
             return false;
         }
         if detour.uses_budget() {
             if !shared.budget.allows(shared.clock.now()) {
-                shared.records.over_budget();
+                shared.records.retry_budget_exhausted();
                 return false;
             }
             shared.budget.spend(shared.clock.now());
         }
         if !pause.is_zero() {
-            shared.records.backed_off(pause);
+            shared.records.retry_delayed(pause);
             sleep(pause).await;
         }
         true
