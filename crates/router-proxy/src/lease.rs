@@ -1,55 +1,56 @@
-//! A worker's seat for the length of one answer. It ends exactly once, on every path.
+//! One attempt's hold on a candidate, for as long as its response lasts. It ends exactly once, on every path.
 
-use crate::router::Shared;
-use crate::workers::{End, Seat, Verdict, Worker, abort};
 use http::StatusCode;
 use router_core::{AttemptResult, Outcome, Ticket, Time};
 use router_telemetry::{AttemptInfo, CompletionRecord};
+use router_upstream::{AttemptEnd, AttemptKind, Candidate, HealthVerdict, WorkerPool, abort};
 use std::sync::Arc;
 
-/// Ties a [`Ticket`] to the life of an answer: dropping it early is a cancellation.
+/// Ties a [`Ticket`] to the life of a response: dropping it early is a cancellation.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    shared: Arc<Shared>,
-    pub(crate) worker: Arc<Worker>,
-    /// What the records will say about the request.
+    pool: Arc<WorkerPool>,
+    pub(crate) candidate: Arc<Candidate>,
+    /// What the records say about the attempt.
     pub(crate) info: AttemptInfo,
     ticket: Option<Ticket>,
-    seat: Seat,
-    /// By which the worker can be told to stop, if the client gave the request such an id.
+    kind: AttemptKind,
+    /// By which the worker can be asked to abort, if the client gave the request such an id.
     rid: Option<Box<str>>,
     sent_at: Time,
     first_byte_at: Option<Time>,
-    answered: bool,
-    /// A fault is not held against the worker.
-    excused: bool,
-    /// What the router saw go wrong.
+    is_delivered: bool,
+    /// A failure is not counted by the circuit breaker.
+    is_exempt: bool,
+    /// The router's own code for what went wrong.
     error: Option<&'static str>,
 }
 
 impl Lease {
+    /// A lease on `candidate` of `pool`, taken by the dispatch that made `ticket`.
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        (worker, seat): (Arc<Worker>, Seat),
+        pool: Arc<WorkerPool>,
+        candidate: Arc<Candidate>,
+        kind: AttemptKind,
         ticket: Ticket,
         info: AttemptInfo,
     ) -> Self {
         Self {
-            shared,
-            worker,
+            pool,
+            candidate,
             info,
             sent_at: ticket.dispatched_at(),
             ticket: Some(ticket),
-            seat,
+            kind,
             rid: None,
             first_byte_at: None,
-            answered: false,
-            excused: false,
+            is_delivered: false,
+            is_exempt: false,
             error: None,
         }
     }
 
-    /// The same, for a request that the worker knows as `rid`.
+    /// This lease, for a request that the worker knows as `rid`.
     pub(crate) fn with_rid(mut self, rid: Option<&str>) -> Self {
         self.rid = rid.map(Into::into);
         self
@@ -60,69 +61,75 @@ impl Lease {
         self.sent_at
     }
 
-    /// Notes the first byte of the answer's body; later calls change nothing.
-    pub(crate) fn byte_came(&mut self) {
+    /// The pool of the candidate.
+    pub(crate) const fn pool(&self) -> &Arc<WorkerPool> {
+        &self.pool
+    }
+
+    /// Notes the first byte of the response's body; later calls change nothing.
+    pub(crate) fn on_first_byte(&mut self) {
         if self.first_byte_at.is_some() {
             return;
         }
-        let now = self.shared.clock.now();
+        let now = self.pool.clock.now();
         self.first_byte_at = Some(now);
         if let Some(ticket) = &self.ticket
             && self.info.stream
         {
-            self.shared.balancer.lock().first_token(now, ticket);
+            self.pool.balancer.lock().first_token(now, ticket);
         }
-        self.shared.records.first_byte_received(&self.info);
+        self.pool.telemetry.first_byte_received(&self.info);
     }
 
     /// The clock's time now.
     pub(crate) fn now(&self) -> Time {
-        self.shared.clock.now()
+        self.pool.clock.now()
     }
 
     /// Ends the lease now; later calls change nothing.
     pub(crate) fn finish(&mut self, now: Time, finish: AttemptResult) {
         if finish.outcome == Outcome::Cancelled {
-            self.tell_to_stop();
+            self.send_abort();
         }
         let Some(ticket) = self.ticket.take() else { return };
         let finish = AttemptResult { first_byte_at: self.first_byte_at, ..finish };
         let (completion, in_flight) = {
-            let mut balancer = self.shared.balancer.lock();
+            let mut balancer = self.pool.balancer.lock();
             let completion = balancer.finish(now, ticket, finish);
             (completion, balancer.view(completion.worker).map_or(0, |w| w.in_flight))
         };
-        let verdict = if self.excused { Verdict::Neutral } else { Verdict::from(finish.outcome) };
-        let end = End { sent_at: self.sent_at, at: now, seat: self.seat, verdict };
-        self.worker.ended(&self.shared, end);
-        self.shared.admission.seats.freed();
-        self.shared.records.completed(CompletionRecord {
+        let verdict =
+            if self.is_exempt { HealthVerdict::Ignored } else { HealthVerdict::from(finish.outcome) };
+        let end = AttemptEnd { sent_at: self.sent_at, at: now, kind: self.kind, verdict };
+        self.candidate.worker.ended(&self.pool, end);
+        self.pool.capacity.slot_released();
+        self.pool.telemetry.completed(CompletionRecord {
             info: self.info.clone(),
-            worker: Arc::clone(&self.worker.telemetry),
+            worker: Arc::clone(&self.candidate.telemetry),
             completion,
             in_flight,
-            forwarded: self.answered,
+            forwarded: self.is_delivered,
             error: self.error,
         });
     }
 
-    /// Notes that this answer is the one that the client gets.
-    pub(crate) const fn answers(&mut self) {
-        self.answered = true;
+    /// Notes that this response is the one that the client gets.
+    pub(crate) const fn mark_delivered(&mut self) {
+        self.is_delivered = true;
     }
 
-    /// Notes that a fault, if it is one, is not the worker's.
-    pub(crate) const fn excuse(&mut self) {
-        self.excused = true;
+    /// Notes that a failure, if it is one, is not the worker's.
+    pub(crate) const fn exempt_from_breaker(&mut self) {
+        self.is_exempt = true;
     }
 
     /// Notes what went wrong, for the records.
-    pub(crate) const fn blame(&mut self, error: &'static str) {
+    pub(crate) const fn set_error(&mut self, error: &'static str) {
         self.error = Some(error);
     }
 
-    /// Ends the lease of an answer that the client does not get.
-    pub(crate) fn refused(&mut self, status: StatusCode) {
+    /// Ends the lease of a response that the client does not get.
+    pub(crate) fn finish_rejected(&mut self, status: StatusCode) {
         let outcome = match status.as_u16() {
             // An empty stream, or one whose first event is an error.
             200..=299 | 429 | 503 => Outcome::Busy,
@@ -135,7 +142,7 @@ impl Lease {
     }
 
     /// Ends the lease with nothing known but the outcome.
-    pub(crate) fn give_up(&mut self, outcome: Outcome) {
+    pub(crate) fn finish_as(&mut self, outcome: Outcome) {
         if !self.is_over() {
             self.finish(self.now(), AttemptResult::of(outcome));
         }
@@ -146,27 +153,27 @@ impl Lease {
         self.ticket.is_none()
     }
 
-    /// The same, for a worker that may still be at it: it is told to stop.
-    pub(crate) fn abandon(&mut self, outcome: Outcome) {
-        self.tell_to_stop();
-        self.give_up(outcome);
+    /// Ends the lease of a worker that may still be working on the request: it is asked to abort.
+    pub(crate) fn abort(&mut self, outcome: Outcome) {
+        self.send_abort();
+        self.finish_as(outcome);
     }
 
-    /// Closing the connection does it for what runs; what waits in SGLang's queue wants to be told.
-    fn tell_to_stop(&mut self) {
+    /// Closing the connection cancels a request that runs; one that waits in SGLang's queue needs a message.
+    fn send_abort(&mut self) {
         if !self.is_over()
             && let Some(rid) = self.rid.take()
-            // An answer may be dropped where no runtime is left; then everything stops anyway.
+            // A lease may be dropped after the runtime is gone; then everything stops anyway.
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let worker = Arc::clone(&self.worker);
-            self.shared.tasks.spawn_on(async move { abort(&worker, &rid).await }, &runtime);
+            let worker = Arc::clone(&self.candidate.worker);
+            self.pool.tasks.spawn_on(async move { abort(&worker, &rid).await }, &runtime);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.give_up(Outcome::Cancelled);
+        self.finish_as(Outcome::Cancelled);
     }
 }

@@ -8,22 +8,30 @@
 )]
 
 mod admin;
-mod alarm;
-mod data_plane;
+mod admission;
+mod assembly;
 mod error;
-mod http1;
+mod headers;
+mod hedge_delay;
 mod lease;
+mod prefill_pool;
+mod proxy;
+mod request_id;
+mod response;
+mod retry_budget;
 mod router;
 mod security;
 mod server;
+mod start_error;
+mod state;
 mod stats;
-mod wire;
-mod workers;
+mod timer;
 
-pub use router::{Router, RunningRouter, StartError};
+pub use router::{Router, RunningRouter};
 pub use router_telemetry::{DecisionStream, LiveDecision, NextDecision, RecorderError};
-pub use security::TlsError;
+pub use router_upstream::tls::TlsError;
 pub use server::ServingThreads;
+pub use start_error::StartError;
 pub use stats::{RouterStats, WorkerStats};
 
 /// The code on the page for authors of policies compiles.

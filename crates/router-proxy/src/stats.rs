@@ -1,6 +1,7 @@
 //! How a router stands at one moment, for whoever runs it in a process of their own.
 
-use crate::router::Shared;
+use router_telemetry::Metrics;
+use router_upstream::WorkerLoad;
 
 /// How a router stands. Counts are since it started; what is unknown is `None`.
 #[derive(Clone, PartialEq, Debug)]
@@ -42,16 +43,16 @@ pub struct WorkerStats {
     pub mean_latency: Option<f64>,
 }
 
-impl Shared {
-    pub(crate) fn stats(&self) -> RouterStats {
-        let loads = self.pools().flat_map(Self::worker_loads).collect::<Vec<_>>();
+impl RouterStats {
+    /// What `metrics` have counted, with `queued` requests in the router's queue and the present `loads` of workers.
+    pub(crate) fn new(metrics: &Metrics, queued: u64, loads: &[WorkerLoad]) -> Self {
         let workers = loads.iter().map(|load| {
-            let worker = &load.worker;
-            let counts = worker.telemetry.metrics.counts();
+            let (candidate, worker) = (&load.worker, &load.worker.worker);
+            let counts = candidate.telemetry.metrics.counts();
             WorkerStats {
                 url: worker.url.as_str().to_owned(),
                 worker_type: worker.profile.load().kind.as_str(),
-                state: worker.health().as_str(),
+                state: candidate.health().as_str(),
                 breaker: worker.breaker_state().as_str(),
                 in_flight: load.in_flight.into(),
                 queue_length: load.waiting.map(Into::into),
@@ -61,11 +62,11 @@ impl Shared {
                 mean_latency: counts.mean_latency,
             }
         });
-        RouterStats {
-            policy: self.records.metrics.policy().to_string(),
-            requests: self.records.metrics.requests(),
+        Self {
+            policy: metrics.policy().to_string(),
+            requests: metrics.requests(),
             in_flight: loads.iter().map(|load| u64::from(load.in_flight)).sum(),
-            queued: self.admission.waiting() as u64,
+            queued,
             workers: workers.collect(),
         }
     }

@@ -327,3 +327,41 @@ async fn a_request_that_lost_its_only_worker_waits_for_it_to_come_back() {
     assert!(answer.starts_with(OK), "{answer}");
     fleet.shutdown().await;
 }
+
+/// A worker that does not speak HTTP, beside one that serves; every request goes to the former first.
+async fn invalid_and_good(options: Options) -> RunningRouter {
+    let bad = worker(|mut incoming| async move { incoming.send("nonsense\r\n\r\n").await }).await;
+    let good = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    let urls = [bad, good].map(|address| format!("http://{address}"));
+    router(Options {
+        worker_urls: urls.to_vec(),
+        policy: "passthrough".to_owned(),
+        disable_circuit_breaker: true,
+        worker_max_in_flight: Some(8),
+        retry_initial_backoff_ms: 1,
+        ..options
+    })
+    .await
+}
+
+#[tokio::test]
+async fn spent_budget_stops_retries_at_capped_workers() {
+    let router = invalid_and_good(Options { retry_budget: 0.0, ..options(&[]) }).await;
+    for n in 0..100 {
+        assert!(post(&router, "/generate", "{}").await.starts_with(OK), "request {n} is within the reserve");
+    }
+    let refused = post(&router, "/generate", "{}").await;
+    assert!(refused.starts_with("HTTP/1.1 502 ") && refused.contains("worker_invalid_response"), "{refused}");
+    assert_eq!(sum(&metric(&router, "sgl_router_retries_total").await), 100.0);
+    assert_eq!(sum(&metric(&router, "sgl_router_retry_budget_exhausted_total").await), 1.0);
+    until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn disabled_retries_stay_disabled_at_capped_workers() {
+    let router = invalid_and_good(Options { disable_retries: true, ..options(&[]) }).await;
+    assert!(post(&router, "/generate", "{}").await.starts_with("HTTP/1.1 502 "));
+    assert_eq!(sum(&metric(&router, "sgl_router_retries_total").await), 0.0);
+    assert_eq!(sum(&metric(&router, "sgl_router_retries_exhausted_total").await), 1.0);
+    until(|| router.in_flight() == 0).await;
+}

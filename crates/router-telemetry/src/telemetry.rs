@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Where records go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Telemetry {
     /// The metrics of this balancer.
     pub metrics: Arc<Metrics>,

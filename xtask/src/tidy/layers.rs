@@ -4,7 +4,7 @@ use super::finding::{Finding, TreeFile};
 use toml::Table;
 
 /// Each crate of the workspace and those that it may depend on, as in ARCHITECTURE.md.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -14,7 +14,11 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("router-report", &["router-core"]),
     ("router-config", &["router-core"]),
     ("router-telemetry", &["router-config", "router-core"]),
-    ("router-proxy", &["router-config", "router-core", "router-protocol", "router-telemetry"]),
+    ("router-upstream", &["router-config", "router-core", "router-protocol", "router-telemetry"]),
+    (
+        "router-proxy",
+        &["router-config", "router-core", "router-protocol", "router-telemetry", "router-upstream"],
+    ),
     (
         "sgl-router",
         &[
@@ -27,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "router-report",
             "router-config",
             "router-telemetry",
+            "router-upstream",
             "router-proxy",
         ],
     ),
@@ -42,6 +47,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "router-report",
             "router-config",
             "router-telemetry",
+            "router-upstream",
             "router-proxy",
             "sgl-router",
         ],

@@ -7,10 +7,9 @@ mod workers;
 use traces::TraceEndpoint;
 use workers::WorkersEndpoint;
 
-use crate::data_plane::RouterBody;
-use crate::error::json_response;
-use crate::router::Shared;
+use crate::response::{RouterBody, json_response};
 use crate::security::RequiredRole;
+use crate::state::AppState;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -79,28 +78,28 @@ impl Endpoint {
 
 /// Answers a request that does not go through the balancer.
 pub(crate) async fn answer(
-    shared: &Arc<Shared>,
+    state: &Arc<AppState>,
     endpoint: Endpoint,
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
     match endpoint {
         Endpoint::Liveness => json(StatusCode::OK, &json!({"status": "ok"})),
-        Endpoint::Readiness => readiness(shared),
-        Endpoint::Models => fleet::models(shared).await,
-        Endpoint::Info(other) => fleet::info(shared, request, other).await,
-        Endpoint::Loads => fleet::loads(shared),
-        Endpoint::Workers(which) => workers::answer(shared, which, request).await,
-        Endpoint::Metrics => metrics(shared),
-        Endpoint::Traces(which) => traces::answer(shared, which, request).await,
-        Endpoint::FlushCache => fleet::flush_cache(shared, request).await,
-        Endpoint::Abort => fleet::abort(shared, request).await,
+        Endpoint::Readiness => readiness(state),
+        Endpoint::Models => fleet::models(state).await,
+        Endpoint::Info(other) => fleet::info(state, request, other).await,
+        Endpoint::Loads => fleet::loads(state),
+        Endpoint::Workers(which) => workers::answer(state, which, request).await,
+        Endpoint::Metrics => metrics(state),
+        Endpoint::Traces(which) => traces::answer(state, which, request).await,
+        Endpoint::FlushCache => fleet::flush_cache(state, request).await,
+        Endpoint::Abort => fleet::abort(state, request).await,
     }
 }
 
 /// The metrics port answers nothing else.
-pub(crate) fn metrics_only(shared: &Shared, request: &Request<Incoming>) -> Response<RouterBody> {
+pub(crate) fn metrics_only(state: &AppState, request: &Request<Incoming>) -> Response<RouterBody> {
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics" | "/") => metrics(shared),
+        (&Method::GET | &Method::HEAD, "/metrics" | "/") => metrics(state),
         (_, path) => {
             let message = format!("{path} is not served here; this port has GET /metrics only");
             let body = router_protocol::error_body(&message, "invalid_request_error", "not_found");
@@ -113,19 +112,19 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response<RouterBody> {
     json_response(status, Bytes::from(value.to_string()))
 }
 
-fn readiness(shared: &Shared) -> Response<RouterBody> {
-    let healthy = shared.pools().map(Shared::healthy).sum::<usize>();
-    let total = shared.pools().map(|pool| pool.workers.all().len()).sum::<usize>();
+fn readiness(state: &AppState) -> Response<RouterBody> {
+    let healthy = state.pools().map(|pool| pool.healthy()).sum::<usize>();
+    let total = state.pools().map(|pool| pool.candidates.all().len()).sum::<usize>();
     let counts = |status: &str| json!({"status": status, "healthy_workers": healthy, "total_workers": total});
-    if shared.is_ready() {
+    if state.is_ready() {
         json(StatusCode::OK, &counts("ready"))
     } else {
         json(StatusCode::SERVICE_UNAVAILABLE, &counts("not ready"))
     }
 }
 
-fn metrics(shared: &Shared) -> Response<RouterBody> {
-    let text = shared.records.metrics.render(&shared.pools().map(Shared::gauges).collect::<Vec<_>>());
+fn metrics(state: &AppState) -> Response<RouterBody> {
+    let text = state.telemetry.metrics.render(&state.gauges());
     let mut response = Response::new(RouterBody::full(Bytes::from(text)));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -1,9 +1,8 @@
 //! `/v1/traces`: what was decided for recent requests, and what came of it (spec.md section 6).
 
 use super::json;
-use crate::data_plane::RouterBody;
-use crate::error::json_response;
-use crate::router::Shared;
+use crate::response::{RouterBody, json_response};
+use crate::state::AppState;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -64,12 +63,12 @@ struct Ids {
 
 /// Answers a request for traces.
 pub(super) async fn answer(
-    shared: &Arc<Shared>,
+    state: &Arc<AppState>,
     which: TraceEndpoint,
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
     let Some((recorder, traces)) =
-        shared.records.recorder.as_ref().and_then(|r| Some((r, r.traces.as_ref()?)))
+        state.telemetry.recorder.as_ref().and_then(|r| Some((r, r.traces.as_ref()?)))
     else {
         let message = "request tracking is off; start the router with --enable-tracking";
         let body = router_protocol::error_body(message, "not_implemented", "tracking_disabled");
@@ -77,7 +76,7 @@ pub(super) async fn answer(
     };
     // What has happened before this question belongs into its answer.
     recorder.sync().await;
-    let policy = shared.records.metrics.policy();
+    let policy = state.telemetry.metrics.policy();
     let result = match which {
         TraceEndpoint::Stats => Ok(json(StatusCode::OK, &traces.stats())),
         TraceEndpoint::List => query(request.uri().query().unwrap_or("")).map(|query| {

@@ -3,9 +3,8 @@
 //! The older `/add_worker`, `/remove_worker` and `/list_workers` say the same with less.
 
 use super::{json, refuse};
-use crate::data_plane::RouterBody;
-use crate::router::Shared;
-use crate::workers::{Health, MembershipError, Worker};
+use crate::response::RouterBody;
+use crate::state::AppState;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -14,6 +13,7 @@ use percent_encoding::percent_decode_str;
 use router_config::{WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError};
 use router_core::Time;
 use router_telemetry::BreakerState;
+use router_upstream::{Candidate, HealthState, MembershipError, WorkerPool};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
@@ -91,21 +91,21 @@ impl Refusal {
 
 /// Answers a request about workers.
 pub(super) async fn answer(
-    shared: &Arc<Shared>,
+    state: &Arc<AppState>,
     endpoint: WorkersEndpoint,
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
     let result = match endpoint {
-        WorkersEndpoint::List => Ok(list(shared)),
-        WorkersEndpoint::Join => join(shared, request).await,
+        WorkersEndpoint::List => Ok(list(state)),
+        WorkersEndpoint::Join => join(state, request).await,
         WorkersEndpoint::One => {
-            find(shared, &request).map(|w| json(StatusCode::OK, &describe(home(shared, &w), &w)))
+            find(state, &request).map(|w| json(StatusCode::OK, &describe(home(state, &w), &w)))
         }
-        WorkersEndpoint::Update => update(shared, request).await,
-        WorkersEndpoint::Leave => find(shared, &request).map(|worker| leave(shared, &worker)),
-        WorkersEndpoint::OldList => Ok(urls(shared)),
+        WorkersEndpoint::Update => update(state, request).await,
+        WorkersEndpoint::Leave => find(state, &request).map(|worker| leave(state, &worker)),
+        WorkersEndpoint::OldList => Ok(urls(state)),
         WorkersEndpoint::OldJoin | WorkersEndpoint::OldLeave => {
-            return old_change(shared, endpoint, &request).unwrap_or_else(|refusal| {
+            return old_change(state, endpoint, &request).unwrap_or_else(|refusal| {
                 refuse(StatusCode::BAD_REQUEST, &refusal.to_string(), "invalid_worker")
             });
         }
@@ -113,15 +113,15 @@ pub(super) async fn answer(
     result.unwrap_or_else(|refusal| refusal.response())
 }
 
-async fn join(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
+async fn join(state: &Arc<AppState>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
     let spec: WorkerSpec = read(request).await?;
     if spec.url.is_empty() {
         return Err(Refusal::NoUrl);
     }
-    let worker = pool_of(shared, spec.worker_type)?.join(&spec)?;
+    let worker = pool_of(state, spec.worker_type)?.join(&spec)?;
     let id = name(&worker);
     let location = format!("/workers/{id}");
-    let body = json!({"status": "accepted", "worker_id": id, "url": worker.url.as_str(), "location": location,
+    let body = json!({"status": "accepted", "worker_id": id, "url": worker.worker.url.as_str(), "location": location,
         "message": "the worker gets requests once its health check has passed"});
     let mut response = json(StatusCode::ACCEPTED, &body);
     if let Ok(location) = location.parse() {
@@ -130,50 +130,50 @@ async fn join(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Respon
     Ok(response)
 }
 
-async fn update(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
-    let worker = find(shared, &request)?;
+async fn update(state: &Arc<AppState>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
+    let worker = find(state, &request)?;
     let update: WorkerUpdate = read(request).await?;
-    let pool = home(shared, &worker);
-    pool.update(&worker, update).map_err(MembershipError::from)?;
+    let pool = home(state, &worker);
+    pool.update(&worker.worker, update).map_err(MembershipError::from)?;
     Ok(json(StatusCode::OK, &describe(pool, &worker)))
 }
 
-fn leave(shared: &Arc<Shared>, worker: &Arc<Worker>) -> Response<RouterBody> {
-    home(shared, worker).retire(worker);
-    let body = json!({"status": "accepted", "worker_id": name(worker), "url": worker.url.as_str(),
+fn leave(state: &Arc<AppState>, worker: &Arc<Candidate>) -> Response<RouterBody> {
+    home(state, worker).begin_drain(&worker.worker);
+    let body = json!({"status": "accepted", "worker_id": name(worker), "url": worker.worker.url.as_str(),
         "message": "the worker gets no new requests and is gone when those that it has are done"});
     json(StatusCode::ACCEPTED, &body)
 }
 
 /// The worker that the path names, by id or by URL.
-fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<Worker>, Refusal> {
+fn find(state: &AppState, request: &Request<Incoming>) -> Result<Arc<Candidate>, Refusal> {
     let wanted = request.uri().path().trim_start_matches("/workers/");
     let wanted = percent_decode_str(wanted).decode_utf8_lossy().into_owned();
-    let by_id = shared.pools().flat_map(|p| p.workers.all()).find(|w| self::name(w) == wanted);
-    by_id.or_else(|| at(shared, &wanted).ok().flatten()).ok_or(Refusal::Unknown(wanted))
+    let by_id = state.pools().flat_map(|p| p.candidates.all()).find(|w| self::name(w) == wanted);
+    by_id.or_else(|| at(state, &wanted).ok().flatten()).ok_or(Refusal::Unknown(wanted))
 }
 
 /// The worker at a URL, or the rank `URL@rank`, that is not leaving.
-fn at(shared: &Shared, wanted: &str) -> Result<Option<Arc<Worker>>, WorkerUrlError> {
-    let stays = |w: &Arc<Worker>| *w.telemetry.name == *wanted && w.health() != Health::Draining;
-    if let Some(rank) = shared.pools().flat_map(|p| p.workers.all()).find(stays) {
+fn at(state: &AppState, wanted: &str) -> Result<Option<Arc<Candidate>>, WorkerUrlError> {
+    let stays = |w: &Arc<Candidate>| *w.telemetry.name == *wanted && w.health() != HealthState::Draining;
+    if let Some(rank) = state.pools().flat_map(|p| p.candidates.all()).find(stays) {
         return Ok(Some(rank));
     }
     let url = wanted.parse::<WorkerUrl>()?;
-    Ok(shared.pools().find_map(|pool| pool.workers.present(&url)))
+    Ok(state.pools().find_map(|pool| pool.candidates.find_active(&url)))
 }
 
 /// The id of a worker. Where prefill and decode are apart, each side counts its own.
-fn name(worker: &Worker) -> String {
-    match worker.profile.load().kind {
+fn name(worker: &Candidate) -> String {
+    match worker.worker.profile.load().kind {
         WorkerKind::Prefill => format!("prefill-{}", worker.id),
         WorkerKind::Regular | WorkerKind::Decode => worker.id.to_string(),
     }
 }
 
 /// The balancer and workers to which a new worker belongs.
-fn pool_of(shared: &Arc<Shared>, kind: WorkerKind) -> Result<&Arc<Shared>, Refusal> {
-    shared.pool_of(kind).ok_or(Refusal::Kind(match kind {
+fn pool_of(state: &Arc<AppState>, kind: WorkerKind) -> Result<&Arc<WorkerPool>, Refusal> {
+    state.pool_of(kind).ok_or(Refusal::Kind(match kind {
         WorkerKind::Regular => "worker_type: with --pd-disaggregation it must be prefill or decode",
         WorkerKind::Prefill | WorkerKind::Decode => {
             "worker_type: prefill and decode need --pd-disaggregation"
@@ -182,8 +182,8 @@ fn pool_of(shared: &Arc<Shared>, kind: WorkerKind) -> Result<&Arc<Shared>, Refus
 }
 
 /// The balancer and workers to which a worker belongs.
-fn home<'a>(shared: &'a Arc<Shared>, worker: &Worker) -> &'a Arc<Shared> {
-    shared.pool_of(worker.profile.load().kind).unwrap_or(shared)
+fn home<'a>(state: &'a Arc<AppState>, worker: &Candidate) -> &'a Arc<WorkerPool> {
+    state.pool_of(worker.worker.profile.load().kind).unwrap_or(&state.pool)
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
@@ -192,30 +192,30 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refu
     serde_json::from_slice(&body).map_err(Refusal::Parse)
 }
 
-fn list(shared: &Arc<Shared>) -> Response<RouterBody> {
-    let all: Vec<_> = shared.pools().flat_map(|pool| pool.workers.all()).collect();
-    let workers: Vec<_> = all.iter().map(|w| describe(home(shared, w), w)).collect();
+fn list(state: &Arc<AppState>) -> Response<RouterBody> {
+    let all: Vec<_> = state.pools().flat_map(|pool| pool.candidates.all()).collect();
+    let workers: Vec<_> = all.iter().map(|w| describe(home(state, w), w)).collect();
     let count = |health| all.iter().filter(|w| w.health() == health).count();
-    let kind = |kind| all.iter().filter(|w| w.profile.load().kind == kind).count();
+    let kind = |kind| all.iter().filter(|w| w.worker.profile.load().kind == kind).count();
     let stats = json!({"regular_count": kind(WorkerKind::Regular), "prefill_count": kind(WorkerKind::Prefill),
         "decode_count": kind(WorkerKind::Decode),
-        "pending": count(Health::Pending), "healthy": count(Health::Healthy),
-        "unhealthy": count(Health::Unhealthy), "draining": count(Health::Draining)});
+        "pending": count(HealthState::Pending), "healthy": count(HealthState::Healthy),
+        "unhealthy": count(HealthState::Unhealthy), "draining": count(HealthState::Draining)});
     json(StatusCode::OK, &json!({"total": workers.len(), "workers": workers, "stats": stats}))
 }
 
-fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
-    let profile = worker.profile.load();
+fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
+    let profile = worker.worker.profile.load();
     let (health, told) = (worker.health(), &profile.told);
-    let now = shared.clock.now();
-    let load = shared.worker_load(worker);
+    let now = pool.clock.now();
+    let load = pool.worker_load(worker);
     json!({
         "id": name(worker),
         "url": &*worker.telemetry.name,
         "model_id": profile.model(),
         "models": told.models,
         "state": health.as_str(),
-        "is_healthy": health == Health::Healthy,
+        "is_healthy": health == HealthState::Healthy,
         "breaker": breaker(worker, now),
         "load": load.as_ref().map_or(0, |l| l.in_flight),
         "waiting": load.as_ref().and_then(|l| l.waiting),
@@ -239,34 +239,34 @@ fn describe(shared: &Shared, worker: &Arc<Worker>) -> Value {
     })
 }
 
-fn breaker(worker: &Worker, now: Time) -> Option<Value> {
-    let told = worker.breaker(now)?;
+fn breaker(worker: &Candidate, now: Time) -> Option<Value> {
+    let told = worker.worker.breaker(now)?;
     let retry_in = told.open_until.map(|until| until.since(now).as_secs_f64());
     Some(json!({"state": told.state.as_str(), "faults_in_window": told.faults, "good_in_window": told.good,
         "probed_in_secs": retry_in.filter(|_| told.state == BreakerState::Open)}))
 }
 
 /// What became of the wish that the worker join or leave.
-const fn job_status(health: Health) -> &'static str {
+const fn job_status(health: HealthState) -> &'static str {
     match health {
-        Health::Pending => "pending",
-        Health::Healthy | Health::Unhealthy => "completed",
-        Health::Draining => "draining",
-        Health::Gone => "gone",
+        HealthState::Pending => "pending",
+        HealthState::Healthy | HealthState::Unhealthy => "completed",
+        HealthState::Draining => "draining",
+        HealthState::Gone => "gone",
     }
 }
 
 /// The workers that are not leaving.
-fn urls(shared: &Shared) -> Response<RouterBody> {
-    let all = shared.pools().flat_map(|pool| pool.workers.all());
-    let present = all.filter(|w| w.health() != Health::Draining);
+fn urls(state: &AppState) -> Response<RouterBody> {
+    let all = state.pools().flat_map(|pool| pool.candidates.all());
+    let present = all.filter(|w| w.health() != HealthState::Draining);
     let urls: Vec<_> = present.map(|w| w.telemetry.name.to_string()).collect();
     json(StatusCode::OK, &json!({"urls": urls}))
 }
 
 /// Lets the worker named by `?url=` join or leave.
 fn old_change(
-    shared: &Arc<Shared>,
+    state: &Arc<AppState>,
     endpoint: WorkersEndpoint,
     request: &Request<Incoming>,
 ) -> Result<Response<RouterBody>, Refusal> {
@@ -274,11 +274,11 @@ fn old_change(
     let url = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "url");
     let url = url.map(|(_, url)| url.into_owned()).ok_or(Refusal::NoUrlInQuery)?;
     if endpoint == WorkersEndpoint::OldJoin {
-        pool_of(shared, WorkerKind::Regular)?.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
+        pool_of(state, WorkerKind::Regular)?.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
     } else {
-        let worker = at(shared, &url).map_err(|e| MembershipError::Spec(e.into()))?;
+        let worker = at(state, &url).map_err(|e| MembershipError::Spec(e.into()))?;
         let worker = worker.ok_or(MembershipError::Absent(url))?;
-        home(shared, &worker).retire(&worker);
+        home(state, &worker).begin_drain(&worker.worker);
     }
-    Ok(urls(shared))
+    Ok(urls(state))
 }

@@ -108,7 +108,7 @@ impl Authenticator {
     /// not forwarded to a worker.
     ///
     /// # Errors
-    /// [`ProxyError::Unauthorized`], [`ProxyError::Forbidden`], or [`ProxyError::NotHere`] for an admin route on the main
+    /// [`ProxyError::Unauthorized`], [`ProxyError::Forbidden`], or [`ProxyError::NotServed`] for an admin route on the main
     /// port when it has its own.
     pub(crate) fn authorize(
         &self,
@@ -118,7 +118,7 @@ impl Authenticator {
     ) -> Result<(), ProxyError> {
         match (peer.listener, required) {
             (ListenerKind::Main, RequiredRole::Admin) if self.admin_port => {
-                return Err(ProxyError::NotHere("the admin routes have their own port"));
+                return Err(ProxyError::NotServed("the admin routes have their own port"));
             }
             _ => {}
         }

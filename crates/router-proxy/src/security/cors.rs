@@ -1,6 +1,5 @@
 //! CORS: which web pages may call the router from a browser.
 
-use crate::data_plane::RouterBody;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use router_config::AllowedOrigins;
@@ -33,7 +32,7 @@ impl Cors {
     }
 
     /// The response to a preflight request, which a browser sends without a key before the actual request.
-    pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<RouterBody>> {
+    pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
         let headers = request.headers();
         let is_preflight = *request.method() == Method::OPTIONS
             && headers.contains_key(header::ORIGIN)
@@ -41,7 +40,7 @@ impl Cors {
         if !is_preflight {
             return None;
         }
-        let mut response = Response::new(RouterBody::full(Bytes::new()));
+        let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let added = response.headers_mut();
         if self.allowed(headers).is_some() {

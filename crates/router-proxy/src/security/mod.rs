@@ -10,5 +10,4 @@ mod tls;
 pub(crate) use auth::{Authenticator, ListenerKind, Peer, RequiredRole};
 pub(crate) use cors::Cors;
 pub(crate) use reloading_cert::watch_certificate;
-pub use tls::TlsError;
-pub(crate) use tls::{ServerTls, WorkerTls};
+pub(crate) use tls::ServerTls;

@@ -1,9 +1,9 @@
 //! The router's certificate, reloaded when its files change.
 
-use super::tls::{certificates, private_key, provider};
-use super::{ServerTls, TlsError};
+use super::ServerTls;
 use arc_swap::ArcSwap;
 use router_config::CertificateFiles;
+use router_upstream::tls::{TlsError, certificates, private_key, provider};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;

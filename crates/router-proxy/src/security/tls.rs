@@ -1,45 +1,13 @@
-//! TLS towards clients and workers, by rustls with ring (no OpenSSL).
+//! The certificate that clients see.
 
 use super::reloading_cert::ReloadingCert;
-use router_config::{CertificateFiles, WorkerTlsFiles};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use router_config::CertificateFiles;
+use router_upstream::tls::{HTTP_1_1, TlsError, provider};
+use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
-
-/// ALPN protocol on both sides.
-const HTTP_1_1: &[u8] = b"http/1.1";
-
-/// Why a certificate or key cannot be used. The message names the file and shows none of its contents.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file cannot be read or is not PEM.
-    #[error("{}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        problem: String,
-    },
-    /// Certificate and key do not match, or rustls cannot use them.
-    #[error("{}: {source}", path.display())]
-    Unusable {
-        /// The certificate's file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
-    /// This machine has no list of certificate authorities.
-    #[error("no certificate authority found: give --ca-cert-paths or install the system's certificates")]
-    NoRoots,
-    /// rustls rejects its own defaults; does not happen in practice.
-    #[error(transparent)]
-    Rustls(#[from] rustls::Error),
-}
+use std::sync::Arc;
+use tokio_rustls::TlsAcceptor;
 
 /// The certificate that the router shows to clients.
 #[derive(Clone)]
@@ -84,90 +52,4 @@ impl ServerTls {
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
-}
-
-/// TLS towards workers: trusted authorities, and the client certificate if there is one.
-#[derive(Default)]
-pub(crate) struct WorkerTls {
-    files: WorkerTlsFiles,
-    /// Built when the first https worker joins: most fleets have none, and the system's list of authorities is long.
-    config: OnceLock<Arc<ClientConfig>>,
-}
-
-impl fmt::Debug for WorkerTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WorkerTls")
-    }
-}
-
-impl WorkerTls {
-    /// Reads the configured files.
-    ///
-    /// # Errors
-    /// When one of them cannot be used.
-    pub(crate) fn load(files: WorkerTlsFiles) -> Result<Self, TlsError> {
-        let named = files != WorkerTlsFiles::default();
-        let tls = Self { files, config: OnceLock::new() };
-        if named {
-            // An error in a file is reported at start-up.
-            tls.config()?;
-        }
-        Ok(tls)
-    }
-
-    /// A connector and the server name for a worker on `host`.
-    pub(crate) fn connector(&self, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
-        let fail = |e: rustls::pki_types::InvalidDnsNameError| TlsError::File {
-            path: host.into(),
-            problem: e.to_string(),
-        };
-        let name = ServerName::try_from(host.to_owned()).map_err(fail)?;
-        Ok((TlsConnector::from(self.config()?), name))
-    }
-
-    fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        if let Some(config) = self.config.get() {
-            return Ok(Arc::clone(config));
-        }
-        let builder =
-            ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-        let builder = builder.with_root_certificates(self.roots()?);
-        let mut config = match &self.files.identity {
-            Some(CertificateFiles { cert, key }) => builder
-                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
-                .map_err(|source| TlsError::Unusable { path: cert.clone(), source })?,
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
-    }
-
-    fn roots(&self) -> Result<RootCertStore, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for path in &self.files.authorities {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|source| TlsError::Unusable { path: path.clone(), source })?;
-            }
-        }
-        if self.files.authorities.is_empty() {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
-    }
-}
-
-pub(super) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let fail = |problem| TlsError::File { path: path.to_owned(), problem };
-    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let all = all.map_err(|e| fail(e.to_string()))?;
-    if all.is_empty() { Err(fail("has no certificate in PEM format".to_owned())) } else { Ok(all) }
-}
-
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|e| TlsError::File { path: path.to_owned(), problem: e.to_string() })
 }

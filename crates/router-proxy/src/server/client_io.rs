@@ -1,14 +1,14 @@
 //! The byte stream of a client connection: validates the framing of what is read, and bounds how long a write may stall.
 
 use super::framing_validator::FramingValidator;
-use crate::wire::write_pieces;
-use std::future::Future as _;
+use crate::timer::LazyTimer;
+use router_upstream::write_coalesced;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 /// A client stream with framing validation and a write timeout.
 #[derive(Debug)]
@@ -17,26 +17,30 @@ pub(super) struct ClientIo<S> {
     validator: FramingValidator,
     /// How long a write may make no progress.
     write_timeout: Duration,
-    /// Runs while a write makes no progress.
-    write_stall: Option<Pin<Box<Sleep>>>,
+    /// When the present stall of a write ends; absent while writes make progress.
+    stall_ends: Option<Instant>,
+    timer: LazyTimer,
 }
 
 impl<S> ClientIo<S> {
     pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
-        Self { stream, validator: FramingValidator::default(), write_timeout, write_stall: None }
+        Self {
+            stream,
+            validator: FramingValidator::default(),
+            write_timeout,
+            stall_ends: None,
+            timer: LazyTimer::default(),
+        }
     }
 
     /// The outcome of a write, or an error when the client has read nothing for the write timeout.
     fn bound_write<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.write_stall = None;
+            self.stall_ends = None;
             return outcome;
         }
-        let write_timeout = self.write_timeout;
-        let write_stall = self
-            .write_stall
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + write_timeout)));
-        ready!(write_stall.as_mut().poll(cx));
+        let stall_ends = *self.stall_ends.get_or_insert_with(|| Instant::now() + self.write_timeout);
+        ready!(self.timer.poll(stall_ends, cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }
@@ -77,7 +81,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = write_pieces(Pin::new(&mut self.stream), cx, slices);
+        let outcome = write_coalesced(Pin::new(&mut self.stream), cx, slices);
         self.bound_write(cx, outcome)
     }
 

@@ -2,8 +2,8 @@
 
 use super::ClientTimeouts;
 use super::client_io::ClientIo;
-use crate::alarm::{Alarm, HeadTimer};
-use crate::data_plane::RouterBody;
+use crate::response::RouterBody;
+use crate::timer::{DeadlineTimer, HyperTimer};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -47,7 +47,7 @@ pub(crate) struct Shutdown {
 /// Serves one connection. `handler` serves its requests and may use its timer meanwhile.
 pub(super) async fn serve<H, F>(stream: TcpStream, config: Arc<ConnectionConfig>, handler: H)
 where
-    H: Fn(Alarm, Request<Incoming>) -> F,
+    H: Fn(DeadlineTimer, Request<Incoming>) -> F,
     F: Future<Output = Response<RouterBody>>,
 {
     // Nagle's algorithm would delay streamed tokens.
@@ -73,11 +73,11 @@ async fn serve_http<S, H, F>(
     handler: H,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(Alarm, Request<Incoming>) -> F,
+    H: Fn(DeadlineTimer, Request<Incoming>) -> F,
     F: Future<Output = Response<RouterBody>>,
 {
-    let alarm = Alarm::default();
-    let timer = HeadTimer(alarm.clone());
+    let alarm = DeadlineTimer::default();
+    let timer = HyperTimer(alarm.clone());
     let service = service_fn(move |request| {
         // hyper keeps space for the response future in every connection; boxed, it takes none while the client is idle.
         let response = Box::pin(handler(alarm.clone(), request));

@@ -2,8 +2,8 @@
 
 use super::connection::{ConnectionConfig, serve};
 use super::serving_threads::ServingThreads;
-use crate::alarm::Alarm;
-use crate::data_plane::RouterBody;
+use crate::response::RouterBody;
+use crate::timer::DeadlineTimer;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::future::Future;
@@ -32,7 +32,7 @@ impl Listener {
     /// Accepts until the router stops. `handler` serves each request and gets the address of its client.
     pub(super) async fn run<H, F>(self, handler: H)
     where
-        H: Fn(IpAddr, Alarm, Request<Incoming>) -> F + Clone + Send + 'static,
+        H: Fn(IpAddr, DeadlineTimer, Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<RouterBody>> + Send + 'static,
     {
         let config = &self.config;

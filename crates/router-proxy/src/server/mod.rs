@@ -10,9 +10,9 @@ pub(crate) use connection::Shutdown;
 pub use serving_threads::ServingThreads;
 
 use crate::admin;
-use crate::data_plane::answer;
-use crate::router::Shared;
+use crate::proxy::handle_request;
 use crate::security::{ListenerKind, Peer, ServerTls};
+use crate::state::AppState;
 use connection::ConnectionConfig;
 use listener::Listener;
 use router_config::ClientTimeouts;
@@ -33,7 +33,7 @@ pub(crate) struct Listeners {
 
 /// Serves all ports in the background. `tasks` tracks the listeners and every connection.
 pub(crate) fn spawn(
-    shared: &Arc<Shared>,
+    state: &Arc<AppState>,
     listeners: Listeners,
     tasks: &TaskTracker,
     threads: &Arc<ServingThreads>,
@@ -46,23 +46,23 @@ pub(crate) fn spawn(
     };
     for (socket, kind) in [(Some(main), ListenerKind::Main), (admin, ListenerKind::Admin)] {
         let Some(socket) = socket else { continue };
-        let shared = Arc::clone(shared);
+        let state = Arc::clone(state);
         let threads = Arc::clone(threads);
         let listener = Listener { socket, tasks: tasks.clone(), threads, config: config(tls.clone()) };
-        tasks.spawn(listener.run(move |address, alarm, request| {
-            let shared = Arc::clone(&shared);
+        tasks.spawn(listener.run(move |address, timer, request| {
+            let state = Arc::clone(&state);
             let peer = Peer { address, listener: kind };
-            async move { answer(shared, (peer, alarm), request).await }
+            async move { handle_request(state, peer, timer, request).await }
         }));
     }
     if let Some(socket) = metrics {
-        let shared = Arc::clone(shared);
+        let state = Arc::clone(state);
         // Scrapes run on the caller's runtime, so that they do not delay requests on the serving threads.
         let threads = Arc::default();
         let listener = Listener { socket, tasks: tasks.clone(), threads, config: config(None) };
         tasks.spawn(listener.run(move |_, _, request| {
-            let shared = Arc::clone(&shared);
-            async move { admin::metrics_only(&shared, &request) }
+            let state = Arc::clone(&state);
+            async move { admin::metrics_only(&state, &request) }
         }));
     }
 }

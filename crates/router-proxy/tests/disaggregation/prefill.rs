@@ -123,6 +123,6 @@ async fn a_prefill_that_gave_up_inside_a_200_is_noticed() {
     let router = by_hand(prefill, decode).await;
     let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
     assert_eq!((&answer[9..12], code(&answer).as_str()), ("502", "prefill_server_error"), "{answer}");
-    assert!(answer.contains("gave the request up") && !answer.contains("KVTransferError"), "{answer}");
+    assert!(answer.contains("aborted the request") && !answer.contains("KVTransferError"), "{answer}");
     until(|| router.in_flight() == 0).await;
 }

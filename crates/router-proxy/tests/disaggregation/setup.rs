@@ -57,9 +57,12 @@ fn half_a_setup_is_refused_by_name() {
         (|o| o.prefill = vec!["9000".into()], "--prefill: worker URL '9000'"),
         (|o| o.decode.push("http://d:1/".into()), "--decode: worker 'http://d:1' is given twice"),
         (|o| o.decode.push("http://b:1".into()), "--decode: worker 'http://b:1' cannot do both"),
-        (|o| o.worker_urls = vec!["http://e:1".into()], "--worker-urls: goes not with --pd-disaggregation"),
-        (|o| o.hedge_after = Some("1s".into()), "--hedge-after: goes not with --pd-disaggregation"),
-        (|o| o.dp_aware = true, "--dp-aware: goes not with --pd-disaggregation"),
+        (
+            |o| o.worker_urls = vec!["http://e:1".into()],
+            "--worker-urls: cannot be combined with --pd-disaggregation",
+        ),
+        (|o| o.hedge_after = Some("1s".into()), "--hedge-after: cannot be combined with --pd-disaggregation"),
+        (|o| o.dp_aware = true, "--dp-aware: cannot be combined with --pd-disaggregation"),
         (|o| o.prefill_policy = Some("nonsense".into()), "--policy: "),
     ] {
         let error = refused(change);

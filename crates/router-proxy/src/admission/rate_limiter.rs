@@ -1,0 +1,36 @@
+//! Requests per second: a bucket that holds the requests of one second, told by one instant.
+
+use parking_lot::Mutex;
+use std::num::NonZeroU32;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The bucket. It is full when `paid_until` has passed, and empty when that is a second ahead.
+#[derive(Debug)]
+pub(super) struct RateLimiter {
+    /// The time that one request pays for.
+    each: Duration,
+    /// How far ahead requests may pay and still come in at once.
+    burst: Duration,
+    paid_until: Mutex<Instant>,
+}
+
+impl RateLimiter {
+    pub(super) fn new(per_second: NonZeroU32, now: Instant) -> Self {
+        let each = Duration::from_secs(1) / per_second.get();
+        Self { each, burst: Duration::from_secs(1).saturating_sub(each), paid_until: Mutex::new(now) }
+    }
+
+    /// Takes a place in the order of requests and tells when its turn is. `None` when that would be later than
+    /// `patience` allows; then nothing was taken.
+    pub(super) fn take(&self, now: Instant, patience: Duration) -> Option<Instant> {
+        let mut paid_until = self.paid_until.lock();
+        let from = (*paid_until).max(now);
+        let due = from.checked_sub(self.burst).map_or(now, |due| due.max(now));
+        if due.saturating_duration_since(now) > patience {
+            return None;
+        }
+        *paid_until = from + self.each;
+        Some(due)
+    }
+}

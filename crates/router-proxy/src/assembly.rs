@@ -1,0 +1,146 @@
+//! Builds what requests share from a checked configuration.
+
+use crate::admission::Admission;
+use crate::hedge_delay::HedgeDelay;
+use crate::prefill_pool::PrefillPool;
+use crate::request_id::RequestIds;
+use crate::retry_budget::RetryBudget;
+use crate::security::{Authenticator, Cors};
+use crate::start_error::StartError;
+use crate::state::AppState;
+use router_config::{AdmissionConfig, Config, DisaggregationConfig, FleetConfig};
+use router_core::{Balancer, PolicyNeeds};
+use router_telemetry::{
+    Buckets, Clock, DecisionBroadcast, Metrics, Recorder, RecorderConfig, Telemetry, TraceIds,
+};
+use router_upstream::{CapacityQueue, ConnectConfig, PoolConfig, WaitLimit, WorkerPool};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+
+/// What the pools of one router have in common.
+struct PoolTemplate<'a> {
+    clock: Clock,
+    fleet: &'a FleetConfig,
+    connect: &'a ConnectConfig,
+    admission: &'a AdmissionConfig,
+    limit: &'a Arc<WaitLimit>,
+}
+
+/// Builds the state, with all workers that the configuration names in their pools.
+pub(crate) fn state(
+    config: Config,
+    connect: ConnectConfig,
+    has_admin_port: bool,
+) -> Result<AppState, StartError> {
+    let seed = config.seed.unwrap_or_else(entropy);
+    let clock = Clock::start();
+    let limit = WaitLimit::new(config.admission.queue_size);
+    let template = PoolTemplate {
+        clock,
+        fleet: &config.fleet,
+        connect: &connect,
+        admission: &config.admission,
+        limit: &limit,
+    };
+    let mut balancer = Balancer::new(config.policy, seed);
+    for (n, shadow) in (1u64..).zip(config.shadows) {
+        balancer.add_shadow(clock.now(), shadow, seed.wrapping_add(n));
+    }
+    let mut metrics = match config.duration_buckets {
+        Some(bounds) => Metrics::with_duration_buckets(balancer.policy_name(), Buckets::new(&bounds)),
+        None => Metrics::new(balancer.policy_name()),
+    };
+    if config.disaggregation.is_some() {
+        metrics = metrics.with_legs();
+    }
+    let metrics = Arc::new(metrics);
+    let split = config.disaggregation.map(|split| PrefillPlan::new(split, &metrics));
+    let (traces, collector) = (config.traces, config.otlp.as_ref());
+    let prefill = split.as_ref().and_then(|s| Some((s.config.record.as_ref()?, &s.metrics)));
+    let wanted = RecorderConfig { files: config.record.as_ref(), prefill, traces, collector };
+    let trace_ids = collector.map(|_| TraceIds::new());
+    let recorder =
+        if wanted.is_needed() { Some(Arc::new(Recorder::start(wanted, clock, &metrics)?)) } else { None };
+    let telemetry = Telemetry { metrics, recorder, decisions: Arc::new(DecisionBroadcast::new(clock)) };
+    let mut needs = balancer.needs();
+    let pool = template.pool(balancer, telemetry.clone());
+    let disaggregation = match split {
+        Some(split) => {
+            let (prefill, prefill_needs) = split.build(&template, &telemetry, seed)?;
+            // The request is scanned once for both; each pool polls its own workers, and a client that names a worker
+            // means one that decodes.
+            needs = needs.or(PolicyNeeds { load_reports: false, target_worker: false, ..prefill_needs });
+            Some(prefill)
+        }
+        None => None,
+    };
+    for worker in &config.workers {
+        pool.join(worker)?;
+    }
+    Ok(AppState {
+        clock,
+        pool,
+        disaggregation,
+        needs,
+        limits: config.requests,
+        admission: Admission::new(&config.admission, limit),
+        authenticator: Authenticator::new(&config.security.credentials, has_admin_port),
+        cors: config.security.cors.map(Cors::new),
+        budget: RetryBudget::new(config.retry.budget),
+        hedging: config.retry.hedge.map(HedgeDelay::new),
+        retry: config.retry,
+        telemetry,
+        ids: RequestIds::new(),
+        trace_ids,
+    })
+}
+
+impl PoolTemplate<'_> {
+    /// A pool without workers.
+    fn pool(&self, mut balancer: Balancer, telemetry: Telemetry) -> Arc<WorkerPool> {
+        let cap = self.admission.worker_max_in_flight;
+        balancer.set_cap(cap);
+        let limit = Arc::clone(self.limit);
+        let capacity = CapacityQueue::new(cap.is_some(), limit, self.admission.queue_timeout);
+        let (fleet, connect) = (self.fleet.clone(), self.connect.clone());
+        Arc::new(WorkerPool::new(
+            balancer,
+            PoolConfig { clock: self.clock, telemetry, fleet, connect, capacity },
+        ))
+    }
+}
+
+/// The second pool of a router where prefill and decode are apart.
+struct PrefillPlan {
+    config: DisaggregationConfig,
+    metrics: Arc<Metrics>,
+}
+
+impl PrefillPlan {
+    fn new(config: DisaggregationConfig, metrics: &Metrics) -> Self {
+        let metrics = Arc::new(metrics.for_pool(config.policy.name()));
+        Self { config, metrics }
+    }
+
+    fn build(
+        self,
+        template: &PoolTemplate<'_>,
+        main: &Telemetry,
+        seed: u64,
+    ) -> Result<(PrefillPool, PolicyNeeds), StartError> {
+        // The complement is another stream of random numbers than that of the first pool.
+        let balancer = Balancer::new(self.config.policy, !seed);
+        let needs = balancer.needs();
+        let pool = template.pool(balancer, Telemetry { metrics: self.metrics, ..main.clone() });
+        for worker in &self.config.prefill {
+            pool.join(worker)?;
+        }
+        Ok((PrefillPool::new(self.config.protocol, pool, seed), needs))
+    }
+}
+
+/// A seed that no other start has.
+fn entropy() -> u64 {
+    // The standard library's hasher is seeded by the operating system.
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,71 @@
+//! Where a client wants its request to go: its routing key, or the worker that it names.
+
+use http::{HeaderMap, HeaderName};
+use router_core::{PolicyNeeds, RequestFeatures};
+use router_protocol::RequestFacts;
+
+/// The header that names a worker by its number (SGLang router and smg).
+const TARGET_WORKER: HeaderName = HeaderName::from_static("x-smg-target-worker");
+
+/// Adds to `features` what policies need of this. A key stands in one of `names`, the first found, or in the body.
+pub(super) fn add(
+    features: &mut RequestFeatures<'_>,
+    needs: PolicyNeeds,
+    names: &[HeaderName],
+    headers: &HeaderMap,
+    facts: &RequestFacts<'_>,
+) {
+    if needs.routing_key {
+        let given = names.iter().filter_map(|name| headers.get(name)).find(|value| !value.is_empty());
+        let named = given.map(|value| router_protocol::routing_key(value.as_bytes()));
+        features.routing_key = named.or_else(|| facts.routing_key());
+    }
+    if needs.target_worker {
+        let given = headers.get(TARGET_WORKER).filter(|value| !value.is_empty());
+        // What is no number names nobody, and must not be sent to just anybody.
+        features.target_worker =
+            given.map(|value| value.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(usize::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use router_core::{RequestId, Route};
+
+    const NAMES: [HeaderName; 2] =
+        [HeaderName::from_static("x-smg-routing-key"), HeaderName::from_static("x-session-id")];
+
+    fn features(needs: PolicyNeeds, given: &[(&'static str, &'static str)]) -> (Option<u64>, Option<usize>) {
+        let facts = router_protocol::scan(Route::Generate, br#"{"text":"a","user":"body"}"#);
+        let mut features = facts.features(RequestId(1), Route::Generate, &[]);
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let headers = given.iter().map(pair).collect();
+        add(&mut features, needs, &NAMES, &headers, &facts);
+        (features.routing_key, features.target_worker)
+    }
+
+    #[test]
+    fn the_first_header_wins_and_any_over_the_body() {
+        let needs = PolicyNeeds { routing_key: true, ..PolicyNeeds::NONE };
+        let key = |given: &[_]| features(needs, given).0;
+        let named = |name: &str| Some(router_protocol::routing_key(name.as_bytes()));
+        assert_eq!(key(&[("x-session-id", "s"), ("x-smg-routing-key", "k")]), named("k"));
+        assert_eq!(key(&[("x-session-id", "s"), ("x-smg-routing-key", "")]), named("s"));
+        assert_eq!(key(&[]), named("body"));
+        assert_eq!(features(needs, &[("x-smg-target-worker", "1")]).1, None, "nobody asked for it");
+    }
+
+    #[test]
+    fn a_target_that_is_no_number_is_nobody() {
+        let needs = PolicyNeeds { target_worker: true, ..PolicyNeeds::NONE };
+        let target = |value| features(needs, &[("x-smg-target-worker", value)]);
+        assert_eq!(target("2"), (None, Some(2)));
+        assert_eq!(target("-1").1, Some(usize::MAX));
+        assert_eq!(target("http://a").1, Some(usize::MAX));
+        assert_eq!(target("").1, None);
+    }
+}

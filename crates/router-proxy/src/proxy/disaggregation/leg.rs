@@ -1,0 +1,103 @@
+//! One leg of a split request: whom it may go to, and how it ends.
+
+use super::prefill::{PrefillError, PrefillTask};
+use crate::error::ProxyError;
+use crate::headers::PREFILL_WORKER;
+use crate::lease::Lease;
+use crate::proxy::request::ProxyRequest;
+use crate::proxy::retry::ExcludedWorkers;
+use crate::response::RouterBody;
+use http::{HeaderValue, Response};
+use router_core::{Outcome, RequestFeatures};
+use router_telemetry::Leg;
+use router_upstream::{Availability, Candidate};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One leg's side of a request.
+#[derive(Debug)]
+pub(super) struct LegState<'a> {
+    pub(super) request: ProxyRequest<'a>,
+    /// Workers that must not have the request again.
+    pub(super) excluded: ExcludedWorkers,
+    /// Which worker had it last.
+    pub(super) last: Option<Arc<Candidate>>,
+    /// The request has an id of its own, which no worker may see twice, not even one that recovered.
+    pub(super) has_own_id: bool,
+}
+
+impl LegState<'_> {
+    /// Waits until a worker can be chosen, for as long as that may help and no longer than `until`.
+    pub(super) async fn wait(
+        &mut self,
+        features: &RequestFeatures<'_>,
+        until: Instant,
+        is_disconnected: bool,
+    ) {
+        let pool = self.request.pool;
+        if self.has_worker(features) || !pool.may_become_available(features, is_disconnected) {
+            return;
+        }
+        if !self.has_own_id {
+            self.excluded.clear();
+        }
+        let this = &*self;
+        this.request.wait_until_available(until, || this.has_worker(features).then_some(())).await;
+    }
+
+    /// Whether a worker can be chosen, now or when it has room.
+    fn has_worker(&self, features: &RequestFeatures<'_>) -> bool {
+        self.request.pool.availability(features, self.excluded.ids()) == Availability::AtCapacity
+    }
+}
+
+/// A leg that failed.
+#[derive(Debug)]
+pub(super) struct LegFailure {
+    pub(super) leg: Leg,
+    pub(super) error: ProxyError,
+    /// The worker, if one was found.
+    pub(super) candidate: Option<Arc<Candidate>>,
+}
+
+/// How one attempt at both legs ended.
+pub(super) type LegResult = Result<Response<RouterBody>, LegFailure>;
+
+/// Ends a prefill leg that is no longer waited for.
+pub(super) fn abandon_prefill(prefill: PrefillTask, error: ProxyError) -> LegFailure {
+    let candidate = Arc::clone(&prefill.candidate);
+    prefill.abandon(&error);
+    LegFailure { leg: Leg::Prefill, error, candidate: Some(candidate) }
+}
+
+/// What the end of a failed prefill leg means for the request.
+pub(super) fn prefill_failure(error: PrefillError, candidate: &Arc<Candidate>) -> LegResult {
+    match error {
+        PrefillError::Rejected(response) => Ok(*response),
+        PrefillError::Failed(error) => {
+            Err(LegFailure { leg: Leg::Prefill, error, candidate: Some(Arc::clone(candidate)) })
+        }
+    }
+}
+
+/// Ends the decode leg with what went wrong on it.
+pub(super) fn decode_failure(mut lease: Lease, error: ProxyError) -> LegFailure {
+    lease.set_error(error.code());
+    match &error {
+        ProxyError::Status(status) => lease.finish_rejected(*status),
+        ProxyError::Timeout(_) | ProxyError::NoFirstByte(_) | ProxyError::WorkerUnhealthy => {
+            lease.abort(Outcome::Failed)
+        }
+        _ => lease.finish_as(Outcome::Failed),
+    }
+    LegFailure { leg: Leg::Decode, error, candidate: Some(Arc::clone(&lease.candidate)) }
+}
+
+/// Names the prefill worker beside the one that decoded.
+pub(super) fn with_prefill_worker(
+    mut response: Response<RouterBody>,
+    prefill: HeaderValue,
+) -> Response<RouterBody> {
+    response.headers_mut().insert(PREFILL_WORKER, prefill);
+    response
+}

@@ -1,0 +1,263 @@
+//! The loop over attempts of one split request, each with a prefill and a decode worker.
+
+use super::leg::{LegFailure, LegResult, LegState};
+use crate::error::ProxyError;
+use crate::lease::Lease;
+use crate::prefill_pool::PrefillPool;
+use crate::proxy::Rejection;
+use crate::proxy::attempt::{ResponseClass, UpstreamResponse};
+use crate::proxy::dispatch::LastResort;
+use crate::proxy::request::ProxyRequest;
+use crate::proxy::retry::{
+    ExcludedWorkers, FirstByteDeadline, RetryPermit, RetryState, has_untried, record_failure,
+};
+use crate::response::RouterBody;
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use router_config::PdProtocol;
+use router_core::{RequestFeatures, WorkerId};
+use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, bootstrap_rooms, split_facts};
+use router_protocol::{RequestFacts, set_members};
+use router_telemetry::{Leg, RetryReason};
+use router_upstream::{Candidate, DispatchError};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One split request.
+#[derive(Debug)]
+pub(in crate::proxy) struct SplitRequest<'a> {
+    pub(super) split: &'a PrefillPool,
+    pub(super) prefill: LegState<'a>,
+    pub(super) decode: LegState<'a>,
+    pub(super) facts: &'a RequestFacts<'a>,
+    /// What the request says about its own disaggregation.
+    pub(super) options: SplitFacts,
+    rid: Option<&'a str>,
+}
+
+impl<'a> SplitRequest<'a> {
+    pub(in crate::proxy) fn new(
+        request: &'a ProxyRequest<'a>,
+        split: &'a PrefillPool,
+        facts: &'a RequestFacts<'a>,
+        rid: Option<&'a str>,
+    ) -> Self {
+        let side = |pool, leg| LegState {
+            request: ProxyRequest { pool, leg, ..request.clone() },
+            excluded: ExcludedWorkers::default(),
+            last: None,
+            has_own_id: facts.rid.is_some(),
+        };
+        Self {
+            split,
+            prefill: side(&split.pool, Leg::Prefill),
+            decode: side(request.pool, Leg::Decode),
+            facts,
+            options: split_facts(&request.body),
+            rid,
+        }
+    }
+
+    /// Makes attempts until one pair of workers responds or none is left.
+    pub(in crate::proxy) async fn run(
+        mut self,
+        mut features: RequestFeatures<'a>,
+    ) -> Result<Response<RouterBody>, Rejection> {
+        self.check()?;
+        let request = &self.decode.request;
+        let retry = RetryState::new(request.state, request.origin.route, features.id, request.deadline);
+        let mut earlier: Option<ProxyError> = None;
+        let (mut permit, mut last, mut until) = (None, None, retry.wait_until());
+        loop {
+            self.wait_for_both(&features, until, last).await;
+            let failure = match self.attempt(&features, &mut permit).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            let LegFailure { leg, error, candidate } = failure;
+            let reason = match &candidate {
+                Some(candidate) => {
+                    until = retry.wait_until();
+                    self.on_failure(leg, &error, candidate)
+                }
+                // The worker that was there when the request set out has left.
+                None if until.is_some_and(|until| Instant::now() < until) => {
+                    matches!(error, ProxyError::NoWorker { .. }).then_some(RetryReason::Disconnected)
+                }
+                None => None,
+            };
+            let error = ProxyError::Leg { leg, source: Box::new(error) };
+            // An earlier error says more than that no worker is left.
+            let error = if candidate.is_none() { earlier.take().unwrap_or(error) } else { error };
+            let Some(reason) = reason else { return Err(error.into()) };
+            let failed = self.side(leg);
+            let (pool, excluded) = (failed.request.pool, &failed.excluded);
+            let has_candidate = || has_untried(pool, excluded.ids());
+            permit = match retry.permit(features.attempt, reason, has_candidate).await {
+                None => return Err(error.into()),
+                permit => permit,
+            };
+            last = Some(reason);
+            features.attempt += 1;
+            earlier = Some(error);
+        }
+    }
+
+    /// Refuses what cannot be split.
+    fn check(&self) -> Result<(), ProxyError> {
+        let refuse = |why: String| Err(ProxyError::Unsplittable(why));
+        if !self.facts.well_formed {
+            return refuse("the body is not one JSON object".to_owned());
+        }
+        if let Some(member) = self.options.reserved {
+            return refuse(format!("'{member}' is set by the router and must not stand in a request"));
+        }
+        if self.rooms().is_some_and(|rooms| rooms > MAX_ROOMS) {
+            return refuse(format!("it has more than {MAX_ROOMS} prompts or choices"));
+        }
+        Ok(())
+    }
+
+    /// How many rooms the request takes; `None` when it is not a list.
+    pub(super) fn rooms(&self) -> Option<u32> {
+        bootstrap_rooms(self.prefill.request.origin.route, self.facts)
+    }
+
+    /// Where that is configured, waits until each leg has a worker to choose. It comes before any dispatch, so that a
+    /// request that waits for one leg holds no worker of the other.
+    async fn wait_for_both(
+        &mut self,
+        features: &RequestFeatures<'_>,
+        until: Option<Instant>,
+        last: Option<RetryReason>,
+    ) {
+        let Some(until) = until else { return };
+        for side in [&mut self.prefill, &mut self.decode] {
+            side.wait(features, until, last == Some(RetryReason::Disconnected)).await;
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        features: &RequestFeatures<'_>,
+        permit: &mut Option<RetryPermit<'a>>,
+    ) -> LegResult {
+        // Prefill comes first: a request that no worker can prefill takes no place on a decode worker.
+        let prefill = self.dispatch(Leg::Prefill, features).await?;
+        if let Some(permit) = permit.take() {
+            permit.spend();
+        }
+        match self.split.protocol {
+            PdProtocol::Sglang => {
+                let decode = self.dispatch(Leg::Decode, features).await?;
+                self.send_to_both(prefill, decode).await
+            }
+            PdProtocol::Vllm => self.send_in_turn(prefill, features).await,
+        }
+    }
+
+    /// A worker for one leg, waiting for one as long as all of them are merely at their caps.
+    pub(super) async fn dispatch(
+        &mut self,
+        leg: Leg,
+        features: &RequestFeatures<'_>,
+    ) -> Result<Lease, LegFailure> {
+        let rid = self.rid;
+        let side = self.side_mut(leg);
+        let (request, excluded) = (&side.request, side.excluded.ids());
+        let availability = || request.pool.availability(features, excluded);
+        let dispatch = || request.dispatch(features, excluded, LastResort::Allowed);
+        let lease = request.pool.capacity.dispatch_or_wait(availability, dispatch).await;
+        side.last = lease.as_ref().ok().map(|lease| Arc::clone(&lease.candidate));
+        lease.map(|lease| lease.with_rid(rid)).map_err(|error| match error {
+            DispatchError::AtCapacity => LegFailure { leg, error: ProxyError::WorkersFull, candidate: None },
+            DispatchError::Unavailable => self.no_worker(leg),
+        })
+    }
+
+    /// The failure of a leg that has no worker to choose.
+    pub(super) fn no_worker(&self, leg: Leg) -> LegFailure {
+        let error = ProxyError::no_worker(self.side(leg).request.pool);
+        LegFailure { leg, error, candidate: None }
+    }
+
+    const fn side_mut(&mut self, leg: Leg) -> &mut LegState<'a> {
+        if matches!(leg, Leg::Prefill) { &mut self.prefill } else { &mut self.decode }
+    }
+
+    const fn side(&self, leg: Leg) -> &LegState<'a> {
+        if matches!(leg, Leg::Prefill) { &self.prefill } else { &self.decode }
+    }
+
+    /// Takes note of what a failure says about its worker; why the request may be tried again, if it may.
+    fn on_failure(
+        &mut self,
+        leg: Leg,
+        error: &ProxyError,
+        candidate: &Arc<Candidate>,
+    ) -> Option<RetryReason> {
+        // Some versions of SGLang corrupt the response to an id that they have seen, or never give one.
+        if self.facts.rid.is_some() {
+            for side in [&mut self.prefill, &mut self.decode] {
+                if let Some(last) = &side.last {
+                    side.excluded.exclude(last, &side.request.pool.candidates);
+                }
+            }
+        }
+        let side = self.side_mut(leg);
+        side.excluded.exclude(candidate, &side.request.pool.candidates);
+        record_failure(side.request.pool, candidate, error)
+    }
+
+    /// The request of one leg with `members` set in its body.
+    pub(super) fn with_members<V: AsRef<str>>(
+        &self,
+        side: &LegState<'a>,
+        members: &[(&str, V)],
+    ) -> ProxyRequest<'a> {
+        let body = set_members(&side.request.body, members);
+        // Checked before the first attempt: the body is one JSON object.
+        self.with_body(side, body.unwrap_or_else(|| side.request.body.clone()))
+    }
+
+    /// The request of one leg with another body.
+    pub(super) fn with_body(&self, side: &LegState<'a>, body: Bytes) -> ProxyRequest<'a> {
+        let mut request = ProxyRequest { body, ..side.request.clone() };
+        // The client's length is that of its own body.
+        request.headers.remove(header::CONTENT_LENGTH);
+        request
+    }
+
+    /// Waits until a worker becomes unhealthy while another one could do its leg. Without another one, waiting for it is
+    /// the best there is.
+    pub(super) async fn evicted(&self, leg: Leg, candidate: &Candidate) {
+        let (pool, excluded) = (self.side(leg).request.pool, self.side(leg).excluded.ids());
+        loop {
+            candidate.worker.evicted.notified().await;
+            let balancer = pool.balancer.lock();
+            let is_other = |id: &WorkerId| *id != candidate.id && !excluded.contains(id);
+            if balancer.fleet().available().iter().any(is_other) {
+                return;
+            }
+        }
+    }
+
+    /// Until when a first byte is waited for from now on.
+    pub(super) fn first_byte_deadline(&self) -> FirstByteDeadline {
+        let request = &self.decode.request;
+        FirstByteDeadline::new(&request.state.limits, request.deadline)
+    }
+
+    /// A response that the client may get, or why it may not.
+    pub(super) fn check_response(&self, response: UpstreamResponse) -> Result<UpstreamResponse, ProxyError> {
+        match response.classify(self.decode.request.origin.route) {
+            ResponseClass::Final => Ok(response),
+            ResponseClass::Overloaded => Err(ProxyError::Status(StatusCode::SERVICE_UNAVAILABLE)),
+            ResponseClass::Failed => Err(ProxyError::Status(match response.parts.status {
+                // The error stands inside a stream.
+                status if status.is_success() => StatusCode::INTERNAL_SERVER_ERROR,
+                status => status,
+            })),
+        }
+    }
+}

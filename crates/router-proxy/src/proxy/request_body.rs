@@ -1,0 +1,151 @@
+//! Reads a request's body: whole, once, and within the limits for one body and for all.
+
+use crate::admission::BodyReservation;
+use crate::error::ProxyError;
+use crate::state::AppState;
+use crate::timer::LazyTimer;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What is discarded of a rejected body, in bytes and in time.
+const LINGER_BYTES: usize = 64 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// Lingering close: reads on for a while and discards. Closing with unread data makes the kernel send RST, which can
+/// take the response from the client.
+pub(super) fn lingering_close(mut body: Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(async move {
+        let mut seen = 0;
+        let discard = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                seen += frame.data_ref().map_or(0, Bytes::len);
+                if seen > LINGER_BYTES {
+                    return;
+                }
+            }
+        };
+        // A timeout just ends the discarding.
+        let _ = tokio::time::timeout(LINGER_TIME, discard).await;
+    });
+}
+
+/// Reads the client's whole body, within the bounds that the router has for one body and for all.
+pub(super) async fn read(state: &AppState, mut body: Incoming) -> Result<Bytes, ProxyError> {
+    let (limit, size) = (state.limits.max_body, body.size_hint().lower());
+    let rejected = if size > limit as u64 {
+        Some(ProxyError::TooLarge { limit })
+    } else {
+        state.admission.bodies.is_over(size).then_some(ProxyError::NoMemory)
+    };
+    let read = match rejected {
+        Some(error) => Err(error),
+        None if body.is_end_stream() => return Ok(Bytes::new()),
+        None => {
+            // The announced length saves growing step by step, but is not trusted with more than a megabyte.
+            let announced = usize::try_from(size).unwrap_or(0).min(1 << 20);
+            let reservation = state.admission.bodies.reservation();
+            let timeout = BodyReadTimeout::new(state.limits.body_timeout, state.limits.timeout);
+            BodyCollector { limit, announced, reservation, whole: Bytes::new(), joined: BytesMut::new() }
+                .run(&mut body, timeout)
+                .await
+        }
+    };
+    if read.as_ref().is_err_and(|e| matches!(e, ProxyError::TooLarge { .. } | ProxyError::NoMemory)) {
+        lingering_close(body);
+    }
+    read
+}
+
+/// A body on its way in.
+struct BodyCollector {
+    limit: usize,
+    announced: usize,
+    reservation: BodyReservation,
+    /// The first piece. The usual small body comes in one, and is never copied.
+    whole: Bytes,
+    /// All pieces, once there are several.
+    joined: BytesMut,
+}
+
+impl BodyCollector {
+    /// Takes every piece in.
+    async fn run(mut self, body: &mut Incoming, mut timeout: BodyReadTimeout) -> Result<Bytes, ProxyError> {
+        while let Some(frame) = poll_fn(|cx| timeout.poll_next(body, cx)).await? {
+            if let Ok(data) = frame.into_data() {
+                self.take(data)?;
+            }
+        }
+        let body = if self.joined.is_empty() { self.whole } else { self.joined.freeze() };
+        Ok(self.reservation.attach(body))
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<(), ProxyError> {
+        let size = self.whole.len() + self.joined.len() + data.len();
+        if size > self.limit {
+            return Err(ProxyError::TooLarge { limit: self.limit });
+        }
+        self.reservation.reserve(size)?;
+        if self.whole.is_empty() && self.joined.is_empty() {
+            self.whole = data;
+            return Ok(());
+        }
+        if self.joined.is_empty() {
+            self.joined.reserve(self.announced.max(size));
+            self.joined.extend_from_slice(&self.whole);
+            self.whole = Bytes::new();
+        }
+        self.joined.extend_from_slice(&data);
+        Ok(())
+    }
+}
+
+/// How long the client may send nothing of its body, and how long the whole of it may take.
+struct BodyReadTimeout {
+    idle: Duration,
+    total: Duration,
+    /// Set when the client makes the router wait for the first time.
+    deadline: Option<Instant>,
+    /// When the present wait ends; absent while there is none.
+    wait_ends: Option<Instant>,
+    timer: LazyTimer,
+}
+
+impl BodyReadTimeout {
+    fn new(idle: Duration, total: Duration) -> Self {
+        Self { idle, total, deadline: None, wait_ends: None, timer: LazyTimer::default() }
+    }
+
+    /// The next piece of the body.
+    fn poll_next(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, ProxyError>> {
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
+            self.wait_ends = None;
+            return Poll::Ready(frame.transpose().map_err(|e| ProxyError::ClientBody(e.into())));
+        }
+        let Some(wait_ends) = self.wait_ends else {
+            // hyper hands over a body that came with its head only when it is polled again: a timer for that would be
+            // set and dropped with every request, so the first poll that finds nothing sets none.
+            let now = Instant::now();
+            let deadline = *self.deadline.get_or_insert(now + self.total);
+            self.wait_ends = Some(deadline.min(now + self.idle));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        ready!(self.timer.poll(wait_ends, cx));
+        let is_late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        Poll::Ready(Err(ProxyError::ClientTimeout(if is_late { self.total } else { self.idle })))
+    }
+}

@@ -1,0 +1,49 @@
+//! The workers that a request must not be sent to any more.
+
+use router_core::WorkerId;
+use router_upstream::{Candidate, CandidateTable};
+use smallvec::SmallVec;
+
+/// The candidates that are left out of the next attempt.
+///
+/// A worker that fails does so with all its ranks, and an engine must not see a request's id twice at a time on any of
+/// them. So the other ranks of a worker are excluded with the one that was tried, until it turns out that it merely had
+/// no room.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct ExcludedWorkers {
+    excluded: SmallVec<[WorkerId; 4]>,
+    tried: SmallVec<[WorkerId; 4]>,
+}
+
+impl ExcludedWorkers {
+    /// The excluded candidates.
+    pub(in crate::proxy) fn ids(&self) -> &[WorkerId] {
+        &self.excluded
+    }
+
+    /// Excludes a candidate that is tried, and all ranks of its worker.
+    pub(in crate::proxy) fn exclude(&mut self, candidate: &Candidate, table: &CandidateTable) {
+        self.tried.push(candidate.id);
+        if candidate.rank.is_none() {
+            self.excluded.push(candidate.id);
+        } else {
+            self.excluded.extend(table.of(&candidate.worker).iter().map(|rank| rank.id));
+        }
+    }
+
+    /// Allows the ranks of the candidate's worker that were not tried themselves: it merely had no room.
+    pub(in crate::proxy) fn readmit_ranks(&mut self, candidate: &Candidate, table: &CandidateTable) {
+        if candidate.rank.is_some() {
+            let ranks = table.of(&candidate.worker);
+            let is_other =
+                |id: &WorkerId| !self.tried.contains(id) && ranks.iter().any(|rank| rank.id == *id);
+            self.excluded.retain(|id| !is_other(id));
+        }
+    }
+
+    /// Allows all of them again.
+    pub(in crate::proxy) fn clear(&mut self) {
+        self.excluded.clear();
+        self.tried.clear();
+    }
+}

@@ -1,0 +1,367 @@
+//! One whole request from worker to worker until one responds: retries, moves away from unhealthy workers, and hedges.
+//!
+//! Each attempt is a dispatch of its own that leaves out the workers that were tried. While an attempt waits for its
+//! first byte, three things may end the wait: its deadline, its worker becoming unhealthy, and a hedge that is faster.
+
+use super::deadline::FirstByteDeadline;
+use super::excluded_workers::ExcludedWorkers;
+use super::fallback::BufferedResponse;
+use super::retry_state::{RetryPermit, RetryState, has_untried, record_failure};
+use crate::error::ProxyError;
+use crate::lease::Lease;
+use crate::proxy::Rejection;
+use crate::proxy::attempt::{ResponseClass, UpstreamResponse};
+use crate::proxy::dispatch::LastResort;
+use crate::proxy::request::ProxyRequest;
+use crate::response::RouterBody;
+use http::Response;
+use router_core::{NoWorker, Outcome, RequestFeatures};
+use router_telemetry::RetryReason;
+use router_upstream::{Availability, DispatchError};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use tokio::time::{Sleep, sleep};
+
+/// The loop over the attempts of one request.
+#[derive(Debug)]
+pub(in crate::proxy) struct RetryLoop<'a> {
+    request: &'a ProxyRequest<'a>,
+    features: RequestFeatures<'a>,
+    /// SGLang's own id of the request, if the client gave one: by it, a worker can be asked to abort.
+    rid: Option<&'a str>,
+    retry: RetryState<'a>,
+    excluded: ExcludedWorkers,
+    /// The response that the client gets if none is better.
+    fallback: Option<BufferedResponse>,
+    /// Whether a worker has failed on this request.
+    has_failed: bool,
+}
+
+/// How the wait for a first byte ended.
+enum FirstByteOutcome {
+    /// The first attempt ended.
+    Completed(Result<UpstreamResponse, ProxyError>),
+    /// The hedge was faster.
+    HedgeWon(Box<(Lease, UpstreamResponse)>),
+    /// The worker became unhealthy, and another one is found.
+    Moved(Lease),
+}
+
+/// A hedge on its way: the second copy of a slow request, with its lease.
+type HedgedAttempt<'a> =
+    Pin<Box<dyn Future<Output = (Lease, Result<UpstreamResponse, ProxyError>)> + Send + 'a>>;
+
+impl<'a> RetryLoop<'a> {
+    pub(in crate::proxy) fn new(
+        request: &'a ProxyRequest<'a>,
+        features: RequestFeatures<'a>,
+        rid: Option<&'a str>,
+    ) -> Self {
+        let retry = RetryState::new(request.state, request.origin.route, features.id, request.deadline);
+        let excluded = ExcludedWorkers::default();
+        Self { request, features, rid, retry, excluded, fallback: None, has_failed: false }
+    }
+
+    /// Makes attempts until one succeeds or none is left.
+    pub(in crate::proxy) async fn run(mut self) -> Result<Response<RouterBody>, Rejection> {
+        let request = self.request;
+        let mut lease = match self.try_dispatch() {
+            Some(lease) => lease,
+            None => Box::pin(self.first_worker()).await?,
+        };
+        loop {
+            let (mut lease_of_end, result) = match self.first_byte(&mut lease).await {
+                FirstByteOutcome::Moved(next) => {
+                    lease.set_error(ProxyError::WorkerUnhealthy.code());
+                    lease.abort(Outcome::Failed);
+                    lease = next;
+                    continue;
+                }
+                FirstByteOutcome::Completed(result) => (lease, result),
+                FirstByteOutcome::HedgeWon(won) => (won.0, Ok(won.1)),
+            };
+            match result {
+                Ok(response) => {
+                    let reason = match response.classify(request.origin.route) {
+                        ResponseClass::Final => return Ok(self.forward_response(response, lease_of_end)),
+                        ResponseClass::Overloaded => RetryReason::Overloaded,
+                        ResponseClass::Failed => RetryReason::Failed,
+                    };
+                    self.record_rejection(&response, reason, &mut lease_of_end);
+                    let Some(next) = Box::pin(self.next_attempt(reason)).await else {
+                        return self.finish_exhausted(response, lease_of_end, reason);
+                    };
+                    Box::pin(self.buffer_response(response, lease_of_end, reason)).await;
+                    lease = next;
+                }
+                Err(error) => {
+                    let reason = self.fail(&mut lease_of_end, &error);
+                    drop(lease_of_end);
+                    lease = Box::pin(self.replace(error, reason)).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits for the first byte, from this worker or a better one.
+    async fn first_byte(&mut self, lease: &mut Lease) -> FirstByteOutcome {
+        let request = self.request;
+        self.excluded.exclude(&lease.candidate, &request.pool.candidates);
+        let worker = Arc::clone(&lease.candidate.worker);
+        let mut evicted = pin!(worker.evicted.notified());
+        let deadline = FirstByteDeadline::new(&request.state.limits, request.deadline);
+        let mut timeout = pin!(request.origin.timer.until(deadline.until));
+        let mut hedge_delay = self.hedge_delay();
+        let mut hedge: Option<HedgedAttempt<'a>> = None;
+        let mut attempt = pin!(request.attempt(lease));
+        let mut failed = None;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut attempt, if failed.is_none() => match result {
+                    Err(error) if hedge.is_some() => failed = Some(error),
+                    result => return FirstByteOutcome::Completed(result),
+                },
+                (lease, result) = poll_some(&mut hedge) => {
+                    hedge = None;
+                    match result {
+                        Ok(response) if response.classify(request.origin.route) == ResponseClass::Final => {
+                            request.state.telemetry.hedge_won();
+                            return FirstByteOutcome::HedgeWon(Box::new((lease, response)));
+                        }
+                        // A failed hedge is ignored while the first attempt is pending.
+                        result => self.discard_hedge(lease, result),
+                    }
+                    if let Some(error) = failed.take() {
+                        return FirstByteOutcome::Completed(Err(error));
+                    }
+                }
+                () = &mut evicted, if failed.is_none() && hedge.is_none() => {
+                    if let Some(next) = self.dispatch_retry(RetryReason::WorkerUnhealthy) {
+                        return FirstByteOutcome::Moved(next);
+                    }
+                    evicted.set(worker.evicted.notified());
+                }
+                () = &mut timeout => return FirstByteOutcome::Completed(Err(deadline.error())),
+                () = poll_some(&mut hedge_delay) => {
+                    hedge_delay = None;
+                    hedge = self.dispatch_retry(RetryReason::Hedge).map(|lease| self.start_hedge(lease));
+                }
+            }
+        }
+    }
+
+    /// When a hedge is to be sent, if ever.
+    fn hedge_delay(&self) -> Option<Pin<Box<Sleep>>> {
+        let hedging = self.request.state.hedging.as_ref().filter(|_| !self.features.stream)?;
+        Some(Box::pin(sleep(hedging.current()?)))
+    }
+
+    fn start_hedge(&mut self, lease: Lease) -> HedgedAttempt<'a> {
+        let request = self.request;
+        self.excluded.exclude(&lease.candidate, &request.pool.candidates);
+        Box::pin(async move {
+            let result = request.attempt(&lease).await;
+            (lease, result)
+        })
+    }
+
+    /// Ends a hedge that failed.
+    fn discard_hedge(&self, mut lease: Lease, result: Result<UpstreamResponse, ProxyError>) {
+        match result {
+            Ok(response) => lease.finish_rejected(response.parts.status),
+            Err(error) => {
+                self.fail(&mut lease, &error);
+            }
+        }
+    }
+
+    /// Passes the response on to the client.
+    fn forward_response(&self, response: UpstreamResponse, lease: Lease) -> Response<RouterBody> {
+        let state = self.request.state;
+        if let Some(hedging) = &state.hedging
+            && !self.features.stream
+        {
+            hedging.record_latency(lease.sent_at(), state.clock.now());
+        }
+        self.request.forward_response(response, lease)
+    }
+
+    /// Takes note of what a worker's rejection says about it.
+    fn record_rejection(&mut self, response: &UpstreamResponse, reason: RetryReason, lease: &mut Lease) {
+        if reason == RetryReason::Overloaded {
+            let pool = self.request.pool;
+            pool.candidates.cool_down(&lease.candidate, pool.clock.now(), response.retry_after());
+            if self.rid.is_none() {
+                self.excluded.readmit_ranks(&lease.candidate, &pool.candidates);
+            }
+        } else if std::mem::replace(&mut self.has_failed, true) {
+            // A second worker failed: the request may be at fault, so the breaker does not count it.
+            lease.exempt_from_breaker();
+        }
+    }
+
+    /// Ends an attempt that got no response; why there may be another one, if there may.
+    fn fail(&self, lease: &mut Lease, error: &ProxyError) -> Option<RetryReason> {
+        lease.set_error(error.code());
+        let reason = record_failure(self.request.pool, &lease.candidate, error);
+        if matches!(error, ProxyError::Timeout(_) | ProxyError::NoFirstByte(_)) {
+            lease.abort(Outcome::Failed);
+        }
+        lease.finish_as(Outcome::Failed);
+        reason
+    }
+
+    /// A worker for one more attempt at once, after the backoff that is due.
+    async fn next_attempt(&mut self, reason: RetryReason) -> Option<Lease> {
+        let permit = self.permit(reason).await?;
+        self.dispatch_with(permit, reason)
+    }
+
+    /// A worker for a speculative attempt, without a wait.
+    fn dispatch_retry(&mut self, reason: RetryReason) -> Option<Lease> {
+        let permit = self.retry.permit_now(self.features.attempt, reason)?;
+        self.dispatch_with(permit, reason)
+    }
+
+    async fn permit(&self, reason: RetryReason) -> Option<RetryPermit<'a>> {
+        let (pool, excluded) = (self.request.pool, &self.excluded);
+        self.retry.permit(self.features.attempt, reason, || has_untried(pool, excluded.ids())).await
+    }
+
+    fn dispatch_with(&mut self, permit: RetryPermit<'_>, reason: RetryReason) -> Option<Lease> {
+        let last_resort = if reason.is_speculative() { LastResort::Forbidden } else { LastResort::Allowed };
+        self.features.attempt += 1;
+        match self.dispatch(last_resort) {
+            Ok(lease) => {
+                permit.spend();
+                Some(lease)
+            }
+            Err(NoWorker) => {
+                self.features.attempt -= 1;
+                None
+            }
+        }
+    }
+
+    fn dispatch(&self, last_resort: LastResort) -> Result<Lease, NoWorker> {
+        let lease = self.request.dispatch(&self.features, self.excluded.ids(), last_resort);
+        lease.map(|lease| lease.with_rid(self.rid))
+    }
+
+    /// Any worker, at once, unless others wait for one.
+    fn try_dispatch(&self) -> Option<Lease> {
+        self.request.pool.capacity.try_dispatch(|| self.dispatch(LastResort::Allowed))
+    }
+
+    /// A worker that is not excluded, waiting for one as long as all of them are merely at their caps.
+    async fn dispatch_or_wait(&self) -> Result<Lease, DispatchError> {
+        let pool = self.request.pool;
+        let availability = || pool.availability(&self.features, self.excluded.ids());
+        pool.capacity.dispatch_or_wait(availability, || self.dispatch(LastResort::Allowed)).await
+    }
+
+    /// A worker for the first attempt, waiting for one if that is configured.
+    async fn first_worker(&mut self) -> Result<Lease, Rejection> {
+        match self.dispatch_or_wait().await {
+            Ok(lease) => return Ok(lease),
+            Err(DispatchError::AtCapacity) => return Err(ProxyError::WorkersFull.into()),
+            Err(DispatchError::Unavailable) => {}
+        }
+        if let Some(lease) = self.wait_until_available(None).await {
+            return Ok(lease);
+        }
+        // A worker may have come since the first look, in which case nobody waited for it.
+        self.try_dispatch().ok_or_else(|| ProxyError::no_worker(self.request.pool).into())
+    }
+
+    /// A worker in place of one that failed with `error`, waiting for one where the rules allow the attempt.
+    async fn replace(&mut self, error: ProxyError, reason: Option<RetryReason>) -> Result<Lease, Rejection> {
+        let permit = match reason {
+            Some(reason) => self.permit(reason).await.map(|permit| (permit, reason)),
+            None => None,
+        };
+        if let Some((permit, reason)) = permit {
+            // Those that wait in the queue have no attempt yet; this request had one and does not wait behind them.
+            self.features.attempt += 1;
+            if let Some(lease) = self.replacement(reason).await {
+                permit.spend();
+                return Ok(lease);
+            }
+            self.features.attempt -= 1;
+        }
+        Err(match self.fallback.take() {
+            Some(fallback) => exhausted(fallback),
+            None => error.into(),
+        })
+    }
+
+    async fn replacement(&mut self, reason: RetryReason) -> Option<Lease> {
+        if let Ok(lease) = self.dispatch(LastResort::Allowed) {
+            return Some(lease);
+        }
+        let pool = self.request.pool;
+        let is_waiting_useful = pool.capacity.is_capped()
+            && pool.availability(&self.features, self.excluded.ids()) == Availability::AtCapacity;
+        if is_waiting_useful && let Ok(lease) = self.dispatch_or_wait().await {
+            return Some(lease);
+        }
+        self.wait_until_available(Some(reason)).await
+    }
+
+    /// Waits until a worker is in service, where that is configured and may help. Workers that were tried may have
+    /// recovered meanwhile.
+    async fn wait_until_available(&mut self, reason: Option<RetryReason>) -> Option<Lease> {
+        let until = self.retry.wait_until()?;
+        let is_disconnected = reason == Some(RetryReason::Disconnected);
+        if !self.request.pool.may_become_available(&self.features, is_disconnected) {
+            return None;
+        }
+        // Some versions of SGLang corrupt the response to an id that they have seen: such a request stays away.
+        if self.rid.is_none() {
+            self.excluded.clear();
+        }
+        let this = &*self;
+        this.request.wait_until_available(until, || this.dispatch(LastResort::Allowed).ok()).await
+    }
+
+    /// No attempt is left: the client gets the best of the responses.
+    fn finish_exhausted(
+        &mut self,
+        response: UpstreamResponse,
+        mut lease: Lease,
+        reason: RetryReason,
+    ) -> Result<Response<RouterBody>, Rejection> {
+        match self.fallback.take().filter(|fallback| fallback.is_better_than(reason)) {
+            Some(fallback) => {
+                lease.finish_rejected(response.parts.status);
+                Err(exhausted(fallback))
+            }
+            None => Ok(self.request.forward_response(response, lease)),
+        }
+    }
+
+    /// Keeps a rejection for the client, in case no later response is better.
+    async fn buffer_response(&mut self, response: UpstreamResponse, mut lease: Lease, reason: RetryReason) {
+        lease.finish_rejected(response.parts.status);
+        if self.fallback.as_ref().is_none_or(|fallback| !fallback.is_better_than(reason)) {
+            let buffered = BufferedResponse::read(response, &lease.candidate, reason).await;
+            self.fallback = buffered.or(self.fallback.take());
+        }
+    }
+}
+
+/// The rejection of a request for which `fallback` is the best response.
+fn exhausted(fallback: BufferedResponse) -> Rejection {
+    let (status, is_overloaded) = (fallback.status(), fallback.is_overloaded());
+    Rejection { fallback: Some(fallback), ..ProxyError::Exhausted { status, is_overloaded }.into() }
+}
+
+/// The output of a future that may not be there; then it never comes.
+async fn poll_some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,35 @@
+//! Errors of the router as clients see them.
+
+use super::RouterBody;
+use crate::error::ProxyError;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+/// The response that tells a client of `error`: its status, an OpenAI-style body, and what the status asks for.
+pub(crate) fn error_response(error: &ProxyError) -> Response<RouterBody> {
+    let body = router_protocol::error_body(&error.to_string(), error.kind(), error.code());
+    let mut response = json_response(error.status(), body);
+    let headers = response.headers_mut();
+    match error {
+        ProxyError::QueueFull | ProxyError::QueueTimeout(_) => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        // Also that of a leg.
+        _ if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        ProxyError::Unauthorized => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// A JSON response of the router itself.
+pub(crate) fn json_response(status: StatusCode, body: Bytes) -> Response<RouterBody> {
+    let mut response = Response::new(RouterBody::full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

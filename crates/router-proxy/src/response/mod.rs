@@ -1,0 +1,14 @@
+//! Responses to clients: the router's own, and those of workers as they arrive.
+
+mod body;
+mod error_response;
+mod observer;
+mod split_body;
+mod sse_tail;
+mod upstream_body;
+
+pub(crate) use body::RouterBody;
+pub(crate) use error_response::{error_response, json_response};
+pub(crate) use observer::ResponseObserver;
+pub(crate) use split_body::PrefillTail;
+pub(crate) use upstream_body::{BodyDeadlines, ClientFraming, UpstreamBody};

@@ -1,0 +1,94 @@
+//! What is learned from a response while it passes.
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header, response};
+use router_core::{Outcome, Route};
+use router_protocol::{ResponseFacts, StreamObserver};
+use smallvec::SmallVec;
+
+/// Larger responses that are not streams are passed on without a look at their token counts, in bytes.
+const MAX_OBSERVED: usize = 8 << 20;
+
+/// What is learned from the bytes that pass.
+#[derive(Debug)]
+pub(crate) enum ResponseObserver {
+    /// Nothing: an error response, or a route whose responses say nothing about the worker.
+    Nothing,
+    /// A whole JSON response.
+    Whole {
+        /// Its pieces so far.
+        chunks: SmallVec<[Bytes; 2]>,
+        /// Their length in bytes.
+        len: usize,
+    },
+    /// A stream of events.
+    Stream(StreamObserver),
+}
+
+impl ResponseObserver {
+    /// The observer for a response with this head to a request of this route.
+    pub(crate) fn new(parts: &response::Parts, route: Route) -> Self {
+        if !parts.status.is_success() || matches!(route, Route::Tokenize | Route::Other) {
+            return Self::Nothing;
+        }
+        let media = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |media| media.as_bytes());
+        if media.starts_with(b"text/event-stream") {
+            Self::Stream(StreamObserver::new(route))
+        } else if media.starts_with(b"application/json") {
+            Self::Whole { chunks: SmallVec::new(), len: 0 }
+        } else {
+            Self::Nothing
+        }
+    }
+
+    /// Whether what passes is a stream of events.
+    pub(super) const fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
+    pub(super) fn push(&mut self, data: &Bytes) {
+        match self {
+            Self::Nothing => {}
+            Self::Stream(stream) => stream.push(data),
+            Self::Whole { chunks, len } => {
+                *len += data.len();
+                if *len > MAX_OBSERVED {
+                    *self = Self::Nothing;
+                } else {
+                    chunks.push(data.clone());
+                }
+            }
+        }
+    }
+
+    pub(super) fn facts(self) -> Option<ResponseFacts> {
+        match self {
+            Self::Nothing => None,
+            Self::Stream(stream) => Some(stream.finish()),
+            Self::Whole { chunks, len } => Some(match chunks.as_slice() {
+                [one] => router_protocol::read_response(one),
+                many => {
+                    let mut joined = BytesMut::with_capacity(len);
+                    many.iter().for_each(|c| joined.extend_from_slice(c));
+                    router_protocol::read_response(&joined)
+                }
+            }),
+        }
+    }
+}
+
+/// What a response that arrived whole says about its worker. A 200 that carries an error is judged by the error, and a
+/// stream without a single event (SGLang 0.4.10 with a full queue) counts as overloaded.
+pub(super) fn outcome(status: StatusCode, facts: Option<&ResponseFacts>, is_stream: bool) -> Outcome {
+    if is_stream && facts.is_some_and(|f| f.events == 0 && !f.complete) {
+        return Outcome::Busy;
+    }
+    let inner = facts.and_then(|f| f.error.as_ref()).map(|e| e.status.unwrap_or(500));
+    let code = if status.is_success() { inner.unwrap_or(status.as_u16()) } else { status.as_u16() };
+    match code {
+        200..=399 => Outcome::Success,
+        429 | 503 => Outcome::Busy,
+        400..=499 => Outcome::Rejected,
+        _ => Outcome::Failed,
+    }
+}

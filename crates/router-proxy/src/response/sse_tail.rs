@@ -1,0 +1,54 @@
+//! The end of a stream of events, as far as an error event behind it needs to know it.
+
+use bytes::{Bytes, BytesMut};
+
+/// The last four bytes of a stream of events.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SseTail(u32);
+
+impl Default for SseTail {
+    /// As after a whole event.
+    fn default() -> Self {
+        Self(0x0A0A)
+    }
+}
+
+impl SseTail {
+    pub(super) fn push(&mut self, data: &[u8]) {
+        let last = &data[data.len().saturating_sub(4)..];
+        self.0 = last.iter().fold(self.0, |tail, byte| tail << 8 | u32::from(*byte));
+    }
+
+    /// An event with an error, after a blank line where the last event has not ended.
+    pub(super) fn error_event(&self, message: &str, code: &str) -> Bytes {
+        let is_ended = self.0 & 0xFFFF == 0x0A0A || self.0 == 0x0D0A_0D0A;
+        let body = router_protocol::error_body(message, "bad_gateway", code);
+        let mut event = BytesMut::with_capacity(body.len() + 10);
+        event.extend_from_slice(if is_ended { b"data: " } else { b"\n\ndata: " });
+        event.extend_from_slice(&body);
+        event.extend_from_slice(b"\n\n");
+        event.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_event_stands_by_itself() {
+        for (parts, start) in [
+            (&["data: a\n\n"][..], "data: {"),
+            (&["data: a\n", "\n"], "data: {"),
+            (&["data: a\r\n\r\n"], "data: {"),
+            (&["data: {\"text\":\"a"], "\n\ndata: {"),
+            (&["data: a\n"], "\n\ndata: {"),
+        ] {
+            let mut tail = SseTail::default();
+            parts.iter().for_each(|part| tail.push(part.as_bytes()));
+            let event = tail.error_event("the request's time ran out", "worker_timeout");
+            let text = std::str::from_utf8(&event).unwrap();
+            assert!(text.starts_with(start) && text.ends_with("}}\n\n"), "{parts:?}: {text}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the requests of one router share.
+
+use crate::admission::Admission;
+use crate::error::ProxyError;
+use crate::hedge_delay::HedgeDelay;
+use crate::prefill_pool::PrefillPool;
+use crate::request_id::RequestIds;
+use crate::retry_budget::RetryBudget;
+use crate::security::{Authenticator, Cors};
+use crate::stats::RouterStats;
+use router_config::{RequestLimits, RetryConfig, WorkerKind};
+use router_core::PolicyNeeds;
+use router_telemetry::{BalancerGauges, Clock, Telemetry, TraceIds};
+use router_upstream::WorkerPool;
+use std::sync::Arc;
+
+/// What the requests of one router share.
+#[derive(Debug)]
+pub(crate) struct AppState {
+    pub(crate) clock: Clock,
+    /// The workers that serve requests; where prefill and decode are apart, those that decode.
+    pub(crate) pool: Arc<WorkerPool>,
+    /// The workers that prefill; absent where each worker does both.
+    pub(crate) disaggregation: Option<PrefillPool>,
+    /// What the policies of all pools want to know of a request.
+    pub(crate) needs: PolicyNeeds,
+    pub(crate) limits: RequestLimits,
+    pub(crate) admission: Admission,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) retry: RetryConfig,
+    pub(crate) budget: RetryBudget,
+    /// When hedges are sent; never when absent.
+    pub(crate) hedging: Option<HedgeDelay>,
+    /// Where requests are reported: the telemetry of `pool`.
+    pub(crate) telemetry: Telemetry,
+    pub(crate) ids: RequestIds,
+    /// Makes the ids of spans, when spans are exported.
+    pub(crate) trace_ids: Option<TraceIds>,
+}
+
+impl AppState {
+    /// The pool to which a worker of this kind belongs, if there is one.
+    pub(crate) fn pool_of(&self, kind: WorkerKind) -> Option<&Arc<WorkerPool>> {
+        match (&self.disaggregation, kind) {
+            (None, WorkerKind::Regular) | (Some(_), WorkerKind::Decode) => Some(&self.pool),
+            (Some(split), WorkerKind::Prefill) => Some(&split.pool),
+            (None, _) | (Some(_), WorkerKind::Regular) => None,
+        }
+    }
+
+    /// All pools: one, or two where prefill and decode are apart.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<WorkerPool>> {
+        std::iter::once(&self.pool).chain(self.disaggregation.as_ref().map(|d| &d.pool))
+    }
+
+    /// Whether requests find a worker. Where prefill and decode are apart, neither can do without the other.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.pools().all(|pool| pool.healthy() > 0)
+    }
+
+    /// Everything that is measured when metrics are scraped, a part for each pool.
+    pub(crate) fn gauges(&self) -> Vec<BalancerGauges> {
+        let mut gauges: Vec<_> = self.pools().map(|pool| pool.gauges()).collect();
+        // Requests wait, and their bodies are held, before a pool is chosen; the first part carries that.
+        if let Some(first) = gauges.first_mut() {
+            (first.queued, first.buffered) = (self.admission.waiting(), self.admission.buffered());
+        }
+        gauges
+    }
+
+    /// The statistics for the program that embeds the router.
+    pub(crate) fn stats(&self) -> RouterStats {
+        let loads = self.pools().flat_map(|pool| pool.worker_loads()).collect::<Vec<_>>();
+        RouterStats::new(&self.telemetry.metrics, self.admission.waiting() as u64, &loads)
+    }
+}
+
+impl ProxyError {
+    /// The error for a request that found no worker in `pool`.
+    pub(crate) fn no_worker(pool: &WorkerPool) -> Self {
+        Self::NoWorker { healthy: pool.healthy(), total: pool.candidates.all().len() }
+    }
+}

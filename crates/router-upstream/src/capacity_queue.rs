@@ -1,0 +1,128 @@
+//! Requests that wait because every worker has as many requests as it may have.
+
+use crate::wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitQueue};
+use router_core::NoWorker;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why no worker can be chosen now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Availability {
+    /// A worker is in service and at its cap: a wait helps.
+    AtCapacity,
+    /// No worker is in service.
+    Unavailable,
+}
+
+/// Why a request got no worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DispatchError {
+    /// Every worker is at its cap, and the request may not wait (any longer).
+    AtCapacity,
+    /// No worker is in service.
+    Unavailable,
+}
+
+/// The queue of requests for a worker below its cap. The first alone dispatches again, each time a request has ended.
+#[derive(Debug)]
+pub struct CapacityQueue {
+    /// Whether workers have a cap at all.
+    is_capped: bool,
+    queue: WaitQueue,
+    limit: Arc<WaitLimit>,
+    timeout: Duration,
+}
+
+impl CapacityQueue {
+    /// A queue whose requests count against `limit` and wait for `timeout` at most.
+    pub fn new(is_capped: bool, limit: Arc<WaitLimit>, timeout: Duration) -> Self {
+        Self { is_capped, queue: WaitQueue::new(WaitOrder::FirstOnly), limit, timeout }
+    }
+
+    /// A request has left its worker, or a worker came into service.
+    pub fn slot_released(&self) {
+        if self.is_capped {
+            self.queue.wake();
+        }
+    }
+
+    /// Whether a worker can be at a cap at all.
+    pub const fn is_capped(&self) -> bool {
+        self.is_capped
+    }
+
+    /// Dispatches now, unless others wait.
+    pub fn try_dispatch<T>(&self, dispatch: impl FnOnce() -> Result<T, NoWorker>) -> Option<T> {
+        if self.is_capped && !self.queue.is_empty() {
+            return None;
+        }
+        dispatch().ok()
+    }
+
+    /// Dispatches now, or when a worker that is at its cap has room again.
+    ///
+    /// # Errors
+    /// When waiting does not help, or is not allowed (any longer).
+    pub async fn dispatch_or_wait<T>(
+        &self,
+        availability: impl Fn() -> Availability,
+        mut dispatch: impl FnMut() -> Result<T, NoWorker>,
+    ) -> Result<T, DispatchError> {
+        if let Some(dispatched) = self.try_dispatch(&mut dispatch) {
+            return Ok(dispatched);
+        }
+        if !self.is_capped || (self.queue.is_empty() && availability() == Availability::Unavailable) {
+            return Err(DispatchError::Unavailable);
+        }
+        let _permit = self.limit.enter().ok_or(DispatchError::AtCapacity)?;
+        let wait = self.queue.wait(WaitClass::default(), || match dispatch() {
+            Ok(dispatched) => WaitAttempt::Taken(dispatched),
+            Err(NoWorker) if availability() == Availability::Unavailable => WaitAttempt::GiveUp,
+            Err(NoWorker) => WaitAttempt::NotYet,
+        });
+        match tokio::time::timeout(self.timeout, wait).await {
+            Ok(Some(dispatched)) => Ok(dispatched),
+            Ok(None) => Err(DispatchError::Unavailable),
+            Err(_) => Err(DispatchError::AtCapacity),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn full_fleet_is_waited_for_in_order() {
+        let queue = CapacityQueue::new(true, WaitLimit::new(2), Duration::from_secs(10));
+        let free = Cell::new(1_u32);
+        let later = || Availability::AtCapacity;
+        let dispatch = || free.get().checked_sub(1).map(|left| free.set(left)).ok_or(NoWorker);
+        assert!(queue.dispatch_or_wait(later, dispatch).await.is_ok());
+        let (mut first, mut second) = (
+            Box::pin(queue.dispatch_or_wait(later, dispatch)),
+            Box::pin(queue.dispatch_or_wait(later, dispatch)),
+        );
+        let soon = Duration::from_millis(1);
+        assert!(tokio::time::timeout(soon, &mut first).await.is_err(), "there is no room");
+        assert!(tokio::time::timeout(soon, &mut second).await.is_err());
+        let third = queue.dispatch_or_wait(later, dispatch).await;
+        assert!(third.is_err_and(|e| e == DispatchError::AtCapacity), "the queue is full");
+        free.set(1);
+        queue.slot_released();
+        assert!(tokio::time::timeout(soon, &mut second).await.is_err(), "nobody overtakes");
+        assert!(first.await.is_ok());
+        let began = Instant::now();
+        assert!(second.await.is_err_and(|e| e == DispatchError::AtCapacity));
+        assert!(began.elapsed() <= Duration::from_secs(10));
+        assert!(
+            queue
+                .dispatch_or_wait(|| Availability::Unavailable, dispatch)
+                .await
+                .is_err_and(|e| e == DispatchError::Unavailable),
+            "nobody to wait for"
+        );
+    }
+}

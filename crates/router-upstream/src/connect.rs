@@ -1,0 +1,142 @@
+//! Connections to workers before HTTP is spoken on them: TCP, and TLS where the worker's URL says so.
+
+use crate::coalesced_write::write_coalesced;
+use crate::target::Target;
+use crate::tls::{TlsError, WorkerTls};
+use rustls::pki_types::ServerName;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How workers are reached, the same for all of them.
+#[derive(Clone, Debug)]
+pub struct ConnectConfig {
+    /// To establish a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// For workers with https URLs.
+    pub tls: Arc<WorkerTls>,
+}
+
+impl ConnectConfig {
+    /// Where one worker is.
+    pub(crate) fn to(&self, target: &Target) -> Result<Connector, TlsError> {
+        let host = target.authority().host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = target.port();
+        Ok(Connector {
+            socket: host.parse().ok().map(|ip| SocketAddr::new(ip, port)),
+            tls: if target.is_secure() { Some(self.tls.connector(&host)?) } else { None },
+            host,
+            port,
+            connect_timeout: self.connect_timeout,
+        })
+    }
+}
+
+/// Where one worker is, and how it is spoken to.
+pub struct Connector {
+    host: String,
+    port: u16,
+    /// Set where the host is an address, so that no name is looked up.
+    socket: Option<SocketAddr>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    connect_timeout: Duration,
+}
+
+impl fmt::Display for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({self})")
+    }
+}
+
+impl Connector {
+    /// A new connection.
+    pub(crate) async fn dial(&self) -> io::Result<WorkerStream> {
+        let dialled = tokio::time::timeout(self.connect_timeout, self.connect()).await;
+        dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn connect(&self) -> io::Result<WorkerStream> {
+        let stream = match self.socket {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect((self.host.as_str(), self.port)).await?,
+        };
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            Some((connector, name)) => {
+                Ok(WorkerStream::Tls(Box::new(connector.connect(name.clone(), stream).await?)))
+            }
+            None => Ok(WorkerStream::Plain(stream)),
+        }
+    }
+}
+
+/// A connection to a worker.
+#[derive(Debug)]
+pub enum WorkerStream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for WorkerStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for WorkerStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => write_coalesced(Pin::new(stream), cx, slices),
+            Self::Tls(stream) => write_coalesced(Pin::new(stream), cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

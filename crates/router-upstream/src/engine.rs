@@ -1,0 +1,43 @@
+//! What the engines do differently, in one place.
+//!
+//! A new engine is a variant of [`Engine`] and its column here; where its load stands is in
+//! `router_protocol::LoadEndpoint`.
+
+use crate::worker::Worker;
+use http::HeaderName;
+use router_config::Engine;
+
+/// Names the data-parallel rank that is to serve a request. vLLM heeds it, and SGLang on the OpenAI routes.
+pub const RANK_HEADER: HeaderName = HeaderName::from_static("x-data-parallel-rank");
+
+/// Asks for a load report in the response's headers (ORCA).
+pub const LOAD_REPORT_HEADER: HeaderName = HeaderName::from_static("endpoint-load-metrics-format");
+
+/// Where an engine takes the wish to abort a request by its id.
+pub(crate) const ABORT_PATH: &str = "/abort_request";
+
+/// What an engine does in its own way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EngineQuirks {
+    /// The rank must stand in the body as well as in [`RANK_HEADER`], as not all of its routes read the header.
+    pub rank_in_body: bool,
+    /// It reports its load in response headers when [`LOAD_REPORT_HEADER`] asks for it.
+    pub reports_load_in_headers: bool,
+}
+
+impl EngineQuirks {
+    /// The quirks of `engine`; those of SGLang while the engine is unknown.
+    pub const fn of(engine: Option<Engine>) -> Self {
+        match engine {
+            Some(Engine::Vllm) => Self { rank_in_body: false, reports_load_in_headers: true },
+            Some(Engine::Sglang) | None => Self { rank_in_body: true, reports_load_in_headers: false },
+        }
+    }
+}
+
+impl Worker {
+    /// What its engine does in its own way.
+    pub fn quirks(&self) -> EngineQuirks {
+        EngineQuirks::of(self.profile.load().engine())
+    }
+}

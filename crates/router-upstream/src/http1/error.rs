@@ -1,0 +1,26 @@
+//! Why a response did not arrive.
+
+/// Why a worker's answer did not come, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseError {
+    /// The worker closed the connection.
+    #[error("the connection was closed before the answer was complete")]
+    Closed,
+    /// The connection broke.
+    #[error(transparent)]
+    Broken(#[from] std::io::Error),
+    /// What came is not HTTP/1.1.
+    #[error("not HTTP/1.1: {0}")]
+    Invalid(&'static str),
+}
+
+/// Why a whole response could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// It did not arrive.
+    #[error(transparent)]
+    Response(#[from] ResponseError),
+    /// It is larger than the reader takes.
+    #[error("it is larger than {0} bytes")]
+    TooLarge(usize),
+}

@@ -1,0 +1,197 @@
+//! A request in the form in which it goes to a worker.
+
+use super::hop_by_hop::{is_hop_by_hop, named};
+use bytes::{Buf, Bytes};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use smallvec::SmallVec;
+use std::io::IoSlice;
+
+/// A body that is no longer than this, in bytes, is copied behind the head: one piece is cheaper to send than two.
+const SMALL: usize = 16 << 10;
+
+/// What most heads have room in.
+const HEAD: usize = 768;
+
+/// A request on its way out.
+#[derive(Clone, Debug)]
+pub struct EncodedRequest {
+    /// The head, and a small body.
+    start: Vec<u8>,
+    /// How much of it is sent.
+    sent: usize,
+    /// What is left of a large body.
+    rest: Bytes,
+    /// The answer has no body, whatever its head says.
+    asks_for_head: bool,
+}
+
+impl EncodedRequest {
+    /// Whether all of it is sent.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.sent == self.start.len() && self.rest.is_empty()
+    }
+
+    /// Whether nothing of it is.
+    pub(crate) const fn is_untouched(&self) -> bool {
+        self.sent == 0
+    }
+
+    pub(crate) const fn asks_for_head(&self) -> bool {
+        self.asks_for_head
+    }
+
+    /// What is to be sent next, in two pieces of which either may be empty.
+    pub(crate) fn pieces(&self) -> [IoSlice<'_>; 2] {
+        [IoSlice::new(&self.start[self.sent..]), IoSlice::new(&self.rest)]
+    }
+
+    /// Takes note that so many bytes more are sent.
+    pub(crate) fn advance(&mut self, sent: usize) {
+        let of_start = sent.min(self.start.len() - self.sent);
+        self.sent += of_start;
+        self.rest.advance((sent - of_start).min(self.rest.len()));
+    }
+}
+
+/// The head of a request, written line by line. The length of the body is its own affair.
+#[derive(Debug)]
+pub struct RequestEncoder {
+    bytes: Vec<u8>,
+    body: Bytes,
+    asks_for_head: bool,
+    /// The headers that were set.
+    set: SmallVec<[HeaderName; 6]>,
+}
+
+impl RequestEncoder {
+    /// The request line and what frames the body. `base` is put before the path.
+    pub fn new((method, base): (&Method, &str), path: &PathAndQuery, body: Bytes) -> Self {
+        let room = HEAD + if body.len() <= SMALL { body.len() } else { 0 };
+        let mut bytes = Vec::with_capacity(room + base.len() + path.as_str().len());
+        for part in [method.as_str(), " ", base, path.as_str(), " HTTP/1.1\r\n"] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        // Of these methods nobody expects a body, so that none is not worth a word.
+        let quiet = matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
+        if !body.is_empty() || !quiet {
+            bytes.extend_from_slice(b"content-length: ");
+            bytes.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        Self { bytes, body, asks_for_head: *method == Method::HEAD, set: SmallVec::new() }
+    }
+
+    /// Sets a header; nobody else's of that name is [passed on](Self::pass).
+    pub fn set(&mut self, name: HeaderName, value: &HeaderValue) {
+        self.line(&name, value);
+        self.set.push(name);
+    }
+
+    fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let bytes = &mut self.bytes;
+        bytes.reserve(name.as_str().len() + value.len() + 4);
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// The headers that came from elsewhere, but for those that are not for the worker: those of the connection they came
+    /// by, what frames the message, and those that are set already.
+    pub fn pass(&mut self, headers: &HeaderMap) {
+        let named = named(headers.get_all(header::CONNECTION));
+        for (name, value) in headers {
+            let frames = *name == header::CONTENT_LENGTH || *name == header::EXPECT;
+            if !frames && !is_hop_by_hop(name) && !named.contains(name) && !self.set.contains(name) {
+                self.line(name, value);
+            }
+        }
+    }
+
+    /// The whole request.
+    pub fn end(self) -> EncodedRequest {
+        let Self { bytes: mut start, body, asks_for_head, .. } = self;
+        start.extend_from_slice(b"\r\n");
+        let rest = if body.len() <= SMALL {
+            start.extend_from_slice(&body);
+            Bytes::new()
+        } else {
+            body
+        };
+        EncodedRequest { start, sent: 0, rest, asks_for_head }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(request: &EncodedRequest) -> String {
+        String::from_utf8(request.pieces().iter().flat_map(|piece| piece.to_vec()).collect()).unwrap()
+    }
+
+    #[test]
+    fn only_headers_of_the_connection_and_of_the_message_itself_stay_behind() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "router"),
+            ("connection", "keep-alive, X-Hop, content-length"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("expect", "100-continue"),
+            ("content-length", "99"),
+            ("authorization", "Bearer k"),
+            ("x-custom", "kept"),
+            ("x-other", "theirs"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers.append("x-custom", HeaderValue::from_static("twice"));
+        headers.append("connection", HeaderValue::from_static("x-custom-hop"));
+        headers.insert("x-custom-hop", HeaderValue::from_static("1"));
+        let path = PathAndQuery::from_static("/generate?x=1");
+        let mut head = RequestEncoder::new((&Method::POST, "/engine"), &path, Bytes::from_static(b"{}"));
+        head.set(header::HOST, &HeaderValue::from_static("worker"));
+        head.set(HeaderName::from_static("x-other"), &HeaderValue::from_static("ours"));
+        head.pass(&headers);
+        let request = head.end();
+        assert_eq!(
+            text(&request),
+            "POST /engine/generate?x=1 HTTP/1.1\r\ncontent-length: 2\r\nhost: worker\r\nx-other: ours\r\n\
+             authorization: Bearer k\r\nx-custom: kept\r\nx-custom: twice\r\n\r\n{}"
+        );
+    }
+
+    #[test]
+    fn a_body_is_announced_unless_there_is_none_and_nobody_expects_one() {
+        let of = |method, body: &'static str| {
+            let path = PathAndQuery::from_static("/");
+            text(&RequestEncoder::new((&method, ""), &path, Bytes::from_static(body.as_bytes())).end())
+        };
+        assert_eq!(of(Method::GET, ""), "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(of(Method::GET, "a"), "GET / HTTP/1.1\r\ncontent-length: 1\r\n\r\na");
+        assert_eq!(of(Method::POST, ""), "POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_large_body_is_not_copied_and_every_byte_goes_out_once() {
+        let body: Vec<u8> = (0..40_000_u32).map(|n| n as u8).collect();
+        let path = PathAndQuery::from_static("/");
+        let mut request = RequestEncoder::new((&Method::POST, ""), &path, body.clone().into()).end();
+        assert!(request.is_untouched() && !request.is_sent());
+        let mut wire = Vec::new();
+        for step in (1..).map(|n| n * 7) {
+            let pieces: Vec<u8> = request.pieces().iter().flat_map(|p| p.to_vec()).take(step).collect();
+            if pieces.is_empty() {
+                break;
+            }
+            request.advance(pieces.len());
+            wire.extend(pieces);
+        }
+        assert!(request.is_sent() && wire.ends_with(&body));
+        assert_eq!(wire.len(), body.len() + "POST / HTTP/1.1\r\ncontent-length: 40000\r\n\r\n".len());
+    }
+}

@@ -1,0 +1,287 @@
+//! The head of a worker's answer.
+
+use super::body_decoder::{BodyDecoder, Chunk};
+use super::error::ResponseError;
+use super::hop_by_hop::{is_hop_by_hop, named};
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
+use hyper::ext::ReasonPhrase;
+use smallvec::SmallVec;
+use std::mem::MaybeUninit;
+
+/// An answer's head has at most so many header lines.
+const MAX_LINES: usize = 128;
+
+/// So many headers of the router's own join those of an answer.
+const OWN_HEADERS: usize = 2;
+
+/// What a head says.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Status and headers, without those of the connection.
+    pub(crate) parts: Parts,
+    pub(crate) framing: BodyDecoder,
+    /// The worker keeps the connection open after the answer.
+    pub(crate) keeps: bool,
+}
+
+/// Where the head ends that begins with `bytes`: behind its empty line. `seen` bytes were looked at before, and are not
+/// again.
+pub(crate) fn end(bytes: &[u8], seen: &mut usize) -> Option<usize> {
+    while let Some(at) = memchr::memchr(b'\n', bytes.get(*seen..)?) {
+        let next = *seen + at + 1;
+        match bytes.get(next..) {
+            Some([b'\n', ..]) => return Some(next + 1),
+            Some([b'\r', b'\n', ..]) => return Some(next + 2),
+            // What follows the line end is not here yet.
+            Some([] | [b'\r']) | None => return None,
+            Some(_) => *seen = next,
+        }
+    }
+    *seen = bytes.len();
+    None
+}
+
+/// Whether a head may begin like this.
+pub(crate) fn is_plausible(bytes: &[u8]) -> bool {
+    let start = b"HTTP/1.";
+    let len = bytes.len().min(start.len());
+    bytes[..len] == start[..len]
+}
+
+/// Reads a whole head. `None` for one that only announces another one (status 1xx).
+pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<Head>, ResponseError> {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let mut answer = httparse::Response::new(&mut []);
+    let parsed =
+        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut lines);
+    match parsed {
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::Invalid("too many headers")),
+        Ok(httparse::Status::Partial) | Err(_) => return Err(ResponseError::Invalid("unreadable head")),
+    }
+    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(ResponseError::Invalid("no status"))?;
+    match status {
+        StatusCode::SWITCHING_PROTOCOLS => {
+            return Err(ResponseError::Invalid("it changes the protocol unasked"));
+        }
+        status if status.is_informational() => return Ok(None),
+        _ => {}
+    }
+    let version = if answer.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = status;
+    parts.version = version;
+    if let Some(reason) = answer.reason.filter(|reason| Some(*reason) != status.canonical_reason())
+        && let Ok(reason) = ReasonPhrase::try_from(bytes.slice_ref(reason.as_bytes()))
+    {
+        parts.extensions.insert(reason);
+    }
+    let mut message = Message::of(version);
+    parts.headers = HeaderMap::with_capacity(answer.headers.len() + OWN_HEADERS);
+    for line in answer.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes());
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(ResponseError::Invalid("unreadable header"));
+        };
+        message.notice(&name, &value)?;
+        if !is_hop_by_hop(&name) {
+            parts.headers.append(name, value);
+        }
+    }
+    Ok(Some(message.conclude(parts, asked_for_head)))
+}
+
+/// What the headers say of the message itself.
+#[derive(Debug)]
+struct Message {
+    length: Option<u64>,
+    /// It has a transfer encoding, and whether the last one is chunks.
+    encoding: Option<bool>,
+    keeps: bool,
+    version: Version,
+    /// What it says of the connection, line by line.
+    connection: SmallVec<[HeaderValue; 1]>,
+}
+
+impl Message {
+    fn of(version: Version) -> Self {
+        let keeps = version == Version::HTTP_11;
+        Self { length: None, encoding: None, keeps, version, connection: SmallVec::new() }
+    }
+
+    fn notice(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), ResponseError> {
+        if *name == header::CONTENT_LENGTH {
+            let length = length(value).ok_or(ResponseError::Invalid("content-length is no number"))?;
+            if self.length.replace(length).is_some_and(|before| before != length) {
+                return Err(ResponseError::Invalid("two different lengths"));
+            }
+        } else if *name == header::TRANSFER_ENCODING {
+            if self.version == Version::HTTP_10 {
+                return Err(ResponseError::Invalid("HTTP/1.0 has no transfer-encoding"));
+            }
+            let last = value.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+            self.encoding = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        } else if *name == header::CONNECTION {
+            for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                if token.eq_ignore_ascii_case(b"close") {
+                    self.keeps = false;
+                } else if token.eq_ignore_ascii_case(b"keep-alive") && self.version == Version::HTTP_10 {
+                    self.keeps = true;
+                }
+            }
+            self.connection.push(value.clone());
+        }
+        Ok(())
+    }
+
+    fn conclude(self, mut parts: Parts, asked_for_head: bool) -> Head {
+        for name in named(&self.connection) {
+            parts.headers.remove(name);
+        }
+        let bodiless =
+            asked_for_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let mut keeps = self.keeps;
+        let framing = match (self.encoding, self.length) {
+            _ if bodiless => BodyDecoder::Over,
+            (Some(chunked), length) => {
+                // Two readers may disagree on where such an answer ends, so nothing may come after it.
+                keeps &= length.is_none() && chunked;
+                parts.headers.remove(header::CONTENT_LENGTH);
+                if chunked { BodyDecoder::Chunked(Chunk::Size) } else { BodyDecoder::UntilClose }
+            }
+            (None, Some(0)) => BodyDecoder::Over,
+            (None, Some(length)) => BodyDecoder::Length(length),
+            (None, None) => {
+                keeps = false;
+                BodyDecoder::UntilClose
+            }
+        };
+        Head { parts, framing, keeps }
+    }
+}
+
+/// A length, once or several times the same in one line.
+fn length(value: &HeaderValue) -> Option<u64> {
+    let mut numbers = value.as_bytes().split(|byte| *byte == b',').map(|text| {
+        let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok())?
+    });
+    let first = numbers.next()??;
+    numbers.all(|other| other == Some(first)).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &'static str) -> Result<Option<Head>, ResponseError> {
+        parse(&Bytes::from_static(text.as_bytes()), false)
+    }
+
+    fn framing(text: &'static str) -> (BodyDecoder, bool) {
+        let head = head(text).unwrap().unwrap();
+        (head.framing, head.keeps)
+    }
+
+    #[test]
+    fn a_head_ends_behind_its_empty_line_however_it_comes() {
+        for text in ["HTTP/1.1 200 OK\r\nA: b\r\n\r\nrest", "HTTP/1.1 200 OK\nA: b\n\nrest"] {
+            let whole = text.find("rest");
+            for step in 1..text.len() {
+                let (mut seen, mut found) = (0, None);
+                for here in (step..text.len() + step).step_by(step) {
+                    found = end(&text.as_bytes()[..here.min(text.len())], &mut seen);
+                    if found.is_some() {
+                        break;
+                    }
+                }
+                assert_eq!(found, whole, "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_is_seen_at_its_first_bytes() {
+        assert!(is_plausible(b"") && is_plausible(b"HTT") && is_plausible(b"HTTP/1.0 200"));
+        assert!(!is_plausible(b"220 smtp") && !is_plausible(b"HTTP/2") && !is_plausible(b"\r\n"));
+    }
+
+    #[test]
+    fn the_headers_say_where_the_body_ends() {
+        for (text, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", (BodyDecoder::Length(3), true)),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\nContent-Length: 3\r\n\r\n",
+                (BodyDecoder::Length(3), true),
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", (BodyDecoder::Over, true)),
+            ("HTTP/1.1 200 OK\r\n\r\n", (BodyDecoder::UntilClose, false)),
+            ("HTTP/1.1 204 No Content\r\n\r\n", (BodyDecoder::Over, true)),
+            ("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", (BodyDecoder::Over, true)),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                (BodyDecoder::Chunked(Chunk::Size), true),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                (BodyDecoder::Chunked(Chunk::Size), true),
+            ),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", (BodyDecoder::UntilClose, false)),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+                (BodyDecoder::Chunked(Chunk::Size), false),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 3\r\n\r\n",
+                (BodyDecoder::Length(3), false),
+            ),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", (BodyDecoder::Length(3), false)),
+            (
+                "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 3\r\n\r\n",
+                (BodyDecoder::Length(3), true),
+            ),
+        ] {
+            assert_eq!(framing(text), expected, "{text}");
+        }
+        let asked = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n");
+        assert_eq!(parse(&asked, true).unwrap().unwrap().framing, BodyDecoder::Over);
+        assert!(head("HTTP/1.1 100 Continue\r\n\r\n").unwrap().is_none());
+        assert!(head("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_two_readers_may_read_in_two_ways_is_refused() {
+        for text in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na b: c\r\n\r\n",
+        ] {
+            assert!(matches!(head(text), Err(ResponseError::Invalid(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_headers_of_the_connection_go_and_a_reason_of_its_own_stays() {
+        let text = "HTTP/1.1 200 Fine\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n\
+                    X-Kept: a\r\nX-Kept: b\r\nContent-Length: 3\r\n\r\n";
+        let parts = head(text).unwrap().unwrap().parts;
+        let mut names: Vec<_> =
+            parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        names.sort_unstable();
+        assert_eq!(names, [("content-length", &b"3"[..]), ("x-kept", b"a"), ("x-kept", b"b")]);
+        assert_eq!(parts.extensions.get::<ReasonPhrase>().unwrap().as_bytes(), b"Fine");
+        let plain = head("HTTP/1.1 200 OK\r\n\r\n").unwrap().unwrap().parts;
+        assert!(plain.extensions.get::<ReasonPhrase>().is_none());
+    }
+}

@@ -1,0 +1,61 @@
+//! The servers behind the router: connections to them, what is known of them, and the pool that requests choose from.
+//!
+//! ```text
+//! membership, health_checker, load_poller, discovery     tasks and changes of a pool
+//!     │
+//!     ▼
+//! pool ──▶ table ──▶ candidate ──▶ worker ──▶ health          states, without I/O
+//!   │                                │
+//!   ▼                                ▼
+//! capacity_queue ──▶ wait_queue   connection_pool ──▶ connect ──▶ tls
+//!                                    │
+//!                                    ▼
+//!                                  http1                      the HTTP/1.1 client
+//! ```
+//!
+//! It decides nothing: whom a request goes to is the [`router_core::Balancer`]'s to say.
+#![allow(clippy::cast_precision_loss, reason = "counts become f64 only where times are scaled")]
+
+mod abort;
+mod availability;
+mod candidate;
+mod capacity_queue;
+mod client;
+mod coalesced_write;
+mod connect;
+mod connection_pool;
+mod cooldown;
+mod discovery;
+mod engine;
+mod health;
+mod health_checker;
+mod http1;
+mod load;
+mod load_poller;
+mod membership;
+mod pool;
+mod profile;
+mod table;
+mod target;
+pub mod tls;
+mod wait_queue;
+mod worker;
+
+pub use abort::{abort, abort_with};
+pub use availability::{AttemptEnd, AttemptKind, BreakerStatus};
+pub use candidate::Candidate;
+pub use capacity_queue::{Availability, CapacityQueue, DispatchError};
+pub use client::{ClientError, get, request, root_cause};
+pub use coalesced_write::write_coalesced;
+pub use connect::ConnectConfig;
+pub use connection_pool::{Connection, UpstreamError};
+pub use engine::{EngineQuirks, LOAD_REPORT_HEADER, RANK_HEADER};
+pub use health::{HealthState, HealthVerdict};
+pub use http1::{CollectError, EncodedRequest, RequestEncoder, ResponseError};
+pub use load::WorkerLoad;
+pub use membership::MembershipError;
+pub use pool::{PoolConfig, WorkerPool};
+pub use profile::Profile;
+pub use table::CandidateTable;
+pub use wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitPermit, WaitQueue};
+pub use worker::Worker;

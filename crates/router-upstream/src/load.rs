@@ -1,0 +1,48 @@
+//! How much one worker has to do now.
+
+use crate::candidate::Candidate;
+use crate::health::HealthState;
+use router_core::{Balancer, Time};
+use router_telemetry::WorkerGauges;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A reported queue length that is older than this says nothing about now, in seconds.
+const MAX_REPORT_AGE: f64 = 10.0;
+
+/// How much one worker has to do now.
+#[derive(Clone, Debug)]
+pub struct WorkerLoad {
+    pub worker: Arc<Candidate>,
+    /// Requests in flight on it, from this router.
+    pub in_flight: u32,
+    /// Requests that wait on it, by its last report and what was sent since; unknown when the report is old.
+    pub waiting: Option<u32>,
+    /// Age of its last load report.
+    pub report_age: Option<Duration>,
+}
+
+impl WorkerLoad {
+    /// The load of `worker` at `now`; absent when it has left.
+    pub fn of(balancer: &Balancer, worker: &Arc<Candidate>, now: Time) -> Option<Self> {
+        let view = balancer.view(worker.id)?;
+        Some(Self {
+            worker: Arc::clone(worker),
+            in_flight: view.in_flight,
+            waiting: view.fresh_waiting(now, MAX_REPORT_AGE),
+            report_age: view.load.map(|l| now.since(l.at)),
+        })
+    }
+
+    /// The same as metrics show it.
+    pub fn gauges(&self) -> WorkerGauges {
+        WorkerGauges {
+            worker: Arc::clone(&self.worker.telemetry),
+            is_healthy: self.worker.health() == HealthState::Healthy,
+            breaker: self.worker.worker.breaker_state(),
+            in_flight: self.in_flight,
+            waiting: self.waiting,
+            report_age: self.report_age,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Workers of one kind, with the balancer that chooses among them.
+
+use crate::candidate::Candidate;
+use crate::capacity_queue::{Availability, CapacityQueue};
+use crate::connect::ConnectConfig;
+use crate::health::HealthState;
+use crate::load::WorkerLoad;
+use crate::table::CandidateTable;
+use crate::wait_queue::{WaitOrder, WaitQueue};
+use parking_lot::Mutex;
+use router_config::FleetConfig;
+use router_core::{Balancer, PolicyNeeds, RequestFeatures, WorkerId};
+use router_telemetry::{BalancerGauges, Clock, Telemetry};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Workers of one kind, with the balancer that chooses among them and the tasks that watch them.
+///
+/// A router has one, or two where prefill and decode are apart.
+#[derive(Debug)]
+pub struct WorkerPool {
+    /// The clock of the router.
+    pub clock: Clock,
+    /// Chooses among the candidates; the only place where requests in flight are counted.
+    pub balancer: Mutex<Balancer>,
+    /// What the policies of this balancer want to know of a request.
+    pub needs: PolicyNeeds,
+    /// Whom the balancer chooses among.
+    pub candidates: CandidateTable,
+    /// Where decisions and completions are reported.
+    pub telemetry: Telemetry,
+    /// Requests that wait because every worker is at its cap.
+    pub capacity: CapacityQueue,
+    /// Requests that wait because no worker is in service.
+    pub unavailable: WaitQueue,
+    /// How workers are watched, and how they leave.
+    pub(crate) fleet: FleetConfig,
+    /// How workers are connected to.
+    pub(crate) connect: ConnectConfig,
+    /// Held while the set of candidates changes.
+    pub(crate) joining: Mutex<()>,
+    /// Everything that runs beside requests.
+    pub tasks: TaskTracker,
+    /// The router stops: leaving workers are not waited for.
+    pub stopping: CancellationToken,
+}
+
+/// What a pool is made of.
+#[derive(Debug)]
+pub struct PoolConfig {
+    /// The clock of the router.
+    pub clock: Clock,
+    /// Where decisions and completions are reported.
+    pub telemetry: Telemetry,
+    /// How workers are watched, and how they leave.
+    pub fleet: FleetConfig,
+    /// How workers are connected to.
+    pub connect: ConnectConfig,
+    /// Where requests wait while every worker is at its cap.
+    pub capacity: CapacityQueue,
+}
+
+impl WorkerPool {
+    /// A pool without workers.
+    pub fn new(balancer: Balancer, config: PoolConfig) -> Self {
+        let PoolConfig { clock, telemetry, fleet, connect, capacity } = config;
+        Self {
+            clock,
+            needs: balancer.needs(),
+            balancer: Mutex::new(balancer),
+            candidates: CandidateTable::default(),
+            telemetry,
+            capacity,
+            unavailable: WaitQueue::new(WaitOrder::EachInTurn),
+            fleet,
+            connect,
+            joining: Mutex::new(()),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// Ends the tasks that run beside requests.
+    pub fn stop_tasks(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        for candidate in self.candidates.all() {
+            candidate.worker.removed.cancel();
+        }
+    }
+
+    /// How many candidates get requests now.
+    pub fn healthy(&self) -> usize {
+        self.healthy_candidates().len()
+    }
+
+    /// The candidates that get requests now.
+    pub fn healthy_candidates(&self) -> Vec<Arc<Candidate>> {
+        self.candidates.all().into_iter().filter(|c| c.health() == HealthState::Healthy).collect()
+    }
+
+    /// Whether a candidate that is not in `excluded` is merely at its cap.
+    pub fn availability(&self, features: &RequestFeatures<'_>, excluded: &[WorkerId]) -> Availability {
+        if self.balancer.lock().has_routable(features, excluded) {
+            Availability::AtCapacity
+        } else {
+            Availability::Unavailable
+        }
+    }
+
+    /// Whether waiting may help where no candidate can be chosen now: when none is healthy, or when the last attempt
+    /// lost its connection (`disconnected`), because a worker may be down before its check has said so. A request that
+    /// names its worker waits for that one, and not at all for one that is not in the fleet.
+    pub fn may_become_available(&self, features: &RequestFeatures<'_>, disconnected: bool) -> bool {
+        let target = self.balancer.lock().target(features);
+        let Some(slot) = target else { return disconnected || self.healthy_candidates().is_empty() };
+        let candidate = self.candidates.all().into_iter().find(|c| c.id.slot() == slot);
+        candidate.is_some_and(|c| disconnected || c.health() != HealthState::Healthy)
+    }
+
+    /// The gauges of this pool as they are now. Waiting requests and held bytes are the router's to add.
+    pub fn gauges(&self) -> BalancerGauges {
+        let mut figures = Vec::new();
+        let (opinion, workers) = {
+            let mut balancer = self.balancer.lock();
+            balancer.gauges(&mut |name, value| figures.push((name, value)));
+            // The policy's scores are those for a request of which nothing is known.
+            let opinion = balancer.peek(self.clock.now(), &RequestFeatures::default());
+            (opinion, self.loads(&balancer).iter().map(WorkerLoad::gauges).collect())
+        };
+        let scores = opinion.map(|o| o.scores).unwrap_or_default();
+        let telemetry = |id| Some(Arc::clone(&self.candidates.get(id)?.telemetry));
+        let scores = scores.into_iter().filter_map(|s| Some((telemetry(s.worker)?, s))).collect();
+        let policy = Arc::clone(self.telemetry.metrics.policy());
+        BalancerGauges { policy, workers, scores, figures, ..BalancerGauges::default() }
+    }
+
+    /// All candidates with their load.
+    pub fn worker_loads(&self) -> Vec<WorkerLoad> {
+        self.loads(&self.balancer.lock())
+    }
+
+    /// One candidate with its load, unless it left.
+    pub fn worker_load(&self, candidate: &Arc<Candidate>) -> Option<WorkerLoad> {
+        WorkerLoad::of(&self.balancer.lock(), candidate, self.clock.now())
+    }
+
+    fn loads(&self, balancer: &Balancer) -> Vec<WorkerLoad> {
+        let now = self.clock.now();
+        self.candidates.all().iter().filter_map(|c| WorkerLoad::of(balancer, c, now)).collect()
+    }
+}
