@@ -1,6 +1,6 @@
 //! Synthetic load: when requests come, how long they are, what they share.
 
-use crate::chance::{exponential, gamma, normal};
+use crate::distributions::{exponential, gamma, normal};
 use crate::workload::{RequestStart, SimulatedRequest, Workload, chain};
 use router_core::{Rng, Time};
 use std::str::FromStr;

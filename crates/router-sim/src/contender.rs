@@ -3,8 +3,8 @@
 use crate::oracle::OracleWeights;
 use crate::outcome::SimulationOutcome;
 use crate::scenario::Scenario;
+use crate::simulation;
 use crate::workload::Workload;
-use crate::world;
 use router_core::policy::Random;
 use router_core::{Policy, PolicyError, PolicyOptions, Registry};
 
@@ -77,7 +77,7 @@ impl<'a> Contender<'a> {
 
     /// Runs `load` through `scenario`. All chance follows from `seed` and from the load.
     pub fn run(&self, scenario: &Scenario, load: &Workload, seed: u64) -> SimulationOutcome {
-        world::run((scenario, load), &self.brain, seed)
+        simulation::run((scenario, load), &self.brain, seed)
     }
 
     /// The same as long as `goes_on`; nothing when it did not.
@@ -87,7 +87,7 @@ impl<'a> Contender<'a> {
         seed: u64,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Option<SimulationOutcome> {
-        world::run_while(stage, &self.brain, seed, goes_on)
+        simulation::run_while(stage, &self.brain, seed, goes_on)
     }
 }
 

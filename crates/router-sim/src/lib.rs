@@ -24,24 +24,25 @@
 )]
 
 mod arrivals;
-mod chance;
+mod assigned;
 mod contender;
+mod distributions;
 mod experiment;
 mod fidelity;
 mod fleet;
 mod oracle;
 mod outcome;
-mod replay;
 mod scenario;
 mod schedule;
 mod server;
+mod simulation;
 mod trace;
 mod workload;
-mod world;
 
 pub use arrivals::{
     ArrivalProcess, ChatSessions, LengthDistribution, LengthDistributionError, PrefixGroups, RequestLengths,
 };
+pub use assigned::AssignedPolicy;
 pub use contender::{Contender, DecisionMaker};
 pub use experiment::{
     ComparisonTable, ContenderResult, Experiment, ExperimentObserver, FinishedRun, MeanEstimate,
@@ -51,10 +52,9 @@ pub use fidelity::{REPLAYED_RUNS, ReplayedRun};
 pub use fleet::SimulatedFleet;
 pub use oracle::OracleWeights;
 pub use outcome::{LatencySummary, SimulatedRecord, SimulationOutcome, SimulationSummary, Slo};
-pub use replay::AssignedPolicy;
 pub use router_engine::FleetError;
 pub use scenario::{Incident, IncidentKind, LoadReporting, Scenario};
 pub use schedule::{ScheduledEvent, ScheduledEventError};
+pub use simulation::simulate;
 pub use trace::{TraceError, TraceSlice, read_trace};
 pub use workload::{RequestStart, SimulatedRequest, Workload};
-pub use world::simulate;

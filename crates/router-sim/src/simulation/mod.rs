@@ -1,8 +1,8 @@
 //! The event loop: what happens next, and who is told.
 
-mod flight;
-mod guide;
-mod pace;
+mod cancel;
+mod inflight;
+mod oracle_driver;
 
 use crate::contender::DecisionMaker;
 use crate::oracle::KnownRequest;
@@ -10,9 +10,9 @@ use crate::outcome::{SimulatedRecord, SimulationOutcome};
 use crate::scenario::{IncidentKind, Scenario};
 use crate::server::SimulatedServer;
 use crate::workload::{RequestStart, Workload};
-use flight::{InFlight, InFlightRef, features, job};
-use guide::OracleDriver;
-use pace::{CancelCheck, Cancelled};
+use cancel::{CancelCheck, Cancelled};
+use inflight::{InFlight, InFlightRef, features, job};
+use oracle_driver::OracleDriver;
 use router_core::{
     AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome as Ended, Policy,
     Rng, Time, TokenUsage, WorkerId, WorkerInfo,
