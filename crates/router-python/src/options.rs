@@ -189,7 +189,7 @@ pub(crate) fn options_from_flags(py: Python<'_>, flags: Vec<OsString>) -> PyResu
             arguments(py, &options)
         }
         Err(LaunchOptionsError::Help) => Err(PySystemExit::new_err(0)),
-        Err(LaunchOptionsError::Wrong(line)) => Err(PyValueError::new_err(line)),
+        Err(LaunchOptionsError::Invalid(line)) => Err(PyValueError::new_err(line)),
     }
 }
 

@@ -70,11 +70,9 @@ fn refused(error: &PolicyError) -> PyErr {
     PyValueError::new_err(format!("policies: {error}"))
 }
 
-fn failed(failure: CommandError) -> PyErr {
-    match failure {
-        CommandError::Usage(message) => PyValueError::new_err(message),
-        CommandError::Runtime(message) => PyRuntimeError::new_err(message),
-    }
+fn failed(error: CommandError) -> PyErr {
+    let message = error.to_string();
+    if error.is_usage() { PyValueError::new_err(message) } else { PyRuntimeError::new_err(message) }
 }
 
 /// Keeps the records, and checks for Ctrl-C.

@@ -1,4 +1,4 @@
-// The page's program: tables, notices, and which charts there are.
+// The script of the page: tables, notices, and the list of charts.
 "use strict";
 
 const report = JSON.parse(document.getElementById("report").textContent);
@@ -21,7 +21,7 @@ const section = (title, about, ...content) =>
 const oneSeed = report.simulation ? "The run with the first seed." : null;
 const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
-// Names short enough for a chart: default file names lose what they all share, if they stay apart.
+// Names short enough for a chart: the common part of default file names is removed if they stay distinct.
 function shorten(names) {
   const bare = (n) => n.replace(/_?(router_test|metrics)_/, " ").trim();
   const dated = (n) => bare(n).replace(/(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)/, "$2-$3 $4:$5:$6").trim();
@@ -117,11 +117,11 @@ function overTime() {
 }
 
 function waitingAbout(runs) {
-  const told = runs.some((run) => run.waiting === "told");
+  const reported = runs.some((run) => run.waiting === "reported");
   const counted = runs.some((run) => run.waiting === "counted");
   const how = ["Requests in the workers' queues"];
-  if (told) how.push("as the workers told");
-  if (counted) how.push(`${told ? "or " : ""}counted from the time each was queued`);
+  if (reported) how.push("as the workers reported");
+  if (counted) how.push(`${reported ? "or " : ""}counted from the time each was queued`);
   return `${how.join(", ")}.`;
 }
 
@@ -223,7 +223,7 @@ function chipOf(run, attributes) {
     el("i", { "aria-hidden": "true", class: run.colour >= 8 ? "dashed" : "" }), run.label);
 }
 
-// The row at the top takes runs out of the common charts and puts them back.
+// The row at the top hides runs in the common charts and shows them again.
 function runRow() {
   const chips = report.runs.map((run, i) => {
     const chip = chipOf(run, { "aria-pressed": "true" });
@@ -243,7 +243,7 @@ function runRow() {
   return el("div", { class: "row" }, ...chips);
 }
 
-// ---- What was wrong, and the audit.
+// ---- Problems and the audit.
 function notices() {
   const all = report.problems;
   if (all.length === 0) return null;

@@ -1,4 +1,4 @@
-// Charts: how one is set up, and each kind of chart. What they show comes from page.js.
+// Charts: their setup and each kind of chart. page.js passes the data.
 "use strict";
 
 const plots = []; // every chart on the page: { host, options(), data, plot, runs }
@@ -7,7 +7,7 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 const colour = (i) => css(`--c${i % 8}`);
 const dash = (i) => (i >= 8 ? [7, 4] : undefined);
 
-// Numbers with three digits that mean something: in tables with their zeros, on axes without.
+// Numbers with three significant digits: with trailing zeros in tables, without them on axes.
 function digits(v, keep) {
   if (v === null || v === undefined) return "–";
   const size = Math.abs(v);
@@ -101,7 +101,7 @@ function options({ host, spec }) {
   };
 }
 
-// Of a logarithmic axis only 1, 2 and 5 times powers of ten are named.
+// A logarithmic axis has labels only at 1, 2 and 5 times powers of ten.
 function logTicks(u, splits) {
   const decades = Math.log10(u.scales.x.max / u.scales.x.min);
   const named = decades > 2.2 ? [1] : decades > 1.2 ? [1, 3] : [1, 2, 5];
@@ -111,7 +111,7 @@ function logTicks(u, splits) {
   });
 }
 
-// (Re)draws one chart with the colours and the room of this moment.
+// (Re)draws one chart with the current colours and size.
 function draw(entry) {
   entry.plot?.destroy();
   entry.host.replaceChildren();
@@ -136,7 +136,7 @@ function drawAll(entries = plots) {
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
 
-// Forgets the charts inside an element that is about to go.
+// Forgets the charts inside an element that is about to be removed.
 function forget(element) {
   for (let i = plots.length - 1; i >= 0; i--) {
     if (!element.contains(plots[i].host)) continue;
@@ -146,7 +146,7 @@ function forget(element) {
   }
 }
 
-// How large a part of the values is not above v; `values` stand at `fractions`.
+// The fraction of the values that are at most v; `values` are the quantiles at `fractions`.
 function partUpTo(values, fractions, v) {
   if (v < values[0]) return 0;
   let [low, high] = [0, values.length - 1];
@@ -202,7 +202,7 @@ function timeline(into, { id, title, about, lines, format, wide }) {
   });
 }
 
-// Shares over time, one on top of the other, in about thirty steps.
+// Stacked shares over time, in about thirty steps.
 function shares(into, { id, title, about, lines, axis: { width }, wide }) {
   const length = lines[0]?.values.length ?? 0;
   const step = Math.max(1, Math.ceil(length / 30));
@@ -233,7 +233,7 @@ function shares(into, { id, title, about, lines, axis: { width }, wide }) {
   });
 }
 
-// A value that decisions carried, with each decision marked: full where it was made by gradients, open where not.
+// A value of decisions, with a mark per decision: filled if it was made by gradients, open if not.
 function decided(into, { id, title, about, run, column, format, wide }) {
   const { choices, workers, reasons } = run;
   const values = choices[column];
@@ -275,7 +275,7 @@ function decided(into, { id, title, about, run, column, format, wide }) {
   });
 }
 
-// A range that one wild value does not flatten: what lies between the 1st and 99th percent, with room.
+// A range that outliers do not flatten: the 1st to the 99th percentile, with a margin.
 function robust(values) {
   const sorted = values.filter((v) => v !== null).sort((a, b) => a - b);
   const at = (f) => sorted[Math.min(sorted.length - 1, Math.floor(f * sorted.length))];

@@ -1,5 +1,5 @@
-// What only the page of a simulation has: figures over several seeds with their intervals, who answered, what happened
-// when, and how true the model is. It is drawn with the tools of page.js.
+// The parts that only the page of a simulation has: metrics over several seeds with their intervals, shares of the
+// servers, incidents, and the accuracy of the model. It uses the functions of page.js.
 "use strict";
 
 // A figure in its unit; an interval has no more digits than the figure.
@@ -26,10 +26,10 @@ function ratioWithInterval(ratio, better) {
     `×${ratio.mean >= 100 ? Math.round(ratio.mean) : ratio.mean < 0.1 ? ratio.mean.toFixed(3) : ratio.mean.toFixed(2)}`);
 }
 
-// A policy's knobs may stand on lines of their own.
+// The options of a policy may be on separate lines.
 const breakable = (label) => label.split(/(?=:)/).flatMap((part) => [part, el("wbr")]);
 
-// Where a group of measures begins, the table has a stronger line.
+// The table has a stronger line at the start of a group of metrics.
 const BEGINS = /^(First token, mean|Per token, mean|Goodput)/;
 
 function simulatedTable(sim) {
@@ -69,7 +69,7 @@ function shareBars(sim) {
   return el("div", { class: "card", role: "region", "aria-label": "Who answered" }, ...rows, legend);
 }
 
-// Vertical lines in charts over time where something happened. What it was is written where there is room.
+// Vertical lines at incidents in charts over time, with a label where there is room.
 const LINES_OF_WORDS = 4;
 function happenings(u) {
   const marks = report.simulation?.marks ?? [];
@@ -116,7 +116,7 @@ function fidelitySection(sim) {
         el("tbody", {}, ...rows))));
 }
 
-// What the page of a simulation has in the place of the comparison of files.
+// What the page of a simulation shows instead of the comparison of files.
 function simulatedSections(sim) {
   document.title = "sgl-router simulation";
   document.querySelector("h1 span").textContent = "simulation";

@@ -1,8 +1,18 @@
-//! Reads what runs have left in CSV files, and says what came of them: figures, one page, an audit.
+//! Reads the CSV files of runs and reports on them: figures, an HTML page, and an audit of recorded decisions.
 //!
-//! Two kinds of file are known by their header: what `sgl-router send` writes (a row per request, as the client saw it)
-//! and what the router's recorder writes (a row per decision and per completion). It reads files and nothing else: it
-//! measures nothing, talks to no router and needs no network, and neither does the page it makes.
+//! Two kinds of file are recognised by their header: those of `sgl-router send` (a row per request, as the client saw
+//! it) and those of the router's recorder (a row per decision and per completion). This crate only reads files: it
+//! measures nothing, connects to no router and needs no network, and neither does the page that it writes.
+//!
+//! The modules, top down; each uses only those below it:
+//!
+//! ```text
+//! page                              the report as one HTML file
+//! report                            several runs side by side
+//! figures         audit             what a run comes to; whether its decisions are true
+//! read                              files into runs or columns
+//! run  problem  simulation          plain data
+//! ```
 //!
 //! ```
 //! use router_report::{RunReport, read_run};

@@ -1,6 +1,6 @@
-//! The page: one HTML file with its data, its style, its program and its charts inside.
+//! The page: one HTML file that contains its data, style sheet, scripts and chart library.
 //!
-//! It loads nothing: a content security policy in its head forbids the browser to.
+//! It loads nothing from elsewhere: a content security policy in its head forbids that.
 
 use crate::figures::fractions;
 use crate::report::RunReport;
@@ -15,7 +15,7 @@ const CHARTS_STYLE: &str = include_str!("../assets/uPlot.min.css");
 const CHARTS_LICENCE: &str = include_str!("../assets/uPlot.LICENSE");
 
 impl RunReport {
-    /// The report as one HTML page that needs nothing else.
+    /// The report as one self-contained HTML page.
     pub fn page(&self) -> String {
         let parts = [
             ("<!--charts-licence-->", CHARTS_LICENCE.trim_end().to_owned()),
@@ -30,7 +30,7 @@ impl RunReport {
         ];
         let mut page = String::new();
         let mut rest = FRAME;
-        // In one pass from front to back, so that nothing inside a part can be taken for a mark.
+        // One pass from front to back, so that text inside a part is never taken for a mark.
         for (mark, part) in parts {
             let (before, after) = rest.split_once(mark).unwrap_or((rest, ""));
             page.push_str(before);
@@ -41,8 +41,8 @@ impl RunReport {
     }
 }
 
-/// JSON that may stand in a script element: no text in it can end the element.
+/// JSON for a script element: no text in it can end the element.
 fn json(value: &impl serde::Serialize) -> String {
-    // Numbers, texts and lists of them always have a form.
+    // Serializing numbers, strings and lists of them cannot fail.
     serde_json::to_string(value).unwrap_or_default().replace('<', "\\u003c")
 }

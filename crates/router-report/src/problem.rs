@@ -1,22 +1,21 @@
-//! What is wrong with a file, and where.
+//! Problems of files: what is wrong, and where.
 
 use serde::Serialize;
 use std::fmt;
 
-/// How many problems of one file are told one by one; a file that is wrong throughout is told of once.
-const LISTED: usize = 20;
+/// How many problems of one file are listed; the rest are counted.
+const MAX_LISTED: usize = 20;
 
-/// Something in a file that is not as it should be.
+/// A problem of a file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct FileProblem {
-    /// The file, as it was named.
+    /// The file, as the user named it.
     pub file: String,
-    /// The line, from 1; absent where the file as a whole is meant.
+    /// The line, from 1; absent if the problem concerns the whole file.
     pub line: Option<u64>,
-    /// The column, from 1, counted in separated values as a spreadsheet counts them; absent where the whole line is
-    /// meant.
+    /// The column, from 1, counted in values as in a spreadsheet; absent if the problem concerns the whole line.
     pub column: Option<u64>,
-    /// What is wrong, and what became of it.
+    /// What is wrong, and what was done about it.
     pub message: String,
 }
 
@@ -35,7 +34,7 @@ impl fmt::Display for FileProblem {
 
 impl std::error::Error for FileProblem {}
 
-/// The problems of one file: the first few one by one, the rest as a number.
+/// The problems of one file: the first are listed, the rest are counted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileProblems {
     file: String,
@@ -44,33 +43,28 @@ pub struct FileProblems {
 }
 
 impl FileProblems {
-    /// None so far, in this file.
+    /// No problems yet.
     pub fn new(file: &str) -> Self {
         Self { file: file.to_owned(), listed: Vec::new(), more: 0 }
     }
 
-    /// The problem at a place of this file.
+    /// A problem of this file at a line and a column, which is counted from 0.
     pub(crate) fn at(&self, line: Option<u64>, column: Option<usize>, message: String) -> FileProblem {
-        // Columns are counted from zero inside and from one outside.
+        // Columns are counted from 0 internally and from 1 for users.
         let column = column.map(|c| c as u64 + 1);
         FileProblem { file: self.file.clone(), line, column, message }
     }
 
-    /// Notes a problem; `message` is made only if it is going to be listed.
-    pub(crate) fn note(
-        &mut self,
-        line: Option<u64>,
-        column: Option<usize>,
-        message: impl FnOnce() -> String,
-    ) {
-        if self.listed.len() < LISTED {
+    /// Adds a problem; `message` is called only if the problem is going to be listed.
+    pub(crate) fn add(&mut self, line: Option<u64>, column: Option<usize>, message: impl FnOnce() -> String) {
+        if self.listed.len() < MAX_LISTED {
             self.listed.push(self.at(line, column, message()));
         } else {
             self.more += 1;
         }
     }
 
-    /// All of them, in the order of the file; the last one counts those that are not listed.
+    /// All listed problems, in the order of the file, and one that counts the others.
     pub fn into_vec(mut self) -> Vec<FileProblem> {
         if self.more > 0 {
             let message = format!("{} more problems like these", self.more);
@@ -85,14 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_wrong_throughout_is_told_of_briefly() {
+    fn problems_beyond_the_limit_are_counted() {
         let mut problems = FileProblems::new("a.csv");
         for line in 1..=1000 {
-            problems.note(Some(line), Some(4), || "is no number".to_owned());
+            problems.add(Some(line), Some(4), || "is not a number".to_owned());
         }
         let all = problems.into_vec();
-        assert_eq!(all[0].to_string(), "a.csv, line 1, column 5: is no number");
-        assert_eq!(all[LISTED].to_string(), "a.csv: 980 more problems like these");
-        assert_eq!(all.len(), LISTED + 1);
+        assert_eq!(all[0].to_string(), "a.csv, line 1, column 5: is not a number");
+        assert_eq!(all[MAX_LISTED].to_string(), "a.csv: 980 more problems like these");
+        assert_eq!(all.len(), MAX_LISTED + 1);
     }
 }

@@ -1,10 +1,10 @@
-//! One run as it was read: requests, decisions, and the names they use.
+//! A run as read from a file: requests, decisions, and the names that they refer to.
 
 use crate::problem::FileProblem;
 use serde::Serialize;
 use std::collections::HashMap;
 
-/// Who wrote a file.
+/// Which program wrote a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
@@ -14,43 +14,43 @@ pub enum FileKind {
     Recorder,
 }
 
-/// Names that recur in a column, each kept once.
+/// The names of a column, each stored once.
 #[derive(Clone, Debug, Default)]
 pub struct NameTable {
     all: Vec<String>,
-    places: HashMap<Vec<u8>, u32>,
+    indices: HashMap<Vec<u8>, u32>,
 }
 
 impl NameTable {
-    /// The place of `name`, new or known.
-    pub(crate) fn place(&mut self, name: &[u8]) -> u32 {
-        if let Some(&place) = self.places.get(name) {
-            return place;
+    /// The index of `name`, which is added if it is new.
+    pub(crate) fn index(&mut self, name: &[u8]) -> u32 {
+        if let Some(&index) = self.indices.get(name) {
+            return index;
         }
-        let place = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         self.all.push(String::from_utf8_lossy(name).into_owned());
-        self.places.insert(name.to_vec(), place);
-        place
+        self.indices.insert(name.to_vec(), index);
+        index
     }
 
-    /// The names, by place.
+    /// The names, by index.
     pub fn as_slice(&self) -> &[String] {
         &self.all
     }
 }
 
-/// One request that ended. Seconds; times count from wherever the file counts. Absent means that the file does not say.
+/// A finished request. All times are in seconds, by the clock of the file. Absent means that the file does not say.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct RecordedRequest {
-    /// Its place in [`RecordedRun::workers`]; absent when no worker answered.
+    /// Its index in [`RecordedRun::workers`]; absent if no worker responded.
     pub worker: Option<u32>,
-    /// Whether it was answered whole. A failure counts as such and has no part in any latency.
+    /// Whether the response was complete. Failures are counted, and left out of all latencies.
     pub ok: bool,
     /// When it was sent.
     pub start: Option<f64>,
-    /// When its last byte came.
+    /// When its last byte arrived.
     pub end: Option<f64>,
-    /// From sending to the last byte: for a client's file what the client waited, for a recorder's what the worker took.
+    /// From sending to the last byte: in a client's file as the client saw it, in a recorder's file as the router did.
     pub latency: Option<f64>,
     /// From sending to the first token.
     pub ttft: Option<f64>,
@@ -58,7 +58,7 @@ pub struct RecordedRequest {
     pub output_tokens: Option<f64>,
     /// Time in the worker's queue.
     pub queue_time: Option<f64>,
-    /// Requests waiting on the worker, as it told.
+    /// Requests waiting on the worker, as the worker reported.
     pub queue_length: Option<f64>,
 }
 
@@ -75,9 +75,9 @@ impl RecordedRequest {
 pub struct RecordedDecision {
     /// When, in seconds, by the clock of the run's requests.
     pub at: Option<f64>,
-    /// The chosen worker's place in [`RecordedRun::workers`].
+    /// The chosen worker's index in [`RecordedRun::workers`].
     pub worker: u32,
-    /// The reason's place in [`RecordedRun::reasons`].
+    /// The reason's index in [`RecordedRun::reasons`].
     pub reason: u32,
     /// Tokens per second per second.
     pub throughput_gradient: Option<f64>,
@@ -89,36 +89,36 @@ pub struct RecordedDecision {
     pub took_ms: Option<f64>,
 }
 
-/// One file, read.
+/// The content of one file.
 #[derive(Clone, Debug)]
 pub struct RecordedRun {
-    /// The file's name without its ending.
+    /// The file's name without its extension.
     pub name: String,
-    /// Who wrote it.
+    /// Which program wrote it.
     pub kind: FileKind,
-    /// The policy, where the file tells.
+    /// The policy, if the file says.
     pub policy: Option<String>,
     /// The workers' URLs.
     pub workers: NameTable,
-    /// Why decisions were made.
+    /// The reasons of the decisions.
     pub reasons: NameTable,
-    /// What ended, in the file's order.
+    /// The finished requests, in the file's order.
     pub requests: Vec<RecordedRequest>,
-    /// What was decided, in the file's order; empty for a client's file.
-    pub choices: Vec<RecordedDecision>,
+    /// The decisions, in the file's order; empty for a client's file.
+    pub decisions: Vec<RecordedDecision>,
 }
 
 impl RecordedRun {
-    /// A simulated run, as a client would have seen it. The workers of the requests are places among `workers`.
+    /// A simulated run, as a client would have seen it. The worker of a request is an index of `workers`.
     pub fn simulated(name: &str, workers: &[String], requests: Vec<RecordedRequest>) -> Self {
         let mut run = Self { requests, ..Self::new(name.to_owned(), FileKind::Client) };
         for worker in workers {
-            run.workers.place(worker.as_bytes());
+            run.workers.index(worker.as_bytes());
         }
         run
     }
 
-    /// A run without rows.
+    /// An empty run.
     pub(crate) fn new(name: String, kind: FileKind) -> Self {
         Self {
             name,
@@ -127,23 +127,23 @@ impl RecordedRun {
             workers: NameTable::default(),
             reasons: NameTable::default(),
             requests: Vec::new(),
-            choices: Vec::new(),
+            decisions: Vec::new(),
         }
     }
 
-    /// Takes the policy from a row, once; rows of one run all name the same.
-    pub(crate) fn note_policy(&mut self, policy: &[u8]) {
+    /// Sets the policy from a row, if it is not set; all rows of a run name the same policy.
+    pub(crate) fn set_policy(&mut self, policy: &[u8]) {
         if self.policy.is_none() && !policy.is_empty() {
             self.policy = Some(String::from_utf8_lossy(policy).into_owned());
         }
     }
 }
 
-/// What came of reading one file.
+/// The result of reading one file.
 #[derive(Clone, Debug)]
 pub struct ParsedFile {
-    /// The run; absent when nothing in the file could be used.
+    /// The run; absent if nothing in the file could be used.
     pub run: Option<RecordedRun>,
-    /// What was wrong with the file.
+    /// The problems of the file.
     pub problems: Vec<FileProblem>,
 }

@@ -1,41 +1,41 @@
-//! What a simulation tells beyond its runs: every policy's figures over several seeds, with intervals.
+//! The results of a simulation beyond its runs: every policy's metrics over several seeds, with confidence intervals.
 
 use serde::Serialize;
 
-/// A mean over seeds and how far off it may be.
+/// A mean over seeds with its confidence interval.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct MeasureEstimate {
     /// The mean.
     pub mean: f64,
-    /// Half the width of the 95 % interval; absent for a single seed.
+    /// Half the width of the 95 % confidence interval; absent for a single seed.
     pub half_width: Option<f64>,
 }
 
-/// One measure of every policy.
+/// One metric of every policy.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct MeasureComparison {
-    /// Its name, for people.
+    /// Its name as the page shows it.
     pub name: String,
-    /// `s` for seconds, `share` for a part of one, empty for a plain number.
+    /// `s` for seconds, `share` for a fraction from 0 to 1, empty for a plain number.
     pub unit: &'static str,
-    /// Which way is better: 1 up, -1 down, 0 neither.
+    /// 1 if more is better, -1 if less is better, 0 otherwise.
     pub better: i8,
-    /// One per policy.
+    /// The value of each policy.
     pub found: Vec<MeasureEstimate>,
-    /// To the first policy, seed by seed; absent where that has 0.
+    /// The ratio of each policy to the first, seed by seed; absent where the first has 0.
     pub ratios: Vec<Option<MeasureEstimate>>,
 }
 
-/// The part of one server, or of several alike.
+/// The share of one server, or of several equal servers.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ServerShare {
     /// The server, or the servers.
     pub name: String,
-    /// Its part of all answers with each policy, 0 to 1.
+    /// Its share of all responses with each policy, from 0 to 1.
     pub of: Vec<f64>,
 }
 
-/// A recorded run on real GPUs, and what the model makes of it: mean seconds of a request.
+/// A recorded run on real GPUs and what the model predicts for it, in mean seconds per request.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ReplayFidelity {
     /// Name of the recording.
@@ -44,25 +44,25 @@ pub struct ReplayFidelity {
     pub fleet: String,
     /// Requests in it.
     pub requests: u64,
-    /// As recorded.
+    /// Mean as recorded.
     pub measured: f64,
-    /// As simulated, with the same arrivals, lengths and choices.
+    /// Mean as simulated with the recorded arrivals, lengths and choices.
     pub simulated: f64,
 }
 
 /// A simulation.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct SimulationReport {
-    /// What was simulated, as pairs of a word and what it was.
+    /// What was simulated, as pairs of a label and a description.
     pub about: Vec<(String, String)>,
-    /// The policies, in their order; the first is what the others are compared with.
+    /// The policies, in order; the others are compared with the first.
     pub policies: Vec<String>,
-    /// What was measured.
+    /// The metrics.
     pub measures: Vec<MeasureComparison>,
-    /// Who answered.
+    /// The shares of the servers.
     pub shares: Vec<ServerShare>,
-    /// When something happened to the fleet, in seconds, and what.
+    /// The incidents: when, in seconds, and what happened.
     pub marks: Vec<(f64, String)>,
-    /// How true the model is.
+    /// The accuracy of the engine model.
     pub fidelity: Vec<ReplayFidelity>,
 }

@@ -1,4 +1,4 @@
-//! Files as they come: whole, cut, wrong, and of the wrong kind.
+//! Complete files, cut files, invalid files and files of another kind.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,22 +18,26 @@ fn reading(bytes: impl AsRef<[u8]>) -> ParsedFile {
 /// The only problem of a file, without the file's name.
 fn problem(bytes: impl AsRef<[u8]>) -> String {
     let reading = reading(bytes);
-    let said: Vec<String> = reading.problems.iter().map(ToString::to_string).collect();
-    assert_eq!(said.len(), 1, "{said:?}");
-    said[0].split_once("run.csv").unwrap().1.to_owned()
+    let messages: Vec<String> = reading.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    messages[0].split_once("run.csv").unwrap().1.to_owned()
 }
 
-/// The problems of a client's file with only the columns that matter, past the notice that the others are missing.
+/// The problems of a client's file with only the needed columns, without the one about missing columns.
 fn problems_of_rows(rows: &str) -> (Vec<String>, usize) {
     let reading = reading(format!("{CLIENT}\n{rows}"));
-    let said = reading.problems.iter().map(ToString::to_string);
-    let said: Vec<String> = said.map(|s| s.split_once("run.csv").unwrap().1.to_owned()).collect();
-    assert!(said[0].starts_with(", line 1, column 1: the columns PREFILL_THROUGHPUT,"), "{}", said[0]);
-    (said[1..].to_vec(), reading.run.map_or(0, |run| run.requests.len()))
+    let messages = reading.problems.iter().map(ToString::to_string);
+    let messages: Vec<String> = messages.map(|s| s.split_once("run.csv").unwrap().1.to_owned()).collect();
+    assert!(
+        messages[0].starts_with(", line 1, column 1: the columns PREFILL_THROUGHPUT,"),
+        "{}",
+        messages[0]
+    );
+    (messages[1..].to_vec(), reading.run.map_or(0, |run| run.requests.len()))
 }
 
 #[test]
-fn a_failure_is_counted_and_has_no_part_in_any_latency() {
+fn failures_do_not_count_in_latencies() {
     let rows = "a,True,,http://w1,0,2,2,0.5,4\nb,False,timeout,,1,61,60,,\nc,True,,http://w2,2,3,1,0.25,4\n";
     let report = RunReport::of(vec![reading(format!("{CLIENT}\n{rows}"))], None);
     let summary = &report.runs[0].summary;
@@ -47,7 +51,7 @@ fn a_failure_is_counted_and_has_no_part_in_any_latency() {
 }
 
 #[test]
-fn a_recorders_file_tells_decisions_and_completions_apart() {
+fn recorder_file_has_decisions_and_completions() {
     let header = "timestamp,worker_url,request_id,throughput_gradient,latency_gradient,score,outstanding_requests,\
         avg_throughput,avg_latency,window_size,selection_reason,actual_output_tokens,server_latency,queue_time,ttft,\
         decision_time_ms,kind,status,outcome";
@@ -58,8 +62,8 @@ fn a_recorders_file_tells_decisions_and_completions_apart() {
     let reading = reading(format!("{header}\n{rows}"));
     assert_eq!(reading.problems, []);
     let run = reading.run.clone().unwrap();
-    assert_eq!((run.kind, run.choices.len(), run.requests.len()), (FileKind::Recorder, 2, 2));
-    assert_eq!(run.choices[1].throughput_gradient, Some(1.5));
+    assert_eq!((run.kind, run.decisions.len(), run.requests.len()), (FileKind::Recorder, 2, 2));
+    assert_eq!(run.decisions[1].throughput_gradient, Some(1.5));
     let figures = &RunReport::of(vec![reading], None).runs[0];
     assert_eq!((figures.summary.failures, figures.summary.duration), (1, 3.0));
     assert_eq!(figures.summary.queue_time.map(|q| q.max), Some(0.25));
@@ -67,7 +71,7 @@ fn a_recorders_file_tells_decisions_and_completions_apart() {
 }
 
 #[test]
-fn values_padded_for_reading_mean_the_same() {
+fn padding_is_ignored() {
     let header = "timestamp              , worker_url, request_id, selection_reason , server_latency, ttft";
     let row = "2025-07-31 05:06:28.662, http://w1 , x         , completion_record, 1.5           , 0.5 ";
     let run = reading(format!("{header}\n{row}\n")).run.unwrap();
@@ -76,7 +80,7 @@ fn values_padded_for_reading_mean_the_same() {
 }
 
 #[test]
-fn a_value_that_makes_no_sense_is_told_with_its_place() {
+fn invalid_value_is_reported_with_its_place() {
     let rows =
         "a,True,,http://w1,0,2,2,fast,4\nb,maybe,,http://w1,0,2,2,0.5,4\nc,True,,http://w1,0,2,2,0.5,4\n";
     let (said, used) = problems_of_rows(rows);
@@ -86,7 +90,7 @@ fn a_value_that_makes_no_sense_is_told_with_its_place() {
 }
 
 #[test]
-fn a_file_cut_in_mid_line_is_used_up_to_there() {
+fn cut_file_is_used_up_to_the_cut() {
     let (said, used) = problems_of_rows("a,True,,http://w1,0,2,2,0.5,4\nb,True,,http://w1,0,2.2");
     assert_eq!(said, [", line 3, column 6: the file is cut off here, in value 6 of 9; this row is left out"]);
     assert_eq!(used, 1);
@@ -96,7 +100,7 @@ fn a_file_cut_in_mid_line_is_used_up_to_there() {
 }
 
 #[test]
-fn rows_of_another_length_are_left_out_and_told_of() {
+fn rows_of_wrong_length_are_reported() {
     let rows = "a,True,,http://w1,0,2\nb,True,,http://w1,0,2,2,0.5,4,5\nc,True,,http://w1,0,2,2,0.5,4\n";
     let (said, used) = problems_of_rows(rows);
     assert_eq!(said[0], ", line 2, column 7: 6 values where the header has 9; this row is left out");
@@ -105,17 +109,17 @@ fn rows_of_another_length_are_left_out_and_told_of() {
 }
 
 #[test]
-fn a_comma_in_quotes_and_windows_line_ends_are_no_trouble() {
+fn quoted_commas_and_windows_line_ends_are_read() {
     let rows = "a,False,\"refused, at once\r\ntwice\",,0,2,2,,\r\nb,True,,http://w1,0,2,2,0.5,4\r\n";
     let (said, used) = problems_of_rows(rows);
     assert_eq!((said, used), (Vec::new(), 2));
 }
 
 #[test]
-fn what_is_no_run_says_what_it_is() {
+fn other_files_are_explained() {
     assert_eq!(problem(""), ", line 1, column 1: the file is empty");
     assert_eq!(problem("\n \n"), ", line 1, column 1: the file is empty");
-    assert!(problem("hello world\n").contains(", line 1, column 1: 'hello world' is no header"));
+    assert!(problem("hello world\n").contains(", line 1, column 1: 'hello world' is not the header"));
     assert!(problem(b"\x89PNG\r\n\x1a\n\0\0\0").contains("is not a CSV file"));
     assert!(problem("{\"timestamp\": 1}\n").contains("this is JSON"));
     let semicolons = CLIENT.replace(',', ";");
@@ -127,7 +131,7 @@ fn what_is_no_run_says_what_it_is() {
 }
 
 #[test]
-fn a_file_that_is_not_there_or_is_a_folder_is_told_of() {
+fn missing_files_and_folders_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let gone = read_run(&dir.path().join("gone.csv"));
     assert!(gone.run.is_none() && gone.problems[0].message.starts_with("cannot be read"));
@@ -151,13 +155,13 @@ fn no_bytes_make_the_reader_fail() {
 }
 
 #[test]
-fn the_rest_is_reported_and_the_page_tells_what_was_wrong() {
+fn page_lists_problems_of_other_files() {
     let good = reading(format!("{CLIENT}\na,True,,http://w1,0,2,2,0.5,4\n"));
     let report = RunReport::of(vec![good, reading("</script><b>no CSV\n")], None);
     assert_eq!(report.runs.len(), 1);
     assert!(!report.is_empty());
     let page = report.page();
-    assert!(page.contains("is no header of a client's"));
+    assert!(page.contains("is not the header of a client's"));
     assert!(!page.contains("</script><b>"), "text of a file must not become part of the page");
     assert!(RunReport::of(vec![reading("")], None).is_empty());
 }
@@ -183,7 +187,7 @@ fn the_page_loads_nothing_and_stays_small() {
 }
 
 #[test]
-fn a_sheet_has_every_column_with_the_values_that_its_name_promises() {
+fn columns_are_typed_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("run.csv");
     let rows = "7,True,,http://w1,0,2.5,2.5,0.5,4\nb,False,timeout,http://w1,1,soon,60,,\n";

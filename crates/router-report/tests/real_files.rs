@@ -1,12 +1,12 @@
-//! Files of real GPU servers, where they lie beside the repository. They are not ours to pass on.
+//! Recordings of real GPU servers, if they are beside the repository; we may not distribute them.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "a test that skips says so")]
+#![allow(clippy::print_stdout, reason = "a test that skips prints it")]
 
 use router_report::{FileKind, RunReport, audit, read_run};
 use std::path::{Path, PathBuf};
 
-/// The files whose name contains `part`; none when they are not there, which is said.
+/// The files whose name contains `part`; none if there are no recordings, with a message.
 fn files(part: &str) -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/gpu-runs");
     let Ok(entries) = std::fs::read_dir(&dir) else {
@@ -20,7 +20,7 @@ fn files(part: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn real_files_are_read_without_a_complaint() {
+fn real_files_have_no_problems() {
     let files = files(".csv");
     let readings: Vec<_> = files.iter().map(|file| read_run(file)).collect();
     for reading in &readings {
@@ -28,14 +28,14 @@ fn real_files_are_read_without_a_complaint() {
         let run = reading.run.as_ref().unwrap();
         assert_eq!(run.workers.as_slice().len(), 3, "{}", run.name);
         assert_eq!(run.kind == FileKind::Recorder, run.name.contains("metrics"));
-        assert_eq!(run.choices.is_empty(), run.kind == FileKind::Client);
+        assert_eq!(run.decisions.is_empty(), run.kind == FileKind::Client);
     }
     assert_eq!(RunReport::of(readings, None).runs.len(), files.len());
 }
 
 #[test]
-fn a_real_run_has_the_figures_that_its_rows_have() {
-    // Counted by a Python program that knows nothing of our code: rows, mean latency, and the largest share.
+fn real_run_figures_match_its_rows() {
+    // Computed by an independent Python program: rows, mean latency and the largest share.
     for file in files("/RR_router_test_20250731") {
         let report = RunReport::of(vec![read_run(&file)], None);
         let summary = &report.runs[0].summary;
@@ -46,7 +46,7 @@ fn a_real_run_has_the_figures_that_its_rows_have() {
 }
 
 #[test]
-fn no_decision_of_an_old_real_recording_holds() {
+fn old_real_recordings_fail_the_audit() {
     for file in files("marginal_utility_metrics") {
         let audit = audit(&[&file], router_core::policy::MarginalUtilityConfig::default()).unwrap();
         assert!(audit.by_gradients >= 200, "{}", file.display());

@@ -1,4 +1,4 @@
-//! Recordings as our recorder writes them, and as its predecessor wrote them, under audit.
+//! The audit, on recordings as our recorder writes them and as its predecessor wrote them.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,26 +16,26 @@ const HEADER: &str = "timestamp,worker_url,request_id,throughput_gradient,latenc
     avg_throughput,avg_latency,window_size,selection_reason,actual_output_tokens,server_latency,queue_time,ttft,\
     decision_time_ms,kind,seq,attempt,outcome,finish_time\n";
 
-/// Unix nanoseconds at which the recorded runs begin.
+/// When the recorded runs start, in nanoseconds since the Unix epoch.
 const EPOCH: u64 = 1_753_978_493_123_456_789;
 
 fn seconds(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
-/// Requests through a balancer with the policy, each decision and each end as a row. Some requests fail and some tell
-/// no number of tokens; neither teaches the policy anything.
-fn record(knobs: MarginalUtilityConfig, requests: u64) -> Vec<String> {
-    let mut balancer = Balancer::new(Box::new(MarginalUtility::new(knobs).unwrap()), 7);
+/// Runs requests through a balancer with the policy and returns a row for each decision and each completion. Some
+/// requests fail and some report no number of tokens; the policy learns from neither.
+fn record(config: MarginalUtilityConfig, requests: u64) -> Vec<String> {
+    let mut balancer = Balancer::new(Box::new(MarginalUtility::new(config).unwrap()), 7);
     let mut rng = Rng::seeded(11);
     let ids: Vec<_> =
         (0..3).map(|i| balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://w{i}")))).collect();
     let mut now = Time::from_nanos(EPOCH);
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<OpenRequest> = Vec::new();
     let (mut rows, mut seq) = (Vec::new(), 0);
     for request in 0..requests {
         now = now + Duration::from_nanos(rng.below(40_000_000) as u64);
-        while let Some(next) = first_to_end(&open).filter(|&next| open[next].0 <= now) {
+        while let Some(next) = first_to_end(&open).filter(|&next| open[next].ends_at <= now) {
             seq += 1;
             rows.push(end(&mut balancer, open.swap_remove(next), seq));
         }
@@ -44,16 +44,20 @@ fn record(knobs: MarginalUtilityConfig, requests: u64) -> Vec<String> {
         rows.push(row);
         let slow = 1 + ids.iter().position(|id| *id == ticket.worker()).unwrap() as u64;
         let done = now + Duration::from_nanos(slow * (100_000_000 + rng.below(300_000_000) as u64));
-        open.push(Open(done, request, ticket));
+        open.push(OpenRequest { ends_at: done, number: request, ticket });
     }
     rows
 }
 
-/// A request under way: when it is going to end, and its number.
-struct Open(Time, u64, router_core::Ticket);
+/// A request in flight: when it will end, and its number.
+struct OpenRequest {
+    ends_at: Time,
+    number: u64,
+    ticket: router_core::Ticket,
+}
 
-fn first_to_end(open: &[Open]) -> Option<usize> {
-    (0..open.len()).min_by_key(|&i| (open[i].0, open[i].1))
+fn first_to_end(open: &[OpenRequest]) -> Option<usize> {
+    (0..open.len()).min_by_key(|&i| (open[i].ends_at, open[i].number))
 }
 
 fn decide(balancer: &mut Balancer, request: u64, now: Time, seq: u64) -> (String, router_core::Ticket) {
@@ -77,7 +81,8 @@ fn decide(balancer: &mut Balancer, request: u64, now: Time, seq: u64) -> (String
     (row, routed.ticket)
 }
 
-fn end(balancer: &mut Balancer, Open(now, request, ticket): Open, seq: u64) -> String {
+fn end(balancer: &mut Balancer, ended: OpenRequest, seq: u64) -> String {
+    let OpenRequest { ends_at: now, number: request, ticket } = ended;
     let tokens = (request % 7 != 3).then_some(50 + (request * 37 % 200) as u32);
     let outcome = if request % 11 == 5 { Outcome::Failed } else { Outcome::Success };
     let usage = TokenUsage { output_tokens: tokens, ..TokenUsage::default() };
@@ -93,13 +98,13 @@ fn end(balancer: &mut Balancer, Open(now, request, ticket): Open, seq: u64) -> S
     )
 }
 
-fn audited(header: &str, parts: &[&[String]], knobs: MarginalUtilityConfig) -> Audit {
+fn audited(header: &str, parts: &[&[String]], config: MarginalUtilityConfig) -> Audit {
     let dir = tempfile::tempdir().unwrap();
     let files: Vec<_> = (0..parts.len()).map(|i| dir.path().join(format!("part{i}.csv"))).collect();
     for (file, rows) in files.iter().zip(parts) {
         fs::write(file, header.to_owned() + &rows.join("\n") + "\n").unwrap();
     }
-    audit(&files, knobs).unwrap()
+    audit(&files, config).unwrap()
 }
 
 fn default() -> MarginalUtilityConfig {
@@ -107,15 +112,15 @@ fn default() -> MarginalUtilityConfig {
 }
 
 #[test]
-fn every_decision_of_our_own_policy_matches() {
-    for knobs in [
+fn own_recordings_match() {
+    for config in [
         default(),
         MarginalUtilityConfig { window_size: 50, min_history_for_trend: 3, ..default() },
         MarginalUtilityConfig { throughput_weight: 0.1, latency_weight: 5.0, ..default() },
         MarginalUtilityConfig { normalize: true, ..default() },
     ] {
-        let rows = record(knobs, 1000);
-        let audit = audited(HEADER, &[&rows], knobs);
+        let rows = record(config, 1000);
+        let audit = audited(HEADER, &[&rows], config);
         assert!(audit.by_gradients > 800, "{}", audit.by_gradients);
         assert_eq!(
             (audit.matching, audit.wrong, audit.unknown),
@@ -128,9 +133,9 @@ fn every_decision_of_our_own_policy_matches() {
 }
 
 #[test]
-fn the_order_of_the_file_does_not_matter_but_the_order_of_events_does() {
+fn rows_are_sorted_by_sequence_number() {
     let mut rows = record(default(), 400);
-    // Threads may hand rows over a little late.
+    // Rows of several threads may be slightly out of order.
     for pair in rows.chunks_mut(2) {
         pair.reverse();
     }
@@ -138,7 +143,7 @@ fn the_order_of_the_file_does_not_matter_but_the_order_of_events_does() {
 }
 
 #[test]
-fn a_changed_number_is_found_with_its_place() {
+fn changed_number_is_found() {
     let mut rows = record(default(), 400);
     let line = rows.iter().rposition(|row| row.contains("gradient_based")).unwrap();
     let mut cells: Vec<String> = rows[line].split(',').map(str::to_owned).collect();
@@ -156,7 +161,7 @@ fn a_changed_number_is_found_with_its_place() {
 }
 
 #[test]
-fn other_knobs_than_the_routers_do_not_match() {
+fn other_configuration_does_not_match() {
     let rows = record(default(), 400);
     let audit = audited(HEADER, &[&rows], MarginalUtilityConfig { latency_weight: 0.5, ..default() });
     assert_eq!(audit.matching, 0);
@@ -164,14 +169,14 @@ fn other_knobs_than_the_routers_do_not_match() {
 }
 
 #[test]
-fn parts_of_one_recording_go_together_and_a_lone_part_says_what_it_cannot_know() {
+fn later_part_alone_has_unknown_decisions() {
     let rows = record(default(), 600);
     let (first, second) = rows.split_at(500);
     let together = audited(HEADER, &[first, second], default());
     assert_eq!((together.matching, together.wrong), (together.by_gradients, 0));
     let alone = audited(HEADER, &[second], default());
     assert!(alone.unknown > 10, "{}", alone.unknown);
-    // Once a window has filled up from this part alone, decisions can be judged, and they match.
+    // Once this part has filled a window, its decisions can be checked, and they match.
     assert_eq!((alone.wrong, alone.matching + alone.unknown), (0, alone.by_gradients));
     assert!(alone.matching > 0);
 }
@@ -184,7 +189,7 @@ fn dropped_rows_are_counted() {
 }
 
 #[test]
-fn the_three_faults_of_old_recordings_are_found() {
+fn faults_of_old_recordings_are_found() {
     let header = HEADER.split_once(",kind").unwrap().0.to_owned() + "\n";
     let decision =
         |ms: u32| format!("2025-07-31 06:49:11.{ms:03},http://w1,pending,,,,0,,,20,gradient_based,,,,,0.004");
@@ -198,39 +203,40 @@ fn the_three_faults_of_old_recordings_are_found() {
     rows.push(decision(500));
     let audit = audited(&header, &[&rows], default());
     assert_eq!((audit.by_gradients, audit.matching, audit.wrong), (2, 0, 12));
-    let told: Vec<String> =
+    let found: Vec<String> =
         audit.findings.iter().map(|f| f.to_string().split_once("w1: ").unwrap().1.to_owned()).collect();
     assert_eq!(
-        told[0],
+        found[0],
         "request_id is 'pending'; gradient_based without gradients and score; \
          gradient_based after 0 completions, too few for gradients"
     );
-    assert_eq!(told[1], "request_id is 'unknown'");
-    // With ten completions there are gradients; the row just does not say them.
-    assert_eq!(told[11], "request_id is 'pending'; gradient_based without gradients and score");
+    assert_eq!(found[1], "request_id is 'unknown'");
+    // With ten completions there are gradients, but the row does not contain them.
+    assert_eq!(found[11], "request_id is 'pending'; gradient_based without gradients and score");
     assert_eq!(audit.counts, [("no_request_id", 12), ("no_gradients", 2), ("no_trend", 1), ("differs", 0)]);
 }
 
 #[test]
-fn a_claim_that_fell_back_is_found_even_with_numbers_in_it() {
+fn false_gradient_claim_is_found() {
     let mut rows = record(default(), 40);
     let early = rows.iter().position(|row| row.contains(Reason::LoadBased.as_str())).unwrap();
     let cells: Vec<&str> = rows[early].split(',').collect();
-    let mut lie: Vec<String> = cells.iter().map(|c| (*c).to_owned()).collect();
-    (lie[3], lie[4], lie[5], lie[10]) = ("1.5".into(), "0.5".into(), "0.7".into(), "gradient_based".into());
-    rows[early] = lie.join(",");
+    let mut forged: Vec<String> = cells.iter().map(|c| (*c).to_owned()).collect();
+    (forged[3], forged[4], forged[5], forged[10]) =
+        ("1.5".into(), "0.5".into(), "0.7".into(), "gradient_based".into());
+    rows[early] = forged.join(",");
     let audit = audited(HEADER, &[&rows], default());
     assert_eq!(audit.wrong, 1);
     assert!(matches!(audit.findings[0].faults[..], [AuditFault::NoTrend { .. }]), "{}", audit.findings[0]);
 }
 
 #[test]
-fn a_client_file_is_no_recording_and_a_senseless_knob_is_refused() {
+fn client_files_and_invalid_options_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("client.csv");
     fs::write(&file, "req_id,success,host,arrival_time,finish_time\n1,True,http://w1,0,1\n").unwrap();
     let found = audit(&[&file], default()).unwrap();
     assert!(found.decisions == 0 && found.problems[0].message.contains("this is a client's file"));
-    let knobs = MarginalUtilityConfig { window_size: 1, ..default() };
-    assert!(audit(&[&file], knobs).unwrap_err().to_string().contains("window_size"));
+    let config = MarginalUtilityConfig { window_size: 1, ..default() };
+    assert!(audit(&[&file], config).unwrap_err().to_string().contains("window_size"));
 }

@@ -1,7 +1,7 @@
 //! The table of docs/policies/marginal_cost.md: `cargo run --release -p router-sim --example evidence [FILTER [POLICIES]]`.
 //!
-//! Scenarios whose name contains FILTER are run with the policies named, separated by commas. Those with a trace are
-//! left out, and named, where the trace is not beside the clone.
+//! Runs the scenarios whose name contains FILTER with the comma-separated POLICIES. A scenario whose trace is not there
+//! is skipped, with a message.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints")]
 
 use router_core::Registry;
@@ -18,90 +18,90 @@ const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
 const EVEN: &str = "sglang_8b*4";
 const MIXED: &str = "sglang_8b*2,sglang_8b*2@0.5,sglang_8b*4@0.25";
-/// One fast, two slow, of one kind: factor 2.5. Answers the load *short* about 195 times a second at most.
+/// One server 2.5 times as fast as the other two, all of one kind. It serves at most 195 requests per second of *short*.
 const FACTOR: &str = "sglang_8b@2.5,sglang_8b*2";
 
-/// The same servers with prompts cut into chunks, as vLLM does it.
+/// The fleet `MIXED` with chunked prefill, as vLLM does it.
 const MIXED_CHUNKED: &str =
     "sglang_8b*2:chunked=2048,sglang_8b*2@0.5:chunked=2048,sglang_8b*4@0.25:chunked=2048";
 const FACTOR_CHUNKED: &str = "sglang_8b@2.5:chunked=2048,sglang_8b*2:chunked=2048";
 const EVEN_CHUNKED: &str = "sglang_8b*4:chunked=2048";
-/// Cards of three kinds as they were measured with vLLM.
+/// GPUs of three kinds as measured with vLLM.
 const CARDS: &str = "h200,rtxpro6000*2,rtx4090*2";
 /// The fleets of `cargo xtask compare-peers`.
 const LIVE: &str = "sglang_8b@0.75,sglang_8b*2@0.3";
 const LIVE_EVEN: &str = "sglang_8b*4@0.3375";
 
-/// What is sent.
+/// The load of a case, with its requests per second.
 #[derive(Clone, Copy)]
-enum Load {
-    /// Short prompts, answers of 100 to 400 tokens, three of ten streamed, as `cargo xtask compare-peers` sends them.
+enum CaseLoad {
+    /// Short prompts, responses of 100 to 400 tokens, 30 % streamed, as `cargo xtask compare-peers` sends them.
     Live(f64),
-    /// Prompts and answers as in the recorded GPU runs.
+    /// Prompt and response lengths of the recorded GPU runs.
     Short(f64),
-    /// The same prompts, answers spread widely.
+    /// Prompts as in `Short`, responses with widely varying lengths.
     Wide(f64),
-    /// 24 prefixes of 2400 tokens, prompts of 3000.
+    /// Prompts of about 3000 tokens with one of 24 shared prefixes of 2432.
     Groups(f64),
-    /// A slice of a trace, at so many requests per second on average.
+    /// A slice of the trace of this name.
     Trace(&'static str, f64),
 }
 
-struct Case {
+struct EvidenceCase {
     name: &'static str,
     scenario: Scenario,
-    load: Load,
+    load: CaseLoad,
 }
 
-fn case(name: &'static str, fleet: &str, load: Load) -> Result<Case, router_sim::FleetError> {
-    Ok(Case { name, scenario: Scenario::of(fleet.parse::<SimulatedFleet>()?), load })
+fn case(name: &'static str, fleet: &str, load: CaseLoad) -> Result<EvidenceCase, router_sim::FleetError> {
+    Ok(EvidenceCase { name, scenario: Scenario::of(fleet.parse::<SimulatedFleet>()?), load })
 }
 
-fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
+fn cases() -> Result<Vec<EvidenceCase>, router_sim::FleetError> {
     let (code, chat) = ("azure_code_2023", "mooncake_conversation");
     let mut cases = vec![
-        case("uneven, short, 27/s", UNEVEN, Load::Short(27.0))?,
-        case("uneven, short, 80/s", UNEVEN, Load::Short(80.0))?,
-        case("uneven, short, 110/s", UNEVEN, Load::Short(110.0))?,
-        case("factor 2.5, short, 50 %", FACTOR, Load::Short(97.0))?,
-        case("factor 2.5, short, 75 %", FACTOR, Load::Short(146.0))?,
-        case("factor 2.5, short, 95 %", FACTOR, Load::Short(185.0))?,
-        case("even, short, 60/s", EVEN, Load::Short(60.0))?,
-        case("even, short, 130/s", EVEN, Load::Short(130.0))?,
-        case("mixed 8, wide, 40/s", MIXED, Load::Wide(40.0))?,
-        case("mixed 8, wide, 80/s", MIXED, Load::Wide(80.0))?,
-        case("even, groups, 12/s", EVEN, Load::Groups(12.0))?,
-        case("even, groups, 40/s", EVEN, Load::Groups(40.0))?,
-        case("uneven, code, 20/s", UNEVEN, Load::Trace(code, 20.0))?,
-        case("mixed 8, code, 20/s", MIXED, Load::Trace(code, 20.0))?,
-        case("even, chat, 5/s", EVEN, Load::Trace(chat, 5.0))?,
-        case("even, chat, 8/s", EVEN, Load::Trace(chat, 8.0))?,
-        case("mixed 8, chat, 6/s", MIXED, Load::Trace(chat, 6.0))?,
-        case("chunked: factor 2.5, short, 75 %", FACTOR_CHUNKED, Load::Short(146.0))?,
-        case("chunked: even, short, 130/s", EVEN_CHUNKED, Load::Short(130.0))?,
-        case("chunked: mixed 8, wide, 40/s", MIXED_CHUNKED, Load::Wide(40.0))?,
-        case("chunked: mixed 8, wide, 80/s", MIXED_CHUNKED, Load::Wide(80.0))?,
-        case("chunked: mixed 8, chat, 6/s", MIXED_CHUNKED, Load::Trace(chat, 6.0))?,
-        case("chunked: mixed 8, code, 20/s", MIXED_CHUNKED, Load::Trace(code, 20.0))?,
-        case("chunked: cards, short, 60/s", CARDS, Load::Short(60.0))?,
-        case("chunked: cards, chat, 4/s", CARDS, Load::Trace(chat, 4.0))?,
+        case("uneven, short, 27/s", UNEVEN, CaseLoad::Short(27.0))?,
+        case("uneven, short, 80/s", UNEVEN, CaseLoad::Short(80.0))?,
+        case("uneven, short, 110/s", UNEVEN, CaseLoad::Short(110.0))?,
+        case("factor 2.5, short, 50 %", FACTOR, CaseLoad::Short(97.0))?,
+        case("factor 2.5, short, 75 %", FACTOR, CaseLoad::Short(146.0))?,
+        case("factor 2.5, short, 95 %", FACTOR, CaseLoad::Short(185.0))?,
+        case("even, short, 60/s", EVEN, CaseLoad::Short(60.0))?,
+        case("even, short, 130/s", EVEN, CaseLoad::Short(130.0))?,
+        case("mixed 8, wide, 40/s", MIXED, CaseLoad::Wide(40.0))?,
+        case("mixed 8, wide, 80/s", MIXED, CaseLoad::Wide(80.0))?,
+        case("even, groups, 12/s", EVEN, CaseLoad::Groups(12.0))?,
+        case("even, groups, 40/s", EVEN, CaseLoad::Groups(40.0))?,
+        case("uneven, code, 20/s", UNEVEN, CaseLoad::Trace(code, 20.0))?,
+        case("mixed 8, code, 20/s", MIXED, CaseLoad::Trace(code, 20.0))?,
+        case("even, chat, 5/s", EVEN, CaseLoad::Trace(chat, 5.0))?,
+        case("even, chat, 8/s", EVEN, CaseLoad::Trace(chat, 8.0))?,
+        case("mixed 8, chat, 6/s", MIXED, CaseLoad::Trace(chat, 6.0))?,
+        case("chunked: factor 2.5, short, 75 %", FACTOR_CHUNKED, CaseLoad::Short(146.0))?,
+        case("chunked: even, short, 130/s", EVEN_CHUNKED, CaseLoad::Short(130.0))?,
+        case("chunked: mixed 8, wide, 40/s", MIXED_CHUNKED, CaseLoad::Wide(40.0))?,
+        case("chunked: mixed 8, wide, 80/s", MIXED_CHUNKED, CaseLoad::Wide(80.0))?,
+        case("chunked: mixed 8, chat, 6/s", MIXED_CHUNKED, CaseLoad::Trace(chat, 6.0))?,
+        case("chunked: mixed 8, code, 20/s", MIXED_CHUNKED, CaseLoad::Trace(code, 20.0))?,
+        case("chunked: cards, short, 60/s", CARDS, CaseLoad::Short(60.0))?,
+        case("chunked: cards, chat, 4/s", CARDS, CaseLoad::Trace(chat, 4.0))?,
     ];
-    let mut few = case("factor 2.5, short, 27/s, 16 at once", FACTOR, Load::Short(27.0))?;
+    let mut few = case("factor 2.5, short, 27/s, 16 at once", FACTOR, CaseLoad::Short(27.0))?;
     few.scenario.fleet.servers.iter_mut().for_each(|server| server.limits.max_running = 16);
-    let mut scarce = case("even, groups, 24/s, room for 16 prefixes", EVEN, Load::Groups(24.0))?;
+    let mut scarce = case("even, groups, 24/s, room for 16 prefixes", EVEN, CaseLoad::Groups(24.0))?;
     scarce.scenario.fleet.servers.iter_mut().for_each(|server| server.limits.kv_tokens = 40_000);
-    let mut change = case("uneven, short, 27/s, fast one x4 slower for 60 s", UNEVEN, Load::Short(27.0))?;
+    let mut change = case("uneven, short, 27/s, fast one x4 slower for 60 s", UNEVEN, CaseLoad::Short(27.0))?;
     change.scenario = change
         .scenario
         .with(30.0, IncidentKind::Slow { server: 0, factor: 4.0 })
         .with(90.0, IncidentKind::Slow { server: 0, factor: 1.0 });
-    let mut late = case("mixed 8, wide, 40/s, completions 0.5 s late", MIXED, Load::Wide(40.0))?;
+    let mut late = case("mixed 8, wide, 40/s, completions 0.5 s late", MIXED, CaseLoad::Wide(40.0))?;
     late.scenario = late.scenario.with(0.0, IncidentKind::DelayCompletions(Duration::from_millis(500)));
-    let mut blind = case("mixed 8, wide, 40/s, 4 blind routers", MIXED, Load::Wide(40.0))?;
+    let mut blind = case("mixed 8, wide, 40/s, 4 blind routers", MIXED, CaseLoad::Wide(40.0))?;
     blind.scenario.routers = 4;
     let live = |name, fleet, rate| {
-        let mut live = case(name, fleet, Load::Live(rate))?;
-        live.scenario.reports = LoadReporting { on_answers: false, poll: Some(Duration::from_secs(1)) };
+        let mut live = case(name, fleet, CaseLoad::Live(rate))?;
+        live.scenario.reports = LoadReporting { on_responses: false, poll: Some(Duration::from_secs(1)) };
         Ok::<_, router_sim::FleetError>(live)
     };
     let live_uneven = live("as live: uneven, 75 %", LIVE, 44.4)?;
@@ -115,26 +115,26 @@ fn cases() -> Result<Vec<Case>, router_sim::FleetError> {
     Ok(cases)
 }
 
-/// The load of one seed; absent when the trace is not there.
-fn load(load: Load, seed: u64) -> Option<Workload> {
+/// The load of one seed; absent if the trace is not there.
+fn load(load: CaseLoad, seed: u64) -> Option<Workload> {
     let prompt = LengthDistribution::Uniform(220, 385);
     match load {
-        Load::Short(rate) => {
+        CaseLoad::Short(rate) => {
             let lengths = RequestLengths { prompt, output: LengthDistribution::Uniform(190, 320) };
             Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed))
         }
-        Load::Live(rate) => {
+        CaseLoad::Live(rate) => {
             let lengths = RequestLengths { prompt, output: LengthDistribution::Uniform(100, 400) };
             Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed).streamed(0.3))
         }
-        Load::Wide(rate) => {
+        CaseLoad::Wide(rate) => {
             let lengths = RequestLengths {
                 prompt,
                 output: LengthDistribution::LogNormal { mean: 250.0, sigma: 1.2, max: 4000 },
             };
             Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed))
         }
-        Load::Groups(rate) => {
+        CaseLoad::Groups(rate) => {
             let groups = PrefixGroups {
                 groups: 24,
                 shared_tokens: 2432,
@@ -143,10 +143,10 @@ fn load(load: Load, seed: u64) -> Option<Workload> {
             };
             Some(ArrivalProcess::poisson(rate).grouped(4000, groups, seed))
         }
-        Load::Trace(name, rate) => {
+        CaseLoad::Trace(name, rate) => {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
             let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).ok()?;
-            // Each seed sees another, overlapping, part of the trace.
+            // Each seed gets another, overlapping part of the trace.
             let from = 500 * (seed as usize - 1);
             let slice = TraceSlice { requests: from..from + 4000, ..TraceSlice::default() };
             let recorded = read_trace(&text, &slice).ok()?;
@@ -167,7 +167,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let registry = Registry::builtin();
     for case in cases()?.into_iter().filter(|c| c.name.contains(&filter)) {
         if load(case.load, 1).is_none() {
-            eprintln!("left out, its trace is not there: {}", case.name);
+            eprintln!("skipped, its trace is not there: {}", case.name);
             continue;
         }
         let contenders = Contender::list(&policies, &registry)?;

@@ -1,4 +1,4 @@
-//! Synthetic load: when requests come, how long they are, what they share.
+//! Synthetic load: arrival times, lengths and shared prefixes.
 
 use crate::distributions::{exponential, gamma, normal};
 use crate::workload::{RequestStart, SimulatedRequest, Workload, chain};
@@ -6,30 +6,30 @@ use router_core::{Rng, Time};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// More tokens than any model takes; above it, a length is a typing error.
-const MOST_TOKENS: u32 = 1_000_000;
+/// Above the context length of any model; a larger length is a typing error.
+const MAX_TOKENS: u32 = 1_000_000;
 
-/// How a length in tokens is spread.
+/// The distribution of a length in tokens.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum LengthDistribution {
     /// Always the same.
     Fixed(u32),
-    /// Uniform, both ends included.
+    /// Uniform between two lengths, both included.
     Uniform(u32, u32),
-    /// Log-normal: many short ones, few very long.
+    /// Log-normal: many short lengths and few very long ones.
     LogNormal {
         /// The mean, in tokens.
         mean: f64,
-        /// Deviation of the logarithm; 1 is wide.
+        /// Standard deviation of the logarithm; 1 is wide.
         sigma: f64,
-        /// No draw exceeds it.
+        /// Longer samples are cut to this, in tokens.
         max: u32,
     },
 }
 
 impl LengthDistribution {
-    /// One length; at least 1.
-    pub fn draw(self, rng: &mut Rng) -> u32 {
+    /// Draws one length, at least 1.
+    pub fn sample(self, rng: &mut Rng) -> u32 {
         match self {
             Self::Fixed(n) => n.max(1),
             Self::Uniform(low, high) => {
@@ -37,28 +37,28 @@ impl LengthDistribution {
                 (low + rng.below(span as usize + 1) as u32).max(1)
             }
             Self::LogNormal { mean, sigma, max } => {
-                let drawn = mean * (sigma * normal(rng) - 0.5 * sigma * sigma).exp();
-                (drawn.round() as u32).clamp(1, max.max(1))
+                let sample = mean * (sigma * normal(rng) - 0.5 * sigma * sigma).exp();
+                (sample.round() as u32).clamp(1, max.max(1))
             }
         }
     }
 }
 
-/// A text that is no spread.
+/// The text is not a length distribution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected TOKENS, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX], with tokens from 1 to {MOST_TOKENS}")]
+#[error("expected TOKENS, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX], with tokens from 1 to {MAX_TOKENS}")]
 pub struct LengthDistributionError;
 
 impl FromStr for LengthDistribution {
     type Err = LengthDistributionError;
 
-    /// `300`, `200..400` (uniform) or `lognormal:250:1.2:4000`; without a maximum, 20 times the mean.
+    /// Parses `300`, `200..400` (uniform) or `lognormal:250:1.2:4000`; the default maximum is 20 times the mean.
     fn from_str(text: &str) -> Result<Self, LengthDistributionError> {
         let tokens = |text: &str| {
             text.trim()
                 .parse::<u32>()
                 .ok()
-                .filter(|n| (1..=MOST_TOKENS).contains(n))
+                .filter(|n| (1..=MAX_TOKENS).contains(n))
                 .ok_or(LengthDistributionError)
         };
         let positive = |text: &str| {
@@ -73,7 +73,7 @@ impl FromStr for LengthDistribution {
             let mean = positive(mean)?;
             let (sigma, max) = match rest.split_once(':') {
                 Some((sigma, max)) => (positive(sigma)?, tokens(max)?),
-                None => (positive(rest)?, ((20.0 * mean) as u32).clamp(1, MOST_TOKENS)),
+                None => (positive(rest)?, ((20.0 * mean) as u32).clamp(1, MAX_TOKENS)),
             };
             return Ok(Self::LogNormal { mean, sigma, max });
         }
@@ -100,35 +100,36 @@ impl std::fmt::Display for LengthDistribution {
 /// The lengths of independent requests.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct RequestLengths {
-    /// Prompt.
+    /// Prompt length.
     pub prompt: LengthDistribution,
-    /// Output.
+    /// Output length.
     pub output: LengthDistribution,
 }
 
-/// An open stream of arrivals: it does not wait for answers.
+/// An open-loop arrival process: it does not wait for responses.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ArrivalProcess {
     /// Requests per second, above 0.
     pub rate: f64,
-    /// Shape of the gamma-distributed gaps: 1 is Poisson, below 1 comes in bursts, above 1 is regular.
+    /// Shape of the gamma-distributed gaps: 1 is Poisson, below 1 is bursty, above 1 is regular.
     pub shape: f64,
 }
 
-/// Prompts in groups that share their beginning: system prompts, few-shot examples.
+/// Groups of prompts that share a prefix, such as a system prompt or few-shot examples.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct PrefixGroups {
-    /// How many groups, each drawn alike.
+    /// How many groups; all are equally likely.
     pub groups: u32,
     /// Tokens that all prompts of a group share.
     pub shared_tokens: u32,
-    /// Tokens of each prompt's own.
+    /// Length of the part that a prompt does not share.
     pub own: LengthDistribution,
     /// Output length.
     pub output: LengthDistribution,
 }
 
-/// Conversations: each turn repeats all that was said before and comes after the answer was read.
+/// Conversations: each turn repeats all earlier prompts and responses, and arrives after the user has read the last
+/// response.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ChatSessions {
     /// How many conversations.
@@ -137,19 +138,19 @@ pub struct ChatSessions {
     pub turns: LengthDistribution,
     /// Tokens that the user adds in each turn.
     pub added: LengthDistribution,
-    /// Tokens of each answer.
+    /// Tokens of each response.
     pub output: LengthDistribution,
-    /// Mean pause between an answer and the next turn; the pauses are exponential.
+    /// Mean pause between a response and the next turn; the pauses are exponential.
     pub think: Duration,
 }
 
 impl ArrivalProcess {
-    /// Independent arrivals.
+    /// Independent arrivals at `rate` requests per second.
     pub const fn poisson(rate: f64) -> Self {
         Self { rate, shape: 1.0 }
     }
 
-    /// Arrivals in bursts: the gaps' squared coefficient of variation is `1 / shape`.
+    /// Bursty arrivals: the squared coefficient of variation of the gaps is `1 / shape`.
     pub const fn gamma(rate: f64, shape: f64) -> Self {
         Self { rate, shape }
     }
@@ -162,14 +163,14 @@ impl ArrivalProcess {
             now += self.gap(&mut rng);
             SimulatedRequest::at(
                 Time::from_secs_f64(now),
-                lengths.prompt.draw(&mut rng),
-                lengths.output.draw(&mut rng),
+                lengths.prompt.sample(&mut rng),
+                lengths.output.sample(&mut rng),
             )
         });
         Workload::new(requests.collect())
     }
 
-    /// `n` requests whose prompts begin alike within their group.
+    /// `n` requests whose prompts share a prefix within their group.
     pub fn grouped(&self, n: usize, groups: PrefixGroups, seed: u64) -> Workload {
         const BLOCK: u32 = 64;
         let mut rng = Rng::seeded(seed);
@@ -178,7 +179,7 @@ impl ArrivalProcess {
         for i in 0..n {
             now += self.gap(&mut rng);
             let group = rng.below(groups.groups.max(1) as usize) as u64;
-            let tokens = groups.shared_tokens.saturating_add(groups.own.draw(&mut rng));
+            let tokens = groups.shared_tokens.saturating_add(groups.own.sample(&mut rng));
             let shared = groups.shared_tokens / BLOCK;
             let mut hash = 0;
             let prefix = (0..tokens / BLOCK).map(|block| {
@@ -188,13 +189,13 @@ impl ArrivalProcess {
             });
             let prefix = prefix.collect();
             let request =
-                SimulatedRequest::at(Time::from_secs_f64(now), tokens, groups.output.draw(&mut rng));
+                SimulatedRequest::at(Time::from_secs_f64(now), tokens, groups.output.sample(&mut rng));
             load.requests.push(SimulatedRequest { prefix, ..request });
         }
         load
     }
 
-    /// Conversations that begin at this rate and then take their own time.
+    /// Conversations that start at this rate; their later turns follow their own pauses.
     pub fn sessions(&self, sessions: ChatSessions, seed: u64) -> Workload {
         const BLOCK: u32 = 64;
         let mut rng = Rng::seeded(seed);
@@ -204,9 +205,9 @@ impl ArrivalProcess {
             now += self.gap(&mut rng);
             let mut start = RequestStart::At(Time::from_secs_f64(now));
             let mut context = 0;
-            for _ in 0..sessions.turns.draw(&mut rng) {
-                let prompt_tokens = sessions.added.draw(&mut rng).saturating_add(context);
-                let output_tokens = sessions.output.draw(&mut rng);
+            for _ in 0..sessions.turns.sample(&mut rng) {
+                let prompt_tokens = sessions.added.sample(&mut rng).saturating_add(context);
+                let output_tokens = sessions.output.sample(&mut rng);
                 let mut hash = chain(0, session + 1);
                 let prefix = (0..prompt_tokens / BLOCK).map(|block| {
                     hash = chain(hash, u64::from(block));
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_load_and_another_another() {
+    fn load_follows_its_seed() {
         let lengths = RequestLengths {
             prompt: LengthDistribution::LogNormal { mean: 300.0, sigma: 1.0, max: 9000 },
             output: LengthDistribution::Uniform(1, 9),
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn spreads_are_read_as_they_are_written() {
+    fn distributions_parse_what_they_display() {
         for text in ["300", "200..400", "lognormal:250:1.2:4000"] {
             assert_eq!(text.parse::<LengthDistribution>().unwrap().to_string(), text);
         }
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_shares_its_beginning_and_nothing_else() {
+    fn group_shares_only_its_prefix() {
         let groups = PrefixGroups {
             groups: 2,
             shared_tokens: 128,
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_repeats_the_conversation_and_waits_for_it() {
+    fn turn_repeats_and_follows_the_conversation() {
         let sessions = ChatSessions {
             count: 2,
             turns: LengthDistribution::Fixed(3),

@@ -1,4 +1,4 @@
-//! A policy that repeats known choices, to replay what a real router did.
+//! A policy that repeats recorded choices, to replay what a real router did.
 
 use router_core::{Decision, DecisionContext, Policy, Reason};
 

@@ -1,5 +1,6 @@
-//! What competes in an experiment: a policy with its knobs, or the oracle.
+//! A contender of an experiment: a policy with its options, or the oracle.
 
+use crate::decision_maker::DecisionMaker;
 use crate::oracle::OracleWeights;
 use crate::outcome::SimulationOutcome;
 use crate::scenario::Scenario;
@@ -11,20 +12,12 @@ use router_core::{Policy, PolicyError, PolicyOptions, Registry};
 /// The name under which the oracle is asked for.
 const ORACLE: &str = "oracle";
 
-/// Who decides.
-pub enum DecisionMaker<'a> {
-    /// A policy; the function makes a fresh one for each router of each run.
-    Policy(Box<dyn Fn() -> Box<dyn Policy> + 'a>),
-    /// The oracle, which knows what no router can know.
-    Oracle(OracleWeights),
-}
-
-/// Somebody to compare, under the name it has in the table.
+/// A policy or the oracle, under the name that it has in the results.
 pub struct Contender<'a> {
     /// Its name.
     pub name: String,
-    /// Who decides.
-    pub brain: DecisionMaker<'a>,
+    /// What decides where requests go.
+    pub decider: DecisionMaker<'a>,
 }
 
 impl std::fmt::Debug for Contender<'_> {
@@ -34,13 +27,13 @@ impl std::fmt::Debug for Contender<'_> {
 }
 
 impl<'a> Contender<'a> {
-    /// The policies that `make` makes.
+    /// A contender whose policies come from `make`.
     pub fn new(name: impl Into<String>, make: impl Fn() -> Box<dyn Policy> + 'a) -> Self {
-        Self { name: name.into(), brain: DecisionMaker::Policy(Box::new(make)) }
+        Self { name: name.into(), decider: DecisionMaker::Policy(Box::new(make)) }
     }
 
-    /// From `NAME` or `NAME:KNOB=VALUE:KNOB=VALUE`; a value is JSON where it reads as JSON and a text otherwise. `oracle`
-    /// is the oracle, every other name is looked up in `registry`.
+    /// Parses `NAME` or `NAME:OPTION=VALUE:OPTION=VALUE`. A value that is valid JSON is read as JSON, any other value as a
+    /// string. `oracle` means the oracle; every other name is looked up in `registry`.
     ///
     /// ```
     /// # use router_core::Registry;
@@ -52,54 +45,56 @@ impl<'a> Contender<'a> {
     /// ```
     ///
     /// # Errors
-    /// An unknown name or knob, or a value that makes no sense.
+    /// An unknown name or option, or an invalid value.
     pub fn parse(text: &str, registry: &'a Registry) -> Result<Self, PolicyError> {
         let mut parts = split(text, ':').into_iter();
         let name = parts.next().unwrap_or_default().trim().to_owned();
-        let knobs = parts.map(|part| knob(&name, part)).collect::<Result<PolicyOptions, _>>()?;
+        let options = parts.map(|part| parse_option(&name, part)).collect::<Result<PolicyOptions, _>>()?;
         if name == ORACLE {
-            let brain = DecisionMaker::Oracle(OracleWeights::from_params(&knobs)?);
-            return Ok(Self { name: text.trim().to_owned(), brain });
+            let decider = DecisionMaker::Oracle(OracleWeights::from_params(&options)?);
+            return Ok(Self { name: text.trim().to_owned(), decider });
         }
-        registry.build(&name, &knobs).map_err(with_oracle)?;
-        // What has just been built can be built again; the compiler does not know it.
-        let make = move || registry.build(&name, &knobs).unwrap_or_else(|_| Box::new(Random));
+        registry.build(&name, &options).map_err(with_oracle)?;
+        // It was built successfully on the line above, so the fallback is never used.
+        let make = move || registry.build(&name, &options).unwrap_or_else(|_| Box::new(Random));
         Ok(Self::new(text.trim(), make))
     }
 
-    /// All contenders of a list separated by commas.
+    /// Parses a comma-separated list of contenders.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), for the first that is wrong.
+    /// As [`parse`](Self::parse), for the first invalid contender.
     pub fn list(text: &str, registry: &'a Registry) -> Result<Vec<Self>, PolicyError> {
         split(text, ',').into_iter().map(|one| Self::parse(one, registry)).collect()
     }
 
-    /// Runs `load` through `scenario`. All chance follows from `seed` and from the load.
+    /// Runs `load` through `scenario`. All randomness follows from `seed` and from the load.
     pub fn run(&self, scenario: &Scenario, load: &Workload, seed: u64) -> SimulationOutcome {
-        simulation::run((scenario, load), &self.brain, seed)
+        simulation::run(scenario, load, &self.decider, seed)
     }
 
-    /// The same as long as `goes_on`; nothing when it did not.
+    /// Like [`run`](Self::run), as long as `should_continue` says so; `None` if it was cancelled.
     pub(crate) fn run_while(
         &self,
-        stage: (&Scenario, &Workload),
+        scenario: &Scenario,
+        load: &Workload,
         seed: u64,
-        goes_on: &mut dyn FnMut() -> bool,
+        should_continue: &mut dyn FnMut() -> bool,
     ) -> Option<SimulationOutcome> {
-        simulation::run_while(stage, &self.brain, seed, goes_on)
+        simulation::run_while(scenario, load, &self.decider, seed, should_continue)
     }
 }
 
-fn knob(policy: &str, text: &str) -> Result<(String, serde_json::Value), PolicyError> {
+fn parse_option(policy: &str, text: &str) -> Result<(String, serde_json::Value), PolicyError> {
     let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-        let (policy, message) = (policy.to_owned(), format!("`{text}` is no knob: expected NAME=VALUE"));
+        let (policy, message) =
+            (policy.to_owned(), format!("`{text}` is not an option: expected NAME=VALUE"));
         PolicyError::Options { policy, message }
     })?;
     Ok((name.trim().to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.trim().into())))
 }
 
-/// The oracle can be asked for as well, so it is named among the known.
+/// Adds the oracle to the names that an error lists.
 fn with_oracle(error: PolicyError) -> PolicyError {
     match error {
         PolicyError::Unknown { name, suggestion, known } => {
@@ -109,7 +104,7 @@ fn with_oracle(error: PolicyError) -> PolicyError {
     }
 }
 
-/// Splits at a separator that stands outside of JSON's brackets and quotes.
+/// Splits at a separator outside of JSON brackets and quotes.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut from, mut depth, mut quoted) = (Vec::new(), 0, 0_usize, false);
     for (at, c) in text.char_indices() {
@@ -133,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_split_outside_of_json() {
+    fn list_is_split_outside_json() {
         let registry = Registry::builtin();
         let text = r#"random, fixed_probability:probabilities={"http://server-0":0.5,"http://server-1":0.5},oracle:ttft_weight=1"#;
         let list = Contender::list(text, &registry).unwrap();
@@ -142,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_mistake() {
         let registry = Registry::builtin();
         for (text, parts) in [
             ("rond_robin", &["unknown policy `rond_robin`", "`round_robin`", "oracle"][..]),
             ("", &["unknown policy ``"]),
             ("random,", &["unknown policy ``"]),
-            ("marginal_cost:ttft", &["marginal_cost", "`ttft` is no knob"]),
+            ("marginal_cost:ttft", &["marginal_cost", "`ttft` is not an option"]),
             ("marginal_cost:ttft_weight=-1", &["`ttft_weight`", "0 or more"]),
             ("oracle:ttft_weight=-1", &["oracle", "`ttft_weight` must be 0 or more, not -1"]),
             ("oracle:speed=1", &["oracle", "`speed`"]),

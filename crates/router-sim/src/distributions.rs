@@ -1,4 +1,4 @@
-//! Distributions drawn from the core's generator.
+//! Random samples of common distributions.
 
 use router_core::Rng;
 
@@ -7,19 +7,21 @@ fn positive_unit(rng: &mut Rng) -> f64 {
     1.0 - rng.unit_f64()
 }
 
-/// Exponential with mean 1.
+/// A sample of the exponential distribution with mean 1.
 pub(crate) fn exponential(rng: &mut Rng) -> f64 {
     -positive_unit(rng).ln()
 }
 
-/// Normal with mean 0 and deviation 1 (Box and Muller, 1958; one of the pair).
+/// A sample of the normal distribution with mean 0 and standard deviation 1 (Box and Muller, 1958; one of the pair).
 pub(crate) fn normal(rng: &mut Rng) -> f64 {
     (-2.0 * positive_unit(rng).ln()).sqrt() * (std::f64::consts::TAU * rng.unit_f64()).cos()
 }
 
-/// Gamma with the given shape and mean 1 (Marsaglia and Tsang, "A simple method for generating gamma variables", 2000).
+/// A sample of the gamma distribution with this shape and mean 1 (Marsaglia and Tsang, "A simple method for generating
+/// gamma variables", 2000).
 pub(crate) fn gamma(shape: f64, rng: &mut Rng) -> f64 {
-    // Below 1 the method does not hold; the gamma of shape + 1, times a power of a uniform one, has the lower shape.
+    // The method needs a shape of at least 1. A gamma sample of shape + 1 times a power of a uniform sample has the
+    // lower shape.
     let (boosted, boost) =
         if shape < 1.0 { (shape + 1.0, positive_unit(rng).powf(1.0 / shape)) } else { (shape, 1.0) };
     let d = boosted - 1.0 / 3.0;
@@ -45,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn means_and_variances_are_those_of_the_distribution() {
+    fn means_and_variances_match() {
         let near = |(mean, variance): (f64, f64), (m, v): (f64, f64)| {
             assert!((mean - m).abs() < 0.05 && (variance - v).abs() < 0.05 * v.max(1.0), "{mean} {variance}");
         };

@@ -1,21 +1,21 @@
-//! Policies side by side: the same loads through each, several seeds, means with intervals.
+//! An experiment: the same loads under each contender, with several seeds, as means with confidence intervals.
 
 use crate::contender::Contender;
 use crate::outcome::{SimulationOutcome, SimulationSummary, Slo};
 use crate::scenario::Scenario;
 use crate::workload::Workload;
 
-/// One figure of a summary.
+/// One metric of a summary.
 #[derive(Clone, Copy, Debug)]
 pub struct SummaryMetric {
     /// Its name, with the unit.
     pub name: &'static str,
-    /// How it is read.
+    /// Reads it from a summary.
     pub read: fn(&SimulationSummary) -> f64,
 }
 
 impl SummaryMetric {
-    /// The figures of a table, in its order.
+    /// The metrics of a comparison, in its order.
     pub const ALL: [Self; 16] = [
         Self { name: "e2e_mean_s", read: |s| s.e2e.mean },
         Self { name: "e2e_p50_s", read: |s| s.e2e.p50 },
@@ -36,55 +36,55 @@ impl SummaryMetric {
     ];
 }
 
-/// A mean over seeds and how far off it may be.
+/// A mean over seeds with its confidence interval.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct MeanEstimate {
     /// The mean.
     pub mean: f64,
-    /// Half the width of the 95 % interval (Student's t); absent for a single seed.
+    /// Half the width of the 95 % confidence interval (Student's t); absent for a single seed.
     pub half_width: Option<f64>,
 }
 
-/// One contender's row.
+/// The results of one contender.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ContenderResult {
     /// Its name.
     pub name: String,
-    /// Each measure of [`SummaryMetric::ALL`].
+    /// Each metric of [`SummaryMetric::ALL`].
     pub estimates: Vec<MeanEstimate>,
-    /// Each measure of each seed, in the order of the seeds.
+    /// For each metric the values of the seeds, in their order.
     pub values: Vec<Vec<f64>>,
-    /// Each measure over that of the first contender, seed by seed; absent where the first has 0.
+    /// For each metric the ratio to the first contender, seed by seed; absent where the first contender has 0.
     pub ratios: Vec<Option<MeanEstimate>>,
-    /// Mean share of the requests that each server answered.
+    /// Mean share of the requests that each server completed, from 0 to 1.
     pub share: Vec<f64>,
 }
 
-/// One run of an experiment that has ended.
+/// A finished run of an experiment.
 #[derive(Clone, Copy, Debug)]
 pub struct FinishedRun<'a> {
-    /// The contender's place in the list.
+    /// The contender's index in the list.
     pub contender: usize,
     /// The seed.
     pub seed: u64,
-    /// How many runs have ended, this one included.
+    /// How many runs have finished, including this one.
     pub done: usize,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: &'a SimulationOutcome,
 }
 
-/// Looks on while an experiment runs.
+/// Observes an experiment while it runs, and can cancel it.
 pub trait ExperimentObserver {
-    /// A run has ended; this is what came of it, with all its records.
+    /// Called after each run, with all its records.
     fn run_finished(&mut self, _run: FinishedRun<'_>) {}
 
-    /// Whether to go on; asked some times in a millisecond.
+    /// Whether to continue; called a few times per millisecond.
     fn should_continue(&mut self) -> bool {
         true
     }
 }
 
-/// Hears how many runs are done.
+/// Passes on how many runs are done.
 struct RunCounter<'a>(&'a mut dyn FnMut(usize));
 
 impl ExperimentObserver for RunCounter<'_> {
@@ -93,56 +93,56 @@ impl ExperimentObserver for RunCounter<'_> {
     }
 }
 
-/// What an experiment found.
+/// The results of an experiment.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ComparisonTable {
-    /// One per contender, in their order.
+    /// One row per contender, in their order.
     pub rows: Vec<ContenderResult>,
-    /// How many seeds each ran with.
+    /// How many seeds each contender ran with.
     pub seeds: usize,
 }
 
-/// Everything that is the same for all contenders.
+/// The conditions that are equal for all contenders.
 #[derive(Debug)]
 pub struct Experiment<'a> {
-    /// The installation.
+    /// The fleet, the routers and the incidents.
     pub scenario: &'a Scenario,
-    /// The seeds of the runs: each is the chance of the routers, and may shape the load.
+    /// The seeds of the runs: each seeds the routers, and is passed to the function that makes the load.
     pub seeds: &'a [u64],
-    /// What goodput is counted under.
+    /// The limits for goodput.
     pub slo: Slo,
 }
 
 impl Experiment<'_> {
-    /// Runs all contenders with all seeds. `load` makes the load of a seed; `done` is told after each run how many are
-    /// done.
+    /// Runs all contenders with all seeds. `load` makes the load of a seed; `done` is called after each run with the
+    /// number of finished runs.
     pub fn run(
         &self,
         contenders: &[Contender<'_>],
         load: &dyn Fn(u64) -> Workload,
         done: &mut dyn FnMut(usize),
     ) -> ComparisonTable {
-        self.run_watched(contenders, load, &mut RunCounter(done)).unwrap_or_default()
+        self.run_observed(contenders, load, &mut RunCounter(done)).unwrap_or_default()
     }
 
-    /// As [`run`](Self::run), but `watch` is shown each run with all its records, and may stop it: then there is
-    /// nothing to tell.
-    pub fn run_watched(
+    /// Like [`run`](Self::run), but `observer` gets each run with all its records and can cancel the experiment; the
+    /// result is then `None`.
+    pub fn run_observed(
         &self,
         contenders: &[Contender<'_>],
         load: &dyn Fn(u64) -> Workload,
-        watch: &mut dyn ExperimentObserver,
+        observer: &mut dyn ExperimentObserver,
     ) -> Option<ComparisonTable> {
         let mut summaries: Vec<Vec<SimulationSummary>> = contenders.iter().map(|_| Vec::new()).collect();
         let mut done = 0;
         for &seed in self.seeds {
             let load = load(seed);
-            for (contender, (at, summaries)) in contenders.iter().zip(summaries.iter_mut().enumerate()) {
-                let stage = (self.scenario, &load);
-                let outcome = contender.run_while(stage, seed, &mut || watch.should_continue())?;
+            for (contender, (index, summaries)) in contenders.iter().zip(summaries.iter_mut().enumerate()) {
+                let should_continue = &mut || observer.should_continue();
+                let outcome = contender.run_while(self.scenario, &load, seed, should_continue)?;
                 summaries.push(outcome.summary_under(self.slo));
                 done += 1;
-                watch.run_finished(FinishedRun { contender: at, seed, done, outcome: &outcome });
+                observer.run_finished(FinishedRun { contender: index, seed, done, outcome: &outcome });
             }
         }
         let first = summaries.first().cloned().unwrap_or_default();
@@ -180,15 +180,15 @@ fn estimate(values: &[f64]) -> MeanEstimate {
     MeanEstimate { mean, half_width }
 }
 
-/// The 97.5 % quantile of Student's t; beyond ten degrees of freedom by Cornish and Fisher's expansion, which is then
-/// right to three digits.
+/// The 97.5 % quantile of Student's t. Above ten degrees of freedom it is the Cornish-Fisher expansion, which is accurate
+/// to three digits there.
 fn student_t(freedom: usize) -> f64 {
-    const FEW: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+    const TABLE: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
     const Z: f64 = 1.959_964;
     let v = freedom as f64;
-    let beyond =
+    let expansion =
         Z + (Z.powi(3) + Z) / (4.0 * v) + (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / (96.0 * v * v);
-    FEW.get(freedom.wrapping_sub(1)).copied().unwrap_or(beyond)
+    TABLE.get(freedom.wrapping_sub(1)).copied().unwrap_or(expansion)
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_looks_on_may_stop_it_in_the_middle_of_a_run() {
+    fn observer_cancels_within_a_run() {
         struct Impatient(u32);
         impl ExperimentObserver for Impatient {
             fn should_continue(&mut self) -> bool {
@@ -213,14 +213,14 @@ mod tests {
             Workload::new(requests.collect())
         };
         let mut patient = Impatient(u32::MAX);
-        assert!(experiment.run_watched(&random, &load, &mut patient).is_some());
+        assert!(experiment.run_observed(&random, &load, &mut patient).is_some());
         let mut watch = Impatient(2);
-        assert_eq!(experiment.run_watched(&random, &load, &mut watch), None);
-        assert_eq!(watch.0, 0, "and is not asked again");
+        assert_eq!(experiment.run_observed(&random, &load, &mut watch), None);
+        assert_eq!(watch.0, 0, "it is not called again");
     }
 
     #[test]
-    fn intervals_are_those_of_student() {
+    fn intervals_follow_student_t() {
         let e = estimate(&[1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(e.mean, 3.0);
         // 2.776 * sqrt(2.5 / 5)

@@ -1,8 +1,8 @@
-//! How true the engine model is: recorded runs on real GPUs, and what the model makes of them.
+//! Accuracy of the engine model: recorded runs on real GPUs and what the model predicts for them.
 //!
-//! A test replays the runs and fails when a figure here is no longer what comes out.
+//! A test replays the runs and fails when a figure here differs from the result.
 
-/// One recorded run, replayed with its real arrivals, lengths and choices.
+/// A recorded run, replayed with its recorded arrivals, lengths and choices.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ReplayedRun {
     /// Name of the recording.
@@ -13,18 +13,18 @@ pub struct ReplayedRun {
     pub requests: usize,
     /// Mean seconds from sending to the last token, as recorded.
     pub measured: f64,
-    /// The same, as simulated.
+    /// Mean seconds from sending to the last token, as simulated.
     pub simulated: f64,
 }
 
 impl ReplayedRun {
-    /// By what share the model is off: above 0 it is too slow.
+    /// Relative error of the model; above 0 the model is too slow.
     pub fn error(&self) -> f64 {
         self.simulated / self.measured - 1.0
     }
 }
 
-/// Every recorded run with whole requests.
+/// Every recorded run with complete requests.
 pub const REPLAYED_RUNS: [ReplayedRun; 8] = [
     of("RR_router_test_20250731_091332", UNEVEN, 200, (1.6023, 1.6116)),
     of("RR2_router_test_20250731_091528", UNEVEN, 200, (1.6463, 1.6646)),
@@ -36,7 +36,7 @@ pub const REPLAYED_RUNS: [ReplayedRun; 8] = [
     of("MU_router_test_20250801_174407", EVEN, 1000, (0.8133, 0.8003)),
 ];
 
-/// On the first day one of the three served a model 2.6 times as fast; later all were alike.
+/// On the first day one of the three servers ran a model that is 2.6 times as fast; later all three were equal.
 const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
 const EVEN: &str = "sglang_8b*3";
 

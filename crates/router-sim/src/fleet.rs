@@ -1,9 +1,9 @@
-//! The servers of one installation, from a fleet line as users type it: `sglang_8b*2,sglang_1.5b*1,t4*4@0.5`.
+//! The simulated servers, parsed from a fleet specification: `sglang_8b*2,sglang_1.5b*1,t4*4@0.5`.
 
 use router_engine::{EngineProfile, FleetError, FleetSpec};
 use std::str::FromStr;
 
-/// The servers of one installation, in order.
+/// The simulated servers, in order.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct SimulatedFleet {
     /// One engine each.

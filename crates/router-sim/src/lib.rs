@@ -1,13 +1,29 @@
-//! A discrete-event simulation of a whole installation: arrivals, the router's own [`router_core::Balancer`] and
+//! A discrete-event simulation of a whole deployment: arrivals, the router's own [`router_core::Balancer`] and
 //! policies, engines of [`router_engine`], completions.
 //!
-//! Pure and repeatable: time is virtual, all chance follows from a seed, and the same input gives the same output to
-//! the bit. It holds no routing logic: what decides here is what decides live. It models no network and no bodies;
-//! a request is its lengths, its prefix and its time.
+//! Pure and repeatable: time is virtual, all randomness follows from a seed, and the same input gives the same output,
+//! bit for bit. It contains no routing logic: the code that decides here is the code that decides in the live router. It
+//! models no network and no bodies: a request is its lengths, its prefix and its arrival time.
+//!
+//! The modules, top down; each uses only those below it:
+//!
+//! ```text
+//! experiment                        contenders x seeds -> comparison table
+//! contender                         a policy or the oracle, by name
+//! simulation                        the event loop: event queue, requests in flight
+//! decision_maker  oracle            what decides
+//! server                            one engine and its wake-ups
+//! schedule                          incidents as users type them
+//! scenario  outcome                 what goes in, what comes out
+//! arrivals  trace                   synthetic and recorded workloads
+//! workload  fleet  distributions    plain data
+//! ```
+//!
+//! `assigned` (a policy that repeats recorded choices) and `fidelity` (the accuracy of the engine model) stand alone.
 //!
 //! ```
 //! use router_core::policy::RoundRobin;
-//! use router_sim::{ArrivalProcess, SimulatedFleet, RequestLengths, Scenario, LengthDistribution, simulate};
+//! use router_sim::{ArrivalProcess, LengthDistribution, RequestLengths, Scenario, SimulatedFleet, simulate};
 //!
 //! let fleet: SimulatedFleet = "sglang_8b*2,sglang_1.5b*1".parse()?;
 //! let lengths = RequestLengths { prompt: LengthDistribution::Uniform(50, 500), output: LengthDistribution::Fixed(100) };
@@ -26,6 +42,7 @@
 mod arrivals;
 mod assigned;
 mod contender;
+mod decision_maker;
 mod distributions;
 mod experiment;
 mod fidelity;
@@ -43,7 +60,8 @@ pub use arrivals::{
     ArrivalProcess, ChatSessions, LengthDistribution, LengthDistributionError, PrefixGroups, RequestLengths,
 };
 pub use assigned::AssignedPolicy;
-pub use contender::{Contender, DecisionMaker};
+pub use contender::Contender;
+pub use decision_maker::DecisionMaker;
 pub use experiment::{
     ComparisonTable, ContenderResult, Experiment, ExperimentObserver, FinishedRun, MeanEstimate,
     SummaryMetric,

@@ -1,48 +1,48 @@
-//! What came of a run: one record per request, and the figures that people compare.
+//! The outcome of a run: one record per request, and a summary of them.
 
 use router_core::Time;
 
-/// What became of one request.
+/// The times and counts of one request.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SimulatedRecord {
-    /// When the client sent it.
+    /// When it arrived.
     pub arrived_at: Time,
-    /// When its first token came out; absent when none did.
+    /// When its first token was generated; absent if none was.
     pub first_token_at: Option<Time>,
-    /// When its last token came out; absent when it failed.
+    /// When its last token was generated; absent if it failed.
     pub finished_at: Option<Time>,
-    /// The server that was last tried, by index.
+    /// Index of the server of the last attempt.
     pub server: u32,
     /// Prompt tokens.
     pub prompt_tokens: u32,
-    /// Prompt tokens that the server found in its cache.
+    /// Prompt tokens found in the server's prefix cache.
     pub cached_tokens: u32,
     /// Tokens generated.
     pub output_tokens: u32,
-    /// How often it was sent.
+    /// How many times it was sent to a server.
     pub attempts: u32,
 }
 
 impl SimulatedRecord {
-    /// Seconds from sending to the last token.
+    /// Seconds from arrival to the last token.
     pub fn e2e(&self) -> Option<f64> {
         Some(self.finished_at?.secs_since(self.arrived_at))
     }
 
-    /// Seconds from sending to the first token.
+    /// Seconds from arrival to the first token.
     pub fn ttft(&self) -> Option<f64> {
         self.finished_at?;
         Some(self.first_token_at?.secs_since(self.arrived_at))
     }
 
-    /// Seconds per token after the first; absent for answers of one token.
+    /// Seconds per token after the first; absent for responses of one token.
     pub fn tpot(&self) -> Option<f64> {
         let tokens = self.output_tokens.checked_sub(1).filter(|n| *n > 0)?;
         Some(self.finished_at?.secs_since(self.first_token_at?) / f64::from(tokens))
     }
 }
 
-/// What a client calls good enough.
+/// The latency limits that a good response meets.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Slo {
     /// Longest time to the first token, in seconds. Default 1.
@@ -57,16 +57,16 @@ impl Default for Slo {
     }
 }
 
-/// Mean and percentiles of one kind of latency, in seconds; all zero when nothing was measured.
+/// Mean and percentiles of a latency, in seconds; all zero without samples. A percentile is a value that occurred.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct LatencySummary {
     /// Mean.
     pub mean: f64,
     /// Median.
     pub p50: f64,
-    /// Nine in ten were at most this.
+    /// The 90th percentile.
     pub p90: f64,
-    /// Ninety-nine in a hundred were at most this.
+    /// The 99th percentile.
     pub p99: f64,
 }
 
@@ -74,7 +74,7 @@ impl LatencySummary {
     fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = values.collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        // Nearest rank: the least value that so large a share does not exceed.
+        // Nearest rank: the smallest value that at least this share of the values does not exceed.
         let rank = |share: f64| {
             let rank = (share * sorted.len() as f64).ceil() as usize;
             sorted.get(rank.max(1) - 1).copied().unwrap_or(0.0)
@@ -84,45 +84,46 @@ impl LatencySummary {
     }
 }
 
-/// A whole run.
+/// The outcome of one run.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SimulationOutcome {
-    /// One per request, in the order of the workload. A turn whose conversation broke off never came and has none.
+    /// One record per request, in the order of the workload. `None` for a turn that never arrived because an earlier turn
+    /// of its conversation failed.
     pub records: Vec<Option<SimulatedRecord>>,
-    /// Seconds in which each server computed anything.
+    /// Seconds that each server was busy.
     pub busy: Vec<f64>,
 }
 
-/// The figures of a run.
+/// The summary of a run.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SimulationSummary {
-    /// Requests that got their whole answer.
+    /// Requests with a complete response.
     pub completed: usize,
-    /// Requests that did not.
+    /// Requests without one.
     pub failed: usize,
-    /// Time from sending to the last token.
+    /// Time from arrival to the last token.
     pub e2e: LatencySummary,
-    /// Time from sending to the first token.
+    /// Time from arrival to the first token.
     pub ttft: LatencySummary,
     /// Time per token after the first.
     pub tpot: LatencySummary,
-    /// Requests per second that were answered within the SLO.
+    /// Requests per second that were completed within the SLO.
     pub goodput: f64,
-    /// Share of the requests that each server answered.
+    /// Share of the requests that each server completed, from 0 to 1.
     pub share: Vec<f64>,
-    /// Share of the prompt tokens that were found in a cache.
+    /// Share of the prompt tokens that were found in a prefix cache, from 0 to 1.
     pub prefix_hits: f64,
-    /// Busy time of the busiest server over that of the mean one; 1 is even.
+    /// Busy time of the busiest server divided by the mean busy time; 1 is balanced.
     pub imbalance: f64,
 }
 
 impl SimulationOutcome {
-    /// The figures, with the default SLO.
+    /// The summary, with the default SLO.
     pub fn summary(&self) -> SimulationSummary {
         self.summary_under(Slo::default())
     }
 
-    /// The figures, with goodput under this SLO.
+    /// The summary, with goodput under this SLO.
     pub fn summary_under(&self, slo: Slo) -> SimulationSummary {
         let all = || self.records.iter().flatten();
         let done: Vec<&SimulatedRecord> = all().filter(|r| r.finished_at.is_some()).collect();
@@ -157,14 +158,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_occurred() {
+    fn percentiles_are_observed_values() {
         let l = LatencySummary::of((1..=200).map(f64::from));
         assert_eq!((l.mean, l.p50, l.p90, l.p99), (100.5, 100.0, 180.0, 198.0));
         assert_eq!(LatencySummary::of(std::iter::empty()), LatencySummary::default());
     }
 
     #[test]
-    fn goodput_counts_only_what_is_fast_in_both() {
+    fn goodput_needs_ttft_and_tpot() {
         let at = |secs: f64| Some(Time::from_secs_f64(secs));
         let record = |first, end, output_tokens| {
             Some(SimulatedRecord {

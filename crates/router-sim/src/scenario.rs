@@ -1,83 +1,83 @@
-//! Where the load falls: the fleet, who hears what, and what goes wrong when.
+//! A scenario: the fleet, the routers, the load reports they get, and the incidents.
 
 use crate::SimulatedFleet;
 use router_core::Time;
 use router_engine::EngineProfile;
 use std::time::Duration;
 
-/// What the routers hear of the servers' load.
+/// How the routers learn the servers' load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoadReporting {
-    /// Whether each answer tells the length of the waiting queue, as some SGLang builds do. Default true.
-    pub on_answers: bool,
-    /// How often every server is asked for its load. Default: never.
+    /// Whether each response reports the length of the waiting queue, as some SGLang builds do. Default true.
+    pub on_responses: bool,
+    /// How often every server is polled for its load. Default: never.
     pub poll: Option<Duration>,
 }
 
 impl Default for LoadReporting {
     fn default() -> Self {
-        Self { on_answers: true, poll: None }
+        Self { on_responses: true, poll: None }
     }
 }
 
-/// What can happen to an installation.
+/// What can happen to a deployment.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum IncidentKind {
-    /// Every step of a server takes so many times as long from now on; 1 is normal again.
+    /// From now on every step of a server takes `factor` times as long.
     Slow {
         /// Its index.
         server: usize,
-        /// How many times.
+        /// Above 0; 1 is normal speed.
         factor: f64,
     },
-    /// A server is gone with everything in it. All routers notice at once and send its requests elsewhere.
+    /// A server dies and loses its requests. All routers notice immediately and retry the requests on other servers.
     Die {
         /// Its index.
         server: usize,
     },
-    /// A server comes up, empty: a new one, with the next free index.
+    /// A new, empty server joins with the next index.
     Join(EngineProfile),
-    /// Load reports arrive so much later from now on.
+    /// From now on load reports arrive this much later.
     DelayReports(Duration),
-    /// First tokens and ends of answers are told to the policy so much later from now on; clients get them in time.
+    /// From now on routers learn of first tokens and completions this much later; clients get them without delay.
     DelayCompletions(Duration),
 }
 
-/// One thing that happens at its time.
+/// One incident and when it happens.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Incident {
-    /// When.
+    /// When it happens.
     pub at: Time,
-    /// What.
-    pub what: IncidentKind,
+    /// What happens.
+    pub kind: IncidentKind,
 }
 
-/// An installation and what happens to it.
+/// A deployment and what happens to it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Scenario {
     /// The servers.
     pub fleet: SimulatedFleet,
-    /// Routers that do not see each other; each request comes to one of them by lot. Default 1.
+    /// Independent routers; each request goes to a random one. Default 1.
     pub routers: usize,
-    /// What they hear.
+    /// How the routers learn the servers' load.
     pub reports: LoadReporting,
-    /// What happens.
+    /// The incidents, in any order.
     pub incidents: Vec<Incident>,
-    /// How often a request is sent again after its server died. Default 3.
+    /// How many times a request is retried after its server died. Default 3.
     pub retries: u32,
 }
 
 impl Scenario {
-    /// This fleet behind one router; nothing happens to it.
+    /// This fleet behind one router, without incidents.
     pub fn of(fleet: SimulatedFleet) -> Self {
         Self { fleet, routers: 1, reports: LoadReporting::default(), incidents: Vec::new(), retries: 3 }
     }
 
-    /// The same, and something happens.
+    /// Adds an incident at a time in seconds since the start.
     #[must_use]
-    pub fn with(mut self, at_secs: f64, what: IncidentKind) -> Self {
-        self.incidents.push(Incident { at: Time::from_secs_f64(at_secs), what });
+    pub fn with(mut self, at_secs: f64, kind: IncidentKind) -> Self {
+        self.incidents.push(Incident { at: Time::from_secs_f64(at_secs), kind });
         self
     }
 }

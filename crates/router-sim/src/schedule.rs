@@ -1,4 +1,4 @@
-//! Events as users type them: `slow:0:4@30..90`, `die:2@60`, `join:t4*2@45`, `late-answers:0.5@0`.
+//! Scheduled events as users type them: `slow:0:4@30..90`, `die:2@60`, `join:t4*2@45`, `late-answers:0.5@0`.
 
 use crate::fleet::SimulatedFleet;
 use crate::scenario::{Incident, IncidentKind};
@@ -7,56 +7,56 @@ use router_engine::FleetError;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What one event of a schedule does, and when: one incident, or one at its beginning and one at its end.
+/// A scheduled event: one incident, or one at its start and one at its end.
 ///
 /// | text | meaning |
 /// |---|---|
 /// | `slow:SERVER:FACTOR@FROM[..TO]` | every step of this server takes FACTOR times as long |
-/// | `die:SERVER@AT` | this server is gone, with everything in it |
-/// | `join:FLEET@AT` | these servers come up |
-/// | `late-answers:SECS@FROM[..TO]` | routers hear of first tokens and ends so much later |
-/// | `late-reports:SECS@FROM[..TO]` | load reports arrive so much later |
+/// | `die:SERVER@AT` | this server dies and loses its requests |
+/// | `join:FLEET@AT` | these servers join |
+/// | `late-answers:SECS@FROM[..TO]` | routers learn of first tokens and completions SECS later |
+/// | `late-reports:SECS@FROM[..TO]` | load reports arrive SECS later |
 ///
-/// Servers are numbered from 0, times are seconds from the beginning.
+/// Servers are numbered from 0; times are seconds since the start.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ScheduledEvent {
-    /// As it was typed.
+    /// The text as it was typed.
     pub text: String,
-    /// What happens.
+    /// The incidents that it stands for.
     pub incidents: Vec<Incident>,
 }
 
-/// An event that is none. One line, naming the part at fault.
+/// The text is not a scheduled event. The message is one line that names the invalid part.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ScheduledEventError {
-    /// The text has none of the known forms.
+    /// The text has an unknown form.
     #[error(
         "{0:?}: expected slow:SERVER:FACTOR@FROM[..TO], die:SERVER@AT, join:FLEET@AT, \
         late-answers:SECS@FROM[..TO] or late-reports:SECS@FROM[..TO]"
     )]
     Form(String),
-    /// A part is no number, or none that makes sense here.
+    /// A part is not a number, or is outside its range.
     #[error("{text:?} in {event:?}: expected {expected}")]
     Part {
         /// The part.
         text: String,
-        /// The event it stands in.
+        /// The event that contains it.
         event: String,
         /// What it should be.
         expected: &'static str,
     },
-    /// The servers that join are no fleet.
+    /// The servers that join are not a valid fleet.
     #[error("{event:?}: {source}")]
     Fleet {
         /// The event.
         event: String,
-        /// What is wrong.
+        /// Why the fleet is invalid.
         source: FleetError,
     },
 }
 
-/// The text of one event, so that an error can show it.
+/// The text of one event, for error messages.
 #[derive(Clone, Copy)]
 struct EventText<'a>(&'a str);
 
@@ -64,12 +64,12 @@ impl EventText<'_> {
     fn part<T: FromStr>(
         self,
         text: &str,
-        makes_sense: impl Fn(&T) -> bool,
+        is_valid: impl Fn(&T) -> bool,
         expected: &'static str,
     ) -> Result<T, ScheduledEventError> {
         let wrong =
             || ScheduledEventError::Part { text: text.to_owned(), event: self.0.to_owned(), expected };
-        text.trim().parse().ok().filter(makes_sense).ok_or_else(wrong)
+        text.trim().parse().ok().filter(is_valid).ok_or_else(wrong)
     }
 
     fn server(self, text: &str) -> Result<usize, ScheduledEventError> {
@@ -87,14 +87,14 @@ impl FromStr for ScheduledEvent {
     fn from_str(event: &str) -> Result<Self, ScheduledEventError> {
         let text = EventText(event);
         let form = || ScheduledEventError::Form(event.to_owned());
-        // From the right: the fleet of those that join may hold an `@` of its own.
+        // From the right: a fleet that joins may contain an `@` itself.
         let (what, when) = event.rsplit_once('@').ok_or_else(form)?;
         let (from, to) = match when.split_once("..") {
             Some((from, to)) => (text.seconds(from)?, Some(text.seconds(to)?)),
             None => (text.seconds(when)?, None),
         };
         if let Some(to) = to.filter(|to| *to <= from) {
-            let expected = "an end after the beginning";
+            let expected = "an end after the start";
             return Err(ScheduledEventError::Part {
                 text: to.to_string(),
                 event: event.to_owned(),
@@ -128,9 +128,9 @@ impl FromStr for ScheduledEvent {
             }
             _ => return Err(form()),
         };
-        let at = |secs, what| Incident { at: Time::from_secs_f64(secs), what };
-        let mut incidents: Vec<_> = begins.into_iter().map(|what| at(from, what)).collect();
-        incidents.extend(to.zip(ends).map(|(to, what)| at(to, what)));
+        let at = |secs, kind| Incident { at: Time::from_secs_f64(secs), kind };
+        let mut incidents: Vec<_> = begins.into_iter().map(|kind| at(from, kind)).collect();
+        incidents.extend(to.zip(ends).map(|(to, kind)| at(to, kind)));
         Ok(Self { text: event.to_owned(), incidents })
     }
 }
@@ -142,11 +142,11 @@ mod tests {
     /// Times in milliseconds.
     fn read(text: &str) -> Vec<(u64, IncidentKind)> {
         let scheduled: ScheduledEvent = text.parse().unwrap();
-        scheduled.incidents.iter().map(|i| (i.at.as_nanos() / 1_000_000, i.what)).collect()
+        scheduled.incidents.iter().map(|i| (i.at.as_nanos() / 1_000_000, i.kind)).collect()
     }
 
     #[test]
-    fn every_form_is_read() {
+    fn all_forms_parse() {
         let slow = |factor| IncidentKind::Slow { server: 2, factor };
         assert_eq!(read("slow:2:4@30..90"), [(30_000, slow(4.0)), (90_000, slow(1.0))]);
         assert_eq!(read("slow:2:4@30"), [(30_000, slow(4.0))]);
@@ -160,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_mistake() {
         for (text, part) in [
             ("slow:0:4", "expected slow:SERVER:FACTOR@FROM[..TO]"),
             ("explode:0@4", "expected slow:SERVER"),
             ("die:0@4..5", "expected slow:SERVER"),
             ("slow:x:4@1", "\"x\" in \"slow:x:4@1\": expected a server's number"),
             ("slow:0:-4@1", "\"-4\""),
-            ("slow:0:4@9..3", "expected an end after the beginning"),
+            ("slow:0:4@9..3", "expected an end after the start"),
             ("late-answers:soon@1", "\"soon\""),
             ("late-answers:1e300@1", "\"1e300\""),
             ("join:warp@3", "unknown profile \"warp\""),

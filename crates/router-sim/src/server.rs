@@ -1,4 +1,4 @@
-//! One simulated server: an engine and the time at which it next has something to say.
+//! One simulated server: an engine, and when it next has progress to report.
 
 use router_core::{LoadReport, LoadSource, Time, WorkTotals};
 use router_engine::{Engine, EngineProfile, Job, JobEvent, JobId, SubmitError};
@@ -9,63 +9,72 @@ pub(crate) struct SimulatedServer {
     block_tokens: u32,
     /// Whether it is up.
     pub(crate) alive: bool,
-    /// Number and time of the wake-up that counts; older ones in the queue are ignored.
-    wake: (u32, Option<Time>),
+    /// Number of the latest wake-up; older ones in the event queue are ignored.
+    wake_number: u32,
+    /// Time of the latest wake-up; absent when it was used or there is nothing to wait for.
+    wake_at: Option<Time>,
 }
 
 impl SimulatedServer {
     pub(crate) fn new(profile: &EngineProfile, block_tokens: u32) -> Self {
         let limits = router_engine::EngineLimits { block_tokens, ..profile.limits };
-        Self { engine: Engine::new(profile.timing, limits), block_tokens, alive: true, wake: (0, None) }
+        Self {
+            engine: Engine::new(profile.timing, limits),
+            block_tokens,
+            alive: true,
+            wake_number: 0,
+            wake_at: None,
+        }
     }
 
-    /// Brings the engine up to `now`; what it has to say goes to `news`.
-    pub(crate) fn run(&mut self, now: Time, news: &mut Vec<JobEvent>) {
-        self.engine.fast_forward(now, &mut |progress| news.push(progress));
+    /// Runs the engine up to `now`; its progress is appended to `progress`.
+    pub(crate) fn run(&mut self, now: Time, progress: &mut Vec<JobEvent>) {
+        self.engine.fast_forward(now, &mut |event| progress.push(event));
     }
 
-    /// Takes a job. The engine must have been [run](Self::run) up to `now`.
+    /// Submits a job. The engine must have been [run](Self::run) up to `now`.
     pub(crate) fn submit(
         &mut self,
         now: Time,
         job: Job,
-        news: &mut Vec<JobEvent>,
+        progress: &mut Vec<JobEvent>,
     ) -> Result<(), SubmitError> {
         self.engine.submit(now, job)?;
-        // An idle engine takes its next step now, and a busy one goes on.
-        self.run(now, news);
+        // An idle engine starts its next step now; a busy one continues its step.
+        self.run(now, progress);
         Ok(())
     }
 
-    /// Gives up a job.
+    /// Aborts a job.
     pub(crate) fn abort(&mut self, now: Time, id: JobId) {
         self.engine.abort(now, id);
     }
 
-    pub(crate) fn slow(&mut self, factor: f64) {
+    pub(crate) fn set_slowdown(&mut self, factor: f64) {
         self.engine.set_slowdown(factor);
     }
 
-    /// The number and time of the wake-up to enqueue, if the one in the queue no longer fits.
-    pub(crate) fn next_wake(&mut self) -> Option<(u32, Time)> {
-        let quiet = self.engine.earliest_event();
-        if quiet == self.wake.1 {
+    /// The number and time of the wake-up to enqueue, if the one in the event queue has the wrong time.
+    pub(crate) fn next_wake_up(&mut self) -> Option<(u32, Time)> {
+        let next = self.engine.earliest_event();
+        if next == self.wake_at {
             return None;
         }
-        self.wake = (self.wake.0 + 1, quiet);
-        quiet.map(|at| (self.wake.0, at))
+        self.wake_number += 1;
+        self.wake_at = next;
+        next.map(|at| (self.wake_number, at))
     }
 
-    /// Whether a wake-up counts; it is then used up.
-    pub(crate) fn woken(&mut self, number: u32) -> bool {
-        let counts = self.alive && self.wake.0 == number;
-        if counts {
-            self.wake.1 = None;
+    /// Uses the wake-up of this number; false if it is outdated or the server is dead.
+    pub(crate) fn take_wake_up(&mut self, number: u32) -> bool {
+        let valid = self.alive && self.wake_number == number;
+        if valid {
+            self.wake_at = None;
         }
-        counts
+        valid
     }
 
-    /// What it really is and holds; as of when it was last [run](Self::run).
+    /// The engine as of the last [`run`](Self::run).
     pub(crate) const fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -75,12 +84,12 @@ impl SimulatedServer {
         self.block_tokens
     }
 
-    /// KV tokens it has.
+    /// KV cache tokens that it has.
     pub(crate) fn kv_tokens(&self) -> u64 {
         self.engine.limits().kv_tokens
     }
 
-    /// What it answers when asked for its load.
+    /// Its load report.
     pub(crate) fn report(&self, at: Time) -> LoadReport {
         let load = self.engine.load();
         LoadReport {

@@ -1,5 +1,5 @@
-//! Recorded traces: one JSON object per line with `arrival_s`, `input_tokens`, `output_tokens` and, where the trace
-//! tells them, `hash_ids` of the prompt's blocks.
+//! Recorded traces: one JSON object per line with `arrival_s`, `input_tokens`, `output_tokens` and optionally `hash_ids`
+//! of the prompt's blocks.
 
 use crate::workload::{SimulatedRequest, Workload, chain};
 use router_core::Time;
@@ -10,28 +10,28 @@ use std::ops::Range;
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// A line is no request.
+    /// A line is not a request.
     #[error("line {line}: {source}")]
     Line {
-        /// Which, from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Why it is not a request.
         source: serde_json::Error,
     },
-    /// No line is left.
-    #[error("the slice holds no request")]
+    /// The slice selects no request.
+    #[error("the slice contains no request")]
     Empty,
-    /// The speed is no positive number.
+    /// The speed is not a positive number.
     #[error("the speed must be a positive number, not {0}")]
     Speed(f64),
 }
 
-/// Which part of a trace, and how fast.
+/// The part of a trace to replay, and how fast.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TraceSlice {
-    /// Which requests, counted from 0. Default: all.
+    /// The requests, counted from 0. Default: all.
     pub requests: Range<usize>,
-    /// How many times as fast as recorded. Default 1.
+    /// Replay speed relative to the recording. Default 1.
     pub speed: f64,
     /// Tokens per entry of `hash_ids`. Default 512, as in the Mooncake traces.
     pub block_tokens: u32,
@@ -52,10 +52,10 @@ struct RecordedLine {
     hash_ids: Vec<u64>,
 }
 
-/// Reads a slice of a trace. Its first request comes at time zero.
+/// Parses a slice of a trace. Its first request arrives at time zero.
 ///
 /// # Errors
-/// A line that is no request, an empty slice, a speed that makes no sense.
+/// A line that is not a request, an empty slice, or a speed that is not positive.
 pub fn read_trace(text: &str, slice: &TraceSlice) -> Result<Workload, TraceError> {
     if !(slice.speed.is_finite() && slice.speed > 0.0) {
         return Err(TraceError::Speed(slice.speed));
@@ -78,7 +78,7 @@ pub fn read_trace(text: &str, slice: &TraceSlice) -> Result<Workload, TraceError
     Ok(Workload { block_tokens: slice.block_tokens, ..Workload::new(requests) })
 }
 
-/// The chain hashes of the full blocks; the last entry of `hash_ids` may stand for a part of a block, which no cache keeps.
+/// The chained hashes of the full blocks. The last entry of `hash_ids` may be a partial block, which no cache keeps.
 fn prefix(line: &RecordedLine, block_tokens: u32) -> Box<[u64]> {
     let full = (line.input_tokens / block_tokens.max(1)) as usize;
     let ids = line.hash_ids.iter().take(full);
@@ -99,7 +99,7 @@ mod tests {
 {"arrival_s":5.0,"input_tokens":40,"output_tokens":6}"#;
 
     #[test]
-    fn a_slice_starts_at_zero_and_runs_at_its_speed() {
+    fn slice_starts_at_zero_at_its_speed() {
         let load =
             read_trace(TRACE, &TraceSlice { requests: 1..3, speed: 2.0, ..TraceSlice::default() }).unwrap();
         let starts: Vec<_> = load.requests.iter().map(|r| r.start).collect();
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn equal_leading_blocks_have_equal_hashes_and_partial_ones_none() {
+    fn only_full_blocks_have_hashes() {
         let load = read_trace(TRACE, &TraceSlice::default()).unwrap();
         assert_eq!(load.requests[0].prefix, load.requests[1].prefix);
         assert_eq!(load.requests[0].prefix.len(), 2);
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_traces_are_rejected() {
         let error = read_trace("{}", &TraceSlice::default()).unwrap_err().to_string();
         assert!(error.starts_with("line 1: missing field `arrival_s`"), "{error}");
         assert!(read_trace(TRACE, &TraceSlice { requests: 9..10, ..TraceSlice::default() }).is_err());

@@ -1,14 +1,14 @@
-//! What is asked of the installation: requests with their lengths, prefixes and times.
+//! The workload: requests with their arrival times, lengths and prefixes.
 
 use router_core::Time;
 use std::time::Duration;
 
-/// When a request comes.
+/// When a request arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RequestStart {
-    /// At a fixed time, whatever happened before.
+    /// At a fixed time.
     At(Time),
-    /// Some time after an earlier request of the workload ended: a user who reads, thinks and goes on.
+    /// After an earlier request has completed and a pause has passed: the next turn of a conversation.
     After {
         /// Index of that request, lower than this one's.
         request: usize,
@@ -20,15 +20,15 @@ pub enum RequestStart {
 /// One request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SimulatedRequest {
-    /// When it comes.
+    /// When it arrives.
     pub start: RequestStart,
     /// Prompt length in tokens.
     pub prompt_tokens: u32,
-    /// Tokens that will be generated. Only the engine knows.
+    /// Tokens that will be generated. The router cannot see this.
     pub output_tokens: u32,
-    /// The client's cap on generated tokens, if it sets one.
+    /// The client's limit of generated tokens, if it sets one.
     pub max_output_tokens: Option<u32>,
-    /// Chained hashes of the prompt's full blocks of [`Workload::block_tokens`] tokens. May be empty.
+    /// Chained hashes of the prompt's full blocks of [`Workload::block_tokens`] tokens. May be empty, if nothing is shared.
     pub prefix: Box<[u64]>,
     /// Whether the client asks for a stream, so that the router sees the first token.
     pub stream: bool,
@@ -55,7 +55,7 @@ pub struct Workload {
     pub requests: Vec<SimulatedRequest>,
     /// Tokens per block of [`SimulatedRequest::prefix`], for the router and for the engines' caches.
     pub block_tokens: u32,
-    /// Bytes of prompt per token, which the router has to find out. Default 4.
+    /// Bytes of prompt per token, which the router has to learn. Default 4.
     pub bytes_per_token: f64,
 }
 
@@ -65,10 +65,10 @@ impl Workload {
         Self { requests, block_tokens: 16, bytes_per_token: 4.0 }
     }
 
-    /// The same requests, streamed or not.
+    /// Makes this share of the requests (0 to 1) streams and the others not.
     #[must_use]
     pub fn streamed(mut self, share: f64) -> Self {
-        // Spread evenly instead of by lot, so that a share of one half is exactly every second request.
+        // Distributed evenly instead of randomly: a share of one half is exactly every second request.
         let mut due = 0.0;
         for request in &mut self.requests {
             due += share;
@@ -79,7 +79,7 @@ impl Workload {
     }
 }
 
-/// Folds one block's content into the chain hash of the blocks before it.
+/// The chained hash of a block: combines its content with the chained hash of the blocks before it.
 pub(crate) fn chain(before: u64, content: u64) -> u64 {
     router_core::Rng::seeded(before ^ content.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_u64()
 }

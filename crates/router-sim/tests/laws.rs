@@ -1,4 +1,4 @@
-//! What must hold in every simulated world: it repeats, it loses nothing, and every router is told everything.
+//! Laws of every simulation: it repeats bit for bit, no request is lost, and every router learns every event once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use router_core::{Decision, DecisionContext, Event, Policy, PolicyOptions, Registry, Time, policy::Random};
@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Random choice that counts what it is told.
+/// Random choice that counts the events it observes.
 #[derive(Debug)]
-struct Counting(Random, Arc<[AtomicI64; 3]>);
+struct CountingPolicy(Random, Arc<[AtomicI64; 3]>);
 
-impl Policy for Counting {
+impl Policy for CountingPolicy {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -44,7 +44,7 @@ fn eventful() -> Scenario {
     let fleet: SimulatedFleet = "sglang_8b*2,sglang_1.5b,rtx4090".parse().unwrap();
     let mut scenario = Scenario::of(fleet);
     scenario.routers = 3;
-    scenario.reports = LoadReporting { on_answers: true, poll: Some(Duration::from_millis(700)) };
+    scenario.reports = LoadReporting { on_responses: true, poll: Some(Duration::from_millis(700)) };
     let late = Duration::from_millis(300);
     scenario
         .with(1.0, IncidentKind::Slow { server: 0, factor: 4.0 })
@@ -58,10 +58,10 @@ fn eventful() -> Scenario {
 }
 
 #[test]
-fn an_eventful_run_loses_nothing_and_tells_everything_once() {
+fn each_request_is_reported_exactly_once() {
     let counts: Arc<[AtomicI64; 3]> = Arc::default();
     let load = ArrivalProcess::gamma(40.0, 0.5).requests(600, lengths(), 3).streamed(0.5);
-    let make = || Box::new(Counting(Random, counts.clone())) as Box<dyn Policy>;
+    let make = || Box::new(CountingPolicy(Random, counts.clone())) as Box<dyn Policy>;
     let outcome = simulate(&eventful(), &load, &make, 5);
     let summary = outcome.summary();
     assert_eq!((summary.completed, summary.failed), (600, 0));
@@ -71,7 +71,7 @@ fn an_eventful_run_loses_nothing_and_tells_everything_once() {
     assert!(summary.share[4] > 0.0, "the server that joined was used");
     let [dispatched, first_tokens, finished] = [0, 1, 2].map(|i| counts[i].load(Ordering::Relaxed));
     assert_eq!((dispatched, finished), (i64::from(sent), i64::from(sent)));
-    // Of half the requests, but for a few whose end overtook it when news stopped being late.
+    // Half the requests are streams. A few completions overtook their first token when the delay ended.
     assert!((270..=330).contains(&first_tokens), "{first_tokens}");
     for (record, request) in outcome.records.iter().flatten().zip(&load.requests) {
         assert_eq!(record.output_tokens, request.output_tokens);
@@ -80,21 +80,21 @@ fn an_eventful_run_loses_nothing_and_tells_everything_once() {
 }
 
 #[test]
-fn every_policy_and_the_oracle_repeat_to_the_bit_and_follow_their_seed() {
+fn runs_repeat_and_follow_their_seed() {
     let load = ArrivalProcess::poisson(30.0).requests(300, lengths(), 3);
     let registry = Registry::builtin();
     for name in registry.specs().map(|spec| spec.name.as_str()).chain(["oracle"]) {
         let contender = Contender::parse(name, &registry).unwrap();
         let run = |seed| contender.run(&eventful(), &load, seed);
         assert_eq!(run(1), run(1), "{name}");
-        // Chance is in the policies and in which router a request comes to. To these two neither matters: one sees all
-        // engines, the other sends everything to the first worker.
+        // The seed changes the policies' random choices and the router of each request. Neither matters to these two:
+        // the oracle sees all engines, and passthrough sends everything to the first worker.
         assert!(["oracle", "passthrough"].contains(&name) || run(1) != run(2), "{name}");
     }
 }
 
 #[test]
-fn a_fleet_that_is_gone_fails_what_comes_and_ends() {
+fn dead_fleet_fails_later_requests() {
     let scenario = Scenario::of("t4".parse().unwrap()).with(5.0, IncidentKind::Die { server: 0 });
     let load = ArrivalProcess::poisson(2.0).requests(50, lengths(), 3);
     let summary = simulate(&scenario, &load, &|| Box::new(Random), 1).summary();
@@ -103,7 +103,7 @@ fn a_fleet_that_is_gone_fails_what_comes_and_ends() {
 }
 
 #[test]
-fn a_conversation_goes_on_after_its_answer_and_finds_its_prefix() {
+fn next_turn_finds_its_prefix() {
     let sessions = ChatSessions {
         count: 20,
         turns: LengthDistribution::Fixed(4),
@@ -122,7 +122,7 @@ fn a_conversation_goes_on_after_its_answer_and_finds_its_prefix() {
 }
 
 #[test]
-fn affinity_finds_more_prefixes_than_rotation() {
+fn cache_affinity_beats_rotation_on_prefix_hits() {
     let groups = PrefixGroups {
         groups: 24,
         shared_tokens: 2400,
@@ -139,7 +139,7 @@ fn affinity_finds_more_prefixes_than_rotation() {
 }
 
 #[test]
-fn a_request_that_fits_no_engine_is_refused_and_the_rest_goes_on() {
+fn oversized_request_is_rejected_alone() {
     let mut load = ArrivalProcess::poisson(5.0).requests(10, lengths(), 2);
     load.requests.push(SimulatedRequest::at(Time::ZERO, 50_000, 10));
     let summary =
@@ -148,16 +148,16 @@ fn a_request_that_fits_no_engine_is_refused_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_table_has_ratios_to_its_first_row() {
+fn ratios_are_to_the_first_row() {
     let scenario = Scenario::of("sglang_8b,t4".parse().unwrap());
     let contenders = ["round_robin", "power_of_two"].map(|name| {
         Contender::new(name, move || Registry::builtin().build(name, &PolicyOptions::new()).unwrap())
     });
     let experiment = Experiment { scenario: &scenario, seeds: &[1, 2, 3], slo: Slo::default() };
-    let mut told = Vec::new();
+    let mut done_counts = Vec::new();
     let load = |seed| -> Workload { ArrivalProcess::poisson(10.0).requests(150, lengths(), seed) };
-    let table = experiment.run(&contenders, &load, &mut |done| told.push(done));
-    assert_eq!(told, [1, 2, 3, 4, 5, 6]);
+    let table = experiment.run(&contenders, &load, &mut |done| done_counts.push(done));
+    assert_eq!(done_counts, [1, 2, 3, 4, 5, 6]);
     assert_eq!(table.rows[0].ratios[0].unwrap().mean, 1.0);
     let mean = SummaryMetric::ALL.iter().position(|m| m.name == "e2e_mean_s").unwrap();
     assert!(table.rows[1].ratios[mean].unwrap().mean < 1.0, "counting beats rotation on unequal servers");

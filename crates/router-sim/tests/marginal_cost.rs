@@ -1,8 +1,8 @@
-//! What `marginal_cost` must do on engines; its unit tests pin the rest.
+//! What `marginal_cost` must achieve on simulated engines; its unit tests cover the rest.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking and tells what it skips"
+    reason = "a test fails by panicking and prints what it skips"
 )]
 
 use router_core::{PolicyOptions, Registry};
@@ -35,11 +35,11 @@ fn scenario(fleet: &str) -> Scenario {
     Scenario::of(fleet.parse::<SimulatedFleet>().unwrap())
 }
 
-fn knobs(json: &str) -> PolicyOptions {
+fn options(json: &str) -> PolicyOptions {
     serde_json::from_str(json).unwrap()
 }
 
-/// Three seeds of `name` against the others, with ratios to the first.
+/// Runs the named policies with three seeds; ratios are to the first.
 fn table(
     scenario: &Scenario,
     names: &[(&'static str, &'static str)],
@@ -48,25 +48,25 @@ fn table(
     let contenders: Vec<_> = names
         .iter()
         .map(|&(name, json)| {
-            Contender::new(name, move || Registry::builtin().build(name, &knobs(json)).unwrap())
+            Contender::new(name, move || Registry::builtin().build(name, &options(json)).unwrap())
         })
         .collect();
     Experiment { scenario, seeds: &[11, 12, 13], slo: Slo::default() }.run(&contenders, load, &mut |_| ())
 }
 
-/// Of one measure of the second contender to that of the first.
+/// The ratio of one metric of the second contender to the first.
 fn ratio(table: &ComparisonTable, measure: &str) -> f64 {
     let at = SummaryMetric::ALL.iter().position(|m| m.name == measure).unwrap();
     table.rows[1].ratios[at].unwrap().mean
 }
 
-/// Of the second contender's mean latency and its p99 to those of the first.
+/// The ratios of mean latency and its p99 of the second contender to the first.
 fn ratios(table: &ComparisonTable) -> (f64, f64) {
     (ratio(table, "e2e_mean_s"), ratio(table, "e2e_p99_s"))
 }
 
 #[test]
-fn it_beats_counting_and_rotation_on_unequal_servers() {
+fn beats_least_request_and_rotation_on_unequal_servers() {
     let load = short(27.0);
     let rotation =
         ratios(&table(&scenario(UNEVEN), &[("round_robin", "{}"), ("marginal_cost", "{}")], &load));
@@ -80,7 +80,7 @@ fn it_beats_counting_and_rotation_on_unequal_servers() {
 }
 
 #[test]
-fn first_tokens_come_no_later_than_by_counting_at_three_quarters_of_what_is_possible() {
+fn first_tokens_are_not_late_at_high_load() {
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
     let table = table(&scenario("sglang_8b@2.5,sglang_8b*2"), &names, &short(146.0));
     let ((mean, p99), ttft) = (ratios(&table), ratio(&table, "ttft_p99_s"));
@@ -118,11 +118,11 @@ fn shared_prefixes_are_kept_together_without_crowding() {
 }
 
 #[test]
-fn an_slo_is_met_more_often_by_who_knows_it() {
+fn known_slo_is_met_more_often() {
     let slo = Slo { ttft: 0.1, tpot: 0.015 };
     let knows = r#"{"slo_ttft_secs":0.1,"slo_tpot_secs":0.015}"#;
     let good = |json: &'static str| {
-        let make = || Registry::builtin().build("marginal_cost", &knobs(json)).unwrap();
+        let make = || Registry::builtin().build("marginal_cost", &options(json)).unwrap();
         let met = |seed: u64| {
             let outcome = simulate(&scenario(MIXED), &wide(80.0)(seed), &make, seed);
             let records = outcome.records.iter().flatten();
@@ -137,15 +137,15 @@ fn an_slo_is_met_more_often_by_who_knows_it() {
 }
 
 #[test]
-fn what_engines_report_of_their_work_does_not_mislead() {
-    let mut told = scenario(UNEVEN);
-    told.reports = LoadReporting { on_answers: true, poll: Some(Duration::from_secs(1)) };
+fn load_reports_do_not_mislead() {
+    let mut polled = scenario(UNEVEN);
+    polled.reports = LoadReporting { on_responses: true, poll: Some(Duration::from_secs(1)) };
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
-    let told = ratios(&table(&told, &names, &short(27.0)));
-    assert!(told.0 <= 0.80 && told.1 <= 0.80, "{told:?}");
+    let polled = ratios(&table(&polled, &names, &short(27.0)));
+    assert!(polled.0 <= 0.80 && polled.1 <= 0.80, "{polled:?}");
 }
 
-/// A slice per seed of a recorded trace, at so many requests per second; absent when the trace is not there.
+/// A slice of a recorded trace for each seed, at `rate` requests per second; absent if there is no such file.
 fn trace(name: &str, rate: f64) -> Option<impl Fn(u64) -> Workload> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
     let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).ok()?;
@@ -162,7 +162,7 @@ fn trace(name: &str, rate: f64) -> Option<impl Fn(u64) -> Workload> {
 }
 
 #[test]
-fn it_beats_counting_and_rotation_with_recorded_traces() {
+fn beats_least_request_and_rotation_on_traces() {
     for (name, rate) in [("mooncake_conversation", 6.0), ("azure_code_2023", 20.0)] {
         let Some(load) = trace(name, rate) else {
             eprintln!("SKIPPED: the trace {name} is not beside this clone");
@@ -175,7 +175,7 @@ fn it_beats_counting_and_rotation_with_recorded_traces() {
 }
 
 #[test]
-fn it_loses_nothing_on_equal_servers() {
+fn loses_nothing_on_equal_servers() {
     for rate in [60.0, 130.0] {
         let names = [("least_request", "{}"), ("marginal_cost", "{}")];
         let equal = ratios(&table(&scenario("sglang_8b*4"), &names, &short(rate)));
@@ -183,7 +183,7 @@ fn it_loses_nothing_on_equal_servers() {
     }
 }
 
-/// The p99 of the time to the first token of those that came from `from` seconds on.
+/// The p99 of the time to first token of the requests that arrived at `from` seconds or later.
 fn late_first_tokens(name: &str, scenario: &Scenario, from: f64) -> f64 {
     let make = || Registry::builtin().build(name, &PolicyOptions::new()).unwrap();
     let lengths = RequestLengths {
@@ -199,7 +199,7 @@ fn late_first_tokens(name: &str, scenario: &Scenario, from: f64) -> f64 {
 }
 
 #[test]
-fn where_decode_goes_on_beside_prompts_it_learns_not_to_let_them_wait_for_each_other() {
+fn learns_chunked_prefill() {
     let even = scenario("sglang_8b*4:chunked=2048");
     let [counting, costing] =
         ["least_request", "marginal_cost"].map(|name| late_first_tokens(name, &even, 20.0));
@@ -212,21 +212,21 @@ fn where_decode_goes_on_beside_prompts_it_learns_not_to_let_them_wait_for_each_o
 }
 
 #[test]
-fn the_classic_rule_loses_as_it_always_did() {
+fn classic_policy_loses_to_rotation() {
     let names = [("round_robin", "{}"), ("marginal_utility", "{}")];
     let classic = ratios(&table(&scenario(UNEVEN), &names, &short(27.0)));
     assert!(classic.0 >= 1.0, "{classic:?}");
 }
 
 #[test]
-fn without_regard_for_others_the_fast_server_drowns() {
+fn without_externality_fast_server_overloads() {
     let names = [("marginal_cost", "{}"), ("marginal_cost", r#"{"externality_weight":0.0}"#)];
     let selfish = ratios(&table(&scenario(UNEVEN), &names, &short(110.0)));
     assert!(selfish.0 >= 1.2, "{selfish:?}");
 }
 
 #[test]
-fn late_news_and_blind_routers_do_not_upset_it() {
+fn tolerates_late_completions_and_several_routers() {
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
     let late = scenario(UNEVEN).with(0.0, IncidentKind::DelayCompletions(Duration::from_millis(500)));
     let late = ratios(&table(&late, &names, &short(27.0)));
@@ -236,14 +236,14 @@ fn late_news_and_blind_routers_do_not_upset_it() {
     assert!(late.0 <= 1.05 && blind.0 <= 1.05, "{late:?} {blind:?}");
 }
 
-/// The share that the first server got of the requests that came from `from` seconds on, `n` of them.
+/// The first server's share of the first `n` requests that arrived at `from` seconds or later.
 fn share(outcome: &SimulationOutcome, from: f64, n: usize) -> f64 {
     let came = outcome.records.iter().flatten().filter(|r| r.arrived_at.as_secs_f64() >= from).take(n);
     came.filter(|r| r.server == 0).count() as f64 / n as f64
 }
 
 #[test]
-fn a_server_that_recovers_gets_its_share_back() {
+fn recovered_server_gets_its_share_back() {
     let make = || Registry::builtin().build("marginal_cost", &PolicyOptions::new()).unwrap();
     let load = short(27.0)(5);
     let steady = simulate(&scenario(UNEVEN), &load, &make, 1);
@@ -251,8 +251,11 @@ fn a_server_that_recovers_gets_its_share_back() {
         .with(20.0, IncidentKind::Slow { server: 0, factor: 10.0 })
         .with(80.0, IncidentKind::Slow { server: 0, factor: 1.0 });
     let slowed = simulate(&slow, &load, &make, 1);
-    assert!(share(&slowed, 30.0, 1000) < 0.5 * share(&steady, 30.0, 1000), "it is spared while it is slow");
-    // 200 requests after it recovered the next 200 are dealt out.
+    assert!(
+        share(&slowed, 30.0, 1000) < 0.5 * share(&steady, 30.0, 1000),
+        "a slow server gets fewer requests"
+    );
+    // Counts 200 requests, beginning 200 requests after the recovery.
     let again = 80.0 + 200.0 / 27.0;
     let (after, before) = (share(&slowed, again, 200), share(&steady, again, 200));
     assert!(after > 0.8 * before, "{after} of {before}");

@@ -1,10 +1,10 @@
-//! The oracle is a bound: nobody who must learn is better than it by more than chance.
+//! The oracle is a bound: no policy is better than it by more than noise.
 //!
-//! The traces are outside data; without them those cases are skipped, and the test says so.
+//! The traces are external data; without them their cases are skipped, and the test prints it.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking and tells what it skips"
+    reason = "a test fails by panicking and prints what it skips"
 )]
 
 use router_core::Registry;
@@ -17,10 +17,10 @@ use std::path::Path;
 const UNEVEN: &str = "sglang_1.5b,sglang_8b*2";
 const EVEN: &str = "sglang_8b*4";
 const MIXED: &str = "sglang_8b*2,sglang_8b*2@0.5,sglang_8b*4@0.25";
-/// Policies that fare best somewhere.
+/// The policies that are best in some case.
 const RIVALS: &str = "oracle,least_request,cache_aware,power_of_two,marginal_cost";
-/// Ratios of means below this are chance: differences under about 2 % are noise.
-const CHANCE: f64 = 0.98;
+/// Differences of the means under about 2 % are noise.
+const NOISE: f64 = 0.98;
 
 fn assert_bound(what: &str, fleet: &str, load: &dyn Fn(u64) -> Workload) {
     let registry = Registry::builtin();
@@ -31,12 +31,12 @@ fn assert_bound(what: &str, fleet: &str, load: &dyn Fn(u64) -> Workload) {
     let mean = SummaryMetric::ALL.iter().position(|m| m.name == "e2e_mean_s").unwrap();
     for row in &table.rows {
         let ratio = row.ratios[mean].unwrap().mean;
-        assert!(ratio > CHANCE, "{what}: {} has {ratio:.3} of the oracle's mean", row.name);
+        assert!(ratio > NOISE, "{what}: {} has {ratio:.3} of the oracle's mean", row.name);
     }
 }
 
 #[test]
-fn nobody_beats_the_oracle_on_synthetic_loads() {
+fn no_policy_beats_oracle_on_synthetic_loads() {
     let prompt = LengthDistribution::Uniform(220, 385);
     let short = RequestLengths { prompt, output: LengthDistribution::Uniform(190, 320) };
     let wide = RequestLengths {
@@ -60,7 +60,7 @@ fn nobody_beats_the_oracle_on_synthetic_loads() {
 }
 
 #[test]
-fn nobody_beats_the_oracle_on_recorded_traces() {
+fn no_policy_beats_oracle_on_traces() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
     for (name, fleet, speed) in [
         ("azure_code_2023", UNEVEN, 8.0),

@@ -1,10 +1,11 @@
-//! The engine is right: real runs, replayed with their real arrivals, lengths and choices, take as long as they took.
+//! The engine model is accurate: recorded runs, replayed with their arrivals, lengths and choices, take as long as they
+//! took.
 //!
-//! The recorded runs are outside data; without them the test says that it skips.
+//! The recorded runs are external data; without them the test prints that it skips.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking and tells what it skips"
+    reason = "a test fails by panicking and prints what it skips"
 )]
 
 use router_core::Time;
@@ -14,20 +15,20 @@ use router_sim::{
 use std::path::Path;
 
 /// A recorded run.
-struct Run {
+struct GpuRun {
     load: Workload,
     to: Vec<usize>,
     mean: f64,
 }
 
-fn read(text: &str) -> Run {
+fn read(text: &str) -> GpuRun {
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap().split(',').collect();
     let column = |name: &str| header.iter().position(|h| *h == name).unwrap();
     let wanted =
         ["router_send_time", "actual_prompt_tokens", "actual_output_tokens", "server_latency", "host"];
     let [sent, prompt, output, latency, host] = wanted.map(column);
-    let mut run = Run { load: Workload::new(Vec::new()), to: Vec::new(), mean: 0.0 };
+    let mut run = GpuRun { load: Workload::new(Vec::new()), to: Vec::new(), mean: 0.0 };
     for line in lines {
         let cells: Vec<&str> = line.split(',').collect();
         let number = |i: usize| cells[i].parse::<f64>().unwrap();
@@ -40,13 +41,13 @@ fn read(text: &str) -> Run {
     run
 }
 
-/// To the fourth digit after the point, as the figures are written.
+/// Rounds to four decimals, as the figures are written.
 fn rounded(seconds: f64) -> f64 {
     (seconds * 10_000.0).round() / 10_000.0
 }
 
 #[test]
-fn real_runs_take_as_long_as_they_took() {
+fn replayed_runs_match_measurements() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/gpu-runs");
     let Ok(entries) = folder.read_dir() else {
         eprintln!(
@@ -60,30 +61,35 @@ fn real_runs_take_as_long_as_they_took() {
         REPLAYED_RUNS.len(),
         "none is left out"
     );
-    for told in REPLAYED_RUNS {
-        let run = read(&std::fs::read_to_string(folder.join(format!("{}.csv", told.run))).unwrap());
-        let scenario = Scenario::of(told.fleet.parse::<SimulatedFleet>().unwrap());
+    for expected in REPLAYED_RUNS {
+        let run = read(&std::fs::read_to_string(folder.join(format!("{}.csv", expected.run))).unwrap());
+        let scenario = Scenario::of(expected.fleet.parse::<SimulatedFleet>().unwrap());
         let summary =
             simulate(&scenario, &run.load, &|| Box::new(AssignedPolicy { to: run.to.clone() }), 1).summary();
         let error = summary.e2e.mean / run.mean - 1.0;
-        assert!(error.abs() < 0.05, "{}: {error:+.3}", told.run);
+        assert!(error.abs() < 0.05, "{}: {error:+.3}", expected.run);
         let found = (run.to.len(), rounded(run.mean), rounded(summary.e2e.mean));
-        assert_eq!(found, (told.requests, told.measured, told.simulated), "{} is told otherwise", told.run);
+        assert_eq!(
+            found,
+            (expected.requests, expected.measured, expected.simulated),
+            "{} differs",
+            expected.run
+        );
     }
 }
 
 #[test]
-fn the_page_tells_the_figures_that_are_tested() {
+fn docs_page_has_tested_figures() {
     let page = include_str!("../../../docs/simulating.md");
-    for told in REPLAYED_RUNS {
+    for expected in REPLAYED_RUNS {
         let row = format!(
             "| {} | {} | {} | {:.4} | {:.4} | {:+.1} % |",
-            told.run,
-            told.fleet,
-            told.requests,
-            told.measured,
-            told.simulated,
-            100.0 * told.error()
+            expected.run,
+            expected.fleet,
+            expected.requests,
+            expected.measured,
+            expected.simulated,
+            100.0 * expected.error()
         );
         assert!(page.contains(&row), "docs/simulating.md lacks: {row}");
     }

@@ -1,11 +1,11 @@
-//! A large fleet, at a size that is quick enough for every test run; the example `scale` runs the full million.
+//! A large fleet, small enough for every test run; the example `scale` runs a million requests.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use router_core::{PolicyOptions, Registry};
 use router_sim::{ArrivalProcess, LengthDistribution, RequestLengths, Scenario, simulate};
 
 #[test]
-fn a_thousand_workers_finish_what_they_are_sent() {
+fn thousand_servers_complete_all_requests() {
     let lengths = RequestLengths {
         prompt: LengthDistribution::Uniform(50, 500),
         output: LengthDistribution::Uniform(10, 400),

@@ -1,12 +1,13 @@
-//! The command line: commands, and errors of one line.
+//! The parser of the command line.
 
+use crate::clap_message::first_line;
 use crate::{demo, emulate, launch, pages, report, send, simulate};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use router_config::compat::{ForeignError, translate};
 use std::ffi::OsString;
 
-/// The inference router that knows what its servers really deliver.
+/// Inference router for SGLang and vLLM that measures what each server delivers
 #[derive(Debug, Parser)]
 #[command(disable_help_flag = true)]
 #[command(
@@ -16,9 +17,9 @@ use std::ffi::OsString;
     infer_subcommands = true,
     max_term_width = 110
 )]
-#[command(after_help = "Try it:    sgl-router demo\n\
-    For real:  sgl-router launch --worker-urls http://10.0.0.1:30000 http://10.0.0.2:30000\n\
-    More:      sgl-router COMMAND --help")]
+#[command(after_help = "Try it:  sgl-router demo\n\
+    Run it:  sgl-router launch --worker-urls http://10.0.0.1:30000 http://10.0.0.2:30000\n\
+    Help:    sgl-router COMMAND --help")]
 struct Cli {
     /// Print help
     #[arg(long, short, global = true, action = clap::ArgAction::HelpShort, help_heading = "Other")]
@@ -28,68 +29,48 @@ struct Cli {
     command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Route requests to inference servers
     #[command(alias = "start")]
     Launch(Box<launch::LaunchArgs>),
-    /// Start an emulated fleet with a router in front, compare policies on a real load, and keep serving
+    /// Start an emulated fleet behind a router, compare policies under one load, and keep serving
     Demo(demo::DemoArgs),
-    /// Start emulated inference servers that answer as SGLang does
+    /// Start emulated SGLang servers
     Emulate(emulate::EmulateArgs),
-    /// Send a load to a router or an engine and measure what comes back
+    /// Send a load to a router or an engine and measure the responses
     Send(Box<send::SendArgs>),
-    /// Compare policies on a modelled fleet in virtual time: hours in seconds, the same to the bit on repeat
+    /// Compare policies on a simulated fleet in virtual time; the same seed gives the same result
     Simulate(Box<simulate::SimulateArgs>),
-    /// Make a page of charts about runs from their CSV files, and audit recorded decisions
+    /// Write a page of charts from the CSV files of runs, and audit recorded decisions
     Report(report::ReportArgs),
     /// List the routing policies
     Policies,
-    /// Print a part of the documentation that is written from the code
+    /// Print a generated part of the documentation
     #[command(hide = true)]
     Pages(pages::PagesArgs),
 }
 
-/// A command that could not be carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// What was asked for cannot be: a flag, a file, a name.
-    #[error("{0}")]
-    Usage(String),
-    /// It was asked for rightly and went wrong.
-    #[error("{0}")]
-    Runtime(String),
-}
-
-impl CommandError {
-    pub(crate) const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Runtime(_) => 1,
-        }
-    }
-}
-
-/// Why there is no command to carry out.
+/// Why there is no command to run.
 #[derive(Debug)]
 pub(crate) enum NoCommand {
-    /// Help or the version was asked for, or no command was given.
+    /// Help or the version was requested, or no command was given.
     Help(clap::Error),
-    /// The command line is wrong; one line says how.
-    Wrong(String),
+    /// The command line is invalid; the message is one line.
+    Invalid(String),
 }
 
 impl NoCommand {
-    /// Prints it and returns the exit code.
-    pub(crate) fn tell(&self) -> u8 {
+    /// Prints the help or the message and returns the exit code.
+    pub(crate) fn print(&self) -> u8 {
         match self {
             Self::Help(help) => {
-                // A closed pipe is the reader's choice, not an error.
+                // A reader that closes the pipe early is not an error.
                 let _ = help.print();
                 if help.use_stderr() { 2 } else { 0 }
             }
-            Self::Wrong(line) => {
+            Self::Invalid(line) => {
                 eprintln!("sgl-router: {line}");
                 2
             }
@@ -97,10 +78,10 @@ impl NoCommand {
     }
 }
 
-/// The command and the matches of its own flags.
+/// Parses a command line into the command and the matches of its flags.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), NoCommand> {
     let (args, notes) =
-        of_any_router(args.into_iter().collect()).map_err(|error| NoCommand::Wrong(error.to_string()))?;
+        translate_flags(args.into_iter().collect()).map_err(|error| NoCommand::Invalid(error.to_string()))?;
     let parsed = command().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
@@ -110,21 +91,21 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => NoCommand::Help(error),
-        _ => NoCommand::Wrong(one_line(&error)),
+        _ => NoCommand::Invalid(one_line(&error)),
     })
 }
 
-/// All commands. A flag of `launch` that is given twice counts as it stands last, as in other routers.
+/// The definition of all commands. If a flag of `launch` is given twice, the last one counts, as in other routers.
 pub(crate) fn command() -> clap::Command {
     Cli::command().mut_subcommand("launch", |launch| {
         launch.args_override_self(true).after_help(
-            "Flags of sglang-router, smg and vllm-router are understood, too: see docs/migrating.md",
+            "Flags of sglang-router, smg and vllm-router are accepted, too: see docs/migrating.md",
         )
     })
 }
 
-/// The command line with the flags of other routers after `launch` in our own, and what the log should say about them.
-fn of_any_router(mut args: Vec<OsString>) -> Result<(Vec<OsString>, Vec<String>), ForeignError> {
+/// Translates the flags of other routers after `launch` into our own. Returns the command line, and notes for the log.
+fn translate_flags(mut args: Vec<OsString>) -> Result<(Vec<OsString>, Vec<String>), ForeignError> {
     let is_launch = |word: &OsString| {
         word.to_str().is_some_and(|word| !word.is_empty() && ("launch".starts_with(word) || word == "start"))
     };
@@ -148,26 +129,7 @@ impl Command {
     }
 }
 
-/// What clap has to say in one line, and where there is more to read.
+/// clap's message in one line, with a hint to the help.
 fn one_line(error: &clap::Error) -> String {
     format!("{} (--help lists all)", first_line(error))
-}
-
-/// The first line of clap's message, with its suggestion.
-pub(crate) fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
-    let first = lines.next().unwrap_or("bad command line").trim_start_matches("error: ").to_owned();
-    let first = if first.ends_with(':') { format!("{first} {}", lines.next().unwrap_or("")) } else { first };
-    let close = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
-        .into_iter()
-        .find_map(|kind| match error.get(kind) {
-            Some(ContextValue::String(s)) => Some(s.clone()),
-            Some(ContextValue::Strings(all)) => all.first().cloned(),
-            _ => None,
-        });
-    match close {
-        Some(close) => format!("{first}; did you mean '{close}'?"),
-        None => first,
-    }
 }

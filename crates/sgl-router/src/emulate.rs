@@ -1,36 +1,36 @@
-//! `sgl-router emulate`: emulated servers on their own ports.
+//! `sgl-router emulate`: emulated servers, each on its own port.
 
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use crate::runtime::{self, LogStyle};
 use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, RunningEmulator, ServerRole, SglangVersion};
 use std::net::SocketAddr;
 
-/// What `meta_info` carries.
+/// The fields of `meta_info`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum MetaArg {
-    /// As builds of SGLang that report queue lengths and queue times with every answer
+    /// As in builds of SGLang that report queue lengths and queue times with every response
     Classic,
-    /// As SGLang 0.5.23 with --enable-metrics
+    /// As in SGLang 0.5.23 with --enable-metrics
     Stock,
 }
 
-/// What part of a request a worker does.
+/// The part of a request that a worker runs.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RoleArg {
-    /// All of it
+    /// Prefill and decode
     Whole,
-    /// It reads prompts and hands them over
+    /// Prefill, then transfer of the KV cache
     Prefill,
-    /// It fetches prompts and writes answers
+    /// Decode, with the KV cache of a prefill worker
     Decode,
 }
 
 /// The flags of `emulate`.
 #[derive(Debug, Args)]
 pub(crate) struct EmulateArgs {
-    /// Emulated workers: PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated (docs/simulating.md has the limits)
+    /// Emulated workers: PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated (docs/simulating.md lists the limits)
     #[arg(long, value_name = "SPEC", default_value = "sglang_1.5b*1,sglang_8b*2")]
     fleet: String,
 
@@ -38,11 +38,11 @@ pub(crate) struct EmulateArgs {
     #[arg(long, default_value = "127.0.0.1")]
     host: std::net::IpAddr,
 
-    /// Port of the first worker; the others follow. 0 lets the system choose
+    /// Port of the first worker; the others get the next ports. 0 lets the system choose
     #[arg(long, value_name = "PORT", default_value_t = 30001)]
     port_base: u16,
 
-    /// What meta_info carries
+    /// The fields of meta_info
     #[arg(long, value_enum, default_value_t = MetaArg::Classic)]
     meta: MetaArg,
 
@@ -50,33 +50,32 @@ pub(crate) struct EmulateArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     dp_size: u32,
 
-    /// What part of a request each worker does
+    /// The part of a request that each worker runs
     #[arg(long, value_enum, default_value_t = RoleArg::Whole)]
     role: RoleArg,
 
-    /// Name of the model that the workers claim to serve
+    /// Model name that the workers report
     #[arg(long, value_name = "NAME", default_value = "emulated")]
     model: String,
 
-    /// Seed of the answers' lengths where the request does not set one
+    /// Seed of the response lengths, for requests that do not set a length
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 pub(crate) fn run(args: &EmulateArgs) -> Result<(), CommandError> {
-    let spec: FleetSpec = args.fleet.parse().map_err(|e| CommandError::Usage(format!("--fleet: {e}")))?;
+    let spec: FleetSpec = args.fleet.parse().map_err(CommandError::flag("--fleet"))?;
     let last = usize::from(args.port_base) + spec.len().saturating_sub(1);
     if args.port_base > 0 && last > usize::from(u16::MAX) {
-        let problem =
-            format!("--port-base: {} workers from port {} need port {last}", spec.len(), args.port_base);
-        return Err(CommandError::Usage(problem));
+        let problem = format!("{} workers from port {} need port {last}", spec.len(), args.port_base);
+        return Err(CommandError::flag("--port-base")(problem));
     }
     runtime::init_logs("info", LogStyle::Text);
     runtime::block_on(None, serve(args, &spec))
 }
 
 async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), CommandError> {
-    // The spec sets the profile of every worker; a parsed spec has at least one.
+    // The spec sets the profile of every worker, and it has at least one part.
     let base = EmulatorConfig {
         listen: SocketAddr::new(args.host, 0),
         version: match args.meta {
@@ -94,13 +93,12 @@ async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), CommandError>
         ..EmulatorConfig::new(spec.parts[0].profile)
     };
     let port = (args.port_base > 0).then_some(args.port_base);
-    let fleet =
-        EmulatedFleet::start(spec, port, &base).await.map_err(|e| CommandError::Runtime(e.to_string()))?;
+    let fleet = EmulatedFleet::start(spec, port, &base).await.map_err(CommandError::runtime)?;
     for server in &fleet.servers {
         say(format_args!("{}  {}\n", server.url(), server.config().profile.name));
     }
     let flags = flags(&fleet, args.role);
-    say(format_args!("\nRoute to them:  sgl-router launch {flags}\nCtrl-C ends it.\n"));
+    say(format_args!("\nRoute to them:  sgl-router launch {flags}\nPress Ctrl-C to stop.\n"));
     runtime::asked_to_stop().await?;
     fleet.shutdown().await;
     Ok(())

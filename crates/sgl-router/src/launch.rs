@@ -1,13 +1,11 @@
 //! `sgl-router launch`: the router in front of real servers.
 
-use crate::cli::{self, Command, CommandError, NoCommand};
+use crate::error::CommandError;
 use crate::runtime::{self, LogStyle};
 use clap::{ArgMatches, Args};
-use router_config::{Config, ConfigError, Options};
-use router_config::{LogFormat, LogLevel};
+use router_config::{Config, ConfigError, LogFormat, LogLevel, Options};
 use router_core::Registry;
 use router_proxy::{Router, RunningRouter, ServingThreads, StartError};
-use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tokio::signal::unix::Signal;
@@ -16,29 +14,28 @@ use tracing::{info, warn};
 /// The flags of `launch`.
 #[derive(Debug, Args)]
 pub(crate) struct LaunchArgs {
-    /// TOML file with the same options, underscores for dashes; flags win over the file
+    /// TOML file with the same options, with underscores instead of dashes; flags override the file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     #[command(flatten)]
     options: Options,
 
-    /// What the log should say about flags of other routers.
+    /// Notes for the log about flags of other routers.
     #[arg(skip)]
     pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), CommandError> {
-    let usage = |e: ConfigError| CommandError::Usage(e.to_string());
     let notes = args.notes.clone();
-    let options = args.load(matches).map_err(usage)?;
-    let config = options.check(&Registry::builtin()).map_err(usage)?;
-    init_logs(&options).map_err(|error| CommandError::Usage(error.to_string()))?;
+    let options = args.load(matches).map_err(CommandError::usage)?;
+    let config = options.check(&Registry::builtin()).map_err(CommandError::usage)?;
+    init_logs(&options)?;
     for note in notes {
         info!("{note}");
     }
-    for knob in options.unused_policy_options(&Registry::builtin()) {
-        warn!("{knob} is no knob of {}: it changes nothing", options.policy);
+    for option in options.unused_policy_options(&Registry::builtin()) {
+        warn!("{option} is not an option of {}: it has no effect", options.policy);
     }
     runtime::raise_open_files();
     let threads = options.threads.and_then(NonZeroUsize::new);
@@ -46,71 +43,20 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Com
 }
 
 impl LaunchArgs {
-    /// The options of the file, if there is one, overlaid by those of the command line.
-    fn load(self, matches: &ArgMatches) -> Result<Options, ConfigError> {
+    /// The options of the file, if there is one, overridden by those of the command line.
+    pub(crate) fn load(self, matches: &ArgMatches) -> Result<Options, ConfigError> {
         Options::load(matches, self.options, self.config.as_deref())
     }
 }
 
-/// Why nothing can be logged; the line is the one that the command line would print.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LogSetupError(String);
-
-/// What flags of `launch` come to.
-#[derive(Debug)]
-pub struct LaunchOptions {
-    /// The options.
-    pub options: Options,
-    /// A line for each flag of another router that was taken and changes nothing.
-    pub notes: Vec<String>,
-}
-
-/// Why there are no options of `launch`.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchOptionsError {
-    /// Help was asked for, and printed.
-    #[error("help was printed")]
-    Help,
-    /// The flags, or the file that they name, are wrong; the line is the one that the command line would print.
-    #[error("{0}")]
-    Wrong(String),
-}
-
-/// The options that `sgl-router launch` would run with, given these flags.
+/// Starts logging as the options say. Only the first call in a process has an effect.
 ///
 /// # Errors
-/// As the command line: an unknown flag, a bad value, a bad file.
-pub fn launch_options(
-    flags: impl IntoIterator<Item = OsString>,
-) -> Result<LaunchOptions, LaunchOptionsError> {
-    let line = ["sgl-router", "launch"].map(OsString::from).into_iter().chain(flags);
-    match cli::parse(line) {
-        Ok((Command::Launch(args), matches)) => {
-            let notes = args.notes.clone();
-            let options =
-                args.load(&matches).map_err(|error| LaunchOptionsError::Wrong(error.to_string()))?;
-            Ok(LaunchOptions { options, notes })
-        }
-        Err(NoCommand::Wrong(line)) => Err(LaunchOptionsError::Wrong(line)),
-        Err(help) => {
-            help.tell();
-            Err(LaunchOptionsError::Help)
-        }
-        Ok(_) => Err(LaunchOptionsError::Wrong("the flags are not those of launch".to_owned())),
-    }
-}
-
-/// Starts logging as the options say. The first call of a process decides.
-///
-/// # Errors
-/// One line, when the directory of `--log-dir` cannot be used.
-pub fn init_logs(options: &Options) -> Result<(), LogSetupError> {
+/// The directory of `--log-dir` cannot be used.
+pub fn init_logs(options: &Options) -> Result<(), CommandError> {
     let (level, style) = (level(options.log_level), style(options.log_format));
     match &options.log_dir {
-        Some(dir) => {
-            runtime::init_logs_and_files(level, style, dir).map_err(|e| LogSetupError(e.to_string()))
-        }
+        Some(dir) => runtime::init_logs_and_files(level, style, dir),
         None => {
             runtime::init_logs(level, style);
             Ok(())
@@ -118,7 +64,7 @@ pub fn init_logs(options: &Options) -> Result<(), LogSetupError> {
     }
 }
 
-/// Starts the router and says so in the log. Clients are served by so many threads; one per core when absent.
+/// Starts the router and logs its address. `threads` is the number of serving threads; the default is one per core.
 ///
 /// # Errors
 /// As [`Router::start_on`], and when the threads cannot start.
@@ -136,17 +82,17 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
 }
 
 async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), CommandError> {
-    // Listened for from the beginning: a SIGHUP that nobody listens for ends the program.
+    // From the start, because a SIGHUP without a handler ends the process.
     let hang_ups = runtime::hang_ups()?;
     let router = start(config, threads).await.map_err(|error| match error {
-        StartError::Config(error) => CommandError::Usage(error.to_string()),
-        error => CommandError::Runtime(error.to_string()),
+        StartError::Config(error) => CommandError::usage(error),
+        error => CommandError::runtime(error),
     })?;
     serve_until_asked(&router, hang_ups).await?;
     stop(router).await
 }
 
-/// Renews the certificate on SIGHUP, and returns on SIGINT or SIGTERM.
+/// Reloads the certificate on SIGHUP; returns on SIGINT or SIGTERM.
 async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Result<(), CommandError> {
     let mut stop = std::pin::pin!(runtime::asked_to_stop());
     loop {
@@ -161,7 +107,7 @@ async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Resu
     }
 }
 
-/// Lets requests end; a second signal does not wait for them.
+/// Drains the router; a second signal stops it at once.
 pub(crate) async fn stop(router: RunningRouter) -> Result<(), CommandError> {
     tokio::select! {
         cut = router.shutdown() => {

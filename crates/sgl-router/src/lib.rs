@@ -1,7 +1,17 @@
 //! `sgl-router`: the inference router that knows what its servers really deliver.
 //!
-//! The whole command line as one function, for the program `sgl-router` and for the Python package, whose console
-//! script is the same; and of `launch` its parts, for routers that are started from Python. Nothing else stands on it.
+//! The whole command line as one function, [`run`], for the program `sgl-router` and for the console script of the
+//! Python package; and the parts of `launch` and `simulate` that the Python package calls itself.
+//!
+//! The modules, top down; each uses only those below it:
+//!
+//! ```text
+//! launch_options                                  flags -> options of `launch`
+//! cli                                             the parser of the command line
+//! launch demo emulate send simulate report        one command each
+//!   policies pages
+//! runtime  terminal  clap_message  error          tokio and logs, output, messages
+//! ```
 #![allow(clippy::print_stderr, reason = "a command-line program talks through its terminal")]
 #![allow(
     clippy::cast_precision_loss,
@@ -10,10 +20,13 @@
     reason = "counts and times become f64 for tables, and back at stated ranges"
 )]
 
+mod clap_message;
 mod cli;
 mod demo;
 mod emulate;
+mod error;
 mod launch;
+mod launch_options;
 mod pages;
 mod policies;
 mod report;
@@ -22,18 +35,18 @@ mod send;
 pub mod simulate;
 mod terminal;
 
-pub use cli::CommandError;
-
-pub use launch::{LaunchOptions, LaunchOptionsError, LogSetupError, init_logs, launch_options, start};
+pub use error::CommandError;
+pub use launch::{init_logs, start};
+pub use launch_options::{LaunchOptions, LaunchOptionsError, launch_options};
 
 use std::ffi::OsString;
 
-/// Carries out a command line, whose first word is the program's own name, and returns the exit code: 0 for success,
-/// 1 for a failure, 2 for what was asked for wrongly. What there is to say goes to the terminal.
+/// Runs a command line, whose first word is the name of the program, and returns the exit code: 0 for success, 1 for a
+/// failure, 2 for an invalid command line or configuration. Output and errors go to the terminal.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let (command, matches) = match cli::parse(args) {
         Ok(parsed) => parsed,
-        Err(unread) => return unread.tell(),
+        Err(no_command) => return no_command.print(),
     };
     let result = match command {
         cli::Command::Launch(args) => launch::run(args, &matches),
@@ -47,15 +60,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             Ok(())
         }
         cli::Command::Pages(args) => {
-            pages::print(&args);
+            pages::print(&args, cli::command());
             Ok(())
         }
     };
     match result {
         Ok(()) => 0,
-        Err(failure) => {
-            eprintln!("sgl-router: {failure}");
-            failure.exit_code()
+        Err(error) => {
+            eprintln!("sgl-router: {error}");
+            error.exit_code()
         }
     }
 }

@@ -1,6 +1,5 @@
-//! `sgl-router pages`: the parts of the documentation that are written from the code, as `cargo xtask docs` asks for them.
+//! `sgl-router pages`: the parts of the documentation that `cargo xtask docs` generates from the code.
 
-use crate::cli;
 use crate::terminal::say;
 use clap::{Arg, ArgAction, Args, ValueEnum};
 use router_config::compat::{FlagMapping, ForeignFlag, SourceRouter, foreign_flags};
@@ -9,30 +8,29 @@ use std::fmt::Write as _;
 /// The flags of `pages`.
 #[derive(Debug, Args)]
 pub(crate) struct PagesArgs {
-    /// Which part
-    part: Part,
+    /// The part to print
+    part: PagePart,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Part {
+enum PagePart {
     /// Every option of the router.
     Options,
-    /// What becomes of the flags of other routers.
+    /// How the flags of other routers are mapped.
     Foreign,
 }
 
-/// Prints one part, in Markdown.
-pub(crate) fn print(args: &PagesArgs) {
+/// Prints one part of the documentation of `command` in Markdown.
+pub(crate) fn print(args: &PagesArgs, command: clap::Command) {
     let text = match args.part {
-        Part::Options => options(),
-        Part::Foreign => foreign(),
+        PagePart::Options => options(command),
+        PagePart::Foreign => foreign(),
     };
     say(&text);
 }
 
-/// A table of the options under each heading of the help.
-fn options() -> String {
-    let mut command = cli::command();
+/// A table of the options for each heading of the help.
+fn options(mut command: clap::Command) -> String {
     command.build();
     let launch = command.find_subcommand("launch");
     let all: Vec<&Arg> = launch.into_iter().flat_map(clap::Command::get_arguments).collect();
@@ -78,7 +76,7 @@ fn option_row(arg: &Arg) -> String {
     format!("| {flag} | `{}` | {default} | {meaning} |", arg.get_id())
 }
 
-/// Three tables: what sglang-router has, and what only smg or vllm-router has.
+/// Three tables: the flags of sglang-router, and those that only smg or only vllm-router has.
 fn foreign() -> String {
     let shared = |f: &ForeignFlag| {
         f.peers.iter().any(|p| matches!(p, SourceRouter::SglangRouter | SourceRouter::Seed))
@@ -118,7 +116,7 @@ fn fate(fate_of: &FlagMapping) -> String {
     }
 }
 
-/// What would end a cell or begin a tag.
+/// Escapes what would end a table cell or start a tag.
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;")
 }

@@ -1,4 +1,4 @@
-//! `sgl-router policies`: what there is to choose from.
+//! `sgl-router policies`: the list of policies.
 
 use router_core::Registry;
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ pub(crate) fn print() {
     let mut out = io::stdout().lock();
     for spec in registry.specs() {
         if writeln!(out, "{:width$}  {}", spec.name, spec.summary).is_err() {
-            // A closed pipe is the reader's choice, not an error.
+            // A reader that closes the pipe early is not an error.
             return;
         }
     }

@@ -1,6 +1,6 @@
-//! `sgl-router report`: a page about runs, and the audit of a recording.
+//! `sgl-router report`: a page of charts about runs, and the audit of a recording.
 
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use crate::terminal::say;
 use clap::Args;
 use router_core::policy::MarginalUtilityConfig;
@@ -9,13 +9,13 @@ use router_report::{Audit, RunReport, audit, read_run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many rows of an audit are printed; the page lists more.
-const PRINTED: usize = 20;
+/// How many findings of an audit are printed; the page lists more.
+const MAX_PRINTED: usize = 20;
 
 /// The flags of `report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// CSV files of `send` or of the recorder; the first is what the others are compared with
+    /// CSV files of `send` or of the recorder; the others are compared with the first
     #[arg(value_name = "FILES", required_unless_present = "policy_audit")]
     files: Vec<PathBuf>,
 
@@ -23,13 +23,13 @@ pub(crate) struct ReportArgs {
     #[arg(long, short, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
 
-    /// Recompute every decision by gradients in this recording and list the rows that do not match. Files of one
-    /// recording can be given together, the oldest first
+    /// Recompute every decision by gradients in this recording and list the rows that do not match. If a recording has
+    /// several files, give the oldest first
     #[arg(long, value_name = "FILE", num_args = 1..)]
     policy_audit: Vec<PathBuf>,
 
-    /// A knob that marginal_utility ran with, for the audit; repeatable
-    #[arg(long = "policy-option", value_name = "NAME=VALUE", requires = "policy_audit", value_parser = knob)]
+    /// An option that marginal_utility ran with, for the audit; repeatable
+    #[arg(long = "policy-option", value_name = "NAME=VALUE", requires = "policy_audit", value_parser = policy_option)]
     policy_options: Vec<(String, serde_json::Value)>,
 }
 
@@ -44,35 +44,37 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), CommandError> {
         print_audit(audit);
     }
     if report.is_empty() {
-        return Err(CommandError::Runtime("no file could be used, so there is nothing to report".to_owned()));
+        return Err(CommandError::runtime("no file could be used, so there is nothing to report"));
     }
     let page = report.page();
-    fs::write(&args.output, &page)
-        .map_err(|e| CommandError::Runtime(format!("cannot write {}: {e}", args.output.display())))?;
+    fs::write(&args.output, &page).map_err(CommandError::write(&args.output))?;
     say(format_args!("{}\n", outline(&report, &args.output, page.len())));
     Ok(())
 }
 
 fn audited(args: &ReportArgs) -> Result<Audit, CommandError> {
     let params = PolicyOptions::from_iter(args.policy_options.iter().cloned());
-    let knobs: MarginalUtilityConfig = read_options("marginal_utility", &params)
-        .map_err(|error| CommandError::Usage(format!("--policy-option: {error}")))?;
-    audit(&args.policy_audit, knobs).map_err(|error| CommandError::Usage(format!("--policy-option: {error}")))
+    let config: MarginalUtilityConfig =
+        read_options("marginal_utility", &params).map_err(CommandError::flag("--policy-option"))?;
+    audit(&args.policy_audit, config).map_err(CommandError::flag("--policy-option"))
 }
 
 fn print_audit(audit: &Audit) {
-    for finding in audit.findings.iter().take(PRINTED) {
+    for finding in audit.findings.iter().take(MAX_PRINTED) {
         say(format_args!("{finding}\n"));
     }
-    if audit.wrong > PRINTED as u64 {
-        say(format_args!("... and {} rows more; the page lists them\n", audit.wrong - PRINTED as u64));
+    if audit.wrong > MAX_PRINTED as u64 {
+        say(format_args!("... and {} more rows; the page lists them\n", audit.wrong - MAX_PRINTED as u64));
     }
     say(format_args!("audit: {} of {} decisions by gradients match\n", audit.matching, audit.by_gradients));
     for (name, n) in audit.counts.iter().filter(|(_, n)| *n > 0) {
         say(format_args!("audit: {n} rows with {name}\n"));
     }
     if audit.unknown > 0 {
-        say(format_args!("audit: {} look at completions from before the first file\n", audit.unknown));
+        say(format_args!(
+            "audit: {} depend on completions before the first file and cannot be checked\n",
+            audit.unknown
+        ));
     }
     if audit.lost > 0 {
         say(format_args!("audit: {} rows are missing from the recording\n", audit.lost));
@@ -87,9 +89,9 @@ fn outline(report: &RunReport, output: &Path, bytes: usize) -> String {
     format!("{}: {runs}, {}, {:.1} MB", output.display(), plural(requests, "request"), bytes as f64 / 1e6)
 }
 
-/// A knob's value is JSON where it reads as JSON, and a plain text otherwise, as `launch` takes it.
-fn knob(text: &str) -> Result<(String, serde_json::Value), &'static str> {
+/// Parses NAME=VALUE as `launch` does: a value that is valid JSON is read as JSON, any other as a string.
+fn policy_option(text: &str) -> Result<(String, serde_json::Value), &'static str> {
     let (name, value) =
-        text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=VALUE")?;
+        text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }

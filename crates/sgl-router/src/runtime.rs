@@ -1,6 +1,6 @@
-//! The async runtime, the logs, and the signals that end a command.
+//! The async runtime, logging, and the signals that stop a command.
 
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use std::future::Future;
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-/// Runs `work` on `threads` threads; one per core when absent.
+/// Runs `work` on `threads` threads; the default is one per core.
 pub(crate) fn block_on<T>(
     threads: Option<usize>,
     work: impl Future<Output = Result<T, CommandError>>,
@@ -23,7 +23,7 @@ pub(crate) fn block_on<T>(
     let runtime = builder
         .enable_all()
         .build()
-        .map_err(|e| CommandError::Runtime(format!("cannot start threads: {e}")))?;
+        .map_err(|e| CommandError::runtime(format_args!("cannot start threads: {e}")))?;
     runtime.block_on(work)
 }
 
@@ -32,11 +32,11 @@ pub(crate) fn block_on_one<T>(
     work: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|e| CommandError::Runtime(format!("cannot start: {e}")))?.block_on(work)
+    runtime.map_err(|e| CommandError::runtime(format_args!("cannot start the runtime: {e}")))?.block_on(work)
 }
 
-/// Lets the process open as many files as the system allows it; many shells start it with 1,024, which is fewer than
-/// the clients that the router can hold.
+/// Raises the limit of open files to the system's maximum. Many shells set it to 1,024, which is fewer than the client
+/// connections that the router can serve.
 pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -46,25 +46,25 @@ pub(crate) fn raise_open_files() {
     }
 }
 
-/// Log lines go to standard error, so that standard output stays clean.
+/// Logs to standard error, so that standard output contains only results.
 pub(crate) fn init_logs(level: &str, style: LogStyle) {
-    start_logs(level, layer(style, std::io::stderr, Colours::OnTerminals).boxed());
+    start_logs(level, layer(style, std::io::stderr, LogColours::OnTerminals).boxed());
 }
 
-/// Log lines go to standard error and to files in `dir`, a new one each day (UTC).
+/// Logs to standard error and to files in `dir`, with a new file each day (UTC).
 pub(crate) fn init_logs_and_files(level: &str, style: LogStyle, dir: &Path) -> Result<(), CommandError> {
     let files = RollingFileAppender::builder().rotation(Rotation::DAILY);
     let files = files.filename_prefix("sgl-router").filename_suffix("log").build(dir);
     let files =
-        files.map_err(|e| CommandError::Usage(format!("--log-dir: {}: {}", dir.display(), causes(&e))))?;
-    let terminal = layer(style, std::io::stderr, Colours::OnTerminals);
-    start_logs(level, terminal.and_then(layer(style, files, Colours::Never)).boxed());
+        files.map_err(|e| CommandError::flag("--log-dir")(format!("{}: {}", dir.display(), causes(&e))))?;
+    let terminal = layer(style, std::io::stderr, LogColours::OnTerminals);
+    start_logs(level, terminal.and_then(layer(style, files, LogColours::Never)).boxed());
     Ok(())
 }
 
-/// Whether lines are coloured.
+/// Whether log lines have colours.
 #[derive(Clone, Copy, Debug)]
-enum Colours {
+enum LogColours {
     OnTerminals,
     Never,
 }
@@ -72,17 +72,17 @@ enum Colours {
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn start_logs(level: &str, lines: Lines) {
-    // The libraries below log their own steps on debug; an operator asks for those of the router.
+    // The HTTP libraries are verbose at level debug; operators want the router's own lines.
     let filter = EnvFilter::new(format!("{level},hyper=warn,hyper_util=warn,h2=warn"));
-    // Setting a second subscriber fails; then the first one stays.
+    // Setting a second subscriber fails and keeps the first one.
     let _ = Registry::default().with(lines.with_filter(filter)).try_init();
 }
 
-fn layer<W>(style: LogStyle, to: W, colours: Colours) -> Lines
+fn layer<W>(style: LogStyle, to: W, colours: LogColours) -> Lines
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let colours = matches!(colours, Colours::OnTerminals) && std::io::stderr().is_terminal();
+    let colours = matches!(colours, LogColours::OnTerminals) && std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(to).with_target(false).with_ansi(colours);
     match style {
         LogStyle::Json => lines.json().flatten_event(true).boxed(),
@@ -90,25 +90,25 @@ where
     }
 }
 
-/// The last cause of an error says what the system said.
+/// The message of the innermost cause, which is the one of the operating system.
 fn causes(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), causes)
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LogStyle {
     Text,
     Json,
 }
 
-/// The SIGHUPs that come from now on.
+/// Receives SIGHUP from now on.
 pub(crate) fn hang_ups() -> Result<Signal, CommandError> {
     listen(SignalKind::hangup())
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, CommandError> {
-    signal(kind).map_err(|e| CommandError::Runtime(format!("cannot listen for signals: {e}")))
+    signal(kind).map_err(|e| CommandError::runtime(format_args!("cannot listen for signals: {e}")))
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -1,11 +1,11 @@
-//! What a command prints.
+//! Output of commands.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
-/// Prints to standard output. Whoever closes the pipe has read enough, which is no error.
+/// Prints to standard output. A reader that closes the pipe early is not an error.
 pub(crate) fn say(text: impl Display) {
     let mut out = io::stdout().lock();
-    // Nobody is left to tell of a failure.
+    // A failure cannot be reported, because the terminal is gone.
     let _ = write!(out, "{text}").and_then(|()| out.flush());
 }

@@ -1,4 +1,4 @@
-//! The binary as its user meets it.
+//! The binary from the outside: arguments, output, exit codes, signals.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn mistakes_are_one_line_that_names_them_and_exit_2() {
+fn mistakes_are_one_line_and_exit_2() {
     let worker = "http://127.0.0.1:1";
     for (args, parts) in [
         (&["launch", "--polcy", "random"][..], &["--polcy", "--policy"][..]),
@@ -43,7 +43,7 @@ fn mistakes_are_one_line_that_names_them_and_exit_2() {
 }
 
 #[test]
-fn help_names_every_command_and_fits_a_terminal() {
+fn help_lists_commands_and_fits() {
     let help = text(&run(&["--help"]).stdout);
     for command in ["launch", "demo", "emulate", "simulate", "policies"] {
         assert!(help.contains(&format!("\n  {command}")), "{help}");
@@ -55,7 +55,7 @@ fn help_names_every_command_and_fits_a_terminal() {
 }
 
 #[test]
-fn the_demo_compares_policies_and_ends() {
+fn demo_compares_policies_and_exits() {
     let output = run(&[
         "demo",
         "--once",
@@ -76,33 +76,33 @@ fn the_demo_compares_policies_and_ends() {
     }
 }
 
-/// A started command, killed at the end of the test whatever happens.
-struct Started {
+/// A running command; it is killed at the end of the test.
+struct RunningCommand {
     child: Child,
     lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
 }
 
-impl Drop for Started {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn start(args: &[&str], log: fn(&mut Child) -> Box<dyn std::io::Read + Send>) -> Started {
+fn start(args: &[&str], log: fn(&mut Child) -> Box<dyn std::io::Read + Send>) -> RunningCommand {
     let mut child =
         Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = Box::new(BufReader::new(log(&mut child)).lines());
-    Started { child, lines }
+    RunningCommand { child, lines }
 }
 
-impl Started {
+impl RunningCommand {
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// Waits for a line that says so.
+    /// Waits for a line that contains `words`.
     fn says(&mut self, words: &str) {
         assert!(
             self.lines.by_ref().map(Result::unwrap).any(|line| line.contains(words)),
@@ -112,7 +112,7 @@ impl Started {
 }
 
 /// The first URL in the first line that has one.
-fn url(started: &mut Started, word: &str) -> String {
+fn url(started: &mut RunningCommand, word: &str) -> String {
     let line = started.lines.by_ref().map(Result::unwrap).find(|l| l.contains(word)).unwrap();
     line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
 }
@@ -126,7 +126,7 @@ fn get(url: &str, path: &str) -> String {
 }
 
 #[test]
-fn launch_serves_the_workers_of_emulate_until_sigterm() {
+fn launch_serves_until_sigterm() {
     let mut fleet =
         start(&["emulate", "--fleet", "a100*1", "--port-base", "0"], |c| Box::new(c.stdout.take().unwrap()));
     let worker = url(&mut fleet, "a100");
@@ -138,11 +138,11 @@ fn launch_serves_the_workers_of_emulate_until_sigterm() {
     assert!(get(&base, "/list_workers").contains(&worker));
     assert!(get(&base, "/metrics").contains("sgl_router_active_workers 1"));
     router.signal("-TERM");
-    assert!(router.child.wait().unwrap().success(), "SIGTERM is a clean end");
+    assert!(router.child.wait().unwrap().success(), "SIGTERM exits with success");
 }
 
 #[test]
-fn a_demo_whose_reader_has_read_enough_goes_on() {
+fn demo_survives_a_closed_pipe() {
     let args = ["demo", "--once", "--port", "0", "--requests", "4", "--policies", "round_robin"];
     let mut demo = Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(demo.stdout.take());
@@ -150,7 +150,7 @@ fn a_demo_whose_reader_has_read_enough_goes_on() {
 }
 
 #[test]
-fn sighup_renews_the_certificate_and_a_bad_one_changes_nothing() {
+fn sighup_reloads_the_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
     let write = || {

@@ -1,4 +1,4 @@
-//! Launch scripts written for other routers, run with this program's name in place of theirs.
+//! Launch scripts of other routers run with this program.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,20 +11,20 @@ use support::assert_mistake;
 
 const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 
-/// A started command, killed at the end of the test whatever happens.
-struct Started {
+/// A running command; it is killed at the end of the test.
+struct RunningCommand {
     child: Child,
     lines: Box<dyn Iterator<Item = String>>,
 }
 
-impl Drop for Started {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Started {
+impl RunningCommand {
     fn emulator(role: &str, workers: u32) -> (Self, Vec<String>) {
         let fleet = format!("a100@20*{workers}");
         let mut command = Command::new(BIN);
@@ -42,7 +42,7 @@ impl Started {
         Self { child, lines: Box::new(lines) }
     }
 
-    /// Where it listens, once it does and so many workers are healthy.
+    /// Its URL, once it listens and this many workers are healthy.
     fn ready(&mut self, workers: usize) -> String {
         let (mut listening, mut healthy) = (None, 0);
         while listening.is_none() || healthy < workers {
@@ -55,7 +55,7 @@ impl Started {
         listening.unwrap()
     }
 
-    /// Where emulated servers that read prompts hand them over, as their last line says.
+    /// The bootstrap ports of emulated prefill workers, from their last line.
     fn bootstrap_ports(&mut self) -> Vec<String> {
         let line = self.lines.find(|l| l.contains("Route to them")).unwrap();
         line.split("--prefill ").skip(1).map(|pair| pair.split(' ').nth(1).unwrap().to_owned()).collect()
@@ -71,12 +71,12 @@ fn url_in(line: &str) -> String {
     line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
 }
 
-/// The status of the answer to a request for a few tokens.
+/// The status line of the response to a request for a few tokens.
 fn generate(url: &str) -> String {
     post(url, "/generate", r#"{"text":"a b c","sampling_params":{"max_new_tokens":2}}"#)
 }
 
-/// The first line of the answer.
+/// The status line of the response.
 fn post(url: &str, path: &str, body: &str) -> String {
     let mut socket = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
     let head = format!("POST {path} HTTP/1.1\r\nhost: r\r\ncontent-length: {}\r\n", body.len());
@@ -88,8 +88,8 @@ fn post(url: &str, path: &str, body: &str) -> String {
 
 const URLS: [&str; 3] = ["$W", "$P", "$D"];
 
-/// As people have them in their scripts and manifests, but for the addresses. `$W1`, `$W2` do all, `$P1`, `$P2` read
-/// prompts and hand them over on `$B1`, `$D1`, `$D2` write answers; `$AT` is where to listen.
+/// Command lines as in users' scripts and manifests, with placeholders for addresses: `$W1`, `$W2` are whole workers,
+/// `$P1`, `$P2` prefill workers with the bootstrap ports `$B1`, `$B2`, `$D1`, `$D2` decode workers; `$AT` is the listener.
 const SCRIPTS: [&str; 11] = [
     "--worker-urls $W1 $W2 --policy cache_aware $AT",
     "$AT --worker-urls $W1 $W2",
@@ -110,11 +110,11 @@ const SCRIPTS: [&str; 11] = [
 ];
 
 #[test]
-fn scripts_for_other_routers_start_this_one_and_it_serves() {
-    let (_whole, whole) = Started::emulator("whole", 2);
-    let (mut reading, prefill) = Started::emulator("prefill", 2);
+fn scripts_of_other_routers_work() {
+    let (_whole, whole) = RunningCommand::emulator("whole", 2);
+    let (mut reading, prefill) = RunningCommand::emulator("prefill", 2);
     let bootstrap = reading.bootstrap_ports();
-    let (_decode, decode) = Started::emulator("decode", 2);
+    let (_decode, decode) = RunningCommand::emulator("decode", 2);
     let logs = tempfile::tempdir().unwrap();
     for script in SCRIPTS {
         let mut line = script.replace("$AT", "--host 127.0.0.1 --port 0");
@@ -124,18 +124,18 @@ fn scripts_for_other_routers_start_this_one_and_it_serves() {
                 line = line.replace(&format!("${letter}{n}"), url);
             }
         }
-        // A script that wants few log lines shows its address in its log file alone; here it has to be seen.
+        // At level warning the address is only in the log file, and this test needs it on standard error.
         line = line.replace("--log-level warning", "--log-level info");
         let words: Vec<_> = ["launch"].into_iter().chain(line.split_whitespace()).collect();
-        let mut router = Started::router(&words);
-        // Without health checks every worker is taken for healthy from the start.
+        let mut router = RunningCommand::router(&words);
+        // Without health checks every worker counts as healthy from the start.
         let workers = if script.contains("--disable-health-check") {
             0
         } else {
             URLS.iter().map(|u| script.matches(u).count()).sum()
         };
         let url = router.ready(workers);
-        // Emulated servers meet on ports of their own, so that a script without them finds nobody there.
+        // Emulated servers use their own bootstrap ports, so a script without these ports cannot reach them.
         if script.matches("$P").count() == script.matches("$B").count() {
             assert_eq!(generate(&url), "HTTP/1.1 200 OK", "{script}");
         }
@@ -146,9 +146,9 @@ fn scripts_for_other_routers_start_this_one_and_it_serves() {
 }
 
 #[test]
-fn workers_may_all_join_at_run_time() {
-    let (_fleet, urls) = Started::emulator("whole", 1);
-    let mut router = Started::router(&["launch", "--start-empty", "--port", "0"]);
+fn workers_join_an_empty_router() {
+    let (_fleet, urls) = RunningCommand::emulator("whole", 1);
+    let mut router = RunningCommand::router(&["launch", "--start-empty", "--port", "0"]);
     let url = router.ready(0);
     assert_eq!(generate(&url), "HTTP/1.1 503 Service Unavailable");
     let joined = post(&url, "/workers", &format!(r#"{{"url":"{}"}}"#, urls[0]));
@@ -158,7 +158,7 @@ fn workers_may_all_join_at_run_time() {
 }
 
 #[test]
-fn what_is_not_done_here_is_refused_in_one_line_that_says_what_to_do() {
+fn unsupported_flags_are_refused_with_advice() {
     let worker = "http://127.0.0.1:1";
     for (args, parts) in [
         (&["--history-backend", "oracle"][..], &["--history-backend oracle: ", "/v1/responses"][..]),
@@ -175,8 +175,8 @@ fn what_is_not_done_here_is_refused_in_one_line_that_says_what_to_do() {
 }
 
 #[test]
-fn what_changes_nothing_is_said_in_the_log() {
-    let mut router = Started::router(
+fn flags_without_effect_are_logged() {
+    let mut router = RunningCommand::router(
         &"launch --worker-urls http://127.0.0.1:1 --port 0 --chat-template chat.jinja --tool-call-parser qwen"
             .split(' ')
             .collect::<Vec<_>>(),

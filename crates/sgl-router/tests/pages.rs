@@ -1,4 +1,4 @@
-//! The parts of the documentation that are written from the code are as the code is.
+//! The generated parts of the documentation are up to date.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,11 +15,11 @@ fn assert_fresh(page: &str, part: &str) {
 }
 
 #[test]
-fn the_reference_of_options_is_fresh() {
+fn option_reference_is_fresh() {
     assert_fresh("configuration.md", "options");
 }
 
 #[test]
-fn the_table_of_other_routers_flags_is_fresh() {
+fn foreign_flag_table_is_fresh() {
     assert_fresh("migrating.md", "foreign");
 }

@@ -1,4 +1,4 @@
-//! `sgl-router report` as its user meets it.
+//! `sgl-router report` from the outside.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ fn report(dir: &Path, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn what_can_be_reported_is_and_the_rest_is_told_of() {
+fn usable_files_are_reported_and_others_listed() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("good.csv"), CLIENT).unwrap();
     fs::write(dir.path().join("bad.csv"), "a;b;c\n").unwrap();
@@ -35,7 +35,7 @@ fn what_can_be_reported_is_and_the_rest_is_told_of() {
 }
 
 #[test]
-fn nothing_to_report_is_an_error_and_writes_no_page() {
+fn nothing_usable_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("empty.csv"), "").unwrap();
     let (code, _, complaints) = report(dir.path(), &["empty.csv", "-o", "page.html"]);
@@ -45,7 +45,7 @@ fn nothing_to_report_is_an_error_and_writes_no_page() {
 }
 
 #[test]
-fn an_audit_lists_the_rows_that_do_not_match() {
+fn audit_lists_rows_that_do_not_match() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("old.csv"), RECORDER).unwrap();
     let (code, said, complaints) = report(dir.path(), &["--policy-audit", "old.csv"]);
@@ -58,7 +58,7 @@ fn an_audit_lists_the_rows_that_do_not_match() {
 }
 
 #[test]
-fn mistakes_on_the_command_line_are_named() {
+fn mistakes_are_one_line_and_exit_2() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("old.csv"), RECORDER).unwrap();
     for (args, part) in [

@@ -1,4 +1,4 @@
-//! `send` as its user meets it: against a launched router in front of emulated workers.
+//! `sgl-router send` from the outside, against a router with emulated workers.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -10,10 +10,10 @@ use support::assert_mistake;
 
 const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 
-/// A folder that goes away with its test.
-struct Folder(PathBuf);
+/// A folder that is removed at the end of the test.
+struct TestFolder(PathBuf);
 
-impl Folder {
+impl TestFolder {
     fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("send-{name}"));
         let _ = std::fs::remove_dir_all(&path);
@@ -28,13 +28,13 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TestFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-fn send(folder: &Folder, args: &[&str]) -> Output {
+fn send(folder: &TestFolder, args: &[&str]) -> Output {
     Command::new(BIN).arg("send").args(args).current_dir(&folder.0).output().unwrap()
 }
 
@@ -73,7 +73,7 @@ fn url(started: &mut Started, word: &str) -> String {
     line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
 }
 
-fn csv_in(folder: &Folder) -> String {
+fn csv_in(folder: &TestFolder) -> String {
     let mut files = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
     let csv = files.find(|path| path.extension().is_some_and(|e| e == "csv")).unwrap();
     let name = csv.file_name().unwrap().to_str().unwrap();
@@ -85,8 +85,8 @@ fn csv_in(folder: &Folder) -> String {
 }
 
 #[test]
-fn mistakes_are_one_line_that_names_them_and_exit_2() {
-    let folder = Folder::new("mistakes");
+fn mistakes_are_one_line_and_exit_2() {
+    let folder = TestFolder::new("mistakes");
     let garbage = folder.file("garbage.json", "[{\"conversations\": \u{1}");
     let lines = folder.file("bad.jsonl", "{\"prompt\": 1}\n");
     for (args, parts) in [
@@ -111,7 +111,7 @@ fn mistakes_are_one_line_that_names_them_and_exit_2() {
 }
 
 #[test]
-fn every_row_names_the_worker_that_answered_by_the_routers_word() {
+fn rows_name_the_worker_from_the_router() {
     let mut fleet = start(&["emulate", "--fleet", "a100*2", "--port-base", "0"], out);
     let workers = [url(&mut fleet, "a100"), url(&mut fleet, "a100")];
     let mut router = start(
@@ -122,7 +122,7 @@ fn every_row_names_the_worker_that_answered_by_the_routers_word() {
     for _ in 0..2 {
         router.1.by_ref().find(|line| line.contains("healthy")).unwrap();
     }
-    let folder = Folder::new("rows");
+    let folder = TestFolder::new("rows");
     let args = ["--router-url", &base, "--num-requests", "12", "--request-rate", "100", "--output-len", "4"];
     let output = send(&folder, &[&args[..], &["--json", "-"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -139,29 +139,29 @@ fn every_row_names_the_worker_that_answered_by_the_routers_word() {
 }
 
 #[test]
-fn ctrl_c_ends_the_load_and_writes_what_there_is() {
+fn ctrl_c_writes_partial_results() {
     let mut fleet = start(&["emulate", "--fleet", "a100*1", "--port-base", "0"], out);
     let worker = url(&mut fleet, "a100");
-    let folder = Folder::new("interrupt");
+    let folder = TestFolder::new("interrupt");
     let csv = folder.0.join("out.csv");
-    // An hour's load; its tenth of a second is enough to see it under way.
+    // A load of one hour, which is interrupted soon after its start.
     let args = ["send", "--router-url", &worker, "--num-requests", "36000", "--output-len", "2", "--output"];
     let mut load =
         Command::new(BIN).args(args).arg(&csv).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    while !load_is_under_way(&worker) {
+    while !load_is_running(&worker) {
         std::thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &load.id().to_string()]).status().unwrap().success());
-    let mut told = String::new();
-    load.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert!(load.wait().unwrap().success(), "{told}");
-    assert!(told.contains("before the end"), "{told}");
+    let mut stderr = String::new();
+    load.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(load.wait().unwrap().success(), "{stderr}");
+    assert!(stderr.contains("before the end"), "{stderr}");
     let rows = std::fs::read_to_string(&csv).unwrap().lines().count() - 1;
     assert!((1..36000).contains(&rows), "{rows} rows");
 }
 
-/// Whether the worker has finished an answer, by its own metrics.
-fn load_is_under_way(worker: &str) -> bool {
+/// Whether the worker has generated tokens, by its own metrics.
+fn load_is_running(worker: &str) -> bool {
     use std::io::Write as _;
     let mut socket = std::net::TcpStream::connect(worker.trim_start_matches("http://")).unwrap();
     write!(socket, "GET /metrics HTTP/1.1\r\nhost: w\r\nconnection: close\r\n\r\n").unwrap();

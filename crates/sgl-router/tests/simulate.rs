@@ -1,4 +1,4 @@
-//! `sgl-router simulate` as its user meets it.
+//! `sgl-router simulate` from the outside.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,7 +34,7 @@ fn mean(of: &Value, policy: usize, measure: &str) -> f64 {
 }
 
 #[test]
-fn the_same_command_gives_the_same_bytes_and_another_seed_others() {
+fn output_follows_the_seed() {
     let args = |seed| {
         let fixed = "--fleet sglang_8b,rtx4090*2:kv_tokens=20000:chunked=512 --routers 2 --seeds 2 --poll-secs 1 \
             --num-requests 150 --request-rate 20 --burstiness 0.4 --output-len lognormal:80:1 --stream 0.5 \
@@ -53,7 +53,7 @@ fn the_same_command_gives_the_same_bytes_and_another_seed_others() {
 }
 
 #[test]
-fn the_table_fits_100_columns_and_the_json_tells_everything() {
+fn table_fits_and_json_is_complete() {
     let policy = "round_robin,marginal_cost:ttft_weight=2:externality_weight=1.5,oracle";
     let output = run(&["--num-requests", "200", "--seeds", "3", "--policy", policy, "--json"]);
     let table = text(&output.stderr);
@@ -81,7 +81,7 @@ fn the_table_fits_100_columns_and_the_json_tells_everything() {
 }
 
 #[test]
-fn a_trace_is_sliced_and_sped_up() {
+fn trace_is_sliced_and_sped_up() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace.jsonl");
     std::fs::write(&file, TRACE).unwrap();
@@ -97,7 +97,7 @@ fn a_trace_is_sliced_and_sped_up() {
 }
 
 #[test]
-fn conversations_and_prefix_groups_find_their_prefixes() {
+fn shared_prefixes_are_found() {
     let sessions = json(&[
         "--sessions",
         "20",
@@ -122,7 +122,7 @@ fn conversations_and_prefix_groups_find_their_prefixes() {
 }
 
 #[test]
-fn the_page_is_written_and_holds_the_runs() {
+fn page_contains_the_runs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.html");
     let output = run(&[
@@ -140,12 +140,12 @@ fn the_page_is_written_and_holds_the_runs() {
     assert!(page.starts_with("<!doctype html>") && page.contains(r#""policies":["random","oracle"]"#));
     assert!(
         !text(&output.stdout).contains('\r') && !text(&output.stderr).contains("runs"),
-        "no bar off a terminal"
+        "no progress bar without a terminal"
     );
 }
 
 #[test]
-fn mistakes_are_one_line_that_names_them_and_exit_2() {
+fn mistakes_are_one_line_and_exit_2() {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("bad.jsonl");
     std::fs::write(&bad, format!("{TRACE}{{\"arrival_s\":5}}\n")).unwrap();
@@ -176,7 +176,7 @@ fn mistakes_are_one_line_that_names_them_and_exit_2() {
 }
 
 #[test]
-fn the_oracle_is_for_simulations_alone() {
+fn launch_refuses_the_oracle() {
     let launch = ["launch", "--policy", "oracle", "--worker-urls", "http://127.0.0.1:1"];
     let output = Command::new(BIN).args(launch).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -1,43 +1,43 @@
-//! What can be wrong with a recorded decision.
+//! The faults of a recorded decision.
 
 use super::rows::RecordedClaim;
 use router_core::ScoreTerms;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// How far a number may be off, as a part of itself. The recorder writes all digits and the window is kept in whole
-/// nanoseconds, so only the text's last digit is in question.
+/// The largest relative error. The recorder writes all digits and the window is kept in whole nanoseconds, so a number
+/// can differ only by the rounding of its last digit.
 const TOLERANCE: f64 = 1e-9;
 
-/// One thing that is wrong with a row.
+/// A fault of a row.
 #[derive(Clone, PartialEq, Debug)]
 pub enum AuditFault {
-    /// The row joins no other: its request has no id.
+    /// The request has no id, so the row cannot be joined with others.
     NoId(String),
-    /// The reason is gradients, and the gradients or the score are not there.
+    /// The reason is `gradient_based`, but the gradients or the score are empty.
     NoGradients,
-    /// The reason is gradients, and the worker had too few completions for any.
+    /// The reason is `gradient_based`, but the worker had too few completions to compute gradients.
     NoTrend {
-        /// How many completions of the worker there were.
+        /// How many completions the worker had.
         completions: u64,
     },
-    /// A number is not what the completions come to.
+    /// A number differs from the one recomputed from the completions.
     Differs {
         /// The column.
         column: &'static str,
-        /// What the file says; absent where it says nothing.
+        /// The number in the file; absent if the cell is empty.
         recorded: Option<f64>,
-        /// What the completions come to.
+        /// The number recomputed from the completions.
         recomputed: f64,
     },
 }
 
 impl AuditFault {
-    /// The names of the faults, by [`place`](Self::place).
+    /// The names of the faults, by [`index`](Self::index).
     pub(crate) const NAMES: [&'static str; 4] = ["no_request_id", "no_gradients", "no_trend", "differs"];
 
-    /// The place of this kind of fault among all.
-    pub(crate) const fn place(&self) -> usize {
+    /// The index of this kind of fault in [`NAMES`](Self::NAMES).
+    pub(crate) const fn index(&self) -> usize {
         match self {
             Self::NoId(_) => 0,
             Self::NoGradients => 1,
@@ -66,13 +66,13 @@ impl fmt::Display for AuditFault {
 }
 
 impl Serialize for AuditFault {
-    /// As its text: the page shows it and nothing reads it back.
+    /// Serializes the text: the page shows it, and nothing reads it back.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// A row with something wrong.
+/// A row with faults.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct AuditFinding {
     /// The file.
@@ -83,7 +83,7 @@ pub struct AuditFinding {
     pub request_id: String,
     /// The worker.
     pub worker: String,
-    /// What is wrong.
+    /// Its faults.
     pub faults: Vec<AuditFault>,
 }
 
@@ -97,13 +97,13 @@ impl fmt::Display for AuditFinding {
     }
 }
 
-/// Whether an id joins rows to each other; the words are those that a recorder wrote which knew none.
-pub(crate) fn judge_id(id: &str) -> Option<AuditFault> {
+/// The fault of a request id that cannot join rows. Old recorders wrote `pending` or `unknown` for a missing id.
+pub(crate) fn check_id(id: &str) -> Option<AuditFault> {
     matches!(id, "" | "pending" | "unknown").then(|| AuditFault::NoId(id.to_owned()))
 }
 
-/// What is wrong with a decision that claims to be by gradients; absent when its completions are not all known.
-pub(crate) fn judge(claim: &RecordedClaim, terms: &ScoreTerms) -> Option<Vec<AuditFault>> {
+/// The faults of a decision by gradients; absent if some of its completions are not in the files.
+pub(crate) fn check_decision(claim: &RecordedClaim, terms: &ScoreTerms) -> Option<Vec<AuditFault>> {
     let known = terms.get("window_size").unwrap_or(0.0);
     let complete =
         claim.throughput_gradient.is_some() && claim.latency_gradient.is_some() && claim.score.is_some();

@@ -1,7 +1,7 @@
-//! Whether a recording is true: every decision by gradients, recomputed from the completions in the same file.
+//! The audit of a recording: every decision by gradients is recomputed from the completions in the same files.
 //!
-//! The formulas are not written again here: the completions are told to the policy itself, as a shadow of a balancer
-//! that sends every request where the recording says it went.
+//! The formulas are not repeated here. The policy itself gets the completions, as a shadow policy of a balancer that
+//! sends every request to the recorded worker.
 
 mod fault;
 mod replay;
@@ -10,93 +10,100 @@ mod rows;
 pub use fault::{AuditFault, AuditFinding};
 
 use crate::problem::FileProblem;
-use fault::{judge, judge_id};
+use fault::{check_decision, check_id};
 use replay::RecordingReplay;
 use router_core::policy::{InvalidOption, MarginalUtilityConfig};
 use rows::{AuditRow, AuditRows};
 use serde::Serialize;
 use std::path::Path;
 
-/// How many findings are listed one by one.
-const LISTED: usize = 1000;
+/// How many findings are listed.
+const MAX_FINDINGS: usize = 1000;
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Audit {
-    /// The files that were read, in the order in which they were given.
+    /// The files, in the given order.
     pub files: Vec<String>,
     /// Rows that are decisions.
     pub decisions: u64,
     /// Decisions whose reason is `gradient_based`.
     pub by_gradients: u64,
-    /// Those of them that say what the recomputation says.
+    /// Decisions by gradients that match the recomputation.
     pub matching: u64,
-    /// Those of them that look at completions from before the first file, so that nothing can be said.
+    /// Decisions by gradients that depend on completions before the first file, so they cannot be checked.
     pub unknown: u64,
-    /// Rows with anything wrong.
+    /// Rows with faults.
     pub wrong: u64,
     /// How many rows have each fault, by its name, in the order of [`AuditFault`].
     pub counts: Vec<(&'static str, u64)>,
-    /// The first thousand of the wrong rows.
+    /// The first thousand rows with faults.
     pub findings: Vec<AuditFinding>,
-    /// Numbers missing in the order of events: rows that the recorder dropped. What comes after need not match.
+    /// Missing sequence numbers: rows that the recorder dropped. Later rows need not match.
     pub lost: u64,
-    /// What was wrong with the files.
+    /// The problems of the files.
     pub problems: Vec<FileProblem>,
 }
 
-/// Recomputes every decision by gradients that these files record. Several files are the parts of one recording, the
-/// oldest first; `knobs` must be those that the router ran with.
+/// Recomputes every decision by gradients in these files. Several files are the parts of one recording, the oldest
+/// first. `config` must be the policy's configuration of that run.
 ///
 /// # Errors
-/// A knob whose value makes no sense.
-pub fn audit<P: AsRef<Path>>(files: &[P], knobs: MarginalUtilityConfig) -> Result<Audit, InvalidOption> {
-    let mut replay = RecordingReplay::new(knobs)?;
+/// An invalid value in `config`.
+pub fn audit<P: AsRef<Path>>(files: &[P], config: MarginalUtilityConfig) -> Result<Audit, InvalidOption> {
+    let mut replay = RecordingReplay::new(config)?;
     let mut rows = AuditRows::default();
     let mut audit = Audit::default();
     for file in files {
         audit.files.push(file.as_ref().display().to_string());
         audit.problems.extend(rows.read(file.as_ref()));
     }
-    audit.lost = rows.put_in_order();
+    audit.lost = rows.sort_by_seq();
     audit.counts = AuditFault::NAMES.iter().map(|&name| (name, 0)).collect();
     for row in &rows.all {
-        let faults = audit.visit(row, &rows, &mut replay);
+        let faults = audit.check_row(row, &rows, &mut replay);
         if !faults.is_empty() {
-            audit.note(row, &rows, faults);
+            audit.add_finding(row, &rows, faults);
         }
     }
     Ok(audit)
 }
 
 impl Audit {
-    /// Steps over one row and tells what is wrong with it.
-    fn visit(&mut self, row: &AuditRow, rows: &AuditRows, replay: &mut RecordingReplay) -> Vec<AuditFault> {
-        let mut faults: Vec<AuditFault> = judge_id(rows.id(row)).into_iter().collect();
+    /// Replays one row and returns its faults.
+    fn check_row(
+        &mut self,
+        row: &AuditRow,
+        rows: &AuditRows,
+        replay: &mut RecordingReplay,
+    ) -> Vec<AuditFault> {
+        let mut faults: Vec<AuditFault> = check_id(rows.id(row)).into_iter().collect();
         let Some(claim) = &row.claim else {
-            replay.completed(row, &rows.workers);
+            replay.replay_completion(row, &rows.workers);
             return faults;
         };
         self.decisions += 1;
-        let terms = replay.decided(row, claim, &rows.workers);
+        let terms = replay.replay_decision(row, claim, &rows.workers);
         if claim.by_gradients {
             self.by_gradients += 1;
-            match judge(claim, &terms) {
+            match check_decision(claim, &terms) {
                 None => self.unknown += 1,
-                Some(found) => faults.extend(found),
+                Some(found) => {
+                    faults.extend(found);
+                    // A row without a usable id does not match, even if its numbers are right.
+                    self.matching += u64::from(faults.is_empty());
+                }
             }
-            // What an id says has no bearing on the gradients, but a row that joins nothing matches nothing.
-            self.matching += u64::from(faults.is_empty() && judge(claim, &terms).is_some());
         }
         faults
     }
 
-    fn note(&mut self, row: &AuditRow, rows: &AuditRows, faults: Vec<AuditFault>) {
+    fn add_finding(&mut self, row: &AuditRow, rows: &AuditRows, faults: Vec<AuditFault>) {
         self.wrong += 1;
         for fault in &faults {
-            self.counts[fault.place()].1 += 1;
+            self.counts[fault.index()].1 += 1;
         }
-        if self.findings.len() < LISTED {
+        if self.findings.len() < MAX_FINDINGS {
             self.findings.push(AuditFinding {
                 file: self.files[row.file].clone(),
                 line: row.line,

@@ -1,4 +1,4 @@
-//! A recording, run again: the policy learns what it learned then, and says what it knew.
+//! The replay of a recording: the policy learns the recorded completions and reports what it knew at each decision.
 
 use super::rows::{AuditRow, RecordedClaim};
 use crate::run::NameTable;
@@ -8,7 +8,7 @@ use router_core::{
     Policy, Reason, RequestFeatures, ScoreTerms, Ticket, Time, TokenUsage, WorkerId, WorkerInfo,
 };
 
-/// Sends each request where the recording says: the slot travels as the request's routing key.
+/// Sends each request to the recorded worker; its slot is passed as the request's routing key.
 #[derive(Debug)]
 struct AsRecorded;
 
@@ -32,27 +32,27 @@ fn recorded(candidates: Candidates<'_>, request: &RequestFeatures<'_>) -> Option
 #[derive(Debug)]
 pub(crate) struct RecordingReplay {
     balancer: Balancer,
-    /// The workers by their place in the recording.
+    /// The workers, by their index in the recording.
     ids: Vec<Option<WorkerId>>,
 }
 
 impl RecordingReplay {
-    pub(crate) fn new(knobs: MarginalUtilityConfig) -> Result<Self, InvalidOption> {
+    pub(crate) fn new(config: MarginalUtilityConfig) -> Result<Self, InvalidOption> {
         let mut balancer = Balancer::new(Box::new(AsRecorded), 1);
-        balancer.add_shadow(Time::ZERO, Box::new(MarginalUtility::new(knobs)?), 1);
+        balancer.add_shadow(Time::ZERO, Box::new(MarginalUtility::new(config)?), 1);
         Ok(Self { balancer, ids: Vec::new() })
     }
 
-    /// A decision was made: what the policy knew about the chosen worker.
-    pub(crate) fn decided(
+    /// Replays a decision: what the policy knew about the chosen worker.
+    pub(crate) fn replay_decision(
         &mut self,
         row: &AuditRow,
         claim: &RecordedClaim,
         workers: &NameTable,
     ) -> ScoreTerms {
         let now = Time::from_nanos(row.at.unwrap_or_default());
-        let terms = self.ask(row, now, workers);
-        // A worker that left and came back begins anew, and an empty window is how it shows.
+        let terms = self.terms(row, now, workers);
+        // An empty window in the recording means that the worker left and joined again.
         let known = terms.get("window_size").unwrap_or(0.0);
         if claim.window_size != Some(0.0) || known == 0.0 {
             return terms;
@@ -60,14 +60,14 @@ impl RecordingReplay {
         if let Some(id) = self.ids[row.worker as usize].take() {
             self.balancer.apply(now, FleetUpdate::Leave(id));
         }
-        self.ask(row, now, workers)
+        self.terms(row, now, workers)
     }
 
-    /// A request ended.
-    pub(crate) fn completed(&mut self, row: &AuditRow, workers: &NameTable) {
+    /// Replays a completion.
+    pub(crate) fn replay_completion(&mut self, row: &AuditRow, workers: &NameTable) {
         let Some((end, latency)) = row.at.zip(row.latency) else { return };
         let sent = Time::from_nanos(end.saturating_sub(latency));
-        let Some((ticket, _)) = self.send(row, sent, (workers, ExplainLevel::None)) else { return };
+        let Some((ticket, _)) = self.dispatch(row, sent, workers, ExplainLevel::None) else { return };
         let usage = TokenUsage { output_tokens: row.tokens, ..TokenUsage::default() };
         let outcome = if row.ok { Outcome::Success } else { Outcome::Failed };
         self.balancer.finish(
@@ -77,20 +77,21 @@ impl RecordingReplay {
         );
     }
 
-    /// What the policy says about the row's worker. The request ends at once, by cancellation, which teaches nothing.
-    fn ask(&mut self, row: &AuditRow, now: Time, workers: &NameTable) -> ScoreTerms {
-        let Some((ticket, terms)) = self.send(row, now, (workers, ExplainLevel::All)) else {
+    /// The policy's terms for the row's worker. The request is cancelled at once, from which policies do not learn.
+    fn terms(&mut self, row: &AuditRow, now: Time, workers: &NameTable) -> ScoreTerms {
+        let Some((ticket, terms)) = self.dispatch(row, now, workers, ExplainLevel::All) else {
             return ScoreTerms::none();
         };
         self.balancer.finish(now, ticket, AttemptResult::of(Outcome::Cancelled));
         terms
     }
 
-    fn send(
+    fn dispatch(
         &mut self,
         row: &AuditRow,
         now: Time,
-        (workers, explain): (&NameTable, ExplainLevel),
+        workers: &NameTable,
+        explain: ExplainLevel,
     ) -> Option<(Ticket, ScoreTerms)> {
         let worker = self.worker(row.worker, now, workers);
         let request =
@@ -101,12 +102,12 @@ impl RecordingReplay {
         Some((routed.ticket, terms))
     }
 
-    fn worker(&mut self, place: u32, now: Time, workers: &NameTable) -> WorkerId {
-        let place = place as usize;
-        if self.ids.len() <= place {
-            self.ids.resize(place + 1, None);
+    fn worker(&mut self, index: u32, now: Time, workers: &NameTable) -> WorkerId {
+        let index = index as usize;
+        if self.ids.len() <= index {
+            self.ids.resize(index + 1, None);
         }
-        let url = &workers.as_slice()[place];
-        *self.ids[place].get_or_insert_with(|| self.balancer.join(now, WorkerInfo::new(url)))
+        let url = &workers.as_slice()[index];
+        *self.ids[index].get_or_insert_with(|| self.balancer.join(now, WorkerInfo::new(url)))
     }
 }

@@ -1,13 +1,13 @@
-//! The rows of a recording as an audit needs them: small, and with every nanosecond.
+//! The rows of a recording as the audit needs them: compact, with times in nanoseconds.
 
 use crate::problem::FileProblem;
 use crate::read::open_recorder;
 use crate::read::recorder::{ColumnIndices, RowKind};
-use crate::read::table::RowView;
+use crate::read::rows::RowView;
 use crate::run::NameTable;
 use std::path::Path;
 
-/// What a decision's row says it was made by.
+/// What the row of a decision claims about how it was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordedClaim {
     /// Whether the reason is `gradient_based`.
@@ -23,23 +23,24 @@ pub(crate) struct RecordedClaim {
 /// One row. Times are nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AuditRow {
-    /// The place of its file.
+    /// The index of its file.
     pub(crate) file: usize,
-    /// Its line there.
+    /// Its line in the file, from 1.
     pub(crate) line: u64,
-    /// The place of its worker.
+    /// The index of its worker.
     pub(crate) worker: u32,
     /// When a decision was made, or a request ended.
     pub(crate) at: Option<u64>,
-    /// How long the worker took.
+    /// The worker's latency in nanoseconds.
     pub(crate) latency: Option<u64>,
     /// Generated tokens.
     pub(crate) tokens: Option<u32>,
-    /// Whether the request was answered whole.
+    /// Whether the response was complete.
     pub(crate) ok: bool,
-    /// Of a decision.
+    /// Present if the row is a decision.
     pub(crate) claim: Option<RecordedClaim>,
     seq: Option<u64>,
+    /// The range of the request's id in [`AuditRows::ids`].
     id: (usize, usize),
 }
 
@@ -48,13 +49,13 @@ pub(crate) struct AuditRow {
 pub(crate) struct AuditRows {
     pub(crate) all: Vec<AuditRow>,
     pub(crate) workers: NameTable,
-    /// The ids of all requests, one behind the other: a text of its own for each would take more room than the rest.
+    /// The ids of all requests, concatenated: a `String` for each would take more memory than the rest of the row.
     ids: String,
     files: usize,
 }
 
 impl AuditRows {
-    /// Reads one file, and tells what was wrong with it.
+    /// Reads one file and returns its problems.
     pub(crate) fn read(&mut self, path: &Path) -> Vec<FileProblem> {
         let file = self.files;
         self.files += 1;
@@ -70,8 +71,8 @@ impl AuditRows {
         table.problems.into_vec()
     }
 
-    /// Puts the rows into the order in which the policy learned, and tells how many numbers are missing in it.
-    pub(crate) fn put_in_order(&mut self) -> u64 {
+    /// Sorts the rows by sequence number, the order in which the policy saw them, and returns how many numbers are missing.
+    pub(crate) fn sort_by_seq(&mut self) -> u64 {
         if self.all.iter().any(|row| row.seq.is_none()) {
             return 0;
         }
@@ -88,14 +89,14 @@ impl AuditRows {
     fn row(&mut self, row: &mut RowView<'_>, columns: &ColumnIndices, file: usize) -> AuditRow {
         let start = self.ids.len();
         self.ids.push_str(&String::from_utf8_lossy(row.text(columns.request_id)));
-        let decision = columns.fact(row) == RowKind::Decision;
+        let decision = columns.row_kind(row) == RowKind::Decision;
         let at = row.unix_nanos(columns.finish_time).or_else(|| row.unix_nanos(columns.timestamp));
-        // The default of a float cast is to saturate, which keeps nonsense harmless.
+        // A float cast saturates, so an absurd number is harmless.
         let tokens = row.number(columns.tokens).map(|n| n as u32);
         AuditRow {
             file,
             line: row.line(),
-            worker: self.workers.place(row.text(columns.worker)),
+            worker: self.workers.index(row.text(columns.worker)),
             at,
             latency: row.number(columns.server_latency).map(|s| (s * 1e9).round() as u64),
             tokens,

@@ -1,24 +1,24 @@
-//! A run in a few numbers.
+//! The summary of a run.
 
-use super::spread::QuantileSummary;
+use super::quantiles::QuantileSummary;
 use super::timeline::TimeAxis;
 use crate::run::RecordedRun;
 use serde::Serialize;
 
-/// A run in a few numbers. Absent means that the file does not tell.
+/// The summary of a run. Absent means that the file does not say.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RunSummary {
-    /// Requests that ended, well or not.
+    /// Finished requests, failed ones included.
     pub requests: u64,
-    /// Those that failed.
+    /// Failed requests.
     pub failures: u64,
     /// Decisions; 0 for a client's file.
     pub decisions: u64,
     /// Seconds from the first request sent to the last byte received.
     pub duration: f64,
-    /// Requests answered whole, per second.
+    /// Successful requests per second.
     pub requests_per_second: Option<f64>,
-    /// Tokens generated, per second.
+    /// Generated tokens per second.
     pub tokens_per_second: Option<f64>,
     /// Seconds from sending to the last byte.
     pub latency: Option<QuantileSummary>,
@@ -30,28 +30,28 @@ pub struct RunSummary {
     pub queue_time: Option<QuantileSummary>,
     /// Milliseconds that a decision took.
     pub decision_ms: Option<QuantileSummary>,
-    /// The largest share of all requests that one worker had.
+    /// The largest share of all requests on one worker, from 0 to 1.
     pub busiest_share: Option<f64>,
 }
 
 impl RunSummary {
     pub(crate) fn of(run: &RecordedRun, axis: &TimeAxis, shares: impl Iterator<Item = f64>) -> Self {
         let served = || run.requests.iter().filter(|r| r.ok);
-        let answered = served().count() as u64;
+        let successes = served().count() as u64;
         let tokens: f64 = served().filter_map(|r| r.output_tokens).sum();
         let per_second = |n: f64| (axis.duration > 0.0 && n > 0.0).then(|| n / axis.duration);
         Self {
             requests: run.requests.len() as u64,
-            failures: run.requests.len() as u64 - answered,
-            decisions: run.choices.len() as u64,
+            failures: run.requests.len() as u64 - successes,
+            decisions: run.decisions.len() as u64,
             duration: axis.duration,
-            requests_per_second: per_second(answered as f64),
+            requests_per_second: per_second(successes as f64),
             tokens_per_second: per_second(tokens),
             latency: QuantileSummary::of(served().filter_map(|r| r.latency).collect()),
             ttft: QuantileSummary::of(served().filter_map(|r| r.ttft).collect()),
             tpot: QuantileSummary::of(served().filter_map(|r| r.tpot()).collect()),
             queue_time: QuantileSummary::of(served().filter_map(|r| r.queue_time).collect()),
-            decision_ms: QuantileSummary::of(run.choices.iter().filter_map(|c| c.took_ms).collect()),
+            decision_ms: QuantileSummary::of(run.decisions.iter().filter_map(|c| c.took_ms).collect()),
             busiest_share: shares.reduce(f64::max).filter(|share| *share > 0.0),
         }
     }

@@ -1,18 +1,30 @@
-//! What happened when: equal buckets of time, and how much fell into each.
+//! Time series: rates and load in equal buckets of time.
 
-use super::{WaitingSource, short};
+use super::rounding::four_digits;
 use crate::run::{RecordedRequest, RecordedRun};
 use serde::Serialize;
 
-/// How many buckets are aimed at, at least and at most; up to two and a half times fewer are made.
-const BUCKETS: (f64, f64) = (30.0, 240.0);
-/// How many ends a bucket should have, so that rates show more than chance.
-const PER_BUCKET: f64 = 5.0;
+/// The least number of buckets to aim for; rounding the width up can make up to 2.5 times fewer.
+const MIN_BUCKETS: f64 = 30.0;
+/// The largest number of buckets.
+const MAX_BUCKETS: f64 = 240.0;
+/// How many requests a bucket should contain on average, so that rates show more than noise.
+const REQUESTS_PER_BUCKET: f64 = 5.0;
+
+/// Where the number of waiting requests comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WaitingSource {
+    /// The workers reported it.
+    Reported,
+    /// It was counted from the time that each request spent in the queue.
+    Counted,
+}
 
 /// The buckets of a run.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub(crate) struct TimeAxis {
-    /// When the run began, by the clock of its file.
+    /// When the run started, by the clock of its file.
     pub(crate) start: f64,
     /// How long it took, in seconds.
     pub(crate) duration: f64,
@@ -25,34 +37,34 @@ pub(crate) struct TimeAxis {
 impl TimeAxis {
     pub(crate) fn of(run: &RecordedRun) -> Self {
         let requests = run.requests.iter().flat_map(|r| [r.start, r.end]);
-        let times = requests.chain(run.choices.iter().map(|c| c.at)).flatten();
+        let times = requests.chain(run.decisions.iter().map(|c| c.at)).flatten();
         let (first, last) = times.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), t| (a.min(t), b.max(t)));
         if first > last {
             return Self { start: 0.0, duration: 0.0, width: 1.0, buckets: 0 };
         }
         let duration = last - first;
-        let wanted = (run.requests.len() as f64 / PER_BUCKET).clamp(BUCKETS.0, BUCKETS.1);
+        let wanted = (run.requests.len() as f64 / REQUESTS_PER_BUCKET).clamp(MIN_BUCKETS, MAX_BUCKETS);
         let width = round_up((duration / wanted).max(1e-6));
         Self { start: first, duration, width, buckets: (duration / width) as usize + 1 }
     }
 
-    /// The bucket of a moment.
+    /// The bucket of a point in time.
     fn bucket(&self, at: f64) -> usize {
         (((at - self.start) / self.width) as usize).min(self.buckets.saturating_sub(1))
     }
 
-    /// Adds to `mean` how much of each bucket lies between two moments.
-    fn cover(&self, mean: &mut BucketCoverage, from: f64, to: f64) {
+    /// Adds to `coverage` how much of each bucket lies between two points in time.
+    fn cover(&self, coverage: &mut BucketCoverage, from: f64, to: f64) {
         let (first, last) = (self.bucket(from), self.bucket(to));
         let into = |at: f64, bucket: usize| ((at - self.start) / self.width - bucket as f64).clamp(0.0, 1.0);
         let (head, tail) = (into(from, first), into(to, last));
         if first == last {
-            mean.part[first] += tail - head;
+            coverage.part[first] += tail - head;
         } else {
-            mean.part[first] += 1.0 - head;
-            mean.part[last] += tail;
-            mean.step[first + 1] += 1.0;
-            mean.step[last] -= 1.0;
+            coverage.part[first] += 1.0 - head;
+            coverage.part[last] += tail;
+            coverage.step[first + 1] += 1.0;
+            coverage.step[last] -= 1.0;
         }
     }
 }
@@ -61,11 +73,12 @@ impl TimeAxis {
 fn round_up(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     let step = [1.0, 2.0, 5.0].into_iter().find(|step| step * power >= value * (1.0 - 1e-9));
-    // Through text, so that a tenth is a tenth.
-    short(step.unwrap_or(10.0) * power)
+    // Rounding removes errors of the multiplication.
+    four_digits(step.unwrap_or(10.0) * power)
 }
 
-/// How much of each bucket intervals cover: `part` what they begin and end in, `step` where they cover buckets whole.
+/// How much of each bucket intervals cover: `part` for the buckets where they start and end, `step` (as differences) for
+/// those that they cover fully.
 struct BucketCoverage {
     part: Vec<f64>,
     step: Vec<f64>,
@@ -80,13 +93,13 @@ impl BucketCoverage {
         let mut whole = 0.0;
         let sums = self.part.iter().zip(&self.step).map(|(part, step)| {
             whole += step;
-            short((whole + part).max(0.0))
+            four_digits((whole + part).max(0.0))
         });
         sums.collect()
     }
 }
 
-/// What ended in each bucket, per second.
+/// What finished in each bucket, per second.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct RateSeries {
     pub(crate) requests: Vec<f64>,
@@ -108,18 +121,18 @@ impl RateSeries {
             }
         }
         for series in [&mut rates.requests, &mut rates.tokens, &mut rates.failures] {
-            series.iter_mut().for_each(|n| *n = short(*n / axis.width));
+            series.iter_mut().for_each(|n| *n = four_digits(*n / axis.width));
         }
         rates
     }
 }
 
-/// How much was going on in each bucket, on average over the bucket.
+/// The load in each bucket, as the mean over the bucket.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct LoadSeries {
-    /// Requests sent and not ended.
+    /// Requests sent and not finished.
     pub(crate) in_flight: Vec<f64>,
-    /// Requests waiting; absent in a bucket in which no worker told.
+    /// Waiting requests; absent in a bucket without reports.
     pub(crate) waiting: Vec<Option<f64>>,
 }
 
@@ -136,7 +149,7 @@ impl LoadSeries {
             }
         }
         let waiting = match waiting {
-            Some(WaitingSource::Told) => told(requests, axis),
+            Some(WaitingSource::Reported) => reported(requests, axis),
             Some(WaitingSource::Counted) => counted(requests, axis),
             None => Vec::new(),
         };
@@ -144,8 +157,8 @@ impl LoadSeries {
     }
 }
 
-/// The mean of what was told in each bucket.
-fn told<'a>(requests: impl Iterator<Item = &'a RecordedRequest>, axis: &TimeAxis) -> Vec<Option<f64>> {
+/// The mean of the reports in each bucket.
+fn reported<'a>(requests: impl Iterator<Item = &'a RecordedRequest>, axis: &TimeAxis) -> Vec<Option<f64>> {
     let mut sums = vec![(0.0, 0_u32); axis.buckets];
     for request in requests {
         if let (Some(at), Some(length)) = (request.end, request.queue_length) {
@@ -154,10 +167,10 @@ fn told<'a>(requests: impl Iterator<Item = &'a RecordedRequest>, axis: &TimeAxis
             *n += 1;
         }
     }
-    sums.into_iter().map(|(sum, n)| (n > 0).then(|| short(sum / f64::from(n)))).collect()
+    sums.into_iter().map(|(sum, n)| (n > 0).then(|| four_digits(sum / f64::from(n)))).collect()
 }
 
-/// Each request waits from when it was sent for as long as it was in the queue.
+/// Counts each request as waiting from when it was sent for the time that it spent in the queue.
 fn counted<'a>(requests: impl Iterator<Item = &'a RecordedRequest>, axis: &TimeAxis) -> Vec<Option<f64>> {
     let mut waiting = BucketCoverage::new(axis.buckets);
     for request in requests {
@@ -185,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_flight_is_the_mean_over_each_bucket() {
+    fn in_flight_is_mean_over_bucket() {
         let requests = [request(10.0, 13.5), request(10.5, 10.75), request(12.0, 13.0)];
         let load = LoadSeries::of(requests.iter(), &AXIS, None);
         assert_eq!(load.in_flight, [1.25, 1.0, 2.0, 0.5, 0.0]);
     }
 
     #[test]
-    fn rates_count_successes_and_failures_apart() {
+    fn rates_separate_successes_and_failures() {
         let failed = RecordedRequest { ok: false, start: Some(11.0), ..RecordedRequest::default() };
         let rates = RateSeries::of(&[request(10.0, 10.5), request(10.0, 12.0), failed], &AXIS);
         assert_eq!(rates.requests, [1.0, 0.0, 1.0, 0.0, 0.0]);
@@ -201,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_was_told_is_told_and_one_that_was_not_is_unknown() {
-        let told = RecordedRequest { queue_length: Some(4.0), ..request(10.0, 11.5) };
-        let load = LoadSeries::of([told].iter(), &AXIS, Some(WaitingSource::Told));
+    fn buckets_without_reports_are_unknown() {
+        let reported = RecordedRequest { queue_length: Some(4.0), ..request(10.0, 11.5) };
+        let load = LoadSeries::of([reported].iter(), &AXIS, Some(WaitingSource::Reported));
         assert_eq!(load.waiting, [None, Some(4.0), None, None, None]);
         let counted = RecordedRequest { queue_time: Some(1.5), ..request(10.0, 13.0) };
         let load = LoadSeries::of([counted].iter(), &AXIS, Some(WaitingSource::Counted));
@@ -211,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_round() {
+    fn bucket_widths_are_round() {
         for (least, width) in [(0.5, 0.5), (0.09, 0.1), (30.0, 50.0), (2.1, 5.0), (1e-6, 1e-6)] {
             assert!((round_up(least) - width).abs() < 1e-12, "{least}");
         }

@@ -1,6 +1,6 @@
-//! What one value of a row means. Empty is unknown, and so are the ways in which Python writes nothing.
+//! Parses single values. An empty value is unknown, and so are the spellings of a missing value in Python.
 
-/// A value that is not what its column promises.
+/// The value does not have the type of its column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct MalformedValue;
 
@@ -9,7 +9,7 @@ fn is_unknown(text: &[u8]) -> bool {
     text.is_empty() || WORDS.contains(&text)
 }
 
-/// A number; infinities count as unknown.
+/// Parses a number; infinities count as unknown.
 pub(crate) fn number(text: &[u8]) -> Result<Option<f64>, MalformedValue> {
     if is_unknown(text) {
         return Ok(None);
@@ -18,7 +18,7 @@ pub(crate) fn number(text: &[u8]) -> Result<Option<f64>, MalformedValue> {
     Ok(Some(parsed).filter(|n| n.is_finite()))
 }
 
-/// Yes or no, as Python or Rust writes it.
+/// Parses a boolean as Python or Rust writes it.
 pub(crate) fn flag(text: &[u8]) -> Result<Option<bool>, MalformedValue> {
     match text {
         b"True" | b"true" | b"1" => Ok(Some(true)),
@@ -28,8 +28,8 @@ pub(crate) fn flag(text: &[u8]) -> Result<Option<bool>, MalformedValue> {
     }
 }
 
-/// A time in nanoseconds since the Unix epoch, exact to the last digit: Unix seconds with a decimal fraction, or a date
-/// and time of day, which counts as UTC unless it says otherwise.
+/// Parses a time to nanoseconds since the Unix epoch, exactly: Unix seconds with a decimal fraction, or a date with a
+/// time of day, which is UTC without an offset.
 pub(crate) fn unix_nanos(text: &[u8]) -> Result<Option<u64>, MalformedValue> {
     if is_unknown(text) {
         return Ok(None);
@@ -39,7 +39,7 @@ pub(crate) fn unix_nanos(text: &[u8]) -> Result<Option<u64>, MalformedValue> {
     nanos.map(Some).ok_or(MalformedValue)
 }
 
-/// Seconds as whole nanoseconds, without a float in between: today's Unix time has more digits than a float keeps.
+/// Parses seconds to nanoseconds without a float in between: today's Unix time has more digits than a float keeps.
 pub(crate) fn decimal_nanos(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let whole: u64 = whole.parse().ok()?;
@@ -54,7 +54,7 @@ fn fraction_nanos(digits: &str) -> Option<u64> {
     Some(nanos.fold(0, |n, digit| n * 10 + u64::from(digit - b'0')))
 }
 
-/// `2025-07-31 06:49:11.659`, also with `T`, `Z` or `+08:00`.
+/// Parses `2025-07-31 06:49:11.659`, also with `T`, `Z` or `+08:00`.
 fn date_time(text: &str) -> Option<u64> {
     let (text, offset) = split_offset(text)?;
     let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -72,7 +72,7 @@ fn split_offset(text: &str) -> Option<(&str, i64)> {
     if let Some(utc) = text.strip_suffix('Z') {
         return Some((utc, 0));
     }
-    // A sign before the time of day belongs to the date.
+    // A `-` in the first ten characters belongs to the date.
     let Some(at) = text.rfind(['+', '-']).filter(|&at| at > 10) else { return Some((text, 0)) };
     let (hours, minutes) = text[at + 1..].split_once(':')?;
     let offset = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_their_absence() {
+    fn missing_numbers_are_unknown() {
         assert_eq!(number(b"1.5e-3"), Ok(Some(0.0015)));
         for nothing in [&b""[..], b"None", b"nan", b"inf"] {
             assert_eq!(number(nothing), Ok(None));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_utc_unless_they_say_otherwise() {
+    fn dates_default_to_utc() {
         // `date -u -d '2025-07-31 06:49:11' +%s` says 1753944551, and 951782400 for 2000-02-29.
         let at = Ok(Some(1_753_944_551_659_000_000));
         assert_eq!(unix_nanos(b"2025-07-31 06:49:11.659"), at);

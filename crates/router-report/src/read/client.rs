@@ -1,6 +1,6 @@
-//! The client's file: a row per request.
+//! Reads a client's file: a row per request.
 
-use super::table::{ColumnIndex, RowReader, RowView};
+use super::rows::{ColumnIndex, RowReader, RowView};
 use crate::run::{FileKind, NameTable, RecordedRequest, RecordedRun};
 
 struct ColumnIndices {
@@ -38,13 +38,13 @@ impl ColumnIndices {
     }
 }
 
-/// Reads all rows.
+/// Reads all rows into a run.
 pub(crate) fn read(name: String, table: &mut RowReader) -> RecordedRun {
     let columns = ColumnIndices::of(table);
     let policy = table.column("policy");
     let mut run = RecordedRun::new(name, FileKind::Client);
     while let Some(mut row) = table.next() {
-        run.note_policy(row.text(policy));
+        run.set_policy(row.text(policy));
         run.requests.extend(request(&mut row, &columns, &mut run.workers));
     }
     run
@@ -56,11 +56,11 @@ fn request(
     workers: &mut NameTable,
 ) -> Option<RecordedRequest> {
     let Some(ok) = row.flag(columns.success) else {
-        row.note(columns.success, "this row does not say whether it succeeded, and is left out");
+        row.add_problem(columns.success, "this row does not say whether it succeeded, and is left out");
         return None;
     };
     let host = row.text(columns.host);
-    let worker = (!host.is_empty()).then(|| workers.place(host));
+    let worker = (!host.is_empty()).then(|| workers.index(host));
     let start = row.number(columns.arrival).or_else(|| row.number(columns.sent));
     let end = row.number(columns.finish);
     let latency = row.number(columns.latency).or_else(|| Some(end? - start?));

@@ -1,15 +1,15 @@
-//! All columns of one file, with the values that their names promise, for whoever has questions of their own.
+//! Reads a file into typed columns, for analyses outside this crate.
 
 use super::open;
-use super::table::{ColumnIndex, RowReader, RowView};
+use super::rows::{ColumnIndex, RowReader, RowView};
 use crate::problem::FileProblem;
 use crate::run::{FileKind, NameTable};
 use std::path::Path;
 
-/// Columns that hold a yes or a no.
+/// Columns of booleans.
 const FLAGS: [&str; 4] = ["success", "has_generated_text", "stream", "tokens_estimated"];
 
-/// Columns of words. One whose name nobody knows is of words, too: they are never wrong.
+/// Columns of text. A column with an unknown name is text, too, since every value is valid text.
 const TEXTS: [&str; 13] = [
     "timestamp",
     "worker_url",
@@ -26,7 +26,7 @@ const TEXTS: [&str; 13] = [
     "host",
 ];
 
-/// The recorder's columns of numbers beyond those that every such file has.
+/// The recorder's optional columns of numbers.
 const NUMBERS: [&str; 24] = [
     "seq",
     "attempt",
@@ -54,53 +54,53 @@ const NUMBERS: [&str; 24] = [
     "server_e2e_latency",
 ];
 
-/// The values of one column, by row. Absent is unknown.
+/// The values of one column, by row. `None` is unknown.
 #[derive(Clone, Debug)]
 pub enum ColumnValues {
-    /// Words, and the place of every row's among them.
+    /// The distinct texts, and for each row the index of its text.
     Text(NameTable, Vec<Option<u32>>),
-    /// Numbers, and whether all are whole.
+    /// Numbers, and whether all are integers.
     Number(Vec<Option<f64>>, NumberKind),
-    /// Yes or no.
+    /// Booleans.
     Flag(Vec<Option<bool>>),
 }
 
-/// Whether the numbers of a column are whole.
+/// Whether the numbers of a column are integers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NumberKind {
-    /// All are, and written so.
+    /// All are written as integers.
     Integer,
-    /// Some have a fraction.
+    /// Some are not.
     Real,
 }
 
-/// One file, by column.
+/// The content of one file by column.
 #[derive(Clone, Debug)]
 pub struct ColumnTable {
-    /// Who wrote it.
+    /// Which program wrote it.
     pub kind: FileKind,
     /// The columns with their names, in the file's order.
     pub columns: Vec<(String, ColumnValues)>,
     /// How many rows there are.
     pub rows: usize,
-    /// What was wrong with the file, and what became of it.
+    /// The problems of the file.
     pub problems: Vec<FileProblem>,
 }
 
-/// Reads a client's or a recorder's file, column by column. Rows that are not whole are left out, and values that are
-/// not what their column promises are unknown; both are told among the problems.
+/// Reads a client's or a recorder's file into columns. Incomplete rows are left out, and values that do not have the type
+/// of their column are unknown; both are listed as problems.
 ///
 /// # Errors
-/// The file cannot be read, or is something else.
+/// The file cannot be read, or is another kind of file.
 pub fn read_columns(path: &Path) -> Result<ColumnTable, Box<FileProblem>> {
     let (kind, mut table) = open::open(path)?;
     let names = table.names().to_vec();
-    let places: Vec<ColumnIndex> = names.iter().map(|name| table.column(name)).collect();
+    let indices: Vec<ColumnIndex> = names.iter().map(|name| table.column(name)).collect();
     let mut columns: Vec<ColumnValues> = names.iter().map(|name| ColumnValues::of(name)).collect();
     let mut rows = 0;
     while let Some(mut row) = table.next() {
         rows += 1;
-        places.iter().zip(&mut columns).for_each(|(place, cells)| cells.take(&mut row, *place));
+        indices.iter().zip(&mut columns).for_each(|(index, values)| values.push(&mut row, *index));
     }
     let RowReader { problems, .. } = table;
     Ok(ColumnTable {
@@ -124,19 +124,19 @@ impl ColumnValues {
         }
     }
 
-    fn take(&mut self, row: &mut RowView<'_>, column: ColumnIndex) {
+    fn push(&mut self, row: &mut RowView<'_>, column: ColumnIndex) {
         match self {
             Self::Flag(values) => values.push(row.flag(column)),
-            Self::Number(values, wholeness) => {
+            Self::Number(values, kind) => {
                 let value = row.number(column);
                 if value.is_some() && !row.text(column).iter().all(u8::is_ascii_digit) {
-                    *wholeness = NumberKind::Real;
+                    *kind = NumberKind::Real;
                 }
                 values.push(value);
             }
-            Self::Text(names, places) => {
+            Self::Text(names, indices) => {
                 let text = row.text(column);
-                places.push((!text.is_empty()).then(|| names.place(text)));
+                indices.push((!text.is_empty()).then(|| names.index(text)));
             }
         }
     }

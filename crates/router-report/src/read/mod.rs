@@ -1,21 +1,21 @@
-//! Files into runs: which kind a file is, and its rows one by one.
+//! Reads files into runs or columns.
 //!
-//! A file is known by its header. Rows that make no sense are left out and told of; nothing a file holds makes a
-//! reader fail.
+//! The kind of a file is recognised by its header. Invalid rows are left out and reported as problems; no content of a
+//! file makes a reader fail.
 
 mod cell;
 mod client;
 mod column_table;
 mod open;
 pub(crate) mod recorder;
-pub(crate) mod table;
+pub(crate) mod rows;
 
 pub use column_table::{ColumnTable, ColumnValues, NumberKind, read_columns};
 
 use crate::problem::FileProblem;
 use crate::run::{FileKind, ParsedFile};
+use rows::RowReader;
 use std::path::Path;
-use table::RowReader;
 
 /// Reads one file of either kind.
 pub fn read_run(path: &Path) -> ParsedFile {
@@ -31,17 +31,17 @@ fn read_table(path: &Path, kind: FileKind, mut table: RowReader) -> ParsedFile {
         FileKind::Client => client::read(name, &mut table),
         FileKind::Recorder => recorder::read(name, &mut table),
     };
-    let nothing = run.requests.is_empty() && run.choices.is_empty();
+    let nothing = run.requests.is_empty() && run.decisions.is_empty();
     if nothing {
-        table.problems.note(None, None, || "no row could be used, so there is nothing to report".to_owned());
+        table.problems.add(None, None, || "no row could be used, so there is nothing to report".to_owned());
     }
     ParsedFile { run: (!nothing).then_some(run), problems: table.problems.into_vec() }
 }
 
-/// Opens a file that must be the recorder's.
+/// Opens a recorder's file.
 ///
 /// # Errors
-/// It cannot be read, or is something else.
+/// It cannot be read, or is another kind of file.
 pub(crate) fn open_recorder(path: &Path) -> Result<RowReader, Box<FileProblem>> {
     match open::open(path)? {
         (FileKind::Recorder, table) => Ok(table),

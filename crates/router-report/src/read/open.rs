@@ -1,6 +1,6 @@
-//! Which kind of file it is, by its first line, and what it is when it is neither.
+//! Recognises the kind of a file by its first line, and explains what it is if it is neither kind.
 
-use super::table::{FileSource, RowReader, names};
+use super::rows::{FileSource, RowReader, names};
 use crate::problem::{FileProblem, FileProblems};
 use crate::run::FileKind;
 use csv::ByteRecord;
@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{Cursor, Read as _};
 use std::path::Path;
 
-/// How much of a file is looked at to tell what it is; a header is far shorter.
-const LOOK: u64 = 64 * 1024;
+/// How many bytes are read to recognise a file; a header is far shorter.
+const PROBE_BYTES: u64 = 64 * 1024;
 
 /// The client's columns, in their order.
 const CLIENT: [&str; 31] = [
@@ -66,19 +66,19 @@ const RECORDER: [&str; 16] = [
     "decision_time_ms",
 ];
 
-/// Without these a row says nothing: who answered, whether, and when.
+/// Columns without which a row is useless: the worker, whether it succeeded, and when.
 const CLIENT_NEEDS: [&str; 4] = ["success", "host", "arrival_time", "finish_time"];
 const RECORDER_NEEDS: [&str; 3] = ["timestamp", "worker_url", "selection_reason"];
 
-/// Whether every file of one kind has this column.
+/// Whether this column is in every file of one kind.
 pub(crate) fn is_fixed(name: &str) -> bool {
     CLIENT.contains(&name) || RECORDER.contains(&name)
 }
 
-/// Opens a file and tells its kind.
+/// Opens a file and recognises its kind.
 ///
 /// # Errors
-/// What the file is instead.
+/// It cannot be read, or is another kind of file; the message says which, where that is known.
 pub(crate) fn open(path: &Path) -> Result<(FileKind, RowReader), Box<FileProblem>> {
     let mut problems = FileProblems::new(&path.display().to_string());
     let whole = |problems: &FileProblems, message: String| Box::new(problems.at(None, None, message));
@@ -88,13 +88,13 @@ pub(crate) fn open(path: &Path) -> Result<(FileKind, RowReader), Box<FileProblem
     }
     let file = File::open(path).map_err(unreadable)?;
     let mut start = Vec::new();
-    file.try_clone().and_then(|file| file.take(LOOK).read_to_end(&mut start)).map_err(unreadable)?;
+    file.try_clone().and_then(|file| file.take(PROBE_BYTES).read_to_end(&mut start)).map_err(unreadable)?;
     let kind = kind_of(&start, &mut problems)?;
     let source: FileSource = Cursor::new(start).chain(file);
     Ok((kind, RowReader::new(source, problems)))
 }
 
-/// Judges the first line.
+/// Recognises the kind by the first line.
 fn kind_of(start: &[u8], problems: &mut FileProblems) -> Result<FileKind, Box<FileProblem>> {
     let first = start.split(|&b| b == b'\n').next().unwrap_or_default();
     let fail =
@@ -106,7 +106,7 @@ fn kind_of(start: &[u8], problems: &mut FileProblems) -> Result<FileKind, Box<Fi
     let (kind, fixed, needs) = match best_match(&header) {
         Some(FileKind::Client) => (FileKind::Client, &CLIENT[..], &CLIENT_NEEDS[..]),
         Some(FileKind::Recorder) => (FileKind::Recorder, &RECORDER[..], &RECORDER_NEEDS[..]),
-        None => return fail(problems, Some(0), what_else(first, &header)),
+        None => return fail(problems, Some(0), explain_unknown(first, &header)),
     };
     let missing: Vec<&str> = fixed.iter().copied().filter(|name| !header.iter().any(|h| h == name)).collect();
     let column = fixed.iter().position(|name| missing.first() == Some(name));
@@ -116,39 +116,39 @@ fn kind_of(start: &[u8], problems: &mut FileProblems) -> Result<FileKind, Box<Fi
         return fail(problems, column, format!("{} missing{cut}", list(&missing)));
     }
     if !missing.is_empty() {
-        problems.note(Some(1), column, || format!("{} missing; what needs them is left out", list(&missing)));
+        problems.add(Some(1), column, || format!("{} missing; what needs them is left out", list(&missing)));
     }
     Ok(kind)
 }
 
-/// The kind that shares more names with the header; at least three, so that chance does not decide.
+/// The kind that shares more column names with the header, and at least three.
 fn best_match(header: &[String]) -> Option<FileKind> {
     let shared = |fixed: &[&str]| fixed.iter().filter(|name| header.iter().any(|h| h == *name)).count();
     let (client, recorder) = (shared(&CLIENT), shared(&RECORDER));
     let best = if client > recorder { (client, FileKind::Client) } else { (recorder, FileKind::Recorder) };
-    // The recorder's second file begins like the first, but has a row per candidate.
+    // The recorder's file of candidates starts with the same columns, but has a row per candidate.
     let candidates = header.iter().any(|h| h == "chosen") && header.iter().any(|h| h == "terms");
     (best.0 >= 3 && !candidates).then_some(best.1)
 }
 
-/// What a file is whose first line is no header that we know.
-fn what_else(first: &[u8], header: &[String]) -> String {
+/// Explains a file whose first line is not a known header.
+fn explain_unknown(first: &[u8], header: &[String]) -> String {
     for (separator, name) in [(b';', "';'"), (b'\t', "tabs"), (b'|', "'|'")] {
         if best_match(&split(first, separator)).is_some() {
-            return format!("values are separated by {name}; wanted is a comma");
+            return format!("values are separated by {name}; expected a comma");
         }
     }
     if header.iter().any(|h| h == "chosen") && header.iter().any(|h| h == "terms") {
-        return "this is the recorder's file of candidates; give the one of decisions".to_owned();
+        return "this is the recorder's file of candidates; pass its file of decisions instead".to_owned();
     }
     if first.starts_with(b"{") {
         return "this is JSON; record with --record-format csv".to_owned();
     }
     if first.contains(&0) || std::str::from_utf8(first).is_err() {
-        return "this is not a CSV file: its first line is no UTF-8 text".to_owned();
+        return "this is not a CSV file: its first line is not UTF-8 text".to_owned();
     }
     let shown: String = String::from_utf8_lossy(first).trim().chars().take(60).collect();
-    format!("'{shown}' is no header of a client's or a recorder's CSV file")
+    format!("'{shown}' is not the header of a client's or a recorder's CSV file")
 }
 
 fn split(line: &[u8], separator: u8) -> Vec<String> {
@@ -160,7 +160,7 @@ fn split(line: &[u8], separator: u8) -> Vec<String> {
     }
 }
 
-/// "the column a is", "the columns a, b are"; a long list is cut short.
+/// "the column a is", "the columns a, b are"; a long list is shortened.
 fn list(names: &[&str]) -> String {
     match names {
         [one] => format!("the column {one} is"),

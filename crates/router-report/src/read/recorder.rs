@@ -1,21 +1,21 @@
-//! The recorder's file: a row per decision and a row per completion.
+//! Reads a recorder's file: a row per decision and a row per completion.
 
-use super::table::{ColumnIndex, RowReader, RowView};
+use super::rows::{ColumnIndex, RowReader, RowView};
 use crate::run::{FileKind, NameTable, RecordedDecision, RecordedRequest, RecordedRun};
 
-/// The reason that marks a completion's row.
+/// The reason in the row of a completion.
 pub(crate) const COMPLETION: &[u8] = b"completion_record";
 
-/// What a row is about.
+/// What a row records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RowKind {
     /// A worker was chosen.
     Decision,
-    /// A request ended.
+    /// A request finished.
     Completion,
 }
 
-/// The columns that are read, where the file has them.
+/// The indices of the columns that are read, if the file has them.
 pub(crate) struct ColumnIndices {
     pub(crate) timestamp: ColumnIndex,
     pub(crate) worker: ColumnIndex,
@@ -70,31 +70,31 @@ impl ColumnIndices {
         }
     }
 
-    /// What the row is about. Files of before there was a column for it say so in the reason.
-    pub(crate) fn fact(&self, row: &RowView<'_>) -> RowKind {
+    /// What the row records. Old files without a `kind` column say it in the reason.
+    pub(crate) fn row_kind(&self, row: &RowView<'_>) -> RowKind {
         let completion = row.text(self.kind) == b"completion" || row.text(self.reason) == COMPLETION;
         if completion { RowKind::Completion } else { RowKind::Decision }
     }
 
-    /// Whether the request of a completion's row was answered whole.
+    /// Whether the request of a completion's row succeeded.
     pub(crate) fn succeeded(&self, row: &mut RowView<'_>) -> bool {
         match row.text(self.outcome) {
-            // Files of before there was an outcome hold what came back with a good status, or no status at all.
+            // Old files without an outcome contain successful requests, or a status.
             b"" => row.number(self.status).is_none_or(|status| (200.0..300.0).contains(&status)),
             outcome => outcome == b"success",
         }
     }
 }
 
-/// Reads all rows.
+/// Reads all rows into a run.
 pub(crate) fn read(name: String, table: &mut RowReader) -> RecordedRun {
     let columns = ColumnIndices::of(table);
     let mut run = RecordedRun::new(name, FileKind::Recorder);
     while let Some(mut row) = table.next() {
-        run.note_policy(row.text(columns.policy));
-        match columns.fact(&row) {
+        run.set_policy(row.text(columns.policy));
+        match columns.row_kind(&row) {
             RowKind::Decision => {
-                run.choices.push(choice(&mut row, &columns, &mut run.workers, &mut run.reasons))
+                run.decisions.push(decision(&mut row, &columns, &mut run.workers, &mut run.reasons))
             }
             RowKind::Completion => run.requests.push(request(&mut row, &columns, &mut run.workers)),
         }
@@ -102,7 +102,7 @@ pub(crate) fn read(name: String, table: &mut RowReader) -> RecordedRun {
     run
 }
 
-fn choice(
+fn decision(
     row: &mut RowView<'_>,
     columns: &ColumnIndices,
     workers: &mut NameTable,
@@ -110,8 +110,8 @@ fn choice(
 ) -> RecordedDecision {
     RecordedDecision {
         at: row.unix_nanos(columns.timestamp).map(seconds),
-        worker: workers.place(row.text(columns.worker)),
-        reason: reasons.place(row.text(columns.reason)),
+        worker: workers.index(row.text(columns.worker)),
+        reason: reasons.index(row.text(columns.reason)),
         throughput_gradient: row.number(columns.throughput_gradient),
         latency_gradient: row.number(columns.latency_gradient),
         score: row.number(columns.score),
@@ -123,7 +123,7 @@ fn request(row: &mut RowView<'_>, columns: &ColumnIndices, workers: &mut NameTab
     let end = row.unix_nanos(columns.timestamp).map(seconds);
     let latency = row.number(columns.server_latency);
     RecordedRequest {
-        worker: Some(workers.place(row.text(columns.worker))),
+        worker: Some(workers.index(row.text(columns.worker))),
         ok: columns.succeeded(row),
         start: end.zip(latency).map(|(end, latency)| end - latency),
         end,
@@ -135,7 +135,7 @@ fn request(row: &mut RowView<'_>, columns: &ColumnIndices, workers: &mut NameTab
     }
 }
 
-/// Microseconds of a Unix time survive in a float, which is enough for a plot.
+/// As a float, a Unix time keeps its microseconds, which is enough for a plot.
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 * 1e-9
 }

@@ -1,27 +1,27 @@
-//! Whether a run goes on: somebody who looks on may have seen enough.
+//! Whether a run continues: the observer of an experiment may cancel it.
 
-/// Whether to go on is asked once in so many events: a few times in a millisecond.
-const ASK_EVERY: u32 = 1024;
+/// The observer is asked once per this many events, which is a few times per millisecond.
+const EVENTS_PER_CHECK: u32 = 1024;
 
-/// The run was given up.
+/// The run was cancelled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cancelled;
 
-/// Asks whether to go on, now and then.
+/// Asks the observer from time to time whether to continue.
 pub(super) struct CancelCheck<'a> {
-    goes_on: &'a mut dyn FnMut() -> bool,
+    should_continue: &'a mut dyn FnMut() -> bool,
     events: u32,
 }
 
 impl<'a> CancelCheck<'a> {
-    pub(super) fn new(goes_on: &'a mut dyn FnMut() -> bool) -> Self {
-        Self { goes_on, events: 0 }
+    pub(super) fn new(should_continue: &'a mut dyn FnMut() -> bool) -> Self {
+        Self { should_continue, events: 0 }
     }
 
-    /// One more event is about to happen.
-    pub(super) fn step(&mut self) -> Result<(), Cancelled> {
+    /// Called before each event.
+    pub(super) fn check(&mut self) -> Result<(), Cancelled> {
         self.events = self.events.wrapping_add(1);
-        let asks = self.events.is_multiple_of(ASK_EVERY);
-        if asks && !(self.goes_on)() { Err(Cancelled) } else { Ok(()) }
+        let due = self.events.is_multiple_of(EVENTS_PER_CHECK);
+        if due && !(self.should_continue)() { Err(Cancelled) } else { Ok(()) }
     }
 }

@@ -1,45 +1,28 @@
-//! The event loop: what happens next, and who is told.
+//! The event loop: takes the next event, applies it, and passes on what the routers learn.
 
 mod cancel;
+mod event;
 mod inflight;
 mod oracle_driver;
 
-use crate::contender::DecisionMaker;
+use crate::decision_maker::DecisionMaker;
 use crate::oracle::KnownRequest;
 use crate::outcome::{SimulatedRecord, SimulationOutcome};
 use crate::scenario::{IncidentKind, Scenario};
 use crate::server::SimulatedServer;
 use crate::workload::{RequestStart, Workload};
 use cancel::{CancelCheck, Cancelled};
-use inflight::{InFlight, InFlightRef, features, job};
+use event::{EventQueue, SimEvent};
+use inflight::{InFlight, InFlightRef, InFlightRequests, features, job};
 use oracle_driver::OracleDriver;
 use router_core::{
-    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome as Ended, Policy,
-    Rng, Time, TokenUsage, WorkerId, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, Policy, Rng, Time,
+    TokenUsage, WorkerId, WorkerInfo,
 };
-use router_engine::{JobEvent, JobId};
+use router_engine::{EngineProfile, JobEvent, JobId, JobRecord};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::time::Duration;
-
-/// One thing that happens.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum SimEvent {
-    /// Something of the scenario, by index.
-    Incident(usize),
-    /// A server may have something to say.
-    Wake { server: usize, number: u32 },
-    /// A router is told a first token, of the flight in this place.
-    FirstToken(InFlightRef),
-    /// A router is told an end.
-    End(InFlightRef),
-    /// A router is told a load report, by index.
-    Report(usize),
-    /// All servers are asked for their load.
-    Poll,
-    /// A request comes, or comes again.
-    Arrival(usize),
-}
 
 #[derive(Debug)]
 struct SimulatedRouter {
@@ -51,7 +34,7 @@ struct SimulatedRouter {
 }
 
 impl SimulatedRouter {
-    fn join(&mut self, now: Time, (server, info): (usize, &WorkerInfo)) {
+    fn join(&mut self, now: Time, server: usize, info: &WorkerInfo) {
         let id = self.balancer.join(now, info.clone());
         self.ids.push(id);
         self.servers.resize(self.servers.len().max(id.slot() + 1), server);
@@ -59,110 +42,137 @@ impl SimulatedRouter {
     }
 }
 
-/// Runs `load` through `scenario`, with one policy of its own from `make` for each router. All chance follows from
-/// `seed` and from the load.
+/// A load report on its way to a router.
+#[derive(Clone, Copy, Debug)]
+struct PendingReport {
+    router: usize,
+    server: usize,
+    report: LoadReport,
+}
+
+/// A turn of a conversation: it arrives some time after an earlier request ended.
+#[derive(Clone, Copy, Debug)]
+struct FollowUpTurn {
+    after: usize,
+    request: usize,
+    think: Duration,
+}
+
+/// Runs `load` through `scenario`, with a policy from `make` for each router. All randomness follows from `seed` and
+/// from the load.
 pub fn simulate(
     scenario: &Scenario,
     load: &Workload,
     make: &dyn Fn() -> Box<dyn Policy>,
     seed: u64,
 ) -> SimulationOutcome {
-    run((scenario, load), &DecisionMaker::Policy(Box::new(make)), seed)
+    run(scenario, load, &DecisionMaker::Policy(Box::new(make)), seed)
 }
 
-/// The same with whoever decides.
-pub(crate) fn run(stage: (&Scenario, &Workload), brain: &DecisionMaker<'_>, seed: u64) -> SimulationOutcome {
-    let mut world = Simulation::new(stage, brain, seed);
-    // Whoever is always told to go on comes to the end.
-    let _ = world.run(CancelCheck::new(&mut || true));
-    world.outcome()
-}
-
-/// The same as long as `goes_on`, which is asked now and then; nothing when it did not.
-pub(crate) fn run_while(
-    stage: (&Scenario, &Workload),
-    brain: &DecisionMaker<'_>,
+/// Like [`simulate`], with a policy or the oracle.
+pub(crate) fn run(
+    scenario: &Scenario,
+    load: &Workload,
+    decider: &DecisionMaker<'_>,
     seed: u64,
-    goes_on: &mut dyn FnMut() -> bool,
+) -> SimulationOutcome {
+    let mut simulation = Simulation::new(scenario, load, decider, seed);
+    // It cannot be cancelled: the callback always says to continue.
+    let _ = simulation.run(CancelCheck::new(&mut || true));
+    simulation.outcome()
+}
+
+/// Like [`run`], as long as `should_continue` says so, which is called from time to time; `None` if it was cancelled.
+pub(crate) fn run_while(
+    scenario: &Scenario,
+    load: &Workload,
+    decider: &DecisionMaker<'_>,
+    seed: u64,
+    should_continue: &mut dyn FnMut() -> bool,
 ) -> Option<SimulationOutcome> {
-    let mut world = Simulation::new(stage, brain, seed);
-    world.run(CancelCheck::new(goes_on)).ok()?;
-    Some(world.outcome())
+    let mut simulation = Simulation::new(scenario, load, decider, seed);
+    simulation.run(CancelCheck::new(should_continue)).ok()?;
+    Some(simulation.outcome())
 }
 
 struct Simulation<'a> {
     scenario: &'a Scenario,
     load: &'a Workload,
     now: Time,
-    /// Ordered by time, then by when it was enqueued, so that equal input gives equal output.
-    agenda: BinaryHeap<Reverse<(Time, u64, SimEvent)>>,
-    enqueued: u64,
-    /// Arrivals with a fixed time, latest first.
-    open: Vec<(Time, usize)>,
-    /// For each request the turns that wait for its end.
-    followers: Vec<(usize, usize, Duration)>,
-    guide: Option<OracleDriver>,
+    event_queue: EventQueue,
+    /// Arrivals at a fixed time, latest first.
+    arrivals: Vec<(Time, usize)>,
+    /// Sorted by the request that they come after.
+    follow_ups: Vec<FollowUpTurn>,
+    oracle_driver: Option<OracleDriver>,
     routers: Vec<SimulatedRouter>,
     servers: Vec<SimulatedServer>,
-    flights: Vec<InFlight>,
-    free: Vec<u32>,
-    reports: Vec<(usize, usize, LoadReport)>,
+    in_flight: InFlightRequests,
+    reports: Vec<PendingReport>,
+    /// One per request, in the order of the workload.
     records: Vec<Option<SimulatedRecord>>,
+    /// Requests that have not ended.
     unfinished: usize,
     report_delay: Duration,
     completion_delay: Duration,
-    news: Vec<JobEvent>,
+    /// Reused between steps.
+    progress: Vec<JobEvent>,
     rng: Rng,
 }
 
 impl<'a> Simulation<'a> {
-    fn new((scenario, load): (&'a Scenario, &'a Workload), brain: &DecisionMaker<'_>, seed: u64) -> Self {
+    fn new(scenario: &'a Scenario, load: &'a Workload, decider: &DecisionMaker<'_>, seed: u64) -> Self {
         let mut rng = Rng::seeded(seed);
-        let guide = OracleDriver::of(brain, seed);
+        let oracle_driver = OracleDriver::of(decider, seed);
         let routers = (0..scenario.routers.max(1))
-            .map(|_| Balancer::new(OracleDriver::policy(guide.as_ref(), brain), rng.next_u64()))
+            .map(|_| Balancer::new(OracleDriver::policy(oracle_driver.as_ref(), decider), rng.next_u64()))
             .map(|balancer| SimulatedRouter { balancer, ids: Vec::new(), servers: Vec::new() })
             .collect();
-        let mut world = Self {
+        let mut simulation = Self {
             scenario,
             load,
             now: Time::ZERO,
-            agenda: BinaryHeap::new(),
-            enqueued: 0,
-            open: Vec::new(),
-            followers: Vec::new(),
-            guide,
+            event_queue: EventQueue::default(),
+            arrivals: Vec::new(),
+            follow_ups: Vec::new(),
+            oracle_driver,
             routers,
             servers: Vec::new(),
-            flights: Vec::new(),
-            free: Vec::new(),
+            in_flight: InFlightRequests::default(),
             reports: Vec::new(),
             records: vec![None; load.requests.len()],
             unfinished: load.requests.len(),
             report_delay: Duration::ZERO,
             completion_delay: Duration::ZERO,
-            news: Vec::new(),
+            progress: Vec::new(),
             rng,
         };
-        scenario.fleet.servers.iter().for_each(|profile| world.add_server(profile));
-        for (i, request) in load.requests.iter().enumerate() {
-            match request.start {
-                RequestStart::At(at) => world.open.push((at, i)),
-                RequestStart::After { request, think } => world.followers.push((request, i, think)),
-            }
-        }
-        world.open.sort_unstable_by_key(|&(at, i)| Reverse((at, i)));
-        world.followers.sort_unstable_by_key(|&(before, i, _)| (before, i));
-        for (i, incident) in scenario.incidents.iter().enumerate() {
-            world.enqueue(incident.at, SimEvent::Incident(i));
-        }
-        if let Some(every) = scenario.reports.poll {
-            world.enqueue(Time::ZERO + every, SimEvent::Poll);
-        }
-        world
+        scenario.fleet.servers.iter().for_each(|profile| simulation.add_server(profile));
+        simulation.schedule();
+        simulation
     }
 
-    fn add_server(&mut self, profile: &router_engine::EngineProfile) {
+    /// Enqueues everything whose time is known before the run.
+    fn schedule(&mut self) {
+        for (index, request) in self.load.requests.iter().enumerate() {
+            match request.start {
+                RequestStart::At(at) => self.arrivals.push((at, index)),
+                RequestStart::After { request: after, think } => {
+                    self.follow_ups.push(FollowUpTurn { after, request: index, think });
+                }
+            }
+        }
+        self.arrivals.sort_unstable_by_key(|&(at, index)| Reverse((at, index)));
+        self.follow_ups.sort_unstable_by_key(|turn| (turn.after, turn.request));
+        for (index, incident) in self.scenario.incidents.iter().enumerate() {
+            self.event_queue.push(incident.at, SimEvent::Incident(index));
+        }
+        if let Some(interval) = self.scenario.reports.poll {
+            self.event_queue.push(Time::ZERO + interval, SimEvent::Poll);
+        }
+    }
+
+    fn add_server(&mut self, profile: &EngineProfile) {
         let index = self.servers.len();
         self.servers.push(SimulatedServer::new(profile, self.load.block_tokens));
         let info = WorkerInfo {
@@ -171,21 +181,16 @@ impl<'a> Simulation<'a> {
             ..WorkerInfo::new(&format!("http://server-{index}"))
         };
         let now = self.now;
-        self.routers.iter_mut().for_each(|router| router.join(now, (index, &info)));
+        self.routers.iter_mut().for_each(|router| router.join(now, index, &info));
     }
 
-    fn enqueue(&mut self, at: Time, happening: SimEvent) {
-        self.enqueued += 1;
-        self.agenda.push(Reverse((at, self.enqueued, happening)));
-    }
-
-    /// Until every request that can come has come and ended, and every router has been told.
-    fn run(&mut self, pace: CancelCheck<'_>) -> Result<(), Cancelled> {
-        self.run_to_the_last_answer(pace)?;
-        while let Some(Reverse((at, _, happening))) = self.agenda.pop() {
-            if let SimEvent::End(flown) = happening {
+    /// Runs until every request that can arrive has ended, and every router has learned it.
+    fn run(&mut self, cancel: CancelCheck<'_>) -> Result<(), Cancelled> {
+        self.run_to_last_response(cancel)?;
+        while let Some((at, event)) = self.event_queue.pop() {
+            if let SimEvent::End(ended) = event {
                 self.now = at;
-                self.tell_end(flown);
+                self.report_end(ended);
             }
         }
         Ok(())
@@ -196,215 +201,209 @@ impl<'a> Simulation<'a> {
         SimulationOutcome { records: self.records, busy }
     }
 
-    fn run_to_the_last_answer(&mut self, mut pace: CancelCheck<'_>) -> Result<(), Cancelled> {
+    fn run_to_last_response(&mut self, mut cancel: CancelCheck<'_>) -> Result<(), Cancelled> {
         while self.unfinished > 0 {
-            pace.step()?;
-            let next = self.agenda.peek().map(|Reverse((at, ..))| *at);
-            let arrival = self.open.last().map(|(at, _)| *at);
-            // At the same instant the fleet's news comes first: a router knows what has already happened.
+            cancel.check()?;
+            let next = self.event_queue.next_time();
+            let arrival = self.arrivals.last().map(|(at, _)| *at);
+            // At the same instant events go before arrivals: a router knows what has already happened.
             if arrival.is_some_and(|arrival| next.is_none_or(|next| arrival < next)) {
-                let Some((at, request)) = self.open.pop() else { break };
+                let Some((at, request)) = self.arrivals.pop() else { break };
                 self.now = at;
                 self.arrive(request);
             } else {
-                let Some(Reverse((at, _, happening))) = self.agenda.pop() else { break };
+                let Some((at, event)) = self.event_queue.pop() else { break };
                 self.now = at;
-                self.happen(happening);
+                self.apply(event);
             }
         }
         Ok(())
     }
 
-    fn happen(&mut self, happening: SimEvent) {
-        match happening {
+    fn apply(&mut self, event: SimEvent) {
+        match event {
             SimEvent::Arrival(request) => self.arrive(request),
             SimEvent::Wake { server, number } => {
-                if self.servers[server].woken(number) {
+                if self.servers[server].take_wake_up(number) {
                     self.step(server);
                 }
             }
-            SimEvent::FirstToken(flown) => self.tell_first_token(flown),
-            SimEvent::End(flown) => self.tell_end(flown),
-            SimEvent::Report(i) => {
-                let (router, server, report) = self.reports[i];
+            SimEvent::FirstToken(request) => self.report_first_token(request),
+            SimEvent::End(request) => self.report_end(request),
+            SimEvent::Report(index) => {
+                let PendingReport { router, server, report } = self.reports[index];
                 let router = &mut self.routers[router];
                 router.balancer.apply(self.now, FleetUpdate::Load(router.ids[server], report));
             }
             SimEvent::Poll => self.poll(),
-            SimEvent::Incident(i) => self.befall(self.scenario.incidents[i].what),
+            SimEvent::Incident(index) => self.apply_incident(self.scenario.incidents[index].kind),
         }
     }
 
-    fn arrive(&mut self, request: usize) {
-        let asked = &self.load.requests[request];
-        let attempts = self.records[request].map_or(0, |r| r.attempts);
+    fn arrive(&mut self, index: usize) {
+        let request = &self.load.requests[index];
+        let attempts = self.records[index].map_or(0, |r| r.attempts);
         let router = self.rng.below(self.routers.len());
-        self.ask_the_oracle(request, router);
-        let features = features(asked, (request, attempts), self.load);
+        self.consult_oracle(index, router);
+        let features = features(request, index, attempts, self.load);
         let SimulatedRouter { balancer, servers, .. } = &mut self.routers[router];
-        let record = self.records[request].get_or_insert(SimulatedRecord {
+        let record = self.records[index].get_or_insert(SimulatedRecord {
             arrived_at: self.now,
             first_token_at: None,
             finished_at: None,
             server: 0,
-            prompt_tokens: asked.prompt_tokens,
+            prompt_tokens: request.prompt_tokens,
             cached_tokens: 0,
             output_tokens: 0,
             attempts: 0,
         });
         record.attempts += 1;
         let Ok(routed) = balancer.dispatch(self.now, &features, &[], ExplainLevel::None) else {
-            return self.give_up(request);
+            return self.fail(index);
         };
         let server = servers[routed.ticket.worker().slot()];
         record.server = server as u32;
-        let flight = InFlight {
-            turn: 0,
-            request,
+        let slot = self.in_flight.insert(InFlight {
+            generation: 0,
+            request: index,
             router,
             server,
             ticket: Some(routed.ticket),
             first_token_at: None,
-            finish: AttemptResult::of(Ended::Success),
-        };
-        let place = self.take_off(flight);
-        self.submit(server, place);
+            finish: AttemptResult::of(Outcome::Success),
+        });
+        self.submit(server, slot);
     }
 
-    /// The oracle, if it decides, sees every engine as it is now.
-    fn ask_the_oracle(&mut self, request: usize, router: usize) {
-        let Some(mut guide) = self.guide.take() else { return };
+    /// Lets the oracle, if it decides, choose a server by the state of every engine at this moment.
+    fn consult_oracle(&mut self, request: usize, router: usize) {
+        let Some(mut driver) = self.oracle_driver.take() else { return };
         for server in 0..self.servers.len() {
-            let mut news = std::mem::take(&mut self.news);
-            self.servers[server].run(self.now, &mut news);
-            if news.is_empty() {
-                self.news = news;
+            let mut progress = std::mem::take(&mut self.progress);
+            self.servers[server].run(self.now, &mut progress);
+            if progress.is_empty() {
+                self.progress = progress;
             } else {
-                self.hear(server, news);
+                self.on_progress(server, progress);
             }
         }
-        let asked = &self.load.requests[request];
-        let known =
-            KnownRequest { prompt: asked.prompt_tokens, blocks: &asked.prefix, output: asked.output_tokens };
+        let request = &self.load.requests[request];
+        let known = KnownRequest {
+            prompt: request.prompt_tokens,
+            blocks: &request.prefix,
+            output: request.output_tokens,
+        };
         let alive = self.servers.iter().enumerate().filter(|(_, s)| s.alive);
         let engines = alive.map(|(i, s)| (i, s.engine()));
-        if let Some(server) = guide.oracle.choose(self.now, &known, engines) {
-            guide.tell(self.routers[router].ids[server].slot());
+        if let Some(server) = driver.oracle.choose(self.now, &known, engines) {
+            driver.set_slot(self.routers[router].ids[server].slot());
         }
-        self.guide = Some(guide);
+        self.oracle_driver = Some(driver);
     }
 
-    fn submit(&mut self, server: usize, place: u32) {
-        let asked = &self.load.requests[self.flights[place as usize].request];
-        let to = &mut self.servers[server];
-        let mut news = std::mem::take(&mut self.news);
-        to.run(self.now, &mut news);
-        let job = job(asked, place, to);
-        let taken = to.submit(self.now, job, &mut news);
-        self.hear(server, news);
-        if taken.is_err() {
-            let flight = &mut self.flights[place as usize];
-            flight.finish = AttemptResult { status: Some(400), ..AttemptResult::of(Ended::Rejected) };
-            let (request, flown) = (flight.request, InFlightRef { place, turn: flight.turn });
-            self.tell_end(flown);
-            self.give_up(request);
+    fn submit(&mut self, index: usize, slot: u32) {
+        let request = &self.load.requests[self.in_flight.slot_mut(slot).request];
+        let server = &mut self.servers[index];
+        let mut progress = std::mem::take(&mut self.progress);
+        server.run(self.now, &mut progress);
+        let job = job(request, slot, server);
+        let accepted = server.submit(self.now, job, &mut progress);
+        self.on_progress(index, progress);
+        if accepted.is_err() {
+            let rejected = self.in_flight.slot_mut(slot);
+            rejected.finish = AttemptResult { status: Some(400), ..AttemptResult::of(Outcome::Rejected) };
+            let (request, generation) = (rejected.request, rejected.generation);
+            self.report_end(InFlightRef { slot, generation });
+            self.fail(request);
         }
     }
 
-    /// Lets a server go on to now and passes on what it says.
+    /// Runs a server up to the present and handles its progress.
     fn step(&mut self, server: usize) {
-        let mut news = std::mem::take(&mut self.news);
-        self.servers[server].run(self.now, &mut news);
-        self.hear(server, news);
+        let mut progress = std::mem::take(&mut self.progress);
+        self.servers[server].run(self.now, &mut progress);
+        self.on_progress(server, progress);
     }
 
-    fn hear(&mut self, server: usize, mut news: Vec<JobEvent>) {
-        if let Some((number, at)) = self.servers[server].next_wake() {
-            self.enqueue(at, SimEvent::Wake { server, number });
+    fn on_progress(&mut self, server: usize, mut progress: Vec<JobEvent>) {
+        if let Some((number, at)) = self.servers[server].next_wake_up() {
+            self.event_queue.push(at, SimEvent::Wake { server, number });
         }
-        for progress in news.drain(..) {
-            match progress {
-                JobEvent::FirstToken { id, times, .. } => self.first_token(id, times.finished_at),
-                JobEvent::Finished(record) => self.end(&record),
+        for event in progress.drain(..) {
+            match event {
+                JobEvent::FirstToken { id, times, .. } => self.on_first_token(id, times.finished_at),
+                JobEvent::Finished(record) => self.on_end(&record),
                 JobEvent::Token { .. } => {}
             }
         }
-        self.news = news;
+        self.progress = progress;
     }
 
-    fn first_token(&mut self, id: JobId, at: Time) {
-        let place = id.0 as u32;
-        let flight = &mut self.flights[place as usize];
-        flight.first_token_at = Some(at);
-        let flown = InFlightRef { place, turn: flight.turn };
-        if !self.load.requests[flight.request].stream {
+    fn on_first_token(&mut self, id: JobId, at: Time) {
+        let slot = id.0 as u32;
+        let request = self.in_flight.slot_mut(slot);
+        request.first_token_at = Some(at);
+        let reference = InFlightRef { slot, generation: request.generation };
+        if !self.load.requests[request.request].stream {
             return;
         }
         if self.completion_delay.is_zero() {
-            self.tell_first_token(flown);
+            self.report_first_token(reference);
         } else {
-            self.enqueue(self.now + self.completion_delay, SimEvent::FirstToken(flown));
+            self.event_queue.push(self.now + self.completion_delay, SimEvent::FirstToken(reference));
         }
     }
 
-    fn end(&mut self, record: &router_engine::JobRecord) {
-        let place = record.id.0 as u32;
+    fn on_end(&mut self, job: &JobRecord) {
+        let slot = job.id.0 as u32;
         let now = self.now;
-        let flight = &mut self.flights[place as usize];
-        let request = flight.request;
-        let asked = &self.load.requests[request];
-        if let Some(entry) = &mut self.records[request] {
-            entry.first_token_at = flight.first_token_at;
-            entry.finished_at = Some(record.times.finished_at);
-            entry.cached_tokens = record.cached_tokens;
-            entry.output_tokens = record.output_tokens;
+        let ended = self.in_flight.slot_mut(slot);
+        let index = ended.request;
+        if let Some(record) = &mut self.records[index] {
+            record.first_token_at = ended.first_token_at;
+            record.finished_at = Some(job.times.finished_at);
+            record.cached_tokens = job.cached_tokens;
+            record.output_tokens = job.output_tokens;
         }
-        flight.finish = AttemptResult {
+        ended.finish = AttemptResult {
             status: Some(200),
             usage: TokenUsage {
-                prompt_tokens: Some(asked.prompt_tokens),
-                output_tokens: Some(record.output_tokens),
-                cached_tokens: Some(record.cached_tokens),
+                prompt_tokens: Some(self.load.requests[index].prompt_tokens),
+                output_tokens: Some(job.output_tokens),
+                cached_tokens: Some(job.cached_tokens),
                 estimated: false,
             },
-            load: self.scenario.reports.on_answers.then_some(LoadReport {
-                waiting: Some(record.waiting),
+            load: self.scenario.reports.on_responses.then_some(LoadReport {
+                waiting: Some(job.waiting),
                 ..LoadReport::empty(now, LoadSource::Piggyback)
             }),
-            ..AttemptResult::of(Ended::Success)
+            ..AttemptResult::of(Outcome::Success)
         };
-        let flown = InFlightRef { place, turn: flight.turn };
+        let reference = InFlightRef { slot, generation: ended.generation };
         if self.completion_delay.is_zero() {
-            self.tell_end(flown);
+            self.report_end(reference);
         } else {
-            self.enqueue(now + self.completion_delay, SimEvent::End(flown));
+            self.event_queue.push(now + self.completion_delay, SimEvent::End(reference));
         }
-        self.over(request);
+        self.complete(index);
     }
 
-    fn tell_first_token(&mut self, InFlightRef { place, turn }: InFlightRef) {
-        let flight = &mut self.flights[place as usize];
-        if flight.turn != turn {
-            return;
-        }
-        if let Some(ticket) = &flight.ticket {
-            flight.finish.first_byte_at = Some(self.now);
-            self.routers[flight.router].balancer.first_token(self.now, ticket);
+    fn report_first_token(&mut self, reference: InFlightRef) {
+        let Some(request) = self.in_flight.get_mut(reference) else { return };
+        if let Some(ticket) = &request.ticket {
+            request.finish.first_byte_at = Some(self.now);
+            self.routers[request.router].balancer.first_token(self.now, ticket);
         }
     }
 
-    fn tell_end(&mut self, InFlightRef { place, turn }: InFlightRef) {
-        let flight = &mut self.flights[place as usize];
-        if flight.turn != turn {
-            return;
-        }
-        let Some(ticket) = flight.ticket.take() else { return };
-        let stream = self.load.requests[flight.request].stream;
-        let told = flight.first_token_at.map(|at| at + self.completion_delay).filter(|_| stream);
-        let finish = AttemptResult { first_byte_at: told, ..flight.finish };
-        self.routers[flight.router].balancer.finish(self.now, ticket, finish);
-        flight.turn += 1;
-        self.free.push(place);
+    fn report_end(&mut self, reference: InFlightRef) {
+        let Some(ended) = self.in_flight.get_mut(reference) else { return };
+        let Some(ticket) = ended.ticket.take() else { return };
+        let stream = self.load.requests[ended.request].stream;
+        let first_byte_at = ended.first_token_at.map(|at| at + self.completion_delay).filter(|_| stream);
+        let finish = AttemptResult { first_byte_at, ..ended.finish };
+        self.routers[ended.router].balancer.finish(self.now, ticket, finish);
+        self.in_flight.remove(reference.slot);
     }
 
     fn poll(&mut self) {
@@ -415,30 +414,30 @@ impl<'a> Simulation<'a> {
             self.step(server);
             let report = self.servers[server].report(self.now + self.report_delay);
             for router in 0..self.routers.len() {
-                self.reports.push((router, server, report));
-                self.enqueue(self.now + self.report_delay, SimEvent::Report(self.reports.len() - 1));
+                self.reports.push(PendingReport { router, server, report });
+                self.event_queue.push(self.now + self.report_delay, SimEvent::Report(self.reports.len() - 1));
             }
         }
-        if let Some(every) = self.scenario.reports.poll {
-            self.enqueue(self.now + every, SimEvent::Poll);
+        if let Some(interval) = self.scenario.reports.poll {
+            self.event_queue.push(self.now + interval, SimEvent::Poll);
         }
     }
 
-    fn befall(&mut self, what: IncidentKind) {
-        match what {
+    fn apply_incident(&mut self, kind: IncidentKind) {
+        match kind {
             IncidentKind::Slow { server, factor } => {
                 if let Some(server) = self.servers.get_mut(server) {
-                    server.slow(factor);
+                    server.set_slowdown(factor);
                 }
             }
-            IncidentKind::Die { server } => self.die(server),
+            IncidentKind::Die { server } => self.kill_server(server),
             IncidentKind::Join(profile) => self.add_server(&profile),
             IncidentKind::DelayReports(delay) => self.report_delay = delay,
             IncidentKind::DelayCompletions(delay) => self.completion_delay = delay,
         }
     }
 
-    fn die(&mut self, server: usize) {
+    fn kill_server(&mut self, server: usize) {
         if self.servers.get(server).is_none_or(|s| !s.alive) {
             return;
         }
@@ -447,54 +446,45 @@ impl<'a> Simulation<'a> {
         for router in &mut self.routers {
             router.balancer.apply(self.now, FleetUpdate::Leave(router.ids[server]));
         }
-        for place in 0..self.flights.len() {
-            let flight = &mut self.flights[place];
-            let ended = flight.finish.status == Some(200);
-            if flight.server != server || flight.ticket.is_none() || ended {
+        for slot in 0..self.in_flight.slots() {
+            let lost = self.in_flight.slot_mut(slot);
+            let ended = lost.finish.status == Some(200);
+            if lost.server != server || lost.ticket.is_none() || ended {
                 continue;
             }
-            flight.finish = AttemptResult::of(Ended::Failed);
-            flight.first_token_at = None;
-            let (request, flown) = (flight.request, InFlightRef { place: place as u32, turn: flight.turn });
-            self.servers[server].abort(self.now, JobId(place as u64));
-            self.tell_end(flown);
+            lost.finish = AttemptResult::of(Outcome::Failed);
+            lost.first_token_at = None;
+            let (request, generation) = (lost.request, lost.generation);
+            self.servers[server].abort(self.now, JobId(u64::from(slot)));
+            self.report_end(InFlightRef { slot, generation });
             if self.records[request].is_some_and(|r| r.attempts <= self.scenario.retries) {
-                self.enqueue(self.now, SimEvent::Arrival(request));
+                self.event_queue.push(self.now, SimEvent::Arrival(request));
             } else {
-                self.give_up(request);
+                self.fail(request);
             }
         }
     }
 
-    /// The request ends without an answer; its conversation breaks off.
-    fn give_up(&mut self, request: usize) {
+    /// The request ends without a response, and the later turns of its conversation never arrive.
+    fn fail(&mut self, request: usize) {
         self.unfinished -= 1;
-        for i in self.following(request) {
-            self.give_up(self.followers[i].1);
+        for i in self.turns_after(request) {
+            self.fail(self.follow_ups[i].request);
         }
     }
 
-    /// The request was answered; who waited for that goes on.
-    fn over(&mut self, request: usize) {
+    /// The request got its response, and the next turn of its conversation is scheduled.
+    fn complete(&mut self, request: usize) {
         self.unfinished -= 1;
-        for i in self.following(request) {
-            let (_, next, think) = self.followers[i];
-            self.enqueue(self.now + think, SimEvent::Arrival(next));
+        for i in self.turns_after(request) {
+            let turn = self.follow_ups[i];
+            self.event_queue.push(self.now + turn.think, SimEvent::Arrival(turn.request));
         }
     }
 
-    fn following(&self, request: usize) -> std::ops::Range<usize> {
-        let from = self.followers.partition_point(|f| f.0 < request);
-        from..self.followers.partition_point(|f| f.0 <= request)
-    }
-
-    fn take_off(&mut self, flight: InFlight) -> u32 {
-        if let Some(place) = self.free.pop() {
-            let old = &mut self.flights[place as usize];
-            *old = InFlight { turn: old.turn, ..flight };
-            return place;
-        }
-        self.flights.push(flight);
-        (self.flights.len() - 1) as u32
+    /// The turns that come after a request, as indices of `follow_ups`.
+    fn turns_after(&self, request: usize) -> Range<usize> {
+        let from = self.follow_ups.partition_point(|turn| turn.after < request);
+        from..self.follow_ups.partition_point(|turn| turn.after <= request)
     }
 }

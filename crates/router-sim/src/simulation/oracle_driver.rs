@@ -1,48 +1,51 @@
-//! How the oracle speaks through a router: it sets what a policy that does as it is told will choose next.
+//! How the oracle decides for a router: it sets the slot that a policy of its own will choose next.
 
-use crate::contender::DecisionMaker;
+use crate::decision_maker::DecisionMaker;
 use crate::oracle::Oracle;
 use router_core::{Decision, DecisionContext, Policy, Reason};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The oracle and the slot that it has chosen.
+/// The oracle, and the slot that it has chosen for the next request.
 #[derive(Debug)]
 pub(super) struct OracleDriver {
     pub(super) oracle: Oracle,
-    told: Arc<AtomicUsize>,
+    chosen_slot: Arc<AtomicUsize>,
 }
 
 impl OracleDriver {
-    /// A guide, if that is who decides.
-    pub(super) fn of(brain: &DecisionMaker<'_>, seed: u64) -> Option<Self> {
-        match brain {
+    /// A driver if the oracle decides; nothing if a policy does.
+    pub(super) fn of(decider: &DecisionMaker<'_>, seed: u64) -> Option<Self> {
+        match decider {
             DecisionMaker::Policy(_) => None,
             DecisionMaker::Oracle(weights) => {
-                Some(Self { oracle: Oracle::new(*weights, seed), told: Arc::default() })
+                Some(Self { oracle: Oracle::new(*weights, seed), chosen_slot: Arc::default() })
             }
         }
     }
 
-    /// The next request goes to the worker in this slot.
-    pub(super) fn tell(&self, slot: usize) {
-        self.told.store(slot, Ordering::Relaxed);
+    /// Sends the next request to the worker in this slot.
+    pub(super) fn set_slot(&self, slot: usize) {
+        self.chosen_slot.store(slot, Ordering::Relaxed);
     }
 
-    /// A fresh policy for one router, which the guide speaks through if there is one.
-    pub(super) fn policy(guide: Option<&Self>, brain: &DecisionMaker<'_>) -> Box<dyn Policy> {
-        match (guide, brain) {
-            (_, DecisionMaker::Policy(make)) => make(),
-            (guide, DecisionMaker::Oracle(_)) => {
-                Box::new(OraclePolicy(guide.map(|guide| Arc::clone(&guide.told)).unwrap_or_default()))
+    /// A new policy for one router; with the oracle, one that chooses the driver's slot.
+    pub(super) fn policy(driver: Option<&Self>, decider: &DecisionMaker<'_>) -> Box<dyn Policy> {
+        match decider {
+            DecisionMaker::Policy(make) => make(),
+            DecisionMaker::Oracle(_) => {
+                let slot = driver.map(|driver| Arc::clone(&driver.chosen_slot)).unwrap_or_default();
+                Box::new(OraclePolicy { slot })
             }
         }
     }
 }
 
-/// Chooses the worker in the slot that it is told.
+/// Chooses the worker in the slot that the oracle has set.
 #[derive(Debug)]
-struct OraclePolicy(Arc<AtomicUsize>);
+struct OraclePolicy {
+    slot: Arc<AtomicUsize>,
+}
 
 impl Policy for OraclePolicy {
     fn name(&self) -> &'static str {
@@ -50,7 +53,7 @@ impl Policy for OraclePolicy {
     }
 
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
-        let slot = self.0.load(Ordering::Relaxed);
+        let slot = self.slot.load(Ordering::Relaxed);
         match cx.candidates.ids().iter().find(|id| id.slot() == slot) {
             Some(&id) => Decision::plain(id, Reason::LowestCost),
             None => Decision::plain(cx.candidates.first(), Reason::Fallback),

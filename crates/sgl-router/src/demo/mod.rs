@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use crate::launch;
 use crate::runtime::{self, LogStyle};
 use crate::terminal::say;
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// The flags of `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Emulated workers: PROFILE*COUNT, comma-separated; the default is one fast and two slow ones
+    /// Emulated workers: PROFILE*COUNT, comma-separated; the default is one fast and two slow workers
     #[arg(long, value_name = "SPEC", default_value = "sglang_1.5b*1,sglang_8b*2")]
     fleet: String,
 
@@ -42,28 +42,28 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "PER_SEC", default_value_t = 27.0)]
     rate: f64,
 
-    /// Seed of the load; every policy gets the same one
+    /// Seed of the load; all policies get the same load
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// End after the table instead of serving on
+    /// Exit after the table instead of serving on
     #[arg(long)]
     once: bool,
 }
 
-/// One policy's row.
+/// The result of one policy.
 #[derive(Debug)]
-struct Round {
+struct PolicyRound {
     policy: String,
     summary: LoadSummary,
-    /// Answers per worker, in the fleet's order.
+    /// Responses per worker, in the fleet's order.
     shares: Vec<u64>,
 }
 
 pub(crate) fn run(args: &DemoArgs) -> Result<(), CommandError> {
-    let spec: FleetSpec = args.fleet.parse().map_err(|e| CommandError::Usage(format!("--fleet: {e}")))?;
+    let spec: FleetSpec = args.fleet.parse().map_err(CommandError::flag("--fleet"))?;
     let (Some(rate), 1..) = (RequestRate::per_second(args.rate), args.requests) else {
-        return Err(CommandError::Usage("--rate and --requests must be above 0".to_owned()));
+        return Err(CommandError::usage("--rate and --requests must be above 0"));
     };
     runtime::init_logs("error", LogStyle::Text);
     runtime::block_on(None, play(args, spec, rate))
@@ -90,17 +90,16 @@ async fn play(args: &DemoArgs, spec: FleetSpec, rate: RequestRate) -> Result<(),
     if args.once { Ok(()) } else { serve_on(args, &spec).await }
 }
 
-/// The plan under one policy, on a fleet that has seen nothing yet.
+/// Runs the plan under one policy on a new fleet.
 async fn round(
     args: &DemoArgs,
     spec: &FleetSpec,
     plan: &LoadPlan,
     policy: &str,
-) -> Result<Round, CommandError> {
+) -> Result<PolicyRound, CommandError> {
     let fleet = start_fleet(args, spec).await?;
     let router = start_router(args.port, policy, &fleet.urls()).await?;
-    let target =
-        LoadTarget::resolve(&router.url()).await.map_err(|e| CommandError::Runtime(e.to_string()))?;
+    let target = LoadTarget::resolve(&router.url()).await.map_err(CommandError::runtime)?;
     let format = RequestFormat { endpoint: ApiEndpoint::Chat, ..RequestFormat::default() };
     let load = LoadTest::new(target, format, plan.clone());
     let progress = bar(args.requests, policy);
@@ -111,16 +110,16 @@ async fn round(
     let shares =
         fleet.urls().iter().map(|url| summary.responses_by_worker.get(url).copied().unwrap_or(0)).collect();
     fleet.shutdown().await;
-    Ok(Round { policy: policy.to_owned(), summary, shares })
+    Ok(PolicyRound { policy: policy.to_owned(), summary, shares })
 }
 
 async fn start_fleet(args: &DemoArgs, spec: &FleetSpec) -> Result<EmulatedFleet, CommandError> {
-    // The spec sets the profile of every worker; a parsed spec has at least one.
+    // The spec sets the profile of every worker, and it has at least one part.
     let base = EmulatorConfig { seed: args.seed, ..EmulatorConfig::new(spec.parts[0].profile) };
-    EmulatedFleet::start(spec, None, &base).await.map_err(|e| CommandError::Runtime(e.to_string()))
+    EmulatedFleet::start(spec, None, &base).await.map_err(CommandError::runtime)
 }
 
-/// Prompts of 200 to 600 tokens that begin with one of eight texts of 200, and answers of 100 to 300.
+/// Prompts of 200 to 600 tokens with one of eight shared prefixes of 200, and responses of 100 to 300 tokens.
 fn shape(args: &DemoArgs) -> RandomShape {
     RandomShape {
         requests: args.requests,
@@ -132,7 +131,7 @@ fn shape(args: &DemoArgs) -> RandomShape {
     }
 }
 
-/// A router on `port`, once all its workers are healthy.
+/// Starts a router on `port` and waits until all its workers are healthy.
 async fn start_router(port: u16, policy: &str, urls: &[String]) -> Result<RunningRouter, CommandError> {
     let options = Options {
         worker_urls: urls.to_vec(),
@@ -142,8 +141,8 @@ async fn start_router(port: u16, policy: &str, urls: &[String]) -> Result<Runnin
         shutdown_grace_period_secs: 5,
         ..Options::default()
     };
-    let config = options.check(&Registry::builtin()).map_err(|e| CommandError::Usage(e.to_string()))?;
-    let router = Router::start(config).await.map_err(|e| CommandError::Runtime(e.to_string()))?;
+    let config = options.check(&Registry::builtin()).map_err(CommandError::usage)?;
+    let router = Router::start(config).await.map_err(CommandError::runtime)?;
     let ready = async {
         while router.healthy_workers() < urls.len() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -151,13 +150,11 @@ async fn start_router(port: u16, policy: &str, urls: &[String]) -> Result<Runnin
     };
     match tokio::time::timeout(Duration::from_secs(10), ready).await {
         Ok(()) => Ok(router),
-        Err(_) => {
-            Err(CommandError::Runtime("the emulated workers did not become healthy within 10 s".to_owned()))
-        }
+        Err(_) => Err(CommandError::runtime("the emulated workers did not become healthy within 10 s")),
     }
 }
 
-/// Keeps a fleet and a router up until the user has seen enough.
+/// Serves with a fleet and a router until a signal.
 async fn serve_on(args: &DemoArgs, spec: &FleetSpec) -> Result<(), CommandError> {
     let policy = args.policies.last().map_or("round_robin", String::as_str);
     let fleet = start_fleet(args, spec).await?;
@@ -165,7 +162,7 @@ async fn serve_on(args: &DemoArgs, spec: &FleetSpec) -> Result<(), CommandError>
     let url = router.url();
     say(format_args!(
         "\nStill serving with {policy} on {url}, in front of {}. Try it:\n\n  curl -N {url}/v1/chat/completions -H \
-         'content-type: application/json' -d '{EXAMPLE}'\n  curl {url}/metrics\n\nCtrl-C ends it.\n",
+         'content-type: application/json' -d '{EXAMPLE}'\n  curl {url}/metrics\n\nPress Ctrl-C to stop.\n",
         fleet.urls().join(" ")
     ));
     runtime::asked_to_stop().await?;
@@ -174,12 +171,12 @@ async fn serve_on(args: &DemoArgs, spec: &FleetSpec) -> Result<(), CommandError>
     Ok(())
 }
 
-/// A request to try.
+/// The body of the example request.
 const EXAMPLE: &str = r#"{"model": "emulated", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 16, "stream": true}"#;
 
 fn bar(requests: usize, policy: &str) -> ProgressBar {
     let bar = ProgressBar::new(requests as u64);
-    // The template is a constant; a wrong one would show in the first demo.
+    // The template is a constant, so it is valid.
     if let Ok(style) = ProgressStyle::with_template("{prefix:>18} [{bar:40}] {pos}/{len}  {elapsed}") {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -1,17 +1,19 @@
-//! The demo's table, for a terminal.
+//! The demo's table for a terminal.
+//!
+//! Written with `format!`: the width is fixed, and a table crate would not make it shorter.
 
-use super::Round;
+use super::PolicyRound;
 use std::fmt::Write as _;
 
-/// One row per policy; times in milliseconds, the best of each column marked.
-pub(super) fn render(rounds: &[Round], profiles: &[&str]) -> String {
+/// One row per policy, with times in milliseconds; the best value of each column is marked.
+pub(super) fn render(rounds: &[PolicyRound], profiles: &[&str]) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
         "{:<18} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}   share per worker",
         "policy", "mean ms", "p50 ms", "p99 ms", "ttft p50", "ttft p99", "tokens/s"
     );
-    let columns: [fn(&Round) -> Option<f64>; 5] = [
+    let columns: [fn(&PolicyRound) -> Option<f64>; 5] = [
         |r| r.summary.latency.mean(),
         |r| r.summary.latency.at(50.0),
         |r| r.summary.latency.at(99.0),
@@ -39,9 +41,11 @@ pub(super) fn render(rounds: &[Round], profiles: &[&str]) -> String {
         }
         let _ = writeln!(text);
     }
-    let _ = writeln!(text, "\n* best of the column. Workers in the order {}.", profiles.join(" / "));
+    let _ = writeln!(text, "\n* best value of the column. Order of the workers: {}.", profiles.join(" / "));
     let late = rounds.iter().filter_map(|r| r.summary.lateness.max()).fold(0.0, f64::max) * 1000.0;
-    let _ =
-        writeln!(text, "Times count from the planned arrival; the latest request left {late:.1} ms late.");
+    let _ = writeln!(
+        text,
+        "Times count from the planned arrival; the most delayed request was sent {late:.1} ms late."
+    );
     text
 }

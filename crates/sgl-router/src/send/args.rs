@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// The flags of `send`.
 #[derive(Debug, Args)]
-#[command(after_help = "Ctrl-C ends the load at once and writes what there is.")]
+#[command(after_help = "Ctrl-C stops the load and writes the results so far.")]
 pub(crate) struct SendArgs {
     /// Router or engine to send to
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:30000")]
@@ -18,7 +18,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "N")]
     pub(crate) num_requests: Option<NonZeroUsize>,
 
-    /// Where prompts come from
+    /// Source of the prompts
     #[arg(long, value_enum, default_value_t = DatasetArg::Random)]
     pub(crate) dataset: DatasetArg,
 
@@ -30,11 +30,11 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) input_len: u32,
 
-    /// Mean length of an answer in tokens: random ones, and custom ones whose line does not say
+    /// Mean response length in tokens, for random prompts and for custom prompts without a length
     #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) output_len: u32,
 
-    /// Width of the range of random lengths, as a share of the mean: 0.5 = from 75 % to 125 % of it
+    /// Width of the range of random lengths relative to the mean: 0.5 = from 75 % to 125 % of the mean
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub(crate) range_ratio: f64,
 
@@ -51,7 +51,7 @@ pub(crate) struct SendArgs {
         "input_len", "output_len", "range_ratio"])]
     pub(crate) trace: Option<PathBuf>,
 
-    /// How much faster than it was the trace is replayed
+    /// Replay speed of the trace: 2 = twice as fast as recorded
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace")]
     pub(crate) speed: f64,
 
@@ -59,27 +59,27 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "API", default_value = "/generate")]
     endpoint: ApiEndpoint,
 
-    /// Stream the answers, or this share of them from 0 to 1 [default: all]
+    /// Share of the responses to stream, from 0 to 1; all without a value [default: all]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "1", conflicts_with = "no_stream")]
     pub(crate) stream: Option<f64>,
 
-    /// Stream no answer
+    /// Do not stream responses
     #[arg(long)]
     pub(crate) no_stream: bool,
 
-    /// Let the model end its answers before their planned length (do not send ignore_eos)
+    /// Let the model end responses before their planned length (do not send ignore_eos)
     #[arg(long)]
     stop_at_eos: bool,
 
-    /// Most requests under way at a time; later ones wait, and their wait counts as latency [default: no bound]
+    /// Limit of concurrent requests; later requests wait, and the wait counts as latency [default: no limit]
     #[arg(long, value_name = "N")]
     pub(crate) max_concurrency: Option<NonZeroUsize>,
 
-    /// Seed of prompts, lengths and arrivals: the same seed is the same load
+    /// Seed of prompts, lengths and arrivals; the same seed gives the same load
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// Model to ask for [default: what the target's /v1/models names first]
+    /// Model to request [default: the first of the target's /v1/models]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
 
@@ -91,7 +91,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "HEADER")]
     pub(crate) header: Vec<String>,
 
-    /// Longest time for one request, in seconds
+    /// Timeout of one request, in seconds
     #[arg(long, value_name = "SECS", default_value_t = 600.0)]
     pub(crate) timeout_secs: f64,
 
@@ -99,7 +99,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Write the summary as JSON, too; - = standard output
+    /// Also write the summary as JSON; - = standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
@@ -108,27 +108,27 @@ pub(crate) struct SendArgs {
     pub(crate) threads: Option<usize>,
 }
 
-/// Where prompts come from.
+/// The source of the prompts.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum DatasetArg {
-    /// Made-up words of random length
+    /// Random words
     Random,
     /// Conversations in the ShareGPT format
     Sharegpt,
-    /// A file of your own
+    /// JSON Lines with prompt and output_len
     Custom,
 }
 
 /// How arrivals are spaced.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ArrivalsArg {
-    /// At random, as those of many independent users
+    /// Random, as from many independent users
     Poisson,
     /// Evenly
     Constant,
 }
 
-/// A rate, or as fast as possible.
+/// A rate, or no limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RateArg {
     Per(RequestRate),
@@ -141,8 +141,8 @@ impl FromStr for RateArg {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse::<f64>() {
             Ok(rate) if rate == f64::INFINITY => Ok(Self::Infinite),
-            Ok(rate) => RequestRate::per_second(rate).map(Self::Per).ok_or("a rate is above 0"),
-            Err(_) => Err("a rate is a number of requests per second, or inf"),
+            Ok(rate) => RequestRate::per_second(rate).map(Self::Per).ok_or("expected a rate above 0"),
+            Err(_) => Err("expected a number of requests per second, or inf"),
         }
     }
 }

@@ -1,14 +1,13 @@
-//! From flags to a plan: what is sent when.
+//! The plan of a load: which request is sent when, as the flags say.
 
 use super::args::{DatasetArg, SendArgs};
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use router_load::{
-    BadEntry, Dataset, DatasetError, LoadPlan, PromptSample, RandomShape, read_custom, read_sharegpt,
-    read_trace,
+    BadEntry, Dataset, LoadPlan, PromptSample, RandomShape, read_custom, read_sharegpt, read_trace,
 };
 
-/// How many bad entries of a file are shown; the rest are counted.
-const SHOWN: usize = 5;
+/// How many invalid entries of a file are shown; the rest are counted.
+const MAX_SHOWN: usize = 5;
 
 pub(super) fn plan(args: &SendArgs) -> Result<LoadPlan, CommandError> {
     let streams = streams(args)?;
@@ -16,10 +15,10 @@ pub(super) fn plan(args: &SendArgs) -> Result<LoadPlan, CommandError> {
         return Ok(LoadPlan::paced(samples(args)?, args.arrivals(), streams, args.seed));
     };
     if !(args.speed.is_finite() && args.speed > 0.0) {
-        return Err(CommandError::Usage("--speed must be above 0".to_owned()));
+        return Err(CommandError::flag("--speed")("expected a number above 0"));
     }
-    let mut trace = read_trace(file).map_err(|e| wrong("--trace", &e))?;
-    tell(&trace.bad);
+    let mut trace = read_trace(file).map_err(CommandError::flag("--trace"))?;
+    print_invalid(&trace.bad);
     if let Some(requests) = args.num_requests {
         trace.lines.truncate(requests.get());
     }
@@ -29,7 +28,7 @@ pub(super) fn plan(args: &SendArgs) -> Result<LoadPlan, CommandError> {
 fn streams(args: &SendArgs) -> Result<f64, CommandError> {
     let share = if args.no_stream { 0.0 } else { args.stream.unwrap_or(1.0) };
     let valid = (0.0..=1.0).contains(&share);
-    valid.then_some(share).ok_or_else(|| CommandError::Usage("--stream is a share from 0 to 1".to_owned()))
+    valid.then_some(share).ok_or("expected a share from 0 to 1").map_err(CommandError::flag("--stream"))
 }
 
 fn samples(args: &SendArgs) -> Result<Vec<PromptSample>, CommandError> {
@@ -37,19 +36,20 @@ fn samples(args: &SendArgs) -> Result<Vec<PromptSample>, CommandError> {
     let path = || {
         args.dataset_path
             .as_deref()
-            .ok_or_else(|| CommandError::Usage("--dataset-path: this dataset needs a file".to_owned()))
+            .ok_or("this dataset needs a file")
+            .map_err(CommandError::flag("--dataset-path"))
     };
     let read = match args.dataset {
         DatasetArg::Random => return random(args, requests),
         DatasetArg::Sharegpt => read_sharegpt(path()?),
         DatasetArg::Custom => read_custom(path()?, args.output_len),
     };
-    let dataset: Dataset = read.map_err(|e| wrong("--dataset-path", &e))?;
-    tell(&dataset.bad);
+    let dataset: Dataset = read.map_err(CommandError::flag("--dataset-path"))?;
+    print_invalid(&dataset.bad);
     if dataset.samples.len() < requests {
-        let held = dataset.samples.len();
+        let prompts = dataset.samples.len();
         eprintln!(
-            "sgl-router: the file holds {held} prompts, so they are sent more than once; caches will like it"
+            "sgl-router: the file has only {prompts} prompts; they are repeated, which raises the prefix cache hit rate"
         );
     }
     Ok(dataset.take(requests).collect())
@@ -57,11 +57,11 @@ fn samples(args: &SendArgs) -> Result<Vec<PromptSample>, CommandError> {
 
 fn random(args: &SendArgs, requests: usize) -> Result<Vec<PromptSample>, CommandError> {
     if args.dataset_path.is_some() {
-        let problem = "--dataset-path: random prompts need no file; say --dataset sharegpt or custom";
-        return Err(CommandError::Usage(problem.to_owned()));
+        let problem = "random prompts need no file; use --dataset sharegpt or --dataset custom";
+        return Err(CommandError::flag("--dataset-path")(problem));
     }
     if !(0.0..=2.0).contains(&args.range_ratio) {
-        return Err(CommandError::Usage("--range-ratio is a share from 0 to 2".to_owned()));
+        return Err(CommandError::flag("--range-ratio")("expected a share from 0 to 2"));
     }
     let shape = RandomShape {
         requests,
@@ -73,16 +73,12 @@ fn random(args: &SendArgs, requests: usize) -> Result<Vec<PromptSample>, Command
     Ok(shape.samples(args.seed))
 }
 
-fn wrong(flag: &str, error: &DatasetError) -> CommandError {
-    CommandError::Usage(format!("{flag}: {error}"))
-}
-
-/// Entries that are left out.
-fn tell(bad: &[BadEntry]) {
-    for entry in bad.iter().take(SHOWN) {
-        eprintln!("sgl-router: left out {entry}");
+/// Prints the invalid entries, which are skipped.
+fn print_invalid(bad: &[BadEntry]) {
+    for entry in bad.iter().take(MAX_SHOWN) {
+        eprintln!("sgl-router: skipped {entry}");
     }
-    if bad.len() > SHOWN {
-        eprintln!("sgl-router: left out {} more", bad.len() - SHOWN);
+    if bad.len() > MAX_SHOWN {
+        eprintln!("sgl-router: skipped {} more", bad.len() - MAX_SHOWN);
     }
 }

@@ -1,4 +1,4 @@
-//! `sgl-router send`: a load for a router or an engine, and one CSV row per request.
+//! `sgl-router send`: sends a load to a router or an engine and writes one CSV row per request.
 
 mod args;
 mod load;
@@ -6,7 +6,7 @@ mod progress;
 
 pub(crate) use args::SendArgs;
 
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use crate::runtime;
 use crate::terminal::say;
 use progress::Progress;
@@ -21,10 +21,10 @@ use std::time::Duration;
 pub(crate) fn run(args: &SendArgs) -> Result<(), CommandError> {
     let plan = load::plan(args)?;
     let timeout = Duration::try_from_secs_f64(args.timeout_secs).ok().filter(|t| !t.is_zero());
-    let timeout = timeout.ok_or_else(|| CommandError::Usage("--timeout-secs must be above 0".to_owned()))?;
-    // A file that cannot be written is better known before the load than after it.
+    let timeout = timeout.ok_or("expected a number above 0").map_err(CommandError::flag("--timeout-secs"))?;
+    // Create the files before the load, so that an error does not lose the results.
     let path = args.output.clone().unwrap_or_else(default_name);
-    let output = Output { file: create(&path, "--output")?, path };
+    let output = RowFile { file: create(&path, "--output")?, path };
     let json = match args.json.as_deref() {
         Some(path) if path != Path::new("-") => Some(create(path, "--json")?),
         _ => None,
@@ -35,23 +35,22 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), CommandError> {
     })
 }
 
-struct Output {
+struct RowFile {
     path: PathBuf,
     file: File,
 }
 
-fn create(path: &Path, flag: &str) -> Result<File, CommandError> {
-    File::create(path)
-        .map_err(|e| CommandError::Usage(format!("{flag}: cannot write {}: {e}", path.display())))
+fn create(path: &Path, flag: &'static str) -> Result<File, CommandError> {
+    File::create(path).map_err(CommandError::write(path)).map_err(CommandError::flag(flag))
 }
 
-/// As in the recorded runs; the time is UTC.
+/// The file name of the recorded runs; the time is UTC.
 fn default_name() -> PathBuf {
     format!("router_test_{}.csv", jiff::Timestamp::now().strftime("%Y%m%d_%H%M%S")).into()
 }
 
 async fn send(args: &SendArgs, plan: LoadPlan, timeout: Duration) -> Result<LoadResult, CommandError> {
-    let target = target(args).await.map_err(|e| CommandError::Usage(e.to_string()))?;
+    let target = target(args).await.map_err(CommandError::usage)?;
     let mut format = args.format();
     if format.model.is_none() && format.endpoint != ApiEndpoint::Generate {
         format.model = router_load::first_model(&target).await;
@@ -84,13 +83,16 @@ async fn target(args: &SendArgs) -> Result<LoadTarget, router_load::TargetError>
     }
 }
 
-/// Writes what there is and tells about it.
-fn finish(args: &SendArgs, run: &LoadResult, output: Output, json: Option<File>) -> Result<(), CommandError> {
-    let failed =
-        |e: std::io::Error| CommandError::Runtime(format!("cannot write {}: {e}", output.path.display()));
-    write_rows(run, BufWriter::new(&output.file)).map_err(failed)?;
+/// Writes the results and prints the summary.
+fn finish(
+    args: &SendArgs,
+    run: &LoadResult,
+    output: RowFile,
+    json: Option<File>,
+) -> Result<(), CommandError> {
+    write_rows(run, BufWriter::new(&output.file)).map_err(CommandError::write(&output.path))?;
     let summary = &run.summary;
-    // With `--json -` standard output is for a program, and the table goes where people look.
+    // With `--json -` standard output is for programs, and the table goes to standard error.
     if args.json.as_deref() == Some(Path::new("-")) {
         eprint!("{summary}");
         say(format_args!("{}\n", report(run)?));
@@ -99,7 +101,7 @@ fn finish(args: &SendArgs, run: &LoadResult, output: Output, json: Option<File>)
     }
     if let Some(mut file) = json {
         let text = report(run)?;
-        writeln!(file, "{text}").map_err(|e| CommandError::Runtime(format!("--json: {e}")))?;
+        writeln!(file, "{text}").map_err(|e| CommandError::runtime(format_args!("--json: {e}")))?;
     }
     eprintln!("\n{} rows in {}", run.outcomes.len(), output.path.display());
     if run.outcomes.len() < summary.planned {
@@ -107,20 +109,20 @@ fn finish(args: &SendArgs, run: &LoadResult, output: Output, json: Option<File>)
     }
     if summary.is_late() {
         eprintln!(
-            "WARNING: the sender was late ({:.1} ms at the 99th percentile, {:.1} ms at most), so the load was not the \
-             planned one.\nLatencies count from the planned arrival and hold that delay. Use a lower rate or a \
-             machine with more time to spare.",
+            "WARNING: requests were sent late ({:.1} ms at the 99th percentile, {:.1} ms at most), so the load was not \
+             as planned.\nLatencies count from the planned arrival and include this delay. Use a lower rate or a \
+             faster machine.",
             summary.lateness.at(99.0).unwrap_or_default() * 1000.0,
             summary.lateness.max().unwrap_or_default() * 1000.0,
         );
     }
     if summary.answered == 0 {
-        return Err(CommandError::Runtime("no request was answered".to_owned()));
+        return Err(CommandError::runtime("no request got a response"));
     }
     Ok(())
 }
 
 fn report(run: &LoadResult) -> Result<String, CommandError> {
     serde_json::to_string_pretty(&SummaryReport::of(&run.summary))
-        .map_err(|e| CommandError::Runtime(format!("--json: {e}")))
+        .map_err(|e| CommandError::runtime(format_args!("--json: {e}")))
 }

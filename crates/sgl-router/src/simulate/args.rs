@@ -1,6 +1,7 @@
 //! The flags of `simulate`.
 
-use crate::cli::{CommandError, first_line};
+use crate::clap_message::first_line;
+use crate::error::CommandError;
 use clap::{Args, Command, FromArgMatches as _};
 use router_sim::{LengthDistribution, ScheduledEvent, Slo};
 use std::ffi::OsString;
@@ -14,10 +15,10 @@ use std::path::PathBuf;
     sgl-router simulate --trace chat.jsonl --speed 2 --fleet 'sglang_8b*4' -o report.html\n  \
     sgl-router simulate --policy least_request,marginal_cost:ttft_weight=2 --event slow:0:4@30..90\n  \
     sgl-router simulate --fleet 'h200*4:max_running=64' --output-len lognormal:250:1.2 --json\n\
-    docs/simulating.md tells what is modelled and what is not.")]
+    docs/simulating.md says what is modelled and what is not.")]
 pub struct SimulateArgs {
     /// The servers, as PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated; the limits are kv_tokens, max_running, max_queued,
-    /// max_prefill_tokens and chunked (tokens of a step, or off)
+    /// max_prefill_tokens and chunked (tokens per step, or off)
     #[arg(
         long,
         value_name = "SPEC",
@@ -26,22 +27,22 @@ pub struct SimulateArgs {
     )]
     pub(crate) fleet: String,
 
-    /// Routers that do not see each other; each request comes to one of them by lot
+    /// Number of independent routers; each request goes to a random one
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Installation",
         value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) routers: u16,
 
-    /// Something that happens: slow:SERVER:FACTOR@FROM..TO, die:SERVER@AT, join:SPEC@AT, late-answers:SECS@FROM..TO or
-    /// late-reports:SECS@FROM..TO; servers count from 0, times are seconds. Repeatable
+    /// An incident: slow:SERVER:FACTOR@FROM..TO, die:SERVER@AT, join:SPEC@AT, late-answers:SECS@FROM..TO or
+    /// late-reports:SECS@FROM..TO; servers are numbered from 0, times are seconds. Repeatable
     #[arg(long, value_name = "EVENT", help_heading = "Installation")]
     pub(crate) event: Vec<ScheduledEvent>,
 
-    /// Ask every server for its load so often [default: never; answers tell the queue length]
+    /// Interval of polling every server for its load [default: never; responses report the queue length]
     #[arg(long, value_name = "SECS", help_heading = "Installation", value_parser = interval)]
     pub(crate) poll_secs: Option<f64>,
 
-    /// Policies to compare, comma-separated, with knobs as NAME:KNOB=VALUE; ratios are to the first. `oracle` knows all
-    /// lengths and engines and shows what is possible
+    /// Policies to compare, comma-separated, with options as NAME:OPTION=VALUE; ratios are to the first. `oracle` knows all
+    /// lengths and engine states and is a bound for the others
     #[arg(
         long,
         visible_alias = "policies",
@@ -51,20 +52,20 @@ pub struct SimulateArgs {
     )]
     pub(crate) policy: String,
 
-    /// Runs per policy, each with a seed of its own
+    /// Runs per policy, each with another seed
     #[arg(long, value_name = "N", default_value = "5", help_heading = "Comparison")]
     pub(crate) seeds: NonZeroUsize,
 
-    /// The first seed; the others count up from it
+    /// The first seed; the others are the next numbers
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Comparison")]
     pub(crate) seed: u64,
 
-    /// Longest time to first token that goodput counts
+    /// Limit of the time to first token for goodput
     #[arg(long, value_name = "SECS", default_value_t = Slo::default().ttft, help_heading = "Comparison",
         value_parser = above_zero)]
     pub(crate) slo_ttft: f64,
 
-    /// Longest time per further token that goodput counts
+    /// Limit of the time per further token for goodput
     #[arg(long, value_name = "SECS", default_value_t = Slo::default().tpot, help_heading = "Comparison",
         value_parser = above_zero)]
     pub(crate) slo_tpot: f64,
@@ -72,7 +73,7 @@ pub struct SimulateArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
 
-    /// Write everything as JSON; without a file, to standard output, and the table goes to standard error
+    /// Write all results as JSON; without a file, to standard output, and the table to standard error
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Result")]
     pub(crate) json: Option<PathBuf>,
 
@@ -82,21 +83,21 @@ pub struct SimulateArgs {
 }
 
 impl SimulateArgs {
-    /// Reads flags as they are typed, without the name of the command.
+    /// Parses flags, without the name of the command.
     ///
     /// # Errors
-    /// A flag that there is not, or a value that makes no sense.
+    /// An unknown flag or an invalid value.
     pub fn parse<T: Into<OsString> + Clone>(
         flags: impl IntoIterator<Item = T>,
     ) -> Result<Self, CommandError> {
         let command =
             Self::augment_args(Command::new("simulate").no_binary_name(true).disable_help_flag(true));
         let parsed = command.try_get_matches_from(flags).and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.map_err(|error| CommandError::Usage(first_line(&error)))
+        parsed.map_err(|error| CommandError::usage(first_line(&error)))
     }
 }
 
-/// What is sent.
+/// The load.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
     /// Replay a trace: JSON Lines with arrival_s, input_tokens, output_tokens and, if known, hash_ids
@@ -105,21 +106,21 @@ pub(crate) struct LoadArgs {
         "sessions"])]
     pub(crate) trace: Option<PathBuf>,
 
-    /// Which requests of the trace, as FROM..TO, counted from 0; either may be left out
+    /// The requests of the trace to use, as FROM..TO, counted from 0; both are optional
     #[arg(long, value_name = "RANGE", requires = "trace", help_heading = "Load", value_parser = slice)]
     pub(crate) slice: Option<std::ops::Range<usize>>,
 
-    /// How many times as fast as recorded the trace comes
+    /// Replay speed of the trace: 2 = twice as fast as recorded
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace", help_heading = "Load",
         value_parser = above_zero)]
     pub(crate) speed: f64,
 
-    /// Tokens that one entry of the trace's hash_ids stands for
+    /// Tokens per entry of the trace's hash_ids
     #[arg(long, value_name = "TOKENS", default_value_t = 512, requires = "trace", help_heading = "Load",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) trace_block: u32,
 
-    /// How many requests
+    /// Number of requests
     #[arg(long, value_name = "N", default_value = "2000", help_heading = "Load")]
     pub(crate) num_requests: NonZeroUsize,
 
@@ -127,24 +128,24 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "PER_SEC", default_value_t = 27.0, help_heading = "Load", value_parser = above_zero)]
     pub(crate) request_rate: f64,
 
-    /// Shape of the gamma-distributed gaps between arrivals: 1 is Poisson, below 1 comes in bursts, above is regular
+    /// Shape of the gamma-distributed gaps between arrivals: 1 is Poisson, below 1 is bursty, above 1 is regular
     #[arg(long, value_name = "SHAPE", default_value_t = 1.0, help_heading = "Load", value_parser = above_zero)]
     pub(crate) burstiness: f64,
 
-    /// Prompt tokens (with --prefix-groups: of each prompt's own; with --sessions: added in each turn), as N, LOW..HIGH,
+    /// Prompt tokens (with --prefix-groups: after the shared prefix; with --sessions: added in each turn), as N, LOW..HIGH,
     /// lognormal:MEAN:SIGMA or lognormal:MEAN:SIGMA:MAX
-    #[arg(long, value_name = "SPREAD", default_value = "220..385", help_heading = "Load")]
+    #[arg(long, value_name = "LENGTH", default_value = "220..385", help_heading = "Load")]
     pub(crate) input_len: LengthDistribution,
 
-    /// Tokens of each answer, written likewise
-    #[arg(long, value_name = "SPREAD", default_value = "190..320", help_heading = "Load")]
+    /// Response tokens, in the same forms
+    #[arg(long, value_name = "LENGTH", default_value = "190..320", help_heading = "Load")]
     pub(crate) output_len: LengthDistribution,
 
-    /// Prompts begin with one of so many shared texts
+    /// Number of shared prefixes; each prompt starts with one of them
     #[arg(long, value_name = "N", help_heading = "Load", conflicts_with = "sessions")]
     pub(crate) prefix_groups: Option<std::num::NonZeroU32>,
 
-    /// Tokens of each shared text
+    /// Tokens of each shared prefix
     #[arg(
         long,
         value_name = "TOKENS",
@@ -154,30 +155,26 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) prefix_len: u32,
 
-    /// So many conversations, each turn of which repeats what was said and waits for the answer before it
+    /// Number of conversations; each turn repeats the conversation and comes after the previous response
     #[arg(long, value_name = "N", help_heading = "Load", conflicts_with = "num_requests")]
     pub(crate) sessions: Option<NonZeroUsize>,
 
-    /// Turns of a conversation, as a spread
-    #[arg(long, value_name = "SPREAD", default_value = "2..8", requires = "sessions", help_heading = "Load")]
+    /// Turns per conversation, in the forms of --input-len
+    #[arg(long, value_name = "LENGTH", default_value = "2..8", requires = "sessions", help_heading = "Load")]
     pub(crate) turns: LengthDistribution,
 
-    /// Mean pause between an answer and the next turn
+    /// Mean pause between a response and the next turn
     #[arg(long, value_name = "SECS", default_value_t = 5.0, requires = "sessions", help_heading = "Load",
         value_parser = pause)]
     pub(crate) think_secs: f64,
 
-    /// Share of the answers that are streamed, so that routers see first tokens
+    /// Share of the responses that are streamed, so that routers see first tokens
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Load", value_parser = share)]
     pub(crate) stream: f64,
 }
 
-fn number(
-    text: &str,
-    makes_sense: impl Fn(f64) -> bool,
-    expected: &'static str,
-) -> Result<f64, &'static str> {
-    text.parse().ok().filter(|x: &f64| x.is_finite() && makes_sense(*x)).ok_or(expected)
+fn number(text: &str, is_valid: impl Fn(f64) -> bool, expected: &'static str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|x: &f64| x.is_finite() && is_valid(*x)).ok_or(expected)
 }
 
 fn above_zero(text: &str) -> Result<f64, &'static str> {
@@ -204,5 +201,5 @@ fn slice(text: &str) -> Result<std::ops::Range<usize>, &'static str> {
         text => text.parse().map_err(|_| EXPECTED),
     };
     let (from, to) = (edge(from, 0)?, edge(to, usize::MAX)?);
-    if from < to { Ok(from..to) } else { Err("expected a range that holds something") }
+    if from < to { Ok(from..to) } else { Err("expected a range that is not empty") }
 }

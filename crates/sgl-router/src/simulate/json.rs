@@ -1,7 +1,7 @@
-//! Everything that was found, for programs.
+//! All results as JSON.
 
 use super::ComparisonSetup;
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use router_sim::{ComparisonTable, ContenderResult, MeanEstimate, SummaryMetric};
 use serde_json::{Map, Value, json};
 
@@ -21,10 +21,10 @@ pub(super) fn render(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> 
         "seeds": setting.seeds,
         "policies": policies,
     });
-    serde_json::to_string_pretty(&whole).map_err(|e| CommandError::Runtime(format!("--json: {e}")))
+    serde_json::to_string_pretty(&whole).map_err(|e| CommandError::runtime(format_args!("--json: {e}")))
 }
 
-/// One policy: each measure with its mean over the seeds, its interval, its ratio to the first policy, and its values.
+/// One policy: each metric with its mean over the seeds, its interval, its ratio to the first policy, and its values.
 fn policy(row: &ContenderResult) -> Value {
     let estimate = |e: MeanEstimate| json!({"mean": e.mean, "half_width": e.half_width});
     let measures: Map<String, Value> = SummaryMetric::ALL

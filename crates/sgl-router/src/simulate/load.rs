@@ -1,7 +1,7 @@
-//! The load that the flags ask for, for each seed.
+//! The load of each seed, as the flags say.
 
 use super::args::LoadArgs;
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use router_sim::{
     ArrivalProcess, ChatSessions, PrefixGroups, RequestLengths, TraceSlice, Workload, read_trace,
 };
@@ -10,25 +10,25 @@ use std::time::Duration;
 
 /// Where the load comes from.
 #[derive(Debug)]
-pub(super) enum Source {
-    /// The same requests for every seed.
+pub(super) enum WorkloadSource {
+    /// A trace: the same requests for every seed.
     Trace(Workload),
-    /// Made anew for each seed.
+    /// Generated for each seed.
     Synthetic,
 }
 
-impl Source {
+impl WorkloadSource {
     /// Reads the trace, if there is one.
     pub(super) fn open(args: &LoadArgs) -> Result<Self, CommandError> {
         let Some(path) = &args.trace else { return Ok(Self::Synthetic) };
-        let wrong = |what: String| CommandError::Usage(format!("--trace: {}: {what}", path.display()));
-        let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let named = |error: &dyn std::error::Error| format!("{}: {error}", path.display());
+        let text = fs::read_to_string(path).map_err(|e| CommandError::flag("--trace")(named(&e)))?;
         let slice = TraceSlice {
             requests: args.slice.clone().unwrap_or(0..usize::MAX),
             speed: args.speed,
             block_tokens: args.trace_block,
         };
-        let load = read_trace(&text, &slice).map_err(|e| wrong(e.to_string()))?;
+        let load = read_trace(&text, &slice).map_err(|e| CommandError::flag("--trace")(named(&e)))?;
         Ok(Self::Trace(load.streamed(args.stream)))
     }
 
@@ -66,7 +66,7 @@ fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
     arrivals.requests(n, RequestLengths { prompt: args.input_len, output: args.output_len }, seed)
 }
 
-/// The load in words: `2000 requests, 27/s (Poisson), prompts of 220..385 and answers of 190..320 tokens`.
+/// A description: `2000 requests, 27/s (Poisson), prompts of 220..385 and responses of 190..320 tokens`.
 pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
     let streamed = match args.stream {
         1.0 => String::new(),
@@ -84,7 +84,7 @@ pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
     let (rate, input, output) = (args.request_rate, args.input_len, args.output_len);
     if let Some(count) = args.sessions {
         return format!(
-            "{count} conversations of {} turns, {rate}/s ({spacing}), {input} tokens added in each turn and answers of \
+            "{count} conversations of {} turns, {rate}/s ({spacing}), {input} tokens added in each turn and responses of \
              {output}, {} s to think{streamed}",
             args.turns, args.think_secs
         );
@@ -98,5 +98,5 @@ pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
         }
         None => format!("prompts of {input}"),
     };
-    format!("{requests} requests, {rate}/s ({spacing}), {prompts} and answers of {output} tokens{streamed}")
+    format!("{requests} requests, {rate}/s ({spacing}), {prompts} and responses of {output} tokens{streamed}")
 }

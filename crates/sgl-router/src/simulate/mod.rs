@@ -1,49 +1,48 @@
-//! `sgl-router simulate`: policies side by side on a modelled fleet, in virtual time.
+//! `sgl-router simulate`: compares policies on a simulated fleet, in virtual time.
 
 mod args;
+mod comparison;
 mod json;
 mod load;
 mod page;
-mod setting;
-mod study;
+mod setup;
 mod table;
 
 pub use args::SimulateArgs;
-pub use study::PolicyComparison;
+pub use comparison::PolicyComparison;
 
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use crate::terminal::say;
 use indicatif::{ProgressBar, ProgressStyle};
 use router_core::Registry;
 use router_sim::{ComparisonTable, Contender, ExperimentObserver, FinishedRun};
-use setting::ComparisonSetup;
+use setup::ComparisonSetup;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 pub(crate) fn run(args: &SimulateArgs) -> Result<(), CommandError> {
     let registry = Registry::builtin();
-    let contenders = Contender::list(&args.policy, &registry)
-        .map_err(|error| CommandError::Usage(format!("--policy: {error}")))?;
-    let study = PolicyComparison::new(args)?;
-    // Files that cannot be written are better known before the runs than after them.
+    let contenders = Contender::list(&args.policy, &registry).map_err(CommandError::flag("--policy"))?;
+    let comparison = PolicyComparison::new(args)?;
+    // Create the files before the runs, so that an error does not lose the results.
     let to_file = args.json.as_deref().filter(|path| *path != Path::new("-"));
     for (flag, path) in [("--json", to_file), ("--output", args.output.as_deref())] {
         if let Some(path) = path {
-            fs::File::create(path)
-                .map_err(|e| CommandError::Usage(format!("{flag}: cannot write {}: {e}", path.display())))?;
+            fs::File::create(path).map_err(CommandError::write(path)).map_err(CommandError::flag(flag))?;
         }
     }
     let names: Vec<_> = contenders.iter().map(|contender| contender.name.as_str()).collect();
-    let bar = bar(&study.setting, contenders.len());
-    let mut terminal = Terminal { bar, names, first: args.seed, runs: page::KeptRuns::new(&study.setting) };
-    // Nobody stops it but a signal, which ends the process.
-    let table = study.run(&contenders, &mut terminal).unwrap_or_default();
+    let bar = bar(&comparison.setting, contenders.len());
+    let mut terminal =
+        Terminal { bar, names, first: args.seed, runs: page::KeptRuns::new(&comparison.setting) };
+    // It is never cancelled: a signal ends the process.
+    let table = comparison.run(&contenders, &mut terminal).unwrap_or_default();
     terminal.bar.finish_and_clear();
-    tell(&study, &table, terminal.runs)
+    print_results(&comparison, &table, terminal.runs)
 }
 
-/// Shows how far it is, and keeps the runs of the first seed for the page.
+/// Shows the progress, and keeps the runs of the first seed for the page.
 struct Terminal<'a> {
     bar: ProgressBar,
     names: Vec<&'a str>,
@@ -60,10 +59,10 @@ impl ExperimentObserver for Terminal<'_> {
     }
 }
 
-/// A bar on standard error, where that is a terminal.
+/// A progress bar on standard error, if it is a terminal.
 fn bar(setting: &ComparisonSetup<'_>, contenders: usize) -> ProgressBar {
     let bar = ProgressBar::new((contenders * setting.seeds.len()) as u64);
-    // The template is a constant; a wrong one would show in the first run.
+    // The template is a constant, so it is valid.
     if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len} runs {elapsed} {msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
@@ -72,25 +71,25 @@ fn bar(setting: &ComparisonSetup<'_>, contenders: usize) -> ProgressBar {
     bar
 }
 
-/// Prints and writes what came of it.
-fn tell(
-    study: &PolicyComparison<'_>,
+/// Prints the results and writes them to the files.
+fn print_results(
+    comparison: &PolicyComparison<'_>,
     table: &ComparisonTable,
     runs: page::KeptRuns,
 ) -> Result<(), CommandError> {
-    let args = study.setting.args;
-    let text = study.text(table);
+    let args = comparison.setting.args;
+    let text = comparison.text(table);
     if args.json.as_deref() == Some(Path::new("-")) {
         eprint!("{text}");
-        say(format_args!("{}\n", study.json(table)?));
+        say(format_args!("{}\n", comparison.json(table)?));
     } else {
         say(&text);
     }
     if let Some(path) = args.json.as_deref().filter(|path| *path != Path::new("-")) {
-        write(path, &(study.json(table)? + "\n"))?;
+        write(path, &(comparison.json(table)? + "\n"))?;
     }
     if let Some(path) = &args.output {
-        let page = runs.page(&study.setting, table);
+        let page = runs.page(&comparison.setting, table);
         write(path, &page)?;
         eprintln!("{}: {:.1} MB", path.display(), page.len() as f64 / 1e6);
     }
@@ -98,5 +97,5 @@ fn tell(
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CommandError> {
-    fs::write(path, text).map_err(|e| CommandError::Runtime(format!("cannot write {}: {e}", path.display())))
+    fs::write(path, text).map_err(CommandError::write(path))
 }

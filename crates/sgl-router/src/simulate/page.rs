@@ -1,4 +1,4 @@
-//! The page: the first seed's runs as charts, and the figures of all seeds.
+//! The page: the runs of the first seed as charts, and the metrics of all seeds.
 
 use super::ComparisonSetup;
 use router_report::{
@@ -10,10 +10,10 @@ use router_sim::{
     SummaryMetric,
 };
 
-/// Up to so many servers are told apart on the page.
-const ONE_BY_ONE: usize = 12;
+/// The maximum number of servers that the page shows individually.
+const MAX_SERVERS: usize = 12;
 
-/// How a measure is written and which way is better: 1 up, -1 down, 0 neither.
+/// The metrics of the page: key, title, unit, and which way is better (1 up, -1 down, 0 neither).
 const SHOWN: [(&str, &str, &str, i8); 16] = [
     ("e2e_mean_s", "Latency, mean", "s", -1),
     ("e2e_p50_s", "Latency, median", "s", -1),
@@ -33,7 +33,7 @@ const SHOWN: [(&str, &str, &str, i8); 16] = [
     ("failed", "Failures", "", -1),
 ];
 
-/// The runs of the first seed, kept for the charts if a page is wanted.
+/// The runs of the first seed, kept for the charts if there is a page.
 #[derive(Debug)]
 pub(super) struct KeptRuns {
     servers: Option<Vec<String>>,
@@ -45,7 +45,7 @@ impl KeptRuns {
         Self { servers: setting.args.output.as_ref().map(|_| setting.servers()), runs: Vec::new() }
     }
 
-    /// Keeps what came of one run.
+    /// Keeps one run.
     pub(super) fn keep(&mut self, name: &str, outcome: &SimulationOutcome) {
         if let Some(servers) = &self.servers {
             let requests = outcome.records.iter().flatten().map(request).collect();
@@ -84,7 +84,7 @@ fn simulation(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> Simulat
             ratios: table.rows.iter().map(|row| row.ratios[at].map(estimated)).collect(),
         })
     };
-    let groups = setting.groups(ONE_BY_ONE);
+    let groups = setting.groups(MAX_SERVERS);
     let share = |range: &std::ops::Range<usize>| {
         table.rows.iter().map(|row| row.share.get(range.clone()).unwrap_or_default().iter().sum()).collect()
     };
@@ -110,7 +110,7 @@ fn simulation(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> Simulat
     }
 }
 
-/// What was simulated, as pairs of a word and what it was.
+/// What was simulated, as pairs of a label and a description.
 fn about(setting: &ComparisonSetup<'_>) -> Vec<(String, String)> {
     let args = setting.args;
     let events = args.event.iter().map(|event| event.text.as_str()).collect::<Vec<_>>().join(", ");
@@ -122,26 +122,29 @@ fn about(setting: &ComparisonSetup<'_>) -> Vec<(String, String)> {
         ("Runs", setting.repeats()),
         ("Goodput", slo),
     ];
-    all.into_iter().filter(|(_, what)| !what.is_empty()).map(|(word, what)| (word.to_owned(), what)).collect()
+    all.into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(label, text)| (label.to_owned(), text))
+        .collect()
 }
 
-/// When something happens, and what in a few words; in the order of time.
+/// The incidents in the order of time, each as seconds and a label.
 fn marks(setting: &ComparisonSetup<'_>) -> Vec<(f64, String)> {
     let mut marks: Vec<(f64, String)> = Vec::new();
     for (event, incident) in setting.args.event.iter().flat_map(|e| e.incidents.iter().map(move |i| (e, i))) {
-        // Servers that join together are one mark, with the words that they were asked for in.
-        let word = match incident.what {
+        // Servers that join together are one mark, labelled with the text of the event.
+        let label = match incident.kind {
             IncidentKind::Slow { server, factor: 1.0 } => format!("server {server} normal"),
             IncidentKind::Slow { server, factor } => format!("server {server} ×{factor} slower"),
             IncidentKind::Die { server } => format!("server {server} dies"),
             IncidentKind::Join(_) => joining(&event.text),
             IncidentKind::DelayReports(by) if by.is_zero() => "reports in time".to_owned(),
             IncidentKind::DelayReports(by) => format!("reports {} s late", by.as_secs_f64()),
-            IncidentKind::DelayCompletions(by) if by.is_zero() => "answers in time".to_owned(),
-            IncidentKind::DelayCompletions(by) => format!("answers {} s late", by.as_secs_f64()),
+            IncidentKind::DelayCompletions(by) if by.is_zero() => "responses in time".to_owned(),
+            IncidentKind::DelayCompletions(by) => format!("responses {} s late", by.as_secs_f64()),
             _ => event.text.clone(),
         };
-        let mark = (incident.at.as_secs_f64(), word);
+        let mark = (incident.at.as_secs_f64(), label);
         if marks.last() != Some(&mark) {
             marks.push(mark);
         }
@@ -150,7 +153,7 @@ fn marks(setting: &ComparisonSetup<'_>) -> Vec<(f64, String)> {
     marks
 }
 
-/// `t4*2 joins` of `join:t4*2@45`.
+/// `t4*2 joins` for `join:t4*2@45`.
 fn joining(event: &str) -> String {
     let (what, _) = event.rsplit_once('@').unwrap_or((event, ""));
     format!("{} joins", what.trim_start_matches("join:"))

@@ -1,56 +1,74 @@
-//! The table for a terminal: blocks of four figures, no line wider than 100 columns.
+//! The table for a terminal: blocks of four metrics, no line wider than 100 columns.
+//!
+//! Written by hand: the blocks share their column widths, and a long policy name has a line of its own, which table
+//! crates such as comfy-table do not lay out.
 
 use super::ComparisonSetup;
 use router_sim::{ComparisonTable, ContenderResult, MeanEstimate, SummaryMetric};
 use std::fmt::Write as _;
 
-/// Widest line.
-const COLUMNS: usize = 100;
-/// Widest name that shares a line with its figures.
-const NAME: usize = 20;
-/// Width of a figure with its interval and ratio, and of the gap before it.
+/// Maximum width of a line.
+const MAX_COLUMNS: usize = 100;
+/// Maximum width of a name on the line of its figures.
+const MAX_NAME: usize = 20;
+/// Width of a figure with its interval and ratio, including the gap before it.
 const FIGURE: usize = 20;
-/// Up to so many servers are told one by one, more by the parts of the fleet line.
-const ONE_BY_ONE: usize = 12;
+/// The maximum number of servers that are shown individually; larger fleets are shown by the parts of their specification.
+const MAX_SERVERS: usize = 12;
 
-/// How the figures of a block are written.
+/// The unit of the figures of a block.
 #[derive(Clone, Copy)]
 enum Unit {
-    /// Seconds, or milliseconds where all are short.
+    /// Seconds, or milliseconds if all are below a second.
     Time,
-    /// As they are.
+    /// No unit.
     Plain,
 }
 
-/// Title, unit, and the measures with their heads.
-type Block = (&'static str, Unit, [(&'static str, &'static str); 4]);
+/// Four metrics that are shown beside each other.
+struct TableBlock {
+    title: &'static str,
+    unit: Unit,
+    /// The heading and the name of each metric.
+    metrics: [(&'static str, &'static str); 4],
+}
 
-const BLOCKS: [Block; 4] = [
-    (
-        "E2E",
-        Unit::Time,
-        [("mean", "e2e_mean_s"), ("p50", "e2e_p50_s"), ("p90", "e2e_p90_s"), ("p99", "e2e_p99_s")],
-    ),
-    (
-        "TTFT",
-        Unit::Time,
-        [("mean", "ttft_mean_s"), ("p50", "ttft_p50_s"), ("p90", "ttft_p90_s"), ("p99", "ttft_p99_s")],
-    ),
-    (
-        "TPOT",
-        Unit::Time,
-        [("mean", "tpot_mean_s"), ("p50", "tpot_p50_s"), ("p90", "tpot_p90_s"), ("p99", "tpot_p99_s")],
-    ),
-    (
-        "",
-        Unit::Plain,
-        [
+const BLOCKS: [TableBlock; 4] = [
+    TableBlock {
+        title: "E2E",
+        unit: Unit::Time,
+        metrics: [("mean", "e2e_mean_s"), ("p50", "e2e_p50_s"), ("p90", "e2e_p90_s"), ("p99", "e2e_p99_s")],
+    },
+    TableBlock {
+        title: "TTFT",
+        unit: Unit::Time,
+        metrics: [
+            ("mean", "ttft_mean_s"),
+            ("p50", "ttft_p50_s"),
+            ("p90", "ttft_p90_s"),
+            ("p99", "ttft_p99_s"),
+        ],
+    },
+    TableBlock {
+        title: "TPOT",
+        unit: Unit::Time,
+        metrics: [
+            ("mean", "tpot_mean_s"),
+            ("p50", "tpot_p50_s"),
+            ("p90", "tpot_p90_s"),
+            ("p99", "tpot_p99_s"),
+        ],
+    },
+    TableBlock {
+        title: "",
+        unit: Unit::Plain,
+        metrics: [
             ("goodput /s", "goodput_per_s"),
             ("prefix hits", "prefix_hits"),
             ("imbalance", "imbalance"),
             ("failed", "failed"),
         ],
-    ),
+    },
 ];
 
 /// The whole text.
@@ -59,21 +77,21 @@ pub(super) fn render(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> 
     for line in setting.about(table.rows.first().map_or("", |row| &row.name)) {
         wrap(&mut text, &line);
     }
-    let width = table.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(8, NAME);
+    let width = table.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(8, MAX_NAME);
     for block in BLOCKS {
         text.push('\n');
-        write_block(&mut text, table, (block, width));
+        write_block(&mut text, table, &block, width);
     }
-    write_shares(&mut text, table, (setting, width));
+    write_shares(&mut text, table, setting, width);
     text
 }
 
-/// Breaks a line between words, and indents what follows.
+/// Wraps a line between words, with an indent.
 fn wrap(text: &mut String, line: &str) {
     let mut used = 0;
     for word in line.split(' ') {
         let length = word.chars().count();
-        if used > 0 && used + 1 + length > COLUMNS {
+        if used > 0 && used + 1 + length > MAX_COLUMNS {
             text.push_str("\n  ");
             used = 2;
         } else if used > 0 {
@@ -86,23 +104,25 @@ fn wrap(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-fn write_block(text: &mut String, table: &ComparisonTable, ((title, unit, columns), width): (Block, usize)) {
-    let places =
-        columns.map(|(_, measure)| SummaryMetric::ALL.iter().position(|m| m.name == measure).unwrap_or(0));
-    let largest = places.iter().flat_map(|&at| table.rows.iter().map(move |row| row.estimates[at].mean));
-    let (factor, name) = match unit {
+fn write_block(text: &mut String, table: &ComparisonTable, block: &TableBlock, width: usize) {
+    let indices = block
+        .metrics
+        .map(|(_, metric)| SummaryMetric::ALL.iter().position(|m| m.name == metric).unwrap_or(0));
+    let largest = indices.iter().flat_map(|&at| table.rows.iter().map(move |row| row.estimates[at].mean));
+    let title = block.title;
+    let (factor, name) = match block.unit {
         Unit::Time if largest.fold(0.0, f64::max) < 1.0 => (1e3, format!("{title}, ms")),
         Unit::Time => (1.0, format!("{title}, s")),
         Unit::Plain => (1.0, String::new()),
     };
     let mut head = format!("{name:<width$}");
-    for (title, _) in columns {
-        let _ = write!(head, "  {title:<0$}", FIGURE - 2);
+    for (heading, _) in block.metrics {
+        let _ = write!(head, "  {heading:<0$}", FIGURE - 2);
     }
     let _ = writeln!(text, "{}", head.trim_end());
     for (i, row) in table.rows.iter().enumerate() {
-        let mut line = begin(text, &row.name, width);
-        for at in places {
+        let mut line = start_line(text, &row.name, width);
+        for at in indices {
             let ratio = row.ratios[at].filter(|_| i > 0);
             let _ = write!(line, "  {:<1$}", figure(row.estimates[at], factor, ratio), FIGURE - 2);
         }
@@ -110,8 +130,8 @@ fn write_block(text: &mut String, table: &ComparisonTable, ((title, unit, column
     }
 }
 
-/// A line that begins with a name; one that is too long has a line of its own above.
-fn begin(text: &mut String, name: &str, width: usize) -> String {
+/// Starts a line with a name; a name that is too long gets a line of its own above.
+fn start_line(text: &mut String, name: &str, width: usize) -> String {
     if name.chars().count() <= width {
         return format!("{name:<width$}");
     }
@@ -142,21 +162,25 @@ fn figure(estimate: MeanEstimate, factor: f64, ratio: Option<MeanEstimate>) -> S
     text
 }
 
-fn write_shares(text: &mut String, table: &ComparisonTable, (setting, width): (&ComparisonSetup<'_>, usize)) {
-    let groups = setting.groups(ONE_BY_ONE);
+fn write_shares(text: &mut String, table: &ComparisonTable, setting: &ComparisonSetup<'_>, width: usize) {
+    let groups = setting.groups(MAX_SERVERS);
     let _ = writeln!(text, "\n{:<width$}  {}", "share, %", names(&groups));
     for row in &table.rows {
-        let line = begin(text, &row.name, width);
+        let line = start_line(text, &row.name, width);
         let shares: Vec<_> = groups.iter().map(|(_, range)| format!("{:.1}", percent(row, range))).collect();
         let _ = writeln!(text, "{line}  {}", shares.join(" / "));
     }
 }
 
-/// The heads of the shares, as far as they fit.
+/// The headings of the shares, if they fit.
 fn names(groups: &[(String, std::ops::Range<usize>)]) -> String {
     let all: Vec<_> = groups.iter().map(|(name, _)| name.as_str()).collect();
     let line = all.join(" / ");
-    if line.chars().count() <= COLUMNS - NAME - 2 { line } else { "in the order of the fleet".to_owned() }
+    if line.chars().count() <= MAX_COLUMNS - MAX_NAME - 2 {
+        line
+    } else {
+        "in the order of the fleet".to_owned()
+    }
 }
 
 fn percent(row: &ContenderResult, range: &std::ops::Range<usize>) -> f64 {
@@ -168,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_have_four_digits_an_interval_and_a_ratio() {
+    fn figure_has_value_interval_and_ratio() {
         let estimate = |mean, half_width| MeanEstimate { mean, half_width };
         let ratio = Some(estimate(0.636, Some(0.1)));
         assert_eq!(figure(estimate(1.0456, Some(0.0042)), 1.0, ratio), "1.046 ±0.004 ×0.64");
@@ -178,10 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_break_between_words() {
+    fn long_lines_wrap_between_words() {
         let mut text = String::new();
         wrap(&mut text, &"word ".repeat(60));
-        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS));
+        assert!(text.lines().all(|line| line.chars().count() <= MAX_COLUMNS));
         assert_eq!(text.matches("word").count(), 60);
     }
 }

@@ -1,8 +1,8 @@
-//! What the tests of several commands share.
+//! Helpers of the tests.
 
 use std::process::Output;
 
-/// The command line was refused as it should be: exit code 2, and one line that has all of `parts`.
+/// Asserts exit code 2 and one line on standard error that contains all of `parts`.
 pub(crate) fn assert_mistake(output: &Output, args: &[&str], parts: &[&str]) {
     let error = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");

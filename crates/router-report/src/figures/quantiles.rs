@@ -1,9 +1,10 @@
-//! Quantiles.
+//! Quantiles: a few for the summary, a curve for the charts.
 
-use super::short;
+use super::rounding::four_digits;
 use serde::Serialize;
 
-/// How values spread. A quantile is the smallest value that at least that fraction of all values does not exceed.
+/// Mean and quantiles of values. A quantile is the smallest value that at least that fraction of all values does not
+/// exceed.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct QuantileSummary {
     /// How many values there are.
@@ -23,7 +24,7 @@ pub struct QuantileSummary {
 }
 
 impl QuantileSummary {
-    /// The spread of `values`; absent when there are none.
+    /// The summary of `values`; absent if there are none.
     pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_unstable_by(f64::total_cmp);
         let max = *values.last()?;
@@ -34,26 +35,25 @@ impl QuantileSummary {
     }
 }
 
-/// The quantile of sorted values, of which there is at least one.
+/// The quantile of sorted values, which must not be empty.
 fn quantile(sorted: &[f64], fraction: f64) -> f64 {
     let rank = (fraction * sorted.len() as f64).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
-/// The fractions at which a [`curve`] has its values: every quarter of a percent, and every tenth of that at the end,
-/// where tails are long.
+/// The fractions at which a [`curve`] has its values: steps of 0.25 %, and of 0.025 % above 99 %, where tails are long.
 pub(crate) fn fractions() -> Vec<f64> {
     let body = (0..396).map(|i| f64::from(i) / 400.0);
     body.chain((0..=40).map(|i| 0.99 + f64::from(i) / 4000.0)).map(|f| (f * 1e5).round() / 1e5).collect()
 }
 
-/// The values at [`fractions`]; empty when there are none.
+/// The values at [`fractions`]; empty if there are no values.
 pub(crate) fn curve(mut values: Vec<f64>) -> Vec<f64> {
     if values.is_empty() {
         return Vec::new();
     }
     values.sort_unstable_by(f64::total_cmp);
-    fractions().into_iter().map(|fraction| short(quantile(&values, fraction))).collect()
+    fractions().into_iter().map(|fraction| four_digits(quantile(&values, fraction))).collect()
 }
 
 #[cfg(test)]
@@ -61,20 +61,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_values_that_were_there() {
-        let spread = QuantileSummary::of((1..=200).rev().map(f64::from).collect()).unwrap();
+    fn quantiles_are_observed_values() {
+        let summary = QuantileSummary::of((1..=200).rev().map(f64::from).collect()).unwrap();
         assert_eq!(
-            (spread.p50, spread.p90, spread.p95, spread.p99, spread.max),
+            (summary.p50, summary.p90, summary.p95, summary.p99, summary.max),
             (100.0, 180.0, 190.0, 198.0, 200.0)
         );
-        assert_eq!((spread.n, spread.mean), (200, 100.5));
+        assert_eq!((summary.n, summary.mean), (200, 100.5));
         let one = QuantileSummary::of(vec![3.0]).unwrap();
         assert_eq!((one.p50, one.p99, one.max), (3.0, 3.0, 3.0));
         assert_eq!(QuantileSummary::of(Vec::new()), None);
     }
 
     #[test]
-    fn a_curve_goes_from_the_least_to_the_greatest() {
+    fn curve_runs_from_min_to_max() {
         let curve = curve((0..10_000).map(f64::from).collect());
         assert_eq!(curve.len(), fractions().len());
         assert_eq!((curve.first(), curve.last()), (Some(&0.0), Some(&9999.0)));

@@ -1,4 +1,4 @@
-//! Rows and columns of one CSV file, without any idea of what they mean.
+//! The rows and columns of a CSV file, whatever they mean.
 
 use super::cell::{self, MalformedValue};
 use crate::problem::FileProblems;
@@ -6,21 +6,21 @@ use csv::{ByteRecord, Reader};
 use std::fs::File;
 use std::io::{self, Chain, Cursor, Read};
 
-/// A file whose first part was looked at already.
+/// A file whose first part was read already.
 pub(crate) type FileSource = Chain<Cursor<Vec<u8>>, File>;
 
-/// A column that rows are asked for; asking for one that the file lacks finds nothing known.
+/// The index of a column. A column that the file lacks has no index, and its values are unknown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ColumnIndex(Option<usize>);
 
-/// An open file, past its header.
+/// Reads the rows of an open file after its header.
 pub(crate) struct RowReader {
     reader: Reader<LastByteReader>,
     record: ByteRecord,
     header: Vec<String>,
-    /// Line and number of values of a row that has too few, until it is known whether the file goes on after it.
+    /// Line and number of values of a row with too few, until it is known whether the file continues after it.
     short: Option<(u64, usize)>,
-    /// What was wrong so far.
+    /// The problems so far.
     pub(crate) problems: FileProblems,
 }
 
@@ -46,22 +46,22 @@ impl RowReader {
         ColumnIndex(self.header.iter().position(|known| known == name))
     }
 
-    /// The next row that has a value for every column; those that do not are told of and left out.
+    /// The next row that has a value for every column; other rows are left out and added to the problems.
     pub(crate) fn next(&mut self) -> Option<RowView<'_>> {
         loop {
             let more = match self.reader.read_byte_record(&mut self.record) {
                 Ok(more) => more,
                 Err(error) => {
                     let line = error.position().map(csv::Position::line);
-                    self.problems.note(line, None, || format!("cannot be read on from here: {error}"));
+                    self.problems.add(line, None, || format!("cannot be read from here on: {error}"));
                     return None;
                 }
             };
-            self.judge_end(more);
+            self.check_row_end(more);
             if !more {
                 return None;
             }
-            if self.is_whole() {
+            if self.is_complete() {
                 break;
             }
         }
@@ -70,36 +70,36 @@ impl RowReader {
     }
 
     /// Whether the row has as many values as the header has names.
-    fn is_whole(&mut self) -> bool {
+    fn is_complete(&mut self) -> bool {
         let (got, want) = (self.record.len(), self.header.len());
         let line = self.record.position().map_or(0, csv::Position::line);
         if got < want {
             self.short = Some((line, got));
         } else if got > want {
             let message = || format!("{got} values where the header has {want}; this row is left out");
-            self.problems.note(Some(line), Some(want), message);
+            self.problems.add(Some(line), Some(want), message);
         }
         got == want
     }
 
-    /// Tells of a short row, or of a last row without a line end, once it is known whether the file goes on.
+    /// Reports a row with too few values, or a last row without a line end, once it is known whether the file continues.
     ///
-    /// Whoever writes rows ends each with a line end, so a file without one was cut.
-    fn judge_end(&mut self, more: bool) {
+    /// Both writers end each row with a line end, so a file without one at its end was cut off.
+    fn check_row_end(&mut self, more: bool) {
         let open = !more && self.reader.get_ref().last.is_some_and(|last| last != b'\n');
         let want = self.header.len();
         match self.short.take() {
-            // Blank lines at the end, as editors leave them, are no loss.
+            // A blank line at the end is ignored.
             Some((_, 1)) if !more && !open => {}
-            Some((line, got)) if open => self.problems.note(Some(line), Some(got - 1), || {
+            Some((line, got)) if open => self.problems.add(Some(line), Some(got - 1), || {
                 format!("the file is cut off here, in value {got} of {want}; this row is left out")
             }),
-            Some((line, got)) => self.problems.note(Some(line), Some(got), || {
+            Some((line, got)) => self.problems.add(Some(line), Some(got), || {
                 format!("{got} values where the header has {want}; this row is left out")
             }),
             None if open => {
                 let line = self.reader.position().line();
-                self.problems.note(Some(line), Some(want.saturating_sub(1)), || {
+                self.problems.add(Some(line), Some(want.saturating_sub(1)), || {
                     "the last line has no line end, so its last value may be cut off".to_owned()
                 });
             }
@@ -123,12 +123,12 @@ pub(crate) struct RowView<'a> {
 }
 
 impl<'a> RowView<'a> {
-    /// Its line in the file, from 1.
+    /// The line in the file, from 1.
     pub(crate) const fn line(&self) -> u64 {
         self.line
     }
 
-    /// The text of a column; empty when the file lacks it.
+    /// The text of a column; empty if the file lacks it.
     pub(crate) fn text(&self, column: ColumnIndex) -> &'a [u8] {
         column.0.and_then(|index| self.record.get(index)).unwrap_or_default().trim_ascii()
     }
@@ -138,7 +138,7 @@ impl<'a> RowView<'a> {
         self.parse(column, cell::number, "a number")
     }
 
-    /// The yes or no in a column.
+    /// The boolean in a column.
     pub(crate) fn flag(&mut self, column: ColumnIndex) -> Option<bool> {
         self.parse(column, cell::flag, "True or False")
     }
@@ -148,11 +148,11 @@ impl<'a> RowView<'a> {
         self.parse(column, cell::unix_nanos, "a time")
     }
 
-    /// Tells what is wrong with the value in a column.
-    pub(crate) fn note(&mut self, column: ColumnIndex, what: &str) {
+    /// Adds a problem with the value in a column.
+    pub(crate) fn add_problem(&mut self, column: ColumnIndex, what: &str) {
         let text = self.text(column);
         let name = column.0.and_then(|index| self.header.get(index)).map_or("", String::as_str);
-        self.problems.note(Some(self.line), column.0, || {
+        self.problems.add(Some(self.line), column.0, || {
             let shown: String = String::from_utf8_lossy(text).chars().take(40).collect();
             format!("{name} is '{shown}': {what}")
         });
@@ -165,13 +165,13 @@ impl<'a> RowView<'a> {
         wanted: &str,
     ) -> Option<T> {
         parse(self.text(column)).unwrap_or_else(|MalformedValue| {
-            self.note(column, &format!("this is not {wanted}, so it counts as unknown"));
+            self.add_problem(column, &format!("this is not {wanted}, so it counts as unknown"));
             None
         })
     }
 }
 
-/// A reader that remembers the last byte that came through it.
+/// A reader that remembers the last byte read.
 struct LastByteReader {
     source: FileSource,
     last: Option<u8>,

@@ -1,9 +1,9 @@
-//! A comparison that is ready to run: every flag and file has been read, and nothing has been run.
+//! A comparison that is ready to run: all flags and files have been read.
 
-use super::load::{self, Source};
-use super::setting::ComparisonSetup;
+use super::load::{self, WorkloadSource};
+use super::setup::ComparisonSetup;
 use super::{json, table};
-use crate::cli::CommandError;
+use crate::error::CommandError;
 use crate::simulate::SimulateArgs;
 use router_engine::FleetSpec;
 use router_sim::{
@@ -24,31 +24,30 @@ use std::time::Duration;
 /// let args = SimulateArgs::parse(["--num-requests", "50", "--seeds", "2"])?;
 /// let registry = Registry::builtin();
 /// let contenders = Contender::list("random,least_request", &registry)?;
-/// let study = PolicyComparison::new(&args)?;
-/// let table = study.run(&contenders, &mut Quiet).unwrap();
+/// let comparison = PolicyComparison::new(&args)?;
+/// let table = comparison.run(&contenders, &mut Quiet).unwrap();
 /// assert_eq!((table.rows.len(), table.seeds), (2, 2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct PolicyComparison<'a> {
     pub(super) setting: ComparisonSetup<'a>,
-    source: Source,
+    source: WorkloadSource,
 }
 
 impl<'a> PolicyComparison<'a> {
-    /// Reads what `args` name. Who is compared is said to [`run`](Self::run).
+    /// Reads the fleet and the load that `args` name; [`run`](Self::run) gets the contenders.
     ///
     /// # Errors
-    /// A flag that makes no sense or a trace that cannot be read, by name.
+    /// An invalid flag, or a trace that cannot be read; the message names it.
     pub fn new(args: &'a SimulateArgs) -> Result<Self, CommandError> {
-        let spec: FleetSpec = args.fleet.parse().map_err(|e| CommandError::Usage(format!("--fleet: {e}")))?;
+        let spec: FleetSpec = args.fleet.parse().map_err(CommandError::flag("--fleet"))?;
         let parts = args.fleet.split(',').map(|part| part.trim().to_owned());
         let parts = parts.zip(spec.parts.iter().map(|part| part.count as usize)).collect();
         let scenario = scenario(args, &spec)?;
-        let source = Source::open(&args.load)?;
+        let source = WorkloadSource::open(&args.load)?;
         let last = args.seed.checked_add(args.seeds.get() as u64 - 1);
-        let last =
-            last.ok_or_else(|| CommandError::Usage("--seed: the last seed is too large".to_owned()))?;
+        let last = last.ok_or("the last seed is too large").map_err(CommandError::flag("--seed"))?;
         let requests = source.load(&args.load, args.seed).requests.len();
         let load = load::describe(&args.load, requests);
         let setting =
@@ -56,32 +55,32 @@ impl<'a> PolicyComparison<'a> {
         Ok(Self { setting, source })
     }
 
-    /// Runs all contenders with all seeds; nothing comes of it when `watch` stops it.
+    /// Runs all contenders with all seeds; `None` if `observer` cancels it.
     pub fn run(
         &self,
         contenders: &[Contender<'_>],
-        watch: &mut dyn ExperimentObserver,
+        observer: &mut dyn ExperimentObserver,
     ) -> Option<ComparisonTable> {
         let ComparisonSetup { args, scenario, seeds, .. } = &self.setting;
         let slo = Slo { ttft: args.slo_ttft, tpot: args.slo_tpot };
         let experiment = Experiment { scenario, seeds, slo };
-        experiment.run_watched(contenders, &|seed| self.source.load(&args.load, seed), watch)
+        experiment.run_observed(contenders, &|seed| self.source.load(&args.load, seed), observer)
     }
 
-    /// The table as people read it.
+    /// The results as a text table.
     pub fn text(&self, table: &ComparisonTable) -> String {
         table::render(&self.setting, table)
     }
 
-    /// Everything that was found, as JSON.
+    /// All results as JSON.
     ///
     /// # Errors
-    /// It cannot be written as JSON.
+    /// They cannot be serialized.
     pub fn json(&self, table: &ComparisonTable) -> Result<String, CommandError> {
         json::render(&self.setting, table)
     }
 
-    /// A name for each server, in order, with those that join at the end.
+    /// A name for each server, in order; servers that join are at the end.
     pub fn servers(&self) -> Vec<String> {
         self.setting.servers()
     }
@@ -93,14 +92,14 @@ fn scenario(args: &SimulateArgs, spec: &FleetSpec) -> Result<Scenario, CommandEr
     let poll = args.poll_secs.map(Duration::from_secs_f64);
     scenario.reports = LoadReporting { poll, ..scenario.reports };
     scenario.incidents = args.event.iter().flat_map(|event| event.incidents.iter().copied()).collect();
-    let joining = scenario.incidents.iter().filter(|i| matches!(i.what, IncidentKind::Join(_))).count();
+    let joining = scenario.incidents.iter().filter(|i| matches!(i.kind, IncidentKind::Join(_))).count();
     let servers = scenario.fleet.servers.len() + joining;
     for incident in &scenario.incidents {
-        if let IncidentKind::Slow { server, .. } | IncidentKind::Die { server } = incident.what
+        if let IncidentKind::Slow { server, .. } | IncidentKind::Die { server } = incident.kind
             && server >= servers
         {
-            let problem = format!("--event: there is no server {server}; they are 0 to {}", servers - 1);
-            return Err(CommandError::Usage(problem));
+            let problem = format!("there is no server {server}; the servers are 0 to {}", servers - 1);
+            return Err(CommandError::flag("--event")(problem));
         }
     }
     Ok(scenario)
