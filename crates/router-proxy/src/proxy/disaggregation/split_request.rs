@@ -64,8 +64,7 @@ impl<'a> SplitRequest<'a> {
         mut features: RequestFeatures<'a>,
     ) -> Result<Response<RouterBody>, Rejection> {
         self.check()?;
-        let request = &self.decode.request;
-        let retry = RetryState::new(request.state, request.origin.route, features.id, request.deadline);
+        let retry = RetryState::new(&self.decode.request, features.id);
         let mut earlier: Option<ProxyError> = None;
         let (mut permit, mut last, mut until) = (None, None, retry.wait_until());
         loop {

@@ -58,7 +58,7 @@ impl<'a> RetryLoop<'a> {
         features: RequestFeatures<'a>,
         rid: Option<&'a str>,
     ) -> Self {
-        let retry = RetryState::new(request.state, request.origin.route, features.id, request.deadline);
+        let retry = RetryState::new(request, features.id);
         let excluded = ExcludedWorkers::default();
         Self { request, features, rid, retry, excluded, fallback: None, has_failed: false }
     }

@@ -1,6 +1,7 @@
 //! The rules for further attempts, the same for whole and for split requests.
 
 use crate::error::{ProxyError, is_overloaded};
+use crate::proxy::request::ProxyRequest;
 use crate::retry_budget::Withdrawal;
 use crate::state::AppState;
 use router_core::{RequestId, Rng, Route, WorkerId};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep};
 pub(in crate::proxy) struct RetryState<'a> {
     state: &'a Arc<AppState>,
     route: Route,
-    request: RequestId,
+    id: RequestId,
     deadline: Instant,
 }
 
@@ -40,15 +41,11 @@ impl RetryPermit<'_> {
 }
 
 impl<'a> RetryState<'a> {
-    /// A request that arrived: it adds to the retry budget.
-    pub(in crate::proxy) fn new(
-        state: &'a Arc<AppState>,
-        route: Route,
-        request: RequestId,
-        deadline: Instant,
-    ) -> Self {
-        state.budget.deposit(state.clock.now());
-        Self { state, route, request, deadline }
+    /// The rules for `request`, which adds to the retry budget.
+    pub(in crate::proxy) fn new(request: &ProxyRequest<'a>, id: RequestId) -> Self {
+        let ProxyRequest { state, origin, deadline, .. } = request;
+        state.budget.deposit(origin.received_at);
+        Self { state, route: origin.route, id, deadline: *deadline }
     }
 
     /// How long to wait before attempt `attempt` + 1 for this reason. An attempt in place of one whose connection broke,
@@ -58,7 +55,7 @@ impl<'a> RetryState<'a> {
             return Duration::ZERO;
         }
         let retry = attempt + 1;
-        let mut rng = Rng::seeded(self.request.0 ^ u64::from(retry).rotate_left(32));
+        let mut rng = Rng::seeded(self.id.0 ^ u64::from(retry).rotate_left(32));
         self.state.retry.backoff(retry, rng.unit_f64())
     }
 
