@@ -1,7 +1,7 @@
-//! Decisions as they are made, for subscribers in this process.
+//! Sends decisions to subscribers in this process as they are made.
 //!
 //! Without subscribers a decision costs one read of a counter. Each subscriber has a bounded queue of its own;
-//! what does not fit is left out and counted, so that routing never waits for a subscriber.
+//! a decision that does not fit is dropped and counted, so that routing never waits for a subscriber.
 
 use crate::clock::Clock;
 use crate::record::DecisionRecord;
@@ -20,23 +20,23 @@ pub struct LiveDecision {
     pub request_id: String,
     /// The number of the request's attempt, from 0.
     pub attempt: u32,
-    /// What part of the request it is for: `whole`, `prefill` or `decode`.
+    /// The part of the request that the attempt does: `whole`, `prefill` or `decode`.
     pub leg: &'static str,
     /// The live policy's name.
     pub policy: Arc<str>,
-    /// The path that was asked for, such as `/generate`; `other` for one that is not known.
+    /// The path of the request, such as `/generate`; `other` for an unknown one.
     pub route: &'static str,
-    /// Whether the answer is to be streamed.
+    /// Whether the client asked for a streamed response.
     pub stream: bool,
     /// The chosen worker.
     pub worker_url: Arc<str>,
     /// Why it was chosen.
     pub selection_reason: &'static str,
-    /// Its cost, where the rule compares costs; lower is better.
+    /// Its cost, where the policy compares costs; lower is better.
     pub cost: Option<f64>,
     /// The best worker that was not chosen.
     pub runner_up: Option<Arc<str>>,
-    /// What that one would have cost.
+    /// The cost of the runner-up.
     pub runner_up_cost: Option<f64>,
     /// How many candidates shared the lowest cost.
     pub ties: u32,
@@ -52,18 +52,18 @@ pub struct LiveDecision {
     pub prompt_bytes: u64,
     /// Length of the prompt in tokens.
     pub prompt_tokens: Option<u32>,
-    /// Most tokens that the answer may have.
+    /// Most tokens that the response may have.
     pub max_output_tokens: Option<u32>,
-    /// How long the decision took, its wait for the balancer included.
+    /// How long the decision took, including the wait for the balancer's lock.
     pub took: Duration,
-    /// What the cost was made of, by name.
+    /// The terms of the cost, by name.
     pub terms: Vec<(&'static str, f64)>,
-    /// What the shadow policies would have chosen: their names and URLs.
+    /// The choices of the shadow policies: policy names and worker URLs.
     pub shadow_choices: Vec<(Box<str>, Arc<str>)>,
 }
 
 impl LiveDecision {
-    fn of(d: &DecisionRecord, policy: &Arc<str>, clock: Clock) -> Self {
+    fn from_record(d: &DecisionRecord, policy: &Arc<str>, clock: Clock) -> Self {
         let decision = &d.decision;
         let terms = d.chosen.as_ref().map_or(&[][..], |s| s.terms.as_slice());
         Self {
@@ -77,7 +77,7 @@ impl LiveDecision {
             worker_url: Arc::clone(&d.worker.url),
             selection_reason: decision.reason.as_str(),
             cost: decision.cost,
-            runner_up: decision.runner_up.map(|(id, _)| Arc::clone(d.url(id))),
+            runner_up: decision.runner_up.map(|(id, _)| Arc::clone(d.worker_name(id))),
             runner_up_cost: decision.runner_up.map(|(_, cost)| cost),
             ties: decision.ties,
             candidates: d.snapshot.candidates,
@@ -92,135 +92,137 @@ impl LiveDecision {
             shadow_choices: d
                 .shadows
                 .iter()
-                .map(|s| (s.policy.clone(), Arc::clone(d.url(s.decision.worker))))
+                .map(|s| (s.policy.clone(), Arc::clone(d.worker_name(s.decision.worker))))
                 .collect(),
         }
     }
 }
 
-/// What came of waiting for a decision.
+/// The result of waiting for a decision.
 #[derive(Clone, PartialEq, Debug)]
 pub enum NextDecision {
     /// A decision.
     Decision(Arc<LiveDecision>),
-    /// None in the time given.
+    /// No decision was made within the timeout.
     Timeout,
-    /// The router has stopped: there will be none.
+    /// The router has stopped; no decision follows.
     Closed,
 }
 
-/// A listener's end. Dropping it ends the listening.
+/// One subscription. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct DecisionStream {
-    line: Arc<Subscriber>,
-    decisions: Arc<DecisionBroadcast>,
+    subscriber: Arc<Subscriber>,
+    broadcast: Arc<DecisionBroadcast>,
 }
 
 impl DecisionStream {
-    /// The next decision, waited for no longer than `patience`. What was decided before the router stopped comes first.
-    pub fn next(&self, patience: Duration) -> NextDecision {
-        let mut waiting = self.line.waiting.lock();
-        if waiting.decisions.is_empty() && !waiting.ended {
-            self.line.bell.wait_for(&mut waiting, patience);
+    /// Waits for the next decision, at most for `timeout`. Decisions made before the router stopped come before
+    /// [`NextDecision::Closed`].
+    pub fn next(&self, timeout: Duration) -> NextDecision {
+        let mut queue = self.subscriber.queue.lock();
+        if queue.decisions.is_empty() && !queue.closed {
+            self.subscriber.arrived.wait_for(&mut queue, timeout);
         }
-        match waiting.decisions.pop_front() {
+        match queue.decisions.pop_front() {
             Some(decision) => NextDecision::Decision(decision),
-            None if waiting.ended => NextDecision::Closed,
+            None if queue.closed => NextDecision::Closed,
             None => NextDecision::Timeout,
         }
     }
 
-    /// How many decisions did not fit so far.
+    /// How many decisions were dropped so far because the queue was full.
     pub fn dropped(&self) -> u64 {
-        self.line.waiting.lock().dropped
+        self.subscriber.queue.lock().dropped
     }
 }
 
 impl Drop for DecisionStream {
     fn drop(&mut self) {
-        self.decisions.leave(&self.line);
+        self.broadcast.unsubscribe(&self.subscriber);
     }
 }
 
+/// The queue of one subscriber.
 #[derive(Debug)]
 struct Subscriber {
-    waiting: Mutex<Waiting>,
-    bell: Condvar,
+    queue: Mutex<SubscriberQueue>,
+    arrived: Condvar,
     capacity: usize,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct SubscriberQueue {
     decisions: VecDeque<Arc<LiveDecision>>,
     dropped: u64,
-    ended: bool,
+    closed: bool,
 }
 
-/// The data plane's end: all subscribers.
+/// Distributes decisions to all subscribers.
 #[derive(Debug)]
 pub struct DecisionBroadcast {
     clock: Clock,
-    /// How many listen; read by every decision, without the lock.
-    size: AtomicUsize,
-    seats: Mutex<Subscribers>,
+    /// The number of subscribers; every decision reads it without the lock.
+    count: AtomicUsize,
+    subscribers: Mutex<SubscriberList>,
 }
 
 #[derive(Debug, Default)]
-struct Subscribers {
-    lines: Vec<Arc<Subscriber>>,
-    ended: bool,
+struct SubscriberList {
+    list: Vec<Arc<Subscriber>>,
+    closed: bool,
 }
 
 impl DecisionBroadcast {
     /// A broadcast without subscribers.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, size: AtomicUsize::new(0), seats: Mutex::default() }
+        Self { clock, count: AtomicUsize::new(0), subscribers: Mutex::default() }
     }
 
-    /// Lets somebody listen, with room for `capacity` decisions that were not fetched yet.
+    /// Adds a subscriber whose queue holds up to `capacity` decisions.
     pub fn subscribe(self: &Arc<Self>, capacity: usize) -> DecisionStream {
-        let mut seats = self.seats.lock();
-        let waiting = Mutex::new(Waiting { ended: seats.ended, ..Waiting::default() });
-        let line = Arc::new(Subscriber { waiting, bell: Condvar::new(), capacity });
-        seats.lines.push(Arc::clone(&line));
-        self.size.store(seats.lines.len(), Relaxed);
-        DecisionStream { line, decisions: Arc::clone(self) }
+        let mut subscribers = self.subscribers.lock();
+        let queue = Mutex::new(SubscriberQueue { closed: subscribers.closed, ..SubscriberQueue::default() });
+        let subscriber = Arc::new(Subscriber { queue, arrived: Condvar::new(), capacity });
+        subscribers.list.push(Arc::clone(&subscriber));
+        self.count.store(subscribers.list.len(), Relaxed);
+        DecisionStream { subscriber, broadcast: Arc::clone(self) }
     }
 
     /// Whether there are subscribers.
     pub(crate) fn has_subscribers(&self) -> bool {
-        self.size.load(Relaxed) > 0
+        self.count.load(Relaxed) > 0
     }
 
     pub(crate) fn decided(&self, record: &DecisionRecord, policy: &Arc<str>) {
         if !self.has_subscribers() {
             return;
         }
-        let decision = Arc::new(LiveDecision::of(record, policy, self.clock));
-        for line in &self.seats.lock().lines {
-            let mut waiting = line.waiting.lock();
-            if waiting.decisions.len() < line.capacity {
-                waiting.decisions.push_back(Arc::clone(&decision));
-                line.bell.notify_one();
+        let decision = Arc::new(LiveDecision::from_record(record, policy, self.clock));
+        for subscriber in &self.subscribers.lock().list {
+            let mut queue = subscriber.queue.lock();
+            if queue.decisions.len() < subscriber.capacity {
+                queue.decisions.push_back(Arc::clone(&decision));
+                subscriber.arrived.notify_one();
             } else {
-                waiting.dropped += 1;
+                queue.dropped += 1;
             }
         }
     }
 
-    /// Nothing is decided any more.
+    /// Tells all subscribers that no decision follows.
     pub(crate) fn close(&self) {
-        let mut seats = self.seats.lock();
-        seats.ended = true;
-        for line in &seats.lines {
-            line.waiting.lock().ended = true;
-            line.bell.notify_all();
+        let mut subscribers = self.subscribers.lock();
+        subscribers.closed = true;
+        for subscriber in &subscribers.list {
+            subscriber.queue.lock().closed = true;
+            subscriber.arrived.notify_all();
         }
     }
 
-    fn leave(&self, line: &Arc<Subscriber>) {
-        let mut seats = self.seats.lock();
-        seats.lines.retain(|other| !Arc::ptr_eq(other, line));
-        self.size.store(seats.lines.len(), Relaxed);
+    fn unsubscribe(&self, subscriber: &Arc<Subscriber>) {
+        let mut subscribers = self.subscribers.lock();
+        subscribers.list.retain(|other| !Arc::ptr_eq(other, subscriber));
+        self.count.store(subscribers.list.len(), Relaxed);
     }
 }

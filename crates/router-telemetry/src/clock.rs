@@ -25,9 +25,10 @@ impl Clock {
         Time::ZERO + self.start.elapsed()
     }
 
-    /// The time of `time` since the Unix epoch, to the nanosecond.
+    /// `time` as time since the Unix epoch, to the nanosecond.
     ///
-    /// It runs with the monotonic clock, so differences are true; a later change of the system's clock does not show.
+    /// It advances with the monotonic clock, so differences are exact and later changes of the system clock have no
+    /// effect.
     pub fn unix(&self, time: Time) -> Duration {
         self.unix_start + Duration::from_nanos(time.as_nanos())
     }

@@ -1,16 +1,16 @@
-//! What part of a request an attempt does.
+//! The part of a request that an attempt does: all of it, its prefill or its decode.
 
 use router_core::Route;
 use std::fmt;
 
-/// What part of a request an attempt does.
+/// The part of a request that an attempt does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Leg {
-    /// All of it.
+    /// The whole request.
     Whole,
-    /// It reads the prompt.
+    /// The prefill: the worker computes the KV cache of the prompt.
     Prefill,
-    /// It writes the answer.
+    /// The decode: the worker generates the response.
     Decode,
 }
 
@@ -24,7 +24,8 @@ impl Leg {
         }
     }
 
-    /// The attempt's number among all of the request, when each try takes as many as there are legs.
+    /// The number of the attempt among all attempts of the request. Each try of a split request takes two numbers, one per
+    /// leg.
     pub const fn number(self, attempt: u32) -> u32 {
         match self {
             Self::Whole => attempt,
@@ -40,8 +41,8 @@ impl fmt::Display for Leg {
     }
 }
 
-/// Whether requests of this route are split where prefill and decode are apart: those that SGLang and vLLM take with
-/// the members that say where the two meet.
+/// Whether requests of this route are split with `--pd-disaggregation`: SGLang and vLLM accept the members that connect
+/// the two legs on these routes only.
 pub const fn is_split(route: Route) -> bool {
     matches!(route, Route::Generate | Route::ChatCompletions | Route::Completions)
 }

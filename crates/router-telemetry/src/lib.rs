@@ -1,8 +1,8 @@
-//! What happened, as it was. Metrics, files, traces and spans are functions of records alone.
+//! Telemetry of the router: metrics, record files, request traces and spans, all computed from records alone.
 //!
 //! A record is built from a [`Decision`](router_core::Decision) or a [`Completion`](router_core::Completion) and
-//! nothing else, so it cannot claim what was not decided. Metrics are counted at once; everything slower happens on a
-//! thread of its own behind a bounded queue that routing never waits for.
+//! nothing else, so it cannot differ from what was decided. Metrics are counted at once; everything slower runs on the
+//! recorder's thread, behind a bounded queue that routing never waits for.
 //!
 //! ```text
 //! telemetry ──▶ metrics                     counted at once
@@ -10,10 +10,11 @@
 //!     ▼
 //!   queue ──▶ recorder ──▶ files, traces, otel   on the recorder's thread
 //!
-//! record, leg, retry_reason, trace_context, worker, clock   what all of these share
+//! record, attempt_info, leg, retry_reason, trace_context, worker, clock   what all of these share
 //! ```
 #![allow(clippy::cast_precision_loss, reason = "counts and durations become f64 only where they are shown")]
 
+mod attempt_info;
 mod breaker_state;
 mod broadcast;
 mod clock;
@@ -30,12 +31,13 @@ mod trace_context;
 mod traces;
 mod worker;
 
+pub use attempt_info::AttemptInfo;
 pub use breaker_state::BreakerState;
 pub use broadcast::{DecisionBroadcast, DecisionStream, LiveDecision, NextDecision};
 pub use clock::Clock;
 pub use leg::{Leg, is_split};
 pub use metrics::{BalancerGauges, Buckets, Metrics, WaitingGuard, WorkerGauges, WorkerMetrics};
-pub use record::{AttemptInfo, CompletionRecord, DecisionRecord, ErrorResponseRecord};
+pub use record::{CompletionRecord, DecisionRecord, ErrorResponseRecord};
 pub use recorder::{Recorder, RecorderConfig, RecorderError};
 pub use retry_reason::RetryReason;
 pub use telemetry::Telemetry;

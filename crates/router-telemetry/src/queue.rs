@@ -84,14 +84,14 @@ mod tests {
     use http::HeaderValue;
 
     fn record(n: usize) -> Record {
-        Record::Started(HeaderValue::from(n))
+        Record::FirstByte(HeaderValue::from(n))
     }
 
     fn numbers(queue: &RecordQueue) -> Vec<usize> {
         let mut all = Vec::new();
         while let Some(batch) = queue.take() {
             all.extend(batch.iter().map(|record| match record {
-                Record::Started(id) => id.to_str().unwrap().parse::<usize>().unwrap(),
+                Record::FirstByte(id) => id.to_str().unwrap().parse::<usize>().unwrap(),
                 other => panic!("{other:?}"),
             }));
             queue.give_back(batch);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn records_come_out_in_the_order_in_which_they_went_in() {
+    fn records_keep_their_order() {
         let queue = RecordQueue::default();
         for round in 0..3 {
             (0..1000).for_each(|n| queue.push(record(n)).unwrap());
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_and_there_is_room_again_afterwards() {
+    fn full_queue_rejects_until_taken() {
         let queue = RecordQueue::default();
         let fitted = (0..).take_while(|n| queue.push(record(*n)).is_ok()).count();
         assert_eq!(fitted, BATCH * (BATCHES + 1));

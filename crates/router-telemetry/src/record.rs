@@ -1,79 +1,15 @@
-//! The facts that are recorded, each built from what the balancer returned and nothing else.
+//! Records: the facts that telemetry is computed from, each built from what the balancer returned and nothing else.
 
+use crate::attempt_info::AttemptInfo;
 use crate::leg::Leg;
 use crate::trace_context::TraceContext;
 use crate::worker::{WorkerDirectory, WorkerTelemetry};
 use http::{HeaderValue, StatusCode};
 use router_core::{
-    CandidateScore, Completion, Decision, DispatchSnapshot, ExplainedDecision, RequestFeatures, Route, Time,
-    WorkerId,
+    CandidateScore, Completion, Decision, DispatchSnapshot, ExplainedDecision, Route, Time, WorkerId,
 };
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What all records of one attempt say about its request.
-#[derive(Clone, Debug)]
-pub struct AttemptInfo {
-    /// The request's id.
-    pub request_id: HeaderValue,
-    /// The request's place in a distributed trace, if spans are exported and the trace is sampled.
-    pub trace: Option<TraceContext>,
-    /// The route of the request.
-    pub route: Route,
-    /// Whether the client asked for a streamed response.
-    pub stream: bool,
-    /// What part of the request the attempt does.
-    pub leg: Leg,
-    /// The number of the attempt, from 0.
-    pub attempt: u32,
-    /// When the request came in.
-    pub received_at: Time,
-    /// Prompts in the request; 1 unless it is a batch.
-    pub batch: u32,
-    /// Length of the prompt in bytes.
-    pub prompt_bytes: u64,
-    /// Length of the prompt in tokens, where the request gives token ids.
-    pub prompt_tokens: Option<u32>,
-    /// Most tokens that the response may have.
-    pub max_output_tokens: Option<u32>,
-}
-
-impl AttemptInfo {
-    /// The first attempt of a request that is not split and belongs to no trace.
-    pub fn new(request_id: HeaderValue, features: &RequestFeatures<'_>, received_at: Time) -> Self {
-        Self {
-            request_id,
-            trace: None,
-            route: features.route,
-            stream: features.stream,
-            leg: Leg::Whole,
-            attempt: features.attempt,
-            received_at,
-            batch: features.batch,
-            prompt_bytes: features.prompt_bytes,
-            prompt_tokens: features.prompt_tokens,
-            max_output_tokens: features.max_output_tokens,
-        }
-    }
-
-    /// Sets the distributed trace.
-    #[must_use]
-    pub fn with_trace(self, trace: Option<TraceContext>) -> Self {
-        Self { trace, ..self }
-    }
-
-    /// Sets the part of the request that the attempt does, and the attempt's number with it.
-    #[must_use]
-    pub fn with_leg(self, leg: Leg) -> Self {
-        Self { leg, attempt: leg.number(self.attempt), ..self }
-    }
-
-    /// The request id as text; ids are checked to be printable where they come in.
-    pub fn id(&self) -> std::borrow::Cow<'_, str> {
-        let bytes = self.request_id.as_bytes();
-        std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Into::into)
-    }
-}
 
 /// One decision.
 #[derive(Debug)]
@@ -96,14 +32,14 @@ pub struct DecisionRecord {
     pub scores: Vec<CandidateScore>,
     /// What the shadow policies decided.
     pub shadows: Vec<ExplainedDecision>,
-    /// How long the balancer took, its lock included.
+    /// How long the decision took, including the wait for the balancer's lock.
     pub took: Duration,
 }
 
 impl DecisionRecord {
-    /// The name of a worker of that moment.
-    pub fn url(&self, id: WorkerId) -> &Arc<str> {
-        // A decision is made among the workers of its moment, so the fallback is never taken.
+    /// The name of a worker at the time of the decision.
+    pub(crate) fn worker_name(&self, id: WorkerId) -> &Arc<str> {
+        // A decision names only workers that existed when it was made, so the fallback is never used.
         let worker = self.workers.get(id.slot()).and_then(Option::as_ref).filter(|w| w.id == id);
         &worker.unwrap_or(&self.worker).name
     }
@@ -147,25 +83,25 @@ pub struct ErrorResponseRecord {
     pub message: String,
 }
 
-/// Anything that is recorded, in the order in which it happened.
+/// One entry of the recorder's queue. Entries are in the order in which they happened.
 #[derive(Debug)]
 pub(crate) enum Record {
     Decision(DecisionRecord),
-    /// The first byte of this request's answer arrived.
-    Started(HeaderValue),
+    /// The first byte of the response to the request with this id arrived.
+    FirstByte(HeaderValue),
     Completion(CompletionRecord),
     ErrorResponse(ErrorResponseRecord),
-    /// Answered once everything before it has been taken in.
+    /// Notifies the sender once all earlier records have been processed.
     Sync(Option<tokio::sync::oneshot::Sender<()>>),
 }
 
 impl Record {
-    /// What part of its request it is about.
+    /// The part of the request that it is about.
     pub(crate) const fn leg(&self) -> Leg {
         match self {
             Self::Decision(d) => d.info.leg,
             Self::Completion(c) => c.info.leg,
-            Self::Started(_) | Self::ErrorResponse(_) | Self::Sync(_) => Leg::Whole,
+            Self::FirstByte(_) | Self::ErrorResponse(_) | Self::Sync(_) => Leg::Whole,
         }
     }
 }

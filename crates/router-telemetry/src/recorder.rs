@@ -1,7 +1,7 @@
-//! The way from the data plane to the recorder's thread.
+//! The recorder: a thread that takes records from a queue and passes them to files, traces and spans.
 
 use crate::clock::Clock;
-use crate::files::Writer;
+use crate::files::RecordWriter;
 use crate::leg::Leg;
 use crate::metrics::Metrics;
 use crate::otel::{ExportError, SpanSink};
@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The thread looks for records this often. It is not woken by them: waking costs the data plane a system call.
+/// The thread polls the queue at this interval. Records do not wake it, because a wake-up costs the sender a system call.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Why recording did not start.
@@ -41,7 +41,7 @@ pub enum RecorderError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No thread.
+    /// The thread cannot be started.
     #[error("cannot start the recorder's thread: {0}")]
     Thread(io::Error),
 }
@@ -67,15 +67,15 @@ impl RecorderConfig<'_> {
     }
 }
 
-/// The data plane's end.
+/// The handle of the recorder's thread.
 #[derive(Debug)]
 pub struct Recorder {
-    records: Arc<RecordQueue>,
+    queue: Arc<RecordQueue>,
     stop: Mutex<Option<SyncSender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The request traces, if they are kept.
     pub traces: Option<Arc<TraceStore>>,
-    /// What decisions have to carry for the sinks that there are.
+    /// How much of each decision the sinks need explained.
     pub(crate) explain: ExplainLevel,
 }
 
@@ -83,16 +83,16 @@ impl Recorder {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the directory cannot be written to, or the collector's address is of no use.
+    /// The directory cannot be written to, or the exporter cannot be built.
     pub fn start(
-        wanted: RecorderConfig<'_>,
+        config: RecorderConfig<'_>,
         clock: Clock,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, RecorderError> {
-        let RecorderConfig { files, prefill, traces, collector } = wanted;
+        let RecorderConfig { files, prefill, traces, collector } = config;
         let traces = traces.map(|config| Arc::new(TraceStore::new(config, clock)));
         let open = |config: &RecordConfig, metrics: &Arc<Metrics>| {
-            Writer::open(config, clock, Arc::clone(metrics))
+            RecordWriter::open(config, clock, Arc::clone(metrics))
                 .map_err(|source| RecorderError::Directory { dir: config.dir.clone(), source })
         };
         let writer = files.map(|config| open(config, metrics)).transpose()?;
@@ -101,7 +101,7 @@ impl Recorder {
         let explain = match (all, files) {
             (true, _) => ExplainLevel::All,
             (false, Some(_)) => ExplainLevel::Chosen,
-            // Spans tell why a worker was chosen and nothing about its terms.
+            // Spans contain the reason and the cost, which every decision carries.
             (false, None) => ExplainLevel::None,
         };
         let spans = match collector {
@@ -115,62 +115,62 @@ impl Recorder {
             }
             None => None,
         };
-        let records = Arc::new(RecordQueue::default());
-        let incoming = Arc::clone(&records);
+        let queue = Arc::new(RecordQueue::default());
+        let thread_queue = Arc::clone(&queue);
         let (stop, stopped) = sync_channel(1);
         let sinks = Sinks { writer, prefill, traces: traces.clone(), spans };
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || sinks.run(&incoming, &stopped))
+            .spawn(move || sinks.run(&thread_queue, &stopped))
             .map_err(RecorderError::Thread)?;
-        Ok(Self { records, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)), traces, explain })
+        Ok(Self { queue, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)), traces, explain })
     }
 
-    /// Hands a record over, or drops and counts it when the thread is too far behind.
-    pub(crate) fn pass(&self, record: Record, metrics: &Metrics) {
-        if self.records.push(record).is_err() {
-            metrics.dropped();
+    /// Queues a record, or drops and counts it if the queue is full.
+    pub(crate) fn enqueue(&self, record: Record, metrics: &Metrics) {
+        if self.queue.push(record).is_err() {
+            metrics.record_dropped();
         }
     }
 
-    /// Waits until everything passed so far has been taken in.
+    /// Waits until all records queued so far have been processed.
     pub async fn sync(&self) {
-        let (done, taken_in) = tokio::sync::oneshot::channel();
-        if self.records.push(Record::Sync(Some(done))).is_ok() {
-            // An error means that the thread is gone; then there is nothing to wait for.
-            let _ = taken_in.await;
+        let (done, processed) = tokio::sync::oneshot::channel();
+        if self.queue.push(Record::Sync(Some(done))).is_ok() {
+            // An error means that the thread has ended; then there is nothing to wait for.
+            let _ = processed.await;
         }
     }
 
-    /// Writes out what is left and ends the thread.
+    /// Writes all queued records and ends the thread.
     pub fn close(&self) {
         self.stop.lock().take();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
-            tracing::error!("the recorder's thread panicked; what it had not written is lost");
+            tracing::error!("the recorder's thread panicked; records it had not written are lost");
         }
     }
 }
 
-/// The thread's end.
+/// The destinations of records, owned by the thread.
 #[derive(Debug)]
 struct Sinks {
-    writer: Option<Writer>,
-    prefill: Option<Writer>,
+    writer: Option<RecordWriter>,
+    prefill: Option<RecordWriter>,
     traces: Option<Arc<TraceStore>>,
     spans: Option<SpanSink>,
 }
 
 impl Sinks {
-    fn run(mut self, incoming: &RecordQueue, stopped: &Receiver<()>) {
+    fn run(mut self, queue: &RecordQueue, stopped: &Receiver<()>) {
         loop {
-            // The end of the stop channel is the call to stop; until then it serves as the pause.
+            // The receive is the pause between two polls; it ends at once when `close` drops the sender.
             let stop = stopped.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
-            while let Some(mut batch) = incoming.take() {
-                batch.iter_mut().for_each(|record| self.take(record));
-                incoming.give_back(batch);
+            while let Some(mut batch) = queue.take() {
+                batch.iter_mut().for_each(|record| self.record(record));
+                queue.give_back(batch);
             }
             for writer in self.writer.iter_mut().chain(&mut self.prefill) {
                 if stop { writer.flush() } else { writer.flush_if_due() }
@@ -187,21 +187,21 @@ impl Sinks {
         }
     }
 
-    fn take(&mut self, record: &mut Record) {
+    fn record(&mut self, record: &mut Record) {
         let writer = if record.leg() == Leg::Prefill { &mut self.prefill } else { &mut self.writer };
         if let Some(writer) = writer {
-            writer.take(record);
+            writer.record(record);
         }
         if let Some(traces) = &self.traces {
-            traces.take(record);
+            traces.record(record);
         }
         if let Some(spans) = &mut self.spans {
-            spans.take(record);
+            spans.record(record);
         }
         if let Record::Sync(done) = record
             && let Some(done) = done.take()
         {
-            // Whoever asked may have left.
+            // An error means that the caller of `sync` was cancelled.
             let _ = done.send(());
         }
     }

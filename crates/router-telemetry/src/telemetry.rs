@@ -1,16 +1,17 @@
-//! The one place where the router reports what happened: to metrics, to subscribers, and to the recorder's thread.
+//! The interface through which the router reports events: to metrics, to subscribers, and to the recorder's thread.
 
+use crate::attempt_info::AttemptInfo;
 use crate::broadcast::DecisionBroadcast;
 use crate::leg::Leg;
 use crate::metrics::{Metrics, WaitingGuard};
-use crate::record::{AttemptInfo, CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
+use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
 use crate::recorder::Recorder;
 use crate::retry_reason::RetryReason;
 use router_core::{ExplainLevel, Route};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where records go.
+/// The destinations of all records.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     /// The metrics of this balancer.
@@ -22,7 +23,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// What decisions have to carry.
+    /// How much of each decision has to be explained for what is recorded.
     pub fn explain_level(&self) -> ExplainLevel {
         match self.recorder.as_ref().map_or(ExplainLevel::None, |r| r.explain) {
             ExplainLevel::None if self.decisions.has_subscribers() => ExplainLevel::Chosen,
@@ -41,14 +42,14 @@ impl Telemetry {
             "decided"
         );
         self.decisions.decided(&record, self.metrics.policy());
-        self.pass(|| Record::Decision(record));
+        self.enqueue(|| Record::Decision(record));
     }
 
-    /// The first byte of an answer arrived.
+    /// The first byte of a response arrived.
     pub fn first_byte_received(&self, info: &AttemptInfo) {
-        // Only a trace in memory shows it before the end; the prompt's own answer is no beginning.
+        // Only traces in memory show a request before its end. The response of a prefill leg is not the request's.
         if info.leg != Leg::Prefill && self.recorder.as_ref().is_some_and(|r| r.traces.is_some()) {
-            self.pass(|| Record::Started(info.request_id.clone()));
+            self.enqueue(|| Record::FirstByte(info.request_id.clone()));
         }
     }
 
@@ -62,35 +63,35 @@ impl Telemetry {
             outcome = record.completion.result.outcome.as_str(),
             "completed"
         );
-        self.pass(|| Record::Completion(record));
+        self.enqueue(|| Record::Completion(record));
     }
 
-    /// Another worker is tried.
+    /// Another attempt is made.
     pub fn retried(&self, route: Route, reason: RetryReason) {
         self.metrics.retried(route, reason);
     }
 
-    /// A request may be tried no more.
+    /// A request failed and has no attempts left.
     pub fn retries_exhausted(&self, route: Route) {
         self.metrics.retries_exhausted(route);
     }
 
-    /// A retry was forgone for the sake of the fleet.
+    /// A retry was not made because the retry budget was used up.
     pub fn retry_budget_exhausted(&self) {
         self.metrics.retry_budget_exhausted();
     }
 
-    /// A retry waits for `pause`.
+    /// A retry is delayed by `pause`.
     pub fn retry_delayed(&self, pause: Duration) {
         self.metrics.retry_delayed(pause);
     }
 
-    /// A second copy was faster than the first.
+    /// A hedged attempt responded before the first one.
     pub fn hedge_won(&self) {
         self.metrics.hedge_won();
     }
 
-    /// A request waits for a worker until this is dropped.
+    /// A request waits for a worker until the guard is dropped.
     pub fn waiting_for_worker(&self) -> WaitingGuard {
         self.metrics.waiting_for_worker()
     }
@@ -98,15 +99,15 @@ impl Telemetry {
     /// The router itself sent an error response.
     pub fn error_response(&self, record: ErrorResponseRecord) {
         self.metrics.error_response(record.route, record.error);
-        self.pass(|| Record::ErrorResponse(record));
+        self.enqueue(|| Record::ErrorResponse(record));
     }
 
-    /// The head of an answer is on its way to the client, `took` after the request came in.
+    /// The head of a response is sent to the client, `took` after the request came in.
     pub fn response_started(&self, route: Route, took: Duration) {
         self.metrics.response_started(route, took);
     }
 
-    /// Writes out what is left; nothing is recorded after it.
+    /// Writes all records that are queued and ends the recorder; later records are lost.
     pub fn close(&self) {
         self.decisions.close();
         if let Some(recorder) = &self.recorder {
@@ -114,9 +115,9 @@ impl Telemetry {
         }
     }
 
-    fn pass(&self, record: impl FnOnce() -> Record) {
+    fn enqueue(&self, record: impl FnOnce() -> Record) {
         if let Some(recorder) = &self.recorder {
-            recorder.pass(record(), &self.metrics);
+            recorder.enqueue(record(), &self.metrics);
         }
     }
 }

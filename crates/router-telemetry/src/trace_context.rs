@@ -1,6 +1,6 @@
-//! The place of a request in a distributed trace, as W3C Trace Context writes it in headers.
+//! The place of a request in a distributed trace, and its header `traceparent` (W3C Trace Context).
 //!
-//! It is made here because the worker must be told of it; the spans themselves are made from records, elsewhere.
+//! Ids are made when the request comes in, because the worker gets them in its headers; spans are built from records later.
 //! <https://www.w3.org/TR/trace-context/>
 
 use bytes::Bytes;
@@ -13,33 +13,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The header that names a trace and the sender's span in it.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What other tracing systems add to it; it belongs to the trace and travels unchanged.
+/// The header that vendors add to a trace. It belongs to the trace and is forwarded unchanged.
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Version, trace id, span id and flags in hexadecimal, joined by dashes.
 const LEN: usize = 2 + 1 + 32 + 1 + 16 + 1 + 2;
 
-/// The flag of traces that somebody records.
+/// The flag of traces that the caller records.
 const SAMPLED: u8 = 1;
 
-/// The place of one request in a trace that is recorded.
+/// The place of one request in a sampled trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TraceContext {
-    /// The whole trace, from the first client on.
+    /// The id of the trace.
     pub trace_id: NonZeroU128,
-    /// The caller's span; absent when the trace begins here.
+    /// The caller's span; none when the trace starts here.
     pub parent_span: Option<NonZeroU64>,
-    /// The request's own span.
+    /// The span of the request.
     pub request_span: NonZeroU64,
 }
 
 impl TraceContext {
-    /// The span of one attempt. It follows from the request's, so nothing has to be kept for it.
+    /// The span of one attempt. It is computed from the request's span, so it need not be stored.
     pub fn attempt_span(&self, number: u32) -> NonZeroU64 {
-        id(Rng::seeded(self.request_span.get().wrapping_add(u64::from(number))).next_u64())
+        span_id(Rng::seeded(self.request_span.get().wrapping_add(u64::from(number))).next_u64())
     }
 
-    /// The `traceparent` that a worker gets: its parent is the attempt.
+    /// The `traceparent` that a worker gets; its parent id is the span of the attempt.
     pub fn traceparent(&self, attempt: u32) -> HeaderValue {
         let mut text = Vec::with_capacity(LEN);
         text.extend_from_slice(b"00-");
@@ -52,10 +52,10 @@ impl TraceContext {
     }
 }
 
-/// Makes ids that no other router makes.
+/// Generates trace and span ids that are unique across routers.
 #[derive(Debug)]
 pub struct TraceIds {
-    /// A trace id takes two seeds, because 64 bits of chance are too few for all routers of a company together.
+    /// A trace id takes two seeds, because 64 random bits are too few for many routers together.
     seeds: [u64; 3],
     count: AtomicU64,
 }
@@ -67,27 +67,26 @@ impl Default for TraceIds {
 }
 
 impl TraceIds {
-    /// Seeds from the operating system.
+    /// A generator with random seeds.
     pub fn new() -> Self {
-        // The standard library's hasher is seeded by the operating system, and differently each time.
+        // The standard library's hasher is seeded from the operating system, differently each time.
         Self { seeds: [(); 3].map(|()| RandomState::new().build_hasher().finish()), count: AtomicU64::new(0) }
     }
 
-    /// The place of a request with these headers.
+    /// The context of a request with these headers; none if the caller's trace is not sampled.
     ///
-    /// Its caller's trace goes on where there is one, and nothing is recorded where the caller decided so; then the
-    /// headers pass as they are. A header that breaks the rules is none, and its `tracestate` goes with it, as the
-    /// recommendation demands (section 4.3).
+    /// A valid `traceparent` is continued and the headers stay as they are. An invalid one is ignored, a new trace starts,
+    /// and `tracestate` is removed, as section 4.3 of the recommendation demands.
     pub fn start_request(&self, headers: &mut HeaderMap) -> Option<TraceContext> {
         let mut values = headers.get_all(TRACEPARENT).iter();
-        let caller = values.next().and_then(parse).filter(|_| values.next().is_none());
+        let parent = values.next().and_then(parse).filter(|_| values.next().is_none());
         let n = self.count.fetch_add(1, Ordering::Relaxed);
         let [high, low, span] = self.seeds.map(|seed| spread(seed, n));
-        let request_span = id(span);
-        if let Some(caller) = caller {
+        let request_span = span_id(span);
+        if let Some(parent) = parent {
             let context =
-                TraceContext { trace_id: caller.trace, parent_span: Some(caller.span), request_span };
-            return (caller.flags & SAMPLED != 0).then_some(context);
+                TraceContext { trace_id: parent.trace, parent_span: Some(parent.span), request_span };
+            return (parent.flags & SAMPLED != 0).then_some(context);
         }
         headers.remove(TRACESTATE);
         let trace = (u128::from(high) << 64) | u128::from(low);
@@ -99,21 +98,21 @@ impl TraceIds {
     }
 }
 
-/// What a caller says.
+/// A parsed `traceparent`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Caller {
+struct ParentContext {
     trace: NonZeroU128,
     span: NonZeroU64,
     flags: u8,
 }
 
-/// The `n`th id of a seed: all differ, because the generator's step is a permutation.
+/// The `n`th id of a seed. All differ, because one step of the generator is a permutation.
 fn spread(seed: u64, n: u64) -> u64 {
     Rng::seeded(seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).next_u64()
 }
 
-/// Zero is not an id; once in 2^64 two spans share one.
-fn id(bits: u64) -> NonZeroU64 {
+/// A span id of these bits. Zero is not a valid id and is replaced by one.
+fn span_id(bits: u64) -> NonZeroU64 {
     NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN)
 }
 
@@ -124,8 +123,8 @@ fn hex(bytes: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// Section 3.2 of the recommendation: version 00 has exactly these four fields, a later one may add to them.
-fn parse(value: &HeaderValue) -> Option<Caller> {
+/// Section 3.2 of the recommendation: version 00 has exactly these four fields, later versions may add more.
+fn parse(value: &HeaderValue) -> Option<ParentContext> {
     let (text, rest) = value.as_bytes().split_at_checked(LEN)?;
     let mut fields = text.split(|b| *b == b'-');
     let version = number(fields.next()?, 2)?;
@@ -137,10 +136,10 @@ fn parse(value: &HeaderValue) -> Option<Caller> {
         0xff => false,
         _ => rest.first().is_none_or(|b| *b == b'-'),
     };
-    ends.then_some(Caller { trace, span, flags })
+    ends.then_some(ParentContext { trace, span, flags })
 }
 
-/// A number of exactly `digits` hexadecimal digits; capitals are against the rules.
+/// A number of exactly `digits` lower-case hexadecimal digits; upper case is invalid.
 fn number(text: &[u8], digits: usize) -> Option<u128> {
     if text.len() != digits {
         return None;
@@ -172,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_trace_goes_on() {
+    fn valid_traceparent_is_continued() {
         let ids = TraceIds::new();
-        let later = VALID.replacen("00", "cc", 1) + "-what-the-future-brings";
+        let later = VALID.replacen("00", "cc", 1) + "-more-fields";
         for value in [VALID, &VALID.replacen("00", "01", 1), &later, &VALID.replace("-01", "-ff")] {
             let mut headers = headers(&[value]);
             let context = ids.start_request(&mut headers).unwrap();
@@ -182,23 +181,23 @@ mod tests {
             assert_eq!(context.parent_span.map(NonZeroU64::get), Some(0x00f0_67aa_0ba9_02b7), "{value}");
             assert_eq!(headers[TRACESTATE], "vendor=1");
             let sent = context.traceparent(1);
-            let caller = parse(&sent).unwrap();
+            let parent = parse(&sent).unwrap();
             assert_eq!(
-                (caller.trace, caller.span, caller.flags),
+                (parent.trace, parent.span, parent.flags),
                 (context.trace_id, context.attempt_span(1), SAMPLED)
             );
         }
     }
 
     #[test]
-    fn a_caller_that_does_not_record_is_obeyed() {
+    fn unsampled_trace_makes_no_context() {
         let mut headers = headers(&[&VALID.replace("-01", "-00")]);
         assert_eq!(TraceIds::new().start_request(&mut headers), None);
         assert_eq!((headers.len(), headers[TRACESTATE].as_bytes()), (2, &b"vendor=1"[..]));
     }
 
     #[test]
-    fn what_breaks_the_rules_is_no_caller() {
+    fn invalid_traceparent_is_ignored() {
         let upper = VALID.to_uppercase();
         let broken: &[&[&str]] = &[
             &[],
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn all_ids_differ() {
+    fn generated_ids_are_unique() {
         let ids = TraceIds::new();
         let contexts: Vec<_> = (0..10_000).filter_map(|_| ids.start_request(&mut HeaderMap::new())).collect();
         let traces: HashSet<_> = contexts.iter().map(|c| c.trace_id).collect();

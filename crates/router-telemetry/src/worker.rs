@@ -4,7 +4,7 @@ use crate::metrics::WorkerMetrics;
 use router_core::WorkerId;
 use std::sync::Arc;
 
-/// What records need of a worker: what it is called, and where its events are counted.
+/// A worker's id, names and metrics.
 #[derive(Debug)]
 pub struct WorkerTelemetry {
     /// The balancer's id.

@@ -5,4 +5,4 @@ mod rotating_file;
 mod row;
 mod writer;
 
-pub(crate) use writer::Writer;
+pub(crate) use writer::RecordWriter;

@@ -1,11 +1,11 @@
-//! One growing file of whole lines, followed by the next when it is full.
+//! A file of whole lines that is followed by a new one when it is full.
 
 use router_config::RecordConfig;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-/// Lines on their way to a file.
+/// The current file and the lines that are not written yet.
 #[derive(Debug)]
 pub(crate) struct RotatingFile {
     dir: PathBuf,
@@ -14,24 +14,24 @@ pub(crate) struct RotatingFile {
     extension: &'static str,
     header: Vec<u8>,
     max_bytes: u64,
-    open: Option<Open>,
+    open: Option<OpenFile>,
     buffer: Vec<u8>,
     /// Lines in `buffer`.
     pub(crate) lines: u64,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     file: File,
-    /// Whole lines reach up to here.
+    /// Length in bytes, up to the end of the last whole line.
     len: u64,
 }
 
 impl RotatingFile {
-    /// A file that is made when its first lines are flushed.
+    /// Creates the first file.
     ///
     /// # Errors
-    /// When the directory cannot be made or written to.
+    /// The directory cannot be created or written to.
     pub(crate) fn new(config: &RecordConfig, kind: &str, header: Option<String>) -> io::Result<Self> {
         fs::create_dir_all(&config.dir)?;
         let mut file = Self {
@@ -44,21 +44,22 @@ impl RotatingFile {
             buffer: Vec::new(),
             lines: 0,
         };
-        // Made at once, so that a directory that cannot be written to is known before the first request.
+        // Created now, so that a directory that cannot be written to is found before the first request.
         file.open = Some(file.create()?);
         Ok(file)
     }
 
-    /// Adds one line, without its end.
-    pub(crate) fn line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Adds one line; `write` writes it without the newline.
+    pub(crate) fn write_line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.buffer);
         self.buffer.push(b'\n');
         self.lines += 1;
     }
 
-    /// Writes all lines out; the number of lines that were lost if that failed.
+    /// Writes all buffered lines to the file. A failed write leaves only whole lines in it.
     ///
-    /// A failed write leaves only whole lines in the file.
+    /// # Errors
+    /// The error of the write, and the number of lines that are lost.
     pub(crate) fn flush(&mut self) -> Result<(), (io::Error, u64)> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -71,12 +72,12 @@ impl RotatingFile {
 
     fn write_out(&mut self) -> io::Result<()> {
         let mut open = match self.open.take() {
-            // A file that was moved or deleted under us is followed by a new one.
-            Some(open) if open.len < self.max_bytes && open.still_named() => open,
+            // A file that was deleted meanwhile is followed by a new one.
+            Some(open) if open.len < self.max_bytes && open.exists() => open,
             _ => self.create()?,
         };
         if let Err(error) = open.file.write_all(&self.buffer) {
-            // Best effort on a failing disk: cut off what may be half a line.
+            // Cut off a line that may be incomplete; if that fails too, the disk is broken.
             let _ = open.file.set_len(open.len);
             let _ = open.file.seek(SeekFrom::Start(open.len));
             self.open = Some(open);
@@ -87,7 +88,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    fn create(&self) -> io::Result<Open> {
+    fn create(&self) -> io::Result<OpenFile> {
         fs::create_dir_all(&self.dir)?;
         let now = jiff::Timestamp::now().strftime("%Y%m%d_%H%M%S").to_string();
         let mut number = 1;
@@ -98,7 +99,7 @@ impl RotatingFile {
                 Ok(mut file) => {
                     file.write_all(&self.header)?;
                     tracing::info!(path = %path.display(), "recording");
-                    return Ok(Open { file, len: self.header.len() as u64 });
+                    return Ok(OpenFile { file, len: self.header.len() as u64 });
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
                 Err(e) => return Err(e),
@@ -107,9 +108,9 @@ impl RotatingFile {
     }
 }
 
-impl Open {
+impl OpenFile {
     /// Whether the file still has a name on disk.
-    fn still_named(&self) -> bool {
+    fn exists(&self) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         self.file.metadata().is_ok_and(|m| m.nlink() > 0)
     }

@@ -1,4 +1,4 @@
-//! The columns of the recorder's files, and rows of them in either format.
+//! The columns of the record files, and rows in CSV and JSON lines.
 
 use router_config::RecordFormat;
 use std::time::Duration;
@@ -12,23 +12,23 @@ macro_rules! columns {
         }
 
         impl Column {
-            /// All columns, in the order of the file.
+            /// The names of all columns, in the order of the file.
             pub(crate) const NAMES: &'static [&'static str] = &[$($name),*];
         }
     };
 }
 
 columns! {
-    // The sixteen that every reader of these files knows (spec.md section 5).
-    /// When the row's fact was, UTC.
+    // These sixteen come first, in this order, because existing readers of these files expect them.
+    /// When the decision was made or the attempt ended, UTC.
     Timestamp "timestamp"
     WorkerUrl "worker_url"
     RequestId "request_id"
     ThroughputGradient "throughput_gradient"
     LatencyGradient "latency_gradient"
-    /// The chosen worker's score: higher is better. Minus its cost where the rule has no score of its own.
+    /// The chosen worker's score: higher is better. Minus its cost where the policy has no score of its own.
     Score "score"
-    /// In flight on the worker from this router, before a decision and after a completion.
+    /// Requests in flight on the worker from this router, before a decision and after a completion.
     OutstandingRequests "outstanding_requests"
     AvgThroughput "avg_throughput"
     AvgLatency "avg_latency"
@@ -39,10 +39,10 @@ columns! {
     QueueTime "queue_time"
     Ttft "ttft"
     DecisionTimeMs "decision_time_ms"
-    // Ours. A new one goes to the end.
+    // Further columns. A new one is added at the end.
     /// `decision` or `completion`.
     Kind "kind"
-    /// The order in which the policy learned.
+    /// The number of the event in the order in which the policy received it.
     Seq "seq"
     Attempt "attempt"
     Policy "policy"
@@ -63,7 +63,7 @@ columns! {
     Running "running"
     PredictedLatency "predicted_latency"
     PredictedTtft "predicted_ttft"
-    /// What the shadow policies would have chosen: `policy=url`, joined by `;`.
+    /// The choices of the shadow policies: `policy=url`, joined by `;`.
     ShadowChoices "shadow_choices"
     Status "status"
     Outcome "outcome"
@@ -79,16 +79,16 @@ columns! {
     ServerE2eLatency "server_e2e_latency"
 }
 
-/// The columns of the second file: a row per candidate of each decision.
+/// The columns of the candidates file: a row per candidate of each decision.
 pub(crate) const CANDIDATE_COLUMNS: &[&str] =
     &["timestamp", "request_id", "attempt", "seq", "policy", "role", "worker_url", "chosen", "cost", "terms"];
 
-/// One value. What is unknown has none.
+/// The value of one column in one row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Cell<'a> {
+pub(crate) enum CellValue<'a> {
     Unknown,
     Text(&'a str),
-    /// A text of our own, in which nothing needs quotes.
+    /// A text of the router's own, in which nothing needs quoting or escaping.
     Word(&'a str),
     Int(u64),
     Float(f64),
@@ -99,7 +99,7 @@ pub(crate) enum Cell<'a> {
     Json(&'a str),
 }
 
-impl<'a> Cell<'a> {
+impl<'a> CellValue<'a> {
     pub(crate) const fn text(text: &'a str) -> Self {
         Self::Text(text)
     }
@@ -108,7 +108,7 @@ impl<'a> Cell<'a> {
         value.map_or(Self::Unknown, |v| Self::Int(v.into()))
     }
 
-    /// A number that is not finite is not known.
+    /// A number that is not finite counts as unknown.
     pub(crate) fn float(value: Option<f64>) -> Self {
         value.filter(|v| v.is_finite()).map_or(Self::Unknown, Self::Float)
     }
@@ -117,16 +117,16 @@ impl<'a> Cell<'a> {
         value.map_or(Self::Unknown, Self::Seconds)
     }
 
-    fn csv(&self, to: &mut Vec<u8>) {
+    fn write_csv(&self, to: &mut Vec<u8>) {
         match self {
             Self::Unknown => {}
-            Self::Text(text) | Self::Json(text) => quote(text, to),
+            Self::Text(text) | Self::Json(text) => write_csv_text(text, to),
             Self::Word(word) => to.extend_from_slice(word.as_bytes()),
-            plain => plain.json(to),
+            plain => plain.write_json(to),
         }
     }
 
-    fn json(&self, to: &mut Vec<u8>) {
+    fn write_json(&self, to: &mut Vec<u8>) {
         match self {
             Self::Unknown => to.extend_from_slice(b"null"),
             Self::Text(text) => {
@@ -151,22 +151,22 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// Exactly `N` decimal digits of `number`, with leading zeros.
+/// Writes exactly `N` decimal digits of `number`, with leading zeros.
 pub(crate) fn digits<const N: usize>(mut number: u32, to: &mut Vec<u8>) {
     let mut text = [b'0'; N];
     let mut pairs = text.rchunks_exact_mut(2);
     for pair in pairs.by_ref() {
-        pair.copy_from_slice(&PAIRS[(number % 100) as usize]);
+        pair.copy_from_slice(&DIGIT_PAIRS[(number % 100) as usize]);
         number /= 100;
     }
     if let [first] = pairs.into_remainder() {
-        *first = PAIRS[(number % 10) as usize][1];
+        *first = DIGIT_PAIRS[(number % 10) as usize][1];
     }
     to.extend_from_slice(&text);
 }
 
-/// The digits of the numbers below 100.
-const PAIRS: [[u8; 2]; 100] = {
+/// The two digits of each number below 100.
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[b'0'; 2]; 100];
     let mut n = 0;
     while n < pairs.len() {
@@ -176,8 +176,8 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
-/// A CSV field; a text that could be taken for more than one field, or for a formula's start, is quoted.
-fn quote(text: &str, to: &mut Vec<u8>) {
+/// Writes a CSV field, quoted if it contains a comma, a quote or a line break.
+fn write_csv_text(text: &str, to: &mut Vec<u8>) {
     if memchr::memchr3(b',', b'"', b'\n', text.as_bytes()).is_some() || text.contains('\r') {
         to.push(b'"');
         to.extend(text.bytes().flat_map(|b| std::iter::repeat_n(b, if b == b'"' { 2 } else { 1 })));
@@ -187,50 +187,50 @@ fn quote(text: &str, to: &mut Vec<u8>) {
     }
 }
 
-/// The cells of one row of the first file, by column.
+/// One row of the main record file: a value per column.
 #[derive(Debug)]
-pub(crate) struct FileRow<'a>([Cell<'a>; Column::NAMES.len()]);
+pub(crate) struct RecordRow<'a>([CellValue<'a>; Column::NAMES.len()]);
 
-impl<'a> FileRow<'a> {
+impl<'a> RecordRow<'a> {
     pub(crate) const fn new() -> Self {
-        Self([const { Cell::Unknown }; Column::NAMES.len()])
+        Self([const { CellValue::Unknown }; Column::NAMES.len()])
     }
 
     /// Sets columns.
-    pub(crate) fn set<const N: usize>(&mut self, cells: [(Column, Cell<'a>); N]) {
+    pub(crate) fn set<const N: usize>(&mut self, cells: [(Column, CellValue<'a>); N]) {
         for (column, cell) in cells {
             self.0[column as usize] = cell;
         }
     }
 
     pub(crate) fn write(&self, format: RecordFormat, to: &mut Vec<u8>) {
-        write(format, Column::NAMES, &self.0, to);
+        write_row(format, Column::NAMES, &self.0, to);
     }
 }
 
-/// Writes one line without its end.
-pub(crate) fn write(format: RecordFormat, names: &[&str], cells: &[Cell<'_>], to: &mut Vec<u8>) {
+/// Writes one row without the newline.
+pub(crate) fn write_row(format: RecordFormat, names: &[&str], cells: &[CellValue<'_>], to: &mut Vec<u8>) {
     match format {
         RecordFormat::Csv => {
-            // Most cells are empty: their commas are written with those of the next one that is not.
+            // Most values are unknown: their commas are written together with that of the next known value.
             let mut commas = 0;
             for cell in cells {
-                if !matches!(cell, Cell::Unknown) {
+                if !matches!(cell, CellValue::Unknown) {
                     to.resize(to.len() + commas, b',');
                     commas = 0;
-                    cell.csv(to);
+                    cell.write_csv(to);
                 }
                 commas += 1;
             }
             to.resize(to.len() + commas.saturating_sub(1), b',');
         }
         RecordFormat::Jsonl => {
-            let known = names.iter().zip(cells).filter(|(_, cell)| !matches!(cell, Cell::Unknown));
+            let known = names.iter().zip(cells).filter(|(_, cell)| !matches!(cell, CellValue::Unknown));
             for (n, (name, cell)) in known.enumerate() {
                 to.extend_from_slice(if n == 0 { b"{\"" } else { b",\"" });
                 to.extend_from_slice(name.as_bytes());
                 to.extend_from_slice(b"\":");
-                cell.json(to);
+                cell.write_json(to);
             }
             to.push(b'}');
         }

@@ -1,6 +1,6 @@
-//! Turns records into lines of files. It runs on the recorder's own thread.
+//! Writes records to files. It runs on the recorder's thread.
 
-use super::encoder::Encoder;
+use super::encoder::RowEncoder;
 use super::rotating_file::RotatingFile;
 use super::row::{CANDIDATE_COLUMNS, Column};
 use crate::clock::Clock;
@@ -12,28 +12,28 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lines that are held back at most ...
+/// Lines that are buffered at most.
 const BUFFERED_LINES: u64 = 1000;
 
-/// ... and for how long at most (spec.md section 5).
+/// How long lines are buffered at most.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The recording of one router.
+/// The record files of one balancer.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    encoder: Encoder,
+pub(crate) struct RecordWriter {
+    encoder: RowEncoder,
     rows: RotatingFile,
     candidates: Option<RotatingFile>,
     metrics: Arc<Metrics>,
     flushed_at: Instant,
-    /// A fault is logged once, until a write succeeds again.
+    /// An error is logged once, until a write succeeds again.
     failing: bool,
 }
 
-impl Writer {
-    /// Makes the files.
+impl RecordWriter {
+    /// Creates the files.
     pub(crate) fn open(config: &RecordConfig, clock: Clock, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let encoder = Encoder::new(config, metrics.policy().to_string(), clock);
+        let encoder = RowEncoder::new(config, metrics.policy().to_string(), clock);
         let candidates = if config.candidates {
             Some(RotatingFile::new(config, "candidates", encoder.header(CANDIDATE_COLUMNS))?)
         } else {
@@ -49,19 +49,20 @@ impl Writer {
         })
     }
 
-    pub(crate) fn take(&mut self, record: &Record) {
+    pub(crate) fn record(&mut self, record: &Record) {
         match record {
             Record::Decision(d) => {
-                self.rows.line(|to| self.encoder.decision(d, to));
+                self.rows.write_line(|to| self.encoder.encode_decision(d, to));
                 if let Some(file) = &mut self.candidates {
-                    self.encoder.candidates(d, |line| file.line(|to| to.extend_from_slice(line)));
+                    self.encoder
+                        .encode_candidates(d, |line| file.write_line(|to| to.extend_from_slice(line)));
                 }
             }
-            Record::Completion(c) => self.rows.line(|to| self.encoder.completion(c, to)),
-            Record::Started(_) | Record::ErrorResponse(_) | Record::Sync(_) => return,
+            Record::Completion(c) => self.rows.write_line(|to| self.encoder.encode_completion(c, to)),
+            Record::FirstByte(_) | Record::ErrorResponse(_) | Record::Sync(_) => return,
         }
-        let held = self.rows.lines + self.candidates.as_ref().map_or(0, |f| f.lines);
-        if held >= BUFFERED_LINES {
+        let buffered = self.rows.lines + self.candidates.as_ref().map_or(0, |f| f.lines);
+        if buffered >= BUFFERED_LINES {
             self.flush();
         }
     }
@@ -79,9 +80,9 @@ impl Writer {
             match file.flush() {
                 Ok(()) => self.failing = false,
                 Err((error, lost)) => {
-                    self.metrics.record_lost(lost);
+                    self.metrics.records_lost(lost);
                     if !self.failing {
-                        tracing::error!(%error, lost, "records cannot be written; routing goes on");
+                        tracing::error!(%error, lost, "records cannot be written; requests are not affected");
                     }
                     self.failing = true;
                 }

@@ -1,4 +1,4 @@
-//! Metrics with labels, made and registered in one step.
+//! Constructors that create and register a metric in one step.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Upper bounds in seconds, those that users of SGLang's routers have dashboards for.
+/// Upper bounds in seconds, as in SGLang's routers, so that their dashboards work.
 pub(super) const DURATION_BUCKETS: [f64; 20] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 45.0, 60.0, 90.0,
     120.0, 180.0, 240.0,
@@ -31,7 +31,7 @@ impl MetricConstructor<Histogram> for Buckets {
     }
 }
 
-/// A metric with labels, registered.
+/// Registers a metric with labels.
 pub(super) fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
 where
     L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
@@ -42,7 +42,7 @@ where
     family
 }
 
-/// A histogram with labels, registered.
+/// Registers a histogram with labels.
 pub(super) fn histograms<L>(r: &mut Registry, name: &str, help: &str, bounds: &Buckets) -> Histograms<L>
 where
     L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
@@ -55,6 +55,7 @@ where
 /// Histograms by labels.
 pub(super) type Histograms<L> = Family<L, Histogram, Buckets>;
 
+/// Registers a counter without labels.
 pub(super) fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     let counter = Counter::default();
     registry.register(name, help, counter.clone());

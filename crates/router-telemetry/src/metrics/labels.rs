@@ -1,4 +1,4 @@
-//! The labels of our metrics. Each set is small: routes, workers, policies, reasons.
+//! The label sets of the metrics. All labels have few values: routes, workers, policies, reasons.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use std::sync::Arc;

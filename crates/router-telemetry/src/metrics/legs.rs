@@ -1,4 +1,4 @@
-//! What is counted where prefill and decode are apart.
+//! Metrics of split requests (`--pd-disaggregation`).
 
 use super::family::{Buckets, Histograms, family, histograms};
 use super::labels::{ErrorLabels, RouteLabel, WorkerLabel};
@@ -21,7 +21,7 @@ pub(crate) struct LegMetrics {
     stream_errors: Family<WorkerLabel, Counter>,
 }
 
-/// The attempts of one leg.
+/// The counters of one leg.
 #[derive(Clone, Debug)]
 struct LegCounters {
     requests: Family<WorkerLabel, Counter>,
@@ -30,11 +30,11 @@ struct LegCounters {
 
 impl LegMetrics {
     pub(crate) fn new(r: &mut Registry, durations: &Buckets) -> Self {
-        let help = "From request in to answer's head out, for requests that were split";
+        let help = "From request received to response head sent, for split requests";
         let duration: Histograms<RouteLabel> = histograms(r, "pd_request_duration_seconds", help, durations);
-        let help = "Streams that broke off after the client had a part of them, by decode worker";
+        let help = "Streams that failed after a part was sent to the client, by decode worker";
         Self {
-            requests: family(r, "pd_requests", "Requests that were split into prefill and decode, by route"),
+            requests: family(r, "pd_requests", "Requests split into prefill and decode, by route"),
             duration,
             errors: family(r, "pd_errors", "Requests to be split that got an error response from the router"),
             prefill: LegCounters {
@@ -42,12 +42,16 @@ impl LegMetrics {
                 errors: family(
                     r,
                     "pd_prefill_errors",
-                    "Prefill legs that failed or found no room, by worker",
+                    "Prefill legs that failed or were rejected as overloaded, by worker",
                 ),
             },
             decode: LegCounters {
                 requests: family(r, "pd_decode_requests", "Decode legs that ended, by worker"),
-                errors: family(r, "pd_decode_errors", "Decode legs that failed or found no room, by worker"),
+                errors: family(
+                    r,
+                    "pd_decode_errors",
+                    "Decode legs that failed or were rejected as overloaded, by worker",
+                ),
             },
             stream_errors: family(r, "pd_stream_errors", help),
         }
@@ -76,7 +80,7 @@ impl LegMetrics {
         }
     }
 
-    /// Takes the series of a worker that left away.
+    /// Removes the series of a worker.
     pub(crate) fn remove_worker(&self, url: &Arc<str>) {
         let label = WorkerLabel { worker: Arc::clone(url) };
         for leg in [&self.prefill, &self.decode] {

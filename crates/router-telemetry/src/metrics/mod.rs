@@ -1,7 +1,7 @@
-//! Prometheus metrics. Names keep the `sgl_router_` prefix of the routers before us.
+//! Prometheus metrics. Names have the prefix `sgl_router_`, as those of SGLang's router.
 //!
-//! Handles are looked up once, per route and per worker, so that counting costs a request only atomic additions.
-//! Gauges are read off the balancer when somebody asks, so they cannot drift from it.
+//! Handles are looked up once per route and worker, so a request costs only atomic additions. Gauges are read from the
+//! balancer when metrics are rendered, so they always agree with it.
 
 mod family;
 mod labels;
@@ -37,7 +37,7 @@ use worker::WorkerFamilies;
 /// Upper bounds in seconds for one decision: 100 ns to 1 ms.
 const DECISION_BUCKETS: [f64; 9] = [1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3];
 
-/// All metrics of one balancer. Several share one page.
+/// All metrics of one balancer. Several balancers share one registry.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
@@ -45,7 +45,7 @@ pub struct Metrics {
     routes: Vec<RouteMetrics>,
     reasons: Vec<Counter>,
     reason_counts: Family<ReasonLabels, Counter>,
-    /// Where prefill and decode are apart.
+    /// Metrics of split requests, with `--pd-disaggregation`.
     legs: Option<LegMetrics>,
     errors: Family<ErrorLabels, Counter>,
     decision_time: Histogram,
@@ -57,7 +57,7 @@ pub struct Metrics {
     snapshot: GaugeFamilies,
 }
 
-/// The handles of one route.
+/// The metrics of one route.
 #[derive(Clone, Debug)]
 struct RouteMetrics {
     requests: Counter,
@@ -67,7 +67,7 @@ struct RouteMetrics {
     exhausted: Counter,
 }
 
-/// What the recorder did not manage, and the collector behind it.
+/// Counters of records and spans that were lost.
 #[derive(Clone, Debug)]
 struct RecordCounts {
     dropped: Counter,
@@ -88,11 +88,11 @@ impl Metrics {
         let policy: Arc<str> = policy.into();
         let reason_counts = family(r, "policy_reasons", "Decisions by reason");
         let decision_time = Histogram::new(DECISION_BUCKETS);
-        let help = "Time of one decision, the wait for the balancer included";
+        let help = "Time of one decision, including the wait for the balancer's lock";
         r.register("decision_duration_seconds", help, decision_time.clone());
         Self {
             routes: RouteMetrics::all(r, &durations),
-            reasons: reasons_of(&reason_counts, &policy),
+            reasons: reason_counters(&reason_counts, &policy),
             reason_counts,
             legs: None,
             errors: family(r, "request_errors", "Requests that got an error response from the router"),
@@ -104,7 +104,7 @@ impl Metrics {
             records: RecordCounts {
                 dropped: counter(r, "records_dropped", "Records dropped because the recorder fell behind"),
                 lost: counter(r, "records_lost", "Records that could not be written to their file"),
-                spans_dropped: counter(r, "spans_dropped", "Spans that the collector did not take"),
+                spans_dropped: counter(r, "spans_dropped", "Spans that could not be exported"),
             },
             retry_metrics: RetryMetrics::new(r),
             workers: WorkerFamilies::new(r, &durations),
@@ -116,24 +116,24 @@ impl Metrics {
         }
     }
 
-    /// Adds what is counted where prefill and decode are apart.
+    /// Adds the metrics of split requests.
     pub fn with_legs(self) -> Self {
         let legs = LegMetrics::new(&mut self.registry.lock(), &self.durations);
         Self { legs: Some(legs), ..self }
     }
 
-    /// Those of another balancer, on the same page.
+    /// The metrics of another balancer, in the same registry.
     pub fn for_pool(&self, policy: &str) -> Self {
         let policy: Arc<str> = policy.into();
-        Self { reasons: reasons_of(&self.reason_counts, &policy), policy, ..self.clone() }
+        Self { reasons: reason_counters(&self.reason_counts, &policy), policy, ..self.clone() }
     }
 
-    /// The handles of a worker that joins.
+    /// Creates the metrics of a worker.
     pub fn worker(&self, url: &Arc<str>) -> WorkerMetrics {
         self.workers.handles(&self.policy, url)
     }
 
-    /// Takes the series of a worker that left away.
+    /// Removes the series of a worker.
     pub fn remove_worker(&self, url: &Arc<str>) {
         self.workers.remove_worker(&self.policy, url);
         if let Some(legs) = &self.legs {
@@ -154,17 +154,17 @@ impl Metrics {
     }
 
     pub(crate) fn completed(&self, record: &CompletionRecord) {
-        record.worker.metrics.completed(record);
+        record.worker.metrics.completed(&record.info, &record.completion);
         if let Some(legs) = &self.legs {
             legs.completed(record);
         }
-        // A prompt that was read is no answer.
+        // The response of a prefill leg is not the request's.
         if record.info.leg == Leg::Prefill {
             return;
         }
         if record.completion.result.outcome == Outcome::Success {
-            let total = record.completion.finished_at.since(record.info.received_at);
-            self.routes[record.info.route.index()].generate_duration.observe(total.as_secs_f64());
+            let total = record.info.total_latency(&record.completion).as_secs_f64();
+            self.routes[record.info.route.index()].generate_duration.observe(total);
         }
     }
 
@@ -178,11 +178,11 @@ impl Metrics {
         self.routes.iter().map(|route| route.requests.get()).sum()
     }
 
-    pub(crate) fn dropped(&self) {
+    pub(crate) fn record_dropped(&self) {
         self.records.dropped.inc();
     }
 
-    pub(crate) fn record_lost(&self, rows: u64) {
+    pub(crate) fn records_lost(&self, rows: u64) {
         self.records.lost.inc_by(rows);
     }
 
@@ -237,7 +237,7 @@ impl Metrics {
         route.duration.observe(took.as_secs_f64());
     }
 
-    /// Everything in Prometheus' text format, with the gauges as they are now.
+    /// All metrics in Prometheus' text format, with these gauges.
     pub fn render(&self, gauges: &[BalancerGauges]) -> String {
         let registry = self.registry.lock();
         self.snapshot.set(gauges);
@@ -248,7 +248,7 @@ impl Metrics {
     }
 }
 
-fn reasons_of(counts: &Family<ReasonLabels, Counter>, policy: &Arc<str>) -> Vec<Counter> {
+fn reason_counters(counts: &Family<ReasonLabels, Counter>, policy: &Arc<str>) -> Vec<Counter> {
     let reason = |reason: &Reason| {
         let label = ReasonLabels { policy: Arc::clone(policy), reason: reason.as_str() };
         counts.get_or_create_owned(&label)
@@ -258,14 +258,14 @@ fn reasons_of(counts: &Family<ReasonLabels, Counter>, policy: &Arc<str>) -> Vec<
 
 impl RouteMetrics {
     fn all(r: &mut Registry, durations: &Buckets) -> Vec<Self> {
-        let requests: Family<RouteLabel, Counter> = family(r, "requests", "Requests that came in, by route");
-        let help = "Attempts on another worker after a failed one, by route";
+        let requests: Family<RouteLabel, Counter> = family(r, "requests", "Requests received, by route");
+        let help = "Further attempts after a failed one, by route";
         let retries: Family<RouteLabel, Counter> = family(r, "retries", help);
-        let help = "Requests that failed and were allowed no more attempts, by route";
+        let help = "Requests that failed with no attempts left, by route";
         let exhausted: Family<RouteLabel, Counter> = family(r, "retries_exhausted", help);
-        let help = "From request in to answer's head out, by route";
+        let help = "From request received to response head sent, by route";
         let duration = histograms(r, "request_duration_seconds", help, durations);
-        let help = "From request in to answer's last byte, by route";
+        let help = "From request received to last byte of the response, by route";
         let generate = histograms(r, "generate_duration_seconds", help, durations);
         let route = |route: &Route| {
             let label = RouteLabel { route: route.as_str() };

@@ -1,10 +1,10 @@
-//! What is counted when requests do not go the straight way.
+//! Metrics of retries, hedging and requests that wait for a worker.
 
 use super::family::{DURATION_BUCKETS, counter};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
 use prometheus_client::registry::Registry;
 
-/// Moves, second copies, waits.
+/// Metrics of retries, hedging and waiting.
 #[derive(Clone, Debug)]
 pub(crate) struct RetryMetrics {
     pub(crate) moves: Counter,
@@ -15,7 +15,7 @@ pub(crate) struct RetryMetrics {
     waiting: Gauge,
 }
 
-/// Counts as one waiting request until it is dropped.
+/// Counts one request as waiting until it is dropped.
 #[derive(Debug)]
 pub struct WaitingGuard(Gauge);
 
@@ -28,14 +28,22 @@ impl Drop for WaitingGuard {
 impl RetryMetrics {
     pub(crate) fn new(r: &mut Registry) -> Self {
         let (backoff, waiting) = (Histogram::new(DURATION_BUCKETS), Gauge::default());
-        r.register("retry_backoff_seconds", "Waits before retries", backoff.clone());
-        r.register("waiting_for_worker", "Requests held because no worker is available", waiting.clone());
-        let moves = "Requests taken from a worker in trouble before their first byte";
+        r.register("retry_backoff_seconds", "Delays before retries, in seconds", backoff.clone());
+        r.register(
+            "waiting_for_worker",
+            "Requests that wait because no worker is available",
+            waiting.clone(),
+        );
+        let moves = "Requests moved from an unhealthy worker before their first byte";
         Self {
             moves: counter(r, "moves", moves),
-            hedges: counter(r, "hedges", "Second copies of slow requests"),
-            hedge_wins: counter(r, "hedge_wins", "Second copies that were faster than the first"),
-            over_budget: counter(r, "retry_budget_exhausted", "Retries forgone because there were too many"),
+            hedges: counter(r, "hedges", "Hedged attempts: second copies of slow requests"),
+            hedge_wins: counter(r, "hedge_wins", "Hedged attempts that responded before the first"),
+            over_budget: counter(
+                r,
+                "retry_budget_exhausted",
+                "Retries not made because the retry budget was used up",
+            ),
             backoff,
             waiting,
         }

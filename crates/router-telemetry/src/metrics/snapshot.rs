@@ -1,4 +1,4 @@
-//! Gauges: how things stand at the moment somebody asks.
+//! Gauges, set when metrics are rendered.
 
 use super::family::family;
 use super::labels::{FigureLabels, PolicyWorkerLabels, TermLabels, WorkerLabel};
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// A gauge of real numbers.
-type RealGauge = Gauge<f64, AtomicU64>;
+/// A gauge of floating-point numbers.
+type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// The gauges of one balancer and its policy at one moment.
 #[derive(Debug, Default)]
@@ -54,10 +54,10 @@ pub(crate) struct GaugeFamilies {
     health: Family<WorkerLabel, Gauge>,
     breaker: Family<WorkerLabel, Gauge>,
     load: Family<WorkerLabel, Gauge>,
-    report_age: Family<WorkerLabel, RealGauge>,
-    score: Family<PolicyWorkerLabels, RealGauge>,
-    term: Family<TermLabels, RealGauge>,
-    figure: Family<FigureLabels, RealGauge>,
+    report_age: Family<WorkerLabel, FloatGauge>,
+    score: Family<PolicyWorkerLabels, FloatGauge>,
+    term: Family<TermLabels, FloatGauge>,
+    figure: Family<FigureLabels, FloatGauge>,
     active_workers: Gauge,
     max_load: Gauge,
     min_load: Gauge,
@@ -67,26 +67,26 @@ pub(crate) struct GaugeFamilies {
 
 impl GaugeFamilies {
     pub(crate) fn new(r: &mut Registry) -> Self {
-        let load = "Requests waiting on a worker, by its last report and what was sent since";
-        let score = "What the policy thinks of a worker now: minus its cost, higher is better";
+        let load = "Requests waiting on a worker, by its last report and what was sent and finished since";
+        let score = "The policy's current score of a worker: minus its cost, higher is better";
         Self {
             running: family(r, "running_requests", "Requests in flight on a worker, from this router"),
-            health: family(r, "worker_health", "1 when the worker gets requests, else 0"),
+            health: family(r, "worker_health", "1 if the worker can be chosen, else 0"),
             breaker: family(r, "worker_cb_state", "Circuit breaker: 0 closed, 1 open, 2 half-open"),
             load: family(r, "worker_load", load),
             report_age: family(r, "load_report_age_seconds", "Age of a worker's last load report"),
             score: family(r, "policy_score", score),
-            term: family(r, "policy_term", "What that score is made of, by name; see the policy's page"),
+            term: family(r, "policy_term", "The terms of that score, by name; see the policy's page"),
             figure: family(r, "policy_figure", "Figures about the policy as a whole; see its page"),
-            active_workers: gauge(r, "active_workers", "Workers that get requests"),
+            active_workers: gauge(r, "active_workers", "Workers that can be chosen"),
             max_load: gauge(r, "max_load", "Most requests in flight on one worker"),
             min_load: gauge(r, "min_load", "Fewest requests in flight on one worker"),
-            queued: gauge(r, "queued_requests", "Requests that wait in the router for their turn"),
+            queued: gauge(r, "queued_requests", "Requests that wait in the router for admission"),
             buffered: gauge(r, "buffered_body_bytes", "Bytes of larger request bodies held in memory"),
         }
     }
 
-    /// Sets every gauge, for all balancers there are; what is not known, or gone, has no sample.
+    /// Sets all gauges, for all balancers. Unknown values and workers that left have no sample.
     pub(crate) fn set(&self, all: &[BalancerGauges]) {
         self.running.clear();
         self.health.clear();
@@ -111,17 +111,17 @@ impl GaugeFamilies {
         self.min_load.set(in_flight.min().unwrap_or(0));
         let active = workers().filter(|w| w.is_healthy).count();
         self.active_workers.set(i64::try_from(active).unwrap_or(i64::MAX));
-        // The router's own balancer comes first; requests come in and wait there, whichever workers they go to.
+        // The main balancer comes first; all requests are admitted there.
         let (queued, buffered) = all.first().map_or((0, 0), |main| (main.queued, main.buffered));
         self.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.buffered.set(i64::try_from(buffered).unwrap_or(i64::MAX));
         self.score.clear();
         self.term.clear();
         self.figure.clear();
-        all.iter().for_each(|gauges| self.opinions(gauges));
+        all.iter().for_each(|gauges| self.set_policy(gauges));
     }
 
-    fn opinions(&self, gauges: &BalancerGauges) {
+    fn set_policy(&self, gauges: &BalancerGauges) {
         let policy = &gauges.policy;
         for (worker, score) in &gauges.scores {
             let (policy, worker) = (|| Arc::clone(policy), Arc::clone(&worker.name));

@@ -1,12 +1,12 @@
-//! What is counted for each worker.
+//! Metrics of each worker.
 
 use super::family::{Buckets, Histograms, family, histograms};
 use super::labels::{BreakerLabels, OutcomeLabels, PolicyWorkerLabels, RouteWorkerLabels, WorkerLabel};
+use crate::attempt_info::AttemptInfo;
 use crate::breaker_state::BreakerState;
-use crate::record::CompletionRecord;
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use prometheus_client::registry::Registry;
-use router_core::{Outcome, Route};
+use router_core::{Completion, Outcome, Route};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -40,7 +40,7 @@ struct TimeFamilies {
     e2e: Histograms<RouteWorkerLabels>,
 }
 
-/// The handles of one worker.
+/// The metrics of one worker.
 #[derive(Debug)]
 pub struct WorkerMetrics {
     processed: Counter,
@@ -52,10 +52,10 @@ pub struct WorkerMetrics {
     prompt_tokens: Counter,
     cached_tokens: Counter,
     output_tokens: Counter,
-    /// By route, made when the route is first used.
+    /// By route, created when the route is first used.
     times: [OnceLock<TimeHistograms>; Route::ALL.len()],
-    /// The sum of what `e2e` observed on all routes, in nanoseconds; a histogram does not tell its own.
-    answer_nanos: AtomicU64,
+    /// The sum of all observations of `e2e` on all routes, in nanoseconds; a histogram does not expose its sum.
+    total_nanos: AtomicU64,
     families: TimeFamilies,
     url: Arc<str>,
 }
@@ -63,10 +63,13 @@ pub struct WorkerMetrics {
 /// A worker's counts at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerCounts {
+    /// Decisions for this worker.
     pub decisions: u64,
+    /// Attempts that succeeded.
     pub successes: u64,
+    /// Attempts that failed.
     pub failures: u64,
-    /// Of whole answers, in seconds.
+    /// Mean time from request received to last byte, in seconds.
     pub mean_latency: Option<f64>,
 }
 
@@ -87,14 +90,10 @@ impl WorkerFamilies {
             breaker: family(
                 r,
                 "worker_cb_transitions",
-                "Changes of a worker's circuit breaker, by new state",
+                "State changes of a worker's circuit breaker, by new state",
             ),
-            hits: family(
-                r,
-                "cache_hits",
-                "Answers whose prompt the worker had in its cache, in part at least",
-            ),
-            misses: family(r, "cache_misses", "Answers whose prompt the worker had not in its cache"),
+            hits: family(r, "cache_hits", "Responses whose prompt was at least partly in the worker's cache"),
+            misses: family(r, "cache_misses", "Responses whose prompt was not in the worker's cache"),
             prompt_tokens: family(r, "prompt_tokens", "Prompt tokens, as workers reported them"),
             cached_tokens: family(
                 r,
@@ -106,7 +105,7 @@ impl WorkerFamilies {
                 ttft: histograms(
                     r,
                     "ttft_seconds",
-                    "From sending to the first byte; streams only",
+                    "From request sent to first byte; streams only",
                     durations,
                 ),
                 tpot: histograms(
@@ -118,7 +117,7 @@ impl WorkerFamilies {
                 e2e: histograms(
                     r,
                     "e2e_seconds",
-                    "From request in to last byte, by route and worker",
+                    "From request received to last byte, by route and worker",
                     durations,
                 ),
             },
@@ -145,13 +144,13 @@ impl WorkerFamilies {
             cached_tokens: self.cached_tokens.get_or_create_owned(&label),
             output_tokens: self.output_tokens.get_or_create_owned(&label),
             times: Default::default(),
-            answer_nanos: AtomicU64::new(0),
+            total_nanos: AtomicU64::new(0),
             families: self.times.clone(),
             url: Arc::clone(url),
         }
     }
 
-    /// Takes the series of a worker that left away.
+    /// Removes the series of a worker.
     pub(crate) fn remove_worker(&self, policy: &Arc<str>, url: &Arc<str>) {
         let label = WorkerLabel { worker: Arc::clone(url) };
         for family in [
@@ -185,16 +184,16 @@ impl WorkerMetrics {
         self.decisions.inc();
     }
 
-    pub(crate) fn completed(&self, record: &CompletionRecord) {
+    pub(crate) fn completed(&self, info: &AttemptInfo, completion: &Completion) {
         self.processed.inc();
-        let (done, finish) = (&record.completion, &record.completion.result);
-        if let Some(at) = OUTCOMES.iter().position(|o| *o == finish.outcome) {
+        let result = &completion.result;
+        if let Some(at) = OUTCOMES.iter().position(|o| *o == result.outcome) {
             self.outcomes[at].inc();
         }
-        if finish.outcome != Outcome::Success {
+        if result.outcome != Outcome::Success {
             return;
         }
-        let usage = &finish.usage;
+        let usage = &result.usage;
         if let Some(cached) = usage.cached_tokens {
             if cached > 0 {
                 self.hits.inc()
@@ -205,24 +204,25 @@ impl WorkerMetrics {
         }
         self.prompt_tokens.inc_by(usage.prompt_tokens.unwrap_or(0).into());
         self.output_tokens.inc_by(usage.output_tokens.unwrap_or(0).into());
-        let times = self.times(record.info.route);
-        let took = done.finished_at.since(record.info.received_at);
+        let times = self.times(info.route);
+        let took = info.total_latency(completion);
         times.e2e.observe(took.as_secs_f64());
-        self.answer_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
-        if let Some(first) = finish.first_byte_at.filter(|_| record.info.stream) {
-            times.ttft.observe(first.since(done.dispatched_at).as_secs_f64());
+        self.total_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        if let Some(ttft) = info.time_to_first_byte(completion, completion.dispatched_at) {
+            times.ttft.observe(ttft.as_secs_f64());
             if let Some(rest) = usage.output_tokens.map(|n| n.saturating_sub(1)).filter(|n| *n > 0) {
-                times.tpot.observe(done.finished_at.since(first).as_secs_f64() / f64::from(rest));
+                let generation = completion.finished_at.since(completion.dispatched_at).saturating_sub(ttft);
+                times.tpot.observe(generation.as_secs_f64() / f64::from(rest));
             }
         }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn counts(&self) -> WorkerCounts {
         let of =
             |outcome| OUTCOMES.iter().position(|o| *o == outcome).map_or(0, |at| self.outcomes[at].get());
         let successes = of(Outcome::Success);
-        let seconds = Duration::from_nanos(self.answer_nanos.load(Relaxed)).as_secs_f64();
+        let seconds = Duration::from_nanos(self.total_nanos.load(Relaxed)).as_secs_f64();
         WorkerCounts {
             decisions: self.decisions.get(),
             successes,
@@ -231,7 +231,7 @@ impl WorkerMetrics {
         }
     }
 
-    /// The worker's breaker has changed.
+    /// Counts a change of the worker's circuit breaker to this state.
     pub fn breaker_changed(&self, state: BreakerState) {
         self.breaker[usize::from(state.number())].inc();
     }

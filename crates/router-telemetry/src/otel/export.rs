@@ -1,4 +1,4 @@
-//! Sends batches of spans to a collector, on a thread of its own, and gives up rather than wait.
+//! Sends batches of spans to a collector from a thread of its own; batches that the collector is too slow for are dropped.
 
 use crate::metrics::Metrics;
 use opentelemetry::KeyValue;
@@ -14,16 +14,16 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
-/// Batches that wait for the collector; with full batches these are 32,768 spans, at most about 40 MB.
-const QUEUE: usize = 64;
+/// Batches that may be queued: 32,768 spans if all are full, at most about 40 MB.
+const MAX_BATCHES: usize = 64;
 
-/// A collector that takes longer for one batch has lost it.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// A batch is lost if its export takes longer.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is left at shutdown may take this long.
-const FLUSH: Duration = Duration::from_secs(5);
+/// Time to export the remaining batches at shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why spans cannot be exported at all.
+/// Why the export cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExportError {
     #[error(transparent)]
@@ -32,17 +32,17 @@ pub(crate) enum ExportError {
     Exporter(#[from] ExporterBuildError),
 }
 
-/// The end that takes batches.
+/// The handle of the export thread.
 #[derive(Debug)]
-pub(crate) struct Export {
+pub(crate) struct ExportHandle {
     batches: Sender<Vec<SpanData>>,
     closing: CancellationToken,
     thread: JoinHandle<()>,
     metrics: Arc<Metrics>,
 }
 
-impl Export {
-    /// Starts the thread. Nothing is dialled before there is something to send.
+impl ExportHandle {
+    /// Starts the thread. It connects when the first batch is sent.
     pub(crate) fn start(endpoint: &OtlpEndpoint, metrics: &Arc<Metrics>) -> Result<Self, ExportError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let exporter = {
@@ -52,36 +52,36 @@ impl Export {
         let exporter = match exporter {
             Ok(exporter) => exporter,
             Err(error) => {
-                // Dropping a runtime inside of another one panics.
+                // Dropping a runtime inside another one panics.
                 runtime.shutdown_background();
                 return Err(error.into());
             }
         };
-        let (batches, incoming) = channel(QUEUE);
+        let (sender, batches) = channel(MAX_BATCHES);
         let closing = CancellationToken::new();
-        let collector = Collector {
+        let task = ExportTask {
             endpoint: endpoint.clone(),
             exporter,
-            incoming,
+            batches,
             metrics: Arc::clone(metrics),
-            unsent: 0,
+            sending: 0,
             failing: false,
         };
         let token = closing.clone();
         let thread = std::thread::Builder::new()
             .name("span-export".to_owned())
-            .spawn(move || collector.run(&runtime, &token))?;
-        Ok(Self { batches, closing, thread, metrics: Arc::clone(metrics) })
+            .spawn(move || task.run(&runtime, &token))?;
+        Ok(Self { batches: sender, closing, thread, metrics: Arc::clone(metrics) })
     }
 
-    /// Hands a batch over, or drops and counts it when the collector is too far behind.
+    /// Queues a batch, or drops and counts it if the queue is full.
     pub(crate) fn send(&self, batch: Vec<SpanData>) {
         if let Err(error) = self.batches.try_send(batch) {
             self.metrics.spans_dropped(error.into_inner().len());
         }
     }
 
-    /// Sends what is left, within bounds.
+    /// Exports the queued batches, within the flush timeout, and ends the thread.
     pub(crate) fn close(self) {
         drop(self.batches);
         self.closing.cancel();
@@ -94,10 +94,12 @@ impl Export {
 fn exporter(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
     let builder = SpanExporter::builder();
     let mut exporter = match endpoint {
-        OtlpEndpoint::Grpc(url) => builder.with_tonic().with_endpoint(url).with_timeout(TIMEOUT).build(),
+        OtlpEndpoint::Grpc(url) => {
+            builder.with_tonic().with_endpoint(url).with_timeout(EXPORT_TIMEOUT).build()
+        }
         OtlpEndpoint::Http(url) => {
             let http = builder.with_http().with_protocol(Protocol::HttpBinary);
-            http.with_endpoint(url).with_timeout(TIMEOUT).build()
+            http.with_endpoint(url).with_timeout(EXPORT_TIMEOUT).build()
         }
     }?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
@@ -106,52 +108,52 @@ fn exporter(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError>
     Ok(exporter)
 }
 
-/// The thread's end.
+/// The state of the export thread.
 #[derive(Debug)]
-struct Collector {
+struct ExportTask {
     endpoint: OtlpEndpoint,
     exporter: SpanExporter,
-    incoming: Receiver<Vec<SpanData>>,
+    batches: Receiver<Vec<SpanData>>,
     metrics: Arc<Metrics>,
-    /// Spans of the batch that is on its way.
-    unsent: usize,
-    /// A fault is logged once, until a batch arrives again.
+    /// Spans in the batch that is being sent.
+    sending: usize,
+    /// An error is logged once, until an export succeeds again.
     failing: bool,
 }
 
-impl Collector {
+impl ExportTask {
     fn run(mut self, runtime: &Runtime, closing: &CancellationToken) {
         runtime.block_on(async {
             let too_late = async {
                 closing.cancelled().await;
-                tokio::time::sleep(FLUSH).await;
+                tokio::time::sleep(FLUSH_TIMEOUT).await;
             };
             tokio::select! {
                 () = self.send_all() => {}
                 () = too_late => {}
             }
         });
-        self.metrics.spans_dropped(self.unsent);
-        while let Ok(batch) = self.incoming.try_recv() {
+        self.metrics.spans_dropped(self.sending);
+        while let Ok(batch) = self.batches.try_recv() {
             self.metrics.spans_dropped(batch.len());
         }
     }
 
     async fn send_all(&mut self) {
-        while let Some(batch) = self.incoming.recv().await {
-            self.unsent = batch.len();
+        while let Some(batch) = self.batches.recv().await {
+            self.sending = batch.len();
             let result = self.exporter.export(batch).await;
-            let spans = std::mem::take(&mut self.unsent);
+            let spans = std::mem::take(&mut self.sending);
             match result {
                 Ok(()) if self.failing => {
-                    tracing::info!(endpoint = %self.endpoint, "spans are exported again");
+                    tracing::info!(endpoint = %self.endpoint, "span export works again");
                     self.failing = false;
                 }
                 Ok(()) => {}
                 Err(error) => {
                     self.metrics.spans_dropped(spans);
                     if !self.failing {
-                        tracing::warn!(endpoint = %self.endpoint, %error, "spans cannot be exported; they are dropped");
+                        tracing::warn!(endpoint = %self.endpoint, %error, "span export failed; spans are dropped");
                     }
                     self.failing = true;
                 }

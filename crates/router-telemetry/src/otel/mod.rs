@@ -1,37 +1,37 @@
-//! Export to OpenTelemetry: what was recorded of a request, as spans.
+//! Export to OpenTelemetry: records of a request as spans.
 //!
-//! It takes records on the recorder's thread, as the files and the traces in memory do; the data plane only makes the
-//! ids. It is no second source of truth and no log: a collector that is away costs spans, never a request.
+//! Spans are built from records on the recorder's thread. If the collector is not available, spans are lost and requests
+//! are not affected.
 
 mod export;
-mod recent_map;
-mod spans;
+mod generational_map;
+mod span_builder;
 
 pub(crate) use export::ExportError;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::record::Record;
-use export::Export;
+use export::ExportHandle;
 use opentelemetry_sdk::trace::SpanData;
 use router_config::OtlpEndpoint;
-use spans::Spans;
+use span_builder::SpanBuilder;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Spans that travel together at most ...
+/// Spans of one batch at most.
 const BATCH: usize = 512;
 
-/// ... and for how long the first of them waits at most.
+/// How long the first span of a batch waits at most.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The export of one router.
+/// Collects spans into batches and exports them.
 #[derive(Debug)]
 pub(crate) struct SpanSink {
-    spans: Spans,
+    builder: SpanBuilder,
     batch: Vec<SpanData>,
     sent_at: Instant,
-    export: Export,
+    export: ExportHandle,
 }
 
 impl SpanSink {
@@ -41,13 +41,13 @@ impl SpanSink {
         clock: Clock,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, ExportError> {
-        let export = Export::start(endpoint, metrics)?;
-        let spans = Spans::new(clock, metrics.policy());
-        Ok(Self { spans, batch: Vec::new(), sent_at: Instant::now(), export })
+        let export = ExportHandle::start(endpoint, metrics)?;
+        let builder = SpanBuilder::new(clock, metrics.policy());
+        Ok(Self { builder, batch: Vec::new(), sent_at: Instant::now(), export })
     }
 
-    pub(crate) fn take(&mut self, record: &Record) {
-        self.spans.take(record, &mut self.batch);
+    pub(crate) fn record(&mut self, record: &Record) {
+        self.builder.add(record, &mut self.batch);
         if self.batch.len() >= BATCH {
             self.flush();
         }
@@ -59,7 +59,7 @@ impl SpanSink {
         }
     }
 
-    /// Sends what is left, and waits for it within bounds.
+    /// Exports the remaining spans, within the flush timeout.
     pub(crate) fn close(mut self) {
         self.flush();
         self.export.close();

@@ -1,6 +1,6 @@
-//! The last requests, in memory: bounded in number and in age.
+//! Traces of the last requests in memory, bounded in number and age.
 
-use super::trace::{Trace, TraceStatus};
+use super::trace::{RequestTrace, TraceStatus};
 use crate::clock::Clock;
 use crate::record::Record;
 use parking_lot::Mutex;
@@ -10,135 +10,139 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Which traces are asked for.
+/// The filter of a list of traces.
 #[derive(Clone, Debug)]
 pub struct TraceQuery {
-    /// How many at most, newest first.
+    /// The maximum number of traces; the newest come first.
     pub limit: usize,
-    /// Only those that were sent to this worker.
+    /// Only requests that had an attempt on this worker.
     pub worker: Option<String>,
-    /// Only those in this state.
+    /// Only requests in this state.
     pub status: Option<TraceStatus>,
 }
 
-/// All traces of one router.
+/// The traces of one router.
 #[derive(Debug)]
 pub struct TraceStore {
     config: TraceConfig,
     clock: Clock,
-    store: Mutex<Store>,
+    index: Mutex<TraceIndex>,
 }
 
 #[derive(Debug, Default)]
-struct Store {
-    by_id: HashMap<Arc<str>, (u64, Trace)>,
-    /// Ids by age, oldest first. A request id that came again is here twice; its number tells which one counts.
+struct TraceIndex {
+    by_id: HashMap<Arc<str>, (u64, RequestTrace)>,
+    /// Ids by age, oldest first. A request id that was used twice is in here twice; only the entry whose number is that in
+    /// `by_id` is current.
     by_age: VecDeque<(u64, Arc<str>)>,
-    /// How many traces there ever were.
-    born: u64,
+    /// The number of the last trace, counted from 1.
+    last_number: u64,
 }
 
 impl TraceStore {
     pub(crate) fn new(config: TraceConfig, clock: Clock) -> Self {
-        Self { config, clock, store: Mutex::default() }
+        Self { config, clock, index: Mutex::default() }
     }
 
-    /// Takes one record in.
-    pub(crate) fn take(&self, record: &Record) {
-        let mut store = self.store.lock();
+    /// Adds a record to the trace of its request.
+    pub(crate) fn record(&self, record: &Record) {
+        let mut index = self.index.lock();
         match record {
             Record::Decision(d) => {
                 let id = d.info.id();
-                // A first attempt is a new request, also when its id was used before.
-                if d.info.attempt == 0 || !store.by_id.contains_key(id.as_ref()) {
-                    store.add(Trace::of_decision(d));
+                // Attempt 0 starts a new trace, even if the request id was used before.
+                if d.info.attempt == 0 || !index.by_id.contains_key(id.as_ref()) {
+                    index.add(RequestTrace::of_decision(d));
                 }
-                store.change(&id, |trace| trace.decided(d));
+                index.update(&id, |trace| trace.decided(d));
             }
-            Record::Started(id) => store.change(&String::from_utf8_lossy(id.as_bytes()), Trace::started),
-            Record::Completion(c) => store.change(&c.info.id(), |trace| trace.completed(c)),
+            Record::FirstByte(id) => {
+                index.update(&String::from_utf8_lossy(id.as_bytes()), RequestTrace::first_byte_received)
+            }
+            Record::Completion(c) => index.update(&c.info.id(), |trace| trace.completed(c)),
             Record::ErrorResponse(r) => {
                 let id = String::from_utf8_lossy(r.request_id.as_bytes());
-                let known = store.by_id.get(id.as_ref()).is_some_and(|(_, t)| t.received_at == r.received_at);
+                let known = index.by_id.get(id.as_ref()).is_some_and(|(_, t)| t.received_at == r.received_at);
                 if !known {
-                    store.add(Trace::of_error_response(r));
+                    index.add(RequestTrace::of_error_response(r));
                 }
-                store.change(&id, |trace| trace.error_response(r));
+                index.update(&id, |trace| trace.error_response(r));
             }
             Record::Sync(_) => {}
         }
-        store.trim(&self.config, self.clock.now());
+        index.trim(&self.config, self.clock.now());
     }
 
-    /// The trace of one request.
+    /// The trace of one request, as JSON.
     pub fn get(&self, policy: &str, id: &str) -> Option<Value> {
-        let mut store = self.store.lock();
-        store.trim(&self.config, self.clock.now());
-        store.by_id.get(id).map(|(_, trace)| trace.json(policy, &self.clock))
+        let mut index = self.index.lock();
+        index.trim(&self.config, self.clock.now());
+        index.by_id.get(id).map(|(_, trace)| trace.json(policy, &self.clock))
     }
 
-    /// The traces that match, newest first.
+    /// The traces that match the query, as JSON, newest first.
     pub fn list(&self, policy: &str, query: &TraceQuery) -> Vec<Value> {
-        let mut store = self.store.lock();
-        store.trim(&self.config, self.clock.now());
-        let fits = |trace: &&Trace| {
-            query.worker.as_ref().is_none_or(|url| trace.touches(url))
+        let mut index = self.index.lock();
+        index.trim(&self.config, self.clock.now());
+        let matches = |trace: &&RequestTrace| {
+            query.worker.as_ref().is_none_or(|url| trace.has_attempt_on(url))
                 && query.status.is_none_or(|status| trace.status == status)
         };
-        let found = store.newest_first().filter(fits).take(query.limit);
+        let found = index.newest_first().filter(matches).take(query.limit);
         found.map(|trace| trace.json(policy, &self.clock)).collect()
     }
 
-    /// How many traces there are, by worker, state and route, and how old they are.
+    /// Counts of traces by worker, state and route, and the times of the oldest and the newest, as JSON.
     pub fn stats(&self) -> Value {
-        let mut store = self.store.lock();
-        store.trim(&self.config, self.clock.now());
+        let mut index = self.index.lock();
+        index.trim(&self.config, self.clock.now());
         let mut workers = BTreeMap::<&str, u64>::new();
         let mut routes = BTreeMap::<&str, u64>::new();
         let mut states: Map<String, Value> =
             TraceStatus::ALL.iter().map(|s| (s.as_str().to_owned(), json!(0))).collect();
-        for (_, trace) in store.by_id.values() {
+        for (_, trace) in index.by_id.values() {
             *workers.entry(trace.worker().map_or("none", |url| url)).or_default() += 1;
             *routes.entry(trace.route.as_str()).or_default() += 1;
             if let Some(n) = states.get_mut(trace.status.as_str()) {
                 *n = json!(n.as_u64().unwrap_or(0) + 1);
             }
         }
-        let unix = |trace: Option<&Trace>| trace.map(|t| self.clock.unix(t.received_at).as_secs_f64());
+        let unix = |trace: Option<&RequestTrace>| trace.map(|t| self.clock.unix(t.received_at).as_secs_f64());
         json!({
-            "total_traces": store.by_id.len(),
+            "total_traces": index.by_id.len(),
             "node_distribution": workers,
             "status_distribution": states,
             "route_distribution": routes,
-            "oldest_trace": unix(store.newest_first().last()),
-            "newest_trace": unix(store.newest_first().next()),
+            "oldest_trace": unix(index.newest_first().last()),
+            "newest_trace": unix(index.newest_first().next()),
         })
     }
 }
 
-impl Store {
-    fn add(&mut self, trace: Trace) {
-        self.born += 1;
-        self.by_age.push_back((self.born, Arc::clone(&trace.id)));
-        self.by_id.insert(Arc::clone(&trace.id), (self.born, trace));
+impl TraceIndex {
+    fn add(&mut self, trace: RequestTrace) {
+        self.last_number += 1;
+        self.by_age.push_back((self.last_number, Arc::clone(&trace.id)));
+        self.by_id.insert(Arc::clone(&trace.id), (self.last_number, trace));
     }
 
-    fn change(&mut self, id: &str, change: impl FnOnce(&mut Trace)) {
-        // A trace that is gone already is not brought back.
+    fn update(&mut self, id: &str, update: impl FnOnce(&mut RequestTrace)) {
+        // A trace that was removed already is not added again.
         if let Some((_, trace)) = self.by_id.get_mut(id) {
-            change(trace);
+            update(trace);
         }
     }
 
-    fn newest_first(&self) -> impl Iterator<Item = &Trace> {
-        self.by_age.iter().rev().filter_map(|(born, id)| {
-            self.by_id.get(id).filter(|(current, _)| current == born).map(|(_, trace)| trace)
+    fn newest_first(&self) -> impl Iterator<Item = &RequestTrace> {
+        self.by_age.iter().rev().filter_map(|(number, id)| {
+            self.by_id.get(id).filter(|(current, _)| current == number).map(|(_, trace)| trace)
         })
     }
 
+    /// Removes traces that are too many or too old.
     fn trim(&mut self, config: &TraceConfig, now: Time) {
-        while let Some((born, id)) = self.by_age.front() {
-            let current = self.by_id.get(id).filter(|(b, _)| b == born).map(|(_, trace)| trace);
+        while let Some((number, id)) = self.by_age.front() {
+            let current = self.by_id.get(id).filter(|(b, _)| b == number).map(|(_, trace)| trace);
             let keep = current.is_some_and(|trace| {
                 self.by_id.len() <= config.max_entries && now.since(trace.received_at) <= config.ttl
             });
@@ -157,8 +161,9 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attempt_info::AttemptInfo;
     use crate::metrics::Metrics;
-    use crate::record::{AttemptInfo, CompletionRecord, DecisionRecord};
+    use crate::record::{CompletionRecord, DecisionRecord};
     use crate::worker::{WorkerDirectory, WorkerTelemetry};
     use http::HeaderValue;
     use router_core::{
@@ -167,13 +172,13 @@ mod tests {
     };
     use std::time::Duration;
 
-    /// Ten terms for every candidate: as much as any policy can tell.
+    /// A policy that gives every candidate the maximum number of terms.
     #[derive(Debug)]
-    struct Talkative;
+    struct TenTerms;
 
-    impl Policy for Talkative {
+    impl Policy for TenTerms {
         fn name(&self) -> &'static str {
-            "talkative"
+            "ten_terms"
         }
 
         fn decide(&mut self, mut cx: policy::DecisionContext<'_>) -> router_core::Decision {
@@ -191,16 +196,16 @@ mod tests {
         pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
 
-    /// A balancer with eight workers, and the way of one request through it.
-    struct Bench {
+    /// A balancer with eight workers.
+    struct TraceBench {
         balancer: Balancer,
         workers: WorkerDirectory,
     }
 
-    impl Bench {
+    impl TraceBench {
         fn new() -> Self {
-            let mut balancer = Balancer::new(Box::new(Talkative), 1);
-            let metrics = Metrics::new("talkative");
+            let mut balancer = Balancer::new(Box::new(TenTerms), 1);
+            let metrics = Metrics::new("ten_terms");
             let workers = (0..8).map(|n| {
                 let url: Arc<str> = format!("http://10.0.0.{n}:30000").into();
                 let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
@@ -211,12 +216,12 @@ mod tests {
             Self { balancer, workers }
         }
 
-        fn pass(&mut self, traces: &TraceStore, id: &str, at: Time) {
+        fn run_request(&mut self, traces: &TraceStore, id: &str, at: Time) {
             let features = RequestFeatures::default();
             let routed = self.balancer.dispatch(at, &features, &[], ExplainLevel::All).unwrap();
             let info = AttemptInfo::new(HeaderValue::from_str(id).unwrap(), &features, at);
             let worker = Arc::clone(self.workers[routed.decision.worker.slot()].as_ref().unwrap());
-            traces.take(&Record::Decision(DecisionRecord {
+            traces.record(&Record::Decision(DecisionRecord {
                 info: info.clone(),
                 at,
                 worker: Arc::clone(&worker),
@@ -231,18 +236,18 @@ mod tests {
             let completion = self.balancer.finish(at, routed.ticket, AttemptResult::of(Outcome::Success));
             let (in_flight, forwarded, error) = (0, true, None);
             let record = CompletionRecord { info, worker, completion, in_flight, forwarded, error };
-            traces.take(&Record::Completion(record));
+            traces.record(&Record::Completion(record));
         }
     }
 
     #[test]
-    fn a_hundred_thousand_traces_stay_under_two_hundred_megabytes() {
+    fn hundred_thousand_traces_fit_200_mib() {
         let config = TraceConfig { max_entries: 100_000, ttl: Duration::from_secs(3600) };
         let traces = TraceStore::new(config, Clock::start());
-        let mut bench = Bench::new();
+        let mut bench = TraceBench::new();
         let before = resident_bytes();
         for n in 0..110_000 {
-            bench.pass(&traces, &format!("chatcmpl-{n:024}"), Time::ZERO);
+            bench.run_request(&traces, &format!("chatcmpl-{n:024}"), Time::ZERO);
         }
         let grown = resident_bytes().saturating_sub(before);
         assert_eq!(traces.stats()["total_traces"], 100_000);
@@ -251,15 +256,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn old_traces_go_and_an_id_used_again_is_a_new_trace() {
+    async fn old_traces_expire_and_reused_ids_restart() {
         let config = TraceConfig { max_entries: 10, ttl: Duration::from_secs(60) };
         let clock = Clock::start();
         let traces = TraceStore::new(config, clock);
-        let mut bench = Bench::new();
-        bench.pass(&traces, "old", clock.now());
+        let mut bench = TraceBench::new();
+        bench.run_request(&traces, "old", clock.now());
         tokio::time::advance(Duration::from_secs(50)).await;
-        bench.pass(&traces, "again", clock.now());
-        bench.pass(&traces, "again", clock.now());
+        bench.run_request(&traces, "again", clock.now());
+        bench.run_request(&traces, "again", clock.now());
         let all = TraceQuery { limit: 100, worker: None, status: None };
         assert_eq!(traces.list("p", &all).len(), 2);
         assert_eq!(traces.get("p", "again").unwrap()["attempts"].as_array().unwrap().len(), 1);

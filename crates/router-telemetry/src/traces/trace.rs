@@ -1,4 +1,4 @@
-//! One request's trace, kept small, and its JSON.
+//! The trace of one request in a compact form, and its JSON.
 
 use crate::clock::Clock;
 use crate::leg::Leg;
@@ -7,7 +7,7 @@ use router_core::{CandidateScore, Outcome, Reason, Route, Time};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// How far a request has come.
+/// The state of a traced request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TraceStatus {
     /// A worker was chosen.
@@ -35,21 +35,21 @@ impl TraceStatus {
     }
 }
 
-/// One request.
+/// The trace of one request.
 #[derive(Debug)]
-pub(crate) struct Trace {
+pub(crate) struct RequestTrace {
     pub(crate) id: Arc<str>,
     pub(crate) route: Route,
     stream: bool,
     pub(crate) received_at: Time,
     pub(crate) status: TraceStatus,
-    attempts: Vec<Attempt>,
+    attempts: Vec<AttemptTrace>,
     error: Option<Box<str>>,
 }
 
-/// One attempt: the decision, and what came of it.
+/// One attempt: the decision and, once it has ended, its result.
 #[derive(Debug)]
-struct Attempt {
+struct AttemptTrace {
     number: u32,
     leg: Leg,
     url: Arc<str>,
@@ -59,29 +59,31 @@ struct Attempt {
     ties: u32,
     in_flight: u32,
     waiting: Option<u32>,
-    scores: Scores,
-    shadows: Box<[Shadow]>,
-    end: Option<Box<End>>,
+    scores: ScoreTable,
+    shadows: Box<[ShadowChoice]>,
+    end: Option<Box<AttemptEnd>>,
 }
 
-/// Every candidate's cost and terms; the terms' names are kept once, the values in one block.
+/// Costs and terms of all candidates: a table with a row per candidate. Term names are stored once.
 #[derive(Debug)]
-struct Scores {
+struct ScoreTable {
     urls: Box<[Arc<str>]>,
     names: Box<[&'static str]>,
-    /// For each candidate its cost, then its terms in the order of `names`; NaN where a candidate lacks one.
+    /// Rows of the cost and the terms in the order of `names`; NaN where a candidate lacks a term.
     values: Box<[f64]>,
 }
 
+/// The choice of one shadow policy.
 #[derive(Debug)]
-struct Shadow {
+struct ShadowChoice {
     policy: Box<str>,
     url: Arc<str>,
     reason: Reason,
 }
 
+/// The result of one attempt.
 #[derive(Debug)]
-struct End {
+struct AttemptEnd {
     outcome: Outcome,
     status: Option<u16>,
     error: Option<&'static str>,
@@ -93,7 +95,7 @@ struct End {
     queue_length: Option<u32>,
 }
 
-impl Trace {
+impl RequestTrace {
     pub(crate) fn of_decision(d: &DecisionRecord) -> Self {
         Self {
             id: d.info.id().as_ref().into(),
@@ -120,12 +122,12 @@ impl Trace {
 
     pub(crate) fn decided(&mut self, d: &DecisionRecord) {
         self.status = TraceStatus::Routed;
-        let shadow = |s: &router_core::ExplainedDecision| Shadow {
+        let shadow = |s: &router_core::ExplainedDecision| ShadowChoice {
             policy: s.policy.clone(),
-            url: Arc::clone(d.url(s.decision.worker)),
+            url: Arc::clone(d.worker_name(s.decision.worker)),
             reason: s.decision.reason,
         };
-        self.attempts.push(Attempt {
+        self.attempts.push(AttemptTrace {
             number: d.info.attempt,
             leg: d.info.leg,
             url: Arc::clone(&d.worker.name),
@@ -135,13 +137,13 @@ impl Trace {
             ties: d.decision.ties,
             in_flight: d.snapshot.in_flight,
             waiting: d.snapshot.waiting,
-            scores: Scores::of(d),
+            scores: ScoreTable::from_record(d),
             shadows: d.shadows.iter().map(shadow).collect(),
             end: None,
         });
     }
 
-    pub(crate) fn started(&mut self) {
+    pub(crate) fn first_byte_received(&mut self) {
         if self.status == TraceStatus::Routed {
             self.status = TraceStatus::Processing;
         }
@@ -149,12 +151,13 @@ impl Trace {
 
     pub(crate) fn completed(&mut self, c: &CompletionRecord) {
         let (done, finish) = (&c.completion, &c.completion.result);
-        // A prompt that was read is no answer, and one that was not may be read elsewhere.
+        // A prefill leg decides the state only if its response was forwarded: success is not yet a response, and a failure
+        // may be retried.
         if c.info.leg != Leg::Prefill || c.forwarded {
             self.status =
                 if finish.outcome == Outcome::Success { TraceStatus::Completed } else { TraceStatus::Failed };
         }
-        let end = End {
+        let end = AttemptEnd {
             outcome: finish.outcome,
             status: finish.status,
             error: c.error,
@@ -180,8 +183,8 @@ impl Trace {
         self.attempts.last().map(|a| &a.url)
     }
 
-    /// Every worker that was tried.
-    pub(crate) fn touches(&self, url: &str) -> bool {
+    /// Whether the request had an attempt on this worker.
+    pub(crate) fn has_attempt_on(&self, url: &str) -> bool {
         self.attempts.iter().any(|a| &*a.url == url)
     }
 
@@ -210,7 +213,7 @@ impl Trace {
     }
 }
 
-impl Attempt {
+impl AttemptTrace {
     fn json(&self, stream: bool, clock: &Clock) -> Value {
         let shadows = self
             .shadows
@@ -250,8 +253,8 @@ impl Attempt {
     }
 }
 
-impl Scores {
-    fn of(d: &DecisionRecord) -> Self {
+impl ScoreTable {
+    fn from_record(d: &DecisionRecord) -> Self {
         let mut names: Vec<&'static str> = Vec::new();
         for term in d.scores.iter().flat_map(|s| s.terms.as_slice()) {
             if !names.contains(&term.name) {
@@ -263,7 +266,7 @@ impl Scores {
             std::iter::once(s.cost).chain(terms).collect::<Vec<_>>()
         };
         Self {
-            urls: d.scores.iter().map(|s| Arc::clone(d.url(s.worker))).collect(),
+            urls: d.scores.iter().map(|s| Arc::clone(d.worker_name(s.worker))).collect(),
             values: d.scores.iter().flat_map(values).collect(),
             names: names.into(),
         }
