@@ -10,7 +10,7 @@
 //!     ▼
 //!   queue ──▶ recorder ──▶ files, traces, otel   on the recorder's thread
 //!
-//! record, attempt_info, leg, retry_reason, trace_context, worker, clock   what all of these share
+//! record ──▶ worker, attempt_info ──▶ leg, trace_context, clock, prometheus   what all of these share
 //! ```
 #![allow(clippy::cast_precision_loss, reason = "counts and durations become f64 only where they are shown")]
 
@@ -22,6 +22,7 @@ mod files;
 mod leg;
 mod metrics;
 mod otel;
+mod prometheus;
 mod queue;
 mod record;
 mod recorder;
@@ -36,11 +37,12 @@ pub use breaker_state::BreakerState;
 pub use broadcast::{DecisionBroadcast, DecisionStream, LiveDecision, NextDecision};
 pub use clock::Clock;
 pub use leg::{Leg, is_split};
-pub use metrics::{BalancerGauges, Buckets, Metrics, WaitingGuard, WorkerGauges, WorkerMetrics};
+pub use metrics::{BalancerGauges, Metrics, WaitingGuard, WorkerGauges};
+pub use prometheus::family::Buckets;
 pub use record::{CompletionRecord, DecisionRecord, ErrorResponseRecord};
 pub use recorder::{Recorder, RecorderConfig, RecorderError};
 pub use retry_reason::RetryReason;
 pub use telemetry::Telemetry;
 pub use trace_context::{TRACEPARENT, TraceContext, TraceIds};
 pub use traces::{TraceQuery, TraceStatus, TraceStore};
-pub use worker::{WorkerDirectory, WorkerTelemetry};
+pub use worker::{WorkerDirectory, WorkerMetrics, WorkerTelemetry};

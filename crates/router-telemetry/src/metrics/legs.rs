@@ -1,8 +1,8 @@
 //! Metrics of split requests (`--pd-disaggregation`).
 
-use super::family::{Buckets, Histograms, family, histograms};
-use super::labels::{ErrorLabels, RouteLabel, WorkerLabel};
 use crate::leg::Leg;
+use crate::prometheus::family::{Buckets, Histograms, family, histograms};
+use crate::prometheus::labels::{ErrorLabels, RouteLabel, WorkerLabel};
 use crate::record::CompletionRecord;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 use prometheus_client::registry::Registry;

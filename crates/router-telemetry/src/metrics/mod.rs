@@ -3,23 +3,19 @@
 //! Handles are looked up once per route and worker, so a request costs only atomic additions. Gauges are read from the
 //! balancer when metrics are rendered, so they always agree with it.
 
-mod family;
-mod labels;
 mod legs;
 mod retries;
 mod snapshot;
-mod worker;
 
-pub use family::Buckets;
 pub use retries::WaitingGuard;
 pub use snapshot::{BalancerGauges, WorkerGauges};
-pub use worker::WorkerMetrics;
 
 use crate::leg::{Leg, is_split};
+use crate::prometheus::family::{Buckets, DURATION_BUCKETS, counter, family, histograms};
+use crate::prometheus::labels::{ErrorLabels, ReasonLabels, RouteLabel};
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::retry_reason::RetryReason;
-use family::{DURATION_BUCKETS, counter, family, histograms};
-use labels::{ErrorLabels, ReasonLabels, RouteLabel};
+use crate::worker::{WorkerFamilies, WorkerMetrics};
 use legs::LegMetrics;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
@@ -32,7 +28,6 @@ use snapshot::GaugeFamilies;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
-use worker::WorkerFamilies;
 
 /// Upper bounds in seconds for one decision: 100 ns to 1 ms.
 const DECISION_BUCKETS: [f64; 9] = [1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3];

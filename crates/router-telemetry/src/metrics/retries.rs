@@ -1,6 +1,6 @@
 //! Metrics of retries, hedging and requests that wait for a worker.
 
-use super::family::{DURATION_BUCKETS, counter};
+use crate::prometheus::family::{DURATION_BUCKETS, counter};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
 use prometheus_client::registry::Registry;
 

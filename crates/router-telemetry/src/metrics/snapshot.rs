@@ -1,8 +1,8 @@
 //! Gauges, set when metrics are rendered.
 
-use super::family::family;
-use super::labels::{FigureLabels, PolicyWorkerLabels, TermLabels, WorkerLabel};
 use crate::breaker_state::BreakerState;
+use crate::prometheus::family::family;
+use crate::prometheus::labels::{FigureLabels, PolicyWorkerLabels, TermLabels, WorkerLabel};
 use crate::worker::WorkerTelemetry;
 use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;

@@ -1,6 +1,10 @@
 //! A worker as records and metrics refer to it.
 
-use crate::metrics::WorkerMetrics;
+mod metrics;
+
+pub(crate) use metrics::WorkerFamilies;
+pub use metrics::WorkerMetrics;
+
 use router_core::WorkerId;
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 /// Upper bounds in seconds, as in SGLang's routers, so that their dashboards work.
-pub(super) const DURATION_BUCKETS: [f64; 20] = [
+pub(crate) const DURATION_BUCKETS: [f64; 20] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 45.0, 60.0, 90.0,
     120.0, 180.0, 240.0,
 ];
@@ -32,7 +32,7 @@ impl MetricConstructor<Histogram> for Buckets {
 }
 
 /// Registers a metric with labels.
-pub(super) fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+pub(crate) fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
 where
     L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
     M: Default + EncodeMetric + TypedMetric + Debug + Send + Sync + 'static,
@@ -43,7 +43,7 @@ where
 }
 
 /// Registers a histogram with labels.
-pub(super) fn histograms<L>(r: &mut Registry, name: &str, help: &str, bounds: &Buckets) -> Histograms<L>
+pub(crate) fn histograms<L>(r: &mut Registry, name: &str, help: &str, bounds: &Buckets) -> Histograms<L>
 where
     L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
 {
@@ -53,10 +53,10 @@ where
 }
 
 /// Histograms by labels.
-pub(super) type Histograms<L> = Family<L, Histogram, Buckets>;
+pub(crate) type Histograms<L> = Family<L, Histogram, Buckets>;
 
 /// Registers a counter without labels.
-pub(super) fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+pub(crate) fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     let counter = Counter::default();
     registry.register(name, help, counter.clone());
     counter

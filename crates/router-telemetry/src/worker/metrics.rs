@@ -1,9 +1,11 @@
 //! Metrics of each worker.
 
-use super::family::{Buckets, Histograms, family, histograms};
-use super::labels::{BreakerLabels, OutcomeLabels, PolicyWorkerLabels, RouteWorkerLabels, WorkerLabel};
 use crate::attempt_info::AttemptInfo;
 use crate::breaker_state::BreakerState;
+use crate::prometheus::family::{Buckets, Histograms, family, histograms};
+use crate::prometheus::labels::{
+    BreakerLabels, OutcomeLabels, PolicyWorkerLabels, RouteWorkerLabels, WorkerLabel,
+};
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use prometheus_client::registry::Registry;
 use router_core::{Completion, Outcome, Route};
