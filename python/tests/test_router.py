@@ -194,7 +194,7 @@ REFUSED = [
     ({"worker_urls": []}, "--worker-urls: no worker is given"),
     ({"worker_urls": ["http://a", "http://a"]}, "--worker-urls: worker 'http://a' is given twice"),
     ({"policy_options": {"no_such_knob": 1}}, "no_such_knob"),
-    ({"tls_cert_path": "nowhere.pem"}, "--tls-key-path: is missing; --tls-cert-path needs it"),
+    ({"tls_cert_path": "nowhere.pem"}, "--tls-key-path: is required with --tls-cert-path"),
     ({"host": "no such host"}, "--host: 'no such host' is not an address of this machine"),
 ]
 

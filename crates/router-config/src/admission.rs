@@ -1,4 +1,4 @@
-//! Limits: requests at a time, requests that wait, bytes of request bodies, and how long a client may take.
+//! Limits of concurrency, queue, rate and request body memory, and timeouts of clients.
 
 use crate::checks::positive;
 use crate::error::ConfigError;
@@ -6,39 +6,39 @@ use crate::options::Options;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-/// How many requests come in, and how many wait.
+/// Concurrency, queue and rate limits.
 #[derive(Clone, Debug)]
 pub struct AdmissionConfig {
-    /// Most requests that are served at a time; any number when absent.
+    /// Maximum concurrent requests; `None` for no limit.
     pub max_concurrent: Option<NonZeroUsize>,
-    /// Most requests that wait.
+    /// Maximum requests in the queue.
     pub queue_size: usize,
-    /// Longest wait.
+    /// Maximum time in the queue.
     pub queue_timeout: Duration,
-    /// Most requests that come in per second; any number when absent.
+    /// Maximum requests per second; `None` for no limit.
     pub rate: Option<NonZeroU32>,
-    /// Most requests in flight on one worker; any number when absent.
+    /// Maximum requests in flight on one worker; `None` for no limit.
     pub worker_max_in_flight: Option<NonZeroU32>,
-    /// Most bytes of request bodies that are held at a time; any number when absent.
+    /// Maximum memory for request bodies, in bytes; `None` for no limit.
     pub max_buffered: Option<NonZeroUsize>,
 }
 
-/// How long a client may keep a connection open without doing its part.
+/// Timeouts of client connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
-    /// A client that sends no whole request head for this long is closed; an idle keep-alive connection ends so, too.
+    /// Time limit to send a complete request head, also on an idle keep-alive connection; then it is closed.
     pub head: Duration,
-    /// A client that takes nothing of a response that waits for it is closed after this long.
+    /// A client that reads none of its response for this long is disconnected.
     pub write: Duration,
 }
 
-/// The largest count that a queue or a limit can have: that of a semaphore of tokio.
+/// Maximum of a queue or limit: that of a tokio semaphore.
 const MAX_COUNT: usize = usize::MAX >> 3;
 
 impl Options {
     pub(crate) fn check_admission(&self) -> Result<AdmissionConfig, ConfigError> {
         let at_least_one = |option, n: Option<u32>| match n.map(NonZeroU32::new) {
-            Some(None) => Err(ConfigError::option(option, "must be at least 1; leave it out for no bound")),
+            Some(None) => Err(ConfigError::option(option, "must be at least 1; leave it out for no limit")),
             Some(some) => Ok(some),
             None => Ok(None),
         };
@@ -46,7 +46,7 @@ impl Options {
             -1 => None,
             n => {
                 let n = usize::try_from(n).ok().and_then(NonZeroUsize::new);
-                let problem = "must be at least 1, or -1 for no bound";
+                let problem = "must be at least 1, or -1 for no limit";
                 Some(n.ok_or_else(|| ConfigError::option("--max-concurrent-requests", problem))?)
             }
         };

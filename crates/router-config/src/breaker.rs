@@ -1,4 +1,4 @@
-//! When the circuit breaker of a worker opens and closes.
+//! Circuit breaker of a worker.
 
 use crate::checks::{count, positive};
 use crate::error::ConfigError;
@@ -6,16 +6,16 @@ use crate::options::Options;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// When a breaker opens and closes.
+/// When the circuit breaker of a worker opens and closes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BreakerConfig {
-    /// Faults that open it.
+    /// Failures in a row, or within the window, that open it.
     pub failures: NonZeroU32,
-    /// Good probes in a row that close it.
+    /// Successful probes in a row that close it.
     pub successes: NonZeroU32,
-    /// How long it stays open before it is probed.
+    /// How long it stays open before it is half-open.
     pub open_for: Duration,
-    /// How far back faults count.
+    /// Length of the window in which failures are counted.
     pub window: Duration,
 }
 

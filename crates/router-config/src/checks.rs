@@ -1,4 +1,4 @@
-//! Checks of single values that several options share.
+//! Checks of single values, shared by several options.
 
 use crate::error::ConfigError;
 use http::HeaderName;
@@ -8,21 +8,20 @@ use std::time::Duration;
 
 pub(crate) fn headers(option: &'static str, names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
     let header = |name: &String| {
-        let problem = || format!("'{name}' is not a header name");
-        name.parse().map_err(|_| ConfigError::Option { option, problem: problem() })
+        name.parse().map_err(|_| ConfigError::option(option, format!("'{name}' is not a header name")))
     };
     names.iter().map(header).collect()
 }
 
 pub(crate) fn count(option: &'static str, n: u32) -> Result<NonZeroU32, ConfigError> {
-    NonZeroU32::new(n).ok_or(ConfigError::Option { option, problem: "must be at least 1".to_owned() })
+    NonZeroU32::new(n).ok_or_else(|| ConfigError::option(option, "must be at least 1"))
 }
 
 pub(crate) fn positive(option: &'static str, secs: f64) -> Result<Duration, ConfigError> {
     Duration::try_from_secs_f64(secs)
         .ok()
         .filter(|d| !d.is_zero())
-        .ok_or_else(|| ConfigError::Option { option, problem: format!("{secs} must be a time above 0") })
+        .ok_or_else(|| ConfigError::option(option, format!("{secs} must be a time above 0")))
 }
 
 pub(crate) fn address(option: &'static str, host: &str, port: u16) -> Result<SocketAddr, ConfigError> {
@@ -31,8 +30,14 @@ pub(crate) fn address(option: &'static str, host: &str, port: u16) -> Result<Soc
         return Ok(SocketAddr::new(ip, port));
     }
     let found = (bare, port).to_socket_addrs().ok().and_then(|mut all| all.next());
-    found.ok_or_else(|| ConfigError::Option {
-        option,
-        problem: format!("'{host}' is not an address of this machine"),
-    })
+    found.ok_or_else(|| ConfigError::option(option, format!("'{host}' is not an address of this machine")))
+}
+
+/// The address if a port is given.
+pub(crate) fn address_if(
+    option: &'static str,
+    host: &str,
+    port: Option<u16>,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    port.map(|port| address(option, host, port)).transpose()
 }

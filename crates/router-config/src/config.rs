@@ -1,13 +1,14 @@
-//! The checked configuration: what [`Options`] say, parsed and within its bounds.
+//! The validated configuration: the values of [`Options`], parsed and checked against their limits.
 //!
-//! It is plain data: files that it names have not been opened, and no certificate is loaded. Policies are built here,
-//! because only a built policy says whether its options are right.
+//! Files that it names have not been opened, and no certificate is loaded. Policies are already built, because only
+//! building a policy validates its options.
 
 use crate::admission::{AdmissionConfig, ClientTimeouts};
 use crate::breaker::BreakerConfig;
-use crate::checks::{address, count, headers, positive};
+use crate::checks::{address, address_if, headers, positive};
 use crate::disaggregation::DisaggregationConfig;
 use crate::error::ConfigError;
+use crate::health::HealthConfig;
 use crate::options::Options;
 use crate::otlp_endpoint::OtlpEndpoint;
 use crate::policy_options;
@@ -18,126 +19,107 @@ use crate::worker_spec::{Ranks, WorkerSpec};
 use http::{HeaderName, HeaderValue};
 use router_core::{Policy, PolicyError, Registry};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// A checked configuration.
+/// A validated configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// The workers at start.
+    /// The workers at start; the decode workers with prefill and decode disaggregation.
     pub workers: Vec<WorkerSpec>,
-    /// The workers that read prompts, where those above write the answers; absent when each worker does both.
+    /// The prefill workers; `None` without prefill and decode disaggregation.
     pub disaggregation: Option<DisaggregationConfig>,
-    /// Where to listen.
+    /// Address of the main port.
     pub listen: SocketAddr,
-    /// Where to serve metrics besides the main port.
+    /// Address of the metrics port; `None` when metrics are on the main port only.
     pub prometheus: Option<SocketAddr>,
-    /// Upper bounds of the histograms of request durations, in seconds, ascending; the usual ones when absent.
+    /// Bucket upper bounds of the request duration histograms, in seconds, ascending; `None` for the default ones.
     pub duration_buckets: Option<Vec<f64>>,
-    /// The live policy.
+    /// The policy that routes requests.
     pub policy: Box<dyn Policy>,
-    /// Policies that are asked and not obeyed.
+    /// Shadow policies, whose decisions are only recorded.
     pub shadows: Vec<Box<dyn Policy>>,
-    /// Seed of all chance; a new one each start when absent.
+    /// Random seed; `None` for a new one at each start.
     pub seed: Option<u64>,
-    /// Bounds on requests.
+    /// Limits of requests.
     pub requests: RequestLimits,
-    /// How many requests come in, and how many wait.
+    /// Concurrency, queue and rate limits.
     pub admission: AdmissionConfig,
-    /// How long a client may keep a connection open without doing its part.
+    /// Timeouts of client connections.
     pub client_timeouts: ClientTimeouts,
-    /// Who may ask, and over what wire.
+    /// API keys, TLS and CORS.
     pub security: SecurityConfig,
-    /// When a request goes to another worker.
+    /// Retries, hedging and queueing without workers.
     pub retry: RetryConfig,
-    /// Recording to files; none when absent.
+    /// Recording to files; `None` for no recording.
     pub record: Option<RecordConfig>,
-    /// Request traces in memory; none when absent.
+    /// Request traces in memory; `None` for no traces.
     pub traces: Option<TraceConfig>,
-    /// Where spans are exported to; nowhere when absent.
+    /// Collector to which spans are exported; `None` for no export.
     pub otlp: Option<OtlpEndpoint>,
-    /// How workers are watched, and how they leave.
+    /// Health checks, breakers and draining of workers.
     pub fleet: FleetConfig,
-    /// How long running requests may take to end at shutdown.
+    /// How long requests in flight may take to finish at shutdown.
     pub shutdown_grace: Duration,
 }
 
-/// How workers are watched, and how they leave.
+/// Health checks, circuit breakers, load polls and draining of workers.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
-    /// How health is checked; never when absent.
+    /// Health checks; `None` for no checks.
     pub health: Option<HealthConfig>,
-    /// When a failing worker gets no requests for a while; never when absent.
+    /// Circuit breakers; `None` for no breakers.
     pub breaker: Option<BreakerConfig>,
     /// Time between two load polls of one worker.
     pub load_poll: Duration,
-    /// How long the requests of a worker that is removed may take to end.
+    /// How long requests in flight on a removed worker may take to finish.
     pub drain: Duration,
-    /// Sent to workers that have no key of their own, in place of what the client sent.
+    /// `authorization` header for workers that have no key of their own, in place of the client's.
     pub authorization: Option<HeaderValue>,
-    /// Data-parallel ranks as candidates of their own; every worker is one as a whole when absent.
+    /// Data-parallel ranks as candidates; `None` when each worker is one candidate.
     pub ranks: Option<Ranks>,
 }
 
-/// Bounds on requests.
+/// Limits of requests.
 #[derive(Clone, Debug)]
 pub struct RequestLimits {
-    /// From the first byte in to the last byte out.
+    /// From the first byte of the request to the last byte of the response.
     pub timeout: Duration,
-    /// A client may send nothing of its body for this long.
+    /// How long a client may send none of its body.
     pub body_timeout: Duration,
-    /// For a connection to a worker to be established, TLS included.
+    /// Time limit to establish a connection to a worker, including TLS.
     pub connect_timeout: Duration,
-    /// For workers with https URLs.
+    /// TLS files for workers with https URLs.
     pub worker_tls: WorkerTlsFiles,
-    /// Largest body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub max_body: usize,
-    /// Where the client's request id may stand.
+    /// Headers that may carry the client's request id, in order of precedence.
     pub id_headers: Vec<HeaderName>,
-    /// Where the client's routing key may stand.
+    /// Headers that may carry the routing key, in order of precedence.
     pub key_headers: Vec<HeaderName>,
-    /// An attempt may take so long to its first byte; any time when absent.
+    /// Time limit of an attempt until its first byte; `None` for no limit of its own.
     pub first_byte: Option<Duration>,
-    /// A stream may bring nothing for so long.
+    /// How long a stream may be without data.
     pub stream_idle: Duration,
 }
 
-/// How health is checked.
-#[derive(Clone, Debug)]
-pub struct HealthConfig {
-    /// Path that is asked.
-    pub path: http::uri::PathAndQuery,
-    /// Between two checks of a healthy worker.
-    pub interval: Duration,
-    /// For one check.
-    pub timeout: Duration,
-    /// Failures in a row that make a worker unhealthy.
-    pub failures: NonZeroU32,
-    /// Successes in a row that make an unhealthy worker healthy.
-    pub successes: NonZeroU32,
-}
-
 impl Options {
-    /// Checks every option and builds what it names.
+    /// Validates every option and builds the policies.
     ///
     /// # Errors
-    /// The first option that is refused, by name.
+    /// For the first invalid option; the message names it.
     pub fn check(&self, registry: &Registry) -> Result<Config, ConfigError> {
         let record = self.check_record(registry)?;
         let disaggregation = self.check_disaggregation(registry, record.as_ref())?;
         let workers = if disaggregation.is_some() { self.check_decode()? } else { self.check_workers()? };
         let policy = self.build_policy(registry, self.live_policy(), &self.policy_options)?;
-        // The options of --policy-option are the live policy's; a shadow has its own defaults and the named flags.
+        // --policy-option is for the live policy only; a shadow policy gets the flags and its own defaults.
         let shadow = |name: &String| self.build_policy(registry, name, &[]);
         let shadows = self.shadow_policies.iter().map(shadow).collect::<Result<_, _>>()?;
         Ok(Config {
             workers,
             disaggregation,
             listen: address("--host", &self.host, self.port)?,
-            prometheus: match self.prometheus_port {
-                Some(port) => Some(address("--prometheus-host", &self.prometheus_host, port)?),
-                None => None,
-            },
+            prometheus: address_if("--prometheus-host", &self.prometheus_host, self.prometheus_port)?,
             duration_buckets: self.check_buckets()?,
             policy,
             shadows,
@@ -151,7 +133,7 @@ impl Options {
             traces: self.check_traces()?,
             otlp: if self.enable_trace { Some(self.check_otlp()?) } else { None },
             fleet: FleetConfig {
-                health: if self.disable_health_check { None } else { Some(self.check_health()?) },
+                health: self.check_health()?,
                 breaker: self.check_breaker()?,
                 load_poll: positive("--load-poll-interval-ms", self.load_poll_interval_ms as f64 / 1000.0)?,
                 drain: Duration::from_secs(self.drain_timeout_secs),
@@ -176,21 +158,6 @@ impl Options {
                 None => None,
             },
             stream_idle: positive("--stream-idle-timeout-secs", self.stream_idle_timeout_secs)?,
-        })
-    }
-
-    fn check_health(&self) -> Result<HealthConfig, ConfigError> {
-        let path = self.health_check_endpoint.as_str();
-        let path = if path.starts_with('/') { path.parse().ok() } else { None };
-        Ok(HealthConfig {
-            path: path.ok_or_else(|| ConfigError::Option {
-                option: "--health-check-endpoint",
-                problem: format!("'{}' is not a path that starts with /", self.health_check_endpoint),
-            })?,
-            interval: positive("--health-check-interval-secs", self.health_check_interval_secs)?,
-            timeout: positive("--health-check-timeout-secs", self.health_check_timeout_secs)?,
-            failures: count("--health-failure-threshold", self.health_failure_threshold)?,
-            successes: count("--health-success-threshold", self.health_success_threshold)?,
         })
     }
 

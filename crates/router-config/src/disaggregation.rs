@@ -1,4 +1,4 @@
-//! Prefill and decode on different workers.
+//! Prefill and decode on different workers (PD disaggregation).
 
 use crate::error::ConfigError;
 use crate::options::{Options, PdProtocol};
@@ -7,24 +7,21 @@ use crate::worker_spec::{WorkerKind, WorkerSpec};
 use crate::worker_url::{WorkerUrl, WorkerUrlError};
 use router_core::{Policy, Registry};
 
-/// The workers that read prompts, and how they hand them over.
+/// The prefill workers and how they work with the decode workers.
 #[derive(Debug)]
 pub struct DisaggregationConfig {
-    /// How a prompt is handed over.
+    /// How the KV cache is transferred.
     pub protocol: PdProtocol,
-    /// The workers that read prompts, at start.
+    /// The prefill workers at start.
     pub prefill: Vec<WorkerSpec>,
-    /// How one of them is chosen.
+    /// Policy that chooses the prefill worker.
     pub policy: Box<dyn Policy>,
-    /// Recording of these choices to files; none when absent.
+    /// Recording of the prefill decisions to files; `None` for no recording.
     pub record: Option<RecordConfig>,
 }
 
-/// An option that needs `--pd-disaggregation`, and whether it is given.
-type Given = (&'static str, bool);
-
 impl Options {
-    /// The name of the policy that chooses the worker whose answer the client gets.
+    /// Name of the policy that chooses the worker whose response the client gets.
     pub(crate) fn live_policy(&self) -> &str {
         self.decode_policy.as_deref().filter(|_| self.pd_disaggregation).unwrap_or(&self.policy)
     }
@@ -35,40 +32,37 @@ impl Options {
         record: Option<&RecordConfig>,
     ) -> Result<Option<DisaggregationConfig>, ConfigError> {
         if !self.pd_disaggregation {
-            let given: [Given; 4] = [
+            let options = [
                 ("--prefill", !self.prefill.is_empty()),
                 ("--decode", !self.decode.is_empty()),
                 ("--prefill-policy", self.prefill_policy.is_some()),
                 ("--decode-policy", self.decode_policy.is_some()),
             ];
-            return match given.iter().find(|(_, given)| *given) {
-                Some((option, _)) => Err(ConfigError::option(option, "needs --pd-disaggregation".to_owned())),
+            return match options.into_iter().find(|(_, given)| *given) {
+                Some((option, _)) => Err(ConfigError::option(option, "needs --pd-disaggregation")),
                 None => Ok(None),
             };
         }
         if !self.worker_urls.is_empty() || !self.workers.is_empty() {
-            let problem = "cannot be combined with --pd-disaggregation; write --prefill URL and --decode URL";
-            return Err(ConfigError::option("--worker-urls", problem.to_owned()));
+            let problem = "cannot be combined with --pd-disaggregation; use --prefill URL and --decode URL";
+            return Err(ConfigError::option("--worker-urls", problem));
         }
         if self.hedge_after.is_some() {
-            // A second copy would be a second pair, with rooms of its own, for a first byte that neither leg alone decides.
-            return Err(ConfigError::option(
-                "--hedge-after",
-                "cannot be combined with --pd-disaggregation".to_owned(),
-            ));
+            // A hedge would need a second pair of workers with its own bootstrap room.
+            return Err(ConfigError::option("--hedge-after", "cannot be combined with --pd-disaggregation"));
         }
         let name = self.prefill_policy.as_deref().unwrap_or(&self.policy);
         let stem = registry.spec(name).map_or(name, |s| s.record_stem.as_str());
         Ok(Some(DisaggregationConfig {
             protocol: self.pd_protocol,
             prefill: self.check_prefill()?,
-            // The options of --policy-option belong to the policy that chooses the answering worker.
+            // --policy-option is for the decode policy only.
             policy: self.build_policy(registry, name, &[])?,
             record: record.map(|r| RecordConfig { stem: format!("{stem}_prefill"), ..r.clone() }),
         }))
     }
 
-    /// `URL`, or `URL PORT`, or `URL none`, in one text or in several.
+    /// Parses `URL`, `URL PORT` or `URL none`, in one word list or in several.
     fn check_prefill(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
         let mut found: Vec<WorkerSpec> = Vec::new();
         let mut port_given = true;
@@ -91,14 +85,14 @@ impl Options {
             }
             port_given = true;
         }
-        some_and_each_once("--prefill", found)
+        not_empty_and_distinct("--prefill", found)
     }
 
     pub(crate) fn check_decode(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
         let words = self.decode.iter().flat_map(|text| text.split_whitespace());
         let found =
             words.map(|word| self.worker("--decode", word, WorkerKind::Decode)).collect::<Result<_, _>>()?;
-        let found = some_and_each_once("--decode", found)?;
+        let found = not_empty_and_distinct("--decode", found)?;
         for prefill in self.check_prefill()? {
             if found.iter().any(|decode| decode.url == prefill.url) {
                 let problem = format!("worker '{}' cannot do both prefill and decode", prefill.url);
@@ -109,21 +103,18 @@ impl Options {
     }
 
     fn worker(&self, option: &'static str, url: &str, kind: WorkerKind) -> Result<WorkerSpec, ConfigError> {
-        let url: WorkerUrl =
-            url.parse().map_err(|e: WorkerUrlError| ConfigError::option(option, e.to_string()))?;
+        let url: WorkerUrl = url.parse().map_err(|e: WorkerUrlError| ConfigError::option(option, e))?;
         Ok(WorkerSpec { url: url.as_str().to_owned(), worker_type: kind, ..WorkerSpec::default() })
     }
 }
 
-fn some_and_each_once(
+fn not_empty_and_distinct(
     option: &'static str,
     workers: Vec<WorkerSpec>,
 ) -> Result<Vec<WorkerSpec>, ConfigError> {
     if workers.is_empty() {
-        return Err(ConfigError::option(
-            option,
-            format!("no worker is given; write {option} http://HOST:PORT"),
-        ));
+        let problem = format!("no worker is given; use {option} http://HOST:PORT");
+        return Err(ConfigError::option(option, problem));
     }
     for (n, worker) in workers.iter().enumerate() {
         if workers[..n].iter().any(|earlier| earlier.url == worker.url) {

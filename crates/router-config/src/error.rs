@@ -1,46 +1,46 @@
-//! Why a configuration is refused.
+//! The error of an invalid configuration.
 
 use crate::worker_url::WorkerUrlError;
 use router_core::PolicyError;
 use std::path::PathBuf;
 
-/// Why a configuration is refused: one line that names the key or flag.
+/// Why a configuration is invalid: one line that names the key or flag.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file could not be read.
+    /// The config file cannot be read.
     #[error("config file {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
-    /// The text is not TOML or has a key or value that does not belong.
+    /// The text is not TOML, or has an unknown key or an invalid value.
     #[error("{origin}: {problem}")]
     Parse {
-        /// Which text: a file, or one that was given as it is.
+        /// Where the text is from.
         origin: String,
-        /// Where and why.
+        /// Place and cause.
         problem: String,
     },
-    /// One option's value is refused.
+    /// The value of an option is invalid.
     #[error("{option}: {problem}")]
     Option {
         /// The flag, or several that belong together.
         option: &'static str,
-        /// Why.
+        /// What is wrong with the value.
         problem: String,
     },
-    /// A worker's URL is refused.
+    /// The URL of a worker is invalid.
     #[error("--worker-urls: {0}")]
     WorkerUrl(#[from] WorkerUrlError),
-    /// The policy or one of its options is refused.
+    /// The policy or one of its options is invalid.
     #[error("--policy: {0}")]
     Policy(#[from] PolicyError),
 }
 
 impl ConfigError {
-    /// The value of `option` is refused because of `problem`.
+    /// The value of `option` is invalid because of `problem`.
     pub fn option(option: &'static str, problem: impl ToString) -> Self {
         Self::Option { option, problem: problem.to_string() }
     }

@@ -1,15 +1,15 @@
-//! The configuration of the router: one tree of options, from which the command line, the TOML file and the
-//! documentation derive, and the checked configuration that comes of it.
+//! The configuration of the router: one struct of options, from which the command line, the TOML file and the
+//! documentation are derived, and the validated configuration that they become.
 //!
 //! ```text
-//! compat            flags of other routers -> flags of ours
+//! compat            flags of other routers -> flags of this one
 //! options, load     flags and TOML file -> Options
 //! config            Options -> Config, section by section:
-//!   workers, disaggregation, admission, retry, breaker, security, recording
+//!   workers, disaggregation, admission, retry, breaker, health, security, recording
 //! checks, error     shared by all of these
 //! ```
 //!
-//! It is plain data. It opens no file but the TOML file, binds no port and starts nothing.
+//! It is plain data: it opens no file but the TOML file, binds no port and starts nothing.
 #![allow(
     clippy::cast_precision_loss,
     reason = "counts become f64 only where an option is given in seconds or megabytes"
@@ -22,6 +22,7 @@ pub mod compat;
 mod config;
 mod disaggregation;
 mod error;
+mod health;
 mod load;
 mod logging;
 mod options;
@@ -37,9 +38,10 @@ mod workers;
 
 pub use admission::{AdmissionConfig, ClientTimeouts};
 pub use breaker::BreakerConfig;
-pub use config::{Config, FleetConfig, HealthConfig, RequestLimits};
+pub use config::{Config, FleetConfig, RequestLimits};
 pub use disaggregation::DisaggregationConfig;
 pub use error::ConfigError;
+pub use health::HealthConfig;
 pub use logging::{LogFormat, LogLevel};
 pub use options::{Options, PdProtocol, WorkerOptions};
 pub use otlp_endpoint::{OtlpEndpoint, OtlpEndpointError};

@@ -1,4 +1,4 @@
-//! Options from a TOML file and the command line, merged: flags win over the file, the file over the defaults.
+//! Merges command line and TOML file: a flag overrides the file, the file overrides the default.
 
 use crate::error::ConfigError;
 use crate::options::Options;
@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::path::Path;
 
 impl Options {
-    /// The options of a TOML file, overlaid by the flags that were given on the command line.
+    /// The options of a TOML file, overridden by the flags given on the command line or in the environment.
     ///
     /// # Errors
-    /// When the file cannot be read or has a key or value that does not belong; the message names it.
+    /// When the file cannot be read, or has an unknown key or an invalid value; the message names it.
     pub fn load(matches: &ArgMatches, flags: Self, file: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = file else { return Ok(flags) };
         let text = std::fs::read_to_string(path)
@@ -35,19 +35,19 @@ impl Options {
         Ok(merged.keep_secrets(flags, from_file, given))
     }
 
-    /// The options of a TOML text; `origin` says where it is from, for messages.
+    /// The options of a TOML text; `origin` says in errors where it is from.
     ///
     /// # Errors
-    /// When it has a key or value that does not belong; the message names it.
+    /// When it has an unknown key or an invalid value; the message names it.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, ConfigError> {
         toml::from_str(text)
             .map_err(|e| ConfigError::Parse { origin: origin.to_owned(), problem: one_line(&e.to_string()) })
     }
 
-    /// The options that are not at their defaults, as TOML. Keys that must stay secret are left out.
+    /// The options that differ from their defaults, as TOML. Secrets are left out.
     ///
     /// # Errors
-    /// When a value has no form in TOML, such as a number beyond its range.
+    /// When TOML cannot represent a value, such as a number beyond its range.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         let (Value::Object(own), Value::Object(defaults)) = (as_json(self)?, as_json(&Self::default())?)
         else {
@@ -62,7 +62,7 @@ fn as_json(options: &Options) -> Result<Value, toml::ser::Error> {
     serde_json::to_value(options).map_err(serde::ser::Error::custom)
 }
 
-/// toml's messages show the place over several lines; an operator's log wants one.
+/// The message of toml, which has several lines, as one line for the log.
 fn one_line(message: &str) -> String {
     message
         .lines()
@@ -72,7 +72,7 @@ fn one_line(message: &str) -> String {
         .join(" ")
 }
 
-/// Whether the line is one of the file's own, quoted in a message, and holds a key.
+/// Whether the line quotes a line of the file that has a key in it.
 fn shows_a_secret(line: &str) -> bool {
     line.split_once('|').is_some_and(|(number, quoted)| {
         number.trim().bytes().all(|b| b.is_ascii_digit()) && quoted.contains("api_key")

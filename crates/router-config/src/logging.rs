@@ -1,34 +1,34 @@
-//! What is logged, and how it looks.
+//! Log level and log format.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// How much is logged.
+/// Minimum severity of logged events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// Everything, a line per step of a request.
+    /// Every step of a request.
     Trace,
-    /// What a developer wants to see.
+    /// Details for debugging.
     Debug,
-    /// One line per change of a worker's state or of the router's own.
+    /// State changes of workers and of the router.
     Info,
-    /// What may need a look.
+    /// Possible problems.
     #[value(alias = "warning")]
     #[serde(alias = "warning")]
     Warn,
-    /// What needs a look.
+    /// Problems.
     #[value(alias = "critical")]
     #[serde(alias = "critical")]
     Error,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

@@ -1,7 +1,7 @@
-//! Every option of the router: one struct from which the command line, the TOML file and the docs derive.
+//! Every option of the router: one struct from which the command line, the TOML file and the docs are derived.
 //!
-//! The name of an option is the field's name; on the command line underscores become dashes. Meaning, unit and
-//! default stand in the doc comment, which is also the text of `--help`.
+//! The name of an option is the field's name; on the command line underscores become dashes. The doc comment gives
+//! meaning, unit and default, and is also the text of `--help`.
 
 use crate::logging::{LogFormat, LogLevel};
 use crate::policy_options;
@@ -13,26 +13,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// How the worker that read a prompt hands it over to the one that writes the answer.
+/// How a prefill worker transfers the KV cache of a prompt to a decode worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum PdProtocol {
-    /// Both get the request at once and meet in a bootstrap room.
+    /// Both workers get the request at the same time, with the same bootstrap room.
     Sglang,
-    /// The one after the other, with kv_transfer_params
+    /// First the prefill worker, then the decode worker with the kv_transfer_params of its response.
     Vllm,
 }
 
-/// One worker with its weight, for the config file.
+/// One worker with its weight and priority, for the config file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerOptions {
     /// Base URL.
     pub url: String,
-    /// Relative capacity, for policies that weigh; one of 0 is for when there is no other. Default 1.
+    /// Relative capacity, for weighted policies; a worker with weight 0 is used only when there is no other. Default 1.
     #[serde(default = "one")]
     pub weight: f64,
-    /// Of workers at equal cost the one with the higher priority is taken. Default 50.
+    /// At equal cost, the worker with the higher priority is chosen. Default 50.
     #[serde(default = "fifty")]
     pub priority: u32,
 }
@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long, value_name = "URL", num_args = 0..)]
     pub worker_urls: Vec<String>,
 
-    /// Start without workers; they join at run time, by POST /workers
+    /// Start without workers; add them at run time with POST /workers
     #[arg(long)]
     pub start_empty: bool,
 
@@ -62,39 +62,39 @@ pub struct Options {
     #[arg(skip)]
     pub workers: Vec<WorkerOptions>,
 
-    /// Read prompts on some workers and write answers on others: --prefill and --decode instead of --worker-urls
+    /// Run prefill and decode on different workers, given by --prefill and --decode instead of --worker-urls
     #[arg(long, help_heading = "Prefill and decode")]
     pub pd_disaggregation: bool,
 
-    /// A worker that reads prompts, and the port of its bootstrap server or none; repeatable
+    /// A prefill worker, and the port of its bootstrap server or none; repeatable
     #[arg(long, value_names = ["URL", "PORT|none"], num_args = 1..=2, action = clap::ArgAction::Append, help_heading = "Prefill and decode")]
     pub prefill: Vec<String>,
 
-    /// A worker that writes answers; repeatable
+    /// A decode worker; repeatable
     #[arg(long, value_name = "URL", num_args = 1.., action = clap::ArgAction::Append, help_heading = "Prefill and decode")]
     pub decode: Vec<String>,
 
-    /// How a worker that reads prompts is chosen; default: as --policy says
+    /// Policy that chooses the prefill worker; default: that of --policy
     #[arg(long, value_name = "POLICY", help_heading = "Prefill and decode")]
     pub prefill_policy: Option<String>,
 
-    /// How a worker that writes answers is chosen; default: as --policy says
+    /// Policy that chooses the decode worker; default: that of --policy
     #[arg(long, value_name = "POLICY", help_heading = "Prefill and decode")]
     pub decode_policy: Option<String>,
 
-    /// How the two hand a prompt over
+    /// How the KV cache gets from the prefill to the decode worker
     #[arg(long, value_enum, default_value_t = PdProtocol::Sglang, help_heading = "Prefill and decode")]
     pub pd_protocol: PdProtocol,
 
-    /// Choose among the data-parallel ranks of each worker, not among the workers
+    /// Route to the data-parallel ranks of workers: each rank is a candidate of its own
     #[arg(long)]
     pub dp_aware: bool,
 
-    /// With --dp-aware: how many ranks each worker has; default: as many as it says
+    /// With --dp-aware: number of ranks of each worker; default: what the worker reports
     #[arg(long, value_name = "N")]
     pub dp_size: Option<u32>,
 
-    /// How long the requests of a worker that is removed may take to end
+    /// How long requests in flight on a removed worker may take to finish
     #[arg(long, value_name = "SECS", default_value_t = 180)]
     pub drain_timeout_secs: u64,
 
@@ -106,7 +106,7 @@ pub struct Options {
     #[arg(long, default_value_t = 30000, help_heading = "Listening")]
     pub port: u16,
 
-    /// Also serve Prometheus metrics on this port (GET /metrics on the main port always answers)
+    /// Also serve Prometheus metrics on this port; GET /metrics on the main port always works
     #[arg(long, value_name = "PORT", help_heading = "Listening")]
     pub prometheus_port: Option<u16>,
 
@@ -114,19 +114,19 @@ pub struct Options {
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Listening")]
     pub prometheus_host: String,
 
-    /// Upper bounds of the histograms of request durations, in seconds, ascending [default: 20 from 0.001 to 240]
+    /// Bucket upper bounds of the request duration histograms, in seconds, ascending [default: 20 from 0.001 to 240]
     #[arg(long, value_name = "SECS", num_args = 1.., help_heading = "Listening")]
     pub prometheus_duration_buckets: Vec<f64>,
 
-    /// Threads that serve requests, each with connections to workers of its own; default: one per core
+    /// Number of threads that serve requests, each with its own connections to workers; default: one per core
     #[arg(long, value_name = "N", help_heading = "Listening")]
     pub threads: Option<usize>,
 
-    /// How a worker is chosen; `sgl-router policies` lists all
+    /// Load balancing policy; `sgl-router policies` lists them all
     #[arg(long, default_value = "marginal_cost", help_heading = "Routing")]
     pub policy: String,
 
-    /// Policies that decide on every request and are never obeyed, to compare them on live traffic
+    /// Shadow policies: they decide on every request too, only for comparison on live traffic
     #[arg(long, value_name = "POLICY", num_args = 1.., help_heading = "Routing")]
     pub shadow_policies: Vec<String>,
 
@@ -135,11 +135,11 @@ pub struct Options {
     #[serde(with = "policy_options")]
     pub policy_options: Vec<(String, String)>,
 
-    /// cache_aware: least share of the prompt that must be cached for affinity to count, 0 to 1 [default: 0.3]
+    /// cache_aware: minimum share of the prompt that must be cached to prefer a worker for it, 0 to 1 [default: 0.3]
     #[arg(long, value_name = "SHARE", help_heading = "Routing")]
     pub cache_threshold: Option<f64>,
 
-    /// cache_aware, bucket, prefix_hash: loads are uneven when they differ by more than this ... [default: 64, 64, 10]
+    /// cache_aware, bucket, prefix_hash: load is imbalanced when workers differ by more than this ... [default: 64, 64, 10]
     #[arg(long, value_name = "REQUESTS", help_heading = "Routing")]
     pub balance_abs_threshold: Option<u32>,
 
@@ -147,155 +147,155 @@ pub struct Options {
     #[arg(long, value_name = "FACTOR", help_heading = "Routing")]
     pub balance_rel_threshold: Option<f64>,
 
-    /// cache_aware: a prefix unused for this long is forgotten [default: 60]
+    /// cache_aware: evict a prefix from the index when it has not been used for this long [default: 60]
     #[arg(long, value_name = "SECS", help_heading = "Routing")]
     pub eviction_interval_secs: Option<u64>,
 
-    /// cache_aware, lmetric, marginal_cost: most memory for the prefix index, in bytes [default: 67108864]
+    /// cache_aware, lmetric, marginal_cost: maximum memory of the prefix index, in bytes [default: 67108864]
     #[arg(long, value_name = "BYTES", help_heading = "Routing")]
     pub max_tree_size: Option<u64>,
 
-    /// manual: a routing key without a request for this long is forgotten; 0 is never [default: 14400]
+    /// manual: drop the assignment of a routing key without requests for this long; 0 is never [default: 14400]
     #[arg(long, value_name = "SECS", help_heading = "Routing")]
     pub max_idle_secs: Option<u64>,
 
-    /// manual: how a new routing key finds its worker [default: random]
+    /// manual: how a new routing key is assigned to a worker [default: random]
     #[arg(long, value_name = "MODE", value_parser = ["random", "min_load", "min_group"], help_heading = "Routing")]
     pub assignment_mode: Option<String>,
 
-    /// bucket: how often the workers' ranges of prompt length are fitted [default: 5]
+    /// bucket: time between two adjustments of the workers' ranges of prompt length [default: 5]
     #[arg(long, value_name = "SECS", help_heading = "Routing")]
     pub bucket_adjust_interval_secs: Option<u64>,
 
-    /// Headers that may carry a routing key, for policies that go by it; first found wins, and all win over the body
+    /// Headers that may carry a routing key, for policies that use it; the first that is present wins, then the body
     #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-smg-routing-key", "x-session-id", "x-user-id", "x-tenant-id"], help_heading = "Routing")]
     pub routing_key_headers: Vec<String>,
 
-    /// Seed of all chance in routing; default: a new one each start
+    /// Random seed of routing decisions; default: a new one at each start
     #[arg(long, help_heading = "Routing")]
     pub seed: Option<u64>,
 
-    /// A request unanswered for this long ends with 504
+    /// Time limit of a request, until the end of its response; after it: 504
     #[arg(long, value_name = "SECS", default_value_t = 1800, help_heading = "Requests")]
     pub request_timeout_secs: u64,
 
-    /// A worker that does not accept a connection within this time counts as unreachable
+    /// Time limit to establish a connection to a worker; after it the worker counts as unreachable
     #[arg(long, value_name = "SECS", default_value_t = 5.0, help_heading = "Requests")]
     pub connect_timeout_secs: f64,
 
-    /// Largest request body, in bytes; larger ones end with 413
+    /// Maximum size of a request body, in bytes; larger ones get 413
     #[arg(long, value_name = "BYTES", default_value_t = 536_870_912, help_heading = "Requests")]
     pub max_payload_size: usize,
 
-    /// Headers that may carry the client's request id, first found wins
+    /// Headers that may carry the client's request id; the first that is present wins
     #[arg(long, value_name = "HEADER", num_args = 0.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
     pub request_id_headers: Vec<String>,
 
-    /// A worker that has not begun to answer a request after this long is given up for it, and another one is tried;
-    /// default: as long as the request may take. Answers that are not streamed begin when they end
+    /// Time limit until the first byte of a response; after it the request is retried on another worker. A response that is
+    /// not streamed has its first byte at its end; default: the time limit of the request
     #[arg(long, value_name = "SECS", help_heading = "Requests")]
     pub first_byte_timeout_secs: Option<f64>,
 
-    /// A stream that brings nothing for this long is ended with an error
+    /// A stream without data for this long ends with an error
     #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Requests")]
     pub stream_idle_timeout_secs: f64,
 
-    /// Most other workers that are tried when one fails, each once
+    /// Maximum number of retries of a request, each on another worker
     #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Retries")]
     pub retry_max_retries: u32,
 
-    /// Wait before the second retry; the first goes out at once
+    /// Backoff before the second retry; the first retry is sent at once
     #[arg(long, value_name = "MS", default_value_t = 50, help_heading = "Retries")]
     pub retry_initial_backoff_ms: u64,
 
-    /// Longest wait before a retry
+    /// Maximum backoff before a retry
     #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = "Retries")]
     pub retry_max_backoff_ms: u64,
 
-    /// Each wait is so many times the one before
+    /// Factor by which each backoff is longer than the previous one
     #[arg(long, value_name = "FACTOR", default_value_t = 1.5, help_heading = "Retries")]
     pub retry_backoff_multiplier: f64,
 
-    /// Each wait is longer or shorter by up to this share of it, 0 to 1, by lot
+    /// Random jitter: each backoff is longer or shorter by up to this share of it, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
     pub retry_jitter_factor: f64,
 
-    /// Most retries after an answer of 5xx, 429 or 503, and hedges, as a share of the requests of the last 10 s;
+    /// Retry budget: maximum retries after 5xx and 429 responses, and hedges, as a share of the requests of the last 10 s;
     /// 100 more are always allowed
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
     pub retry_budget: f64,
 
-    /// Never try another worker
+    /// Never retry a request
     #[arg(long, help_heading = "Retries")]
     pub disable_retries: bool,
 
-    /// Send a second copy of a request that is not streamed, to another worker, when no answer came for this long:
-    /// a time such as 1.5s or 800ms, or p50 to p99 of the times of late; the first answer wins
+    /// Hedge requests that are not streamed: send a second copy to another worker when there is no response after this
+    /// time, such as 1.5s or 800ms, or after p50 to p99 of recent response times; the first response wins
     #[arg(long, value_name = "TIME|PERCENTILE", help_heading = "Retries")]
     pub hedge_after: Option<String>,
 
-    /// Hold requests while no worker is available, up to --queue-timeout-secs, instead of answering 503
+    /// Queue requests while no worker is available, up to --queue-timeout-secs, instead of responding 503
     #[arg(long, help_heading = "Retries")]
     pub queue_when_unavailable: bool,
 
-    /// So many faults (connect errors, timeouts, 5xx) in a row, or that many within the window if they are at least
-    /// half of all ends, keep requests from a worker for a while
+    /// Failures (connect errors, timeouts, 5xx) that open the breaker of a worker: so many in a row, or so many within the
+    /// window if they are at least half of all outcomes
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Circuit breaker")]
     pub cb_failure_threshold: u32,
 
-    /// So many good requests, one at a time, bring it back
+    /// Successful requests in a row that close a half-open breaker; they are sent one at a time
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Circuit breaker")]
     pub cb_success_threshold: u32,
 
-    /// How long it gets nothing before it is probed
+    /// How long a breaker stays open, so that its worker gets no requests, before it is half-open
     #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Circuit breaker")]
     pub cb_timeout_duration_secs: f64,
 
-    /// How far back faults count
+    /// Length of the window in which failures are counted
     #[arg(long, value_name = "SECS", default_value_t = 120.0, help_heading = "Circuit breaker")]
     pub cb_window_duration_secs: f64,
 
-    /// Keep requests from a worker only when it cannot be reached or fails its health checks
+    /// No circuit breaker: a worker gets no requests only when it is unreachable or fails its health checks
     #[arg(long, help_heading = "Circuit breaker")]
     pub disable_circuit_breaker: bool,
 
-    /// Most requests that are served at a time, -1 for any number; more wait in the queue
+    /// Maximum number of concurrent requests, -1 for no limit; more wait in the queue
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, help_heading = "Overload")]
     pub max_concurrent_requests: i64,
 
-    /// Most requests that wait; more end with 429
+    /// Maximum number of requests in the queue; more get 429
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Overload")]
     pub queue_size: usize,
 
-    /// Longest wait in a queue of the router
+    /// Maximum time that a request waits in a queue of the router
     #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Overload")]
     pub queue_timeout_secs: f64,
 
-    /// Most requests that come in per second, with bursts of one second's; more wait in the queue
+    /// Rate limit, in requests per second, with bursts of one second's worth; more wait in the queue
     #[arg(long, value_name = "N", help_heading = "Overload")]
     pub rate_limit_tokens_per_second: Option<u32>,
 
-    /// Most requests in flight on one worker; when all have as many, requests wait in the queue, then end with 503
+    /// Maximum requests in flight on one worker; when all workers are full, requests wait in the queue, then get 503
     #[arg(long, value_name = "N", help_heading = "Overload")]
     pub worker_max_in_flight: Option<u32>,
 
-    /// Most bytes of request bodies held at a time, 0 for any number; what does not fit ends with 503
+    /// Maximum memory for request bodies, in bytes, 0 for no limit; requests that do not fit get 503
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, help_heading = "Overload")]
     pub max_buffered_bytes: usize,
 
-    /// A client that sends no whole request head for this long is closed, an idle connection too
+    /// Time limit for a client to send a complete request head, also on an idle connection; then it is closed
     #[arg(long, value_name = "SECS", default_value_t = 75.0, help_heading = "Overload")]
     pub client_header_timeout_secs: f64,
 
-    /// A client that sends nothing of a body for this long gets 408
+    /// A client that sends none of its request body for this long gets 408
     #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Overload")]
     pub client_body_timeout_secs: f64,
 
-    /// A client that takes nothing of its answer for this long is closed
+    /// A client that reads none of its response for this long is disconnected
     #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Overload")]
     pub client_write_timeout_secs: f64,
 
-    /// Key that clients must send, as Authorization: Bearer KEY
+    /// API key that clients must send, as Authorization: Bearer KEY
     #[arg(
         long,
         value_name = "KEY",
@@ -306,7 +306,7 @@ pub struct Options {
     #[serde(skip_serializing)]
     pub api_key: Option<Secret>,
 
-    /// Key for the admin routes; without one they answer this machine only
+    /// API key for the admin routes; without it they are served to this machine only
     #[arg(
         long,
         value_name = "KEY",
@@ -317,12 +317,12 @@ pub struct Options {
     #[serde(skip_serializing)]
     pub admin_api_key: Option<Secret>,
 
-    /// More keys, each with a role: admin opens all routes, user those of clients
+    /// More API keys, each with a role: admin allows all routes, user the client routes
     #[arg(long, value_name = "ID:NAME:ROLE:KEY", num_args = 0.., help_heading = "Security")]
     #[serde(skip_serializing)]
     pub control_plane_api_keys: Vec<Secret>,
 
-    /// Key that is sent to every worker without one of its own, in place of what the client sent
+    /// API key sent to workers that have none of their own, in place of the client's
     #[arg(
         long,
         value_name = "KEY",
@@ -333,7 +333,7 @@ pub struct Options {
     #[serde(skip_serializing)]
     pub worker_api_key: Option<Secret>,
 
-    /// Serve the admin routes on this port, and no longer on the main one
+    /// Serve the admin routes on this port only, not on the main port
     #[arg(long, value_name = "PORT", help_heading = "Security")]
     pub admin_port: Option<u16>,
 
@@ -341,59 +341,59 @@ pub struct Options {
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Security")]
     pub admin_host: String,
 
-    /// Certificate chain for clients, PEM; the router then speaks TLS
+    /// Certificate chain that the router presents to clients, PEM; turns TLS on
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub tls_cert_path: Option<PathBuf>,
 
-    /// Private key of that certificate, PEM
+    /// Private key for --tls-cert-path, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub tls_key_path: Option<PathBuf>,
 
-    /// Certificate chain that the router shows to https workers, PEM
+    /// Certificate chain that the router presents to https workers, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub client_cert_path: Option<PathBuf>,
 
-    /// Private key of that certificate, PEM
+    /// Private key for --client-cert-path, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub client_key_path: Option<PathBuf>,
 
-    /// Authorities that https workers are checked by, PEM; default: the system's
+    /// Certificate authorities trusted for https workers, PEM; default: the system's
     #[arg(long, value_name = "FILE", num_args = 0.., help_heading = "Security")]
     pub ca_cert_paths: Vec<PathBuf>,
 
-    /// Web pages that may call the router, as https://HOST or https://HOST:PORT, or * for all
+    /// Origins allowed by CORS, as https://HOST or https://HOST:PORT, or * for all; default: none
     #[arg(long, value_name = "ORIGIN", num_args = 0.., help_heading = "Security")]
     pub cors_allowed_origins: Vec<String>,
 
-    /// On SIGTERM, how long running requests may take to end
+    /// On SIGTERM, how long requests in flight may take to finish
     #[arg(long, value_name = "SECS", default_value_t = 180, help_heading = "Requests")]
     pub shutdown_grace_period_secs: u64,
 
-    /// Time between two checks of a healthy worker
+    /// Time between two health checks of a healthy worker
     #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Health checks")]
     pub health_check_interval_secs: f64,
 
-    /// A check unanswered for this long has failed
+    /// Time limit of one health check
     #[arg(long, value_name = "SECS", default_value_t = 5.0, help_heading = "Health checks")]
     pub health_check_timeout_secs: f64,
 
-    /// So many failed checks in a row make a worker unhealthy
+    /// Failed health checks in a row that make a worker unhealthy
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Health checks")]
     pub health_failure_threshold: u32,
 
-    /// So many good checks in a row make an unhealthy worker healthy again; the first check at start-up needs one
+    /// Passed health checks in a row that make an unhealthy worker healthy; a new worker needs one
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Health checks")]
     pub health_success_threshold: u32,
 
-    /// Path that is asked; /health_generate has SGLang generate a token for it
+    /// Path of the health check; with /health_generate SGLang generates a token each time
     #[arg(long, value_name = "PATH", default_value = "/health", help_heading = "Health checks")]
     pub health_check_endpoint: String,
 
-    /// Take every worker for healthy until it cannot be reached
+    /// No health checks: every worker counts as healthy until it is unreachable
     #[arg(long, help_heading = "Health checks")]
     pub disable_health_check: bool,
 
-    /// Time between two load reports of a worker, for policies that use them
+    /// Time between two load polls of a worker, for policies that use reported load
     #[arg(long, value_name = "MS", default_value_t = 100, help_heading = "Health checks")]
     pub load_poll_interval_ms: u64,
 
@@ -401,15 +401,15 @@ pub struct Options {
     #[arg(long, value_name = "DIR", help_heading = "Recording")]
     pub record_dir: Option<PathBuf>,
 
-    /// Also record a row per candidate of each decision, with its score and terms
+    /// Also record one row per candidate of each decision, with its score and terms
     #[arg(long, help_heading = "Recording")]
     pub record_candidates: bool,
 
-    /// How recorded rows look
+    /// Format of the recorded files
     #[arg(long, value_enum, default_value_t = RecordFormat::Csv, help_heading = "Recording")]
     pub record_format: RecordFormat,
 
-    /// A recorded file that has grown to this size is followed by a new one
+    /// Size at which a recorded file is rotated
     #[arg(long, value_name = "MB", default_value_t = 1024, help_heading = "Recording")]
     pub record_max_file_mb: u64,
 
@@ -417,31 +417,31 @@ pub struct Options {
     #[arg(long, help_heading = "Recording")]
     pub enable_tracking: bool,
 
-    /// Most traces in memory; the oldest goes first
+    /// Maximum number of traces in memory; the oldest is dropped first
     #[arg(long, value_name = "N", default_value_t = 100_000, help_heading = "Recording")]
     pub max_trace_entries: usize,
 
-    /// A trace older than this is gone
+    /// How long a trace is kept
     #[arg(long, value_name = "SECS", default_value_t = 3600, help_heading = "Recording")]
     pub trace_ttl: u64,
 
-    /// Export a span per request and per attempt to an OpenTelemetry collector
+    /// Export one span per request and per attempt to an OpenTelemetry collector
     #[arg(long, help_heading = "Recording")]
     pub enable_trace: bool,
 
-    /// The collector: HOST:PORT for OTLP over gRPC, http://HOST:4318/v1/traces for OTLP over HTTP
+    /// Address of the collector: HOST:PORT for OTLP over gRPC, http://HOST:4318/v1/traces for OTLP over HTTP
     #[arg(long, value_name = "ENDPOINT", default_value = "localhost:4317", help_heading = "Recording")]
     pub otlp_traces_endpoint: String,
 
-    /// How much is logged
+    /// Minimum severity of logged events
     #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Logging")]
     pub log_level: LogLevel,
 
-    /// Also write the log to files in this directory, a new one each day
+    /// Also write the log to files in this directory, one per day
     #[arg(long, value_name = "DIR", help_heading = "Logging")]
     pub log_dir: Option<PathBuf>,
 
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
     pub log_format: LogFormat,
 }
@@ -450,14 +450,14 @@ impl Default for Options {
     fn default() -> Self {
         use clap::FromArgMatches as _;
         let matches = Self::augment_args(clap::Command::new("defaults")).get_matches_from(["defaults"]);
-        // The defaults are the command line's; a default that did not parse would fail every test.
+        // The defaults are those of the command line; a default that did not parse would fail every test.
         Self::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
     }
 }
 
 impl Options {
-    /// The flags that are options of policies, as the registry takes them; those that a policy does not accept are
-    /// left out, so that one command line serves every policy.
+    /// The flags that are options of policies, as the registry takes them. Those that the policy does not accept are left
+    /// out, so that one command line works with every policy.
     pub(crate) fn policy_flags(&self, accepts: impl Fn(&str) -> bool) -> serde_json::Map<String, Value> {
         let flags = [
             ("cache_threshold", self.cache_threshold.map(Value::from)),
@@ -473,7 +473,7 @@ impl Options {
         flags.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
-    /// Keys of options that were given and change nothing, because they belong to policies that were not chosen.
+    /// Policy options that are given but have no effect, because no chosen policy accepts them.
     pub fn unused_policy_options(&self, registry: &Registry) -> Vec<String> {
         let others =
             [&self.prefill_policy, &self.decode_policy].into_iter().flatten().chain(&self.shadow_policies);

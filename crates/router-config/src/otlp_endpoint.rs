@@ -1,9 +1,9 @@
-//! Where spans go.
+//! Address of the OpenTelemetry collector.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Why a text is no collector's address.
+/// Why a text is not the address of a collector.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("'{text}' {problem}")]
 pub struct OtlpEndpointError {
@@ -15,9 +15,9 @@ pub struct OtlpEndpointError {
 /// with a path, such as `http://host:4318/v1/traces`, for OTLP over HTTP.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum OtlpEndpoint {
-    /// gRPC, by URL without a path.
+    /// OTLP over gRPC: URL without a path.
     Grpc(String),
-    /// Protobuf in HTTP POSTs to this URL.
+    /// OTLP over HTTP with protobuf bodies: URL of the POST requests.
     Http(String),
 }
 
@@ -45,22 +45,24 @@ impl FromStr for OtlpEndpoint {
         let url = url::Url::parse(&url).map_err(|_| fail("is not an address; write HOST:PORT"))?;
         match url.scheme() {
             "http" => {}
-            "https" => return Err(fail("asks for TLS, which is not supported; use a collector nearby")),
+            "https" => {
+                return Err(fail("needs TLS, which is not supported; use a collector on this machine"));
+            }
             _ => return Err(fail("must be HOST:PORT or an http URL")),
         }
         if url.port() == Some(0) {
-            return Err(fail("has port 0, which cannot be dialled"));
+            return Err(fail("has port 0, which is not allowed"));
         }
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return Err(fail("must not carry a user, password or fragment"));
         }
-        // The URL itself does not tell port 80 from none.
+        // The parsed URL leaves out port 80, so the text is checked.
         let has_port =
             text.trim_end_matches('/').rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok());
         match (url.path(), url.query()) {
             ("/", None) if bare && !has_port => Err(fail("has no port; OTLP over gRPC is usually on 4317")),
             ("/", None) => Ok(Self::Grpc(url.as_str().trim_end_matches('/').to_owned())),
-            _ if bare => Err(fail("has a path; OTLP over HTTP is written with http:// in front")),
+            _ if bare => Err(fail("has a path; for OTLP over HTTP write http:// before it")),
             _ => Ok(Self::Http(url.into())),
         }
     }
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_tells_http_from_grpc() {
+    fn url_with_path_is_http() {
         let grpc = |url: &str| Ok(OtlpEndpoint::Grpc(url.to_owned()));
         for (text, endpoint) in [
             ("localhost:4317", grpc("http://localhost:4317")),
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_address_is_refused_by_name() {
+    fn invalid_address_is_named() {
         for text in [
             "",
             "localhost",

@@ -4,12 +4,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// An option's value is JSON where it reads as JSON (numbers, true, maps), and a plain text otherwise.
+/// The value of an option: JSON if it parses as JSON (numbers, true, maps), otherwise a string.
 pub(crate) fn value(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
 }
 
-/// An option as it stands on the command line.
+/// Parses an option of the command line.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), &'static str> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     if name.is_empty() {

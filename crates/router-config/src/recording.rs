@@ -1,4 +1,4 @@
-//! What is recorded, and where.
+//! Recording to files, request traces, and metric and span export.
 
 use crate::checks::positive;
 use crate::error::ConfigError;
@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How recorded rows look.
+/// Format of recorded files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordFormat {
     /// Comma-separated values with one header line.
     #[default]
     Csv,
-    /// One JSON object a line; unknown values are left out.
+    /// One JSON object per line; unknown values are left out.
     Jsonl,
 }
 
 impl RecordFormat {
-    /// The ending of the files' names.
+    /// File name extension.
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Csv => "csv",
@@ -34,29 +34,29 @@ impl RecordFormat {
 /// Recording to files.
 #[derive(Clone, Debug)]
 pub struct RecordConfig {
-    /// Where the files are made; created when missing.
+    /// Directory of the files; created when missing.
     pub dir: PathBuf,
-    /// First part of the files' names.
+    /// First part of the file names.
     pub stem: String,
-    /// How rows look.
+    /// Format of the files.
     pub format: RecordFormat,
-    /// A file that has grown to this many bytes is followed by a new one.
+    /// Size at which a file is rotated, in bytes.
     pub max_file_bytes: u64,
-    /// Whether a second file has a row per candidate of each decision.
+    /// Whether a second file has one row per candidate of each decision.
     pub candidates: bool,
 }
 
 /// Request traces in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceConfig {
-    /// Most traces; the oldest goes first.
+    /// Maximum number of traces; the oldest is dropped first.
     pub max_entries: usize,
-    /// A trace older than this is gone.
+    /// How long a trace is kept.
     pub ttl: Duration,
 }
 
 impl Options {
-    /// Recording, when a directory is given or the policy asks for it.
+    /// The recording, if a directory is given or the policy asks for one.
     pub(crate) fn check_record(&self, registry: &Registry) -> Result<Option<RecordConfig>, ConfigError> {
         let policy = self.live_policy();
         let spec = registry.spec(policy);
@@ -65,14 +65,13 @@ impl Options {
             spec.is_some_and(|s| s.records).then(|| std::env::temp_dir().join(format!("{stem}_metrics")));
         let Some(dir) = self.record_dir.clone().or(wanted) else {
             if self.record_candidates {
-                let problem = "needs --record-dir, or a policy that records".to_owned();
-                return Err(ConfigError::Option { option: "--record-candidates", problem });
+                let problem = "needs --record-dir or a policy that records";
+                return Err(ConfigError::option("--record-candidates", problem));
             }
             return Ok(None);
         };
         if self.record_max_file_mb == 0 {
-            let problem = "must be at least 1".to_owned();
-            return Err(ConfigError::Option { option: "--record-max-file-mb", problem });
+            return Err(ConfigError::option("--record-max-file-mb", "must be at least 1"));
         }
         Ok(Some(RecordConfig {
             dir,
@@ -87,25 +86,23 @@ impl Options {
         let bounds = &self.prometheus_duration_buckets;
         let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
         if !ascending || bounds.iter().any(|bound| !bound.is_finite()) {
-            let problem = format!("{bounds:?} must be numbers that ascend");
-            return Err(ConfigError::Option { option: "--prometheus-duration-buckets", problem });
+            let problem = format!("{bounds:?} must be numbers in ascending order");
+            return Err(ConfigError::option("--prometheus-duration-buckets", problem));
         }
         Ok((!bounds.is_empty()).then(|| bounds.clone()))
     }
 
     pub(crate) fn check_traces(&self) -> Result<Option<TraceConfig>, ConfigError> {
         if self.enable_tracking && self.max_trace_entries == 0 {
-            let problem = "must be at least 1; leave out --enable-tracking to keep none".to_owned();
-            return Err(ConfigError::Option { option: "--max-trace-entries", problem });
+            let problem = "must be at least 1; leave out --enable-tracking to keep no traces";
+            return Err(ConfigError::option("--max-trace-entries", problem));
         }
         let ttl = positive("--trace-ttl", self.trace_ttl as f64)?;
         Ok(self.enable_tracking.then_some(TraceConfig { max_entries: self.max_trace_entries, ttl }))
     }
 
     pub(crate) fn check_otlp(&self) -> Result<OtlpEndpoint, ConfigError> {
-        self.otlp_traces_endpoint.parse().map_err(|problem: OtlpEndpointError| ConfigError::Option {
-            option: "--otlp-traces-endpoint",
-            problem: problem.to_string(),
-        })
+        let endpoint = self.otlp_traces_endpoint.parse();
+        endpoint.map_err(|e: OtlpEndpointError| ConfigError::option("--otlp-traces-endpoint", e))
     }
 }

@@ -1,4 +1,4 @@
-//! When a request is sent to another worker.
+//! Retries and hedging.
 
 use crate::checks::positive;
 use crate::error::ConfigError;
@@ -6,29 +6,29 @@ use crate::options::Options;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// When a request goes to another worker.
+/// When a request is retried or hedged on another worker.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RetryConfig {
-    /// Most attempts beyond the first.
+    /// Maximum number of retries of a request.
     pub max_retries: u32,
-    /// The wait before the second retry.
+    /// Backoff before the second retry.
     pub first_backoff: Duration,
-    /// The longest wait.
+    /// Maximum backoff.
     pub longest_backoff: Duration,
-    /// Each wait over the one before.
+    /// Factor between two backoffs.
     pub multiplier: f64,
-    /// The part of a wait that is by lot, 0 to 1.
+    /// Share of a backoff that is random, 0 to 1.
     pub jitter: f64,
-    /// Most retries that cost the fleet, as a share of the requests of late.
+    /// Retry budget: maximum retries as a share of recent requests.
     pub budget: f64,
-    /// When a second copy of a request is sent; never when absent.
+    /// When a request is hedged; `None` for no hedging.
     pub hedge: Option<HedgeAfter>,
-    /// How long a request waits for a worker when there is none; not at all when absent.
+    /// How long a request waits for a worker when none is available; `None` for no wait.
     pub queue: Option<Duration>,
 }
 
 impl RetryConfig {
-    /// The wait before retry number `retry`, counted from 1. `jitter` is a random number from 0 to 1.
+    /// The backoff before retry number `retry`, counted from 1. `jitter` is a random number from 0 to 1.
     pub fn backoff(&self, retry: u32, jitter: f64) -> Duration {
         let Some(step) = retry.checked_sub(2) else { return Duration::ZERO };
         let longest = self.longest_backoff.as_secs_f64();
@@ -43,7 +43,7 @@ impl RetryConfig {
 pub enum HedgeAfter {
     /// After a fixed time.
     Time(Duration),
-    /// After this quantile, 0 to 1, of the times to the answer of late.
+    /// After this quantile, 0 to 1, of recent response times.
     Quantile(f64),
 }
 
@@ -57,11 +57,10 @@ impl Options {
             jitter: within("--retry-jitter-factor", self.retry_jitter_factor, 0.0..=1.0)?,
             budget: within("--retry-budget", self.retry_budget, 0.0..=10.0)?,
             hedge: self.hedge_after.as_deref().map(hedge_after).transpose()?,
-            queue: if self.queue_when_unavailable {
-                Some(positive("--queue-timeout-secs", self.queue_timeout_secs)?)
-            } else {
-                None
-            },
+            queue: self
+                .queue_when_unavailable
+                .then(|| positive("--queue-timeout-secs", self.queue_timeout_secs))
+                .transpose()?,
         })
     }
 }
@@ -87,11 +86,10 @@ fn hedge_after(text: &str) -> Result<HedgeAfter, ConfigError> {
     } else {
         time(text.strip_suffix('s').unwrap_or(text), 1.0)
     };
-    parsed.ok_or_else(|| ConfigError::Option {
-        option: "--hedge-after",
-        problem: format!(
-            "'{text}' is neither a time such as 1.5s or 800ms nor a percentile from p50 to p99.9"
-        ),
+    parsed.ok_or_else(|| {
+        let problem =
+            format!("'{text}' must be a time such as 1.5s or 800ms, or a percentile from p50 to p99.9");
+        ConfigError::option("--hedge-after", problem)
     })
 }
 
@@ -100,16 +98,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_their_bound_and_the_first_retry_has_none() {
+    fn backoff_grows_to_its_maximum() {
         let retry = Options::default().check_retry().unwrap();
-        let millis = |retry_number, lot| retry.backoff(retry_number, lot).as_secs_f64() * 1e3;
+        let millis = |retry_number, jitter| retry.backoff(retry_number, jitter).as_secs_f64() * 1e3;
         assert_eq!((millis(1, 0.9), millis(2, 0.5), millis(3, 0.5)), (0.0, 50.0, 75.0));
         assert_eq!((millis(2, 0.0).round(), millis(2, 1.0).round()), (40.0, 60.0));
         assert_eq!(millis(40, 1.0), 30_000.0);
     }
 
     #[test]
-    fn a_hedge_is_a_time_or_a_percentile() {
+    fn hedge_is_time_or_percentile() {
         let time = |ms| HedgeAfter::Time(Duration::from_millis(ms));
         for (text, after) in [
             ("p95", HedgeAfter::Quantile(0.95)),

@@ -1,4 +1,4 @@
-//! A text that must not be seen.
+//! Text that must never be shown.
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -7,19 +7,17 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 use subtle::ConstantTimeEq as _;
 
-/// A key or password. It shows nothing of itself in logs and messages, cannot be serialised, and is compared without
-/// telling by the time taken where two of one length differ.
+/// A key or password. It is not shown by `Debug`, cannot be serialized, and is compared in constant time.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The text itself, for whoever has to send or check it.
+    /// The text itself, to send or check it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// The value of `authorization` that shows this key, and shows nothing when it is printed. `None` when it cannot stand
-    /// in a header.
+    /// The `authorization` header for this key, marked as sensitive; `None` when the key cannot be sent in a header.
     pub fn bearer(&self) -> Option<HeaderValue> {
         let mut value = HeaderValue::try_from(format!("Bearer {}", self.expose())).ok()?;
         value.set_sensitive(true);
@@ -47,20 +45,20 @@ impl PartialEq for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_string(Text)
+        from.deserialize_string(SecretVisitor)
     }
 }
 
-/// Takes a text and nothing else. The usual messages about a wrong type would show the value.
-struct Text;
+/// Accepts a string only, with its own errors: serde's errors about a wrong type contain the value.
+struct SecretVisitor;
 
-const WRONG_TYPE: &str = "a key must be a text in quotes";
+const WRONG_TYPE: &str = "a key must be a string in quotes";
 
-impl Visitor<'_> for Text {
+impl Visitor<'_> for SecretVisitor {
     type Value = Secret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text in quotes")
+        f.write_str("a string in quotes")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Secret, E> {

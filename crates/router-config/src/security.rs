@@ -1,6 +1,6 @@
-//! Keys, certificates, and the web pages that may call.
+//! API keys, TLS certificates and CORS.
 
-use crate::checks::address;
+use crate::checks::address_if;
 use crate::error::ConfigError;
 use crate::options::Options;
 use crate::secret::Secret;
@@ -8,20 +8,20 @@ use http::HeaderValue;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Who may send which requests, and over what wire.
+/// API keys, TLS certificates and CORS.
 #[derive(Debug, Default)]
 pub struct SecurityConfig {
-    /// The keys that are accepted.
+    /// The accepted API keys.
     pub credentials: Vec<Credential>,
-    /// Where the admin routes are, if not on the main port.
+    /// Address of the admin port; `None` when the admin routes are on the main port.
     pub admin: Option<SocketAddr>,
-    /// The certificate that clients see; plain HTTP when absent.
+    /// The certificate presented to clients; `None` for plain HTTP.
     pub tls: Option<CertificateFiles>,
-    /// The web pages that may call; none are told so when absent.
+    /// Origins allowed by CORS; `None` for no CORS headers.
     pub cors: Option<AllowedOrigins>,
 }
 
-/// One key that is accepted from clients.
+/// One accepted API key.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Credential {
     /// What the key allows.
@@ -33,9 +33,9 @@ pub struct Credential {
 /// What a key allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// The routes of clients.
+    /// Client routes.
     User,
-    /// Those, and the admin routes.
+    /// Client routes and admin routes.
     Admin,
 }
 
@@ -48,43 +48,43 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// What the router needs for TLS towards workers.
+/// Files for TLS towards workers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct WorkerTlsFiles {
-    /// Certificate authorities that are trusted, and no others; those of the system where there are none.
+    /// The only trusted certificate authorities; those of the system when empty.
     pub authorities: Vec<PathBuf>,
-    /// Shown to workers that ask for a certificate.
+    /// Client certificate, presented to workers that request one.
     pub identity: Option<CertificateFiles>,
 }
 
-/// The origins whose pages may call the router from a browser.
+/// Origins whose pages may call the router from a browser.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AllowedOrigins {
     /// Every origin.
     Any,
-    /// These, spelled as browsers send them.
+    /// These, in the form that browsers send.
     List(Vec<HeaderValue>),
 }
 
-/// Why a key is refused. It shows no key.
+/// Why a key is invalid. The message never contains a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// An entry has another shape.
+    /// An entry is not `ID:NAME:ROLE:KEY`.
     #[error("entry {0} is not ID:NAME:ROLE:KEY")]
     Shape(usize),
-    /// An entry's role is neither of the two.
+    /// The role of an entry is neither `admin` nor `user`.
     #[error("entry {0}: the role must be admin or user")]
     Role(usize),
-    /// A key is empty, or could not stand in a header.
+    /// A key is empty or cannot be sent in a header.
     #[error("a key must be one or more printable ASCII characters without spaces")]
     Unusable,
 }
 
 impl Credential {
-    /// A key for one role.
+    /// An API key with a role.
     ///
     /// # Errors
-    /// When the key could not be sent in a header.
+    /// When the key is empty or cannot be sent in a header.
     pub fn new(role: Role, key: Secret) -> Result<Self, CredentialError> {
         let text = key.expose();
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
@@ -96,7 +96,7 @@ impl Credential {
     /// The credentials of `--control-plane-api-keys`, each `ID:NAME:ROLE:KEY`. The key may contain colons.
     ///
     /// # Errors
-    /// When an entry has another shape; it is named by its position, never by its text.
+    /// When an entry is invalid. The message names its position, never its text.
     pub fn parse_list(entries: &[Secret]) -> Result<Vec<Self>, CredentialError> {
         (1..).zip(entries).map(|(position, entry)| Self::parse(position, entry)).collect()
     }
@@ -118,10 +118,10 @@ impl Credential {
 }
 
 impl AllowedOrigins {
-    /// Parses the values of `--cors-allowed-origins`; none of them means no CORS.
+    /// Parses the values of `--cors-allowed-origins`; `None` when there are none.
     ///
     /// # Errors
-    /// Names the first that is no origin.
+    /// For the first value that is not an origin.
     pub fn parse(origins: &[String]) -> Result<Option<Self>, ConfigError> {
         if origins.is_empty() {
             return Ok(None);
@@ -141,7 +141,7 @@ impl AllowedOrigins {
     }
 }
 
-/// The origin as browsers write it, if the text is one.
+/// The origin in the form that browsers send, if `text` is one.
 fn origin(text: &str) -> Option<HeaderValue> {
     let url = url::Url::parse(text).ok()?;
     let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
@@ -163,10 +163,7 @@ impl Options {
         credentials.extend(listed.map_err(|e| ConfigError::option("--control-plane-api-keys", e))?);
         Ok(SecurityConfig {
             credentials,
-            admin: match self.admin_port {
-                Some(port) => Some(address("--admin-host", &self.admin_host, port)?),
-                None => None,
-            },
+            admin: address_if("--admin-host", &self.admin_host, self.admin_port)?,
             tls: certificate(
                 NamedFile { option: "--tls-cert-path", path: self.tls_cert_path.as_ref() },
                 NamedFile { option: "--tls-key-path", path: self.tls_key_path.as_ref() },
@@ -183,14 +180,14 @@ impl Options {
         Ok(WorkerTlsFiles { authorities: self.ca_cert_paths.clone(), identity })
     }
 
-    /// What is sent to workers that have no key of their own.
+    /// `authorization` header for workers that have no key of their own.
     pub(crate) fn check_worker_key(&self) -> Result<Option<HeaderValue>, ConfigError> {
         let Some(key) = &self.worker_api_key else { return Ok(None) };
         let value = key.bearer().filter(|_| !key.expose().is_empty());
         value.map(Some).ok_or_else(|| ConfigError::option("--worker-api-key", "cannot be sent in a header"))
     }
 
-    /// Sets the secrets after the other options went through JSON, which secrets must not.
+    /// Sets the secrets after a merge through JSON, which leaves secrets out.
     pub(crate) fn keep_secrets(self, flags: Self, file: Self, given: impl Fn(&str) -> bool) -> Self {
         let of = |name: &str| if given(name) { &flags } else { &file };
         Self {
@@ -210,10 +207,10 @@ struct NamedFile<'a> {
     path: Option<&'a PathBuf>,
 }
 
-/// A certificate and its key, which are of use only together.
+/// A certificate and its key; both or none must be given.
 fn certificate(cert: NamedFile<'_>, key: NamedFile<'_>) -> Result<Option<CertificateFiles>, ConfigError> {
     let missing = |missing: NamedFile<'_>, given: NamedFile<'_>| {
-        Err(ConfigError::option(missing.option, format!("is missing; {} needs it", given.option)))
+        Err(ConfigError::option(missing.option, format!("is required with {}", given.option)))
     };
     match (cert.path, key.path) {
         (Some(cert), Some(key)) => Ok(Some(CertificateFiles { cert: cert.clone(), key: key.clone() })),
@@ -228,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_spelled_as_by_browsers() {
+    fn origins_become_what_browsers_send() {
         for (text, sent) in [
             ("https://chat.example", Some("https://chat.example")),
             ("https://chat.example/", Some("https://chat.example")),
@@ -245,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_keys_are_named_by_position() {
+    fn invalid_keys_are_named_by_position() {
         let refuse = |entry: &str| {
             let entries = ["1:a:admin:fine", entry].map(|e| Secret::from(e.to_owned()));
             Credential::parse_list(&entries).unwrap_err().to_string()

@@ -1,6 +1,6 @@
-//! A worker as an operator describes it, in a request or in a file.
+//! The description of a worker, in a request or in a file.
 
-use crate::config::HealthConfig;
+use crate::health::HealthConfig;
 use crate::secret::Secret;
 use crate::worker_url::{WorkerUrl, WorkerUrlError};
 use http::HeaderValue;
@@ -11,45 +11,45 @@ use std::time::Duration;
 
 /// A worker as `POST /workers` describes it.
 ///
-/// A worker about which nothing but its URL is known is [`WorkerSpec::default`] with that URL.
+/// A worker of which only the URL is known is [`WorkerSpec::default`] with that URL.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerSpec {
     /// Base URL; it has no default.
     pub url: String,
-    /// Sent to the worker as a bearer token, in place of what the client sent. Never shown again.
+    /// Sent to the worker as a bearer token, in place of the client's. Never part of a response.
     pub api_key: Option<Secret>,
-    /// Relative capacity, for policies that weigh. Default 1.
+    /// Relative capacity, for weighted policies. Default 1.
     pub weight: f64,
-    /// Higher is preferred by policies that weigh. Default 50.
+    /// At equal cost, the worker with the higher priority is chosen. Default 50.
     pub priority: u32,
-    /// Relative price, for whoever reads it. Default 1.
+    /// Relative price, shown in responses; without effect on routing. Default 1.
     pub cost: f64,
-    /// Names and values of the operator's own.
+    /// Free labels of the operator.
     pub labels: BTreeMap<String, String>,
-    /// The model it serves; asked of the worker when absent.
+    /// The model it serves; `None`: what the worker reports.
     pub model_id: Option<String>,
-    /// What part of a request it does. Default `regular`; the others with `--pd-disaggregation`.
+    /// The part of a request that it serves. Default `regular`; the others need `--pd-disaggregation`.
     pub worker_type: WorkerKind,
-    /// The engine; asked of the worker when absent.
+    /// The engine; `None`: detected.
     pub runtime: Option<Engine>,
-    /// Of a prefill worker: the port of its bootstrap server. Decode workers use their own setting when absent.
+    /// Bootstrap port of a prefill worker; `None`: decode workers use their own setting.
     pub bootstrap_port: Option<u16>,
-    /// Seconds for one check, in place of `--health-check-timeout-secs`.
+    /// Seconds; replaces `--health-check-timeout-secs`.
     pub health_check_timeout_secs: Option<f64>,
-    /// Seconds between two checks, in place of `--health-check-interval-secs`.
+    /// Seconds; replaces `--health-check-interval-secs`.
     pub health_check_interval_secs: Option<f64>,
-    /// In place of `--health-success-threshold`.
+    /// Replaces `--health-success-threshold`.
     pub health_success_threshold: Option<NonZeroU32>,
-    /// In place of `--health-failure-threshold`.
+    /// Replaces `--health-failure-threshold`.
     pub health_failure_threshold: Option<NonZeroU32>,
-    /// Never check it.
+    /// Disables its health checks.
     pub disable_health_check: bool,
-    /// Whether its data-parallel ranks are candidates of their own, as with `--dp-aware`.
+    /// Whether each of its data-parallel ranks is a candidate, as with `--dp-aware`.
     pub dp_aware: bool,
-    /// How many ranks those are; asked of the worker when absent.
+    /// Number of its ranks; `None`: what the worker reports.
     pub dp_size: Option<NonZeroU32>,
-    /// Taken from clients of other routers, without effect, as are the five below.
+    /// Accepted for compatibility with other routers, without effect, like the four below.
     pub tokenizer_path: Option<String>,
     #[expect(missing_docs, reason = "without effect")]
     pub reasoning_parser: Option<String>,
@@ -61,13 +61,13 @@ pub struct WorkerSpec {
     pub max_connection_attempts: Option<u32>,
 }
 
-/// What may be changed while a worker serves. Absent members stay as they are.
+/// Changes of a worker at run time. Absent members stay as they are.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerUpdate {
     /// Relative capacity.
     pub weight: Option<f64>,
-    /// Higher is preferred.
+    /// At equal cost, the worker with the higher priority is chosen.
     pub priority: Option<u32>,
     /// Relative price.
     pub cost: Option<f64>,
@@ -77,21 +77,21 @@ pub struct WorkerUpdate {
     pub api_key: Option<Secret>,
 }
 
-/// What part of a request a worker does.
+/// The part of a request that a worker serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerKind {
-    /// All of it.
+    /// Prefill and decode.
     #[default]
     Regular,
-    /// It reads prompts.
+    /// Prefill.
     Prefill,
-    /// It writes answers.
+    /// Decode.
     Decode,
 }
 
 impl WorkerKind {
-    /// The name in configurations and answers.
+    /// The name in configurations and responses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Regular => "regular",
@@ -101,7 +101,7 @@ impl WorkerKind {
     }
 }
 
-/// Who wrote the worker's program.
+/// The inference engine of a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
@@ -111,37 +111,37 @@ pub enum Engine {
     Vllm,
 }
 
-/// How data-parallel ranks become candidates of their own.
+/// Data-parallel ranks as candidates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ranks {
-    /// How many a worker has; as many as it says when absent.
+    /// Ranks of each worker; `None`: what the worker reports.
     pub size: Option<NonZeroU32>,
 }
 
-/// Why a description of a worker is refused. The message names the member.
+/// Why the description of a worker is invalid. The message names the member.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerSpecError {
-    /// The URL.
+    /// The URL is invalid.
     #[error(transparent)]
     Url(#[from] WorkerUrlError),
-    /// A number that makes no sense.
-    #[error("{member}: {value} must be a number {wanted}")]
+    /// A number is out of range.
+    #[error("{member}: {value} must be a number {range}")]
     Number {
-        /// Which.
+        /// The member.
         member: &'static str,
-        /// What was given.
+        /// The given value.
         value: f64,
-        /// What is taken.
-        wanted: &'static str,
+        /// The allowed range.
+        range: &'static str,
     },
-    /// Prefill and decode workers are whole.
-    #[error("dp_aware: it is not for workers of type prefill or decode")]
+    /// Prefill and decode workers have no ranks as candidates.
+    #[error("dp_aware: not supported for workers of type prefill or decode")]
     RanksOfLeg,
-    /// Nothing says that the ranks are to be told apart.
-    #[error("dp_size: it needs \"dp_aware\": true, or --dp-aware")]
+    /// `dp_size` without `dp_aware`.
+    #[error("dp_size: needs \"dp_aware\": true, or --dp-aware")]
     RanksUnwanted,
-    /// A key that cannot stand in a header. It is not shown.
-    #[error("api_key: it has characters that cannot stand in a header")]
+    /// The key cannot be sent in a header. The message does not contain it.
+    #[error("api_key: has characters that cannot be sent in a header")]
     Key,
 }
 
@@ -175,16 +175,17 @@ impl Default for WorkerSpec {
 }
 
 impl WorkerSpec {
-    /// The checked URL.
+    /// The parsed URL.
     pub fn base_url(&self) -> Result<WorkerUrl, WorkerSpecError> {
         Ok(self.url.parse()?)
     }
 
-    /// How its ranks are candidates, where all workers' are as in `usual`.
+    /// Its ranks as candidates, where `default` holds for workers without settings of their own.
+    ///
     /// # Errors
     /// When the members about ranks contradict each other or the worker's type.
-    pub fn ranks(&self, usual: Option<Ranks>) -> Result<Option<Ranks>, WorkerSpecError> {
-        let wanted = if self.dp_aware { Some(usual.unwrap_or_default()) } else { usual };
+    pub fn ranks(&self, default: Option<Ranks>) -> Result<Option<Ranks>, WorkerSpecError> {
+        let wanted = if self.dp_aware { Some(default.unwrap_or_default()) } else { default };
         match (wanted, self.worker_type) {
             (None, _) if self.dp_size.is_some() => Err(WorkerSpecError::RanksUnwanted),
             (Some(_), WorkerKind::Prefill | WorkerKind::Decode) => Err(WorkerSpecError::RanksOfLeg),
@@ -192,39 +193,39 @@ impl WorkerSpec {
         }
     }
 
-    /// How it is checked, where the router as a whole checks by `usual`.
-    pub fn health(&self, usual: Option<&HealthConfig>) -> Result<Option<HealthConfig>, WorkerSpecError> {
-        let Some(usual) = usual.filter(|_| !self.disable_health_check) else { return Ok(None) };
-        let secs = |member, given: Option<f64>, usual| {
-            let Some(value) = given else { return Ok(usual) };
+    /// Its health check, where `default` holds for workers without settings of their own.
+    pub fn health(&self, default: Option<&HealthConfig>) -> Result<Option<HealthConfig>, WorkerSpecError> {
+        let Some(default) = default.filter(|_| !self.disable_health_check) else { return Ok(None) };
+        let secs = |member, given: Option<f64>, default| {
+            let Some(value) = given else { return Ok(default) };
             let duration = Duration::try_from_secs_f64(value).ok().filter(|d| !d.is_zero());
-            duration.ok_or(WorkerSpecError::Number { member, value, wanted: "above 0" })
+            duration.ok_or(WorkerSpecError::Number { member, value, range: "above 0" })
         };
         Ok(Some(HealthConfig {
-            path: usual.path.clone(),
-            interval: secs("health_check_interval_secs", self.health_check_interval_secs, usual.interval)?,
-            timeout: secs("health_check_timeout_secs", self.health_check_timeout_secs, usual.timeout)?,
-            failures: self.health_failure_threshold.unwrap_or(usual.failures),
-            successes: self.health_success_threshold.unwrap_or(usual.successes),
+            path: default.path.clone(),
+            interval: secs("health_check_interval_secs", self.health_check_interval_secs, default.interval)?,
+            timeout: secs("health_check_timeout_secs", self.health_check_timeout_secs, default.timeout)?,
+            failures: self.health_failure_threshold.unwrap_or(default.failures),
+            successes: self.health_success_threshold.unwrap_or(default.successes),
         }))
     }
 }
 
-/// Refuses a number that is negative or not finite.
+/// Checks that a number is finite and at least 0.
 ///
 /// # Errors
-/// Names the member.
+/// Otherwise; the message names `member`.
 pub fn not_negative(member: &'static str, value: f64) -> Result<(), WorkerSpecError> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }
-    Err(WorkerSpecError::Number { member, value, wanted: "from 0 up" })
+    Err(WorkerSpecError::Number { member, value, range: "of at least 0" })
 }
 
-/// The value of `authorization` that sends this key.
+/// The `authorization` header for a key.
 ///
 /// # Errors
-/// When the key cannot stand in a header.
+/// When the key cannot be sent in a header.
 pub fn bearer(key: &Secret) -> Result<HeaderValue, WorkerSpecError> {
     key.bearer().ok_or(WorkerSpecError::Key)
 }

@@ -1,11 +1,11 @@
-//! A worker's base URL, checked once at the edge.
+//! The base URL of a worker, parsed once where it enters the router.
 
 use http::Uri;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Why a text is no worker URL. The message names the text.
+/// Why a text is not a worker URL. The message contains the text.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
 #[error("worker URL '{url}': {problem}")]
 pub struct WorkerUrlError {
@@ -15,27 +15,27 @@ pub struct WorkerUrlError {
 
 /// The base URL of a worker: `http://host:port` or `https://host:port`, optionally with a path that is put before every request's path.
 ///
-/// Two spellings of one URL are equal: case of the host, a trailing slash and a default port make no difference.
+/// URLs are normalized: case of the host, a trailing slash and a default port make no difference.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerUrl {
     text: Arc<str>,
 }
 
 impl WorkerUrl {
-    /// The normal form, without a trailing slash: the worker's name everywhere.
+    /// The normalized URL, without a trailing slash: the worker's name everywhere.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The normal form, shared.
+    /// The normalized URL, without a copy.
     pub fn shared(&self) -> Arc<str> {
         Arc::clone(&self.text)
     }
 
-    /// The same as a URI.
+    /// The URL as [`http::Uri`].
     ///
     /// # Errors
-    /// Never for a value that was parsed; the type says so because `http` parses again.
+    /// Never in practice: parsing the URL has checked this too.
     pub fn uri(&self) -> Result<Uri, http::uri::InvalidUri> {
         Uri::from_str(&self.text)
     }
@@ -64,7 +64,7 @@ impl FromStr for WorkerUrl {
             return Err(fail("has no host"));
         }
         if url.port() == Some(0) {
-            return Err(fail("port 0 cannot be dialled"));
+            return Err(fail("port 0 is not allowed"));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(fail("must not carry a user or password"));
@@ -99,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_url_are_equal() {
+    fn normalized_urls_are_equal() {
         assert_eq!(ok("http://127.0.0.1:30001"), ok("http://127.0.0.1:30001/"));
         assert_eq!(ok("http://GPU-1:80"), ok("http://gpu-1"));
         assert_eq!(ok("http://[::1]:30001").as_str(), "http://[::1]:30001");
     }
 
     #[test]
-    fn errors_name_the_culprit() {
+    fn errors_contain_the_url() {
         for bad in [
             "",
             "localhost:3000",

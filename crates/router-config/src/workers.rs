@@ -21,11 +21,11 @@ impl Options {
                 } else {
                     format!("workers '{earlier}' and '{}' are the same", w.url)
                 };
-                return Err(ConfigError::Option { option: "--worker-urls", problem });
+                return Err(ConfigError::option("--worker-urls", problem));
             }
             if !(w.weight.is_finite() && w.weight >= 0.0) {
-                let problem = format!("worker '{url}': weight {} must be a number from 0 up", w.weight);
-                return Err(ConfigError::Option { option: "[[workers]]", problem });
+                let problem = format!("worker '{url}': weight {} must be a number of at least 0", w.weight);
+                return Err(ConfigError::option("[[workers]]", problem));
             }
             workers.push(WorkerSpec {
                 url: url.as_str().to_owned(),
@@ -35,25 +35,20 @@ impl Options {
             });
         }
         if workers.is_empty() && !self.start_empty {
-            let problem = "no worker is given; write --worker-urls http://HOST:PORT ..., or --start-empty to add \
+            let problem = "no worker is given; use --worker-urls http://HOST:PORT ..., or --start-empty to add \
                            them at run time";
-            return Err(ConfigError::Option { option: "--worker-urls", problem: problem.to_owned() });
+            return Err(ConfigError::option("--worker-urls", problem));
         }
         Ok(workers)
     }
 
     pub(crate) fn check_ranks(&self) -> Result<Option<Ranks>, ConfigError> {
-        let refused =
-            |option, problem: &str| Err(ConfigError::Option { option, problem: problem.to_owned() });
-        let size = match self.dp_size {
-            Some(n) => Some(count("--dp-size", n)?),
-            None => None,
-        };
+        let size = self.dp_size.map(|n| count("--dp-size", n)).transpose()?;
         match (self.dp_aware, size) {
             (true, _) if self.pd_disaggregation => {
-                refused("--dp-aware", "cannot be combined with --pd-disaggregation")
+                Err(ConfigError::option("--dp-aware", "cannot be combined with --pd-disaggregation"))
             }
-            (false, Some(_)) => refused("--dp-size", "needs --dp-aware"),
+            (false, Some(_)) => Err(ConfigError::option("--dp-size", "needs --dp-aware")),
             (aware, size) => Ok(aware.then_some(Ranks { size })),
         }
     }

@@ -1,4 +1,4 @@
-//! Command lines of other routers: every flag of theirs has its fate, and none is lost in silence.
+//! Command lines of other routers: every flag is mapped, and none is ignored silently.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ fn translated(line: &str) -> Result<Translation, ForeignError> {
     translate(line.split(' ').filter(|w| !w.is_empty()).map(OsString::from).collect(), &own)
 }
 
-/// What became of a command line.
+/// A translated and parsed command line.
 #[derive(Debug)]
 struct Parsed {
     options: Options,
@@ -41,89 +41,90 @@ fn refusal(line: &str) -> String {
     text
 }
 
-/// Name and number of values, as the peer's own parser has them.
-fn flags_of(peer: SourceRouter) -> BTreeMap<&'static str, &'static str> {
-    let list = match peer {
+/// Names and numbers of values of the flags, from the router's own parser.
+fn flags_of(router: SourceRouter) -> BTreeMap<&'static str, &'static str> {
+    let list = match router {
         SourceRouter::SglangRouter => include_str!("data/flags/sglang-router-0.3.2.txt"),
         SourceRouter::Smg => include_str!("data/flags/smg-1.13.0.txt"),
         SourceRouter::VllmRouter => include_str!("data/flags/vllm-router-0.1.17.txt"),
-        SourceRouter::Seed => include_str!("data/flags/sglang-router-0.1.txt"),
+        SourceRouter::SglangRouter01 => include_str!("data/flags/sglang-router-0.1.txt"),
     };
     list.lines().map(|line| line.split_once(' ').unwrap()).collect()
 }
 
 #[test]
-fn the_table_has_every_flag_of_every_peer_and_no_other() {
-    for peer in SourceRouter::ALL {
-        let theirs: BTreeSet<_> = flags_of(peer).into_keys().collect();
-        let known: Vec<_> = foreign_flags().filter(|f| f.peers.contains(&peer)).map(|f| f.name).collect();
-        assert_eq!(known.iter().copied().collect::<BTreeSet<_>>(), theirs, "{peer:?}");
-        assert_eq!(known.len(), theirs.len(), "{peer:?}: a flag stands twice");
+fn table_has_exactly_the_routers_flags() {
+    for router in SourceRouter::ALL {
+        let theirs: BTreeSet<_> = flags_of(router).into_keys().collect();
+        let known: Vec<_> = foreign_flags().filter(|f| f.routers.contains(&router)).map(|f| f.name).collect();
+        assert_eq!(known.iter().copied().collect::<BTreeSet<_>>(), theirs, "{router:?}");
+        assert_eq!(known.len(), theirs.len(), "{router:?}: a flag stands twice");
     }
     assert_eq!(flags_of(SourceRouter::SglangRouter).len(), 98);
 }
 
 #[test]
-fn the_table_knows_how_many_values_each_takes() {
+fn table_has_value_counts() {
     for flag in foreign_flags() {
-        for arity in flag.peers.iter().map(|peer| flags_of(*peer)[flag.name]) {
-            let takes = match arity {
-                "0" => FlagValues::Nothing,
+        for arity in flag.routers.iter().map(|router| flags_of(*router)[flag.name]) {
+            let values = match arity {
+                "0" => FlagValues::Zero,
                 "1" => FlagValues::One,
                 _ => FlagValues::Many,
             };
-            assert_eq!(flag.takes, takes, "--{}", flag.name);
+            assert_eq!(flag.values, values, "--{}", flag.name);
         }
     }
 }
 
 #[test]
-fn what_a_flag_becomes_is_a_flag_of_ours() {
+fn replacements_are_own_flags() {
     let command = command();
     let own: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
-    let check = |flag: &ForeignFlag, fate: &FlagMapping| match fate {
+    let check = |flag: &ForeignFlag, mapping: &FlagMapping| match mapping {
         FlagMapping::Same(_) => assert!(own.contains(&flag.name), "--{} is no flag of ours", flag.name),
-        FlagMapping::Becomes(words) => {
+        FlagMapping::ReplacedBy(words) => {
             for word in words.iter().filter_map(|word| word.strip_prefix("--")) {
                 assert!(own.contains(&word), "--{}: --{word} is no flag of ours", flag.name);
             }
         }
-        FlagMapping::Nothing(text) | FlagMapping::Refused(text) => {
+        FlagMapping::Ignored(text) | FlagMapping::Rejected(text) => {
             assert!(text.len() > 20 && !text.ends_with('.'), "--{}: '{text}'", flag.name);
             assert!(!own.contains(&flag.name), "--{} is a flag of ours and does something", flag.name);
         }
         FlagMapping::ByValue(..) => panic!("--{}: values of values", flag.name),
     };
     for flag in foreign_flags() {
-        match flag.fate {
+        match flag.mapping {
             FlagMapping::ByValue(some, other) => {
                 check(&flag, other);
-                for (_, fate) in some {
-                    assert!(!matches!(fate, FlagMapping::ByValue(..)));
-                    if !matches!(other, FlagMapping::Same(_)) || matches!(fate, FlagMapping::Becomes(_)) {
-                        check(&flag, fate);
+                for (_, mapping) in some {
+                    assert!(!matches!(mapping, FlagMapping::ByValue(..)));
+                    if !matches!(other, FlagMapping::Same(_)) || matches!(mapping, FlagMapping::ReplacedBy(_))
+                    {
+                        check(&flag, mapping);
                     }
                 }
             }
-            fate => check(&flag, &fate),
+            mapping => check(&flag, &mapping),
         }
     }
 }
 
-/// What a flag of sglang-router should do here.
-enum Want {
-    /// An option has its value.
+/// Expected effect of a flag of sglang-router.
+enum Expected {
+    /// It sets an option.
     Set(fn(&Options) -> bool),
-    /// It is taken, and one log line names it.
+    /// It has no effect, and one log line names it.
     Noted,
-    /// It is refused, with these words.
+    /// It is an error with these words.
     Refused(&'static str),
 }
 
-use Want::{Noted, Refused, Set};
+use Expected::{Noted, Refused, Set};
 
 /// One case for each of the 98 flags of sglang-router 0.3.2.
-const CASES: [(&str, Want); 98] = [
+const CASES: [(&str, Expected); 98] = [
     ("--host 0.0.0.0", Set(|o| o.host == "0.0.0.0")),
     ("--port 8000", Set(|o| o.port == 8000)),
     ("--worker-urls http://a:1 http://b:1", Set(|o| o.worker_urls == ["http://a:1", "http://b:1"])),
@@ -194,20 +195,20 @@ const CASES: [(&str, Want); 98] = [
     ("--tool-call-parser qwen", Noted),
     ("--mcp-config-path mcp.yaml", Refused("the client")),
     ("--backend openai", Refused("--worker-urls")),
-    ("--history-backend oracle", Refused("stores no conversations")),
-    ("--oracle-wallet-path w", Refused("stores no conversations")),
-    ("--oracle-tns-alias a", Refused("stores no conversations")),
-    ("--oracle-connect-descriptor d", Refused("stores no conversations")),
-    ("--oracle-username u", Refused("stores no conversations")),
-    ("--oracle-password p", Refused("stores no conversations")),
-    ("--oracle-pool-min 1", Refused("stores no conversations")),
-    ("--oracle-pool-max 2", Refused("stores no conversations")),
-    ("--oracle-pool-timeout-secs 3", Refused("stores no conversations")),
-    ("--postgres-db-url postgres://db", Refused("stores no conversations")),
-    ("--postgres-pool-max 4", Refused("stores no conversations")),
-    ("--redis-url redis://db", Refused("stores no conversations")),
-    ("--redis-pool-max 4", Refused("stores no conversations")),
-    ("--redis-retention-days 1", Refused("stores no conversations")),
+    ("--history-backend oracle", Refused("does not store conversations")),
+    ("--oracle-wallet-path w", Refused("does not store conversations")),
+    ("--oracle-tns-alias a", Refused("does not store conversations")),
+    ("--oracle-connect-descriptor d", Refused("does not store conversations")),
+    ("--oracle-username u", Refused("does not store conversations")),
+    ("--oracle-password p", Refused("does not store conversations")),
+    ("--oracle-pool-min 1", Refused("does not store conversations")),
+    ("--oracle-pool-max 2", Refused("does not store conversations")),
+    ("--oracle-pool-timeout-secs 3", Refused("does not store conversations")),
+    ("--postgres-db-url postgres://db", Refused("does not store conversations")),
+    ("--postgres-pool-max 4", Refused("does not store conversations")),
+    ("--redis-url redis://db", Refused("does not store conversations")),
+    ("--redis-pool-max 4", Refused("does not store conversations")),
+    ("--redis-retention-days 1", Refused("does not store conversations")),
     ("--client-cert-path c.pem", Set(|o| o.client_cert_path.is_some())),
     ("--client-key-path k.pem", Set(|o| o.client_key_path.is_some())),
     ("--ca-cert-paths a.pem b.pem", Set(|o| o.ca_cert_paths.len() == 2)),
@@ -217,7 +218,7 @@ const CASES: [(&str, Want); 98] = [
     ("--otlp-traces-endpoint c:4317", Set(|o| o.otlp_traces_endpoint == "c:4317")),
     ("--api-key k", Set(|o| o.api_key.is_some())),
     ("--control-plane-api-keys a:b:admin:c d:e:user:f", Set(|o| o.control_plane_api_keys.len() == 2)),
-    ("--control-plane-audit-enabled", Refused("is not logged")),
+    ("--control-plane-audit-enabled", Refused("no audit log")),
     ("--jwt-issuer https://i", Refused("--control-plane-api-keys")),
     ("--jwt-audience a", Refused("--control-plane-api-keys")),
     ("--jwt-jwks-uri https://j", Refused("--control-plane-api-keys")),
@@ -225,7 +226,7 @@ const CASES: [(&str, Want); 98] = [
 ];
 
 #[test]
-fn each_of_the_98_flags_does_here_what_it_should() {
+fn every_sglang_router_flag_works() {
     let named = |line: &str| line.split(' ').next().unwrap().trim_start_matches('-').to_owned();
     let cases: BTreeSet<_> = CASES.iter().map(|(line, _)| named(line)).collect();
     let all = flags_of(SourceRouter::SglangRouter).into_keys().map(str::to_owned).collect();
@@ -257,7 +258,7 @@ fn each_of_the_98_flags_does_here_what_it_should() {
 }
 
 #[test]
-fn other_names_and_values_become_ours() {
+fn names_and_values_are_translated() {
     let options = |line: &str| parse(line).unwrap().options;
     assert_eq!(options("--eviction-interval 7").eviction_interval_secs, Some(7));
     assert_eq!(options("--eviction-interval=7").eviction_interval_secs, Some(7));
@@ -278,7 +279,7 @@ fn other_names_and_values_become_ours() {
 }
 
 #[test]
-fn values_that_mean_off_or_the_default_are_no_refusals() {
+fn default_values_are_accepted() {
     for line in
         ["--backend sglang", "--history-backend none", "--kv-connector nixl", "--sse-keepalive-secs 0"]
     {
@@ -290,7 +291,7 @@ fn values_that_mean_off_or_the_default_are_no_refusals() {
 }
 
 #[test]
-fn both_forms_of_a_list_are_one() {
+fn list_forms_are_equal() {
     for line in ["--jwt-role-mapping a=b c=d", "--selector a=b c=d", "--selector=a=b,c=d", "--selector"] {
         assert!(translated(line).is_err());
     }
@@ -299,7 +300,7 @@ fn both_forms_of_a_list_are_one() {
 }
 
 #[test]
-fn names_may_be_cut_short_while_one_flag_begins_so() {
+fn unique_abbreviations_are_accepted() {
     let options = |line: &str| parse(line).unwrap().options;
     assert_eq!(options("--bucket 9").bucket_adjust_interval_secs, Some(9));
     assert_eq!(options("--worker-u http://a:1").worker_urls, ["http://a:1"]);
@@ -308,7 +309,8 @@ fn names_may_be_cut_short_while_one_flag_begins_so() {
     assert!(options("--enable-t").enable_trace);
     assert_eq!(options("--load-p 7").load_poll_interval_ms, 7);
     let text = refusal("--retry 3");
-    for part in ["--retry is short", "--retry-max-retries", "--retry-jitter-factor", "--retry-budget"] {
+    for part in ["--retry matches several", "--retry-max-retries", "--retry-jitter-factor", "--retry-budget"]
+    {
         assert!(text.contains(part), "{text}");
     }
     assert!(refusal("--serv").contains("--service-discovery-port"));
@@ -316,7 +318,7 @@ fn names_may_be_cut_short_while_one_flag_begins_so() {
 }
 
 #[test]
-fn the_last_of_two_counts_and_a_value_too_few_or_too_many_is_named() {
+fn last_value_counts_and_arity_is_checked() {
     assert_eq!(parse("--policy random --policy round_robin").unwrap().options.policy, "round_robin");
     assert_eq!(refusal("--chat-template --port 1"), "--chat-template needs a value");
     assert_eq!(refusal("--log-json=false"), "--log-json takes no value");

@@ -1,4 +1,4 @@
-//! Options: one tree for flags and file; what is wrong is named in one line.
+//! Options from flags and file, and the errors of invalid ones.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -26,14 +26,14 @@ fn refuse(flags: &[&str], file: Option<&str>) -> String {
         Ok(options) => options.check(&Registry::builtin()).expect_err("was accepted"),
     };
     let text = error.to_string();
-    assert!(!text.contains('\n'), "more than one line: {text}");
+    assert!(!text.contains('\n'), "several lines: {text}");
     text
 }
 
 const WORKER: &str = "http://127.0.0.1:30001";
 
 #[test]
-fn flags_win_over_the_file_and_the_file_over_defaults() {
+fn flag_overrides_file_overrides_default() {
     let file = "worker_urls = ['http://a:1']\npolicy = 'random'\nport = 4000\nmax_payload_size = 99\n[policy_options]\nx = 3\n";
     let options = load(&["--port", "5000", "--worker-urls", WORKER], Some(file)).unwrap();
     assert_eq!((options.port, options.policy.as_str(), options.max_payload_size), (5000, "random", 99));
@@ -43,12 +43,12 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 }
 
 #[test]
-fn a_flag_equal_to_its_default_still_wins_over_the_file() {
+fn flag_at_default_overrides_file() {
     assert_eq!(load(&["--port", "30000"], Some("port = 4000")).unwrap().port, 30000);
 }
 
 #[test]
-fn a_whole_configuration_is_accepted() {
+fn full_configuration_is_accepted() {
     let file = "policy = 'marginal_utility'\nshadow_policies = ['round_robin', 'cache_aware']\ncache_threshold = 0.5\n\
                 [policy_options]\nwindow_size = 40\nnormalize = true\n[[workers]]\nurl = 'http://a:1'\nweight = 2.5\n\
                 [[workers]]\nurl = 'http://b:1'\n";
@@ -58,7 +58,7 @@ fn a_whole_configuration_is_accepted() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn config_errors_name_the_option() {
     let worker: &[&str] = &["--worker-urls", WORKER];
     for (flags, file, parts) in [
         (&[][..], None, &["--worker-urls", "no worker is given"][..]),
@@ -101,7 +101,7 @@ fn what_is_wrong_is_named() {
         (
             &[worker, &["--prometheus-duration-buckets", "1", "1"]].concat(),
             None,
-            &["--prometheus-duration-buckets", "[1.0, 1.0]", "ascend"],
+            &["--prometheus-duration-buckets", "[1.0, 1.0]", "ascending"],
         ),
         (&[worker, &["--host", "no.such.host.invalid"]].concat(), None, &["--host", "no.such.host.invalid"]),
         (
@@ -138,7 +138,7 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn missing_file_is_named() {
     let matches = Options::augment_args(Command::new("test")).get_matches_from(["test"]);
     let path = std::path::Path::new("/no/such/file.toml");
     let error = Options::load(&matches, Options::default(), Some(path)).unwrap_err().to_string();
@@ -146,7 +146,7 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn keys_come_from_flag_or_file_and_show_in_no_message() {
+fn keys_are_never_in_messages() {
     let file =
         "api_key = 'from-file'\nadmin_api_key = 'admin-file'\ncontrol_plane_api_keys = ['a:b:admin:c']";
     let options = load(&["--worker-urls", WORKER, "--api-key", "from-flag"], Some(file)).unwrap();
@@ -160,10 +160,10 @@ fn keys_come_from_flag_or_file_and_show_in_no_message() {
         (&["--worker-api-key", "hush\nhush"], None, "--worker-api-key"),
         (&["--control-plane-api-keys", "a:b:admin:c", "hush"], None, "--control-plane-api-keys: entry 2"),
         (&["--control-plane-api-keys", "a:b:boss:hush"], None, "entry 1"),
-        (&[], Some("api_key = 4815162342"), "text in quotes"),
+        (&[], Some("api_key = 4815162342"), "string in quotes"),
         (&[], Some("api_key = 'hush"), "line 1"),
         (&[], Some("api_key = ['hush']"), "line 1"),
-        (&[], Some("control_plane_api_keys = ['a', 4815162342]"), "text in quotes"),
+        (&[], Some("control_plane_api_keys = ['a', 4815162342]"), "string in quotes"),
         (&[], Some("worker_api_key = hush"), "line 1"),
     ] {
         let text = refuse(&[worker, flags].concat(), file);
@@ -172,9 +172,9 @@ fn keys_come_from_flag_or_file_and_show_in_no_message() {
     }
 }
 
-/// Any file is read or refused, and any options that were read are accepted or refused, in one line.
+/// Every file gives options or a one-line error, and so does every check of options.
 #[test]
-fn no_file_makes_it_panic() {
+fn random_files_do_not_panic() {
     const VALUES: [&str; 28] = [
         "-1",
         "0",
@@ -224,7 +224,7 @@ fn no_file_makes_it_panic() {
         }
         let Ok(mut options) = toml::from_str::<Options>(&text) else { continue };
         read += 1;
-        // What follows would look names up.
+        // Other hosts would need a DNS lookup.
         for host in [&mut options.host, &mut options.admin_host, &mut options.prometheus_host] {
             "127.0.0.1".clone_into(host);
         }
@@ -237,7 +237,7 @@ fn no_file_makes_it_panic() {
 }
 
 #[test]
-fn the_files_that_people_deploy_are_accepted() {
+fn deploy_files_are_accepted() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     for file in ["router.toml", "kubernetes/router.toml"] {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
@@ -247,7 +247,7 @@ fn the_files_that_people_deploy_are_accepted() {
 }
 
 #[test]
-fn a_knob_of_a_policy_that_was_not_chosen_is_told() {
+fn unused_policy_options_are_listed() {
     let idle = |flags: &[&str]| {
         let flags =
             [&["--worker-urls", "http://127.0.0.1:30001", "--cache-threshold", "0.5"], flags].concat();

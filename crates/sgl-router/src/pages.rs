@@ -79,39 +79,39 @@ fn option_row(arg: &Arg) -> String {
 /// Three tables: the flags of sglang-router, and those that only smg or only vllm-router has.
 fn foreign() -> String {
     let shared = |f: &ForeignFlag| {
-        f.peers.iter().any(|p| matches!(p, SourceRouter::SglangRouter | SourceRouter::Seed))
+        f.routers.iter().any(|p| matches!(p, SourceRouter::SglangRouter | SourceRouter::SglangRouter01))
     };
     let mut text = String::from("### Flags of sglang-router\n\n| flag |");
-    for peer in SourceRouter::ALL {
-        let _ = write!(text, " {} |", peer.title());
+    for router in SourceRouter::ALL {
+        let _ = write!(text, " {} |", router.title());
     }
     text.push_str(" here |\n|---|---|---|---|---|---|\n");
     for flag in foreign_flags().filter(shared) {
         let _ = write!(text, "| `--{}` |", flag.name);
-        for peer in SourceRouter::ALL {
-            text.push_str(if flag.peers.contains(&peer) { " yes |" } else { " |" });
+        for router in SourceRouter::ALL {
+            text.push_str(if flag.routers.contains(&router) { " yes |" } else { " |" });
         }
-        let _ = writeln!(text, " {} |", fate(&flag.fate));
+        let _ = writeln!(text, " {} |", mapping(&flag.mapping));
     }
-    for peer in [SourceRouter::Smg, SourceRouter::VllmRouter] {
-        let _ = write!(text, "\n### Flags that only {} has\n\n| flag | here |\n|---|---|\n", peer.title());
-        for flag in foreign_flags().filter(|f| f.peers.contains(&peer) && !shared(f)) {
-            let _ = writeln!(text, "| `--{}` | {} |", flag.name, fate(&flag.fate));
+    for router in [SourceRouter::Smg, SourceRouter::VllmRouter] {
+        let _ = write!(text, "\n### Flags that only {} has\n\n| flag | here |\n|---|---|\n", router.title());
+        for flag in foreign_flags().filter(|f| f.routers.contains(&router) && !shared(f)) {
+            let _ = writeln!(text, "| `--{}` | {} |", flag.name, mapping(&flag.mapping));
         }
     }
     text
 }
 
-fn fate(fate_of: &FlagMapping) -> String {
-    match fate_of {
+fn mapping(mapping_of: &FlagMapping) -> String {
+    match mapping_of {
         FlagMapping::Same("") => "the same".to_owned(),
         FlagMapping::Same(note) => format!("the same; {}", escaped(note)),
-        FlagMapping::Becomes(words) => format!("`{}`", words.join(" ").replace("{}", "VALUE")),
-        FlagMapping::Nothing(why) => format!("changes nothing: {}", escaped(why)),
-        FlagMapping::Refused(instead) => format!("**refused**: {}", escaped(instead)),
+        FlagMapping::ReplacedBy(words) => format!("`{}`", words.join(" ").replace("{}", "VALUE")),
+        FlagMapping::Ignored(why) => format!("changes nothing: {}", escaped(why)),
+        FlagMapping::Rejected(instead) => format!("**refused**: {}", escaped(instead)),
         FlagMapping::ByValue(some, other) => {
-            let some = some.iter().map(|(value, f)| format!("; `{value}`: {}", fate(f)));
-            fate(other) + &some.collect::<String>()
+            let some = some.iter().map(|(value, f)| format!("; `{value}`: {}", mapping(f)));
+            mapping(other) + &some.collect::<String>()
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What is known of a flag of another router, and what becomes of it here.
+//! A flag of another router and what it maps to.
 
-/// A router whose command lines are understood.
+/// A router whose command lines are accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SourceRouter {
     /// sglang-router 0.3.2, as `sglang-router launch` or `python -m sglang_router.launch_router`.
@@ -9,22 +9,22 @@ pub enum SourceRouter {
     Smg,
     /// vllm-router 0.1.17.
     VllmRouter,
-    /// The launcher of sglang-router 0.1.
-    Seed,
+    /// sglang-router 0.1, by its Python launcher.
+    SglangRouter01,
 }
 
 impl SourceRouter {
-    /// All of them, as the documentation orders them.
-    pub const ALL: [Self; 4] = [Self::SglangRouter, Self::Smg, Self::VllmRouter, Self::Seed];
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::SglangRouter, Self::Smg, Self::VllmRouter, Self::SglangRouter01];
 
-    /// The name and the version whose flags the table has.
+    /// Name and version whose flags the table has.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
             Self::SglangRouter => "sglang-router 0.3.2",
             Self::Smg => "smg 1.13",
             Self::VllmRouter => "vllm-router 0.1.17",
-            Self::Seed => "sglang-router 0.1",
+            Self::SglangRouter01 => "sglang-router 0.1",
         }
     }
 }
@@ -33,46 +33,46 @@ impl SourceRouter {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlagValues {
     /// None.
-    Nothing,
+    Zero,
     /// One.
     One,
-    /// All words up to the next flag.
+    /// All arguments up to the next flag.
     Many,
 }
 
-/// What becomes of a flag.
+/// What a flag maps to.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum FlagMapping {
-    /// It is a flag of ours; the text says what is different, if anything.
+    /// This router has the same flag; the text says what is different, if anything.
     Same(&'static str),
-    /// These words take its place, with the value where `{}` stands.
-    Becomes(&'static [&'static str]),
-    /// It is taken and changes nothing, because of what the text says; the log says so.
-    Nothing(&'static str),
-    /// It is refused; the text says what to do instead.
-    Refused(&'static str),
-    /// Some values have a fate of their own; the other ones have the second.
+    /// These arguments replace it, with its value in place of `{}`.
+    ReplacedBy(&'static [&'static str]),
+    /// It is accepted without effect; the text says why, and is logged.
+    Ignored(&'static str),
+    /// It is an error; the text says what to do instead.
+    Rejected(&'static str),
+    /// Some values have their own mapping; all others have the second.
     ByValue(&'static [(&'static str, FlagMapping)], &'static FlagMapping),
 }
 
-/// Some flags that have one fate.
+/// Flags with the same mapping.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FlagRow {
-    pub(super) peers: &'static [SourceRouter],
-    pub(super) takes: FlagValues,
+    pub(super) routers: &'static [SourceRouter],
+    pub(super) values: FlagValues,
     pub(super) names: &'static [&'static str],
-    pub(super) fate: FlagMapping,
+    pub(super) mapping: FlagMapping,
 }
 
 /// A flag of other routers.
 #[derive(Clone, Copy, Debug)]
 pub struct ForeignFlag {
-    /// Without the dashes.
+    /// Name without dashes.
     pub name: &'static str,
-    /// Those that have it.
-    pub peers: &'static [SourceRouter],
-    /// Its values.
-    pub takes: FlagValues,
-    /// What becomes of it.
-    pub fate: FlagMapping,
+    /// The routers that have it.
+    pub routers: &'static [SourceRouter],
+    /// Number of its values.
+    pub values: FlagValues,
+    /// What it maps to.
+    pub mapping: FlagMapping,
 }

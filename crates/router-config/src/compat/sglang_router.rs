@@ -1,78 +1,90 @@
-//! The flags of sglang-router, which the other routers share to a large part.
+//! The flags of sglang-router, many of which the other routers have too.
 
-use super::flag::FlagMapping::{Becomes, ByValue, Nothing, Refused, Same};
+use super::flag::FlagMapping::{ByValue, Ignored, Rejected, ReplacedBy, Same};
 use super::flag::FlagValues::{Many, One};
-use super::flag::SourceRouter::{Seed, SglangRouter, Smg, VllmRouter};
+use super::flag::SourceRouter::{SglangRouter, SglangRouter01, Smg, VllmRouter};
 use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
 
-/// All four.
-const ALL: &[SourceRouter] = &[SglangRouter, Smg, VllmRouter, Seed];
-/// All that are still released.
+/// All four routers.
+const ALL: &[SourceRouter] = &[SglangRouter, Smg, VllmRouter, SglangRouter01];
+/// The routers that are still released.
 const RELEASED: &[SourceRouter] = &[SglangRouter, Smg, VllmRouter];
-/// The two of the SGLang project.
+/// The two routers of the SGLang project.
 const SGLANG: &[SourceRouter] = &[SglangRouter, Smg];
 
-/// Why flags of databases are refused.
-pub(super) const HISTORY: FlagMapping =
-    Refused("the router stores no conversations; /v1/responses and /v1/conversations go to the servers");
-/// Why flags of tokenizers change nothing.
-pub(super) const TOKENIZER: FlagMapping =
-    Nothing("prompts go to the servers as they came, so the router needs no tokenizer");
-/// Why flags of parsers change nothing.
-pub(super) const PARSER: FlagMapping = Nothing("the servers parse their own output: give them this flag");
-/// Why flags of start-up change nothing.
-pub(super) const STARTUP: FlagMapping =
-    Nothing("start-up waits for no worker; each is checked every second until it is ready, for any time");
-/// Why flags of discovery are refused.
-pub(super) const DISCOVERY: FlagMapping = Refused(
-    "the router finds no workers by itself; list them with --worker-urls, or add and remove them at run time with \
-     POST and DELETE /workers",
+/// Flags of conversation storage.
+pub(super) const HISTORY: FlagMapping = Rejected(
+    "the router does not store conversations; /v1/responses and /v1/conversations are forwarded to the workers",
 );
-/// Why tokens are refused.
+/// Flags of tokenizers.
+pub(super) const TOKENIZER: FlagMapping =
+    Ignored("prompts are forwarded unchanged, so the router needs no tokenizer");
+/// Flags of output parsers.
+pub(super) const PARSER: FlagMapping = Ignored("the workers parse their own output: give them this flag");
+/// Flags of start-up.
+pub(super) const STARTUP: FlagMapping = Ignored(
+    "start-up does not wait for workers; each is checked every second until it is ready, without a time limit",
+);
+/// Flags of service discovery.
+pub(super) const DISCOVERY: FlagMapping = Rejected(
+    "there is no service discovery; list workers with --worker-urls, or add and remove them at run time with POST \
+     and DELETE /workers",
+);
+/// Flags of JSON Web Tokens.
 const JWT: FlagMapping =
-    Refused("there are no tokens; give keys with --control-plane-api-keys ID:NAME:ROLE:KEY");
+    Rejected("JSON Web Tokens are not supported; give keys with --control-plane-api-keys ID:NAME:ROLE:KEY");
 
-/// Values of `--policy` that have other names here.
+/// Values of `--policy` with other names here.
 const POLICIES: &[(&str, FlagMapping)] = &[
-    ("consistent_hash", Becomes(&["--policy", "consistent_hashing"])),
-    ("rendezvous_hash", Becomes(&["--policy", "consistent_hashing"])),
-    ("sticky_least_loaded", Becomes(&["--policy", "manual", "--assignment-mode", "min_load"])),
+    ("consistent_hash", ReplacedBy(&["--policy", "consistent_hashing"])),
+    ("rendezvous_hash", ReplacedBy(&["--policy", "consistent_hashing"])),
+    ("sticky_least_loaded", ReplacedBy(&["--policy", "manual", "--assignment-mode", "min_load"])),
     ("kv_aware", KV_AWARE),
 ];
 const PREFILL_POLICIES: &[(&str, FlagMapping)] = &[
-    ("consistent_hash", Becomes(&["--prefill-policy", "consistent_hashing"])),
-    ("rendezvous_hash", Becomes(&["--prefill-policy", "consistent_hashing"])),
-    ("sticky_least_loaded", Becomes(&["--prefill-policy", "manual", "--assignment-mode", "min_load"])),
+    ("consistent_hash", ReplacedBy(&["--prefill-policy", "consistent_hashing"])),
+    ("rendezvous_hash", ReplacedBy(&["--prefill-policy", "consistent_hashing"])),
+    ("sticky_least_loaded", ReplacedBy(&["--prefill-policy", "manual", "--assignment-mode", "min_load"])),
     ("kv_aware", KV_AWARE),
 ];
 const DECODE_POLICIES: &[(&str, FlagMapping)] = &[
-    ("consistent_hash", Becomes(&["--decode-policy", "consistent_hashing"])),
-    ("rendezvous_hash", Becomes(&["--decode-policy", "consistent_hashing"])),
-    ("sticky_least_loaded", Becomes(&["--decode-policy", "manual", "--assignment-mode", "min_load"])),
+    ("consistent_hash", ReplacedBy(&["--decode-policy", "consistent_hashing"])),
+    ("rendezvous_hash", ReplacedBy(&["--decode-policy", "consistent_hashing"])),
+    ("sticky_least_loaded", ReplacedBy(&["--decode-policy", "manual", "--assignment-mode", "min_load"])),
     ("kv_aware", KV_AWARE),
 ];
-/// Why the policy that reads cache events, and its flags, are refused.
-pub(super) const KV_AWARE: FlagMapping = Refused(
-    "the router reads no cache events; --policy cache_aware or marginal_cost follow the prefixes that they sent",
+/// The policy that reads cache events, and its flags.
+pub(super) const KV_AWARE: FlagMapping = Rejected(
+    "the router does not read cache events; --policy cache_aware and marginal_cost track the prefixes that they sent",
 );
 
 const fn row(
-    peers: &'static [SourceRouter],
-    takes: FlagValues,
+    routers: &'static [SourceRouter],
+    values: FlagValues,
     names: &'static [&'static str],
-    fate: FlagMapping,
+    mapping: FlagMapping,
 ) -> FlagRow {
-    FlagRow { peers, takes, names, fate }
+    FlagRow { routers, values, names, mapping }
 }
 
-/// The flags of sglang-router 0.3.2 and 0.1, whoever else has them.
+/// The flags of sglang-router 0.3.2 and 0.1, including those that other routers have too.
 pub(super) const ROWS: &[FlagRow] = &[
     row(ALL, One, &["host"], Same("default here: 127.0.0.1; give 0.0.0.0 to serve other machines")),
     row(ALL, One, &["port"], Same("")),
     row(ALL, Many, &["worker-urls"], Same("give at least one, or --start-empty")),
-    row(ALL, One, &["policy"], ByValue(POLICIES, &Same("every policy of ours, too"))),
-    row(RELEASED, One, &["prefill-policy"], ByValue(PREFILL_POLICIES, &Same("every policy of ours, too"))),
-    row(RELEASED, One, &["decode-policy"], ByValue(DECODE_POLICIES, &Same("every policy of ours, too"))),
+    row(ALL, One, &["policy"], ByValue(POLICIES, &Same("all policies of this router work too"))),
+    row(
+        RELEASED,
+        One,
+        &["prefill-policy"],
+        ByValue(PREFILL_POLICIES, &Same("all policies of this router work too")),
+    ),
+    row(
+        RELEASED,
+        One,
+        &["decode-policy"],
+        ByValue(DECODE_POLICIES, &Same("all policies of this router work too")),
+    ),
     row(
         ALL,
         One,
@@ -81,43 +93,38 @@ pub(super) const ROWS: &[FlagRow] = &[
     ),
     row(SGLANG, One, &["bucket-adjust-interval-secs", "max-idle-secs"], Same("")),
     row(SGLANG, One, &["assignment-mode"], Same("random, min_load or min_group")),
-    row(RELEASED, One, &["eviction-interval-secs"], Same("a prefix unused for so long is forgotten")),
-    row(&[Seed], One, &["eviction-interval"], Becomes(&["--eviction-interval-secs", "{}"])),
-    row(ALL, One, &["max-tree-size"], Same("in bytes of memory, for all workers together")),
-    row(ALL, One, &["max-payload-size"], Same("")),
-    row(
-        SGLANG,
-        FlagValues::Nothing,
-        &["dp-aware"],
-        Same("every policy chooses among ranks as among workers"),
-    ),
     row(
         RELEASED,
-        FlagValues::Nothing,
+        One,
+        &["eviction-interval-secs"],
+        Same("evicts a prefix that has not been used for this long"),
+    ),
+    row(&[SglangRouter01], One, &["eviction-interval"], ReplacedBy(&["--eviction-interval-secs", "{}"])),
+    row(ALL, One, &["max-tree-size"], Same("in bytes of memory, for all workers together")),
+    row(ALL, One, &["max-payload-size"], Same("")),
+    row(SGLANG, FlagValues::Zero, &["dp-aware"], Same("every policy can choose among ranks")),
+    row(
+        RELEASED,
+        FlagValues::Zero,
         &["enable-igw"],
-        Refused("requests are not routed by model; run one router for each model"),
+        Rejected("requests are not routed by model; run one router for each model"),
     ),
     row(
         &[SglangRouter, VllmRouter],
-        FlagValues::Nothing,
+        FlagValues::Zero,
         &["mini-lb"],
-        Nothing("there is one router for all uses; --policy random chooses as the small one does"),
+        Ignored("there is no second router; --policy random chooses as the mini load balancer does"),
     ),
-    row(&[SglangRouter, Smg, Seed], FlagValues::Nothing, &["pd-disaggregation"], Same("")),
+    row(&[SglangRouter, Smg, SglangRouter01], FlagValues::Zero, &["pd-disaggregation"], Same("")),
     row(ALL, Many, &["prefill"], Same("")),
     row(ALL, One, &["decode"], Same("")),
     row(ALL, One, &["worker-startup-timeout-secs", "worker-startup-check-interval"], STARTUP),
-    row(ALL, FlagValues::Nothing, &["service-discovery"], DISCOVERY),
+    row(ALL, FlagValues::Zero, &["service-discovery"], DISCOVERY),
     row(ALL, One, &["service-discovery-port", "service-discovery-namespace"], DISCOVERY),
     row(ALL, Many, &["selector", "prefill-selector", "decode-selector"], DISCOVERY),
-    row(ALL, One, &["log-dir"], Same("lines go to standard error as well")),
-    row(ALL, One, &["log-level"], Same("warning and critical are understood")),
-    row(
-        ALL,
-        One,
-        &["prometheus-port"],
-        Same("off unless given; GET /metrics on the main port answers in any case"),
-    ),
+    row(ALL, One, &["log-dir"], Same("the log still goes to standard error as well")),
+    row(ALL, One, &["log-level"], Same("warning and critical are accepted too")),
+    row(ALL, One, &["prometheus-port"], Same("off by default; GET /metrics on the main port always works")),
     row(ALL, One, &["prometheus-host"], Same("default here: 127.0.0.1")),
     row(SGLANG, Many, &["prometheus-duration-buckets"], Same("")),
     row(RELEASED, Many, &["request-id-headers"], Same("")),
@@ -128,10 +135,18 @@ pub(super) const ROWS: &[FlagRow] = &[
         RELEASED,
         One,
         &["max-concurrent-requests"],
-        ByValue(&[("0", Becomes(&["--max-concurrent-requests", "-1"]))], &Same("default here: -1, no bound")),
+        ByValue(
+            &[("0", ReplacedBy(&["--max-concurrent-requests", "-1"]))],
+            &Same("default here: -1, no limit"),
+        ),
     ),
     row(RELEASED, One, &["queue-size", "queue-timeout-secs"], Same("")),
-    row(RELEASED, One, &["rate-limit-tokens-per-second"], Same("requests per second, no bound unless given")),
+    row(
+        RELEASED,
+        One,
+        &["rate-limit-tokens-per-second"],
+        Same("requests per second; default here: no limit"),
+    ),
     row(
         RELEASED,
         One,
@@ -147,17 +162,17 @@ pub(super) const ROWS: &[FlagRow] = &[
             "retry-backoff-multiplier",
             "retry-jitter-factor",
         ],
-        Same("the first retry goes out at once"),
+        Same("the first retry is sent at once"),
     ),
-    row(RELEASED, FlagValues::Nothing, &["disable-retries", "disable-circuit-breaker"], Same("")),
+    row(RELEASED, FlagValues::Zero, &["disable-retries", "disable-circuit-breaker"], Same("")),
     row(
         RELEASED,
         One,
         &["cb-failure-threshold"],
-        Same("counts faults of the worker: connect errors, timeouts, 5xx; neither 4xx nor 429 and 503"),
+        Same("counts failures of the worker: connect errors, timeouts, 5xx except 503; not 4xx"),
     ),
     row(RELEASED, One, &["cb-success-threshold", "cb-timeout-duration-secs"], Same("")),
-    row(RELEASED, One, &["cb-window-duration-secs"], Same("works here")),
+    row(RELEASED, One, &["cb-window-duration-secs"], Same("has an effect here")),
     row(
         RELEASED,
         One,
@@ -170,26 +185,33 @@ pub(super) const ROWS: &[FlagRow] = &[
         ],
         Same(""),
     ),
-    row(SGLANG, FlagValues::Nothing, &["disable-health-check"], Same("")),
+    row(SGLANG, FlagValues::Zero, &["disable-health-check"], Same("")),
     row(SGLANG, One, &["model-path", "tokenizer-path", "chat-template"], TOKENIZER),
-    row(SGLANG, FlagValues::Nothing, &["tokenizer-cache-enable-l0", "tokenizer-cache-enable-l1"], TOKENIZER),
+    row(SGLANG, FlagValues::Zero, &["tokenizer-cache-enable-l0", "tokenizer-cache-enable-l1"], TOKENIZER),
     row(SGLANG, One, &["tokenizer-cache-l0-max-entries", "tokenizer-cache-l1-max-memory"], TOKENIZER),
     row(SGLANG, One, &["reasoning-parser", "tool-call-parser"], PARSER),
-    row(SGLANG, One, &["mcp-config-path"], Refused("the router calls no tools; let the client call them")),
+    row(
+        SGLANG,
+        One,
+        &["mcp-config-path"],
+        Rejected("the router does not call tools; let the client call them"),
+    ),
     row(
         SGLANG,
         One,
         &["backend"],
         ByValue(
             &[("sglang", ENGINE), ("vllm", ENGINE)],
-            &Refused("only sglang and vllm; any server of the OpenAI API is a worker: --worker-urls URL"),
+            &Rejected(
+                "only sglang and vllm; a server with the OpenAI API can be a worker: --worker-urls URL",
+            ),
         ),
     ),
     row(
         SGLANG,
         One,
         &["history-backend"],
-        ByValue(&[("none", Nothing("the router stores no conversations in any case"))], &HISTORY),
+        ByValue(&[("none", Ignored("the router never stores conversations"))], &HISTORY),
     ),
     row(
         SGLANG,
@@ -213,26 +235,24 @@ pub(super) const ROWS: &[FlagRow] = &[
     ),
     row(SGLANG, One, &["client-cert-path", "client-key-path", "tls-cert-path", "tls-key-path"], Same("")),
     row(SGLANG, Many, &["ca-cert-paths"], Same("")),
-    row(SGLANG, FlagValues::Nothing, &["enable-trace"], Same("")),
-    row(SGLANG, One, &["otlp-traces-endpoint"], Same("HTTP, too: http://HOST:4318/v1/traces")),
+    row(SGLANG, FlagValues::Zero, &["enable-trace"], Same("")),
+    row(SGLANG, One, &["otlp-traces-endpoint"], Same("OTLP over HTTP too: http://HOST:4318/v1/traces")),
     row(
         RELEASED,
         One,
         &["api-key"],
-        Same(
-            "clients must send it; it goes to no worker: give --worker-api-key where the servers ask for one",
-        ),
+        Same("clients must send it; it is not sent to workers: use --worker-api-key if they need a key"),
     ),
     row(SGLANG, Many, &["control-plane-api-keys"], Same("")),
     row(
         SGLANG,
-        FlagValues::Nothing,
+        FlagValues::Zero,
         &["control-plane-audit-enabled"],
-        Refused("who asked is not logged; the log has a line for each change of a worker"),
+        Rejected("there is no audit log; the log has a line for each change of a worker"),
     ),
     row(SGLANG, One, &["jwt-issuer", "jwt-audience", "jwt-jwks-uri"], JWT),
     row(SGLANG, Many, &["jwt-role-mapping"], JWT),
 ];
 
-/// Why the name of the engine changes nothing.
-const ENGINE: FlagMapping = Nothing("the engine of each worker is found out by asking it");
+/// Names of supported engines.
+const ENGINE: FlagMapping = Ignored("the engine of each worker is detected");

@@ -1,72 +1,74 @@
-//! The flags that smg alone has.
+//! The flags that only smg has.
 
-use super::flag::FlagMapping::{Becomes, ByValue, Nothing, Refused, Same};
+use super::flag::FlagMapping::{ByValue, Ignored, Rejected, ReplacedBy, Same};
 use super::flag::FlagValues::{Many, One};
 use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
 use super::sglang_router::{DISCOVERY, HISTORY, PARSER, STARTUP, TOKENIZER};
 
-const ENCODE: FlagMapping =
-    Refused("servers that only encode are not known; let those that read prompts encode, too");
-const INDEX: FlagMapping = Nothing(
-    "it tunes smg's own index; here cache_aware has --cache-threshold, --eviction-interval-secs and --max-tree-size",
+const ENCODE: FlagMapping = Rejected("encode workers are not supported; let the prefill workers encode too");
+const INDEX: FlagMapping = Ignored(
+    "it tunes smg's index; here cache_aware has --cache-threshold, --eviction-interval-secs and --max-tree-size",
 );
-const OVERLOAD: FlagMapping = Refused(
-    "a worker that answers 429 or 503 is avoided by itself; --worker-max-in-flight N keeps any from getting more than N",
+const OVERLOAD: FlagMapping = Rejected(
+    "a worker that responds 429 or 503 is avoided for a while; --worker-max-in-flight N limits each to N requests",
 );
-const USAGE: FlagMapping =
-    Refused("cache_aware compares requests in flight; --policy least_load heeds the servers' caches");
-const OFF: FlagMapping = Nothing("there is nothing to switch off");
+const USAGE: FlagMapping = Rejected(
+    "cache_aware compares requests in flight; --policy least_load considers the KV cache usage of workers",
+);
+const OFF: FlagMapping = Ignored("this router does not have the feature that it turns off");
 const SILENCE: FlagMapping =
-    Nothing("silent workers are found out by their health checks: --health-check-interval-secs");
+    Ignored("stalled workers are detected by health checks: --health-check-interval-secs");
 const PREFILL_QUEUE: FlagMapping =
-    Refused("--worker-max-in-flight bounds every worker, --queue-size those that wait");
-const RECOVERY: FlagMapping =
-    Nothing("a worker that is not well stays in the fleet, gets nothing, and rejoins once it is");
+    Rejected("use --worker-max-in-flight to limit each worker, and --queue-size to limit the queue");
+const RECOVERY: FlagMapping = Ignored(
+    "an unhealthy worker stays in the fleet without requests, and gets them again when it is healthy",
+);
 const TENANTS: FlagMapping =
-    Refused("there are no tenants; --control-plane-api-keys ID:NAME:user:KEY gives each client a key");
-const MESH: FlagMapping = Refused("routers share no state; run several behind any load balancer");
+    Rejected("tenants are not supported; --control-plane-api-keys ID:NAME:user:KEY gives each client a key");
+const MESH: FlagMapping = Rejected("routers do not share state; run several behind any load balancer");
 const PRIORITIES: FlagMapping =
-    Refused("requests come in by the order of arrival: --max-concurrent-requests, --queue-size");
-const RL: FlagMapping =
-    Refused("ask the servers themselves; /flush_cache and /abort_request go to all of them");
-const JOBS: FlagMapping = Nothing("a worker joins or leaves at once, without a queue of jobs");
-const MEDIA: FlagMapping = Nothing("media go to the servers as they came");
-const MEDIA_LIMIT: FlagMapping = Refused("the servers fetch and read media; set the limit there");
+    Rejected("requests are served in order of arrival; see --max-concurrent-requests and --queue-size");
+const RL: FlagMapping = Rejected(
+    "send such requests to the workers themselves; /flush_cache and /abort_request go to all of them",
+);
+const JOBS: FlagMapping = Ignored("workers are added and removed at once, without a job queue");
+const MEDIA: FlagMapping = Ignored("media are forwarded to the workers unchanged");
+const MEDIA_LIMIT: FlagMapping = Rejected("the workers fetch and decode media; set the limit there");
 
-const fn row(takes: FlagValues, names: &'static [&'static str], fate: FlagMapping) -> FlagRow {
-    FlagRow { peers: &[SourceRouter::Smg], takes, names, fate }
+const fn row(values: FlagValues, names: &'static [&'static str], mapping: FlagMapping) -> FlagRow {
+    FlagRow { routers: &[SourceRouter::Smg], values, names, mapping }
 }
 
 /// The flags of smg 1.13.0 that sglang-router 0.3.2 lacks.
 pub(super) const ROWS: &[FlagRow] = &[
-    // Other names for what there is.
-    row(One, &["cache-match-threshold"], Becomes(&["--cache-threshold", "{}"])),
-    row(One, &["spill-abs-threshold"], Becomes(&["--balance-abs-threshold", "{}"])),
-    row(One, &["spill-rel-threshold"], Becomes(&["--balance-rel-threshold", "{}"])),
-    row(One, &["sticky-key-idle-secs"], Becomes(&["--max-idle-secs", "{}"])),
-    row(One, &["cache-ttl-secs"], Becomes(&["--eviction-interval-secs", "{}"])),
-    row(One, &["prefix-token-count"], Becomes(&["--policy-option", "prefix_token_count={}"])),
-    row(One, &["prefix-hash-load-factor"], Becomes(&["--policy-option", "load_factor={}"])),
-    row(One, &["prefix-hash-balance-abs-threshold"], Becomes(&["--balance-abs-threshold", "{}"])),
-    row(One, &["least-load-kv-pressure-weight"], Becomes(&["--policy-option", "kv_pressure_weight={}"])),
-    row(One, &["least-load-default-throughput"], Becomes(&["--policy-option", "default_throughput={}"])),
-    row(One, &["least-load-mean-prefill-tokens"], Becomes(&["--policy-option", "mean_prefill_tokens={}"])),
-    row(One, &["load-monitor-interval"], Becomes(&["--load-poll-interval-ms", "{}000"])),
-    row(One, &["stream-body-stall-timeout-secs"], Becomes(&["--client-body-timeout-secs", "{}"])),
-    row(One, &["idle-connection-timeout-secs"], Becomes(&["--client-header-timeout-secs", "{}"])),
-    row(FlagValues::Nothing, &["log-json"], Becomes(&["--log-format", "json"])),
+    // Flags with another name here.
+    row(One, &["cache-match-threshold"], ReplacedBy(&["--cache-threshold", "{}"])),
+    row(One, &["spill-abs-threshold"], ReplacedBy(&["--balance-abs-threshold", "{}"])),
+    row(One, &["spill-rel-threshold"], ReplacedBy(&["--balance-rel-threshold", "{}"])),
+    row(One, &["sticky-key-idle-secs"], ReplacedBy(&["--max-idle-secs", "{}"])),
+    row(One, &["cache-ttl-secs"], ReplacedBy(&["--eviction-interval-secs", "{}"])),
+    row(One, &["prefix-token-count"], ReplacedBy(&["--policy-option", "prefix_token_count={}"])),
+    row(One, &["prefix-hash-load-factor"], ReplacedBy(&["--policy-option", "load_factor={}"])),
+    row(One, &["prefix-hash-balance-abs-threshold"], ReplacedBy(&["--balance-abs-threshold", "{}"])),
+    row(One, &["least-load-kv-pressure-weight"], ReplacedBy(&["--policy-option", "kv_pressure_weight={}"])),
+    row(One, &["least-load-default-throughput"], ReplacedBy(&["--policy-option", "default_throughput={}"])),
+    row(One, &["least-load-mean-prefill-tokens"], ReplacedBy(&["--policy-option", "mean_prefill_tokens={}"])),
+    row(One, &["load-monitor-interval"], ReplacedBy(&["--load-poll-interval-ms", "{}000"])),
+    row(One, &["stream-body-stall-timeout-secs"], ReplacedBy(&["--client-body-timeout-secs", "{}"])),
+    row(One, &["idle-connection-timeout-secs"], ReplacedBy(&["--client-header-timeout-secs", "{}"])),
+    row(FlagValues::Zero, &["log-json"], ReplacedBy(&["--log-format", "json"])),
     row(Many, &["routing-key-headers"], Same("")),
     // Routing.
     row(
         One,
         &["least-load-max-waiting-requests"],
-        ByValue(&[("0", OFF)], &Refused("--worker-max-in-flight N keeps workers from getting more than N")),
+        ByValue(&[("0", OFF)], &Rejected("use --worker-max-in-flight N to limit each worker to N requests")),
     ),
     row(
         One,
         &["power-of-two-load-metric"],
-        Refused(
-            "power_of_two compares the tokens that the servers report; --policy least_load compares waits",
+        Rejected(
+            "power_of_two compares the tokens that workers report; --policy least_load compares expected waits",
         ),
     ),
     row(
@@ -75,9 +77,9 @@ pub(super) const ROWS: &[FlagRow] = &[
         ByValue(&[("1", OFF), ("1.0", OFF)], &USAGE),
     ),
     row(
-        FlagValues::Nothing,
+        FlagValues::Zero,
         &["routing-key-override", "sticky-sessions"],
-        Refused("--policy manual or consistent_hashing keep a session on its worker"),
+        Rejected("use --policy manual or consistent_hashing to keep a session on its worker"),
     ),
     row(
         One,
@@ -99,20 +101,20 @@ pub(super) const ROWS: &[FlagRow] = &[
         INDEX,
     ),
     row(
-        FlagValues::Nothing,
+        FlagValues::Zero,
         &["dp-minimum-tokens-scheduler"],
-        Refused("--policy chooses among ranks as among workers; least_load counts their tokens"),
+        Rejected("use --dp-aware with --policy least_load, which compares the token load of ranks"),
     ),
-    row(One, &["model-alias"], Refused("requests go on with the model name that they came with")),
+    row(One, &["model-alias"], Rejected("requests are forwarded with their model name unchanged")),
     row(
-        FlagValues::Nothing,
+        FlagValues::Zero,
         &["disable-load-monitoring"],
-        Nothing("loads are polled only for policies that use them"),
+        Ignored("loads are polled only for policies that use them"),
     ),
     // Overload.
-    row(FlagValues::Nothing, &["worker-overload-protection", "worker-overload-shed"], OVERLOAD),
+    row(FlagValues::Zero, &["worker-overload-protection", "worker-overload-shed"], OVERLOAD),
     row(One, &["worker-overload-waiting-requests", "worker-overload-token-usage"], OVERLOAD),
-    row(FlagValues::Nothing, &["disable-worker-overload-protection"], OFF),
+    row(FlagValues::Zero, &["disable-worker-overload-protection"], OFF),
     row(One, &["worker-stall-secs", "worker-wedge-secs", "worker-stale-secs"], SILENCE),
     row(
         One,
@@ -123,19 +125,21 @@ pub(super) const ROWS: &[FlagRow] = &[
     row(
         One,
         &["max-buffered-request-bytes"],
-        Nothing("every body is held whole, so that it can be retried; --max-buffered-bytes bounds them all"),
+        Ignored(
+            "every request body is buffered, so that it can be retried; --max-buffered-bytes limits the total",
+        ),
     ),
     row(
         One,
         &["header-read-timeout-secs"],
-        Nothing("--client-header-timeout-secs is for the first head of a connection and for the next ones"),
+        Ignored("--client-header-timeout-secs applies to every request head of a connection"),
     ),
     row(
         One,
         &["sse-keepalive-secs"],
-        ByValue(&[("0", OFF)], &Refused("streams pass as they came; nothing is added while they are silent")),
+        ByValue(&[("0", OFF)], &Rejected("streams are forwarded unchanged; no keepalive events are added")),
     ),
-    row(FlagValues::Nothing, &["priority-scheduler-enabled"], PRIORITIES),
+    row(FlagValues::Zero, &["priority-scheduler-enabled"], PRIORITIES),
     row(
         One,
         &[
@@ -145,24 +149,24 @@ pub(super) const ROWS: &[FlagRow] = &[
         ],
         PRIORITIES,
     ),
-    row(FlagValues::Nothing, &["trust-tenant-header", "tenant-rate-limit-enabled"], TENANTS),
+    row(FlagValues::Zero, &["trust-tenant-header", "tenant-rate-limit-enabled"], TENANTS),
     row(One, &["tenant-header-name", "tenant-rate-limit-config", "tenant-api-key"], TENANTS),
-    row(One, &["max-background-responses"], Nothing("/v1/responses go to the servers as they came")),
+    row(One, &["max-background-responses"], Ignored("/v1/responses is forwarded to the workers unchanged")),
     // Workers.
-    row(FlagValues::Nothing, &["upstream-http2"], Nothing("the router talks HTTP/1.1 to every worker")),
+    row(FlagValues::Zero, &["upstream-http2"], Ignored("the router uses HTTP/1.1 towards workers")),
     row(
         One,
         &["upstream-pool-idle-timeout-secs"],
-        Nothing("idle connections are closed after 4 s, before SGLang and vLLM close them"),
+        Ignored("idle connections are closed after 4 s, before SGLang and vLLM close them"),
     ),
     row(One, &["worker-startup-delay"], STARTUP),
     row(
         One,
         &["health-check-port"],
-        Refused("/health, /liveness and /readiness answer on --port, and on --admin-port"),
+        Rejected("/health, /liveness and /readiness are served on --port and --admin-port"),
     ),
     row(
-        FlagValues::Nothing,
+        FlagValues::Zero,
         &[
             "remove-unhealthy-workers",
             "no-remove-unhealthy-workers",
@@ -174,7 +178,7 @@ pub(super) const ROWS: &[FlagRow] = &[
     row(One, &["job-queue-capacity", "job-queue-concurrency"], JOBS),
     row(One, &["encode-policy"], ENCODE),
     row(Many, &["encode", "encode-selector"], ENCODE),
-    row(FlagValues::Nothing, &["epd-disaggregation"], ENCODE),
+    row(FlagValues::Zero, &["epd-disaggregation"], ENCODE),
     row(
         One,
         &[
@@ -187,15 +191,11 @@ pub(super) const ROWS: &[FlagRow] = &[
         ],
         DISCOVERY,
     ),
-    row(
-        One,
-        &["zmq-engine-count"],
-        Refused("workers are asked over HTTP; start the servers with their HTTP port"),
-    ),
-    row(FlagValues::Nothing, &["enable-rl"], RL),
+    row(One, &["zmq-engine-count"], Rejected("workers are reached over HTTP; start them with an HTTP port")),
+    row(FlagValues::Zero, &["enable-rl"], RL),
     row(One, &["rl-control-timeout-secs", "rl-fanout-concurrency"], RL),
     // Several routers.
-    row(FlagValues::Nothing, &["enable-mesh"], MESH),
+    row(FlagValues::Zero, &["enable-mesh"], MESH),
     row(
         One,
         &[
@@ -212,7 +212,7 @@ pub(super) const ROWS: &[FlagRow] = &[
     row(Many, &["mesh-peer-urls", "router-selector"], MESH),
     // Tokenizers, parsers, media.
     row(One, &["model", "tokenizer-cache-l0-max-memory"], TOKENIZER),
-    row(FlagValues::Nothing, &["disable-tokenizer-autoload"], TOKENIZER),
+    row(FlagValues::Zero, &["disable-tokenizer-autoload"], TOKENIZER),
     row(One, &["parser"], PARSER),
     row(
         One,
@@ -226,14 +226,14 @@ pub(super) const ROWS: &[FlagRow] = &[
         ],
         MEDIA,
     ),
-    row(FlagValues::Nothing, &["mm-pixel-rdma", "mm-allow-private-media-hosts", "log-mm-timing"], MEDIA),
+    row(FlagValues::Zero, &["mm-pixel-rdma", "mm-allow-private-media-hosts", "log-mm-timing"], MEDIA),
     row(
         One,
         &["multimodal-max-inflight-bytes", "mm-per-request-image-limit", "mm-allowed-media-domains"],
         MEDIA_LIMIT,
     ),
-    // What is stored, and what is run.
-    row(FlagValues::Nothing, &["oracle-external-auth"], HISTORY),
+    // Storage and modules.
+    row(FlagValues::Zero, &["oracle-external-auth"], HISTORY),
     row(
         One,
         &[
@@ -249,9 +249,9 @@ pub(super) const ROWS: &[FlagRow] = &[
     ),
     row(Many, &["storage-context-headers"], HISTORY),
     row(
-        FlagValues::Nothing,
+        FlagValues::Zero,
         &["enable-wasm"],
-        Refused("the router runs no modules; change requests in front of it"),
+        Rejected("WebAssembly modules are not supported; change requests in a proxy before the router"),
     ),
-    row(One, &["jemalloc-prof-dir"], Refused("the router writes no heap profiles")),
+    row(One, &["jemalloc-prof-dir"], Rejected("the router does not write heap profiles")),
 ];

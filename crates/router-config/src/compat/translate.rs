@@ -1,4 +1,4 @@
-//! From a command line of theirs to one of ours.
+//! Translates a command line of another router to one of this router.
 
 use super::flag::{FlagMapping, FlagValues, ForeignFlag, SourceRouter};
 use super::foreign_flags;
@@ -6,29 +6,29 @@ use std::ffi::{OsStr, OsString};
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-/// A command line of ours.
+/// A command line of this router.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Translation {
-    /// The words.
+    /// The arguments.
     pub args: Vec<OsString>,
-    /// What was taken and changes nothing, a line each, for the log.
+    /// One line for the log for each flag without effect.
     pub notes: Vec<String>,
 }
 
-/// Why a command line cannot be carried out: one line that names the flag.
+/// Why a command line is invalid: one line that names the flag.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ForeignError {
-    /// The router does not do this.
+    /// The flag is not supported.
     #[error("--{flag}: {instead}")]
-    Refused {
+    Rejected {
         /// The flag.
         flag: &'static str,
         /// What to do instead.
         instead: &'static str,
     },
-    /// The router does not do this with that value.
+    /// The value of the flag is not supported.
     #[error("--{flag} {value}: {instead}")]
-    RefusedValue {
+    RejectedValue {
         /// The flag.
         flag: &'static str,
         /// Its value.
@@ -36,23 +36,23 @@ pub enum ForeignError {
         /// What to do instead.
         instead: &'static str,
     },
-    /// An abbreviation has several meanings.
-    #[error("{given} is short for several flags: {}", list(candidates))]
+    /// An abbreviation matches several flags.
+    #[error("{given} matches several flags: {}", list(candidates))]
     Ambiguous {
         /// The abbreviation.
         given: String,
-        /// What it may stand for.
+        /// The flags that it matches.
         candidates: Vec<String>,
     },
-    /// A value is given, and the flag takes none.
+    /// A value is given to a flag that takes none.
     #[error("--{flag} takes no value")]
-    Unwanted {
+    UnexpectedValue {
         /// The flag.
         flag: &'static str,
     },
     /// The value is missing.
     #[error("--{flag} needs a value")]
-    NoValue {
+    MissingValue {
         /// The flag.
         flag: &'static str,
     },
@@ -62,13 +62,13 @@ fn list(candidates: &[String]) -> String {
     candidates.iter().map(|name| format!("--{name}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The words that follow `launch`, in our flags. `own` are the long names of those, without dashes.
+/// Translates the arguments after `launch`. `own` are the long names of this router's flags, without dashes.
 ///
-/// A name may be cut short as long as one flag begins so. Where several do, the one of sglang-router is meant, because a
-/// command line that worked there has to work here; then the one of ours.
+/// A flag may be abbreviated as long as only one flag begins so. If several do, the one of sglang-router is meant, because
+/// a command line that worked there has to work here; otherwise the one of this router.
 ///
 /// # Errors
-/// The first flag that is refused, has no value, or is short for several.
+/// For the first flag that is not supported, has no value, or matches several flags.
 pub fn translate(args: Vec<OsString>, own: &[&str]) -> Result<Translation, ForeignError> {
     let foreign: Vec<ForeignFlag> = foreign_flags().collect();
     let mut words = args.into_iter().peekable();
@@ -84,29 +84,29 @@ pub fn translate(args: Vec<OsString>, own: &[&str]) -> Result<Translation, Forei
         };
         let name = whole_name(given, own, &foreign)?;
         match foreign.iter().find(|f| f.name == name) {
-            Some(theirs) => done.carry_out(*theirs, value, &mut words)?,
+            Some(theirs) => done.apply(*theirs, value, &mut words)?,
             None => done.args.push(with_value(&name, value)),
         }
     }
     Ok(done)
 }
 
-/// What a name is short for; a name that begins no flag stays, for the parser to complain about.
+/// The full name of an abbreviated flag. An unknown name stays as it is, so that the argument parser reports it.
 fn whole_name(given: &str, own: &[&str], foreign: &[ForeignFlag]) -> Result<String, ForeignError> {
-    let of_sglang = |f: &&ForeignFlag| f.peers.contains(&SourceRouter::SglangRouter);
+    let of_sglang = |f: &&ForeignFlag| f.routers.contains(&SourceRouter::SglangRouter);
     let theirs = || foreign.iter().map(|f| f.name);
     if own.contains(&given) || theirs().any(|name| name == given) {
         return Ok(given.to_owned());
     }
-    let begun = |names: &mut dyn Iterator<Item = &str>| {
-        let mut begun: Vec<_> = names.filter(|name| name.starts_with(given)).map(str::to_owned).collect();
-        begun.sort_unstable();
-        begun.dedup();
-        begun
+    let starting = |names: &mut dyn Iterator<Item = &str>| {
+        let mut found: Vec<_> = names.filter(|name| name.starts_with(given)).map(str::to_owned).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     };
-    let all = begun(&mut own.iter().copied().chain(theirs()));
-    let first_choice = begun(&mut foreign.iter().filter(of_sglang).map(|f| f.name));
-    let second_choice = begun(&mut own.iter().copied());
+    let all = starting(&mut own.iter().copied().chain(theirs()));
+    let first_choice = starting(&mut foreign.iter().filter(of_sglang).map(|f| f.name));
+    let second_choice = starting(&mut own.iter().copied());
     let one = [&all, &first_choice, &second_choice].into_iter().find(|names| names.len() == 1);
     match one.map(|names| names.concat()) {
         Some(name) => Ok(name),
@@ -123,74 +123,80 @@ fn with_value(name: &str, value: Option<&str>) -> OsString {
 }
 
 impl Translation {
-    fn carry_out(
+    fn apply(
         &mut self,
         flag: ForeignFlag,
         value: Option<&str>,
         words: &mut Peekable<IntoIter<OsString>>,
     ) -> Result<(), ForeignError> {
-        if let FlagMapping::Same(_) = flag.fate {
+        if let FlagMapping::Same(_) = flag.mapping {
             self.args.push(with_value(flag.name, value));
             return Ok(());
         }
-        // A refusal needs no value, and is the better message where there is none.
-        if let FlagMapping::Refused(instead) = flag.fate {
-            return Err(ForeignError::Refused { flag: flag.name, instead });
+        // An unsupported flag is reported before a missing value.
+        if let FlagMapping::Rejected(instead) = flag.mapping {
+            return Err(ForeignError::Rejected { flag: flag.name, instead });
         }
         let values = values(flag, value, words)?;
         let value = values.first().map_or("", String::as_str);
-        match fate_of(&flag.fate, value) {
+        match mapping_of(&flag.mapping, value) {
             FlagMapping::Same(_) | FlagMapping::ByValue(..) => {
                 self.args.push(with_value(flag.name, Some(value)))
             }
-            FlagMapping::Becomes(ours) => {
+            FlagMapping::ReplacedBy(ours) => {
                 self.args.extend(ours.iter().map(|word| OsString::from(word.replace("{}", value))));
             }
-            FlagMapping::Nothing(why) => self.notes.push(format!("--{} changes nothing: {why}", flag.name)),
-            FlagMapping::Refused(instead) => {
-                return Err(ForeignError::RefusedValue { flag: flag.name, value: value.to_owned(), instead });
+            FlagMapping::Ignored(why) => self.notes.push(format!("--{} changes nothing: {why}", flag.name)),
+            FlagMapping::Rejected(instead) => {
+                return Err(ForeignError::RejectedValue {
+                    flag: flag.name,
+                    value: value.to_owned(),
+                    instead,
+                });
             }
         }
         Ok(())
     }
 }
 
-fn fate_of<'a>(fate: &'a FlagMapping, value: &str) -> &'a FlagMapping {
-    match fate {
+fn mapping_of<'a>(mapping: &'a FlagMapping, value: &str) -> &'a FlagMapping {
+    match mapping {
         FlagMapping::ByValue(some, other) => {
-            some.iter().find(|(v, _)| *v == value).map_or(*other, |(_, fate)| fate)
+            some.iter().find(|(v, _)| *v == value).map_or(*other, |(_, mapping)| mapping)
         }
-        fate => fate,
+        mapping => mapping,
     }
 }
 
-/// FlagValues the values of a flag off the words.
+/// Takes the values of a flag from the arguments.
 fn values(
     flag: ForeignFlag,
     attached: Option<&str>,
     words: &mut Peekable<IntoIter<OsString>>,
 ) -> Result<Vec<String>, ForeignError> {
-    let most = match flag.takes {
-        FlagValues::Nothing if attached.is_some() => return Err(ForeignError::Unwanted { flag: flag.name }),
-        FlagValues::Nothing => return Ok(Vec::new()),
+    let most = match flag.values {
+        FlagValues::Zero if attached.is_some() => {
+            return Err(ForeignError::UnexpectedValue { flag: flag.name });
+        }
+        FlagValues::Zero => return Ok(Vec::new()),
         _ if attached.is_some() => return Ok(attached.map(str::to_owned).into_iter().collect()),
         FlagValues::One => 1,
         FlagValues::Many => usize::MAX,
     };
     let mut values = Vec::new();
     while values.len() < most
-        && let Some(word) = words.next_if(|word| !begins_a_flag(word))
+        && let Some(word) = words.next_if(|word| !is_flag(word))
     {
         values.push(word.to_string_lossy().into_owned());
     }
-    if flag.takes == FlagValues::One && values.is_empty() {
-        return Err(ForeignError::NoValue { flag: flag.name });
+    if flag.values == FlagValues::One && values.is_empty() {
+        return Err(ForeignError::MissingValue { flag: flag.name });
     }
     Ok(values)
 }
 
-/// Numbers below zero are values.
-fn begins_a_flag(word: &OsStr) -> bool {
+/// Whether a word is a flag; a negative number is a value.
+fn is_flag(word: &OsStr) -> bool {
     word.to_str().is_some_and(|w| {
         w.strip_prefix('-')
             .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(|c: char| c.is_ascii_digit()))

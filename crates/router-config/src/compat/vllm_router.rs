@@ -1,39 +1,36 @@
-//! The flags that vllm-router alone has.
+//! The flags that only vllm-router has.
 
-use super::flag::FlagMapping::{Becomes, ByValue, Nothing, Refused};
+use super::flag::FlagMapping::{ByValue, Ignored, Rejected, ReplacedBy};
 use super::flag::FlagValues::One;
 use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
 use super::sglang_router::{DISCOVERY, KV_AWARE};
 
-const WASM: FlagMapping = Refused("the router runs no modules; change requests in front of it");
+const WASM: FlagMapping =
+    Rejected("WebAssembly modules are not supported; change requests in a proxy before the router");
 const PROGRAMS: FlagMapping =
-    Refused("requests come in by the order of arrival: --max-concurrent-requests, --queue-size");
-const CONNECTOR: &[(&str, FlagMapping)] = &[("nixl", Nothing("it is how --pd-protocol vllm works"))];
-const ONE_RANK: &[(&str, FlagMapping)] = &[("1", Nothing("one rank is what every worker has"))];
+    Rejected("requests are served in order of arrival; see --max-concurrent-requests and --queue-size");
+const CONNECTOR: &[(&str, FlagMapping)] = &[("nixl", Ignored("--pd-protocol vllm works with it"))];
+const ONE_RANK: &[(&str, FlagMapping)] = &[("1", Ignored("every worker has at least one rank"))];
 
-const fn row(takes: FlagValues, names: &'static [&'static str], fate: FlagMapping) -> FlagRow {
-    FlagRow { peers: &[SourceRouter::VllmRouter], takes, names, fate }
+const fn row(values: FlagValues, names: &'static [&'static str], mapping: FlagMapping) -> FlagRow {
+    FlagRow { routers: &[SourceRouter::VllmRouter], values, names, mapping }
 }
 
 /// The flags of vllm-router 0.1.17 that sglang-router 0.3.2 lacks.
 pub(super) const ROWS: &[FlagRow] = &[
     row(
-        FlagValues::Nothing,
+        FlagValues::Zero,
         &["vllm-pd-disaggregation"],
-        Becomes(&["--pd-disaggregation", "--pd-protocol", "vllm"]),
+        ReplacedBy(&["--pd-disaggregation", "--pd-protocol", "vllm"]),
     ),
-    row(
-        One,
-        &["kv-connector"],
-        ByValue(CONNECTOR, &Refused("only nixl; the router speaks no protocol of another connector")),
-    ),
+    row(One, &["kv-connector"], ByValue(CONNECTOR, &Rejected("only nixl is supported"))),
     row(One, &["vllm-discovery-address"], DISCOVERY),
     row(
         One,
         &["intra-node-data-parallel-size"],
-        ByValue(ONE_RANK, &Becomes(&["--dp-aware", "--dp-size", "{}"])),
+        ByValue(ONE_RANK, &ReplacedBy(&["--dp-aware", "--dp-size", "{}"])),
     ),
-    row(FlagValues::Nothing, &["enable-program-scheduling"], PROGRAMS),
+    row(FlagValues::Zero, &["enable-program-scheduling"], PROGRAMS),
     row(One, &["program-scheduling-config-json"], PROGRAMS),
     row(
         One,
