@@ -1,6 +1,6 @@
-//! Questions and wishes to the workers: models, information, loads, caches, aborts.
+//! Routes that ask one or all workers: models, information, loads, caches, aborts.
 
-use super::{TIMEOUT, json};
+use super::{TIMEOUT, body, json};
 use crate::error::ProxyError;
 use crate::headers::WORKER;
 use crate::response::{RouterBody, error_response, json_response};
@@ -9,15 +9,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use router_upstream::{ClientError, HealthState, Worker, abort_with, get};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
-
-/// Largest wish to abort something.
-const MAX_BODY: usize = 1 << 20;
 
 pub(super) fn loads(state: &AppState) -> Response<RouterBody> {
     let loads = state.pools().flat_map(|pool| pool.worker_loads()).map(|g| {
@@ -27,19 +23,19 @@ pub(super) fn loads(state: &AppState) -> Response<RouterBody> {
     json(StatusCode::OK, &json!({"workers": loads.collect::<Vec<_>>()}))
 }
 
-/// The union of what the healthy workers serve, each model once.
+/// The models of all healthy workers, each once.
 pub(super) async fn models(state: &Arc<AppState>) -> Response<RouterBody> {
     let workers = healthy(state);
     if workers.is_empty() {
         return error_response(&ProxyError::no_worker(&state.pool));
     }
     let path = PathAndQuery::from_static("/v1/models");
-    let answers = join_all(workers.iter().map(|w| get(w, &path, TIMEOUT))).await;
+    let responses = join_all(workers.iter().map(|w| get(w, &path, TIMEOUT))).await;
     let mut seen = HashSet::new();
     let mut models = Vec::new();
     let mut failure = None;
-    for answer in answers {
-        let body = match answer {
+    for response in responses {
+        let body = match response {
             Ok((status, body)) if status.is_success() => body,
             Ok((status, _)) => {
                 failure.get_or_insert_with(|| format!("HTTP status {status}").into());
@@ -64,7 +60,7 @@ pub(super) async fn models(state: &Arc<AppState>) -> Response<RouterBody> {
     }
 }
 
-/// Puts the question to healthy workers in turn until one answers; `other` is the path of other server versions.
+/// Asks healthy workers one after the other until one responds; `other` is the path in other engine versions.
 pub(super) async fn info(
     state: &Arc<AppState>,
     request: Request<Incoming>,
@@ -93,7 +89,7 @@ pub(super) async fn info(
     }
 }
 
-/// The workers that are well, each once however many ranks it has.
+/// The healthy workers; one with several ranks is one worker.
 fn healthy(state: &AppState) -> Vec<Arc<Worker>> {
     state.pool.candidates.workers().into_iter().filter(|w| w.health() == HealthState::Healthy).collect()
 }
@@ -106,7 +102,7 @@ fn from_worker(worker: &Worker, status: StatusCode, body: Bytes) -> Response<Rou
     response
 }
 
-/// Asks every worker to forget its prefix cache; 200 only if all did.
+/// Flushes the prefix cache of every worker; 200 only if all workers succeeded.
 pub(super) async fn flush_cache(state: &Arc<AppState>, request: Request<Incoming>) -> Response<RouterBody> {
     let headers = request.into_parts().0.headers;
     let workers: Vec<_> = state.pools().flat_map(|pool| pool.candidates.workers()).collect();
@@ -114,17 +110,17 @@ pub(super) async fn flush_cache(state: &Arc<AppState>, request: Request<Incoming
     let asks = workers
         .iter()
         .map(|w| router_upstream::request(w, &Method::POST, &path, &headers, Bytes::new(), TIMEOUT));
-    let answers = join_all(asks).await;
-    let (flushed, failed) = sort(&workers, answers);
+    let responses = join_all(asks).await;
+    let (flushed, failed) = split_outcomes(&workers, responses);
     let status = if failed.is_empty() { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
     json(status, &json!({"flushed": flushed, "failed": failed}))
 }
 
-/// Asks every worker to give up a request; 200 if any took the wish, as engines answer so to ids that they do not know.
+/// Asks every worker to abort a request; 200 if any worker accepts, because engines also accept ids they do not know.
 pub(super) async fn abort(state: &Arc<AppState>, request: Request<Incoming>) -> Response<RouterBody> {
     let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
+    let body = match body::read(body).await {
+        Ok(body) => body,
         Err(error) => {
             let message = format!("the body could not be read: {error}");
             return super::refuse(StatusCode::BAD_REQUEST, &message, "unreadable_body");
@@ -133,21 +129,21 @@ pub(super) async fn abort(state: &Arc<AppState>, request: Request<Incoming>) -> 
     let headers = parts.headers;
     let workers: Vec<_> = state.pools().flat_map(|pool| pool.candidates.workers()).collect();
     let asks = workers.iter().map(|w| abort_with(w, headers.clone(), body.clone()));
-    let answers = join_all(asks).await;
-    let (asked, failed) = sort(&workers, answers);
+    let responses = join_all(asks).await;
+    let (asked, failed) = split_outcomes(&workers, responses);
     let status = if asked.is_empty() { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
     json(status, &json!({"asked": asked, "failed": failed}))
 }
 
-/// The workers that did as asked, and what the others said.
-fn sort(
+/// The URLs of the workers that succeeded, and the errors of the others.
+fn split_outcomes(
     workers: &[Arc<Worker>],
-    answers: Vec<Result<(StatusCode, Bytes), ClientError>>,
+    responses: Vec<Result<(StatusCode, Bytes), ClientError>>,
 ) -> (Vec<String>, Vec<Value>) {
     let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for (worker, answer) in workers.iter().zip(answers) {
+    for (worker, response) in workers.iter().zip(responses) {
         let url = worker.url.as_str();
-        match answer {
+        match response {
             Ok((status, _)) if status.is_success() => done.push(url.to_owned()),
             Ok((status, body)) => {
                 let error = String::from_utf8_lossy(&body);

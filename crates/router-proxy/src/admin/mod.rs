@@ -1,5 +1,6 @@
-//! What the router answers itself: its health, its workers, its metrics, and questions to the fleet.
+//! Routes that the router serves itself: health, workers, metrics, traces, and requests to all workers.
 
+mod body;
 mod fleet;
 mod traces;
 mod workers;
@@ -17,36 +18,36 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A worker that does not answer a question of the router's own within this time is left out.
+/// Time limit of a request to a worker that the router sends for an admin route; then the worker is left out.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A request that does not go through the balancer.
+/// A route that does not go through the balancer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Endpoint {
-    /// The process runs.
+    /// Whether the process runs.
     Liveness,
-    /// At least one worker gets requests.
+    /// Whether a worker is available.
     Readiness,
     /// The models of all workers.
     Models,
-    /// A question to one healthy worker, with the path that other versions have for it.
+    /// Information of one healthy worker, with the path of the same route in other engine versions.
     Info(&'static str),
     /// The load of every worker.
     Loads,
-    /// Who is in the fleet.
+    /// Workers of the fleet.
     Workers(WorkersEndpoint),
     /// Metrics of the router.
     Metrics,
-    /// What was decided for recent requests.
+    /// Traces of recent requests.
     Traces(TraceEndpoint),
-    /// To all workers.
+    /// Flushes the prefix caches of all workers.
     FlushCache,
-    /// To all workers, because nobody knows who has the request.
+    /// Aborts a request on all workers, because the router does not know which one has it.
     Abort,
 }
 
 impl Endpoint {
-    /// The endpoint that answers, if the request is not for a worker.
+    /// The endpoint of a request; `None` when it is for a worker.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
         let get = *method == Method::GET || *method == Method::HEAD;
         match path {
@@ -76,7 +77,7 @@ impl Endpoint {
     }
 }
 
-/// Answers a request that does not go through the balancer.
+/// Serves a request that does not go through the balancer.
 pub(crate) async fn answer(
     state: &Arc<AppState>,
     endpoint: Endpoint,
@@ -96,7 +97,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// The metrics port answers nothing else.
+/// Serves the metrics port, which has no other route.
 pub(crate) fn metrics_only(state: &AppState, request: &Request<Incoming>) -> Response<RouterBody> {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics" | "/") => metrics(state),

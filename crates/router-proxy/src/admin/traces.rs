@@ -1,25 +1,21 @@
-//! `/v1/traces`: what was decided for recent requests, and what came of it (spec.md section 6).
+//! `/v1/traces`: decisions and outcomes of recent requests.
 
-use super::json;
+use super::{body, json};
 use crate::response::{RouterBody, json_response};
 use crate::state::AppState;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use router_telemetry::{TraceQuery, TraceStatus, TraceStore};
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// Most traces in one answer.
+/// Maximum traces in one response.
 const MAX_LIMIT: usize = 1000;
 
-/// Traces in one answer when nobody says how many.
+/// Traces in one response without a `limit`.
 const DEFAULT_LIMIT: usize = 100;
 
-/// Largest list of ids.
-const MAX_BODY: usize = 1 << 20;
-
-/// A request for traces.
+/// A route of the traces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum TraceEndpoint {
     List,
@@ -42,9 +38,9 @@ impl TraceEndpoint {
     }
 }
 
-/// Why a question cannot be answered: one line that names the culprit.
+/// Why a request for traces is invalid.
 #[derive(Debug, thiserror::Error)]
-enum Bad {
+enum QueryError {
     #[error("limit '{0}' is not a number from 1 to 1000")]
     Limit(String),
     #[error("status '{0}' is none of routed, processing, completed, failed")]
@@ -61,7 +57,7 @@ struct Ids {
     request_ids: Vec<String>,
 }
 
-/// Answers a request for traces.
+/// Serves a request for traces.
 pub(super) async fn answer(
     state: &Arc<AppState>,
     which: TraceEndpoint,
@@ -74,7 +70,7 @@ pub(super) async fn answer(
         let body = router_protocol::error_body(message, "not_implemented", "tracking_disabled");
         return json_response(StatusCode::NOT_IMPLEMENTED, body);
     };
-    // What has happened before this question belongs into its answer.
+    // Events before this request must be in its response.
     recorder.sync().await;
     let policy = state.telemetry.metrics.policy();
     let result = match which {
@@ -86,8 +82,8 @@ pub(super) async fn answer(
         TraceEndpoint::One => Ok(one(policy, traces, request.uri().path())),
         TraceEndpoint::Batch => batch(policy, traces, request).await,
     };
-    result.unwrap_or_else(|bad| {
-        let body = router_protocol::error_body(&bad.to_string(), "invalid_request_error", "invalid_query");
+    result.unwrap_or_else(|error| {
+        let body = router_protocol::error_body(&error.to_string(), "invalid_request_error", "invalid_query");
         json_response(StatusCode::BAD_REQUEST, body)
     })
 }
@@ -109,10 +105,9 @@ async fn batch(
     policy: &str,
     traces: &TraceStore,
     request: Request<Incoming>,
-) -> Result<Response<RouterBody>, Bad> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
-    let body = body.map_err(|e| Bad::Body(e.to_string()))?.to_bytes();
-    let ids: Ids = serde_json::from_slice(&body).map_err(|e| Bad::Body(e.to_string()))?;
+) -> Result<Response<RouterBody>, QueryError> {
+    let body = body::read(request.into_body()).await.map_err(|e| QueryError::Body(e.to_string()))?;
+    let ids: Ids = serde_json::from_slice(&body).map_err(|e| QueryError::Body(e.to_string()))?;
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for id in ids.request_ids {
@@ -124,20 +119,20 @@ async fn batch(
     Ok(json(StatusCode::OK, &json!({"count": found.len(), "traces": found, "not_found": missing})))
 }
 
-fn query(text: &str) -> Result<TraceQuery, Bad> {
+fn query(text: &str) -> Result<TraceQuery, QueryError> {
     let mut query = TraceQuery { limit: DEFAULT_LIMIT, worker: None, status: None };
     for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
         match &*name {
             "limit" => {
                 let limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
-                query.limit = limit.ok_or_else(|| Bad::Limit(value.into_owned()))?;
+                query.limit = limit.ok_or_else(|| QueryError::Limit(value.into_owned()))?;
             }
             "node_id" | "worker" => query.worker = Some(value.into_owned()),
             "status" => {
                 let status = TraceStatus::ALL.into_iter().find(|s| s.as_str() == value);
-                query.status = Some(status.ok_or_else(|| Bad::Status(value.into_owned()))?);
+                query.status = Some(status.ok_or_else(|| QueryError::Status(value.into_owned()))?);
             }
-            _ => return Err(Bad::Parameter(name.into_owned())),
+            _ => return Err(QueryError::Parameter(name.into_owned())),
         }
     }
     Ok(query)

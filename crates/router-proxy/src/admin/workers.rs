@@ -1,13 +1,11 @@
-//! `/workers`: which workers there are, how they are, who comes and who goes.
+//! `/workers`: lists, adds, changes and removes workers.
 //!
-//! The older `/add_worker`, `/remove_worker` and `/list_workers` say the same with less.
+//! `/add_worker`, `/remove_worker` and `/list_workers` are older routes for the same.
 
-use super::{json, refuse};
+use super::{body, json, refuse};
 use crate::response::RouterBody;
 use crate::state::AppState;
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use router_config::{WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError};
@@ -18,27 +16,24 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Largest description of a worker.
-const MAX_BODY: usize = 1 << 20;
-
-/// A request about workers.
+/// A route of the workers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum WorkersEndpoint {
     /// All workers.
     List,
-    /// A worker joins.
+    /// Adds a worker.
     Join,
-    /// One worker.
+    /// Shows one worker.
     One,
-    /// A worker should get more or less.
+    /// Changes a worker.
     Update,
-    /// A worker leaves.
+    /// Removes a worker.
     Leave,
     /// The URLs of all workers.
     OldList,
-    /// A worker joins, by its URL.
+    /// Adds a worker by URL.
     OldJoin,
-    /// A worker leaves, by its URL.
+    /// Removes a worker by URL.
     OldLeave,
 }
 
@@ -59,12 +54,12 @@ impl WorkersEndpoint {
     }
 }
 
-/// Why a request about workers is refused.
+/// Why a request about workers is invalid.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum WorkersError {
     #[error("the body could not be read: {0}")]
     Body(String),
-    #[error("the body is no description of a worker: {0}")]
+    #[error("the body is not a valid worker: {0}")]
     Parse(serde_json::Error),
     #[error("the worker's URL is missing; write \"url\": \"http://HOST:PORT\"")]
     NoUrl,
@@ -78,7 +73,7 @@ enum Refusal {
     Membership(#[from] MembershipError),
 }
 
-impl Refusal {
+impl WorkersError {
     fn response(&self) -> Response<RouterBody> {
         let (status, code) = match self {
             Self::Unknown(_) => (StatusCode::NOT_FOUND, "worker_not_found"),
@@ -89,7 +84,7 @@ impl Refusal {
     }
 }
 
-/// Answers a request about workers.
+/// Serves a request about workers.
 pub(super) async fn answer(
     state: &Arc<AppState>,
     endpoint: WorkersEndpoint,
@@ -105,18 +100,21 @@ pub(super) async fn answer(
         WorkersEndpoint::Leave => find(state, &request).map(|worker| leave(state, &worker)),
         WorkersEndpoint::OldList => Ok(urls(state)),
         WorkersEndpoint::OldJoin | WorkersEndpoint::OldLeave => {
-            return old_change(state, endpoint, &request).unwrap_or_else(|refusal| {
-                refuse(StatusCode::BAD_REQUEST, &refusal.to_string(), "invalid_worker")
+            return old_change(state, endpoint, &request).unwrap_or_else(|error| {
+                refuse(StatusCode::BAD_REQUEST, &error.to_string(), "invalid_worker")
             });
         }
     };
-    result.unwrap_or_else(|refusal| refusal.response())
+    result.unwrap_or_else(|error| error.response())
 }
 
-async fn join(state: &Arc<AppState>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
+async fn join(
+    state: &Arc<AppState>,
+    request: Request<Incoming>,
+) -> Result<Response<RouterBody>, WorkersError> {
     let spec: WorkerSpec = read(request).await?;
     if spec.url.is_empty() {
-        return Err(Refusal::NoUrl);
+        return Err(WorkersError::NoUrl);
     }
     let worker = pool_of(state, spec.worker_type)?.join(&spec)?;
     let id = name(&worker);
@@ -130,7 +128,10 @@ async fn join(state: &Arc<AppState>, request: Request<Incoming>) -> Result<Respo
     Ok(response)
 }
 
-async fn update(state: &Arc<AppState>, request: Request<Incoming>) -> Result<Response<RouterBody>, Refusal> {
+async fn update(
+    state: &Arc<AppState>,
+    request: Request<Incoming>,
+) -> Result<Response<RouterBody>, WorkersError> {
     let worker = find(state, &request)?;
     let update: WorkerUpdate = read(request).await?;
     let pool = home(state, &worker);
@@ -146,11 +147,11 @@ fn leave(state: &Arc<AppState>, worker: &Arc<Candidate>) -> Response<RouterBody>
 }
 
 /// The worker that the path names, by id or by URL.
-fn find(state: &AppState, request: &Request<Incoming>) -> Result<Arc<Candidate>, Refusal> {
+fn find(state: &AppState, request: &Request<Incoming>) -> Result<Arc<Candidate>, WorkersError> {
     let wanted = request.uri().path().trim_start_matches("/workers/");
     let wanted = percent_decode_str(wanted).decode_utf8_lossy().into_owned();
     let by_id = state.pools().flat_map(|p| p.candidates.all()).find(|w| self::name(w) == wanted);
-    by_id.or_else(|| at(state, &wanted).ok().flatten()).ok_or(Refusal::Unknown(wanted))
+    by_id.or_else(|| at(state, &wanted).ok().flatten()).ok_or(WorkersError::Unknown(wanted))
 }
 
 /// The worker at a URL, or the rank `URL@rank`, that is not leaving.
@@ -172,8 +173,8 @@ fn name(worker: &Candidate) -> String {
 }
 
 /// The balancer and workers to which a new worker belongs.
-fn pool_of(state: &Arc<AppState>, kind: WorkerKind) -> Result<&Arc<WorkerPool>, Refusal> {
-    state.pool_of(kind).ok_or(Refusal::Kind(match kind {
+fn pool_of(state: &Arc<AppState>, kind: WorkerKind) -> Result<&Arc<WorkerPool>, WorkersError> {
+    state.pool_of(kind).ok_or(WorkersError::Kind(match kind {
         WorkerKind::Regular => "worker_type: with --pd-disaggregation it must be prefill or decode",
         WorkerKind::Prefill | WorkerKind::Decode => {
             "worker_type: prefill and decode need --pd-disaggregation"
@@ -186,10 +187,9 @@ fn home<'a>(state: &'a Arc<AppState>, worker: &Candidate) -> &'a Arc<WorkerPool>
     state.pool_of(worker.worker.profile.load().kind).unwrap_or(&state.pool)
 }
 
-async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
-    let body: Bytes = body.map_err(|e| Refusal::Body(e.to_string()))?.to_bytes();
-    serde_json::from_slice(&body).map_err(Refusal::Parse)
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, WorkersError> {
+    let body = body::read(request.into_body()).await.map_err(|e| WorkersError::Body(e.to_string()))?;
+    serde_json::from_slice(&body).map_err(WorkersError::Parse)
 }
 
 fn list(state: &Arc<AppState>) -> Response<RouterBody> {
@@ -246,7 +246,7 @@ fn breaker(worker: &Candidate, now: Time) -> Option<Value> {
         "probed_in_secs": retry_in.filter(|_| told.state == BreakerState::Open)}))
 }
 
-/// What became of the wish that the worker join or leave.
+/// State of adding or removing the worker.
 const fn job_status(health: HealthState) -> &'static str {
     match health {
         HealthState::Pending => "pending",
@@ -264,15 +264,15 @@ fn urls(state: &AppState) -> Response<RouterBody> {
     json(StatusCode::OK, &json!({"urls": urls}))
 }
 
-/// Lets the worker named by `?url=` join or leave.
+/// Adds or removes the worker of `?url=`.
 fn old_change(
     state: &Arc<AppState>,
     endpoint: WorkersEndpoint,
     request: &Request<Incoming>,
-) -> Result<Response<RouterBody>, Refusal> {
+) -> Result<Response<RouterBody>, WorkersError> {
     let query = request.uri().query().unwrap_or("");
     let url = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "url");
-    let url = url.map(|(_, url)| url.into_owned()).ok_or(Refusal::NoUrlInQuery)?;
+    let url = url.map(|(_, url)| url.into_owned()).ok_or(WorkersError::NoUrlInQuery)?;
     if endpoint == WorkersEndpoint::OldJoin {
         pool_of(state, WorkerKind::Regular)?.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
     } else {
