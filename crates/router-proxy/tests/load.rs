@@ -54,9 +54,12 @@ async fn one(router: &router_proxy::RunningRouter, n: usize, tally: &Tally) {
         tally.hung_up.fetch_add(1, Ordering::Relaxed);
         return;
     }
-    let answer = client.see(if stream { "data: [DONE]" } else { "\r\n\r\n" }).await;
+    let answer = client.see(if stream { "\r\n0\r\n\r\n" } else { "\r\n\r\n" }).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "request {n}: {answer}");
-    if !stream {
+    if stream {
+        // Chunks end where a read ended, which may be within an event.
+        assert!(support::without_chunks(&answer).ends_with("data: [DONE]\n\n"), "request {n}: {answer}");
+    } else {
         let length: usize = support::header(&answer, "content-length").unwrap().parse().unwrap();
         let head = answer.find("\r\n\r\n").unwrap() + 4;
         client.see_bytes(head + length).await;

@@ -1,6 +1,6 @@
 //! A router before emulated prefill and decode servers, and readers of its answers.
 
-use crate::support::{header, post, start, until};
+use crate::support::{header, post, start, until, without_chunks};
 use router_config::{Options, PdProtocol};
 use router_emulator::{Emulator, EmulatorConfig, RunningEmulator, ServerRole};
 use router_engine::EngineProfile;
@@ -69,29 +69,14 @@ pub(crate) fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
-/// The body of an answer, out of its chunks.
-pub(crate) fn unchunked(answer: &str) -> String {
-    if header(answer, "transfer-encoding").is_none() {
-        return body(answer).to_owned();
-    }
-    let mut rest = body(answer);
-    let mut whole = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        whole.push_str(&after[..size]);
-        rest = after[size..].strip_prefix("\r\n").unwrap_or("");
-    }
-    whole
-}
-
 pub(crate) fn json_of(answer: &str) -> Value {
-    let text = unchunked(answer);
+    let text = without_chunks(answer);
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {answer}"))
 }
 
 /// The events of a stream; `[DONE]` is null.
 pub(crate) fn events(answer: &str) -> Vec<Value> {
-    let text = unchunked(answer);
+    let text = without_chunks(answer);
     let data = text.lines().filter_map(|l| l.strip_prefix("data: "));
     data.map(|d| if d == "[DONE]" { Value::Null } else { serde_json::from_str(d).unwrap() }).collect()
 }

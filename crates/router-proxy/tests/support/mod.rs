@@ -241,6 +241,21 @@ impl RawClient {
     }
 }
 
+/// The body of a response, out of its chunks where it has them.
+pub fn without_chunks(response: &str) -> String {
+    let (_, mut rest) = response.split_once("\r\n\r\n").unwrap();
+    if header(response, "transfer-encoding").is_none() {
+        return rest.to_owned();
+    }
+    let mut whole = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&after[..size]);
+        rest = after[size..].strip_prefix("\r\n").unwrap_or("");
+    }
+    whole
+}
+
 /// A POST on a connection of its own; the whole answer.
 pub async fn post(router: &RunningRouter, path: &str, body: &str) -> String {
     let mut client = RawClient::connect(router).await;
