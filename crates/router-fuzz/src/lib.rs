@@ -18,3 +18,4 @@
 //! `fuzz/fuzz_targets`, and its `[[bin]]` in `fuzz/Cargo.toml`.
 
 pub mod json_scanner;
+pub mod record_queue;

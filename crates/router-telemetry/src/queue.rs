@@ -1,64 +1,72 @@
-//! Records on their way to the recorder's thread: in order, bounded, and never waited for.
+//! The queue between request handling and the recorder's thread: ordered, bounded, and never waited for.
 //!
-//! Not a channel: records lie side by side in batches that are used again, so passing one on takes a short lock and a
-//! copy, and neither an allocation nor a wake-up. The thread comes for them by itself.
+//! Values lie side by side in batches that are reused, so a push takes a short lock and one copy, without an allocation
+//! or a wake-up; the reader polls and takes a batch at a time. `benches/queue.rs` compares it with `crossbeam-queue`.
 
-use crate::record::Record;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 
-/// Records of one batch.
+/// Values of one batch.
 const BATCH: usize = 256;
 
-/// Batches that may wait; with the open one about 65,000 records, at 10,000 requests/s three seconds of them.
+/// Closed batches that may wait; with the open one about 65,000 records, three seconds of them at 10,000 requests/s.
 const BATCHES: usize = 255;
 
-/// Empty batches that are kept for use; what a burst needed beyond them is given back to the system.
+/// Empty batches that are kept for reuse; those that a burst needed beyond them are freed.
 const SPARE: usize = 8;
 
-/// The thread is too far behind; the record is gone.
+/// The queue is full; the value was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct QueueFull;
+pub struct QueueFull;
 
-/// Waiting records, oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct RecordQueue(Mutex<Batches>);
+/// Waiting values, oldest first.
+#[derive(Debug)]
+pub struct BatchQueue<T>(Mutex<BatchList<T>>);
 
-#[derive(Debug, Default)]
-struct Batches {
-    full: VecDeque<Vec<Record>>,
-    open: Vec<Record>,
-    spare: Vec<Vec<Record>>,
+#[derive(Debug)]
+struct BatchList<T> {
+    closed: VecDeque<Vec<T>>,
+    open: Vec<T>,
+    spare: Vec<Vec<T>>,
 }
 
-impl RecordQueue {
-    /// Adds a record to the end.
+impl<T> Default for BatchQueue<T> {
+    fn default() -> Self {
+        Self(Mutex::new(BatchList { closed: VecDeque::new(), open: Vec::new(), spare: Vec::new() }))
+    }
+}
+
+impl<T> BatchQueue<T> {
+    /// The most values that wait when none is taken.
+    pub const CAPACITY: usize = BATCH * (BATCHES + 1);
+
+    /// Adds a value at the end.
     ///
     /// # Errors
-    /// As many records as may wait do.
-    pub(crate) fn push(&self, record: Record) -> Result<(), QueueFull> {
+    /// The queue is full.
+    pub fn push(&self, value: T) -> Result<(), QueueFull> {
         let mut batches = self.0.lock();
         if batches.open.len() == batches.open.capacity() {
-            if batches.full.len() >= BATCHES {
+            if batches.closed.len() >= BATCHES {
                 return Err(QueueFull);
             }
-            batches.turn();
+            batches.close_open();
         }
-        batches.open.push(record);
+        batches.open.push(value);
         Ok(())
     }
 
-    /// The oldest records; none when none wait.
-    pub(crate) fn take(&self) -> Option<Vec<Record>> {
+    /// Takes the oldest batch; none if no value waits.
+    pub fn take(&self) -> Option<Vec<T>> {
         let mut batches = self.0.lock();
-        if batches.full.is_empty() && !batches.open.is_empty() {
-            batches.turn();
+        if batches.closed.is_empty() && !batches.open.is_empty() {
+            batches.close_open();
         }
-        batches.full.pop_front()
+        batches.closed.pop_front()
     }
 
-    /// Takes a batch back that has been read.
-    pub(crate) fn give_back(&self, mut batch: Vec<Record>) {
+    /// Returns a batch that was taken, so that its memory is reused.
+    pub fn give_back(&self, mut batch: Vec<T>) {
         batch.clear();
         let mut batches = self.0.lock();
         if batches.spare.len() < SPARE {
@@ -67,13 +75,13 @@ impl RecordQueue {
     }
 }
 
-impl Batches {
+impl<T> BatchList<T> {
     /// Closes the open batch and opens an empty one.
-    fn turn(&mut self) {
+    fn close_open(&mut self) {
         let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BATCH));
-        let closed = std::mem::replace(&mut self.open, empty);
-        if !closed.is_empty() {
-            self.full.push_back(closed);
+        let filled = std::mem::replace(&mut self.open, empty);
+        if !filled.is_empty() {
+            self.closed.push_back(filled);
         }
     }
 }
@@ -81,19 +89,11 @@ impl Batches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
-    fn record(n: usize) -> Record {
-        Record::FirstByte(HeaderValue::from(n))
-    }
-
-    fn numbers(queue: &RecordQueue) -> Vec<usize> {
+    fn numbers(queue: &BatchQueue<usize>) -> Vec<usize> {
         let mut all = Vec::new();
         while let Some(batch) = queue.take() {
-            all.extend(batch.iter().map(|record| match record {
-                Record::FirstByte(id) => id.to_str().unwrap().parse::<usize>().unwrap(),
-                other => panic!("{other:?}"),
-            }));
+            all.extend(&batch);
             queue.give_back(batch);
         }
         all
@@ -101,9 +101,9 @@ mod tests {
 
     #[test]
     fn records_keep_their_order() {
-        let queue = RecordQueue::default();
+        let queue = BatchQueue::default();
         for round in 0..3 {
-            (0..1000).for_each(|n| queue.push(record(n)).unwrap());
+            (0..1000).for_each(|n| queue.push(n).unwrap());
             assert_eq!(numbers(&queue), (0..1000).collect::<Vec<_>>(), "round {round}");
         }
         assert!(queue.take().is_none());
@@ -111,10 +111,10 @@ mod tests {
 
     #[test]
     fn full_queue_rejects_until_taken() {
-        let queue = RecordQueue::default();
-        let fitted = (0..).take_while(|n| queue.push(record(*n)).is_ok()).count();
-        assert_eq!(fitted, BATCH * (BATCHES + 1));
+        let queue = BatchQueue::default();
+        let fitted = (0..).take_while(|n| queue.push(*n).is_ok()).count();
+        assert_eq!(fitted, BatchQueue::<usize>::CAPACITY);
         assert_eq!(numbers(&queue).len(), fitted);
-        assert_eq!(queue.push(record(0)), Ok(()));
+        assert_eq!(queue.push(0), Ok(()));
     }
 }

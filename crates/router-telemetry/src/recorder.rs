@@ -5,7 +5,7 @@ use crate::files::RecordWriter;
 use crate::leg::Leg;
 use crate::metrics::Metrics;
 use crate::otel::{ExportError, SpanSink};
-use crate::queue::RecordQueue;
+use crate::queue::BatchQueue;
 use crate::record::Record;
 use crate::traces::TraceStore;
 use parking_lot::Mutex;
@@ -70,7 +70,7 @@ impl RecorderConfig<'_> {
 /// The handle of the recorder's thread.
 #[derive(Debug)]
 pub struct Recorder {
-    queue: Arc<RecordQueue>,
+    queue: Arc<BatchQueue<Record>>,
     stop: Mutex<Option<SyncSender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The request traces, if they are kept.
@@ -115,7 +115,7 @@ impl Recorder {
             }
             None => None,
         };
-        let queue = Arc::new(RecordQueue::default());
+        let queue = Arc::new(BatchQueue::default());
         let thread_queue = Arc::clone(&queue);
         let (stop, stopped) = sync_channel(1);
         let sinks = Sinks { writer, prefill, traces: traces.clone(), spans };
@@ -164,7 +164,7 @@ struct Sinks {
 }
 
 impl Sinks {
-    fn run(mut self, queue: &RecordQueue, stopped: &Receiver<()>) {
+    fn run(mut self, queue: &BatchQueue<Record>, stopped: &Receiver<()>) {
         loop {
             // The receive is the pause between two polls; it ends at once when `close` drops the sender.
             let stop = stopped.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);

@@ -52,7 +52,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "sgl-router",
         ],
     ),
-    ("router-fuzz", &["router-core", "router-protocol"]),
+    ("router-fuzz", &["router-core", "router-protocol", "router-telemetry"]),
     ("sgl-router-fuzz", &["router-fuzz"]),
     ("xtask", &[]),
 ];
