@@ -39,7 +39,7 @@ fn heard(decisions: &DecisionStream) -> Arc<LiveDecision> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_hears_what_was_decided_and_misses_what_does_not_fit() {
+async fn decision_stream_is_bounded() {
     let fleet = fleet().await;
     let router = over(&fleet).await;
     ask(&router).await;
@@ -65,7 +65,7 @@ async fn a_listener_hears_what_was_decided_and_misses_what_does_not_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_are_what_happened_and_unknown_is_none() {
+async fn stats_match_requests() {
     let fleet = fleet().await;
     let router = over(&fleet).await;
     let before = router.stats();

@@ -22,7 +22,7 @@ async fn dead() -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_whether_announced_or_not() {
+async fn oversized_body_is_refused() {
     let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
     let router = router(Options { max_payload_size: 1000, ..options(&[address]) }).await;
     let announced = post(&router, "/generate", &"x".repeat(1001)).await;
@@ -42,7 +42,7 @@ async fn a_body_over_the_limit_is_refused_whether_announced_or_not() {
 }
 
 #[tokio::test]
-async fn without_a_healthy_worker_it_says_so_and_recovers_by_itself() {
+async fn unhealthy_fleet_gives_503_and_recovers() {
     let address = dead().await;
     let router = start(options(&[address])).await;
     let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
@@ -70,7 +70,7 @@ async fn without_a_healthy_worker_it_says_so_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_be_reached_loses_no_request_and_gets_no_more() {
+async fn unreachable_worker_loses_no_request() {
     let alive = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
     // Trusted at first: without this the health checks would find it out before the first request.
     let gone = worker(|incoming| async move { drop(incoming) }).await;
@@ -84,7 +84,7 @@ async fn a_worker_that_cannot_be_reached_loses_no_request_and_gets_no_more() {
 }
 
 #[tokio::test]
-async fn when_every_worker_fails_the_client_learns_how() {
+async fn last_failure_reaches_the_client() {
     let closes = worker(|incoming| async move { drop(incoming) }).await;
     let router = router(options(&[closes])).await;
     let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
@@ -94,7 +94,7 @@ async fn when_every_worker_fails_the_client_learns_how() {
 }
 
 #[tokio::test]
-async fn garbage_is_a_502_that_shows_nothing_of_it() {
+async fn invalid_response_is_502() {
     let address = worker(|mut incoming| async move {
         incoming.send("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
         incoming.closed().await;
@@ -109,7 +109,7 @@ async fn garbage_is_a_502_that_shows_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_worker_that_never_answers_ends_in_504() {
+async fn silent_worker_ends_in_504() {
     let address = worker(|mut incoming| async move { incoming.closed().await }).await;
     let router = router(Options { request_timeout_secs: 1, ..options(&[address]) }).await;
     let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
@@ -119,7 +119,7 @@ async fn a_worker_that_never_answers_ends_in_504() {
 }
 
 #[tokio::test]
-async fn an_answer_cut_short_is_cut_for_the_client_too() {
+async fn truncated_response_is_truncated_for_client() {
     let address = worker(|mut incoming| async move {
         match incoming.path() {
             "/short" => incoming.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this").await,
@@ -150,7 +150,7 @@ async fn an_answer_cut_short_is_cut_for_the_client_too() {
 }
 
 #[tokio::test]
-async fn a_stream_that_falls_silent_ends_with_an_error_event() {
+async fn idle_stream_ends_with_error_event() {
     let address = worker(|mut incoming| async move {
         incoming
             .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -167,7 +167,7 @@ async fn a_stream_that_falls_silent_ends_with_an_error_event() {
 }
 
 #[tokio::test]
-async fn chunked_trailers_do_not_hurt() {
+async fn chunked_trailers_are_accepted() {
     let address = worker(|mut incoming| async move {
         incoming
             .send(
@@ -185,7 +185,7 @@ async fn chunked_trailers_do_not_hurt() {
 }
 
 #[tokio::test]
-async fn a_broken_json_body_reaches_the_worker_which_knows_best() {
+async fn invalid_json_body_is_forwarded() {
     let address = worker(|mut incoming| async move {
         assert_eq!(incoming.body, br#"{"messages": [{"role""#);
         incoming.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 3\r\n\r\nbad").await;
@@ -197,7 +197,7 @@ async fn a_broken_json_body_reaches_the_worker_which_knows_best() {
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_pass_when_allowed() {
+async fn large_body_is_forwarded() {
     let address = worker(|mut incoming| async move {
         let n = incoming.body.len();
         incoming.send_json(&format!(r#"{{"got":{n}}}"#)).await;
@@ -214,7 +214,7 @@ async fn a_hundred_megabytes_pass_when_allowed() {
 }
 
 #[tokio::test]
-async fn shutdown_refuses_new_connections_and_lets_answers_end() {
+async fn shutdown_lets_responses_finish() {
     let (go, mut gone) = tokio::sync::mpsc::unbounded_channel::<()>();
     let gate = std::sync::Arc::new(tokio::sync::Notify::new());
     let open = std::sync::Arc::clone(&gate);

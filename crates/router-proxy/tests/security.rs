@@ -57,7 +57,7 @@ fn locked(address: SocketAddr) -> Options {
 }
 
 #[tokio::test]
-async fn each_key_opens_its_routes_and_probes_need_none() {
+async fn keys_allow_their_routes() {
     let router = router(locked(telling().await)).await;
     for probe in ["/health", "/liveness", "/readiness", "/healthz", "/readyz"] {
         assert_eq!(status(&call(router.address(), &format!("GET {probe}"), &[]).await), 200, "{probe}");
@@ -93,7 +93,7 @@ async fn each_key_opens_its_routes_and_probes_need_none() {
 }
 
 #[tokio::test]
-async fn the_routers_keys_go_to_no_worker_and_the_clients_own_do() {
+async fn router_keys_never_reach_workers() {
     let address = telling().await;
     let locked = router(locked(address)).await;
     for key in [CLIENT_KEY, ADMIN_KEY] {
@@ -109,7 +109,7 @@ async fn the_routers_keys_go_to_no_worker_and_the_clients_own_do() {
 }
 
 #[tokio::test]
-async fn without_an_admin_key_the_admin_routes_are_for_this_machine() {
+async fn admin_routes_are_local_without_key() {
     let router = router(options(&[telling().await])).await;
     assert_eq!(status(&call(router.address(), "GET /list_workers", &[]).await), 200);
     for elsewhere in [("x-forwarded-for", "203.0.113.9"), ("origin", "https://evil.example")] {
@@ -121,7 +121,7 @@ async fn without_an_admin_key_the_admin_routes_are_for_this_machine() {
 }
 
 #[tokio::test]
-async fn admin_routes_can_have_a_port_of_their_own() {
+async fn admin_routes_on_their_own_port() {
     let apart = Options { admin_port: Some(0), ..options(&[telling().await]) };
     let router = router(apart).await;
     let admin = router.admin_address().unwrap();
@@ -134,7 +134,7 @@ async fn admin_routes_can_have_a_port_of_their_own() {
 }
 
 #[tokio::test]
-async fn web_pages_of_allowed_origins_may_call_and_read() {
+async fn cors_allows_configured_origins() {
     let page = "https://chat.example";
     let shared = Options { cors_allowed_origins: vec![page.to_owned()], ..locked(telling().await) };
     let router = router(shared).await;
@@ -169,7 +169,7 @@ async fn web_pages_of_allowed_origins_may_call_and_read() {
 
 /// Everything that the router can say about itself and its requests, with keys all over.
 #[tokio::test]
-async fn no_key_shows_in_logs_traces_records_metrics_errors_or_debug_output() {
+async fn keys_are_never_shown() {
     let written = Written::default();
     let log = written.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -31,7 +31,7 @@ async fn exchange(router: &RunningRouter, bytes: &str) -> String {
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
-async fn ambiguous_requests_are_refused_and_nothing_behind_them_is_read() {
+async fn ambiguous_requests_are_rejected() {
     let (router, mut told) = observed().await;
     let head = "POST /generate HTTP/1.1\r\nhost: r\r\n";
     for (name, bytes) in [
@@ -73,7 +73,7 @@ async fn ambiguous_requests_are_refused_and_nothing_behind_them_is_read() {
 }
 
 #[tokio::test]
-async fn broken_chunks_reach_no_worker() {
+async fn invalid_chunks_never_reach_workers() {
     let (router, mut told) = observed().await;
     let head = "POST /generate HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\n\r\n";
     for chunks in [
@@ -108,7 +108,7 @@ async fn oversized_heads_are_refused() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_stay_apart_whatever_is_in_their_bodies() {
+async fn pipelined_requests_stay_separate() {
     let (router, mut told) = observed().await;
     let body = SMUGGLED;
     let one = format!("POST /one HTTP/1.1\r\nhost: r\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -130,7 +130,7 @@ async fn pipelined_requests_stay_apart_whatever_is_in_their_bodies() {
 }
 
 #[tokio::test]
-async fn other_forms_of_requests_are_put_into_the_plain_one() {
+async fn requests_are_normalized() {
     let (router, mut told) = observed().await;
     exchange(&router, "GET http://elsewhere:1/models?x=1 HTTP/1.1\r\nhost: inner\r\nhost: other\r\nconnection: close\r\n\r\n")
         .await;

@@ -130,7 +130,7 @@ async fn trusting(router: &RunningRouter, ca: &Path) -> std::io::Result<TlsStrea
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_to_new_clients_and_the_old_ones_stay() {
+async fn renewed_certificate_serves_new_clients() {
     let (old, new) = (issue("old"), issue("new"));
     let (cert, key) = (write("renewed-cert.pem", ""), write("renewed-key.pem", ""));
     let copy = |from: &Path, to: &Path| std::fs::copy(from, to).map(drop).unwrap();
@@ -162,7 +162,7 @@ async fn a_renewed_certificate_is_shown_to_new_clients_and_the_old_ones_stay() {
 }
 
 #[tokio::test]
-async fn workers_can_speak_tls_and_are_checked() {
+async fn tls_workers_are_verified() {
     let own = issue("worker");
     let address = tls_worker(&own, None).await;
     let router = router(Options { ca_cert_paths: vec![own.ca.clone()], ..to(address) }).await;
@@ -179,7 +179,7 @@ async fn workers_can_speak_tls_and_are_checked() {
 }
 
 #[tokio::test]
-async fn a_worker_that_asks_for_a_certificate_gets_it() {
+async fn client_certificate_is_sent_to_workers() {
     let (own, mine) = (issue("asking"), issue("client"));
     let address = tls_worker(&own, Some(&mine.ca)).await;
     let known = Options {
@@ -209,7 +209,7 @@ async fn refusal(options: &Options) -> String {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_before_a_port_is_bound() {
+async fn invalid_files_are_named_at_start() {
     let own = issue("files");
     let other = issue("other");
     let no_pem = write("no.pem", "hush");
