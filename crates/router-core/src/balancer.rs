@@ -1,6 +1,7 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
-use crate::fleet::{Candidates, Fleet, WorkerCapacity, WorkerInfo, WorkerView};
+use crate::fleet::{Candidates, Fleet, WorkerView};
+use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{
     AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LoadReport, Policy,
     PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Time, WorkerId,
@@ -71,11 +72,11 @@ pub struct ExplainedDecision {
 /// What one dispatch produced.
 #[derive(Debug)]
 pub struct Dispatched {
-    /// To be finished when the answer has ended.
+    /// To be finished when the response has ended.
     pub ticket: Ticket,
     /// The live policy's decision.
     pub decision: Decision,
-    /// How things stood when it was made.
+    /// Load and position at the time of the decision.
     pub snapshot: DispatchSnapshot,
     /// The chosen worker's score, when asked for and when the rule compares costs.
     pub chosen: Option<CandidateScore>,
@@ -85,7 +86,7 @@ pub struct Dispatched {
     pub shadows: Vec<ExplainedDecision>,
 }
 
-/// How things stood at a decision, before the request was counted.
+/// The state at a decision, before the request was counted.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DispatchSnapshot {
     /// The place of this decision among the balancer's decisions and ends, from one. In this order, and no other,
@@ -109,14 +110,14 @@ pub enum FleetUpdate {
     Leave(WorkerId),
     /// The worker may, or may not, be chosen.
     Routable(WorkerId, bool),
-    /// The worker told its load.
+    /// The worker reported its load.
     Load(WorkerId, LoadReport),
-    /// More is known about the worker than when it joined, or somebody decided anew what it should get.
+    /// More is known about the worker than when it joined, or its weight or priority was changed.
     Capacity(WorkerId, WorkerCapacity),
 }
 
 #[derive(Debug)]
-struct Seat {
+struct PolicySlot {
     policy: Box<dyn Policy>,
     rng: Rng,
 }
@@ -139,8 +140,8 @@ struct Seat {
 #[derive(Debug)]
 pub struct Balancer {
     fleet: Fleet,
-    live: Seat,
-    shadows: Vec<Seat>,
+    live: PolicySlot,
+    shadows: Vec<PolicySlot>,
     /// Decisions and ends so far.
     seq: u64,
     /// Reused by dispatches that exclude workers.
@@ -154,7 +155,7 @@ impl Balancer {
     pub fn new(policy: Box<dyn Policy>, seed: u64) -> Self {
         Self {
             fleet: Fleet::default(),
-            live: Seat { policy, rng: Rng::seeded(seed) },
+            live: PolicySlot { policy, rng: Rng::seeded(seed) },
             shadows: Vec::new(),
             seq: 0,
             allowed: Vec::new(),
@@ -168,12 +169,13 @@ impl Balancer {
         self.fleet.set_cap(in_flight);
     }
 
-    /// Adds a policy that decides on every request and is never obeyed. It learns of the present fleet at once.
+    /// Adds a policy that decides on every request and whose decisions are only recorded. It gets a `Joined` event for
+    /// every present worker at once.
     pub fn add_shadow(&mut self, now: Time, mut policy: Box<dyn Policy>, seed: u64) {
         for w in self.fleet.iter() {
             policy.observe(now, &Event::Joined { worker: w.id, info: w.info });
         }
-        self.shadows.push(Seat { policy, rng: Rng::seeded(seed) });
+        self.shadows.push(PolicySlot { policy, rng: Rng::seeded(seed) });
     }
 
     /// The live policy's name.
@@ -181,9 +183,9 @@ impl Balancer {
         self.live.policy.name()
     }
 
-    /// Figures about the live policy as a whole.
-    pub fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
-        self.live.policy.gauges(tell);
+    /// Reports figures about the live policy as a whole.
+    pub fn gauges(&self, report: &mut dyn FnMut(&'static str, f64)) {
+        self.live.policy.gauges(report);
     }
 
     /// What the live policy and the shadows need from the host.
@@ -215,12 +217,12 @@ impl Balancer {
     /// Decides and commits in one step. `exclude` names workers that must not be chosen: those that failed
     /// an earlier attempt of the same request.
     ///
-    /// A request that names its worker ([`RequestFeatures::target_worker`]) is for that one or for nobody, if the live policy
+    /// A request that names its worker ([`RequestFeatures::target_worker`]) goes to that worker or fails, if the live policy
     /// [heeds](PolicyNeeds::target_worker) that.
     ///
     /// # Errors
     /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted. Whether waiting for a request
-    /// to end can help is told by [`has_routable`](Self::has_routable).
+    /// to end can help is what [`has_routable`] says(Self::has_routable).
     pub fn dispatch(
         &mut self,
         now: Time,
@@ -239,13 +241,13 @@ impl Balancer {
         };
         let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
         self.scores.clear();
-        let decision = self.live.decide((now, request), candidates, (explain, &mut self.scores));
+        let decision = self.live.decide(now, request, candidates, explain, &mut self.scores);
         let mut shadows = Vec::new();
-        for seat in &mut self.shadows {
+        for slot in &mut self.shadows {
             let mut scores = Vec::new();
             let explain = if explain == ExplainLevel::All { explain } else { ExplainLevel::None };
-            let decision = seat.decide((now, request), candidates, (explain, &mut scores));
-            shadows.push(ExplainedDecision { policy: seat.policy.name().into(), decision, scores });
+            let decision = slot.decide(now, request, candidates, explain, &mut scores);
+            shadows.push(ExplainedDecision { policy: slot.policy.name().into(), decision, scores });
         }
         let worker = decision.worker;
         let chosen = self.scores.iter().find(|s| s.worker == worker).copied();
@@ -265,7 +267,7 @@ impl Balancer {
         Ok(Dispatched { ticket, decision, snapshot, chosen, scores, shadows })
     }
 
-    /// Whether a worker that `request` may go to and that is not in `exclude` is in service, be it at its cap.
+    /// Whether a worker that `request` may go to and that is not in `exclude` is routable, even if it is at its cap.
     pub fn has_routable(&self, request: &RequestFeatures<'_>, exclude: &[WorkerId]) -> bool {
         let target = self.target(request);
         let may = |id: &WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
@@ -284,19 +286,19 @@ impl Balancer {
     /// [`NoWorker`] when nothing may be chosen.
     pub fn peek(&mut self, now: Time, request: &RequestFeatures<'_>) -> Result<ExplainedDecision, NoWorker> {
         let candidates = Candidates::new(&self.fleet, self.fleet.available()).ok_or(NoWorker)?;
-        let chance = self.live.rng.clone();
+        let rng = self.live.rng.clone();
         let mut scores = Vec::new();
-        let decision = self.live.decide((now, request), candidates, (ExplainLevel::All, &mut scores));
-        self.live.rng = chance;
+        let decision = self.live.decide(now, request, candidates, ExplainLevel::All, &mut scores);
+        self.live.rng = rng;
         Ok(ExplainedDecision { policy: self.live.policy.name().into(), decision, scores })
     }
 
-    /// Notes that the first byte of a streamed answer arrived.
+    /// Records that the first byte of a streamed response arrived.
     pub fn first_token(&mut self, now: Time, ticket: &Ticket) {
         self.emit(now, &Event::FirstToken { worker: ticket.worker, request: ticket.request });
     }
 
-    /// Ends one dispatch and tells the policies what it taught. Load news that came with the answer is told after it.
+    /// Ends one dispatch and passes the completion to the policies. A load report that came with the response is applied after it.
     pub fn finish(&mut self, now: Time, ticket: Ticket, result: AttemptResult) -> Completion {
         let Ticket { worker, request, attempt, prompt_bytes, arrived_at, dispatched_at } = ticket;
         self.fleet.finished(worker, prompt_bytes);
@@ -341,8 +343,8 @@ impl Balancer {
 
     fn emit(&mut self, now: Time, event: &Event<'_>) {
         self.live.policy.observe(now, event);
-        for seat in &mut self.shadows {
-            seat.policy.observe(now, event);
+        for slot in &mut self.shadows {
+            slot.policy.observe(now, event);
         }
     }
 }
@@ -360,13 +362,15 @@ impl DispatchSnapshot {
     }
 }
 
-impl Seat {
-    /// Asks the policy, with its own chance, and corrects an answer that is no candidate.
+impl PolicySlot {
+    /// Asks the policy, with its own random numbers, and replaces a choice that is no candidate.
     fn decide(
         &mut self,
-        (now, request): (Time, &RequestFeatures<'_>),
+        now: Time,
+        request: &RequestFeatures<'_>,
         candidates: Candidates<'_>,
-        (explain, scores): (ExplainLevel, &mut Vec<CandidateScore>),
+        explain: ExplainLevel,
+        scores: &mut Vec<CandidateScore>,
     ) -> Decision {
         let scores = (explain != ExplainLevel::None).then_some(scores);
         let of_choice = explain == ExplainLevel::Chosen;
@@ -376,8 +380,8 @@ impl Seat {
         if candidates.contains(decision.worker) {
             return decision;
         }
-        // A broken policy must not take the router down with it, nor send all traffic to one worker.
-        let lot = self.rng.below(candidates.len());
-        Decision::plain(candidates.id(lot), Reason::Fallback)
+        // A faulty policy must neither stop the router nor send all traffic to one worker.
+        let random = self.rng.below(candidates.len());
+        Decision::plain(candidates.id(random), Reason::Fallback)
     }
 }

@@ -93,9 +93,9 @@ pub struct RequestMetrics {
     pub output_tokens: Option<u32>,
     /// Prompt tokens found in the worker's prefix cache.
     pub cached_tokens: Option<u32>,
-    /// Requests waiting at the worker, as told with the answer.
+    /// Requests waiting at the worker, as reported with the response.
     pub queue_length: Option<u32>,
-    /// Requests running at the worker, as told with the answer.
+    /// Requests running at the worker, as reported with the response.
     pub running_requests: Option<u32>,
     /// Whether a 2xx answer arrived whole.
     pub success: bool,
@@ -106,7 +106,7 @@ pub struct RequestMetrics {
 impl RequestMetrics {
     fn new(worker_url: Arc<str>, c: &Completion, unix_epoch_offset_secs: f64) -> Self {
         let (finish, timing) = (&c.result, &c.result.timing);
-        // A worker that tells only how long the queue took still lets the end be known from the start.
+        // Where the worker reports only how long the queue took, the end follows from the start.
         let queue_end = timing.queue_end.or_else(|| Some(timing.queue_start? + timing.queue_time?));
         Self {
             worker_url,
@@ -172,8 +172,8 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     // tidy: allowed, the shape of the classic trait is given.
     fn on_request_complete(&self, _worker_url: &str, _success: bool) {}
 
-    /// The loads that workers told, by URL: tokens where they tell those, else requests running and waiting.
-    /// Workers that told nothing are not in it.
+    /// The loads that workers reported, by URL: tokens where they report those, else requests running and waiting.
+    /// Workers that reported nothing are not in it.
     fn update_loads(&self, _loads: &HashMap<String, isize>) {}
 
     /// Forgets everything learned.
@@ -192,7 +192,7 @@ pub trait LoadBalancingPolicyV2: LoadBalancingPolicy {
 }
 
 #[derive(Debug)]
-enum Inner {
+enum ClassicTrait {
     V1(Box<dyn LoadBalancingPolicy>),
     V2(Box<dyn LoadBalancingPolicyV2>),
 }
@@ -203,7 +203,7 @@ enum Inner {
 /// candidate is used and the reason is [`Reason::Fallback`].
 #[derive(Debug)]
 pub struct ClassicPolicy {
-    inner: Inner,
+    inner: ClassicTrait,
     unix_epoch_offset_secs: f64,
     /// All workers, in id order, beside their ids.
     ids: Vec<WorkerId>,
@@ -214,15 +214,15 @@ pub struct ClassicPolicy {
 impl ClassicPolicy {
     /// Runs a policy of the first trait. `unix_epoch_offset_secs` is the Unix time of [`Time::ZERO`].
     pub fn v1(policy: Box<dyn LoadBalancingPolicy>, unix_epoch_offset_secs: f64) -> Self {
-        Self::new(Inner::V1(policy), unix_epoch_offset_secs)
+        Self::new(ClassicTrait::V1(policy), unix_epoch_offset_secs)
     }
 
     /// Runs a policy of the second trait. `unix_epoch_offset_secs` is the Unix time of [`Time::ZERO`].
     pub fn v2(policy: Box<dyn LoadBalancingPolicyV2>, unix_epoch_offset_secs: f64) -> Self {
-        Self::new(Inner::V2(policy), unix_epoch_offset_secs)
+        Self::new(ClassicTrait::V2(policy), unix_epoch_offset_secs)
     }
 
-    fn new(inner: Inner, unix_epoch_offset_secs: f64) -> Self {
+    fn new(inner: ClassicTrait, unix_epoch_offset_secs: f64) -> Self {
         Self { inner, unix_epoch_offset_secs, ids: Vec::new(), workers: Vec::new(), loads: HashMap::new() }
     }
 
@@ -245,8 +245,8 @@ impl ClassicPolicy {
 
     fn policy(&self) -> &dyn LoadBalancingPolicy {
         match &self.inner {
-            Inner::V1(policy) => policy.as_ref(),
-            Inner::V2(policy) => policy.as_ref(),
+            ClassicTrait::V1(policy) => policy.as_ref(),
+            ClassicTrait::V2(policy) => policy.as_ref(),
         }
     }
 
@@ -284,17 +284,17 @@ impl ClassicPolicy {
         // A worker that left has no URL here any more, and its end teaches nothing about those that stayed.
         let Some(url) = self.url(completion.worker) else { return };
         match &self.inner {
-            Inner::V1(policy) => {
+            ClassicTrait::V1(policy) => {
                 policy.on_request_complete(url, completion.result.outcome == Outcome::Success);
             }
-            Inner::V2(policy) => {
+            ClassicTrait::V2(policy) => {
                 let metrics = RequestMetrics::new(url.clone(), completion, self.unix_epoch_offset_secs);
                 policy.on_request_complete_v2(&metrics);
             }
         }
     }
 
-    fn told(&mut self, id: WorkerId, report: &LoadReport) {
+    fn reported(&mut self, id: WorkerId, report: &LoadReport) {
         let requests = || Some(u64::from(report.running?) + u64::from(report.waiting?));
         let (Some(url), Some(load)) = (self.url(id).cloned(), report.tokens.or_else(requests)) else {
             return;
@@ -339,7 +339,7 @@ impl Policy for ClassicPolicy {
             }
             Event::Left(worker) => self.left(*worker),
             Event::Finished(completion) => self.finished(completion),
-            Event::Load { worker, report } => self.told(*worker, report),
+            Event::Load { worker, report } => self.reported(*worker, report),
             _ => (),
         }
     }

@@ -74,7 +74,7 @@ pub struct CandidateScore {
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reason {
-    /// There was no one else to choose.
+    /// It was the only candidate.
     OnlyCandidate,
     /// It had the lowest cost.
     LowestCost,
@@ -86,7 +86,7 @@ pub enum Reason {
     NewWorker,
     /// It was its turn.
     Rotation,
-    /// It was drawn by lot.
+    /// It was drawn at random.
     Sampled,
     /// It holds the longest prefix of the prompt.
     PrefixAffinity,
@@ -102,9 +102,9 @@ pub enum Reason {
     LoadImbalance,
     /// Its queue was shortest.
     ShortestQueue,
-    /// Its cost was near the lowest, and it had not been used for so long that what is known of it is old.
+    /// Its cost was near the lowest, and it had been idle for so long that its learned speed is old.
     Exploration,
-    /// The policy lacked the data that it needs, or gave no answer, and a simpler rule was used.
+    /// The policy lacked the data that it needs, or gave no decision, and a simpler rule was used.
     Fallback,
     /// A policy written against the classic traits chose it and gives no reason.
     Classic,

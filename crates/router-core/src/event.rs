@@ -5,7 +5,7 @@ use crate::{RequestFeatures, RequestId, Time, WorkerId, WorkerInfo};
 /// How one dispatch ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
-    /// The worker answered with a 2xx and the answer arrived whole.
+    /// The worker answered with a 2xx and the response arrived whole.
     Success,
     /// The worker answered that the request is wrong (a 4xx other than 429): the worker itself is fine.
     Rejected,
@@ -60,10 +60,10 @@ pub struct ServerTiming {
     pub e2e_latency: Option<f64>,
 }
 
-/// How fresh news about a worker's load came in.
+/// Source of a load report.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LoadSource {
-    /// It rode on an answer (`meta_info`, `endpoint-load-metrics`).
+    /// It came with a response (`meta_info`, `endpoint-load-metrics`).
     Piggyback,
     /// The router asked for it.
     Poll,
@@ -88,7 +88,7 @@ pub struct LoadReport {
     pub kv_usage: Option<f64>,
     /// Generated tokens per second, achieved.
     pub gen_throughput: Option<f64>,
-    /// What the worker did since it started, in sums; two of them tell how fast it is.
+    /// What the worker did since it started, in sums; the difference of two gives its speed.
     pub work: WorkTotals,
 }
 
@@ -139,7 +139,7 @@ pub struct AttemptResult {
     pub usage: TokenUsage,
     /// The worker's own time stamps.
     pub timing: ServerTiming,
-    /// Load news that came with the answer.
+    /// The load report that came with the response.
     pub load: Option<LoadReport>,
 }
 
@@ -201,6 +201,12 @@ impl Completion {
         self.arrived_at.map(|t| self.finished_at.secs_since(t))
     }
 
+    /// Seconds in the worker's queue, as it reports them or as the difference of its two time stamps.
+    pub fn queue_time(&self) -> Option<f64> {
+        let timing = &self.result.timing;
+        timing.queue_time.or_else(|| Some(timing.queue_end? - timing.queue_start?))
+    }
+
     /// Seconds from sending to the first byte, if one came.
     pub fn ttft(&self) -> Option<f64> {
         self.result.first_byte_at.map(|t| t.secs_since(self.dispatched_at))
@@ -243,7 +249,7 @@ pub enum Event<'a> {
     },
     /// A dispatch ended.
     Finished(&'a Completion),
-    /// A worker told its load.
+    /// A worker reported its load.
     Load {
         /// Who.
         worker: WorkerId,

@@ -62,10 +62,10 @@ impl Route {
     }
 }
 
-/// What a prompt is written in, as far as its bytes per token go. Told from a sample of its bytes.
+/// What a prompt is written in, as far as its bytes per token go. Estimated from a sample of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum PromptScript {
-    /// Nobody looked.
+    /// Not determined.
     #[default]
     Unknown,
     /// Prose in letters that take one byte: English and most of what is written in Latin letters.
@@ -126,7 +126,7 @@ pub struct RequestFeatures<'a> {
     /// Hash of the routing key (session, user) that the client named. Absent unless some policy
     /// [needs](crate::PolicyNeeds::routing_key) it.
     pub routing_key: Option<u64>,
-    /// The slot of the one worker that the client wants; a slot that nobody has where it wants nobody there is. Absent
+    /// The slot of the one worker that the client named; a slot without a worker where it named an unknown one. Absent
     /// unless some policy [needs](crate::PolicyNeeds::target_worker) it.
     pub target_worker: Option<usize>,
 }

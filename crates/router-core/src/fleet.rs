@@ -1,50 +1,10 @@
 //! The workers of one balancer, and the views of them that policies get.
 
-use crate::books::Books;
+use crate::load_tracker::{LoadTracker, MaxAge};
+use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{LoadReport, Time, WorkerId};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-
-/// What is known about a worker.
-#[derive(Clone, PartialEq, Debug)]
-pub struct WorkerInfo {
-    /// The worker's base URL, its name everywhere.
-    pub url: Arc<str>,
-    /// Relative capacity for policies that weigh; 1 unless configured. One of weight 0 is for when there is no other.
-    pub weight: f64,
-    /// Of workers at equal cost the one with the higher priority is taken; 50 unless configured.
-    pub priority: u32,
-    /// How many requests the worker runs at once, when known.
-    pub max_running_requests: Option<u32>,
-    /// How many tokens fit into the worker's KV cache, when known.
-    pub max_total_tokens: Option<u64>,
-}
-
-impl WorkerInfo {
-    /// A worker about which only the URL is known.
-    pub fn new(url: &str) -> Self {
-        Self {
-            url: url.into(),
-            weight: 1.0,
-            priority: 50,
-            max_running_requests: None,
-            max_total_tokens: None,
-        }
-    }
-}
-
-/// What a worker can take, and what it should: the part of [`WorkerInfo`] that may change while it serves.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct WorkerCapacity {
-    /// See [`WorkerInfo::weight`].
-    pub weight: f64,
-    /// See [`WorkerInfo::priority`].
-    pub priority: u32,
-    /// See [`WorkerInfo::max_running_requests`].
-    pub max_running_requests: Option<u32>,
-    /// See [`WorkerInfo::max_total_tokens`].
-    pub max_total_tokens: Option<u64>,
-}
 
 /// What every policy may know about one worker at this instant.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -63,8 +23,8 @@ pub struct WorkerView<'a> {
     pub sent_since_report: u32,
     /// Requests finished since that report.
     pub finished_since_report: u32,
-    /// What it last told of each kind, and what was sent to it.
-    books: &'a Books,
+    /// What it last reported of each kind, and what was sent to it.
+    tracker: &'a LoadTracker,
 }
 
 impl WorkerView<'_> {
@@ -88,7 +48,7 @@ impl WorkerView<'_> {
     /// What decides between equal costs where requests in flight are not a part of them: fewer for the weight, then
     /// the higher priority.
     pub(crate) fn load_rank(&self) -> u64 {
-        // The cast saturates; a 1024th of a request is told apart.
+        // The cast saturates; the resolution is 1/1024 of a request.
         u64::from((self.next_load() * 1024.0) as u32) << 32 | self.rank()
     }
 
@@ -97,26 +57,26 @@ impl WorkerView<'_> {
         u64::from(u32::MAX - self.info.priority)
     }
 
-    /// The last queue length that the worker told, corrected by what was sent and finished since, never below
+    /// The last queue length that the worker reported, corrected by what was sent and finished since, never below
     /// zero (docs/policies/shortest_queue.md).
     pub fn estimated_waiting(&self) -> Option<u32> {
-        self.books.waiting(None)
+        self.tracker.waiting(None)
     }
 
-    /// [`estimated_waiting`](Self::estimated_waiting), if the worker told it at most `max_age_secs` ago.
+    /// [`estimated_waiting`](Self::estimated_waiting), if it was reported at most `max_age_secs` ago.
     pub fn fresh_waiting(&self, now: Time, max_age_secs: f64) -> Option<u32> {
-        self.books.waiting(Some((now, max_age_secs)))
+        self.tracker.waiting(Some(MaxAge { now, secs: max_age_secs }))
     }
 
-    /// Requests running and waiting, as told at most `max_age_secs` ago, corrected by what was sent and finished since.
+    /// Requests running and waiting, as reported at most `max_age_secs` ago, corrected by what was sent and finished since.
     pub fn fresh_requests(&self, now: Time, max_age_secs: f64) -> Option<u32> {
-        self.books.requests((now, max_age_secs))
+        self.tracker.requests(MaxAge { now, secs: max_age_secs })
     }
 
-    /// Tokens held or waiting, as told at most `max_age_secs` ago, plus the prompts sent and less those finished
+    /// Tokens held or waiting, as reported at most `max_age_secs` ago, plus the prompts sent and less those finished
     /// since, at four bytes a token.
     pub fn fresh_tokens(&self, now: Time, max_age_secs: f64) -> Option<f64> {
-        self.books.tokens((now, max_age_secs))
+        self.tracker.tokens(MaxAge { now, secs: max_age_secs })
     }
 
     /// The last report, if it is at most `max_age_secs` old.
@@ -126,24 +86,24 @@ impl WorkerView<'_> {
 }
 
 #[derive(Debug)]
-struct Worker {
+struct FleetWorker {
     info: WorkerInfo,
     routable: bool,
     in_flight: u32,
-    books: Books,
+    tracker: LoadTracker,
     load: Option<LoadReport>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct FleetSlot {
     generation: u32,
-    worker: Option<Worker>,
+    worker: Option<FleetWorker>,
 }
 
 /// The workers of one balancer. Slots are reused, ids are not.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    slots: Vec<Slot>,
+    slots: Vec<FleetSlot>,
     routable: Vec<WorkerId>,
     /// Those of the routable ones that are below the cap.
     available: Vec<WorkerId>,
@@ -159,13 +119,18 @@ impl Fleet {
 
     pub(crate) fn join(&mut self, info: WorkerInfo) -> WorkerId {
         let slot = self.slots.iter().position(|s| s.worker.is_none()).unwrap_or_else(|| {
-            self.slots.push(Slot::default());
+            self.slots.push(FleetSlot::default());
             self.slots.len() - 1
         });
         let entry = &mut self.slots[slot];
         entry.generation += 1;
-        entry.worker =
-            Some(Worker { info, routable: true, in_flight: 0, books: Books::default(), load: None });
+        entry.worker = Some(FleetWorker {
+            info,
+            routable: true,
+            in_flight: 0,
+            tracker: LoadTracker::default(),
+            load: None,
+        });
         let id = WorkerId::new(slot as u32, entry.generation);
         self.refresh();
         id
@@ -202,7 +167,7 @@ impl Fleet {
             return false;
         }
         w.load = Some(*report);
-        w.books.told(report);
+        w.tracker.reported(report);
         true
     }
 
@@ -210,7 +175,7 @@ impl Fleet {
         let cap = self.cap;
         let Some(w) = self.worker_mut(id) else { return };
         w.in_flight += 1;
-        w.books.sent(bytes);
+        w.tracker.dispatched(bytes);
         if w.is_full(cap)
             && let Ok(place) = self.available.binary_search(&id)
         {
@@ -223,7 +188,7 @@ impl Fleet {
         let Some(w) = self.worker_mut(id) else { return };
         let was_full = w.is_full(cap);
         w.in_flight = w.in_flight.saturating_sub(1);
-        w.books.finished(bytes);
+        w.tracker.finished(bytes);
         if was_full
             && w.is_available(cap)
             && let Err(place) = self.available.binary_search(&id)
@@ -256,7 +221,7 @@ impl Fleet {
         &self.available
     }
 
-    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut FleetWorker> {
         self.slots.get_mut(id.slot()).filter(|s| s.generation == id.generation())?.worker.as_mut()
     }
 
@@ -274,7 +239,7 @@ impl Fleet {
     }
 }
 
-impl Worker {
+impl FleetWorker {
     fn is_full(&self, cap: Option<NonZeroU32>) -> bool {
         cap.is_some_and(|cap| self.in_flight >= cap.get())
     }
@@ -288,11 +253,11 @@ impl Worker {
             id,
             info: &self.info,
             in_flight: self.in_flight,
-            in_flight_bytes: self.books.bytes(),
+            in_flight_bytes: self.tracker.bytes(),
             load: self.load.as_ref(),
-            sent_since_report: self.books.since_report().0,
-            finished_since_report: self.books.since_report().1,
-            books: &self.books,
+            sent_since_report: self.tracker.sent_since_report(),
+            finished_since_report: self.tracker.finished_since_report(),
+            tracker: &self.tracker,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A worker: slot plus generation. An id is never used twice, so state keyed by it cannot pass to an heir.
+/// A worker: slot plus generation. An id is never used twice, so state keyed by it cannot be confused with that
+/// of a later worker in the same slot.
 ///
 /// Slots are dense and reused: policies keep per-worker state in a `Vec` indexed by [`WorkerId::slot`]
 /// and compare the whole id before they trust it (see [`crate::SlotMap`]).
@@ -47,8 +48,8 @@ pub struct RequestId(pub u64);
 /// let mut seen = SlotMap::default();
 /// seen.insert(a, 7);
 /// balancer.apply(Time::ZERO, FleetUpdate::Leave(a));
-/// let heir = balancer.join(Time::ZERO, WorkerInfo::new("http://b"));
-/// assert_eq!((a.slot(), seen.get(heir)), (heir.slot(), None));
+/// let successor = balancer.join(Time::ZERO, WorkerInfo::new("http://b"));
+/// assert_eq!((a.slot(), seen.get(successor)), (successor.slot(), None));
 /// ```
 #[derive(Clone, Debug)]
 pub struct SlotMap<T>(Vec<Option<(WorkerId, T)>>);
@@ -68,7 +69,7 @@ impl<T> SlotMap<T> {
         self.0[id.slot()] = Some((id, value));
     }
 
-    /// Forgets `id`; an heir in the same slot is left alone.
+    /// Removes the state of `id`; that of a later worker in the same slot stays.
     pub fn remove(&mut self, id: WorkerId) -> Option<T> {
         let entry = self.0.get_mut(id.slot())?;
         if entry.as_ref().is_some_and(|(owner, _)| *owner == id) {

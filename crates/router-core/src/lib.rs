@@ -2,6 +2,22 @@
 //!
 //! Pure: no I/O, no clock, no entropy, no environment. The live proxy and the simulator run the same [`Balancer`].
 //! It knows nothing of HTTP, JSON bodies or engines; see `router-protocol` and `router-proxy` for those.
+//!
+//! Modules; each uses only those below it:
+//!
+//! ```text
+//! registry                 policies by name: builds one from its options
+//! classic                  adapter for policies written against the classic traits
+//! balancer                 fleet + live policy + shadow policies; dispatch and finish
+//! policy/*                 one policy per file, in mod.rs the trait and DecisionContext
+//! policy/{best, sample, ring, key_table, quantile, speeds}, prefix_index, window
+//!                          what several policies share
+//! fleet                    the workers, WorkerView and Candidates
+//! load_tracker, decision   load of one worker; a decision and its explanation
+//! event                    all that a policy learns from
+//! features, worker_info    a request and a worker as policies see them
+//! ids, rng, time           basics
+//! ```
 #![cfg_attr(
     not(test),
     allow(
@@ -13,13 +29,13 @@
 )]
 
 mod balancer;
-mod books;
 mod classic;
 mod decision;
 mod event;
 mod features;
 mod fleet;
 mod ids;
+mod load_tracker;
 pub mod policy;
 mod prefix_index;
 mod registry;
@@ -28,6 +44,7 @@ mod rng;
 mod testing;
 mod time;
 mod window;
+mod worker_info;
 
 pub use balancer::{
     Balancer, DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, FleetUpdate, NoWorker, Ticket,
@@ -38,10 +55,12 @@ pub use event::{
     AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, ServerTiming, TokenUsage, WorkTotals,
 };
 pub use features::{PromptScript, RequestFeatures, Route};
-pub use fleet::{Candidates, Fleet, WorkerCapacity, WorkerInfo, WorkerView};
+pub use fleet::{Candidates, Fleet, WorkerView};
 pub use ids::{RequestId, SlotMap, WorkerId};
+pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};
 pub use prefix_index::{PrefixIndex, PrefixMatches};
 pub use registry::{PolicyError, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
 pub use time::Time;
+pub use worker_info::{WorkerCapacity, WorkerInfo};

@@ -1,14 +1,14 @@
-//! Who holds which prompt prefix: one index of hashed blocks for all workers, in bounded memory.
+//! Which worker holds which prompt prefix: one index of hashed blocks for all workers, in bounded memory.
 //!
 //! A prompt is a chain of block hashes in which hash `i` stands for the blocks `0..=i`. The index keeps, per hash,
 //! one bit per worker. A lookup costs at most one probe per block, however many workers there are. When the index is
-//! full the least recently used block makes room for the new one.
+//! full, the least recently used block is evicted.
 //!
 //! The blocks of a prompt are stored side by side, last block first, because they are stored, and make room, in the
 //! order of use. So the block after this one is nearly always its neighbour, which is tried before the hash table:
-//! a lookup reads a few consecutive cache lines where it would else miss the cache for every block.
+//! a lookup reads a few consecutive cache lines instead of missing the CPU cache for every block.
 //!
-//! It records what was *sent*, a guess at what the workers hold; it does not know their caches.
+//! It records what was *sent*, which is an estimate of what the workers hold; it does not see their caches.
 
 use crate::WorkerId;
 
@@ -21,25 +21,25 @@ const HASH: usize = 0;
 const LINKS: usize = 1;
 const HOLDERS: usize = 2;
 
-/// Who owns the bit of a slot.
+/// The worker that owns the holder bit of a slot.
 #[derive(Clone, Copy, Debug)]
-struct Lane {
+struct HolderBit {
     owner: WorkerId,
-    /// The owner left; its bits are still set and stand for nobody.
+    /// The owner left; its bits are still set and must be ignored.
     retired: bool,
 }
 
-/// Blocks that follow each other in the order of use, from the newest to the oldest.
+/// Consecutive blocks of the LRU list, from the most to the least recently used.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct LruSegment {
     head: u32,
     tail: u32,
 }
 
 /// Which worker was sent which prompt prefix.
 ///
-/// All memory is reserved when it is built (the system hands it out as it is touched), so nothing is allocated and
-/// nothing rehashed while requests wait.
+/// All memory is reserved by [`new`](Self::new) (the system commits it when it is first touched), so no request waits
+/// for an allocation or a rehash.
 #[derive(Debug)]
 pub struct PrefixIndex {
     budget: usize,
@@ -53,7 +53,7 @@ pub struct PrefixIndex {
     newest: u32,
     oldest: u32,
     /// By slot.
-    lanes: Vec<Option<Lane>>,
+    holder_bits: Vec<Option<HolderBit>>,
     /// A bit for every worker that is present.
     present: Vec<u64>,
 }
@@ -77,8 +77,8 @@ impl PrefixIndex {
     /// The least that [`new`](Self::new) makes sense with, in bytes.
     pub const MIN_BYTES: usize = 4096;
 
-    /// The largest index that makes sense, in bytes. More is a slip of the hand, and
-    /// reserving it would end the process.
+    /// The largest index that makes sense, in bytes. A larger value is taken for a typing error: reserving it would end
+    /// the process.
     pub const MAX_BYTES: usize = 16 << 30;
 
     /// An empty index that never takes more than `max_bytes` (at least [`MIN_BYTES`](Self::MIN_BYTES)).
@@ -98,7 +98,7 @@ impl PrefixIndex {
             records: Vec::with_capacity(capacity * (HOLDERS + words)),
             newest: NONE,
             oldest: NONE,
-            lanes: Vec::new(),
+            holder_bits: Vec::new(),
             present: vec![0; words],
         }
     }
@@ -131,37 +131,37 @@ impl PrefixIndex {
         if words > self.words {
             self.widen(words.next_power_of_two());
         }
-        if self.lanes.len() <= slot {
-            self.lanes.resize(slot + 1, None);
+        if self.holder_bits.len() <= slot {
+            self.holder_bits.resize(slot + 1, None);
         }
-        if self.lanes[slot].is_some_and(|lane| lane.owner != worker) {
-            self.lanes[slot] = self.lanes[slot].map(|lane| Lane { retired: true, ..lane });
+        if self.holder_bits[slot].is_some_and(|bit| bit.owner != worker) {
+            self.holder_bits[slot] = self.holder_bits[slot].map(|bit| HolderBit { retired: true, ..bit });
             self.sweep();
         }
-        self.lanes[slot] = Some(Lane { owner: worker, retired: false });
+        self.holder_bits[slot] = Some(HolderBit { owner: worker, retired: false });
         self.present[slot / 64] |= 1 << (slot % 64);
     }
 
     /// Forgets a worker that left.
     pub fn forget(&mut self, worker: WorkerId) {
-        if let Some(Some(lane)) = self.lanes.get_mut(worker.slot())
-            && lane.owner == worker
+        if let Some(Some(bit)) = self.holder_bits.get_mut(worker.slot())
+            && bit.owner == worker
         {
-            lane.retired = true;
+            bit.retired = true;
             self.present[worker.slot() / 64] &= !(1 << (worker.slot() % 64));
         }
     }
 
     /// Clears the bits of the workers that left, in one pass over the index. [`admit`](Self::admit) does it when an
-    /// heir needs the slot; doing it before keeps that quick.
+    /// later worker gets the slot; calling it earlier keeps that quick.
     pub fn sweep(&mut self) {
         let stride = self.stride();
         for word in 0..self.words {
             let mut gone = 0_u64;
-            for (bit, lane) in self.lanes.iter_mut().skip(word * 64).take(64).enumerate() {
-                if lane.is_some_and(|l| l.retired) {
+            for (bit, holder) in self.holder_bits.iter_mut().skip(word * 64).take(64).enumerate() {
+                if holder.is_some_and(|l| l.retired) {
                     gone |= 1 << bit;
-                    *lane = None;
+                    *holder = None;
                 }
             }
             if gone != 0 {
@@ -173,7 +173,7 @@ impl PrefixIndex {
     /// Counts for every present worker how many leading blocks of `prefix` it holds. Changes nothing in the index.
     pub fn lookup(&self, prefix: &[u64], matches: &mut PrefixMatches) {
         matches.blocks.clear();
-        matches.blocks.resize(self.lanes.len(), 0);
+        matches.blocks.resize(self.holder_bits.len(), 0);
         matches.alive.clear();
         matches.alive.extend_from_slice(&self.present);
         let mut neighbour = NONE;
@@ -181,52 +181,52 @@ impl PrefixIndex {
             let block = self.find_near(hash, neighbour);
             neighbour = block.map_or(NONE, |b| b.wrapping_sub(1));
             let holders = block.map_or(&[] as &[u64], |b| self.holders(b));
-            let mut anybody = 0;
+            let mut any_alive = 0;
             for (word, alive) in matches.alive.iter_mut().enumerate() {
                 let still = *alive & holders.get(word).unwrap_or(&0);
                 if still != *alive {
-                    settle(&mut matches.blocks, (word, *alive & !still), depth as u32);
+                    settle(&mut matches.blocks, word, *alive & !still, depth as u32);
                 }
                 *alive = still;
-                anybody |= still;
+                any_alive |= still;
             }
-            if anybody == 0 {
+            if any_alive == 0 {
                 return;
             }
         }
         for word in 0..self.words {
-            settle(&mut matches.blocks, (word, matches.alive[word]), prefix.len() as u32);
+            settle(&mut matches.blocks, word, matches.alive[word], prefix.len() as u32);
         }
     }
 
     /// Notes that `worker` was sent `prefix`. Ignored unless the worker was [admitted](Self::admit) and is present.
     pub fn insert(&mut self, worker: WorkerId, prefix: &[u64]) {
         let slot = worker.slot();
-        let present = self.lanes.get(slot).copied().flatten();
-        if present.is_none_or(|lane| lane.owner != worker || lane.retired) {
+        let present = self.holder_bits.get(slot).copied().flatten();
+        if present.is_none_or(|bit| bit.owner != worker || bit.retired) {
             return;
         }
         // Backwards, so that the head of the chain ends up as the most recent: a block outlives what hangs on it.
         // Blocks that follow each other in the order of use already are moved together, as one run.
-        let mut run: Option<Run> = None;
+        let mut run: Option<LruSegment> = None;
         for &hash in prefix[..prefix.len().min(self.capacity)].iter().rev() {
             let neighbour = run.map_or(NONE, |r| r.head + 1);
             let block = match self.find_near(hash, neighbour) {
                 Some(block) => {
                     run = Some(match run {
-                        Some(r) if self.links(r.head).0 == block => Run { head: block, ..r },
+                        Some(r) if self.links(r.head).0 == block => LruSegment { head: block, ..r },
                         _ => {
                             self.freshen(run);
-                            Run { head: block, tail: block }
+                            LruSegment { head: block, tail: block }
                         }
                     });
                     block
                 }
                 None => {
-                    // First, lest what belongs to this prompt make room for it.
+                    // First, so that no block of this prompt is evicted for it.
                     self.freshen(run);
                     let block = self.create(hash);
-                    run = Some(Run { head: block, tail: block });
+                    run = Some(LruSegment { head: block, tail: block });
                     block
                 }
             };
@@ -246,19 +246,19 @@ impl PrefixIndex {
         } else {
             let oldest = self.oldest;
             self.remove(self.hash(oldest));
-            self.unlink(Run { head: oldest, tail: oldest });
+            self.unlink(LruSegment { head: oldest, tail: oldest });
             oldest
         };
         let record = &mut self.records[block as usize * stride..][..stride];
         record.fill(0);
         record[HASH] = hash;
         self.enter(hash, block);
-        self.link(Run { head: block, tail: block });
+        self.link(LruSegment { head: block, tail: block });
         block
     }
 
     /// Makes the run the most recently used one.
-    fn freshen(&mut self, run: Option<Run>) {
+    fn freshen(&mut self, run: Option<LruSegment>) {
         if let Some(run) = run.filter(|r| r.head != self.newest) {
             self.unlink(run);
             self.link(run);
@@ -294,7 +294,7 @@ impl PrefixIndex {
     }
 
     /// Puts an unlinked run before all others.
-    fn link(&mut self, run: Run) {
+    fn link(&mut self, run: LruSegment) {
         let second = self.newest;
         self.set_newer(run.head, NONE);
         self.set_older(run.tail, second);
@@ -306,7 +306,7 @@ impl PrefixIndex {
         self.newest = run.head;
     }
 
-    fn unlink(&mut self, run: Run) {
+    fn unlink(&mut self, run: LruSegment) {
         let (newer, older) = (self.links(run.head).0, self.links(run.tail).1);
         if newer == NONE {
             self.newest = older;
@@ -385,7 +385,7 @@ impl PrefixIndex {
     /// Rebuilds the index with more holder bits per block within the same memory.
     fn widen(&mut self, words: usize) {
         let mut wide = Self::sized(self.budget, words);
-        wide.lanes = std::mem::take(&mut self.lanes);
+        wide.holder_bits = std::mem::take(&mut self.holder_bits);
         wide.present[..self.words].copy_from_slice(&self.present);
         let mut block = self.oldest;
         let mut surplus = self.len().saturating_sub(wide.capacity);
@@ -404,7 +404,7 @@ impl PrefixIndex {
 }
 
 /// Writes `depth` for every worker whose bit is set in this word.
-fn settle(blocks: &mut [u32], (word, mut bits): (usize, u64), depth: u32) {
+fn settle(blocks: &mut [u32], word: usize, mut bits: u64, depth: u32) {
     while bits != 0 {
         blocks[word * 64 + bits.trailing_zeros() as usize] = depth;
         bits &= bits - 1;

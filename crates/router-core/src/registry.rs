@@ -1,4 +1,4 @@
-//! Policies by name: how a configuration becomes a policy, ours or anybody's.
+//! Policies by name: how a configuration becomes a policy, built in or registered by a user.
 //!
 //! ```
 //! use router_core::{PolicyOptions, PolicySpec, Registry, policy::Random};
@@ -24,7 +24,7 @@ use std::fmt;
 /// The options of one policy by name, as they stand in a configuration.
 pub type PolicyOptions = serde_json::Map<String, serde_json::Value>;
 
-/// Why a policy could not be registered or built. One line each, fit to be shown to whoever wrote the configuration.
+/// Why a policy could not be registered or built. One line each, written for the author of the configuration.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -100,11 +100,11 @@ impl PolicySpec {
     }
 }
 
-type Build = dyn Fn(&PolicyOptions) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync;
+type PolicyBuilder = dyn Fn(&PolicyOptions) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync;
 
 /// All policies that can be asked for by name.
 pub struct Registry {
-    entries: Vec<(PolicySpec, Box<Build>)>,
+    entries: Vec<(PolicySpec, Box<PolicyBuilder>)>,
 }
 
 impl fmt::Debug for Registry {
@@ -123,8 +123,8 @@ impl Registry {
     pub fn builtin() -> Self {
         let mut r = Self::empty();
         let spec = PolicySpec::new;
-        r.add(spec("random", "uniform over the workers"), |_: Bare| Ok(Random));
-        r.add(spec("round_robin", "one worker after the other"), |_: Bare| Ok(RoundRobin::default()));
+        r.add(spec("random", "uniform over the workers"), |_: NoOptions| Ok(Random));
+        r.add(spec("round_robin", "one worker after the other"), |_: NoOptions| Ok(RoundRobin::default()));
         r.add(spec("least_request", "fewest requests in flight, by weight"), LeastRequest::new);
         r.add(spec("peak_ewma", "lowest response time times requests in flight"), PeakEwma::new);
         r.add(spec("prequal", "fastest of those with few in flight, else fewest in flight"), Prequal::new);
@@ -136,10 +136,10 @@ impl Registry {
         r.add(spec("bucket", "each worker with the prompts of a range of lengths"), Bucket::new);
         r.add(spec("prefix_hash", "the head of a prompt by hash, while loads are even"), PrefixHash::new);
         let summary = "a routing key by hash, or the worker that the client names";
-        r.add(spec("consistent_hashing", summary), |_: Bare| Ok(ConsistentHashing::default()));
+        r.add(spec("consistent_hashing", summary), |_: NoOptions| Ok(ConsistentHashing::default()));
         r.add(spec("manual", "a routing key stays where it was given to"), Manual::new);
-        r.add(spec("passthrough", "the first worker, always"), |_: Bare| Ok(Passthrough));
-        r.add(spec("power_of_two", "the less loaded of two drawn by lot"), PowerOfTwo::new);
+        r.add(spec("passthrough", "the first worker, always"), |_: NoOptions| Ok(Passthrough));
+        r.add(spec("power_of_two", "the less loaded of two drawn at random"), PowerOfTwo::new);
         let summary = "longest known prefix while loads are even, else least load";
         r.add(spec("cache_aware", summary), CacheAware::new);
         r.add(spec("shortest_queue", "fewest requests waiting"), ShortestQueue::new);
@@ -215,7 +215,7 @@ impl Registry {
     }
 
     fn unknown(&self, name: &str) -> PolicyError {
-        let near = |known: &str| (distance(name, known), known.to_owned());
+        let near = |known: &str| (strsim::levenshtein(name, known), known.to_owned());
         let nearest = self.specs().map(|s| near(&s.name)).min();
         // A third of the letters may be wrong; beyond that a suggestion only confuses.
         let suggestion = nearest.filter(|(d, known)| *d <= known.len().max(3) / 3).map(|(_, known)| known);
@@ -246,19 +246,4 @@ pub fn read_options<C: DeserializeOwned>(policy: &str, params: &PolicyOptions) -
 /// The configuration of a policy without options.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bare {}
-
-/// How many letters must be added, dropped or changed to get from `a` to `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
-}
+struct NoOptions {}

@@ -7,7 +7,7 @@ use crate::{
 use std::time::Duration;
 
 /// One policy, its workers, and what was sent to them.
-pub(crate) struct Bench {
+pub(crate) struct TestBench {
     pub(crate) balancer: Balancer,
     pub(crate) ids: Vec<WorkerId>,
     pub(crate) now: Time,
@@ -15,7 +15,7 @@ pub(crate) struct Bench {
     last: Option<Decision>,
 }
 
-impl Bench {
+impl TestBench {
     pub(crate) fn new(policy: Box<dyn Policy>, workers: usize) -> Self {
         let balancer = Balancer::new(policy, 1);
         let mut bench = Self { balancer, ids: Vec::new(), now: Time::ZERO, tickets: Vec::new(), last: None };

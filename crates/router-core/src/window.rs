@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 /// What one completion adds to the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Sample {
+pub(crate) struct WindowSample {
     /// When the last byte came.
     pub(crate) finished_at: Time,
     /// Nanoseconds from sending to the last byte.
@@ -17,7 +17,7 @@ pub(crate) struct Sample {
     pub(crate) output_tokens: u32,
 }
 
-impl Sample {
+impl WindowSample {
     /// The sample of a completion whose number of generated tokens is known.
     pub(crate) fn of(completion: &Completion) -> Option<Self> {
         let latency = completion.finished_at.since(completion.dispatched_at);
@@ -30,18 +30,18 @@ impl Sample {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Sums {
+struct WindowSums {
     tokens: u128,
     latency_ns: u128,
 }
 
-impl Sums {
-    fn add(&mut self, s: &Sample) {
+impl WindowSums {
+    fn add(&mut self, s: &WindowSample) {
         self.tokens += u128::from(s.output_tokens);
         self.latency_ns += u128::from(s.latency_ns);
     }
 
-    fn remove(&mut self, s: &Sample) {
+    fn remove(&mut self, s: &WindowSample) {
         self.tokens -= u128::from(s.output_tokens);
         self.latency_ns -= u128::from(s.latency_ns);
     }
@@ -62,16 +62,16 @@ pub(crate) struct Gradients {
 
 /// The last `capacity` samples, oldest first.
 #[derive(Clone, Debug)]
-pub(crate) struct Window {
-    ring: VecDeque<Sample>,
+pub(crate) struct GradientWindow {
+    ring: VecDeque<WindowSample>,
     capacity: usize,
     /// How many samples belong to the older half: `len / 2`.
     mid: usize,
-    older: Sums,
-    whole: Sums,
+    older: WindowSums,
+    whole: WindowSums,
 }
 
-impl Window {
+impl GradientWindow {
     /// An empty window. It never holds more than `capacity` samples and allocates only here.
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
@@ -79,8 +79,8 @@ impl Window {
             ring: VecDeque::with_capacity(capacity),
             capacity,
             mid: 0,
-            older: Sums::default(),
-            whole: Sums::default(),
+            older: WindowSums::default(),
+            whole: WindowSums::default(),
         }
     }
 
@@ -90,7 +90,7 @@ impl Window {
     }
 
     /// Takes in the newest sample and, when full, drops the oldest.
-    pub(crate) fn push(&mut self, sample: Sample) {
+    pub(crate) fn push(&mut self, sample: WindowSample) {
         if self.ring.len() == self.capacity
             && let Some(oldest) = self.ring.pop_front()
         {
@@ -129,7 +129,7 @@ impl Window {
 
     /// Tokens per second of the samples `from..to`: 0 when they all ended at once, and per one second when there
     /// is but one.
-    fn throughput(&self, sums: Sums, from: usize, to: usize) -> f64 {
+    fn throughput(&self, sums: WindowSums, from: usize, to: usize) -> f64 {
         let span = if to - from == 1 { 1.0 } else { self.seconds(from, to - 1) };
         if span > 0.0 { sums.tokens as f64 / span } else { 0.0 }
     }
@@ -139,7 +139,7 @@ impl Window {
     }
 }
 
-fn mean_seconds(sums: Sums, n: usize) -> f64 {
+fn mean_seconds(sums: WindowSums, n: usize) -> f64 {
     sums.latency_ns as f64 * 1e-9 / n as f64
 }
 
@@ -149,17 +149,17 @@ mod tests {
     use proptest::prelude::*;
 
     /// The same by the letter of docs/policies/marginal_utility.md, from scratch each time.
-    fn naive(samples: &[Sample]) -> Option<Gradients> {
+    fn naive(samples: &[WindowSample]) -> Option<Gradients> {
         let mid = samples.len() / 2;
         let (h1, h2) = samples.split_at(mid);
         let (l1, l2) = (h1.last()?, h2.last()?);
-        let throughput = |h: &[Sample]| {
+        let throughput = |h: &[WindowSample]| {
             let tokens: u64 = h.iter().map(|s| u64::from(s.output_tokens)).sum();
             let span = h[h.len() - 1].finished_at.secs_since(h[0].finished_at);
             let span = if h.len() == 1 { 1.0 } else { span };
             if span > 0.0 { tokens as f64 / span } else { 0.0 }
         };
-        let latency = |h: &[Sample]| {
+        let latency = |h: &[WindowSample]| {
             h.iter().map(|s| u128::from(s.latency_ns)).sum::<u128>() as f64 * 1e-9 / h.len() as f64
         };
         let dt = l2.finished_at.secs_since(l1.finished_at);
@@ -171,15 +171,15 @@ mod tests {
     }
 
     prop_compose! {
-        fn sample()(at in 0_u64..5_000_000_000, latency in prop_oneof![0_u64..9, any::<u64>()], tokens: u32) -> Sample {
-            Sample { finished_at: Time::from_nanos(at), latency_ns: latency, output_tokens: tokens }
+        fn sample()(at in 0_u64..5_000_000_000, latency in prop_oneof![0_u64..9, any::<u64>()], tokens: u32) -> WindowSample {
+            WindowSample { finished_at: Time::from_nanos(at), latency_ns: latency, output_tokens: tokens }
         }
     }
 
     proptest! {
         #[test]
         fn running_sums_equal_a_recount(capacity in 1_usize..25, samples in prop::collection::vec(sample(), 0..120)) {
-            let mut window = Window::new(capacity);
+            let mut window = GradientWindow::new(capacity);
             for end in 1..=samples.len() {
                 window.push(samples[end - 1]);
                 let kept = &samples[end.saturating_sub(capacity)..end];

@@ -1,4 +1,4 @@
-//! The balancer's books against a plain model, for any order of events.
+//! The balancer's counts against a plain model, for any order of events.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
@@ -36,15 +36,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the books must say of one worker.
+/// What the balancer must count for one worker.
 #[derive(Clone, Debug, Default)]
 struct Model {
     routable: bool,
     in_flight: i64,
     bytes: i64,
-    /// Queue length told, and sent less finished since.
+    /// Queue length reported, and sent minus finished since.
     waiting: Option<(i64, i64)>,
-    /// Tokens told, and bytes then in flight.
+    /// Tokens reported, and bytes then in flight.
     tokens: Option<(f64, i64)>,
 }
 

@@ -1,4 +1,4 @@
-//! The laws that every policy keeps, whoever wrote it.
+//! The laws that every policy keeps.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -186,7 +186,7 @@ fn on_present_workers(world: &World) -> u64 {
     world.tickets.iter().filter(present).count() as u64
 }
 
-/// Sends one request that everybody could take and gives every candidate's score.
+/// Sends one request that every worker could take and gives every candidate's score.
 fn ask(world: &mut World) -> Vec<CandidateScore> {
     let prefix = common::chain(1, 8);
     let request = RequestFeatures {
@@ -250,7 +250,7 @@ fn equal_workers_get_equal_shares() {
         let mut shares = [0_u32; 4];
         for i in 0..2000 {
             world.now = world.now + Duration::from_millis(1);
-            // A prompt that nobody holds: affinity is the one good reason for unequal shares.
+            // A prompt that no worker holds: affinity is the one good reason for unequal shares.
             let prefix = common::chain(1000 + i, 4);
             let request = RequestFeatures {
                 prefix: &prefix,

@@ -1,4 +1,4 @@
-//! What the registry tells people who write configurations.
+//! The registry and its errors, as authors of configurations see them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

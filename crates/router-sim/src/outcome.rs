@@ -74,11 +74,7 @@ impl LatencySummary {
     fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = values.collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        // Nearest rank: the smallest value that at least this share of the values does not exceed.
-        let rank = |share: f64| {
-            let rank = (share * sorted.len() as f64).ceil() as usize;
-            sorted.get(rank.max(1) - 1).copied().unwrap_or(0.0)
-        };
+        let rank = |share: f64| router_core::quantile(&sorted, share).unwrap_or(0.0);
         let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
         Self { mean, p50: rank(0.5), p90: rank(0.9), p99: rank(0.99) }
     }

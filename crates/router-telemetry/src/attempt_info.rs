@@ -3,7 +3,7 @@
 use crate::leg::Leg;
 use crate::trace_context::TraceContext;
 use http::HeaderValue;
-use router_core::{Completion, RequestFeatures, Route, ServerTiming, Time};
+use router_core::{Completion, RequestFeatures, Route, Time};
 use std::time::Duration;
 
 /// What all records of one attempt say about its request.
@@ -79,9 +79,4 @@ impl AttemptInfo {
     pub(crate) fn total_latency(&self, completion: &Completion) -> Duration {
         completion.finished_at.since(self.received_at)
     }
-}
-
-/// Seconds that the request waited in the worker's queue, as the worker reported it.
-pub(crate) fn worker_queue_time(timing: &ServerTiming) -> Option<f64> {
-    timing.queue_time.or_else(|| Some(timing.queue_end? - timing.queue_start?))
 }

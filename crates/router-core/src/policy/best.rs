@@ -3,41 +3,41 @@
 use crate::fleet::{Candidates, WorkerView};
 use crate::{Decision, Reason, Rng, WorkerId};
 
-/// One offer: who, at what cost, and what decides between equal costs (lower is better).
+/// One candidate, its cost, and its rank between equal costs; lower is better.
 #[derive(Clone, Copy, Debug)]
-struct Offer {
+struct ScoredCandidate {
     worker: WorkerId,
     cost: f64,
-    then: u64,
+    rank: u64,
 }
 
-impl Offer {
+impl ScoredCandidate {
     fn beats(&self, other: &Self) -> bool {
-        self.cost < other.cost || (self.cost == other.cost && self.then < other.then)
+        self.cost < other.cost || (self.cost == other.cost && self.rank < other.rank)
     }
 
     fn ties(&self, other: &Self) -> bool {
-        self.cost == other.cost && self.then == other.then
+        self.cost == other.cost && self.rank == other.rank
     }
 }
 
-/// The best offer so far, its runner-up, and a fair lot between ties.
+/// The best candidate so far, its runner-up, with ties broken at random.
 #[derive(Debug, Default)]
-pub(crate) struct Best {
-    first: Option<Offer>,
-    second: Option<Offer>,
+pub(crate) struct BestCandidate {
+    first: Option<ScoredCandidate>,
+    second: Option<ScoredCandidate>,
     ties: u32,
 }
 
-impl Best {
-    /// Takes one more candidate into account; between equal costs its priority decides.
+impl BestCandidate {
+    /// Takes one more candidate into account; of those at equal cost the one with the highest priority wins.
     pub(crate) fn offer(&mut self, view: &WorkerView<'_>, cost: f64, rng: &mut Rng) {
-        self.offer_then(view.id, (cost, view.rank()), rng);
+        self.offer_then(view.id, cost, view.rank(), rng);
     }
 
-    /// As [`offer`](Self::offer), with a second key of its own.
-    pub(crate) fn offer_then(&mut self, worker: WorkerId, (cost, then): (f64, u64), rng: &mut Rng) {
-        let offer = Offer { worker, cost, then };
+    /// As [`offer`](Self::offer), with a rank of its own.
+    pub(crate) fn offer_then(&mut self, worker: WorkerId, cost: f64, rank: u64, rng: &mut Rng) {
+        let offer = ScoredCandidate { worker, cost, rank };
         let Some(first) = self.first else {
             self.first = Some(offer);
             self.ties = 1;
@@ -60,12 +60,12 @@ impl Best {
         }
     }
 
-    /// Whether nobody has been offered.
+    /// Whether no candidate has been offered.
     pub(crate) const fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
-    /// The decision, falling back to the first candidate when nobody was offered.
+    /// The decision, falling back to the first candidate when none was offered.
     pub(crate) fn decide(self, candidates: Candidates<'_>, reason: Reason) -> Decision {
         let Some(first) = self.first else { return Decision::plain(candidates.first(), Reason::Fallback) };
         Decision {
@@ -82,11 +82,11 @@ impl Best {
 mod tests {
     use super::*;
 
-    fn best_of(costs: &[(f64, u64)], seed: u64) -> Best {
-        let mut best = Best::default();
+    fn best_of(costs: &[(f64, u64)], seed: u64) -> BestCandidate {
+        let mut best = BestCandidate::default();
         let mut rng = Rng::seeded(seed);
-        for (slot, &key) in costs.iter().enumerate() {
-            best.offer_then(WorkerId::new(slot as u32, 1), key, &mut rng);
+        for (slot, &(cost, rank)) in costs.iter().enumerate() {
+            best.offer_then(WorkerId::new(slot as u32, 1), cost, rank, &mut rng);
         }
         best
     }

@@ -88,7 +88,7 @@ impl Bucket {
     }
 
     /// Bytes sent lately for the weight, with `more` to come.
-    fn load(&self, w: &WorkerView<'_>, (growth, more): (f64, u64)) -> f64 {
+    fn load(&self, w: &WorkerView<'_>, growth: f64, more: u64) -> f64 {
         w.per_weight(self.bytes_on(w.id, growth) + more as f64)
     }
 
@@ -108,7 +108,7 @@ impl Bucket {
     fn uneven(&self, candidates: Candidates<'_>, growth: f64) -> bool {
         let weighty = candidates.iter().filter(|w| w.weight() > 0.0);
         let (least, most) = weighty
-            .map(|w| self.load(&w, (growth, 0)))
+            .map(|w| self.load(&w, growth, 0))
             .fold((f64::MAX, 0.0_f64), |(least, most), load| (least.min(load), most.max(load)));
         most - least > f64::from(self.config.balance_abs_threshold)
             && most > self.config.balance_rel_threshold * least
@@ -122,8 +122,8 @@ impl Bucket {
         Some((before, shares[class]))
     }
 
-    /// The worker in whose range a point of the part lies, drawn by lot where the part is in several ranges.
-    fn owner(&self, cx: &mut DecisionContext<'_>, (from, to): (f64, f64)) -> WorkerId {
+    /// The worker in whose range a point of the part lies, drawn at random where the part is in several ranges.
+    fn owner(&self, cx: &mut DecisionContext<'_>, from: f64, to: f64) -> WorkerId {
         let weights = cx.candidates.iter().map(|w| w.weight());
         let point = (from + (to - from) * cx.rng.unit_f64()) * weights.sum::<f64>();
         let (mut end, mut owner) = (0.0, cx.candidates.first());
@@ -172,11 +172,11 @@ impl Policy for Bucket {
         let part = self.part(bytes).filter(|_| weighty);
         let reason = if part.is_none() { Reason::Fallback } else { Reason::LoadImbalance };
         match part {
-            Some(part) if !self.uneven(cx.candidates, growth) => {
-                let owner = self.owner(&mut cx, part);
+            Some((from, to)) if !self.uneven(cx.candidates, growth) => {
+                let owner = self.owner(&mut cx, from, to);
                 cx.keyed(owner, Reason::LengthBucket, |w| self.terms(w, growth))
             }
-            _ => cx.lowest(reason, |w| self.load(w, (growth, bytes)), |w| self.terms(w, growth)),
+            _ => cx.lowest(reason, |w| self.load(w, growth, bytes), |w| self.terms(w, growth)),
         }
     }
 
@@ -203,12 +203,12 @@ impl Policy for Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{RequestFeatures, WorkerInfo};
 
-    fn bench(balance_rel_threshold: f64, weights: &[f64]) -> Bench {
+    fn bench(balance_rel_threshold: f64, weights: &[f64]) -> TestBench {
         let config = BucketConfig { balance_rel_threshold, ..BucketConfig::default() };
-        let mut bench = Bench::new(Box::new(Bucket::new(config).unwrap()), 0);
+        let mut bench = TestBench::new(Box::new(Bucket::new(config).unwrap()), 0);
         for weight in weights {
             bench.join_as(WorkerInfo { weight: *weight, ..WorkerInfo::new("http://worker") });
         }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// A minute of many short prompts and as many bytes in few long ones.
-    fn busy(bench: &mut Bench) {
+    fn busy(bench: &mut TestBench) {
         for i in 0..1200 {
             bench.now = Time::from_secs_f64(0.05 * f64::from(i));
             bench.send_as(&prompt(if i % 11 == 10 { 10_000 } else { 1000 }));
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    fn counts(bench: &mut Bench, prompt_bytes: u64) -> Vec<usize> {
+    fn counts(bench: &mut TestBench, prompt_bytes: u64) -> Vec<usize> {
         let sent: Vec<_> = (0..1000).map(|_| bench.send_as(&prompt(prompt_bytes))).collect();
         (0..bench.ids.len()).map(|w| sent.iter().filter(|&&s| s == w).count()).collect()
     }

@@ -54,7 +54,7 @@ impl CacheAwareConfig {
 /// Sends a prompt to the worker that was sent the longest part of it before, unless loads are too uneven.
 ///
 /// Load is the number of requests in flight for the weight. When loads are uneven, or too little of the prompt is known, the
-/// least loaded worker is chosen; ties go by lot.
+/// least loaded worker is chosen; ties are broken at random.
 #[derive(Debug)]
 pub struct CacheAware {
     config: CacheAwareConfig,
@@ -131,9 +131,9 @@ impl Policy for CacheAware {
         }
     }
 
-    fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
-        tell("prefix_blocks", self.index.len() as f64);
-        tell("tree_size", self.index.memory_bytes() as f64);
+    fn gauges(&self, report: &mut dyn FnMut(&'static str, f64)) {
+        report("prefix_blocks", self.index.len() as f64);
+        report("tree_size", self.index.memory_bytes() as f64);
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
@@ -153,10 +153,10 @@ impl Policy for CacheAware {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
 
-    fn bench(config: CacheAwareConfig, workers: usize) -> Bench {
-        Bench::new(Box::new(CacheAware::new(config).unwrap()), workers)
+    fn bench(config: CacheAwareConfig, workers: usize) -> TestBench {
+        TestBench::new(Box::new(CacheAware::new(config).unwrap()), workers)
     }
 
     /// A prompt of blocks of 64 bytes.

@@ -1,7 +1,7 @@
 //! `consistent_hashing`: a routing key belongs to one worker, by hash.
 
 use super::load_terms;
-use super::ring::Ring;
+use super::ring::HashRing;
 use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, Time};
 
 /// Sends requests of one routing key to one worker; keys are spread by a ring of hashes, so few of them move when
@@ -10,7 +10,7 @@ use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, Time}
 /// Without a key the least loaded worker is chosen.
 #[derive(Clone, Debug, Default)]
 pub struct ConsistentHashing {
-    ring: Ring,
+    ring: HashRing,
 }
 
 impl Policy for ConsistentHashing {
@@ -41,7 +41,7 @@ impl Policy for ConsistentHashing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{ExplainLevel, FleetUpdate, NoWorker, RequestFeatures, WorkerCapacity};
 
     fn keyed(key: u64) -> RequestFeatures<'static> {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_key_stays_whatever_the_load_and_keys_are_spread() {
-        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 4);
+        let mut bench = TestBench::new(Box::new(ConsistentHashing::default()), 4);
         let first: Vec<_> = (0..200).map(|key| bench.send_as(&keyed(key))).collect();
         assert_eq!(bench.last_reason(), Reason::KeyAffinity);
         let again: Vec<_> = (0..200).map(|key| bench.send_as(&keyed(key))).collect();
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn without_a_key_the_least_loaded_takes_it_and_the_reason_says_so() {
-        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 2);
+        let mut bench = TestBench::new(Box::new(ConsistentHashing::default()), 2);
         bench.hold(0, 2);
         assert_eq!(bench.send(), 1);
         assert_eq!(bench.last_reason(), Reason::Fallback);
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn who_names_a_worker_gets_that_one_or_none() {
-        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 3);
+        let mut bench = TestBench::new(Box::new(ConsistentHashing::default()), 3);
         bench.hold(2, 9);
         assert_eq!(bench.send_as(&to(2)), 2);
         assert_eq!(bench.last_reason(), Reason::TargetWorker);
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_weight_that_changes_counts_from_then_on() {
-        let mut bench = Bench::new(Box::new(ConsistentHashing::default()), 2);
+        let mut bench = TestBench::new(Box::new(ConsistentHashing::default()), 2);
         let capacity =
             WorkerCapacity { weight: 0.0, priority: 50, max_running_requests: None, max_total_tokens: None };
         bench.balancer.apply(Time::ZERO, FleetUpdate::Capacity(bench.ids[0], capacity));
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_a_shadow_wants_does_not_bind_the_live_policy() {
-        let mut bench = Bench::new(Box::new(super::super::RoundRobin::default()), 3);
+        let mut bench = TestBench::new(Box::new(super::super::RoundRobin::default()), 3);
         bench.balancer.add_shadow(Time::ZERO, Box::new(ConsistentHashing::default()), 1);
         let routed = bench.balancer.dispatch(Time::ZERO, &to(2), &[], ExplainLevel::None).unwrap();
         assert_eq!(routed.decision.worker.slot(), 0);

@@ -1,4 +1,4 @@
-//! `fixed_probability`: by lot, with a fixed chance per worker.
+//! `fixed_probability`: at random, with a fixed probability per worker.
 
 use super::InvalidOption;
 use super::sample::by_weight;
@@ -132,7 +132,7 @@ impl Policy for FixedProbability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{Balancer, FleetUpdate};
 
     fn by_url(entries: &[(&str, f64)]) -> FixedProbabilityConfig {
@@ -140,7 +140,7 @@ mod tests {
         FixedProbabilityConfig { probabilities: Some(Probabilities::ByUrl(map)) }
     }
 
-    fn counts(bench: &mut Bench, n: usize) -> Vec<usize> {
+    fn counts(bench: &mut TestBench, n: usize) -> Vec<usize> {
         let chosen = bench.send_many(n);
         (0..bench.ids.len()).map(|w| chosen.iter().filter(|&&c| c == w).count()).collect()
     }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn shares_follow_the_probabilities_and_are_renormalised_over_those_present() {
         let config = by_url(&[("http://worker-0/", 0.5), ("http://worker-1", 0.3), ("http://worker-2", 0.2)]);
-        let mut bench = Bench::new(Box::new(FixedProbability::new(config).unwrap()), 3);
+        let mut bench = TestBench::new(Box::new(FixedProbability::new(config).unwrap()), 3);
         let shares = counts(&mut bench, 10_000);
         assert!((4800..5200).contains(&shares[0]) && (2800..3200).contains(&shares[1]), "{shares:?}");
         bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[0], false));
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_list_counts_in_the_order_of_the_workers() {
         let config = FixedProbabilityConfig { probabilities: Some(Probabilities::InOrder(vec![0.0, 1.0])) };
-        let mut bench = Bench::new(Box::new(FixedProbability::new(config).unwrap()), 3);
+        let mut bench = TestBench::new(Box::new(FixedProbability::new(config).unwrap()), 3);
         assert_eq!(counts(&mut bench, 100), [0, 100, 0]);
     }
 
@@ -170,7 +170,7 @@ mod tests {
         for weight in [3.0, 1.0, f64::NAN, -2.0] {
             balancer.join(Time::ZERO, WorkerInfo { weight, ..WorkerInfo::new("http://a") });
         }
-        let mut bench = Bench::new(Box::new(super::super::Random), 4);
+        let mut bench = TestBench::new(Box::new(super::super::Random), 4);
         bench.balancer = balancer;
         let shares = counts(&mut bench, 10_000);
         assert!((7300..7700).contains(&shares[0]), "{shares:?}");
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn without_any_weight_all_are_alike_and_the_reason_says_so() {
         let config = by_url(&[("http://elsewhere", 1.0)]);
-        let mut bench = Bench::new(Box::new(FixedProbability::new(config).unwrap()), 2);
+        let mut bench = TestBench::new(Box::new(FixedProbability::new(config).unwrap()), 2);
         let shares = counts(&mut bench, 1000);
         assert!((430..570).contains(&shares[0]), "{shares:?}");
         assert_eq!(bench.last_reason(), Reason::Fallback);

@@ -4,7 +4,7 @@
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
-struct Entry<V> {
+struct KeyEntry<V> {
     key: u64,
     value: V,
     newer: u32,
@@ -18,7 +18,7 @@ pub(crate) struct KeyTable<V> {
     capacity: usize,
     /// Open addressing with linear probing: an entry's number plus one; 0 is a free place. A power of two of places.
     places: Vec<u32>,
-    entries: Vec<Entry<V>>,
+    entries: Vec<KeyEntry<V>>,
     /// Entries that were taken out, to be used again.
     free: Vec<u32>,
     newest: u32,
@@ -76,7 +76,7 @@ impl<V: Copy> KeyTable<V> {
 
     /// Takes out the key that was used longest ago.
     pub(crate) fn pop_oldest(&mut self) -> Option<V> {
-        let Entry { key, value, .. } = *self.entries.get(self.oldest as usize)?;
+        let KeyEntry { key, value, .. } = *self.entries.get(self.oldest as usize)?;
         let (place, entry) = self.find(key)?;
         self.unlink(entry);
         self.free.push(entry);
@@ -85,7 +85,7 @@ impl<V: Copy> KeyTable<V> {
     }
 
     fn home(&self, key: u64) -> usize {
-        // Fibonacci hashing: keys may come unhashed, from whoever calls the crate.
+        // Fibonacci hashing: keys may come unhashed, from callers of this crate.
         key.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32) as usize & (self.places.len() - 1)
     }
 
@@ -106,7 +106,7 @@ impl<V: Copy> KeyTable<V> {
     }
 
     fn create(&mut self, key: u64, value: V) -> u32 {
-        let new = Entry { key, value, newer: NONE, older: NONE };
+        let new = KeyEntry { key, value, newer: NONE, older: NONE };
         let entry = match self.free.pop() {
             Some(entry) => {
                 self.entries[entry as usize] = new;
@@ -152,7 +152,7 @@ impl<V: Copy> KeyTable<V> {
     }
 
     fn unlink(&mut self, entry: u32) {
-        let Entry { newer, older, .. } = self.entries[entry as usize];
+        let KeyEntry { newer, older, .. } = self.entries[entry as usize];
         match self.entries.get_mut(newer as usize) {
             Some(e) => e.older = older,
             None => self.newest = older,

@@ -1,6 +1,6 @@
-//! `least_load`: the shortest time until a worker's queue is done, by what the workers told, and room in its cache.
+//! `least_load`: the shortest time until a worker's queue is done, as the workers report it, and the room in its cache.
 
-use super::{Best, InvalidOption, load_terms};
+use super::{BestCandidate, InvalidOption, load_terms};
 use crate::fleet::WorkerView;
 use crate::{
     Decision, DecisionContext, Event, LoadReport, Policy, PolicyNeeds, Reason, ScoreTerms, SlotMap, Time,
@@ -17,11 +17,11 @@ const FULLEST: f64 = 0.999;
 pub struct LeastLoadConfig {
     /// Seconds that a cache filled to one half costs. Default 0.15; 0 and more.
     pub kv_pressure_weight: f64,
-    /// Prompt tokens that a request is taken to have where its tokens are not told. Default 1024; 1 and more.
+    /// Prompt tokens that a request is assumed to have where its tokens are not reported. Default 1024; 1 and more.
     pub mean_prefill_tokens: u32,
-    /// Tokens per second that a worker of weight 1 is taken to do when it tells none. Default 2000; above 0.
+    /// Tokens per second that a worker of weight 1 is assumed to do when it reports none. Default 2000; above 0.
     pub default_throughput: f64,
-    /// What a worker told longer ago than this many seconds is not used. Default 10; 0 and more.
+    /// A report older than this many seconds is not used. Default 10; 0 and more.
     pub max_report_age_secs: f64,
 }
 
@@ -36,10 +36,10 @@ impl Default for LeastLoadConfig {
     }
 }
 
-/// What one worker told last, and what was sent to it since it told its queue.
+/// What one worker reported last, and what was sent to it since it reported its queue.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    /// Tokens in its queue, and when it told them.
+struct ReportedLoad {
+    /// Tokens in its queue, and when it reported them.
     queue: Option<(f64, Time)>,
     kv_usage: f64,
     throughput: Option<f64>,
@@ -60,7 +60,7 @@ struct LoadEstimate {
 #[derive(Clone, Debug)]
 pub struct LeastLoad {
     config: LeastLoadConfig,
-    workers: SlotMap<Told>,
+    workers: SlotMap<ReportedLoad>,
 }
 
 impl LeastLoad {
@@ -78,17 +78,17 @@ impl LeastLoad {
         Ok(Self { config, workers: SlotMap::default() })
     }
 
-    /// What the worker told, if it told its queue lately.
-    fn told(&self, worker: WorkerId, now: Time) -> Option<&Told> {
+    /// What the worker reported, if it reported its queue recently.
+    fn fresh_report(&self, worker: WorkerId, now: Time) -> Option<&ReportedLoad> {
         let lately = |at: Time| now.secs_since(at) <= self.config.max_report_age_secs;
         self.workers.get(worker).filter(|told| told.queue.is_some_and(|(_, at)| lately(at)))
     }
 
-    /// The score of a worker that told its queue lately.
+    /// The score of a worker that reported its queue recently.
     fn score(&self, w: &WorkerView<'_>, now: Time) -> Option<LoadEstimate> {
-        let told = self.told(w.id, now)?;
+        let told = self.fresh_report(w.id, now)?;
         let queued = told.queue?.0 + told.since;
-        // The weight stands in where the worker does not tell what it does.
+        // Without a reported throughput the weight is used.
         let usual = (self.config.default_throughput * w.weight()).max(f64::MIN_POSITIVE);
         let throughput = told.throughput.unwrap_or(usual);
         let kv_usage = told.kv_usage.clamp(0.0, FULLEST);
@@ -96,18 +96,18 @@ impl LeastLoad {
         Some(LoadEstimate { total: total.min(f64::MAX), queued, throughput, kv_usage })
     }
 
-    /// The score of one that did not, among others that did: that of the best of those, and the time that its own
-    /// requests in flight take at their mean throughput. Unknown is neither idle nor hopeless.
-    fn guess(&self, w: &WorkerView<'_>, (best, throughput): (f64, f64)) -> LoadEstimate {
+    /// The score of a worker that did not report, among others that did: that of the best of those, plus the time that
+    /// its own requests in flight take at their mean throughput. So an unknown load counts neither as none nor as full.
+    fn guess(&self, w: &WorkerView<'_>, best: f64, throughput: f64) -> LoadEstimate {
         let queued = f64::from(w.in_flight) * f64::from(self.config.mean_prefill_tokens);
         let total = (best + w.per_weight(queued / throughput)).min(f64::MAX);
         LoadEstimate { total, queued, throughput, kv_usage: 0.0 }
     }
 
-    fn heard(&mut self, worker: WorkerId, report: &LoadReport) {
+    fn reported(&mut self, worker: WorkerId, report: &LoadReport) {
         let Some(told) = self.workers.get_mut(worker) else { return };
         let waiting = report.waiting.map(|n| f64::from(n) * f64::from(self.config.mean_prefill_tokens));
-        // A report that rides on an answer may tell the queue alone, and must not wipe out the rest.
+        // A report that rides on a response may have the queue alone and must not erase the rest.
         if let Some(queued) = report.waiting_tokens.map(|tokens| tokens as f64).or(waiting) {
             told.queue = Some((queued, report.at));
             told.since = 0.0;
@@ -137,19 +137,19 @@ impl Policy for LeastLoad {
 
     fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let (now, candidates) = (cx.now, cx.candidates);
-        let (mut lowest, mut throughput, mut telling) = (f64::MAX, 0.0, 0.0);
+        let (mut lowest, mut throughput, mut reporting) = (f64::MAX, 0.0, 0.0);
         for score in candidates.iter().filter_map(|w| self.score(&w, now)) {
             lowest = lowest.min(score.total);
             throughput += score.throughput;
-            telling += 1.0;
+            reporting += 1.0;
         }
-        if telling == 0.0 {
+        if reporting == 0.0 {
             return cx.least_loaded(Reason::Fallback, load_terms);
         }
-        let others = (lowest, throughput / telling);
-        let mut best = Best::default();
+        let mean_throughput = throughput / reporting;
+        let mut best = BestCandidate::default();
         for w in candidates.iter() {
-            let score = self.score(&w, now).unwrap_or_else(|| self.guess(&w, others));
+            let score = self.score(&w, now).unwrap_or_else(|| self.guess(&w, lowest, mean_throughput));
             cx.explain(w.id, score.total, || terms(&w, &score));
             best.offer(&w, score.total, cx.rng);
         }
@@ -158,7 +158,7 @@ impl Policy for LeastLoad {
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
         match event {
-            Event::Joined { worker, .. } => self.workers.insert(*worker, Told::default()),
+            Event::Joined { worker, .. } => self.workers.insert(*worker, ReportedLoad::default()),
             Event::Left(worker) => drop(self.workers.remove(*worker)),
             Event::Dispatched { worker, request } => {
                 if let Some(told) = self.workers.get_mut(*worker) {
@@ -166,7 +166,7 @@ impl Policy for LeastLoad {
                     told.since += f64::from(tokens);
                 }
             }
-            Event::Load { worker, report } => self.heard(*worker, report),
+            Event::Load { worker, report } => self.reported(*worker, report),
             _ => (),
         }
     }
@@ -175,14 +175,14 @@ impl Policy for LeastLoad {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{FleetUpdate, LoadSource, RequestFeatures};
 
-    fn bench(workers: usize) -> Bench {
-        Bench::new(Box::new(LeastLoad::new(LeastLoadConfig::default()).unwrap()), workers)
+    fn bench(workers: usize) -> TestBench {
+        TestBench::new(Box::new(LeastLoad::new(LeastLoadConfig::default()).unwrap()), workers)
     }
 
-    fn tell(bench: &mut Bench, worker: usize, (tokens, kv_usage, throughput): (u64, f64, f64)) {
+    fn report(bench: &mut TestBench, worker: usize, tokens: u64, kv_usage: f64, throughput: f64) {
         let told = LoadReport {
             waiting_tokens: Some(tokens),
             kv_usage: Some(kv_usage),
@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn the_score_is_that_of_smg() {
         let mut bench = bench(2);
-        tell(&mut bench, 0, (3000, 0.5, 1000.0));
-        tell(&mut bench, 1, (3000, 0.0, 0.0));
+        report(&mut bench, 0, 3000, 0.5, 1000.0);
+        report(&mut bench, 1, 3000, 0.0, 0.0);
         bench.force(0, &RequestFeatures { prompt_tokens: Some(500), ..RequestFeatures::default() });
         bench.hold(1, 1);
         let scores: Vec<f64> = bench.ask().scores.iter().map(|s| s.cost).collect();
@@ -209,8 +209,8 @@ mod tests {
     #[test]
     fn between_two_reports_a_burst_is_spread() {
         let mut bench = bench(2);
-        tell(&mut bench, 0, (0, 0.2, 1000.0));
-        tell(&mut bench, 1, (0, 0.2, 1000.0));
+        report(&mut bench, 0, 0, 0.2, 1000.0);
+        report(&mut bench, 1, 0, 0.2, 1000.0);
         let sent = bench.send_many(10);
         assert_eq!(sent.iter().filter(|&&w| w == 0).count(), 5);
     }
@@ -218,16 +218,16 @@ mod tests {
     #[test]
     fn a_full_cache_is_avoided() {
         let mut bench = bench(2);
-        tell(&mut bench, 0, (0, 0.99, 1000.0));
-        tell(&mut bench, 1, (9000, 0.1, 1000.0));
+        report(&mut bench, 0, 0, 0.99, 1000.0);
+        report(&mut bench, 1, 9000, 0.1, 1000.0);
         assert_eq!(bench.send(), 1);
     }
 
     #[test]
     fn one_that_does_not_tell_is_like_the_best_of_the_others() {
         let mut bench = bench(3);
-        tell(&mut bench, 0, (2000, 0.0, 1000.0));
-        tell(&mut bench, 1, (4000, 0.0, 1000.0));
+        report(&mut bench, 0, 2000, 0.0, 1000.0);
+        report(&mut bench, 1, 4000, 0.0, 1000.0);
         let scores: Vec<f64> = bench.ask().scores.iter().map(|s| s.cost).collect();
         assert_eq!(scores[2], scores[0]);
     }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn news_of_the_queue_alone_leaves_the_rest() {
         let mut bench = bench(1);
-        tell(&mut bench, 0, (0, 0.5, 512.0));
+        report(&mut bench, 0, 0, 0.5, 512.0);
         let told = LoadReport { waiting: Some(1), ..LoadReport::empty(bench.now, LoadSource::Piggyback) };
         bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[0], told));
         assert!((bench.ask().scores[0].cost - (2.0 + 0.15)).abs() < 1e-9);
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn without_any_report_the_requests_in_flight_count_and_the_reason_says_so() {
         let mut bench = bench(2);
-        tell(&mut bench, 0, (0, 0.0, 1000.0));
+        report(&mut bench, 0, 0, 0.0, 1000.0);
         bench.hold(0, 2);
         bench.now = Time::from_secs_f64(10.5);
         assert_eq!(bench.send(), 1);

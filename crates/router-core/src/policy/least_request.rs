@@ -1,7 +1,7 @@
 //! `least_request`: the fewest requests in flight for what the worker can take.
 
-use super::sample::Drawn;
-use super::speeds::Speeds;
+use super::sample::RandomSubset;
+use super::speeds::DecodeSpeeds;
 use super::{InvalidOption, load_terms};
 use crate::fleet::WorkerView;
 use crate::{Decision, DecisionContext, Event, Policy, Reason, Time};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeastRequestConfig {
-    /// How many candidates are drawn by lot and compared; 0 compares all. Default 0; 0, or 2 to 8.
+    /// How many candidates are drawn at random and compared; 0 compares all. Default 0; 0, or 2 to 8.
     pub choice_count: usize,
     /// How much requests in flight count against weight (Envoy): at 0 weight alone decides. Default 1; 0 and more.
     pub active_request_bias: f64,
@@ -30,7 +30,7 @@ impl Default for LeastRequestConfig {
 #[derive(Clone, Debug, Default)]
 pub struct LeastRequest {
     config: LeastRequestConfig,
-    speeds: Speeds,
+    speeds: DecodeSpeeds,
 }
 
 impl LeastRequest {
@@ -39,9 +39,9 @@ impl LeastRequest {
     /// # Errors
     /// An option whose value makes no sense.
     pub fn new(config: LeastRequestConfig) -> Result<Self, InvalidOption> {
-        Drawn::check("choice_count", config.choice_count)?;
+        RandomSubset::check("choice_count", config.choice_count)?;
         InvalidOption::check_not_negative("active_request_bias", config.active_request_bias)?;
-        Ok(Self { config, speeds: Speeds::default() })
+        Ok(Self { config, speeds: DecodeSpeeds::default() })
     }
 
     fn cost(&self, w: &WorkerView<'_>, speed: f64) -> f64 {
@@ -87,10 +87,10 @@ impl Policy for LeastRequest {
 mod tests {
     use super::*;
     use crate::WorkerInfo;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
 
-    fn bench(config: LeastRequestConfig, weights: &[f64]) -> Bench {
-        let mut bench = Bench::new(Box::new(LeastRequest::new(config).unwrap()), 0);
+    fn bench(config: LeastRequestConfig, weights: &[f64]) -> TestBench {
+        let mut bench = TestBench::new(Box::new(LeastRequest::new(config).unwrap()), 0);
         for weight in weights {
             bench.join_as(WorkerInfo { weight: *weight, ..WorkerInfo::new("http://worker") });
         }

@@ -1,7 +1,7 @@
 //! `lmetric`: the product of the prompt tokens to be computed and the size of the batch.
 
 use super::InvalidOption;
-use super::speeds::Speeds;
+use super::speeds::DecodeSpeeds;
 use crate::fleet::WorkerView;
 use crate::prefix_index::{PrefixIndex, PrefixMatches};
 use crate::{
@@ -37,7 +37,7 @@ pub struct LMetric {
     config: LMetricConfig,
     index: PrefixIndex,
     matches: PrefixMatches,
-    speeds: Speeds,
+    speeds: DecodeSpeeds,
 }
 
 impl LMetric {
@@ -51,7 +51,7 @@ impl LMetric {
         }
         InvalidOption::check_tree_size(config.max_tree_size)?;
         let index = PrefixIndex::new(config.max_tree_size);
-        Ok(Self { config, index, matches: PrefixMatches::default(), speeds: Speeds::default() })
+        Ok(Self { config, index, matches: PrefixMatches::default(), speeds: DecodeSpeeds::default() })
     }
 
     /// Prompt tokens that the worker was not sent before.
@@ -63,7 +63,7 @@ impl LMetric {
         ((bytes - known) * tokens_per_byte).max(f64::from(self.config.min_new_tokens))
     }
 
-    /// Seconds per token, or 1 where speed does not count or is not known of anybody.
+    /// Seconds per token, or 1 where speed does not count or no worker's is known.
     fn speed(&self, w: &WorkerView<'_>, now: Time) -> f64 {
         let known = self.config.speed_weighted.then(|| self.speeds.secs_per_token(w.id, now));
         known.flatten().unwrap_or(1.0)
@@ -113,9 +113,9 @@ impl Policy for LMetric {
         }
     }
 
-    fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
-        tell("prefix_blocks", self.index.len() as f64);
-        tell("tree_size", self.index.memory_bytes() as f64);
+    fn gauges(&self, report: &mut dyn FnMut(&'static str, f64)) {
+        report("prefix_blocks", self.index.len() as f64);
+        report("tree_size", self.index.memory_bytes() as f64);
     }
 }
 
@@ -123,13 +123,13 @@ impl Policy for LMetric {
 mod tests {
     use super::*;
     use crate::WorkerInfo;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
 
     const SMALL: LMetricConfig =
         LMetricConfig { min_new_tokens: 32, speed_weighted: false, max_tree_size: 1 << 16 };
 
-    fn bench(config: LMetricConfig, workers: usize) -> Bench {
-        Bench::new(Box::new(LMetric::new(config).unwrap()), workers)
+    fn bench(config: LMetricConfig, workers: usize) -> TestBench {
+        TestBench::new(Box::new(LMetric::new(config).unwrap()), workers)
     }
 
     /// A prompt of blocks of 128 bytes, or 32 tokens.

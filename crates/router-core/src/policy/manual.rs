@@ -10,11 +10,11 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How a key that is bound to nobody finds its worker.
+/// How a key without a worker gets one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AssignmentMode {
-    /// By lot, with a chance in proportion to the weight.
+    /// At random, with a probability in proportion to the weight.
     #[default]
     Random,
     /// To the worker with the fewest requests in flight for its weight.
@@ -42,9 +42,9 @@ impl Default for ManualConfig {
     }
 }
 
-/// Where a key is at home.
+/// Where a key is at assignment.
 #[derive(Clone, Copy, Debug)]
-struct Home {
+struct KeyAssignment {
     /// The worker that it was given to first.
     first: WorkerId,
     /// The one that stood in for it last; the same when none has.
@@ -60,7 +60,7 @@ struct Home {
 #[derive(Clone, Debug)]
 pub struct Manual {
     config: ManualConfig,
-    homes: KeyTable<Home>,
+    assignments: KeyTable<KeyAssignment>,
     /// Keys that each worker served last.
     keys: SlotMap<u32>,
 }
@@ -74,12 +74,12 @@ impl Manual {
         if !(1..=1 << 26).contains(&config.max_keys) {
             return Err(InvalidOption::must("max_keys", "from 1 to 67108864", config.max_keys));
         }
-        Ok(Self { config, homes: KeyTable::new(config.max_keys), keys: SlotMap::default() })
+        Ok(Self { config, assignments: KeyTable::new(config.max_keys), keys: SlotMap::default() })
     }
 
-    fn is_idle(&self, home: &Home, now: Time) -> bool {
+    fn is_idle(&self, assignment: &KeyAssignment, now: Time) -> bool {
         let most = Duration::from_secs(self.config.max_idle_secs);
-        !most.is_zero() && now.since(home.used_at) >= most
+        !most.is_zero() && now.since(assignment.used_at) >= most
     }
 
     fn keys_on(&self, worker: WorkerId) -> f64 {
@@ -116,28 +116,28 @@ impl Manual {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some(home) = self.homes.pop_oldest() {
-            self.count(home.served, -1);
+        if let Some(assignment) = self.assignments.pop_oldest() {
+            self.count(assignment.served, -1);
         }
     }
 
     fn served(&mut self, now: Time, worker: WorkerId, key: u64) {
-        let old = self.homes.get(key).copied();
-        let home = match old {
+        let old = self.assignments.get(key).copied();
+        let assignment = match old {
             Some(old) if old.first == worker || old.second == worker => {
-                Home { served: worker, used_at: now, ..old }
+                KeyAssignment { served: worker, used_at: now, ..old }
             }
             // As in the SGLang router: the two that served it last are kept, the older one goes first.
-            Some(old) => Home { first: old.second, second: worker, served: worker, used_at: now },
-            None => Home { first: worker, second: worker, served: worker, used_at: now },
+            Some(old) => KeyAssignment { first: old.second, second: worker, served: worker, used_at: now },
+            None => KeyAssignment { first: worker, second: worker, served: worker, used_at: now },
         };
         match old {
             Some(old) => self.count(old.served, -1),
-            None if self.homes.is_full() => self.forget_oldest(),
+            None if self.assignments.is_full() => self.forget_oldest(),
             None => {}
         }
         self.count(worker, 1);
-        self.homes.put(key, home);
+        self.assignments.put(key, assignment);
     }
 }
 
@@ -156,8 +156,9 @@ impl Policy for Manual {
             let decision = self.assign(cx);
             return decision.because(if only { Reason::OnlyCandidate } else { Reason::Fallback });
         };
-        let home = self.homes.get(key).filter(|home| !self.is_idle(home, cx.now));
-        let owner = home.and_then(|h| [h.first, h.second].into_iter().find(|&id| cx.candidates.contains(id)));
+        let assignment = self.assignments.get(key).filter(|assignment| !self.is_idle(assignment, cx.now));
+        let owner =
+            assignment.and_then(|h| [h.first, h.second].into_iter().find(|&id| cx.candidates.contains(id)));
         match owner {
             Some(owner) => cx.keyed(owner, Reason::KeyAffinity, |w| self.terms(w)),
             None => self.assign(cx),
@@ -165,7 +166,7 @@ impl Policy for Manual {
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
-        while self.homes.oldest().is_some_and(|home| self.is_idle(home, now)) {
+        while self.assignments.oldest().is_some_and(|assignment| self.is_idle(assignment, now)) {
             self.forget_oldest();
         }
         match event {
@@ -180,26 +181,26 @@ impl Policy for Manual {
         }
     }
 
-    fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
-        tell("routing_keys", self.homes.len() as f64);
+    fn gauges(&self, report: &mut dyn FnMut(&'static str, f64)) {
+        report("routing_keys", self.assignments.len() as f64);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{FleetUpdate, RequestFeatures, WorkerInfo};
 
-    fn bench(config: ManualConfig, workers: usize) -> Bench {
-        Bench::new(Box::new(Manual::new(config).unwrap()), workers)
+    fn bench(config: ManualConfig, workers: usize) -> TestBench {
+        TestBench::new(Box::new(Manual::new(config).unwrap()), workers)
     }
 
     fn keyed(key: u64) -> RequestFeatures<'static> {
         RequestFeatures { routing_key: Some(key), ..RequestFeatures::default() }
     }
 
-    fn counts(bench: &mut Bench, keys: u64) -> Vec<usize> {
+    fn counts(bench: &mut TestBench, keys: u64) -> Vec<usize> {
         let sent: Vec<_> = (0..keys).map(|key| bench.send_as(&keyed(key))).collect();
         (0..bench.ids.len()).map(|w| sent.iter().filter(|&&s| s == w).count()).collect()
     }

@@ -5,7 +5,7 @@
 
 use super::InvalidOption;
 use crate::fleet::{Candidates, WorkerView};
-use crate::window::{Gradients, Sample, Window};
+use crate::window::{GradientWindow, Gradients, WindowSample};
 use crate::{Decision, DecisionContext, Event, Outcome, Policy, Reason, ScoreTerms, SlotMap, Time};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub struct MarginalUtilityConfig {
     pub throughput_weight: f64,
     /// Weight of the latency gradient (seconds per second). Default 0.4; 0 and more.
     pub latency_weight: f64,
-    /// Turn both gradients into z-scores across the candidates that have a trend before weighting them, so that
+    /// RotationCursor both gradients into z-scores across the candidates that have a trend before weighting them, so that
     /// their units no longer matter. Default false.
     pub normalize: bool,
 }
@@ -69,8 +69,8 @@ impl MarginalUtilityConfig {
 
 /// What is remembered of one worker.
 #[derive(Debug)]
-struct History {
-    window: Window,
+struct WorkerHistory {
+    window: GradientWindow,
     /// Gradients of the window as it stands; absent while it is too short for a trend.
     trend: Option<Gradients>,
     /// Whether a request was ever sent to it.
@@ -79,12 +79,12 @@ struct History {
 
 /// Mean and spread by which gradients are turned into z-scores.
 #[derive(Clone, Copy, Debug)]
-struct Scale {
+struct GradientScale {
     mean: Gradients,
     std: Gradients,
 }
 
-impl Scale {
+impl GradientScale {
     /// Changes nothing.
     const IDENTITY: Self = Self {
         mean: Gradients { throughput: 0.0, latency: 0.0 },
@@ -113,7 +113,7 @@ impl Scale {
 }
 
 /// Scores each worker by how its throughput and latency moved between the older and the newer half of its last
-/// completions; the highest score wins, a tie goes by lot (docs/policies/marginal_utility.md).
+/// completions; the highest score wins, ties are broken at random (docs/policies/marginal_utility.md).
 ///
 /// A worker without a trend scores minus its requests in flight. Only successful completions with a known number
 /// of generated tokens enter the window: nothing else says how fast a worker delivers. The cost is minus the score.
@@ -121,7 +121,7 @@ impl Scale {
 pub struct MarginalUtility {
     name: &'static str,
     config: MarginalUtilityConfig,
-    workers: SlotMap<History>,
+    workers: SlotMap<WorkerHistory>,
 }
 
 impl MarginalUtility {
@@ -150,15 +150,15 @@ impl MarginalUtility {
         self.workers.get(w.id)?.trend
     }
 
-    fn scale(&self, candidates: Candidates<'_>) -> Scale {
+    fn scale(&self, candidates: Candidates<'_>) -> GradientScale {
         if !self.config.normalize {
-            return Scale::IDENTITY;
+            return GradientScale::IDENTITY;
         }
-        Scale::across(candidates.ids().iter().filter_map(|&id| self.workers.get(id)?.trend))
+        GradientScale::across(candidates.ids().iter().filter_map(|&id| self.workers.get(id)?.trend))
     }
 
     /// Minus the score, so that no zero comes out as "-0".
-    fn cost(&self, w: &WorkerView<'_>, scale: &Scale) -> f64 {
+    fn cost(&self, w: &WorkerView<'_>, scale: &GradientScale) -> f64 {
         self.trend(w).map_or(f64::from(w.in_flight), |trend| {
             let g = scale.apply(trend);
             self.config.latency_weight * g.latency - self.config.throughput_weight * g.throughput
@@ -182,8 +182,8 @@ impl MarginalUtility {
     fn reason(&self, decision: &Decision, candidates: Candidates<'_>) -> Reason {
         let in_flight = candidates.get(decision.worker).map_or(0, |w| w.in_flight);
         match self.workers.get(decision.worker) {
-            Some(History { trend: Some(_), .. }) => Reason::GradientBased,
-            Some(History { used: false, .. }) if in_flight == 0 => Reason::NewWorker,
+            Some(WorkerHistory { trend: Some(_), .. }) => Reason::GradientBased,
+            Some(WorkerHistory { used: false, .. }) if in_flight == 0 => Reason::NewWorker,
             _ => Reason::LoadBased,
         }
     }
@@ -207,8 +207,8 @@ impl Policy for MarginalUtility {
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
         match event {
             Event::Joined { worker, .. } => {
-                let window = Window::new(self.config.window_size);
-                self.workers.insert(*worker, History { window, trend: None, used: false });
+                let window = GradientWindow::new(self.config.window_size);
+                self.workers.insert(*worker, WorkerHistory { window, trend: None, used: false });
             }
             Event::Left(worker) => drop(self.workers.remove(*worker)),
             Event::Dispatched { worker, .. } => {
@@ -218,7 +218,7 @@ impl Policy for MarginalUtility {
             }
             Event::Finished(completion) if completion.result.outcome == Outcome::Success => {
                 let history = self.workers.get_mut(completion.worker);
-                if let (Some(history), Some(sample)) = (history, Sample::of(completion)) {
+                if let (Some(history), Some(sample)) = (history, WindowSample::of(completion)) {
                     history.window.push(sample);
                     let long_enough = history.window.len() >= self.config.min_history_for_trend;
                     history.trend = history.window.gradients().filter(|_| long_enough);
@@ -231,7 +231,7 @@ impl Policy for MarginalUtility {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
 
     /// Seconds of the end, seconds of latency, tokens.
     type Row = (f64, f64, u32);
@@ -261,8 +261,8 @@ mod tests {
     }
 
     /// A fleet in which worker `i` has completed `rows[i]`.
-    fn bench(config: MarginalUtilityConfig, rows: &[&[Row]]) -> Bench {
-        let mut bench = Bench::new(Box::new(MarginalUtility::new(config).unwrap()), rows.len());
+    fn bench(config: MarginalUtilityConfig, rows: &[&[Row]]) -> TestBench {
+        let mut bench = TestBench::new(Box::new(MarginalUtility::new(config).unwrap()), rows.len());
         for (worker, rows) in rows.iter().enumerate() {
             for &(end, latency, tokens) in *rows {
                 bench.now = Time::from_secs_f64(end);

@@ -25,6 +25,7 @@ mod bucket;
 mod cache_aware;
 mod consistent_hashing;
 mod fixed_probability;
+mod invalid_option;
 mod key_table;
 mod least_load;
 mod least_request;
@@ -37,7 +38,7 @@ mod peak_ewma;
 mod power_of_two;
 mod prefix_hash;
 mod prequal;
-mod quantile;
+pub(crate) mod quantile;
 mod random;
 mod ring;
 mod round_robin;
@@ -49,6 +50,7 @@ pub use bucket::{Bucket, BucketConfig};
 pub use cache_aware::{CacheAware, CacheAwareConfig};
 pub use consistent_hashing::ConsistentHashing;
 pub use fixed_probability::{FixedProbability, FixedProbabilityConfig, Probabilities};
+pub use invalid_option::InvalidOption;
 pub use least_load::{LeastLoad, LeastLoadConfig};
 pub use least_request::{LeastRequest, LeastRequestConfig};
 pub use lmetric::{LMetric, LMetricConfig};
@@ -64,57 +66,19 @@ pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use shortest_queue::{ShortestQueue, ShortestQueueConfig};
 
-pub(crate) use best::Best;
-use sample::Drawn;
+pub(crate) use best::BestCandidate;
+use sample::RandomSubset;
 
 use crate::fleet::{Candidates, WorkerView};
-use crate::{
-    CandidateScore, Decision, Event, PrefixIndex, Reason, RequestFeatures, Rng, ScoreTerms, Time, WorkerId,
-};
+use crate::{CandidateScore, Decision, Event, Reason, RequestFeatures, Rng, ScoreTerms, Time, WorkerId};
 use std::fmt;
 
-/// An option with a value that makes no sense.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{option}` {message}")]
-pub struct InvalidOption {
-    /// The name of the option, as it is typed in the configuration.
-    pub option: &'static str,
-    /// What is wrong, to be read after the name: "must be at least 2, not 1".
-    pub message: String,
-}
-
-impl InvalidOption {
-    /// The error for a `value` that is not as it `must` be.
-    pub(crate) fn must(option: &'static str, must: &str, value: impl fmt::Display) -> Self {
-        Self { option, message: format!("must be {must}, not {value}") }
-    }
-
-    /// Passes a size in bytes that an index of prompt prefixes can work with.
-    pub(crate) fn check_tree_size(bytes: usize) -> Result<(), Self> {
-        let range = PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES;
-        if range.contains(&bytes) {
-            return Ok(());
-        }
-        Err(Self::must("max_tree_size", &format!("from {} to {}", range.start(), range.end()), bytes))
-    }
-
-    /// Passes a number that is finite and above zero.
-    pub(crate) fn check_positive(option: &'static str, value: f64) -> Result<(), Self> {
-        if value.is_finite() && value > 0.0 { Ok(()) } else { Err(Self::must(option, "above 0", value)) }
-    }
-
-    /// Passes a number that is finite and not negative.
-    pub(crate) fn check_not_negative(option: &'static str, value: f64) -> Result<(), Self> {
-        if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(Self::must(option, "0 or more", value)) }
-    }
-}
-
-/// What is told about a candidate wherever requests in flight count for its weight.
+/// The terms of a candidate for rules that compare requests in flight by weight.
 pub(crate) fn load_terms(w: &WorkerView<'_>) -> ScoreTerms {
     ScoreTerms::new([("in_flight", f64::from(w.in_flight)), ("weight", w.weight())])
 }
 
-/// What a policy wants beyond the basics; the host skips what nobody needs.
+/// What a policy needs beyond the basics; the host skips what no policy needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PolicyNeeds {
     /// Chained hashes of the prompt ([`RequestFeatures::prefix`]).
@@ -168,15 +132,15 @@ pub trait Policy: Send + fmt::Debug {
 
     /// Chooses one of `cx.candidates` and says why.
     ///
-    /// It must not assume that it is obeyed: state that depends on a dispatch changes in [`observe`](Self::observe),
+    /// It must not assume that its choice is used: state that depends on a dispatch changes in [`observe`](Self::observe),
     /// so that a shadow stays true.
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision;
 
     /// Folds one fact into the policy's own state: the only way it learns.
     fn observe(&mut self, _now: Time, _event: &Event<'_>) {}
 
-    /// Tells figures about the policy as a whole, by stable names; what belongs to one worker is a term of its score.
-    fn gauges(&self, _tell: &mut dyn FnMut(&'static str, f64)) {}
+    /// Reports figures about the policy as a whole, by stable names; what belongs to one worker is a term of its score.
+    fn gauges(&self, _report: &mut dyn FnMut(&'static str, f64)) {}
 }
 
 /// Everything a policy has to decide by.
@@ -188,24 +152,24 @@ pub struct DecisionContext<'a> {
     pub request: &'a RequestFeatures<'a>,
     /// From whom: workers that may be chosen, in id order, never empty.
     pub candidates: Candidates<'a>,
-    /// The policy's own chance.
+    /// The policy's own random numbers.
     pub rng: &'a mut Rng,
-    /// Where the scores go when somebody records them.
+    /// Where the scores go, if they are recorded.
     pub(crate) scores: Option<&'a mut Vec<CandidateScore>>,
-    /// Whether the chosen candidate's score is all that anybody wants of them.
+    /// Whether only the chosen candidate's score is recorded.
     pub(crate) of_choice: bool,
 }
 
 impl DecisionContext<'_> {
-    /// Adds one candidate's score to the explanation, if somebody wants one. `terms` runs only then.
+    /// Adds one candidate's score to the explanation, if one is wanted. `terms` runs only then.
     pub fn explain(&mut self, worker: WorkerId, cost: f64, terms: impl FnOnce() -> ScoreTerms) {
         if let Some(scores) = &mut self.scores {
             scores.push(CandidateScore { worker, cost, terms: terms() });
         }
     }
 
-    /// Adds the score of the chosen candidate, where it is all that anybody wants. To be called by rules that know the
-    /// choice before its terms, which are then worked out for nobody else.
+    /// Adds the score of the chosen candidate, where only that is wanted. To be called by rules that know the
+    /// choice before its terms, so that the terms of other candidates are not computed.
     pub(crate) fn explain_choice(
         &mut self,
         decision: &Decision,
@@ -220,7 +184,7 @@ impl DecisionContext<'_> {
     }
 
     /// Chooses the candidate with the lowest `cost`; of those at equal cost the one with the highest priority, and
-    /// by lot when they are equal in that, too.
+    /// at random between equal priorities.
     ///
     /// A cost that is not finite is a fault of the policy; such a candidate counts as the worst.
     pub fn lowest(
@@ -232,7 +196,7 @@ impl DecisionContext<'_> {
         self.lowest_of(reason, |_| true, cost, terms)
     }
 
-    /// As [`lowest`](Self::lowest), among those that `admit` lets in; among all when it lets nobody in.
+    /// As [`lowest`](Self::lowest), among those that `admit` accepts; among all when it accepts none.
     pub fn lowest_of(
         &mut self,
         reason: Reason,
@@ -241,8 +205,8 @@ impl DecisionContext<'_> {
         terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
         let candidates = self.candidates;
-        let mut best = Best::default();
-        let mut others = Best::default();
+        let mut best = BestCandidate::default();
+        let mut others = BestCandidate::default();
         for w in candidates.iter() {
             let c = cost(&w);
             let c = if c.is_finite() { c } else { f64::MAX };
@@ -270,7 +234,7 @@ impl DecisionContext<'_> {
         self.lowest(reason, |w| w.next_load(), terms)
     }
 
-    /// As [`lowest`](Self::lowest), among `choices` candidates drawn by lot; among all when `choices` is 0.
+    /// As [`lowest`](Self::lowest), among `choices` candidates drawn at random; among all when `choices` is 0.
     pub(crate) fn lowest_drawn(
         &mut self,
         choices: usize,
@@ -282,8 +246,8 @@ impl DecisionContext<'_> {
         if choices == 0 || choices >= candidates.len() {
             return self.lowest(reason, cost, terms);
         }
-        let drawn = Drawn::new(candidates.len(), choices, self.rng);
-        let mut best = Best::default();
+        let drawn = RandomSubset::new(candidates.len(), choices, self.rng);
+        let mut best = BestCandidate::default();
         for w in drawn.places().iter().filter_map(|&i| candidates.at(i)) {
             let c = cost(&w);
             let c = if c.is_finite() { c } else { f64::MAX };
@@ -293,7 +257,7 @@ impl DecisionContext<'_> {
         best.decide(candidates, reason)
     }
 
-    /// The candidate to whom such a request belongs. In the explanation it costs 0, and the others 1.
+    /// The candidate that owns such requests. In the explanation it costs 0, and the others 1.
     pub(crate) fn keyed(
         &mut self,
         owner: WorkerId,

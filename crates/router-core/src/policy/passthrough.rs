@@ -1,6 +1,6 @@
 //! `passthrough`: the first worker, always.
 
-use super::Best;
+use super::BestCandidate;
 use crate::{Decision, DecisionContext, Policy, Reason};
 
 /// Chooses the candidate of the highest priority, and among those the one that joined first. For a single worker, or
@@ -14,9 +14,9 @@ impl Policy for Passthrough {
     }
 
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
-        let mut first = Best::default();
+        let mut first = BestCandidate::default();
         for (place, w) in cx.candidates.iter().enumerate() {
-            first.offer_then(w.id, (w.rank() as f64, place as u64), cx.rng);
+            first.offer_then(w.id, w.rank() as f64, place as u64, cx.rng);
         }
         let reason = if cx.candidates.len() == 1 { Reason::OnlyCandidate } else { Reason::FirstInOrder };
         Decision::plain(first.decide(cx.candidates, reason).worker, reason)
@@ -26,12 +26,12 @@ impl Policy for Passthrough {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{FleetUpdate, Time, WorkerInfo};
 
     #[test]
     fn others_only_stand_by() {
-        let mut bench = Bench::new(Box::new(Passthrough), 2);
+        let mut bench = TestBench::new(Box::new(Passthrough), 2);
         bench.hold(0, 50);
         assert_eq!(bench.send_many(3), [0; 3]);
         bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[0], false));

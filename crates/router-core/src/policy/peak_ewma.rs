@@ -1,6 +1,6 @@
 //! `peak_ewma`: the lowest product of a pessimistic average of response times and the requests in flight.
 
-use super::sample::Drawn;
+use super::sample::RandomSubset;
 use super::speeds::secs_and_tokens;
 use super::{InvalidOption, load_terms};
 use crate::fleet::WorkerView;
@@ -22,7 +22,7 @@ pub struct PeakEwmaConfig {
     pub tau_secs: f64,
     /// Response time in seconds that a new worker is taken to have, and a failed attempt at least. Default 1; above 0.
     pub default_rtt_secs: f64,
-    /// How many candidates are drawn by lot and compared; 0 compares all. Default 2; 0, or 2 to 8.
+    /// How many candidates are drawn at random and compared; 0 compares all. Default 2; 0, or 2 to 8.
     pub choice_count: usize,
     /// Whether response times are taken per 100 generated tokens. Default false.
     pub per_token: bool,
@@ -36,7 +36,7 @@ impl Default for PeakEwmaConfig {
 
 /// The average response time of one worker, in seconds, as it was at some time.
 #[derive(Clone, Copy, Debug)]
-struct Rtt {
+struct PeakRtt {
     secs: f64,
     at: Time,
 }
@@ -44,11 +44,11 @@ struct Rtt {
 /// Compares candidates by response time times requests in flight, one more counted.
 ///
 /// The response time rises at once to that of a slower answer and sinks slowly towards that of faster ones, and towards
-/// zero while there are none, so that nobody is shunned for ever.
+/// zero while there are none, so that no worker is avoided for ever.
 #[derive(Clone, Debug)]
 pub struct PeakEwma {
     config: PeakEwmaConfig,
-    workers: SlotMap<Rtt>,
+    workers: SlotMap<PeakRtt>,
 }
 
 impl PeakEwma {
@@ -59,12 +59,12 @@ impl PeakEwma {
     pub fn new(config: PeakEwmaConfig) -> Result<Self, InvalidOption> {
         InvalidOption::check_positive("tau_secs", config.tau_secs)?;
         InvalidOption::check_positive("default_rtt_secs", config.default_rtt_secs)?;
-        Drawn::check("choice_count", config.choice_count)?;
+        RandomSubset::check("choice_count", config.choice_count)?;
         Ok(Self { config, workers: SlotMap::default() })
     }
 
     /// What is left of the say of a response time.
-    fn kept(&self, rtt: &Rtt, now: Time) -> f64 {
+    fn kept(&self, rtt: &PeakRtt, now: Time) -> f64 {
         (-now.secs_since(rtt.at).max(0.0) / self.config.tau_secs).exp()
     }
 
@@ -94,7 +94,7 @@ impl PeakEwma {
         let kept = self.kept(old, now);
         let decayed = old.secs * kept;
         let secs = if sample > decayed { sample } else { decayed + sample * (1.0 - kept) };
-        self.workers.insert(completion.worker, Rtt { secs, at: now });
+        self.workers.insert(completion.worker, PeakRtt { secs, at: now });
     }
 }
 
@@ -117,7 +117,7 @@ impl Policy for PeakEwma {
     fn observe(&mut self, now: Time, event: &Event<'_>) {
         match event {
             Event::Joined { worker, .. } => {
-                self.workers.insert(*worker, Rtt { secs: self.config.default_rtt_secs, at: now });
+                self.workers.insert(*worker, PeakRtt { secs: self.config.default_rtt_secs, at: now });
             }
             Event::Left(worker) => drop(self.workers.remove(*worker)),
             Event::Finished(completion) => self.learn(now, completion),
@@ -129,18 +129,18 @@ impl Policy for PeakEwma {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
 
     const ALL: PeakEwmaConfig =
         PeakEwmaConfig { tau_secs: 10.0, default_rtt_secs: 1.0, choice_count: 0, per_token: false };
 
-    fn bench(config: PeakEwmaConfig) -> Bench {
-        let mut bench = Bench::new(Box::new(PeakEwma::new(config).unwrap()), 2);
+    fn bench(config: PeakEwmaConfig) -> TestBench {
+        let mut bench = TestBench::new(Box::new(PeakEwma::new(config).unwrap()), 2);
         bench.now = Time::from_secs_f64(100.0);
         bench
     }
 
-    fn rtts(bench: &mut Bench, name: &str) -> Vec<f64> {
+    fn rtts(bench: &mut TestBench, name: &str) -> Vec<f64> {
         bench.ask().scores.iter().map(|s| s.terms.get(name).unwrap()).collect()
     }
 

@@ -1,10 +1,10 @@
-//! `power_of_two`: the less loaded of two candidates drawn by lot.
+//! `power_of_two`: the less loaded of two candidates drawn at random.
 //!
-//! Drawing two and not asking everybody keeps routers that share a fleet, or look at old reports, from all
+//! Drawing two instead of comparing all keeps routers that share a fleet, or look at old reports, from all
 //! running to the same worker (Mitzenmacher, "How useful is old information?", 2000).
 
-use super::sample::Drawn;
-use super::{Best, InvalidOption, load_terms};
+use super::sample::RandomSubset;
+use super::{BestCandidate, InvalidOption, load_terms};
 use crate::fleet::WorkerView;
 use crate::{Decision, DecisionContext, Policy, PolicyNeeds, Reason, Time};
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,9 @@ impl Default for PowerOfTwoConfig {
     }
 }
 
-/// Draws two distinct candidates and takes the one with the lower load for its weight; equal loads are decided by lot.
+/// Draws two distinct candidates and takes the one with the lower load for its weight; equal loads are decided at random.
 ///
-/// Load is what both told lately, of the same kind: tokens if both told those, else requests running and
+/// Load is what both reported recently, of the same kind: tokens if both reported those, else requests running and
 /// waiting, each corrected by what was sent and finished since. Otherwise it is the requests in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct PowerOfTwo {
@@ -69,13 +69,13 @@ impl Policy for PowerOfTwo {
         if n == 1 {
             return Decision::plain(cx.candidates.first(), Reason::OnlyCandidate);
         }
-        let drawn = Drawn::new(n, 2, cx.rng);
+        let drawn = RandomSubset::new(n, 2, cx.rng);
         let pair = |i: usize| drawn.places().get(i).and_then(|&place| cx.candidates.at(place));
         let (Some(a), Some(b)) = (pair(0), pair(1)) else {
             return Decision::plain(cx.candidates.first(), Reason::Fallback);
         };
         let (unit, loads) = self.loads(cx.now, &a, &b);
-        let mut best = Best::default();
+        let mut best = BestCandidate::default();
         // The new request counts as one of whatever is compared, so that weights decide between idle workers, too.
         for (w, load) in [a, b].iter().zip(loads) {
             let cost = w.per_weight(load + 1.0);
@@ -91,7 +91,7 @@ impl Policy for PowerOfTwo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{FleetUpdate, LoadReport, LoadSource};
 
     fn policy() -> Box<PowerOfTwo> {
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_busier_of_two_is_never_taken() {
-        let mut bench = Bench::new(policy(), 3);
+        let mut bench = TestBench::new(policy(), 3);
         bench.hold(0, 5);
         bench.hold(1, 3);
         bench.hold(2, 4);
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_weight_says_how_much_is_much() {
-        let mut bench = Bench::new(policy(), 1);
+        let mut bench = TestBench::new(policy(), 1);
         bench.join_as(crate::WorkerInfo { weight: 3.0, ..crate::WorkerInfo::new("http://big") });
         let sent = bench.send_many(40);
         assert_eq!(sent.iter().filter(|&&w| w == 1).count(), 30);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_pair_is_drawn_alike() {
-        let mut bench = Bench::new(policy(), 4);
+        let mut bench = TestBench::new(policy(), 4);
         let mut wins = [0_u32; 4];
         for _ in 0..4000 {
             wins[bench.send()] += 1;
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn fresh_token_counts_outweigh_requests_in_flight() {
-        let mut bench = Bench::new(policy(), 2);
+        let mut bench = TestBench::new(policy(), 2);
         bench.hold(0, 1);
         for (worker, tokens) in [(0, 10), (1, 90_000)] {
             let told = LoadReport { tokens: Some(tokens), ..report(Time::ZERO) };
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn reports_of_different_kinds_are_not_compared() {
-        let mut bench = Bench::new(policy(), 2);
+        let mut bench = TestBench::new(policy(), 2);
         bench.hold(0, 3);
         let tokens = LoadReport { tokens: Some(0), ..report(Time::ZERO) };
         let counts = LoadReport { waiting: Some(50), running: Some(50), ..report(Time::ZERO) };
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn reported_counts_follow_what_was_sent_since() {
-        let mut bench = Bench::new(policy(), 2);
+        let mut bench = TestBench::new(policy(), 2);
         for (worker, running) in [(0, 0), (1, 3)] {
             let told = LoadReport { waiting: Some(0), running: Some(running), ..report(Time::ZERO) };
             bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[worker], told));

@@ -1,6 +1,6 @@
 //! `prefix_hash`: the head of a prompt belongs to one worker, by hash, unless that one has too much.
 
-use super::ring::Ring;
+use super::ring::HashRing;
 use super::{InvalidOption, load_terms};
 use crate::fleet::Candidates;
 use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, Time, WorkerId};
@@ -33,7 +33,7 @@ impl Default for PrefixHashConfig {
 #[derive(Clone, Debug)]
 pub struct PrefixHash {
     config: PrefixHashConfig,
-    ring: Ring,
+    ring: HashRing,
 }
 
 impl PrefixHash {
@@ -48,7 +48,7 @@ impl PrefixHash {
         if !(config.load_factor.is_finite() && config.load_factor >= 1.0) {
             return Err(InvalidOption::must("load_factor", "1 or more", config.load_factor));
         }
-        Ok(Self { config, ring: Ring::default() })
+        Ok(Self { config, ring: HashRing::default() })
     }
 
     /// What the request goes by: its routing key, or else the head of its prompt. A hash stands for all blocks up to
@@ -101,10 +101,10 @@ impl Policy for PrefixHash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
 
-    fn bench(workers: usize) -> Bench {
-        Bench::new(Box::new(PrefixHash::new(PrefixHashConfig::default()).unwrap()), workers)
+    fn bench(workers: usize) -> TestBench {
+        TestBench::new(Box::new(PrefixHash::new(PrefixHashConfig::default()).unwrap()), workers)
     }
 
     fn prompt(prefix: &[u64]) -> RequestFeatures<'_> {

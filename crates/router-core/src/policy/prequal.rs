@@ -1,8 +1,8 @@
 //! `prequal`: the fastest of those that do not have many requests in flight; the fewest in flight when all have many.
 
-use super::quantile::Quantile;
+use super::quantile::SlidingQuantile;
 use super::speeds::secs_and_tokens;
-use super::{Best, InvalidOption, load_terms};
+use super::{BestCandidate, InvalidOption, load_terms};
 use crate::fleet::WorkerView;
 use crate::{Completion, Decision, DecisionContext, Event, Policy, Reason, SlotMap, Time, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -34,14 +34,14 @@ impl Default for PrequalConfig {
 }
 
 /// Seconds per token at one level of requests in flight, and when last seen.
-type Latency = Option<(f64, Time)>;
+type LatencySample = Option<(f64, Time)>;
 
 /// What is known of one worker.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct WorkerSamples {
     in_flight: u32,
     weight: f64,
-    latencies: [Latency; LEVELS],
+    latencies: [LatencySample; LEVELS],
 }
 
 /// Hot-cold lexicographic choice: lowest latency among cold workers, lowest requests in flight when all are hot.
@@ -50,11 +50,11 @@ struct Seen {
 #[derive(Clone, Debug)]
 pub struct Prequal {
     config: PrequalConfig,
-    workers: SlotMap<Seen>,
+    workers: SlotMap<WorkerSamples>,
     /// The workers in id order, and which of them is looked at next.
     ids: Vec<WorkerId>,
     next: usize,
-    quantile: Quantile,
+    quantile: SlidingQuantile,
 }
 
 fn level(in_flight: f64) -> usize {
@@ -71,7 +71,7 @@ impl Prequal {
             return Err(InvalidOption::must("rif_quantile", "from 0 to 1", config.rif_quantile));
         }
         InvalidOption::check_positive("max_age_secs", config.max_age_secs)?;
-        let quantile = Quantile::new(config.rif_quantile, WINDOW);
+        let quantile = SlidingQuantile::new(config.rif_quantile, WINDOW);
         Ok(Self { config, workers: SlotMap::default(), ids: Vec::new(), next: 0, quantile })
     }
 
@@ -133,7 +133,7 @@ impl Policy for Prequal {
 
     fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let now = cx.now;
-        let mut best = Best::default();
+        let mut best = BestCandidate::default();
         let mut cold = false;
         for w in cx.candidates.iter() {
             let cost = self.cost(&w, now);
@@ -143,7 +143,7 @@ impl Policy for Prequal {
                 let latency = self.latency(&w, now);
                 latency.map_or(terms, |secs| terms.and("secs_per_token", secs))
             });
-            best.offer_then(w.id, (cost, w.load_rank()), cx.rng);
+            best.offer_then(w.id, cost, w.load_rank(), cx.rng);
         }
         best.decide(cx.candidates, if cold { Reason::LowestCost } else { Reason::LoadBased })
     }
@@ -151,7 +151,8 @@ impl Policy for Prequal {
     fn observe(&mut self, now: Time, event: &Event<'_>) {
         match event {
             Event::Joined { worker, info } => {
-                self.workers.insert(*worker, Seen { weight: info.weight, ..Seen::default() });
+                self.workers
+                    .insert(*worker, WorkerSamples { weight: info.weight, ..WorkerSamples::default() });
                 self.ids.push(*worker);
                 self.ids.sort_unstable();
             }
@@ -178,9 +179,9 @@ impl Policy for Prequal {
         }
     }
 
-    fn gauges(&self, tell: &mut dyn FnMut(&'static str, f64)) {
+    fn gauges(&self, report: &mut dyn FnMut(&'static str, f64)) {
         if let Some(most) = self.quantile.value() {
-            tell("hot_above", most as f64);
+            report("hot_above", most as f64);
         }
     }
 }
@@ -189,10 +190,10 @@ impl Policy for Prequal {
 mod tests {
     use super::*;
     use crate::WorkerInfo;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
 
-    fn bench(config: PrequalConfig, workers: usize) -> Bench {
-        let mut bench = Bench::new(Box::new(Prequal::new(config).unwrap()), workers);
+    fn bench(config: PrequalConfig, workers: usize) -> TestBench {
+        let mut bench = TestBench::new(Box::new(Prequal::new(config).unwrap()), workers);
         bench.now = Time::from_secs_f64(100.0);
         bench
     }
@@ -203,7 +204,7 @@ mod tests {
         for (worker, secs) in [(0, 4.0), (1, 1.0), (2, 3.0)] {
             bench.complete(worker, secs, 100);
         }
-        // So far nobody was seen with any in flight, so one makes a worker hot; then the fewest in flight count.
+        // No worker was seen with any in flight so far, so one makes a worker hot; then the fewest in flight count.
         assert_eq!(bench.send_many(3), [1, 2, 0]);
         assert_eq!(bench.last_reason(), Reason::LowestCost);
         bench.send();

@@ -1,13 +1,24 @@
-//! A quantile of the last few of a stream of small numbers, kept up to date with each.
+//! Quantiles by nearest rank: of a sorted slice, and of the last few of a stream of small numbers.
 
 use std::collections::VecDeque;
 
 /// Numbers from here on are counted as one.
 const CAP: usize = 1023;
 
+/// The `fraction`-quantile of values in ascending order by nearest rank: the smallest value that at least this fraction of
+/// them does not exceed, and for a fraction of 0 the smallest. Absent when there are none.
+pub fn quantile<T: Copy>(sorted: &[T], fraction: f64) -> Option<T> {
+    sorted.get(rank(sorted.len(), fraction) - 1).copied()
+}
+
+/// The rank of the quantile among `count` values, from one.
+fn rank(count: usize, fraction: f64) -> usize {
+    ((fraction * count as f64).ceil() as usize).clamp(1, count.max(1))
+}
+
 /// The last `window` numbers and their quantile.
 #[derive(Clone, Debug)]
-pub(crate) struct Quantile {
+pub(crate) struct SlidingQuantile {
     share: f64,
     window: usize,
     last: VecDeque<u16>,
@@ -18,7 +29,7 @@ pub(crate) struct Quantile {
     up_to: usize,
 }
 
-impl Quantile {
+impl SlidingQuantile {
     /// The `share`-quantile of the last `window` numbers. All memory is reserved here.
     pub(crate) fn new(share: f64, window: u16) -> Self {
         let window = usize::from(window.max(1));
@@ -32,7 +43,7 @@ impl Quantile {
         }
     }
 
-    /// The smallest number that at least the share of the last ones do not exceed; absent before the first.
+    /// The quantile of the last numbers; absent before the first.
     pub(crate) fn value(&self) -> Option<usize> {
         (!self.last.is_empty()).then_some(self.at)
     }
@@ -49,7 +60,7 @@ impl Quantile {
         self.last.push_back(number as u16);
         self.counts[number] += 1;
         self.up_to += usize::from(number <= self.at);
-        let needed = ((self.share * self.last.len() as f64).ceil() as usize).clamp(1, self.last.len());
+        let needed = rank(self.last.len(), self.share);
         while self.up_to < needed {
             self.at += 1;
             self.up_to += usize::from(self.counts[self.at]);
@@ -76,7 +87,7 @@ mod tests {
     proptest! {
         #[test]
         fn equals_a_sort(share in 0.0..1.0_f64, window in 1_u16..40, numbers in prop::collection::vec(0_u16..1300, 1..200)) {
-            let mut quantile = Quantile::new(share, window);
+            let mut quantile = SlidingQuantile::new(share, window);
             prop_assert_eq!(quantile.value(), None);
             for end in 1..=numbers.len() {
                 quantile.push(f64::from(numbers[end - 1]));

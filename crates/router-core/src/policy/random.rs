@@ -2,7 +2,7 @@
 
 use crate::{Decision, DecisionContext, Policy, Reason};
 
-/// Chooses a candidate by lot, all alike. No state.
+/// Chooses a candidate uniformly at random. No state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Random;
 

@@ -10,12 +10,12 @@ const MOST: f64 = 64.0;
 
 /// The ring. Where a worker's points lie follows from its URL alone, so routers that share a fleet agree.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ring {
+pub(crate) struct HashRing {
     /// In ascending order.
     points: Vec<(u64, WorkerId)>,
 }
 
-impl Ring {
+impl HashRing {
     /// Puts a worker on the ring, with points in proportion to its weight; with none at weight 0.
     fn join(&mut self, worker: WorkerId, info: &WorkerInfo) {
         let weight = if info.weight > 0.0 { info.weight.min(MOST) } else { 0.0 };
@@ -25,7 +25,7 @@ impl Ring {
         self.points.sort_unstable();
     }
 
-    /// Takes in what an event tells of the fleet.
+    /// Applies an event to the ring.
     pub(crate) fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Joined { worker, info } => self.join(*worker, info),
@@ -48,7 +48,7 @@ impl Ring {
         if candidates.iter().all(|w| w.weight() == 0.0) {
             return None;
         }
-        // Keys may come unhashed, from whoever calls the crate.
+        // Keys may come unhashed, from callers of this crate.
         let key = Rng::seeded(key).next_u64();
         let (before, after) = self.points.split_at(self.points.partition_point(|&(at, _)| at < key));
         let mut owners = after.iter().chain(before).map(|&(_, owner)| owner);
@@ -68,8 +68,8 @@ mod tests {
     use super::*;
     use crate::fleet::Fleet;
 
-    fn world(weights: &[f64]) -> (Fleet, Ring) {
-        let (mut fleet, mut ring) = (Fleet::default(), Ring::default());
+    fn world(weights: &[f64]) -> (Fleet, HashRing) {
+        let (mut fleet, mut ring) = (Fleet::default(), HashRing::default());
         for (i, &weight) in weights.iter().enumerate() {
             let info = WorkerInfo { weight, ..WorkerInfo::new(&format!("http://10.0.0.{i}:30000")) };
             ring.join(fleet.join(info.clone()), &info);
@@ -77,7 +77,7 @@ mod tests {
         (fleet, ring)
     }
 
-    fn owners(fleet: &Fleet, ring: &Ring) -> Vec<usize> {
+    fn owners(fleet: &Fleet, ring: &HashRing) -> Vec<usize> {
         let candidates = Candidates::new(fleet, fleet.routable()).unwrap();
         (0..20_000).map(|key| ring.owner(key, candidates).unwrap().slot()).collect()
     }

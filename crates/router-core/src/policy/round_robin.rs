@@ -6,10 +6,10 @@ use crate::{Decision, DecisionContext, Event, Policy, Reason, Time, WorkerId};
 /// Chooses the candidate that comes next after the worker that got the last request.
 ///
 /// The turn moves when a request is really sent, so a shadow stays in step with the traffic and candidates may
-/// come and go: whoever is next in id order has the turn.
+/// come and go: the next in id order has the turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoundRobin {
-    turn: Turn,
+    turn: RotationCursor,
 }
 
 impl Policy for RoundRobin {
@@ -29,11 +29,11 @@ impl Policy for RoundRobin {
 
 /// Whose turn it was last. Also the fallback of policies that lack data.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct RotationCursor {
     last: Option<WorkerId>,
 }
 
-impl Turn {
+impl RotationCursor {
     /// The candidate after the last one served, in id order, and the first after the end.
     pub(crate) fn next(&self, candidates: Candidates<'_>) -> WorkerId {
         let ids = candidates.ids();
@@ -52,12 +52,12 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{ExplainLevel, FleetUpdate, RequestFeatures};
 
     #[test]
     fn serves_all_in_turn_while_workers_come_and_go() {
-        let mut bench = Bench::new(Box::new(RoundRobin::default()), 3);
+        let mut bench = TestBench::new(Box::new(RoundRobin::default()), 3);
         assert_eq!(bench.send_many(7), [0, 1, 2, 0, 1, 2, 0]);
         bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[1], false));
         assert_eq!(bench.send_many(3), [2, 0, 2]);
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_retry_does_not_rob_anyone_of_a_turn() {
-        let mut bench = Bench::new(Box::new(RoundRobin::default()), 3);
+        let mut bench = TestBench::new(Box::new(RoundRobin::default()), 3);
         assert_eq!(bench.send(), 0);
         let retry = RequestFeatures { attempt: 1, ..RequestFeatures::default() };
         let routed =

@@ -1,24 +1,24 @@
-//! Lots: a few candidates out of many, each set alike; or one, by weight.
+//! Random samples: a few candidates out of many, every set equally likely; or one, by weight.
 
+use super::invalid_option::InvalidOption;
 use crate::fleet::Candidates;
-use crate::policy::InvalidOption;
 use crate::{Rng, WorkerId};
 
 /// The most that can be drawn at once.
-const MOST: usize = 8;
+const MAX_DRAWN: usize = 8;
 
 /// A few different places out of `0..n`, in ascending order.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Drawn {
-    places: [usize; MOST],
+pub(crate) struct RandomSubset {
+    places: [usize; MAX_DRAWN],
     len: usize,
 }
 
-impl Drawn {
+impl RandomSubset {
     /// Draws `k` of `n` places, at most all and at most eight (Floyd's algorithm: time and chance depend on `k` alone).
     pub(crate) fn new(n: usize, k: usize, rng: &mut Rng) -> Self {
-        let len = k.min(n).min(MOST);
-        let mut drawn = Self { places: [0; MOST], len: 0 };
+        let len = k.min(n).min(MAX_DRAWN);
+        let mut drawn = Self { places: [0; MAX_DRAWN], len: 0 };
         for last in n - len..n {
             let place = rng.below(last + 1);
             drawn.places[drawn.len] = if drawn.places().contains(&place) { last } else { place };
@@ -35,12 +35,12 @@ impl Drawn {
 
     /// Passes a number of choices that can be drawn, or 0 for all.
     pub(crate) fn check(option: &'static str, choices: usize) -> Result<(), InvalidOption> {
-        let fine = choices == 0 || (2..=MOST).contains(&choices);
+        let fine = choices == 0 || (2..=MAX_DRAWN).contains(&choices);
         if fine { Ok(()) } else { Err(InvalidOption::must(option, "0, or from 2 to 8", choices)) }
     }
 }
 
-/// One candidate by lot, each with a chance in proportion to its weight; absent when all weights are zero.
+/// One candidate at random, with a probability in proportion to its weight; absent when all weights are zero.
 pub(crate) fn by_weight(
     candidates: Candidates<'_>,
     rng: &mut Rng,
@@ -48,17 +48,17 @@ pub(crate) fn by_weight(
 ) -> Option<WorkerId> {
     let ids = candidates.ids();
     let total: f64 = ids.iter().map(|&id| weight(id)).sum();
-    let mut lot = rng.unit_f64() * total;
+    let mut point = rng.unit_f64() * total;
     let mut chosen = None;
     for &id in ids {
         let weight = weight(id);
         if weight > 0.0 {
             // Kept even when rounding leaves a rest after the last one.
             chosen = Some(id);
-            if lot < weight {
+            if point < weight {
                 break;
             }
-            lot -= weight;
+            point -= weight;
         }
     }
     chosen
@@ -73,7 +73,7 @@ mod tests {
         let mut rng = Rng::seeded(4);
         let mut seen = std::collections::BTreeMap::new();
         for _ in 0..10_000 {
-            *seen.entry(Drawn::new(5, 3, &mut rng).places().to_vec()).or_insert(0) += 1;
+            *seen.entry(RandomSubset::new(5, 3, &mut rng).places().to_vec()).or_insert(0) += 1;
         }
         assert_eq!(seen.len(), 10);
         assert!(seen.values().all(|n| (880..1120).contains(n)), "{seen:?}");
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn no_more_than_there_are() {
         let mut rng = Rng::seeded(4);
-        assert_eq!(Drawn::new(2, 3, &mut rng).places(), [0, 1]);
-        assert_eq!(Drawn::new(100, 9, &mut rng).places().len(), 8);
+        assert_eq!(RandomSubset::new(2, 3, &mut rng).places(), [0, 1]);
+        assert_eq!(RandomSubset::new(100, 9, &mut rng).places().len(), 8);
     }
 }

@@ -1,7 +1,7 @@
-//! `shortest_queue`: the fewest requests waiting, by what the workers told and what was sent since.
+//! `shortest_queue`: the fewest requests waiting, by what the workers reported and what was sent since.
 
-use super::round_robin::Turn;
-use super::{Best, InvalidOption, load_terms};
+use super::round_robin::RotationCursor;
+use super::{BestCandidate, InvalidOption, load_terms};
 use crate::fleet::WorkerView;
 use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, Time};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct ShortestQueueConfig {
     /// Without any queue length: round robin when true, fewest in flight when false. Default true.
     pub enable_fallback: bool,
-    /// A queue length told longer ago than this many seconds is no data. Default 10, twice the usual interval of
+    /// A queue length reported longer ago than this many seconds is not used. Default 10, twice the usual interval of
     /// load polls, so that one lost poll does not blind the policy; 0 and more.
     pub max_report_age_secs: f64,
 }
@@ -23,17 +23,17 @@ impl Default for ShortestQueueConfig {
     }
 }
 
-/// Chooses the candidate with the fewest requests waiting for its weight; equal ones by fewer in flight, then by lot.
+/// Chooses the candidate with the fewest requests waiting for its weight; equal ones by fewer in flight, then at random.
 ///
-/// The estimate is the last queue length told, plus what was sent and less what finished since.
+/// The estimate is the last queue length reported, plus what was sent and minus what finished since.
 ///
-/// A candidate that told nothing, beside others that did, counts as if all its requests in flight were waiting,
+/// A candidate that reported nothing, beside others that did, counts as if all its requests in flight were waiting,
 /// less those it is known to run at once ([`max_running_requests`](crate::WorkerInfo::max_running_requests)).
 /// So it is used while it is idle, and never outdone by a real queue it does not have.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortestQueue {
     config: ShortestQueueConfig,
-    turn: Turn,
+    turn: RotationCursor,
 }
 
 impl ShortestQueue {
@@ -43,7 +43,7 @@ impl ShortestQueue {
     /// An option whose value makes no sense.
     pub fn new(config: ShortestQueueConfig) -> Result<Self, InvalidOption> {
         InvalidOption::check_not_negative("max_report_age_secs", config.max_report_age_secs)?;
-        Ok(Self { config, turn: Turn::default() })
+        Ok(Self { config, turn: RotationCursor::default() })
     }
 
     fn without_data(&self, mut cx: DecisionContext<'_>) -> Decision {
@@ -56,7 +56,7 @@ impl ShortestQueue {
     }
 }
 
-/// How many may wait at a worker that does not tell.
+/// How many may wait at a worker that does not report.
 fn assumed_waiting(w: &WorkerView<'_>) -> u32 {
     w.in_flight.saturating_sub(w.info.max_running_requests.unwrap_or(0))
 }
@@ -75,7 +75,7 @@ impl Policy for ShortestQueue {
         if !cx.candidates.iter().any(|w| w.fresh_waiting(now, age).is_some()) {
             return self.without_data(cx);
         }
-        let mut best = Best::default();
+        let mut best = BestCandidate::default();
         for w in cx.candidates.iter() {
             let told = w.fresh_waiting(now, age);
             let waiting = f64::from(told.unwrap_or_else(|| assumed_waiting(&w)));
@@ -84,7 +84,7 @@ impl Policy for ShortestQueue {
                 let name = if told.is_some() { "estimated_waiting" } else { "assumed_waiting" };
                 load_terms(&w).and(name, waiting)
             });
-            best.offer_then(w.id, (cost, w.load_rank()), cx.rng);
+            best.offer_then(w.id, cost, w.load_rank(), cx.rng);
         }
         best.decide(cx.candidates, Reason::ShortestQueue)
     }
@@ -97,14 +97,14 @@ impl Policy for ShortestQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::TestBench;
     use crate::{FleetUpdate, LoadReport, LoadSource};
 
-    fn bench(config: ShortestQueueConfig, workers: usize) -> Bench {
-        Bench::new(Box::new(ShortestQueue::new(config).unwrap()), workers)
+    fn bench(config: ShortestQueueConfig, workers: usize) -> TestBench {
+        TestBench::new(Box::new(ShortestQueue::new(config).unwrap()), workers)
     }
 
-    fn tell(bench: &mut Bench, worker: usize, waiting: u32) {
+    fn report(bench: &mut TestBench, worker: usize, waiting: u32) {
         let told = LoadReport { waiting: Some(waiting), ..LoadReport::empty(bench.now, LoadSource::Poll) };
         bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[worker], told));
     }
@@ -113,8 +113,8 @@ mod tests {
     fn the_weight_says_how_long_is_long() {
         let mut bench = bench(ShortestQueueConfig::default(), 1);
         bench.join_as(crate::WorkerInfo { weight: 3.0, ..crate::WorkerInfo::new("http://big") });
-        tell(&mut bench, 0, 2);
-        tell(&mut bench, 1, 4);
+        report(&mut bench, 0, 2);
+        report(&mut bench, 1, 4);
         assert_eq!(bench.send(), 1, "4 waiting at three times the capacity");
     }
 
@@ -122,7 +122,7 @@ mod tests {
     fn a_burst_fills_the_short_queue_only_as_far_as_the_others() {
         let mut bench = bench(ShortestQueueConfig::default(), 3);
         for (worker, waiting) in [(0, 0), (1, 4), (2, 4)] {
-            tell(&mut bench, worker, waiting);
+            report(&mut bench, worker, waiting);
         }
         // No report comes during the burst: what was sent since makes up for it.
         let chosen = bench.send_many(13);
@@ -137,7 +137,7 @@ mod tests {
         bench.hold(0, 2);
         bench.hold(2, 1);
         for worker in 0..3 {
-            tell(&mut bench, worker, 1);
+            report(&mut bench, worker, 1);
         }
         assert_eq!(bench.send(), 1);
     }
@@ -147,7 +147,7 @@ mod tests {
         let mut bench = bench(ShortestQueueConfig::default(), 3);
         assert_eq!(bench.send_many(4), [0, 1, 2, 0]);
         assert_eq!(bench.last_reason(), Reason::Fallback);
-        tell(&mut bench, 0, 0);
+        report(&mut bench, 0, 0);
         bench.now = Time::from_secs_f64(10.5);
         bench.send();
         assert_eq!(bench.last_reason(), Reason::Fallback, "the report is too old");
@@ -166,7 +166,7 @@ mod tests {
     fn a_silent_worker_is_used_while_idle_and_not_beyond() {
         let mut bench = bench(ShortestQueueConfig::default(), 2);
         bench.hold(0, 3);
-        tell(&mut bench, 0, 0);
+        report(&mut bench, 0, 0);
         assert_eq!(bench.send(), 1, "idle ties with an empty queue and has fewer in flight");
         assert_eq!(bench.send(), 0, "the silent one may have a queue of one, the other has none");
     }
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn news_without_a_queue_length_does_not_wipe_out_the_last_one() {
         let mut bench = bench(ShortestQueueConfig::default(), 2);
-        tell(&mut bench, 0, 9);
-        tell(&mut bench, 1, 2);
+        report(&mut bench, 0, 9);
+        report(&mut bench, 1, 2);
         let usage =
             LoadReport { kv_usage: Some(0.1), ..LoadReport::empty(Time::ZERO, LoadSource::Piggyback) };
         bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[1], usage));

@@ -7,10 +7,10 @@ use crate::{Completion, Event, Outcome, SlotMap, Time, WorkerId};
 
 /// How much each answer counts less than the next: about the last twenty count.
 const DECAY: f64 = 0.95;
-/// Seconds without an answer after which a worker is taken for halfway between its own speed and the usual one.
+/// Seconds without an answer after which a worker counts as halfway between its own speed and the mean.
 const FORGIVE_SECS: f64 = 30.0;
 
-/// Seconds and generated tokens of one successful answer, if it tells both.
+/// Seconds and generated tokens of one successful response, if both are known.
 pub(crate) fn secs_and_tokens(completion: &Completion) -> Option<(f64, f64)> {
     let tokens = completion.result.usage.output_tokens.filter(|&tokens| tokens > 0)?;
     let secs = completion.server_latency();
@@ -19,13 +19,13 @@ pub(crate) fn secs_and_tokens(completion: &Completion) -> Option<(f64, f64)> {
 
 /// Decayed sums over the answers of one worker.
 #[derive(Clone, Copy, Debug, Default)]
-struct Answers {
+struct ResponseSums {
     secs: f64,
     tokens: f64,
     at: Time,
 }
 
-impl Answers {
+impl ResponseSums {
     fn secs_per_token(&self) -> Option<f64> {
         (self.tokens > 0.0).then(|| self.secs / self.tokens)
     }
@@ -33,20 +33,20 @@ impl Answers {
 
 /// The speeds of all workers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Speeds {
-    workers: SlotMap<Answers>,
+pub(crate) struct DecodeSpeeds {
+    workers: SlotMap<ResponseSums>,
     /// Mean seconds per token of the workers that have answered.
     usual: Option<f64>,
 }
 
-impl Speeds {
-    /// Seconds per generated token. A worker that has not answered is taken for one like the others; absent when
-    /// nobody has.
+impl DecodeSpeeds {
+    /// Seconds per generated token. A worker that has not answered is assumed to be like the others; absent when
+    /// none has.
     pub(crate) fn secs_per_token(&self, worker: WorkerId, now: Time) -> Option<f64> {
         let usual = self.usual?;
         let Some(answers) = self.workers.get(worker) else { return Some(usual) };
         let Some(own) = answers.secs_per_token() else { return Some(usual) };
-        // Who was slow once would get nothing for ever, and so never show that it is well again.
+        // Without this a worker that was slow once would get no requests and so never show that it has recovered.
         let age = now.secs_since(answers.at).max(0.0);
         Some(usual + (own - usual) * FORGIVE_SECS / (FORGIVE_SECS + age))
     }
@@ -54,7 +54,7 @@ impl Speeds {
     /// Learns from an event.
     pub(crate) fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Joined { worker, .. } => self.workers.insert(*worker, Answers::default()),
+            Event::Joined { worker, .. } => self.workers.insert(*worker, ResponseSums::default()),
             Event::Left(worker) => {
                 self.workers.remove(*worker);
                 self.refresh();
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::{AttemptResult, RequestId, TokenUsage, WorkerInfo};
 
-    fn answer(speeds: &mut Speeds, worker: WorkerId, (secs, tokens): (f64, u32)) {
+    fn answer(speeds: &mut DecodeSpeeds, worker: WorkerId, secs: f64, tokens: u32) {
         let usage = TokenUsage { output_tokens: Some(tokens), ..TokenUsage::default() };
         let completion = Completion {
             worker,
@@ -101,14 +101,14 @@ mod tests {
     #[test]
     fn the_slow_are_known_the_unknown_are_usual_and_the_silent_are_forgiven() {
         let (a, b, c) = (WorkerId::new(0, 1), WorkerId::new(1, 1), WorkerId::new(2, 1));
-        let mut speeds = Speeds::default();
+        let mut speeds = DecodeSpeeds::default();
         for worker in [a, b, c] {
             speeds.observe(&Event::Joined { worker, info: &WorkerInfo::new("http://a") });
         }
         let now = Time::from_secs_f64(4.0);
         assert_eq!(speeds.secs_per_token(a, now), None);
-        answer(&mut speeds, a, (4.0, 400));
-        answer(&mut speeds, b, (4.0, 100));
+        answer(&mut speeds, a, 4.0, 400);
+        answer(&mut speeds, b, 4.0, 100);
         let close = |got: Option<f64>, wanted: f64| (got.unwrap() - wanted).abs() < 1e-12;
         assert!(close(speeds.secs_per_token(a, now), 0.01) && close(speeds.secs_per_token(b, now), 0.04));
         assert!(close(speeds.secs_per_token(c, now), 0.025));

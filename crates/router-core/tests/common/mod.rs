@@ -289,7 +289,7 @@ impl World {
     }
 }
 
-/// Fails when the policy itself answers with somebody who is no candidate, which the balancer would correct.
+/// Fails when the policy itself chooses a worker that is no candidate, which the balancer would correct.
 #[derive(Debug)]
 pub struct Strict(pub Box<dyn Policy>);
 

@@ -1,6 +1,7 @@
 //! Quantiles: a few for the summary, a curve for the charts.
 
 use super::rounding::four_digits;
+use router_core::quantile;
 use serde::Serialize;
 
 /// Mean and quantiles of values. A quantile is the smallest value that at least that fraction of all values does not
@@ -29,16 +30,10 @@ impl QuantileSummary {
         values.sort_unstable_by(f64::total_cmp);
         let max = *values.last()?;
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let at = |fraction| quantile(&values, fraction);
+        let at = |fraction| quantile(&values, fraction).unwrap_or(max);
         let n = values.len() as u64;
         Some(Self { n, mean, p50: at(0.5), p90: at(0.9), p95: at(0.95), p99: at(0.99), max })
     }
-}
-
-/// The quantile of sorted values, which must not be empty.
-fn quantile(sorted: &[f64], fraction: f64) -> f64 {
-    let rank = (fraction * sorted.len() as f64).ceil() as usize;
-    sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
 /// The fractions at which a [`curve`] has its values: steps of 0.25 %, and of 0.025 % above 99 %, where tails are long.
@@ -49,11 +44,8 @@ pub(crate) fn fractions() -> Vec<f64> {
 
 /// The values at [`fractions`]; empty if there are no values.
 pub(crate) fn curve(mut values: Vec<f64>) -> Vec<f64> {
-    if values.is_empty() {
-        return Vec::new();
-    }
     values.sort_unstable_by(f64::total_cmp);
-    fractions().into_iter().map(|fraction| four_digits(quantile(&values, fraction))).collect()
+    fractions().into_iter().filter_map(|fraction| quantile(&values, fraction)).map(four_digits).collect()
 }
 
 #[cfg(test)]

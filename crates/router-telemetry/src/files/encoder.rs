@@ -1,7 +1,7 @@
 //! Encodes decisions and completions as rows of the record files.
 
 use super::row::{CANDIDATE_COLUMNS, CellValue, Column, RecordRow, digits, write_row};
-use crate::attempt_info::{AttemptInfo, worker_queue_time};
+use crate::attempt_info::AttemptInfo;
 use crate::clock::Clock;
 use crate::record::{CompletionRecord, DecisionRecord};
 use router_config::{RecordConfig, RecordFormat};
@@ -106,7 +106,7 @@ impl RowEncoder {
             (Column::SelectionReason, CellValue::Word(COMPLETION)),
             (Column::ActualOutputTokens, CellValue::int(usage.output_tokens)),
             (Column::ServerLatency, CellValue::Seconds(latency)),
-            (Column::QueueTime, CellValue::float(worker_queue_time(&finish.timing))),
+            (Column::QueueTime, CellValue::float(done.queue_time())),
             (Column::Ttft, CellValue::seconds(c.info.time_to_first_byte(done, done.dispatched_at))),
             (Column::Kind, CellValue::Word("completion")),
             (Column::Seq, CellValue::Int(done.seq)),

@@ -3,7 +3,7 @@
 //! Times, ids and attributes of a span are those of the records; values that a record lacks are left out.
 
 use super::generational_map::GenerationalMap;
-use crate::attempt_info::{AttemptInfo, worker_queue_time};
+use crate::attempt_info::AttemptInfo;
 use crate::clock::Clock;
 use crate::leg::Leg;
 use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
@@ -82,7 +82,7 @@ impl SpanBuilder {
             "sgl_router.ttft",
             c.info.time_to_first_byte(done, done.dispatched_at).map(|d| d.as_secs_f64()),
         );
-        attributes.float("sgl_router.worker_queue_time", worker_queue_time(&finish.timing));
+        attributes.float("sgl_router.worker_queue_time", done.queue_time());
         attributes.float("sgl_router.worker_latency", finish.timing.e2e_latency);
         let status = match finish.outcome {
             Outcome::Success | Outcome::Cancelled => Status::Unset,

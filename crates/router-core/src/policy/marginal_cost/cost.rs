@@ -1,31 +1,31 @@
 //! What one more request costs on one worker (docs/policies/marginal_cost.md has the formula and its reasons).
 
 use super::config::MarginalCostConfig;
-use super::learner::Speed;
-use super::worker::{Sums, WorkerBooks};
+use super::learner::WorkerSpeed;
+use super::worker::{LoadSums, WorkerModel};
 use crate::Time;
 use crate::fleet::WorkerView;
 
-/// How many times as costly a worker looks that has given too few answers to be trusted with more than its share.
-pub(super) const COLD: f64 = 8.0;
-/// Requests that every worker may hold before it has answered any.
-pub(super) const COLD_SHARE: f64 = 2.0;
-/// Who is over a worker's limits delays all who come until the excess has drained. A worker at its limits is busy: it
-/// takes so many times as long as the excess alone would.
-const DRAIN: f64 = 8.0;
+/// Factor on the cost of a worker that has completed too few responses and already holds its share of the requests.
+pub(super) const COLD_FACTOR: f64 = 8.0;
+/// Requests that every worker may hold before its first response.
+pub(super) const COLD_REQUESTS: f64 = 2.0;
+/// Requests over a worker's limits delay all later ones until the excess has drained. A worker at its limits is busy:
+/// draining takes this many times as long as the excess alone would.
+const DRAIN_FACTOR: f64 = 8.0;
 /// From this share of the KV cache in use, as reported, room gets scarce, and by how much the price of it grows.
-const FULL: f64 = 0.8;
-const FULL_PRICE: f64 = 0.05;
-/// Later than so many times as late as usual is no worse: what is lost is lost, and the latency counts anyway.
-const LATEST: f64 = 4.0;
+const KV_FULL_SHARE: f64 = 0.8;
+const KV_FULL_WEIGHT: f64 = 0.05;
+/// Lateness, in usual times to the first token, is capped here; the latency counts beyond that in any case.
+const MAX_LATENESS: f64 = 4.0;
 /// What missing the SLO costs, in usual latencies.
-const MISS: f64 = 1.0;
+const SLO_MISS_LATENCIES: f64 = 1.0;
 /// A prediction is right to within this share: so far from the limit it is sure to be met or missed.
-const DOUBT: f64 = 0.2;
+const PREDICTION_ERROR: f64 = 0.2;
 
 /// One request, as far as it is the same for all candidates.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct CostInputs {
     pub(super) now: Time,
     /// Prompt tokens.
     pub(super) prompt: f64,
@@ -37,17 +37,17 @@ pub(super) struct Asked {
     pub(super) fair: f64,
     /// One over the usual time to the first token of such a prompt.
     pub(super) per_usual_ttft: f64,
-    /// Usual latency of an answer, in seconds.
+    /// Baseline latency of an answer, in seconds.
     pub(super) usual_latency: f64,
     /// Whether there is an SLO.
     pub(super) has_slo: bool,
-    /// Chance that what is driven out of a cache is asked for again.
+    /// Chance that what is driven out of a cache is inputs for again.
     pub(super) reuse: f64,
 }
 
 /// The parts of one candidate's cost, in seconds unless said otherwise.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct CostBreakdown {
     pub(super) total: f64,
     pub(super) own: f64,
     pub(super) ttft: f64,
@@ -59,53 +59,55 @@ pub(super) struct Parts {
     /// Tokens.
     pub(super) uncached: f64,
     /// A factor.
-    pub(super) health: f64,
+    pub(super) slowdown: f64,
 }
 
-/// The cost of `asked` on the worker of `view`, which was sent `blocks` blocks of its prefix before.
+/// The cost of a request with these `inputs` on the worker of `view`, which was sent `blocks` blocks of its prefix before.
 #[inline]
-pub(super) fn price(
+pub(super) fn cost_of(
     config: &MarginalCostConfig,
-    asked: &Asked,
-    books: &WorkerBooks,
-    (view, blocks): (&WorkerView<'_>, u32),
-) -> Parts {
-    let (speed, health) = books.speed(asked.now, config.forgive_secs);
-    let resident = asked.prompt + 0.5 * asked.output;
-    let on = with_others(config, asked, books.sums(), view);
-    // A short answer shares no more steps with the others than it has.
-    let most = on.requests * asked.output;
+    inputs: &CostInputs,
+    model: &WorkerModel,
+    view: &WorkerView<'_>,
+    blocks: u32,
+) -> CostBreakdown {
+    let (speed, slowdown) = model.speed(inputs.now, config.forgive_secs);
+    let resident = inputs.prompt + 0.5 * inputs.output;
+    let on = with_others(config, inputs, model.sums(), view);
+    // A short output shares no more steps with the others than it has.
+    let most = on.requests * inputs.output;
     let (all_shared, all_weighted) =
         if on.shared > most { (most, on.weighted * most / on.shared) } else { (on.shared, on.weighted) };
 
-    let known = (f64::from(blocks) * asked.block).min(asked.prompt);
-    let uncached = books.uncached(asked.prompt, known);
+    let known = (f64::from(blocks) * inputs.block).min(inputs.prompt);
+    let uncached = model.uncached(inputs.prompt, known);
     let step = on.step(&speed);
-    let turn = books.turn(asked.now, (&speed, step));
+    let prefill_slot = model.prefill_slot(inputs.now, &speed, step);
     let tokens = speed.prefill_token * uncached;
     // Prompts that wait share one batch, and those that wait behind a running one are about to.
-    let prefill = if turn.waits { tokens } else { speed.prefill + tokens };
-    let over = overflow(view, &on, uncached + 0.5 * asked.output).max(fullness(config, asked.now, view));
-    let admission = over * asked.output * step;
-    let ttft = turn.before + admission + prefill;
+    let prefill = if prefill_slot.is_queued { tokens } else { speed.prefill + tokens };
+    let over = overflow(view, &on, uncached + 0.5 * inputs.output).max(fullness(config, inputs.now, view));
+    let admission = over * inputs.output * step;
+    let ttft = prefill_slot.wait_secs + admission + prefill;
     let per_step = speed.step_request + speed.step_token * resident;
     let own = ttft
-        + asked.output * (speed.step + per_step)
+        + inputs.output * (speed.step + per_step)
         + speed.step_request * all_shared
         + speed.step_token * all_weighted;
     let externality = on.requests * prefill + all_shared * per_step;
     // By Little's law this is how many come here per second.
     let arrivals = on.requests / own;
-    let backlog = arrivals * (prefill * (turn.before + 0.5 * prefill) + DRAIN * admission * admission);
-    let late = (ttft * asked.per_usual_ttft).min(LATEST);
-    let lateness = asked.usual_latency * late * late;
-    let copies = asked.reuse * tokens * (on.requests + 1.0);
-    let miss = if asked.has_slo {
+    let backlog = arrivals
+        * (prefill * (prefill_slot.wait_secs + 0.5 * prefill) + DRAIN_FACTOR * admission * admission);
+    let late = (ttft * inputs.per_usual_ttft).min(MAX_LATENESS);
+    let lateness = inputs.usual_latency * late * late;
+    let copies = inputs.reuse * tokens * (on.requests + 1.0);
+    let miss = if inputs.has_slo {
         // What comes later stretches the decode, too, and being stretched, fewer come per second.
         let stretched = 1.0 + arrivals * prefill;
-        let tpot = (own - ttft) / asked.output * stretched;
+        let tpot = (own - ttft) / inputs.output * stretched;
         let relief = step / (step + per_step);
-        misses(config, (ttft, tpot), (on.requests, relief)) * MISS * asked.usual_latency
+        misses(config, ttft, tpot, on.requests, relief) * SLO_MISS_LATENCIES * inputs.usual_latency
     } else {
         0.0
     };
@@ -116,39 +118,44 @@ pub(super) fn price(
         + config.copy_weight * copies
         + miss;
     let is_cold =
-        books.answers() < config.cold_answers && books.sums().requests >= asked.fair.max(COLD_SHARE);
-    let total = if is_cold { COLD * total } else { total };
-    Parts { total, own, ttft, externality, backlog, lateness, copies, miss, uncached, health }
+        model.answers() < config.cold_answers && model.sums().requests >= inputs.fair.max(COLD_REQUESTS);
+    let total = if is_cold { COLD_FACTOR * total } else { total };
+    CostBreakdown { total, own, ttft, externality, backlog, lateness, copies, miss, uncached, slowdown }
 }
 
-/// What is on the worker, those requests of other routers included that it tells of: they are taken to be like this
-/// one and half done.
+/// The load of the worker, including the requests of other routers that it reports: those are assumed to be like
+/// this one and half done.
 #[inline]
-fn with_others(config: &MarginalCostConfig, asked: &Asked, own: &Sums, view: &WorkerView<'_>) -> Sums {
-    let told = if view.load.is_some() {
-        view.fresh_requests(asked.now, config.max_report_age_secs).map_or(0.0, f64::from)
+fn with_others(
+    config: &MarginalCostConfig,
+    inputs: &CostInputs,
+    own: &LoadSums,
+    view: &WorkerView<'_>,
+) -> LoadSums {
+    let reported = if view.load.is_some() {
+        view.fresh_requests(inputs.now, config.max_report_age_secs).map_or(0.0, f64::from)
     } else {
         0.0
     };
-    let others = told - own.requests;
+    let others = reported - own.requests;
     if others <= 0.0 {
         return *own;
     }
-    let resident = asked.prompt + 0.5 * asked.output;
-    Sums {
+    let resident = inputs.prompt + 0.5 * inputs.output;
+    LoadSums {
         requests: own.requests + others,
         resident: own.resident + others * resident,
         held: own.held + others * resident,
-        shared: own.shared + others * 0.5 * asked.output,
-        weighted: own.weighted + others * 0.5 * asked.output * resident,
+        shared: own.shared + others * 0.5 * inputs.output,
+        weighted: own.weighted + others * 0.5 * inputs.output * resident,
         awaited: own.awaited,
     }
 }
 
-/// By what share the worker would be over its limits with one more request that holds `more` tokens of its own; those
-/// who come on top wait until so large a share has ended. 0 where there is room, or no limit is known.
+/// By what share the worker would be over its limits with one more request that holds `more` tokens of its own; later
+/// requests wait until so large a share has ended. 0 where there is room, or no limit is known.
 #[inline]
-fn overflow(view: &WorkerView<'_>, on: &Sums, more: f64) -> f64 {
+fn overflow(view: &WorkerView<'_>, on: &LoadSums, more: f64) -> f64 {
     let over = |load: f64, limit: f64| if limit > 0.0 && load > limit { load / limit - 1.0 } else { 0.0 };
     let requests =
         view.info.max_running_requests.map_or(0.0, |most| over(on.requests + 1.0, f64::from(most)));
@@ -160,10 +167,10 @@ fn overflow(view: &WorkerView<'_>, on: &Sums, more: f64) -> f64 {
 #[inline]
 fn fullness(config: &MarginalCostConfig, now: Time, view: &WorkerView<'_>) -> f64 {
     let Some(load) = view.load else { return 0.0 };
-    match load.kv_usage.filter(|used| *used > FULL) {
+    match load.kv_usage.filter(|used| *used > KV_FULL_SHARE) {
         Some(used) if now.secs_since(load.at) <= config.max_report_age_secs => {
             let barrier = |k: f64| k / (1.0 - k);
-            FULL_PRICE * (barrier(used.min(0.99)) - barrier(FULL))
+            KV_FULL_WEIGHT * (barrier(used.min(0.99)) - barrier(KV_FULL_SHARE))
         }
         _ => 0.0,
     }
@@ -171,9 +178,11 @@ fn fullness(config: &MarginalCostConfig, now: Time, view: &WorkerView<'_>) -> f6
 
 /// How many requests are expected to miss the SLO because of this one, itself included; 0 without an SLO. Before it
 /// came each of the `requests` took `relief` times as long per token.
-fn misses(config: &MarginalCostConfig, (ttft, tpot): (f64, f64), (requests, relief): (f64, f64)) -> f64 {
+fn misses(config: &MarginalCostConfig, ttft: f64, tpot: f64, requests: f64, relief: f64) -> f64 {
     let chance = |value: f64, limit: Option<f64>| {
-        limit.map_or(0.0, |limit| ((value / limit - 1.0 + DOUBT) / (2.0 * DOUBT)).clamp(0.0, 1.0))
+        limit.map_or(0.0, |limit| {
+            ((value / limit - 1.0 + PREDICTION_ERROR) / (2.0 * PREDICTION_ERROR)).clamp(0.0, 1.0)
+        })
     };
     let slow = chance(tpot, config.slo_tpot_secs);
     let own = chance(ttft, config.slo_ttft_secs).max(slow);
@@ -181,9 +190,9 @@ fn misses(config: &MarginalCostConfig, (ttft, tpot): (f64, f64), (requests, reli
 }
 
 /// Seconds that a step of all these takes.
-impl Sums {
+impl LoadSums {
     #[inline]
-    pub(super) fn step(&self, speed: &Speed) -> f64 {
+    pub(super) fn step(&self, speed: &WorkerSpeed) -> f64 {
         speed.step + speed.step_request * self.requests + speed.step_token * self.resident
     }
 }

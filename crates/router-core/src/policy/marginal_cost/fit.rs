@@ -4,34 +4,34 @@
 pub(super) const N: usize = 6;
 
 /// One number per constant.
-pub(super) type Constants = [f64; N];
+pub(super) type Coefficients = [f64; N];
 
 /// Decayed normal equations of the relative error.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fit {
-    normal: [Constants; N],
-    right: Constants,
+pub(super) struct LeastSquares {
+    normal: [Coefficients; N],
+    right: Coefficients,
 }
 
 /// What holds the constants where the data does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hold<'a> {
+pub(super) struct Regularization<'a> {
     /// Weight of the prior, in rows whose whole time would be one constant's.
     pub(super) ridge: f64,
     /// What the constants are drawn to.
-    pub(super) prior: &'a Constants,
+    pub(super) prior: &'a Coefficients,
     /// What they never leave.
     pub(super) bounds: &'a [(f64, f64); N],
 }
 
-impl Fit {
+impl LeastSquares {
     /// Keeps `share` of what is known.
     pub(super) fn fade(&mut self, share: f64) {
         self.normal.as_flattened_mut().iter_mut().chain(&mut self.right).for_each(|x| *x *= share);
     }
 
     /// Adds one row that should add up to 1.
-    pub(super) fn add(&mut self, x: &Constants, weight: f64) {
+    pub(super) fn add(&mut self, x: &Coefficients, weight: f64) {
         for i in 0..N {
             for j in 0..N {
                 self.normal[i][j] += weight * x[i] * x[j];
@@ -46,8 +46,8 @@ impl Fit {
         self.right.iter_mut().for_each(|b| *b *= factor);
     }
 
-    /// The constants. One that leaves its bounds is put there, and the others are found anew beside it.
-    pub(super) fn solve(&self, hold: Hold<'_>) -> Constants {
+    /// The constants. One that leaves its bounds is put there, and the others are solved again.
+    pub(super) fn solve(&self, hold: Regularization<'_>) -> Coefficients {
         let mut solution = [0.0; N];
         let mut is_free = [true; N];
         // Each round fixes one at least, or is the last.
@@ -70,7 +70,7 @@ impl Fit {
 
     /// Gauss's elimination. The matrix is positive definite, so rows need no exchange, and nothing on its diagonal gets
     /// below the ridge but by rounding.
-    fn eliminate(&self, hold: Hold<'_>, fixed: &Constants, is_free: [bool; N]) -> Constants {
+    fn eliminate(&self, hold: Regularization<'_>, fixed: &Coefficients, is_free: [bool; N]) -> Coefficients {
         let (mut a, mut b) = (self.normal, self.right);
         for i in 0..N {
             a[i][i] += hold.ridge;
@@ -111,14 +111,14 @@ mod tests {
     fn what_the_rows_tell_is_found_and_what_they_do_not_is_the_prior() {
         let truth = [1.0, 0.5, 2.0, 3.0, 0.25, 7.0];
         let mut rng = Rng::seeded(1);
-        let mut fit = Fit::default();
+        let mut fit = LeastSquares::default();
         for _ in 0..100 {
             // Of the last constant no row tells anything.
-            let row: Constants = std::array::from_fn(|i| if i < 5 { rng.below(100) as f64 } else { 0.0 });
+            let row: Coefficients = std::array::from_fn(|i| if i < 5 { rng.below(100) as f64 } else { 0.0 });
             let sum: f64 = row.iter().zip(truth).map(|(x, c)| x * c).sum();
             fit.add(&row.map(|x| x / sum), 1.0);
         }
-        let found = fit.solve(Hold { ridge: 1e-9, prior: &[4.0; N], bounds: &WIDE });
+        let found = fit.solve(Regularization { ridge: 1e-9, prior: &[4.0; N], bounds: &WIDE });
         for (i, (found, truth)) in found.into_iter().zip([1.0, 0.5, 2.0, 3.0, 0.25, 4.0]).enumerate() {
             assert!((found - truth).abs() < 1e-3, "{i}: {found}");
         }
@@ -126,14 +126,14 @@ mod tests {
 
     #[test]
     fn beside_one_at_its_bound_the_others_make_up_for_it() {
-        let mut fit = Fit::default();
+        let mut fit = LeastSquares::default();
         // Without bounds the constants are -1 and 3.
         for x in [0.2, 0.5, 0.8] {
             let mut row = [0.0; N];
             (row[0], row[1]) = (x, (1.0 + x) / 3.0);
             fit.add(&row, 1.0);
         }
-        let found = fit.solve(Hold { ridge: 1e-9, prior: &[0.0; N], bounds: &WIDE });
+        let found = fit.solve(Regularization { ridge: 1e-9, prior: &[0.0; N], bounds: &WIDE });
         assert_eq!(found[0], 0.0);
         assert!((1.9..2.1).contains(&found[1]), "{found:?}");
     }

@@ -1,52 +1,52 @@
-//! How fast one worker is, learned from its answers alone.
+//! How fast one worker is, learned from its responses alone.
 //!
 //! The model: an answer takes `c0`, a prefill batch of `u` uncached tokens takes `p0 + p1 u`, a decode step of `n`
 //! requests that hold `C` tokens takes `a + b n + k C`. These six are fitted to the answers' whole times by
 //! exponentially forgetting least squares of the relative error, drawn towards a prior and kept in bounds.
 //!
 //! Not recursive least squares and no Kalman filter: when prompts are alike the columns are nearly collinear, and
-//! those diverge. Here the ridge holds what the data does not tell, and the bounds are part of the solution.
+//! those diverge. Here the ridge holds what the data does not determine, and the bounds are part of the solution.
 
-use super::fit::{Constants, Fit, Hold, N};
+use super::fit::{Coefficients, LeastSquares, N, Regularization};
 
 /// Where some of the constants stand: what a prompt takes that is computed alone, a prefill batch, and a decode step.
 const ALONE: usize = 0;
 const BATCH: usize = 1;
 const STEP: usize = 3;
 /// What one unit of each constant is, in seconds: about those of an 8B model on one large GPU.
-const UNITS: Constants = [5e-3, 5e-3, 20e-6, 7e-3, 30e-6, 0.05e-6];
+const UNIT_SECS: Coefficients = [5e-3, 5e-3, 20e-6, 7e-3, 30e-6, 0.05e-6];
 /// No constant leaves these bounds, in units; the lower ones keep prefill and decode from being free.
 const BOUNDS: [(f64, f64); N] =
     [(0.0, 400.0), (0.0, 50.0), (0.02, 50.0), (0.02, 20.0), (0.0, 50.0), (0.0, 50.0)];
 /// Weight of the prior, in answers whose whole time would be one constant's.
 const RIDGE: f64 = 0.03;
-/// In units, what a worker is taken for of which nothing is known.
-const USUAL: Constants = [2.0, 1.0, 1.0, 1.0, 1.0, 1.0];
-/// The long memory, from which the price of a prefill batch is told, and the weight of the prior in it.
-const LASTING: f64 = 0.998;
-const FAINT_RIDGE: f64 = 5e-4;
-/// Answers before that is done, and from one time to the next.
-const TOLD_FROM: u32 = 96;
-const TOLD_EVERY: u32 = 16;
-/// Where predictions are further off than this share, nothing so small can be told.
-const TOO_VAGUE: f64 = 0.05;
-/// Up to the first share of a decode step a batch is found to have no price, and above the second to have one again.
-const FREE: (f64, f64) = (0.4, 0.5);
+/// The prior for a worker of which nothing is known, in units.
+const PRIOR_COEFFICIENTS: Coefficients = [2.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+/// The long memory, from which the price of a prefill batch is estimated, and the weight of the prior in it.
+const LONG_MEMORY: f64 = 0.998;
+const LONG_RIDGE: f64 = 5e-4;
+/// Responses before the first such estimate, and between two.
+const BATCH_PRICE_MIN_RESPONSES: u32 = 96;
+const BATCH_PRICE_EVERY: u32 = 16;
+/// Above this mean relative error the price of a prefill batch is too small to be estimated.
+const BATCH_PRICE_MAX_ERROR: f64 = 0.05;
+/// A prefill batch counts as free up to the first number of decode steps, and as priced again above the second.
+const FREE_BATCH_STEPS: (f64, f64) = (0.4, 0.5);
 /// Answers in which the prior's overall scale is still free.
-const SCALING: u32 = 8;
-/// Answers after which passing slowness is told from speed.
-const SETTLED: u32 = 20;
+const SCALING_RESPONSES: u32 = 8;
+/// Responses after which a passing slowdown is told apart from the speed.
+const SETTLED_RESPONSES: u32 = 20;
 /// How fast health follows the answers, and how much of it the model takes over with each.
-const HEALTH_GAIN: f64 = 0.1;
-const HEALTH_HANDOVER: f64 = 0.05;
-/// No answer counts as more than so many times slower or faster than expected.
-const WORST: f64 = 5.0;
-/// A first token that is so many times slower or faster than expected says something of the worker at present.
-const STRIKING: f64 = 2.0;
-/// No worker is so many times slower or faster than its prior.
-const UNLIKE: f64 = 1000.0;
-/// What a first token, or a report of the worker, counts beside an answer.
-const PART: f64 = 0.2;
+const SLOWDOWN_GAIN: f64 = 0.1;
+const SLOWDOWN_HANDOVER: f64 = 0.05;
+/// No response counts as more than this many times slower or faster than expected.
+const MAX_RATIO: f64 = 5.0;
+/// A first token this many times slower or faster than expected changes the slowdown.
+const NOTABLE_RATIO: f64 = 2.0;
+/// Bound on how many times slower or faster than its prior a worker can be.
+const MAX_SCALE_RATIO: f64 = 1000.0;
+/// Weight of a first token, or of a report of the worker, relative to a response.
+const PARTIAL_WEIGHT: f64 = 0.2;
 /// Decode steps that a report must cover to count.
 const REPORTED_STEPS: f64 = 20.0;
 /// An error below this share is never an outlier.
@@ -54,7 +54,7 @@ const ERROR_FLOOR: f64 = 0.05;
 
 /// The constants of the model, in seconds.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Speed {
+pub(super) struct WorkerSpeed {
     /// c0: once per request.
     pub(super) overhead: f64,
     /// p0: per prefill batch.
@@ -69,12 +69,12 @@ pub(super) struct Speed {
     pub(super) step_token: f64,
 }
 
-impl Speed {
-    fn of([overhead, prefill, prefill_token, step, step_request, step_token]: Constants) -> Self {
+impl WorkerSpeed {
+    fn of([overhead, prefill, prefill_token, step, step_request, step_token]: Coefficients) -> Self {
         Self { overhead, prefill, prefill_token, step, step_request, step_token }
     }
 
-    fn constants(&self) -> Constants {
+    fn constants(&self) -> Coefficients {
         [self.overhead, self.prefill, self.prefill_token, self.step, self.step_request, self.step_token]
     }
 
@@ -97,7 +97,7 @@ impl Speed {
 
 /// What one answer went through.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Sample {
+pub(super) struct ResponseSample {
     /// Prefill batches that were begun on the worker meanwhile, its own included.
     pub(super) prefills: f64,
     /// Uncached prompt tokens sent to the worker meanwhile, its own included.
@@ -112,8 +112,8 @@ pub(super) struct Sample {
     pub(super) took: f64,
 }
 
-impl Sample {
-    fn row(&self) -> Constants {
+impl ResponseSample {
+    fn row(&self) -> Coefficients {
         let o = self.output;
         [1.0, self.prefills - 1.0, self.uncached, o, o * self.requests, o * self.resident]
     }
@@ -121,40 +121,40 @@ impl Sample {
 
 /// The speed model of one worker.
 #[derive(Clone, Debug)]
-pub(super) struct Learner {
+pub(super) struct SpeedLearner {
     memory: f64,
-    /// Seconds per unit, relative to [`UNITS`].
+    /// Seconds per unit, relative to [`UNIT_SECS`].
     scale: f64,
-    prior: Constants,
+    prior: Coefficients,
     /// What the last answers say, and what very many say.
-    recent: Fit,
-    lasting: Fit,
+    recent: LeastSquares,
+    lasting: LeastSquares,
     /// The constants in units; the first is that of a prompt computed alone, its own batch included.
-    solution: Constants,
+    solution: Coefficients,
     /// What many answers say a prefill batch takes, in decode steps.
     batch_price: f64,
     /// Whether it takes nothing, as in an engine that decodes on meanwhile, so that nothing is gained by sharing one.
     is_free: bool,
     answers: u32,
-    health: f64,
+    slowdown: f64,
     error: f64,
 }
 
-impl Learner {
+impl SpeedLearner {
     /// A model that expects the worker to be like `prior`, or like a usual one.
-    pub(super) fn new(memory: f64, prior: Option<Speed>) -> Self {
-        let units = prior.map_or(USUAL, |speed| in_units(&speed, 1.0));
+    pub(super) fn new(memory: f64, prior: Option<WorkerSpeed>) -> Self {
+        let units = prior.map_or(PRIOR_COEFFICIENTS, |speed| in_units(&speed, 1.0));
         Self {
             memory,
             scale: 1.0,
             prior: units,
-            recent: Fit::default(),
-            lasting: Fit::default(),
+            recent: LeastSquares::default(),
+            lasting: LeastSquares::default(),
             solution: units,
             batch_price: 1.0,
             is_free: false,
             answers: 0,
-            health: 1.0,
+            slowdown: 1.0,
             error: 0.0,
         }
     }
@@ -166,12 +166,12 @@ impl Learner {
 
     /// Whether it has seen enough to be a prior for others.
     pub(super) const fn is_settled(&self) -> bool {
-        self.answers >= SETTLED
+        self.answers >= SETTLED_RESPONSES
     }
 
     /// How many times slower than its own model the worker is at present.
-    pub(super) const fn health(&self) -> f64 {
-        self.health
+    pub(super) const fn slowdown(&self) -> f64 {
+        self.slowdown
     }
 
     /// Mean relative error of the predictions for answers of known length.
@@ -185,10 +185,10 @@ impl Learner {
     }
 
     /// Decides whether a prefill batch takes anything, by this worker's answers and those of a fleet in which it takes
-    /// `fleet` decode steps on average: one worker alone tells too little.
+    /// `fleet` decode steps on average: one worker alone has too little data.
     pub(super) fn judge_batches(&mut self, fleet: f64) {
         let price = 0.5 * (self.batch_price + fleet);
-        let is_free = price <= if self.is_free { FREE.1 } else { FREE.0 };
+        let is_free = price <= if self.is_free { FREE_BATCH_STEPS.1 } else { FREE_BATCH_STEPS.0 };
         if is_free != self.is_free {
             self.is_free = is_free;
             self.solve();
@@ -196,14 +196,15 @@ impl Learner {
     }
 
     /// The constants, without health.
-    pub(super) fn speed(&self) -> Speed {
-        let mut constants: Constants = std::array::from_fn(|i| self.solution[i] * UNITS[i] * self.scale);
+    pub(super) fn speed(&self) -> WorkerSpeed {
+        let mut constants: Coefficients =
+            std::array::from_fn(|i| self.solution[i] * UNIT_SECS[i] * self.scale);
         constants[ALONE] = (constants[ALONE] - constants[BATCH]).max(0.0);
-        Speed::of(constants)
+        WorkerSpeed::of(constants)
     }
 
     /// Learns from one answer.
-    pub(super) fn learn(&mut self, sample: &Sample) {
+    pub(super) fn learn(&mut self, sample: &ResponseSample) {
         let row = sample.row();
         if !(sample.took.is_finite() && sample.took > 0.0 && row.iter().all(|x| x.is_finite())) {
             return;
@@ -212,44 +213,44 @@ impl Learner {
         if expected <= 0.0 {
             return;
         }
-        let ratio = (sample.took / expected).clamp(1.0 / WORST, WORST);
-        let miss = (1.0 - expected * self.health / sample.took).abs();
+        let ratio = (sample.took / expected).clamp(1.0 / MAX_RATIO, MAX_RATIO);
+        let miss = (1.0 - expected * self.slowdown / sample.took).abs();
         let outlier = 4.0 * self.error.max(ERROR_FLOOR);
-        let weight = if self.answers >= SETTLED && miss > outlier { outlier / miss } else { 1.0 };
-        if self.answers < SCALING {
-            let unlike = (sample.took / expected).clamp(1.0 / UNLIKE, UNLIKE);
+        let weight = if self.answers >= SETTLED_RESPONSES && miss > outlier { outlier / miss } else { 1.0 };
+        if self.answers < SCALING_RESPONSES {
+            let unlike = (sample.took / expected).clamp(1.0 / MAX_SCALE_RATIO, MAX_SCALE_RATIO);
             self.rescale(unlike.powf(1.0 / f64::from(self.answers + 1)));
         }
-        if self.answers >= SETTLED {
-            self.health *= (ratio / self.health).powf(HEALTH_GAIN);
+        if self.answers >= SETTLED_RESPONSES {
+            self.slowdown *= (ratio / self.slowdown).powf(SLOWDOWN_GAIN);
         }
         let relative = self.relative(row, sample.took / self.passing());
         self.recent.fade(self.memory);
         self.recent.add(&relative, weight);
-        self.lasting.fade(LASTING);
+        self.lasting.fade(LONG_MEMORY);
         self.lasting.add(&relative, weight);
-        self.tell_batch_price();
+        self.estimate_batch_price();
         self.solve();
         let gain = (1.0 / f64::from(self.answers + 1)).max(0.1);
-        self.error += gain * (miss.min(WORST) - self.error);
+        self.error += gain * (miss.min(MAX_RATIO) - self.error);
         self.answers = self.answers.saturating_add(1);
     }
 
     /// Learns from the first token of a stream whose prompt of so many uncached tokens was computed alone, beside
     /// running requests and the tokens they held.
-    pub(super) fn started(&mut self, uncached: f64, (requests, resident): (f64, f64), secs: f64) {
+    pub(super) fn started(&mut self, uncached: f64, requests: f64, resident: f64, secs: f64) {
         // On average half a decode step was still to run when it came.
         let half = if requests > 0.0 { 0.5 } else { 0.0 };
         let row = [1.0, 0.0, uncached, half, half * requests, half * resident];
-        // It comes long before the answer ends, so it is the first to tell that the worker has become slow.
-        let unlike = (secs / self.expected(row)).clamp(1.0 / WORST, WORST) / self.health;
-        if self.answers >= SETTLED && !(1.0 / STRIKING..=STRIKING).contains(&unlike) {
-            self.health *= unlike.powf(HEALTH_GAIN);
+        // It comes long before the response ends, so it shows first that the worker has become slow.
+        let unlike = (secs / self.expected(row)).clamp(1.0 / MAX_RATIO, MAX_RATIO) / self.slowdown;
+        if self.answers >= SETTLED_RESPONSES && !(1.0 / NOTABLE_RATIO..=NOTABLE_RATIO).contains(&unlike) {
+            self.slowdown *= unlike.powf(SLOWDOWN_GAIN);
         }
         self.learn_part(row, secs);
     }
 
-    /// Learns from what the worker tells of its decode steps since its last report, in the order of
+    /// Learns from what the worker reports of its decode steps since its last report, in the order of
     /// [`WorkTotals::decode`](crate::WorkTotals::decode); a request held `held` tokens.
     pub(super) fn decoded(&mut self, [steps, n, busy_us, nn, n_busy_us, _]: [f64; 6], held: f64) {
         if steps >= REPORTED_STEPS {
@@ -259,31 +260,32 @@ impl Learner {
         }
     }
 
-    /// Learns from what the worker tells of its prefill since its last report.
+    /// Learns from what the worker reports of its prefill since its last report.
     pub(super) fn prefilled(&mut self, batches: f64, uncached: f64, secs: f64) {
         self.learn_part([0.0, batches, uncached, 0.0, 0.0, 0.0], secs);
     }
 
     /// Learns from a part of what a worker does. It says nothing about the worker as a whole, so the overall scale must
     /// be known before.
-    fn learn_part(&mut self, row: Constants, secs: f64) {
+    fn learn_part(&mut self, row: Coefficients, secs: f64) {
         let is_sound = |x: &f64| x.is_finite() && *x >= 0.0;
-        if self.answers < SCALING || !(secs.is_finite() && secs > 0.0) || !row.iter().all(is_sound) {
+        if self.answers < SCALING_RESPONSES || !(secs.is_finite() && secs > 0.0) || !row.iter().all(is_sound)
+        {
             return;
         }
         let expected = self.expected(row);
-        // What is far off was measured of something else: a queue, another router's prompt.
-        if (1.0 / WORST..=WORST).contains(&(expected * self.health / secs)) {
+        // A large error means that something else was measured: a queue, another router's prompt.
+        if (1.0 / MAX_RATIO..=MAX_RATIO).contains(&(expected * self.slowdown / secs)) {
             let relative = self.relative(row, secs / self.passing());
-            self.recent.add(&relative, PART);
+            self.recent.add(&relative, PARTIAL_WEIGHT);
             self.solve();
         }
     }
 
     /// Keeps `share` of what was learned, and fills the rest with what is `usual`, if that is known; the present slowness
     /// is taken to be `health`.
-    pub(super) fn relax(&mut self, share: f64, (health, usual): (f64, Option<&Speed>)) {
-        self.health = health;
+    pub(super) fn decay_to(&mut self, share: f64, slowdown: f64, usual: Option<&WorkerSpeed>) {
+        self.slowdown = slowdown;
         let Some(usual) = usual else { return };
         let usual = in_units(usual, self.scale);
         for (prior, usual) in self.prior.iter_mut().zip(usual) {
@@ -295,13 +297,13 @@ impl Learner {
     }
 
     /// Seconds that the row takes by the model, without health.
-    fn expected(&self, row: Constants) -> f64 {
-        (0..N).map(|i| row[i] * self.solution[i] * UNITS[i] * self.scale).sum()
+    fn expected(&self, row: Coefficients) -> f64 {
+        (0..N).map(|i| row[i] * self.solution[i] * UNIT_SECS[i] * self.scale).sum()
     }
 
     /// The part of the present slowness that is not the model's.
     fn passing(&self) -> f64 {
-        self.health.powf(1.0 - HEALTH_HANDOVER)
+        self.slowdown.powf(1.0 - SLOWDOWN_HANDOVER)
     }
 
     /// Makes every constant `factor` times as large, and what was learned so far fit to that.
@@ -313,8 +315,8 @@ impl Learner {
 
     /// The row as the fits take it: divided by the time it took, the target is 1 and the squared error that of the
     /// relative error.
-    fn relative(&self, row: Constants, took: f64) -> Constants {
-        std::array::from_fn(|i| row[i] * UNITS[i] * self.scale / took)
+    fn relative(&self, row: Coefficients, took: f64) -> Coefficients {
+        std::array::from_fn(|i| row[i] * UNIT_SECS[i] * self.scale / took)
     }
 
     fn solve(&mut self) {
@@ -322,25 +324,28 @@ impl Learner {
         if self.is_free {
             bounds[BATCH] = (0.0, 0.0);
         }
-        self.solution = self.recent.solve(Hold { ridge: RIDGE, prior: &self.prior, bounds: &bounds });
+        self.solution =
+            self.recent.solve(Regularization { ridge: RIDGE, prior: &self.prior, bounds: &bounds });
     }
 
-    /// Tells the price of a prefill batch from many answers: it is a small part of each, and much like the others.
-    fn tell_batch_price(&mut self) {
-        let is_due = self.answers >= TOLD_FROM && self.answers.is_multiple_of(TOLD_EVERY);
-        if is_due && self.error < TOO_VAGUE {
-            let hold = Hold { ridge: FAINT_RIDGE, prior: &self.prior, bounds: &BOUNDS };
+    /// Estimates the price of a prefill batch from many responses: it is a small part of each and nearly collinear with
+    /// the others.
+    fn estimate_batch_price(&mut self) {
+        let is_due =
+            self.answers >= BATCH_PRICE_MIN_RESPONSES && self.answers.is_multiple_of(BATCH_PRICE_EVERY);
+        if is_due && self.error < BATCH_PRICE_MAX_ERROR {
+            let hold = Regularization { ridge: LONG_RIDGE, prior: &self.prior, bounds: &BOUNDS };
             let found = self.lasting.solve(hold);
-            self.batch_price = found[BATCH] * UNITS[BATCH] / (found[STEP] * UNITS[STEP]);
+            self.batch_price = found[BATCH] * UNIT_SECS[BATCH] / (found[STEP] * UNIT_SECS[STEP]);
         }
     }
 }
 
 /// The constants in units of `scale`, within bounds.
-fn in_units(speed: &Speed, scale: f64) -> Constants {
+fn in_units(speed: &WorkerSpeed, scale: f64) -> Coefficients {
     let mut constants = speed.constants();
     constants[ALONE] += constants[BATCH];
-    std::array::from_fn(|i| (constants[i] / (UNITS[i] * scale)).clamp(BOUNDS[i].0, BOUNDS[i].1))
+    std::array::from_fn(|i| (constants[i] / (UNIT_SECS[i] * scale)).clamp(BOUNDS[i].0, BOUNDS[i].1))
 }
 
 #[cfg(test)]
@@ -349,12 +354,12 @@ mod tests {
     use crate::Rng;
 
     /// SGLang with an 8B model on one GPU, as fitted in router-engine.
-    const TRUE: Constants = [5.3e-3, 6e-3, 1.66e-5, 6.77e-3, 1.5e-5, 3.7e-8];
+    const TRUE: Coefficients = [5.3e-3, 6e-3, 1.66e-5, 6.77e-3, 1.5e-5, 3.7e-8];
 
-    fn sample(rng: &mut Rng, slow: f64) -> Sample {
+    fn sample(rng: &mut Rng, slow: f64) -> ResponseSample {
         let prefills = 1.0 + rng.below(30) as f64;
         let requests = 1.0 + rng.below(40) as f64;
-        let mut sample = Sample {
+        let mut sample = ResponseSample {
             prefills,
             // Prompts are all alike, so that tokens and batches are collinear.
             uncached: 300.0 * prefills,
@@ -367,12 +372,12 @@ mod tests {
         sample
     }
 
-    fn error(learner: &Learner, rng: &mut Rng, slow: f64) -> f64 {
+    fn error(learner: &SpeedLearner, rng: &mut Rng, slow: f64) -> f64 {
         let mut worst = 0.0_f64;
         for _ in 0..200 {
             let s = sample(rng, slow);
             let constants = learner.speed().constants();
-            let expected: f64 = s.row().iter().zip(constants).map(|(x, c)| x * c * learner.health()).sum();
+            let expected: f64 = s.row().iter().zip(constants).map(|(x, c)| x * c * learner.slowdown()).sum();
             worst = worst.max((expected / s.took - 1.0).abs());
         }
         worst
@@ -382,7 +387,7 @@ mod tests {
     fn fifty_answers_suffice_whatever_the_worker_is_like() {
         for slow in [0.2, 1.0, 5.0, 40.0] {
             let mut rng = Rng::seeded(3);
-            let mut learner = Learner::new(0.98, None);
+            let mut learner = SpeedLearner::new(0.98, None);
             for _ in 0..50 {
                 learner.learn(&sample(&mut rng, slow));
             }
@@ -395,7 +400,7 @@ mod tests {
     fn a_batch_that_takes_nothing_is_told_from_one_that_does() {
         for (p0, is_free) in [(TRUE[1], false), (0.0, true)] {
             let mut rng = Rng::seeded(4);
-            let mut learner = Learner::new(0.98, None);
+            let mut learner = SpeedLearner::new(0.98, None);
             for _ in 0..400 {
                 let mut s = sample(&mut rng, 1.0);
                 // Batches of all sizes, and times that are only nearly those of the model.
@@ -413,7 +418,7 @@ mod tests {
     #[test]
     fn outliers_do_not_lead_it_astray() {
         let mut rng = Rng::seeded(5);
-        let mut learner = Learner::new(0.98, None);
+        let mut learner = SpeedLearner::new(0.98, None);
         for i in 0..400 {
             let mut s = sample(&mut rng, 1.0);
             s.took *= if i % 10 == 9 { 10.0 } else { 1.0 };
@@ -430,7 +435,7 @@ mod tests {
     #[test]
     fn nonsense_leaves_it_finite_and_in_bounds() {
         let mut rng = Rng::seeded(9);
-        let mut learner = Learner::new(0.98, None);
+        let mut learner = SpeedLearner::new(0.98, None);
         for _ in 0..3000 {
             let mut s = sample(&mut rng, 1.0);
             s.took = [0.0, f64::NAN, 1e-9, 1e9, f64::INFINITY, 0.3][rng.below(6)];
@@ -439,17 +444,17 @@ mod tests {
             for (i, z) in learner.solution.into_iter().enumerate() {
                 assert!(z.is_finite() && (BOUNDS[i].0..=BOUNDS[i].1).contains(&z), "{i}: {z}");
             }
-            assert!(learner.health().is_finite() && learner.scale.is_finite() && learner.scale > 0.0);
+            assert!(learner.slowdown().is_finite() && learner.scale.is_finite() && learner.scale > 0.0);
         }
     }
 
     #[test]
     fn a_passing_slowness_is_noticed_and_forgotten() {
         let mut rng = Rng::seeded(2);
-        let mut learner = Learner::new(0.98, None);
+        let mut learner = SpeedLearner::new(0.98, None);
         let mut run = |n, slow| {
             (0..n).for_each(|_| learner.learn(&sample(&mut rng, slow)));
-            learner.speed().step * learner.health() / TRUE[3]
+            learner.speed().step * learner.slowdown() / TRUE[3]
         };
         run(100, 1.0);
         assert!(run(30, 4.0) > 3.0);

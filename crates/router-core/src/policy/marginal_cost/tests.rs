@@ -1,7 +1,7 @@
 //! The properties that pin the rule. Those that need engines are tested in router-sim.
 
 use super::*;
-use crate::testing::Bench;
+use crate::testing::TestBench;
 use crate::{AttemptResult, ExplainLevel, RequestId, TokenUsage};
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ fn policy() -> MarginalCost {
     MarginalCost::new(config()).unwrap()
 }
 
-fn bench(workers: usize) -> Bench {
-    Bench::new(Box::new(policy()), workers)
+fn bench(workers: usize) -> TestBench {
+    TestBench::new(Box::new(policy()), workers)
 }
 
 fn prompt(bytes: u64) -> RequestFeatures<'static> {
@@ -23,20 +23,20 @@ fn prompt(bytes: u64) -> RequestFeatures<'static> {
 }
 
 /// Teaches one worker that an answer of `n` tokens takes `factor` times that of an 8B model.
-fn teach(bench: &mut Bench, worker: usize, factor: f64) {
+fn teach(bench: &mut TestBench, worker: usize, factor: f64) {
     for n in [40, 160, 80, 320, 120, 240].into_iter().cycle().take(60) {
         bench.now = bench.now + Duration::from_secs(60);
         bench.complete(worker, factor * (0.02 + 0.007 * f64::from(n)), n);
     }
 }
 
-fn cost_of(bench: &mut Bench, request: &RequestFeatures<'_>) -> f64 {
+fn cost_of(bench: &mut TestBench, request: &RequestFeatures<'_>) -> f64 {
     let routed = bench.balancer.dispatch(bench.now, request, &[], ExplainLevel::All).unwrap();
     bench.balancer.finish(bench.now, routed.ticket, AttemptResult::of(Outcome::Cancelled));
     routed.scores[0].cost
 }
 
-fn cost(bench: &mut Bench, worker: usize) -> f64 {
+fn cost(bench: &mut TestBench, worker: usize) -> f64 {
     bench.ask().scores[worker].cost
 }
 
@@ -66,7 +66,7 @@ fn a_longer_uncached_prompt_and_a_slower_worker_never_cost_less() {
     let policy_of = |factor: f64| {
         // How late a first token is depends on what is usual for its prompt, so that part is left out.
         let config = MarginalCostConfig { ttft_weight: 0.0, ..config() };
-        let mut bench = Bench::new(Box::new(MarginalCost::new(config).unwrap()), 1);
+        let mut bench = TestBench::new(Box::new(MarginalCost::new(config).unwrap()), 1);
         teach(&mut bench, 0, factor);
         [100, 1000, 10_000, 100_000].map(|bytes| cost_of(&mut bench, &prompt(bytes)))
     };
@@ -148,7 +148,7 @@ fn the_unit_of_time_changes_no_choice() {
     let shares = |unit: f64| {
         // Forgiving takes its own time, so nothing is left to be forgiven.
         let config = MarginalCostConfig { forgive_secs: 1e-9, ..config() };
-        let mut bench = Bench::new(Box::new(MarginalCost::new(config).unwrap()), 3);
+        let mut bench = TestBench::new(Box::new(MarginalCost::new(config).unwrap()), 3);
         for (worker, factor) in [(0, 0.5), (1, 1.0), (2, 2.0)] {
             teach(&mut bench, worker, unit * factor);
         }
@@ -210,14 +210,14 @@ fn after_any_end_nothing_is_left_on_the_books() {
         policy.observe(now, &Event::Finished(&completion));
     }
     let books = policy.workers.get(worker).unwrap();
-    assert_eq!(*books.sums(), worker::Sums::default());
+    assert_eq!(*books.sums(), worker::LoadSums::default());
     assert_eq!((policy.in_flight, books.idle_secs(at(700))), (0, Some(3e-3)));
 }
 
 #[test]
 fn the_explanation_adds_up() {
     let config = MarginalCostConfig { slo_ttft_secs: Some(0.02), slo_tpot_secs: Some(0.008), ..config() };
-    let mut bench = Bench::new(Box::new(MarginalCost::new(config).unwrap()), 3);
+    let mut bench = TestBench::new(Box::new(MarginalCost::new(config).unwrap()), 3);
     teach(&mut bench, 1, 1.0);
     bench.hold(0, 5);
     let scores = bench.ask().scores;
@@ -229,7 +229,7 @@ fn the_explanation_adds_up() {
             + config.ttft_weight * term("lateness")
             + config.copy_weight * term("copies")
             + term("slo_miss");
-        let cold = if is_cold { cost::COLD } else { 1.0 };
+        let cold = if is_cold { cost::COLD_FACTOR } else { 1.0 };
         assert!((score.cost - cold * sum).abs() < 1e-9, "{score:?}");
     }
     assert!(scores[0].terms.get("slo_miss") > Some(0.0), "{:?}", scores[0]);

@@ -1,26 +1,27 @@
-//! What one worker has been sent and not yet answered, in sums that make asking cheap.
+//! The requests in flight on one worker and its speed, in sums that make a cost cheap to compute.
 
+use super::baseline::Prediction;
 use super::config::MarginalCostConfig;
-use super::learner::{Learner, Sample, Speed};
-use super::lengths::Lengths;
-use super::usual::Foreseen;
+use super::learner::{ResponseSample, SpeedLearner, WorkerSpeed};
+use super::output_lengths::OutputLengths;
 use crate::{Completion, PromptScript, RequestId, Route, Time, WorkTotals};
 use std::time::Duration;
 
-/// Sums are built anew at the latest after so many decode steps, since running answers grow.
+/// The sums are rebuilt at the latest after this many decode steps, because running requests grow.
 const REBUILD_STEPS: f64 = 32.0;
-/// How fast trust in the prefix index follows what the worker reports as cached.
-const TRUST_GAIN: f64 = 0.1;
-/// Shorter idleness than this many seconds is not counted.
-const PAUSE: f64 = 1.0;
+/// How fast the cache hit correction follows what the worker reports as cached.
+const CACHE_CORRECTION_GAIN: f64 = 0.1;
+/// An idle time shorter than this is ignored.
+const MIN_IDLE_SECS: f64 = 1.0;
 
 /// What is known of a request when it is sent to this worker.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Sent {
+pub(super) struct RequestEstimate {
     pub(super) request: RequestId,
     pub(super) attempt: u32,
     pub(super) stream: bool,
-    pub(super) wording: (Route, PromptScript),
+    pub(super) route: Route,
+    pub(super) script: PromptScript,
     /// Bytes of all its prompts.
     pub(super) bytes: u64,
     /// Prompt tokens, as far as known.
@@ -35,50 +36,50 @@ pub(super) struct Sent {
 
 /// One request on the worker.
 #[derive(Clone, Copy, Debug)]
-struct Flight {
-    sent: Sent,
+struct InFlightRequest {
+    estimate: RequestEstimate,
     at: Time,
     uncached: f64,
     /// Prefill time that it added, in seconds.
     prefill: f64,
     /// When its first token came, or is expected.
     first_at: Time,
-    /// Whether its first token is still to be heard of.
+    /// Whether its first token is still awaited.
     awaited: bool,
-    /// Tallies when it was sent.
-    then: Tally,
+    /// The running totals when it was sent.
+    at_dispatch: RunningTotals,
     /// Requests and tokens held when it was sent, if no prompt was waiting then.
     alone_with: Option<(f64, f64)>,
     shared: f64,
     weight: f64,
 }
 
-impl Flight {
+impl InFlightRequest {
     /// Tokens that it holds on average until it ends.
     fn resident(&self) -> f64 {
-        self.sent.prompt + 0.5 * self.sent.output
+        self.estimate.prompt + 0.5 * self.estimate.output
     }
 
     /// Cache room that is its own.
     fn held(&self) -> f64 {
-        self.uncached + 0.5 * self.sent.output
+        self.uncached + 0.5 * self.estimate.output
     }
 }
 
-/// What happens to a prompt that is sent now.
+/// When a prompt that is sent now would be computed.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Turn {
+pub(super) struct PrefillSlot {
     /// Seconds until the work ahead of it is done.
-    pub(super) before: f64,
+    pub(super) wait_secs: f64,
     /// Whether there is prefill work ahead of it.
-    pub(super) waits: bool,
+    pub(super) is_queued: bool,
     /// Whether it shares a batch that has not begun.
-    pub(super) joins: bool,
+    pub(super) joins_batch: bool,
 }
 
-/// Running totals since the worker joined; a difference of two tells what happened between them.
+/// Running totals since the worker joined; the difference of two is what happened between them.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-struct Tally {
+struct RunningTotals {
     /// Integral of the number of requests over time, in seconds.
     requests: f64,
     /// Integral of the tokens held over time, in seconds.
@@ -89,9 +90,9 @@ struct Tally {
     prefills: f64,
 }
 
-/// Sums over the requests on the worker.
+/// LoadSums over the requests on the worker.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(super) struct Sums {
+pub(super) struct LoadSums {
     /// Requests.
     pub(super) requests: f64,
     /// Tokens held.
@@ -106,80 +107,80 @@ pub(super) struct Sums {
     pub(super) awaited: f64,
 }
 
-/// The books and the speed model of one worker. What every decision reads lies together, the rest apart.
+/// The load and the speed of one worker. The fields that every decision reads lie together, for the CPU cache.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct WorkerBooks {
-    sums: Sums,
-    /// What the learner found last, health included.
-    speed: Speed,
-    health: f64,
+pub(super) struct WorkerModel {
+    sums: LoadSums,
+    /// The learner's last result, slowdown included.
+    speed: WorkerSpeed,
+    slowdown: f64,
     /// Reported cached tokens over expected ones.
-    trust: f64,
+    cache_hit_correction: f64,
     /// When the last prefill batch is expected to start and to end; what is ready before it starts joins it.
     starts_at: Time,
     ends_at: Time,
     answered_at: Time,
     answers: u32,
-    learner: Box<Learner>,
-    flights: Vec<Flight>,
+    learner: Box<SpeedLearner>,
+    requests: Vec<InFlightRequest>,
     /// The requests of `flights`, in their order: quick to search.
     ids: Vec<RequestId>,
     rebuilt_at: Time,
-    /// Additions and removals since the sums were built anew.
+    /// Additions and removals since the sums were rebuilt.
     changes: usize,
-    tally: Tally,
-    tallied_at: Time,
+    totals: RunningTotals,
+    totals_at: Time,
     /// When the last first token came.
     batch_at: Time,
     /// When the last prompt is expected to be computed whose first token will not be heard of.
     silent_until: Time,
-    /// What the worker said last of its work, and the tally then.
-    told: (WorkTotals, Tally),
+    /// The work totals that the worker reported last, and its running totals at that time.
+    last_report: (WorkTotals, RunningTotals),
 }
 
-impl WorkerBooks {
-    pub(super) fn new(now: Time, learner: Learner) -> Self {
+impl WorkerModel {
+    pub(super) fn new(now: Time, learner: SpeedLearner) -> Self {
         Self {
-            sums: Sums::default(),
+            sums: LoadSums::default(),
             speed: learner.speed(),
-            health: learner.health(),
-            trust: 1.0,
+            slowdown: learner.slowdown(),
+            cache_hit_correction: 1.0,
             starts_at: now,
             ends_at: now,
             answered_at: now,
             answers: learner.answers(),
             learner: Box::new(learner),
-            // Room enough that a worker under usual load never has to ask for more.
-            flights: Vec::with_capacity(64),
+            // Enough that a worker under usual load never reallocates.
+            requests: Vec::with_capacity(64),
             ids: Vec::with_capacity(64),
             rebuilt_at: now,
             changes: 0,
-            tally: Tally::default(),
-            tallied_at: now,
+            totals: RunningTotals::default(),
+            totals_at: now,
             batch_at: now,
             silent_until: now,
-            told: (WorkTotals::NONE, Tally::default()),
+            last_report: (WorkTotals::NONE, RunningTotals::default()),
         }
     }
 
     /// The sums over what is on the worker.
     #[inline]
-    pub(super) const fn sums(&self) -> &Sums {
+    pub(super) const fn sums(&self) -> &LoadSums {
         &self.sums
     }
 
-    /// How fast the worker is at present, and how many times slower than its model. What slowness was noticed is
-    /// forgiven while the worker has nothing to do, half of it in `forgive_secs`, so that a worker nobody uses gets
-    /// another chance.
+    /// How fast the worker is at present, and how many times slower than its model. The
+    /// slowdown decays while the worker is idle, by half in `forgive_secs`, so that an unused worker gets requests
+    /// again.
     #[inline]
-    pub(super) fn speed(&self, now: Time, forgive_secs: f64) -> (Speed, f64) {
+    pub(super) fn speed(&self, now: Time, forgive_secs: f64) -> (WorkerSpeed, f64) {
         match self.idle_secs(now) {
-            Some(idle) if idle > PAUSE => {
-                let health = 1.0 + (self.health - 1.0) * (-idle / forgive_secs).exp2();
-                (self.learner.speed().times(health), health)
+            Some(idle) if idle > MIN_IDLE_SECS => {
+                let slowdown = 1.0 + (self.slowdown - 1.0) * (-idle / forgive_secs).exp2();
+                (self.learner.speed().times(slowdown), slowdown)
             }
-            _ => (self.speed, self.health),
+            _ => (self.speed, self.slowdown),
         }
     }
 
@@ -190,37 +191,37 @@ impl WorkerBooks {
     }
 
     /// The speed model.
-    pub(super) const fn learner(&self) -> &Learner {
+    pub(super) const fn learner(&self) -> &SpeedLearner {
         &self.learner
     }
 
     /// Seconds since its last answer, if it has nothing to do.
     #[inline]
     pub(super) fn idle_secs(&self, now: Time) -> Option<f64> {
-        self.flights.is_empty().then(|| now.secs_since(self.answered_at))
+        self.requests.is_empty().then(|| now.secs_since(self.answered_at))
     }
 
     /// Learns from one answer.
-    pub(super) fn learn(&mut self, sample: &Sample) {
+    pub(super) fn learn(&mut self, sample: &ResponseSample) {
         self.learner.learn(sample);
-        self.consult();
+        self.update_speed();
     }
 
-    /// Makes forgiving last, and forgets part of what was learned long ago in favour of what the fleet is like. To be
-    /// called before a request is sent.
-    pub(super) fn refresh(&mut self, now: Time, config: &MarginalCostConfig, median: Option<&Speed>) {
-        let Some(idle) = self.idle_secs(now).filter(|idle| *idle > PAUSE) else { return };
-        let (_, health) = self.speed(now, config.forgive_secs);
-        self.learner.relax((-idle / config.relax_secs).exp2(), (health, median));
-        self.consult();
+    /// Stores the decayed slowdown, and moves the speed of an idle worker towards that of the fleet. To be called before
+    /// a request is sent.
+    pub(super) fn refresh(&mut self, now: Time, config: &MarginalCostConfig, median: Option<&WorkerSpeed>) {
+        let Some(idle) = self.idle_secs(now).filter(|idle| *idle > MIN_IDLE_SECS) else { return };
+        let (_, slowdown) = self.speed(now, config.forgive_secs);
+        self.learner.decay_to((-idle / config.relax_secs).exp2(), slowdown, median);
+        self.update_speed();
     }
 
-    /// Learns from what the worker says of its own work; two of its reports in a row tell how fast it was between them.
-    pub(super) fn told(&mut self, work: &WorkTotals) {
+    /// Learns from the work totals that the worker reports; two reports give its speed between them.
+    pub(super) fn reported(&mut self, work: &WorkTotals) {
         if *work == WorkTotals::NONE {
             return;
         }
-        let (before, then) = std::mem::replace(&mut self.told, (*work, self.tally));
+        let (before, then) = std::mem::replace(&mut self.last_report, (*work, self.totals));
         if let (Some(from), Some(to)) = (before.decode, work.decode) {
             let held = self.sums.resident / self.sums.requests.max(1.0);
             self.learner.decoded(std::array::from_fn(|i| to[i] - from[i]), held);
@@ -228,101 +229,107 @@ impl WorkerBooks {
         let computed = |work: &WorkTotals| work.prefill_tokens.zip(work.prefill_busy_us);
         if let (Some(from), Some(to)) = (computed(&before), computed(work)) {
             let uncached = to.0.saturating_sub(from.0) as f64;
-            let own = self.tally.uncached - then.uncached;
+            let own = self.totals.uncached - then.uncached;
             // Other routers' prompts are taken to come in batches like ours.
             let prefills =
-                (self.tally.prefills - then.prefills) * if own > 0.0 { uncached / own } else { 0.0 };
+                (self.totals.prefills - then.prefills) * if own > 0.0 { uncached / own } else { 0.0 };
             self.learner.prefilled(prefills, uncached, to.1.saturating_sub(from.1) as f64 * 1e-6);
         }
-        self.consult();
+        self.update_speed();
     }
 
-    /// Decides whether a prefill batch takes anything here; see [`Learner::judge_batches`].
+    /// Decides whether a prefill batch takes anything here; see [`SpeedLearner::judge_batches`].
     pub(super) fn judge_batches(&mut self, fleet: f64) {
         self.learner.judge_batches(fleet);
-        self.consult();
+        self.update_speed();
     }
 
-    fn consult(&mut self) {
-        self.health = self.learner.health();
-        self.speed = self.learner.speed().times(self.health);
+    fn update_speed(&mut self) {
+        self.slowdown = self.learner.slowdown();
+        self.speed = self.learner.speed().times(self.slowdown);
         self.answers = self.learner.answers();
     }
 
     /// Uncached tokens of a prompt of which `known` tokens were sent here before; at least one must be computed.
     #[inline]
     pub(super) fn uncached(&self, prompt: f64, known: f64) -> f64 {
-        (prompt - self.trust * known).max(1.0)
+        (prompt - self.cache_hit_correction * known).max(1.0)
     }
 
     /// What happens to the prompt of a request that is sent now, where a decode step takes `step` seconds.
     #[inline]
-    pub(super) fn turn(&self, now: Time, (speed, step): (&Speed, f64)) -> Turn {
+    pub(super) fn prefill_slot(&self, now: Time, speed: &WorkerSpeed, step: f64) -> PrefillSlot {
         let ready = speed.overhead + if self.sums.requests > 0.0 { 0.5 * step } else { 0.0 };
         let mut ends = self.ends_at.secs_since(now);
         if self.sums.awaited > 0.0 && ends < 0.0 {
             // First tokens that have not come are work that is not done, whatever was expected; half on average.
             ends = 0.5 * (speed.prefill + speed.prefill_token * self.sums.awaited);
         }
-        let joins = ends > ready && self.starts_at.secs_since(now) >= ready;
-        Turn { before: ends.max(ready), waits: ends > ready, joins }
+        let joins_batch = ends > ready && self.starts_at.secs_since(now) >= ready;
+        PrefillSlot { wait_secs: ends.max(ready), is_queued: ends > ready, joins_batch }
     }
 
-    /// A request was sent. Tells what is foreseen for it.
-    pub(super) fn sent(&mut self, now: Time, sent: Sent, (speed, lengths): (&Speed, &Lengths)) -> Foreseen {
-        self.tally_to(now);
-        let uncached = self.uncached(sent.prompt, sent.known);
-        let then = self.tally;
-        let turn = self.turn(now, (speed, self.sums.step(speed)));
+    /// Adds a request that was sent, and predicts its times.
+    pub(super) fn dispatched(
+        &mut self,
+        now: Time,
+        estimate: RequestEstimate,
+        speed: &WorkerSpeed,
+        lengths: &OutputLengths,
+    ) -> Prediction {
+        self.advance_totals(now);
+        let uncached = self.uncached(estimate.prompt, estimate.known);
+        let at_dispatch = self.totals;
+        let prefill_slot = self.prefill_slot(now, speed, self.sums.step(speed));
         // Prompts that wait together share one batch.
-        let own_batch = if turn.joins { 0.0 } else { speed.prefill };
+        let own_batch = if prefill_slot.joins_batch { 0.0 } else { speed.prefill };
         let prefill = own_batch + speed.prefill_token * uncached;
-        if !turn.joins {
-            self.starts_at = now + seconds(turn.before);
+        if !prefill_slot.joins_batch {
+            self.starts_at = now + seconds(prefill_slot.wait_secs);
         }
-        self.ends_at = now + seconds(turn.before + prefill);
+        self.ends_at = now + seconds(prefill_slot.wait_secs + prefill);
         let first_at = self.ends_at;
-        if !sent.stream {
+        if !estimate.stream {
             self.silent_until = self.silent_until.max(first_at);
-            self.computed(uncached, !turn.joins);
+            self.computed(uncached, !prefill_slot.joins_batch);
         }
-        let is_alone = !turn.waits && self.sums.awaited == 0.0;
-        let flight = Flight {
-            sent,
+        let is_alone = !prefill_slot.is_queued && self.sums.awaited == 0.0;
+        let flight = InFlightRequest {
+            estimate,
             at: now,
             uncached,
             prefill,
             first_at,
-            awaited: sent.stream,
-            then,
+            awaited: estimate.stream,
+            at_dispatch,
             alone_with: is_alone.then_some((self.sums.requests, self.sums.resident)),
             shared: 0.0,
             weight: 0.0,
         };
         let flight = weigh(flight, 0.0, lengths);
         self.add(&flight, 1.0);
-        self.flights.push(flight);
-        self.ids.push(sent.request);
+        self.requests.push(flight);
+        self.ids.push(estimate.request);
         self.settle(now, speed, lengths);
         let tokens = speed.prefill_token * uncached;
-        Foreseen {
+        Prediction {
             wait: first_at.secs_since(now) - tokens,
             prefill_token: speed.prefill_token,
-            reused: (sent.prompt - uncached) / sent.prompt,
+            reused: (estimate.prompt - uncached) / estimate.prompt,
         }
     }
 
     /// The first token of a stream came.
-    pub(super) fn first_token(&mut self, now: Time, request: RequestId, speed: &Speed) {
+    pub(super) fn first_token(&mut self, now: Time, request: RequestId, speed: &WorkerSpeed) {
         let Some(i) = self.position(request, |flight| flight.awaited) else { return };
-        let flight = &mut self.flights[i];
+        let flight = &mut self.requests[i];
         flight.awaited = false;
         flight.first_at = now;
-        let Flight { uncached, alone_with, at, .. } = *flight;
+        let InFlightRequest { uncached, alone_with, at, .. } = *flight;
         self.sums.awaited = (self.sums.awaited - uncached).max(0.0);
         // Half a token is what rounding may leave.
         if let Some(with) = alone_with.filter(|_| self.sums.awaited < 0.5) {
-            self.learner.started(uncached, with, now.secs_since(at));
+            self.learner.started(uncached, with.0, with.1, now.secs_since(at));
         }
         // The first tokens of one batch come together.
         let is_next = now.secs_since(self.batch_at) > 0.5 * speed.prefill;
@@ -338,22 +345,23 @@ impl WorkerBooks {
         self.ends_at = (now + seconds(rest)).max(self.silent_until.min(self.ends_at));
     }
 
-    /// A request ended; gives what was known of it and, if its length is told, what it went through.
+    /// Removes a request that ended. Gives its estimate and, if its output length is known, the sample to learn from.
     pub(super) fn ended(
         &mut self,
         completion: &Completion,
-        (speed, lengths): (&Speed, &Lengths),
-    ) -> Option<(Sent, Option<Sample>)> {
+        speed: &WorkerSpeed,
+        lengths: &OutputLengths,
+    ) -> Option<(RequestEstimate, Option<ResponseSample>)> {
         let now = completion.finished_at;
-        self.tally_to(now);
+        self.advance_totals(now);
         let i = self.position(completion.request, |f| {
-            f.sent.attempt == completion.attempt && f.at == completion.dispatched_at
+            f.estimate.attempt == completion.attempt && f.at == completion.dispatched_at
         })?;
-        let flight = self.flights.swap_remove(i);
+        let flight = self.requests.swap_remove(i);
         self.ids.swap_remove(i);
         self.add(&flight, -1.0);
         if flight.awaited {
-            // Its first token is told late, or not at all.
+            // Its first token was not reported.
             self.computed(flight.uncached, false);
         }
         if flight.first_at > now {
@@ -367,42 +375,43 @@ impl WorkerBooks {
         let mut uncached = flight.uncached;
         if let (Some(cached), Some(prompt)) = (usage.cached_tokens, usage.prompt_tokens) {
             uncached = (f64::from(prompt) - f64::from(cached)).max(1.0);
-            if flight.sent.known > 0.0 {
-                let told = (f64::from(cached) / flight.sent.known).min(1.0);
-                self.trust += TRUST_GAIN * (told - self.trust);
+            if flight.estimate.known > 0.0 {
+                let told = (f64::from(cached) / flight.estimate.known).min(1.0);
+                self.cache_hit_correction += CACHE_CORRECTION_GAIN * (told - self.cache_hit_correction);
             }
         }
         let took = completion.server_latency();
-        let sample = Sample {
-            prefills: (self.tally.prefills - flight.then.prefills).max(1.0),
-            uncached: (self.tally.uncached - flight.then.uncached - flight.uncached).max(0.0) + uncached,
+        let sample = ResponseSample {
+            prefills: (self.totals.prefills - flight.at_dispatch.prefills).max(1.0),
+            uncached: (self.totals.uncached - flight.at_dispatch.uncached - flight.uncached).max(0.0)
+                + uncached,
             output: usage.output_tokens.map_or(0.0, f64::from),
-            requests: (self.tally.requests - flight.then.requests) / took,
-            resident: (self.tally.resident - flight.then.resident) / took,
+            requests: (self.totals.requests - flight.at_dispatch.requests) / took,
+            resident: (self.totals.resident - flight.at_dispatch.resident) / took,
             took,
         };
-        Some((flight.sent, usage.output_tokens.map(|_| sample)))
+        Some((flight.estimate, usage.output_tokens.map(|_| sample)))
     }
 
-    fn position(&self, request: RequestId, is_it: impl Fn(&Flight) -> bool) -> Option<usize> {
+    fn position(&self, request: RequestId, is_it: impl Fn(&InFlightRequest) -> bool) -> Option<usize> {
         let mut ids = self.ids.iter().enumerate();
-        ids.find(|(i, id)| **id == request && is_it(&self.flights[*i])).map(|(i, _)| i)
+        ids.find(|(i, id)| **id == request && is_it(&self.requests[*i])).map(|(i, _)| i)
     }
 
     /// A prompt was computed, in a batch of its own or in the last one.
     fn computed(&mut self, uncached: f64, is_new_batch: bool) {
-        self.tally.uncached += uncached;
-        self.tally.prefills += if is_new_batch { 1.0 } else { 0.0 };
+        self.totals.uncached += uncached;
+        self.totals.prefills += if is_new_batch { 1.0 } else { 0.0 };
     }
 
-    fn tally_to(&mut self, now: Time) {
-        let passed = now.secs_since(self.tallied_at).max(0.0);
-        self.tally.requests += passed * self.sums.requests;
-        self.tally.resident += passed * self.sums.resident;
-        self.tallied_at = self.tallied_at.max(now);
+    fn advance_totals(&mut self, now: Time) {
+        let passed = now.secs_since(self.totals_at).max(0.0);
+        self.totals.requests += passed * self.sums.requests;
+        self.totals.resident += passed * self.sums.resident;
+        self.totals_at = self.totals_at.max(now);
     }
 
-    fn add(&mut self, flight: &Flight, sign: f64) {
+    fn add(&mut self, flight: &InFlightRequest, sign: f64) {
         let sums = &mut self.sums;
         sums.requests += sign;
         sums.resident += sign * flight.resident();
@@ -413,31 +422,31 @@ impl WorkerBooks {
         self.changes += 1;
     }
 
-    /// Builds the sums anew when they have changed or aged enough: on average a constant effort per request.
-    fn settle(&mut self, now: Time, speed: &Speed, lengths: &Lengths) {
+    /// Rebuilds the sums when they have changed or aged enough: constant work per request on average.
+    fn settle(&mut self, now: Time, speed: &WorkerSpeed, lengths: &OutputLengths) {
         let step = self.sums.step(speed);
         let aged = now.secs_since(self.rebuilt_at) > REBUILD_STEPS * step;
-        if self.changes < self.flights.len() && !aged && !self.flights.is_empty() {
+        if self.changes < self.requests.len() && !aged && !self.requests.is_empty() {
             return;
         }
-        let mut flights = std::mem::take(&mut self.flights);
-        self.sums = Sums::default();
+        let mut flights = std::mem::take(&mut self.requests);
+        self.sums = LoadSums::default();
         for flight in &mut flights {
             let generated = (now.secs_since(flight.first_at) / step).max(0.0);
             *flight = weigh(*flight, generated, lengths);
             self.add(flight, 1.0);
         }
-        self.flights = flights;
+        self.requests = flights;
         self.rebuilt_at = now;
         self.changes = 0;
     }
 }
 
 /// The flight with what it is expected to share with a new one.
-fn weigh(mut flight: Flight, generated: f64, lengths: &Lengths) -> Flight {
-    let rest = (flight.sent.cap - generated).max(1.0);
+fn weigh(mut flight: InFlightRequest, generated: f64, lengths: &OutputLengths) -> InFlightRequest {
+    let rest = (flight.estimate.cap - generated).max(1.0);
     flight.shared = lengths.shared_steps(generated).min(rest);
-    flight.weight = flight.shared * (flight.sent.prompt + generated + 0.5 * flight.shared);
+    flight.weight = flight.shared * (flight.estimate.prompt + generated + 0.5 * flight.shared);
     flight
 }
 

@@ -1,10 +1,10 @@
-//! How many tokens a prompt has, told by its bytes.
+//! How many tokens a prompt has, estimated from its bytes.
 
 use crate::{PromptScript, RequestFeatures, Route};
 
-/// Tokens per byte before any answer told, by script: about right for English, for code, for Chinese as it is, and for
+/// Tokens per byte before any response reported them, by script: about right for English, for code, for Chinese as it is, and for
 /// Chinese in escapes.
-const USUAL: [f64; PromptScript::ALL.len()] = [0.25, 0.25, 0.33, 0.3, 0.13];
+const PRIOR_TOKENS_PER_BYTE: [f64; PromptScript::ALL.len()] = [0.25, 0.25, 0.33, 0.3, 0.13];
 /// How much each answer counts less than the next.
 const DECAY: f64 = 0.995;
 /// Bytes of prompt for which the usual number stands in at first.
@@ -13,19 +13,21 @@ const PRIOR_BYTES: f64 = 2000.0;
 /// Tokens per byte by route, since each wraps its prompts in other JSON, and by script, since English, code and Chinese
 /// differ on one route.
 #[derive(Clone, Debug)]
-pub(super) struct Demand {
+pub(super) struct TokenEstimator {
     /// By route and script: decayed sums of tokens and bytes.
     seen: [[(f64, f64); PromptScript::ALL.len()]; Route::ALL.len()],
 }
 
-impl Default for Demand {
+impl Default for TokenEstimator {
     fn default() -> Self {
-        Self { seen: [USUAL.map(|usual| (usual * PRIOR_BYTES, PRIOR_BYTES)); Route::ALL.len()] }
+        Self {
+            seen: [PRIOR_TOKENS_PER_BYTE.map(|usual| (usual * PRIOR_BYTES, PRIOR_BYTES)); Route::ALL.len()],
+        }
     }
 }
 
-impl Demand {
-    /// Prompt tokens, told by the client or guessed from the bytes, and tokens per byte.
+impl TokenEstimator {
+    /// Prompt tokens, as the client sent them or estimated from the bytes, and tokens per byte.
     pub(super) fn prompt(&self, request: &RequestFeatures<'_>) -> (f64, f64) {
         let per_byte = self.tokens_per_byte(request.route, request.script);
         let guess = per_byte * request.prompt_bytes as f64;
@@ -37,8 +39,8 @@ impl Demand {
         tokens / bytes
     }
 
-    /// A prompt of so many bytes had so many tokens.
-    pub(super) fn learn(&mut self, (route, script): (Route, PromptScript), (bytes, tokens): (u64, u32)) {
+    /// Learns that a prompt of `bytes` bytes had `tokens` tokens.
+    pub(super) fn learn(&mut self, route: Route, script: PromptScript, bytes: u64, tokens: u32) {
         if bytes == 0 || tokens == 0 {
             return;
         }
@@ -54,18 +56,18 @@ mod tests {
 
     #[test]
     fn tokens_per_byte_are_learned_by_route_and_script() {
-        let mut demand = Demand::default();
+        let mut demand = TokenEstimator::default();
         for _ in 0..500 {
-            demand.learn((Route::ChatCompletions, PromptScript::Wide), (3000, 1500));
-            demand.learn((Route::ChatCompletions, PromptScript::Latin), (3000, 600));
+            demand.learn(Route::ChatCompletions, PromptScript::Wide, 3000, 1500);
+            demand.learn(Route::ChatCompletions, PromptScript::Latin, 3000, 600);
         }
         let per_byte = |script| demand.tokens_per_byte(Route::ChatCompletions, script);
         assert!((per_byte(PromptScript::Wide) - 0.5).abs() < 0.01);
         assert!((per_byte(PromptScript::Latin) - 0.2).abs() < 0.01);
-        assert_eq!(per_byte(PromptScript::Code), USUAL[PromptScript::Code.index()]);
+        assert_eq!(per_byte(PromptScript::Code), PRIOR_TOKENS_PER_BYTE[PromptScript::Code.index()]);
         assert_eq!(
             demand.tokens_per_byte(Route::Generate, PromptScript::Wide),
-            USUAL[PromptScript::Wide.index()]
+            PRIOR_TOKENS_PER_BYTE[PromptScript::Wide.index()]
         );
         let told =
             RequestFeatures { prompt_tokens: Some(7), prompt_bytes: 999, ..RequestFeatures::default() };

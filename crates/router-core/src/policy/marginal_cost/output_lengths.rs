@@ -8,8 +8,8 @@ const BUCKETS: usize = 33;
 /// How much each answer counts less than the next.
 const DECAY: f64 = 0.998;
 /// The table is brought up to date with each of the first answers, and then after so many.
-const WARM: u32 = 16;
-const REFRESH: u32 = 64;
+const WARM_RESPONSES: u32 = 16;
+const REFRESH_EVERY: u32 = 64;
 /// What is assumed before the first answer: lengths from 16 to 1024, each doubling alike, worth so many answers.
 const PRIOR: (usize, usize, f64) = (8, 20, 4.0);
 /// Quantiles that stand for the length of a new answer.
@@ -17,7 +17,7 @@ const QUANTILES: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 
 /// The lengths of answers, in tokens.
 #[derive(Clone, Debug)]
-pub(super) struct Lengths {
+pub(super) struct OutputLengths {
     weights: [f64; BUCKETS],
     tokens: [f64; BUCKETS],
     /// Weight of the next answer; it grows instead of all others shrinking.
@@ -28,7 +28,7 @@ pub(super) struct Lengths {
     shared: [f64; BUCKETS],
 }
 
-impl Default for Lengths {
+impl Default for OutputLengths {
     fn default() -> Self {
         let mut lengths = Self {
             weights: [0.0; BUCKETS],
@@ -53,7 +53,7 @@ fn bucket(tokens: f64) -> usize {
     if tokens < 1.0 {
         return 0;
     }
-    // The exponent of the number is the logarithm's whole part, its mantissa tells the half; no logarithm is taken.
+    // The exponent of the number is the logarithm's whole part, its mantissa gives the half; no logarithm is computed.
     let bits = tokens.to_bits();
     let doublings = (bits >> 52) as usize - 1023;
     let is_upper_half = bits & ((1 << 52) - 1) >= SQRT_2.to_bits() & ((1 << 52) - 1);
@@ -64,7 +64,7 @@ fn middle(bucket: usize) -> f64 {
     ((bucket as f64 + 0.5) / PER_DOUBLING as f64).exp2()
 }
 
-impl Lengths {
+impl OutputLengths {
     /// Expected length of a new answer.
     pub(super) const fn mean(&self) -> f64 {
         self.mean
@@ -94,7 +94,7 @@ impl Lengths {
             self.next = 1.0;
         }
         self.answers = self.answers.saturating_add(1);
-        if self.answers < WARM || self.answers.is_multiple_of(REFRESH) {
+        if self.answers < WARM_RESPONSES || self.answers.is_multiple_of(REFRESH_EVERY) {
             self.tabulate();
         }
     }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_mean_follows_what_is_seen() {
-        let mut lengths = Lengths::default();
+        let mut lengths = OutputLengths::default();
         for _ in 0..3000 {
             lengths.learn(70);
         }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn where_tails_are_heavy_who_ran_long_will_run_longer() {
-        let mut lengths = Lengths::default();
+        let mut lengths = OutputLengths::default();
         for i in 0..4000_u32 {
             lengths.learn(if i % 10 == 0 { 5000 } else { 50 });
         }
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_cap_cuts() {
-        let lengths = Lengths::default();
+        let lengths = OutputLengths::default();
         assert!((lengths.mean_up_to(10.0) - 10.0).abs() < 1e-9);
         assert!((lengths.mean_up_to(1e9) - lengths.mean()).abs() < 1e-9);
     }

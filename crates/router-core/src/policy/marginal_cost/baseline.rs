@@ -1,25 +1,25 @@
-//! What is usual in this fleet, against which one request's prospects are judged.
+//! Averages over the requests of this fleet, to which one request's prediction is compared.
 
-/// Requests that the averages reach back.
-const MEMORY: f64 = 100.0;
+/// Requests over which the averages are taken.
+const MEMORY_REQUESTS: f64 = 100.0;
 
 /// An average that forgets; it starts with the first value.
 #[derive(Clone, Copy, Debug, Default)]
-struct Average {
+struct MovingAverage {
     value: f64,
     count: f64,
 }
 
-impl Average {
+impl MovingAverage {
     fn add(&mut self, value: f64) {
-        self.count = (self.count + 1.0).min(MEMORY);
+        self.count = (self.count + 1.0).min(MEMORY_REQUESTS);
         self.value += (value - self.value) / self.count;
     }
 }
 
-/// What was foreseen for one request when it was sent.
+/// What was predicted for one request when it was sent.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Foreseen {
+pub(super) struct Prediction {
     /// Seconds until its first token, without the time its own uncached tokens take.
     pub(super) wait: f64,
     /// Seconds per uncached prompt token on its worker.
@@ -28,25 +28,25 @@ pub(super) struct Foreseen {
     pub(super) reused: f64,
 }
 
-/// What is usual.
+/// The averages.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Usual {
-    wait: Average,
-    prefill_token: Average,
-    reuse: Average,
-    latency: Average,
+pub(super) struct Baseline {
+    wait: MovingAverage,
+    prefill_token: MovingAverage,
+    reuse: MovingAverage,
+    latency: MovingAverage,
 }
 
-impl Usual {
+impl Baseline {
     /// A request was sent.
-    pub(super) fn sent(&mut self, foreseen: Foreseen) {
-        self.wait.add(foreseen.wait);
-        self.prefill_token.add(foreseen.prefill_token);
-        self.reuse.add(foreseen.reused);
+    pub(super) fn dispatched(&mut self, prediction: Prediction) {
+        self.wait.add(prediction.wait);
+        self.prefill_token.add(prediction.prefill_token);
+        self.reuse.add(prediction.reused);
     }
 
     /// A whole answer took so many seconds.
-    pub(super) fn answered(&mut self, latency: f64) {
+    pub(super) fn completed(&mut self, latency: f64) {
         self.latency.add(latency);
     }
 

@@ -1,0 +1,127 @@
+//! What was sent to one worker and what the worker reported, corrected to the present.
+//!
+//! A reported number gets older with every request sent to the worker. So each is stored together with the counters
+//! of that moment, and read as "what was reported, plus what was sent and minus what finished since".
+
+use crate::{LoadReport, Time};
+
+/// Prompt bytes that make about one token, where bytes must be added to a count of tokens.
+const BYTES_PER_TOKEN: f64 = 4.0;
+
+/// What has been sent to a worker so far.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+struct DispatchCounters {
+    /// Requests sent since it joined.
+    sent: u64,
+    /// Requests finished since it joined.
+    finished: u64,
+    /// Prompt bytes in flight.
+    bytes: u64,
+}
+
+/// One reported number, and the counters at that moment.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct LoadSample {
+    value: u64,
+    at: Time,
+    counters: DispatchCounters,
+}
+
+/// How old a reported number may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MaxAge {
+    /// The present.
+    pub(crate) now: Time,
+    /// Age in seconds up to which a number counts.
+    pub(crate) secs: f64,
+}
+
+impl MaxAge {
+    fn admits(self, sample: &LoadSample) -> bool {
+        self.now.secs_since(sample.at) <= self.secs
+    }
+}
+
+/// The load of one worker.
+///
+/// The last sample of each kind is kept apart: a report that rides on a response often has the queue length alone and
+/// must not erase what a poll reported.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct LoadTracker {
+    counters: DispatchCounters,
+    /// The counters at the last report.
+    at_report: DispatchCounters,
+    waiting: Option<LoadSample>,
+    requests: Option<LoadSample>,
+    tokens: Option<LoadSample>,
+}
+
+impl LoadTracker {
+    /// Counts a request that was sent.
+    pub(crate) fn dispatched(&mut self, bytes: u64) {
+        self.counters.sent += 1;
+        self.counters.bytes = self.counters.bytes.saturating_add(bytes);
+    }
+
+    /// Counts a request that ended.
+    pub(crate) fn finished(&mut self, bytes: u64) {
+        self.counters.finished += 1;
+        self.counters.bytes = self.counters.bytes.saturating_sub(bytes);
+    }
+
+    /// Stores what the worker reported.
+    pub(crate) fn reported(&mut self, report: &LoadReport) {
+        let counters = self.counters;
+        let sample = |value: u64| LoadSample { value, at: report.at, counters };
+        self.at_report = counters;
+        if let Some(waiting) = report.waiting {
+            self.waiting = Some(sample(u64::from(waiting)));
+            if let Some(running) = report.running {
+                self.requests = Some(sample(u64::from(waiting) + u64::from(running)));
+            }
+        }
+        if let Some(tokens) = report.tokens {
+            self.tokens = Some(sample(tokens));
+        }
+    }
+
+    /// Prompt bytes in flight.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.counters.bytes
+    }
+
+    /// Requests sent since the last report of any kind.
+    pub(crate) const fn sent_since_report(&self) -> u32 {
+        (self.counters.sent - self.at_report.sent) as u32
+    }
+
+    /// Requests finished since the last report of any kind.
+    pub(crate) const fn finished_since_report(&self) -> u32 {
+        (self.counters.finished - self.at_report.finished) as u32
+    }
+
+    /// Requests waiting, if reported at all, and recently enough where a maximum age is given.
+    pub(crate) fn waiting(&self, max_age: Option<MaxAge>) -> Option<u32> {
+        let sample = self.waiting.as_ref().filter(|sample| max_age.is_none_or(|age| age.admits(sample)))?;
+        Some(self.requests_now(sample))
+    }
+
+    /// Requests running and waiting, if reported recently enough.
+    pub(crate) fn requests(&self, max_age: MaxAge) -> Option<u32> {
+        self.requests.as_ref().filter(|sample| max_age.admits(sample)).map(|sample| self.requests_now(sample))
+    }
+
+    /// Tokens held or waiting, if reported recently enough.
+    pub(crate) fn tokens(&self, max_age: MaxAge) -> Option<f64> {
+        let sample = self.tokens.as_ref().filter(|sample| max_age.admits(sample))?;
+        let bytes = self.counters.bytes as f64 - sample.counters.bytes as f64;
+        Some((sample.value as f64 + bytes / BYTES_PER_TOKEN).max(0.0))
+    }
+
+    /// A reported count of requests, corrected to the present.
+    fn requests_now(&self, sample: &LoadSample) -> u32 {
+        let sent = self.counters.sent - sample.counters.sent;
+        let finished = self.counters.finished - sample.counters.finished;
+        u32::try_from((sample.value + sent).saturating_sub(finished)).unwrap_or(u32::MAX)
+    }
+}
