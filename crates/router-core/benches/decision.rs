@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p router-core`. Each iteration dispatches one request with a prefix of 40 blocks, finishes the oldest
 //! in flight, and thereby runs everything a live request makes the core do. 4 requests are in flight per worker,
-//! all windows are full, and a load report comes with every eighth answer.
+//! all windows are full, and a load report comes with every eighth response.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 

@@ -9,7 +9,7 @@ use crate::{
 use std::fmt;
 use std::num::NonZeroU32;
 
-/// Proof that one request occupies one worker. Not `Clone`: [`Balancer::finish`] consumes it, exactly once.
+/// The right of one request to occupy one worker. Not `Clone`: [`Balancer::finish`] consumes it, exactly once.
 #[must_use = "an unfinished ticket leaks in-flight load"]
 #[derive(Debug)]
 pub struct Ticket {
@@ -33,8 +33,7 @@ impl Ticket {
     }
 }
 
-/// No worker may be chosen: none is routable, or all routable ones were excluded or have all the requests that they may
-/// have.
+/// No worker may be chosen: none is routable, or all routable ones are excluded or at their cap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoWorker;
 
@@ -89,8 +88,8 @@ pub struct Dispatched {
 /// The state at a decision, before the request was counted.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DispatchSnapshot {
-    /// The place of this decision among the balancer's decisions and ends, from one. In this order, and no other,
-    /// the policy learned; it is what a replay needs.
+    /// Sequence number of this decision among the balancer's decisions and completions, from one. The policy saw them
+    /// in this order, so a replay needs it.
     pub seq: u64,
     /// How many workers could be chosen.
     pub candidates: u32,
@@ -142,16 +141,16 @@ pub struct Balancer {
     fleet: Fleet,
     live: PolicySlot,
     shadows: Vec<PolicySlot>,
-    /// Decisions and ends so far.
+    /// Decisions and completions so far.
     seq: u64,
     /// Reused by dispatches that exclude workers.
     allowed: Vec<WorkerId>,
-    /// Reused by dispatches that explain themselves.
+    /// Reused by dispatches that record scores.
     scores: Vec<CandidateScore>,
 }
 
 impl Balancer {
-    /// A balancer without workers. All chance follows from `seed`.
+    /// A balancer without workers. All randomness follows from `seed`.
     pub fn new(policy: Box<dyn Policy>, seed: u64) -> Self {
         Self {
             fleet: Fleet::default(),
@@ -163,14 +162,14 @@ impl Balancer {
         }
     }
 
-    /// Sets how many requests of this router a worker may have in flight; any number when absent. A worker that has as
-    /// many is no candidate.
+    /// Sets how many requests of this router a worker may have in flight; no cap when absent. A worker at the
+    /// cap is not a candidate.
     pub fn set_cap(&mut self, in_flight: Option<NonZeroU32>) {
         self.fleet.set_cap(in_flight);
     }
 
-    /// Adds a policy that decides on every request and whose decisions are only recorded. It gets a `Joined` event for
-    /// every present worker at once.
+    /// Adds a policy that decides on every request and whose decisions are only recorded. It immediately gets a
+    /// `Joined` event for every present worker.
     pub fn add_shadow(&mut self, now: Time, mut policy: Box<dyn Policy>, seed: u64) {
         for w in self.fleet.iter() {
             policy.observe(now, &Event::Joined { worker: w.id, info: w.info });
@@ -193,14 +192,14 @@ impl Balancer {
         self.shadows.iter().fold(self.live.policy.needs(), |n, s| n.or(s.policy.needs()))
     }
 
-    /// Takes a worker into the fleet; it may be chosen from now on.
+    /// Adds a worker to the fleet; it may be chosen from now on.
     pub fn join(&mut self, now: Time, info: WorkerInfo) -> WorkerId {
         let worker = self.fleet.join(info.clone());
         self.emit(now, &Event::Joined { worker, info: &info });
         worker
     }
 
-    /// Takes in a fact from outside. Facts about workers that left are ignored.
+    /// Applies a fact from outside. Facts about workers that left are ignored.
     pub fn apply(&mut self, now: Time, change: FleetUpdate) {
         match change {
             FleetUpdate::Leave(id) => {
@@ -221,8 +220,8 @@ impl Balancer {
     /// [heeds](PolicyNeeds::target_worker) that.
     ///
     /// # Errors
-    /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted. Whether waiting for a request
-    /// to end can help is what [`has_routable`] says(Self::has_routable).
+    /// [`NoWorker`] when nothing is left to choose from; the policy is then not consulted. [`has_routable`](Self::has_routable)
+    /// says whether it can help to wait until a request ends.
     pub fn dispatch(
         &mut self,
         now: Time,
@@ -279,8 +278,8 @@ impl Balancer {
         request.target_worker.filter(|_| self.live.policy.needs().target_worker)
     }
 
-    /// What the live policy would decide for `request` now, with every candidate's score. Nothing is sent, nothing is
-    /// learned, and the next decision is what it would have been.
+    /// What the live policy would decide for `request` now, with every candidate's score. Nothing is sent or
+    /// learned, and the next decision is not affected.
     ///
     /// # Errors
     /// [`NoWorker`] when nothing may be chosen.

@@ -1,7 +1,7 @@
-//! Policies written against the two classic traits, run as ours.
+//! Adapter that runs policies written against the two classic traits.
 //!
 //! A classic policy sees a slice of workers and returns an index into it. [`ClassicPolicy`] builds that slice from the
-//! events and the candidates, and hands every completion on. [`LoadBalancingPolicyV2`] is an ordinary supertrait with a
+//! events and the candidates, and passes every completion on. [`LoadBalancingPolicyV2`] is an ordinary supertrait with a
 //! default method: a policy implements and overrides it like any other, and nothing is ever downcast.
 
 use crate::fleet::WorkerView;
@@ -61,12 +61,12 @@ impl ClassicWorker {
     }
 }
 
-/// What one finished request teaches. Absent means unknown.
+/// What is known about one finished request. Absent means unknown.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RequestMetrics {
     /// The worker's base URL.
     pub worker_url: Arc<str>,
-    /// The request as the host numbers it.
+    /// The number that the host gave the request.
     pub request_id: RequestId,
     /// Which attempt of the request, from zero.
     pub attempt: u32,
@@ -82,8 +82,8 @@ pub struct RequestMetrics {
     pub finish_time: f64,
     /// Seconds from sending to the worker to the last byte, by a monotonic clock.
     pub server_latency: f64,
-    /// Seconds from the request's arrival at the router to its last byte. Absent in this core, which is told of a
-    /// request when it is sent; hosts that build metrics of their own fill it in.
+    /// Seconds from the request's arrival at the router to its last byte. Absent in this core, which sees a
+    /// request only when it is dispatched; hosts that build metrics of their own fill it in.
     pub total_latency: Option<f64>,
     /// Seconds from sending to the first byte, as the router saw it.
     pub ttft: Option<f64>,
@@ -97,9 +97,9 @@ pub struct RequestMetrics {
     pub queue_length: Option<u32>,
     /// Requests running at the worker, as reported with the response.
     pub running_requests: Option<u32>,
-    /// Whether a 2xx answer arrived whole.
+    /// Whether a complete 2xx response arrived.
     pub success: bool,
-    /// HTTP status, absent when there was no answer.
+    /// HTTP status, absent when there was no response.
     pub status: Option<u16>,
 }
 
@@ -158,7 +158,7 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     /// in an order that changes only when workers come or go; those that are not healthy must not be chosen.
     fn select_worker(&self, workers: &[ClassicWorker], request_text: Option<&str>) -> Option<usize>;
 
-    /// One worker for the prefill and one for the decode phase. By default one of each, chosen apart.
+    /// One worker for the prefill and one for the decode phase. By default each is chosen on its own.
     fn select_worker_pair(
         &self,
         prefill: &[ClassicWorker],
@@ -168,7 +168,7 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
         Some((self.select_worker(prefill, request_text)?, self.select_worker(decode, request_text)?))
     }
 
-    /// An attempt ended. `success`: a 2xx answer arrived whole.
+    /// An attempt ended. `success`: a complete 2xx response arrived.
     // tidy: allowed, the shape of the classic trait is given.
     fn on_request_complete(&self, _worker_url: &str, _success: bool) {}
 
@@ -226,8 +226,8 @@ impl ClassicPolicy {
         Self { inner, unix_epoch_offset_secs, ids: Vec::new(), workers: Vec::new(), loads: HashMap::new() }
     }
 
-    /// Asks for a prefill and a decode worker at once, for hosts that split the two. The fleets are views of two
-    /// balancers' workers, made by [`ClassicWorker::of`]; an index that does not exist counts as no answer.
+    /// Asks for a prefill and a decode worker together, for hosts that split the two. The fleets are views of two
+    /// balancers' workers, made by [`ClassicWorker::of`]; an index that does not exist counts as no choice.
     pub fn select_pair(
         &self,
         prefill: &[ClassicWorker],
@@ -281,7 +281,7 @@ impl ClassicPolicy {
     }
 
     fn finished(&self, completion: &Completion) {
-        // A worker that left has no URL here any more, and its end teaches nothing about those that stayed.
+        // The URL of a worker that left is not known here any more, and its completion says nothing about the others.
         let Some(url) = self.url(completion.worker) else { return };
         match &self.inner {
             ClassicTrait::V1(policy) => {

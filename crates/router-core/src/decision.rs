@@ -38,7 +38,7 @@ impl ScoreTerms {
         terms
     }
 
-    /// The same terms and one more; what goes beyond [`MAX_TERMS`] is left out.
+    /// Adds one term; terms beyond [`MAX_TERMS`] are left out.
     #[must_use]
     pub fn and(mut self, name: &'static str, value: f64) -> Self {
         if let Some(to) = self.items.get_mut(usize::from(self.len)) {
@@ -59,7 +59,7 @@ impl ScoreTerms {
     }
 }
 
-/// The cost of one candidate. Lower is better, always; finite, always.
+/// The cost of one candidate. Always finite; lower is better.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CandidateScore {
     /// The candidate.
@@ -181,13 +181,13 @@ impl Decision {
         Self { worker, reason, cost: None, runner_up: None, ties: 1 }
     }
 
-    /// The same choice for another reason.
+    /// Replaces the reason.
     #[must_use]
     pub const fn because(self, reason: Reason) -> Self {
         Self { reason, ..self }
     }
 
-    /// How much the runner-up would have cost more.
+    /// How much more the runner-up would have cost.
     pub fn margin(&self) -> Option<f64> {
         Some(self.runner_up?.1 - self.cost?)
     }

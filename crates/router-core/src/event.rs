@@ -1,19 +1,19 @@
-//! Everything a policy can learn, in one stream and one order.
+//! The events from which policies learn.
 
 use crate::{RequestFeatures, RequestId, Time, WorkerId, WorkerInfo};
 
 /// How one dispatch ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
-    /// The worker answered with a 2xx and the response arrived whole.
+    /// A complete 2xx response arrived.
     Success,
-    /// The worker answered that the request is wrong (a 4xx other than 429): the worker itself is fine.
+    /// The worker rejected the request as invalid (a 4xx other than 429): the worker itself is fine.
     Rejected,
-    /// The worker answered that it has no room (429, 503).
+    /// The worker is overloaded (429, 503).
     Busy,
-    /// The worker failed: connect error, timeout, 5xx, an answer cut short.
+    /// The worker failed: connect error, timeout, 5xx, a truncated response.
     Failed,
-    /// The client went away, or the router gave the attempt up.
+    /// The client disconnected, or the router gave the attempt up.
     Cancelled,
 }
 
@@ -30,7 +30,7 @@ impl Outcome {
     }
 }
 
-/// Token counts as reported for one answer. Absent means unknown.
+/// Token counts as reported for one response. Absent means unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TokenUsage {
     /// Prompt tokens, cached ones included.
@@ -43,7 +43,7 @@ pub struct TokenUsage {
     pub estimated: bool,
 }
 
-/// What the worker's own clock says about one answer. Unix seconds unless said otherwise; absent means unknown.
+/// What the worker's own clock says about one response. Unix seconds unless said otherwise; absent means unknown.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct ServerTiming {
     /// When the worker took the request in.
@@ -69,16 +69,16 @@ pub enum LoadSource {
     Poll,
 }
 
-/// What a worker said about its own load. Absent means it did not say.
+/// What a worker reported about its own load. Absent means not reported.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct LoadReport {
     /// When the router learned it.
     pub at: Time,
-    /// How it came in.
+    /// Where it came from.
     pub source: LoadSource,
     /// Requests waiting to be scheduled.
     pub waiting: Option<u32>,
-    /// Requests being worked on.
+    /// Requests running.
     pub running: Option<u32>,
     /// Tokens held or waiting: resident KV plus the prompts in the queue.
     pub tokens: Option<u64>,
@@ -110,7 +110,7 @@ impl WorkTotals {
 }
 
 impl LoadReport {
-    /// A report that says nothing yet.
+    /// A report without any values yet.
     pub const fn empty(at: Time, source: LoadSource) -> Self {
         Self {
             at,
@@ -131,9 +131,9 @@ impl LoadReport {
 pub struct AttemptResult {
     /// How it ended.
     pub outcome: Outcome,
-    /// HTTP status of the worker's answer, absent when there was none.
+    /// HTTP status of the worker's response, absent when there was none.
     pub status: Option<u16>,
-    /// When the first byte of the answer's body arrived.
+    /// When the first byte of the response's body arrived.
     pub first_byte_at: Option<Time>,
     /// Token counts.
     pub usage: TokenUsage,
@@ -144,7 +144,7 @@ pub struct AttemptResult {
 }
 
 impl AttemptResult {
-    /// An end about which nothing but the outcome is known.
+    /// A result of which only the outcome is known.
     pub const fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -169,7 +169,7 @@ impl AttemptResult {
     }
 }
 
-/// One finished dispatch: what it teaches. Each ticket yields exactly one.
+/// One finished dispatch. Each ticket yields exactly one.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Completion {
     /// The worker it ran on.
@@ -178,7 +178,7 @@ pub struct Completion {
     pub request: RequestId,
     /// Which attempt of the request, from zero.
     pub attempt: u32,
-    /// The place of this end among the balancer's decisions and ends, from one; see [`DispatchSnapshot`](crate::DispatchSnapshot).
+    /// Sequence number among the balancer's decisions and completions, from one; see [`DispatchSnapshot`](crate::DispatchSnapshot).
     pub seq: u64,
     /// When the request came in, when known.
     pub arrived_at: Option<Time>,
@@ -213,20 +213,20 @@ impl Completion {
     }
 }
 
-/// Everything a policy can learn. One stream, one order, no other channel.
+/// Everything a policy can learn from, in one stream and one order.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A worker is part of the fleet from now on.
     Joined {
-        /// Who.
+        /// The worker.
         worker: WorkerId,
         /// What is known about it.
         info: &'a WorkerInfo,
     },
-    /// What is known about a worker, such as its weight, is not what it was.
+    /// What is known about a worker, such as its weight, has changed.
     Changed {
-        /// Who.
+        /// The worker.
         worker: WorkerId,
         /// What is known about it now.
         info: &'a WorkerInfo,
@@ -235,25 +235,25 @@ pub enum Event<'a> {
     Left(WorkerId),
     /// A request was sent to a worker.
     Dispatched {
-        /// To whom.
+        /// The worker.
         worker: WorkerId,
-        /// What.
+        /// The request.
         request: &'a RequestFeatures<'a>,
     },
-    /// The first byte of a streamed answer arrived.
+    /// The first byte of a streamed response arrived.
     FirstToken {
-        /// From whom.
+        /// The worker.
         worker: WorkerId,
-        /// Of which request.
+        /// The request.
         request: RequestId,
     },
     /// A dispatch ended.
     Finished(&'a Completion),
     /// A worker reported its load.
     Load {
-        /// Who.
+        /// The worker.
         worker: WorkerId,
-        /// What it said.
+        /// The report.
         report: &'a LoadReport,
     },
 }

@@ -2,7 +2,7 @@
 
 use crate::{RequestId, Time};
 
-/// The API a request came in by. Closed and low-cardinality: it is a metric label.
+/// The API that a request uses. Closed and low-cardinality: it is a metric label.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Route {
@@ -62,7 +62,7 @@ impl Route {
     }
 }
 
-/// What a prompt is written in, as far as its bytes per token go. Estimated from a sample of its bytes.
+/// What a prompt is written in, as far as it affects bytes per token. Estimated from a sample of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum PromptScript {
     /// Not determined.
@@ -74,7 +74,7 @@ pub enum PromptScript {
     Code,
     /// Letters of several bytes each: Chinese, Japanese, Cyrillic, as they are.
     Wide,
-    /// The same as JSON escapes (`\u4e2d`), six bytes each.
+    /// Such letters as JSON escapes (`\u4e2d`), six bytes each.
     Escaped,
 }
 
@@ -93,13 +93,13 @@ impl PromptScript {
 /// The borrowed parts point into the request body and its prefix hashes, so building one copies nothing.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct RequestFeatures<'a> {
-    /// The request, the same for all its attempts.
+    /// The request's id, the same for all its attempts.
     pub id: RequestId,
     /// Zero for the first attempt, one more for each retry.
     pub attempt: u32,
     /// When it came in, when known; never after the dispatch.
     pub arrived_at: Option<Time>,
-    /// The API it came in by.
+    /// The API that it uses.
     pub route: Route,
     /// Whether the client asked for a stream of events.
     pub stream: bool,
@@ -112,9 +112,9 @@ pub struct RequestFeatures<'a> {
     pub script: PromptScript,
     /// Length of all prompts together in tokens, known only when the client sent token ids.
     pub prompt_tokens: Option<u32>,
-    /// The client's cap on generated tokens per answer.
+    /// The client's cap on generated tokens per response.
     pub max_output_tokens: Option<u32>,
-    /// How many answers per prompt the client asked for (`n`); 1 unless it says more.
+    /// How many completions per prompt the client asked for (`n`); 1 by default.
     pub choices: u32,
     /// Chained hashes of the prompt's leading blocks, oldest first: equal hash `i` means equal blocks `0..=i`.
     /// Empty unless some policy [needs](crate::PolicyNeeds::prefix_hashes) them.

@@ -23,7 +23,7 @@ pub struct WorkerView<'a> {
     pub sent_since_report: u32,
     /// Requests finished since that report.
     pub finished_since_report: u32,
-    /// What it last reported of each kind, and what was sent to it.
+    /// The last report of each kind, and what was sent to the worker.
     tracker: &'a LoadTracker,
 }
 
@@ -33,7 +33,7 @@ impl WorkerView<'_> {
         if self.info.weight.is_finite() { self.info.weight.clamp(0.0, 1e12) } else { 0.0 }
     }
 
-    /// An amount of load, relative to the worker's capacity. Finite, and as large as can be without any capacity.
+    /// An amount of load, relative to the worker's capacity. Finite; the largest float when the capacity is 0.
     pub fn per_weight(&self, amount: f64) -> f64 {
         let weight = self.weight();
         if weight > 0.0 { (amount / weight).min(f64::MAX) } else { f64::MAX }
@@ -45,14 +45,14 @@ impl WorkerView<'_> {
         self.per_weight(f64::from(self.in_flight) + 1.0)
     }
 
-    /// What decides between equal costs where requests in flight are not a part of them: fewer for the weight, then
+    /// Rank between equal costs of rules that do not count requests in flight: fewer for the weight first, then
     /// the higher priority.
     pub(crate) fn load_rank(&self) -> u64 {
         // The cast saturates; the resolution is 1/1024 of a request.
         u64::from((self.next_load() * 1024.0) as u32) << 32 | self.rank()
     }
 
-    /// What decides between equal costs: lower for the higher priority.
+    /// Rank between equal costs: lower for the higher priority.
     pub(crate) fn rank(&self) -> u64 {
         u64::from(u32::MAX - self.info.priority)
     }
@@ -105,7 +105,7 @@ struct FleetSlot {
 pub struct Fleet {
     slots: Vec<FleetSlot>,
     routable: Vec<WorkerId>,
-    /// Those of the routable ones that are below the cap.
+    /// Routable workers that are below the cap.
     available: Vec<WorkerId>,
     /// Most requests in flight on one worker; no bound when absent.
     cap: Option<NonZeroU32>,

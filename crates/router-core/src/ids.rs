@@ -84,12 +84,12 @@ impl<T> SlotMap<T> {
         self.0.get(id.slot())?.as_ref().filter(|(owner, _)| *owner == id).map(|(_, v)| v)
     }
 
-    /// The state of `id`, to change.
+    /// The state of `id`, mutable.
     pub fn get_mut(&mut self, id: WorkerId) -> Option<&mut T> {
         self.0.get_mut(id.slot())?.as_mut().filter(|(owner, _)| *owner == id).map(|(_, v)| v)
     }
 
-    /// All workers with state, by slot, to change.
+    /// All workers with state, by slot, mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut T)> {
         self.0.iter_mut().flatten().map(|(id, v)| (*id, v))
     }

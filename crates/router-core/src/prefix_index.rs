@@ -4,8 +4,8 @@
 //! one bit per worker. A lookup costs at most one probe per block, however many workers there are. When the index is
 //! full, the least recently used block is evicted.
 //!
-//! The blocks of a prompt are stored side by side, last block first, because they are stored, and make room, in the
-//! order of use. So the block after this one is nearly always its neighbour, which is tried before the hash table:
+//! The blocks of a prompt are stored side by side, last block first, because blocks are stored and evicted in the
+//! order of use. So the next block of a prompt is nearly always its neighbour, which is tried before the hash table:
 //! a lookup reads a few consecutive cache lines instead of missing the CPU cache for every block.
 //!
 //! It records what was *sent*, which is an estimate of what the workers hold; it does not see their caches.
@@ -74,10 +74,10 @@ impl PrefixMatches {
 }
 
 impl PrefixIndex {
-    /// The least that [`new`](Self::new) makes sense with, in bytes.
+    /// The smallest useful size for [`new`](Self::new), in bytes.
     pub const MIN_BYTES: usize = 4096;
 
-    /// The largest index that makes sense, in bytes. A larger value is taken for a typing error: reserving it would end
+    /// The largest useful size, in bytes. A larger value is taken for a typing error: reserving so much memory would abort
     /// the process.
     pub const MAX_BYTES: usize = 16 << 30;
 
@@ -103,12 +103,12 @@ impl PrefixIndex {
         }
     }
 
-    /// How many blocks it holds.
+    /// Number of blocks in the index.
     pub fn len(&self) -> usize {
         self.records.len() / self.stride()
     }
 
-    /// Whether it holds none.
+    /// Whether the index is empty.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -118,7 +118,7 @@ impl PrefixIndex {
         self.capacity
     }
 
-    /// Memory reserved for blocks, in bytes: never more than was allowed.
+    /// Memory reserved for blocks, in bytes: never more than `max_bytes`.
     pub fn memory_bytes(&self) -> usize {
         (self.table.capacity() + self.records.capacity()) * 8
     }
@@ -206,7 +206,7 @@ impl PrefixIndex {
         if present.is_none_or(|bit| bit.owner != worker || bit.retired) {
             return;
         }
-        // Backwards, so that the head of the chain ends up as the most recent: a block outlives what hangs on it.
+        // Backwards, so that the head of the chain is the most recent: a block is evicted after those that follow it.
         // Blocks that follow each other in the order of use already are moved together, as one run.
         let mut run: Option<LruSegment> = None;
         for &hash in prefix[..prefix.len().min(self.capacity)].iter().rev() {
@@ -236,7 +236,7 @@ impl PrefixIndex {
         self.freshen(run);
     }
 
-    /// A new block as the most recently used one; the least recently used makes room when need be.
+    /// Adds a block as the most recently used one; evicts the least recently used one when the index is full.
     fn create(&mut self, hash: u64) -> u32 {
         let stride = self.stride();
         let block = if self.len() < self.capacity {
@@ -293,7 +293,7 @@ impl PrefixIndex {
         self.records[at] = u64::from(self.records[at] as u32) | u64::from(older) << 32;
     }
 
-    /// Puts an unlinked run before all others.
+    /// Puts an unlinked run at the front of the list.
     fn link(&mut self, run: LruSegment) {
         let second = self.newest;
         self.set_newer(run.head, NONE);
@@ -322,7 +322,7 @@ impl PrefixIndex {
 
     /// The place where the search for `hash` starts, and the bits that are kept beside the block's number.
     fn home(&self, hash: u64) -> (usize, u64) {
-        // A multiplication by the golden ratio spreads hashes that are small or alike.
+        // Multiplying by the golden ratio spreads hashes that are small or similar.
         let mixed = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let place = (u128::from(mixed) * self.table.len() as u128) >> 64;
         (place as usize, mixed << 32)
@@ -444,18 +444,18 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_left_leaves_nothing_to_its_heir() {
+    fn successor_of_a_slot_starts_empty() {
         let mut index = index(1 << 16, 2);
         index.insert(worker(0), &[1, 2]);
         index.insert(worker(1), &[1]);
         index.forget(worker(0));
         assert_eq!(matched(&index, &[1, 2], 2), [0, 1]);
         index.insert(worker(0), &[1, 2]);
-        let heir = WorkerId::new(0, 2);
-        index.admit(heir);
+        let successor = WorkerId::new(0, 2);
+        index.admit(successor);
         index.forget(worker(0));
-        assert_eq!(matched(&index, &[1, 2], 2), [0, 1], "neither bits nor late events pass to the heir");
-        index.insert(heir, &[1, 2]);
+        assert_eq!(matched(&index, &[1, 2], 2), [0, 1], "neither bits nor late events pass to the successor");
+        index.insert(successor, &[1, 2]);
         assert_eq!(matched(&index, &[1, 2], 2), [2, 1]);
     }
 
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_goes_first_and_the_tail_of_a_chain_before_its_head() {
+    fn eviction_is_lru_and_tail_first() {
         let mut index = index(PrefixIndex::MIN_BYTES, 1);
         let n = index.capacity() as u64;
         let chain: Vec<u64> = (0..10).collect();
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_64_workers_keep_what_was_known() {
+    fn growing_past_64_workers_keeps_entries() {
         let mut index = index(1 << 14, 64);
         let all: Vec<u64> = (0..2 * index.capacity() as u64).collect();
         all.iter().for_each(|&h| index.insert(worker((h % 64) as u32), &[h]));
@@ -521,7 +521,7 @@ mod tests {
 
         /// Against a plain list in order of use.
         #[test]
-        fn does_what_a_naive_index_does(steps in prop::collection::vec(step(), 0..120)) {
+        fn matches_a_naive_index(steps in prop::collection::vec(step(), 0..120)) {
             let mut index = PrefixIndex::sized(520, 2);
             let mut generations = [1_u32; 70];
             (0..70).for_each(|slot| index.admit(worker(slot)));

@@ -31,9 +31,9 @@ pub enum PolicyError {
     /// No policy has this name.
     #[error("unknown policy `{name}`{}; known: {known}", suggestion.as_ref().map_or(String::new(), |s| format!(", did you mean `{s}`?")))]
     Unknown {
-        /// What was asked for.
+        /// The unknown name.
         name: String,
-        /// The nearest name, if one is near.
+        /// The most similar name, if one is similar enough.
         suggestion: Option<String>,
         /// All names, separated by commas.
         known: String,
@@ -46,7 +46,7 @@ pub enum PolicyError {
         /// What is wrong, naming the option.
         message: String,
     },
-    /// The name is taken.
+    /// The name is already registered.
     #[error("a policy called `{name}` is already registered")]
     Duplicate {
         /// The name.
@@ -82,7 +82,7 @@ impl PolicySpec {
         Self { record_stem: name.clone(), name, summary, records: false, options: PolicyOptions::new() }
     }
 
-    /// The same with the options that `defaults` consists of.
+    /// Sets the options and their defaults to those of `defaults`.
     #[must_use]
     pub fn with_options(mut self, defaults: &impl Serialize) -> Self {
         if let Ok(serde_json::Value::Object(options)) = serde_json::to_value(defaults) {
@@ -91,7 +91,7 @@ impl PolicySpec {
         self
     }
 
-    /// The same, with recording switched on by choosing it, into files named after `rule`.
+    /// Switches recording on for those who choose the policy, into files named after `rule`.
     #[must_use]
     pub fn recorded(mut self, rule: &str) -> Self {
         self.records = true;
@@ -129,7 +129,7 @@ impl Registry {
         r.add(spec("peak_ewma", "lowest response time times requests in flight"), PeakEwma::new);
         r.add(spec("prequal", "fastest of those with few in flight, else fewest in flight"), Prequal::new);
         r.add(
-            spec("least_load", "shortest time to work off what is queued, as the workers tell"),
+            spec("least_load", "shortest time to work off what is queued, as the workers report"),
             LeastLoad::new,
         );
         r.add(spec("lmetric", "fewest tokens to compute times requests in flight"), LMetric::new);
@@ -137,7 +137,7 @@ impl Registry {
         r.add(spec("prefix_hash", "the head of a prompt by hash, while loads are even"), PrefixHash::new);
         let summary = "a routing key by hash, or the worker that the client names";
         r.add(spec("consistent_hashing", summary), |_: NoOptions| Ok(ConsistentHashing::default()));
-        r.add(spec("manual", "a routing key stays where it was given to"), Manual::new);
+        r.add(spec("manual", "a routing key stays on the worker it was assigned to"), Manual::new);
         r.add(spec("passthrough", "the first worker, always"), |_: NoOptions| Ok(Passthrough));
         r.add(spec("power_of_two", "the less loaded of two drawn at random"), PowerOfTwo::new);
         let summary = "longest known prefix while loads are even, else least load";
@@ -147,15 +147,21 @@ impl Registry {
         let recorder =
             spec("marginal_utility_recorder", "marginal_utility, recorded").recorded("marginal_utility");
         r.add(recorder, MarginalUtility::recorder);
-        r.add(spec("marginal_cost", "least added to everybody's time, by learned speeds"), MarginalCost::new);
-        r.add(spec("fixed_probability", "by lot, with a fixed chance per worker"), FixedProbability::new);
+        r.add(
+            spec("marginal_cost", "least added latency over all requests, by learned speeds"),
+            MarginalCost::new,
+        );
+        r.add(
+            spec("fixed_probability", "at random, with a fixed probability per worker"),
+            FixedProbability::new,
+        );
         r
     }
 
     /// Adds a policy under a new name.
     ///
     /// # Errors
-    /// A name that is taken, or that is not made of lower-case letters, digits and `_`.
+    /// A name that is already registered, or that is not made of lower-case letters, digits and `_`.
     pub fn register(
         &mut self,
         spec: PolicySpec,
@@ -198,7 +204,7 @@ impl Registry {
         self.spec(name).map(|s| s.options.keys().map(String::as_str))
     }
 
-    /// One of our own, whose name is known to be new and good.
+    /// Adds a built-in policy, whose name is known to be valid and new.
     fn add<C, P>(&mut self, spec: PolicySpec, new: fn(C) -> Result<P, InvalidOption>)
     where
         C: Default + Serialize + DeserializeOwned + 'static,
@@ -224,10 +230,10 @@ impl Registry {
     }
 }
 
-/// Reads the options of `policy` into its configuration type. Also for policies that others register.
+/// Reads the options of `policy` into its configuration type. Also for user-registered policies.
 ///
 /// # Errors
-/// A message that names the option at fault.
+/// A message that names the invalid option.
 pub fn read_options<C: DeserializeOwned>(policy: &str, params: &PolicyOptions) -> Result<C, PolicyError> {
     let read = |params: PolicyOptions| serde_json::from_value::<C>(serde_json::Value::Object(params));
     read(params.clone()).map_err(|error| {

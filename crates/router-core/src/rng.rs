@@ -1,4 +1,4 @@
-//! The only source of chance: a seeded generator that is the same on every platform and in every version.
+//! The only source of randomness: a seeded generator that is the same on every platform and in every version.
 
 /// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]

@@ -35,7 +35,7 @@ impl TestBench {
         id
     }
 
-    /// Sends one request and leaves it in flight. The slot that got it.
+    /// Sends one request and leaves it in flight. Returns the slot that got it.
     pub(crate) fn send(&mut self) -> usize {
         self.send_as(&RequestFeatures::default())
     }
@@ -77,7 +77,7 @@ impl TestBench {
         self.balancer.finish(end, ticket, AttemptResult { usage, ..AttemptResult::of(Outcome::Success) });
     }
 
-    /// Has one attempt fail on one worker, at once.
+    /// Fails one attempt on one worker, without latency.
     pub(crate) fn fail(&mut self, worker: usize) {
         self.force(worker, &RequestFeatures::default());
         let ticket = self.tickets.pop().unwrap();

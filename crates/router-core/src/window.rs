@@ -1,7 +1,7 @@
 //! A sliding window of completions, split into an older and a newer half, with exact running sums.
 //!
-//! All quantities are kept as integers (nanoseconds, tokens), so adding and removing them for ever drifts by
-//! nothing. Floats appear only in the results.
+//! All quantities are kept as integers (nanoseconds, tokens), so the sums never drift, however many samples are added
+//! and removed. Floats appear only in the results.
 
 use crate::{Completion, Time};
 use std::collections::VecDeque;
@@ -89,7 +89,7 @@ impl GradientWindow {
         self.ring.len()
     }
 
-    /// Takes in the newest sample and, when full, drops the oldest.
+    /// Adds the newest sample and, when full, drops the oldest.
     pub(crate) fn push(&mut self, sample: WindowSample) {
         if self.ring.len() == self.capacity
             && let Some(oldest) = self.ring.pop_front()
@@ -127,8 +127,8 @@ impl GradientWindow {
         (n > 0).then(|| (self.throughput(self.whole, 0, n), mean_seconds(self.whole, n)))
     }
 
-    /// Tokens per second of the samples `from..to`: 0 when they all ended at once, and per one second when there
-    /// is but one.
+    /// Tokens per second of the samples `from..to`: 0 when they all ended at the same time; a single sample
+    /// counts as one second.
     fn throughput(&self, sums: WindowSums, from: usize, to: usize) -> f64 {
         let span = if to - from == 1 { 1.0 } else { self.seconds(from, to - 1) };
         if span > 0.0 { sums.tokens as f64 / span } else { 0.0 }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The same by the letter of docs/policies/marginal_utility.md, from scratch each time.
+    /// The gradients as docs/policies/marginal_utility.md defines them, computed from scratch each time.
     fn naive(samples: &[WindowSample]) -> Option<Gradients> {
         let mid = samples.len() / 2;
         let (h1, h2) = samples.split_at(mid);

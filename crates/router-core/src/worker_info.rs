@@ -5,9 +5,10 @@ use std::sync::Arc;
 /// What is known about a worker.
 #[derive(Clone, PartialEq, Debug)]
 pub struct WorkerInfo {
-    /// The worker's base URL, its name everywhere.
+    /// The worker's base URL, which is also its name in metrics and records.
     pub url: Arc<str>,
-    /// Relative capacity for policies that weigh; 1 unless configured. A worker of weight 0 is used only when there is no other.
+    /// Relative capacity for policies that weigh; 1 unless configured. A worker of weight 0
+    /// is used only when there is no other.
     pub weight: f64,
     /// Of workers at equal cost the one with the higher priority is taken; 50 unless configured.
     pub priority: u32,

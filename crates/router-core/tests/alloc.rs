@@ -10,7 +10,7 @@ use router_core::{
 };
 use std::time::Duration;
 
-/// `n` requests one after the other, each answered 3 ms later, with a load report now and then.
+/// `n` requests one after the other, each finished 3 ms later, with a load report now and then.
 fn serve(balancer: &mut Balancer, now: &mut Time, prompts: &[Vec<u64>], n: usize) {
     let ids = balancer.fleet().iter().map(|w| w.id).nth(n % 8);
     for prefix in prompts.iter().cycle().take(n) {
@@ -25,13 +25,13 @@ fn serve(balancer: &mut Balancer, now: &mut Time, prompts: &[Vec<u64>], n: usize
         *now = *now + Duration::from_millis(3);
         let usage = TokenUsage { output_tokens: Some(20), ..TokenUsage::default() };
         balancer.finish(*now, routed.ticket, AttemptResult { usage, ..AttemptResult::of(Outcome::Success) });
-        let told = LoadReport {
+        let report = LoadReport {
             waiting: Some(1),
             running: Some(3),
             tokens: Some(500),
             ..LoadReport::empty(*now, LoadSource::Poll)
         };
-        ids.iter().for_each(|&id| balancer.apply(*now, FleetUpdate::Load(id, told)));
+        ids.iter().for_each(|&id| balancer.apply(*now, FleetUpdate::Load(id, report)));
     }
 }
 
@@ -54,7 +54,7 @@ fn a_warm_policy_allocates_nothing() {
 }
 
 #[test]
-fn the_prefix_index_takes_no_more_than_it_may() {
+fn prefix_index_stays_within_its_bound() {
     let limit = 1 << 20;
     let mut index = None;
     let measured = allocation_counter::measure(|| {
@@ -70,7 +70,7 @@ fn the_prefix_index_takes_no_more_than_it_may() {
         assert_eq!(built.len(), built.capacity());
         index = Some((built, prompt));
     });
-    // The little that goes beyond is the table of workers and what this test itself needs.
+    // The rest is the table of workers and what this test itself needs.
     assert!(measured.bytes_max <= limit as u64 + 4096, "{measured:?}");
     assert!(index.is_some());
 }

@@ -51,7 +51,7 @@ struct Model {
 #[derive(Default)]
 struct Books {
     workers: BTreeMap<WorkerId, Model>,
-    /// All that ever were, so that steps also name workers that left.
+    /// All workers that ever joined, so that steps also name workers that left.
     ids: Vec<WorkerId>,
     tickets: Vec<(Ticket, u64)>,
     /// Most requests in flight on one worker; no bound at 0.
@@ -116,12 +116,12 @@ impl Books {
         let cap = self.cap;
         let open = |w: &Model| w.routable && (cap == 0 || w.in_flight < i64::from(cap));
         let may = |id: &WorkerId, w: &Model| open(w) && !exclude.contains(id);
-        let somebody = self.workers.iter().any(|(id, w)| may(id, w));
+        let any_allowed = self.workers.iter().any(|(id, w)| may(id, w));
         let in_service = self.workers.iter().any(|(id, w)| w.routable && !exclude.contains(id));
         assert_eq!(balancer.has_routable(&RequestFeatures::default(), &exclude), in_service);
         let request = RequestFeatures { prompt_bytes: bytes, ..RequestFeatures::default() };
         match balancer.dispatch(Time::from_nanos(1), &request, &exclude, ExplainLevel::None) {
-            Err(_) => assert!(!somebody),
+            Err(_) => assert!(!any_allowed),
             Ok(routed) => {
                 let id = routed.ticket.worker();
                 assert!(self.workers.get(&id).is_some_and(|w| may(&id, w)), "{id} may not be chosen");
@@ -135,7 +135,7 @@ impl Books {
         if let Some(w) = self.workers.get_mut(&id) {
             w.in_flight += requests;
             w.bytes += bytes;
-            w.waiting = w.waiting.map(|(told, since)| (told, since + requests));
+            w.waiting = w.waiting.map(|(reported, since)| (reported, since + requests));
         }
     }
 
@@ -150,9 +150,10 @@ impl Books {
                 (i64::from(view.in_flight), view.in_flight_bytes as i64),
                 (model.in_flight, model.bytes)
             );
-            let waiting = model.waiting.map(|(told, since)| (told + since).max(0) as u32);
+            let waiting = model.waiting.map(|(reported, since)| (reported + since).max(0) as u32);
             assert_eq!(view.estimated_waiting(), waiting);
-            let tokens = model.tokens.map(|(told, then)| (told + (model.bytes - then) as f64 / 4.0).max(0.0));
+            let tokens =
+                model.tokens.map(|(reported, then)| (reported + (model.bytes - then) as f64 / 4.0).max(0.0));
             assert_eq!(view.fresh_tokens(Time::from_nanos(2), 1.0), tokens);
         }
         let total: i64 = self.workers.values().map(|w| w.in_flight).sum();
@@ -164,7 +165,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn the_books_agree_with_a_naive_model(seed: u64, steps in prop::collection::vec(step(), 0..150)) {
+    fn counts_agree_with_a_naive_model(seed: u64, steps in prop::collection::vec(step(), 0..150)) {
         let mut balancer = Balancer::new(Box::new(Random), seed);
         let mut books = Books::default();
         for step in &steps {
@@ -178,9 +179,9 @@ proptest! {
     }
 }
 
-/// A look at the policy's opinion, as metrics take one, must leave no trace.
+/// A peek at the policy's scores must not change its state.
 #[test]
-fn a_peek_changes_no_decision_and_every_event_has_its_place() {
+fn peek_changes_no_decision() {
     let run = |peeks: usize| {
         let mut balancer = Balancer::new(Box::new(Random), 5);
         for n in 0..4 {

@@ -10,7 +10,7 @@ use router_core::{
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What a policy was told, for the test to look at.
+/// What a policy received, for the test to look at.
 #[derive(Debug, Default)]
 struct Heard {
     completions: Vec<(String, bool)>,
@@ -20,7 +20,7 @@ struct Heard {
     resets: u32,
 }
 
-/// Wants the worker whose port the prompt names; tells what it hears.
+/// Wants the worker whose port the prompt names; records what it receives.
 #[derive(Debug, Default, Clone)]
 struct Wish(Arc<Mutex<Heard>>);
 
@@ -94,7 +94,7 @@ fn send(balancer: &mut Balancer, text: &str) -> router_core::Dispatched {
 }
 
 #[test]
-fn the_first_trait_chooses_by_text_and_hears_of_success() {
+fn first_trait_gets_text_and_success() {
     let wish = Wish::default();
     let (mut balancer, ids) = balancer(ClassicPolicy::v1(Box::new(wish.clone()), 0.0));
     assert!(balancer.needs().text);
@@ -113,7 +113,7 @@ fn the_first_trait_chooses_by_text_and_hears_of_success() {
 }
 
 #[test]
-fn the_second_trait_passes_success_to_the_first_by_default() {
+fn second_trait_forwards_success_by_default() {
     let wish = Wish::default();
     let (mut balancer, _) = balancer(ClassicPolicy::v2(Box::new(wish.clone()), 0.0));
     let routed = send(&mut balancer, "30001");
@@ -122,7 +122,7 @@ fn the_second_trait_passes_success_to_the_first_by_default() {
 }
 
 #[test]
-fn an_override_of_the_second_trait_gets_the_whole_metrics() {
+fn override_gets_all_metrics() {
     let learner = Learner::default();
     let (mut balancer, _) = balancer(ClassicPolicy::v2(Box::new(learner.clone()), 1.7e9));
     let routed = send(&mut balancer, "30001");
@@ -146,7 +146,7 @@ fn an_override_of_the_second_trait_gets_the_whole_metrics() {
 }
 
 #[test]
-fn no_answer_a_wrong_one_and_an_unhealthy_one_end_at_the_least_loaded() {
+fn invalid_choices_fall_back_to_least_loaded() {
     let (mut balancer, ids) = balancer(ClassicPolicy::v1(Box::new(Wish::default()), 0.0));
     balancer.apply(Time::ZERO, FleetUpdate::Routable(ids[1], false));
     let first = send(&mut balancer, "30000");
@@ -173,7 +173,7 @@ impl LoadBalancingPolicy for LeastLoad {
 }
 
 #[test]
-fn a_classic_policy_sees_loads_and_health_as_they_are() {
+fn classic_policy_sees_loads_and_health() {
     let (mut balancer, ids) = balancer(ClassicPolicy::v1(Box::new(LeastLoad), 0.0));
     let mut held = Vec::new();
     for slot in [0, 1, 2, 0, 1] {
@@ -183,12 +183,12 @@ fn a_classic_policy_sees_loads_and_health_as_they_are() {
     }
     balancer.apply(Time::ZERO, FleetUpdate::Leave(ids[2]));
     assert_eq!(send(&mut balancer, "").ticket.worker(), ids[0]);
-    let heir = balancer.join(Time::ZERO, WorkerInfo::new("http://w:30009"));
-    assert_eq!(send(&mut balancer, "").ticket.worker(), heir, "the heir starts at zero");
+    let successor = balancer.join(Time::ZERO, WorkerInfo::new("http://w:30009"));
+    assert_eq!(send(&mut balancer, "").ticket.worker(), successor, "the successor starts at zero");
 }
 
 #[test]
-fn loads_are_passed_on_by_url_and_unknown_stays_unknown() {
+fn loads_are_passed_by_url() {
     let wish = Wish::default();
     let (mut balancer, ids) = balancer(ClassicPolicy::v1(Box::new(wish.clone()), 0.0));
     let empty = LoadReport::empty(Time::ZERO, LoadSource::Poll);

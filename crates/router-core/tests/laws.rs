@@ -1,4 +1,4 @@
-//! The laws that every policy keeps.
+//! The laws that hold for every policy.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -24,7 +24,7 @@ fn run(make: &Make, seed: u64, explain: ExplainLevel) -> World {
 }
 
 #[test]
-fn the_chosen_worker_is_a_candidate_and_the_reason_is_true() {
+fn choice_is_a_candidate_with_true_reason() {
     for make in all() {
         for seed in 0..6 {
             for made in run(&make, seed, ExplainLevel::All).made {
@@ -38,7 +38,7 @@ fn the_chosen_worker_is_a_candidate_and_the_reason_is_true() {
 }
 
 #[test]
-fn costs_are_finite_and_the_least_wins_where_the_reason_says_so() {
+fn costs_are_finite_and_the_lowest_wins() {
     let compares = [
         Reason::LowestCost,
         Reason::LoadBased,
@@ -73,7 +73,7 @@ fn costs_are_finite_and_the_least_wins_where_the_reason_says_so() {
 }
 
 #[test]
-fn the_same_seed_and_events_give_the_same_decisions_explained_or_not() {
+fn same_seed_gives_same_decisions() {
     for make in all() {
         for seed in 0..4 {
             let first = run(&make, seed, ExplainLevel::None).decisions();
@@ -85,13 +85,13 @@ fn the_same_seed_and_events_give_the_same_decisions_explained_or_not() {
 }
 
 #[test]
-fn the_choice_is_explained_alike_alone_and_among_all() {
+fn explain_levels_agree_on_the_choice() {
     for make in all() {
         for seed in 0..4 {
             let (alone, among) =
                 (run(&make, seed, ExplainLevel::Chosen), run(&make, seed, ExplainLevel::All));
-            let told = among.made.iter().filter(|made| made.chosen.is_some()).count();
-            assert_eq!(told > 0, among.made.iter().any(|made| !made.scores.is_empty()), "{}", make.0);
+            let explained = among.made.iter().filter(|made| made.chosen.is_some()).count();
+            assert_eq!(explained > 0, among.made.iter().any(|made| !made.scores.is_empty()), "{}", make.0);
             for (alone, among) in alone.made.iter().zip(&among.made) {
                 assert_eq!(alone.decision, among.decision, "{}", make.0);
                 assert_eq!(alone.chosen, among.chosen, "{}: {among:?}", make.0);
@@ -102,12 +102,12 @@ fn the_choice_is_explained_alike_alone_and_among_all() {
 }
 
 #[test]
-fn a_shadow_changes_nothing_and_stays_true() {
+fn shadow_changes_nothing_and_stays_true() {
     for make in all() {
         let seed = 11;
         let alone = run(&make, seed, ExplainLevel::None).decisions();
         let mut world = World::new(make.1(), seed);
-        // A twin with the same seed, and a stranger that would have chosen otherwise.
+        // A policy with the same seed, and another one that would have chosen otherwise.
         world.balancer.add_shadow(Time::ZERO, make.1(), seed);
         world.balancer.add_shadow(Time::ZERO, Box::new(Random), 99);
         world.run(&history(seed, STEPS), ExplainLevel::None);
@@ -117,7 +117,7 @@ fn a_shadow_changes_nothing_and_stays_true() {
     }
 }
 
-/// Asks the policy from a certain request on, each time with the same chance for the same request.
+/// Asks the policy from a certain request on, with the same random numbers for the same request.
 #[derive(Debug)]
 struct AskedFrom(u64, Box<dyn Policy>);
 
@@ -138,7 +138,7 @@ impl Policy for AskedFrom {
 }
 
 #[test]
-fn a_policy_that_is_not_obeyed_learns_from_events_alone() {
+fn shadow_learns_from_events_alone() {
     const FROM: u64 = 250;
     for make in all() {
         let mut world = World::new(Box::new(Random), 29);
@@ -155,7 +155,7 @@ fn a_policy_that_is_not_obeyed_learns_from_events_alone() {
 }
 
 #[test]
-fn a_shadow_may_come_late_and_is_never_obeyed() {
+fn late_shadow_is_never_obeyed() {
     for make in all() {
         let mut world = World::new(Box::new(Random), 5);
         let steps = history(5, STEPS);
@@ -201,18 +201,18 @@ fn ask(world: &mut World) -> Vec<CandidateScore> {
 }
 
 #[test]
-fn a_worker_that_left_is_forgotten_and_its_late_answers_do_not_touch_the_heir() {
+fn late_responses_do_not_touch_the_successor() {
     for make in every_policy() {
         let seed = 17;
         let mut old = run(&make, seed, ExplainLevel::None);
-        let mut heirs = Vec::new();
+        let mut successors = Vec::new();
         for id in std::mem::take(&mut old.ids) {
             old.balancer.apply(old.now, FleetUpdate::Leave(id));
         }
         for i in 0..4 {
-            heirs.push(old.balancer.join(old.now, WorkerInfo::new(&format!("http://heir-{i}"))));
+            successors.push(old.balancer.join(old.now, WorkerInfo::new(&format!("http://next-{i}"))));
         }
-        assert!(old.tickets.len() > 3, "there must be late answers");
+        assert!(old.tickets.len() > 3, "there must be late responses");
         for ticket in old.tickets.drain(..) {
             let usage = TokenUsage { output_tokens: Some(100), ..TokenUsage::default() };
             old.balancer.finish(
@@ -226,10 +226,10 @@ fn a_worker_that_left_is_forgotten_and_its_late_answers_do_not_touch_the_heir() 
         let mut fresh = World::new(make.1(), seed);
         for i in 0..4 {
             // At the same time: how long a worker has been silent since it joined may count.
-            fresh.balancer.join(old.now, WorkerInfo::new(&format!("http://heir-{i}")));
+            fresh.balancer.join(old.now, WorkerInfo::new(&format!("http://next-{i}")));
         }
         fresh.now = old.now;
-        // power_of_two scores only the two it drew, so the scores are compared without who and in what order.
+        // power_of_two scores only the two it drew, so the scores are compared without worker and order.
         let bare =
             |scores: Vec<CandidateScore>| scores.into_iter().map(|s| (s.cost, s.terms)).collect::<Vec<_>>();
         assert_eq!(bare(ask(&mut old)), bare(ask(&mut fresh)), "{}", make.0);
@@ -250,7 +250,7 @@ fn equal_workers_get_equal_shares() {
         let mut shares = [0_u32; 4];
         for i in 0..2000 {
             world.now = world.now + Duration::from_millis(1);
-            // A prompt that no worker holds: affinity is the one good reason for unequal shares.
+            // A prompt that no worker holds, because affinity may cause unequal shares.
             let prefix = common::chain(1000 + i, 4);
             let request = RequestFeatures {
                 prefix: &prefix,
@@ -267,7 +267,7 @@ fn equal_workers_get_equal_shares() {
 }
 
 #[test]
-fn a_policy_of_ones_own_goes_through_the_registry_under_a_new_name() {
+fn user_policy_is_registered_by_name() {
     let mut registry = Registry::builtin();
     let spec = PolicySpec::new("coin", "my own");
     registry.register(spec.clone(), |_| Ok(Box::new(Random))).unwrap();

@@ -11,7 +11,7 @@ fn error(name: &str, json: &str) -> String {
 }
 
 #[test]
-fn every_policy_is_there_under_its_own_name() {
+fn every_policy_has_its_own_name() {
     let registry = Registry::builtin();
     let names: Vec<&str> = registry.specs().map(|s| s.name.as_str()).collect();
     let wanted = [
@@ -39,7 +39,7 @@ fn only_the_recorder_records() {
 }
 
 #[test]
-fn the_listed_defaults_are_accepted_and_match_the_classic_ones() {
+fn listed_defaults_are_accepted() {
     let registry = Registry::builtin();
     for spec in registry.specs() {
         registry.build(&spec.name, &spec.options).unwrap();
@@ -56,14 +56,14 @@ fn the_listed_defaults_are_accepted_and_match_the_classic_ones() {
 }
 
 #[test]
-fn an_unknown_name_is_answered_with_the_nearest() {
+fn unknown_name_suggests_the_nearest() {
     let message = error("cacheaware", "{}");
     assert!(message.starts_with("unknown policy `cacheaware`, did you mean `cache_aware`?; known: random, "));
     assert!(error("zzzzzz", "{}").starts_with("unknown policy `zzzzzz`; known: random, "));
 }
 
 #[test]
-fn a_bad_option_is_named_with_its_policy() {
+fn bad_option_is_named_with_policy() {
     for (name, json, wanted) in [
         ("random", r#"{"speed":1}"#, "policy `random`: unknown field `speed`, there are no fields"),
         (
@@ -97,7 +97,7 @@ fn a_bad_option_is_named_with_its_policy() {
 }
 
 #[test]
-fn every_policy_has_a_page_that_lists_its_knobs_and_defaults() {
+fn every_policy_page_lists_its_options() {
     let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/policies");
     let index = std::fs::read_to_string(pages.join("README.md")).unwrap();
     for spec in Registry::builtin().specs() {

@@ -21,7 +21,7 @@ class PolicyType(str, Enum):
     PeakEwma = "peak_ewma"
     #: fastest of those with few in flight, else fewest in flight
     Prequal = "prequal"
-    #: shortest time to work off what is queued, as the workers tell
+    #: shortest time to work off what is queued, as the workers report
     LeastLoad = "least_load"
     #: fewest tokens to compute times requests in flight
     Lmetric = "lmetric"
@@ -31,7 +31,7 @@ class PolicyType(str, Enum):
     PrefixHash = "prefix_hash"
     #: a routing key by hash, or the worker that the client names
     ConsistentHashing = "consistent_hashing"
-    #: a routing key stays where it was given to
+    #: a routing key stays on the worker it was assigned to
     Manual = "manual"
     #: the first worker, always
     Passthrough = "passthrough"
@@ -45,9 +45,9 @@ class PolicyType(str, Enum):
     MarginalUtility = "marginal_utility"
     #: marginal_utility, recorded
     MarginalUtilityRecorder = "marginal_utility_recorder"
-    #: least added to everybody's time, by learned speeds
+    #: least added latency over all requests, by learned speeds
     MarginalCost = "marginal_cost"
-    #: by lot, with a fixed chance per worker
+    #: at random, with a fixed probability per worker
     FixedProbability = "fixed_probability"
 
     def __str__(self) -> str:

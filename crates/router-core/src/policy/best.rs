@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runner_up_is_the_second_lowest_in_any_order() {
+    fn runner_up_is_second_lowest() {
         for costs in [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [2.0, 1.0, 3.0], [3.0, 1.0, 2.0], [1.0, 3.0, 2.0]] {
             let best = best_of(&costs.map(|c| (c, 0)), 7);
             assert_eq!(best.first.map(|o| o.cost), Some(1.0), "{costs:?}");
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn the_second_key_decides_between_equal_costs_and_only_between_those() {
+    fn priority_decides_only_between_equal_costs() {
         let best = best_of(&[(1.0, 5), (1.0, 2), (0.5, 9), (0.5, 8)], 7);
         assert_eq!(best.first.map(|o| o.worker.slot()), Some(3));
         assert_eq!(best.second.map(|o| o.worker.slot()), Some(2));
     }
 
     #[test]
-    fn a_tie_is_won_by_each_alike() {
+    fn ties_are_won_equally_often() {
         let mut wins = [0; 4];
         for seed in 0..4000 {
             let best = best_of(&[(2.0, 0), (1.0, 0), (1.0, 0), (1.0, 0)], seed);

@@ -6,12 +6,12 @@ use crate::{Decision, DecisionContext, Event, Policy, Reason, ScoreTerms, SlotMa
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Lengths are told apart in so many steps per doubling, and up to 2^24 bytes.
+/// Classes of length per doubling; the longest class ends at 2^24 bytes.
 const PER_DOUBLING: f64 = 8.0;
 const CLASSES: usize = 193;
-/// How much the lengths of one interval count less than those of the next.
+/// Decay of the byte counts per interval.
 const DECAY: f64 = 0.5;
-/// Sums that have grown so much are scaled down, lest they leave the range of numbers.
+/// Growth factor at which the sums are scaled down, so that they stay finite.
 const MOST_GROWTH: f64 = 1e100;
 
 /// The options of [`Bucket`].
@@ -40,14 +40,14 @@ impl Default for BucketConfig {
 #[derive(Clone, Debug)]
 pub struct Bucket {
     config: BucketConfig,
-    /// Prompt bytes sent to each worker, those sent later the larger by as much as earlier ones fade.
+    /// Prompt bytes sent to each worker. Later bytes are scaled up, instead of scaling earlier ones down as they fade.
     sent: SlotMap<f64>,
-    /// When a byte counts as one in `sent`.
+    /// The time at which a byte counts as 1 in `sent`.
     sent_from: Time,
     present: usize,
     /// Bytes that came by class of length.
     bytes: [f64; CLASSES],
-    /// What share of all bytes came in prompts of a class or shorter ones; none before the first fitting.
+    /// Share of all bytes that came in prompts of a class or shorter ones; empty before the first fit.
     shares: Option<[f64; CLASSES]>,
     fitted_at: Time,
 }
@@ -77,17 +77,17 @@ impl Bucket {
         })
     }
 
-    /// By what the bytes of `now` are larger in `sent` than those of its beginning: e for each interval.
+    /// Factor by which bytes sent at `now` are scaled up in `sent`: e per interval since its beginning.
     fn growth(&self, now: Time) -> f64 {
         (now.secs_since(self.sent_from) / self.config.bucket_adjust_interval_secs as f64).exp()
     }
 
-    /// Bytes sent to the worker lately, given the growth until now.
+    /// Recent bytes sent to the worker, given the growth factor of the present.
     fn bytes_on(&self, worker: WorkerId, growth: f64) -> f64 {
         self.sent.get(worker).map_or(0.0, |sent| sent / growth)
     }
 
-    /// Bytes sent lately for the weight, with `more` to come.
+    /// Recent bytes sent plus `more`, divided by the weight.
     fn load(&self, w: &WorkerView<'_>, growth: f64, more: u64) -> f64 {
         w.per_weight(self.bytes_on(w.id, growth) + more as f64)
     }
@@ -114,7 +114,7 @@ impl Bucket {
             && most > self.config.balance_rel_threshold * least
     }
 
-    /// The part of all work, from the shortest prompt to the longest, that prompts of this length make.
+    /// The interval that prompts of this length take within all work, ordered from the shortest prompt to the longest.
     fn part(&self, bytes: u64) -> Option<(f64, f64)> {
         let shares = self.shares.as_ref()?;
         let class = class(bytes);
@@ -128,7 +128,7 @@ impl Bucket {
         let point = (from + (to - from) * cx.rng.unit_f64()) * weights.sum::<f64>();
         let (mut end, mut owner) = (0.0, cx.candidates.first());
         for w in cx.candidates.iter().filter(|w| w.weight() > 0.0) {
-            // Kept for what is longer than anything seen, and where rounding leaves a rest after the last one.
+            // For prompts longer than any seen, and for a remainder that rounding leaves after the last worker.
             owner = w.id;
             end += w.weight();
             if point < end {
@@ -149,7 +149,7 @@ impl Bucket {
         }
         self.fitted_at = now;
         let total: f64 = self.bytes.iter().sum();
-        // Where nothing came, what was fitted before is as good as any.
+        // Without new prompts the last fit stays.
         if total >= 1.0 {
             let mut sum = 0.0;
             self.shares = Some(self.bytes.map(|bytes| {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn short_and_long_prompts_part_and_each_worker_gets_half_the_bytes() {
+    fn length_ranges_hold_equal_bytes() {
         let mut bench = bench(1e9, &[1.0, 1.0]);
         bench.send_as(&prompt(1000));
         assert_eq!(bench.last_reason(), Reason::Fallback, "nothing is known of the lengths yet");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn where_one_length_is_more_than_a_part_it_is_shared_and_weights_count() {
+    fn frequent_length_is_shared_by_weight() {
         let mut bench = bench(1e9, &[1.0, 1.0, 2.0, 0.0]);
         busy(&mut bench);
         let short = counts(&mut bench, 1000);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_loaded_takes_over_while_loads_are_uneven() {
+    fn least_loaded_while_loads_are_uneven() {
         let mut bench = bench(1.5, &[1.0, 1.0]);
         busy(&mut bench);
         bench.now = Time::from_secs_f64(1000.0);

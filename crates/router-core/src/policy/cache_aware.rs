@@ -20,7 +20,7 @@ pub struct CacheAwareConfig {
     /// Default 1.5; 0 and more.
     pub balance_rel_threshold: f64,
     /// How often, in seconds, the index is swept clean of workers that left. It makes room by itself, so nothing
-    /// else waits for that. Default 60; 1 and more.
+    /// waits for the sweep. Default 60; 1 and more.
     pub eviction_interval_secs: u64,
     /// Most memory that the index takes, in bytes. Default 67108864 (64 MiB); 4096 to 16 GiB.
     pub max_tree_size: usize,
@@ -64,7 +64,7 @@ pub struct CacheAware {
 }
 
 impl CacheAware {
-    /// A policy with these options. The memory of its index is reserved here and now.
+    /// A policy with these options. The memory of its index is reserved here.
     ///
     /// # Errors
     /// An option whose value makes no sense.
@@ -74,7 +74,7 @@ impl CacheAware {
         Ok(Self { config, index, matches: PrefixMatches::default(), swept_at: Time::ZERO })
     }
 
-    /// What it believes the workers hold.
+    /// The index of what the workers are assumed to hold.
     pub fn index(&self) -> &PrefixIndex {
         &self.index
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn follows_the_longest_prefix_although_another_is_idle() {
+    fn longest_prefix_wins_over_idle_worker() {
         let mut bench = bench(CacheAwareConfig::default(), 3);
         bench.force(0, &prompt(&[1, 2]));
         bench.force(1, &prompt(&[1, 2, 3, 4]));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_match_does_not_bind() {
+    fn short_match_is_ignored() {
         let mut bench = bench(CacheAwareConfig::default(), 2);
         bench.force(0, &prompt(&[1, 2, 3]));
         // 3 of 10 blocks is exactly the threshold, which must be exceeded.
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn affinity_yields_when_loads_are_uneven_by_both_measures() {
+    fn affinity_yields_when_loads_are_uneven() {
         let config = CacheAwareConfig { balance_abs_threshold: 4, ..CacheAwareConfig::default() };
         let mut bench = bench(config, 2);
         bench.force(0, &prompt(&[1, 2]));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_prompts_are_spread_over_equal_workers() {
+    fn unknown_prompts_are_spread_evenly() {
         let mut bench = bench(CacheAwareConfig::default(), 4);
         let mut wins = [0_u32; 4];
         for i in 0..2000 {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_retry_was_sent_elsewhere_is_remembered() {
+    fn retry_on_another_worker_is_indexed() {
         let mut bench = bench(CacheAwareConfig::default(), 2);
         bench.force(1, &prompt(&[7, 8]));
         bench.finish_all();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_sized_index_holds_a_million_distinct_prompts_within_its_bound() {
+    fn full_index_stays_within_its_bound() {
         let mut policy = CacheAware::new(CacheAwareConfig::default()).unwrap();
         let bound = CacheAwareConfig::default().max_tree_size;
         let worker = crate::WorkerId::new(0, 1);

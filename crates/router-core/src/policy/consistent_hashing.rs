@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stays_whatever_the_load_and_keys_are_spread() {
+    fn key_ignores_load_and_keys_spread() {
         let mut bench = TestBench::new(Box::new(ConsistentHashing::default()), 4);
         let first: Vec<_> = (0..200).map(|key| bench.send_as(&keyed(key))).collect();
         assert_eq!(bench.last_reason(), Reason::KeyAffinity);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_the_least_loaded_takes_it_and_the_reason_says_so() {
+    fn without_key_least_loaded_is_fallback() {
         let mut bench = TestBench::new(Box::new(ConsistentHashing::default()), 2);
         bench.hold(0, 2);
         assert_eq!(bench.send(), 1);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn who_names_a_worker_gets_that_one_or_none() {
+    fn named_worker_is_used_or_none() {
         let mut bench = TestBench::new(Box::new(ConsistentHashing::default()), 3);
         bench.hold(2, 9);
         assert_eq!(bench.send_as(&to(2)), 2);
@@ -79,7 +79,7 @@ mod tests {
         let mut refused = |request: &RequestFeatures<'_>, tried: &[crate::WorkerId]| {
             bench.balancer.dispatch(Time::ZERO, request, tried, ExplainLevel::None).err()
         };
-        assert_eq!(refused(&to(3), &[]), Some(NoWorker), "nobody has that slot");
+        assert_eq!(refused(&to(3), &[]), Some(NoWorker), "no worker has that slot");
         let second = crate::WorkerId::new(2, 1);
         assert_eq!(refused(&to(2), &[second]), Some(NoWorker), "a retry does not go elsewhere");
         bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(second, false));
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_that_changes_counts_from_then_on() {
+    fn changed_weight_counts_from_then_on() {
         let mut bench = TestBench::new(Box::new(ConsistentHashing::default()), 2);
         let capacity =
             WorkerCapacity { weight: 0.0, priority: 50, max_running_requests: None, max_total_tokens: None };
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shadow_wants_does_not_bind_the_live_policy() {
+    fn shadow_needs_do_not_bind_live_policy() {
         let mut bench = TestBench::new(Box::new(super::super::RoundRobin::default()), 3);
         bench.balancer.add_shadow(Time::ZERO, Box::new(ConsistentHashing::default()), 1);
         let routed = bench.balancer.dispatch(Time::ZERO, &to(2), &[], ExplainLevel::None).unwrap();

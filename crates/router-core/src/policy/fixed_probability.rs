@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 /// How far from 1 the sum of the probabilities may be, for the sake of values like 0.333333.
 const SUM_TOLERANCE: f64 = 1e-6;
 
-/// Chances as they are configured.
+/// Probabilities as configured.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a table of worker URL to probability, or a list of probabilities")]
 pub enum Probabilities {
     /// By worker URL; a slash at the end makes no difference. A worker that is not named gets nothing.
     ByUrl(BTreeMap<String, f64>),
     /// In the order in which the workers are configured. A worker that takes the place of one that left takes its
-    /// chance too; a worker beyond the end of the list gets nothing.
+    /// probability too; a worker beyond the end of the list gets nothing.
     InOrder(Vec<f64>),
 }
 
@@ -26,7 +26,7 @@ pub enum Probabilities {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FixedProbabilityConfig {
-    /// The chance of each worker, 0 to 1, with the sum 1. Default: none, then the workers' own
+    /// The probability of each worker, 0 to 1, with the sum 1. Default: none, then the workers' own
     /// [`weight`](WorkerInfo::weight)s count.
     pub probabilities: Option<Probabilities>,
 }
@@ -65,7 +65,7 @@ impl FixedProbabilityConfig {
     }
 }
 
-/// Draws a worker by its weight; the weights of the candidates present are taken as one whole.
+/// Draws a worker by its weight; weights are relative to the sum over the present candidates.
 ///
 /// When all of them are zero, all candidates are alike and the reason is [`Reason::Fallback`].
 #[derive(Debug)]
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_follow_the_probabilities_and_are_renormalised_over_those_present() {
+    fn probabilities_are_renormalised_over_present_workers() {
         let config = by_url(&[("http://worker-0/", 0.5), ("http://worker-1", 0.3), ("http://worker-2", 0.2)]);
         let mut bench = TestBench::new(Box::new(FixedProbability::new(config).unwrap()), 3);
         let shares = counts(&mut bench, 10_000);
@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_counts_in_the_order_of_the_workers() {
+    fn list_follows_worker_order() {
         let config = FixedProbabilityConfig { probabilities: Some(Probabilities::InOrder(vec![0.0, 1.0])) };
         let mut bench = TestBench::new(Box::new(FixedProbability::new(config).unwrap()), 3);
         assert_eq!(counts(&mut bench, 100), [0, 100, 0]);
     }
 
     #[test]
-    fn weights_of_the_workers_count_when_nothing_is_configured() {
+    fn worker_weights_are_the_default() {
         let policy = FixedProbability::new(FixedProbabilityConfig::default()).unwrap();
         let mut balancer = Balancer::new(Box::new(policy), 1);
         for weight in [3.0, 1.0, f64::NAN, -2.0] {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_weight_all_are_alike_and_the_reason_says_so() {
+    fn zero_weights_fall_back_to_uniform() {
         let config = by_url(&[("http://elsewhere", 1.0)]);
         let mut bench = TestBench::new(Box::new(FixedProbability::new(config).unwrap()), 2);
         let shares = counts(&mut bench, 1000);

@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{option}` {message}")]
 pub struct InvalidOption {
-    /// The name of the option, as it is typed in the configuration.
+    /// The name of the option in the configuration.
     pub option: &'static str,
     /// What is wrong, to be read after the name: "must be at least 2, not 1".
     pub message: String,

@@ -12,7 +12,7 @@ struct KeyEntry<V> {
 }
 
 /// The map. All memory is reserved when it is built (the system hands it out as it is touched), so nothing is allocated
-/// later. It holds at most as many keys as it was built for; who adds one to a full table takes the oldest out first.
+/// later. It holds at most as many keys as it was built for; to add one to a full table, evict the oldest first.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyTable<V> {
     capacity: usize,
@@ -45,7 +45,7 @@ impl<V: Copy> KeyTable<V> {
         self.entries.len() - self.free.len()
     }
 
-    /// Whether another key needs room made first.
+    /// Whether a key must be evicted before another is added.
     pub(crate) fn is_full(&self) -> bool {
         self.len() == self.capacity
     }
@@ -125,7 +125,7 @@ impl<V: Copy> KeyTable<V> {
         entry
     }
 
-    /// Empties a place and moves up those behind it that probed past it.
+    /// Frees a place and moves later entries up that had probed past it.
     fn vacate(&mut self, mut hole: usize) {
         let mask = self.places.len() - 1;
         let mut place = self.next(hole);

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// No cache counts as fuller than this, so that the cost stays finite.
+/// Upper bound on the cache usage that is counted, so that the cost stays finite.
 const FULLEST: f64 = 0.999;
 
 /// The options of [`LeastLoad`].
@@ -81,40 +81,40 @@ impl LeastLoad {
     /// What the worker reported, if it reported its queue recently.
     fn fresh_report(&self, worker: WorkerId, now: Time) -> Option<&ReportedLoad> {
         let lately = |at: Time| now.secs_since(at) <= self.config.max_report_age_secs;
-        self.workers.get(worker).filter(|told| told.queue.is_some_and(|(_, at)| lately(at)))
+        self.workers.get(worker).filter(|last| last.queue.is_some_and(|(_, at)| lately(at)))
     }
 
     /// The score of a worker that reported its queue recently.
     fn score(&self, w: &WorkerView<'_>, now: Time) -> Option<LoadEstimate> {
-        let told = self.fresh_report(w.id, now)?;
-        let queued = told.queue?.0 + told.since;
+        let last = self.fresh_report(w.id, now)?;
+        let queued = last.queue?.0 + last.since;
         // Without a reported throughput the weight is used.
         let usual = (self.config.default_throughput * w.weight()).max(f64::MIN_POSITIVE);
-        let throughput = told.throughput.unwrap_or(usual);
-        let kv_usage = told.kv_usage.clamp(0.0, FULLEST);
+        let throughput = last.throughput.unwrap_or(usual);
+        let kv_usage = last.kv_usage.clamp(0.0, FULLEST);
         let total = queued / throughput + self.config.kv_pressure_weight * kv_usage / (1.0 - kv_usage);
         Some(LoadEstimate { total: total.min(f64::MAX), queued, throughput, kv_usage })
     }
 
     /// The score of a worker that did not report, among others that did: that of the best of those, plus the time that
-    /// its own requests in flight take at their mean throughput. So an unknown load counts neither as none nor as full.
+    /// its own requests in flight take at their mean throughput. So an unknown load counts neither as idle nor as full.
     fn guess(&self, w: &WorkerView<'_>, best: f64, throughput: f64) -> LoadEstimate {
         let queued = f64::from(w.in_flight) * f64::from(self.config.mean_prefill_tokens);
         let total = (best + w.per_weight(queued / throughput)).min(f64::MAX);
         LoadEstimate { total, queued, throughput, kv_usage: 0.0 }
     }
 
-    fn reported(&mut self, worker: WorkerId, report: &LoadReport) {
-        let Some(told) = self.workers.get_mut(worker) else { return };
+    fn record_report(&mut self, worker: WorkerId, report: &LoadReport) {
+        let Some(last) = self.workers.get_mut(worker) else { return };
         let waiting = report.waiting.map(|n| f64::from(n) * f64::from(self.config.mean_prefill_tokens));
         // A report that rides on a response may have the queue alone and must not erase the rest.
         if let Some(queued) = report.waiting_tokens.map(|tokens| tokens as f64).or(waiting) {
-            told.queue = Some((queued, report.at));
-            told.since = 0.0;
+            last.queue = Some((queued, report.at));
+            last.since = 0.0;
         }
-        told.kv_usage = report.kv_usage.filter(|usage| usage.is_finite()).unwrap_or(told.kv_usage);
+        last.kv_usage = report.kv_usage.filter(|usage| usage.is_finite()).unwrap_or(last.kv_usage);
         if let Some(throughput) = report.gen_throughput {
-            told.throughput = Some(throughput).filter(|t| t.is_finite() && *t > 0.0);
+            last.throughput = Some(throughput).filter(|t| t.is_finite() && *t > 0.0);
         }
     }
 }
@@ -161,12 +161,12 @@ impl Policy for LeastLoad {
             Event::Joined { worker, .. } => self.workers.insert(*worker, ReportedLoad::default()),
             Event::Left(worker) => drop(self.workers.remove(*worker)),
             Event::Dispatched { worker, request } => {
-                if let Some(told) = self.workers.get_mut(*worker) {
+                if let Some(last) = self.workers.get_mut(*worker) {
                     let tokens = request.prompt_tokens.unwrap_or(self.config.mean_prefill_tokens);
-                    told.since += f64::from(tokens);
+                    last.since += f64::from(tokens);
                 }
             }
-            Event::Load { worker, report } => self.reported(*worker, report),
+            Event::Load { worker, report } => self.record_report(*worker, report),
             _ => (),
         }
     }
@@ -183,17 +183,17 @@ mod tests {
     }
 
     fn report(bench: &mut TestBench, worker: usize, tokens: u64, kv_usage: f64, throughput: f64) {
-        let told = LoadReport {
+        let report = LoadReport {
             waiting_tokens: Some(tokens),
             kv_usage: Some(kv_usage),
             gen_throughput: Some(throughput),
             ..LoadReport::empty(bench.now, LoadSource::Poll)
         };
-        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[worker], told));
+        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[worker], report));
     }
 
     #[test]
-    fn the_score_is_that_of_smg() {
+    fn score_equals_that_of_smg() {
         let mut bench = bench(2);
         report(&mut bench, 0, 3000, 0.5, 1000.0);
         report(&mut bench, 1, 3000, 0.0, 0.0);
@@ -201,13 +201,13 @@ mod tests {
         bench.hold(1, 1);
         let scores: Vec<f64> = bench.ask().scores.iter().map(|s| s.cost).collect();
         assert!((scores[0] - (3.5 + 0.15)).abs() < 1e-9, "{scores:?}");
-        assert!((scores[1] - (3000.0 + 1024.0) / 2000.0).abs() < 1e-9, "no throughput told: {scores:?}");
+        assert!((scores[1] - (3000.0 + 1024.0) / 2000.0).abs() < 1e-9, "no throughput reported: {scores:?}");
         assert_eq!(bench.send(), 1);
         assert_eq!(bench.last_reason(), Reason::LoadBased);
     }
 
     #[test]
-    fn between_two_reports_a_burst_is_spread() {
+    fn burst_between_reports_is_spread() {
         let mut bench = bench(2);
         report(&mut bench, 0, 0, 0.2, 1000.0);
         report(&mut bench, 1, 0, 0.2, 1000.0);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_tell_is_like_the_best_of_the_others() {
+    fn unreported_worker_scores_like_the_best() {
         let mut bench = bench(3);
         report(&mut bench, 0, 2000, 0.0, 1000.0);
         report(&mut bench, 1, 4000, 0.0, 1000.0);
@@ -233,16 +233,16 @@ mod tests {
     }
 
     #[test]
-    fn news_of_the_queue_alone_leaves_the_rest() {
+    fn queue_only_report_keeps_the_rest() {
         let mut bench = bench(1);
         report(&mut bench, 0, 0, 0.5, 512.0);
-        let told = LoadReport { waiting: Some(1), ..LoadReport::empty(bench.now, LoadSource::Piggyback) };
-        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[0], told));
+        let report = LoadReport { waiting: Some(1), ..LoadReport::empty(bench.now, LoadSource::Piggyback) };
+        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[0], report));
         assert!((bench.ask().scores[0].cost - (2.0 + 0.15)).abs() < 1e-9);
     }
 
     #[test]
-    fn without_any_report_the_requests_in_flight_count_and_the_reason_says_so() {
+    fn without_reports_in_flight_is_fallback() {
         let mut bench = bench(2);
         report(&mut bench, 0, 0, 0.0, 1000.0);
         bench.hold(0, 2);

@@ -53,7 +53,7 @@ impl LeastRequest {
     fn by_speed(&self, mut cx: DecisionContext<'_>) -> Decision {
         let now = cx.now;
         let speed = |w: &WorkerView<'_>| self.speeds.secs_per_token(w.id, now).unwrap_or(1.0);
-        // All or none are known, since the unknown are taken for usual.
+        // All speeds are known or none, since unknown ones are replaced by the mean.
         let known = self.speeds.secs_per_token(cx.candidates.first(), now).is_some();
         cx.lowest_drawn(
             self.config.choice_count,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_loaded_worker_gets_the_next_request() {
+    fn least_loaded_worker_is_next() {
         let mut bench = bench(LeastRequestConfig::default(), &[1.0; 3]);
         bench.hold(0, 3);
         bench.hold(1, 1);
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn shares_follow_the_weights_and_weight_zero_gets_nothing() {
+    fn shares_follow_the_weights() {
         let mut bench = bench(LeastRequestConfig::default(), &[3.0, 1.0, 0.0]);
         let sent = bench.send_many(40);
         assert_eq!([0, 1, 2].map(|w| sent.iter().filter(|&&s| s == w).count()), [30, 10, 0]);
     }
 
     #[test]
-    fn without_bias_the_weight_alone_decides() {
+    fn without_bias_only_weight_decides() {
         let config = LeastRequestConfig { active_request_bias: 0.0, ..LeastRequestConfig::default() };
         assert_eq!(bench(config, &[1.0, 2.0]).send_many(5), [1; 5]);
     }
@@ -134,7 +134,7 @@ mod tests {
         let config = LeastRequestConfig { speed_weighted: true, ..LeastRequestConfig::default() };
         let mut bench = bench(config, &[1.0, 1.0]);
         bench.send();
-        assert_eq!(bench.last_reason(), Reason::Fallback, "nobody has answered yet");
+        assert_eq!(bench.last_reason(), Reason::Fallback, "no worker has responded yet");
         bench.finish_all();
         bench.now = Time::from_secs_f64(100.0);
         bench.complete(0, 1.0, 100);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_drawn_by_lot_the_busier_is_not_taken() {
+    fn busier_of_two_is_not_chosen() {
         let config = LeastRequestConfig { choice_count: 2, ..LeastRequestConfig::default() };
         let mut bench = bench(config, &[1.0; 3]);
         bench.hold(0, 5);

@@ -41,7 +41,7 @@ pub struct LMetric {
 }
 
 impl LMetric {
-    /// A policy with these options. The memory of its index is reserved here and now.
+    /// A policy with these options. The memory of its index is reserved here.
     ///
     /// # Errors
     /// An option whose value makes no sense.
@@ -58,8 +58,8 @@ impl LMetric {
     fn new_tokens(&self, w: &WorkerView<'_>, request: &RequestFeatures<'_>) -> f64 {
         let bytes = request.prompt_bytes as f64;
         let known = f64::from(self.matches.blocks(w.id)) * f64::from(request.prefix_block_bytes);
-        let told = request.prompt_tokens.filter(|_| bytes > 0.0);
-        let tokens_per_byte = told.map_or(TOKENS_PER_BYTE, |tokens| f64::from(tokens) / bytes);
+        let exact = request.prompt_tokens.filter(|_| bytes > 0.0);
+        let tokens_per_byte = exact.map_or(TOKENS_PER_BYTE, |tokens| f64::from(tokens) / bytes);
         ((bytes - known) * tokens_per_byte).max(f64::from(self.config.min_new_tokens))
     }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn cached_tokens_and_requests_in_flight_weigh_against_each_other() {
+    fn cached_tokens_offset_requests_in_flight() {
         let mut bench = bench(SMALL, 2);
         let known: Vec<u64> = (0..10).collect();
         bench.force(0, &prompt(&known));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wholly_cached_prompt_still_goes_where_there_is_room() {
+    fn fully_cached_prompt_still_avoids_load() {
         let mut bench = bench(SMALL, 2);
         for worker in [0, 1] {
             bench.force(worker, &prompt(&[1, 2, 3]));

@@ -1,4 +1,4 @@
-//! `manual`: a routing key stays with the worker that it was given to.
+//! `manual`: a routing key stays on the worker that it was assigned to.
 
 use super::key_table::KeyTable;
 use super::sample::by_weight;
@@ -10,7 +10,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How a key without a worker gets one.
+/// How a new key is assigned to a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AssignmentMode {
@@ -42,10 +42,10 @@ impl Default for ManualConfig {
     }
 }
 
-/// Where a key is at assignment.
+/// The workers of a key.
 #[derive(Clone, Copy, Debug)]
 struct KeyAssignment {
-    /// The worker that it was given to first.
+    /// The worker that it was assigned to first.
     first: WorkerId,
     /// The one that stood in for it last; the same when none has.
     second: WorkerId,
@@ -66,7 +66,7 @@ pub struct Manual {
 }
 
 impl Manual {
-    /// A policy with these options. The memory of its table is reserved here and now.
+    /// A policy with these options. The memory of its table is reserved here.
     ///
     /// # Errors
     /// An option whose value makes no sense.
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stays_when_workers_join_and_whatever_the_load() {
+    fn key_stays_when_workers_join() {
         let mut bench = bench(ManualConfig::default(), 3);
         let first: Vec<_> = (0..60).map(|key| bench.send_as(&keyed(key))).collect();
         bench.join();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_returns_when_its_worker_is_back() {
+    fn key_returns_with_its_worker() {
         let mut bench = bench(ManualConfig::default(), 3);
         let first = bench.send_as(&keyed(7));
         bench.balancer.apply(bench.now, FleetUpdate::Routable(bench.ids[first], false));
@@ -234,7 +234,7 @@ mod tests {
         let mut bench = bench(config, 2);
         let first = bench.send_as(&keyed(1));
         bench.now = Time::from_secs_f64(9.0);
-        assert_eq!(bench.send_as(&keyed(1)), first, "and every use starts the time anew");
+        assert_eq!(bench.send_as(&keyed(1)), first, "and every use restarts the idle time");
         bench.now = Time::from_secs_f64(18.0);
         assert_eq!(bench.send_as(&keyed(1)), first);
         bench.now = Time::from_secs_f64(29.0);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_the_key_used_longest_ago_goes() {
+    fn full_table_evicts_least_recently_used() {
         let config =
             ManualConfig { assignment_mode: AssignmentMode::MinLoad, max_keys: 2, ..ManualConfig::default() };
         let mut bench = bench(config, 2);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn assignment_modes_count_what_they_say_and_heed_the_weight() {
+    fn assignment_modes_heed_the_weight() {
         for (mode, reason) in [
             (AssignmentMode::Random, Reason::Sampled),
             (AssignmentMode::MinLoad, Reason::LoadBased),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_counted_by_key_not_by_request() {
+    fn groups_are_counted_by_key() {
         let mode = AssignmentMode::MinGroup;
         let mut bench = bench(ManualConfig { assignment_mode: mode, ..ManualConfig::default() }, 2);
         let busy = bench.send_as(&keyed(0));
@@ -280,11 +280,11 @@ mod tests {
         assert_ne!(bench.send_as(&keyed(1)), busy);
         let third = bench.send_as(&keyed(2));
         let fourth = bench.send_as(&keyed(3));
-        assert_ne!(third, fourth, "one key each, whoever has ten requests in flight");
+        assert_ne!(third, fourth, "one key each, although one has ten requests in flight");
     }
 
     #[test]
-    fn without_a_key_it_falls_back_and_says_so() {
+    fn without_key_falls_back() {
         let mut bench = bench(ManualConfig::default(), 2);
         bench.send();
         assert_eq!(bench.last_reason(), Reason::Fallback);

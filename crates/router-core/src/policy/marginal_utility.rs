@@ -1,7 +1,7 @@
-//! `marginal_utility`: the classic rule of the best recent performance gradient, kept as it always was.
+//! `marginal_utility`: the classic rule of the best recent performance gradient, unchanged.
 //!
-//! Known to herd between two completions and to mix units (docs/policies/marginal_utility.md). It is here because
-//! people compare against it.
+//! Known to herd between two completions and to mix units (docs/policies/marginal_utility.md). It is kept as a baseline
+//! for comparisons.
 
 use super::InvalidOption;
 use crate::fleet::{Candidates, WorkerView};
@@ -24,7 +24,7 @@ pub struct MarginalUtilityConfig {
     pub throughput_weight: f64,
     /// Weight of the latency gradient (seconds per second). Default 0.4; 0 and more.
     pub latency_weight: f64,
-    /// RotationCursor both gradients into z-scores across the candidates that have a trend before weighting them, so that
+    /// Turn both gradients into z-scores across the candidates that have a trend before weighting them, so that
     /// their units no longer matter. Default false.
     pub normalize: bool,
 }
@@ -133,7 +133,7 @@ impl MarginalUtility {
         Self::named("marginal_utility", config)
     }
 
-    /// The same rule under the name by which people switch its recording on: `marginal_utility_recorder`.
+    /// The rule under the name that also switches recording on: `marginal_utility_recorder`.
     ///
     /// # Errors
     /// An option whose value makes no sense.
@@ -157,7 +157,7 @@ impl MarginalUtility {
         GradientScale::across(candidates.ids().iter().filter_map(|&id| self.workers.get(id)?.trend))
     }
 
-    /// Minus the score, so that no zero comes out as "-0".
+    /// Minus the score, but never "-0".
     fn cost(&self, w: &WorkerView<'_>, scale: &GradientScale) -> f64 {
         self.trend(w).map_or(f64::from(w.in_flight), |trend| {
             let g = scale.apply(trend);
@@ -301,7 +301,7 @@ mod tests {
     //     -0.6817562101352443  0.47978415520236295  0.2019720549328814
 
     #[test]
-    fn gradients_and_scores_are_the_golden_ones() {
+    fn gradients_and_scores_match_golden_values() {
         let mut bench = bench(MarginalUtilityConfig::default(), &[&A, &b(), &c()]);
         let asked = bench.ask();
         let golden = [
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn z_scores_are_the_golden_ones() {
+    fn z_scores_match_golden_values() {
         let config = MarginalUtilityConfig { normalize: true, ..MarginalUtilityConfig::default() };
         let asked = bench(config, &[&A, &b(), &c()]).ask();
         let golden = [-0.6817562101352443, 0.47978415520236295, 0.2019720549328814];
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_trend_load_counts_and_no_gradient_is_claimed() {
+    fn without_trend_load_decides() {
         let mut bench = bench(MarginalUtilityConfig::default(), &[&A[..9], &A[..3]]);
         bench.hold(0, 2);
         bench.hold(1, 1);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_that_of_the_chosen_worker_alone() {
+    fn reason_is_that_of_the_chosen() {
         // Worker 0 gets slower, so its gradient score is negative; worker 1 was never used and scores 0.
         let slower: Vec<Row> = (0..10).map(|i| (f64::from(i * i + 1), 0.1 * f64::from(i + 1), 100)).collect();
         let mut bench = bench(MarginalUtilityConfig::default(), &[&slower, &[]]);
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn completions_that_ended_at_once_have_no_throughput() {
+    fn instant_completions_have_no_throughput() {
         let at_once: Vec<Row> = (0..10).map(|_| (3.0, 0.5, 100)).collect();
         let asked = bench(MarginalUtilityConfig::default(), &[&at_once, &[]]).ask();
         assert_eq!(asked.scores[0].terms.get("throughput_gradient"), Some(0.0));
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_make_no_sense_are_named() {
+    fn bad_options_are_named() {
         let message = |config| MarginalUtility::new(config).unwrap_err().to_string();
         let base = MarginalUtilityConfig::default();
         let config = MarginalUtilityConfig { window_size: 9, ..base };

@@ -87,7 +87,7 @@ pub struct PolicyNeeds {
     pub text: bool,
     /// What the prompt is written in ([`RequestFeatures::script`]).
     pub script: bool,
-    /// Load reports of the workers, polled where they do not ride on answers.
+    /// Load reports of the workers, polled where responses do not carry them.
     pub load_reports: bool,
     /// The routing key that the client named ([`RequestFeatures::routing_key`]).
     pub routing_key: bool,
@@ -122,7 +122,7 @@ impl PolicyNeeds {
 
 /// A load-balancing policy.
 pub trait Policy: Send + fmt::Debug {
-    /// Stable name for configuration, metrics and records. Nothing ever branches on it.
+    /// Stable name for configuration, metrics and records. No code branches on it.
     fn name(&self) -> &str;
 
     /// What the host must supply beyond the basics.
@@ -133,24 +133,24 @@ pub trait Policy: Send + fmt::Debug {
     /// Chooses one of `cx.candidates` and says why.
     ///
     /// It must not assume that its choice is used: state that depends on a dispatch changes in [`observe`](Self::observe),
-    /// so that a shadow stays true.
+    /// so that a shadow policy stays consistent.
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision;
 
-    /// Folds one fact into the policy's own state: the only way it learns.
+    /// Updates the policy's state with one event: the only way it learns.
     fn observe(&mut self, _now: Time, _event: &Event<'_>) {}
 
     /// Reports figures about the policy as a whole, by stable names; what belongs to one worker is a term of its score.
     fn gauges(&self, _report: &mut dyn FnMut(&'static str, f64)) {}
 }
 
-/// Everything a policy has to decide by.
+/// The input of one decision.
 #[derive(Debug)]
 pub struct DecisionContext<'a> {
-    /// When.
+    /// The present.
     pub now: Time,
-    /// For what.
+    /// The request.
     pub request: &'a RequestFeatures<'a>,
-    /// From whom: workers that may be chosen, in id order, never empty.
+    /// The workers that may be chosen, in id order, never empty.
     pub candidates: Candidates<'a>,
     /// The policy's own random numbers.
     pub rng: &'a mut Rng,
@@ -257,7 +257,7 @@ impl DecisionContext<'_> {
         best.decide(candidates, reason)
     }
 
-    /// The candidate that owns such requests. In the explanation it costs 0, and the others 1.
+    /// Chooses the candidate that owns the request's key. In the explanation it costs 0, and the others 1.
     pub(crate) fn keyed(
         &mut self,
         owner: WorkerId,

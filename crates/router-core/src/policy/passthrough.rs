@@ -30,7 +30,7 @@ mod tests {
     use crate::{FleetUpdate, Time, WorkerInfo};
 
     #[test]
-    fn others_only_stand_by() {
+    fn other_workers_only_stand_by() {
         let mut bench = TestBench::new(Box::new(Passthrough), 2);
         bench.hold(0, 50);
         assert_eq!(bench.send_many(3), [0; 3]);

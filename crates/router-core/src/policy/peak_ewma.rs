@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 /// fits either way.
 const TOKENS: f64 = 100.0;
 
-/// Seconds below which no response time sinks, so that requests in flight count after any silence.
+/// Lower bound on a response time in seconds, so that requests in flight count after any silence.
 const LEAST: f64 = 1e-6;
 
 /// The options of [`PeakEwma`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PeakEwmaConfig {
-    /// Seconds in which an old response time loses all but 1/e of its say. Default 10; above 0.
+    /// Seconds in which the influence of a response time falls to 1/e. Default 10; above 0.
     pub tau_secs: f64,
     /// Response time in seconds that a new worker is taken to have, and a failed attempt at least. Default 1; above 0.
     pub default_rtt_secs: f64,
@@ -43,8 +43,8 @@ struct PeakRtt {
 
 /// Compares candidates by response time times requests in flight, one more counted.
 ///
-/// The response time rises at once to that of a slower answer and sinks slowly towards that of faster ones, and towards
-/// zero while there are none, so that no worker is avoided for ever.
+/// The response time rises at once to that of a slower response and sinks slowly towards that of faster ones, and towards
+/// zero while there are none, so that no worker is avoided forever.
 #[derive(Clone, Debug)]
 pub struct PeakEwma {
     config: PeakEwmaConfig,
@@ -63,7 +63,7 @@ impl PeakEwma {
         Ok(Self { config, workers: SlotMap::default() })
     }
 
-    /// What is left of the say of a response time.
+    /// What is left of the influence of a response time.
     fn kept(&self, rtt: &PeakRtt, now: Time) -> f64 {
         (-now.secs_since(rtt.at).max(0.0) / self.config.tau_secs).exp()
     }
@@ -73,7 +73,7 @@ impl PeakEwma {
         rtt.unwrap_or(self.config.default_rtt_secs).max(LEAST)
     }
 
-    /// The response time that an end stands for, if any.
+    /// The response time that a completion stands for, if any.
     fn sample(&self, completion: &Completion) -> Option<f64> {
         match completion.result.outcome {
             Outcome::Success if self.config.per_token => {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_worker_gets_the_less() {
+    fn slow_worker_gets_fewer_requests() {
         let mut bench = bench(ALL);
         bench.complete(0, 4.0, 10);
         bench.complete(1, 1.0, 10);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_answer_is_no_slow_worker_when_tokens_count() {
+    fn long_response_is_normalised_by_tokens() {
         let mut bench = bench(PeakEwmaConfig { per_token: true, ..ALL });
         bench.complete(0, 50.0, 5000);
         bench.complete(1, 1.0, 50);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_fast_attracts_nobody() {
+    fn failing_fast_attracts_no_requests() {
         let mut bench = bench(ALL);
         bench.complete(0, 0.2, 10);
         bench.complete(1, 0.2, 10);

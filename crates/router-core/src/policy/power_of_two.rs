@@ -1,7 +1,7 @@
 //! `power_of_two`: the less loaded of two candidates drawn at random.
 //!
-//! Drawing two instead of comparing all keeps routers that share a fleet, or look at old reports, from all
-//! running to the same worker (Mitzenmacher, "How useful is old information?", 2000).
+//! Drawing two instead of comparing all keeps routers that share a fleet, or use old reports, from herding on
+//! one worker (Mitzenmacher, "How useful is old information?", 2000).
 
 use super::sample::RandomSubset;
 use super::{BestCandidate, InvalidOption, load_terms};
@@ -108,7 +108,7 @@ mod tests {
         bench.hold(0, 5);
         bench.hold(1, 3);
         bench.hold(2, 4);
-        // Worker 0 loses to either of the others, whoever is drawn with it.
+        // Worker 0 loses to either of the others.
         for _ in 0..200 {
             assert_ne!(bench.ask().decision.worker.slot(), 0);
         }
@@ -137,8 +137,8 @@ mod tests {
         let mut bench = TestBench::new(policy(), 2);
         bench.hold(0, 1);
         for (worker, tokens) in [(0, 10), (1, 90_000)] {
-            let told = LoadReport { tokens: Some(tokens), ..report(Time::ZERO) };
-            bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[worker], told));
+            let load = LoadReport { tokens: Some(tokens), ..report(Time::ZERO) };
+            bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[worker], load));
         }
         assert_eq!(bench.send(), 0);
         // Old reports are not used any more: worker 0 has one in flight, worker 1 none.
@@ -161,10 +161,10 @@ mod tests {
     fn reported_counts_follow_what_was_sent_since() {
         let mut bench = TestBench::new(policy(), 2);
         for (worker, running) in [(0, 0), (1, 3)] {
-            let told = LoadReport { waiting: Some(0), running: Some(running), ..report(Time::ZERO) };
-            bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[worker], told));
+            let load = LoadReport { waiting: Some(0), running: Some(running), ..report(Time::ZERO) };
+            bench.balancer.apply(Time::ZERO, FleetUpdate::Load(bench.ids[worker], load));
         }
         bench.hold(0, 5);
-        assert_eq!(bench.send(), 1, "5 sent to worker 0 since it told 0");
+        assert_eq!(bench.send(), 1, "5 sent to worker 0 since it reported 0");
     }
 }

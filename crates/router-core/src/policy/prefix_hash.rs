@@ -1,4 +1,4 @@
-//! `prefix_hash`: the head of a prompt belongs to one worker, by hash, unless that one has too much.
+//! `prefix_hash`: the head of a prompt belongs to one worker, by hash, unless that one is overloaded.
 
 use super::ring::HashRing;
 use super::{InvalidOption, load_terms};
@@ -15,10 +15,10 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub struct PrefixHashConfig {
     /// How many tokens of the prompt, at four bytes each, make its head. Default 256; 1 and more.
     pub prefix_token_count: u32,
-    /// A worker has too much when its load exceeds this many times the mean, and `balance_abs_threshold` too.
+    /// A worker is overloaded when its load exceeds this many times the mean, and `balance_abs_threshold` too.
     /// Default 1.25; 1 and more.
     pub load_factor: f64,
-    /// A worker has too much when its load exceeds the mean by more requests than this, and `load_factor` too.
+    /// A worker is overloaded when its load exceeds the mean by more requests than this, and `load_factor` too.
     /// Default 10.
     pub balance_abs_threshold: u32,
 }
@@ -51,7 +51,7 @@ impl PrefixHash {
         Ok(Self { config, ring: HashRing::default() })
     }
 
-    /// What the request goes by: its routing key, or else the head of its prompt. A hash stands for all blocks up to
+    /// The hash that decides: that of the routing key, or else the head of its prompt. A hash stands for all blocks up to
     /// its own, so the last one within the head is that of the head.
     fn key(&self, request: &RequestFeatures<'_>) -> Option<u64> {
         let head = u64::from(self.config.prefix_token_count) * BYTES_PER_TOKEN;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_with_one_head_go_to_one_worker_whatever_follows() {
+    fn equal_heads_go_to_one_worker() {
         let mut bench = bench(4);
         // 256 tokens are 8 blocks; what differs after those does not count.
         let head = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_routing_key_goes_before_the_prompt() {
+    fn routing_key_takes_precedence_over_prompt() {
         let mut bench = bench(4);
         let keyed = |prefix| RequestFeatures { routing_key: Some(9), ..prompt(prefix) };
         let first = bench.send_as(&keyed(&[1]));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_with_too_much_by_both_measures_is_spared() {
+    fn overloaded_owner_is_spared() {
         let mut bench = bench(4);
         let owner = bench.send_as(&prompt(&[7]));
         // With 14 in all the mean of four is 3.75: 13 is within 10 of it, 14 no more.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_too_short_for_a_hash_goes_to_the_least_loaded() {
+    fn short_prompt_goes_to_least_loaded() {
         let mut bench = bench(2);
         bench.hold(0, 1);
         assert_eq!(bench.send_as(&prompt(&[])), 1);

@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 const WINDOW: u16 = 256;
 /// Latencies are kept apart by requests in flight, a doubling each.
 const LEVELS: usize = 12;
-/// How much each answer counts among those of its level.
+/// Weight of each new response in the average of its level.
 const GAIN: f64 = 0.2;
-/// What a hot worker costs more than any cold one, in seconds per token.
+/// Extra cost of a hot worker over any cold one, in seconds per token.
 const HOT: f64 = 1e6;
 
 /// The options of [`Prequal`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrequalConfig {
-    /// A worker is hot when its requests in flight exceed this quantile of those seen lately, all workers together.
+    /// A worker is hot when its requests in flight exceed this quantile of recent values over all workers.
     /// Default 0.84, about 2^-0.25; 0 to 1. At 0 requests in flight decide alone, at 1 nearly always latency.
     pub rif_quantile: f64,
     /// A latency observed longer ago than this many seconds is not used. Default 30; above 0.
@@ -36,7 +36,7 @@ impl Default for PrequalConfig {
 /// Seconds per token at one level of requests in flight, and when last seen.
 type LatencySample = Option<(f64, Time)>;
 
-/// What is known of one worker.
+/// What is known about one worker.
 #[derive(Clone, Copy, Debug, Default)]
 struct WorkerSamples {
     in_flight: u32,
@@ -75,7 +75,7 @@ impl Prequal {
         Ok(Self { config, workers: SlotMap::default(), ids: Vec::new(), next: 0, quantile })
     }
 
-    /// Requests in flight for the weight; those of a worker without weight are as many as can be.
+    /// Requests in flight for the weight; the largest float for a worker of weight 0.
     fn rif(w: &WorkerView<'_>) -> f64 {
         w.per_weight(f64::from(w.in_flight)).min(HOT)
     }
@@ -95,7 +95,7 @@ impl Prequal {
         (0..LEVELS).find_map(|far| fresh(here.wrapping_sub(far)).or_else(|| fresh(here + far)))
     }
 
-    /// One that has not answered lately goes before all others that are cold: so it is tried, until it is hot.
+    /// A worker without a recent response is preferred over all other cold ones, so that it is tried, until it is hot.
     fn cost(&self, w: &WorkerView<'_>, now: Time) -> f64 {
         if self.is_hot(w) {
             return HOT + Self::rif(w);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fastest_is_taken_until_it_is_hot() {
+    fn fastest_is_chosen_until_hot() {
         let mut bench = bench(PrequalConfig::default(), 3);
         for (worker, secs) in [(0, 4.0), (1, 1.0), (2, 3.0)] {
             bench.complete(worker, secs, 100);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_are_hot_the_fewest_in_flight_are_taken() {
+    fn all_hot_means_fewest_in_flight() {
         let mut bench = bench(PrequalConfig { rif_quantile: 0.0, ..PrequalConfig::default() }, 2);
         bench.complete(0, 1.0, 100);
         bench.complete(1, 9.0, 100);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_not_answered_lately_is_tried() {
+    fn worker_without_recent_response_is_tried() {
         let mut bench = bench(PrequalConfig::default(), 2);
         bench.complete(0, 1.0, 100);
         assert_eq!(bench.send(), 1);
@@ -235,13 +235,13 @@ mod tests {
         bench.now = Time::from_secs_f64(125.0);
         bench.complete(0, 1.0, 100);
         bench.now = Time::from_secs_f64(131.0);
-        assert_eq!(bench.send(), 1, "its answer is too long ago");
+        assert_eq!(bench.send(), 1, "its last response is too long ago");
     }
 
     #[test]
-    fn latencies_count_near_the_requests_in_flight_at_which_they_were_seen() {
+    fn latencies_are_kept_per_load_level() {
         let mut bench = bench(PrequalConfig { rif_quantile: 1.0, ..PrequalConfig::default() }, 2);
-        // Worker 0 is quick alone and slow in company.
+        // Worker 0 is fast with one request and slow with several.
         bench.complete(0, 1.0, 100);
         bench.complete(1, 2.0, 100);
         assert_eq!(bench.send(), 0);

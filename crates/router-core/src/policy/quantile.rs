@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Numbers from here on are counted as one.
+/// Numbers from here on are counted as this one.
 const CAP: usize = 1023;
 
 /// The `fraction`-quantile of values in ascending order by nearest rank: the smallest value that at least this fraction of
@@ -22,9 +22,9 @@ pub(crate) struct SlidingQuantile {
     share: f64,
     window: usize,
     last: VecDeque<u16>,
-    /// How often each number is among the last.
+    /// How often each number occurs in the window.
     counts: Vec<u16>,
-    /// The quantile, and how many of the last numbers are not above it.
+    /// The quantile, and how many numbers in the window are not above it.
     at: usize,
     up_to: usize,
 }
@@ -48,7 +48,7 @@ impl SlidingQuantile {
         (!self.last.is_empty()).then_some(self.at)
     }
 
-    /// Takes one more number in.
+    /// Adds a number.
     pub(crate) fn push(&mut self, number: f64) {
         let number = (number.max(0.0) as usize).min(CAP);
         if self.last.len() == self.window
@@ -71,7 +71,7 @@ impl SlidingQuantile {
         }
     }
 
-    /// Forgets everything.
+    /// Removes all numbers.
     pub(crate) fn clear(&mut self) {
         self.last.clear();
         self.counts.fill(0);

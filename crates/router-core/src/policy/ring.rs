@@ -1,11 +1,11 @@
-//! A ring of hashes on which keys find their worker, and find the same one again when others come and go.
+//! A hash ring that maps keys to workers; when workers come and go, few keys move.
 
 use crate::fleet::Candidates;
 use crate::{Event, Rng, WorkerId, WorkerInfo};
 
 /// Points on the ring for a worker of weight 1 (as in vllm-router).
 const POINTS: f64 = 160.0;
-/// No worker has more points than so many of weight 1, whatever its weight.
+/// A worker has at most as many points as this many workers of weight 1.
 const MOST: f64 = 64.0;
 
 /// The ring. Where a worker's points lie follows from its URL alone, so routers that share a fleet agree.
@@ -16,7 +16,7 @@ pub(crate) struct HashRing {
 }
 
 impl HashRing {
-    /// Puts a worker on the ring, with points in proportion to its weight; with none at weight 0.
+    /// Adds a worker, with points in proportion to its weight; none at weight 0.
     fn join(&mut self, worker: WorkerId, info: &WorkerInfo) {
         let weight = if info.weight > 0.0 { info.weight.min(MOST) } else { 0.0 };
         let points = if weight > 0.0 { (POINTS * weight).round().max(1.0) as usize } else { 0 };
@@ -38,12 +38,12 @@ impl HashRing {
         }
     }
 
-    /// Takes a worker off.
+    /// Removes a worker.
     fn leave(&mut self, worker: WorkerId) {
         self.points.retain(|&(_, owner)| owner != worker);
     }
 
-    /// The candidate that owns `key`: the first one from there on. Absent when no candidate has a point.
+    /// The candidate that owns `key`: that of the next point. Absent when no candidate has a point.
     pub(crate) fn owner(&self, key: u64, candidates: Candidates<'_>) -> Option<WorkerId> {
         if candidates.iter().all(|w| w.weight() == 0.0) {
             return None;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_keys_of_who_is_missing_move_and_they_come_back() {
+    fn only_keys_of_missing_worker_move() {
         let (mut fleet, ring) = world(&[1.0; 4]);
         let before = owners(&fleet, &ring);
         let missing = fleet.routable()[1];
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_left_is_gone_and_one_that_returns_has_its_keys_again() {
+    fn returning_worker_has_its_keys_again() {
         let (mut fleet, mut ring) = world(&[1.0; 3]);
         let before = owners(&fleet, &ring);
         let left = fleet.routable()[2];

@@ -5,8 +5,8 @@ use crate::{Decision, DecisionContext, Event, Policy, Reason, Time, WorkerId};
 
 /// Chooses the candidate that comes next after the worker that got the last request.
 ///
-/// The turn moves when a request is really sent, so a shadow stays in step with the traffic and candidates may
-/// come and go: the next in id order has the turn.
+/// The cursor moves when a request is sent, so a shadow policy follows the traffic. When workers come and go, the next
+/// one in id order is chosen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoundRobin {
     turn: RotationCursor,
@@ -27,7 +27,7 @@ impl Policy for RoundRobin {
     }
 }
 
-/// Whose turn it was last. Also the fallback of policies that lack data.
+/// The worker that was chosen last. Also the fallback of policies that lack data.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RotationCursor {
     last: Option<WorkerId>,
@@ -41,7 +41,7 @@ impl RotationCursor {
         ids.get(next).copied().unwrap_or(candidates.first())
     }
 
-    /// Moves the turn when a request was sent.
+    /// Moves the cursor when a request was sent.
     pub(crate) fn observe(&mut self, event: &Event<'_>) {
         if let Event::Dispatched { worker, .. } = event {
             self.last = Some(*worker);
@@ -56,7 +56,7 @@ mod tests {
     use crate::{ExplainLevel, FleetUpdate, RequestFeatures};
 
     #[test]
-    fn serves_all_in_turn_while_workers_come_and_go() {
+    fn rotation_survives_joins_and_leaves() {
         let mut bench = TestBench::new(Box::new(RoundRobin::default()), 3);
         assert_eq!(bench.send_many(7), [0, 1, 2, 0, 1, 2, 0]);
         bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[1], false));
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_does_not_rob_anyone_of_a_turn() {
+    fn retry_does_not_skip_a_worker() {
         let mut bench = TestBench::new(Box::new(RoundRobin::default()), 3);
         assert_eq!(bench.send(), 0);
         let retry = RequestFeatures { attempt: 1, ..RequestFeatures::default() };

@@ -7,7 +7,7 @@ use crate::{Rng, WorkerId};
 /// The most that can be drawn at once.
 const MAX_DRAWN: usize = 8;
 
-/// A few different places out of `0..n`, in ascending order.
+/// A few distinct indices out of `0..n`, in ascending order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RandomSubset {
     places: [usize; MAX_DRAWN],
@@ -15,7 +15,7 @@ pub(crate) struct RandomSubset {
 }
 
 impl RandomSubset {
-    /// Draws `k` of `n` places, at most all and at most eight (Floyd's algorithm: time and chance depend on `k` alone).
+    /// Draws `k` of `n` indices, at most eight (Floyd's algorithm: time and random numbers depend on `k` alone).
     pub(crate) fn new(n: usize, k: usize, rng: &mut Rng) -> Self {
         let len = k.min(n).min(MAX_DRAWN);
         let mut drawn = Self { places: [0; MAX_DRAWN], len: 0 };
@@ -28,7 +28,7 @@ impl RandomSubset {
         drawn
     }
 
-    /// The places.
+    /// The indices.
     pub(crate) fn places(&self) -> &[usize] {
         &self.places[..self.len]
     }
@@ -53,7 +53,7 @@ pub(crate) fn by_weight(
     for &id in ids {
         let weight = weight(id);
         if weight > 0.0 {
-            // Kept even when rounding leaves a rest after the last one.
+            // For a remainder that rounding leaves after the last one.
             chosen = Some(id);
             if point < weight {
                 break;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_sets_are_alike() {
+    fn all_sets_are_equally_likely() {
         let mut rng = Rng::seeded(4);
         let mut seen = std::collections::BTreeMap::new();
         for _ in 0..10_000 {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_there_are() {
+    fn sample_is_at_most_the_population() {
         let mut rng = Rng::seeded(4);
         assert_eq!(RandomSubset::new(2, 3, &mut rng).places(), [0, 1]);
         assert_eq!(RandomSubset::new(100, 9, &mut rng).places().len(), 8);

@@ -13,7 +13,7 @@ pub struct ShortestQueueConfig {
     /// Without any queue length: round robin when true, fewest in flight when false. Default true.
     pub enable_fallback: bool,
     /// A queue length reported longer ago than this many seconds is not used. Default 10, twice the usual interval of
-    /// load polls, so that one lost poll does not blind the policy; 0 and more.
+    /// load polls, so that one lost poll does not matter; 0 and more.
     pub max_report_age_secs: f64,
 }
 
@@ -29,7 +29,7 @@ impl Default for ShortestQueueConfig {
 ///
 /// A candidate that reported nothing, beside others that did, counts as if all its requests in flight were waiting,
 /// less those it is known to run at once ([`max_running_requests`](crate::WorkerInfo::max_running_requests)).
-/// So it is used while it is idle, and never outdone by a real queue it does not have.
+/// So it is used while it is idle, and otherwise counts as having the longest queue that is possible.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortestQueue {
     config: ShortestQueueConfig,
@@ -77,11 +77,11 @@ impl Policy for ShortestQueue {
         }
         let mut best = BestCandidate::default();
         for w in cx.candidates.iter() {
-            let told = w.fresh_waiting(now, age);
-            let waiting = f64::from(told.unwrap_or_else(|| assumed_waiting(&w)));
+            let reported = w.fresh_waiting(now, age);
+            let waiting = f64::from(reported.unwrap_or_else(|| assumed_waiting(&w)));
             let cost = w.per_weight(waiting);
             cx.explain(w.id, cost, || {
-                let name = if told.is_some() { "estimated_waiting" } else { "assumed_waiting" };
+                let name = if reported.is_some() { "estimated_waiting" } else { "assumed_waiting" };
                 load_terms(&w).and(name, waiting)
             });
             best.offer_then(w.id, cost, w.load_rank(), cx.rng);
@@ -105,8 +105,8 @@ mod tests {
     }
 
     fn report(bench: &mut TestBench, worker: usize, waiting: u32) {
-        let told = LoadReport { waiting: Some(waiting), ..LoadReport::empty(bench.now, LoadSource::Poll) };
-        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[worker], told));
+        let load = LoadReport { waiting: Some(waiting), ..LoadReport::empty(bench.now, LoadSource::Poll) };
+        bench.balancer.apply(bench.now, FleetUpdate::Load(bench.ids[worker], load));
     }
 
     #[test]
@@ -119,12 +119,12 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_fills_the_short_queue_only_as_far_as_the_others() {
+    fn burst_evens_out_the_queues() {
         let mut bench = bench(ShortestQueueConfig::default(), 3);
         for (worker, waiting) in [(0, 0), (1, 4), (2, 4)] {
             report(&mut bench, worker, waiting);
         }
-        // No report comes during the burst: what was sent since makes up for it.
+        // No report comes during the burst: the requests sent since are added to the last one.
         let chosen = bench.send_many(13);
         let count = |w| chosen.iter().filter(|&&c| c == w).count();
         assert_eq!((count(0), count(1), count(2)), (7, 3, 3));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_queues_go_to_the_fewer_in_flight() {
+    fn equal_queues_prefer_fewer_in_flight() {
         let mut bench = bench(ShortestQueueConfig::default(), 3);
         bench.hold(0, 2);
         bench.hold(2, 1);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn without_data_it_rotates_and_says_so() {
+    fn without_data_it_rotates() {
         let mut bench = bench(ShortestQueueConfig::default(), 3);
         assert_eq!(bench.send_many(4), [0, 1, 2, 0]);
         assert_eq!(bench.last_reason(), Reason::Fallback);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn without_data_and_fallback_the_fewest_in_flight_wins() {
+    fn without_rotation_fewest_in_flight_wins() {
         let config = ShortestQueueConfig { enable_fallback: false, ..ShortestQueueConfig::default() };
         let mut bench = bench(config, 3);
         bench.hold(0, 2);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_worker_is_used_while_idle_and_not_beyond() {
+    fn unreported_worker_is_used_while_idle() {
         let mut bench = bench(ShortestQueueConfig::default(), 2);
         bench.hold(0, 3);
         report(&mut bench, 0, 0);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn news_without_a_queue_length_does_not_wipe_out_the_last_one() {
+    fn report_without_queue_length_keeps_the_last() {
         let mut bench = bench(ShortestQueueConfig::default(), 2);
         report(&mut bench, 0, 9);
         report(&mut bench, 1, 2);

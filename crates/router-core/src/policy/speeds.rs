@@ -1,13 +1,13 @@
-//! How long the workers take for a generated token, learned from their answers: for policies that weigh by speed.
+//! How long the workers take for a generated token, learned from their responses: for policies that weigh by speed.
 //!
-//! Coarser than what `marginal_cost` learns: the whole time of an answer over its tokens, whatever else ran on the
+//! Coarser than what `marginal_cost` learns: the whole time of a response over its tokens, whatever else ran on the
 //! worker meanwhile.
 
 use crate::{Completion, Event, Outcome, SlotMap, Time, WorkerId};
 
-/// How much each answer counts less than the next: about the last twenty count.
+/// Decay per response: about the last twenty count.
 const DECAY: f64 = 0.95;
-/// Seconds without an answer after which a worker counts as halfway between its own speed and the mean.
+/// Seconds without a response after which a worker counts as halfway between its own speed and the mean.
 const FORGIVE_SECS: f64 = 30.0;
 
 /// Seconds and generated tokens of one successful response, if both are known.
@@ -17,7 +17,7 @@ pub(crate) fn secs_and_tokens(completion: &Completion) -> Option<(f64, f64)> {
     (completion.result.outcome == Outcome::Success && secs > 0.0).then_some((secs, f64::from(tokens)))
 }
 
-/// Decayed sums over the answers of one worker.
+/// Decayed sums over the responses of one worker.
 #[derive(Clone, Copy, Debug, Default)]
 struct ResponseSums {
     secs: f64,
@@ -35,19 +35,19 @@ impl ResponseSums {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DecodeSpeeds {
     workers: SlotMap<ResponseSums>,
-    /// Mean seconds per token of the workers that have answered.
+    /// Mean seconds per token of the workers that have responded.
     usual: Option<f64>,
 }
 
 impl DecodeSpeeds {
-    /// Seconds per generated token. A worker that has not answered is assumed to be like the others; absent when
+    /// Seconds per generated token. A worker that has not responded is assumed to be like the others; absent when
     /// none has.
     pub(crate) fn secs_per_token(&self, worker: WorkerId, now: Time) -> Option<f64> {
         let usual = self.usual?;
-        let Some(answers) = self.workers.get(worker) else { return Some(usual) };
-        let Some(own) = answers.secs_per_token() else { return Some(usual) };
+        let Some(responses) = self.workers.get(worker) else { return Some(usual) };
+        let Some(own) = responses.secs_per_token() else { return Some(usual) };
         // Without this a worker that was slow once would get no requests and so never show that it has recovered.
-        let age = now.secs_since(answers.at).max(0.0);
+        let age = now.secs_since(responses.at).max(0.0);
         Some(usual + (own - usual) * FORGIVE_SECS / (FORGIVE_SECS + age))
     }
 
@@ -61,10 +61,10 @@ impl DecodeSpeeds {
             }
             Event::Finished(completion) => {
                 let Some((secs, tokens)) = secs_and_tokens(completion) else { return };
-                let Some(answers) = self.workers.get_mut(completion.worker) else { return };
-                answers.secs = DECAY * answers.secs + secs;
-                answers.tokens = DECAY * answers.tokens + tokens;
-                answers.at = completion.finished_at;
+                let Some(responses) = self.workers.get_mut(completion.worker) else { return };
+                responses.secs = DECAY * responses.secs + secs;
+                responses.tokens = DECAY * responses.tokens + tokens;
+                responses.at = completion.finished_at;
                 self.refresh();
             }
             _ => (),
@@ -72,7 +72,7 @@ impl DecodeSpeeds {
     }
 
     fn refresh(&mut self) {
-        let known = self.workers.iter().filter_map(|(_, answers)| answers.secs_per_token());
+        let known = self.workers.iter().filter_map(|(_, responses)| responses.secs_per_token());
         let (sum, count) = known.fold((0.0, 0.0), |(sum, count), secs| (sum + secs, count + 1.0));
         self.usual = (count > 0.0).then(|| sum / count);
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::{AttemptResult, RequestId, TokenUsage, WorkerInfo};
 
-    fn answer(speeds: &mut DecodeSpeeds, worker: WorkerId, secs: f64, tokens: u32) {
+    fn respond(speeds: &mut DecodeSpeeds, worker: WorkerId, secs: f64, tokens: u32) {
         let usage = TokenUsage { output_tokens: Some(tokens), ..TokenUsage::default() };
         let completion = Completion {
             worker,
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slow_are_known_the_unknown_are_usual_and_the_silent_are_forgiven() {
+    fn unknown_and_idle_workers_approach_the_mean() {
         let (a, b, c) = (WorkerId::new(0, 1), WorkerId::new(1, 1), WorkerId::new(2, 1));
         let mut speeds = DecodeSpeeds::default();
         for worker in [a, b, c] {
@@ -107,8 +107,8 @@ mod tests {
         }
         let now = Time::from_secs_f64(4.0);
         assert_eq!(speeds.secs_per_token(a, now), None);
-        answer(&mut speeds, a, 4.0, 400);
-        answer(&mut speeds, b, 4.0, 100);
+        respond(&mut speeds, a, 4.0, 400);
+        respond(&mut speeds, b, 4.0, 100);
         let close = |got: Option<f64>, wanted: f64| (got.unwrap() - wanted).abs() < 1e-12;
         assert!(close(speeds.secs_per_token(a, now), 0.01) && close(speeds.secs_per_token(b, now), 0.04));
         assert!(close(speeds.secs_per_token(c, now), 0.025));

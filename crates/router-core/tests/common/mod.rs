@@ -100,7 +100,7 @@ pub fn classic_policies() -> Vec<Make> {
     ]
 }
 
-/// One thing that happens; which one, to whom, and how, does not depend on what a policy decides.
+/// One step of a history. It does not depend on what a policy decides.
 #[derive(Clone, Debug)]
 pub enum Step {
     Join(WorkerInfo),
@@ -123,7 +123,7 @@ pub struct Made {
     pub candidates: Vec<WorkerId>,
 }
 
-/// A history of `n` steps, wholly given by `seed`.
+/// A history of `n` steps, determined by `seed`.
 pub fn history(seed: u64, n: usize) -> Vec<Step> {
     let mut rng = Rng::seeded(seed);
     let mut steps: Vec<Step> = (0..4).map(|i| Step::Join(info(i, &mut rng))).collect();
@@ -256,7 +256,7 @@ impl World {
             prefix_block_bytes: BLOCK_BYTES,
             prompt_bytes: u64::from(BLOCK_BYTES) * prefix.len() as u64 + 20,
             text: Some("hello"),
-            // Half of the conversations name themselves.
+            // Half of the conversations have a routing key.
             routing_key: prefix.first().copied().filter(|key| key % 2 == 0),
             ..RequestFeatures::default()
         };
@@ -274,7 +274,7 @@ impl World {
                 });
                 self.tickets.push(routed.ticket);
             }
-            Err(_) => assert!(candidates.is_empty(), "there was somebody to choose"),
+            Err(_) => assert!(candidates.is_empty(), "there was a worker to choose"),
         }
     }
 

@@ -3,7 +3,7 @@
 /// Requests over which the averages are taken.
 const MEMORY_REQUESTS: f64 = 100.0;
 
-/// An average that forgets; it starts with the first value.
+/// An exponentially decaying average; it starts with the first value.
 #[derive(Clone, Copy, Debug, Default)]
 struct MovingAverage {
     value: f64,
@@ -38,24 +38,24 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    /// A request was sent.
+    /// Records a request that was sent.
     pub(super) fn dispatched(&mut self, prediction: Prediction) {
         self.wait.add(prediction.wait);
         self.prefill_token.add(prediction.prefill_token);
         self.reuse.add(prediction.reused);
     }
 
-    /// A whole answer took so many seconds.
+    /// Records that a complete response took this many seconds.
     pub(super) fn completed(&mut self, latency: f64) {
         self.latency.add(latency);
     }
 
-    /// Seconds until the first token, for a prompt of so many tokens of which nothing is cached.
+    /// Average seconds until the first token of a prompt of this many tokens of which nothing is cached.
     pub(super) fn ttft(&self, prompt: f64) -> f64 {
         self.wait.value + self.prefill_token.value * prompt
     }
 
-    /// Seconds that a whole answer takes; 0 before the first.
+    /// Average seconds of a complete response; 0 before the first.
     pub(super) const fn latency(&self) -> f64 {
         self.latency.value
     }

@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MarginalCostConfig {
-    /// What a first token that comes as late as usual costs, as a share of the usual latency of a whole answer; twice
-    /// as late costs four times that. Default 0.1; 0 and more; 0 is for pure mean latency.
+    /// What a first token that comes as late as usual costs, as a share of the usual latency of a complete response; twice
+    /// as late costs four times that. Default 0.1; 0 and more; 0 minimises mean latency alone.
     pub ttft_weight: f64,
-    /// What a second counts by which the requests already on the worker are slowed down. Default 2, because in steady
-    /// state the slowdown of later ones mirrors that of the present ones; 0 and more. At 0 each request looks after
-    /// itself alone, and fast workers drown.
+    /// Weight of the seconds by which the requests already on the worker are slowed down. Default 2, because in steady
+    /// state the slowdown of later ones mirrors that of the present ones; 0 and more. At 0 the delay
+    /// of other requests is ignored, and fast workers become overloaded.
     pub externality_weight: f64,
-    /// What a second counts by which those who are expected next wait behind this prompt. Default 4; 0 and more.
+    /// Weight of the seconds that the requests expected next wait behind this prompt. Default 4; 0 and more.
     pub backlog_weight: f64,
-    /// What a second counts that is spent on computing again what this prompt drives out of the worker's cache.
+    /// Weight of the seconds spent on computing again what this prompt evicts from the worker's cache.
     /// Default 4; 0 and more. It is expected only as far as prompts repeat each other at all.
     pub copy_weight: f64,
     /// Longest time to the first token that is good enough, in seconds. With it, or the next, as many requests as
@@ -26,15 +26,15 @@ pub struct MarginalCostConfig {
     pub slo_ttft_secs: Option<f64>,
     /// Longest time per further token that is good enough, in seconds. Default none; above 0.
     pub slo_tpot_secs: Option<f64>,
-    /// Share of what a worker's speed model knows that is kept with each further answer. Default 0.98: about the last
-    /// fifty answers count. Above 0, below 1.
+    /// Share of a worker's speed model that is kept with each further response. Default 0.98: about the last
+    /// fifty responses count. Above 0, below 1.
     pub memory: f64,
-    /// Seconds in which a passing slowness is half forgiven while the worker has nothing to do. Default 10; above 0.
+    /// Half-life, in seconds, of a worker's temporary slowdown while it is idle. Default 10; above 0.
     pub forgive_secs: f64,
-    /// Seconds after which half of what was learned of a worker that does nothing gives way to what the fleet is like.
+    /// Seconds after which half of what was learned about an idle worker is replaced by the fleet's median.
     /// Default 600; above 0.
     pub relax_secs: f64,
-    /// Answers that a worker must have given before it may hold more than its share. Default 3.
+    /// Responses that a worker must have completed before it may hold more than its share. Default 3.
     pub cold_answers: u32,
     /// One request in so many goes to a worker that has long been unused, if it costs little more there. Default 200;
     /// 0 for never.

@@ -13,14 +13,14 @@ pub(super) const COLD_REQUESTS: f64 = 2.0;
 /// Requests over a worker's limits delay all later ones until the excess has drained. A worker at its limits is busy:
 /// draining takes this many times as long as the excess alone would.
 const DRAIN_FACTOR: f64 = 8.0;
-/// From this share of the KV cache in use, as reported, room gets scarce, and by how much the price of it grows.
+/// KV cache usage, as reported, from which space counts as scarce, and how fast its price grows from there.
 const KV_FULL_SHARE: f64 = 0.8;
 const KV_FULL_WEIGHT: f64 = 0.05;
 /// Lateness, in usual times to the first token, is capped here; the latency counts beyond that in any case.
 const MAX_LATENESS: f64 = 4.0;
 /// What missing the SLO costs, in usual latencies.
 const SLO_MISS_LATENCIES: f64 = 1.0;
-/// A prediction is right to within this share: so far from the limit it is sure to be met or missed.
+/// Assumed relative error of a prediction: beyond it the SLO counts as surely met or surely missed.
 const PREDICTION_ERROR: f64 = 0.2;
 
 /// One request, as far as it is the same for all candidates.
@@ -31,17 +31,17 @@ pub(super) struct CostInputs {
     pub(super) prompt: f64,
     /// Tokens per block of its prefix.
     pub(super) block: f64,
-    /// Expected length of the answer, in tokens.
+    /// Expected length of the output, in tokens.
     pub(super) output: f64,
     /// Requests that each worker holds on average.
     pub(super) fair: f64,
     /// One over the usual time to the first token of such a prompt.
     pub(super) per_usual_ttft: f64,
-    /// Baseline latency of an answer, in seconds.
+    /// Baseline latency of a response, in seconds.
     pub(super) usual_latency: f64,
     /// Whether there is an SLO.
     pub(super) has_slo: bool,
-    /// Chance that what is driven out of a cache is inputs for again.
+    /// Probability that blocks evicted from a cache are needed again.
     pub(super) reuse: f64,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn cost_of(
     let (speed, slowdown) = model.speed(inputs.now, config.forgive_secs);
     let resident = inputs.prompt + 0.5 * inputs.output;
     let on = with_others(config, inputs, model.sums(), view);
-    // A short output shares no more steps with the others than it has.
+    // A short output shares at most as many steps with the others as it has.
     let most = on.requests * inputs.output;
     let (all_shared, all_weighted) =
         if on.shared > most { (most, on.weighted * most / on.shared) } else { (on.shared, on.weighted) };
@@ -84,7 +84,7 @@ pub(super) fn cost_of(
     let step = on.step(&speed);
     let prefill_slot = model.prefill_slot(inputs.now, &speed, step);
     let tokens = speed.prefill_token * uncached;
-    // Prompts that wait share one batch, and those that wait behind a running one are about to.
+    // Waiting prompts share one batch; those behind a running batch will share the next one.
     let prefill = if prefill_slot.is_queued { tokens } else { speed.prefill + tokens };
     let over = overflow(view, &on, uncached + 0.5 * inputs.output).max(fullness(config, inputs.now, view));
     let admission = over * inputs.output * step;
@@ -95,7 +95,7 @@ pub(super) fn cost_of(
         + speed.step_request * all_shared
         + speed.step_token * all_weighted;
     let externality = on.requests * prefill + all_shared * per_step;
-    // By Little's law this is how many come here per second.
+    // Arrivals per second on this worker, by Little's law.
     let arrivals = on.requests / own;
     let backlog = arrivals
         * (prefill * (prefill_slot.wait_secs + 0.5 * prefill) + DRAIN_FACTOR * admission * admission);
@@ -103,7 +103,7 @@ pub(super) fn cost_of(
     let lateness = inputs.usual_latency * late * late;
     let copies = inputs.reuse * tokens * (on.requests + 1.0);
     let miss = if inputs.has_slo {
-        // What comes later stretches the decode, too, and being stretched, fewer come per second.
+        // Later prompts also stretch the decode, and the longer it is, the fewer of them come per second.
         let stretched = 1.0 + arrivals * prefill;
         let tpot = (own - ttft) / inputs.output * stretched;
         let relief = step / (step + per_step);
@@ -118,7 +118,7 @@ pub(super) fn cost_of(
         + config.copy_weight * copies
         + miss;
     let is_cold =
-        model.answers() < config.cold_answers && model.sums().requests >= inputs.fair.max(COLD_REQUESTS);
+        model.responses() < config.cold_answers && model.sums().requests >= inputs.fair.max(COLD_REQUESTS);
     let total = if is_cold { COLD_FACTOR * total } else { total };
     CostBreakdown { total, own, ttft, externality, backlog, lateness, copies, miss, uncached, slowdown }
 }
@@ -152,8 +152,8 @@ fn with_others(
     }
 }
 
-/// By what share the worker would be over its limits with one more request that holds `more` tokens of its own; later
-/// requests wait until so large a share has ended. 0 where there is room, or no limit is known.
+/// Share by which the worker would exceed its limits with one more request that holds `more` tokens of its own; later
+/// requests wait until that share has ended. 0 where there is room, or no limit is known.
 #[inline]
 fn overflow(view: &WorkerView<'_>, on: &LoadSums, more: f64) -> f64 {
     let over = |load: f64, limit: f64| if limit > 0.0 && load > limit { load / limit - 1.0 } else { 0.0 };
@@ -163,7 +163,7 @@ fn overflow(view: &WorkerView<'_>, on: &LoadSums, more: f64) -> f64 {
     requests.max(tokens)
 }
 
-/// The same by the use of the KV cache that the worker reports; it sees other routers' requests, too.
+/// Excess by the KV cache usage that the worker reports, which includes the requests of other routers.
 #[inline]
 fn fullness(config: &MarginalCostConfig, now: Time, view: &WorkerView<'_>) -> f64 {
     let Some(load) = view.load else { return 0.0 };
@@ -177,7 +177,7 @@ fn fullness(config: &MarginalCostConfig, now: Time, view: &WorkerView<'_>) -> f6
 }
 
 /// How many requests are expected to miss the SLO because of this one, itself included; 0 without an SLO. Before it
-/// came each of the `requests` took `relief` times as long per token.
+/// arrived each of the `requests` took `relief` times as long per token.
 fn misses(config: &MarginalCostConfig, ttft: f64, tpot: f64, requests: f64, relief: f64) -> f64 {
     let chance = |value: f64, limit: Option<f64>| {
         limit.map_or(0.0, |limit| {
@@ -189,7 +189,7 @@ fn misses(config: &MarginalCostConfig, ttft: f64, tpot: f64, requests: f64, reli
     own + requests * (slow - chance(tpot * relief, config.slo_tpot_secs))
 }
 
-/// Seconds that a step of all these takes.
+/// Seconds that a decode step of this load takes.
 impl LoadSums {
     #[inline]
     pub(super) fn step(&self, speed: &WorkerSpeed) -> f64 {

@@ -1,4 +1,4 @@
-//! Least squares that forget: a few constants, drawn towards a prior and kept in bounds.
+//! Exponentially forgetting least squares: a few constants, drawn towards a prior and kept in bounds.
 
 /// How many constants there are.
 pub(super) const N: usize = 6;
@@ -13,7 +13,7 @@ pub(super) struct LeastSquares {
     right: Coefficients,
 }
 
-/// What holds the constants where the data does not.
+/// What determines the constants where the data does not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Regularization<'a> {
     /// Weight of the prior, in rows whose whole time would be one constant's.
@@ -40,7 +40,7 @@ impl LeastSquares {
         }
     }
 
-    /// Makes all that was added fit to a unit `factor` times as large.
+    /// Converts all rows to a unit `factor` times as large.
     pub(super) fn rescale(&mut self, factor: f64) {
         self.normal.as_flattened_mut().iter_mut().for_each(|a| *a *= factor * factor);
         self.right.iter_mut().for_each(|b| *b *= factor);
@@ -68,8 +68,8 @@ impl LeastSquares {
         solution
     }
 
-    /// Gauss's elimination. The matrix is positive definite, so rows need no exchange, and nothing on its diagonal gets
-    /// below the ridge but by rounding.
+    /// Gaussian elimination. The matrix is positive definite, so no pivoting is needed, and its diagonal stays above the
+    /// ridge except for rounding.
     fn eliminate(&self, hold: Regularization<'_>, fixed: &Coefficients, is_free: [bool; N]) -> Coefficients {
         let (mut a, mut b) = (self.normal, self.right);
         for i in 0..N {
@@ -108,12 +108,12 @@ mod tests {
     const WIDE: [(f64, f64); N] = [(0.0, 100.0); N];
 
     #[test]
-    fn what_the_rows_tell_is_found_and_what_they_do_not_is_the_prior() {
+    fn undetermined_constants_keep_the_prior() {
         let truth = [1.0, 0.5, 2.0, 3.0, 0.25, 7.0];
         let mut rng = Rng::seeded(1);
         let mut fit = LeastSquares::default();
         for _ in 0..100 {
-            // Of the last constant no row tells anything.
+            // No row depends on the last constant.
             let row: Coefficients = std::array::from_fn(|i| if i < 5 { rng.below(100) as f64 } else { 0.0 });
             let sum: f64 = row.iter().zip(truth).map(|(x, c)| x * c).sum();
             fit.add(&row.map(|x| x / sum), 1.0);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_one_at_its_bound_the_others_make_up_for_it() {
+    fn others_compensate_for_a_bounded_constant() {
         let mut fit = LeastSquares::default();
         // Without bounds the constants are -1 and 3.
         for x in [0.2, 0.5, 0.8] {

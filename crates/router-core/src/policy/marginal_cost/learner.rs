@@ -1,7 +1,7 @@
 //! How fast one worker is, learned from its responses alone.
 //!
-//! The model: an answer takes `c0`, a prefill batch of `u` uncached tokens takes `p0 + p1 u`, a decode step of `n`
-//! requests that hold `C` tokens takes `a + b n + k C`. These six are fitted to the answers' whole times by
+//! The model: a response takes `c0`, a prefill batch of `u` uncached tokens takes `p0 + p1 u`, a decode step of `n`
+//! requests that hold `C` tokens takes `a + b n + k C`. These six are fitted to the responses' whole times by
 //! exponentially forgetting least squares of the relative error, drawn towards a prior and kept in bounds.
 //!
 //! Not recursive least squares and no Kalman filter: when prompts are alike the columns are nearly collinear, and
@@ -9,20 +9,20 @@
 
 use super::fit::{Coefficients, LeastSquares, N, Regularization};
 
-/// Where some of the constants stand: what a prompt takes that is computed alone, a prefill batch, and a decode step.
+/// Indices of constants: a prompt that is computed alone, a prefill batch, a decode step.
 const ALONE: usize = 0;
 const BATCH: usize = 1;
 const STEP: usize = 3;
-/// What one unit of each constant is, in seconds: about those of an 8B model on one large GPU.
+/// Unit of each constant in seconds: about its value for an 8B model on one large GPU.
 const UNIT_SECS: Coefficients = [5e-3, 5e-3, 20e-6, 7e-3, 30e-6, 0.05e-6];
 /// No constant leaves these bounds, in units; the lower ones keep prefill and decode from being free.
 const BOUNDS: [(f64, f64); N] =
     [(0.0, 400.0), (0.0, 50.0), (0.02, 50.0), (0.02, 20.0), (0.0, 50.0), (0.0, 50.0)];
-/// Weight of the prior, in answers whose whole time would be one constant's.
+/// Weight of the prior, in responses whose whole time would be one constant's.
 const RIDGE: f64 = 0.03;
 /// The prior for a worker of which nothing is known, in units.
 const PRIOR_COEFFICIENTS: Coefficients = [2.0, 1.0, 1.0, 1.0, 1.0, 1.0];
-/// The long memory, from which the price of a prefill batch is estimated, and the weight of the prior in it.
+/// Decay of the long fit, from which the price of a prefill batch is estimated, and the weight of its prior.
 const LONG_MEMORY: f64 = 0.998;
 const LONG_RIDGE: f64 = 5e-4;
 /// Responses before the first such estimate, and between two.
@@ -32,11 +32,11 @@ const BATCH_PRICE_EVERY: u32 = 16;
 const BATCH_PRICE_MAX_ERROR: f64 = 0.05;
 /// A prefill batch counts as free up to the first number of decode steps, and as priced again above the second.
 const FREE_BATCH_STEPS: (f64, f64) = (0.4, 0.5);
-/// Answers in which the prior's overall scale is still free.
+/// Responses in which the prior's overall scale is still free.
 const SCALING_RESPONSES: u32 = 8;
-/// Responses after which a passing slowdown is told apart from the speed.
+/// Responses after which a temporary slowdown is separated from the speed.
 const SETTLED_RESPONSES: u32 = 20;
-/// How fast health follows the answers, and how much of it the model takes over with each.
+/// How fast health follows the responses, and how much of it moves into the model with each.
 const SLOWDOWN_GAIN: f64 = 0.1;
 const SLOWDOWN_HANDOVER: f64 = 0.05;
 /// No response counts as more than this many times slower or faster than expected.
@@ -78,12 +78,12 @@ impl WorkerSpeed {
         [self.overhead, self.prefill, self.prefill_token, self.step, self.step_request, self.step_token]
     }
 
-    /// The same worker, `factor` times as slow.
+    /// These constants for a worker `factor` times as slow.
     pub(super) fn times(&self, factor: f64) -> Self {
         Self::of(self.constants().map(|c| c * factor))
     }
 
-    /// Constant by constant the median; absent without any. It changes their order and nothing else.
+    /// The median of each constant; absent for an empty slice. Reorders the slice.
     pub(super) fn median(speeds: &mut [Self]) -> Option<Self> {
         let middle = speeds.len() / 2;
         let mut constants = [0.0; N];
@@ -95,7 +95,7 @@ impl WorkerSpeed {
     }
 }
 
-/// What one answer went through.
+/// One response and the load that it met.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct ResponseSample {
     /// Prefill batches that were begun on the worker meanwhile, its own included.
@@ -126,16 +126,16 @@ pub(super) struct SpeedLearner {
     /// Seconds per unit, relative to [`UNIT_SECS`].
     scale: f64,
     prior: Coefficients,
-    /// What the last answers say, and what very many say.
+    /// Fits over recent responses, and over very many.
     recent: LeastSquares,
     lasting: LeastSquares,
     /// The constants in units; the first is that of a prompt computed alone, its own batch included.
     solution: Coefficients,
-    /// What many answers say a prefill batch takes, in decode steps.
+    /// Price of a prefill batch by many responses, in decode steps.
     batch_price: f64,
     /// Whether it takes nothing, as in an engine that decodes on meanwhile, so that nothing is gained by sharing one.
     is_free: bool,
-    answers: u32,
+    responses: u32,
     slowdown: f64,
     error: f64,
 }
@@ -153,20 +153,20 @@ impl SpeedLearner {
             solution: units,
             batch_price: 1.0,
             is_free: false,
-            answers: 0,
+            responses: 0,
             slowdown: 1.0,
             error: 0.0,
         }
     }
 
-    /// Answers learned from.
-    pub(super) const fn answers(&self) -> u32 {
-        self.answers
+    /// Number of responses learned from.
+    pub(super) const fn responses(&self) -> u32 {
+        self.responses
     }
 
     /// Whether it has seen enough to be a prior for others.
     pub(super) const fn is_settled(&self) -> bool {
-        self.answers >= SETTLED_RESPONSES
+        self.responses >= SETTLED_RESPONSES
     }
 
     /// How many times slower than its own model the worker is at present.
@@ -174,7 +174,7 @@ impl SpeedLearner {
         self.slowdown
     }
 
-    /// Mean relative error of the predictions for answers of known length.
+    /// Mean relative error of the predictions for responses of known length.
     pub(super) const fn error(&self) -> f64 {
         self.error
     }
@@ -184,7 +184,7 @@ impl SpeedLearner {
         self.batch_price
     }
 
-    /// Decides whether a prefill batch takes anything, by this worker's answers and those of a fleet in which it takes
+    /// Decides whether a prefill batch takes anything, by this worker's responses and those of a fleet in which it takes
     /// `fleet` decode steps on average: one worker alone has too little data.
     pub(super) fn judge_batches(&mut self, fleet: f64) {
         let price = 0.5 * (self.batch_price + fleet);
@@ -203,7 +203,7 @@ impl SpeedLearner {
         WorkerSpeed::of(constants)
     }
 
-    /// Learns from one answer.
+    /// Learns from one response.
     pub(super) fn learn(&mut self, sample: &ResponseSample) {
         let row = sample.row();
         if !(sample.took.is_finite() && sample.took > 0.0 && row.iter().all(|x| x.is_finite())) {
@@ -216,12 +216,12 @@ impl SpeedLearner {
         let ratio = (sample.took / expected).clamp(1.0 / MAX_RATIO, MAX_RATIO);
         let miss = (1.0 - expected * self.slowdown / sample.took).abs();
         let outlier = 4.0 * self.error.max(ERROR_FLOOR);
-        let weight = if self.answers >= SETTLED_RESPONSES && miss > outlier { outlier / miss } else { 1.0 };
-        if self.answers < SCALING_RESPONSES {
+        let weight = if self.responses >= SETTLED_RESPONSES && miss > outlier { outlier / miss } else { 1.0 };
+        if self.responses < SCALING_RESPONSES {
             let unlike = (sample.took / expected).clamp(1.0 / MAX_SCALE_RATIO, MAX_SCALE_RATIO);
-            self.rescale(unlike.powf(1.0 / f64::from(self.answers + 1)));
+            self.rescale(unlike.powf(1.0 / f64::from(self.responses + 1)));
         }
-        if self.answers >= SETTLED_RESPONSES {
+        if self.responses >= SETTLED_RESPONSES {
             self.slowdown *= (ratio / self.slowdown).powf(SLOWDOWN_GAIN);
         }
         let relative = self.relative(row, sample.took / self.passing());
@@ -231,20 +231,20 @@ impl SpeedLearner {
         self.lasting.add(&relative, weight);
         self.estimate_batch_price();
         self.solve();
-        let gain = (1.0 / f64::from(self.answers + 1)).max(0.1);
+        let gain = (1.0 / f64::from(self.responses + 1)).max(0.1);
         self.error += gain * (miss.min(MAX_RATIO) - self.error);
-        self.answers = self.answers.saturating_add(1);
+        self.responses = self.responses.saturating_add(1);
     }
 
     /// Learns from the first token of a stream whose prompt of so many uncached tokens was computed alone, beside
     /// running requests and the tokens they held.
     pub(super) fn started(&mut self, uncached: f64, requests: f64, resident: f64, secs: f64) {
-        // On average half a decode step was still to run when it came.
+        // On average half a decode step was still to run when the prompt arrived.
         let half = if requests > 0.0 { 0.5 } else { 0.0 };
         let row = [1.0, 0.0, uncached, half, half * requests, half * resident];
         // It comes long before the response ends, so it shows first that the worker has become slow.
         let unlike = (secs / self.expected(row)).clamp(1.0 / MAX_RATIO, MAX_RATIO) / self.slowdown;
-        if self.answers >= SETTLED_RESPONSES && !(1.0 / NOTABLE_RATIO..=NOTABLE_RATIO).contains(&unlike) {
+        if self.responses >= SETTLED_RESPONSES && !(1.0 / NOTABLE_RATIO..=NOTABLE_RATIO).contains(&unlike) {
             self.slowdown *= unlike.powf(SLOWDOWN_GAIN);
         }
         self.learn_part(row, secs);
@@ -254,7 +254,7 @@ impl SpeedLearner {
     /// [`WorkTotals::decode`](crate::WorkTotals::decode); a request held `held` tokens.
     pub(super) fn decoded(&mut self, [steps, n, busy_us, nn, n_busy_us, _]: [f64; 6], held: f64) {
         if steps >= REPORTED_STEPS {
-            // Once as it is and once weighted with the batch size, so that the two terms can be told apart.
+            // Once as it is and once weighted with the batch size, so that the two terms can be separated.
             self.learn_part([0.0, 0.0, 0.0, steps, n, n * held], busy_us * 1e-6);
             self.learn_part([0.0, 0.0, 0.0, n, nn, nn * held], n_busy_us * 1e-6);
         }
@@ -269,7 +269,9 @@ impl SpeedLearner {
     /// be known before.
     fn learn_part(&mut self, row: Coefficients, secs: f64) {
         let is_sound = |x: &f64| x.is_finite() && *x >= 0.0;
-        if self.answers < SCALING_RESPONSES || !(secs.is_finite() && secs > 0.0) || !row.iter().all(is_sound)
+        if self.responses < SCALING_RESPONSES
+            || !(secs.is_finite() && secs > 0.0)
+            || !row.iter().all(is_sound)
         {
             return;
         }
@@ -306,7 +308,7 @@ impl SpeedLearner {
         self.slowdown.powf(1.0 - SLOWDOWN_HANDOVER)
     }
 
-    /// Makes every constant `factor` times as large, and what was learned so far fit to that.
+    /// Multiplies every constant by `factor` and converts what was learned so far.
     fn rescale(&mut self, factor: f64) {
         self.scale *= factor;
         self.recent.rescale(factor);
@@ -332,7 +334,7 @@ impl SpeedLearner {
     /// the others.
     fn estimate_batch_price(&mut self) {
         let is_due =
-            self.answers >= BATCH_PRICE_MIN_RESPONSES && self.answers.is_multiple_of(BATCH_PRICE_EVERY);
+            self.responses >= BATCH_PRICE_MIN_RESPONSES && self.responses.is_multiple_of(BATCH_PRICE_EVERY);
         if is_due && self.error < BATCH_PRICE_MAX_ERROR {
             let hold = Regularization { ridge: LONG_RIDGE, prior: &self.prior, bounds: &BOUNDS };
             let found = self.lasting.solve(hold);
@@ -384,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn fifty_answers_suffice_whatever_the_worker_is_like() {
+    fn fifty_responses_suffice_for_any_worker() {
         for slow in [0.2, 1.0, 5.0, 40.0] {
             let mut rng = Rng::seeded(3);
             let mut learner = SpeedLearner::new(0.98, None);
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_takes_nothing_is_told_from_one_that_does() {
+    fn free_batches_are_recognised() {
         for (p0, is_free) in [(TRUE[1], false), (0.0, true)] {
             let mut rng = Rng::seeded(4);
             let mut learner = SpeedLearner::new(0.98, None);
@@ -416,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn outliers_do_not_lead_it_astray() {
+    fn outliers_barely_change_the_model() {
         let mut rng = Rng::seeded(5);
         let mut learner = SpeedLearner::new(0.98, None);
         for i in 0..400 {
@@ -433,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_leaves_it_finite_and_in_bounds() {
+    fn invalid_samples_stay_finite_and_bounded() {
         let mut rng = Rng::seeded(9);
         let mut learner = SpeedLearner::new(0.98, None);
         for _ in 0..3000 {

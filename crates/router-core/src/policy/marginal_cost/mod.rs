@@ -47,7 +47,7 @@ pub struct MarginalCost {
     config: MarginalCostConfig,
     index: PrefixIndex,
     matches: PrefixMatches,
-    /// Whose matches they are: attempt, length and hash of its prefix.
+    /// The prefix that the matches belong to: attempt, length and hash.
     matched: Option<(RequestId, u32, usize, u64)>,
     workers: SlotMap<WorkerModel>,
     /// How many workers there are, and requests on them.
@@ -55,7 +55,7 @@ pub struct MarginalCost {
     in_flight: usize,
     /// Requests sent, and responses completed.
     sent: u32,
-    answers: u32,
+    responses: u32,
     lengths: OutputLengths,
     tokens: TokenEstimator,
     baseline: Baseline,
@@ -65,7 +65,7 @@ pub struct MarginalCost {
 }
 
 impl MarginalCost {
-    /// A policy with these options. The memory of its index is reserved here and now.
+    /// A policy with these options. The memory of its index is reserved here.
     ///
     /// # Errors
     /// An option whose value makes no sense.
@@ -80,7 +80,7 @@ impl MarginalCost {
             present: 0,
             in_flight: 0,
             sent: 0,
-            answers: 0,
+            responses: 0,
             lengths: OutputLengths::default(),
             tokens: TokenEstimator::default(),
             baseline: Baseline::default(),
@@ -176,7 +176,7 @@ impl MarginalCost {
         self.index.forget(worker);
         self.matched = None;
         if self.present == 0 {
-            // The next fleet may serve another model and other clients.
+            // The next workers may serve another model and other clients.
             self.lengths = OutputLengths::default();
             self.tokens = TokenEstimator::default();
             self.baseline = Baseline::default();
@@ -223,7 +223,7 @@ impl MarginalCost {
         };
         let prediction = model.dispatched(now, estimate, &speed, &self.lengths);
         // Before its first response the prediction for a worker is a guess.
-        if model.answers() > 0 {
+        if model.responses() > 0 {
             self.baseline.dispatched(prediction);
         }
         self.in_flight += 1;
@@ -255,8 +255,8 @@ impl MarginalCost {
         if let Some(tokens) = usage.output_tokens {
             self.lengths.learn(tokens);
         }
-        self.answers = self.answers.wrapping_add(1);
-        if self.answers.is_multiple_of(SURVEY_EVERY) {
+        self.responses = self.responses.wrapping_add(1);
+        if self.responses.is_multiple_of(SURVEY_EVERY) {
             self.survey();
         }
     }

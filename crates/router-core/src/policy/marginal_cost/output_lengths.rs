@@ -1,30 +1,30 @@
-//! How long answers get: a decayed histogram, and what follows from it for those that still run.
+//! Distribution of output lengths: a decayed histogram, and the expected rest of running responses.
 
 use std::f64::consts::SQRT_2;
 
-/// Buckets per doubling and their number: lengths up to 2^16 are told apart.
+/// Buckets per doubling, and their number: the last one holds all lengths above 2^16.
 const PER_DOUBLING: usize = 2;
 const BUCKETS: usize = 33;
-/// How much each answer counts less than the next.
+/// Decay per response.
 const DECAY: f64 = 0.998;
-/// The table is brought up to date with each of the first answers, and then after so many.
+/// The table is updated with each of the first responses, and then after this many.
 const WARM_RESPONSES: u32 = 16;
 const REFRESH_EVERY: u32 = 64;
-/// What is assumed before the first answer: lengths from 16 to 1024, each doubling alike, worth so many answers.
+/// Prior: lengths from 16 to 1024, each doubling equally likely, with the weight of this many responses.
 const PRIOR: (usize, usize, f64) = (8, 20, 4.0);
-/// Quantiles that stand for the length of a new answer.
+/// Quantiles that represent the length of a new response.
 const QUANTILES: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 
-/// The lengths of answers, in tokens.
+/// The distribution of output lengths, in tokens.
 #[derive(Clone, Debug)]
 pub(super) struct OutputLengths {
     weights: [f64; BUCKETS],
     tokens: [f64; BUCKETS],
-    /// Weight of the next answer; it grows instead of all others shrinking.
+    /// Weight of the next response; it grows, instead of all others being scaled down.
     next: f64,
-    answers: u32,
+    responses: u32,
     mean: f64,
-    /// By tokens generated so far: how many more steps a running answer and a new one are expected to share.
+    /// By tokens generated so far: how many more steps a running response and a new one are expected to share.
     shared: [f64; BUCKETS],
 }
 
@@ -34,7 +34,7 @@ impl Default for OutputLengths {
             weights: [0.0; BUCKETS],
             tokens: [0.0; BUCKETS],
             next: 1.0,
-            answers: 0,
+            responses: 0,
             mean: 0.0,
             shared: [0.0; BUCKETS],
         };
@@ -65,24 +65,24 @@ fn middle(bucket: usize) -> f64 {
 }
 
 impl OutputLengths {
-    /// Expected length of a new answer.
+    /// Expected length of a new response.
     pub(super) const fn mean(&self) -> f64 {
         self.mean
     }
 
-    /// Expected length of a new answer that is cut off at `cap`.
+    /// Expected length of a new response that is cut off at `cap`.
     pub(super) fn mean_up_to(&self, cap: f64) -> f64 {
         let all: f64 = self.weights.iter().sum();
         let cut: f64 = (0..BUCKETS).map(|b| self.weights[b] * self.length(b).min(cap)).sum();
         cut / all
     }
 
-    /// How many steps an answer that has `generated` tokens is expected to share with a new one.
+    /// How many steps a response that has `generated` tokens is expected to share with a new one.
     pub(super) fn shared_steps(&self, generated: f64) -> f64 {
         self.shared[bucket(generated)]
     }
 
-    /// Learns the length of one answer.
+    /// Learns the length of one response.
     pub(super) fn learn(&mut self, tokens: u32) {
         let tokens = f64::from(tokens.max(1));
         let b = bucket(tokens);
@@ -93,13 +93,13 @@ impl OutputLengths {
             self.weights.iter_mut().chain(&mut self.tokens).for_each(|w| *w /= self.next);
             self.next = 1.0;
         }
-        self.answers = self.answers.saturating_add(1);
-        if self.answers < WARM_RESPONSES || self.answers.is_multiple_of(REFRESH_EVERY) {
+        self.responses = self.responses.saturating_add(1);
+        if self.responses < WARM_RESPONSES || self.responses.is_multiple_of(REFRESH_EVERY) {
             self.tabulate();
         }
     }
 
-    /// Mean length of the answers in a bucket.
+    /// Mean length of the responses in a bucket.
     fn length(&self, b: usize) -> f64 {
         if self.weights[b] > 0.0 { self.tokens[b] / self.weights[b] } else { middle(b) }
     }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn where_tails_are_heavy_who_ran_long_will_run_longer() {
+    fn heavy_tail_predicts_longer_remaining_output() {
         let mut lengths = OutputLengths::default();
         for i in 0..4000_u32 {
             lengths.learn(if i % 10 == 0 { 5000 } else { 50 });
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_cuts() {
+    fn cap_shortens_the_mean() {
         let lengths = OutputLengths::default();
         assert!((lengths.mean_up_to(10.0) - 10.0).abs() < 1e-9);
         assert!((lengths.mean_up_to(1e9) - lengths.mean()).abs() < 1e-9);

@@ -5,7 +5,7 @@ use crate::testing::TestBench;
 use crate::{AttemptResult, ExplainLevel, RequestId, TokenUsage};
 use std::time::Duration;
 
-/// What was taught is not forgotten, however long the lessons take.
+/// Learned speeds do not decay during the tests.
 fn config() -> MarginalCostConfig {
     MarginalCostConfig { max_tree_size: 1 << 16, relax_secs: 1e12, ..MarginalCostConfig::default() }
 }
@@ -22,7 +22,7 @@ fn prompt(bytes: u64) -> RequestFeatures<'static> {
     RequestFeatures { prompt_bytes: bytes, ..RequestFeatures::default() }
 }
 
-/// Teaches one worker that an answer of `n` tokens takes `factor` times that of an 8B model.
+/// Teaches one worker that a response of `n` tokens takes `factor` times that of an 8B model.
 fn teach(bench: &mut TestBench, worker: usize, factor: f64) {
     for n in [40, 160, 80, 320, 120, 240].into_iter().cycle().take(60) {
         bench.now = bench.now + Duration::from_secs(60);
@@ -62,7 +62,7 @@ fn more_in_flight_never_costs_less() {
 }
 
 #[test]
-fn a_longer_uncached_prompt_and_a_slower_worker_never_cost_less() {
+fn longer_prompt_or_slower_worker_costs_more() {
     let policy_of = |factor: f64| {
         // How late a first token is depends on what is usual for its prompt, so that part is left out.
         let config = MarginalCostConfig { ttft_weight: 0.0, ..config() };
@@ -80,7 +80,7 @@ fn a_longer_uncached_prompt_and_a_slower_worker_never_cost_less() {
 }
 
 #[test]
-fn the_less_of_a_prompt_a_worker_holds_the_more_it_costs() {
+fn shorter_cached_prefix_costs_more() {
     let chain: Vec<u64> = (0..64).collect();
     let of = |blocks: usize| RequestFeatures {
         prefix: &chain[..blocks],
@@ -99,7 +99,7 @@ fn the_less_of_a_prompt_a_worker_holds_the_more_it_costs() {
 }
 
 #[test]
-fn what_was_sent_before_is_cheaper_to_send_again() {
+fn repeated_prompt_is_cheaper() {
     let mut bench = bench(2);
     let chain: Vec<u64> = (0..64).collect();
     let long = RequestFeatures {
@@ -117,7 +117,7 @@ fn what_was_sent_before_is_cheaper_to_send_again() {
 }
 
 #[test]
-fn a_burst_without_answers_is_dealt_out_evenly() {
+fn burst_without_responses_is_spread_evenly() {
     for micros in [0, 100, 10_000] {
         let mut bench = bench(4);
         let mut shares = [0; 4];
@@ -130,7 +130,7 @@ fn a_burst_without_answers_is_dealt_out_evenly() {
 }
 
 #[test]
-fn a_burst_goes_mostly_but_not_wholly_to_the_faster_worker() {
+fn burst_mostly_prefers_the_faster_worker() {
     let mut bench = bench(3);
     for (worker, factor) in [(0, 1.0 / 2.6), (1, 1.0), (2, 1.0)] {
         teach(&mut bench, worker, factor);
@@ -146,7 +146,7 @@ fn a_burst_goes_mostly_but_not_wholly_to_the_faster_worker() {
 #[test]
 fn the_unit_of_time_changes_no_choice() {
     let shares = |unit: f64| {
-        // Forgiving takes its own time, so nothing is left to be forgiven.
+        // The decay of a slowdown has a time constant of its own, so there must be no slowdown.
         let config = MarginalCostConfig { forgive_secs: 1e-9, ..config() };
         let mut bench = TestBench::new(Box::new(MarginalCost::new(config).unwrap()), 3);
         for (worker, factor) in [(0, 0.5), (1, 1.0), (2, 2.0)] {
@@ -159,7 +159,7 @@ fn the_unit_of_time_changes_no_choice() {
 }
 
 #[test]
-fn a_newcomer_gets_no_more_than_its_share_before_it_has_answered() {
+fn cold_worker_gets_at_most_its_share() {
     let mut bench = bench(2);
     for worker in 0..2 {
         teach(&mut bench, worker, 1.0);
@@ -171,7 +171,7 @@ fn a_newcomer_gets_no_more_than_its_share_before_it_has_answered() {
 }
 
 #[test]
-fn after_any_end_nothing_is_left_on_the_books() {
+fn sums_are_zero_after_every_outcome() {
     let mut policy = policy();
     let info = crate::WorkerInfo::new("http://a");
     let worker = WorkerId::new(0, 1);
@@ -206,7 +206,7 @@ fn after_any_end_nothing_is_left_on_the_books() {
             result: AttemptResult { usage, ..AttemptResult::of(outcomes[i % 5]) },
         };
         policy.observe(now, &Event::Finished(&completion));
-        // A second end of the same request finds nothing.
+        // A second completion of one request is ignored.
         policy.observe(now, &Event::Finished(&completion));
     }
     let books = policy.workers.get(worker).unwrap();
@@ -236,7 +236,7 @@ fn the_explanation_adds_up() {
 }
 
 #[test]
-fn options_that_make_no_sense_are_named() {
+fn bad_options_are_named() {
     let default = MarginalCostConfig::default();
     let refused = |config| MarginalCost::new(config).unwrap_err().to_string();
     assert_eq!(

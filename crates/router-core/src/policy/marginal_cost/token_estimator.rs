@@ -2,12 +2,12 @@
 
 use crate::{PromptScript, RequestFeatures, Route};
 
-/// Tokens per byte before any response reported them, by script: about right for English, for code, for Chinese as it is, and for
-/// Chinese in escapes.
+/// Tokens per byte before any response reported them, by script: about right for English, for code, for Chinese, and
+/// for Chinese in JSON escapes.
 const PRIOR_TOKENS_PER_BYTE: [f64; PromptScript::ALL.len()] = [0.25, 0.25, 0.33, 0.3, 0.13];
-/// How much each answer counts less than the next.
+/// Decay per response.
 const DECAY: f64 = 0.995;
-/// Bytes of prompt for which the usual number stands in at first.
+/// Weight of the initial value, in bytes of prompt.
 const PRIOR_BYTES: f64 = 2000.0;
 
 /// Tokens per byte by route, since each wraps its prompts in other JSON, and by script, since English, code and Chinese
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_per_byte_are_learned_by_route_and_script() {
+    fn tokens_per_byte_by_route_and_script() {
         let mut demand = TokenEstimator::default();
         for _ in 0..500 {
             demand.learn(Route::ChatCompletions, PromptScript::Wide, 3000, 1500);
@@ -69,8 +69,8 @@ mod tests {
             demand.tokens_per_byte(Route::Generate, PromptScript::Wide),
             PRIOR_TOKENS_PER_BYTE[PromptScript::Wide.index()]
         );
-        let told =
+        let counted =
             RequestFeatures { prompt_tokens: Some(7), prompt_bytes: 999, ..RequestFeatures::default() };
-        assert_eq!(demand.prompt(&told).0, 7.0);
+        assert_eq!(demand.prompt(&counted).0, 7.0);
     }
 }

@@ -28,9 +28,9 @@ pub(super) struct RequestEstimate {
     pub(super) prompt: f64,
     /// Prompt tokens that this worker was sent before.
     pub(super) known: f64,
-    /// Cap on the answer, in tokens; infinite when there is none.
+    /// Cap on the output, in tokens; infinite when there is none.
     pub(super) cap: f64,
-    /// Expected length of the answer, in tokens.
+    /// Expected length of the output, in tokens.
     pub(super) output: f64,
 }
 
@@ -90,7 +90,7 @@ struct RunningTotals {
     prefills: f64,
 }
 
-/// LoadSums over the requests on the worker.
+/// Sums over the requests on the worker.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct LoadSums {
     /// Requests.
@@ -101,7 +101,7 @@ pub(super) struct LoadSums {
     pub(super) held: f64,
     /// Decode steps that each is expected to share with a new one.
     pub(super) shared: f64,
-    /// The same, each weighted with the tokens it then holds.
+    /// These steps, each weighted with the tokens that the request holds then.
     pub(super) weighted: f64,
     /// Uncached prompt tokens of those whose first token is awaited.
     pub(super) awaited: f64,
@@ -120,8 +120,8 @@ pub(super) struct WorkerModel {
     /// When the last prefill batch is expected to start and to end; what is ready before it starts joins it.
     starts_at: Time,
     ends_at: Time,
-    answered_at: Time,
-    answers: u32,
+    responded_at: Time,
+    responses: u32,
     learner: Box<SpeedLearner>,
     requests: Vec<InFlightRequest>,
     /// The requests of `flights`, in their order: quick to search.
@@ -133,7 +133,7 @@ pub(super) struct WorkerModel {
     totals_at: Time,
     /// When the last first token came.
     batch_at: Time,
-    /// When the last prompt is expected to be computed whose first token will not be heard of.
+    /// When the last prompt without a first-token event is expected to be computed.
     silent_until: Time,
     /// The work totals that the worker reported last, and its running totals at that time.
     last_report: (WorkTotals, RunningTotals),
@@ -148,8 +148,8 @@ impl WorkerModel {
             cache_hit_correction: 1.0,
             starts_at: now,
             ends_at: now,
-            answered_at: now,
-            answers: learner.answers(),
+            responded_at: now,
+            responses: learner.responses(),
             learner: Box::new(learner),
             // Enough that a worker under usual load never reallocates.
             requests: Vec::with_capacity(64),
@@ -184,10 +184,10 @@ impl WorkerModel {
         }
     }
 
-    /// Answers that its speed was learned from.
+    /// Responses that its speed was learned from.
     #[inline]
-    pub(super) const fn answers(&self) -> u32 {
-        self.answers
+    pub(super) const fn responses(&self) -> u32 {
+        self.responses
     }
 
     /// The speed model.
@@ -195,13 +195,13 @@ impl WorkerModel {
         &self.learner
     }
 
-    /// Seconds since its last answer, if it has nothing to do.
+    /// Seconds since its last response, if it is idle.
     #[inline]
     pub(super) fn idle_secs(&self, now: Time) -> Option<f64> {
-        self.requests.is_empty().then(|| now.secs_since(self.answered_at))
+        self.requests.is_empty().then(|| now.secs_since(self.responded_at))
     }
 
-    /// Learns from one answer.
+    /// Learns from one response.
     pub(super) fn learn(&mut self, sample: &ResponseSample) {
         self.learner.learn(sample);
         self.update_speed();
@@ -247,7 +247,7 @@ impl WorkerModel {
     fn update_speed(&mut self) {
         self.slowdown = self.learner.slowdown();
         self.speed = self.learner.speed().times(self.slowdown);
-        self.answers = self.learner.answers();
+        self.responses = self.learner.responses();
     }
 
     /// Uncached tokens of a prompt of which `known` tokens were sent here before; at least one must be computed.
@@ -262,7 +262,7 @@ impl WorkerModel {
         let ready = speed.overhead + if self.sums.requests > 0.0 { 0.5 * step } else { 0.0 };
         let mut ends = self.ends_at.secs_since(now);
         if self.sums.awaited > 0.0 && ends < 0.0 {
-            // First tokens that have not come are work that is not done, whatever was expected; half on average.
+            // A missing first token means unfinished work, even when it was expected earlier; half of it on average.
             ends = 0.5 * (speed.prefill + speed.prefill_token * self.sums.awaited);
         }
         let joins_batch = ends > ready && self.starts_at.secs_since(now) >= ready;
@@ -319,7 +319,7 @@ impl WorkerModel {
         }
     }
 
-    /// The first token of a stream came.
+    /// Records the first token of a stream.
     pub(super) fn first_token(&mut self, now: Time, request: RequestId, speed: &WorkerSpeed) {
         let Some(i) = self.position(request, |flight| flight.awaited) else { return };
         let flight = &mut self.requests[i];
@@ -327,7 +327,7 @@ impl WorkerModel {
         flight.first_at = now;
         let InFlightRequest { uncached, alone_with, at, .. } = *flight;
         self.sums.awaited = (self.sums.awaited - uncached).max(0.0);
-        // Half a token is what rounding may leave.
+        // Rounding may leave up to half a token.
         if let Some(with) = alone_with.filter(|_| self.sums.awaited < 0.5) {
             self.learner.started(uncached, with.0, with.1, now.secs_since(at));
         }
@@ -365,19 +365,19 @@ impl WorkerModel {
             self.computed(flight.uncached, false);
         }
         if flight.first_at > now {
-            // It leaves before it was computed, and so does its share of the queue.
+            // It ended before it was computed, so its share of the queue ends with it.
             self.ends_at = earlier(self.ends_at, flight.prefill).max(now);
             self.silent_until = earlier(self.silent_until, flight.prefill);
         }
         self.settle(now, speed, lengths);
-        self.answered_at = now;
+        self.responded_at = now;
         let usage = completion.result.usage;
         let mut uncached = flight.uncached;
         if let (Some(cached), Some(prompt)) = (usage.cached_tokens, usage.prompt_tokens) {
             uncached = (f64::from(prompt) - f64::from(cached)).max(1.0);
             if flight.estimate.known > 0.0 {
-                let told = (f64::from(cached) / flight.estimate.known).min(1.0);
-                self.cache_hit_correction += CACHE_CORRECTION_GAIN * (told - self.cache_hit_correction);
+                let reported = (f64::from(cached) / flight.estimate.known).min(1.0);
+                self.cache_hit_correction += CACHE_CORRECTION_GAIN * (reported - self.cache_hit_correction);
             }
         }
         let took = completion.server_latency();
@@ -398,7 +398,7 @@ impl WorkerModel {
         ids.find(|(i, id)| **id == request && is_it(&self.requests[*i])).map(|(i, _)| i)
     }
 
-    /// A prompt was computed, in a batch of its own or in the last one.
+    /// Records that a prompt was computed, in a batch of its own or in the last one.
     fn computed(&mut self, uncached: f64, is_new_batch: bool) {
         self.totals.uncached += uncached;
         self.totals.prefills += if is_new_batch { 1.0 } else { 0.0 };
@@ -454,7 +454,7 @@ fn earlier(time: Time, secs: f64) -> Time {
     Time::from_nanos(time.as_nanos().saturating_sub(seconds(secs).as_nanos() as u64))
 }
 
-/// Saturates: absurd times become the far future, never a panic.
+/// Saturates: times out of range become the far future, never a panic.
 fn seconds(secs: f64) -> Duration {
     Duration::from_nanos((secs * 1e9) as u64)
 }
