@@ -139,7 +139,7 @@ impl PrefillPlan {
     }
 }
 
-/// A seed that no other start has.
+/// A random seed.
 fn entropy() -> u64 {
     // The standard library's hasher is seeded by the operating system.
     RandomState::new().build_hasher().finish()

@@ -1,4 +1,4 @@
-//! When a hedge is sent: after a fixed time, or after a quantile of the last latencies.
+//! The hedge delay: a fixed time, or a quantile of recent latencies.
 
 use parking_lot::Mutex;
 use router_config::HedgeAfter;
@@ -6,13 +6,13 @@ use router_core::Time;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Latencies that the quantile is taken of.
+/// How many of the latest samples the quantile is computed from.
 const WINDOW: usize = 512;
 
-/// Fewer samples say nothing about a high percentile.
+/// How many samples are needed at least: fewer say little about a high percentile.
 const MIN_SAMPLES: usize = 64;
 
-/// The quantile is computed again after so many samples.
+/// How many samples come between two computations of the quantile.
 const RECOMPUTE_EVERY: usize = 32;
 
 /// Decides when a request is slow.
@@ -26,7 +26,7 @@ pub(crate) struct HedgeDelay {
 
 #[derive(Debug, Default)]
 struct LatencyWindow {
-    /// Nanoseconds, in the order of a ring.
+    /// Latencies in nanoseconds, as a ring buffer.
     kept: Vec<u64>,
     next: usize,
     since_recomputed: usize,

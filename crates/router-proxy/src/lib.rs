@@ -2,6 +2,23 @@
 //!
 //! It holds no routing logic; every choice is the [`router_core::Balancer`]'s. It knows the wire formats only through
 //! `router-protocol`.
+//!
+//! Its modules, each of which uses only those below it:
+//!
+//! ```text
+//! router                                  starts and stops a router
+//!   assembly                              builds AppState from the configuration
+//!   server                                listeners, connections, serving threads
+//!     proxy                               one request: authorize, admit, dispatch, retry
+//!       admin                             the routes that the router serves itself
+//!         state                           AppState, which all requests share
+//!           response                      bodies on their way to the client
+//!             lease                       one attempt's hold on a worker
+//!             admission, security         who may send requests, and how many at a time
+//!               error                     errors, their status and their code
+//! request_id, hedge_delay, retry_budget, prefill_pool, stats    parts of AppState
+//! timer, headers, error, start_error                            use no other module
+//! ```
 #![allow(
     clippy::cast_precision_loss,
     reason = "counts and durations become f64 only for metrics and configuration"

@@ -1,17 +1,17 @@
-//! Request ids: the client's, or one of our own.
+//! Request ids: the client's, or one that the router makes.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use router_core::{RequestId, Rng, Route};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Longer ids are not worth carrying into every record.
+/// The longest id that is accepted from a client, in bytes: every record carries it.
 const MAX_LEN: usize = 256;
 
-/// Random letters and digits after the prefix: 24 of 62 kinds hold 142 bits.
+/// Random characters after the prefix: 24 characters from an alphabet of 62 hold 142 bits.
 const LETTERS: usize = 24;
 
-/// Makes request ids that no other router makes.
+/// Makes request ids that are unique across routers.
 #[derive(Debug)]
 pub(crate) struct RequestIds {
     seed: u64,

@@ -1,31 +1,31 @@
-//! How a router stands at one moment, for whoever runs it in a process of their own.
+//! A snapshot of a router's statistics, for a program that embeds it.
 
 use router_telemetry::Metrics;
 use router_upstream::WorkerLoad;
 
-/// How a router stands. Counts are since it started; what is unknown is `None`.
+/// A snapshot of a router's statistics. Counts are since its start; a value that is unknown is `None`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RouterStats {
     /// The live policy's name.
     pub policy: String,
-    /// Requests that were answered, by a worker or by the router itself.
+    /// Requests that got a response, from a worker or from the router itself.
     pub requests: u64,
     /// Requests in flight on all workers; one that is split counts once for each of its legs.
     pub in_flight: u64,
-    /// Requests that wait in the router for their turn.
+    /// Requests in the router's admission queues.
     pub queued: u64,
-    /// Every worker, by the order in which they joined.
+    /// All workers, in the order in which they joined.
     pub workers: Vec<WorkerStats>,
 }
 
-/// How one worker stands.
+/// A snapshot of one worker's statistics.
 #[derive(Clone, PartialEq, Debug)]
 pub struct WorkerStats {
     /// Its base URL.
     pub url: String,
-    /// What it does: `regular`, `prefill` or `decode`.
+    /// Its type: `regular`, `prefill` or `decode`.
     pub worker_type: &'static str,
-    /// What the router believes of it: `pending`, `healthy`, `unhealthy`, `draining` or `gone`.
+    /// Its health: `pending`, `healthy`, `unhealthy`, `draining` or `gone`.
     pub state: &'static str,
     /// Its circuit breaker: `closed`, `open` or `half_open`.
     pub breaker: &'static str,
@@ -35,11 +35,12 @@ pub struct WorkerStats {
     pub queue_length: Option<u64>,
     /// Requests that were sent to it.
     pub requests: u64,
-    /// Answers that arrived whole.
+    /// Responses that arrived complete.
     pub successes: u64,
     /// Attempts that the worker failed.
     pub failures: u64,
-    /// Mean time from a request's arrival at the router to the last byte of its answer, in seconds, of whole answers.
+    /// Mean time from a request's arrival at the router to the last byte of its response, in seconds, over complete
+    /// responses.
     pub mean_latency: Option<f64>,
 }
 

@@ -26,18 +26,18 @@ impl BodyMemory {
         self.held.load(Relaxed)
     }
 
-    /// Whether a body of `size` bytes has no chance now, so that reading it would be in vain.
+    /// Whether a body of `size` bytes does not fit now, so that it need not be read.
     pub(crate) fn is_over(&self, size: u64) -> bool {
         size > SMALL as u64 && size > self.limit.saturating_sub(self.held()) as u64
     }
 
-    /// The share of a body that has not begun.
+    /// An empty reservation, for a body of which nothing is read yet.
     pub(crate) fn reservation(&self) -> BodyReservation {
         BodyReservation { all: self.clone(), size: 0 }
     }
 }
 
-/// What one body takes of what there is, until it is dropped.
+/// The bytes that one body has reserved; dropping it releases them.
 #[derive(Debug)]
 pub(crate) struct BodyReservation {
     all: BodyMemory,

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The limit, and the queue of those that wait for a permit.
+/// The limit, and the queue of requests that wait for a permit.
 #[derive(Debug)]
 pub(super) struct ConcurrencyLimit {
     max: usize,

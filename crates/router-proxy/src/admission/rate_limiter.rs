@@ -1,4 +1,4 @@
-//! Requests per second: a bucket that holds the requests of one second, told by one instant.
+//! Requests per second: a token bucket of one second's requests, kept as one instant (the GCRA algorithm).
 
 use parking_lot::Mutex;
 use std::num::NonZeroU32;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(super) struct RateLimiter {
     /// The time that one request pays for.
     each: Duration,
-    /// How far ahead requests may pay and still come in at once.
+    /// How far `paid_until` may be ahead of now for a request to be admitted at once.
     burst: Duration,
     paid_until: Mutex<Instant>,
 }
@@ -21,13 +21,13 @@ impl RateLimiter {
         Self { each, burst: Duration::from_secs(1).saturating_sub(each), paid_until: Mutex::new(now) }
     }
 
-    /// Takes a place in the order of requests and tells when its turn is. `None` when that would be later than
-    /// `patience` allows; then nothing was taken.
-    pub(super) fn take(&self, now: Instant, patience: Duration) -> Option<Instant> {
+    /// Charges one request, and returns when it may go on. `None` when it would wait longer than `max_wait`; then nothing
+    /// was charged.
+    pub(super) fn take(&self, now: Instant, max_wait: Duration) -> Option<Instant> {
         let mut paid_until = self.paid_until.lock();
         let from = (*paid_until).max(now);
         let due = from.checked_sub(self.burst).map_or(now, |due| due.max(now));
-        if due.saturating_duration_since(now) > patience {
+        if due.saturating_duration_since(now) > max_wait {
             return None;
         }
         *paid_until = from + self.each;

@@ -1,4 +1,4 @@
-//! Where a client wants its request to go: its routing key, or the worker that it names.
+//! Session affinity: a request's routing key, or the worker that it names.
 
 use http::{HeaderMap, HeaderName};
 use router_core::{PolicyNeeds, RequestFeatures};
@@ -7,7 +7,8 @@ use router_protocol::RequestFacts;
 /// The header that names a worker by its number (SGLang router and smg).
 const TARGET_WORKER: HeaderName = HeaderName::from_static("x-smg-target-worker");
 
-/// Adds to `features` what policies need of this. A key stands in one of `names`, the first found, or in the body.
+/// Adds the routing key and the target worker to `features`, where policies need them. The key is the value of the first
+/// header in `names` that is present and not empty, else that of the body.
 pub(super) fn add(
     features: &mut RequestFeatures<'_>,
     needs: PolicyNeeds,
@@ -22,7 +23,7 @@ pub(super) fn add(
     }
     if needs.target_worker {
         let given = headers.get(TARGET_WORKER).filter(|value| !value.is_empty());
-        // What is no number names nobody, and must not be sent to just anybody.
+        // A value that is not a number matches no worker: the request is rejected, not sent to another one.
         features.target_worker =
             given.map(|value| value.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(usize::MAX));
     }

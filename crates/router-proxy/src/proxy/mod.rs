@@ -2,8 +2,10 @@
 
 mod affinity;
 mod attempt;
+mod buffered_response;
 mod disaggregation;
 mod dispatch;
+mod rejection;
 mod request;
 mod request_body;
 mod retry;
@@ -15,36 +17,17 @@ use crate::response::{RouterBody, error_response};
 use crate::security::{ListenerKind, Peer, RequiredRole};
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
+use buffered_response::BufferedResponse;
+use disaggregation::{SplitRequest, is_split};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use rejection::Rejection;
 use request::{ProxyRequest, RequestOrigin};
-use retry::BufferedResponse;
+use retry::RetryLoop;
 use router_telemetry::ErrorResponseRecord;
 use std::sync::Arc;
-
-/// Why the router responds with an error of its own.
-#[derive(Debug)]
-struct Rejection {
-    error: ProxyError,
-    /// The best response of the workers that were tried, which the client gets in place of the router's own.
-    fallback: Option<BufferedResponse>,
-    /// A part of the request's body may still be on its way.
-    is_body_unread: bool,
-}
-
-impl Rejection {
-    const fn unread(error: ProxyError) -> Self {
-        Self { error, fallback: None, is_body_unread: true }
-    }
-}
-
-impl From<ProxyError> for Rejection {
-    fn from(error: ProxyError) -> Self {
-        Self { error, fallback: None, is_body_unread: false }
-    }
-}
 
 /// Responds to one request. It never fails: what goes wrong becomes an error response.
 pub(crate) async fn handle_request(
@@ -117,8 +100,35 @@ async fn proxy(
     // The body first: a client that sends slowly must not hold a permit that others wait for.
     let body = request_body::read(state, body).await.map_err(Rejection::unread)?;
     let permit = state.admission.acquire().await?;
-    let response = ProxyRequest::new(state, parts, body, origin).send().await?;
+    let response = send(&ProxyRequest::new(state, parts, body, origin)).await?;
     Ok(response.map(|body| body.holding(permit)))
+}
+
+/// Scans the body for what policies need, and makes attempts until one succeeds or none is left.
+async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Rejection> {
+    let (state, route) = (request.state, request.origin.route);
+    let facts = router_protocol::scan(route, &request.body);
+    let mut prefix = Vec::new();
+    if let Some(prompt) = facts.prompt
+        && state.needs.prefix_hashes
+    {
+        router_protocol::prefix_hashes(prompt, &mut prefix);
+    }
+    let mut features = facts.features(state.ids.number(), route, &prefix);
+    if state.needs.text {
+        features.text = facts.text();
+    }
+    if state.needs.script {
+        features.script = facts.script();
+    }
+    affinity::add(&mut features, state.needs, &state.limits.key_headers, &request.headers, &facts);
+    features.arrived_at = Some(request.origin.received_at);
+    // A batch has many ids, and aborting one of them aborts nothing else.
+    let rid = facts.rid.as_deref().filter(|_| facts.batch == 1);
+    if let Some(split) = state.disaggregation.as_ref().filter(|_| is_split(request)) {
+        return Box::pin(SplitRequest::new(request, split, &facts, rid).run(features)).await;
+    }
+    RetryLoop::new(request, features, rid).run().await
 }
 
 /// The response to a request that failed, and the record of it.
@@ -137,13 +147,13 @@ fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Res
     });
     let mut response = fallback.map_or_else(|| error_response(&error), BufferedResponse::into_response);
     if is_body_unread {
-        // What is still on its way is no request, so the connection cannot serve another one.
+        // The unread rest of the body would be parsed as the next request, so the connection must close.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// The client is told the kind of an error; its cause is for the operator.
+/// Logs the cause of an error for the operator. The client gets only the error itself.
 fn log_failure(error: &ProxyError, request_id: &HeaderValue) {
     let cause = std::error::Error::source(error).map(router_upstream::root_cause);
     tracing::debug!(?request_id, code = error.code(), cause, "request failed: {error}");

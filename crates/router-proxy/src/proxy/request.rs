@@ -1,15 +1,11 @@
 //! One request of a client, with what every attempt needs of it.
 
-use super::disaggregation::{SplitRequest, is_split};
-use super::retry::RetryLoop;
-use super::{Rejection, affinity};
-use crate::response::RouterBody;
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method};
 use router_core::{Route, Time};
 use router_telemetry::{Leg, TraceContext};
 use router_upstream::WorkerPool;
@@ -62,32 +58,5 @@ impl<'a> ProxyRequest<'a> {
             body,
             deadline: Instant::now() + state.limits.timeout,
         }
-    }
-
-    /// Scans the body for what policies need, and makes attempts until one succeeds or none is left.
-    pub(super) async fn send(&self) -> Result<Response<RouterBody>, Rejection> {
-        let (state, route) = (self.state, self.origin.route);
-        let facts = router_protocol::scan(route, &self.body);
-        let mut prefix = Vec::new();
-        if let Some(prompt) = facts.prompt
-            && state.needs.prefix_hashes
-        {
-            router_protocol::prefix_hashes(prompt, &mut prefix);
-        }
-        let mut features = facts.features(state.ids.number(), route, &prefix);
-        if state.needs.text {
-            features.text = facts.text();
-        }
-        if state.needs.script {
-            features.script = facts.script();
-        }
-        affinity::add(&mut features, state.needs, &state.limits.key_headers, &self.headers, &facts);
-        features.arrived_at = Some(self.origin.received_at);
-        // A batch has many ids, and aborting one of them aborts nothing else.
-        let rid = facts.rid.as_deref().filter(|_| facts.batch == 1);
-        if let Some(split) = state.disaggregation.as_ref().filter(|_| is_split(self)) {
-            return Box::pin(SplitRequest::new(self, split, &facts, rid).run(features)).await;
-        }
-        RetryLoop::new(self, features, rid).run().await
     }
 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What is discarded of a rejected body, in bytes and in time.
+/// How much of a rejected body is read and discarded, in bytes and in time.
 const LINGER_BYTES: usize = 64 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
@@ -66,7 +66,7 @@ pub(super) async fn read(state: &AppState, mut body: Incoming) -> Result<Bytes, 
     read
 }
 
-/// A body on its way in.
+/// Collects the pieces of one body.
 struct BodyCollector {
     limit: usize,
     announced: usize,
@@ -78,7 +78,7 @@ struct BodyCollector {
 }
 
 impl BodyCollector {
-    /// Takes every piece in.
+    /// Reads the body to its end.
     async fn run(mut self, body: &mut Incoming, mut timeout: BodyReadTimeout) -> Result<Bytes, ProxyError> {
         while let Some(frame) = poll_fn(|cx| timeout.poll_next(body, cx)).await? {
             if let Ok(data) = frame.into_data() {

@@ -1,4 +1,4 @@
-//! One leg of a split request: whom it may go to, and how it ends.
+//! One leg of a split request: which workers it may go to, and how it ends.
 
 use super::prefill::{PrefillError, PrefillTask};
 use crate::error::ProxyError;

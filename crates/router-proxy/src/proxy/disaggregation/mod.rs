@@ -1,8 +1,8 @@
 //! Disaggregated requests: one worker prefills, another one decodes.
 //!
 //! Each leg is a dispatch of its own, in a pool of its own, with a lease that lasts to the leg's end. A failure of one
-//! leg before the client has a byte ends both and, where the rules allow it, chooses both anew. Without
-//! `--pd-disaggregation` nothing here is on a request's way.
+//! leg before the client has a byte ends both and, where the rules allow it, retries both. Without
+//! `--pd-disaggregation` none of this code runs.
 
 mod leg;
 mod prefill;

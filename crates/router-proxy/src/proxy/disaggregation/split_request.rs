@@ -4,9 +4,9 @@ use super::leg::{LegFailure, LegResult, LegState};
 use crate::error::ProxyError;
 use crate::lease::Lease;
 use crate::prefill_pool::PrefillPool;
-use crate::proxy::Rejection;
 use crate::proxy::attempt::{ResponseClass, UpstreamResponse};
 use crate::proxy::dispatch::LastResort;
+use crate::proxy::rejection::Rejection;
 use crate::proxy::request::ProxyRequest;
 use crate::proxy::retry::{
     ExcludedWorkers, FirstByteDeadline, RetryPermit, RetryState, has_untried, record_failure,

@@ -5,13 +5,13 @@
 
 use super::deadline::FirstByteDeadline;
 use super::excluded_workers::ExcludedWorkers;
-use super::fallback::BufferedResponse;
 use super::retry_state::{RetryPermit, RetryState, has_untried, record_failure};
 use crate::error::ProxyError;
 use crate::lease::Lease;
-use crate::proxy::Rejection;
 use crate::proxy::attempt::{ResponseClass, UpstreamResponse};
+use crate::proxy::buffered_response::BufferedResponse;
 use crate::proxy::dispatch::LastResort;
+use crate::proxy::rejection::Rejection;
 use crate::proxy::request::ProxyRequest;
 use crate::response::RouterBody;
 use http::Response;

@@ -1,7 +1,7 @@
 //! A worker's rejection, kept for the client in case no other worker does better.
 
+use super::attempt::UpstreamResponse;
 use crate::headers::WORKER;
-use crate::proxy::attempt::UpstreamResponse;
 use crate::response::RouterBody;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode, header};
@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A response that was read to its end.
 #[derive(Debug)]
-pub(in crate::proxy) struct BufferedResponse {
+pub(super) struct BufferedResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -62,7 +62,7 @@ impl BufferedResponse {
     }
 
     /// The response as the worker gave it.
-    pub(in crate::proxy) fn into_response(self) -> Response<RouterBody> {
+    pub(super) fn into_response(self) -> Response<RouterBody> {
         let mut response = Response::new(RouterBody::full(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
