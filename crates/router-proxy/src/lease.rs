@@ -61,11 +61,6 @@ impl Lease {
         self.sent_at
     }
 
-    /// The pool of the candidate.
-    pub(crate) const fn pool(&self) -> &Arc<WorkerPool> {
-        &self.pool
-    }
-
     /// Notes the first byte of the response's body; later calls change nothing.
     pub(crate) fn on_first_byte(&mut self) {
         if self.first_byte_at.is_some() {
