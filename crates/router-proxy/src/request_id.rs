@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_id_wins_in_the_order_of_the_names() {
+    fn client_id_follows_header_order() {
         let ids = RequestIds::new();
         let names = [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-trace-id")];
         let mut headers = HeaderMap::new();

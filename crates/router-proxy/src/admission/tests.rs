@@ -24,7 +24,7 @@ fn status<T>(result: Result<T, ProxyError>) -> u16 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_come_in_in_the_order_in_which_they_came() {
+async fn waiting_requests_are_admitted_in_order() {
     let admission = Arc::new(admission(AdmissionConfig { max_concurrent: NonZeroUsize::new(1), ..config() }));
     let running = admission.acquire().await.unwrap();
     let (tell, mut told) = mpsc::unbounded_channel();
@@ -46,7 +46,7 @@ async fn those_who_wait_come_in_in_the_order_in_which_they_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_has_an_end() {
+async fn queue_wait_times_out() {
     let admission = admission(AdmissionConfig { max_concurrent: NonZeroUsize::new(1), ..config() });
     let _running = admission.acquire().await.unwrap();
     let began = Instant::now();
@@ -55,7 +55,7 @@ async fn a_wait_has_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_holds_as_many_requests_as_the_rate_says() {
+async fn rate_limit_allows_one_second_burst() {
     let admission = Arc::new(admission(AdmissionConfig { rate: NonZeroU32::new(4), ..config() }));
     let began = Instant::now();
     for _ in 0..4 {
@@ -86,7 +86,7 @@ async fn a_second_holds_as_many_requests_as_the_rate_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_would_be_too_long_is_not_begun() {
+async fn too_long_wait_is_rejected() {
     let slow = AdmissionConfig { rate: NonZeroU32::new(1), queue_timeout: Duration::ZERO, ..config() };
     let admission = admission(slow);
     assert_eq!(status(admission.acquire().await), 0);
@@ -96,7 +96,7 @@ async fn a_wait_that_would_be_too_long_is_not_begun() {
 }
 
 #[test]
-fn a_body_counts_until_its_last_part_is_gone() {
+fn body_counts_until_last_part_drops() {
     let bodies = BodyMemory::new(NonZeroUsize::new(100_000));
     let mut small = bodies.reservation();
     small.reserve(10_000).unwrap();

@@ -50,18 +50,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_header_wins_and_any_over_the_body() {
+    fn first_header_wins_over_body() {
         let needs = PolicyNeeds { routing_key: true, ..PolicyNeeds::NONE };
         let key = |given: &[_]| features(needs, given).0;
         let named = |name: &str| Some(router_protocol::routing_key(name.as_bytes()));
         assert_eq!(key(&[("x-session-id", "s"), ("x-smg-routing-key", "k")]), named("k"));
         assert_eq!(key(&[("x-session-id", "s"), ("x-smg-routing-key", "")]), named("s"));
         assert_eq!(key(&[]), named("body"));
-        assert_eq!(features(needs, &[("x-smg-target-worker", "1")]).1, None, "nobody asked for it");
+        assert_eq!(features(needs, &[("x-smg-target-worker", "1")]).1, None, "no policy needs it");
     }
 
     #[test]
-    fn a_target_that_is_no_number_is_nobody() {
+    fn invalid_target_matches_no_worker() {
         let needs = PolicyNeeds { target_worker: true, ..PolicyNeeds::NONE };
         let target = |value| features(needs, &[("x-smg-target-worker", value)]);
         assert_eq!(target("2"), (None, Some(2)));

@@ -1,6 +1,6 @@
 //! A router before emulated prefill and decode servers, and readers of its answers.
 
-use crate::support::{header, post, start, until, without_chunks};
+use crate::support::{post, start, until, without_chunks};
 use router_config::{Options, PdProtocol};
 use router_emulator::{Emulator, EmulatorConfig, RunningEmulator, ServerRole};
 use router_engine::EngineProfile;
@@ -63,10 +63,6 @@ pub(crate) fn pair_options(prefill: &[RunningEmulator], decode: &[RunningEmulato
         decode: decode.iter().map(RunningEmulator::url).collect(),
         ..crate::support::options(&[])
     }
-}
-
-pub(crate) fn body(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
 pub(crate) fn json_of(answer: &str) -> Value {
