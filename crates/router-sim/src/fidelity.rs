@@ -26,14 +26,14 @@ impl ReplayedRun {
 
 /// Every recorded run with complete requests.
 pub const REPLAYED_RUNS: [ReplayedRun; 8] = [
-    of("RR_router_test_20250731_091332", UNEVEN, 200, (1.6023, 1.6116)),
-    of("RR2_router_test_20250731_091528", UNEVEN, 200, (1.6463, 1.6646)),
-    of("RD_router_test_20250731_091234", UNEVEN, 200, (1.5578, 1.5611)),
-    of("MU_router_test_20250731_091412", UNEVEN, 200, (1.8728, 1.8992)),
-    of("MUR_router_test_20250731_091452", UNEVEN, 200, (1.6021, 1.6179)),
-    of("RR_router_test_20250801_174252", EVEN, 1000, (0.5219, 0.5342)),
-    of("RD_router_test_20250801_174205", EVEN, 1000, (0.5533, 0.5426)),
-    of("MU_router_test_20250801_174407", EVEN, 1000, (0.8133, 0.8003)),
+    of("RR_router_test_20250731_091332", UNEVEN, 200, 1.6023, 1.6116),
+    of("RR2_router_test_20250731_091528", UNEVEN, 200, 1.6463, 1.6646),
+    of("RD_router_test_20250731_091234", UNEVEN, 200, 1.5578, 1.5611),
+    of("MU_router_test_20250731_091412", UNEVEN, 200, 1.8728, 1.8992),
+    of("MUR_router_test_20250731_091452", UNEVEN, 200, 1.6021, 1.6179),
+    of("RR_router_test_20250801_174252", EVEN, 1000, 0.5219, 0.5342),
+    of("RD_router_test_20250801_174205", EVEN, 1000, 0.5533, 0.5426),
+    of("MU_router_test_20250801_174407", EVEN, 1000, 0.8133, 0.8003),
 ];
 
 /// On the first day one of the three servers ran a model that is 2.6 times as fast; later all three were equal.
@@ -44,7 +44,8 @@ const fn of(
     run: &'static str,
     fleet: &'static str,
     requests: usize,
-    (measured, simulated): (f64, f64),
+    measured: f64,
+    simulated: f64,
 ) -> ReplayedRun {
     ReplayedRun { run, fleet, requests, measured, simulated }
 }

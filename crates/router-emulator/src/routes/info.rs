@@ -122,7 +122,7 @@ fn v1_loads(server: &ServerState, query: &str) -> Value {
         .ranks()
         .iter()
         .zip(0..)
-        .map(|(driver, rank)| rank_load(server, (driver, rank), include))
+        .map(|(driver, rank)| rank_load(server, driver, rank, include))
         .collect();
     json!({
         "timestamp": iso8601(now), "version": version(config.version), "accelerator": config.profile.name,
@@ -131,8 +131,8 @@ fn v1_loads(server: &ServerState, query: &str) -> Value {
 }
 
 /// One entry of `loads`, with the sections that `include` names.
-fn rank_load(server: &ServerState, (driver, rank): (&EngineDriver, u32), include: Option<&str>) -> Value {
-    let wake_on =
+fn rank_load(server: &ServerState, driver: &EngineDriver, rank: u32, include: Option<&str>) -> Value {
+    let includes =
         |section: &str| include.is_none_or(|list| list.split(',').any(|s| s == section || s == "all"));
     let config = server.config();
     let limits = config.limits.unwrap_or(config.profile.limits);
@@ -152,17 +152,17 @@ fn rank_load(server: &ServerState, (driver, rank): (&EngineDriver, u32), include
         "total_prefill_busy_us": load.prefill_busy.as_micros() as u64,
         "decode_moments": load.decode_moments.to_array().map(f64::round),
     });
-    if wake_on("memory") {
+    if includes("memory") {
         entry["memory"] = json!({"weight_gb": 0.0, "kv_cache_gb": 0.0, "graph_gb": 0.0, "token_capacity": limits.kv_tokens});
     }
-    if wake_on("disagg") {
+    if includes("disagg") {
         entry["disaggregation"] = json!({
             "mode": config.role.as_str(), "prefill_bootstrap_queue_reqs": 0, "prefill_inflight_queue_reqs": 0,
             "decode_prealloc_queue_reqs": 0, "decode_transfer_queue_reqs": 0, "decode_retracted_queue_reqs": 0,
             "kv_transfer_speed_gb_s": 0.0, "kv_transfer_latency_ms": 0.0,
         });
     }
-    if wake_on("queues") {
+    if includes("queues") {
         entry["queues"] =
             json!({"waiting": load.waiting, "grammar": 0, "paused": 0, "retracted": 0, "prealloc_ready": 0});
     }
