@@ -101,7 +101,7 @@ impl PoolTemplate<'_> {
         let cap = self.admission.worker_max_in_flight;
         balancer.set_cap(cap);
         let limit = Arc::clone(self.limit);
-        let capacity = CapacityQueue::new(cap.is_some(), limit, self.admission.queue_timeout);
+        let capacity = CapacityQueue::new(cap, limit, self.admission.queue_timeout);
         let (fleet, connect) = (self.fleet.clone(), self.connect.clone());
         Arc::new(WorkerPool::new(
             balancer,

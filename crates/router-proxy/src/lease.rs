@@ -96,7 +96,7 @@ impl Lease {
         let verdict =
             if self.is_exempt { HealthVerdict::Ignored } else { HealthVerdict::from(finish.outcome) };
         let end = AttemptEnd { sent_at: self.sent_at, at: now, kind: self.kind, verdict };
-        self.candidate.worker.ended(&self.pool, end);
+        self.candidate.worker.record_attempt(&self.pool, end);
         self.pool.capacity.slot_released();
         self.pool.telemetry.completed(CompletionRecord {
             info: self.info.clone(),

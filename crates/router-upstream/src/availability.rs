@@ -1,10 +1,10 @@
-//! Whether a worker may be chosen: what checks, connections and ends of requests make of it.
+//! Decides from health checks, connection errors and outcomes whether a worker may be chosen.
 //!
-//! The balancer is told while the worker's standing is locked, so that two changes cannot reach it in the wrong order.
-//! So the standing is locked before the balancer, and never while the balancer is.
+//! Lock order: a worker's health state before the balancer, never the other way round. The balancer is updated while the
+//! health state is locked, so that two changes cannot reach it in the wrong order.
 
 use crate::candidate::Candidate;
-use crate::health::{Breaker, CheckOutcome, HealthState, HealthVerdict, ProbeGate, WorkerHealth};
+use crate::health::{CheckOutcome, CircuitBreaker, HealthState, HealthVerdict, ProbeGate, WorkerHealth};
 use crate::pool::WorkerPool;
 use crate::table::CandidateTable;
 use crate::worker::Worker;
@@ -15,47 +15,53 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tracing::{info, warn};
 
-/// What a request is to the worker that it was sent to.
+/// Whether an attempt probes a half-open breaker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptKind {
-    /// One of many.
+    /// It does not.
     Normal,
-    /// The one that a half-open breaker lets through.
+    /// It is the one request that a half-open breaker lets through.
     Probe,
 }
 
-/// How an attempt ended, as far as its worker's breaker cares.
+/// How an attempt ended, for the circuit breaker of its worker.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptEnd {
+    /// When it was sent.
     pub sent_at: Time,
+    /// When it ended.
     pub at: Time,
+    /// Whether it was a probe.
     pub kind: AttemptKind,
+    /// What the outcome says about the worker.
     pub verdict: HealthVerdict,
 }
 
-/// How a worker's breaker stands.
+/// The state of a circuit breaker, for the admin API.
 #[derive(Clone, Copy, Debug)]
 pub struct BreakerStatus {
+    /// Closed, open or half-open.
     pub state: BreakerState,
-    /// Faults within the window.
-    pub faults: u64,
-    /// Good ends within the window.
-    pub good: u64,
-    /// When it will be probed, if it is open.
+    /// Failed attempts within the window.
+    pub failures: u64,
+    /// Successful attempts within the window.
+    pub successes: u64,
+    /// When it becomes half-open, if it is open.
     pub open_until: Option<Time>,
 }
 
-/// What becomes of a half-open breaker's gate.
+/// Whether a half-open breaker lets another probe through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum ProbePermit {
     /// The next request is a probe.
     Grant,
-    /// A probe that is on its way is waited for.
+    /// Not before the probe in flight has ended.
     Keep,
 }
 
 impl Candidate {
-    /// Takes a request's seat, while the balancer that has just chosen this worker is still locked.
+    /// Says whether a request is the probe of a half-open breaker. Called while the balancer that has just chosen this
+    /// candidate is still locked, so that no second request can be the probe.
     pub fn take_probe(&self, candidates: &CandidateTable, balancer: &mut Balancer, now: Time) -> AttemptKind {
         if self.worker.gate.0.load(Relaxed) != ProbeGate::READY {
             return AttemptKind::Normal;
@@ -69,15 +75,15 @@ impl Candidate {
 }
 
 impl Worker {
-    /// How its breaker stands; absent where breakers are switched off.
+    /// The state of its breaker; `None` when breakers are switched off.
     pub fn breaker(&self, now: Time) -> Option<BreakerStatus> {
         let health_state = self.health_state.lock();
         let breaker = health_state.breaker.as_ref()?;
-        let (faults, good) = breaker.counts(now);
-        Some(BreakerStatus { state: breaker.state(), faults, good, open_until: breaker.open_until() })
+        let (failures, successes) = breaker.counts(now);
+        Some(BreakerStatus { state: breaker.state(), failures, successes, open_until: breaker.open_until() })
     }
 
-    /// A health check has ended. Tells whether it brought the worker into service.
+    /// Records a health check. Returns whether the worker became healthy.
     pub(crate) fn checked(
         self: &Arc<Self>,
         pool: &WorkerPool,
@@ -90,18 +96,18 @@ impl Worker {
             self.evicted.notify_waiters();
         }
         let Some(health) = change else { return false };
-        // A breaker that opened on a worker that was down says nothing about the one that came up.
-        let relented = health == HealthState::Healthy
-            && health_state.breaker.as_mut().and_then(Breaker::half_open).is_some_and(|state| {
-                self.count(pool, state);
+        // The breaker opened before the worker went down and says nothing about the one that came up.
+        let is_half_opened = health == HealthState::Healthy
+            && health_state.breaker.as_mut().and_then(CircuitBreaker::half_open).is_some_and(|state| {
+                self.count_change(pool, state);
                 true
             });
-        let turn = if relented { ProbePermit::Grant } else { ProbePermit::Keep };
-        self.publish_health(pool, &health_state, turn);
+        let permit = if is_half_opened { ProbePermit::Grant } else { ProbePermit::Keep };
+        self.publish_health(pool, &health_state, permit);
         health == HealthState::Healthy
     }
 
-    /// Takes the worker for healthy without a check.
+    /// Marks the worker as healthy without a check.
     pub(crate) fn mark_healthy(self: &Arc<Self>, pool: &WorkerPool) {
         let mut health_state = self.health_state.lock();
         health_state.set(HealthState::Healthy);
@@ -110,8 +116,8 @@ impl Worker {
 
     /// The worker refused a connection: it gets no more requests until its checks pass.
     ///
-    /// Without health checks nothing could bring it back, so then it is the breaker's business.
-    pub fn unreachable(self: &Arc<Self>, pool: &WorkerPool) {
+    /// No effect without health checks, because then nothing would bring it back; the breaker handles that case.
+    pub fn mark_unreachable(self: &Arc<Self>, pool: &WorkerPool) {
         if self.health_config.is_none() {
             return;
         }
@@ -123,43 +129,43 @@ impl Worker {
         self.request_recheck();
     }
 
-    /// The worker leaves: it gets no new requests, and no check brings it back.
+    /// Marks the worker as draining: it gets no new requests, and no check changes that.
     pub(crate) fn drain(self: &Arc<Self>, pool: &WorkerPool) {
         let mut health_state = self.health_state.lock();
         health_state.set(HealthState::Draining);
         self.publish_health(pool, &health_state, ProbePermit::Keep);
     }
 
-    /// The worker has left.
+    /// Marks the worker as gone.
     pub(crate) fn leave(&self) {
         self.health_state.lock().set(HealthState::Gone);
     }
 
-    /// An attempt has ended.
-    pub fn ended(self: &Arc<Self>, pool: &Arc<WorkerPool>, end: AttemptEnd) {
+    /// Records the end of an attempt in the breaker.
+    pub fn record_attempt(self: &Arc<Self>, pool: &Arc<WorkerPool>, end: AttemptEnd) {
         let mut health_state = self.health_state.lock();
         let Some(breaker) = &mut health_state.breaker else { return };
         let change = match end.kind {
-            AttemptKind::Normal => breaker.ended(end.at, end.sent_at, end.verdict),
-            AttemptKind::Probe => breaker.probed(end.at, end.verdict),
+            AttemptKind::Normal => breaker.record_attempt(end.at, end.sent_at, end.verdict),
+            AttemptKind::Probe => breaker.record_probe(end.at, end.verdict),
         };
         match (change, end.kind) {
-            (Some(state), _) => self.breaker_became(pool, &health_state, state),
+            (Some(state), _) => self.publish_breaker(pool, &health_state, state),
             (None, AttemptKind::Probe) => self.sync_routability(pool, &health_state, ProbePermit::Grant),
             (None, AttemptKind::Normal) => {}
         }
     }
 
-    /// Half-opens an open breaker before its time, because there is nobody else. Tells whether a request may now be
+    /// Half-opens an open breaker before its time, because no other worker is left. Returns whether a request may now be
     /// sent to the worker.
     fn force_probe(self: &Arc<Self>, pool: &Arc<WorkerPool>) -> bool {
         let mut health_state = self.health_state.lock();
         if health_state.health() != HealthState::Healthy {
             return false;
         }
-        match health_state.breaker.as_mut().and_then(Breaker::half_open) {
-            Some(state) => self.breaker_became(pool, &health_state, state),
-            // A probe is on its way, but a request that has nowhere else to go is worth another.
+        match health_state.breaker.as_mut().and_then(CircuitBreaker::half_open) {
+            Some(state) => self.publish_breaker(pool, &health_state, state),
+            // A probe is in flight, but a request that no other worker can take may be another.
             None if health_state.breaker_state() == BreakerState::HalfOpen => {
                 self.sync_routability(pool, &health_state, ProbePermit::Grant);
             }
@@ -168,44 +174,44 @@ impl Worker {
         true
     }
 
-    /// The time of an open breaker may have come.
+    /// Half-opens the breaker if its open time has passed.
     fn open_elapsed(self: &Arc<Self>, pool: &Arc<WorkerPool>) {
         let mut health_state = self.health_state.lock();
         if let Some(state) = health_state.breaker.as_mut().and_then(|b| b.tick(pool.clock.now())) {
-            self.breaker_became(pool, &health_state, state);
+            self.publish_breaker(pool, &health_state, state);
         }
     }
 
-    /// Counts a change of the breaker.
-    fn count(self: &Arc<Self>, pool: &WorkerPool, state: BreakerState) {
+    /// Counts a change of the breaker in the metrics.
+    fn count_change(self: &Arc<Self>, pool: &WorkerPool, state: BreakerState) {
         for worker in pool.candidates.of(self) {
             worker.telemetry.metrics.breaker_changed(state);
         }
     }
 
-    fn breaker_became(
+    fn publish_breaker(
         self: &Arc<Self>,
         pool: &Arc<WorkerPool>,
         health_state: &WorkerHealth,
         state: BreakerState,
     ) {
-        self.count(pool, state);
+        self.count_change(pool, state);
         self.sync_routability(pool, health_state, ProbePermit::Grant);
-        let until = health_state.breaker.as_ref().and_then(Breaker::open_until);
+        let until = health_state.breaker.as_ref().and_then(CircuitBreaker::open_until);
         let (Some(until), true) = (until, state == BreakerState::Open) else {
             info!(worker = %self.url, "breaker is {}", state.as_str());
             return;
         };
         warn!(worker = %self.url, "breaker is {}", state.as_str());
         self.evicted.notify_waiters();
-        // An answer may be dropped where no runtime is left; then nobody needs the worker any more.
+        // At shutdown a response may be dropped outside a runtime; then no timer is needed.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (pool, worker) = (Arc::clone(pool), Arc::clone(self));
         pool.tasks.clone().spawn_on(
             async move {
-                let cool = tokio::time::sleep(until.since(pool.clock.now()));
+                let cooled_down = tokio::time::sleep(until.since(pool.clock.now()));
                 tokio::select! {
-                    () = cool => worker.open_elapsed(&pool),
+                    () = cooled_down => worker.open_elapsed(&pool),
                     () = worker.removed.cancelled() => {}
                 }
             },
@@ -213,9 +219,9 @@ impl Worker {
         );
     }
 
-    /// Makes known what the worker's health has become.
-    fn publish_health(self: &Arc<Self>, pool: &WorkerPool, health_state: &WorkerHealth, turn: ProbePermit) {
-        self.sync_routability(pool, health_state, turn);
+    /// Passes a new health state to the balancer and the log.
+    fn publish_health(self: &Arc<Self>, pool: &WorkerPool, health_state: &WorkerHealth, permit: ProbePermit) {
+        self.sync_routability(pool, health_state, permit);
         let health = health_state.health();
         if health == HealthState::Unhealthy {
             warn!(worker = %self.url, "worker is {}", health.as_str());
@@ -224,17 +230,22 @@ impl Worker {
         }
     }
 
-    /// Its candidates have changed.
+    /// Updates the balancer after the candidates of the worker have changed.
     pub(crate) fn refresh_candidates(self: &Arc<Self>, pool: &WorkerPool) {
         self.sync_routability(pool, &self.health_state.lock(), ProbePermit::Keep);
     }
 
-    /// Tells the balancer whether the worker may be chosen.
-    fn sync_routability(self: &Arc<Self>, pool: &WorkerPool, health_state: &WorkerHealth, turn: ProbePermit) {
+    /// Updates the balancer on whether the worker may be chosen.
+    fn sync_routability(
+        self: &Arc<Self>,
+        pool: &WorkerPool,
+        health_state: &WorkerHealth,
+        permit: ProbePermit,
+    ) {
         let candidates = pool.candidates.of(self);
         let mut balancer = pool.balancer.lock();
         let state = health_state.breaker_state();
-        let gate = match (state, turn) {
+        let gate = match (state, permit) {
             (BreakerState::HalfOpen, ProbePermit::Grant) => ProbeGate::READY,
             (BreakerState::HalfOpen, ProbePermit::Keep) => self.gate.0.load(Relaxed),
             (BreakerState::Closed | BreakerState::Open, _) => ProbeGate::OFF,
@@ -255,8 +266,8 @@ impl Worker {
 }
 
 impl WorkerPool {
-    /// Lets requests through to healthy workers whose breakers are not closed, for a request that nobody else is left
-    /// for. Tells whether there are any but `tried`.
+    /// Half-opens the breakers of all healthy workers except `tried`, for a request that no other worker can take. Returns
+    /// whether there is such a worker.
     pub fn force_probe_all(self: &Arc<Self>, tried: &[WorkerId]) -> bool {
         let untried = self.candidates.all().into_iter().filter(|w| !tried.contains(&w.id));
         untried.filter(|worker| worker.worker.force_probe(self)).count() > 0

@@ -13,52 +13,58 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 /// One candidate of the balancer: a worker, or one data-parallel rank of it.
 #[derive(Debug)]
 pub struct Candidate {
+    /// Its id in the balancer.
     pub id: WorkerId,
-    /// Which rank it is; absent where the worker is one candidate as a whole.
+    /// Its data-parallel rank; `None` when the worker is a single candidate.
     pub rank: Option<u32>,
     /// Its names and metrics.
     pub telemetry: Arc<WorkerTelemetry>,
     /// The name as the value of `x-sglang-worker`.
     pub header: HeaderValue,
-    /// Until when it is spared because it said that it has no room, in nanoseconds of the router's clock.
+    /// End of its cool-down after a 429 or 503, in nanoseconds of the router's clock.
     pub(crate) busy_until: AtomicU64,
-    /// It is no longer one of its worker's ranks, and leaves when its requests have ended.
+    /// Set when its worker no longer has this rank: it is removed when its requests in flight have ended.
     pub(crate) removing: AtomicBool,
-    /// The server program behind it.
+    /// The server behind it.
     pub worker: Arc<Worker>,
 }
 
 impl Candidate {
     /// The candidate `id` of a worker, under `name`.
-    pub fn new(id: WorkerId, worker: Arc<Worker>, name: CandidateName, metrics: WorkerMetrics) -> Self {
+    pub(crate) fn new(
+        id: WorkerId,
+        worker: Arc<Worker>,
+        name: CandidateName,
+        metrics: WorkerMetrics,
+    ) -> Self {
         let CandidateName { rank, name, header } = name;
         let (busy_until, removing) = (AtomicU64::new(0), AtomicBool::new(false));
         let telemetry = Arc::new(WorkerTelemetry { id, url: worker.url.shared(), name, metrics });
         Self { id, rank, telemetry, header, busy_until, removing, worker }
     }
 
-    /// What the router believes of it now.
+    /// Its health state now.
     pub fn health(&self) -> HealthState {
         if self.is_removing() { HealthState::Draining } else { self.worker.health() }
     }
 
-    /// Whether it leaves while its worker stays.
+    /// Whether it is being removed while its worker stays.
     pub(crate) fn is_removing(&self) -> bool {
         self.removing.load(Relaxed)
     }
 }
 
-/// What a candidate is called.
+/// The names of a candidate.
 #[derive(Clone, Debug)]
-pub struct CandidateName {
+pub(crate) struct CandidateName {
     rank: Option<u32>,
     pub(crate) name: Arc<str>,
     header: HeaderValue,
 }
 
 impl CandidateName {
-    /// Of the worker at `url` as a whole, or of one rank of it.
-    pub fn of(url: &WorkerUrl, rank: Option<u32>) -> Result<Self, InvalidHeaderValue> {
+    /// The name of the worker at `url`, or of one rank of it.
+    pub(crate) fn of(url: &WorkerUrl, rank: Option<u32>) -> Result<Self, InvalidHeaderValue> {
         let name = rank.map_or_else(|| url.shared(), |rank| format!("{url}@{rank}").into());
         Ok(Self { rank, header: HeaderValue::from_str(&name)?, name })
     }

@@ -1,14 +1,15 @@
-//! Requests that wait because every worker has as many requests as it may have.
+//! Requests that wait because every worker is at its cap of requests in flight.
 
 use crate::wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitQueue};
 use router_core::NoWorker;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Why no worker can be chosen now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Availability {
-    /// A worker is in service and at its cap: a wait helps.
+    /// A worker is in service but at its cap: waiting helps.
     AtCapacity,
     /// No worker is in service.
     Unavailable,
@@ -23,7 +24,7 @@ pub enum DispatchError {
     Unavailable,
 }
 
-/// The queue of requests for a worker below its cap. The first alone dispatches again, each time a request has ended.
+/// The queue of requests for a worker below its cap. When a request ends, only the first in the queue is dispatched.
 #[derive(Debug)]
 pub struct CapacityQueue {
     /// Whether workers have a cap at all.
@@ -34,9 +35,10 @@ pub struct CapacityQueue {
 }
 
 impl CapacityQueue {
-    /// A queue whose requests count against `limit` and wait for `timeout` at most.
-    pub fn new(is_capped: bool, limit: Arc<WaitLimit>, timeout: Duration) -> Self {
-        Self { is_capped, queue: WaitQueue::new(WaitOrder::FirstOnly), limit, timeout }
+    /// A queue for workers with `cap` requests in flight at most (absent: no cap). Its requests count against `limit`
+    /// and wait for at most `timeout`.
+    pub fn new(cap: Option<NonZeroU32>, limit: Arc<WaitLimit>, timeout: Duration) -> Self {
+        Self { is_capped: cap.is_some(), queue: WaitQueue::new(WaitOrder::FirstOnly), limit, timeout }
     }
 
     /// A request has left its worker, or a worker came into service.
@@ -96,7 +98,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn full_fleet_is_waited_for_in_order() {
-        let queue = CapacityQueue::new(true, WaitLimit::new(2), Duration::from_secs(10));
+        let queue = CapacityQueue::new(NonZeroU32::new(1), WaitLimit::new(2), Duration::from_secs(10));
         let free = Cell::new(1_u32);
         let later = || Availability::AtCapacity;
         let dispatch = || free.get().checked_sub(1).map(|left| free.set(left)).ok_or(NoWorker);
@@ -112,7 +114,7 @@ mod tests {
         assert!(third.is_err_and(|e| e == DispatchError::AtCapacity), "the queue is full");
         free.set(1);
         queue.slot_released();
-        assert!(tokio::time::timeout(soon, &mut second).await.is_err(), "nobody overtakes");
+        assert!(tokio::time::timeout(soon, &mut second).await.is_err(), "the queue is in order");
         assert!(first.await.is_ok());
         let began = Instant::now();
         assert!(second.await.is_err_and(|e| e == DispatchError::AtCapacity));
@@ -122,7 +124,7 @@ mod tests {
                 .dispatch_or_wait(|| Availability::Unavailable, dispatch)
                 .await
                 .is_err_and(|e| e == DispatchError::Unavailable),
-            "nobody to wait for"
+            "no worker to wait for"
         );
     }
 }

@@ -1,6 +1,7 @@
-//! A small request of the router's own to one worker: health, load, information.
+//! Small requests of the router itself to one worker: health, load, server information, aborts.
 
 use crate::connection_pool::UpstreamError;
+use crate::engine::ABORT_PATH;
 use crate::http1::{CollectError, EncodedRequest, ResponseError};
 use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
@@ -8,16 +9,16 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::time::Duration;
 
-/// Largest answer that is read; a worker's `/metrics` has some hundred kilobytes.
+/// Largest response that is read, in bytes; a worker's `/metrics` has some hundred kilobytes.
 const MAX_RESPONSE: usize = 16 << 20;
 
-/// Tells a worker's log that nobody but the router asks.
+/// Shows in a worker's log that the request comes from the router itself.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sgl-router/", env!("CARGO_PKG_VERSION")));
 
-/// Why a worker gave no answer.
+/// Why no response was received.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Not in time.
+    /// No response in time.
     #[error("no response within {} s", .0.as_secs_f64())]
     Timeout(Duration),
     /// It could not be reached, or the connection broke.
@@ -28,7 +29,7 @@ pub enum ClientError {
     Response(#[from] CollectError),
 }
 
-/// The innermost message of an error, which is the one that tells an operator something.
+/// The innermost message of an error, which names the cause.
 pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
@@ -37,7 +38,10 @@ pub fn root_cause(error: &dyn std::error::Error) -> String {
     inner.to_string()
 }
 
-/// A GET.
+/// Sends a GET and returns the status and the body.
+///
+/// # Errors
+/// When no response arrives within `timeout`.
 pub async fn get(
     worker: &Worker,
     path: &PathAndQuery,
@@ -45,10 +49,13 @@ pub async fn get(
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let mut head = worker.request(&Method::GET, path, Bytes::new());
     head.set(header::USER_AGENT, &AGENT);
-    send(worker, head.end(), timeout).await
+    send(worker, head.finish(), timeout).await
 }
 
-/// Any method, with the client's headers and body.
+/// Sends a request with the headers and the body of a client, and returns the status and the body.
+///
+/// # Errors
+/// When no response arrives within `timeout`.
 pub async fn request(
     worker: &Worker,
     method: &Method,
@@ -58,8 +65,8 @@ pub async fn request(
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let mut head = worker.request(method, path, body);
-    head.pass(headers);
-    send(worker, head.end(), timeout).await
+    head.forward(headers);
+    send(worker, head.finish(), timeout).await
 }
 
 async fn send(
@@ -69,8 +76,7 @@ async fn send(
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let exchange = async {
         let (parts, mut connection) = match worker.pool.send(request.clone()).await {
-            // A kept connection may have been closed while the request was on its way. What the router asks may be
-            // asked twice.
+            // The worker may have closed an idle connection meanwhile. These requests are idempotent: send again.
             Err(UpstreamError::Response(ResponseError::Closed | ResponseError::Broken(_))) => {
                 worker.pool.send_on_new(request).await?
             }
@@ -81,4 +87,33 @@ async fn send(
         Ok((parts.status, body))
     };
     tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(ClientError::Timeout(timeout)))
+}
+
+/// How long an abort may take.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks the worker to abort the request with the client's id `rid`. Errors are logged only.
+///
+/// Closing the connection is enough for a running request. SGLang notices that late for a request that waits in its queue
+/// and is not streamed.
+pub async fn abort(worker: &Worker, rid: &str) {
+    let body = serde_json::json!({ "rid": rid }).to_string();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Err(error) = abort_with(worker, headers, body.into()).await {
+        tracing::debug!(worker = %worker.url, %error, "cannot abort a request");
+    }
+}
+
+/// Sends an abort request with the headers and the body of a client.
+///
+/// # Errors
+/// When no response arrives within 5 s.
+pub async fn abort_with(
+    worker: &Worker,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), ClientError> {
+    let path = PathAndQuery::from_static(ABORT_PATH);
+    request(worker, &Method::POST, &path, &headers, body, ABORT_TIMEOUT).await
 }

@@ -1,4 +1,4 @@
-//! Writes to sockets.
+//! Vectored writes with small buffers joined.
 
 use smallvec::SmallVec;
 use std::io;
@@ -6,10 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
-/// What is no longer than this, in bytes, is copied into one piece: that is cheaper than a list of pieces for the kernel.
+/// Up to this many bytes are copied into one buffer, which is cheaper than a vectored write.
 const SMALL: usize = 4096;
 
-/// Writes a list of pieces: a head and a small body as one.
+/// Writes several buffers; small ones, as a head and a short body, in one piece. Returns how many bytes were written.
+///
+/// # Errors
+/// When the stream cannot be written to.
 pub fn write_coalesced<S: AsyncWrite>(
     stream: Pin<&mut S>,
     cx: &mut Context<'_>,

@@ -1,7 +1,7 @@
-//! Connections to workers before HTTP is spoken on them: TCP, and TLS where the worker's URL says so.
+//! Opens connections to workers: TCP, and TLS for https URLs.
 
 use crate::coalesced_write::write_coalesced;
-use crate::target::Target;
+use crate::target::WorkerTarget;
 use crate::tls::{TlsError, WorkerTls};
 use rustls::pki_types::ServerName;
 use std::fmt;
@@ -16,18 +16,18 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// How workers are reached, the same for all of them.
+/// How workers are connected to; the same for all workers.
 #[derive(Clone, Debug)]
 pub struct ConnectConfig {
-    /// To establish a connection, TLS included.
+    /// Limit for establishing a connection, TLS included.
     pub connect_timeout: Duration,
     /// For workers with https URLs.
     pub tls: Arc<WorkerTls>,
 }
 
 impl ConnectConfig {
-    /// Where one worker is.
-    pub(crate) fn to(&self, target: &Target) -> Result<Connector, TlsError> {
+    /// The connector for one worker.
+    pub(crate) fn to(&self, target: &WorkerTarget) -> Result<Connector, TlsError> {
         let host = target.authority().host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = target.port();
         Ok(Connector {
@@ -40,8 +40,8 @@ impl ConnectConfig {
     }
 }
 
-/// Where one worker is, and how it is spoken to.
-pub struct Connector {
+/// Opens connections to one worker.
+pub(crate) struct Connector {
     host: String,
     port: u16,
     /// Set where the host is an address, so that no name is looked up.
@@ -87,7 +87,9 @@ impl Connector {
 /// A connection to a worker.
 #[derive(Debug)]
 pub enum WorkerStream {
+    /// TCP without TLS.
     Plain(TcpStream),
+    /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

@@ -1,8 +1,8 @@
 //! Connections to one worker, driven by the task that uses them.
 //!
-//! A pooled client of the usual kind drives each connection in a task of its own and hands every piece of every
-//! answer from task to task. Here the task that serves the client drives the worker's connection, too: fewer wake-ups
-//! per request and per streamed event, and a dropped answer closes its connection at once.
+//! Most pooled clients drive each connection in a task of its own and pass every response frame from task to task. Here
+//! the task that serves the client also drives the worker's connection: fewer wake-ups per request and per streamed
+//! event, and dropping a response closes its connection at once.
 
 use crate::connect::{Connector, WorkerStream};
 use crate::http1::{self, EncodedRequest, ResponseError};
@@ -12,8 +12,8 @@ use std::time::Duration;
 use thread_local::ThreadLocal;
 use tokio::time::Instant;
 
-/// SGLang and vLLM close an idle connection after 5 s; one that is reused at that moment fails. Ours go first.
-const IDLE: Duration = Duration::from_secs(4);
+/// Shorter than the 5 s after which SGLang and vLLM close idle connections: a request sent at that moment fails.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A connection to a worker.
 pub type Connection = http1::Connection<WorkerStream>;
@@ -23,14 +23,19 @@ pub type Connection = http1::Connection<WorkerStream>;
 pub enum UpstreamError {
     /// No connection: the worker has not seen the request.
     #[error("cannot connect to {host}: {source}")]
-    Connect { host: String, source: std::io::Error },
-    /// There was one, and no answer on it.
+    Connect {
+        /// Host and port of the worker.
+        host: String,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The connection was open, but no response arrived.
     #[error(transparent)]
     Response(#[from] ResponseError),
 }
 
-/// The idle connections of one worker. Each thread has its own: a connection wakes the thread that opened it, and a
-/// request that waits on another one would have to be woken across cores.
+/// The idle connections of one worker. Each thread has its own list: a connection wakes the thread that opened
+/// it, and a request on another thread would need a wake-up across cores.
 #[derive(Debug)]
 pub struct ConnectionPool {
     address: Connector,
@@ -38,32 +43,38 @@ pub struct ConnectionPool {
 }
 
 impl ConnectionPool {
-    pub fn new(address: Connector) -> Self {
+    pub(crate) fn new(address: Connector) -> Self {
         Self { address, idle: ThreadLocal::new() }
     }
 
-    /// Sends one request and waits for the head of its answer. The connection comes along: its owner reads the body from
-    /// it, and gives it [`back`](Self::put) after the last byte.
+    /// Sends a request and waits for the response head. The caller reads the body from the returned connection, and passes
+    /// it to [`release`](Self::release) after the last byte.
+    ///
+    /// # Errors
+    /// When the worker cannot be reached or does not respond.
     pub async fn send(&self, request: EncodedRequest) -> Result<(Parts, Connection), UpstreamError> {
         let request = match self.take() {
             None => request,
             Some(mut idle) => match idle.send(request).await {
                 Ok(parts) => return Ok((parts, idle)),
-                // The worker closed the idle connection in this very moment, which is nobody's fault.
-                Err(unanswered) => unanswered.unsent.ok_or(unanswered.error)?,
+                // The worker closed the idle connection at the same moment: use a new one.
+                Err(failed) => failed.unsent.ok_or(failed.error)?,
             },
         };
         self.send_on_new(request).await
     }
 
-    /// The same on a connection of its own.
+    /// Like [`send`](Self::send), always on a new connection.
+    ///
+    /// # Errors
+    /// When the worker cannot be reached or does not respond.
     pub async fn send_on_new(&self, request: EncodedRequest) -> Result<(Parts, Connection), UpstreamError> {
         let mut connection = Box::pin(self.connect()).await?;
-        let parts = connection.send(request).await.map_err(|unanswered| unanswered.error)?;
+        let parts = connection.send(request).await.map_err(|failed| failed.error)?;
         Ok((parts, connection))
     }
 
-    /// Takes back a connection whose answer has been read to its end; one that cannot be used again is closed.
+    /// Returns a connection whose response was read to the end to the pool; one that cannot be reused is closed.
     pub fn release(&self, connection: Connection) {
         if connection.is_reusable() {
             self.idle.get_or_default().lock().push((Instant::now(), connection));
@@ -75,7 +86,7 @@ impl ConnectionPool {
         let idle = self.idle.get()?;
         loop {
             let (since, mut connection) = idle.lock().pop()?;
-            if since.elapsed() > IDLE {
+            if since.elapsed() > IDLE_TIMEOUT {
                 // All others have been idle for longer.
                 let old = std::mem::take(&mut *idle.lock());
                 drop(old);
@@ -88,10 +99,10 @@ impl ConnectionPool {
     }
 
     /// Closes connections that have been idle for too long.
-    pub fn evict_idle(&self) {
+    pub(crate) fn evict_idle(&self) {
         for idle in &self.idle {
             let mut idle = idle.lock();
-            let old = idle.iter().take_while(|(since, _)| since.elapsed() > IDLE).count();
+            let old = idle.iter().take_while(|(since, _)| since.elapsed() > IDLE_TIMEOUT).count();
             let old: Vec<_> = idle.drain(..old).collect();
             drop(idle);
             drop(old);

@@ -1,7 +1,7 @@
-//! Workers that said they have no room are spared for a moment, as long as there is anybody else.
+//! After a 429 or 503, a worker is not chosen for a moment as long as there is another one.
 //!
-//! A busy worker is not a broken one, so its breaker takes no note. But asking it again at once, for every request,
-//! costs each of them a detour and the fleet a retry.
+//! A busy worker has not failed, so its breaker does not count this. But sending every new request to it first would
+//! cost each of them a retry.
 
 use crate::candidate::Candidate;
 use crate::table::CandidateTable;
@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// For so long, when the worker does not say.
+/// Cool-down when the response has no `retry-after`.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// For no longer, whatever it says: it knows its queue, not the fleet.
+/// Longest cool-down, whatever `retry-after` says: a worker knows its own queue, not the fleet.
 const LONGEST: Duration = Duration::from_secs(10);
 
 impl Candidate {
@@ -23,14 +23,14 @@ impl Candidate {
 }
 
 impl CandidateTable {
-    /// Notes that `worker` has no room, and for how long it says so.
+    /// Starts the cool-down of `worker`, for as long as `retry_after` says.
     pub fn cool_down(&self, worker: &Candidate, now: Time, retry_after: Option<Duration>) {
         let until = (now + retry_after.unwrap_or(PAUSE).min(LONGEST)).as_nanos();
         worker.busy_until.fetch_max(until, Relaxed);
         self.busy_until.fetch_max(until, Relaxed);
     }
 
-    /// Adds the workers that have no room to `exclude`. Costs one look when there are none, as is usual.
+    /// Adds the candidates in cool-down to `exclude`. Costs one atomic load when there are none.
     pub fn exclude_cooling(&self, now: Time, exclude: &mut SmallVec<[WorkerId; 4]>) {
         if self.busy_until.load(Relaxed) > now.as_nanos() {
             let busy = self.table.load();

@@ -1,4 +1,4 @@
-//! Asks a worker what it is: its model, its limits, its engine. What it does not say stays unknown.
+//! Discovers the model, the limits and the engine of a worker from its endpoints. What it does not report stays unknown.
 
 use crate::client::get;
 use crate::pool::WorkerPool;
@@ -10,28 +10,28 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, info};
 
-/// A worker that takes longer is asked again at its next check.
+/// After this, the request is repeated with the next health check.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where SGLang tells of itself: the name since 0.5.6, and the one before.
+/// Server information of SGLang: the path since 0.5.6, and the one before.
 const SERVER_INFO: [&str; 2] = ["/server_info", "/get_server_info"];
 
-/// Where every OpenAI-compatible server tells its models, and SGLang and vLLM who wrote them.
+/// The models of an OpenAI-compatible server; SGLang and vLLM also name themselves as the owner.
 const MODELS: &str = "/v1/models";
 
-/// Asks, and makes known what came of it. Tells whether anything did.
+/// Discovers the properties of a worker and applies them. Returns whether the worker reported any.
 pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> bool {
     let mut found = None;
     let mut engine = None;
     for path in SERVER_INFO {
-        if let Some(info) = ask(worker, path).await {
+        if let Some(info) = request_info(worker, path).await {
             found = Some(info);
             engine = Some(Engine::Sglang);
             break;
         }
     }
     if found.as_ref().is_none_or(|f| f.model.is_none())
-        && let Some(models) = ask(worker, MODELS).await
+        && let Some(models) = request_info(worker, MODELS).await
     {
         engine = engine.or(match models.owned_by.as_deref() {
             Some("sglang") => Some(Engine::Sglang),
@@ -40,12 +40,12 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> bo
         });
         found = Some(found.map_or(models.clone(), |f| with_models(f, models)));
     }
-    let Some(told) = found else { return false };
-    info!(worker = %worker.url, model = told.model, version = told.version, ?engine, "worker told what it is");
+    let Some(reported) = found else { return false };
+    info!(worker = %worker.url, model = reported.model, version = reported.version, ?engine, "worker reported what it is");
     worker.profile.rcu(|old| {
-        let mut profile = crate::profile::Profile::clone(old);
-        profile.told = told.clone();
-        profile.guessed = engine;
+        let mut profile = crate::profile::WorkerProfile::clone(old);
+        profile.reported = reported.clone();
+        profile.detected_engine = engine;
         profile
     });
     pool.reconcile_ranks(worker);
@@ -63,7 +63,7 @@ fn with_models(server: ServerInfo, models: ServerInfo) -> ServerInfo {
     }
 }
 
-async fn ask(worker: &Worker, path: &'static str) -> Option<ServerInfo> {
+async fn request_info(worker: &Worker, path: &'static str) -> Option<ServerInfo> {
     match get(worker, &PathAndQuery::from_static(path), TIMEOUT).await {
         Ok((status, body)) if status.is_success() => parse_server_info(&body),
         Ok((status, _)) => {

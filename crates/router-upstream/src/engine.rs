@@ -1,4 +1,4 @@
-//! What the engines do differently, in one place.
+//! All differences between engines, in one place.
 //!
 //! A new engine is a variant of [`Engine`] and its column here; where its load stands is in
 //! `router_protocol::LoadEndpoint`.
@@ -7,19 +7,19 @@ use crate::worker::Worker;
 use http::HeaderName;
 use router_config::Engine;
 
-/// Names the data-parallel rank that is to serve a request. vLLM heeds it, and SGLang on the OpenAI routes.
+/// Selects the data-parallel rank for a request. vLLM reads it, and SGLang on the OpenAI routes.
 pub const RANK_HEADER: HeaderName = HeaderName::from_static("x-data-parallel-rank");
 
-/// Asks for a load report in the response's headers (ORCA).
+/// Requests a load report in the response headers (ORCA).
 pub const LOAD_REPORT_HEADER: HeaderName = HeaderName::from_static("endpoint-load-metrics-format");
 
-/// Where an engine takes the wish to abort a request by its id.
+/// The path at which engines abort a request by its id.
 pub(crate) const ABORT_PATH: &str = "/abort_request";
 
-/// What an engine does in its own way.
+/// The behaviour of an engine that differs from others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EngineQuirks {
-    /// The rank must stand in the body as well as in [`RANK_HEADER`], as not all of its routes read the header.
+    /// The rank must be in the body as well as in [`RANK_HEADER`], because some routes do not read the header.
     pub rank_in_body: bool,
     /// It reports its load in response headers when [`LOAD_REPORT_HEADER`] asks for it.
     pub reports_load_in_headers: bool,
@@ -36,7 +36,7 @@ impl EngineQuirks {
 }
 
 impl Worker {
-    /// What its engine does in its own way.
+    /// The behaviour of its engine that differs from others.
     pub fn quirks(&self) -> EngineQuirks {
         EngineQuirks::of(self.profile.load().engine())
     }

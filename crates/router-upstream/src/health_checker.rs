@@ -15,35 +15,41 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tracing::debug;
 
-/// Between two checks of a worker that is not healthy, or has just failed one: long enough not to be a burden,
-/// short enough that a restarted worker is back within a second or two.
+/// Pause between checks of a worker that is not healthy or failed its last check. A restarted worker is back within a
+/// second or two.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// A worker at work is asked to say something within so many intervals of its checks, or [`LEAST_SILENCE`].
+/// A worker with requests that sends nothing for this many check intervals, and at least [`MIN_SILENCE`], is silent.
 const SILENT_INTERVALS: u32 = 2;
 
-/// SGLang takes a second for every check, and a long prompt may keep it busy for another.
-const LEAST_SILENCE: Duration = Duration::from_secs(2);
+/// SGLang takes a second per check, and a long prompt may add another.
+const MIN_SILENCE: Duration = Duration::from_secs(2);
 
-/// Checks one worker until it is gone. `lot` differs from worker to worker.
-pub async fn watch((pool, worker): (Arc<WorkerPool>, Arc<Worker>), config: HealthConfig, lot: u64) {
-    // Jitter keeps the checks of many workers, and of many routers, from falling on one moment.
-    let mut jitter = Rng::seeded(lot);
-    let mut known = false;
+/// Checks one worker until it is removed. `seed` of the jitter differs between workers.
+pub(crate) async fn run_health_checks(
+    pool: Arc<WorkerPool>,
+    worker: Arc<Worker>,
+    config: HealthConfig,
+    seed: u64,
+) {
+    // Jitter spreads the checks of many workers and routers over time.
+    let mut jitter = Rng::seeded(seed);
+    let mut is_discovered = false;
     loop {
         let outcome = check(&pool, &worker, &config).await;
-        let comes = outcome == CheckOutcome::Passed && worker.health() != HealthState::Healthy;
-        // Where its ranks are to be candidates, it is asked for them before it gets requests.
-        let asked = comes && worker.profile.load().is_ranked() && discover(&pool, &worker).await;
-        // What comes up may be another program than the one that went down.
-        let came = worker.checked(&pool, outcome, &config);
-        known = asked || known && !came;
+        let would_become_healthy = outcome == CheckOutcome::Passed && worker.health() != HealthState::Healthy;
+        // Ranks become candidates, so they are discovered before requests are sent.
+        let discovered_now =
+            would_become_healthy && worker.profile.load().is_ranked() && discover(&pool, &worker).await;
+        // A restarted worker may run another model or engine.
+        let became_healthy = worker.checked(&pool, outcome, &config);
+        is_discovered = discovered_now || is_discovered && !became_healthy;
         worker.pool.evict_idle();
-        let calm = outcome == CheckOutcome::Passed && worker.health() == HealthState::Healthy;
-        if calm && !known {
-            known = discover(&pool, &worker).await;
+        let is_steady = outcome == CheckOutcome::Passed && worker.health() == HealthState::Healthy;
+        if is_steady && !is_discovered {
+            is_discovered = discover(&pool, &worker).await;
         }
-        let pause = if calm { config.interval } else { config.interval.min(RECHECK) };
+        let pause = if is_steady { config.interval } else { config.interval.min(RECHECK) };
         let pause = pause.mul_f64(0.9 + 0.2 * jitter.unit_f64());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -55,15 +61,15 @@ pub async fn watch((pool, worker): (Arc<WorkerPool>, Arc<Worker>), config: Healt
 
 async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> CheckOutcome {
     let before = worker.activity.load(Relaxed);
-    let mut answer = pin!(get(worker, &config.path, config.timeout));
-    let patience = config.timeout.min(LEAST_SILENCE.max(config.interval * SILENT_INTERVALS));
-    let answer = match tokio::time::timeout(patience, answer.as_mut()).await {
-        Err(_) if !is_silent(pool, worker, before) => answer.await,
-        in_time => in_time.unwrap_or(Err(ClientError::Timeout(patience))),
+    let mut response = pin!(get(worker, &config.path, config.timeout));
+    let timeout = config.timeout.min(MIN_SILENCE.max(config.interval * SILENT_INTERVALS));
+    let response = match tokio::time::timeout(timeout, response.as_mut()).await {
+        Err(_) if !is_silent(pool, worker, before) => response.await,
+        in_time => in_time.unwrap_or(Err(ClientError::Timeout(timeout))),
     };
-    let outcome = match answer {
+    let outcome = match response {
         Err(ClientError::Timeout(_)) if is_silent(pool, worker, before) => CheckOutcome::Silent,
-        answer => judge(answer),
+        response => judge(response),
     };
     if outcome != CheckOutcome::Passed {
         debug!(worker = %worker.url, ?outcome, "health check failed");
@@ -71,7 +77,7 @@ async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -
     outcome
 }
 
-/// Whether the worker has requests and nothing at all came from it since its pulse was `before`.
+/// Whether the worker has requests in flight and sent nothing since its activity count was `before`.
 fn is_silent(pool: &WorkerPool, worker: &Arc<Worker>, before: u64) -> bool {
     if worker.activity.load(Relaxed) != before {
         return false;
@@ -81,8 +87,8 @@ fn is_silent(pool: &WorkerPool, worker: &Arc<Worker>, before: u64) -> bool {
     ranks.iter().any(|rank| balancer.view(rank.id).is_some_and(|w| w.in_flight > 0))
 }
 
-fn judge(answer: Result<(StatusCode, bytes::Bytes), ClientError>) -> CheckOutcome {
-    match answer {
+fn judge(response: Result<(StatusCode, bytes::Bytes), ClientError>) -> CheckOutcome {
+    match response {
         Ok((status, _)) if status.is_success() => CheckOutcome::Passed,
         Ok(_) => CheckOutcome::Failed,
         Err(ClientError::Timeout(_)) => CheckOutcome::TimedOut,

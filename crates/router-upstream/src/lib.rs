@@ -1,4 +1,4 @@
-//! The servers behind the router: connections to them, what is known of them, and the pool that requests choose from.
+//! The workers: connections to them, their health, and the pool that requests choose from.
 //!
 //! ```text
 //! membership, health_checker, load_poller, discovery     tasks and changes of a pool
@@ -13,10 +13,9 @@
 //!                                  http1                      the HTTP/1.1 client
 //! ```
 //!
-//! It decides nothing: whom a request goes to is the [`router_core::Balancer`]'s to say.
+//! It makes no routing decision: the [`router_core::Balancer`] chooses the worker of a request.
 #![allow(clippy::cast_precision_loss, reason = "counts become f64 only where times are scaled")]
 
-mod abort;
 mod availability;
 mod candidate;
 mod capacity_queue;
@@ -41,11 +40,10 @@ pub mod tls;
 mod wait_queue;
 mod worker;
 
-pub use abort::{abort, abort_with};
 pub use availability::{AttemptEnd, AttemptKind, BreakerStatus};
 pub use candidate::Candidate;
 pub use capacity_queue::{Availability, CapacityQueue, DispatchError};
-pub use client::{ClientError, get, request, root_cause};
+pub use client::{ClientError, abort, abort_with, get, request, root_cause};
 pub use coalesced_write::write_coalesced;
 pub use connect::ConnectConfig;
 pub use connection_pool::{Connection, UpstreamError};
@@ -54,8 +52,9 @@ pub use health::{HealthState, HealthVerdict};
 pub use http1::{CollectError, EncodedRequest, RequestEncoder, ResponseError};
 pub use load::WorkerLoad;
 pub use membership::MembershipError;
-pub use pool::{PoolConfig, WorkerPool};
-pub use profile::Profile;
+pub use pool::{LastError, PoolConfig, WorkerPool};
+pub use profile::WorkerProfile;
 pub use table::CandidateTable;
+pub use target::WorkerTarget;
 pub use wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitPermit, WaitQueue};
 pub use worker::Worker;

@@ -1,4 +1,4 @@
-//! How much one worker has to do now.
+//! The load of one candidate.
 
 use crate::candidate::Candidate;
 use crate::health::HealthState;
@@ -7,23 +7,24 @@ use router_telemetry::WorkerGauges;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A reported queue length that is older than this says nothing about now, in seconds.
+/// A reported queue length older than this is ignored, in seconds.
 const MAX_REPORT_AGE: f64 = 10.0;
 
-/// How much one worker has to do now.
+/// The load of one candidate at one time.
 #[derive(Clone, Debug)]
 pub struct WorkerLoad {
+    /// The candidate.
     pub worker: Arc<Candidate>,
     /// Requests in flight on it, from this router.
     pub in_flight: u32,
-    /// Requests that wait on it, by its last report and what was sent since; unknown when the report is old.
+    /// Requests in its queue: the last report plus what was sent since; `None` without a recent report.
     pub waiting: Option<u32>,
     /// Age of its last load report.
     pub report_age: Option<Duration>,
 }
 
 impl WorkerLoad {
-    /// The load of `worker` at `now`; absent when it has left.
+    /// The load of `worker` at `now`; `None` after it has left.
     pub fn of(balancer: &Balancer, worker: &Arc<Candidate>, now: Time) -> Option<Self> {
         let view = balancer.view(worker.id)?;
         Some(Self {
@@ -34,7 +35,7 @@ impl WorkerLoad {
         })
     }
 
-    /// The same as metrics show it.
+    /// Its gauges for the metrics endpoint.
     pub fn gauges(&self) -> WorkerGauges {
         WorkerGauges {
             worker: Arc::clone(&self.worker.telemetry),

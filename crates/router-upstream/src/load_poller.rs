@@ -1,4 +1,4 @@
-//! Asks workers for their load, for policies that need it. What cannot be learned stays unknown.
+//! Polls the load of workers, for policies that need it. Without a report the load stays unknown.
 
 use crate::client::get;
 use crate::health::HealthState;
@@ -12,17 +12,17 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
-/// A report that takes longer would be too old to route by.
+/// A slower report would be too old to route by.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// After no endpoint answered, so long until all are tried again: a worker may be restarted with another version.
+/// Pause after no endpoint had a report: a worker may be restarted with another version.
 const RETRY_ALL: Duration = Duration::from_secs(5);
 
-/// Polls one worker until it is gone; one request at a time.
-pub async fn poll(pool: Arc<WorkerPool>, worker: Arc<Worker>, interval: Duration) {
+/// Polls one worker until it is removed; one request at a time.
+pub(crate) async fn poll_load(pool: Arc<WorkerPool>, worker: Arc<Worker>, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known: Option<LoadEndpoint> = None;
+    let mut current: Option<LoadEndpoint> = None;
     let mut not_before = Instant::now();
     loop {
         tokio::select! {
@@ -32,24 +32,24 @@ pub async fn poll(pool: Arc<WorkerPool>, worker: Arc<Worker>, interval: Duration
         if Instant::now() < not_before || worker.health() != HealthState::Healthy {
             continue;
         }
-        let tried = known.as_ref().map_or(&LoadEndpoint::ALL[..], std::slice::from_ref);
-        match ask(&pool, &worker, tried).await {
-            Some(endpoint) => known = Some(endpoint),
-            None if known.take().is_none() => not_before = Instant::now() + RETRY_ALL,
+        let endpoints = current.as_ref().map_or(&LoadEndpoint::ALL[..], std::slice::from_ref);
+        match request_load(&pool, &worker, endpoints).await {
+            Some(endpoint) => current = Some(endpoint),
+            None if current.take().is_none() => not_before = Instant::now() + RETRY_ALL,
             None => {}
         }
     }
 }
 
-/// Tells the balancer how much a worker has to do, each of its ranks for itself.
-fn tell(pool: &WorkerPool, worker: &Arc<Worker>, load: &WorkerLoad, asked_at: Time) {
+/// Passes the load of a worker to the balancer, separately for each rank.
+fn publish_load(pool: &WorkerPool, worker: &Arc<Worker>, load: &WorkerLoad, requested_at: Time) {
     let candidates = pool.candidates.of(worker);
     let mut balancer = pool.balancer.lock();
     for candidate in candidates {
         let report = match candidate.rank {
-            None => Some(load.total.report(asked_at, LoadSource::Poll)),
-            // One number for all ranks says nothing about any of them.
-            Some(rank) => load.rank(rank).map(|figures| figures.report(asked_at, LoadSource::Poll)),
+            None => Some(load.total.report(requested_at, LoadSource::Poll)),
+            // A total over all ranks says nothing about one of them.
+            Some(rank) => load.rank(rank).map(|figures| figures.report(requested_at, LoadSource::Poll)),
         };
         if let Some(report) = report {
             balancer.apply(pool.clock.now(), FleetUpdate::Load(candidate.id, report));
@@ -57,18 +57,21 @@ fn tell(pool: &WorkerPool, worker: &Arc<Worker>, load: &WorkerLoad, asked_at: Ti
     }
 }
 
-/// Asks the endpoints in turn; the first one that told something.
-async fn ask(pool: &WorkerPool, worker: &Arc<Worker>, endpoints: &[LoadEndpoint]) -> Option<LoadEndpoint> {
+/// Tries the endpoints in turn; returns the first with a report.
+async fn request_load(
+    pool: &WorkerPool,
+    worker: &Arc<Worker>,
+    endpoints: &[LoadEndpoint],
+) -> Option<LoadEndpoint> {
     for &endpoint in endpoints {
         let path = PathAndQuery::from_static(endpoint.path());
-        // The report describes the worker no later than when the question was put, so that is its time:
-        // requests sent meanwhile count as sent since.
-        let asked_at = pool.clock.now();
-        let answer = get(worker, &path, TIMEOUT).await;
-        match answer {
+        // The report is dated with the time of the request, so that requests sent meanwhile count as not yet reported.
+        let requested_at = pool.clock.now();
+        let response = get(worker, &path, TIMEOUT).await;
+        match response {
             Ok((status, body)) if status.is_success() => match parse_load(endpoint, &body) {
                 Ok(load) => {
-                    tell(pool, worker, &load, asked_at);
+                    publish_load(pool, worker, &load, requested_at);
                     return Some(endpoint);
                 }
                 Err(error) => {

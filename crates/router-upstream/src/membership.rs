@@ -1,12 +1,12 @@
-//! Workers come and go while the router serves.
+//! Adds and removes workers while the router serves.
 
 use crate::candidate::{Candidate, CandidateName};
 use crate::discovery::discover;
 use crate::health::HealthState;
-use crate::health_checker::watch;
-use crate::load_poller::poll;
+use crate::health_checker::run_health_checks;
+use crate::load_poller::poll_load;
 use crate::pool::WorkerPool;
-use crate::profile::Profile;
+use crate::profile::WorkerProfile;
 use crate::worker::{InvalidWorker, NewWorker, Worker};
 use router_config::WorkerUpdate;
 use router_config::{WorkerSpec, WorkerSpecError, WorkerUrl};
@@ -16,31 +16,42 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// How often a leaving worker is looked at.
+/// How often a draining worker is checked for requests in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
-/// Why a worker does not join or leave.
+/// Why a worker cannot be added or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
+    /// A worker with this URL is in the fleet already.
     #[error("worker {0} is in the fleet already")]
     Present(WorkerUrl),
+    /// No worker with this URL is in the fleet.
     #[error("no worker {0} is in the fleet")]
     Absent(String),
+    /// No request can be sent to the worker.
     #[error("worker {url}: {source}")]
-    Invalid { url: WorkerUrl, source: InvalidWorker },
+    Invalid {
+        /// Its URL.
+        url: WorkerUrl,
+        /// The reason.
+        source: InvalidWorker,
+    },
+    /// Its specification is invalid.
     #[error(transparent)]
     Spec(#[from] WorkerSpecError),
 }
 
 impl WorkerPool {
-    /// Takes a worker in; it gets requests once it is known to be healthy. The first of its candidates.
+    /// Adds a worker and returns its first candidate. It gets requests once it is healthy. A URL may be added again
+    /// while a worker with that URL drains.
     ///
-    /// A worker that is leaving does not stand in the way of the same URL joining again.
+    /// # Errors
+    /// When the URL is in the fleet already, or the specification is invalid.
     pub fn join(self: &Arc<Self>, spec: &WorkerSpec) -> Result<Arc<Candidate>, MembershipError> {
         let url = spec.base_url()?;
-        let profile = Profile::new(spec, self.fleet.authorization.as_ref(), self.fleet.ranks)?;
+        let profile = WorkerProfile::new(spec, self.fleet.authorization.as_ref(), self.fleet.ranks)?;
         let health = spec.health(self.fleet.health.as_ref())?;
-        // Held to the end, so that of two that join at once under one URL the second finds the first.
+        // Held to the end, so that two calls with the same URL cannot both succeed.
         let _order = self.joining.lock();
         if self.candidates.find_active(&url).is_some() {
             return Err(MembershipError::Present(url));
@@ -64,7 +75,7 @@ impl WorkerPool {
         Ok(first)
     }
 
-    /// Makes a candidate of a worker, or of one rank of it; it gets requests once that is settled.
+    /// Adds a candidate for a worker, or for one rank of it. It gets requests once it is routable.
     fn add_candidate(
         &self,
         worker: &Arc<Worker>,
@@ -88,8 +99,8 @@ impl WorkerPool {
         Ok(candidate)
     }
 
-    /// Makes as many candidates of a worker as it has ranks, now that it has told: those that it lacks join, and those that
-    /// it has no more leave when their requests have ended.
+    /// Matches the candidates of a worker to the ranks that it reports: missing ones are added, surplus ones are drained and
+    /// removed.
     pub(crate) fn reconcile_ranks(self: &Arc<Self>, worker: &Arc<Worker>) {
         let _order = self.joining.lock();
         if matches!(worker.health(), HealthState::Draining | HealthState::Gone) {
@@ -106,24 +117,24 @@ impl WorkerPool {
         }
         for rank in missing {
             if let Err(error) = self.add_candidate(worker, rank) {
-                warn!(worker = %worker.url, ?rank, %error, "a rank cannot join");
+                warn!(worker = %worker.url, ?rank, %error, "rank cannot be added");
             }
         }
         surplus.iter().for_each(|candidate| candidate.removing.store(true, Relaxed));
         worker.refresh_candidates(self);
-        info!(worker = %worker.url, ranks = ranks.unwrap_or(1), "worker is as many candidates as it has ranks");
+        info!(worker = %worker.url, ranks = ranks.unwrap_or(1), "worker has one candidate per rank");
         if !surplus.is_empty() {
             self.drain_and_remove(surplus);
         }
     }
 
-    /// Starts what runs beside a worker for as long as it is in the fleet. `first` is the first of its candidates.
+    /// Starts the background tasks of a worker. `first` is the first of its candidates.
     fn spawn_tasks(self: &Arc<Self>, worker: &Arc<Worker>, first: WorkerId) {
         let both = || (Arc::clone(self), Arc::clone(worker));
         let (pool, subject) = both();
         match &worker.health_config {
             Some(health) => {
-                self.tasks.spawn(watch((pool, subject), health.clone(), first.slot() as u64));
+                self.tasks.spawn(run_health_checks(pool, subject, health.clone(), first.slot() as u64));
             }
             None => {
                 worker.mark_healthy(self);
@@ -132,11 +143,14 @@ impl WorkerPool {
         }
         if self.needs.load_reports {
             let (pool, subject) = both();
-            self.tasks.spawn(poll(pool, subject, self.fleet.load_poll));
+            self.tasks.spawn(poll_load(pool, subject, self.fleet.load_poll));
         }
     }
 
-    /// Changes what a worker should get.
+    /// Changes the configuration of a worker.
+    ///
+    /// # Errors
+    /// When a value of `update` is invalid.
     pub fn update(&self, worker: &Arc<Worker>, update: WorkerUpdate) -> Result<(), WorkerSpecError> {
         let _order = self.joining.lock();
         let new = worker.profile.load().updated(update)?;
@@ -145,7 +159,7 @@ impl WorkerPool {
         Ok(())
     }
 
-    /// Tells the balancer what a worker can take.
+    /// Passes the capacity of a worker to the balancer.
     pub(crate) fn publish_capacity(&self, worker: &Arc<Worker>) {
         let capacity = worker.profile.load().capacity();
         let candidates = self.candidates.of(worker);
@@ -155,8 +169,8 @@ impl WorkerPool {
         }
     }
 
-    /// Lets a worker go, with all its ranks: no new requests from now on, and gone when its running ones have ended or the
-    /// time is up. One that leaves already goes on leaving.
+    /// Drains a worker with all its ranks: it gets no new requests, and is removed when its requests in flight have ended
+    /// or the drain timeout has passed. No effect on a worker that drains already.
     pub fn begin_drain(self: &Arc<Self>, worker: &Arc<Worker>) {
         if matches!(worker.health(), HealthState::Draining | HealthState::Gone) {
             return;
@@ -168,14 +182,14 @@ impl WorkerPool {
         self.drain_and_remove(self.candidates.of(worker));
     }
 
-    /// Takes candidates that get no requests any more out of the fleet, once those that they have are done.
+    /// Removes candidates that get no new requests, once their requests in flight have ended.
     fn drain_and_remove(self: &Arc<Self>, leaving: Vec<Arc<Candidate>>) {
         let pool = Arc::clone(self);
         self.tasks.spawn(async move {
             tokio::select! {
                 ended = tokio::time::timeout(pool.fleet.drain, pool.drained(&leaving)) => {
                     if let (Err(_), Some(candidate)) = (ended, leaving.first()) {
-                        warn!(worker = %candidate.worker.url, "worker leaves with requests still running");
+                        warn!(worker = %candidate.worker.url, "worker removed with requests in flight");
                     }
                 }
                 () = pool.stopping.cancelled() => {}
@@ -197,7 +211,7 @@ impl WorkerPool {
         if self.candidates.of(&candidate.worker).is_empty() {
             candidate.worker.leave();
         }
-        // The same URL may have joined again meanwhile; then its series are the heir's.
+        // If the same URL was added again meanwhile, the metrics belong to the new worker and stay.
         if !self
             .candidates
             .all()

@@ -24,9 +24,9 @@ pub struct WorkerPool {
     pub clock: Clock,
     /// Chooses among the candidates; the only place where requests in flight are counted.
     pub balancer: Mutex<Balancer>,
-    /// What the policies of this balancer want to know of a request.
+    /// The request features that the policies of this balancer need.
     pub needs: PolicyNeeds,
-    /// Whom the balancer chooses among.
+    /// The candidates that the balancer chooses among.
     pub candidates: CandidateTable,
     /// Where decisions and completions are reported.
     pub telemetry: Telemetry,
@@ -34,26 +34,35 @@ pub struct WorkerPool {
     pub capacity: CapacityQueue,
     /// Requests that wait because no worker is in service.
     pub unavailable: WaitQueue,
-    /// How workers are watched, and how they leave.
+    /// How workers are checked, polled and drained.
     pub(crate) fleet: FleetConfig,
     /// How workers are connected to.
     pub(crate) connect: ConnectConfig,
     /// Held while the set of candidates changes.
     pub(crate) joining: Mutex<()>,
-    /// Everything that runs beside requests.
+    /// All background tasks.
     pub tasks: TaskTracker,
-    /// The router stops: leaving workers are not waited for.
+    /// Cancelled when the router stops: draining workers are not waited for.
     pub stopping: CancellationToken,
 }
 
-/// What a pool is made of.
+/// How the last attempt of a request failed, as far as waiting for a worker depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LastError {
+    /// The connection to the worker was lost or could not be opened.
+    Disconnected,
+    /// Another error, or no attempt was made.
+    Other,
+}
+
+/// The parts of a new pool.
 #[derive(Debug)]
 pub struct PoolConfig {
     /// The clock of the router.
     pub clock: Clock,
     /// Where decisions and completions are reported.
     pub telemetry: Telemetry,
-    /// How workers are watched, and how they leave.
+    /// How workers are checked, polled and drained.
     pub fleet: FleetConfig,
     /// How workers are connected to.
     pub connect: ConnectConfig,
@@ -81,7 +90,7 @@ impl WorkerPool {
         }
     }
 
-    /// Ends the tasks that run beside requests.
+    /// Ends the background tasks.
     pub fn stop_tasks(&self) {
         self.stopping.cancel();
         self.tasks.close();
@@ -110,22 +119,23 @@ impl WorkerPool {
     }
 
     /// Whether waiting may help where no candidate can be chosen now: when none is healthy, or when the last attempt
-    /// lost its connection (`disconnected`), because a worker may be down before its check has said so. A request that
-    /// names its worker waits for that one, and not at all for one that is not in the fleet.
-    pub fn may_become_available(&self, features: &RequestFeatures<'_>, disconnected: bool) -> bool {
+    /// lost its connection, because a worker may be down before a health check finds it. A request that names its
+    /// worker waits for that worker, and not at all when that worker is not in the fleet.
+    pub fn may_become_available(&self, features: &RequestFeatures<'_>, last_error: LastError) -> bool {
+        let disconnected = last_error == LastError::Disconnected;
         let target = self.balancer.lock().target(features);
         let Some(slot) = target else { return disconnected || self.healthy_candidates().is_empty() };
         let candidate = self.candidates.all().into_iter().find(|c| c.id.slot() == slot);
         candidate.is_some_and(|c| disconnected || c.health() != HealthState::Healthy)
     }
 
-    /// The gauges of this pool as they are now. Waiting requests and held bytes are the router's to add.
+    /// The gauges of this pool now. The router adds waiting requests and held bytes.
     pub fn gauges(&self) -> BalancerGauges {
         let mut figures = Vec::new();
         let (opinion, workers) = {
             let mut balancer = self.balancer.lock();
             balancer.gauges(&mut |name, value| figures.push((name, value)));
-            // The policy's scores are those for a request of which nothing is known.
+            // The scores are those for a request without any features.
             let opinion = balancer.peek(self.clock.now(), &RequestFeatures::default());
             (opinion, self.loads(&balancer).iter().map(WorkerLoad::gauges).collect())
         };

@@ -1,4 +1,4 @@
-//! What the router knows about a worker: what the operator said, and what the worker reports itself.
+//! What the router knows about a worker: its configuration, and what the worker reports about itself.
 
 use http::HeaderValue;
 use router_config::{
@@ -9,37 +9,44 @@ use router_protocol::ServerInfo;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-/// More ranks than any engine has: who claims that many is not believed.
+/// A reported rank count above this is ignored: no engine has that many.
 const MOST_RANKS: u32 = 1024;
 
-/// Everything known about a worker but its state.
+/// The configuration and the reported properties of a worker, without its health.
 #[derive(Clone, Debug)]
-pub struct Profile {
+pub struct WorkerProfile {
+    /// Share of requests relative to other workers; not negative.
     pub weight: f64,
+    /// Priority among workers, as configured.
     pub priority: u32,
+    /// Configured cost, shown by the admin API; not negative.
     pub cost: f64,
+    /// Labels of the operator, shown by the admin API.
     pub labels: BTreeMap<String, String>,
-    /// What part of a request it does.
+    /// Whether it serves whole requests, prefill or decode.
     pub kind: WorkerKind,
-    /// What people say it serves.
+    /// The configured model.
     model: Option<String>,
-    /// What people say it runs.
+    /// The configured engine.
     runtime: Option<Engine>,
-    /// The port of its bootstrap server, if it reads prompts for others.
+    /// The port of its bootstrap server, if it does prefill.
     pub bootstrap_port: Option<u16>,
-    /// Its data-parallel ranks as candidates; absent where it is one as a whole.
+    /// Set when each of its data-parallel ranks is a candidate of its own.
     pub ranked: Option<Ranks>,
     /// The worker's own `authorization`; marked as sensitive, so that no log shows it.
     pub authorization: Option<HeaderValue>,
-    /// What it says itself.
-    pub told: ServerInfo,
-    /// What its answers to questions look like.
-    pub guessed: Option<Engine>,
+    /// What the worker last reported about itself.
+    pub reported: ServerInfo,
+    /// The engine, as detected from the endpoints that the worker answers.
+    pub detected_engine: Option<Engine>,
 }
 
-impl Profile {
-    /// What is known before the worker has been asked. Without a key of its own it gets the `usual` one, and its ranks are
-    /// candidates where all workers' are.
+impl WorkerProfile {
+    /// The profile before the worker has reported anything. `usual` is the `authorization` of workers without a key of
+    /// their own; `ranks` applies to workers that do not set theirs.
+    ///
+    /// # Errors
+    /// When the weight or the cost is negative, or the key does not fit into a header.
     pub fn new(
         spec: &WorkerSpec,
         usual: Option<&HeaderValue>,
@@ -61,50 +68,53 @@ impl Profile {
                 Some(own) => Some(bearer(own)?),
                 None => usual.cloned(),
             },
-            told: ServerInfo::default(),
-            guessed: None,
+            reported: ServerInfo::default(),
+            detected_engine: None,
         })
     }
 
-    /// The engine, as far as known.
+    /// The configured engine, or else the detected one.
     pub fn engine(&self) -> Option<Engine> {
-        self.runtime.or(self.guessed)
+        self.runtime.or(self.detected_engine)
     }
 
-    /// The model, as far as known.
+    /// The configured model, or else the reported one.
     pub fn model(&self) -> Option<&str> {
-        self.model.as_deref().or(self.told.model.as_deref())
+        self.model.as_deref().or(self.reported.model.as_deref())
     }
 
-    /// Whether its ranks are to be candidates of their own, if it has any.
+    /// Whether its ranks become candidates of their own once their number is known.
     pub const fn is_ranked(&self) -> bool {
         self.ranked.is_some()
     }
 
-    /// How many ranks are candidates of their own; absent where the worker is one as a whole.
+    /// How many ranks are candidates of their own; `None` when the worker is a single candidate.
     pub fn ranks(&self) -> Option<u32> {
-        let size = self.ranked?.size.map(NonZeroU32::get).or(self.told.dp_size);
+        let size = self.ranked?.size.map(NonZeroU32::get).or(self.reported.dp_size);
         size.filter(|size| (2..=MOST_RANKS).contains(size))
     }
 
-    /// What the balancer is told of each candidate.
+    /// The capacity of each candidate, for the balancer.
     pub fn capacity(&self) -> WorkerCapacity {
-        let told = &self.told;
-        let one_rank = self.ranks().and(told.max_running_per_rank);
+        let reported = &self.reported;
+        let one_rank = self.ranks().and(reported.max_running_per_rank);
         WorkerCapacity {
             weight: self.weight,
             priority: self.priority,
-            max_running_requests: one_rank.or(told.max_running_requests),
-            max_total_tokens: told.max_total_tokens,
+            max_running_requests: one_rank.or(reported.max_running_requests),
+            max_total_tokens: reported.max_total_tokens,
         }
     }
 
-    /// What the balancer is told when it joins under `name`.
+    /// What the balancer needs when the candidate `name` joins.
     pub fn info(&self, name: &str) -> WorkerInfo {
         WorkerInfo { weight: self.weight, priority: self.priority, ..WorkerInfo::new(name) }
     }
 
-    /// The same with what somebody changed.
+    /// A copy with the changes of `update`.
+    ///
+    /// # Errors
+    /// When the weight or the cost is negative, or the key does not fit into a header.
     pub fn updated(&self, update: WorkerUpdate) -> Result<Self, WorkerSpecError> {
         let mut new = self.clone();
         if let Some(weight) = update.weight {

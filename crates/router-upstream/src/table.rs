@@ -10,30 +10,30 @@ use router_telemetry::WorkerDirectory;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// The workers by slot, and beside them what records need of each.
+/// Candidates by slot, and their telemetry for records.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Table {
+pub(crate) struct CandidateSlots {
     pub(crate) candidates: Vec<Option<Arc<Candidate>>>,
     directory: WorkerDirectory,
 }
 
-impl Table {
+impl CandidateSlots {
     fn new(candidates: Vec<Option<Arc<Candidate>>>) -> Self {
         let telemetry = |worker: &Option<Arc<Candidate>>| worker.as_ref().map(|w| Arc::clone(&w.telemetry));
         Self { directory: Arc::new(candidates.iter().map(telemetry).collect()), candidates }
     }
 }
 
-/// All workers, by slot. Reading takes no lock.
+/// All candidates of a pool, by slot. Reading takes no lock.
 #[derive(Debug, Default)]
 pub struct CandidateTable {
-    pub(crate) table: ArcSwap<Table>,
-    /// The latest moment until which some worker is spared, in nanoseconds of the router's clock.
+    pub(crate) table: ArcSwap<CandidateSlots>,
+    /// End of the longest cool-down, in nanoseconds of the router's clock.
     pub(crate) busy_until: AtomicU64,
 }
 
 impl CandidateTable {
-    /// Adds a worker, replacing whoever held its slot.
+    /// Adds a candidate; replaces what its slot held.
     pub fn insert(&self, worker: &Arc<Candidate>) {
         self.table.rcu(|old| {
             let mut table = old.candidates.clone();
@@ -42,11 +42,11 @@ impl CandidateTable {
                 table.resize(slot + 1, None);
             }
             table[slot] = Some(Arc::clone(worker));
-            Table::new(table)
+            CandidateSlots::new(table)
         });
     }
 
-    /// Takes a worker out; an heir in its slot is left alone.
+    /// Removes a candidate. Its slot may already hold a newer one, which stays.
     pub fn remove(&self, id: WorkerId) {
         self.table.rcu(|old| {
             let mut table = old.candidates.clone();
@@ -55,21 +55,21 @@ impl CandidateTable {
             {
                 *entry = None;
             }
-            Table::new(table)
+            CandidateSlots::new(table)
         });
     }
 
-    /// The worker `id`, unless it left.
+    /// The candidate `id`, unless it left.
     pub fn get(&self, id: WorkerId) -> Option<Arc<Candidate>> {
         self.table.load().candidates.get(id.slot())?.as_ref().filter(|w| w.id == id).map(Arc::clone)
     }
 
-    /// What records need of all workers there are now.
+    /// The telemetry of all candidates, by slot, for records.
     pub fn directory(&self) -> WorkerDirectory {
         Arc::clone(&self.table.load().directory)
     }
 
-    /// All workers, by slot.
+    /// All candidates, by slot.
     pub fn all(&self) -> Vec<Arc<Candidate>> {
         self.table.load().candidates.iter().flatten().map(Arc::clone).collect()
     }
@@ -80,7 +80,7 @@ impl CandidateTable {
         table.candidates.iter().flatten().filter(|w| Arc::ptr_eq(&w.worker, worker)).map(Arc::clone).collect()
     }
 
-    /// Every worker once, however many ranks it has.
+    /// Each worker once, also when it has several candidates.
     pub fn workers(&self) -> Vec<Arc<Worker>> {
         let mut workers: Vec<Arc<Worker>> = Vec::new();
         for worker in self.table.load().candidates.iter().flatten() {
@@ -93,7 +93,7 @@ impl CandidateTable {
 }
 
 impl CandidateTable {
-    /// The candidate of the worker at `url` that is not leaving; the first of its ranks.
+    /// The first candidate of the worker at `url` that is not draining.
     pub fn find_active(&self, url: &WorkerUrl) -> Option<Arc<Candidate>> {
         self.all().into_iter().find(|c| c.worker.url == *url && c.health() != HealthState::Draining)
     }

@@ -1,4 +1,4 @@
-//! Where requests to one worker go.
+//! The address of one worker.
 
 use crate::http1::RequestEncoder;
 use bytes::Bytes;
@@ -6,16 +6,16 @@ use http::Method;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use router_config::WorkerUrl;
 
-/// Where requests to one worker go.
+/// Authority, base path and scheme of one worker.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct WorkerTarget {
     authority: Authority,
     base: String,
     secure: bool,
 }
 
-impl Target {
-    /// What a client needs to connect to the worker at `url` and to address it.
+impl WorkerTarget {
+    /// The target of the worker at `url`.
     ///
     /// # Errors
     /// Never for a URL that was parsed; the type says so because `http` parses again.
@@ -31,18 +31,18 @@ impl Target {
         &self.authority
     }
 
-    /// The port to dial.
+    /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(if self.secure { 443 } else { 80 })
     }
 
-    /// Whether the worker speaks TLS.
+    /// Whether the URL is https.
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// The beginning of a request to this worker.
+    /// An encoder for a request to this worker.
     pub(crate) fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestEncoder {
-        RequestEncoder::new((method, &self.base), path, body)
+        RequestEncoder::new(method, &self.base, path, body)
     }
 }

@@ -1,4 +1,4 @@
-//! TLS towards workers, and what both sides share of it, by rustls with ring (no OpenSSL).
+//! TLS to workers, and what TLS to clients shares with it, by rustls with ring (no OpenSSL).
 
 use router_config::{CertificateFiles, WorkerTlsFiles};
 use rustls::pki_types::pem::PemObject as _;
@@ -39,7 +39,7 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// TLS towards workers: trusted authorities, and the client certificate if there is one.
+/// TLS to workers: trusted authorities, and the client certificate if there is one.
 #[derive(Default)]
 pub struct WorkerTls {
     files: WorkerTlsFiles,
@@ -69,7 +69,7 @@ impl WorkerTls {
     }
 
     /// A connector and the server name for a worker on `host`.
-    pub fn connector(&self, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+    pub(crate) fn connector(&self, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
         let fail = |e: rustls::pki_types::InvalidDnsNameError| TlsError::File {
             path: host.into(),
             problem: e.to_string(),
@@ -109,10 +109,15 @@ impl WorkerTls {
     }
 }
 
+/// The cryptography of all TLS in this router: ring.
 pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
+/// All certificates of a PEM file, in its order.
+///
+/// # Errors
+/// When the file cannot be read or contains no certificate.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fail = |problem| TlsError::File { path: path.to_owned(), problem };
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -120,6 +125,10 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     if all.is_empty() { Err(fail("has no certificate in PEM format".to_owned())) } else { Ok(all) }
 }
 
+/// The private key of a PEM file.
+///
+/// # Errors
+/// When the file cannot be read or contains no key.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path)
         .map_err(|e| TlsError::File { path: path.to_owned(), problem: e.to_string() })

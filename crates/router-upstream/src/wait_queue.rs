@@ -1,7 +1,7 @@
-//! Requests that wait, in order, for something that others give back.
+//! Requests that wait in order for a slot that others release.
 //!
-//! A waiter asks again only when [`WaitQueue::wake`] was called since, so that no release is missed and nothing is
-//! polled. The order is by class, then by arrival.
+//! A waiter tries again only after [`WaitQueue::wake`], so no release is missed and nothing is polled. The order is by
+//! class, then by arrival.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -15,16 +15,16 @@ use std::task::{Context, Poll, Waker};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct WaitClass(pub u8);
 
-/// Who may try to take what is waited for.
+/// Which waiters may try to take a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitOrder {
-    /// The first alone. What it cannot take, nobody behind it gets: nobody overtakes.
+    /// Only the first: no waiter is overtaken.
     FirstOnly,
-    /// Each in turn. A waiter may need one particular thing, and must not hold up those behind it.
+    /// Each in turn: a waiter that needs one particular slot does not block those behind it.
     EachInTurn,
 }
 
-/// What came of an attempt to take what is waited for.
+/// The result of an attempt to take a slot.
 #[derive(Debug)]
 pub enum WaitAttempt<T> {
     /// It was taken.
@@ -35,12 +35,12 @@ pub enum WaitAttempt<T> {
     GiveUp,
 }
 
-/// Requests that wait for one thing.
+/// The queue of requests that wait for one kind of slot.
 #[derive(Debug)]
 pub struct WaitQueue {
     order: WaitOrder,
     line: Mutex<WaitLine>,
-    /// How many wait. Read before the lock is taken, so that a release costs one load while nobody waits.
+    /// How many wait. Read before the lock is taken, so that a release costs one load while the queue is empty.
     waiting: AtomicUsize,
 }
 
@@ -79,12 +79,12 @@ impl WaitQueue {
         Self { order, line: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
-    /// Whether nobody waits.
+    /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0
     }
 
-    /// Something was given back: waiters try to take it, in order.
+    /// A slot was released: waiters try to take it, in order.
     pub fn wake(&self) {
         if !self.is_empty() {
             self.line.lock().call_next(None);
@@ -142,7 +142,7 @@ impl QueuePlace<'_> {
 }
 
 impl Drop for QueuePlace<'_> {
-    /// Whoever comes next may find something, too: there may be more of it, or this waiter was called and left.
+    /// The next waiter tries too: there may be more slots, or this waiter was woken and left without taking one.
     fn drop(&mut self) {
         let mut line = self.queue.line.lock();
         line.waiters.remove(&self.position);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn first_comes_first_and_classes_before_arrival() {
+    fn class_precedes_arrival() {
         let (queue, slots) = (WaitQueue::new(WaitOrder::FirstOnly), AtomicU32::new(0));
         let (mut a, mut b, mut urgent) =
             (wait(&queue, 1, &slots), wait(&queue, 1, &slots), wait(&queue, 0, &slots));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn leaving_waiter_hands_its_turn_on() {
+    fn dropped_waiter_wakes_the_next() {
         let (queue, slots) = (WaitQueue::new(WaitOrder::FirstOnly), AtomicU32::new(0));
         let (mut a, mut b) = (wait(&queue, 0, &slots), wait(&queue, 0, &slots));
         assert!(!is_done(&mut a) && !is_done(&mut b));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn each_in_turn_skips_who_cannot_take() {
+    fn each_in_turn_skips_blocked_waiter() {
         let queue = WaitQueue::new(WaitOrder::EachInTurn);
         let (never, slots) = (AtomicU32::new(0), AtomicU32::new(0));
         let (mut stuck, mut other) = (wait(&queue, 0, &never), wait(&queue, 0, &slots));

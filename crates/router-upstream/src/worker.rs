@@ -1,12 +1,11 @@
-//! The program at a worker's address: one health, one breaker and one set of connections, however many candidates of the
-//! balancer it is.
+//! One server: its health, its circuit breaker and its connections, shared by all its candidates.
 
 use crate::connect::ConnectConfig;
 use crate::connection_pool::ConnectionPool;
-use crate::health::{Breaker, HealthState, ProbeGate, WorkerHealth};
+use crate::health::{CircuitBreaker, HealthState, ProbeGate, WorkerHealth};
 use crate::http1::RequestEncoder;
-use crate::profile::Profile;
-use crate::target::Target;
+use crate::profile::WorkerProfile;
+use crate::target::WorkerTarget;
 use crate::tls::TlsError;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -20,35 +19,38 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// One program at one address.
+/// One server at one address.
 #[derive(Debug)]
 pub struct Worker {
+    /// The URL by which it was added.
     pub url: WorkerUrl,
-    pub target: Target,
+    /// The address and the base path of requests to it.
+    pub target: WorkerTarget,
     /// The host and port as the value of `host`.
     pub host: HeaderValue,
+    /// Its idle connections.
     pub pool: ConnectionPool,
-    /// What it is and what it should get, as told by people and by itself.
-    pub profile: ArcSwap<Profile>,
-    /// How its health is checked; never when absent.
+    /// Its configuration and what it reports about itself.
+    pub profile: ArcSwap<WorkerProfile>,
+    /// How its health is checked; `None` switches checks off.
     pub health_config: Option<HealthConfig>,
     pub(crate) health_state: Mutex<WorkerHealth>,
     pub(crate) gate: ProbeGate,
-    /// Goes up with everything that comes from it, by ones or a little less.
+    /// Counts what was received from it; two events at once may count as one.
     pub(crate) activity: AtomicU64,
-    /// Rung when it turns out to be in trouble: whoever waits for its answer may go elsewhere.
+    /// Notified when it becomes unhealthy or its breaker opens, so that requests that wait for it can be retried.
     pub evicted: Notify,
-    /// Wakes the health check before its time.
+    /// Starts a health check before its interval has passed.
     pub(crate) recheck: Notify,
-    /// Ends the worker's tasks.
+    /// Cancelled when the worker is removed; ends its tasks.
     pub removed: CancellationToken,
 }
 
 impl Worker {
-    /// One that has not been checked.
-    pub fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
+    /// A worker that has not been checked yet.
+    pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
         let NewWorker { url, profile, health, breaker, connect } = parts;
-        let target = Target::new(&url)?;
+        let target = WorkerTarget::new(&url)?;
         Ok(Self {
             pool: ConnectionPool::new(connect.to(&target)?),
             host: HeaderValue::from_str(target.authority().as_str())?,
@@ -56,7 +58,7 @@ impl Worker {
             target,
             profile: ArcSwap::from_pointee(profile),
             health_config: health,
-            health_state: Mutex::new(WorkerHealth::new(breaker.map(Breaker::new))),
+            health_state: Mutex::new(WorkerHealth::new(breaker.map(CircuitBreaker::new))),
             gate: ProbeGate::default(),
             activity: AtomicU64::new(0),
             evicted: Notify::new(),
@@ -65,7 +67,7 @@ impl Worker {
         })
     }
 
-    /// A request to it, with what it has from the router, whoever asks: its address, and its own key if it has one.
+    /// A request to it, with the headers that every request gets: `host`, and `authorization` if the worker has a key.
     pub fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestEncoder {
         let mut head = self.target.request(method, path, body);
         head.set(header::HOST, &self.host);
@@ -75,47 +77,47 @@ impl Worker {
         head
     }
 
-    /// What the router believes of it now.
+    /// Its health state now.
     pub fn health(&self) -> HealthState {
         self.health_state.lock().health()
     }
 
-    /// What its circuit breaker lets through now.
+    /// The state of its circuit breaker.
     pub fn breaker_state(&self) -> BreakerState {
         self.health_state.lock().breaker_state()
     }
 
-    /// Notes that something came from it. Two at the same moment may count as one, which is all the same here.
+    /// Records that something was received from it. Concurrent calls may count once, which is accurate enough.
     pub fn record_activity(&self) {
         self.activity.store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
-    /// Asks for a health check now.
+    /// Starts a health check now.
     pub fn request_recheck(&self) {
         self.recheck.notify_one();
     }
 }
 
-/// What a process is known by when it joins.
+/// The parts of a new worker.
 #[derive(Debug)]
-pub struct NewWorker {
-    pub url: WorkerUrl,
-    pub profile: Profile,
-    pub health: Option<HealthConfig>,
-    pub breaker: Option<router_config::BreakerConfig>,
-    pub connect: ConnectConfig,
+pub(crate) struct NewWorker {
+    pub(crate) url: WorkerUrl,
+    pub(crate) profile: WorkerProfile,
+    pub(crate) health: Option<HealthConfig>,
+    pub(crate) breaker: Option<router_config::BreakerConfig>,
+    pub(crate) connect: ConnectConfig,
 }
 
-/// A URL that no request could be addressed to; a checked [`WorkerUrl`] never is one.
+/// Why no request can be sent to a worker.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidWorker {
-    /// It is no URI.
+    /// Its URL is no URI.
     #[error(transparent)]
     Uri(#[from] http::uri::InvalidUri),
-    /// It does not fit into a header.
+    /// Its URL does not fit into a header.
     #[error(transparent)]
     Header(#[from] http::header::InvalidHeaderValue),
-    /// TLS cannot be spoken with it.
+    /// TLS is not possible with its host or the configured certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }

@@ -206,7 +206,7 @@ fn list(state: &Arc<AppState>) -> Response<RouterBody> {
 
 fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
     let profile = worker.worker.profile.load();
-    let (health, told) = (worker.health(), &profile.told);
+    let (health, told) = (worker.health(), &profile.reported);
     let now = pool.clock.now();
     let load = pool.worker_load(worker);
     json!({
@@ -242,8 +242,10 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
 fn breaker(worker: &Candidate, now: Time) -> Option<Value> {
     let told = worker.worker.breaker(now)?;
     let retry_in = told.open_until.map(|until| until.since(now).as_secs_f64());
-    Some(json!({"state": told.state.as_str(), "faults_in_window": told.faults, "good_in_window": told.good,
-        "probed_in_secs": retry_in.filter(|_| told.state == BreakerState::Open)}))
+    Some(
+        json!({"state": told.state.as_str(), "faults_in_window": told.failures, "good_in_window": told.successes,
+        "probed_in_secs": retry_in.filter(|_| told.state == BreakerState::Open)}),
+    )
 }
 
 /// State of adding or removing the worker.

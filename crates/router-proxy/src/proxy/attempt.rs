@@ -70,8 +70,8 @@ impl ProxyRequest<'_> {
         if wants_load && candidate.worker.quirks().reports_load_in_headers {
             head.set(LOAD_REPORT_HEADER, &HeaderValue::from_static("JSON"));
         }
-        head.pass(&self.headers);
-        head.end()
+        head.forward(&self.headers);
+        head.finish()
     }
 
     /// The body for a worker whose engine wants the rank in it; absent where the client's body goes as it is.

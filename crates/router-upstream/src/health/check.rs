@@ -1,29 +1,29 @@
-//! How one health check ended.
+//! The outcome of one health check.
 
-/// How one check ended.
+/// The outcome of one health check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CheckOutcome {
     Passed,
-    /// A bad answer, or a broken one.
+    /// An error response, or a broken one.
     Failed,
-    /// No answer in time.
+    /// No response in time.
     TimedOut,
-    /// The door is closed.
+    /// The connection was refused.
     Refused,
-    /// Not even that can be said.
+    /// The worker could not be reached for another reason.
     Unreachable,
-    /// Neither the check nor any of the requests that it works on got a byte.
+    /// Neither the check nor any request in flight received a byte.
     Silent,
 }
 
 impl CheckOutcome {
-    /// Whether the worker is not to be had, as opposed to working badly.
+    /// Whether the worker is certainly unavailable, so that one check is enough.
     pub(crate) const fn is_certain(self) -> bool {
         matches!(self, Self::Refused | Self::Unreachable | Self::Silent)
     }
 
-    /// Whether requests that it has are better off elsewhere. One that refuses connections or calls itself unhealthy may
-    /// be about to stop, and then ends what it has first; if it is dead, its connections break by themselves.
+    /// Whether its requests in flight should be retried on other workers. A worker that refuses connections or reports
+    /// itself unhealthy may be shutting down, and completes its requests first; if it is dead, its connections break.
     pub(crate) const fn is_hopeless(self) -> bool {
         matches!(self, Self::TimedOut | Self::Unreachable | Self::Silent)
     }

@@ -1,11 +1,11 @@
-//! What the router believes of a worker: pure state machines, fed with checks and with the ends of attempts.
+//! The health of a worker: pure state machines, fed with health checks and the outcomes of attempts.
 
 mod breaker;
 mod check;
 mod probe_gate;
 mod state;
 
-pub(crate) use breaker::Breaker;
+pub(crate) use breaker::CircuitBreaker;
 pub use breaker::HealthVerdict;
 pub(crate) use check::CheckOutcome;
 pub(crate) use probe_gate::ProbeGate;

@@ -1,27 +1,27 @@
-//! What the router believes of one worker: a pure state machine fed with checks, connections and ends.
+//! The health of one worker: a pure state machine fed with health checks and connection errors.
 
-use super::breaker::Breaker;
+use super::breaker::CircuitBreaker;
 use super::check::CheckOutcome;
 use router_config::HealthConfig;
 use router_telemetry::BreakerState;
 
-/// Whether a worker is well.
+/// The health state of a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HealthState {
-    /// Not checked yet: gets no requests.
+    /// Not checked yet; gets no requests.
     Pending,
-    /// Gets requests, as far as its breaker lets them through.
+    /// Gets requests unless its breaker is open.
     Healthy,
-    /// Failed its checks or cannot be reached: gets no requests.
+    /// Failed its checks or cannot be reached; gets no requests.
     Unhealthy,
-    /// Leaves: gets no new requests, its running ones end.
+    /// Is being removed; gets no new requests, those in flight may end.
     Draining,
-    /// Has left.
+    /// Was removed.
     Gone,
 }
 
 impl HealthState {
-    /// The name of the state in answers and logs.
+    /// The name of the state in the admin API and in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -33,28 +33,28 @@ impl HealthState {
     }
 }
 
-/// How an unhealthy worker was found out, which says how sure its recovery must be.
+/// Why a worker is unhealthy; it decides how many checks recovery takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum UnhealthyCause {
-    /// A request could not reach it. It may have been a moment's trouble, so one good check settles it.
+    /// A request could not connect. This may be transient, so one passed check is enough.
     Connection,
-    /// Its checks fail.
+    /// Its checks failed.
     Checks,
 }
 
-/// A worker's state, and what may change it.
+/// The health state of a worker, and the counts that change it.
 #[derive(Debug)]
-pub struct WorkerHealth {
+pub(crate) struct WorkerHealth {
     health: HealthState,
     failures: u32,
     successes: u32,
     cause: UnhealthyCause,
-    /// Absent where breakers are switched off.
-    pub(crate) breaker: Option<Breaker>,
+    /// `None` when breakers are switched off.
+    pub(crate) breaker: Option<CircuitBreaker>,
 }
 
 impl WorkerHealth {
-    pub(crate) const fn new(breaker: Option<Breaker>) -> Self {
+    pub(crate) const fn new(breaker: Option<CircuitBreaker>) -> Self {
         Self {
             health: HealthState::Pending,
             failures: 0,
@@ -64,16 +64,16 @@ impl WorkerHealth {
         }
     }
 
-    pub const fn health(&self) -> HealthState {
+    pub(crate) const fn health(&self) -> HealthState {
         self.health
     }
 
-    /// What its breaker lets through; everything where there is none.
-    pub fn breaker_state(&self) -> BreakerState {
-        self.breaker.as_ref().map_or(BreakerState::Closed, Breaker::state)
+    /// The state of its breaker; closed when breakers are switched off.
+    pub(crate) fn breaker_state(&self) -> BreakerState {
+        self.breaker.as_ref().map_or(BreakerState::Closed, CircuitBreaker::state)
     }
 
-    /// Takes one check in; the new state if it changed.
+    /// Records one check; returns the new state if it changed.
     pub(crate) fn check(&mut self, outcome: CheckOutcome, config: &HealthConfig) -> Option<HealthState> {
         match outcome {
             CheckOutcome::Passed => {
@@ -93,7 +93,7 @@ impl WorkerHealth {
                 self.failures = self.failures.saturating_add(1);
                 self.cause = UnhealthyCause::Checks;
                 let serving = matches!(self.health, HealthState::Pending | HealthState::Healthy);
-                // A closed door and silence on every line are no matter of opinion.
+                // A refused connection or silence on all connections needs no second check.
                 let certain = failure.is_certain() && self.health == HealthState::Healthy;
                 let enough = serving && (certain || self.failures >= config.failures.get());
                 enough.then(|| self.set(HealthState::Unhealthy))
@@ -101,7 +101,7 @@ impl WorkerHealth {
         }
     }
 
-    /// A request could not reach it; the new state if that changed it.
+    /// A request could not connect; returns the new state if it changed.
     pub(crate) fn unreachable(&mut self) -> Option<HealthState> {
         if self.health != HealthState::Healthy {
             return None;
@@ -110,7 +110,7 @@ impl WorkerHealth {
         Some(self.set(HealthState::Unhealthy))
     }
 
-    /// Sets the state, and counts anew.
+    /// Sets the state and resets the counts.
     pub(crate) fn set(&mut self, health: HealthState) -> HealthState {
         (self.health, self.failures, self.successes) = (health, 0, 0);
         health
@@ -158,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_door_and_silence_count_at_once() {
+    fn refused_and_silent_count_at_once() {
         assert_eq!(run("+r"), "HU");
         assert_eq!(run("+s+"), "HU");
         assert_eq!(run("+c"), "HU");
-        assert_eq!(run("+c+"), "HUH", "a moment's evicted is over with one good check");
-        assert_eq!(run("+cr+"), "HU", "evicted that a check confirms takes two");
+        assert_eq!(run("+c+"), "HUH", "a transient connection error ends with one passed check");
+        assert_eq!(run("+cr+"), "HU", "an error that a check confirms takes two");
         assert_eq!(run("+cr++"), "HUH");
     }
 }

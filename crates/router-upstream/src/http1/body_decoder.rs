@@ -1,59 +1,60 @@
-//! Where an answer's body ends (RFC 9112 section 6), and what of it is here.
+//! Decodes response bodies (RFC 9112, section 6): frames, trailers and the end.
 
 use super::error::ResponseError;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 
-/// A chunk's size and its extensions are a line of at most so many bytes.
+/// Longest line with the size and the extensions of a chunk, in bytes.
 const MAX_LINE: usize = 4 << 10;
 
-/// Trailers have at most so many bytes, in at most so many lines.
+/// Longest trailer section, in bytes.
 const MAX_TRAILERS: usize = 16 << 10;
+/// Most lines of a trailer section.
 const MAX_TRAILER_LINES: usize = 64;
 
-/// How the end of a body is told, and how far it is.
+/// The framing of a body, and how much of it has been decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum BodyDecoder {
-    /// All of it has been handed over.
+    /// The body has ended.
     Over,
-    /// So many bytes are to come.
+    /// `content-length`: this many bytes are left.
     Length(u64),
-    /// It comes in chunks.
-    Chunked(Chunk),
-    /// It ends with the connection.
+    /// `transfer-encoding: chunked`.
+    Chunked(ChunkState),
+    /// The body ends when the connection closes.
     UntilClose,
 }
 
-/// What comes next of a body in chunks.
+/// The next element of a chunked body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Chunk {
+pub(crate) enum ChunkState {
     /// The line with the size of a chunk.
     Size,
-    /// So many bytes of data.
+    /// Data: this many bytes are left.
     Data(u64),
     /// The line end after the data.
     DataEnd,
-    /// What follows the last chunk.
+    /// The trailer section after the last chunk.
     Trailers,
 }
 
-/// What could be made of the bytes that are here.
+/// The result of one decoding step.
 #[derive(Debug)]
 pub(crate) enum DecodedPiece {
     /// The next frame.
     Frame(Frame<Bytes>),
-    /// There is nothing after what was handed over.
-    AttemptEnd,
+    /// The body has ended.
+    End,
     /// More bytes are needed.
     Needed,
 }
 
 impl BodyDecoder {
-    /// The next piece of the body. What it takes of the bytes is not offered again.
+    /// Decodes the next piece of the body and removes its bytes from `read`.
     pub(crate) fn next(&mut self, read: &mut BytesMut) -> Result<DecodedPiece, ResponseError> {
         let data = match self {
-            Self::Over => return Ok(DecodedPiece::AttemptEnd),
+            Self::Over => return Ok(DecodedPiece::End),
             Self::UntilClose if read.is_empty() => return Ok(DecodedPiece::Needed),
             Self::UntilClose => read.split().freeze(),
             Self::Length(left) => {
@@ -64,17 +65,18 @@ impl BodyDecoder {
                 data
             }
             Self::Chunked(chunk) => {
-                let trailers = chunk.sync_routability(read)?;
-                if *chunk == Chunk::Trailers && trailers.is_some() {
+                let trailers = chunk.advance(read)?;
+                if *chunk == ChunkState::Trailers && trailers.is_some() {
                     *self = Self::Over;
                     let trailers = trailers.filter(|trailers| !trailers.is_empty());
-                    return Ok(trailers
-                        .map_or(DecodedPiece::AttemptEnd, |t| DecodedPiece::Frame(Frame::trailers(t))));
+                    return Ok(
+                        trailers.map_or(DecodedPiece::End, |t| DecodedPiece::Frame(Frame::trailers(t)))
+                    );
                 }
-                let Chunk::Data(left) = chunk else { return Ok(DecodedPiece::Needed) };
+                let ChunkState::Data(left) = chunk else { return Ok(DecodedPiece::Needed) };
                 let data = take(left, read);
                 if *left == 0 {
-                    *chunk = Chunk::DataEnd;
+                    *chunk = ChunkState::DataEnd;
                     self.look_ahead(read);
                 }
                 data
@@ -83,7 +85,7 @@ impl BodyDecoder {
         Ok(if data.is_empty() { DecodedPiece::Needed } else { DecodedPiece::Frame(Frame::data(data)) })
     }
 
-    /// The end of a body that came together with its last bytes is known at once, not only when somebody asks for more.
+    /// Detects an end of the body that was read together with its last data, so that no further call is needed for it.
     fn look_ahead(&mut self, read: &mut BytesMut) {
         const LAST: &[u8] = b"\r\n0\r\n\r\n";
         if read.starts_with(LAST) {
@@ -92,7 +94,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Takes note that the worker closed the connection.
+    /// The worker closed the connection: the end of some bodies, an error for others.
     pub(crate) fn close(&mut self) -> Result<(), ResponseError> {
         match self {
             Self::Over => Ok(()),
@@ -104,7 +106,7 @@ impl BodyDecoder {
         }
     }
 
-    /// How many bytes are to come.
+    /// How many bytes are left.
     pub(crate) fn size_hint(self) -> SizeHint {
         match self {
             Self::Over => SizeHint::with_exact(0),
@@ -114,9 +116,9 @@ impl BodyDecoder {
     }
 }
 
-impl Chunk {
-    /// Goes on to the next data, or to the trailers, which are returned once they are all here.
-    fn sync_routability(&mut self, read: &mut BytesMut) -> Result<Option<HeaderMap>, ResponseError> {
+impl ChunkState {
+    /// Advances to the next data, or to the trailers, which are returned once they are complete.
+    fn advance(&mut self, read: &mut BytesMut) -> Result<Option<HeaderMap>, ResponseError> {
         loop {
             match self {
                 Self::Data(_) => return Ok(None),
@@ -147,14 +149,14 @@ impl Chunk {
     }
 }
 
-/// As many bytes as are here, and no more than are left.
+/// Takes what was read, at most `left` bytes.
 fn take(left: &mut u64, read: &mut BytesMut) -> Bytes {
     let here = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
     *left -= here as u64;
     if here == read.len() { read.split().freeze() } else { read.split_to(here).freeze() }
 }
 
-/// The size of the next chunk, and the length of the line that says it, if all of that is here.
+/// The size of the next chunk and the length of its line; `None` while the line is incomplete.
 fn size(read: &[u8]) -> Result<Option<(u64, usize)>, ResponseError> {
     const NONE: ResponseError = ResponseError::Invalid("a chunk has no size");
     let Some(end) = memchr::memchr(b'\n', read) else {
@@ -170,7 +172,7 @@ fn size(read: &[u8]) -> Result<Option<(u64, usize)>, ResponseError> {
     Ok(Some((u64::from_str_radix(digits, 16).map_err(|_| NONE)?, end + 1)))
 }
 
-/// All trailers, if they are here.
+/// The trailers; `None` while they are incomplete.
 fn trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, ResponseError> {
     const BAD: ResponseError = ResponseError::Invalid("unreadable trailers");
     let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILER_LINES];
@@ -191,7 +193,7 @@ fn trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, ResponseError> {
 mod tests {
     use super::*;
 
-    /// What comes out of a body that arrives in pieces of `step` bytes: data, trailers, and what is left over.
+    /// Decodes a body that arrives in pieces of `step` bytes: data, trailers, and the bytes left over.
     fn decoded(
         mut framing: BodyDecoder,
         wire: &[u8],
@@ -205,7 +207,7 @@ mod tests {
                     Ok(more) => data.extend_from_slice(&more),
                     Err(frame) => trailers = frame.into_trailers().unwrap(),
                 },
-                DecodedPiece::AttemptEnd => {
+                DecodedPiece::End => {
                     read.extend_from_slice(&pieces.collect::<Vec<_>>().concat());
                     return Ok((data, trailers, read.to_vec()));
                 }
@@ -217,10 +219,10 @@ mod tests {
         }
     }
 
-    const CHUNKED: BodyDecoder = BodyDecoder::Chunked(Chunk::Size);
+    const CHUNKED: BodyDecoder = BodyDecoder::Chunked(ChunkState::Size);
 
     #[test]
-    fn a_body_comes_out_the_same_however_it_arrives() {
+    fn body_is_independent_of_read_sizes() {
         let wire = b"5;ext=1\r\nhello\r\n00C \r\n, my \r\nworld\r\n0\r\nX-Sum: 7\r\nx-sum: 8\r\n\r\nHTTP";
         for step in 1..wire.len() {
             let (data, trailers, left) = decoded(CHUNKED, wire, step).unwrap();
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_known_with_the_last_bytes() {
+    fn end_is_known_with_last_data() {
         let mut framing = CHUNKED;
         let mut read = BytesMut::from(&b"1\r\na\r\n0\r\n\r\n"[..]);
         assert!(matches!(framing.next(&mut read), Ok(DecodedPiece::Frame(_))));
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_ends_early_or_lies_is_no_body() {
+    fn truncated_or_malformed_body_is_refused() {
         for cut in [
             &b""[..],
             b"5",

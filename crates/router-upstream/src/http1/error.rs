@@ -1,15 +1,15 @@
 //! Why a response did not arrive.
 
-/// Why a worker's answer did not come, or not to its end.
+/// Why a response did not arrive completely.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseError {
     /// The worker closed the connection.
-    #[error("the connection was closed before the answer was complete")]
+    #[error("the connection was closed before the response was complete")]
     Closed,
     /// The connection broke.
     #[error(transparent)]
     Broken(#[from] std::io::Error),
-    /// What came is not HTTP/1.1.
+    /// The bytes are not valid HTTP/1.1.
     #[error("not HTTP/1.1: {0}")]
     Invalid(&'static str),
 }
@@ -20,7 +20,7 @@ pub enum CollectError {
     /// It did not arrive.
     #[error(transparent)]
     Response(#[from] ResponseError),
-    /// It is larger than the reader takes.
+    /// It is larger than the limit, in bytes.
     #[error("it is larger than {0} bytes")]
     TooLarge(usize),
 }

@@ -1,9 +1,9 @@
-//! Headers that belong to one connection: all others are passed on.
+//! Hop-by-hop headers; all others are forwarded.
 
 use http::{HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
-/// Whether a header describes the connection that it came by (RFC 9110 section 7.6.1), or is older kin of those.
+/// Whether a header describes one connection (RFC 9110, section 7.6.1), including the obsolete ones.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -15,8 +15,8 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == PROXY_CONNECTION
 }
 
-/// The headers that the lines of a message's `connection` header claim for the connection, but for those that frame or
-/// address the message: a sender must not take them away.
+/// The headers named by the `connection` headers of a message, without `content-length` and `host`, which a sender must
+/// not be able to remove.
 pub(crate) fn named<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> SmallVec<[HeaderName; 2]> {
     let lines = lines.into_iter().filter(|line| *line != "keep-alive" && *line != "close");
     lines

@@ -1,8 +1,11 @@
-//! HTTP/1.1 as it is spoken with workers.
+//! The HTTP/1.1 client for workers.
 //!
-//! One connection carries one request at a time, and whoever waits for its answer drives it. The head goes out as it is
-//! composed and the answer's body comes in as slices of what was read, so a request needs neither a task nor a queue of
-//! its own. What a general client adds to that costs more than the rest of a small request's way; see DESIGN.md.
+//! It is our own because a short request costs 15.4 us of CPU with it and 17.6 us with hyper's client, measured in the same
+//! run (see "Why an HTTP client of our own" in DESIGN.md).
+//!
+//! A connection carries one request at a time, and the task that waits for the response drives it. Headers are written
+//! directly into the outgoing bytes, and body frames are slices of the bytes that were read, so a request needs no task and
+//! no channel of its own.
 
 mod body_decoder;
 mod connection;
@@ -11,6 +14,6 @@ mod hop_by_hop;
 mod request_encoder;
 mod response_head;
 
-pub use connection::Connection;
+pub(crate) use connection::Connection;
 pub use error::{CollectError, ResponseError};
 pub use request_encoder::{EncodedRequest, RequestEncoder};

@@ -1,4 +1,4 @@
-//! A request in the form in which it goes to a worker.
+//! Encodes requests to workers.
 
 use super::hop_by_hop::{is_hop_by_hop, named};
 use bytes::{Buf, Bytes};
@@ -7,32 +7,32 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use smallvec::SmallVec;
 use std::io::IoSlice;
 
-/// A body that is no longer than this, in bytes, is copied behind the head: one piece is cheaper to send than two.
+/// A body of at most this many bytes is copied behind the head: one buffer is cheaper to send than two.
 const SMALL: usize = 16 << 10;
 
-/// What most heads have room in.
+/// Initial capacity for a head, in bytes; enough for most.
 const HEAD: usize = 768;
 
-/// A request on its way out.
+/// An encoded request, and how much of it has been sent.
 #[derive(Clone, Debug)]
 pub struct EncodedRequest {
     /// The head, and a small body.
     start: Vec<u8>,
-    /// How much of it is sent.
+    /// How many bytes of `start` have been sent.
     sent: usize,
-    /// What is left of a large body.
+    /// The unsent part of a large body.
     rest: Bytes,
-    /// The answer has no body, whatever its head says.
+    /// The method is HEAD, so the response has no body.
     asks_for_head: bool,
 }
 
 impl EncodedRequest {
-    /// Whether all of it is sent.
+    /// Whether it has been sent completely.
     pub(crate) fn is_sent(&self) -> bool {
         self.sent == self.start.len() && self.rest.is_empty()
     }
 
-    /// Whether nothing of it is.
+    /// Whether no byte has been sent.
     pub(crate) const fn is_untouched(&self) -> bool {
         self.sent == 0
     }
@@ -41,12 +41,12 @@ impl EncodedRequest {
         self.asks_for_head
     }
 
-    /// What is to be sent next, in two pieces of which either may be empty.
+    /// The unsent bytes, in two pieces of which either may be empty.
     pub(crate) fn pieces(&self) -> [IoSlice<'_>; 2] {
         [IoSlice::new(&self.start[self.sent..]), IoSlice::new(&self.rest)]
     }
 
-    /// Takes note that so many bytes more are sent.
+    /// Records that `sent` more bytes have been sent.
     pub(crate) fn advance(&mut self, sent: usize) {
         let of_start = sent.min(self.start.len() - self.sent);
         self.sent += of_start;
@@ -54,27 +54,28 @@ impl EncodedRequest {
     }
 }
 
-/// The head of a request, written line by line. The length of the body is its own affair.
+/// Writes a request head line by line. It adds `content-length` itself.
 #[derive(Debug)]
 pub struct RequestEncoder {
     bytes: Vec<u8>,
     body: Bytes,
     asks_for_head: bool,
-    /// The headers that were set.
+    /// The names of the headers that were set.
     set: SmallVec<[HeaderName; 6]>,
 }
 
 impl RequestEncoder {
-    /// The request line and what frames the body. `base` is put before the path.
-    pub fn new((method, base): (&Method, &str), path: &PathAndQuery, body: Bytes) -> Self {
+    /// Starts a request with its request line and `content-length`. `base` is put before the path.
+    pub fn new(method: &Method, base: &str, path: &PathAndQuery, body: Bytes) -> Self {
         let room = HEAD + if body.len() <= SMALL { body.len() } else { 0 };
         let mut bytes = Vec::with_capacity(room + base.len() + path.as_str().len());
         for part in [method.as_str(), " ", base, path.as_str(), " HTTP/1.1\r\n"] {
             bytes.extend_from_slice(part.as_bytes());
         }
-        // Of these methods nobody expects a body, so that none is not worth a word.
-        let quiet = matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
-        if !body.is_empty() || !quiet {
+        // An empty body of these methods needs no `content-length`.
+        let has_no_body_by_default =
+            matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
+        if !body.is_empty() || !has_no_body_by_default {
             bytes.extend_from_slice(b"content-length: ");
             bytes.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
             bytes.extend_from_slice(b"\r\n");
@@ -82,7 +83,7 @@ impl RequestEncoder {
         Self { bytes, body, asks_for_head: *method == Method::HEAD, set: SmallVec::new() }
     }
 
-    /// Sets a header; nobody else's of that name is [passed on](Self::pass).
+    /// Sets a header. [`forward`](Self::forward) skips headers of this name.
     pub fn set(&mut self, name: HeaderName, value: &HeaderValue) {
         self.line(&name, value);
         self.set.push(name);
@@ -97,9 +98,9 @@ impl RequestEncoder {
         bytes.extend_from_slice(b"\r\n");
     }
 
-    /// The headers that came from elsewhere, but for those that are not for the worker: those of the connection they came
-    /// by, what frames the message, and those that are set already.
-    pub fn pass(&mut self, headers: &HeaderMap) {
+    /// Adds the headers of a client, without hop-by-hop headers, headers that frame the message, and headers that are set
+    /// already.
+    pub fn forward(&mut self, headers: &HeaderMap) {
         let named = named(headers.get_all(header::CONNECTION));
         for (name, value) in headers {
             let frames = *name == header::CONTENT_LENGTH || *name == header::EXPECT;
@@ -109,8 +110,8 @@ impl RequestEncoder {
         }
     }
 
-    /// The whole request.
-    pub fn end(self) -> EncodedRequest {
+    /// Ends the head and returns the request.
+    pub fn finish(self) -> EncodedRequest {
         let Self { bytes: mut start, body, asks_for_head, .. } = self;
         start.extend_from_slice(b"\r\n");
         let rest = if body.len() <= SMALL {
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_headers_of_the_connection_and_of_the_message_itself_stay_behind() {
+    fn hop_by_hop_and_framing_headers_are_dropped() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("host", "router"),
@@ -153,11 +154,11 @@ mod tests {
         headers.append("connection", HeaderValue::from_static("x-custom-hop"));
         headers.insert("x-custom-hop", HeaderValue::from_static("1"));
         let path = PathAndQuery::from_static("/generate?x=1");
-        let mut head = RequestEncoder::new((&Method::POST, "/engine"), &path, Bytes::from_static(b"{}"));
+        let mut head = RequestEncoder::new(&Method::POST, "/engine", &path, Bytes::from_static(b"{}"));
         head.set(header::HOST, &HeaderValue::from_static("worker"));
         head.set(HeaderName::from_static("x-other"), &HeaderValue::from_static("ours"));
-        head.pass(&headers);
-        let request = head.end();
+        head.forward(&headers);
+        let request = head.finish();
         assert_eq!(
             text(&request),
             "POST /engine/generate?x=1 HTTP/1.1\r\ncontent-length: 2\r\nhost: worker\r\nx-other: ours\r\n\
@@ -166,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_announced_unless_there_is_none_and_nobody_expects_one() {
+    fn content_length_is_sent_when_needed() {
         let of = |method, body: &'static str| {
             let path = PathAndQuery::from_static("/");
-            text(&RequestEncoder::new((&method, ""), &path, Bytes::from_static(body.as_bytes())).end())
+            text(&RequestEncoder::new(&method, "", &path, Bytes::from_static(body.as_bytes())).finish())
         };
         assert_eq!(of(Method::GET, ""), "GET / HTTP/1.1\r\n\r\n");
         assert_eq!(of(Method::GET, "a"), "GET / HTTP/1.1\r\ncontent-length: 1\r\n\r\na");
@@ -177,10 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn a_large_body_is_not_copied_and_every_byte_goes_out_once() {
+    fn large_body_is_sent_once_without_copy() {
         let body: Vec<u8> = (0..40_000_u32).map(|n| n as u8).collect();
         let path = PathAndQuery::from_static("/");
-        let mut request = RequestEncoder::new((&Method::POST, ""), &path, body.clone().into()).end();
+        let mut request = RequestEncoder::new(&Method::POST, "", &path, body.clone().into()).finish();
         assert!(request.is_untouched() && !request.is_sent());
         let mut wire = Vec::new();
         for step in (1..).map(|n| n * 7) {

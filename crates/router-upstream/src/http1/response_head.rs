@@ -1,6 +1,6 @@
-//! The head of a worker's answer.
+//! Parses response heads.
 
-use super::body_decoder::{BodyDecoder, Chunk};
+use super::body_decoder::{BodyDecoder, ChunkState};
 use super::error::ResponseError;
 use super::hop_by_hop::{is_hop_by_hop, named};
 use bytes::Bytes;
@@ -10,31 +10,31 @@ use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
 use std::mem::MaybeUninit;
 
-/// An answer's head has at most so many header lines.
+/// Most header lines of a response head.
 const MAX_LINES: usize = 128;
 
-/// So many headers of the router's own join those of an answer.
+/// Extra capacity for the headers that the router adds to a response.
 const OWN_HEADERS: usize = 2;
 
-/// What a head says.
+/// A parsed response head.
 #[derive(Debug)]
-pub(crate) struct Head {
-    /// Status and headers, without those of the connection.
+pub(crate) struct ResponseHead {
+    /// Status and headers, without hop-by-hop headers.
     pub(crate) parts: Parts,
     pub(crate) framing: BodyDecoder,
-    /// The worker keeps the connection open after the answer.
-    pub(crate) keeps: bool,
+    /// The worker keep_alive the connection open after the response.
+    pub(crate) keep_alive: bool,
 }
 
-/// Where the head ends that begins with `bytes`: behind its empty line. `seen` bytes were looked at before, and are not
-/// again.
+/// The length of the head at the start of `bytes`, its empty line included; `None` while it is incomplete. The first
+/// `seen` bytes have been searched before.
 pub(crate) fn end(bytes: &[u8], seen: &mut usize) -> Option<usize> {
     while let Some(at) = memchr::memchr(b'\n', bytes.get(*seen..)?) {
         let next = *seen + at + 1;
         match bytes.get(next..) {
             Some([b'\n', ..]) => return Some(next + 1),
             Some([b'\r', b'\n', ..]) => return Some(next + 2),
-            // What follows the line end is not here yet.
+            // The bytes after the line end have not arrived yet.
             Some([] | [b'\r']) | None => return None,
             Some(_) => *seen = next,
         }
@@ -43,45 +43,48 @@ pub(crate) fn end(bytes: &[u8], seen: &mut usize) -> Option<usize> {
     None
 }
 
-/// Whether a head may begin like this.
+/// Whether a response head may begin with `bytes`.
 pub(crate) fn is_plausible(bytes: &[u8]) -> bool {
     let start = b"HTTP/1.";
     let len = bytes.len().min(start.len());
     bytes[..len] == start[..len]
 }
 
-/// Reads a whole head. `None` for one that only announces another one (status 1xx).
-pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<Head>, ResponseError> {
+/// Parses a complete head; `None` for an interim response (status 1xx).
+pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
-    let mut answer = httparse::Response::new(&mut []);
-    let parsed =
-        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut lines);
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        bytes,
+        &mut lines,
+    );
     match parsed {
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::Invalid("too many headers")),
         Ok(httparse::Status::Partial) | Err(_) => return Err(ResponseError::Invalid("unreadable head")),
     }
-    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(ResponseError::Invalid("no status"))?;
     match status {
         StatusCode::SWITCHING_PROTOCOLS => {
-            return Err(ResponseError::Invalid("it changes the protocol unasked"));
+            return Err(ResponseError::Invalid("it switches the protocol without a request to"));
         }
         status if status.is_informational() => return Ok(None),
         _ => {}
     }
-    let version = if answer.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut parts = Response::new(()).into_parts().0;
     parts.status = status;
     parts.version = version;
-    if let Some(reason) = answer.reason.filter(|reason| Some(*reason) != status.canonical_reason())
+    if let Some(reason) = response.reason.filter(|reason| Some(*reason) != status.canonical_reason())
         && let Ok(reason) = ReasonPhrase::try_from(bytes.slice_ref(reason.as_bytes()))
     {
         parts.extensions.insert(reason);
     }
-    let mut message = Message::of(version);
-    parts.headers = HeaderMap::with_capacity(answer.headers.len() + OWN_HEADERS);
-    for line in answer.headers.iter() {
+    let mut message = FramingHeaders::of(version);
+    parts.headers = HeaderMap::with_capacity(response.headers.len() + OWN_HEADERS);
+    for line in response.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));
         let (Ok(name), Ok(value)) = (name, value) else {
@@ -95,22 +98,22 @@ pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<Head>,
     Ok(Some(message.conclude(parts, asked_for_head)))
 }
 
-/// What the headers say of the message itself.
+/// The headers that frame the message.
 #[derive(Debug)]
-struct Message {
+struct FramingHeaders {
     length: Option<u64>,
-    /// It has a transfer encoding, and whether the last one is chunks.
+    /// Whether the last transfer encoding is `chunked`; `None` without one.
     encoding: Option<bool>,
-    keeps: bool,
+    keep_alive: bool,
     version: Version,
-    /// What it says of the connection, line by line.
+    /// The values of its `connection` headers.
     connection: SmallVec<[HeaderValue; 1]>,
 }
 
-impl Message {
+impl FramingHeaders {
     fn of(version: Version) -> Self {
-        let keeps = version == Version::HTTP_11;
-        Self { length: None, encoding: None, keeps, version, connection: SmallVec::new() }
+        let keep_alive = version == Version::HTTP_11;
+        Self { length: None, encoding: None, keep_alive, version, connection: SmallVec::new() }
     }
 
     fn notice(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), ResponseError> {
@@ -128,9 +131,9 @@ impl Message {
         } else if *name == header::CONNECTION {
             for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 if token.eq_ignore_ascii_case(b"close") {
-                    self.keeps = false;
+                    self.keep_alive = false;
                 } else if token.eq_ignore_ascii_case(b"keep-alive") && self.version == Version::HTTP_10 {
-                    self.keeps = true;
+                    self.keep_alive = true;
                 }
             }
             self.connection.push(value.clone());
@@ -138,33 +141,33 @@ impl Message {
         Ok(())
     }
 
-    fn conclude(self, mut parts: Parts, asked_for_head: bool) -> Head {
+    fn conclude(self, mut parts: Parts, asked_for_head: bool) -> ResponseHead {
         for name in named(&self.connection) {
             parts.headers.remove(name);
         }
-        let bodiless =
+        let has_no_body =
             asked_for_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let mut keeps = self.keeps;
+        let mut keep_alive = self.keep_alive;
         let framing = match (self.encoding, self.length) {
-            _ if bodiless => BodyDecoder::Over,
+            _ if has_no_body => BodyDecoder::Over,
             (Some(chunked), length) => {
-                // Two readers may disagree on where such an answer ends, so nothing may come after it.
-                keeps &= length.is_none() && chunked;
+                // Parsers may disagree on where such a response ends, so the connection is not reused.
+                keep_alive &= length.is_none() && chunked;
                 parts.headers.remove(header::CONTENT_LENGTH);
-                if chunked { BodyDecoder::Chunked(Chunk::Size) } else { BodyDecoder::UntilClose }
+                if chunked { BodyDecoder::Chunked(ChunkState::Size) } else { BodyDecoder::UntilClose }
             }
             (None, Some(0)) => BodyDecoder::Over,
             (None, Some(length)) => BodyDecoder::Length(length),
             (None, None) => {
-                keeps = false;
+                keep_alive = false;
                 BodyDecoder::UntilClose
             }
         };
-        Head { parts, framing, keeps }
+        ResponseHead { parts, framing, keep_alive }
     }
 }
 
-/// A length, once or several times the same in one line.
+/// A `content-length`, which may be repeated with the same value.
 fn length(value: &HeaderValue) -> Option<u64> {
     let mut numbers = value.as_bytes().split(|byte| *byte == b',').map(|text| {
         let text = std::str::from_utf8(text.trim_ascii()).ok()?;
@@ -178,17 +181,17 @@ fn length(value: &HeaderValue) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn head(text: &'static str) -> Result<Option<Head>, ResponseError> {
+    fn head(text: &'static str) -> Result<Option<ResponseHead>, ResponseError> {
         parse(&Bytes::from_static(text.as_bytes()), false)
     }
 
     fn framing(text: &'static str) -> (BodyDecoder, bool) {
         let head = head(text).unwrap().unwrap();
-        (head.framing, head.keeps)
+        (head.framing, head.keep_alive)
     }
 
     #[test]
-    fn a_head_ends_behind_its_empty_line_however_it_comes() {
+    fn head_end_is_independent_of_reads() {
         for text in ["HTTP/1.1 200 OK\r\nA: b\r\n\r\nrest", "HTTP/1.1 200 OK\nA: b\n\nrest"] {
             let whole = text.find("rest");
             for step in 1..text.len() {
@@ -205,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_seen_at_its_first_bytes() {
+    fn other_protocols_are_refused_at_first_bytes() {
         assert!(is_plausible(b"") && is_plausible(b"HTT") && is_plausible(b"HTTP/1.0 200"));
         assert!(!is_plausible(b"220 smtp") && !is_plausible(b"HTTP/2") && !is_plausible(b"\r\n"));
     }
 
     #[test]
-    fn the_headers_say_where_the_body_ends() {
+    fn headers_determine_body_framing() {
         for (text, expected) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", (BodyDecoder::Length(3), true)),
             (
@@ -224,16 +227,16 @@ mod tests {
             ("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", (BodyDecoder::Over, true)),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n",
-                (BodyDecoder::Chunked(Chunk::Size), true),
+                (BodyDecoder::Chunked(ChunkState::Size), true),
             ),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-                (BodyDecoder::Chunked(Chunk::Size), true),
+                (BodyDecoder::Chunked(ChunkState::Size), true),
             ),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", (BodyDecoder::UntilClose, false)),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
-                (BodyDecoder::Chunked(Chunk::Size), false),
+                (BodyDecoder::Chunked(ChunkState::Size), false),
             ),
             (
                 "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 3\r\n\r\n",
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_readers_may_read_in_two_ways_is_refused() {
+    fn ambiguous_heads_are_refused() {
         for text in [
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\n\r\n",
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn only_headers_of_the_connection_go_and_a_reason_of_its_own_stays() {
+    fn hop_by_hop_headers_go_and_reason_stays() {
         let text = "HTTP/1.1 200 Fine\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n\
                     X-Kept: a\r\nX-Kept: b\r\nContent-Length: 3\r\n\r\n";
         let parts = head(text).unwrap().unwrap().parts;

@@ -10,7 +10,7 @@ use crate::response::RouterBody;
 use http::{HeaderValue, Response};
 use router_core::{Outcome, RequestFeatures};
 use router_telemetry::Leg;
-use router_upstream::{Availability, Candidate};
+use router_upstream::{Availability, Candidate, LastError};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -35,7 +35,8 @@ impl LegState<'_> {
         is_disconnected: bool,
     ) {
         let pool = self.request.pool;
-        if self.has_worker(features) || !pool.may_become_available(features, is_disconnected) {
+        let last_error = if is_disconnected { LastError::Disconnected } else { LastError::Other };
+        if self.has_worker(features) || !pool.may_become_available(features, last_error) {
             return;
         }
         if !self.has_own_id {

@@ -37,7 +37,7 @@ impl SplitRequest<'_> {
         let worker = &candidate.worker;
         let profile = worker.profile.load();
         let at = BootstrapServer { host: worker.target.authority().host(), port: profile.bootstrap_port };
-        let ranks = profile.told.dp_size.map_or(1, u64::from);
+        let ranks = profile.reported.dp_size.map_or(1, u64::from);
         let members = bootstrap_members(at, self.rooms(), || {
             let room = self.split.rooms.next();
             self.options.rank.map_or(room, |rank| room_on_rank(room, rank, ranks))

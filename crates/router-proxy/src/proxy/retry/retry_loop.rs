@@ -17,7 +17,7 @@ use crate::response::RouterBody;
 use http::Response;
 use router_core::{NoWorker, Outcome, RequestFeatures};
 use router_telemetry::RetryReason;
-use router_upstream::{Availability, DispatchError};
+use router_upstream::{Availability, DispatchError, LastError};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -314,8 +314,11 @@ impl<'a> RetryLoop<'a> {
     /// recovered meanwhile.
     async fn wait_until_available(&mut self, reason: Option<RetryReason>) -> Option<Lease> {
         let until = self.retry.wait_until()?;
-        let is_disconnected = reason == Some(RetryReason::Disconnected);
-        if !self.request.pool.may_become_available(&self.features, is_disconnected) {
+        let last_error = match reason {
+            Some(RetryReason::Disconnected) => LastError::Disconnected,
+            _ => LastError::Other,
+        };
+        if !self.request.pool.may_become_available(&self.features, last_error) {
             return None;
         }
         // Some versions of SGLang corrupt the response to an id that they have seen: such a request stays away.

@@ -123,7 +123,7 @@ pub(in crate::proxy) fn record_failure(
 ) -> Option<RetryReason> {
     match error {
         ProxyError::Connect(_) => {
-            candidate.worker.unreachable(pool);
+            candidate.worker.mark_unreachable(pool);
             Some(RetryReason::Disconnected)
         }
         ProxyError::Disconnected(_) => {
