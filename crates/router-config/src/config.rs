@@ -12,7 +12,7 @@ use crate::health::HealthConfig;
 use crate::options::Options;
 use crate::otlp_endpoint::OtlpEndpoint;
 use crate::policy_options;
-use crate::recording::{RecordConfig, TraceConfig};
+use crate::record_config::{RecordConfig, TraceConfig};
 use crate::retry::RetryConfig;
 use crate::security::{SecurityConfig, WorkerTlsFiles};
 use crate::worker_spec::{Ranks, WorkerSpec};

@@ -2,7 +2,7 @@
 
 use crate::error::ConfigError;
 use crate::options::{Options, PdProtocol};
-use crate::recording::RecordConfig;
+use crate::record_config::RecordConfig;
 use crate::worker_spec::{WorkerKind, WorkerSpec};
 use crate::worker_url::{WorkerUrl, WorkerUrlError};
 use router_core::{Policy, Registry};

@@ -28,6 +28,7 @@ mod logging;
 mod options;
 mod otlp_endpoint;
 mod policy_options;
+mod record_config;
 mod recording;
 mod retry;
 mod secret;
@@ -45,7 +46,7 @@ pub use health::HealthConfig;
 pub use logging::{LogFormat, LogLevel};
 pub use options::{Options, PdProtocol, WorkerOptions};
 pub use otlp_endpoint::{OtlpEndpoint, OtlpEndpointError};
-pub use recording::{RecordConfig, RecordFormat, TraceConfig};
+pub use record_config::{RecordConfig, RecordFormat, TraceConfig};
 pub use retry::{HedgeAfter, RetryConfig};
 pub use secret::Secret;
 pub use security::{

@@ -5,7 +5,7 @@
 
 use crate::logging::{LogFormat, LogLevel};
 use crate::policy_options;
-use crate::recording::RecordFormat;
+use crate::record_config::RecordFormat;
 use crate::secret::Secret;
 use clap::{Args, ValueEnum};
 use router_core::Registry;

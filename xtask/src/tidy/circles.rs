@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, TreeFile};
 use super::module_graph::ModuleGraph;
-use super::sizes::{CIRCLE_FILES, is_exempt};
+use super::sizes::CIRCLE_FILES;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks the production files of every crate.
@@ -10,7 +10,6 @@ pub(crate) fn check(tree: &[TreeFile]) -> Vec<Finding> {
     let folders: BTreeSet<&str> = tree.iter().filter_map(|entry| source_folder(&entry.path)).collect();
     folders
         .into_iter()
-        .filter(|src| !is_exempt(src))
         .flat_map(|src| {
             let files = tree.iter().filter(|entry| entry.path.starts_with(src));
             let sources = files.filter_map(|entry| Some((entry.path.as_str(), entry.text.as_deref()?)));

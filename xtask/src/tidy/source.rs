@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use super::layers::PURE;
 use super::names::{FileNames, WrittenPath};
-use super::sizes::{FILE_LINES, FUNCTION_LINES, PARAMETERS, is_exempt};
+use super::sizes::{FILE_LINES, FUNCTION_LINES, PARAMETERS};
 use super::test_code::{attributes, is_test_only};
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::spanned::Spanned;
@@ -106,7 +106,7 @@ impl SourceCheck<'_> {
             self.find(signature.ident.span(), message);
         }
         let tuple = signature.inputs.iter().any(is_tuple);
-        if tuple && !self.in_trait_impl && !is_exempt(self.path) {
+        if tuple && !self.in_trait_impl {
             let message = format!(
                 "`{}` takes a tuple: make it two parameters, or a struct with named fields",
                 signature.ident

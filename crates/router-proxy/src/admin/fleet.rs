@@ -1,6 +1,7 @@
 //! Routes that ask one or all workers: models, information, loads, caches, aborts.
 
-use super::{TIMEOUT, body, json};
+use super::body;
+use super::reply::{json, refuse};
 use crate::error::ProxyError;
 use crate::headers::WORKER;
 use crate::response::{RouterBody, error_response, json_response};
@@ -11,9 +12,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use router_upstream::{ClientError, HealthState, Worker, abort_with, get};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Time limit of a request to a worker that the router sends for an admin route; then the worker is left out.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn loads(state: &AppState) -> Response<RouterBody> {
     let loads = state.pools().flat_map(|pool| pool.worker_loads()).map(|g| {
@@ -123,7 +128,7 @@ pub(super) async fn abort(state: &Arc<AppState>, request: Request<Incoming>) -> 
         Ok(body) => body,
         Err(error) => {
             let message = format!("the body could not be read: {error}");
-            return super::refuse(StatusCode::BAD_REQUEST, &message, "unreadable_body");
+            return refuse(StatusCode::BAD_REQUEST, &message, "unreadable_body");
         }
     };
     let headers = parts.headers;

@@ -2,9 +2,11 @@
 
 mod body;
 mod fleet;
+mod reply;
 mod traces;
 mod workers;
 
+use reply::json;
 use traces::TraceEndpoint;
 use workers::WorkersEndpoint;
 
@@ -14,12 +16,8 @@ use crate::state::AppState;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Time limit of a request to a worker that the router sends for an admin route; then the worker is left out.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A route that does not go through the balancer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,10 +107,6 @@ pub(crate) fn metrics_only(state: &AppState, request: &Request<Incoming>) -> Res
     }
 }
 
-pub(super) fn json(status: StatusCode, value: &Value) -> Response<RouterBody> {
-    json_response(status, Bytes::from(value.to_string()))
-}
-
 fn readiness(state: &AppState) -> Response<RouterBody> {
     let healthy = state.pools().map(|pool| pool.healthy()).sum::<usize>();
     let total = state.pools().map(|pool| pool.candidates.all().len()).sum::<usize>();
@@ -130,8 +124,4 @@ fn metrics(state: &AppState) -> Response<RouterBody> {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
-}
-
-fn refuse(status: StatusCode, message: &str, code: &str) -> Response<RouterBody> {
-    json_response(status, router_protocol::error_body(message, "invalid_request_error", code))
 }

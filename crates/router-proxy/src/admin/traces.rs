@@ -1,12 +1,14 @@
 //! `/v1/traces`: decisions and outcomes of recent requests.
 
-use super::{body, json};
+use super::body;
+use super::reply::json;
 use crate::response::{RouterBody, json_response};
 use crate::state::AppState;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use router_telemetry::{TraceQuery, TraceStatus, TraceStore};
 use serde::Deserialize;
+use serde_json::json;
 use std::sync::Arc;
 
 /// Maximum traces in one response.

@@ -2,7 +2,8 @@
 //!
 //! `/add_worker`, `/remove_worker` and `/list_workers` are older routes for the same.
 
-use super::{body, json, refuse};
+use super::body;
+use super::reply::{json, refuse};
 use crate::response::RouterBody;
 use crate::state::AppState;
 use http::{Method, Request, Response, StatusCode};
@@ -13,7 +14,7 @@ use router_core::Time;
 use router_telemetry::BreakerState;
 use router_upstream::{Candidate, HealthState, MembershipError, WorkerPool};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A route of the workers.

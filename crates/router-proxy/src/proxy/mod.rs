@@ -17,7 +17,6 @@ use crate::response::{RouterBody, error_response};
 use crate::security::{ListenerKind, Peer, RequiredRole};
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
-use buffered_response::BufferedResponse;
 use disaggregation::{SplitRequest, is_split};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
@@ -145,7 +144,7 @@ fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Res
         error: error.code(),
         message: error.to_string(),
     });
-    let mut response = fallback.map_or_else(|| error_response(&error), BufferedResponse::into_response);
+    let mut response = fallback.map_or_else(|| error_response(&error), |fallback| fallback.into_response());
     if is_body_unread {
         // The unread rest of the body would be parsed as the next request, so the connection must close.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -8,7 +8,7 @@ use crate::error::ProxyError;
 pub(super) struct Rejection {
     pub(super) error: ProxyError,
     /// The best response of the workers that were tried, which the client gets in place of the router's own.
-    pub(super) fallback: Option<BufferedResponse>,
+    pub(super) fallback: Option<Box<BufferedResponse>>,
     /// A part of the request's body may not have arrived yet.
     pub(super) is_body_unread: bool,
 }

@@ -33,7 +33,7 @@ impl RouterBody {
     pub(crate) fn upstream(body: UpstreamBody, first: Option<Frame<Bytes>>, framing: ClientFraming) -> Self {
         let inner = match body.start(first, framing) {
             StartedBody::Whole(bytes) => Inner::Full(bytes),
-            StartedBody::Streaming(body) => Inner::Upstream(Box::new(body)),
+            StartedBody::Streaming(body) => Inner::Upstream(body),
         };
         Self { inner, _permit: None }
     }

@@ -103,7 +103,7 @@ pub(super) enum StartedBody {
     /// It is all here.
     Whole(Bytes),
     /// More is to come, or it is passed on as a stream however short it is.
-    Streaming(UpstreamBody),
+    Streaming(Box<UpstreamBody>),
 }
 
 impl UpstreamBody {
@@ -150,7 +150,7 @@ impl UpstreamBody {
             }
         }
         self.first = Some(frame);
-        StartedBody::Streaming(self)
+        StartedBody::Streaming(Box::new(self))
     }
 
     pub(super) fn poll_frame(

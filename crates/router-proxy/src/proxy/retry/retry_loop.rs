@@ -358,7 +358,7 @@ impl<'a> RetryLoop<'a> {
 /// The rejection of a request for which `fallback` is the best response.
 fn exhausted(fallback: BufferedResponse) -> Rejection {
     let (status, is_overloaded) = (fallback.status(), fallback.is_overloaded());
-    Rejection { fallback: Some(fallback), ..ProxyError::Exhausted { status, is_overloaded }.into() }
+    Rejection { fallback: Some(Box::new(fallback)), ..ProxyError::Exhausted { status, is_overloaded }.into() }
 }
 
 /// The output of a future that may not be there; then it never comes.
