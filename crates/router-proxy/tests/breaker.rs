@@ -64,7 +64,7 @@ async fn a_failing_worker_is_left_alone_and_then_probed_by_one_request_at_a_time
     while breaker_of(&router, bad).await["state"] == "closed" {
         assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with(OK));
     }
-    // Asked while it was open: 3 times, and by whoever came before the breaker knew.
+    // It got 3 requests until the breaker opened, and those that were dispatched before.
     assert!(sum(&metric(&router, "sgl_router_worker_cb_transitions_total").await) >= 1.0);
     healed.store(1, Ordering::SeqCst);
     until_breaker(&router, bad, "half_open").await;

@@ -163,7 +163,7 @@ async fn load(router: &Arc<RunningRouter>, rate: u64, trouble: impl Future<Outpu
     tally
 }
 
-/// The same load on four workers, and on three and a dead one that nobody was told of.
+/// The same load on four workers, and on three and one that died unnoticed.
 async fn one_dead_of_four() {
     let fleet = fleet("sglang_8b@20*4").await;
     let router = over(&fleet, options(&[])).await;

@@ -159,7 +159,7 @@ async fn a_slow_client_holds_the_worker_back() {
     let mut client = RawClient::connect(&router).await;
     client.post("/v1/completions", r#"{"prompt":"a"}"#).await;
     client.see("\r\n\r\n").await;
-    // Nobody reads on: the sockets' own buffers fill, then the worker must wait. It can get no further after that.
+    // The client stops reading: the sockets' buffers fill, then the worker has to wait.
     let mut before = usize::MAX;
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;

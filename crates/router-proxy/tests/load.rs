@@ -1,4 +1,4 @@
-//! A fleet under load: nothing is lost that should not be, and nothing leaks, whoever hangs up.
+//! A fleet under load: no request is lost and nothing leaks, also when clients hang up.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

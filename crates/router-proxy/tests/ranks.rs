@@ -336,7 +336,7 @@ async fn a_worker_with_one_rank_is_as_it_always_was() {
     let router = ready(dp_aware(fleet.urls()), 1).await;
     let answer = post(&router, "/generate", r#"{"text":"a","sampling_params":{"max_new_tokens":1}}"#).await;
     assert_eq!(header(&answer, "x-sglang-worker"), Some(&*fleet.urls()[0]));
-    // Nor is anybody divided who was not asked to be.
+    // A worker without dp_aware stays one candidate.
     let divided = emulated("sglang_8b@50", 2).await;
     let undivided = self::router(Options { worker_urls: divided.urls(), ..options(&[]) }).await;
     assert_eq!(candidates(&undivided).await.keys().next(), divided.urls().first());

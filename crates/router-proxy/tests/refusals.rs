@@ -1,4 +1,4 @@
-//! What the router refuses or reports itself: too much, nobody there, workers that break the rules.
+//! What the router refuses or reports itself: limits, a fleet without workers, workers that break the protocol.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -16,7 +16,7 @@ fn code(answer: &str) -> String {
     error["code"].as_str().unwrap().to_owned()
 }
 
-/// A port that nobody listens on.
+/// A port without a listener.
 async fn dead() -> std::net::SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }

@@ -18,7 +18,7 @@ async fn a_decode_that_fails_at_once_ends_the_prefill_with_it() {
         let answer = post(&pair.router, "/generate", r#"{"text":"a"}"#).await;
         assert_eq!((&answer[9..12], code(&answer).as_str()), expected, "{answer}");
         pair.decode[0].clear_fault();
-        // The prefill server holds the prompt for nobody: it is taken back from it.
+        // The prefill server keeps a prompt that no worker decodes: the request is aborted there.
         pair.at_rest().await;
         until(|| pair.router.healthy_workers() == 2).await;
     }

@@ -272,7 +272,7 @@ impl<'a> RetryLoop<'a> {
         if let Some(lease) = self.wait_until_available(None).await {
             return Ok(lease);
         }
-        // A worker may have come since the first look, in which case nobody waited for it.
+        // A worker may have come into service since the first look, before the wait began.
         self.try_dispatch().ok_or_else(|| ProxyError::no_worker(self.request.pool).into())
     }
 
