@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 /// One split request.
 #[derive(Debug)]
-pub(in crate::proxy) struct SplitRequest<'a> {
+pub(crate) struct SplitRequest<'a> {
     pub(super) split: &'a PrefillPool,
     pub(super) prefill: LegState<'a>,
     pub(super) decode: LegState<'a>,
@@ -36,7 +36,7 @@ pub(in crate::proxy) struct SplitRequest<'a> {
 }
 
 impl<'a> SplitRequest<'a> {
-    pub(in crate::proxy) fn new(
+    pub(crate) fn new(
         request: &'a ProxyRequest<'a>,
         split: &'a PrefillPool,
         facts: &'a RequestFacts<'a>,
@@ -59,7 +59,7 @@ impl<'a> SplitRequest<'a> {
     }
 
     /// Makes attempts until one pair of workers responds or none is left.
-    pub(in crate::proxy) async fn run(
+    pub(crate) async fn run(
         mut self,
         mut features: RequestFeatures<'a>,
     ) -> Result<Response<RouterBody>, Rejection> {

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 /// Until when the first byte of a response is waited for, and what it means when that time has come.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::proxy) struct FirstByteDeadline {
-    pub(in crate::proxy) until: Instant,
+pub(crate) struct FirstByteDeadline {
+    pub(crate) until: Instant,
     /// The bound that ends this attempt only; absent where the request's own time ends first.
     bound: Option<Duration>,
     /// The time that the request has as a whole.
@@ -17,7 +17,7 @@ pub(in crate::proxy) struct FirstByteDeadline {
 
 impl FirstByteDeadline {
     /// The deadline of an attempt that begins now, for a request that ends at `deadline` at the latest.
-    pub(in crate::proxy) fn new(limits: &RequestLimits, deadline: Instant) -> Self {
+    pub(crate) fn new(limits: &RequestLimits, deadline: Instant) -> Self {
         let bound = limits.first_byte.map(|bound| (bound, Instant::now() + bound));
         let timeout = limits.timeout;
         match bound.filter(|(_, until)| *until < deadline) {
@@ -27,7 +27,7 @@ impl FirstByteDeadline {
     }
 
     /// The error of an attempt that got no first byte until then.
-    pub(in crate::proxy) const fn error(self) -> ProxyError {
+    pub(crate) const fn error(self) -> ProxyError {
         match self.bound {
             Some(bound) => ProxyError::NoFirstByte(bound),
             None => ProxyError::Timeout(self.timeout),

@@ -10,19 +10,19 @@ use smallvec::SmallVec;
 /// them. So the other ranks of a worker are excluded with the one that was tried, until it turns out that it merely had
 /// no room.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct ExcludedWorkers {
+pub(crate) struct ExcludedWorkers {
     excluded: SmallVec<[WorkerId; 4]>,
     tried: SmallVec<[WorkerId; 4]>,
 }
 
 impl ExcludedWorkers {
     /// The excluded candidates.
-    pub(in crate::proxy) fn ids(&self) -> &[WorkerId] {
+    pub(crate) fn ids(&self) -> &[WorkerId] {
         &self.excluded
     }
 
     /// Excludes a candidate that is tried, and all ranks of its worker.
-    pub(in crate::proxy) fn exclude(&mut self, candidate: &Candidate, table: &CandidateTable) {
+    pub(crate) fn exclude(&mut self, candidate: &Candidate, table: &CandidateTable) {
         self.tried.push(candidate.id);
         if candidate.rank.is_none() {
             self.excluded.push(candidate.id);
@@ -32,7 +32,7 @@ impl ExcludedWorkers {
     }
 
     /// Allows the ranks of the candidate's worker that were not tried themselves: it merely had no room.
-    pub(in crate::proxy) fn readmit_ranks(&mut self, candidate: &Candidate, table: &CandidateTable) {
+    pub(crate) fn readmit_ranks(&mut self, candidate: &Candidate, table: &CandidateTable) {
         if candidate.rank.is_some() {
             let ranks = table.of(&candidate.worker);
             let is_other =
@@ -42,7 +42,7 @@ impl ExcludedWorkers {
     }
 
     /// Allows all of them again.
-    pub(in crate::proxy) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.excluded.clear();
         self.tried.clear();
     }

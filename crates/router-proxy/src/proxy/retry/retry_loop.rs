@@ -25,7 +25,7 @@ use tokio::time::{Sleep, sleep};
 
 /// The loop over the attempts of one request.
 #[derive(Debug)]
-pub(in crate::proxy) struct RetryLoop<'a> {
+pub(crate) struct RetryLoop<'a> {
     request: &'a ProxyRequest<'a>,
     features: RequestFeatures<'a>,
     /// SGLang's own id of the request, if the client gave one: by it, a worker can be asked to abort.
@@ -53,7 +53,7 @@ type HedgedAttempt<'a> =
     Pin<Box<dyn Future<Output = (Lease, Result<UpstreamResponse, ProxyError>)> + Send + 'a>>;
 
 impl<'a> RetryLoop<'a> {
-    pub(in crate::proxy) fn new(
+    pub(crate) fn new(
         request: &'a ProxyRequest<'a>,
         features: RequestFeatures<'a>,
         rid: Option<&'a str>,
@@ -64,7 +64,7 @@ impl<'a> RetryLoop<'a> {
     }
 
     /// Makes attempts until one succeeds or none is left.
-    pub(in crate::proxy) async fn run(mut self) -> Result<Response<RouterBody>, Rejection> {
+    pub(crate) async fn run(mut self) -> Result<Response<RouterBody>, Rejection> {
         let request = self.request;
         let mut lease = match self.try_dispatch() {
             Some(lease) => lease,

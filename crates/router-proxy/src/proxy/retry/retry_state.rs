@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 /// The attempts of one request, and the rules for one more.
 #[derive(Debug)]
-pub(in crate::proxy) struct RetryState<'a> {
+pub(crate) struct RetryState<'a> {
     state: &'a Arc<AppState>,
     route: Route,
     id: RequestId,
@@ -23,7 +23,7 @@ pub(in crate::proxy) struct RetryState<'a> {
 /// The right to make one more attempt. Dropped unused, it gives back what it took from the budget.
 #[derive(Debug)]
 #[must_use]
-pub(in crate::proxy) struct RetryPermit<'a> {
+pub(crate) struct RetryPermit<'a> {
     state: &'a Arc<AppState>,
     route: Route,
     reason: RetryReason,
@@ -32,7 +32,7 @@ pub(in crate::proxy) struct RetryPermit<'a> {
 
 impl RetryPermit<'_> {
     /// The attempt is made: it stays withdrawn from the budget, and is counted.
-    pub(in crate::proxy) fn spend(self) {
+    pub(crate) fn spend(self) {
         if let Some(withdrawal) = self.withdrawal {
             withdrawal.keep();
         }
@@ -42,7 +42,7 @@ impl RetryPermit<'_> {
 
 impl<'a> RetryState<'a> {
     /// The rules for `request`, which adds to the retry budget.
-    pub(in crate::proxy) fn new(request: &ProxyRequest<'a>, id: RequestId) -> Self {
+    pub(crate) fn new(request: &ProxyRequest<'a>, id: RequestId) -> Self {
         let ProxyRequest { state, origin, deadline, .. } = request;
         state.budget.deposit(origin.received_at);
         Self { state, route: origin.route, id, deadline: *deadline }
@@ -61,7 +61,7 @@ impl<'a> RetryState<'a> {
 
     /// Waits for the backoff that is due after attempt `attempt`, where `has_candidate` says that another worker is
     /// there, and asks whether the rules allow one more attempt.
-    pub(in crate::proxy) async fn permit(
+    pub(crate) async fn permit(
         &self,
         attempt: u32,
         reason: RetryReason,
@@ -83,7 +83,7 @@ impl<'a> RetryState<'a> {
     }
 
     /// Asks whether the rules allow one more attempt after `attempt`, at once.
-    pub(in crate::proxy) fn permit_now(&self, attempt: u32, reason: RetryReason) -> Option<RetryPermit<'a>> {
+    pub(crate) fn permit_now(&self, attempt: u32, reason: RetryReason) -> Option<RetryPermit<'a>> {
         let state = self.state;
         if !self.may_retry(attempt) || Instant::now() >= self.deadline {
             if !reason.is_speculative() {
@@ -110,13 +110,13 @@ impl<'a> RetryState<'a> {
     }
 
     /// Until when a request that finds no worker waits for one from now on; absent where it does not wait.
-    pub(in crate::proxy) fn wait_until(&self) -> Option<Instant> {
+    pub(crate) fn wait_until(&self) -> Option<Instant> {
         self.state.retry.queue.map(|patience| self.deadline.min(Instant::now() + patience))
     }
 }
 
 /// Takes note of what a failed attempt says about its worker; why the request may be tried elsewhere, if it may.
-pub(in crate::proxy) fn record_failure(
+pub(crate) fn record_failure(
     pool: &WorkerPool,
     candidate: &Candidate,
     error: &ProxyError,
@@ -141,7 +141,7 @@ pub(in crate::proxy) fn record_failure(
 }
 
 /// Whether a routable candidate is not `excluded`.
-pub(in crate::proxy) fn has_untried(pool: &WorkerPool, excluded: &[WorkerId]) -> bool {
+pub(crate) fn has_untried(pool: &WorkerPool, excluded: &[WorkerId]) -> bool {
     let balancer = pool.balancer.lock();
     balancer.fleet().routable().iter().any(|id| !excluded.contains(id))
 }
