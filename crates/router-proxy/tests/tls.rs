@@ -214,8 +214,8 @@ async fn invalid_files_are_named_at_start() {
     let other = issue("other");
     let no_pem = write("no.pem", "hush");
     for (cert, key, parts) in [
-        (Some(&own.cert), None, &["--tls-key-path", "is missing"][..]),
-        (None, Some(&own.key), &["--tls-cert-path", "is missing"]),
+        (Some(&own.cert), None, &["--tls-key-path", "is required"][..]),
+        (None, Some(&own.key), &["--tls-cert-path", "is required"]),
         (Some(&no_pem), Some(&own.key), &["--tls-cert-path", "no.pem"]),
         (Some(&own.cert), Some(&no_pem), &["--tls-key-path", "no.pem"]),
         (Some(&own.cert), Some(&other.key), &["files-cert.pem"]),

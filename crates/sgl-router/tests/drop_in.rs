@@ -165,7 +165,7 @@ fn unsupported_flags_are_refused_with_advice() {
         (&["--service-discovery", "--selector", "a=b", "c=d"], &["--service-discovery: ", "/workers"]),
         (&["--enable-igw"], &["--enable-igw: ", "one router for each model"]),
         (&["--health-f"], &["--health-failure-threshold"]),
-        (&["--health-check"], &["--health-check is short", "--health-check-interval-secs"]),
+        (&["--health-check"], &["--health-check matches several flags", "--health-check-interval-secs"]),
         (&["--log-dir", "/dev/null/logs"], &["--log-dir: /dev/null/logs: "]),
     ] {
         let args: Vec<_> = ["launch", "--worker-urls", worker].iter().chain(args).copied().collect();

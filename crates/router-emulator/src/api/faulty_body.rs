@@ -34,7 +34,7 @@ impl FaultyBody {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        // AbortedBody short in an orderly way, a body must not promise its length.
+        // A body that ends early in an orderly way must not promise its length.
         match self.kind {
             FaultKind::NoDone | FaultKind::ChunkedTrailers => SizeHint::default(),
             _ => self.inner.size_hint(),
