@@ -28,7 +28,7 @@ impl HealthState {
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
             Self::Draining => "draining",
-            Self::Gone => "removed",
+            Self::Gone => "gone",
         }
     }
 }
