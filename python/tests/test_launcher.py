@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT, ask, generate
 from sgl_router import Config
 
-LISTS = ROOT / "crates" / "router-proxy" / "tests" / "data" / "flags"
+LISTS = ROOT / "crates" / "router-config" / "tests" / "data" / "flags"
 LAUNCH = ("-m", "sgl_router.launch_router")
 
 

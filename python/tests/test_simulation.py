@@ -201,7 +201,7 @@ def test_recorded_files_are_columns(tmp_path):
         (HEADER + ROWS.replace("1.5,0.25", "slow,0.25"), "run.csv, line 3, column 13: server_latency is 'slow'"),
         (HEADER + ROWS + "2025,http\n", "run.csv, line 4, column 3: 2 values where the header has 19"),
         (HEADER + ROWS[:-20], "run.csv, line 3, column .*: the file is cut off here"),
-        ("a,b\n1,2\n", "run.csv, line 1, column 1: 'a,b' is no header"),
+        ("a,b\n1,2\n", "run.csv, line 1, column 1: 'a,b' is not the header"),
         ("", "the file is empty"),
     ],
 )

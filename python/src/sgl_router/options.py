@@ -35,7 +35,7 @@ class PolicyType(str, Enum):
     Manual = "manual"
     #: the first worker, always
     Passthrough = "passthrough"
-    #: the less loaded of two drawn by lot
+    #: the less loaded of two drawn at random
     PowerOfTwo = "power_of_two"
     #: longest known prefix while loads are even, else least load
     CacheAware = "cache_aware"
