@@ -89,7 +89,6 @@ pub(crate) fn state(
         budget: RetryBudget::new(config.retry.budget),
         hedging: config.retry.hedge.map(HedgeDelay::new),
         retry: config.retry,
-        telemetry,
         ids: RequestIds::new(),
         trace_ids,
     })

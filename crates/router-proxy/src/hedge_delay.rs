@@ -75,8 +75,7 @@ impl LatencyWindow {
         self.since_recomputed = 0;
         let mut sorted = self.kept.clone();
         sorted.sort_unstable();
-        let rank = (sorted.len() as f64 * quantile).ceil() as usize;
-        Some(sorted[rank.clamp(1, sorted.len()) - 1])
+        router_core::quantile(&sorted, quantile)
     }
 }
 

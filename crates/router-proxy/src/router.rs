@@ -142,7 +142,7 @@ impl RunningRouter {
 
     /// Every decision from now on, of all balancers; `capacity` of them may wait to be fetched.
     pub fn decisions(&self, capacity: usize) -> DecisionStream {
-        self.state.telemetry.decisions.subscribe(capacity)
+        self.state.pool.telemetry.decisions.subscribe(capacity)
     }
 
     /// Stops accepting, lets running requests end within the grace period, then cuts what is left.
@@ -164,7 +164,7 @@ impl RunningRouter {
         // Writing out what is left may take as long as the disk does.
         let close = move || {
             threads.join();
-            state.telemetry.close();
+            state.pool.telemetry.close();
         };
         let _ = tokio::task::spawn_blocking(close).await;
         cut
@@ -176,7 +176,7 @@ impl Drop for RunningRouter {
         self.stop.cancel();
         self.kill.cancel();
         self.state.pools().for_each(|pool| pool.stop_tasks());
-        self.state.telemetry.close();
+        self.state.pool.telemetry.close();
     }
 }
 

@@ -10,7 +10,7 @@ use crate::security::{Authenticator, Cors};
 use crate::stats::RouterStats;
 use router_config::{RequestLimits, RetryConfig, WorkerKind};
 use router_core::PolicyNeeds;
-use router_telemetry::{BalancerGauges, Clock, Telemetry, TraceIds};
+use router_telemetry::{BalancerGauges, Clock, TraceIds};
 use router_upstream::WorkerPool;
 use std::sync::Arc;
 
@@ -32,8 +32,6 @@ pub(crate) struct AppState {
     pub(crate) budget: RetryBudget,
     /// When hedges are sent; never when absent.
     pub(crate) hedging: Option<HedgeDelay>,
-    /// Where requests are reported: the telemetry of `pool`.
-    pub(crate) telemetry: Telemetry,
     pub(crate) ids: RequestIds,
     /// Makes the ids of spans, when spans are exported.
     pub(crate) trace_ids: Option<TraceIds>,
@@ -72,7 +70,7 @@ impl AppState {
     /// The statistics for the program that embeds the router.
     pub(crate) fn stats(&self) -> RouterStats {
         let loads = self.pools().flat_map(|pool| pool.worker_loads()).collect::<Vec<_>>();
-        RouterStats::new(&self.telemetry.metrics, self.admission.waiting() as u64, &loads)
+        RouterStats::new(&self.pool.telemetry.metrics, self.admission.waiting() as u64, &loads)
     }
 }
 

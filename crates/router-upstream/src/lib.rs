@@ -52,7 +52,7 @@ pub use health::{HealthState, HealthVerdict};
 pub use http1::{CollectError, EncodedRequest, RequestEncoder, ResponseError};
 pub use load::WorkerLoad;
 pub use membership::MembershipError;
-pub use pool::{LastError, PoolConfig, WorkerPool};
+pub use pool::{PoolConfig, WorkerPool};
 pub use profile::WorkerProfile;
 pub use table::CandidateTable;
 pub use target::WorkerTarget;

@@ -10,7 +10,7 @@ use crate::wait_queue::{WaitOrder, WaitQueue};
 use parking_lot::Mutex;
 use router_config::FleetConfig;
 use router_core::{Balancer, PolicyNeeds, RequestFeatures, WorkerId};
-use router_telemetry::{BalancerGauges, Clock, Telemetry};
+use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,15 +44,6 @@ pub struct WorkerPool {
     pub tasks: TaskTracker,
     /// Cancelled when the router stops: draining workers are not waited for.
     pub stopping: CancellationToken,
-}
-
-/// How the last attempt of a request failed, as far as waiting for a worker depends on it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LastError {
-    /// The connection to the worker was lost or could not be opened.
-    Disconnected,
-    /// Another error, or no attempt was made.
-    Other,
 }
 
 /// The parts of a new pool.
@@ -118,11 +109,11 @@ impl WorkerPool {
         }
     }
 
-    /// Whether waiting may help where no candidate can be chosen now: when none is healthy, or when the last attempt
-    /// lost its connection, because a worker may be down before a health check finds it. A request that names its
+    /// Whether waiting may help where no candidate can be chosen now: when none is healthy, or when the `last` attempt
+    /// was lost with its connection, because a worker may be down before a health check finds it. A request that names its
     /// worker waits for that worker, and not at all when that worker is not in the fleet.
-    pub fn may_become_available(&self, features: &RequestFeatures<'_>, last_error: LastError) -> bool {
-        let disconnected = last_error == LastError::Disconnected;
+    pub fn may_become_available(&self, features: &RequestFeatures<'_>, last: Option<RetryReason>) -> bool {
+        let disconnected = last == Some(RetryReason::Disconnected);
         let target = self.balancer.lock().target(features);
         let Some(slot) = target else { return disconnected || self.healthy_candidates().is_empty() };
         let candidate = self.candidates.all().into_iter().find(|c| c.id.slot() == slot);

@@ -119,7 +119,7 @@ fn readiness(state: &AppState) -> Response<RouterBody> {
 }
 
 fn metrics(state: &AppState) -> Response<RouterBody> {
-    let text = state.telemetry.metrics.render(&state.gauges());
+    let text = state.pool.telemetry.metrics.render(&state.gauges());
     let mut response = Response::new(RouterBody::full(Bytes::from(text)));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -6,10 +6,12 @@ use super::request::ProxyRequest;
 use crate::error::{Cause, ProxyError};
 use crate::headers::{REQUEST_ID, WORKER};
 use crate::lease::Lease;
-use crate::response::{BodyDeadlines, ClientFraming, ResponseObserver, RouterBody, UpstreamBody};
+use crate::response::{
+    BodyDeadlines, ClientFraming, ResponseObserver, RouterBody, UpstreamBody, is_event_stream,
+};
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use router_core::Route;
 use router_protocol::{StreamObserver, set_rank};
@@ -149,11 +151,6 @@ impl UpstreamResponse {
         let value = self.parts.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
         value.trim().parse().ok().map(Duration::from_secs)
     }
-}
-
-/// Whether a response with these headers is a stream of events.
-pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// What a failed exchange with a worker means: whether the worker can have seen the request, and whose fault it is.

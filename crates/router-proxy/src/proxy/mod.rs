@@ -84,7 +84,7 @@ async fn authorize_and_route(
         }
     };
     let mut response = result.unwrap_or_else(|rejection| reject(state, &origin, rejection));
-    state.telemetry.response_started(route, state.clock.now().since(received_at));
+    state.pool.telemetry.response_started(route, state.clock.now().since(received_at));
     response.headers_mut().insert(REQUEST_ID, origin.request_id);
     response
 }
@@ -134,7 +134,7 @@ async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Reject
 fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Response<RouterBody> {
     let Rejection { error, fallback, is_body_unread } = rejection;
     log_failure(&error, &origin.request_id);
-    state.telemetry.error_response(ErrorResponseRecord {
+    state.pool.telemetry.error_response(ErrorResponseRecord {
         request_id: origin.request_id.clone(),
         trace: origin.trace,
         route: origin.route,

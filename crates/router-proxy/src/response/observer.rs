@@ -1,7 +1,7 @@
 //! What is learned from a response while it passes.
 
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, header, response};
+use http::{HeaderMap, StatusCode, header, response};
 use router_core::{Outcome, Route};
 use router_protocol::{ResponseFacts, StreamObserver};
 use smallvec::SmallVec;
@@ -31,10 +31,9 @@ impl ResponseObserver {
         if !parts.status.is_success() || matches!(route, Route::Tokenize | Route::Other) {
             return Self::Nothing;
         }
-        let media = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |media| media.as_bytes());
-        if media.starts_with(b"text/event-stream") {
+        if is_event_stream(&parts.headers) {
             Self::Stream(StreamObserver::new(route))
-        } else if media.starts_with(b"application/json") {
+        } else if has_media_type(&parts.headers, b"application/json") {
             Self::Whole { chunks: SmallVec::new(), len: 0 }
         } else {
             Self::Nothing
@@ -75,6 +74,15 @@ impl ResponseObserver {
             }),
         }
     }
+}
+
+/// Whether a response with these headers is a stream of events.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    has_media_type(headers, b"text/event-stream")
+}
+
+fn has_media_type(headers: &HeaderMap, media_type: &[u8]) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(media_type))
 }
 
 /// What a response that arrived whole says about its worker. A 200 that carries an error is judged by the error, and a

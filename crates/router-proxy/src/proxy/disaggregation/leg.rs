@@ -9,8 +9,8 @@ use crate::proxy::retry::ExcludedWorkers;
 use crate::response::RouterBody;
 use http::{HeaderValue, Response};
 use router_core::{Outcome, RequestFeatures};
-use router_telemetry::Leg;
-use router_upstream::{Availability, Candidate, LastError};
+use router_telemetry::{Leg, RetryReason};
+use router_upstream::{Availability, Candidate};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -32,11 +32,10 @@ impl LegState<'_> {
         &mut self,
         features: &RequestFeatures<'_>,
         until: Instant,
-        is_disconnected: bool,
+        last: Option<RetryReason>,
     ) {
         let pool = self.request.pool;
-        let last_error = if is_disconnected { LastError::Disconnected } else { LastError::Other };
-        if self.has_worker(features) || !pool.may_become_available(features, last_error) {
+        if self.has_worker(features) || !pool.may_become_available(features, last) {
             return;
         }
         if !self.has_own_id {

@@ -3,9 +3,9 @@
 use crate::error::{ProxyError, is_overloaded};
 use crate::headers::WORKER;
 use crate::lease::Lease;
-use crate::proxy::attempt::{attempt_error, is_event_stream};
+use crate::proxy::attempt::attempt_error;
 use crate::proxy::request::ProxyRequest;
-use crate::response::RouterBody;
+use crate::response::{RouterBody, is_event_stream};
 use bytes::{Bytes, BytesMut};
 use http::Response;
 use http::response::Parts;

@@ -132,7 +132,7 @@ impl<'a> SplitRequest<'a> {
     ) {
         let Some(until) = until else { return };
         for side in [&mut self.prefill, &mut self.decode] {
-            side.wait(features, until, last == Some(RetryReason::Disconnected)).await;
+            side.wait(features, until, last).await;
         }
     }
 

@@ -17,7 +17,7 @@ use crate::response::RouterBody;
 use http::Response;
 use router_core::{NoWorker, Outcome, RequestFeatures};
 use router_telemetry::RetryReason;
-use router_upstream::{Availability, DispatchError, LastError};
+use router_upstream::{Availability, DispatchError};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -127,7 +127,7 @@ impl<'a> RetryLoop<'a> {
                     hedge = None;
                     match result {
                         Ok(response) if response.classify(request.origin.route) == ResponseClass::Final => {
-                            request.state.telemetry.hedge_won();
+                            request.state.pool.telemetry.hedge_won();
                             return FirstByteOutcome::HedgeWon(Box::new((lease, response)));
                         }
                         // A failed hedge is ignored while the first attempt is pending.
@@ -314,11 +314,7 @@ impl<'a> RetryLoop<'a> {
     /// recovered meanwhile.
     async fn wait_until_available(&mut self, reason: Option<RetryReason>) -> Option<Lease> {
         let until = self.retry.wait_until()?;
-        let last_error = match reason {
-            Some(RetryReason::Disconnected) => LastError::Disconnected,
-            _ => LastError::Other,
-        };
-        if !self.request.pool.may_become_available(&self.features, last_error) {
+        if !self.request.pool.may_become_available(&self.features, reason) {
             return None;
         }
         // Some versions of SGLang corrupt the response to an id that they have seen: such a request stays away.
