@@ -111,6 +111,19 @@ pub enum Engine {
     Vllm,
 }
 
+impl Engine {
+    /// Every engine.
+    pub const ALL: [Self; 2] = [Self::Sglang, Self::Vllm];
+
+    /// The name in configurations and logs; in its `/v1/models` the engine calls itself so, as the owner of the model.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sglang => "sglang",
+            Self::Vllm => "vllm",
+        }
+    }
+}
+
 /// Data-parallel ranks as candidates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ranks {

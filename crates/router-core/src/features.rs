@@ -1,66 +1,6 @@
 //! What a policy may know about a request before it is sent.
 
-use crate::{RequestId, Time};
-
-/// The API that a request uses. Closed and low-cardinality: it is a metric label.
-#[non_exhaustive]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub enum Route {
-    /// `/generate`, SGLang's native API.
-    Generate,
-    /// `/v1/chat/completions`.
-    ChatCompletions,
-    /// `/v1/completions`.
-    Completions,
-    /// `/v1/embeddings`.
-    Embeddings,
-    /// `/v1/responses`.
-    Responses,
-    /// `/rerank`, `/v1/rerank`, `/v2/rerank`, `/score` and `/v1/score`.
-    Rerank,
-    /// `/classify`, `/v1/classify` and `/encode`.
-    Classify,
-    /// `/tokenize`, `/detokenize` and their `/v1` forms.
-    Tokenize,
-    /// Any other path, passed through.
-    #[default]
-    Other,
-}
-
-impl Route {
-    /// Every route, in declaration order.
-    pub const ALL: [Self; 9] = [
-        Self::Generate,
-        Self::ChatCompletions,
-        Self::Completions,
-        Self::Embeddings,
-        Self::Responses,
-        Self::Rerank,
-        Self::Classify,
-        Self::Tokenize,
-        Self::Other,
-    ];
-
-    /// The name of the route in metrics, records and traces.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Generate => "/generate",
-            Self::ChatCompletions => "/v1/chat/completions",
-            Self::Completions => "/v1/completions",
-            Self::Embeddings => "/v1/embeddings",
-            Self::Responses => "/v1/responses",
-            Self::Rerank => "/rerank",
-            Self::Classify => "/classify",
-            Self::Tokenize => "/tokenize",
-            Self::Other => "other",
-        }
-    }
-
-    /// The position of the route in [`Route::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
+use crate::{RequestId, Route, Time};
 
 /// What a prompt is written in, as far as it affects bytes per token. Estimated from a sample of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -16,6 +16,7 @@
 //! load_tracker, decision   load of one worker; a decision and its explanation
 //! event                    all that a policy learns from
 //! features, worker_info    a request and a worker as policies see them
+//! route                    the APIs, and all that depends on the API alone
 //! ids, rng, time           basics
 //! ```
 #![cfg_attr(
@@ -40,6 +41,7 @@ pub mod policy;
 mod prefix_index;
 mod registry;
 mod rng;
+mod route;
 #[cfg(test)]
 mod testing;
 mod time;
@@ -54,7 +56,7 @@ pub use decision::{CandidateScore, Decision, MAX_TERMS, Reason, ScoreTerm, Score
 pub use event::{
     AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, ServerTiming, TokenUsage, WorkTotals,
 };
-pub use features::{PromptScript, RequestFeatures, Route};
+pub use features::{PromptScript, RequestFeatures};
 pub use fleet::{Candidates, Fleet, WorkerView};
 pub use ids::{RequestId, SlotMap, WorkerId};
 pub use policy::quantile::quantile;
@@ -62,5 +64,6 @@ pub use policy::{DecisionContext, Policy, PolicyNeeds};
 pub use prefix_index::{PrefixIndex, PrefixMatches};
 pub use registry::{PolicyError, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
+pub use route::Route;
 pub use time::Time;
 pub use worker_info::{WorkerCapacity, WorkerInfo};

@@ -17,5 +17,6 @@
 //! To add a target: a module here with a `run` function, a test in `tests` that gives it a corpus, a file in
 //! `fuzz/fuzz_targets`, and its `[[bin]]` in `fuzz/Cargo.toml`.
 
+pub mod http1_connection;
 pub mod json_scanner;
 pub mod record_queue;

@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_a_full_parser_on_nesting_up_to_the_limit() {
+    fn nesting_agrees_with_full_parser() {
         let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert!(whole(&deep(128)));
         assert!(!whole(&deep(1_000_000)));
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_decoded_only_when_it_must_be() {
+    fn only_escaped_text_is_decoded() {
         let text = |s: &'static [u8]| JsonReader::new(s).text();
         assert!(matches!(text(br#""plain""#), Ok(Some(Cow::Borrowed("plain")))));
         assert_eq!(text(br#""a\u0062\n\ud83d\ude00""#), Ok(Some(Cow::Borrowed("ab\n\u{1f600}"))));

@@ -17,7 +17,7 @@
 //!   |
 //!  json              the forward reader of JSON
 //!
-//! route, error_body  stand alone
+//! error_body         stands alone
 //! ```
 #![cfg_attr(
     not(test),
@@ -35,7 +35,6 @@ mod json;
 mod load;
 mod request;
 mod response;
-mod route;
 mod server_info;
 
 pub use error_body::error_body;
@@ -45,5 +44,4 @@ pub use request::{
     set_rank,
 };
 pub use response::{EngineError, MAX_EVENT_BYTES, ResponseFacts, StreamObserver, read_response};
-pub use route::route_of;
 pub use server_info::{ServerInfo, parse_server_info};

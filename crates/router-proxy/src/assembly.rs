@@ -14,7 +14,6 @@ use router_telemetry::{
     Buckets, Clock, DecisionBroadcast, Metrics, Recorder, RecorderConfig, Telemetry, TraceIds,
 };
 use router_upstream::{CapacityQueue, ConnectConfig, PoolConfig, WaitLimit, WorkerPool};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 /// What the pools of one router have in common.
@@ -32,7 +31,7 @@ pub(crate) fn state(
     connect: ConnectConfig,
     has_admin_port: bool,
 ) -> Result<AppState, StartError> {
-    let seed = config.seed.unwrap_or_else(entropy);
+    let seed = config.seed.unwrap_or_else(router_telemetry::random_seed);
     let clock = Clock::start();
     let limit = WaitLimit::new(config.admission.queue_size);
     let template = PoolTemplate {
@@ -136,10 +135,4 @@ impl PrefillPlan {
         }
         Ok((PrefillPool::new(self.config.protocol, pool, seed), needs))
     }
-}
-
-/// A random seed.
-fn entropy() -> u64 {
-    // The standard library's hasher is seeded by the operating system.
-    RandomState::new().build_hasher().finish()
 }

@@ -2,7 +2,6 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use router_core::{RequestId, Rng, Route};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The longest id that is accepted from a client, in bytes: every record carries it.
@@ -20,8 +19,7 @@ pub(crate) struct RequestIds {
 
 impl RequestIds {
     pub(crate) fn new() -> Self {
-        // The standard library's hasher is seeded by the operating system: the only entropy that ids need.
-        Self { seed: RandomState::new().build_hasher().finish(), count: AtomicU64::new(0) }
+        Self { seed: router_telemetry::random_seed(), count: AtomicU64::new(0) }
     }
 
     /// The next number for the balancer.
@@ -41,7 +39,7 @@ impl RequestIds {
         let mut rng =
             Rng::seeded(self.seed ^ self.number().0.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(17));
         let mut text = String::with_capacity(16 + LETTERS);
-        text.push_str(prefix(route));
+        text.push_str(route.request_id_prefix());
         // Two draws of 64 bits feed twelve letters each; a multiply-shift takes one letter off the top.
         for _ in 0..2 {
             let mut bits = rng.next_u64();
@@ -53,17 +51,6 @@ impl RequestIds {
         }
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
             .unwrap_or(HeaderValue::from_static("req-unknown"))
-    }
-}
-
-/// The prefixes that SGLang's own routers use.
-const fn prefix(route: Route) -> &'static str {
-    match route {
-        Route::ChatCompletions => "chatcmpl-",
-        Route::Completions => "cmpl-",
-        Route::Generate => "gnt-",
-        Route::Responses => "resp-",
-        _ => "req-",
     }
 }
 

@@ -11,7 +11,7 @@ const RUNNING: u32 = 2;
 
 /// Requests that run and requests that wait, streamed or not, each with and without an id of its own.
 #[tokio::test]
-async fn requests_that_run_or_wait_leave_the_engine_with_their_clients() {
+async fn client_disconnect_aborts_engine_requests() {
     let line = format!("sglang_8b:max_running={RUNNING}");
     for (version, stream, rid) in [
         (SglangVersion::Classic, false, false),

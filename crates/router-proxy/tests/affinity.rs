@@ -36,7 +36,7 @@ async fn served(router: &RunningRouter, headers: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_routing_key_stays_with_its_worker_whichever_way_it_comes() {
+async fn routing_key_from_any_source_is_sticky() {
     for policy in ["consistent_hashing", "manual", "prefix_hash"] {
         let (router, workers) = fleet(policy, |options| options).await;
         let mut seen = std::collections::BTreeSet::new();
@@ -72,7 +72,7 @@ async fn the_headers_are_those_that_are_configured() {
 }
 
 #[tokio::test]
-async fn a_client_that_names_its_worker_gets_that_one_or_is_refused() {
+async fn named_worker_is_used_or_refused() {
     let (router, workers) = fleet("consistent_hashing", |options| options).await;
     for (i, worker) in workers.iter().enumerate() {
         let headers = format!("x-smg-target-worker: {i}\r\nx-smg-routing-key: same\r\n");
@@ -86,7 +86,7 @@ async fn a_client_that_names_its_worker_gets_that_one_or_is_refused() {
 }
 
 #[tokio::test]
-async fn a_named_worker_that_breaks_off_is_not_replaced_by_another() {
+async fn broken_named_worker_is_not_replaced() {
     let broken = worker(|incoming| async move { drop(incoming) }).await;
     let options = Options { policy: "consistent_hashing".to_owned(), ..options(&[broken, obliging().await]) };
     let router = router(options).await;
@@ -96,7 +96,7 @@ async fn a_named_worker_that_breaks_off_is_not_replaced_by_another() {
 }
 
 #[tokio::test]
-async fn a_named_worker_is_waited_for_when_told_to_and_one_that_is_not_there_is_not() {
+async fn named_worker_is_waited_for_unless_unknown() {
     let late = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let policy = "consistent_hashing".to_owned();
     let waiting = Options { policy, queue_when_unavailable: true, ..options(&[late, obliging().await]) };
@@ -115,7 +115,7 @@ async fn a_named_worker_is_waited_for_when_told_to_and_one_that_is_not_there_is_
 }
 
 #[tokio::test]
-async fn policies_that_do_not_heed_a_named_worker_are_not_bound_by_it() {
+async fn only_some_policies_read_named_worker() {
     let (router, _) =
         fleet("round_robin", |o| Options { shadow_policies: vec!["consistent_hashing".to_owned()], ..o })
             .await;

@@ -34,7 +34,7 @@ async fn until_breaker(router: &RunningRouter, address: SocketAddr, state: &str)
 }
 
 #[tokio::test]
-async fn a_failing_worker_is_left_alone_and_then_probed_by_one_request_at_a_time() {
+async fn half_open_breaker_probes_singly() {
     // Without permits it fails; with one, it answers one request.
     let permits = Arc::new(Semaphore::new(0));
     let healed = Arc::new(AtomicUsize::new(0));
@@ -95,7 +95,7 @@ async fn a_failing_worker_is_left_alone_and_then_probed_by_one_request_at_a_time
 }
 
 #[tokio::test]
-async fn breakers_that_are_all_open_keep_nobody_out() {
+async fn panic_mode_ignores_open_breakers() {
     let lone = worker(|mut incoming| async move {
         if incoming.body.len() > 2 {
             incoming.send(FAILED).await;
@@ -117,7 +117,7 @@ async fn breakers_that_are_all_open_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_probe_whose_client_leaves_makes_room_for_the_next() {
+async fn cancelled_probe_frees_its_slot() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let lone = worker(move |mut incoming| {
         let tell = tell.clone();

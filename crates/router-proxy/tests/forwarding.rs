@@ -61,7 +61,7 @@ async fn requests_and_answers_pass_unmodified() {
 }
 
 #[tokio::test]
-async fn a_request_without_an_id_gets_one_that_the_worker_sees_too() {
+async fn missing_request_id_is_made() {
     let address = worker(|mut incoming| async move {
         let id = incoming.header("x-request-id").unwrap_or("none").to_owned();
         incoming.send_json(&format!(r#"{{"id":"{id}"}}"#)).await;
@@ -75,7 +75,7 @@ async fn a_request_without_an_id_gets_one_that_the_worker_sees_too() {
 }
 
 #[tokio::test]
-async fn events_pass_one_by_one_as_they_come() {
+async fn events_pass_one_by_one() {
     let next = Arc::new(Notify::new());
     let go = Arc::clone(&next);
     let address = worker(move |mut incoming| {
@@ -105,7 +105,7 @@ async fn events_pass_one_by_one_as_they_come() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_takes_its_upstream_connection_along() {
+async fn client_disconnect_closes_upstream_connection() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let address = worker(move |mut incoming| {
         let tell = tell.clone();
@@ -189,7 +189,7 @@ async fn other_paths_and_methods_pass_through() {
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_streams_end_on_every_serving_thread() {
+async fn shutdown_lets_streams_end() {
     let gate = Arc::new(Notify::new());
     let open = Arc::clone(&gate);
     let address = worker(move |mut incoming| {

@@ -98,7 +98,7 @@ async fn under(policy: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_requests_under_every_kind_of_policy() {
+async fn two_thousand_requests_under_each_policy() {
     for policy in ["round_robin", "cache_aware", "shortest_queue", "marginal_utility"] {
         under(policy).await;
     }

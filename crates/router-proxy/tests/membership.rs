@@ -8,7 +8,7 @@ use support::{RawClient, get, metric, options, post, router, until, worker};
 use tokio::sync::Notify;
 
 #[tokio::test]
-async fn a_removed_worker_ends_its_requests_and_leaves_no_series() {
+async fn removed_worker_leaves_no_series() {
     let gate = Arc::new(Notify::new());
     let open = Arc::clone(&gate);
     let slow = worker(move |mut incoming| {
@@ -47,7 +47,7 @@ async fn a_removed_worker_ends_its_requests_and_leaves_no_series() {
 }
 
 #[tokio::test]
-async fn the_same_url_can_join_again_and_again() {
+async fn url_can_rejoin() {
     let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
     let router = router(options(&[address])).await;
     let url = format!("url=http://{address}");

@@ -15,7 +15,7 @@ fn names(expression: &str) -> impl Iterator<Item = &str> {
 }
 
 #[tokio::test]
-async fn every_query_of_the_dashboard_names_a_metric_that_we_export() {
+async fn dashboard_queries_name_exported_metrics() {
     let spec: FleetSpec = "a100@20*2".parse().unwrap();
     let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
     let router = router(Options {
@@ -107,7 +107,7 @@ async fn counts_agree_with_what_was_asked() {
 }
 
 #[tokio::test]
-async fn durations_are_counted_in_the_buckets_that_were_asked_for() {
+async fn durations_use_configured_buckets() {
     let spec: FleetSpec = "a100@20*1".parse().unwrap();
     let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
     let router = router(Options {

@@ -128,7 +128,7 @@ async fn send(client: &mut RawClient, traceparent: &str) {
 }
 
 #[tokio::test]
-async fn a_request_continues_its_callers_trace_down_to_the_worker() {
+async fn caller_trace_continues_to_worker() {
     let ((worker, mut heads), (address, seen)) = (answering().await, collector().await);
     let router = router(traced(&[worker], address)).await;
     send(&mut RawClient::connect(&router).await, CALLER).await;
@@ -169,7 +169,7 @@ async fn a_request_continues_its_callers_trace_down_to_the_worker() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_trace_begins_one_and_a_broken_one_is_none() {
+async fn absent_or_invalid_trace_starts_one() {
     let ((worker, mut heads), (address, seen)) = (answering().await, collector().await);
     let router = router(traced(&[worker], address)).await;
     send(&mut RawClient::connect(&router).await, &CALLER.to_uppercase()).await;
@@ -185,7 +185,7 @@ async fn a_request_without_a_trace_begins_one_and_a_broken_one_is_none() {
 }
 
 #[tokio::test]
-async fn headers_pass_as_they_are_when_the_trace_is_not_recorded_or_tracing_is_off() {
+async fn unsampled_trace_headers_pass_unchanged() {
     let ((worker, mut heads), (address, seen)) = (answering().await, collector().await);
     let on = router(traced(&[worker], address)).await;
     let off = router(options(&[worker])).await;
@@ -203,7 +203,7 @@ async fn headers_pass_as_they_are_when_the_trace_is_not_recorded_or_tracing_is_o
 }
 
 #[tokio::test]
-async fn a_retry_is_a_second_attempt_of_the_same_request() {
+async fn retry_is_another_attempt_span() {
     let ((worker, _heads), (address, seen)) = (answering().await, collector().await);
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let router = router(Options { disable_health_check: true, ..traced(&[dead, worker], address) }).await;
@@ -226,7 +226,7 @@ async fn a_retry_is_a_second_attempt_of_the_same_request() {
 }
 
 #[tokio::test]
-async fn a_refused_request_is_a_span_that_failed() {
+async fn refused_request_is_a_failed_span() {
     let (address, seen) = collector().await;
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let router = start(Options { max_payload_size: 100, ..traced(&[dead], address) }).await;
@@ -248,7 +248,7 @@ async fn a_refused_request_is_a_span_that_failed() {
 }
 
 #[tokio::test]
-async fn a_stream_tells_its_first_byte_and_a_client_that_left() {
+async fn stream_span_has_first_byte_and_disconnect() {
     let (address, seen) = collector().await;
     let worker = worker(|mut incoming| async move {
         incoming
@@ -275,7 +275,7 @@ async fn a_stream_tells_its_first_byte_and_a_client_that_left() {
 }
 
 #[tokio::test]
-async fn a_url_with_a_path_means_otlp_over_http() {
+async fn url_with_path_selects_otlp_http() {
     let (worker, _heads) = answering().await;
     let (tell, mut told) = mpsc::unbounded_channel();
     let collector = support::worker(move |mut incoming| {
@@ -302,7 +302,7 @@ async fn a_url_with_a_path_means_otlp_over_http() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_down_costs_spans_and_no_request() {
+async fn unreachable_collector_loses_only_spans() {
     let (worker, _heads) = answering().await;
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let router = router(traced(&[worker], dead)).await;
@@ -320,7 +320,7 @@ async fn a_collector_that_is_down_costs_spans_and_no_request() {
 }
 
 #[tokio::test]
-async fn a_collector_that_hangs_does_not_hold_up_the_end() {
+async fn hanging_collector_does_not_delay_shutdown() {
     let (worker, _heads) = answering().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let router = router(traced(&[worker], silent.local_addr().unwrap())).await;

@@ -42,7 +42,7 @@ async fn ask(router: &RunningRouter, body: &str) -> RawClient {
 }
 
 #[tokio::test]
-async fn requests_over_the_limit_wait_in_order_and_those_over_the_queue_are_sent_away() {
+async fn excess_requests_queue_in_order_then_fail() {
     let gate = Arc::new(Semaphore::new(0));
     let (address, mut told) = gated(&gate).await;
     let bounded = Options { max_concurrent_requests: 1, queue_size: 2, ..options(&[address]) };
@@ -68,7 +68,7 @@ async fn requests_over_the_limit_wait_in_order_and_those_over_the_queue_are_sent
 }
 
 #[tokio::test]
-async fn a_permit_lasts_as_long_as_the_answer_and_comes_back_when_the_client_leaves() {
+async fn permit_lasts_as_long_as_the_response() {
     let next = Arc::new(Notify::new());
     let go = Arc::clone(&next);
     let address = worker(move |mut incoming| {
@@ -99,7 +99,7 @@ async fn a_permit_lasts_as_long_as_the_answer_and_comes_back_when_the_client_lea
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_it_waits_leaves_the_queue() {
+async fn disconnected_client_leaves_the_queue() {
     let gate = Arc::new(Semaphore::new(0));
     let (address, mut told) = gated(&gate).await;
     for bounded in [
@@ -119,7 +119,7 @@ async fn a_client_that_leaves_while_it_waits_leaves_the_queue() {
 }
 
 #[tokio::test]
-async fn a_wait_in_the_queue_ends_with_408() {
+async fn queue_timeout_is_408() {
     let gate = Arc::new(Semaphore::new(0));
     let (address, mut told) = gated(&gate).await;
     let bounded = Options { max_concurrent_requests: 1, queue_timeout_secs: 0.05, ..options(&[address]) };
@@ -133,7 +133,7 @@ async fn a_wait_in_the_queue_ends_with_408() {
 }
 
 #[tokio::test]
-async fn a_full_worker_is_no_candidate_and_a_full_fleet_is_waited_for() {
+async fn full_fleet_is_waited_for() {
     let gate = Arc::new(Semaphore::new(0));
     let (one, mut at_one) = gated(&gate).await;
     let (other, mut at_other) = gated(&gate).await;
@@ -163,7 +163,7 @@ async fn a_full_worker_is_no_candidate_and_a_full_fleet_is_waited_for() {
 }
 
 #[tokio::test]
-async fn bodies_that_do_not_fit_together_are_shed_before_memory_grows() {
+async fn bodies_over_total_limit_are_shed() {
     let gate = Arc::new(Semaphore::new(0));
     let (address, mut told) = gated(&gate).await;
     let router = router(Options { max_buffered_bytes: 150_000, ..options(&[address]) }).await;
@@ -185,7 +185,7 @@ async fn bodies_that_do_not_fit_together_are_shed_before_memory_grows() {
 }
 
 #[tokio::test]
-async fn a_client_that_falls_silent_is_not_waited_for() {
+async fn silent_client_is_disconnected() {
     let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
     let hasty = Options {
         client_header_timeout_secs: 0.05,
@@ -219,7 +219,7 @@ async fn a_client_that_falls_silent_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_frees_its_worker() {
+async fn client_that_reads_nothing_frees_its_worker() {
     let address = worker(|mut incoming| async move {
         incoming
             .send("HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: 1073741824\r\n\r\n")

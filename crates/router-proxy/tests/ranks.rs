@@ -76,7 +76,7 @@ async fn occupy(server: &RunningEmulator, rank: u32, requests: usize) -> Vec<Tcp
 }
 
 #[tokio::test]
-async fn requests_are_spread_over_ranks_and_each_rank_gets_those_that_were_meant_for_it() {
+async fn requests_reach_their_chosen_rank() {
     let fleet = emulated("sglang_8b@50*2", 3).await;
     let router = ready(dp_aware(fleet.urls()), 6).await;
     let mut seen = BTreeMap::<String, u32>::new();
@@ -116,7 +116,7 @@ async fn requests_are_spread_over_ranks_and_each_rank_gets_those_that_were_meant
 }
 
 #[tokio::test]
-async fn each_rank_has_its_own_load_and_cap() {
+async fn each_rank_has_own_load_and_cap() {
     let fleet = emulated("sglang_8b:max_running=1", 2).await;
     let url = fleet.urls()[0].clone();
     let router = ready(Options { policy: "shortest_queue".to_owned(), ..dp_aware(fleet.urls()) }, 2).await;
@@ -144,7 +144,7 @@ async fn each_rank_has_its_own_load_and_cap() {
 }
 
 #[tokio::test]
-async fn a_rank_without_room_is_passed_over_for_another_of_the_same_worker() {
+async fn full_rank_is_skipped() {
     let fleet = emulated("sglang_8b:max_running=1:max_queued=1", 2).await;
     let _busy = occupy(&fleet.servers[0], 0, 2).await;
     let asked = |rid: &str| format!(r#"{{"text":"a"{rid},"sampling_params":{{"max_new_tokens":1}}}}"#);
@@ -166,7 +166,7 @@ async fn a_rank_without_room_is_passed_over_for_another_of_the_same_worker() {
 }
 
 #[tokio::test]
-async fn ranks_fail_together_and_come_back_as_many_as_there_are() {
+async fn ranks_fail_and_recover_together() {
     let first = Emulator::start(config("sglang_8b@50", 2)).await.unwrap();
     let other = Emulator::start(config("sglang_8b@50", 2)).await.unwrap();
     let (address, url) = (first.addr(), first.url());
@@ -202,7 +202,7 @@ async fn ranks_fail_together_and_come_back_as_many_as_there_are() {
 }
 
 #[tokio::test]
-async fn a_breaker_is_the_workers_and_not_one_ranks() {
+async fn ranks_share_one_breaker() {
     let fleet = emulated("sglang_8b@50*2", 2).await;
     let router = ready(
         Options { cb_failure_threshold: 2, cb_timeout_duration_secs: 0.2, ..dp_aware(fleet.urls()) },
@@ -228,7 +228,7 @@ async fn a_breaker_is_the_workers_and_not_one_ranks() {
 }
 
 #[tokio::test]
-async fn a_worker_that_tells_late_is_one_candidate_until_then_and_loses_no_request_over_it() {
+async fn late_rank_discovery_loses_no_request() {
     let told = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -271,7 +271,7 @@ async fn a_worker_that_tells_late_is_one_candidate_until_then_and_loses_no_reque
 }
 
 #[tokio::test]
-async fn vllm_is_told_by_a_header_and_its_body_stays_as_it_came() {
+async fn vllm_gets_rank_in_header_only() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let vllm = worker(move |mut incoming| {
         let tell = tell.clone();
@@ -299,7 +299,7 @@ async fn vllm_is_told_by_a_header_and_its_body_stays_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_worker_leaves_with_all_its_ranks_and_may_come_back() {
+async fn worker_leaves_with_all_ranks() {
     let fleet = emulated("sglang_8b@50*2", 2).await;
     let url = fleet.urls()[0].clone();
     let router = ready(dp_aware(fleet.urls()), 4).await;
@@ -331,7 +331,7 @@ async fn a_worker_leaves_with_all_its_ranks_and_may_come_back() {
 }
 
 #[tokio::test]
-async fn a_worker_with_one_rank_is_as_it_always_was() {
+async fn single_rank_worker_is_one_candidate() {
     let fleet = emulated("sglang_8b@50", 1).await;
     let router = ready(dp_aware(fleet.urls()), 1).await;
     let answer = post(&router, "/generate", r#"{"text":"a","sampling_params":{"max_new_tokens":1}}"#).await;

@@ -101,7 +101,7 @@ fn check_joined(rows: &[Row]) {
 }
 
 #[tokio::test]
-async fn cold_start_streams_and_gradients_are_recorded_as_they_were() {
+async fn cold_start_and_gradients_are_recorded() {
     let (fleet, dir) = (fleet("sglang_1.5b@20*1,sglang_8b@20*1").await, fresh_dir());
     let router = router(recording(fleet.urls(), &dir, "marginal_utility")).await;
     for n in 0..60 {
@@ -126,7 +126,7 @@ async fn cold_start_streams_and_gradients_are_recorded_as_they_were() {
 }
 
 #[tokio::test]
-async fn errors_and_retries_have_rows_of_their_own() {
+async fn errors_and_retries_have_own_rows() {
     let dir = fresh_dir();
     let bad = worker(|mut incoming| async move {
         if incoming.path() == "/generate" {
@@ -173,7 +173,7 @@ async fn errors_and_retries_have_rows_of_their_own() {
 }
 
 #[tokio::test]
-async fn candidates_and_shadows_are_recorded_in_either_format() {
+async fn candidates_and_shadows_in_both_formats() {
     let (fleet, dir) = (fleet("a100@20*3").await, fresh_dir());
     let router = router(Options {
         shadow_policies: vec!["shortest_queue".to_owned()],
@@ -230,7 +230,7 @@ async fn a_directory_that_vanishes_harms_no_request() {
 }
 
 #[tokio::test]
-async fn a_full_file_is_followed_by_the_next() {
+async fn full_file_is_rotated() {
     let dir = fresh_dir();
     let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
     let options =

@@ -47,7 +47,7 @@ async fn answered(router: &Arc<RunningRouter>, count: usize) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_four_killed_and_one_answering_500_cost_no_request_with_default_settings() {
+async fn killed_and_failing_workers_cost_no_request() {
     let fleet = emulated("sglang_8b@20*4").await;
     let defaults = Options { policy: Options::default().policy, ..options(&[]) };
     let router = Arc::new(over(&fleet, defaults).await);
@@ -62,7 +62,7 @@ async fn one_of_four_killed_and_one_answering_500_cost_no_request_with_default_s
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_before_its_first_byte_is_tried_elsewhere() {
+async fn stream_failing_before_first_byte_is_retried() {
     let bad = worker(|mut incoming| async move {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         let full = r#"data: {"error":{"message":"The request queue is full.","code":503}}"#;
@@ -106,7 +106,7 @@ async fn full(name: &'static str) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn a_busy_worker_is_spared_and_is_not_at_fault() {
+async fn overloaded_worker_cools_down_without_fault() {
     let (busy, asked) = full("busy").await;
     let good = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
     let router = router(Options { cb_failure_threshold: 1, ..options(&[busy, good]) }).await;
@@ -119,7 +119,7 @@ async fn a_busy_worker_is_spared_and_is_not_at_fault() {
 }
 
 #[tokio::test]
-async fn when_everybody_is_busy_the_last_refusal_is_passed_on_as_it_came() {
+async fn last_overload_response_passes_unmodified() {
     let ((one, _), (two, _)) = (full("one").await, full("two").await);
     let failing = worker(|mut incoming| async move {
         incoming.send("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 4\r\n\r\nboom").await;
@@ -136,7 +136,7 @@ async fn when_everybody_is_busy_the_last_refusal_is_passed_on_as_it_came() {
 }
 
 #[tokio::test]
-async fn when_everybody_fails_the_clients_sees_the_workers_own_error() {
+async fn last_worker_error_passes_unmodified() {
     let fails = |mut incoming: support::Incoming| async move {
         incoming.send("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 9\r\n\r\nout of it").await;
     };
@@ -147,7 +147,7 @@ async fn when_everybody_fails_the_clients_sees_the_workers_own_error() {
 }
 
 #[tokio::test]
-async fn a_clients_own_mistake_is_answered_once_and_never_opens_a_breaker() {
+async fn client_error_never_opens_a_breaker() {
     let bad = |mut incoming: support::Incoming| async move {
         incoming.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 3\r\n\r\nbad").await;
     };
@@ -214,7 +214,7 @@ async fn holder_and_helper(
 }
 
 #[tokio::test]
-async fn a_request_that_waits_on_a_worker_whose_breaker_opens_moves_at_once() {
+async fn request_moves_when_breaker_opens() {
     let failing = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 4\r\n\r\nboom";
     let (addresses, mut told) = holder_and_helper(failing).await;
     let router = router(Options { cb_failure_threshold: 1, ..options(&addresses) }).await;
@@ -231,7 +231,7 @@ async fn a_request_that_waits_on_a_worker_whose_breaker_opens_moves_at_once() {
 }
 
 #[tokio::test]
-async fn a_request_on_a_worker_that_hangs_moves_when_its_checks_find_out() {
+async fn request_moves_when_health_check_fails() {
     let fleet = emulated("sglang_8b@20*2").await;
     let checks = Options { health_check_interval_secs: 0.05, health_check_timeout_secs: 0.2, ..options(&[]) };
     let router = Arc::new(over(&fleet, checks).await);
@@ -245,7 +245,7 @@ async fn a_request_on_a_worker_that_hangs_moves_when_its_checks_find_out() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_about_to_stop_ends_what_it_has() {
+async fn draining_worker_finishes_its_requests() {
     let (gate, listener) = (Arc::new(Notify::new()), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let stopping = listener.local_addr().unwrap();
     let (tell, mut told) = mpsc::unbounded_channel();
@@ -290,7 +290,7 @@ async fn a_worker_that_is_about_to_stop_ends_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_slow_request_gets_a_second_copy_and_the_loser_is_dropped() {
+async fn slow_request_is_hedged() {
     let (addresses, mut told) = holder_and_helper("").await;
     let router = router(Options { hedge_after: Some("50ms".to_owned()), ..options(&addresses) }).await;
     let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
@@ -304,7 +304,7 @@ async fn a_slow_request_gets_a_second_copy_and_the_loser_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_request_waits_for_a_worker_when_told_to() {
+async fn request_waits_for_unavailable_worker() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let router = start(Options { queue_when_unavailable: true, ..options(&[address]) }).await;
     let mut client = RawClient::connect(&router).await;
@@ -319,7 +319,7 @@ async fn a_request_waits_for_a_worker_when_told_to() {
 }
 
 #[tokio::test]
-async fn a_request_that_lost_its_only_worker_waits_for_it_to_come_back() {
+async fn request_waits_for_lost_worker() {
     let fleet = emulated("sglang_8b@20*1").await;
     let router = over(&fleet, Options { queue_when_unavailable: true, ..options(&[]) }).await;
     fleet.servers[0].set_fault(Fault { duration_secs: Some(0.3), ..Fault::new(FaultKind::Crash) });

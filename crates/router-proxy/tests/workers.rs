@@ -36,7 +36,7 @@ async fn worker_at(router: &RunningRouter, path: &str, ready: impl Fn(&Value) ->
 }
 
 #[tokio::test]
-async fn a_worker_joins_tells_what_it_is_changes_and_leaves() {
+async fn worker_joins_changes_and_leaves() {
     for version in [SglangVersion::Classic, SglangVersion::Stock] {
         let fleet = emulated("sglang_8b@20*2", version).await;
         let urls = fleet.urls();
@@ -75,7 +75,7 @@ async fn a_worker_joins_tells_what_it_is_changes_and_leaves() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_worker_is_named() {
+async fn invalid_worker_member_is_named() {
     let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
     let router = router(options(&[address])).await;
     let present = format!(r#"{{"url":"http://{address}"}}"#);
@@ -112,7 +112,7 @@ async fn what_is_wrong_with_a_worker_is_named() {
 }
 
 #[tokio::test]
-async fn a_worker_that_leaves_ends_its_requests_and_may_come_back_meanwhile() {
+async fn draining_worker_may_rejoin() {
     let gate = Arc::new(Notify::new());
     let wait = Arc::clone(&gate);
     let slow = worker(move |mut incoming| {
@@ -143,7 +143,7 @@ async fn a_worker_that_leaves_ends_its_requests_and_may_come_back_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_worker_restarted_on_its_address_rejoins_by_itself() {
+async fn restarted_worker_rejoins() {
     let fleet = emulated("sglang_8b@20*1", SglangVersion::Stock).await;
     let checks = Options { health_check_interval_secs: 0.05, ..options(&[]) };
     let router = start(Options { worker_urls: fleet.urls(), ..checks }).await;
@@ -160,7 +160,7 @@ async fn a_worker_restarted_on_its_address_rejoins_by_itself() {
 }
 
 #[tokio::test]
-async fn a_workers_own_key_goes_to_it_and_vllm_is_asked_for_its_load() {
+async fn worker_key_and_vllm_load_request() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let address = worker(move |mut incoming| {
         let tell = tell.clone();
@@ -219,7 +219,7 @@ async fn an_abort_reaches_every_worker() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_has_its_named_request_aborted() {
+async fn client_disconnect_aborts_request_by_id() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let address = worker(move |mut incoming| {
         let tell = tell.clone();
@@ -243,7 +243,7 @@ async fn a_client_that_leaves_has_its_named_request_aborted() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_worker_has_closed_costs_no_answer() {
+async fn closed_kept_connection_costs_no_request() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -90,7 +90,7 @@ fn invalid_value_is_reported_with_its_place() {
 }
 
 #[test]
-fn cut_file_is_used_up_to_the_cut() {
+fn truncated_file_is_read_up_to_cut() {
     let (said, used) = problems_of_rows("a,True,,http://w1,0,2,2,0.5,4\nb,True,,http://w1,0,2.2");
     assert_eq!(said, [", line 3, column 6: the file is cut off here, in value 6 of 9; this row is left out"]);
     assert_eq!(used, 1);
@@ -109,7 +109,7 @@ fn rows_of_wrong_length_are_reported() {
 }
 
 #[test]
-fn quoted_commas_and_windows_line_ends_are_read() {
+fn quoted_commas_and_crlf_are_read() {
     let rows = "a,False,\"refused, at once\r\ntwice\",,0,2,2,,\r\nb,True,,http://w1,0,2,2,0.5,4\r\n";
     let (said, used) = problems_of_rows(rows);
     assert_eq!((said, used), (Vec::new(), 2));

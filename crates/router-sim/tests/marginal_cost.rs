@@ -66,7 +66,7 @@ fn ratios(table: &ComparisonTable) -> (f64, f64) {
 }
 
 #[test]
-fn beats_least_request_and_rotation_on_unequal_servers() {
+fn beats_simple_policies_on_unequal_servers() {
     let load = short(27.0);
     let rotation =
         ratios(&table(&scenario(UNEVEN), &[("round_robin", "{}"), ("marginal_cost", "{}")], &load));
@@ -80,7 +80,7 @@ fn beats_least_request_and_rotation_on_unequal_servers() {
 }
 
 #[test]
-fn first_tokens_are_not_late_at_high_load() {
+fn first_tokens_stay_early_at_high_load() {
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
     let table = table(&scenario("sglang_8b@2.5,sglang_8b*2"), &names, &short(146.0));
     let ((mean, p99), ttft) = (ratios(&table), ratio(&table, "ttft_p99_s"));
@@ -88,7 +88,7 @@ fn first_tokens_are_not_late_at_high_load() {
 }
 
 #[test]
-fn nobody_queues_at_a_full_server_while_another_has_room() {
+fn no_queue_while_another_has_room() {
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
     let mut full = scenario("sglang_8b@2.5,sglang_8b*2");
     full.fleet.servers.iter_mut().for_each(|server| server.limits.max_running = 16);

@@ -1,6 +1,5 @@
 //! The part of a request that an attempt does: all of it, its prefill or its decode.
 
-use router_core::Route;
 use std::fmt;
 
 /// The part of a request that an attempt does.
@@ -39,10 +38,4 @@ impl fmt::Display for Leg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// Whether requests of this route are split with `--pd-disaggregation`: SGLang and vLLM accept the members that connect
-/// the two legs on these routes only.
-pub const fn is_split(route: Route) -> bool {
-    matches!(route, Route::Generate | Route::ChatCompletions | Route::Completions)
 }

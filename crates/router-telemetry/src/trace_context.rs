@@ -69,8 +69,7 @@ impl Default for TraceIds {
 impl TraceIds {
     /// A generator with random seeds.
     pub fn new() -> Self {
-        // The standard library's hasher is seeded from the operating system, differently each time.
-        Self { seeds: [(); 3].map(|()| RandomState::new().build_hasher().finish()), count: AtomicU64::new(0) }
+        Self { seeds: [(); 3].map(|()| random_seed()), count: AtomicU64::new(0) }
     }
 
     /// The context of a request with these headers; none if the caller's trace is not sampled.
@@ -96,6 +95,12 @@ impl TraceIds {
             request_span,
         })
     }
+}
+
+/// A seed that differs each time, across processes and machines.
+pub fn random_seed() -> u64 {
+    // The standard library's hasher is seeded by the operating system.
+    RandomState::new().build_hasher().finish()
 }
 
 /// A parsed `traceparent`.

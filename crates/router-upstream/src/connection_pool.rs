@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A connection to a worker.
-pub type Connection = http1::Connection<WorkerStream>;
+pub type WorkerConnection = http1::Connection<WorkerStream>;
 
 /// Why an exchange with a worker failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum UpstreamError {
 #[derive(Debug)]
 pub struct ConnectionPool {
     address: Connector,
-    idle: ThreadLocal<Mutex<Vec<(Instant, Connection)>>>,
+    idle: ThreadLocal<Mutex<Vec<(Instant, WorkerConnection)>>>,
 }
 
 impl ConnectionPool {
@@ -52,7 +52,7 @@ impl ConnectionPool {
     ///
     /// # Errors
     /// When the worker cannot be reached or does not respond.
-    pub async fn send(&self, request: EncodedRequest) -> Result<(Parts, Connection), UpstreamError> {
+    pub async fn send(&self, request: EncodedRequest) -> Result<(Parts, WorkerConnection), UpstreamError> {
         let request = match self.take() {
             None => request,
             Some(mut idle) => match idle.send(request).await {
@@ -68,21 +68,24 @@ impl ConnectionPool {
     ///
     /// # Errors
     /// When the worker cannot be reached or does not respond.
-    pub async fn send_on_new(&self, request: EncodedRequest) -> Result<(Parts, Connection), UpstreamError> {
+    pub async fn send_on_new(
+        &self,
+        request: EncodedRequest,
+    ) -> Result<(Parts, WorkerConnection), UpstreamError> {
         let mut connection = Box::pin(self.connect()).await?;
         let parts = connection.send(request).await.map_err(|failed| failed.error)?;
         Ok((parts, connection))
     }
 
     /// Returns a connection whose response was read to the end to the pool; one that cannot be reused is closed.
-    pub fn release(&self, connection: Connection) {
+    pub fn release(&self, connection: WorkerConnection) {
         if connection.is_reusable() {
             self.idle.get_or_default().lock().push((Instant::now(), connection));
         }
     }
 
     /// The most recently used idle connection that is still open.
-    fn take(&self) -> Option<Connection> {
+    fn take(&self) -> Option<WorkerConnection> {
         let idle = self.idle.get()?;
         loop {
             let (since, mut connection) = idle.lock().pop()?;
@@ -109,10 +112,10 @@ impl ConnectionPool {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, UpstreamError> {
+    async fn connect(&self) -> Result<WorkerConnection, UpstreamError> {
         let wire = self.address.dial().await;
         let wire =
             wire.map_err(|source| UpstreamError::Connect { host: self.address.to_string(), source })?;
-        Ok(Connection::new(wire))
+        Ok(WorkerConnection::new(wire))
     }
 }

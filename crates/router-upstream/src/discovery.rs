@@ -1,6 +1,7 @@
 //! Discovers the model, the limits and the engine of a worker from its endpoints. What it does not report stays unknown.
 
 use crate::client::get;
+use crate::engine::SERVER_INFO;
 use crate::pool::WorkerPool;
 use crate::worker::Worker;
 use http::uri::PathAndQuery;
@@ -13,35 +14,29 @@ use tracing::{debug, info};
 /// After this, the request is repeated with the next health check.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Server information of SGLang: the path since 0.5.6, and the one before.
-const SERVER_INFO: [&str; 2] = ["/server_info", "/get_server_info"];
-
-/// The models of an OpenAI-compatible server; SGLang and vLLM also name themselves as the owner.
+/// The models of an OpenAI-compatible server; engines name themselves as the owner.
 const MODELS: &str = "/v1/models";
 
 /// Discovers the properties of a worker and applies them. Returns whether the worker reported any.
 pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> bool {
     let mut found = None;
     let mut engine = None;
-    for path in SERVER_INFO {
+    for (path, its_engine) in SERVER_INFO {
         if let Some(info) = request_info(worker, path).await {
             found = Some(info);
-            engine = Some(Engine::Sglang);
+            engine = Some(its_engine);
             break;
         }
     }
     if found.as_ref().is_none_or(|f| f.model.is_none())
         && let Some(models) = request_info(worker, MODELS).await
     {
-        engine = engine.or(match models.owned_by.as_deref() {
-            Some("sglang") => Some(Engine::Sglang),
-            Some("vllm") => Some(Engine::Vllm),
-            _ => None,
-        });
+        let owner = models.owned_by.as_deref();
+        engine = engine.or_else(|| Engine::ALL.into_iter().find(|engine| owner == Some(engine.as_str())));
         found = Some(found.map_or(models.clone(), |f| with_models(f, models)));
     }
     let Some(reported) = found else { return false };
-    info!(worker = %worker.url, model = reported.model, version = reported.version, ?engine, "worker reported what it is");
+    info!(worker = %worker.url, model = reported.model, version = reported.version, engine = engine.map(Engine::as_str), "worker reported what it is");
     worker.profile.rcu(|old| {
         let mut profile = crate::profile::WorkerProfile::clone(old);
         profile.reported = reported.clone();

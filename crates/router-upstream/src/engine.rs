@@ -13,6 +13,11 @@ pub const RANK_HEADER: HeaderName = HeaderName::from_static("x-data-parallel-ran
 /// Requests a load report in the response headers (ORCA).
 pub const LOAD_REPORT_HEADER: HeaderName = HeaderName::from_static("endpoint-load-metrics-format");
 
+/// Endpoints that only one engine has, in the order in which they are tried: its server information, under the path since
+/// 0.5.6 and the one before.
+pub(crate) const SERVER_INFO: [(&str, Engine); 2] =
+    [("/server_info", Engine::Sglang), ("/get_server_info", Engine::Sglang)];
+
 /// The path at which engines abort a request by its id.
 pub(crate) const ABORT_PATH: &str = "/abort_request";
 

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lost_rows_are_summed_and_absent_is_unknown() {
+    fn lost_rows_are_summed() {
         let metrics = "sgl_router_records_dropped_total 2\nsgl_router_records_lost_total 3\n";
         assert_eq!(lost_rows(metrics), Some(5));
         assert_eq!(lost_rows("sgl_router_records_dropped_total 2\n"), None);

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn late_and_failing_runs_are_not_the_best() {
+    fn failing_runs_are_not_the_best() {
         let name = CASES[0].name;
         let mut late = record(name, "smg/a", 1, 0.1);
         late.late_steps = 0.9;

@@ -4,7 +4,7 @@
 //! the chunk of the last event, and so keeps at most one chunk alive.
 //!
 //! The events of `/v1/messages` (`message_start`, `content_block_delta`, ...) are read as well. The router does not reach
-//! that code as long as [`route_of`](crate::route_of) maps the path to [`Route::Other`], whose responses it does not
+//! that code as long as [`Route::of_path`] maps the path to [`Route::Other`], whose responses it does not
 //! observe; it is for when that route is known, and tests cover it.
 
 use bytes::Bytes;

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use router_core::Route;
-use router_protocol::route_of;
 
 /// Folder of the captures that come with the crate.
 pub fn data() -> PathBuf {
@@ -40,7 +39,10 @@ fn split_request(bytes: &[u8]) -> (Route, Bytes) {
     let head_end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(bytes.len() - 4);
     let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
     let path = head.split(' ').nth(1).unwrap_or_default();
-    (route_of(path.split('?').next().unwrap_or_default()), Bytes::copy_from_slice(&bytes[head_end + 4..]))
+    (
+        Route::of_path(path.split('?').next().unwrap_or_default()),
+        Bytes::copy_from_slice(&bytes[head_end + 4..]),
+    )
 }
 
 /// The route an exchange went to.

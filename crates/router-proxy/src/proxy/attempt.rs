@@ -17,7 +17,8 @@ use router_core::Route;
 use router_protocol::{StreamObserver, set_rank};
 use router_telemetry::TRACEPARENT;
 use router_upstream::{
-    Candidate, Connection, EncodedRequest, LOAD_REPORT_HEADER, RANK_HEADER, ResponseError, UpstreamError,
+    Candidate, EncodedRequest, LOAD_REPORT_HEADER, RANK_HEADER, ResponseError, UpstreamError,
+    WorkerConnection,
 };
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 pub(super) struct UpstreamResponse {
     pub(super) parts: Parts,
     /// Where the rest of the body comes from.
-    pub(super) connection: Connection,
+    pub(super) connection: WorkerConnection,
     /// The first frame of the body; absent where there is none.
     pub(super) first: Option<Frame<Bytes>>,
 }
@@ -79,7 +80,7 @@ impl ProxyRequest<'_> {
     /// The body for a worker whose engine wants the rank in it; absent where the client's body goes as it is.
     fn body_for(&self, candidate: &Candidate) -> Option<Bytes> {
         let route = self.origin.route;
-        let rank = candidate.rank.filter(|_| !matches!(route, Route::Tokenize | Route::Other))?;
+        let rank = candidate.rank.filter(|_| route.runs_the_model())?;
         if candidate.worker.quirks().rank_in_body { set_rank(&self.body, rank) } else { None }
     }
 
@@ -117,8 +118,7 @@ impl UpstreamResponse {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => ResponseClass::Overloaded,
             // It would not be implemented elsewhere either.
             StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => ResponseClass::Final,
-            // A route that the router does not know may not be idempotent: no retry.
-            _ if status.is_server_error() && route == Route::Other => ResponseClass::Final,
+            _ if status.is_server_error() && !route.retries_after_error() => ResponseClass::Final,
             _ if status.is_server_error() => ResponseClass::Failed,
             _ if status.is_success() && self.is_stream() => self.classify_stream(route),
             _ => ResponseClass::Final,

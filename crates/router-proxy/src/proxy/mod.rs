@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use rejection::Rejection;
 use request::{ProxyRequest, RequestOrigin};
 use retry::RetryLoop;
+use router_core::Route;
 use router_telemetry::ErrorResponseRecord;
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ async fn authorize_and_route(
         (admitted, _) => admitted,
     };
     let (mut parts, body) = request.into_parts();
-    let route = router_protocol::route_of(parts.uri.path());
+    let route = Route::of_path(parts.uri.path());
     let origin = RequestOrigin {
         route,
         request_id: state.ids.of(&parts.headers, &state.limits.id_headers, route),

@@ -28,7 +28,7 @@ pub(crate) enum ResponseObserver {
 impl ResponseObserver {
     /// The observer for a response with this head to a request of this route.
     pub(crate) fn new(parts: &response::Parts, route: Route) -> Self {
-        if !parts.status.is_success() || matches!(route, Route::Tokenize | Route::Other) {
+        if !parts.status.is_success() || !route.runs_the_model() {
             return Self::Nothing;
         }
         if is_event_stream(&parts.headers) {

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use router_core::{AttemptResult, LoadSource, Outcome};
 use router_protocol::{LoadFigures, ResponseFacts};
-use router_upstream::{Connection, ResponseError};
+use router_upstream::{ResponseError, WorkerConnection};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -75,7 +75,7 @@ pub(crate) enum ClientFraming {
 #[derive(Debug)]
 pub(crate) struct UpstreamBody {
     /// Where the body comes from; released to its pool after the last byte.
-    connection: Option<Connection>,
+    connection: Option<WorkerConnection>,
     lease: Lease,
     observer: ResponseObserver,
     status: StatusCode,
@@ -108,7 +108,7 @@ pub(super) enum StartedBody {
 
 impl UpstreamBody {
     pub(crate) fn new(
-        connection: Connection,
+        connection: WorkerConnection,
         lease: Lease,
         observer: ResponseObserver,
         status: StatusCode,
@@ -229,7 +229,7 @@ impl UpstreamBody {
             return SizeHint::default();
         }
         let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
-        let rest = self.connection.as_ref().map_or(SizeHint::with_exact(0), Connection::size_hint);
+        let rest = self.connection.as_ref().map_or(SizeHint::with_exact(0), WorkerConnection::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + first);
         if let Some(upper) = rest.upper() {
@@ -240,7 +240,7 @@ impl UpstreamBody {
 
     /// Whether nothing more is to come from the worker.
     fn is_over(&self) -> bool {
-        self.connection.as_ref().is_none_or(Connection::is_over)
+        self.connection.as_ref().is_none_or(WorkerConnection::is_over)
     }
 
     /// The body ended as it should.

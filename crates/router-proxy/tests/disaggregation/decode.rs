@@ -7,7 +7,7 @@ use router_emulator::{Fault, FaultKind};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_decode_that_fails_at_once_ends_the_prefill_with_it() {
+async fn failed_decode_cancels_prefill() {
     let pair = Pair::start(PdProtocol::Sglang).await;
     for (kind, status, expected) in [
         (FaultKind::Status, 500, ("502", "decode_server_error")),
@@ -25,7 +25,7 @@ async fn a_decode_that_fails_at_once_ends_the_prefill_with_it() {
 }
 
 #[tokio::test]
-async fn a_decode_that_breaks_off_is_told_to_the_client_in_the_stream() {
+async fn truncated_decode_ends_stream_with_error() {
     for protocol in [PdProtocol::Sglang, PdProtocol::Vllm] {
         let pair = Pair::start(protocol).await;
         pair.decode[0].set_fault(Fault::new(FaultKind::ResetMidStream));
@@ -39,7 +39,7 @@ async fn a_decode_that_breaks_off_is_told_to_the_client_in_the_stream() {
 }
 
 #[tokio::test]
-async fn other_requests_go_to_a_decode_worker_as_they_are() {
+async fn unsplit_request_goes_to_decode_worker() {
     let pair = Pair::start(PdProtocol::Sglang).await;
     let answer = post(&pair.router, "/tokenize", r#"{"prompt":"a b c"}"#).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -9,7 +9,7 @@ use router_proxy::RunningRouter;
 use serde_json::json;
 
 #[tokio::test]
-async fn both_legs_are_chosen_anew_where_others_can_do_it() {
+async fn retry_dispatches_both_legs_again() {
     for protocol in [PdProtocol::Sglang, PdProtocol::Vllm] {
         let pair = Pair::sized(protocol, (2, 2), |o| {
             o.disable_circuit_breaker = true;
@@ -30,7 +30,7 @@ async fn both_legs_are_chosen_anew_where_others_can_do_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_both_legs_along() {
+async fn client_disconnect_cancels_both_legs() {
     for protocol in [PdProtocol::Sglang, PdProtocol::Vllm] {
         let pair = Pair::start(protocol).await;
         // While the prompt is read ...
@@ -53,7 +53,7 @@ async fn a_client_that_leaves_takes_both_legs_along() {
 }
 
 #[tokio::test]
-async fn a_pair_keeps_its_permit_and_its_seats_to_the_end_and_others_wait() {
+async fn pair_holds_permit_and_caps_until_end() {
     type Change = fn(&mut Options);
     let bounds: [(Change, &str, &str); 2] = [
         (|o| o.max_concurrent_requests = 1, "429", "queue_full"),
@@ -90,7 +90,7 @@ async fn a_pair_keeps_its_permit_and_its_seats_to_the_end_and_others_wait() {
 }
 
 #[tokio::test]
-async fn a_pool_with_nobody_in_it_is_named() {
+async fn error_names_the_empty_pool() {
     for (protocol, lost) in [
         (PdProtocol::Sglang, "prefill"),
         (PdProtocol::Sglang, "decode"),
@@ -114,7 +114,7 @@ async fn a_pool_with_nobody_in_it_is_named() {
 }
 
 #[tokio::test]
-async fn a_request_waits_for_a_side_that_has_nobody_and_keeps_nobody_of_the_other() {
+async fn waiting_for_a_leg_holds_no_worker() {
     let wanted = |o: &mut Options| (o.queue_when_unavailable, o.health_check_interval_secs) = (true, 0.05);
     for protocol in [PdProtocol::Sglang, PdProtocol::Vllm] {
         let pair = Pair::sized(protocol, (1, 1), wanted).await;

@@ -7,7 +7,7 @@ use router_emulator::{Fault, FaultKind};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_prefill_that_fails_at_once_ends_the_decode_with_it() {
+async fn failed_prefill_cancels_decode() {
     // The decode server alone would wait 14 s for the prompt, and then blame itself.
     let pair = Pair::start(PdProtocol::Sglang).await;
     for stream in [false, true] {
@@ -30,7 +30,7 @@ async fn a_prefill_that_fails_at_once_ends_the_decode_with_it() {
 }
 
 #[tokio::test]
-async fn a_prefill_that_dies_while_it_is_awaited_ends_the_request_at_once() {
+async fn lost_prefill_ends_request_at_once() {
     for stream in [false, true] {
         let mut pair = Pair::start(PdProtocol::Sglang).await;
         // So slow that it is still reading when it dies.
@@ -48,7 +48,7 @@ async fn a_prefill_that_dies_while_it_is_awaited_ends_the_request_at_once() {
 }
 
 #[tokio::test]
-async fn a_prefill_that_hangs_is_named_when_the_time_is_up() {
+async fn timeout_names_the_hanging_prefill() {
     for protocol in [PdProtocol::Sglang, PdProtocol::Vllm] {
         let pair = Pair::sized(protocol, (1, 1), |o| o.request_timeout_secs = 1).await;
         pair.prefill[0].set_fault(Fault::new(FaultKind::Hang));
@@ -63,7 +63,7 @@ async fn a_prefill_that_hangs_is_named_when_the_time_is_up() {
 }
 
 #[tokio::test]
-async fn a_prefill_that_breaks_off_late_ends_a_batch_and_spares_a_single_prompt() {
+async fn late_prefill_failure_ends_only_batches() {
     for (request, survives) in
         [(r#"{"text":["a","b"],"stream":true}"#, false), (r#"{"text":"a","stream":true}"#, true)]
     {
@@ -109,7 +109,7 @@ async fn a_prefill_that_breaks_off_late_ends_a_batch_and_spares_a_single_prompt(
 }
 
 #[tokio::test]
-async fn a_prefill_that_gave_up_inside_a_200_is_noticed() {
+async fn prefill_error_inside_200_is_noticed() {
     let abort = r#"{"text":"","meta_info":{"id":"a","finish_reason":{"type":"abort","message":"KVTransferError"},"completion_tokens":0}}"#;
     let prefill = crate::support::worker(move |mut incoming: crate::support::Incoming| async move {
         incoming.send_json(abort).await

@@ -6,7 +6,7 @@ use router_config::Options;
 use router_config::PdProtocol;
 
 #[tokio::test]
-async fn what_only_the_router_may_say_is_refused_and_the_clients_own_mistakes_are_the_engines_to_tell() {
+async fn reserved_members_are_refused_other_mistakes_pass() {
     let pair = Pair::start(PdProtocol::Sglang).await;
     for (request, member) in [
         (r#"{"text":"a","bootstrap_room":1}"#, "bootstrap_room"),

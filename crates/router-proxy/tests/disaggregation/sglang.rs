@@ -38,7 +38,7 @@ async fn a_pair_answers_as_one_server_would() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_while_its_prefill_is_open_and_ends_whole() {
+async fn stream_begins_while_prefill_is_open() {
     let pair = Pair::start(PdProtocol::Sglang).await;
     let request =
         json!({"text": LONG, "stream": true, "sampling_params": {"max_new_tokens": 12, "ignore_eos": true}});
@@ -54,7 +54,7 @@ async fn a_stream_begins_while_its_prefill_is_open_and_ends_whole() {
 }
 
 #[tokio::test]
-async fn logprobs_of_the_prompt_come_from_the_prefill_into_the_answer() {
+async fn prompt_logprobs_are_merged_from_prefill() {
     let pair = Pair::start(PdProtocol::Sglang).await;
     for prompt in [json!(LONG), json!([LONG, "short"])] {
         let mut request =
@@ -80,7 +80,7 @@ async fn logprobs_of_the_prompt_come_from_the_prefill_into_the_answer() {
 }
 
 #[tokio::test]
-async fn both_legs_see_the_same_request_and_meet_in_a_room_of_their_own() {
+async fn both_legs_share_one_bootstrap_room() {
     let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
     let worker = |name: &'static str| {
         let seen = seen.clone();

@@ -7,7 +7,7 @@ use router_emulator::{Fault, FaultKind};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_vllm_pair_works_one_after_the_other() {
+async fn vllm_legs_run_in_sequence() {
     let pair = Pair::start(PdProtocol::Vllm).await;
     for stream in [false, true] {
         let mut request = json!({"messages": [{"role": "user", "content": LONG}], "max_completion_tokens": 7,

@@ -10,7 +10,7 @@ mod snapshot;
 pub use retries::WaitingGuard;
 pub use snapshot::{BalancerGauges, WorkerGauges};
 
-use crate::leg::{Leg, is_split};
+use crate::leg::Leg;
 use crate::prometheus::family::{Buckets, DURATION_BUCKETS, counter, family, histograms};
 use crate::prometheus::labels::{ErrorLabels, ReasonLabels, RouteLabel};
 use crate::record::{CompletionRecord, DecisionRecord};
@@ -218,13 +218,13 @@ impl Metrics {
     pub(crate) fn error_response(&self, route: Route, error_type: &'static str) {
         let labels = ErrorLabels { route: route.as_str(), error_type };
         self.errors.get_or_create(&labels).inc();
-        if let Some(legs) = self.legs.as_ref().filter(|_| is_split(route)) {
+        if let Some(legs) = self.legs.as_ref().filter(|_| route.is_split()) {
             legs.errors.get_or_create(&labels).inc();
         }
     }
 
     pub(crate) fn response_started(&self, route: Route, took: Duration) {
-        if let Some(legs) = self.legs.as_ref().filter(|_| is_split(route)) {
+        if let Some(legs) = self.legs.as_ref().filter(|_| route.is_split()) {
             legs.response_started(route, took);
         }
         let route = &self.routes[route.index()];

@@ -162,7 +162,7 @@ fn size(read: &[u8]) -> Result<Option<(u64, usize)>, ResponseError> {
     let Some(end) = memchr::memchr(b'\n', read) else {
         return if read.len() > MAX_LINE { Err(NONE) } else { Ok(None) };
     };
-    let line = read[..end].strip_suffix(b"\r").ok_or(NONE)?;
+    let line = read[..end].strip_suffix(b"\r").filter(|line| line.len() < MAX_LINE).ok_or(NONE)?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);
     if !matches!(rest.first(), None | Some(b';' | b' ' | b'\t')) {
@@ -180,6 +180,9 @@ fn trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, ResponseError> {
     let httparse::Status::Complete((len, lines)) = status else {
         return if read.len() > MAX_TRAILERS { Err(BAD) } else { Ok(None) };
     };
+    if len > MAX_TRAILERS {
+        return Err(BAD);
+    }
     let mut trailers = HeaderMap::new();
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| BAD)?;

@@ -14,6 +14,6 @@ mod hop_by_hop;
 mod request_encoder;
 mod response_head;
 
-pub(crate) use connection::Connection;
+pub use connection::{Connection, SendError};
 pub use error::{CollectError, ResponseError};
 pub use request_encoder::{EncodedRequest, RequestEncoder};

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_by_hop_and_framing_headers_are_dropped() {
+    fn connection_headers_are_dropped() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("host", "router"),

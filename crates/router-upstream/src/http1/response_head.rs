@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_by_hop_headers_go_and_reason_stays() {
+    fn connection_headers_go_reason_stays() {
         let text = "HTTP/1.1 200 Fine\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n\
                     X-Kept: a\r\nX-Kept: b\r\nContent-Length: 3\r\n\r\n";
         let parts = head(text).unwrap().unwrap().parts;

@@ -17,5 +17,5 @@ use http::Method;
 
 /// Whether a request is split. All others go to one of the decode workers as they are.
 pub(super) fn is_split(request: &ProxyRequest<'_>) -> bool {
-    router_telemetry::is_split(request.origin.route) && request.method == Method::POST
+    request.origin.route.is_split() && request.method == Method::POST
 }
