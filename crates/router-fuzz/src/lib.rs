@@ -19,4 +19,3 @@
 
 pub mod http1_connection;
 pub mod json_scanner;
-pub mod record_queue;

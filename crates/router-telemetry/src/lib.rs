@@ -39,7 +39,6 @@ pub use clock::Clock;
 pub use leg::Leg;
 pub use metrics::{BalancerGauges, Metrics, WaitingGuard, WorkerGauges};
 pub use prometheus::family::Buckets;
-pub use queue::{BatchQueue, QueueFull};
 pub use record::{CompletionRecord, DecisionRecord, ErrorResponseRecord};
 pub use recorder::{Recorder, RecorderConfig, RecorderError};
 pub use retry_reason::RetryReason;

@@ -1,88 +1,51 @@
 //! The queue between request handling and the recorder's thread: ordered, bounded, and never waited for.
-//!
-//! Values lie side by side in batches that are reused, so a push takes a short lock and one copy, without an allocation
-//! or a wake-up; the reader polls and takes a batch at a time. `benches/queue.rs` compares it with `crossbeam-queue`.
 
-use parking_lot::Mutex;
-use std::collections::VecDeque;
-
-/// Values of one batch.
-const BATCH: usize = 256;
-
-/// Closed batches that may wait; with the open one about 65,000 records, three seconds of them at 10,000 requests/s.
-const BATCHES: usize = 255;
-
-/// Empty batches that are kept for reuse; those that a burst needed beyond them are freed.
-const SPARE: usize = 8;
+use crossbeam_queue::SegQueue;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The queue is full; the value was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct QueueFull;
+pub(crate) struct QueueFull;
 
 /// Waiting values, oldest first.
+///
+/// Its memory follows what waits, which is why it is not an `ArrayQueue`: that one would hold, and after some time have
+/// touched, room for all that may wait.
 #[derive(Debug)]
-pub struct BatchQueue<T>(Mutex<BatchList<T>>);
-
-#[derive(Debug)]
-struct BatchList<T> {
-    closed: VecDeque<Vec<T>>,
-    open: Vec<T>,
-    spare: Vec<Vec<T>>,
+pub(crate) struct BoundedQueue<T> {
+    values: SegQueue<T>,
+    /// How many values wait or are being pushed.
+    len: AtomicUsize,
 }
 
-impl<T> Default for BatchQueue<T> {
+impl<T> Default for BoundedQueue<T> {
     fn default() -> Self {
-        Self(Mutex::new(BatchList { closed: VecDeque::new(), open: Vec::new(), spare: Vec::new() }))
+        Self { values: SegQueue::new(), len: AtomicUsize::new(0) }
     }
 }
 
-impl<T> BatchQueue<T> {
-    /// The most values that wait when none is taken.
-    pub const CAPACITY: usize = BATCH * (BATCHES + 1);
+impl<T> BoundedQueue<T> {
+    /// The most values that wait: three seconds of them at 10,000 requests per second.
+    pub(crate) const CAPACITY: usize = 1 << 16;
 
     /// Adds a value at the end.
     ///
     /// # Errors
     /// The queue is full.
-    pub fn push(&self, value: T) -> Result<(), QueueFull> {
-        let mut batches = self.0.lock();
-        if batches.open.len() == batches.open.capacity() {
-            if batches.closed.len() >= BATCHES {
-                return Err(QueueFull);
-            }
-            batches.close_open();
+    pub(crate) fn push(&self, value: T) -> Result<(), QueueFull> {
+        if self.len.fetch_add(1, Ordering::Relaxed) >= Self::CAPACITY {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+            return Err(QueueFull);
         }
-        batches.open.push(value);
+        self.values.push(value);
         Ok(())
     }
 
-    /// Takes the oldest batch; none if no value waits.
-    pub fn take(&self) -> Option<Vec<T>> {
-        let mut batches = self.0.lock();
-        if batches.closed.is_empty() && !batches.open.is_empty() {
-            batches.close_open();
-        }
-        batches.closed.pop_front()
-    }
-
-    /// Returns a batch that was taken, so that its memory is reused.
-    pub fn give_back(&self, mut batch: Vec<T>) {
-        batch.clear();
-        let mut batches = self.0.lock();
-        if batches.spare.len() < SPARE {
-            batches.spare.push(batch);
-        }
-    }
-}
-
-impl<T> BatchList<T> {
-    /// Closes the open batch and opens an empty one.
-    fn close_open(&mut self) {
-        let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BATCH));
-        let filled = std::mem::replace(&mut self.open, empty);
-        if !filled.is_empty() {
-            self.closed.push_back(filled);
-        }
+    /// Takes the oldest value; none if no value waits.
+    pub(crate) fn pop(&self) -> Option<T> {
+        let value = self.values.pop()?;
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        Some(value)
     }
 }
 
@@ -90,31 +53,23 @@ impl<T> BatchList<T> {
 mod tests {
     use super::*;
 
-    fn numbers(queue: &BatchQueue<usize>) -> Vec<usize> {
-        let mut all = Vec::new();
-        while let Some(batch) = queue.take() {
-            all.extend(&batch);
-            queue.give_back(batch);
-        }
-        all
-    }
-
     #[test]
-    fn records_keep_their_order() {
-        let queue = BatchQueue::default();
+    fn values_keep_their_order() {
+        let queue = BoundedQueue::default();
         for round in 0..3 {
             (0..1000).for_each(|n| queue.push(n).unwrap());
-            assert_eq!(numbers(&queue), (0..1000).collect::<Vec<_>>(), "round {round}");
+            let taken: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+            assert_eq!(taken, (0..1000).collect::<Vec<_>>(), "round {round}");
         }
-        assert!(queue.take().is_none());
     }
 
     #[test]
     fn full_queue_rejects_until_taken() {
-        let queue = BatchQueue::default();
+        let queue = BoundedQueue::default();
         let fitted = (0..).take_while(|n| queue.push(*n).is_ok()).count();
-        assert_eq!(fitted, BatchQueue::<usize>::CAPACITY);
-        assert_eq!(numbers(&queue).len(), fitted);
-        assert_eq!(queue.push(0), Ok(()));
+        assert_eq!(fitted, BoundedQueue::<usize>::CAPACITY);
+        assert_eq!(queue.push(0), Err(QueueFull), "a rejected value takes no room");
+        assert_eq!(queue.pop(), Some(0));
+        assert_eq!((queue.push(0), queue.push(0)), (Ok(()), Err(QueueFull)));
     }
 }

@@ -92,7 +92,7 @@ pub(crate) enum Record {
     Completion(CompletionRecord),
     ErrorResponse(ErrorResponseRecord),
     /// Notifies the sender once all earlier records have been processed.
-    Sync(Option<tokio::sync::oneshot::Sender<()>>),
+    Sync(tokio::sync::oneshot::Sender<()>),
 }
 
 impl Record {

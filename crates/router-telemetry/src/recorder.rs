@@ -5,7 +5,7 @@ use crate::files::RecordWriter;
 use crate::leg::Leg;
 use crate::metrics::Metrics;
 use crate::otel::{ExportError, SpanSink};
-use crate::queue::BatchQueue;
+use crate::queue::BoundedQueue;
 use crate::record::Record;
 use crate::traces::TraceStore;
 use parking_lot::Mutex;
@@ -70,7 +70,7 @@ impl RecorderConfig<'_> {
 /// The handle of the recorder's thread.
 #[derive(Debug)]
 pub struct Recorder {
-    queue: Arc<BatchQueue<Record>>,
+    queue: Arc<BoundedQueue<Record>>,
     stop: Mutex<Option<SyncSender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The request traces, if they are kept.
@@ -115,7 +115,7 @@ impl Recorder {
             }
             None => None,
         };
-        let queue = Arc::new(BatchQueue::default());
+        let queue = Arc::new(BoundedQueue::default());
         let thread_queue = Arc::clone(&queue);
         let (stop, stopped) = sync_channel(1);
         let sinks = Sinks { writer, prefill, traces: traces.clone(), spans };
@@ -136,7 +136,7 @@ impl Recorder {
     /// Waits until all records queued so far have been processed.
     pub async fn sync(&self) {
         let (done, processed) = tokio::sync::oneshot::channel();
-        if self.queue.push(Record::Sync(Some(done))).is_ok() {
+        if self.queue.push(Record::Sync(done)).is_ok() {
             // An error means that the thread has ended; then there is nothing to wait for.
             let _ = processed.await;
         }
@@ -164,13 +164,12 @@ struct Sinks {
 }
 
 impl Sinks {
-    fn run(mut self, queue: &BatchQueue<Record>, stopped: &Receiver<()>) {
+    fn run(mut self, queue: &BoundedQueue<Record>, stopped: &Receiver<()>) {
         loop {
             // The receive is the pause between two polls; it ends at once when `close` drops the sender.
             let stop = stopped.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
-            while let Some(mut batch) = queue.take() {
-                batch.iter_mut().for_each(|record| self.record(record));
-                queue.give_back(batch);
+            while let Some(record) = queue.pop() {
+                self.record(record);
             }
             for writer in self.writer.iter_mut().chain(&mut self.prefill) {
                 if stop { writer.flush() } else { writer.flush_if_due() }
@@ -187,20 +186,18 @@ impl Sinks {
         }
     }
 
-    fn record(&mut self, record: &mut Record) {
+    fn record(&mut self, record: Record) {
         let writer = if record.leg() == Leg::Prefill { &mut self.prefill } else { &mut self.writer };
         if let Some(writer) = writer {
-            writer.record(record);
+            writer.record(&record);
         }
         if let Some(traces) = &self.traces {
-            traces.record(record);
+            traces.record(&record);
         }
         if let Some(spans) = &mut self.spans {
-            spans.record(record);
+            spans.record(&record);
         }
-        if let Record::Sync(done) = record
-            && let Some(done) = done.take()
-        {
+        if let Record::Sync(done) = record {
             // An error means that the caller of `sync` was cancelled.
             let _ = done.send(());
         }
