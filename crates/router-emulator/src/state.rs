@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use router_core::Rng;
@@ -95,6 +96,11 @@ impl ServerState {
     pub(crate) fn new_id(&self) -> String {
         let mut rng = self.ids.lock();
         format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64())
+    }
+
+    /// A random time shorter than `limit`.
+    pub(crate) fn random_delay(&self, limit: Duration) -> Duration {
+        limit.mul_f64(self.ids.lock().unit_f64())
     }
 
     /// A writer of events, without usage and with one choice per prompt.

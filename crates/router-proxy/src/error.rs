@@ -1,6 +1,7 @@
 //! What can go wrong between a client and a worker, whose fault it is, and what the client is told.
 
 use http::StatusCode;
+use router_core::Outcome;
 use router_telemetry::Leg;
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ pub(crate) enum ProxyError {
     /// The connection to the worker broke before its response began.
     #[error("the worker closed the connection before it responded")]
     Disconnected(#[source] Cause),
+    /// A connection that was kept open ended, and the worker may have seen the request, which must not go to it twice.
+    /// That is no fault of the worker.
+    #[error("the worker closed the connection before it responded")]
+    Stale(#[source] Cause),
     /// What the worker sent is not HTTP.
     #[error("the worker's response is not valid HTTP")]
     InvalidResponse(#[source] Cause),
@@ -137,7 +142,7 @@ impl ProxyError {
         match self {
             Self::NoWorker { .. } => ErrorSpec::unavailable("no_healthy_worker"),
             Self::Connect(_) => ErrorSpec::of_worker("worker_unreachable"),
-            Self::Disconnected(_) => ErrorSpec::of_worker("worker_disconnected"),
+            Self::Disconnected(_) | Self::Stale(_) => ErrorSpec::of_worker("worker_disconnected"),
             Self::InvalidResponse(_) => ErrorSpec::of_worker("worker_invalid_response"),
             Self::Timeout(_) => ErrorSpec::new("worker_timeout", TIMEOUT, "gateway_timeout"),
             Self::NoFirstByte(_) => ErrorSpec {
@@ -205,6 +210,11 @@ impl ProxyError {
     /// The `type` of the client's error body.
     pub(crate) fn kind(&self) -> &'static str {
         self.spec().kind
+    }
+
+    /// How an attempt ended that failed with this error.
+    pub(crate) const fn outcome(&self) -> Outcome {
+        if matches!(self, Self::Stale(_)) { Outcome::Cancelled } else { Outcome::Failed }
     }
 
     /// Whether another worker may be tried, as long as the client has not got a byte.

@@ -6,6 +6,25 @@ use router_telemetry::{AttemptInfo, CompletionRecord};
 use router_upstream::{AttemptEnd, AttemptKind, Candidate, HealthVerdict, WorkerPool, abort};
 use std::sync::Arc;
 
+/// The id that the client gave its request (SGLang's `rid`), by which engines know the request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ClientRid<'a> {
+    /// It gave none, and the engine makes one.
+    Absent,
+    /// The id of a single request, by which it can be aborted.
+    Single(&'a str),
+    /// Those of a batch: aborting one of them aborts nothing else.
+    Batch,
+}
+
+impl ClientRid<'_> {
+    /// Whether an engine could meet the id a second time. Some versions of SGLang corrupt the response to an id that they
+    /// have seen, or never give one.
+    pub(crate) fn is_given(self) -> bool {
+        self != Self::Absent
+    }
+}
+
 /// Ties a [`Ticket`] to the life of a response: dropping it early is a cancellation.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -17,6 +36,8 @@ pub(crate) struct Lease {
     kind: AttemptKind,
     /// By which the worker can be asked to abort, if the client gave the request such an id.
     rid: Option<Box<str>>,
+    /// The client gave the request an id, or ids.
+    has_client_rid: bool,
     sent_at: Time,
     first_byte_at: Option<Time>,
     is_delivered: bool,
@@ -43,6 +64,7 @@ impl Lease {
             ticket: Some(ticket),
             kind,
             rid: None,
+            has_client_rid: false,
             first_byte_at: None,
             is_delivered: false,
             is_exempt: false,
@@ -51,9 +73,17 @@ impl Lease {
     }
 
     /// This lease, for a request that the worker knows as `rid`.
-    pub(crate) fn with_rid(mut self, rid: Option<&str>) -> Self {
-        self.rid = rid.map(Into::into);
+    pub(crate) fn with_rid(mut self, rid: ClientRid<'_>) -> Self {
+        self.has_client_rid = rid.is_given();
+        if let ClientRid::Single(rid) = rid {
+            self.rid = Some(rid.into());
+        }
         self
+    }
+
+    /// Whether the worker may know the request by an id of the client.
+    pub(crate) const fn has_client_rid(&self) -> bool {
+        self.has_client_rid
     }
 
     /// When the request was sent to the worker.

@@ -48,6 +48,7 @@ fn main() {
     runtime.block_on(async {
         one_dead_of_four().await;
         five_faults().await;
+        kept_connections_close().await;
         chaos(&args).await;
     });
 }
@@ -196,6 +197,21 @@ async fn five_faults() {
     fleet.shutdown().await;
 }
 
+/// A worker that closes kept connections at random moments, with no other worker to turn to: nothing fails.
+async fn kept_connections_close() {
+    let fleet = fleet("sglang_8b@20*1").await;
+    let router = over(&fleet, Options { cb_failure_threshold: 1, ..options(&[]) }).await;
+    fleet.servers[0].set_fault(Fault { health: true, ..Fault::new(FaultKind::CloseKept) });
+    let mut tally = load(&router, 100, tokio::time::sleep(Duration::from_secs(3))).await;
+    tally.report("kept connections close");
+    assert_eq!(tally.cut, 0);
+    for name in ["retries_total", "worker_cb_transitions_total"] {
+        assert_eq!(sum(&metric(&router, &format!("sgl_router_{name}")).await), 0.0, "{name}");
+    }
+    Arc::into_inner(router).unwrap().shutdown().await;
+    fleet.shutdown().await;
+}
+
 /// What breaks next, and on which worker.
 async fn break_something(router: &RunningRouter, fleet: &EmulatedFleet, rng: &mut Rng) {
     let server = &fleet.servers[rng.below(WORKERS)];
@@ -210,6 +226,8 @@ async fn break_something(router: &RunningRouter, fleet: &EmulatedFleet, rng: &mu
         FaultKind::HalfEvent,
         FaultKind::Stall,
         FaultKind::Garbage,
+        FaultKind::CloseKept,
+        FaultKind::CloseKept,
         FaultKind::Slow,
         FaultKind::Refuse,
         FaultKind::Unhealthy,

@@ -2,7 +2,7 @@
 
 use crate::connection_pool::UpstreamError;
 use crate::engine::ABORT_PATH;
-use crate::http1::{CollectError, EncodedRequest, ResponseError};
+use crate::http1::{CollectError, EncodedRequest};
 use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
@@ -75,13 +75,7 @@ async fn send(
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let exchange = async {
-        let (parts, mut connection) = match worker.pool.send(request.clone()).await {
-            // The worker may have closed an idle connection meanwhile. These requests are idempotent: send again.
-            Err(UpstreamError::Response(ResponseError::Closed | ResponseError::Broken(_))) => {
-                worker.pool.send_on_new(request).await?
-            }
-            result => result?,
-        };
+        let (parts, mut connection) = worker.pool.send(request).await?;
         let body = connection.collect(BytesMut::new(), MAX_RESPONSE, |_| {}).await?;
         worker.pool.release(connection);
         Ok((parts.status, body))

@@ -5,7 +5,7 @@
 //! event, and dropping a response closes its connection at once.
 
 use crate::connect::{Connector, WorkerStream};
-use crate::http1::{self, EncodedRequest, ResponseError};
+use crate::http1::{self, EncodedRequest, ResponseError, SendError};
 use http::response::Parts;
 use parking_lot::Mutex;
 use std::time::Duration;
@@ -32,6 +32,10 @@ pub enum UpstreamError {
     /// The connection was open, but no response arrived.
     #[error(transparent)]
     Response(#[from] ResponseError),
+    /// A connection that was kept open after an earlier request ended without a byte of a response, and this request must
+    /// not be repeated. That is no fault: servers close idle connections when they like.
+    #[error("a kept connection ended: {0}")]
+    Stale(#[source] ResponseError),
 }
 
 /// The idle connections of one worker. Each thread has its own list: a connection wakes the thread that opened
@@ -50,6 +54,11 @@ impl ConnectionPool {
     /// Sends a request and waits for the response head. The caller reads the body from the returned connection, and passes
     /// it to [`release`](Self::release) after the last byte.
     ///
+    /// A request that got no byte of a response on a kept connection goes once more, on a new one: the worker may have
+    /// closed the idle connection at the same moment (RFC 9112, section 9.3.1). No client notices, whatever the method is,
+    /// because every request may be retried before its first byte. The exception is a request with an id that the worker
+    /// may have seen.
+    ///
     /// # Errors
     /// When the worker cannot be reached or does not respond.
     pub async fn send(&self, request: EncodedRequest) -> Result<(Parts, WorkerConnection), UpstreamError> {
@@ -57,21 +66,12 @@ impl ConnectionPool {
             None => request,
             Some(mut idle) => match idle.send(request).await {
                 Ok(parts) => return Ok((parts, idle)),
-                // The worker closed the idle connection at the same moment: use a new one.
-                Err(failed) => failed.unsent.ok_or(failed.error)?,
+                Err(SendError { error, unanswered: None }) => return Err(error.into()),
+                Err(SendError { error, unanswered: Some(request) }) => {
+                    request.repeated().ok_or(UpstreamError::Stale(error))?
+                }
             },
         };
-        self.send_on_new(request).await
-    }
-
-    /// Like [`send`](Self::send), always on a new connection.
-    ///
-    /// # Errors
-    /// When the worker cannot be reached or does not respond.
-    pub async fn send_on_new(
-        &self,
-        request: EncodedRequest,
-    ) -> Result<(Parts, WorkerConnection), UpstreamError> {
         let mut connection = Box::pin(self.connect()).await?;
         let parts = connection.send(request).await.map_err(|failed| failed.error)?;
         Ok((parts, connection))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -31,6 +32,8 @@ pub enum FaultKind {
     Stall,
     /// Ends the body in an orderly way after some events, without the last one and without `[DONE]`.
     NoDone,
+    /// Closes a connection without saying so, at a random moment up to 50 ms after a request on it began.
+    CloseKept,
     /// Sends bytes that are not HTTP.
     Garbage,
     /// Ends the body with trailers (sent to clients that say `te: trailers`).
@@ -179,14 +182,36 @@ pub(crate) enum ConnectionFault {
 
 /// Set where a fault ends a connection, read by the connection's task.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FaultSwitch(Arc<Mutex<Option<ConnectionFault>>>);
+pub(crate) struct FaultSwitch(Arc<SwitchState>);
+
+#[derive(Debug, Default)]
+struct SwitchState {
+    fault: Mutex<Option<ConnectionFault>>,
+    /// When the connection is to be closed as soon as it is idle.
+    close_at: watch::Sender<Option<Instant>>,
+}
 
 impl FaultSwitch {
     pub(crate) fn set(&self, connection_fault: ConnectionFault) {
-        *self.0.lock() = Some(connection_fault);
+        *self.0.fault.lock() = Some(connection_fault);
     }
 
     pub(crate) fn get(&self) -> Option<ConnectionFault> {
-        *self.0.lock()
+        *self.0.fault.lock()
+    }
+
+    /// Closes the connection after `delay`, once it is idle. Only the first call counts.
+    pub(crate) fn close_after(&self, delay: Duration) {
+        self.0.close_at.send_if_modified(|at| at.replace(at.unwrap_or(Instant::now() + delay)).is_none());
+    }
+
+    /// Waits until the connection is to be closed.
+    pub(crate) async fn closing(&self) {
+        let mut close_at = self.0.close_at.subscribe();
+        let at = close_at.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+        match at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,10 +100,18 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(keep_alive)
         .serve_connection(TokioIo::new(stream), service);
-    let connection_fault = tokio::select! {
-        _ = &mut conn => switch.get(),
-        _ = listen.wait_for(|listen| listen.crashes > crashes) => Some(ConnectionFault::Reset),
-        () = stop.cancelled() => Some(ConnectionFault::Close),
+    let mut closing = pin!(switch.closing());
+    let mut is_closing = false;
+    let connection_fault = loop {
+        tokio::select! {
+            _ = &mut conn => break switch.get(),
+            _ = listen.wait_for(|listen| listen.crashes > crashes) => break Some(ConnectionFault::Reset),
+            () = stop.cancelled() => break Some(ConnectionFault::Close),
+            () = &mut closing, if !is_closing => {
+                is_closing = true;
+                Pin::new(&mut conn).graceful_shutdown();
+            }
+        }
     };
     let Some(connection_fault) = connection_fault else { return };
     let mut stream = conn.into_parts().io.into_inner();

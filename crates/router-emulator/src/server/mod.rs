@@ -25,6 +25,9 @@ use crate::state::ServerState;
 /// Largest request body taken.
 const MAX_BODY: usize = 64 << 20;
 
+/// [`FaultKind::CloseKept`] closes a connection within this time.
+const MAX_KEPT: Duration = Duration::from_millis(50);
+
 /// Handles one request.
 ///
 /// # Errors
@@ -52,6 +55,7 @@ pub(crate) async fn serve(
         Some(FaultKind::Status | FaultKind::Unhealthy) => return Ok(finish(error_status(fault.as_ref()))),
         Some(FaultKind::ResetBeforeFirstByte) => return cut(&switch, ConnectionFault::Reset),
         Some(FaultKind::Garbage) => return cut(&switch, ConnectionFault::Garbage),
+        Some(FaultKind::CloseKept) => switch.close_after(server.random_delay(MAX_KEPT)),
         _ => {}
     }
     let params = DisaggregationParams::read(&body);

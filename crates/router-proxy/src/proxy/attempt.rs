@@ -3,7 +3,7 @@
 //! Nothing of a response goes to the client before its first byte is here: until then another worker may be tried.
 
 use super::request::ProxyRequest;
-use crate::error::{Cause, ProxyError};
+use crate::error::ProxyError;
 use crate::headers::{REQUEST_ID, WORKER};
 use crate::lease::Lease;
 use crate::response::{
@@ -53,7 +53,7 @@ impl ProxyRequest<'_> {
         let first = if connection.is_over() { None } else { connection.frame().await };
         match first.transpose() {
             Ok(first) => Ok(UpstreamResponse { parts, connection, first }),
-            Err(error) => Err(ProxyError::Disconnected(error.into())),
+            Err(error) => Err(response_error(error)),
         }
     }
 
@@ -72,6 +72,9 @@ impl ProxyRequest<'_> {
         let wants_load = self.state.needs.load_reports && !self.headers.contains_key(LOAD_REPORT_HEADER);
         if wants_load && candidate.worker.quirks().reports_load_in_headers {
             head.set(LOAD_REPORT_HEADER, &HeaderValue::from_static("JSON"));
+        }
+        if lease.has_client_rid() {
+            head.forbid_repeat();
         }
         head.forward(&self.headers);
         head.finish()
@@ -155,12 +158,17 @@ impl UpstreamResponse {
 
 /// What a failed exchange with a worker means: whether the worker can have seen the request, and whose fault it is.
 pub(super) fn attempt_error(error: UpstreamError) -> ProxyError {
-    let is_invalid = matches!(error, UpstreamError::Response(ResponseError::Invalid(_)));
-    let is_connect = matches!(error, UpstreamError::Connect { .. });
-    let cause: Cause = error.into();
-    match (is_connect, is_invalid) {
-        (true, _) => ProxyError::Connect(cause),
-        (_, true) => ProxyError::InvalidResponse(cause),
-        _ => ProxyError::Disconnected(cause),
+    match error {
+        UpstreamError::Response(error) => response_error(error),
+        UpstreamError::Stale(_) => ProxyError::Stale(error.into()),
+        UpstreamError::Connect { .. } => ProxyError::Connect(error.into()),
+    }
+}
+
+/// What it means that a worker's response did not arrive.
+pub(super) fn response_error(error: ResponseError) -> ProxyError {
+    match error {
+        ResponseError::Invalid(_) => ProxyError::InvalidResponse(error.into()),
+        ResponseError::Closed | ResponseError::Broken(_) => ProxyError::Disconnected(error.into()),
     }
 }

@@ -13,6 +13,7 @@ mod retry;
 use crate::admin;
 use crate::error::ProxyError;
 use crate::headers::REQUEST_ID;
+use crate::lease::ClientRid;
 use crate::response::{RouterBody, error_response};
 use crate::security::{ListenerKind, Peer, RequiredRole};
 use crate::state::AppState;
@@ -123,8 +124,11 @@ async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Reject
     }
     affinity::add(&mut features, state.needs, &state.limits.key_headers, &request.headers, &facts);
     features.arrived_at = Some(request.origin.received_at);
-    // A batch has many ids, and aborting one of them aborts nothing else.
-    let rid = facts.rid.as_deref().filter(|_| facts.batch == 1);
+    let rid = match facts.rid.as_deref() {
+        None => ClientRid::Absent,
+        Some(rid) if facts.batch == 1 => ClientRid::Single(rid),
+        Some(_) => ClientRid::Batch,
+    };
     if let Some(split) = state.disaggregation.as_ref().filter(|_| is_split(request)) {
         return Box::pin(SplitRequest::new(request, split, &facts, rid).run(features)).await;
     }

@@ -17,6 +17,10 @@ use tokio_util::io::poll_read_buf;
 /// Longest response head, in bytes.
 const MAX_HEAD: usize = 256 << 10;
 
+/// Most interim responses (status 1xx) to one request. A server that says every 20 s that it still works says so 90
+/// times in the half hour that a request may take by default.
+const MAX_INTERIM: u32 = 100;
+
 const HEAD_TOO_LONG: ResponseError = ResponseError::Invalid("the head is too long");
 
 /// Bytes per read when a response begins.
@@ -32,8 +36,20 @@ const MIN_CAPACITY: usize = 1 << 10;
 pub struct SendError {
     /// The reason.
     pub error: ResponseError,
-    /// The request, if no byte of it was sent.
-    pub unsent: Option<EncodedRequest>,
+    /// The request, if a reused connection ended without a byte of a response. Servers close idle connections when they
+    /// like, and this one may have been closed while the request was on its way (RFC 9112, section 9.3.1).
+    pub unanswered: Option<EncodedRequest>,
+}
+
+/// How much of a response head has come.
+#[derive(Debug, Default)]
+struct HeadProgress {
+    /// So many bytes of the read buffer hold no end of a head.
+    searched: usize,
+    /// Interim responses (status 1xx) that came before.
+    interim: u32,
+    /// A byte of the response has come.
+    has_begun: bool,
 }
 
 /// A connection that is idle or carries one request. Dropping it closes it, which makes the worker stop.
@@ -49,6 +65,10 @@ struct ConnectionState<S> {
     want: usize,
     /// The request, until it is sent completely.
     request: Option<EncodedRequest>,
+    /// The request after that, until a byte of its response comes; kept on a reused connection only.
+    kept: Option<EncodedRequest>,
+    /// A request was answered on this connection before.
+    is_reused: bool,
     /// Why the rest of the request could not be sent; the worker may have responded nevertheless.
     write_error: Option<io::Error>,
     framing: BodyDecoder,
@@ -64,6 +84,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             read: BytesMut::new(),
             want: MIN_READ,
             request: None,
+            kept: None,
+            is_reused: false,
             write_error: None,
             framing: BodyDecoder::Over,
             keep_alive: true,
@@ -79,10 +101,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let asks_for_head = request.asks_for_head();
         inner.request = Some(request);
         inner.want = MIN_READ;
-        let mut seen = 0;
-        poll_fn(|cx| inner.poll_head(cx, &mut seen, asks_for_head)).await.map_err(|error| {
+        let mut progress = HeadProgress::default();
+        poll_fn(|cx| inner.poll_head(cx, &mut progress, asks_for_head)).await.map_err(|error| {
             inner.keep_alive = false;
-            SendError { error, unsent: inner.request.take().filter(EncodedRequest::is_untouched) }
+            let request = inner.kept.take().or(inner.request.take());
+            SendError { error, unanswered: request.filter(|_| inner.is_reused && !progress.has_begun) }
         })
     }
 
@@ -145,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        seen: &mut usize,
+        progress: &mut HeadProgress,
         asked_for_head: bool,
     ) -> Poll<Result<Parts, ResponseError>> {
         self.poll_send(cx);
@@ -158,13 +181,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
             if !response_head::is_plausible(&self.read) {
                 return Poll::Ready(Err(ResponseError::Invalid("the response does not begin with HTTP/1")));
             }
-            if let Some(end) = response_head::end(&self.read, seen) {
+            if let Some(end) = response_head::end(&self.read, &mut progress.searched) {
                 if end > MAX_HEAD {
                     return Poll::Ready(Err(HEAD_TOO_LONG));
                 }
-                *seen = 0;
+                progress.searched = 0;
                 let bytes = self.read.split_to(end).freeze();
-                let Some(head) = response_head::parse(&bytes, asked_for_head)? else { continue };
+                let Some(head) = response_head::parse(&bytes, asked_for_head)? else {
+                    progress.interim += 1;
+                    if progress.interim > MAX_INTERIM {
+                        return Poll::Ready(Err(ResponseError::Invalid("too many interim responses")));
+                    }
+                    continue;
+                };
+                self.is_reused = true;
                 self.framing = head.framing;
                 self.keep_alive &= head.keep_alive;
                 return Poll::Ready(Ok(head.parts));
@@ -175,13 +205,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
             if ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Err(self.write_error.take().map_or(ResponseError::Closed, Into::into)));
             }
+            progress.has_begun = true;
+            self.kept = None;
         }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
-        if self.request.is_some() {
-            self.poll_send(cx);
-        }
+        self.poll_send(cx);
+        self.kept = None;
         loop {
             match self.framing.next(&mut self.read)? {
                 DecodedPiece::Frame(frame) => return Poll::Ready(Some(Ok(frame))),
@@ -196,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
 
     /// Sends as much of the request as the connection takes now.
     fn poll_send(&mut self, cx: &mut Context<'_>) {
-        if self.write_error.is_none() {
+        if self.request.is_some() && self.write_error.is_none() {
             self.write_error = self.try_send(cx).err();
         }
     }
@@ -218,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
         }
         if let Poll::Ready(flushed) = Pin::new(&mut self.wire).poll_flush(cx) {
             flushed?;
-            self.request = None;
+            self.kept = self.request.take().filter(|_| self.is_reused);
         }
         Ok(())
     }
@@ -314,19 +345,66 @@ mod tests {
         assert!(!connection.is_reusable(), "the rest of the request would be taken for another one");
     }
 
+    /// A connection that carried a request before, and the bytes that a request takes on it.
+    async fn kept(room: usize) -> (Connection<DuplexStream>, DuplexStream, usize) {
+        let (mut connection, mut worker) = pair(room);
+        let length = post(b"{}").pieces().iter().map(|piece| piece.len()).sum();
+        worker.write_all(OK).await.unwrap();
+        connection.send(post(b"{}")).await.unwrap();
+        body(&mut connection).await.unwrap();
+        worker.read_exact(&mut vec![0; length]).await.unwrap();
+        assert!(connection.is_open() && connection.is_reusable());
+        (connection, worker, length)
+    }
+
     #[tokio::test]
-    async fn unsent_request_is_returned() {
-        let (mut connection, worker) = pair(100);
-        assert!(connection.is_open());
-        drop(worker);
-        let failed = connection.send(post(b"{}")).await.unwrap_err();
-        assert!(failed.unsent.is_some(), "{failed:?}");
-        assert!(!connection.is_open() && !connection.is_reusable());
+    async fn unanswered_request_is_returned_whole() {
+        let large = vec![b'x'; 100_000];
+        for (request, seen) in [(post(b"{}"), 0), (post(b"{}"), 1), (post(&large), 20_000)] {
+            let (mut connection, mut worker, _) = kept(1000).await;
+            let response = async move { worker.read_exact(&mut vec![0; seen]).await.map(drop) };
+            let (failed, _) = tokio::join!(connection.send(request.clone()), response);
+            let unanswered = failed.unwrap_err().unanswered.unwrap().repeated().unwrap();
+            assert_eq!(format!("{unanswered:?}"), format!("{request:?}"), "after {seen} bytes");
+            assert!(!connection.is_open() && !connection.is_reusable());
+        }
+    }
+
+    #[tokio::test]
+    async fn answered_or_first_request_is_not_returned() {
         let (mut connection, mut worker) = pair(100);
-        let (response, _) = tokio::join!(connection.send(post(b"{}")), async move {
-            worker.read_u8().await.unwrap();
-        });
-        assert!(response.unwrap_err().unsent.is_none(), "the worker has seen it");
+        let (failed, _) = tokio::join!(connection.send(post(b"{}")), async move { worker.read_u8().await });
+        assert!(failed.unwrap_err().unanswered.is_none(), "the connection was new");
+        for begun in ["H", "HTTP/1.1 100 Continue\r\n\r\n"] {
+            let (mut connection, mut worker, _) = kept(100).await;
+            let response = async move {
+                worker.read_u8().await.unwrap();
+                worker.write_all(begun.as_bytes()).await.unwrap();
+            };
+            let (failed, ()) = tokio::join!(connection.send(post(b"{}")), response);
+            assert!(failed.unwrap_err().unanswered.is_none(), "it had begun to respond: {begun:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn repeat_is_forbidden_once_sent() {
+        let path = PathAndQuery::from_static("/generate");
+        let mut encoder = RequestEncoder::new(&Method::POST, "", &path, Bytes::from_static(b"{}"));
+        encoder.forbid_repeat();
+        let request = encoder.finish();
+        assert!(request.clone().repeated().is_some(), "no byte of it was sent");
+        let (mut connection, mut worker, length) = kept(1000).await;
+        let response = async move { worker.read_exact(&mut vec![0; length]).await.map(drop) };
+        let (failed, _) = tokio::join!(connection.send(request), response);
+        assert!(failed.unwrap_err().unanswered.unwrap().repeated().is_none());
+    }
+
+    #[tokio::test]
+    async fn interim_responses_are_bounded() {
+        let interim = |count| [b"HTTP/1.1 102 Processing\r\n\r\n".repeat(count), OK.to_vec()].concat();
+        assert_eq!(respond(&interim(100), Then::Nothing).await.unwrap().0, 200);
+        let error = respond(&interim(101), Then::Nothing).await.unwrap_err();
+        assert!(matches!(error, ResponseError::Invalid(_)), "{error:?}");
     }
 
     #[tokio::test]

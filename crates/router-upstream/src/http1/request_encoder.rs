@@ -1,7 +1,7 @@
 //! Encodes requests to workers.
 
 use super::hop_by_hop::{is_hop_by_hop, named};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use smallvec::SmallVec;
@@ -18,18 +18,28 @@ const HEAD: usize = 768;
 pub struct EncodedRequest {
     /// The head, and a small body.
     start: Vec<u8>,
-    /// How many bytes of `start` have been sent.
-    sent: usize,
-    /// The unsent part of a large body.
+    /// A large body.
     rest: Bytes,
+    /// How many bytes of `start` and `rest` together have been sent.
+    sent: usize,
     /// The method is HEAD, so the response has no body.
     asks_for_head: bool,
+    /// Whether a worker may get it a second time.
+    repeat: Repeat,
+}
+
+/// Whether a worker may get a request a second time, when the first time may have reached it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Repeat {
+    Allowed,
+    /// The request has an id that the worker may have seen.
+    Forbidden,
 }
 
 impl EncodedRequest {
     /// Whether it has been sent completely.
     pub(crate) fn is_sent(&self) -> bool {
-        self.sent == self.start.len() && self.rest.is_empty()
+        self.sent == self.start.len() + self.rest.len()
     }
 
     /// Whether no byte has been sent.
@@ -41,16 +51,28 @@ impl EncodedRequest {
         self.asks_for_head
     }
 
+    /// The request from its first byte, to be sent on another connection to the same worker; `None` when the worker may
+    /// have seen its id.
+    pub(crate) fn repeated(mut self) -> Option<Self> {
+        if self.repeat == Repeat::Forbidden && !self.is_untouched() {
+            return None;
+        }
+        self.sent = 0;
+        Some(self)
+    }
+
     /// The unsent bytes, in two pieces of which either may be empty.
     pub(crate) fn pieces(&self) -> [IoSlice<'_>; 2] {
-        [IoSlice::new(&self.start[self.sent..]), IoSlice::new(&self.rest)]
+        let (start, rest) = match self.start.get(self.sent..) {
+            Some(start) => (start, &self.rest[..]),
+            None => (&[][..], self.rest.get(self.sent - self.start.len()..).unwrap_or_default()),
+        };
+        [IoSlice::new(start), IoSlice::new(rest)]
     }
 
     /// Records that `sent` more bytes have been sent.
-    pub(crate) fn advance(&mut self, sent: usize) {
-        let of_start = sent.min(self.start.len() - self.sent);
-        self.sent += of_start;
-        self.rest.advance((sent - of_start).min(self.rest.len()));
+    pub(crate) const fn advance(&mut self, sent: usize) {
+        self.sent += sent;
     }
 }
 
@@ -60,6 +82,7 @@ pub struct RequestEncoder {
     bytes: Vec<u8>,
     body: Bytes,
     asks_for_head: bool,
+    repeat: Repeat,
     /// The names of the headers that were set.
     set: SmallVec<[HeaderName; 6]>,
 }
@@ -80,7 +103,14 @@ impl RequestEncoder {
             bytes.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }
-        Self { bytes, body, asks_for_head: *method == Method::HEAD, set: SmallVec::new() }
+        let asks_for_head = *method == Method::HEAD;
+        Self { bytes, body, asks_for_head, repeat: Repeat::Allowed, set: SmallVec::new() }
+    }
+
+    /// The worker must not get the request a second time when the first time may have reached it: it has an id of its
+    /// own, and some engines respond wrongly to an id that they have seen.
+    pub const fn forbid_repeat(&mut self) {
+        self.repeat = Repeat::Forbidden;
     }
 
     /// Sets a header. [`forward`](Self::forward) skips headers of this name.
@@ -112,7 +142,7 @@ impl RequestEncoder {
 
     /// Ends the head and returns the request.
     pub fn finish(self) -> EncodedRequest {
-        let Self { bytes: mut start, body, asks_for_head, .. } = self;
+        let Self { bytes: mut start, body, asks_for_head, repeat, .. } = self;
         start.extend_from_slice(b"\r\n");
         let rest = if body.len() <= SMALL {
             start.extend_from_slice(&body);
@@ -120,7 +150,7 @@ impl RequestEncoder {
         } else {
             body
         };
-        EncodedRequest { start, sent: 0, rest, asks_for_head }
+        EncodedRequest { start, rest, sent: 0, asks_for_head, repeat }
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) fn decode_failure(mut lease: Lease, error: ProxyError) -> LegFailure 
         ProxyError::Timeout(_) | ProxyError::NoFirstByte(_) | ProxyError::WorkerUnhealthy => {
             lease.abort(Outcome::Failed)
         }
-        _ => lease.finish_as(Outcome::Failed),
+        _ => lease.finish_as(error.outcome()),
     }
     LegFailure { leg: Leg::Decode, error, candidate: Some(Arc::clone(&lease.candidate)) }
 }

@@ -3,7 +3,7 @@
 use crate::error::{ProxyError, is_overloaded};
 use crate::headers::WORKER;
 use crate::lease::Lease;
-use crate::proxy::attempt::attempt_error;
+use crate::proxy::attempt::{attempt_error, response_error};
 use crate::proxy::request::ProxyRequest;
 use crate::response::{RouterBody, is_event_stream};
 use bytes::{Bytes, BytesMut};
@@ -100,7 +100,7 @@ async fn run(request: EncodedRequest, mut lease: PrefillLease) -> Result<Prefill
         Ok(response) => response,
         Err(error) => {
             lease.set_error(error.code());
-            lease.finish_as(Outcome::Failed);
+            lease.finish_as(error.outcome());
             return Err(PrefillError::Failed(error));
         }
     };
@@ -145,7 +145,7 @@ async fn exchange(request: EncodedRequest, lease: &mut Lease) -> Result<(Parts, 
     };
     let body = connection.collect(BytesMut::new(), MAX_LEN, on_data).await.map_err(|error| match error {
         CollectError::TooLarge(_) => ProxyError::InvalidResponse("the prefill response is too long".into()),
-        CollectError::Response(error) => ProxyError::Disconnected(error.into()),
+        CollectError::Response(error) => response_error(error),
     })?;
     worker.pool.release(connection);
     Ok((parts, body))

@@ -2,7 +2,7 @@
 
 use super::leg::{LegFailure, LegResult, LegState};
 use crate::error::ProxyError;
-use crate::lease::Lease;
+use crate::lease::{ClientRid, Lease};
 use crate::prefill_pool::PrefillPool;
 use crate::proxy::attempt::{ResponseClass, UpstreamResponse};
 use crate::proxy::dispatch::LastResort;
@@ -32,7 +32,7 @@ pub(crate) struct SplitRequest<'a> {
     pub(super) facts: &'a RequestFacts<'a>,
     /// What the request says about its own disaggregation.
     pub(super) options: SplitFacts,
-    rid: Option<&'a str>,
+    rid: ClientRid<'a>,
 }
 
 impl<'a> SplitRequest<'a> {
@@ -40,13 +40,13 @@ impl<'a> SplitRequest<'a> {
         request: &'a ProxyRequest<'a>,
         split: &'a PrefillPool,
         facts: &'a RequestFacts<'a>,
-        rid: Option<&'a str>,
+        rid: ClientRid<'a>,
     ) -> Self {
         let side = |pool, leg| LegState {
             request: ProxyRequest { pool, leg, ..request.clone() },
             excluded: ExcludedWorkers::default(),
             last: None,
-            has_own_id: facts.rid.is_some(),
+            has_own_id: rid.is_given(),
         };
         Self {
             split,
@@ -195,8 +195,7 @@ impl<'a> SplitRequest<'a> {
         error: &ProxyError,
         candidate: &Arc<Candidate>,
     ) -> Option<RetryReason> {
-        // Some versions of SGLang corrupt the response to an id that they have seen, or never give one.
-        if self.facts.rid.is_some() {
+        if self.rid.is_given() {
             for side in [&mut self.prefill, &mut self.decode] {
                 if let Some(last) = &side.last {
                     side.excluded.exclude(last, &side.request.pool.candidates);

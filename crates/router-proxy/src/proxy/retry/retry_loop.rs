@@ -7,7 +7,7 @@ use super::deadline::FirstByteDeadline;
 use super::excluded_workers::ExcludedWorkers;
 use super::retry_state::{RetryPermit, RetryState, has_untried, record_failure};
 use crate::error::ProxyError;
-use crate::lease::Lease;
+use crate::lease::{ClientRid, Lease};
 use crate::proxy::attempt::{ResponseClass, UpstreamResponse};
 use crate::proxy::buffered_response::BufferedResponse;
 use crate::proxy::dispatch::LastResort;
@@ -28,8 +28,7 @@ use tokio::time::{Sleep, sleep};
 pub(crate) struct RetryLoop<'a> {
     request: &'a ProxyRequest<'a>,
     features: RequestFeatures<'a>,
-    /// SGLang's own id of the request, if the client gave one: by it, a worker can be asked to abort.
-    rid: Option<&'a str>,
+    rid: ClientRid<'a>,
     retry: RetryState<'a>,
     excluded: ExcludedWorkers,
     /// The response that the client gets if none is better.
@@ -56,7 +55,7 @@ impl<'a> RetryLoop<'a> {
     pub(crate) fn new(
         request: &'a ProxyRequest<'a>,
         features: RequestFeatures<'a>,
-        rid: Option<&'a str>,
+        rid: ClientRid<'a>,
     ) -> Self {
         let retry = RetryState::new(request, features.id);
         let excluded = ExcludedWorkers::default();
@@ -193,7 +192,7 @@ impl<'a> RetryLoop<'a> {
         if reason == RetryReason::Overloaded {
             let pool = self.request.pool;
             pool.candidates.cool_down(&lease.candidate, pool.clock.now(), response.retry_after());
-            if self.rid.is_none() {
+            if !self.rid.is_given() {
                 self.excluded.readmit_ranks(&lease.candidate, &pool.candidates);
             }
         } else if std::mem::replace(&mut self.has_failed, true) {
@@ -209,7 +208,7 @@ impl<'a> RetryLoop<'a> {
         if matches!(error, ProxyError::Timeout(_) | ProxyError::NoFirstByte(_)) {
             lease.abort(Outcome::Failed);
         }
-        lease.finish_as(Outcome::Failed);
+        lease.finish_as(error.outcome());
         reason
     }
 
@@ -317,8 +316,8 @@ impl<'a> RetryLoop<'a> {
         if !self.request.pool.may_become_available(&self.features, reason) {
             return None;
         }
-        // Some versions of SGLang corrupt the response to an id that they have seen: such a request stays away.
-        if self.rid.is_none() {
+        // A request with an id that an engine has seen stays away.
+        if !self.rid.is_given() {
             self.excluded.clear();
         }
         let this = &*self;

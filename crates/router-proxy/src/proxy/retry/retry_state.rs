@@ -126,6 +126,7 @@ pub(crate) fn record_failure(
             candidate.worker.mark_unreachable(pool);
             Some(RetryReason::Disconnected)
         }
+        ProxyError::Stale(_) => Some(RetryReason::Disconnected),
         ProxyError::Disconnected(_) => {
             // It may have died; its check tells before the next request does.
             candidate.worker.request_recheck();
