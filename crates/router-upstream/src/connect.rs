@@ -1,6 +1,8 @@
 //! Opens connections to workers: TCP, and TLS for https URLs.
 
 use crate::coalesced_write::write_coalesced;
+use crate::connect_error::ConnectError;
+use crate::happy_eyeballs::connect_first;
 use crate::target::WorkerTarget;
 use crate::tls::{TlsError, WorkerTls};
 use rustls::pki_types::ServerName;
@@ -12,7 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -63,24 +66,40 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// A new connection.
-    pub(crate) async fn dial(&self) -> io::Result<WorkerStream> {
-        let dialled = tokio::time::timeout(self.connect_timeout, self.connect()).await;
-        dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    /// A new connection, to the first address of the worker that answers.
+    ///
+    /// # Errors
+    /// When there is none within the connect timeout, TLS included.
+    pub(crate) async fn dial(&self) -> Result<WorkerStream, ConnectError> {
+        let deadline = Instant::now() + self.connect_timeout;
+        let stream = match self.socket {
+            Some(address) => self.connect_tcp(&[address], deadline).await?,
+            None => self.connect_tcp(&self.resolve(deadline).await?, deadline).await?,
+        };
+        let Some((connector, name)) = &self.tls else { return Ok(WorkerStream::Plain(stream)) };
+        match timeout_at(deadline, connector.connect(name.clone(), stream)).await {
+            Ok(Ok(stream)) => Ok(WorkerStream::Tls(Box::new(stream))),
+            Ok(Err(error)) => Err(ConnectError::of_handshake(error)),
+            Err(_) => Err(ConnectError::HandshakeTimeout(self.connect_timeout)),
+        }
     }
 
-    async fn connect(&self) -> io::Result<WorkerStream> {
-        let stream = match self.socket {
-            Some(address) => TcpStream::connect(address).await?,
-            None => TcpStream::connect((self.host.as_str(), self.port)).await?,
-        };
-        stream.set_nodelay(true)?;
-        match &self.tls {
-            Some((connector, name)) => {
-                Ok(WorkerStream::Tls(Box::new(connector.connect(name.clone(), stream).await?)))
-            }
-            None => Ok(WorkerStream::Plain(stream)),
-        }
+    /// The addresses of the worker's name, in the system's order.
+    async fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, ConnectError> {
+        let fail = |error: io::Error| ConnectError::Resolve { name: self.host.clone(), error };
+        let found = timeout_at(deadline, lookup_host((self.host.as_str(), self.port))).await;
+        let found: Vec<_> = found.map_err(|_| fail(io::ErrorKind::TimedOut.into()))?.map_err(fail)?.collect();
+        if found.is_empty() { Err(fail(io::Error::other("it has no address"))) } else { Ok(found) }
+    }
+
+    async fn connect_tcp(&self, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
+        let stream = connect_first(addresses, deadline, |address| async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        });
+        let timeout = self.connect_timeout;
+        stream.await.map_err(|tried| ConnectError::NoAddress { tried, timeout })
     }
 }
 

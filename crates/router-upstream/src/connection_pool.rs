@@ -5,6 +5,7 @@
 //! event, and dropping a response closes its connection at once.
 
 use crate::connect::{Connector, WorkerStream};
+use crate::connect_error::ConnectError;
 use crate::http1::{self, EncodedRequest, ResponseError, SendError};
 use http::response::Parts;
 use parking_lot::Mutex;
@@ -27,7 +28,7 @@ pub enum UpstreamError {
         /// Host and port of the worker.
         host: String,
         /// The reason.
-        source: std::io::Error,
+        source: ConnectError,
     },
     /// The connection was open, but no response arrived.
     #[error(transparent)]

@@ -93,11 +93,7 @@ fn judge(response: Result<(StatusCode, bytes::Bytes), ClientError>) -> CheckOutc
         Ok(_) => CheckOutcome::Failed,
         Err(ClientError::Timeout(_)) => CheckOutcome::TimedOut,
         Err(ClientError::Connection(UpstreamError::Connect { source, .. })) => {
-            if source.kind() == std::io::ErrorKind::ConnectionRefused {
-                CheckOutcome::Refused
-            } else {
-                CheckOutcome::Unreachable
-            }
+            if source.is_refused() { CheckOutcome::Refused } else { CheckOutcome::Unreachable }
         }
         Err(_) => CheckOutcome::Failed,
     }

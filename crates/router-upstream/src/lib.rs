@@ -7,7 +7,7 @@
 //! pool ──▶ table ──▶ candidate ──▶ worker ──▶ health          states, without I/O
 //!   │                                │
 //!   ▼                                ▼
-//! capacity_queue ──▶ wait_queue   connection_pool ──▶ connect ──▶ tls
+//! capacity_queue ──▶ wait_queue   connection_pool ──▶ connect ──▶ happy_eyeballs, tls
 //!                                    │
 //!                                    ▼
 //!                                  http1                      the HTTP/1.1 client
@@ -22,10 +22,12 @@ mod capacity_queue;
 mod client;
 mod coalesced_write;
 mod connect;
+mod connect_error;
 mod connection_pool;
 mod cooldown;
 mod discovery;
 mod engine;
+mod happy_eyeballs;
 mod health;
 mod health_checker;
 mod http1;
@@ -46,6 +48,7 @@ pub use capacity_queue::{Availability, CapacityQueue, DispatchError};
 pub use client::{ClientError, abort, abort_with, get, request, root_cause};
 pub use coalesced_write::write_coalesced;
 pub use connect::ConnectConfig;
+pub use connect_error::ConnectError;
 pub use connection_pool::{UpstreamError, WorkerConnection};
 pub use engine::{EngineQuirks, LOAD_REPORT_HEADER, RANK_HEADER};
 pub use health::{HealthState, HealthVerdict};
