@@ -3,6 +3,7 @@
 use http::StatusCode;
 use router_core::Outcome;
 use router_telemetry::Leg;
+use router_upstream::UpstreamError;
 use std::time::Duration;
 
 /// One failed request or attempt.
@@ -20,7 +21,7 @@ pub(crate) enum ProxyError {
     },
     /// The worker could not be reached; it has not seen the request.
     #[error("the worker could not be reached")]
-    Connect(#[source] Cause),
+    Connect(#[source] Box<UpstreamError>),
     /// The connection to the worker broke before its response began.
     #[error("the worker closed the connection before it responded")]
     Disconnected(#[source] Cause),

@@ -58,7 +58,8 @@ async fn one_response(mut socket: TcpStream, second: Second, bodies: Arc<Mutex<V
 
 async fn assert_no_fault(router: &RunningRouter) {
     let outcomes = metric(router, "sgl_router_worker_outcomes_total").await;
-    let failed: Vec<_> = outcomes.iter().filter(|(labels, n)| labels.contains("failed") && *n > 0.0).collect();
+    let failed: Vec<_> =
+        outcomes.iter().filter(|(labels, n)| labels.contains("failed") && *n > 0.0).collect();
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(sum(&metric(router, "sgl_router_worker_cb_transitions_total").await), 0.0);
     until(|| router.in_flight() == 0).await;
@@ -126,7 +127,9 @@ async fn request_with_id_goes_elsewhere() {
     let router = router(Options { cb_failure_threshold: 1, ..options(&[forgetful, other]) }).await;
     let mut client = RawClient::connect(&router).await;
     // After the first two, one worker has a kept connection, which ends with the next request.
-    for body in [r#"{"text":"a"}"#, r#"{"text":"a"}"#, r#"{"text":"a","rid":"b"}"#, r#"{"text":"a","rid":"c"}"#] {
+    for body in
+        [r#"{"text":"a"}"#, r#"{"text":"a"}"#, r#"{"text":"a","rid":"b"}"#, r#"{"text":"a","rid":"c"}"#]
+    {
         client.post("/generate", body).await;
         assert!(client.see("\r\n\r\n{}").await.starts_with("HTTP/1.1 200 "));
         client.seen.clear();

@@ -100,6 +100,16 @@ fn to(address: SocketAddr) -> Options {
 }
 
 #[tokio::test]
+async fn refused_certificate_is_named() {
+    let (own, other) = (issue("refused"), issue("trusted"));
+    let worker = tls_worker(&own, None).await;
+    let router = start(Options { ca_cert_paths: vec![other.ca.clone()], ..to(worker) }).await;
+    let error = support::last_error(&router).await;
+    assert_eq!(error["reason"], "certificate");
+    assert!(error["message"].as_str().unwrap().contains("--ca-cert-paths"), "{error}");
+}
+
+#[tokio::test]
 async fn clients_can_speak_tls() {
     let own = issue("front");
     let worker = support::worker(|mut incoming| async move { incoming.send_json(r#"{"a":1}"#).await }).await;

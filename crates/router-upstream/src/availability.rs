@@ -4,7 +4,11 @@
 //! health state is locked, so that two changes cannot reach it in the wrong order.
 
 use crate::candidate::Candidate;
-use crate::health::{CheckOutcome, CircuitBreaker, HealthState, HealthVerdict, ProbeGate, WorkerHealth};
+use crate::connection_pool::UpstreamError;
+use crate::health::{
+    CheckOutcome, CircuitBreaker, HealthProblem, HealthState, HealthVerdict, ProbeGate, WorkerFailure,
+    WorkerHealth,
+};
 use crate::pool::WorkerPool;
 use crate::table::CandidateTable;
 use crate::worker::Worker;
@@ -75,6 +79,11 @@ impl Candidate {
 }
 
 impl Worker {
+    /// What is wrong with it, if anything is.
+    pub fn problem(&self) -> Option<HealthProblem> {
+        self.health_state.lock().problem().cloned()
+    }
+
     /// The state of its breaker; `None` when breakers are switched off.
     pub fn breaker(&self, now: Time) -> Option<BreakerStatus> {
         let health_state = self.health_state.lock();
@@ -87,11 +96,19 @@ impl Worker {
     pub(crate) fn checked(
         self: &Arc<Self>,
         pool: &WorkerPool,
-        outcome: CheckOutcome,
+        check: Result<(), WorkerFailure>,
         config: &HealthConfig,
     ) -> bool {
         let mut health_state = self.health_state.lock();
+        let outcome = match &check {
+            Ok(()) => CheckOutcome::Passed,
+            Err(failure) => CheckOutcome::Failed(failure.reason),
+        };
+        let is_new_problem = check.is_err_and(|failure| self.note_failure(pool, &mut health_state, failure));
         let change = health_state.check(outcome, config);
+        if change.is_none() && is_new_problem && health_state.health() != HealthState::Healthy {
+            self.log_problem(&health_state, "health check failed");
+        }
         if outcome.is_hopeless() && health_state.health() == HealthState::Unhealthy {
             self.evicted.notify_waiters();
         }
@@ -117,11 +134,12 @@ impl Worker {
     /// The worker refused a connection: it gets no more requests until its checks pass.
     ///
     /// No effect without health checks, because then nothing would bring it back; the breaker handles that case.
-    pub fn mark_unreachable(self: &Arc<Self>, pool: &WorkerPool) {
+    pub fn mark_unreachable(self: &Arc<Self>, pool: &WorkerPool, error: &UpstreamError) {
+        let mut health_state = self.health_state.lock();
+        self.note_failure(pool, &mut health_state, error.into());
         if self.health_config.is_none() {
             return;
         }
-        let mut health_state = self.health_state.lock();
         if health_state.unreachable().is_some() {
             self.publish_health(pool, &health_state, ProbePermit::Keep);
         }
@@ -219,12 +237,32 @@ impl Worker {
         );
     }
 
+    /// Notes and counts a failed check or connection; returns whether the last one failed for another reason, or not at
+    /// all.
+    fn note_failure(
+        self: &Arc<Self>,
+        pool: &WorkerPool,
+        health_state: &mut WorkerHealth,
+        failure: WorkerFailure,
+    ) -> bool {
+        for candidate in pool.candidates.of(self) {
+            candidate.telemetry.metrics.check_failed(failure.reason);
+        }
+        health_state.note_failure(failure, pool.clock.now())
+    }
+
+    fn log_problem(&self, health_state: &WorkerHealth, message: &'static str) {
+        let failure = health_state.problem().map(|problem| &problem.failure);
+        let (reason, cause) = (failure.map(|f| f.reason.as_str()), failure.map(|f| f.message.as_str()));
+        warn!(worker = %self.url, reason, cause, "{message}");
+    }
+
     /// Passes a new health state to the balancer and the log.
     fn publish_health(self: &Arc<Self>, pool: &WorkerPool, health_state: &WorkerHealth, permit: ProbePermit) {
         self.sync_routability(pool, health_state, permit);
         let health = health_state.health();
         if health == HealthState::Unhealthy {
-            warn!(worker = %self.url, "worker is {}", health.as_str());
+            self.log_problem(health_state, "worker is unhealthy");
         } else {
             info!(worker = %self.url, "worker is {}", health.as_str());
         }

@@ -92,7 +92,11 @@ impl Connector {
         if found.is_empty() { Err(fail(io::Error::other("it has no address"))) } else { Ok(found) }
     }
 
-    async fn connect_tcp(&self, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
+    async fn connect_tcp(
+        &self,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<TcpStream, ConnectError> {
         let stream = connect_first(addresses, deadline, |address| async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;

@@ -1,6 +1,7 @@
 //! Why there is no connection to a worker. It has seen nothing of the request then.
 
 use crate::happy_eyeballs::FailedAddresses;
+use rustls::{CertificateError, InvalidMessage};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -25,8 +26,8 @@ pub enum ConnectError {
         timeout: Duration,
     },
     /// Its certificate is not accepted.
-    #[error("its certificate is refused: {0}")]
-    Certificate(rustls::CertificateError),
+    #[error("its certificate is refused: {}", refusal(.0))]
+    Certificate(io::Error),
     /// The TLS handshake failed for another reason.
     #[error("the TLS handshake failed: {error}{}", hint(error))]
     Handshake {
@@ -41,14 +42,17 @@ pub enum ConnectError {
 impl ConnectError {
     /// What the failure of a TLS handshake means.
     pub(crate) fn of_handshake(error: io::Error) -> Self {
-        match rustls_error(&error) {
-            Some(rustls::Error::InvalidCertificate(refusal)) => Self::Certificate(refusal.clone()),
-            _ => Self::Handshake { error },
+        let example = CertificateError::UnknownIssuer;
+        let detail = example.to_string();
+        if is_like(&error, &rustls::Error::InvalidCertificate(example), &detail) {
+            Self::Certificate(error)
+        } else {
+            Self::Handshake { error }
         }
     }
 
     /// Whether every address refused the connection: no process listens there.
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         let refused = |error: &Option<io::Error>| {
             error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
         };
@@ -58,23 +62,42 @@ impl ConnectError {
     /// Whether an address did not answer in time.
     pub(crate) fn is_timeout(&self) -> bool {
         match self {
-            Self::NoAddress { tried, .. } => tried.iter().any(|(_, error)| error.is_none()),
-            Self::HandshakeTimeout(_) => true,
-            Self::Resolve { .. } | Self::Certificate(_) | Self::Handshake { .. } => false,
+            Self::NoAddress { tried, .. } => tried
+                .iter()
+                .any(|(_, error)| error.as_ref().is_none_or(|error| error.kind() == io::ErrorKind::TimedOut)),
+            _ => false,
         }
     }
 }
 
-fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
+/// Why a certificate is refused, and what to do about it where that is plain.
+fn refusal(error: &io::Error) -> String {
+    let text = error.to_string();
+    let is_untrusted = [CertificateError::UnknownIssuer, CertificateError::BadSignature]
+        .into_iter()
+        .any(|refusal| text == rustls::Error::InvalidCertificate(refusal).to_string());
+    if is_untrusted {
+        return "no authority in --ca-cert-paths, or in the system's list without it, has signed it"
+            .to_owned();
+    }
+    text
 }
 
 /// What to do about a failed handshake, where that is plain.
 fn hint(error: &io::Error) -> &'static str {
-    match rustls_error(error) {
-        Some(rustls::Error::InvalidMessage(_)) => " (the port does not speak TLS: http:// instead of https://?)",
-        _ => "",
+    let example = InvalidMessage::InvalidContentType;
+    if is_like(error, &rustls::Error::InvalidMessage(example), &format!("{example:?}")) {
+        " (the port does not speak TLS: http:// instead of https://?)"
+    } else {
+        ""
     }
+}
+
+/// Whether a handshake failed in the same way as `example`, whose text ends in `detail`. The handshake's error is rustls'
+/// as text.
+fn is_like(error: &io::Error, example: &rustls::Error, detail: &str) -> bool {
+    let example = example.to_string();
+    example.strip_suffix(detail).is_some_and(|start| error.to_string().starts_with(start))
 }
 
 /// The addresses that were tried, with the cause of each.

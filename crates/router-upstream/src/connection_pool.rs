@@ -28,7 +28,7 @@ pub enum UpstreamError {
         /// Host and port of the worker.
         host: String,
         /// The reason.
-        source: ConnectError,
+        source: Box<ConnectError>,
     },
     /// The connection was open, but no response arrived.
     #[error(transparent)]
@@ -114,9 +114,10 @@ impl ConnectionPool {
     }
 
     async fn connect(&self) -> Result<WorkerConnection, UpstreamError> {
-        let wire = self.address.dial().await;
-        let wire =
-            wire.map_err(|source| UpstreamError::Connect { host: self.address.to_string(), source })?;
+        let wire = self.address.dial().await.map_err(|source| UpstreamError::Connect {
+            host: self.address.to_string(),
+            source: Box::new(source),
+        })?;
         Ok(WorkerConnection::new(wire))
     }
 }

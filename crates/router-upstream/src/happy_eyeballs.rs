@@ -61,7 +61,8 @@ where
 /// The addresses in the order in which they are tried: the system's order, with the families taking turns, because all
 /// addresses of one family may be unreachable together (RFC 8305, section 4). None twice.
 fn interleaved(addresses: &[SocketAddr]) -> SmallVec<[SocketAddr; 4]> {
-    let is_of_first = |address: &&SocketAddr| addresses.first().is_some_and(|f| f.is_ipv4() == address.is_ipv4());
+    let is_of_first =
+        |address: &&SocketAddr| addresses.first().is_some_and(|f| f.is_ipv4() == address.is_ipv4());
     let (mut first, mut second) =
         (addresses.iter().filter(is_of_first), addresses.iter().filter(|a| !is_of_first(a)));
     let mut ordered = SmallVec::new();

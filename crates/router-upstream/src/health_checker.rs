@@ -1,12 +1,10 @@
 //! Background health checks.
 
 use crate::client::{ClientError, get};
-use crate::connection_pool::UpstreamError;
 use crate::discovery::discover;
-use crate::health::{CheckOutcome, HealthState};
+use crate::health::{HealthState, WorkerFailure};
 use crate::pool::WorkerPool;
 use crate::worker::Worker;
-use http::StatusCode;
 use router_config::HealthConfig;
 use router_core::Rng;
 use std::pin::pin;
@@ -37,7 +35,8 @@ pub(crate) async fn run_health_checks(
     let mut is_discovered = false;
     loop {
         let outcome = check(&pool, &worker, &config).await;
-        let would_become_healthy = outcome == CheckOutcome::Passed && worker.health() != HealthState::Healthy;
+        let is_passed = outcome.is_ok();
+        let would_become_healthy = is_passed && worker.health() != HealthState::Healthy;
         // Ranks become candidates, so they are discovered before requests are sent.
         let discovered_now =
             would_become_healthy && worker.profile.load().is_ranked() && discover(&pool, &worker).await;
@@ -45,7 +44,7 @@ pub(crate) async fn run_health_checks(
         let became_healthy = worker.checked(&pool, outcome, &config);
         is_discovered = discovered_now || is_discovered && !became_healthy;
         worker.pool.evict_idle();
-        let is_steady = outcome == CheckOutcome::Passed && worker.health() == HealthState::Healthy;
+        let is_steady = is_passed && worker.health() == HealthState::Healthy;
         if is_steady && !is_discovered {
             is_discovered = discover(&pool, &worker).await;
         }
@@ -59,7 +58,7 @@ pub(crate) async fn run_health_checks(
     }
 }
 
-async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> CheckOutcome {
+async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> Result<(), WorkerFailure> {
     let before = worker.activity.load(Relaxed);
     let mut response = pin!(get(worker, &config.path, config.timeout));
     let timeout = config.timeout.min(MIN_SILENCE.max(config.interval * SILENT_INTERVALS));
@@ -68,11 +67,13 @@ async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -
         in_time => in_time.unwrap_or(Err(ClientError::Timeout(timeout))),
     };
     let outcome = match response {
-        Err(ClientError::Timeout(_)) if is_silent(pool, worker, before) => CheckOutcome::Silent,
-        response => judge(response),
+        Err(ClientError::Timeout(_)) if is_silent(pool, worker, before) => Err(WorkerFailure::silent()),
+        Err(error) => Err(WorkerFailure::of_check(&error, &worker.target)),
+        Ok((status, _)) if status.is_success() => Ok(()),
+        Ok((status, _)) => Err(WorkerFailure::of_status(status, &worker.target, &config.path)),
     };
-    if outcome != CheckOutcome::Passed {
-        debug!(worker = %worker.url, ?outcome, "health check failed");
+    if let Err(failure) = &outcome {
+        debug!(worker = %worker.url, reason = failure.reason.as_str(), cause = failure.message, "health check failed");
     }
     outcome
 }
@@ -85,16 +86,4 @@ fn is_silent(pool: &WorkerPool, worker: &Arc<Worker>, before: u64) -> bool {
     let ranks = pool.candidates.of(worker);
     let balancer = pool.balancer.lock();
     ranks.iter().any(|rank| balancer.view(rank.id).is_some_and(|w| w.in_flight > 0))
-}
-
-fn judge(response: Result<(StatusCode, bytes::Bytes), ClientError>) -> CheckOutcome {
-    match response {
-        Ok((status, _)) if status.is_success() => CheckOutcome::Passed,
-        Ok(_) => CheckOutcome::Failed,
-        Err(ClientError::Timeout(_)) => CheckOutcome::TimedOut,
-        Err(ClientError::Connection(UpstreamError::Connect { source, .. })) => {
-            if source.is_refused() { CheckOutcome::Refused } else { CheckOutcome::Unreachable }
-        }
-        Err(_) => CheckOutcome::Failed,
-    }
 }

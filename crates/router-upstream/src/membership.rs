@@ -71,6 +71,10 @@ impl WorkerPool {
             self.add_candidate(&worker, Some(rank)).map_err(invalid)?;
         }
         info!(worker = %url, "worker joined");
+        if worker.target.base().ends_with("/v1") {
+            warn!(worker = %url, "the worker's URL ends in /v1, which is put before the path of every request: \
+                requests go to /v1/v1/...; write the URL without it");
+        }
         self.spawn_tasks(&worker, first.id);
         Ok(first)
     }

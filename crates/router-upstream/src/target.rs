@@ -31,6 +31,11 @@ impl WorkerTarget {
         &self.authority
     }
 
+    /// The path that is put before the path of every request; empty where the URL has none.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(if self.secure { 443 } else { 80 })

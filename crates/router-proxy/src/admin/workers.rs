@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use router_config::{WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError};
 use router_core::Time;
 use router_telemetry::BreakerState;
-use router_upstream::{Candidate, HealthState, MembershipError, WorkerPool};
+use router_upstream::{Candidate, HealthProblem, HealthState, MembershipError, WorkerPool};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -217,6 +217,7 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
         "models": told.models,
         "state": health.as_str(),
         "is_healthy": health == HealthState::Healthy,
+        "last_error": last_error(pool, worker, now),
         "breaker": breaker(worker, now),
         "load": load.as_ref().map_or(0, |l| l.in_flight),
         "waiting": load.as_ref().and_then(|l| l.waiting),
@@ -238,6 +239,13 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
         "tp_size": told.tp_size,
         "job_status": job_status(health),
     })
+}
+
+/// Why the worker's checks or connections fail, and since when; `None` while they succeed.
+fn last_error(pool: &WorkerPool, worker: &Candidate, now: Time) -> Option<Value> {
+    let HealthProblem { failure, since } = worker.worker.problem()?;
+    Some(json!({"reason": failure.reason.as_str(), "message": failure.message,
+        "since": pool.clock.unix(since).as_secs_f64(), "for_secs": now.since(since).as_secs_f64()}))
 }
 
 fn breaker(worker: &Candidate, now: Time) -> Option<Value> {

@@ -161,7 +161,7 @@ pub(super) fn attempt_error(error: UpstreamError) -> ProxyError {
     match error {
         UpstreamError::Response(error) => response_error(error),
         UpstreamError::Stale(_) => ProxyError::Stale(error.into()),
-        UpstreamError::Connect { .. } => ProxyError::Connect(error.into()),
+        UpstreamError::Connect { .. } => ProxyError::Connect(Box::new(error)),
     }
 }
 

@@ -307,6 +307,20 @@ pub fn body(answer: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {answer}"))
 }
 
+/// The `last_error` of the only worker, once it has one.
+pub async fn last_error(router: &RunningRouter) -> serde_json::Value {
+    let look = async {
+        loop {
+            let error = body(&get(router, "/workers").await)["workers"][0]["last_error"].clone();
+            if !error.is_null() {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap()
+}
+
 /// Any request with a JSON body on a connection of its own; the whole answer.
 pub async fn send(router: &RunningRouter, method: &str, path: &str, body: &str) -> String {
     let mut client = RawClient::connect(router).await;

@@ -57,6 +57,12 @@ pub(crate) struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct FailureLabels {
+    pub(crate) worker: Arc<str>,
+    pub(crate) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct BreakerLabels {
     pub(crate) worker: Arc<str>,
     pub(crate) to: &'static str,

@@ -2,9 +2,10 @@
 
 use crate::attempt_info::AttemptInfo;
 use crate::breaker_state::BreakerState;
+use crate::failure_reason::FailureReason;
 use crate::prometheus::family::{Buckets, Histograms, family, histograms};
 use crate::prometheus::labels::{
-    BreakerLabels, OutcomeLabels, PolicyWorkerLabels, RouteWorkerLabels, WorkerLabel,
+    BreakerLabels, FailureLabels, OutcomeLabels, PolicyWorkerLabels, RouteWorkerLabels, WorkerLabel,
 };
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use prometheus_client::registry::Registry;
@@ -27,6 +28,7 @@ pub(crate) struct WorkerFamilies {
     decisions: Family<PolicyWorkerLabels, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
     breaker: Family<BreakerLabels, Counter>,
+    failures: Family<FailureLabels, Counter>,
     hits: Family<WorkerLabel, Counter>,
     misses: Family<WorkerLabel, Counter>,
     prompt_tokens: Family<WorkerLabel, Counter>,
@@ -49,6 +51,7 @@ pub struct WorkerMetrics {
     decisions: Counter,
     outcomes: [Counter; OUTCOMES.len()],
     breaker: [Counter; BreakerState::ALL.len()],
+    failures: Family<FailureLabels, Counter>,
     hits: Counter,
     misses: Counter,
     prompt_tokens: Counter,
@@ -93,6 +96,11 @@ impl WorkerFamilies {
                 r,
                 "worker_cb_transitions",
                 "State changes of a worker's circuit breaker, by new state",
+            ),
+            failures: family(
+                r,
+                "worker_check_failures",
+                "Failed health checks of a worker and connections that requests could not make, by reason",
             ),
             hits: family(r, "cache_hits", "Responses whose prompt was at least partly in the worker's cache"),
             misses: family(r, "cache_misses", "Responses whose prompt was not in the worker's cache"),
@@ -140,6 +148,7 @@ impl WorkerFamilies {
                 let label = BreakerLabels { worker: Arc::clone(url), to: state.as_str() };
                 self.breaker.get_or_create_owned(&label)
             }),
+            failures: self.failures.clone(),
             hits: self.hits.get_or_create_owned(&label),
             misses: self.misses.get_or_create_owned(&label),
             prompt_tokens: self.prompt_tokens.get_or_create_owned(&label),
@@ -171,6 +180,9 @@ impl WorkerFamilies {
         }
         for state in BreakerState::ALL {
             self.breaker.remove(&BreakerLabels { worker: Arc::clone(url), to: state.as_str() });
+        }
+        for reason in FailureReason::ALL {
+            self.failures.remove(&FailureLabels { worker: Arc::clone(url), reason: reason.as_str() });
         }
         for route in Route::ALL {
             let label = RouteWorkerLabels { route: route.as_str(), worker: Arc::clone(url) };
@@ -236,6 +248,12 @@ impl WorkerMetrics {
     /// Counts a change of the worker's circuit breaker to this state.
     pub fn breaker_changed(&self, state: BreakerState) {
         self.breaker[usize::from(state.number())].inc();
+    }
+
+    /// Counts a failed health check, or a connection that a request could not make.
+    pub fn check_failed(&self, reason: FailureReason) {
+        let label = FailureLabels { worker: Arc::clone(&self.url), reason: reason.as_str() };
+        self.failures.get_or_create(&label).inc();
     }
 
     fn times(&self, route: Route) -> &TimeHistograms {

@@ -2,12 +2,14 @@
 
 mod breaker;
 mod check;
+mod failure;
 mod probe_gate;
 mod state;
 
 pub(crate) use breaker::CircuitBreaker;
 pub use breaker::HealthVerdict;
 pub(crate) use check::CheckOutcome;
+pub use failure::WorkerFailure;
 pub(crate) use probe_gate::ProbeGate;
-pub use state::HealthState;
 pub(crate) use state::WorkerHealth;
+pub use state::{HealthProblem, HealthState};

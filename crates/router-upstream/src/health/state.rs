@@ -2,7 +2,9 @@
 
 use super::breaker::CircuitBreaker;
 use super::check::CheckOutcome;
+use super::failure::WorkerFailure;
 use router_config::HealthConfig;
+use router_core::Time;
 use router_telemetry::BreakerState;
 
 /// The health state of a worker.
@@ -42,6 +44,15 @@ enum UnhealthyCause {
     Checks,
 }
 
+/// What is wrong with a worker, and since when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthProblem {
+    /// The last failure.
+    pub failure: WorkerFailure,
+    /// When the first failure in a row came.
+    pub since: Time,
+}
+
 /// The health state of a worker, and the counts that change it.
 #[derive(Debug)]
 pub(crate) struct WorkerHealth {
@@ -49,6 +60,8 @@ pub(crate) struct WorkerHealth {
     failures: u32,
     successes: u32,
     cause: UnhealthyCause,
+    /// What went wrong last, until the worker is healthy and passes its checks.
+    problem: Option<HealthProblem>,
     /// `None` when breakers are switched off.
     pub(crate) breaker: Option<CircuitBreaker>,
 }
@@ -60,6 +73,7 @@ impl WorkerHealth {
             failures: 0,
             successes: 0,
             cause: UnhealthyCause::Checks,
+            problem: None,
             breaker,
         }
     }
@@ -86,19 +100,36 @@ impl WorkerHealth {
                     }
                     HealthState::Healthy | HealthState::Draining | HealthState::Gone => false,
                 };
-                enough.then(|| self.set(HealthState::Healthy))
+                let change = enough.then(|| self.set(HealthState::Healthy));
+                if self.health == HealthState::Healthy {
+                    self.problem = None;
+                }
+                change
             }
-            failure => {
+            CheckOutcome::Failed(_) => {
                 self.successes = 0;
                 self.failures = self.failures.saturating_add(1);
                 self.cause = UnhealthyCause::Checks;
                 let serving = matches!(self.health, HealthState::Pending | HealthState::Healthy);
                 // A refused connection or silence on all connections needs no second check.
-                let certain = failure.is_certain() && self.health == HealthState::Healthy;
+                let certain = outcome.is_certain() && self.health == HealthState::Healthy;
                 let enough = serving && (certain || self.failures >= config.failures.get());
                 enough.then(|| self.set(HealthState::Unhealthy))
             }
         }
+    }
+
+    /// What is wrong with the worker, if anything is.
+    pub(crate) const fn problem(&self) -> Option<&HealthProblem> {
+        self.problem.as_ref()
+    }
+
+    /// Notes why a check or a connection failed; returns whether the last one failed for another reason, or not at all.
+    pub(crate) fn note_failure(&mut self, failure: WorkerFailure, now: Time) -> bool {
+        let before = self.problem.take();
+        let is_new = before.as_ref().is_none_or(|problem| problem.failure.reason != failure.reason);
+        self.problem = Some(HealthProblem { failure, since: before.map_or(now, |problem| problem.since) });
+        is_new
     }
 
     /// A request could not connect; returns the new state if it changed.
@@ -120,6 +151,7 @@ impl WorkerHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use router_telemetry::FailureReason;
     use std::num::NonZeroU32;
     use std::time::Duration;
 
@@ -138,10 +170,10 @@ mod tests {
         let mut health_state = WorkerHealth::new(None);
         let changes = news.chars().filter_map(|c| match c {
             '+' => health_state.check(CheckOutcome::Passed, &config()),
-            'r' => health_state.check(CheckOutcome::Refused, &config()),
-            's' => health_state.check(CheckOutcome::Silent, &config()),
+            'r' => health_state.check(CheckOutcome::Failed(FailureReason::ConnectionRefused), &config()),
+            's' => health_state.check(CheckOutcome::Failed(FailureReason::Silent), &config()),
             'c' => health_state.unreachable(),
-            _ => health_state.check(CheckOutcome::Failed, &config()),
+            _ => health_state.check(CheckOutcome::Failed(FailureReason::Status), &config()),
         });
         changes.map(|h| if h == HealthState::Healthy { 'H' } else { 'U' }).collect()
     }
@@ -155,6 +187,23 @@ mod tests {
         assert_eq!(run("+---++"), "HUH");
         assert_eq!(run("---+"), "U", "a worker that never came up recovers like any other");
         assert_eq!(run("rr+"), "H", "a worker may take its time to come up");
+    }
+
+    #[test]
+    fn problem_lasts_until_worker_is_healthy() {
+        let mut health_state = WorkerHealth::new(None);
+        let failure = |reason| WorkerFailure { reason, message: "why".to_owned() };
+        let at = |secs: f64| Time::from_secs_f64(secs);
+        assert!(health_state.note_failure(failure(FailureReason::Dns), at(1.0)));
+        assert!(!health_state.note_failure(failure(FailureReason::Dns), at(2.0)));
+        assert!(health_state.note_failure(failure(FailureReason::Certificate), at(3.0)));
+        let problem = health_state.problem().unwrap();
+        assert_eq!((problem.failure.reason, problem.since), (FailureReason::Certificate, at(1.0)));
+        health_state.set(HealthState::Unhealthy);
+        health_state.check(CheckOutcome::Passed, &config());
+        assert!(health_state.problem().is_some(), "one passed check of two");
+        health_state.check(CheckOutcome::Passed, &config());
+        assert_eq!((health_state.health(), health_state.problem()), (HealthState::Healthy, None));
     }
 
     #[test]

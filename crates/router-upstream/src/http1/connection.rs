@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
         }
         loop {
             if !response_head::is_plausible(&self.read) {
-                return Poll::Ready(Err(ResponseError::Invalid("the response does not begin with HTTP/1")));
+                return Poll::Ready(Err(ResponseError::Invalid(response_head::protocol(&self.read))));
             }
             if let Some(end) = response_head::end(&self.read, &mut progress.searched) {
                 if end > MAX_HEAD {

@@ -50,6 +50,17 @@ pub(crate) fn is_plausible(bytes: &[u8]) -> bool {
     bytes[..len] == start[..len]
 }
 
+/// What a response speaks that [is no HTTP/1](is_plausible).
+pub(crate) fn protocol(bytes: &[u8]) -> &'static str {
+    match bytes {
+        // An alert or a handshake record of TLS 1.x.
+        [0x15 | 0x16, 0x03, ..] => "the port speaks TLS: https:// instead of http://?",
+        // The first frame of a server (SETTINGS), which gRPC servers send at once.
+        [0x00, 0x00, _, 0x04, ..] => "the port speaks HTTP/2, as gRPC does",
+        _ => "the response does not begin with HTTP/1",
+    }
+}
+
 /// Parses a complete head; `None` for an interim response (status 1xx).
 pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];

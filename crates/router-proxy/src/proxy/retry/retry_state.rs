@@ -122,8 +122,8 @@ pub(crate) fn record_failure(
     error: &ProxyError,
 ) -> Option<RetryReason> {
     match error {
-        ProxyError::Connect(_) => {
-            candidate.worker.mark_unreachable(pool);
+        ProxyError::Connect(cause) => {
+            candidate.worker.mark_unreachable(pool, cause);
             Some(RetryReason::Disconnected)
         }
         ProxyError::Stale(_) => Some(RetryReason::Disconnected),
