@@ -295,4 +295,4 @@ def test_many_clients_at_once(serve):
     assert answers == [200] * 160
     stats = sgl_router.policy_stats("under_test")
     assert stats.decisions + stats.late + stats.busy == 160 and stats.errors == 0
-    assert ask(router.url, "/health")[0] == 200
+    assert ask(router.url, "/readiness")[0] == 200

@@ -91,7 +91,7 @@ def launch(log, worker_urls, ready=200):
     port = free_ports(1)
     router = Server(log, "launch", "--worker-urls", *worker_urls, "--host", "127.0.0.1", "--port", str(port))
     router.url = f"http://127.0.0.1:{port}"
-    router.wait_for(f"{router.url}/health", status=ready)
+    router.wait_for(f"{router.url}/readiness", status=ready)
     return router
 
 

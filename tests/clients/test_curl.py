@@ -59,11 +59,12 @@ def test_native_generate_keeps_its_meta_info(router):
     assert json.loads(body)["meta_info"]["completion_tokens"] == 8
 
 
-def test_health_reflects_workers(router, lonely_router):
-    assert curl(f"{router}/health")[0] == 200
-    assert curl(f"{router}/liveness")[0] == 200
-    assert curl(f"{lonely_router}/health")[0] == 503
-    assert curl(f"{lonely_router}/liveness")[0] == 200
+def test_readiness_reflects_workers(router, lonely_router):
+    assert curl(f"{router}/readiness")[0] == 200
+    assert curl(f"{lonely_router}/readiness")[0] == 503
+    for liveness in ("health", "liveness"):
+        assert curl(f"{router}/{liveness}")[0] == 200
+        assert curl(f"{lonely_router}/{liveness}")[0] == 200
 
 
 def test_truncated_body_gets_workers_error(router, workers):

@@ -56,7 +56,7 @@ async fn hold(options: &ConnectionOptions, workspace: &Workspace) -> Result<()> 
     launch.args(["--policy", "least_request"]);
     add_addresses(&mut launch, port, &[worker]);
     let mut router = RunningProcess::start(&mut launch, &workspace.scratch.join("router.log"))?;
-    router.wait_until(|| http::is_ok(port, "/health")).await?;
+    router.wait_until(|| http::is_ok(port, "/readiness")).await?;
     let start = print_memory(&router, "at the start")?;
     let mut idle = Vec::with_capacity(options.idle);
     for _ in 0..options.idle {

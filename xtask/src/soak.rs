@@ -63,7 +63,7 @@ async fn soak(options: &SoakOptions, workspace: &Workspace) -> Result<()> {
     launch.args(["--max-tree-size", INDEX_BYTES]);
     add_addresses(&mut launch, port, &fleet.ports);
     let mut router = RunningProcess::start(&mut launch, &scratch.join("router.log"))?;
-    router.wait_until(|| http::is_ok(port, "/health")).await.context("the router")?;
+    router.wait_until(|| http::is_ok(port, "/readiness")).await.context("the router")?;
     let result = scratch.join("load.json");
     let mut send = load(options, workspace.send(port), &result);
     let mut sender = RunningProcess::start(&mut send, &scratch.join("load.log"))?;

@@ -49,8 +49,13 @@ async fn unhealthy_fleet_gives_503_and_recovers() {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert_eq!(code(&answer), "no_healthy_worker");
     assert!(answer.contains("(0 of 1 workers healthy)") && answer.contains("retry-after: 1\r\n"), "{answer}");
-    assert!(get(&router, "/health").await.starts_with("HTTP/1.1 503 "));
-    assert!(get(&router, "/readiness").await.contains(r#""total_workers":1"#));
+    for readiness in ["/readiness", "/readyz"] {
+        let answer = get(&router, readiness).await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains(r#""total_workers":1"#), "{answer}");
+    }
+    let health = get(&router, "/health").await;
+    assert!(health.starts_with("HTTP/1.1 200 "), "a liveness probe must not restart the router: {health}");
+    assert!(health.contains(r#""healthy_workers":0"#) && health.contains(r#""status":"not ready""#), "{health}");
     assert!(get(&router, "/liveness").await.starts_with("HTTP/1.1 200 "));
     assert!(get(&router, "/v1/models").await.starts_with("HTTP/1.1 503 "));
     let listener = TcpListener::bind(address).await.unwrap();
@@ -66,7 +71,7 @@ async fn unhealthy_fleet_gives_503_and_recovers() {
     });
     until(|| router.healthy_workers() == 1).await;
     assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
-    assert!(get(&router, "/health").await.starts_with("HTTP/1.1 200 "));
+    assert!(get(&router, "/readiness").await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]

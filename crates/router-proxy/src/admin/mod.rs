@@ -16,7 +16,7 @@ use crate::state::AppState;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A route that does not go through the balancer.
@@ -24,6 +24,8 @@ use std::sync::Arc;
 pub(crate) enum Endpoint {
     /// Whether the process runs.
     Liveness,
+    /// The same, with the counts of workers.
+    Health,
     /// Whether a worker is available.
     Readiness,
     /// The models of all workers.
@@ -50,7 +52,8 @@ impl Endpoint {
         let get = *method == Method::GET || *method == Method::HEAD;
         match path {
             "/liveness" | "/healthz" if get => Some(Self::Liveness),
-            "/health" | "/readiness" | "/readyz" if get => Some(Self::Readiness),
+            "/health" if get => Some(Self::Health),
+            "/readiness" | "/readyz" if get => Some(Self::Readiness),
             "/v1/models" if get => Some(Self::Models),
             "/get_server_info" if get => Some(Self::Info("/server_info")),
             "/server_info" if get => Some(Self::Info("/get_server_info")),
@@ -68,7 +71,7 @@ impl Endpoint {
     /// The role that a request for this endpoint requires.
     pub(crate) const fn required_role(self) -> RequiredRole {
         match self {
-            Self::Liveness | Self::Readiness => RequiredRole::Anyone,
+            Self::Liveness | Self::Health | Self::Readiness => RequiredRole::Anyone,
             Self::Models | Self::Info(_) | Self::Metrics | Self::Abort => RequiredRole::User,
             Self::Loads | Self::Workers(_) | Self::Traces(_) | Self::FlushCache => RequiredRole::Admin,
         }
@@ -83,6 +86,7 @@ pub(crate) async fn answer(
 ) -> Response<RouterBody> {
     match endpoint {
         Endpoint::Liveness => json(StatusCode::OK, &json!({"status": "ok"})),
+        Endpoint::Health => json(StatusCode::OK, &worker_counts(state)),
         Endpoint::Readiness => readiness(state),
         Endpoint::Models => fleet::models(state).await,
         Endpoint::Info(other) => fleet::info(state, request, other).await,
@@ -108,14 +112,16 @@ pub(crate) fn metrics_only(state: &AppState, request: &Request<Incoming>) -> Res
 }
 
 fn readiness(state: &AppState) -> Response<RouterBody> {
+    let status = if state.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &worker_counts(state))
+}
+
+/// Whether requests find a worker, and how many workers are healthy.
+fn worker_counts(state: &AppState) -> Value {
+    let status = if state.is_ready() { "ready" } else { "not ready" };
     let healthy = state.pools().map(|pool| pool.healthy()).sum::<usize>();
     let total = state.pools().map(|pool| pool.candidates.all().len()).sum::<usize>();
-    let counts = |status: &str| json!({"status": status, "healthy_workers": healthy, "total_workers": total});
-    if state.is_ready() {
-        json(StatusCode::OK, &counts("ready"))
-    } else {
-        json(StatusCode::SERVICE_UNAVAILABLE, &counts("not ready"))
-    }
+    json!({"status": status, "healthy_workers": healthy, "total_workers": total})
 }
 
 fn metrics(state: &AppState) -> Response<RouterBody> {

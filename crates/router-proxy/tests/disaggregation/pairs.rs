@@ -108,7 +108,7 @@ async fn error_names_the_empty_pool() {
         let expected = ("503", format!("no_healthy_{lost}_worker"));
         assert_eq!((&answer[9..12], code(&answer)), expected, "{answer}");
         assert!(header(&answer, "retry-after").is_some());
-        assert!(get(&pair.router, "/health").await.starts_with("HTTP/1.1 503"), "half a fleet is not ready");
+        assert!(get(&pair.router, "/readiness").await.starts_with("HTTP/1.1 503"), "half a fleet is not ready");
         pair.at_rest().await;
     }
 }
