@@ -4,6 +4,7 @@ use http::StatusCode;
 use router_core::Outcome;
 use router_telemetry::Leg;
 use router_upstream::UpstreamError;
+use std::fmt;
 use std::time::Duration;
 
 /// One failed request or attempt.
@@ -94,14 +95,41 @@ pub(crate) enum ProxyError {
     #[error("a valid key is needed: Authorization: Bearer KEY")]
     Unauthorized,
     /// Where no admin key is configured, the admin routes are for this machine only.
-    #[error("without an admin key this is for this machine only")]
-    Forbidden,
+    #[error("without an admin key this is for this machine only{0}")]
+    NotLocal(NotLocal),
+    /// A web page of another site sent a request that would change something, or show the fleet.
+    #[error("web pages of other sites may not send this request (sec-fetch-site); --cors-allowed-origins allows them")]
+    OtherSite,
     /// CONNECT and TRACE are not supported.
     #[error("the method is not served here")]
     Method,
     /// The path is not served on this port.
     #[error("not served on this port: {0}")]
     NotServed(&'static str),
+}
+
+/// Why a request is not one of a user of this machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotLocal {
+    /// The client is another machine.
+    Client,
+    /// A proxy forwarded it, says a header or the version.
+    Forwarded,
+    /// A web page sent it.
+    Page,
+    /// It is addressed to another host, as a page does whose name an attacker resolved to this machine.
+    Host,
+}
+
+impl fmt::Display for NotLocal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "",
+            Self::Forwarded => "; a proxy forwarded the request, so it needs --admin-api-key",
+            Self::Page => "; a web page sent the request, so it needs --admin-api-key",
+            Self::Host => "; the host header names another host: use localhost, or --admin-api-key",
+        })
+    }
 }
 
 /// The error below a [`ProxyError`].
@@ -176,7 +204,7 @@ impl ProxyError {
             Self::Unauthorized => {
                 ErrorSpec::new("invalid_api_key", StatusCode::UNAUTHORIZED, "authentication_error")
             }
-            Self::Forbidden => ErrorSpec::new("forbidden", StatusCode::FORBIDDEN, "permission_error"),
+            Self::NotLocal(_) | Self::OtherSite => ErrorSpec::new("forbidden", StatusCode::FORBIDDEN, "permission_error"),
             Self::Method => ErrorSpec::invalid("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::NotServed(_) => ErrorSpec::invalid("not_found", StatusCode::NOT_FOUND),
         }

@@ -30,10 +30,15 @@ async fn telling() -> SocketAddr {
 
 /// One request on a connection of its own, to any of the router's ports.
 async fn call(address: SocketAddr, line: &str, headers: &[(&str, &str)]) -> String {
+    call_host(address, "localhost", line, headers).await
+}
+
+/// The same, with this `host`.
+async fn call_host(address: SocketAddr, host: &str, line: &str, headers: &[(&str, &str)]) -> String {
     let mut client = RawClient { socket: TcpStream::connect(address).await.unwrap(), seen: Vec::new() };
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
-        "{line} HTTP/1.1\r\nhost: router\r\nconnection: close\r\ncontent-length: 2\r\n{headers}\r\n{{}}"
+        "{line} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 2\r\n{headers}\r\n{{}}"
     );
     client.send(head).await;
     client.rest().await
@@ -112,11 +117,40 @@ async fn router_keys_never_reach_workers() {
 async fn admin_routes_are_local_without_key() {
     let router = router(options(&[telling().await])).await;
     assert_eq!(status(&call(router.address(), "GET /list_workers", &[]).await), 200);
-    for elsewhere in [("x-forwarded-for", "203.0.113.9"), ("origin", "https://evil.example")] {
+    let rebound = call_host(router.address(), "evil.example", "GET /workers", &[]).await;
+    assert!(status(&rebound) == 403 && rebound.contains("use localhost"), "{rebound}");
+    for elsewhere in
+        [("x-forwarded-host", "a.example"), ("x-real-ip", "203.0.113.9"), ("origin", "https://evil.example")]
+    {
         let answer = call(router.address(), "GET /list_workers", &[elsewhere]).await;
         assert_eq!(status(&answer), 403, "{elsewhere:?}: {answer}");
         assert!(answer.contains(r#""code":"forbidden""#));
         assert_eq!(status(&call(router.address(), "POST /generate", &[elsewhere]).await), 200);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_change_nothing() {
+    let open = router(options(&[telling().await])).await;
+    for line in ["GET /flush_cache", "POST /flush_cache", "POST /abort_request", "GET /workers", "DELETE /workers/1"] {
+        for site in ["cross-site", "same-site", "anything"] {
+            let refused = call(open.address(), line, &[("sec-fetch-site", site)]).await;
+            assert_eq!(status(&refused), 403, "{line} {site}: {refused}");
+            assert!(refused.contains(r#""code":"forbidden""#), "{refused}");
+        }
+        for site in ["same-origin", "none"] {
+            let answer = call(open.address(), line, &[("sec-fetch-site", site)]).await;
+            assert_ne!(status(&answer), 403, "{line} {site}: {answer}");
+        }
+    }
+    assert_eq!(status(&call(open.address(), "GET /health", &[("sec-fetch-site", "cross-site")]).await), 200);
+    let page = "https://ops.example";
+    let shared = Options { cors_allowed_origins: vec![page.to_owned()], ..locked(telling().await) };
+    let shared = router(shared).await;
+    let key = format!("Bearer {ADMIN_KEY}");
+    for (origin, expected) in [(page, 200), ("https://evil.example", 403)] {
+        let headers = [("authorization", &*key), ("sec-fetch-site", "cross-site"), ("origin", origin)];
+        assert_eq!(status(&call(shared.address(), "GET /workers", &headers).await), expected, "{origin}");
     }
 }
 

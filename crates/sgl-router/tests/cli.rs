@@ -119,7 +119,7 @@ fn url(started: &mut RunningCommand, word: &str) -> String {
 
 fn get(url: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
-    write!(socket, "GET {path} HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n").unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     answer

@@ -79,7 +79,7 @@ fn generate(url: &str) -> String {
 /// The status line of the response.
 fn post(url: &str, path: &str, body: &str) -> String {
     let mut socket = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: r\r\ncontent-length: {}\r\n", body.len());
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
     write!(socket, "{head}authorization: Bearer k\r\nconnection: close\r\n\r\n{body}").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();

@@ -76,6 +76,11 @@ impl Endpoint {
             Self::Loads | Self::Workers(_) | Self::Traces(_) | Self::FlushCache => RequiredRole::Admin,
         }
     }
+
+    /// Whether web pages of other sites may not send it, because it changes something or shows the fleet.
+    pub(crate) const fn is_guarded(self) -> bool {
+        matches!(self.required_role(), RequiredRole::Admin) || matches!(self, Self::Abort)
+    }
 }
 
 /// Serves a request that does not go through the balancer.

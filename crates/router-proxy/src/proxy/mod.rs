@@ -15,7 +15,7 @@ use crate::error::ProxyError;
 use crate::headers::REQUEST_ID;
 use crate::lease::ClientRid;
 use crate::response::{RouterBody, error_response};
-use crate::security::{ListenerKind, Peer, RequiredRole};
+use crate::security::{Cors, ListenerKind, Peer, RequiredRole};
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
 use disaggregation::{SplitRequest, is_split};
@@ -57,7 +57,12 @@ async fn authorize_and_route(
     let received_at = state.clock.now();
     let endpoint = admin::Endpoint::of(request.method(), request.uri().path());
     let required = endpoint.map_or(RequiredRole::User, admin::Endpoint::required_role);
-    let admitted = state.authenticator.authorize(peer, required, request.headers_mut());
+    let admitted = state.authenticator.authorize(peer, required, &mut request).and_then(|()| match endpoint {
+        Some(endpoint) if endpoint.is_guarded() && Cors::is_other_site(state.cors.as_ref(), request.headers()) => {
+            Err(ProxyError::OtherSite)
+        }
+        _ => Ok(()),
+    });
     let admitted = match (admitted, endpoint) {
         (Ok(()), Some(endpoint)) => return Box::pin(admin::answer(state, endpoint, request)).await,
         (Ok(()), None) if peer.listener == ListenerKind::Admin => {

@@ -1,7 +1,8 @@
 //! Authentication by API key, and authorization by role.
 
-use crate::error::ProxyError;
-use http::{HeaderMap, HeaderName, header};
+use crate::error::{NotLocal, ProxyError};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, Request, Version, header};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use router_config::{Credential, Role};
 use std::fmt;
@@ -88,8 +89,20 @@ pub(crate) enum RequiredRole {
     Admin,
 }
 
-/// Headers by which a proxy says that it forwards the request of another client.
-static FORWARDED: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static("x-forwarded-for")];
+/// Headers by which a proxy says that it forwards the request of another client, besides all that begin with
+/// [`FORWARDED_PREFIX`].
+const FORWARDED: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "cf-connecting-ip",
+    "true-client-ip",
+];
+
+const FORWARDED_PREFIX: &str = "x-forwarded-";
 
 /// Checks the key of each request.
 #[derive(Debug, Default)]
@@ -104,17 +117,17 @@ impl Authenticator {
         Self { keys: AcceptedKeys::new(credentials), admin_port }
     }
 
-    /// Checks that the key in `headers` has the required role. An accepted key is removed from `headers`, so that it is
+    /// Checks that the key of `request` has the required role. An accepted key is removed from its headers, so that it is
     /// not forwarded to a worker.
     ///
     /// # Errors
-    /// [`ProxyError::Unauthorized`], [`ProxyError::Forbidden`], or [`ProxyError::NotServed`] for an admin route on the main
+    /// [`ProxyError::Unauthorized`], [`ProxyError::NotLocal`], or [`ProxyError::NotServed`] for an admin route on the main
     /// port when it has its own.
-    pub(crate) fn authorize(
+    pub(crate) fn authorize<B>(
         &self,
         peer: Peer,
         required: RequiredRole,
-        headers: &mut HeaderMap,
+        request: &mut Request<B>,
     ) -> Result<(), ProxyError> {
         match (peer.listener, required) {
             (ListenerKind::Main, RequiredRole::Admin) if self.admin_port => {
@@ -122,7 +135,7 @@ impl Authenticator {
             }
             _ => {}
         }
-        let role = self.authenticate(headers);
+        let role = self.authenticate(request.headers_mut());
         match (required, role) {
             (RequiredRole::Anyone, _) | (_, Some(Role::Admin)) | (RequiredRole::User, Some(Role::User)) => {
                 Ok(())
@@ -131,8 +144,7 @@ impl Authenticator {
             (RequiredRole::User, None) => Err(ProxyError::Unauthorized),
             (RequiredRole::Admin, _) if self.keys.any(Role::Admin) => Err(ProxyError::Unauthorized),
             (RequiredRole::Admin, None) if self.keys.any(Role::User) => Err(ProxyError::Unauthorized),
-            (RequiredRole::Admin, _) if is_local(peer, headers) => Ok(()),
-            (RequiredRole::Admin, _) => Err(ProxyError::Forbidden),
+            (RequiredRole::Admin, _) => check_local(peer, request).map_err(ProxyError::NotLocal),
         }
     }
 
@@ -149,11 +161,41 @@ impl Authenticator {
     }
 }
 
-/// Whether the request comes from a user of this machine: not through a proxy on it, which forwards requests of others,
-/// and not from a web page, which may be of any site.
-fn is_local(peer: Peer, headers: &HeaderMap) -> bool {
-    let elsewhere = FORWARDED.iter().any(|name| headers.contains_key(name));
-    peer.address.to_canonical().is_loopback() && !elsewhere && !headers.contains_key(header::ORIGIN)
+/// Checks that the request comes from a user of this machine: not through a proxy on it, which forwards requests of
+/// others, and not from a web page, which may be of any site and reach this machine under any name.
+fn check_local<B>(peer: Peer, request: &Request<B>) -> Result<(), NotLocal> {
+    let headers = request.headers();
+    if !peer.address.to_canonical().is_loopback() {
+        return Err(NotLocal::Client);
+    }
+    // Some proxies add no header by default; nginx is one, but it speaks HTTP/1.0, as hardly any client does.
+    if request.version() < Version::HTTP_11 || headers.keys().any(is_forwarding) {
+        return Err(NotLocal::Forwarded);
+    }
+    if headers.contains_key(header::ORIGIN) {
+        return Err(NotLocal::Page);
+    }
+    let mut hosts = headers.get_all(header::HOST).iter().peekable();
+    let in_target = request.uri().authority().is_none_or(is_local_host);
+    let is_named = hosts.peek().is_some();
+    let in_headers = hosts.all(|host| Authority::try_from(host.as_bytes()).is_ok_and(|a| is_local_host(&a)));
+    if is_named && in_headers && in_target { Ok(()) } else { Err(NotLocal::Host) }
+}
+
+fn is_forwarding(name: &HeaderName) -> bool {
+    name.as_str().starts_with(FORWARDED_PREFIX) || FORWARDED.contains(&name.as_str())
+}
+
+/// Whether a host can only mean this machine: `localhost`, a loopback address, or the address that a router listens on to
+/// be reachable at all addresses of its machine.
+fn is_local_host(host: &Authority) -> bool {
+    let name = host.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|a| a.to_canonical());
+    let is_local = address.map_or_else(
+        |_| name.eq_ignore_ascii_case("localhost"),
+        |address| address.is_loopback() || address.is_unspecified(),
+    );
+    is_local && !host.as_str().contains('@')
 }
 
 #[cfg(test)]
@@ -173,10 +215,17 @@ mod tests {
         all.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_str(v).unwrap())).collect()
     }
 
+    fn request(all: &[(&'static str, &str)]) -> Request<()> {
+        let mut request = Request::new(());
+        *request.headers_mut() = headers(all);
+        request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("127.0.0.1:30000"));
+        request
+    }
+
     /// `+` if authorized, else the status code, for each required role: anyone, user, admin.
     fn verdicts(authenticator: &Authenticator, peer: &str, all: &[(&'static str, &str)]) -> String {
         let peer = Peer { address: peer.parse().unwrap(), listener: ListenerKind::Main };
-        let verdict = |required| match authenticator.authorize(peer, required, &mut headers(all)) {
+        let verdict = |required| match authenticator.authorize(peer, required, &mut request(all)) {
             Ok(()) => "+".to_owned(),
             Err(error) => error.status().as_u16().to_string(),
         };
@@ -190,8 +239,37 @@ mod tests {
         assert_eq!(verdicts(&authenticator, "::1", &[]), "+ + +");
         assert_eq!(verdicts(&authenticator, "::ffff:127.0.0.1", &[]), "+ + +");
         assert_eq!(verdicts(&authenticator, "10.0.0.7", &[]), "+ + 403");
-        assert_eq!(verdicts(&authenticator, "127.0.0.1", &[("x-forwarded-for", "1.2.3.4")]), "+ + 403");
-        assert_eq!(verdicts(&authenticator, "127.0.0.1", &[("origin", "https://evil.example")]), "+ + 403");
+        for header in [
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("via", "1.1 proxy"),
+            ("origin", "https://evil.example"),
+        ] {
+            assert_eq!(verdicts(&authenticator, "127.0.0.1", &[header]), "+ + 403", "{header:?}");
+        }
+    }
+
+    #[test]
+    fn host_must_be_this_machine() {
+        let authenticator = Authenticator::default();
+        for host in ["localhost", "LocalHost:30000", "127.0.0.1", "127.0.0.2:30000", "[::1]:30000", "0.0.0.0:30000"] {
+            assert_eq!(verdicts(&authenticator, "127.0.0.1", &[("host", host)]), "+ + +", "{host}");
+        }
+        for host in ["evil.example", "router", "203.0.113.9", "localhost.evil.example", "localhost@evil", "", "a b"] {
+            assert_eq!(verdicts(&authenticator, "127.0.0.1", &[("host", host)]), "+ + 403", "{host}");
+        }
+        let admin = |request: &mut Request<()>| {
+            let peer = Peer { address: "127.0.0.1".parse().unwrap(), listener: ListenerKind::Main };
+            authenticator.authorize(peer, RequiredRole::Admin, request).is_ok()
+        };
+        let mut absolute = request(&[]);
+        *absolute.uri_mut() = "http://evil.example/workers".parse().unwrap();
+        assert!(!admin(&mut absolute), "the target's host counts, too");
+        let mut old = request(&[]);
+        *old.version_mut() = Version::HTTP_10;
+        assert!(!admin(&mut old), "a bare nginx sends this");
     }
 
     #[test]
@@ -232,9 +310,9 @@ mod tests {
         let authenticator = Authenticator::new(&keys(None, &["1:ops:admin:boss"]), false);
         let peer = Peer { address: "10.0.0.7".parse().unwrap(), listener: ListenerKind::Main };
         for (bearer, left) in [("Bearer boss", false), ("Bearer engine-key", true)] {
-            let mut headers = headers(&[("authorization", bearer)]);
-            authenticator.authorize(peer, RequiredRole::User, &mut headers).unwrap();
-            assert_eq!(headers.contains_key(header::AUTHORIZATION), left, "{bearer}");
+            let mut request = request(&[("authorization", bearer)]);
+            authenticator.authorize(peer, RequiredRole::User, &mut request).unwrap();
+            assert_eq!(request.headers().contains_key(header::AUTHORIZATION), left, "{bearer}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! CORS: which web pages may call the router from a browser.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use router_config::AllowedOrigins;
 
 /// How long a browser may cache a preflight response, in seconds: the maximum that browsers allow.
@@ -9,6 +9,9 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 /// Response headers of the router that a page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, x-sglang-worker, retry-after");
+
+/// The header by which browsers say how the site of the page relates to that of the request.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Methods that the router forwards.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -29,6 +32,14 @@ impl Cors {
             AllowedOrigins::Any => Some(HeaderValue::from_static("*")),
             AllowedOrigins::List(origins) => origins.contains(origin).then(|| origin.clone()),
         }
+    }
+
+    /// Whether a web page of another site, which these origins do not include, sent the request, says the browser. A page can
+    /// send some requests without asking first; it sees no response, but what the request does is done.
+    pub(crate) fn is_other_site(cors: Option<&Self>, headers: &HeaderMap) -> bool {
+        let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
+        let is_other = site.is_some_and(|site| site != b"same-origin" && site != b"none");
+        is_other && cors.and_then(|cors| cors.allowed(headers)).is_none()
     }
 
     /// The response to a preflight request, which a browser sends without a key before the actual request.

@@ -193,7 +193,7 @@ async fn send(router: &RunningRouter, line: &str, body: &str) -> String {
     let mut client = RawClient::connect(router).await;
     let length = body.len();
     let head =
-        format!("{line} HTTP/1.1\r\nhost: router\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
     client.send(head + body).await;
     client.rest().await
 }

@@ -180,7 +180,7 @@ impl RawClient {
 
     pub async fn post(&mut self, path: &str, body: &str) {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: router\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         self.send(head + body).await;
@@ -260,7 +260,7 @@ pub fn without_chunks(response: &str) -> String {
 pub async fn post(router: &RunningRouter, path: &str, body: &str) -> String {
     let mut client = RawClient::connect(router).await;
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: router\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     client.send(head + body).await;
@@ -270,7 +270,7 @@ pub async fn post(router: &RunningRouter, path: &str, body: &str) -> String {
 /// A GET on a connection of its own; the whole answer.
 pub async fn get(router: &RunningRouter, path: &str) -> String {
     let mut client = RawClient::connect(router).await;
-    client.send(format!("GET {path} HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n")).await;
+    client.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await;
     client.rest().await
 }
 
@@ -325,7 +325,7 @@ pub async fn last_error(router: &RunningRouter) -> serde_json::Value {
 pub async fn send(router: &RunningRouter, method: &str, path: &str, body: &str) -> String {
     let mut client = RawClient::connect(router).await;
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: router\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     client.send(head + body).await;
