@@ -5,8 +5,9 @@ mod support;
 
 use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
+use router_proxy::RunningRouter;
 use std::collections::BTreeSet;
-use support::{get, options, post, router};
+use support::{RawClient, get, options, post, router};
 
 /// The metric names in a PromQL expression.
 fn names(expression: &str) -> impl Iterator<Item = &str> {
@@ -37,7 +38,6 @@ async fn dashboard_queries_name_exported_metrics() {
     for line in declared {
         let (name, kind) = line.split_once(' ').unwrap();
         let endings: &[&str] = match kind {
-            "counter" => &["_total"],
             "histogram" => &["_bucket", "_sum", "_count"],
             _ => &[""],
         };
@@ -56,6 +56,14 @@ async fn dashboard_queries_name_exported_metrics() {
         }
     }
     fleet.shutdown().await;
+}
+
+async fn get_accepting(router: &RunningRouter, accept: &str) -> String {
+    let mut client = RawClient::connect(router).await;
+    let head =
+        format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    client.send(head).await;
+    client.rest().await
 }
 
 #[tokio::test]
@@ -79,6 +87,17 @@ async fn counts_agree_with_what_was_asked() {
     }
     let port = router.prometheus_address().unwrap();
     assert_ne!(port, router.address());
+    let open =
+        get_accepting(&router, "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.1").await;
+    assert!(
+        open.contains("content-type: application/openmetrics-text") && open.ends_with("# EOF\n"),
+        "{open}"
+    );
+    for accept in ["text/plain", "*/*", "application/openmetrics-text;q=0, text/plain"] {
+        let plain = get_accepting(&router, accept).await;
+        assert!(plain.contains("content-type: text/plain; version=0.0.4"), "{accept}: {plain}");
+        assert!(plain.contains("\n# TYPE sgl_router_requests_total counter\n") && !plain.contains("# EOF"));
+    }
     let text = get(&router, "/metrics").await;
     let sample = |name: &str| {
         let line =
@@ -102,7 +121,6 @@ async fn counts_agree_with_what_was_asked() {
         assert!((sample(name) - value).abs() < 1e-9, "{name} is {}, not {value}", sample(name));
     }
     assert!(sample(r#"sgl_router_policy_figure{policy="cache_aware",figure="tree_size"}"#) > 0.0);
-    assert!(text.ends_with("# EOF\n"));
     fleet.shutdown().await;
 }
 

@@ -14,7 +14,7 @@ use crate::response::{RouterBody, json_response};
 use crate::security::RequiredRole;
 use crate::state::AppState;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -97,7 +97,7 @@ pub(crate) async fn answer(
         Endpoint::Info(other) => fleet::info(state, request, other).await,
         Endpoint::Loads => fleet::loads(state),
         Endpoint::Workers(which) => workers::answer(state, which, request).await,
-        Endpoint::Metrics => metrics(state),
+        Endpoint::Metrics => metrics(state, request.headers()),
         Endpoint::Traces(which) => traces::answer(state, which, request).await,
         Endpoint::FlushCache => fleet::flush_cache(state, request).await,
         Endpoint::Abort => fleet::abort(state, request).await,
@@ -107,7 +107,7 @@ pub(crate) async fn answer(
 /// Serves the metrics port, which has no other route.
 pub(crate) fn metrics_only(state: &AppState, request: &Request<Incoming>) -> Response<RouterBody> {
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics" | "/") => metrics(state),
+        (&Method::GET | &Method::HEAD, "/metrics" | "/") => metrics(state, request.headers()),
         (_, path) => {
             let message = format!("{path} is not served here; this port has GET /metrics only");
             let body = router_protocol::error_body(&message, "invalid_request_error", "not_found");
@@ -129,10 +129,28 @@ fn worker_counts(state: &AppState) -> Value {
     json!({"status": status, "healthy_workers": healthy, "total_workers": total})
 }
 
-fn metrics(state: &AppState) -> Response<RouterBody> {
-    let text = state.pool.telemetry.metrics.render(&state.gauges());
+/// The metrics, in the text format 0.0.4 unless OpenMetrics is asked for.
+fn metrics(state: &AppState, headers: &HeaderMap) -> Response<RouterBody> {
+    let (metrics, gauges) = (&state.pool.telemetry.metrics, state.gauges());
+    let (text, kind) = if accepts_open_metrics(headers) {
+        (metrics.render(&gauges), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+    } else {
+        (metrics.render_text_format(&gauges), "text/plain; version=0.0.4; charset=utf-8")
+    };
     let mut response = Response::new(RouterBody::full(Bytes::from(text)));
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// Whether `accept` names OpenMetrics, with a quality that is not 0. Prometheus does; browsers and curl do not.
+fn accepts_open_metrics(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_named = parts.next().is_some_and(|t| t.eq_ignore_ascii_case("application/openmetrics-text"));
+        let is_refused = |part: &str| {
+            part.strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()).is_some_and(|quality| quality <= 0.0)
+        };
+        is_named && !parts.any(is_refused)
+    })
 }

@@ -13,6 +13,7 @@ pub use snapshot::{BalancerGauges, WorkerGauges};
 use crate::leg::Leg;
 use crate::prometheus::family::{Buckets, DURATION_BUCKETS, counter, family, histograms};
 use crate::prometheus::labels::{ErrorLabels, ReasonLabels, RouteLabel};
+use crate::prometheus::to_text_format;
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::retry_reason::RetryReason;
 use crate::worker::{WorkerFamilies, WorkerMetrics};
@@ -232,7 +233,12 @@ impl Metrics {
         route.duration.observe(took.as_secs_f64());
     }
 
-    /// All metrics in Prometheus' text format, with these gauges.
+    /// All metrics in Prometheus' text format 0.0.4, with these gauges.
+    pub fn render_text_format(&self, gauges: &[BalancerGauges]) -> String {
+        to_text_format(&self.render(gauges))
+    }
+
+    /// All metrics as OpenMetrics text, with these gauges.
     pub fn render(&self, gauges: &[BalancerGauges]) -> String {
         let registry = self.registry.lock();
         self.snapshot.set(gauges);

@@ -2,3 +2,6 @@
 
 pub(crate) mod family;
 pub(crate) mod labels;
+mod text_format;
+
+pub(crate) use text_format::to_text_format;
