@@ -1,6 +1,6 @@
 //! Limits of concurrency, queue, rate and request body memory, and timeouts of clients.
 
-use crate::checks::positive;
+use crate::checks::{positive, timeout_or_never};
 use crate::error::ConfigError;
 use crate::options::Options;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -71,7 +71,7 @@ impl Options {
 
     pub(crate) fn check_client_timeouts(&self) -> Result<ClientTimeouts, ConfigError> {
         Ok(ClientTimeouts {
-            head: positive("--client-header-timeout-secs", self.client_header_timeout_secs)?,
+            head: timeout_or_never("--client-header-timeout-secs", self.client_header_timeout_secs)?,
             write: positive("--client-write-timeout-secs", self.client_write_timeout_secs)?,
         })
     }

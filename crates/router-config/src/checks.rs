@@ -24,6 +24,17 @@ pub(crate) fn positive(option: &'static str, secs: f64) -> Result<Duration, Conf
         .ok_or_else(|| ConfigError::option(option, format!("{secs} must be a time above 0")))
 }
 
+/// A timeout that 0 switches off.
+///
+/// # Errors
+/// When it is negative or not a number.
+pub(crate) fn timeout_or_never(option: &'static str, secs: f64) -> Result<Duration, ConfigError> {
+    if secs == 0.0 { Ok(NEVER) } else { positive(option, secs) }
+}
+
+/// Longer than any process runs, and short enough to be added to the time of any clock.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 pub(crate) fn address(option: &'static str, host: &str, port: u16) -> Result<SocketAddr, ConfigError> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = bare.parse::<IpAddr>() {

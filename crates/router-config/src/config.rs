@@ -5,7 +5,7 @@
 
 use crate::admission::{AdmissionConfig, ClientTimeouts};
 use crate::breaker::BreakerConfig;
-use crate::checks::{address, address_if, headers, positive};
+use crate::checks::{address, address_if, headers, positive, timeout_or_never};
 use crate::disaggregation::DisaggregationConfig;
 use crate::error::ConfigError;
 use crate::health::HealthConfig;
@@ -18,7 +18,7 @@ use crate::security::{SecurityConfig, WorkerTlsFiles};
 use crate::worker_spec::{Ranks, WorkerSpec};
 use http::{HeaderName, HeaderValue};
 use router_core::{Policy, PolicyError, Registry};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// A validated configuration.
@@ -115,11 +115,17 @@ impl Options {
         // --policy-option is for the live policy only; a shadow policy gets the flags and its own defaults.
         let shadow = |name: &String| self.build_policy(registry, name, &[]);
         let shadows = self.shadow_policies.iter().map(shadow).collect::<Result<_, _>>()?;
+        let listen = address("--host", &self.host, self.port)?;
+        let prometheus = address_if("--prometheus-host", &self.prometheus_host, self.prometheus_port)?;
+        let security = self.check_security()?;
+        not_shared("--port, --prometheus-port", Some(listen), prometheus)?;
+        not_shared("--port, --admin-port", Some(listen), security.admin)?;
+        not_shared("--admin-port, --prometheus-port", security.admin, prometheus)?;
         Ok(Config {
             workers,
             disaggregation,
-            listen: address("--host", &self.host, self.port)?,
-            prometheus: address_if("--prometheus-host", &self.prometheus_host, self.prometheus_port)?,
+            listen,
+            prometheus,
             duration_buckets: self.check_buckets()?,
             policy,
             shadows,
@@ -127,7 +133,7 @@ impl Options {
             requests: self.check_requests()?,
             admission: self.check_admission()?,
             client_timeouts: self.check_client_timeouts()?,
-            security: self.check_security()?,
+            security,
             retry: self.check_retry()?,
             record,
             traces: self.check_traces()?,
@@ -147,7 +153,7 @@ impl Options {
     fn check_requests(&self) -> Result<RequestLimits, ConfigError> {
         Ok(RequestLimits {
             timeout: positive("--request-timeout-secs", self.request_timeout_secs as f64)?,
-            body_timeout: positive("--client-body-timeout-secs", self.client_body_timeout_secs)?,
+            body_timeout: timeout_or_never("--client-body-timeout-secs", self.client_body_timeout_secs)?,
             connect_timeout: positive("--connect-timeout-secs", self.connect_timeout_secs)?,
             worker_tls: self.check_worker_tls()?,
             max_body: self.max_payload_size,
@@ -172,4 +178,24 @@ impl Options {
         params.extend(options.iter().map(|(name, text)| (name.clone(), policy_options::value(text))));
         registry.build(name, &params)
     }
+}
+
+/// Checks that two listeners do not need the same port of the same address. `options` are the flags of the two ports.
+fn not_shared(
+    options: &'static str,
+    one: Option<SocketAddr>,
+    other: Option<SocketAddr>,
+) -> Result<(), ConfigError> {
+    let (Some(one), Some(other)) = (one, other) else { return Ok(()) };
+    // An unspecified IPv6 address usually takes IPv4 connections, too.
+    let is_all = |ip: IpAddr, of: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || of.is_ipv4());
+    let (here, there) = (one.ip(), other.ip());
+    let is_same_host = here == there || is_all(here, there) || is_all(there, here);
+    if one.port() == other.port() && one.port() != 0 && is_same_host {
+        return Err(ConfigError::option(
+            options,
+            format!("both are {}; each needs a port of its own", one.port()),
+        ));
+    }
+    Ok(())
 }

@@ -85,14 +85,14 @@ impl Options {
             }
             port_given = true;
         }
-        not_empty_and_distinct("--prefill", found)
+        self.not_empty_and_distinct("--prefill", found)
     }
 
     pub(crate) fn check_decode(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
         let words = self.decode.iter().flat_map(|text| text.split_whitespace());
         let found =
             words.map(|word| self.worker("--decode", word, WorkerKind::Decode)).collect::<Result<_, _>>()?;
-        let found = not_empty_and_distinct("--decode", found)?;
+        let found = self.not_empty_and_distinct("--decode", found)?;
         for prefill in self.check_prefill()? {
             if found.iter().any(|decode| decode.url == prefill.url) {
                 let problem = format!("worker '{}' cannot do both prefill and decode", prefill.url);
@@ -106,20 +106,22 @@ impl Options {
         let url: WorkerUrl = url.parse().map_err(|e: WorkerUrlError| ConfigError::option(option, e))?;
         Ok(WorkerSpec { url: url.as_str().to_owned(), worker_type: kind, ..WorkerSpec::default() })
     }
-}
-
-fn not_empty_and_distinct(
-    option: &'static str,
-    workers: Vec<WorkerSpec>,
-) -> Result<Vec<WorkerSpec>, ConfigError> {
-    if workers.is_empty() {
-        let problem = format!("no worker is given; use {option} http://HOST:PORT");
-        return Err(ConfigError::option(option, problem));
-    }
-    for (n, worker) in workers.iter().enumerate() {
-        if workers[..n].iter().any(|earlier| earlier.url == worker.url) {
-            return Err(ConfigError::option(option, format!("worker '{}' is given twice", worker.url)));
+    fn not_empty_and_distinct(
+        &self,
+        option: &'static str,
+        workers: Vec<WorkerSpec>,
+    ) -> Result<Vec<WorkerSpec>, ConfigError> {
+        if workers.is_empty() && !self.start_empty {
+            let problem = format!(
+                "no worker is given; use {option} http://HOST:PORT, or --start-empty to add them at run time"
+            );
+            return Err(ConfigError::option(option, problem));
         }
+        for (n, worker) in workers.iter().enumerate() {
+            if workers[..n].iter().any(|earlier| earlier.url == worker.url) {
+                return Err(ConfigError::option(option, format!("worker '{}' is given twice", worker.url)));
+            }
+        }
+        Ok(workers)
     }
-    Ok(workers)
 }

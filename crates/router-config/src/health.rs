@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How the health of workers is checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct HealthConfig {
     /// Path of the check.
     pub path: PathAndQuery,

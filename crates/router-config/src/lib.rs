@@ -23,6 +23,7 @@ mod config;
 mod disaggregation;
 mod error;
 mod health;
+mod known_fields;
 mod load;
 mod logging;
 mod options;
@@ -43,6 +44,7 @@ pub use config::{Config, FleetConfig, RequestLimits};
 pub use disaggregation::DisaggregationConfig;
 pub use error::ConfigError;
 pub use health::HealthConfig;
+pub use known_fields::{KnownFields, KnownFieldsError};
 pub use logging::{LogFormat, LogLevel};
 pub use options::{Options, PdProtocol, WorkerOptions};
 pub use otlp_endpoint::{OtlpEndpoint, OtlpEndpointError};
@@ -53,6 +55,7 @@ pub use security::{
     AllowedOrigins, CertificateFiles, Credential, CredentialError, Role, SecurityConfig, WorkerTlsFiles,
 };
 pub use worker_spec::{
-    Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUpdate, bearer, not_negative,
+    Engine, HealthOverrides, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUpdate, bearer,
+    not_negative,
 };
 pub use worker_url::{WorkerUrl, WorkerUrlError};

@@ -3,6 +3,7 @@
 //! The name of an option is the field's name; on the command line underscores become dashes. The doc comment gives
 //! meaning, unit and default, and is also the text of `--help`.
 
+use crate::compat::ForeignPolicyOption;
 use crate::logging::{LogFormat, LogLevel};
 use crate::policy_options;
 use crate::record_config::RecordFormat;
@@ -283,11 +284,11 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, help_heading = "Overload")]
     pub max_buffered_bytes: usize,
 
-    /// Time limit for a client to send a complete request head, also on an idle connection; then it is closed
+    /// Time limit for a client to send a complete request head, also on an idle connection; then it is closed; 0 is never
     #[arg(long, value_name = "SECS", default_value_t = 75.0, help_heading = "Overload")]
     pub client_header_timeout_secs: f64,
 
-    /// A client that sends none of its request body for this long gets 408
+    /// A client that sends none of its request body for this long gets 408; 0 is never
     #[arg(long, value_name = "SECS", default_value_t = 60.0, help_heading = "Overload")]
     pub client_body_timeout_secs: f64,
 
@@ -471,6 +472,25 @@ impl Options {
         ];
         let flags = flags.into_iter().filter(|(name, _)| accepts(name));
         flags.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    /// Takes flags of another router that are options of a policy. Returns a line for the log for each that the policy does
+    /// not have.
+    pub fn set_foreign_policy_options(
+        &mut self,
+        foreign: Vec<ForeignPolicyOption>,
+        registry: &Registry,
+    ) -> Vec<String> {
+        let policy = self.live_policy().to_owned();
+        let mut notes = Vec::new();
+        for ForeignPolicyOption { flag, name, value } in foreign {
+            if registry.options(&policy).is_some_and(|mut all| all.any(|option| option == name)) {
+                self.policy_options.push((name.to_owned(), value));
+            } else {
+                notes.push(format!("--{flag} changes nothing: it is not an option of {policy}"));
+            }
+        }
+        notes
     }
 
     /// Policy options that are given but have no effect, because no chosen policy accepts them.

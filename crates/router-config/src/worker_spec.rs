@@ -75,6 +75,64 @@ pub struct WorkerUpdate {
     pub labels: Option<BTreeMap<String, String>>,
     /// Sent to the worker as a bearer token.
     pub api_key: Option<Secret>,
+    /// Disables or enables its health checks.
+    pub disable_health_check: Option<bool>,
+    /// Seconds between two health checks.
+    pub health_check_interval_secs: Option<f64>,
+    /// Time limit of a health check, in seconds.
+    pub health_check_timeout_secs: Option<f64>,
+    /// Failed checks in a row that make the worker unhealthy.
+    pub health_failure_threshold: Option<NonZeroU32>,
+    /// Passed checks in a row that make it healthy again.
+    pub health_success_threshold: Option<NonZeroU32>,
+    /// The URL may be sent along; it cannot be changed.
+    pub url: Option<String>,
+}
+
+/// The settings of health checks that a worker has for itself.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct HealthOverrides {
+    /// Seconds between two checks.
+    pub interval_secs: Option<f64>,
+    /// Time limit of a check, in seconds.
+    pub timeout_secs: Option<f64>,
+    /// Failed checks in a row that make the worker unhealthy.
+    pub failures: Option<NonZeroU32>,
+    /// Passed checks in a row that make it healthy again.
+    pub successes: Option<NonZeroU32>,
+}
+
+impl HealthOverrides {
+    /// `base` with these settings.
+    ///
+    /// # Errors
+    /// When a time is not above 0.
+    pub fn over(&self, base: &HealthConfig) -> Result<HealthConfig, WorkerSpecError> {
+        let secs = |member, given: Option<f64>, default| {
+            let Some(value) = given else { return Ok(default) };
+            let duration = Duration::try_from_secs_f64(value).ok().filter(|d| !d.is_zero());
+            duration.ok_or(WorkerSpecError::Number { member, value, range: "above 0" })
+        };
+        Ok(HealthConfig {
+            path: base.path.clone(),
+            interval: secs("health_check_interval_secs", self.interval_secs, base.interval)?,
+            timeout: secs("health_check_timeout_secs", self.timeout_secs, base.timeout)?,
+            failures: self.failures.unwrap_or(base.failures),
+            successes: self.successes.unwrap_or(base.successes),
+        })
+    }
+}
+
+impl WorkerUpdate {
+    /// The settings of health checks in it.
+    pub const fn health(&self) -> HealthOverrides {
+        HealthOverrides {
+            interval_secs: self.health_check_interval_secs,
+            timeout_secs: self.health_check_timeout_secs,
+            failures: self.health_failure_threshold,
+            successes: self.health_success_threshold,
+        }
+    }
 }
 
 /// The part of a request that a worker serves.
@@ -156,6 +214,9 @@ pub enum WorkerSpecError {
     /// The key cannot be sent in a header. The message does not contain it.
     #[error("api_key: has characters that cannot be sent in a header")]
     Key,
+    /// A change names another URL than that of the worker.
+    #[error("url: the URL of a worker cannot be changed; remove the worker and add it again")]
+    UrlChanged,
 }
 
 impl Default for WorkerSpec {
@@ -208,19 +269,13 @@ impl WorkerSpec {
 
     /// Its health check, where `default` holds for workers without settings of their own.
     pub fn health(&self, default: Option<&HealthConfig>) -> Result<Option<HealthConfig>, WorkerSpecError> {
-        let Some(default) = default.filter(|_| !self.disable_health_check) else { return Ok(None) };
-        let secs = |member, given: Option<f64>, default| {
-            let Some(value) = given else { return Ok(default) };
-            let duration = Duration::try_from_secs_f64(value).ok().filter(|d| !d.is_zero());
-            duration.ok_or(WorkerSpecError::Number { member, value, range: "above 0" })
+        let own = HealthOverrides {
+            interval_secs: self.health_check_interval_secs,
+            timeout_secs: self.health_check_timeout_secs,
+            failures: self.health_failure_threshold,
+            successes: self.health_success_threshold,
         };
-        Ok(Some(HealthConfig {
-            path: default.path.clone(),
-            interval: secs("health_check_interval_secs", self.health_check_interval_secs, default.interval)?,
-            timeout: secs("health_check_timeout_secs", self.health_check_timeout_secs, default.timeout)?,
-            failures: self.health_failure_threshold.unwrap_or(default.failures),
-            successes: self.health_success_threshold.unwrap_or(default.successes),
-        }))
+        default.filter(|_| !self.disable_health_check).map(|default| own.over(default)).transpose()
     }
 }
 

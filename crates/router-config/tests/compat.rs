@@ -8,6 +8,7 @@ use router_config::compat::{
     FlagMapping, FlagValues, ForeignError, ForeignFlag, SourceRouter, Translation, foreign_flags, translate,
 };
 use router_config::{LogLevel, PdProtocol};
+use router_core::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
@@ -29,10 +30,12 @@ struct Parsed {
 }
 
 fn parse(line: &str) -> Result<Parsed, String> {
-    let Translation { args, notes } = translated(line).map_err(|e| e.to_string())?;
+    let Translation { args, policy_options, mut notes } = translated(line).map_err(|e| e.to_string())?;
     let words = [OsString::from("test")].into_iter().chain(args);
     let matches = command().try_get_matches_from(words).map_err(|e| e.to_string())?;
-    Ok(Parsed { options: Options::from_arg_matches(&matches).map_err(|e| e.to_string())?, notes })
+    let mut options = Options::from_arg_matches(&matches).map_err(|e| e.to_string())?;
+    notes.extend(options.set_foreign_policy_options(policy_options, &Registry::builtin()));
+    Ok(Parsed { options, notes })
 }
 
 fn refusal(line: &str) -> String {
@@ -87,6 +90,11 @@ fn replacements_are_own_flags() {
             for word in words.iter().filter_map(|word| word.strip_prefix("--")) {
                 assert!(own.contains(&word), "--{}: --{word} is no flag of ours", flag.name);
             }
+        }
+        FlagMapping::PolicyOption(name) => {
+            let registry = Registry::builtin();
+            let takes = |s: &router_core::PolicySpec| s.options.contains_key(*name);
+            assert!(registry.specs().any(takes), "--{}: no policy has the option {name}", flag.name);
         }
         FlagMapping::Ignored(text) | FlagMapping::Rejected(text) => {
             assert!(text.len() > 20 && !text.ends_with('.'), "--{}: '{text}'", flag.name);
@@ -271,11 +279,38 @@ fn names_and_values_are_translated() {
     assert_eq!((ranks.dp_aware, ranks.dp_size), (true, Some(4)));
     assert_eq!(options("--load-monitor-interval 10").load_poll_interval_ms, 10_000);
     assert_eq!(options("--max-concurrent-requests 0").max_concurrent_requests, -1);
-    let knobs = options("--least-load-kv-pressure-weight 0.2 --policy-option x=1").policy_options;
-    assert_eq!(knobs.len(), 2, "{knobs:?}");
+    let both = options("--policy least_load --least-load-kv-pressure-weight 0.2 --policy-option x=1");
+    assert_eq!(both.policy_options.len(), 2, "{:?}", both.policy_options);
+    let never = options("--idle-connection-timeout-secs 0 --stream-body-stall-timeout-secs 0");
+    let urls = vec!["http://127.0.0.1:30001".to_owned()];
+    assert!(Options { worker_urls: urls, ..never }.check(&Registry::builtin()).is_ok());
     for level in ["warning", "critical"] {
         assert!(parse(&format!("--log-level {level}")).is_ok());
     }
+}
+
+#[test]
+fn options_of_another_policy_are_noted() {
+    for line in [
+        "--prefix-hash-load-factor 1.5",
+        "--prefix-token-count 256",
+        "--least-load-kv-pressure-weight 0.2",
+        "--least-load-default-throughput 100",
+        "--least-load-mean-prefill-tokens 512",
+        "--policy prefix_hash --least-load-mean-prefill-tokens 512",
+    ] {
+        let parsed = parse(line).unwrap();
+        let flag = line.rsplit_once("--").unwrap().1.split(' ').next().unwrap();
+        let [note] = &parsed.notes[..] else { panic!("{line}: {:?}", parsed.notes) };
+        assert!(
+            note.starts_with(&format!("--{flag} changes nothing")) && note.contains("not an option of"),
+            "{note}"
+        );
+        assert!(parsed.options.policy_options.is_empty(), "{line}");
+    }
+    let taken = parse("--policy prefix_hash --prefix-hash-load-factor 1.5").unwrap();
+    assert!(taken.notes.is_empty());
+    assert_eq!(taken.options.policy_options, [("load_factor".to_owned(), "1.5".to_owned())]);
 }
 
 #[test]

@@ -121,6 +121,16 @@ fn config_errors_name_the_option() {
             &["--cors-allowed-origins", "'chat.example'"],
         ),
         (&[worker, &["--tls-cert-path", "cert.pem"]].concat(), None, &["--tls-key-path", "--tls-cert-path"]),
+        (
+            &[worker, &["--port", "4000", "--prometheus-port", "4000"]].concat(),
+            None,
+            &["--port, --prometheus-port", "4000"],
+        ),
+        (
+            &[worker, &["--host", "0.0.0.0", "--port", "4000", "--admin-port", "4000"]].concat(),
+            None,
+            &["--port, --admin-port", "4000"],
+        ),
         (worker, Some("polcy = 'random'"), &["polcy", "line 1"]),
         (worker, Some("port = 'high'"), &["port", "line 1"]),
         (worker, Some("port = "), &["line 1"]),
@@ -135,6 +145,23 @@ fn config_errors_name_the_option() {
     let fixed = ["--worker-urls", WORKER, "--policy", "fixed_probability", "--policy-option"];
     let text = refuse(&[&fixed[..], &["probabilities={\"http://127.0.0.1:30001\": 0.7}"]].concat(), None);
     assert!(text.contains("0.7"), "{text}");
+}
+
+#[test]
+fn zero_switches_client_timeouts_off() {
+    let flags =
+        ["--worker-urls", WORKER, "--client-header-timeout-secs", "0", "--client-body-timeout-secs", "0"];
+    let config = load(&flags, None).unwrap().check(&Registry::builtin()).unwrap();
+    let year = std::time::Duration::from_secs(365 * 24 * 3600);
+    assert!(config.client_timeouts.head > year && config.requests.body_timeout > year);
+}
+
+#[test]
+fn disaggregated_router_may_start_empty() {
+    let empty = load(&["--pd-disaggregation", "--start-empty"], None).unwrap();
+    let config = empty.check(&Registry::builtin()).unwrap();
+    assert!(config.workers.is_empty() && config.disaggregation.unwrap().prefill.is_empty());
+    assert!(refuse(&["--pd-disaggregation"], None).contains("--start-empty"));
 }
 
 #[test]

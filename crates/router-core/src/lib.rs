@@ -17,7 +17,7 @@
 //! event                    all that a policy learns from
 //! features, worker_info    a request and a worker as policies see them
 //! route                    the APIs, and all that depends on the API alone
-//! ids, rng, time           basics
+//! ids, rng, time, similar_name   basics
 //! ```
 #![cfg_attr(
     not(test),
@@ -42,6 +42,7 @@ mod prefix_index;
 mod registry;
 mod rng;
 mod route;
+mod similar_name;
 #[cfg(test)]
 mod testing;
 mod time;
@@ -65,5 +66,6 @@ pub use prefix_index::{PrefixIndex, PrefixMatches};
 pub use registry::{PolicyError, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
 pub use route::Route;
+pub use similar_name::similar_name;
 pub use time::Time;
 pub use worker_info::{WorkerCapacity, WorkerInfo};

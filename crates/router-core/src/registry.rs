@@ -17,6 +17,7 @@ use crate::policy::{
     Manual, MarginalCost, MarginalUtility, Passthrough, PeakEwma, PowerOfTwo, PrefixHash, Prequal, Random,
     RoundRobin, ShortestQueue,
 };
+use crate::similar_name::similar_name;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -221,10 +222,7 @@ impl Registry {
     }
 
     fn unknown(&self, name: &str) -> PolicyError {
-        let near = |known: &str| (strsim::levenshtein(name, known), known.to_owned());
-        let nearest = self.specs().map(|s| near(&s.name)).min();
-        // A third of the letters may be wrong; beyond that a suggestion only confuses.
-        let suggestion = nearest.filter(|(d, known)| *d <= known.len().max(3) / 3).map(|(_, known)| known);
+        let suggestion = similar_name(name, self.specs().map(|s| s.name.as_str())).map(str::to_owned);
         let known: Vec<_> = self.specs().map(|s| s.name.as_str()).collect();
         PolicyError::Unknown { name: name.to_owned(), suggestion, known: known.join(", ") }
     }

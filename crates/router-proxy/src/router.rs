@@ -109,6 +109,11 @@ impl RunningRouter {
         format!("{}://{}", self.scheme, self.address)
     }
 
+    /// Whether clients are served over TLS.
+    pub const fn serves_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Reads the certificate and its key again, as the router does by itself every few seconds. Tells whether they are new.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ async fn url_can_rejoin() {
     let again = post(&router, &format!("/add_worker?{url}"), "").await;
     assert!(again.starts_with("HTTP/1.1 400 ") && again.contains("in the fleet already"), "{again}");
     let absent = post(&router, "/remove_worker?url=http://127.0.0.1:1", "").await;
-    assert!(absent.starts_with("HTTP/1.1 400 ") && absent.contains("http://127.0.0.1:1"), "{absent}");
+    assert!(absent.starts_with("HTTP/1.1 404 ") && absent.contains("http://127.0.0.1:1"), "{absent}");
     for bad in ["/add_worker", "/add_worker?url=nonsense"] {
         assert!(post(&router, bad, "").await.starts_with("HTTP/1.1 400 "), "{bad}");
     }

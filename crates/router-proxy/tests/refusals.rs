@@ -55,7 +55,10 @@ async fn unhealthy_fleet_gives_503_and_recovers() {
     }
     let health = get(&router, "/health").await;
     assert!(health.starts_with("HTTP/1.1 200 "), "a liveness probe must not restart the router: {health}");
-    assert!(health.contains(r#""healthy_workers":0"#) && health.contains(r#""status":"not ready""#), "{health}");
+    assert!(
+        health.contains(r#""healthy_workers":0"#) && health.contains(r#""status":"not ready""#),
+        "{health}"
+    );
     assert!(get(&router, "/liveness").await.starts_with("HTTP/1.1 200 "));
     assert!(get(&router, "/v1/models").await.starts_with("HTTP/1.1 503 "));
     let listener = TcpListener::bind(address).await.unwrap();

@@ -132,7 +132,9 @@ async fn admin_routes_are_local_without_key() {
 #[tokio::test]
 async fn pages_of_other_sites_change_nothing() {
     let open = router(options(&[telling().await])).await;
-    for line in ["GET /flush_cache", "POST /flush_cache", "POST /abort_request", "GET /workers", "DELETE /workers/1"] {
+    for line in
+        ["GET /flush_cache", "POST /flush_cache", "POST /abort_request", "GET /workers", "DELETE /workers/1"]
+    {
         for site in ["cross-site", "same-site", "anything"] {
             let refused = call(open.address(), line, &[("sec-fetch-site", site)]).await;
             assert_eq!(status(&refused), 403, "{line} {site}: {refused}");

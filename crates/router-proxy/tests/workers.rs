@@ -57,7 +57,8 @@ async fn worker_joins_changes_and_leaves() {
         assert_eq!((&known["labels"]["rack"], &known["runtime_type"]), (&"b".into(), &"sglang".into()));
         assert!(known["max_running_requests"].as_u64() > Some(0), "{known}");
         assert!(known["max_total_num_tokens"].as_u64() > Some(0), "{known}");
-        assert_eq!((&known["dp_size"], &known["job_status"]), (&1.into(), &"completed".into()));
+        assert_eq!((&known["dp_size"], &known["job_status"]), (&1.into(), &Value::Null));
+        assert_eq!(known["disable_health_check"], false);
         assert!(!known.to_string().contains("hush"), "a key is shown: {known}");
         let list = body(&get(&router, "/workers").await);
         assert_eq!((&list["total"], &list["stats"]["healthy"]), (&2.into(), &2.into()));
@@ -68,7 +69,7 @@ async fn worker_joins_changes_and_leaves() {
         assert_eq!((&changed["priority"], &changed["weight"]), (&9.into(), &0.5.into()));
         assert_eq!((&changed["cost"], &changed["model_id"]), (&2.5.into(), &known["model_id"]));
         assert!(send(&router, "DELETE", &path, "").await.starts_with("HTTP/1.1 202 "));
-        worker_at(&router, &path, |w| w["error"]["code"] == "worker_not_found").await;
+        worker_at(&router, &path, |w| w["code"] == "WORKER_NOT_FOUND").await;
         assert_eq!(router.healthy_workers(), 1);
         fleet.shutdown().await;
     }
@@ -80,7 +81,7 @@ async fn invalid_worker_member_is_named() {
     let router = router(options(&[address])).await;
     let present = format!(r#"{{"url":"http://{address}"}}"#);
     for (method, path, json, status, parts) in [
-        ("POST", "/workers", r#"{"url":"http://a:1","wieght":2}"#, 400, &["wieght"][..]),
+        ("POST", "/workers", r#"{"url":"http://a:1","priority":"high"}"#, 400, &["priority"][..]),
         ("POST", "/workers", r#"{"url":"localhost:3"}"#, 400, &["'localhost:3'"]),
         ("POST", "/workers", r#"{"priority":3}"#, 400, &["\"url\""]),
         ("POST", "/workers", r#"{"url":"http://a:1","weight":-1}"#, 400, &["weight", "-1"]),
@@ -99,10 +100,18 @@ async fn invalid_worker_member_is_named() {
         ("DELETE", "/workers/http%3A%2F%2Fb%3A1", "", 404, &["'http://b:1'"]),
         ("PUT", "/workers/0.1", r#"{"url":"http://c:1"}"#, 400, &["url"]),
         ("PUT", "/workers/0.1", r#"{"cost":-2}"#, 400, &["cost", "-2"]),
+        ("PUT", "/workers/0.1", r#"{"health_check_interval_secs":0}"#, 400, &["health_check_interval_secs"]),
     ] {
         let answer = send(&router, method, path, json).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path} {json}: {answer}");
-        let message = body(&answer)["error"]["message"].as_str().unwrap().to_owned();
+        let refused = body(&answer);
+        let code = match status {
+            404 => "WORKER_NOT_FOUND",
+            409 => "WORKER_ALREADY_EXISTS",
+            _ => "BAD_REQUEST",
+        };
+        assert_eq!(refused["code"], code, "{refused}");
+        let message = refused["error"].as_str().unwrap().to_owned();
         for part in parts {
             assert!(message.contains(part), "{method} {path} {json}: '{part}' is not in: {message}");
         }
@@ -131,7 +140,9 @@ async fn draining_worker_may_rejoin() {
     until(|| router.in_flight() == 1).await;
     let by_url = format!("/workers/http%3A%2F%2F{}", slow.to_string().replace(':', "%3A"));
     assert!(send(&router, "DELETE", &by_url, "").await.starts_with("HTTP/1.1 202 "));
-    assert_eq!(body(&get(&router, "/workers/0.1").await)["state"], "draining");
+    let draining = body(&get(&router, "/workers/0.1").await);
+    assert_eq!(draining["state"], "draining");
+    assert_eq!(draining["job_status"]["job_type"], "RemoveWorker");
     assert!(post(&router, "/generate", "{}").await.starts_with("HTTP/1.1 503 "));
     let again = post(&router, "/workers", &format!(r#"{{"url":"http://{slow}"}}"#)).await;
     assert!(again.starts_with("HTTP/1.1 202 "), "{again}");
@@ -139,7 +150,71 @@ async fn draining_worker_may_rejoin() {
     assert!(post(&router, "/generate", "{}").await.ends_with(r#"{"from":"slow"}"#));
     gate.notify_one();
     assert!(client.see("slow").await.starts_with("HTTP/1.1 200 "));
-    worker_at(&router, "/workers/0.1", |w| w["error"]["code"] == "worker_not_found").await;
+    worker_at(&router, "/workers/0.1", |w| w["code"] == "WORKER_NOT_FOUND").await;
+}
+
+#[tokio::test]
+async fn requests_of_other_routers_clients_work() {
+    let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    let router = router(options(&[address])).await;
+    // As smg's clients send it, with members that only smg has.
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let spec = format!(
+        r#"{{"url":"http://{dead}","worker_type":"regular","kv_role":"kv_both","wieght":2,"max_connection_attempts":20}}"#
+    );
+    let accepted = post(&router, "/workers", &spec).await;
+    assert!(accepted.starts_with("HTTP/1.1 202 "), "{accepted}");
+    let warnings = body(&accepted)["warnings"].to_string();
+    assert!(warnings.contains("'kv_role'") && warnings.contains("did you mean 'weight'?"), "{warnings}");
+    let path = support::header(&accepted, "location").unwrap().to_owned();
+    let job = body(&get(&router, &path).await)["job_status"].clone();
+    assert_eq!((&job["job_type"], &job["status"]), (&"AddWorker".into(), &"processing".into()), "{job}");
+    assert_eq!(job["worker_url"], format!("http://{dead}"), "{job}");
+    assert!(job["timestamp"].as_u64() > Some(1_700_000_000) && job["message"].is_string(), "{job}");
+    let change = r#"{"priority":60,"cost":2.0,"labels":{"a":"b"},"api_key":"hush","health_check_timeout_secs":30,
+        "health_check_interval_secs":10,"health_success_threshold":1,"health_failure_threshold":2,
+        "disable_health_check":false,"some_field":1}"#;
+    let changed = send(&router, "PUT", &path, change).await;
+    assert!(changed.starts_with("HTTP/1.1 200 ") && !changed.contains("hush"), "{changed}");
+    let changed = body(&changed);
+    assert_eq!((&changed["priority"], &changed["labels"]["a"]), (&60.into(), &"b".into()));
+    assert!(changed["warnings"][0].as_str().unwrap().contains("'some_field'"), "{changed}");
+}
+
+#[tokio::test]
+async fn health_checks_can_be_switched_at_run_time() {
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let router = start(options(&[dead])).await;
+    let off = send(&router, "PUT", "/workers/0.1", r#"{"disable_health_check":true}"#).await;
+    assert_eq!(body(&off)["disable_health_check"], true, "{off}");
+    until(|| router.healthy_workers() == 1).await;
+    let on = r#"{"disable_health_check":false,"health_failure_threshold":1}"#;
+    assert_eq!(body(&send(&router, "PUT", "/workers/0.1", on).await)["disable_health_check"], false);
+    until(|| router.healthy_workers() == 0).await;
+}
+
+#[tokio::test]
+async fn cache_flush_counts_workers() {
+    let flushed = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    let router = router(options(&[flushed])).await;
+    let answer = post(&router, "/flush_cache", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let all = body(&answer);
+    assert_eq!((&all["status"], &all["workers_flushed"]), (&"success".into(), &1.into()), "{all}");
+    let failing = worker(|mut incoming| async move {
+        incoming.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\nbusy").await;
+    })
+    .await;
+    assert!(
+        post(&router, "/workers", &format!(r#"{{"url":"http://{failing}"}}"#)).await.contains("accepted")
+    );
+    until(|| router.healthy_workers() == 2).await;
+    let answer = post(&router, "/flush_cache", "").await;
+    assert!(answer.starts_with("HTTP/1.1 206 "), "{answer}");
+    let some = body(&answer);
+    assert_eq!((&some["status"], &some["workers_flushed"]), (&"partial_success".into(), &1.into()), "{some}");
+    assert_eq!((&some["total_workers"], &some["failed"][0]["error"]), (&2.into(), &"busy".into()), "{some}");
+    assert_eq!(some["successful"], some["flushed"]);
 }
 
 #[tokio::test]
@@ -182,7 +257,7 @@ async fn worker_key_and_vllm_load_request() {
         assert!(post(&router, "/workers", &spec).await.starts_with("HTTP/1.1 202 "));
         assert!(send(&router, "DELETE", "/workers/0.1", "").await.starts_with("HTTP/1.1 202 "));
         until(|| router.healthy_workers() == 1).await;
-        worker_at(&router, "/workers/0.1", |w| w["error"].is_object()).await;
+        worker_at(&router, "/workers/0.1", |w| w["error"].is_string()).await;
         let mut client = RawClient::connect(&router).await;
         client.send("POST /generate HTTP/1.1\r\nhost: r\r\nauthorization: Bearer client\r\ncontent-length: 2\r\n\r\n{}").await;
         client.see("\r\n\r\n{}").await;

@@ -137,7 +137,7 @@ impl Worker {
     pub fn mark_unreachable(self: &Arc<Self>, pool: &WorkerPool, error: &UpstreamError) {
         let mut health_state = self.health_state.lock();
         self.note_failure(pool, &mut health_state, error.into());
-        if self.health_config.is_none() {
+        if self.health_config.load().is_none() {
             return;
         }
         if health_state.unreachable().is_some() {
@@ -151,6 +151,7 @@ impl Worker {
     pub(crate) fn drain(self: &Arc<Self>, pool: &WorkerPool) {
         let mut health_state = self.health_state.lock();
         health_state.set(HealthState::Draining);
+        self.set_membership_changed_at(pool.clock.now());
         self.publish_health(pool, &health_state, ProbePermit::Keep);
     }
 

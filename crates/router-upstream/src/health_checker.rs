@@ -23,17 +23,23 @@ const SILENT_INTERVALS: u32 = 2;
 /// SGLang takes a second per check, and a long prompt may add another.
 const MIN_SILENCE: Duration = Duration::from_secs(2);
 
-/// Checks one worker until it is removed. `seed` of the jitter differs between workers.
-pub(crate) async fn run_health_checks(
-    pool: Arc<WorkerPool>,
-    worker: Arc<Worker>,
-    config: HealthConfig,
-    seed: u64,
-) {
+/// Checks one worker until it is removed, as its configuration says at the time. `seed` of the jitter differs between
+/// workers.
+pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>, seed: u64) {
     // Jitter spreads the checks of many workers and routers over time.
     let mut jitter = Rng::seeded(seed);
     let mut is_discovered = false;
     loop {
+        let Some(config) = worker.health_config.load_full() else {
+            worker.mark_healthy(&pool);
+            is_discovered = is_discovered || discover(&pool, &worker).await;
+            tokio::select! {
+                // First, because a worker that drains must not be marked as healthy.
+                biased;
+                () = worker.removed.cancelled() => return,
+                () = worker.health_config_changed.notified() => continue,
+            }
+        };
         let outcome = check(&pool, &worker, &config).await;
         let is_passed = outcome.is_ok();
         let would_become_healthy = is_passed && worker.health() != HealthState::Healthy;
@@ -53,6 +59,7 @@ pub(crate) async fn run_health_checks(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = worker.recheck.notified() => {}
+            () = worker.health_config_changed.notified() => {}
             () = worker.removed.cancelled() => return,
         }
     }

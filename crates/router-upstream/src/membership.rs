@@ -1,7 +1,6 @@
 //! Adds and removes workers while the router serves.
 
 use crate::candidate::{Candidate, CandidateName};
-use crate::discovery::discover;
 use crate::health::HealthState;
 use crate::health_checker::run_health_checks;
 use crate::load_poller::poll_load;
@@ -64,6 +63,7 @@ impl WorkerPool {
             health,
             breaker: self.fleet.breaker,
             connect: self.connect.clone(),
+            joined_at: self.clock.now(),
         };
         let worker = Arc::new(Worker::new(parts).map_err(invalid)?);
         let first = self.add_candidate(&worker, ranks.map(|_| 0)).map_err(invalid)?;
@@ -121,7 +121,7 @@ impl WorkerPool {
         }
         for rank in missing {
             if let Err(error) = self.add_candidate(worker, rank) {
-                warn!(worker = %worker.url, ?rank, %error, "rank cannot be added");
+                warn!(worker = %worker.url, rank, %error, "rank cannot be added");
             }
         }
         surplus.iter().for_each(|candidate| candidate.removing.store(true, Relaxed));
@@ -136,15 +136,10 @@ impl WorkerPool {
     fn spawn_tasks(self: &Arc<Self>, worker: &Arc<Worker>, first: WorkerId) {
         let both = || (Arc::clone(self), Arc::clone(worker));
         let (pool, subject) = both();
-        match &worker.health_config {
-            Some(health) => {
-                self.tasks.spawn(run_health_checks(pool, subject, health.clone(), first.slot() as u64));
-            }
-            None => {
-                worker.mark_healthy(self);
-                self.tasks.spawn(async move { discover(&pool, &subject).await });
-            }
+        if worker.health_config.load().is_none() {
+            worker.mark_healthy(self);
         }
+        self.tasks.spawn(run_health_checks(pool, subject, first.slot() as u64));
         if self.needs.load_reports {
             let (pool, subject) = both();
             self.tasks.spawn(poll_load(pool, subject, self.fleet.load_poll));
@@ -154,11 +149,25 @@ impl WorkerPool {
     /// Changes the configuration of a worker.
     ///
     /// # Errors
-    /// When a value of `update` is invalid.
+    /// When a value of `update` is invalid; then nothing changes.
     pub fn update(&self, worker: &Arc<Worker>, update: WorkerUpdate) -> Result<(), WorkerSpecError> {
         let _order = self.joining.lock();
+        if update.url.as_ref().is_some_and(|url| url.parse().ok().as_ref() != Some(&worker.url)) {
+            return Err(WorkerSpecError::UrlChanged);
+        }
+        let current = worker.health_config.load_full();
+        let base = match update.disable_health_check {
+            Some(true) => None,
+            Some(false) => current.clone().or_else(|| self.fleet.health.clone().map(Arc::new)),
+            None => current.clone(),
+        };
+        let health = base.map(|base| update.health().over(&base)).transpose()?;
         let new = worker.profile.load().updated(update)?;
         worker.profile.store(Arc::new(new));
+        if health.as_ref() != current.as_deref() {
+            worker.health_config.store(health.map(Arc::new));
+            worker.health_config_changed.notify_one();
+        }
         self.publish_capacity(worker);
         Ok(())
     }

@@ -7,13 +7,14 @@ use crate::http1::RequestEncoder;
 use crate::profile::WorkerProfile;
 use crate::target::WorkerTarget;
 use crate::tls::TlsError;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
 use router_config::HealthConfig;
 use router_config::WorkerUrl;
+use router_core::Time;
 use router_telemetry::BreakerState;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
@@ -33,7 +34,11 @@ pub struct Worker {
     /// Its configuration and what it reports about itself.
     pub profile: ArcSwap<WorkerProfile>,
     /// How its health is checked; `None` switches checks off.
-    pub health_config: Option<HealthConfig>,
+    pub health_config: ArcSwapOption<HealthConfig>,
+    /// Notified when `health_config` has changed.
+    pub(crate) health_config_changed: Notify,
+    /// When it joined, or began to drain, in nanoseconds of the pool's clock.
+    membership_changed_at: AtomicU64,
     pub(crate) health_state: Mutex<WorkerHealth>,
     pub(crate) gate: ProbeGate,
     /// Counts what was received from it; two events at once may count as one.
@@ -49,7 +54,7 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not been checked yet.
     pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
-        let NewWorker { url, profile, health, breaker, connect } = parts;
+        let NewWorker { url, profile, health, breaker, connect, joined_at } = parts;
         let target = WorkerTarget::new(&url)?;
         Ok(Self {
             pool: ConnectionPool::new(connect.to(&target)?),
@@ -57,7 +62,9 @@ impl Worker {
             url,
             target,
             profile: ArcSwap::from_pointee(profile),
-            health_config: health,
+            health_config: ArcSwapOption::from_pointee(health),
+            health_config_changed: Notify::new(),
+            membership_changed_at: AtomicU64::new(joined_at.as_nanos()),
             health_state: Mutex::new(WorkerHealth::new(breaker.map(CircuitBreaker::new))),
             gate: ProbeGate::default(),
             activity: AtomicU64::new(0),
@@ -87,6 +94,15 @@ impl Worker {
         self.health_state.lock().breaker_state()
     }
 
+    /// When it joined or, if it is draining, began to.
+    pub fn membership_changed_at(&self) -> Time {
+        Time::from_nanos(self.membership_changed_at.load(Relaxed))
+    }
+
+    pub(crate) fn set_membership_changed_at(&self, time: Time) {
+        self.membership_changed_at.store(time.as_nanos(), Relaxed);
+    }
+
     /// Records that something was received from it. Concurrent calls may count once, which is accurate enough.
     pub fn record_activity(&self) {
         self.activity.store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
@@ -106,6 +122,7 @@ pub(crate) struct NewWorker {
     pub(crate) health: Option<HealthConfig>,
     pub(crate) breaker: Option<router_config::BreakerConfig>,
     pub(crate) connect: ConnectConfig,
+    pub(crate) joined_at: Time,
 }
 
 /// Why no request can be sent to a worker.

@@ -4,7 +4,7 @@ use crate::clap_message::first_line;
 use crate::{demo, emulate, launch, pages, report, send, simulate};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use router_config::compat::{ForeignError, translate};
+use router_config::compat::{ForeignError, ForeignPolicyOption, Translation, translate};
 use std::ffi::OsString;
 
 /// Inference router for SGLang and vLLM that measures what each server delivers
@@ -80,12 +80,13 @@ impl NoCommand {
 
 /// Parses a command line into the command and the matches of its flags.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, ArgMatches), NoCommand> {
-    let (args, notes) =
+    let translation =
         translate_flags(args.into_iter().collect()).map_err(|error| NoCommand::Invalid(error.to_string()))?;
+    let Translation { args, policy_options, notes } = translation;
     let parsed = command().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
-        Ok((cli.command.with_notes(notes), own))
+        Ok((cli.command.with_foreign(policy_options, notes), own))
     });
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
@@ -104,26 +105,27 @@ pub(crate) fn command() -> clap::Command {
     })
 }
 
-/// Translates the flags of other routers after `launch` into our own. Returns the command line, and notes for the log.
-fn translate_flags(mut args: Vec<OsString>) -> Result<(Vec<OsString>, Vec<String>), ForeignError> {
+/// Translates the flags of other routers after `launch` into our own.
+fn translate_flags(mut args: Vec<OsString>) -> Result<Translation, ForeignError> {
     let is_launch = |word: &OsString| {
         word.to_str().is_some_and(|word| !word.is_empty() && ("launch".starts_with(word) || word == "start"))
     };
     if !args.get(1).is_some_and(is_launch) {
-        return Ok((args, Vec::new()));
+        return Ok(Translation { args, policy_options: Vec::new(), notes: Vec::new() });
     }
     let command = command();
     let launch = command.find_subcommand("launch").into_iter().flat_map(clap::Command::get_arguments);
     let own: Vec<&str> = launch.filter_map(clap::Arg::get_long).chain(["help"]).collect();
     let translation = translate(args.split_off(2), &own)?;
     args.extend(translation.args);
-    Ok((args, translation.notes))
+    Ok(Translation { args, ..translation })
 }
 
 impl Command {
-    fn with_notes(mut self, notes: Vec<String>) -> Self {
+    /// With what the flags of other routers gave besides flags of our own.
+    fn with_foreign(mut self, policy_options: Vec<ForeignPolicyOption>, notes: Vec<String>) -> Self {
         if let Self::Launch(args) = &mut self {
-            args.notes = notes;
+            (args.policy_options, args.notes) = (policy_options, notes);
         }
         self
     }

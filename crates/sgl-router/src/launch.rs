@@ -3,6 +3,7 @@
 use crate::error::CommandError;
 use crate::runtime::{self, LogStyle};
 use clap::{ArgMatches, Args};
+use router_config::compat::ForeignPolicyOption;
 use router_config::{Config, ConfigError, LogFormat, LogLevel, Options};
 use router_core::Registry;
 use router_proxy::{Router, RunningRouter, ServingThreads, StartError};
@@ -21,14 +22,17 @@ pub(crate) struct LaunchArgs {
     #[command(flatten)]
     options: Options,
 
+    /// Options of policies, from flags of other routers.
+    #[arg(skip)]
+    pub(crate) policy_options: Vec<ForeignPolicyOption>,
+
     /// Notes for the log about flags of other routers.
     #[arg(skip)]
     pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), CommandError> {
-    let notes = args.notes.clone();
-    let options = args.load(matches).map_err(CommandError::usage)?;
+    let LoadedOptions { options, notes } = args.load(matches).map_err(CommandError::usage)?;
     let config = options.check(&Registry::builtin()).map_err(CommandError::usage)?;
     init_logs(&options)?;
     for note in notes {
@@ -44,9 +48,19 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Com
 
 impl LaunchArgs {
     /// The options of the file, if there is one, overridden by those of the command line.
-    pub(crate) fn load(self, matches: &ArgMatches) -> Result<Options, ConfigError> {
-        Options::load(matches, self.options, self.config.as_deref())
+    pub(crate) fn load(self, matches: &ArgMatches) -> Result<LoadedOptions, ConfigError> {
+        let mut options = Options::load(matches, self.options, self.config.as_deref())?;
+        let mut notes = self.notes;
+        notes.extend(options.set_foreign_policy_options(self.policy_options, &Registry::builtin()));
+        Ok(LoadedOptions { options, notes })
     }
+}
+
+/// Options, and notes for the log about flags of other routers.
+#[derive(Debug)]
+pub(crate) struct LoadedOptions {
+    pub(crate) options: Options,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Starts logging as the options say. Only the first call in a process has an effect.
@@ -98,7 +112,8 @@ async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Resu
     loop {
         tokio::select! {
             stopped = &mut stop => return stopped,
-            _ = hang_ups.recv() => match router.reload_certificate().await {
+            // Without TLS there is nothing to reload, and nothing to tell.
+            _ = hang_ups.recv(), if router.serves_tls() => match router.reload_certificate().await {
                 Ok(true) => info!("reloaded the TLS certificate"),
                 Ok(false) => info!("the certificate is the same as before"),
                 Err(error) => warn!("cannot reload the TLS certificate, keeping the old one: {error}"),

@@ -34,10 +34,9 @@ pub fn launch_options(
     let line = ["sgl-router", "launch"].map(OsString::from).into_iter().chain(flags);
     match cli::parse(line) {
         Ok((Command::Launch(args), matches)) => {
-            let notes = args.notes.clone();
-            let options =
+            let loaded =
                 args.load(&matches).map_err(|error| LaunchOptionsError::Invalid(error.to_string()))?;
-            Ok(LaunchOptions { options, notes })
+            Ok(LaunchOptions { options: loaded.options, notes: loaded.notes })
         }
         Err(NoCommand::Invalid(line)) => Err(LaunchOptionsError::Invalid(line)),
         Err(help @ NoCommand::Help(_)) => {

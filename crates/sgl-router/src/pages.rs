@@ -107,6 +107,11 @@ fn mapping(mapping_of: &FlagMapping) -> String {
         FlagMapping::Same("") => "the same".to_owned(),
         FlagMapping::Same(note) => format!("the same; {}", escaped(note)),
         FlagMapping::ReplacedBy(words) => format!("`{}`", words.join(" ").replace("{}", "VALUE")),
+        FlagMapping::PolicyOption(name) => {
+            format!(
+                "`--policy-option {name}=VALUE` for a policy with that option; changes nothing for others"
+            )
+        }
         FlagMapping::Ignored(why) => format!("changes nothing: {}", escaped(why)),
         FlagMapping::Rejected(instead) => format!("**refused**: {}", escaped(instead)),
         FlagMapping::ByValue(some, other) => {

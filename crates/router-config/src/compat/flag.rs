@@ -47,6 +47,8 @@ pub enum FlagMapping {
     Same(&'static str),
     /// These arguments replace it, with its value in place of `{}`.
     ReplacedBy(&'static [&'static str]),
+    /// It is this option of a policy; without effect, and logged, when the policy does not have it.
+    PolicyOption(&'static str),
     /// It is accepted without effect; the text says why, and is logged.
     Ignored(&'static str),
     /// It is an error; the text says what to do instead.

@@ -10,7 +10,7 @@ mod translate;
 mod vllm_router;
 
 pub use flag::{FlagMapping, FlagValues, ForeignFlag, SourceRouter};
-pub use translate::{ForeignError, Translation, translate};
+pub use translate::{ForeignError, ForeignPolicyOption, Translation, translate};
 
 /// All flags of the routers named above.
 pub fn foreign_flags() -> impl Iterator<Item = ForeignFlag> {

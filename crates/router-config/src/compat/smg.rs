@@ -1,6 +1,6 @@
 //! The flags that only smg has.
 
-use super::flag::FlagMapping::{ByValue, Ignored, Rejected, ReplacedBy, Same};
+use super::flag::FlagMapping::{ByValue, Ignored, PolicyOption, Rejected, ReplacedBy, Same};
 use super::flag::FlagValues::{Many, One};
 use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
 use super::sglang_router::{DISCOVERY, HISTORY, PARSER, STARTUP, TOKENIZER};
@@ -47,12 +47,12 @@ pub(super) const ROWS: &[FlagRow] = &[
     row(One, &["spill-rel-threshold"], ReplacedBy(&["--balance-rel-threshold", "{}"])),
     row(One, &["sticky-key-idle-secs"], ReplacedBy(&["--max-idle-secs", "{}"])),
     row(One, &["cache-ttl-secs"], ReplacedBy(&["--eviction-interval-secs", "{}"])),
-    row(One, &["prefix-token-count"], ReplacedBy(&["--policy-option", "prefix_token_count={}"])),
-    row(One, &["prefix-hash-load-factor"], ReplacedBy(&["--policy-option", "load_factor={}"])),
+    row(One, &["prefix-token-count"], PolicyOption("prefix_token_count")),
+    row(One, &["prefix-hash-load-factor"], PolicyOption("load_factor")),
     row(One, &["prefix-hash-balance-abs-threshold"], ReplacedBy(&["--balance-abs-threshold", "{}"])),
-    row(One, &["least-load-kv-pressure-weight"], ReplacedBy(&["--policy-option", "kv_pressure_weight={}"])),
-    row(One, &["least-load-default-throughput"], ReplacedBy(&["--policy-option", "default_throughput={}"])),
-    row(One, &["least-load-mean-prefill-tokens"], ReplacedBy(&["--policy-option", "mean_prefill_tokens={}"])),
+    row(One, &["least-load-kv-pressure-weight"], PolicyOption("kv_pressure_weight")),
+    row(One, &["least-load-default-throughput"], PolicyOption("default_throughput")),
+    row(One, &["least-load-mean-prefill-tokens"], PolicyOption("mean_prefill_tokens")),
     row(One, &["load-monitor-interval"], ReplacedBy(&["--load-poll-interval-ms", "{}000"])),
     row(One, &["stream-body-stall-timeout-secs"], ReplacedBy(&["--client-body-timeout-secs", "{}"])),
     row(One, &["idle-connection-timeout-secs"], ReplacedBy(&["--client-header-timeout-secs", "{}"])),

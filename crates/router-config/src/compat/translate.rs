@@ -11,8 +11,21 @@ use std::vec::IntoIter;
 pub struct Translation {
     /// The arguments.
     pub args: Vec<OsString>,
+    /// Options of policies, which only a policy that has them can take.
+    pub policy_options: Vec<ForeignPolicyOption>,
     /// One line for the log for each flag without effect.
     pub notes: Vec<String>,
+}
+
+/// A flag of another router that is an option of a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForeignPolicyOption {
+    /// The flag, without dashes.
+    pub flag: &'static str,
+    /// The option.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
 }
 
 /// Why a command line is invalid: one line that names the flag.
@@ -72,7 +85,7 @@ fn list(candidates: &[String]) -> String {
 pub fn translate(args: Vec<OsString>, own: &[&str]) -> Result<Translation, ForeignError> {
     let foreign: Vec<ForeignFlag> = foreign_flags().collect();
     let mut words = args.into_iter().peekable();
-    let mut done = Translation { args: Vec::new(), notes: Vec::new() };
+    let mut done = Translation { args: Vec::new(), policy_options: Vec::new(), notes: Vec::new() };
     while let Some(word) = words.next() {
         let Some(flag) = word.to_str().and_then(|w| w.strip_prefix("--")).filter(|f| !f.is_empty()) else {
             done.args.push(word);
@@ -145,6 +158,10 @@ impl Translation {
             }
             FlagMapping::ReplacedBy(ours) => {
                 self.args.extend(ours.iter().map(|word| OsString::from(word.replace("{}", value))));
+            }
+            FlagMapping::PolicyOption(name) => {
+                let value = value.to_owned();
+                self.policy_options.push(ForeignPolicyOption { flag: flag.name, name, value });
             }
             FlagMapping::Ignored(why) => self.notes.push(format!("--{} changes nothing: {why}", flag.name)),
             FlagMapping::Rejected(instead) => {

@@ -107,7 +107,7 @@ fn from_worker(worker: &Worker, status: StatusCode, body: Bytes) -> Response<Rou
     response
 }
 
-/// Flushes the prefix cache of every worker; 200 only if all workers succeeded.
+/// Flushes the prefix cache of every worker. As in sglang-router, the status is 200 if all succeeded, and 206 otherwise.
 pub(super) async fn flush_cache(state: &Arc<AppState>, request: Request<Incoming>) -> Response<RouterBody> {
     let headers = request.into_parts().0.headers;
     let workers: Vec<_> = state.pools().flat_map(|pool| pool.candidates.workers()).collect();
@@ -117,8 +117,19 @@ pub(super) async fn flush_cache(state: &Arc<AppState>, request: Request<Incoming
         .map(|w| router_upstream::request(w, &Method::POST, &path, &headers, Bytes::new(), TIMEOUT));
     let responses = join_all(asks).await;
     let (flushed, failed) = split_outcomes(&workers, responses);
-    let status = if failed.is_empty() { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
-    json(status, &json!({"flushed": flushed, "failed": failed}))
+    let counts = json!({"workers_flushed": flushed.len(), "total_http_workers": workers.len(),
+        "total_workers": workers.len(), "successful": flushed, "flushed": flushed, "failed": failed});
+    let (status, outcome, message) = if failed.is_empty() {
+        (StatusCode::OK, "success", format!("flushed the cache of all {} workers", workers.len()))
+    } else {
+        let message = format!("flushed the cache of {} workers; {} failed", flushed.len(), failed.len());
+        (StatusCode::PARTIAL_CONTENT, "partial_success", message)
+    };
+    let mut body = json!({"status": outcome, "message": message});
+    if let (Some(body), Value::Object(counts)) = (body.as_object_mut(), counts) {
+        body.extend(counts);
+    }
+    json(status, &body)
 }
 
 /// Asks every worker to abort a request; 200 if any worker accepts, because engines also accept ids they do not know.

@@ -9,10 +9,12 @@ use crate::state::AppState;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
-use router_config::{WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError};
+use router_config::{
+    KnownFields, KnownFieldsError, WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError,
+};
 use router_core::Time;
 use router_telemetry::BreakerState;
-use router_upstream::{Candidate, HealthProblem, HealthState, MembershipError, WorkerPool};
+use router_upstream::{Candidate, HealthProblem, HealthState, MembershipError, Worker, WorkerPool};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -61,7 +63,7 @@ enum WorkersError {
     #[error("the body could not be read: {0}")]
     Body(String),
     #[error("the body is not a valid worker: {0}")]
-    Parse(serde_json::Error),
+    Parse(KnownFieldsError),
     #[error("the worker's URL is missing; write \"url\": \"http://HOST:PORT\"")]
     NoUrl,
     #[error("the worker's URL is missing; write ?url=http://HOST:PORT")]
@@ -75,10 +77,20 @@ enum WorkersError {
 }
 
 impl WorkersError {
+    /// The response in the form that other routers have for these routes, which is not that of OpenAI.
     fn response(&self) -> Response<RouterBody> {
         let (status, code) = match self {
-            Self::Unknown(_) => (StatusCode::NOT_FOUND, "worker_not_found"),
-            Self::Membership(MembershipError::Present(_)) => (StatusCode::CONFLICT, "worker_exists"),
+            Self::Unknown(_) => (StatusCode::NOT_FOUND, "WORKER_NOT_FOUND"),
+            Self::Membership(MembershipError::Present(_)) => (StatusCode::CONFLICT, "WORKER_ALREADY_EXISTS"),
+            _ => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+        };
+        json(status, &json!({"error": self.to_string(), "code": code}))
+    }
+
+    /// The response of the older routes.
+    fn old_response(&self) -> Response<RouterBody> {
+        let (status, code) = match self {
+            Self::Membership(MembershipError::Absent(_)) => (StatusCode::NOT_FOUND, "worker_not_found"),
             _ => (StatusCode::BAD_REQUEST, "invalid_worker"),
         };
         refuse(status, &self.to_string(), code)
@@ -101,9 +113,7 @@ pub(super) async fn answer(
         WorkersEndpoint::Leave => find(state, &request).map(|worker| leave(state, &worker)),
         WorkersEndpoint::OldList => Ok(urls(state)),
         WorkersEndpoint::OldJoin | WorkersEndpoint::OldLeave => {
-            return old_change(state, endpoint, &request).unwrap_or_else(|error| {
-                refuse(StatusCode::BAD_REQUEST, &error.to_string(), "invalid_worker")
-            });
+            return old_change(state, endpoint, &request).unwrap_or_else(|error| error.old_response());
         }
     };
     result.unwrap_or_else(|error| error.response())
@@ -113,7 +123,7 @@ async fn join(
     state: &Arc<AppState>,
     request: Request<Incoming>,
 ) -> Result<Response<RouterBody>, WorkersError> {
-    let spec: WorkerSpec = read(request).await?;
+    let KnownFields { value: spec, warnings } = read::<WorkerSpec>(request).await?;
     if spec.url.is_empty() {
         return Err(WorkersError::NoUrl);
     }
@@ -122,7 +132,7 @@ async fn join(
     let location = format!("/workers/{id}");
     let body = json!({"status": "accepted", "worker_id": id, "url": worker.worker.url.as_str(), "location": location,
         "message": "the worker gets requests once its health check has passed"});
-    let mut response = json(StatusCode::ACCEPTED, &body);
+    let mut response = json(StatusCode::ACCEPTED, &with_warnings(body, warnings));
     if let Ok(location) = location.parse() {
         response.headers_mut().insert(http::header::LOCATION, location);
     }
@@ -134,10 +144,18 @@ async fn update(
     request: Request<Incoming>,
 ) -> Result<Response<RouterBody>, WorkersError> {
     let worker = find(state, &request)?;
-    let update: WorkerUpdate = read(request).await?;
+    let KnownFields { value: update, warnings } = read::<WorkerUpdate>(request).await?;
     let pool = home(state, &worker);
     pool.update(&worker.worker, update).map_err(MembershipError::from)?;
-    Ok(json(StatusCode::OK, &describe(pool, &worker)))
+    Ok(json(StatusCode::OK, &with_warnings(describe(pool, &worker), warnings)))
+}
+
+/// A response body with the warnings about the request, if there are any.
+fn with_warnings(mut body: Value, warnings: Vec<String>) -> Value {
+    if let (Value::Object(members), false) = (&mut body, warnings.is_empty()) {
+        members.insert("warnings".to_owned(), warnings.into());
+    }
+    body
 }
 
 fn leave(state: &Arc<AppState>, worker: &Arc<Candidate>) -> Response<RouterBody> {
@@ -188,9 +206,9 @@ fn home<'a>(state: &'a Arc<AppState>, worker: &Candidate) -> &'a Arc<WorkerPool>
     state.pool_of(worker.worker.profile.load().kind).unwrap_or(&state.pool)
 }
 
-async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, WorkersError> {
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<KnownFields<T>, WorkersError> {
     let body = body::read(request.into_body()).await.map_err(|e| WorkersError::Body(e.to_string()))?;
-    serde_json::from_slice(&body).map_err(WorkersError::Parse)
+    KnownFields::read(&body).map_err(WorkersError::Parse)
 }
 
 fn list(state: &Arc<AppState>) -> Response<RouterBody> {
@@ -237,7 +255,8 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
         "dp_rank": worker.rank,
         "dp_size": told.dp_size,
         "tp_size": told.tp_size,
-        "job_status": job_status(health),
+        "disable_health_check": worker.worker.health_config.load().is_none(),
+        "job_status": job_status(pool, &worker.worker),
     })
 }
 
@@ -257,14 +276,18 @@ fn breaker(worker: &Candidate, now: Time) -> Option<Value> {
     )
 }
 
-/// State of adding or removing the worker.
-const fn job_status(health: HealthState) -> &'static str {
-    match health {
-        HealthState::Pending => "pending",
-        HealthState::Healthy | HealthState::Unhealthy => "completed",
-        HealthState::Draining => "draining",
-        HealthState::Gone => "gone",
-    }
+/// The job that adds or removes the worker, in the form of sglang-router; `None` when none is running.
+fn job_status(pool: &WorkerPool, worker: &Worker) -> Option<Value> {
+    let (job, message) = match worker.health() {
+        HealthState::Pending => ("AddWorker", "the worker has not passed a health check yet"),
+        HealthState::Draining => ("RemoveWorker", "the worker finishes the requests that it has"),
+        HealthState::Healthy | HealthState::Unhealthy | HealthState::Gone => return None,
+    };
+    let since = pool.clock.unix(worker.membership_changed_at()).as_secs();
+    Some(
+        json!({"job_type": job, "worker_url": worker.url.as_str(), "status": "processing", "message": message,
+        "timestamp": since}),
+    )
 }
 
 /// The workers that are not leaving.

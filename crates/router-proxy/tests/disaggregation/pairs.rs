@@ -108,7 +108,10 @@ async fn error_names_the_empty_pool() {
         let expected = ("503", format!("no_healthy_{lost}_worker"));
         assert_eq!((&answer[9..12], code(&answer)), expected, "{answer}");
         assert!(header(&answer, "retry-after").is_some());
-        assert!(get(&pair.router, "/readiness").await.starts_with("HTTP/1.1 503"), "half a fleet is not ready");
+        assert!(
+            get(&pair.router, "/readiness").await.starts_with("HTTP/1.1 503"),
+            "half a fleet is not ready"
+        );
         pair.at_rest().await;
     }
 }
@@ -192,8 +195,9 @@ async fn each_leg_is_counted_recorded_and_traced() {
 async fn send(router: &RunningRouter, line: &str, body: &str) -> String {
     let mut client = RawClient::connect(router).await;
     let length = body.len();
-    let head =
-        format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!(
+        "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
     client.send(head + body).await;
     client.rest().await
 }
