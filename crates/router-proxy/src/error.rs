@@ -98,7 +98,9 @@ pub(crate) enum ProxyError {
     #[error("without an admin key this is for this machine only{0}")]
     NotLocal(NotLocal),
     /// A web page of another site sent a request that would change something, or show the fleet.
-    #[error("web pages of other sites may not send this request (sec-fetch-site); --cors-allowed-origins allows them")]
+    #[error(
+        "web pages of other sites may not send this request (sec-fetch-site); --cors-allowed-origins allows them"
+    )]
     OtherSite,
     /// CONNECT and TRACE are not supported.
     #[error("the method is not served here")]
@@ -204,7 +206,9 @@ impl ProxyError {
             Self::Unauthorized => {
                 ErrorSpec::new("invalid_api_key", StatusCode::UNAUTHORIZED, "authentication_error")
             }
-            Self::NotLocal(_) | Self::OtherSite => ErrorSpec::new("forbidden", StatusCode::FORBIDDEN, "permission_error"),
+            Self::NotLocal(_) | Self::OtherSite => {
+                ErrorSpec::new("forbidden", StatusCode::FORBIDDEN, "permission_error")
+            }
             Self::Method => ErrorSpec::invalid("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::NotServed(_) => ErrorSpec::invalid("not_found", StatusCode::NOT_FOUND),
         }

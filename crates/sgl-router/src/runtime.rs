@@ -72,10 +72,17 @@ enum LogColours {
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn start_logs(level: &str, lines: Lines) {
-    // The HTTP libraries are verbose at level debug; operators want the router's own lines.
-    let filter = EnvFilter::new(format!("{level},hyper=warn,hyper_util=warn,h2=warn"));
+    let filter = own_lines(level);
     // Setting a second subscriber fails and keeps the first one.
     let _ = Registry::default().with(lines.with_filter(filter)).try_init();
+}
+
+/// Lines of the router's own crates from `level` on. Libraries tell only of warnings and errors: at level debug they are
+/// verbose, and what they tell is not about the router.
+fn own_lines(level: &str) -> EnvFilter {
+    let others = if level == "error" { "error" } else { "warn" };
+    // A name is the beginning of the names that it stands for.
+    EnvFilter::new(format!("{others},router_={level},sgl_router={level}"))
 }
 
 fn layer<W>(style: LogStyle, to: W, colours: LogColours) -> Lines
@@ -119,4 +126,44 @@ pub(crate) async fn asked_to_stop() -> Result<(), CommandError> {
         _ = term.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::mpsc::{Sender, channel};
+
+    /// Passes on what is written.
+    struct Lines(Sender<Vec<u8>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn level_concerns_own_crates() {
+        for (level, expected) in [("debug", "own debug,own warn,library warn"), ("error", "")] {
+            let (to, lines) = channel();
+            let layer = layer(LogStyle::Text, move || Lines(to.clone()), LogColours::Never);
+            let subscriber = Registry::default().with(layer.with_filter(own_lines(level)));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::debug!(target: "router_proxy::server", "own debug");
+                tracing::warn!(target: "sgl_router::launch", "own warn");
+                tracing::debug!(target: "rustls::client", "library debug");
+                tracing::warn!(target: "rustls::client", "library warn");
+            });
+            let text = String::from_utf8(lines.iter().flatten().collect()).unwrap();
+            // Each line begins with the time and the level.
+            let told = text.lines().map(|l| l.split_whitespace().skip(2).collect::<Vec<_>>().join(" "));
+            assert_eq!(told.collect::<Vec<_>>().join(","), expected, "{level}");
+        }
+    }
 }

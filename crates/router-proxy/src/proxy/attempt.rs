@@ -3,6 +3,7 @@
 //! Nothing of a response goes to the client before its first byte is here: until then another worker may be tried.
 
 use super::request::ProxyRequest;
+use super::retry_after::retry_after;
 use crate::error::ProxyError;
 use crate::headers::{REQUEST_ID, WORKER};
 use crate::lease::Lease;
@@ -15,7 +16,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use router_core::Route;
 use router_protocol::{StreamObserver, set_rank};
-use router_telemetry::TRACEPARENT;
+use router_telemetry::{Clock, TRACEPARENT};
 use router_upstream::{
     Candidate, EncodedRequest, LOAD_REPORT_HEADER, RANK_HEADER, ResponseError, UpstreamError,
     WorkerConnection,
@@ -150,9 +151,12 @@ impl UpstreamResponse {
     }
 
     /// How long the worker asks not to be sent requests, if it says.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        let value = self.parts.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-        value.trim().parse().ok().map(Duration::from_secs)
+    pub(super) fn retry_after(&self, clock: &Clock) -> Option<Duration> {
+        // The clock is read only where a response asks for it.
+        if !self.parts.headers.contains_key(header::RETRY_AFTER) {
+            return None;
+        }
+        retry_after(&self.parts.headers, clock.unix(clock.now()))
     }
 }
 

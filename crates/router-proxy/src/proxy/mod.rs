@@ -9,6 +9,7 @@ mod rejection;
 mod request;
 mod request_body;
 mod retry;
+mod retry_after;
 
 use crate::admin;
 use crate::error::ProxyError;
@@ -57,12 +58,15 @@ async fn authorize_and_route(
     let received_at = state.clock.now();
     let endpoint = admin::Endpoint::of(request.method(), request.uri().path());
     let required = endpoint.map_or(RequiredRole::User, admin::Endpoint::required_role);
-    let admitted = state.authenticator.authorize(peer, required, &mut request).and_then(|()| match endpoint {
-        Some(endpoint) if endpoint.is_guarded() && Cors::is_other_site(state.cors.as_ref(), request.headers()) => {
-            Err(ProxyError::OtherSite)
-        }
-        _ => Ok(()),
-    });
+    let admitted =
+        state.authenticator.authorize(peer, required, &mut request).and_then(|()| match endpoint {
+            Some(endpoint)
+                if endpoint.is_guarded() && Cors::is_other_site(state.cors.as_ref(), request.headers()) =>
+            {
+                Err(ProxyError::OtherSite)
+            }
+            _ => Ok(()),
+        });
     let admitted = match (admitted, endpoint) {
         (Ok(()), Some(endpoint)) => return Box::pin(admin::answer(state, endpoint, request)).await,
         (Ok(()), None) if peer.listener == ListenerKind::Admin => {
@@ -165,5 +169,6 @@ fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Res
 /// Logs the cause of an error for the operator. The client gets only the error itself.
 fn log_failure(error: &ProxyError, request_id: &HeaderValue) {
     let cause = std::error::Error::source(error).map(router_upstream::root_cause);
-    tracing::debug!(?request_id, code = error.code(), cause, "request failed: {error}");
+    let request_id = request_id.to_str().unwrap_or_default();
+    tracing::debug!(request_id, code = error.code(), cause, "request failed: {error}");
 }

@@ -190,7 +190,8 @@ fn is_forwarding(name: &HeaderName) -> bool {
 /// be reachable at all addresses of its machine.
 fn is_local_host(host: &Authority) -> bool {
     let name = host.host();
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|a| a.to_canonical());
+    let address =
+        name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|a| a.to_canonical());
     let is_local = address.map_or_else(
         |_| name.eq_ignore_ascii_case("localhost"),
         |address| address.is_loopback() || address.is_unspecified(),
@@ -254,10 +255,14 @@ mod tests {
     #[test]
     fn host_must_be_this_machine() {
         let authenticator = Authenticator::default();
-        for host in ["localhost", "LocalHost:30000", "127.0.0.1", "127.0.0.2:30000", "[::1]:30000", "0.0.0.0:30000"] {
+        for host in
+            ["localhost", "LocalHost:30000", "127.0.0.1", "127.0.0.2:30000", "[::1]:30000", "0.0.0.0:30000"]
+        {
             assert_eq!(verdicts(&authenticator, "127.0.0.1", &[("host", host)]), "+ + +", "{host}");
         }
-        for host in ["evil.example", "router", "203.0.113.9", "localhost.evil.example", "localhost@evil", "", "a b"] {
+        for host in
+            ["evil.example", "router", "203.0.113.9", "localhost.evil.example", "localhost@evil", "", "a b"]
+        {
             assert_eq!(verdicts(&authenticator, "127.0.0.1", &[("host", host)]), "+ + 403", "{host}");
         }
         let admin = |request: &mut Request<()>| {

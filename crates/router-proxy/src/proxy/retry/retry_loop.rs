@@ -191,7 +191,7 @@ impl<'a> RetryLoop<'a> {
     fn record_rejection(&mut self, response: &UpstreamResponse, reason: RetryReason, lease: &mut Lease) {
         if reason == RetryReason::Overloaded {
             let pool = self.request.pool;
-            pool.candidates.cool_down(&lease.candidate, pool.clock.now(), response.retry_after());
+            pool.candidates.cool_down(&lease.candidate, pool.clock.now(), response.retry_after(&pool.clock));
             if !self.rid.is_given() {
                 self.excluded.readmit_ranks(&lease.candidate, &pool.candidates);
             }
