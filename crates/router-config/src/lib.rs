@@ -28,6 +28,7 @@ mod load;
 mod logging;
 mod options;
 mod otlp_endpoint;
+mod policy_flags;
 mod policy_options;
 mod record_config;
 mod recording;
