@@ -6,6 +6,7 @@ mod support;
 use router_config::Options;
 use std::time::Duration;
 use support::{RawClient, get, options, post, router, start, until, worker};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
 fn code(answer: &str) -> String {
@@ -114,6 +115,28 @@ async fn invalid_response_is_502() {
     assert_eq!(code(&answer), "worker_invalid_response");
     assert!(!answer.contains("SSH"));
     assert_eq!(router.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn malformed_or_endless_response_is_502() {
+    let address = worker(|mut incoming| async move {
+        match incoming.path() {
+            "/chunk" => {
+                incoming.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n").await;
+                incoming.closed().await;
+            }
+            // Until the router hangs up.
+            _ => while incoming.socket.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").await.is_ok() {},
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    for path in ["/chunk", "/interim"] {
+        let answer = post(&router, path, "{}").await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{path}: {answer}");
+        assert_eq!(code(&answer), "worker_invalid_response", "{path}");
+    }
+    until(|| router.in_flight() == 0).await;
 }
 
 #[tokio::test]
