@@ -189,6 +189,41 @@ async fn other_paths_and_methods_pass_through() {
 }
 
 #[tokio::test]
+async fn old_workers_are_translated() {
+    let release = Arc::new(Notify::new());
+    let reset = Arc::clone(&release);
+    let address = worker(move |mut incoming| {
+        let reset = Arc::clone(&reset);
+        async move {
+            let head = "HTTP/1.0 200 OK\r\nserver: old\r\ncontent-type: application/json\r\n\r\n";
+            incoming.send(format!("{head}{{\"path\":\"{}\"", incoming.path())).await;
+            if incoming.path() == "/cut" {
+                reset.notified().await;
+                incoming.socket.set_zero_linger().unwrap();
+                return;
+            }
+            incoming.send("}").await;
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    let mut client = RawClient::connect(&router).await;
+    let pipelined = ["/one", "/two"].map(|path| format!("GET {path} HTTP/1.1\r\nhost: r\r\n\r\n")).concat();
+    client.send(pipelined).await;
+    let both = client.see("/two").await;
+    assert_eq!(both.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{both}");
+    assert_eq!(both.matches("transfer-encoding: chunked\r\n").count(), 2, "{both}");
+    assert!(both.contains("server: old\r\n") && !both.contains("connection: close"), "{both}");
+    let mut client = RawClient::connect(&router).await;
+    client.send("GET /cut HTTP/1.1\r\nhost: r\r\n\r\n").await;
+    client.see("/cut").await;
+    release.notify_one();
+    let cut = client.rest().await;
+    assert!(!cut.ends_with("0\r\n\r\n"), "half a response that looks whole: {cut}");
+    until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
 async fn shutdown_lets_streams_end() {
     let gate = Arc::new(Notify::new());
     let open = Arc::clone(&gate);

@@ -86,8 +86,8 @@ pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<Respon
     }
     let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut parts = Response::new(()).into_parts().0;
+    // The version is that of the connection to the worker. To the client the response goes as the router speaks: HTTP/1.1.
     parts.status = status;
-    parts.version = version;
     if let Some(reason) = response.reason.filter(|reason| Some(*reason) != status.canonical_reason())
         && let Ok(reason) = ReasonPhrase::try_from(bytes.slice_ref(reason.as_bytes()))
     {
