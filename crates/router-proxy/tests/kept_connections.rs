@@ -136,6 +136,7 @@ async fn request_with_id_goes_elsewhere() {
     }
     let seen = seen.lock().iter().filter(|body| body.contains(r#""text":"a","rid":"b""#)).count();
     assert_eq!(seen, 1, "no worker sees an id twice");
-    assert_eq!(sum(&metric(&router, "sgl_router_retries_total").await), 1.0);
+    // The abort of the first may leave another kept connection behind.
+    assert!(sum(&metric(&router, "sgl_router_retries_total").await) >= 1.0);
     assert_no_fault(&router).await;
 }
