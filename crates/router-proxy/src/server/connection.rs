@@ -2,9 +2,11 @@
 
 use super::ClientTimeouts;
 use super::client_io::ClientIo;
-use crate::response::RouterBody;
+use super::host;
+use crate::error::ProxyError;
+use crate::response::{RouterBody, error_response};
 use crate::timer::{DeadlineTimer, HyperTimer};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -79,8 +81,15 @@ async fn serve_http<S, H, F>(
     let alarm = DeadlineTimer::default();
     let timer = HyperTimer(alarm.clone());
     let service = service_fn(move |request| {
+        let checked = host::check(request.version(), request.headers());
+        let handled = checked.map(|()| handler(alarm.clone(), request));
         // hyper keeps space for the response future in every connection; boxed, it takes none while the client is idle.
-        let response = Box::pin(handler(alarm.clone(), request));
+        let response = Box::pin(async move {
+            match handled {
+                Ok(response) => response.await,
+                Err(error) => refuse(&error),
+            }
+        });
         async move { Ok::<_, Infallible>(response.await) }
     });
     let connection = http1::Builder::new()
@@ -103,4 +112,11 @@ async fn serve_http<S, H, F>(
     if let Err(error) = result {
         debug!(%error, "connection ended early");
     }
+}
+
+/// The response to a request that no handler sees. Its body is not read, so the connection ends.
+fn refuse(error: &ProxyError) -> Response<RouterBody> {
+    let mut response = error_response(error);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }

@@ -3,6 +3,7 @@
 mod client_io;
 mod connection;
 mod framing_validator;
+mod host;
 mod listener;
 mod serving_threads;
 
