@@ -14,11 +14,13 @@ pub enum Route {
     Embeddings,
     /// `/v1/responses`.
     Responses,
+    /// `/v1/messages`, Anthropic's API.
+    Messages,
     /// `/rerank`, `/v1/rerank`, `/v2/rerank`, `/score` and `/v1/score`.
     Rerank,
     /// `/classify`, `/v1/classify` and `/encode`.
     Classify,
-    /// `/tokenize`, `/detokenize` and their `/v1` forms.
+    /// `/tokenize`, `/detokenize`, their `/v1` forms, and `/v1/messages/count_tokens`.
     Tokenize,
     /// Any other path, passed through.
     #[default]
@@ -27,12 +29,13 @@ pub enum Route {
 
 impl Route {
     /// Every route, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Generate,
         Self::ChatCompletions,
         Self::Completions,
         Self::Embeddings,
         Self::Responses,
+        Self::Messages,
         Self::Rerank,
         Self::Classify,
         Self::Tokenize,
@@ -54,9 +57,12 @@ impl Route {
             "/v1/completions" => Self::Completions,
             "/v1/embeddings" => Self::Embeddings,
             "/v1/responses" => Self::Responses,
+            "/v1/messages" => Self::Messages,
             "/rerank" | "/v1/rerank" | "/v2/rerank" | "/score" | "/v1/score" => Self::Rerank,
             "/classify" | "/v1/classify" | "/encode" => Self::Classify,
-            "/tokenize" | "/v1/tokenize" | "/detokenize" | "/v1/detokenize" => Self::Tokenize,
+            "/tokenize" | "/v1/tokenize" | "/detokenize" | "/v1/detokenize" | "/v1/messages/count_tokens" => {
+                Self::Tokenize
+            }
             _ => Self::Other,
         }
     }
@@ -69,6 +75,7 @@ impl Route {
             Self::Completions => "/v1/completions",
             Self::Embeddings => "/v1/embeddings",
             Self::Responses => "/v1/responses",
+            Self::Messages => "/v1/messages",
             Self::Rerank => "/rerank",
             Self::Classify => "/classify",
             Self::Tokenize => "/tokenize",
@@ -88,6 +95,7 @@ impl Route {
             Self::Completions => "cmpl-",
             Self::Generate => "gnt-",
             Self::Responses => "resp-",
+            Self::Messages => "msg_",
             _ => "req-",
         }
     }
@@ -103,10 +111,10 @@ impl Route {
         !matches!(self, Self::Other)
     }
 
-    /// Whether such a request has a prefill and a decode leg with `--pd-disaggregation`: SGLang and vLLM accept the members
-    /// that connect the two legs on these routes only.
+    /// Whether such a request has a prefill and a decode leg with `--pd-disaggregation`: engines accept the members that
+    /// connect the two legs on these routes only, SGLang not on [`Route::Messages`].
     pub const fn is_split(self) -> bool {
-        matches!(self, Self::Generate | Self::ChatCompletions | Self::Completions)
+        matches!(self, Self::Generate | Self::ChatCompletions | Self::Completions | Self::Messages)
     }
 }
 

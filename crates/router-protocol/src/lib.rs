@@ -37,7 +37,7 @@ mod request;
 mod response;
 mod server_info;
 
-pub use error_body::error_body;
+pub use error_body::{error_body, messages_error_body};
 pub use load::{LoadEndpoint, LoadFigures, LoadParseError, RankLoad, WorkerLoad, parse_load, parse_orca};
 pub use request::{
     MAX_PREFIX_BLOCKS, PREFIX_BLOCK_BYTES, RequestFacts, prefix_hashes, routing_key, scan, set_members,

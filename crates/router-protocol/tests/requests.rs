@@ -207,3 +207,32 @@ fn features_have_all_facts() {
     assert!(facts.routing_key().is_some() && f.routing_key.is_none(), "taken only where a policy needs it");
     assert!(f.text.is_none() && f.target_worker.is_none());
 }
+
+/// Tools and the system prompt stand before the messages, wherever they stand in the body.
+#[test]
+fn preamble_of_messages_is_part_of_the_prefix() {
+    let body = |system: &str, words: &str, tools: &str| {
+        format!(
+            r#"{{"max_tokens":9,"messages":[{{"role":"user","content":"{words}"}}],"metadata":{{"user_id":"u1"}},"model":"m","system":"{system}","tools":[{{"name":"{tools}"}}]}}"#
+        )
+    };
+    let hashes = |body: &str| {
+        let facts = scan(Route::Messages, body.as_bytes());
+        let mut out = Vec::new();
+        facts.prefix_hashes(&mut out);
+        assert_eq!((facts.max_output_tokens, facts.session.as_deref()), (Some(9), Some("u1")));
+        assert!(facts.prompt_bytes as usize > body.len() - 110, "{} of {}", facts.prompt_bytes, body.len());
+        out
+    };
+    let (long, other) = ("word ".repeat(100), "text ".repeat(100));
+    let all = hashes(&body(&long, &long, "search"));
+    assert_eq!(
+        all.len(),
+        1 + 4 + 4,
+        "a block of tools, the system prompt with its rest, whole blocks of messages"
+    );
+    let shared = |other: &[u64]| all.iter().zip(other).take_while(|(a, b)| a == b).count();
+    assert_eq!(shared(&hashes(&body(&long, &other, "search"))), 5, "other messages");
+    assert_eq!(shared(&hashes(&body(&other, &long, "search"))), 1, "another system prompt");
+    assert_eq!(shared(&hashes(&body(&long, &long, "fetch"))), 0, "other tools");
+}

@@ -26,6 +26,8 @@ pub(crate) enum ApiFormat {
     Completions,
     /// `/v1/responses`.
     Responses,
+    /// `/v1/messages`.
+    Messages,
 }
 
 /// One generation within a streamed response.
@@ -34,8 +36,8 @@ pub(crate) struct ChoiceStream {
     pub(crate) generation: Generation,
     pub(crate) handle: GenerationHandle,
     index: usize,
-    sent: u32,
-    end: Option<GenerationEnd>,
+    pub(super) sent: u32,
+    pub(super) end: Option<GenerationEnd>,
     first_at: Option<Time>,
     /// Text before and after what changes, once known.
     frame: Option<(String, String)>,
@@ -137,6 +139,7 @@ impl EventWriter {
             ApiFormat::Chat => self.write_chat(choice, progress, out),
             ApiFormat::Completions => self.write_completions(choice, progress, out),
             ApiFormat::Responses => self.write_responses(choice, progress, out),
+            ApiFormat::Messages => self.write_messages(choice, progress, out),
         }
         choice.sent = progress.generated;
         choice.end = progress.end;
@@ -144,9 +147,10 @@ impl EventWriter {
 
     /// Writes what follows the last choice's end.
     pub(crate) fn write_end(&mut self, streams: &[ChoiceStream], out: &mut Vec<u8>) {
-        if self.api_format == ApiFormat::Responses {
-            self.write_responses_end(streams, out);
-            return;
+        match self.api_format {
+            ApiFormat::Responses => return self.write_responses_end(streams, out),
+            ApiFormat::Messages => return self.write_messages_end(streams, out),
+            _ => {}
         }
         if self.usage != UsageReporting::Never
             && matches!(self.api_format, ApiFormat::Chat | ApiFormat::Completions)
@@ -162,7 +166,7 @@ impl EventWriter {
     }
 
     /// Usage of the whole response.
-    fn total(&self, streams: &[ChoiceStream]) -> TokenUsage {
+    pub(super) fn total(&self, streams: &[ChoiceStream]) -> TokenUsage {
         let mut total = TokenUsage::default();
         for (i, choice) in streams.iter().enumerate() {
             let Some(end) = &choice.end else { continue };

@@ -214,6 +214,25 @@ pub(crate) struct ResponsesBody {
     pub(crate) common: OpenAiCommon,
 }
 
+/// Body of `/v1/messages` and of `/v1/messages/count_tokens`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct MessagesBody {
+    pub(crate) messages: Vec<ChatMessage>,
+    /// A text, or a list of blocks.
+    #[serde(default)]
+    system: Option<Value>,
+    #[serde(flatten)]
+    pub(crate) common: OpenAiCommon,
+}
+
+impl MessagesBody {
+    pub(crate) fn prompt(&self) -> Prompt {
+        let system = self.system.iter().cloned();
+        let system = system.map(|content| ChatMessage { role: "system".into(), content });
+        render(&system.chain(self.messages.iter().cloned()).collect::<Vec<_>>())
+    }
+}
+
 /// A text, or messages as in a chat.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]

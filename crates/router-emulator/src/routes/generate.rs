@@ -7,26 +7,24 @@ use router_engine::SubmitError;
 use crate::api::body::{AbortedBody, EventStream, HttpResponse, ResponseBody};
 use crate::api::errors::{self, json_response, native, one_event, openai_stream_error, parse, with_type};
 use crate::api::faulty_body::FaultyBody;
-use crate::api::formats::{
-    ApiFormat, ChoiceStream, EventWriter, TokenUsage, response_message, response_status, response_usage,
-};
+use crate::api::formats::{ApiFormat, ChoiceStream, EventWriter};
 use crate::api::generation::{
     ChoiceId, DEFAULT_MAX_NEW_TOKENS, Generation, InvalidRequest, Prompt, SamplingParams,
 };
-use crate::api::meta_info::{DeliveryMode, MetaInfo, QUEUE_FULL, openai_finish, quoted};
+use crate::api::meta_info::{MetaInfo, QUEUE_FULL, quoted};
 use crate::api::request::{
-    ChatBody, CompletionsBody, GenerateBody, OneOrMany, OneOrManyIds, OpenAiCommon, ResponsesBody,
-    SamplingBody, render,
+    ChatBody, CompletionsBody, GenerateBody, MessagesBody, OneOrMany, OneOrManyIds, OpenAiCommon,
+    ResponsesBody, SamplingBody, render,
 };
 use crate::config::SglangVersion;
 use crate::engine_task::driver::{RidPolicy, SubmitRefusal};
-use crate::engine_task::progress::{GenerationEnd, GenerationHandle, GenerationProgress};
 use crate::faults::{Fault, FaultKind, FaultSwitch};
 use crate::routes::disaggregation::{
     hand_over, missing_bootstrap_room, prepare, transfer_failed, with_kv_transfer_params,
 };
 use crate::routes::disaggregation_params::{KvTransfer, fetch_all};
 use crate::routes::plan::{GenerationPlan, RequestContext, ResponseForm, StartedGeneration};
+use crate::routes::whole::{FinishedGeneration, whole_generate, whole_message, whole_openai, whole_response};
 use crate::state::ServerState;
 
 /// A generation that the engine refused.
@@ -201,6 +199,19 @@ pub(crate) async fn responses(
     openai(server, ApiFormat::Responses, &[parsed.prompt()], &parsed.common, context).await
 }
 
+/// `POST /v1/messages`, which SGLang serves as a chat.
+pub(crate) async fn messages(
+    server: &ServerState,
+    body: &[u8],
+    context: RequestContext,
+) -> Result<HttpResponse, AbortedBody> {
+    let parsed: MessagesBody = match parse(body, "/v1/messages") {
+        Ok(parsed) => parsed,
+        Err(malformed) => return Ok(malformed.response()),
+    };
+    openai(server, ApiFormat::Messages, &[parsed.prompt()], &parsed.common, context).await
+}
+
 async fn openai(
     server: &ServerState,
     api_format: ApiFormat,
@@ -231,8 +242,10 @@ fn plan_openai(
     forced: Option<u32>,
 ) -> Result<GenerationPlan, InvalidRequest> {
     let sampling = SamplingParams { forced, ..common.sampling() };
-    let choices =
-        if api_format == ApiFormat::Responses { 1 } else { sampling.choices.unwrap_or(1).max(1) as usize };
+    let choices = match api_format {
+        ApiFormat::Responses | ApiFormat::Messages => 1,
+        _ => sampling.choices.unwrap_or(1).max(1) as usize,
+    };
     let id = common.rid.clone().unwrap_or_else(|| server.new_id());
     let mut generations = Vec::with_capacity(prompts.len() * choices);
     for prompt in prompts {
@@ -304,6 +317,7 @@ async fn respond(
             with_kv_transfer_params(server, &context.kv_transfer, whole_openai(&writer, &done))
         }
         ApiFormat::Responses => whole_response(&writer, &done),
+        ApiFormat::Messages => whole_message(&writer, &done),
     };
     Ok(with_type(StatusCode::OK, "application/json", body.into()))
 }
@@ -384,106 +398,4 @@ fn native_stream_error(server: &ServerState, message: &str) -> HttpResponse {
         SglangVersion::Stock => ",\"type\":\"invalid_request_error\",\"code\":400,\"retryable\":false",
     };
     one_event(&format!("{{\"error\":{{\"message\":{}{extra}}}}}", quoted(message)))
-}
-
-/// One finished generation of a response that is not streamed.
-struct FinishedGeneration<'a> {
-    generation: &'a Generation,
-    handle: &'a GenerationHandle,
-    progress: GenerationProgress,
-    end: GenerationEnd,
-}
-
-impl FinishedGeneration<'_> {
-    fn text(&self) -> String {
-        quoted(&self.generation.text(self.end.record().output_tokens))
-    }
-}
-
-fn whole_generate(server: &ServerState, api_format: ApiFormat, done: &[FinishedGeneration<'_>]) -> String {
-    let version = server.config().version;
-    let items: Vec<String> = done
-        .iter()
-        .map(|d| {
-            let facts = MetaInfo {
-                generation: d.generation,
-                clock: server.driver().clock(),
-                version,
-                submitted_at: d.handle.submitted_at(),
-            };
-            let meta = facts.last(&d.progress, &d.end, DeliveryMode::Whole);
-            let n = d.end.record().output_tokens;
-            match version {
-                SglangVersion::Classic => format!("{{\"text\":{},\"meta_info\":{meta}}}", d.text()),
-                SglangVersion::Stock => {
-                    let ids: Vec<u32> =
-                        (0..n).map(|i| crate::api::text::word_id(d.generation.seed, i)).collect();
-                    let ids = serde_json::to_string(&ids).unwrap_or_default();
-                    format!("{{\"text\":{},\"output_ids\":{ids},\"meta_info\":{meta}}}", d.text())
-                }
-            }
-        })
-        .collect();
-    match api_format {
-        ApiFormat::GenerateBatch => format!("[{}]", items.join(",")),
-        _ => items.concat(),
-    }
-}
-
-fn usage_of(choices: usize, done: &[FinishedGeneration<'_>]) -> TokenUsage {
-    let mut usage = TokenUsage::default();
-    for (i, d) in done.iter().enumerate() {
-        if i % choices.max(1) == 0 && !matches!(d.end, GenerationEnd::Unscheduled(_)) {
-            usage.prompt += d.generation.prompt_tokens;
-            usage.cached += d.end.record().cached_tokens;
-        }
-        usage.completion += d.end.record().output_tokens;
-    }
-    usage
-}
-
-fn whole_openai(writer: &EventWriter, done: &[FinishedGeneration<'_>]) -> String {
-    let choices: Vec<String> = done
-        .iter()
-        .enumerate()
-        .map(|(i, d)| {
-            let (reason, matched) = openai_finish(d.generation, &d.end);
-            let tail = format!("\"logprobs\":null,\"finish_reason\":{reason},\"matched_stop\":{matched}}}");
-            match (writer.api_format, writer.version) {
-                (ApiFormat::Completions, _) => format!("{{\"index\":{i},\"text\":{},{tail}", d.text()),
-                (_, version) => {
-                    let tools = if version == SglangVersion::Classic { ",\"tool_calls\":null" } else { "" };
-                    format!(
-                        "{{\"index\":{i},\"message\":{{\"role\":\"assistant\",\"content\":{},\
-                         \"reasoning_content\":null{tools}}},{tail}",
-                        d.text()
-                    )
-                }
-            }
-        })
-        .collect();
-    let object = if writer.api_format == ApiFormat::Chat { "chat.completion" } else { "text_completion" };
-    let longest = done.iter().map(|d| d.end.record().output_tokens).max().unwrap_or(0);
-    let metadata = match writer.version {
-        SglangVersion::Classic => String::new(),
-        SglangVersion::Stock => format!(
-            ",\"metadata\":{{\"weight_version\":\"default\",\"weight_versions\":[{{\"version\":\"default\",\
-             \"start\":0,\"end\":{longest}}}]}}"
-        ),
-    };
-    format!(
-        "{{\"id\":{},\"object\":\"{object}\",\"created\":{},\"model\":{},\"choices\":[{}],\"usage\":{}{metadata}}}",
-        quoted(&writer.id),
-        writer.created,
-        quoted(&writer.model),
-        choices.join(","),
-        usage_of(writer.choices, done).json(writer.version)
-    )
-}
-
-fn whole_response(writer: &EventWriter, done: &[FinishedGeneration<'_>]) -> String {
-    let Some(first) = done.first() else { return "{}".to_owned() };
-    let message = response_message(&format!("msg_{}", writer.id), &first.text());
-    let (status, _) = response_status(first.generation, &first.end);
-    writer.response_object(status, &format!("[{message}]"), &response_usage(&usage_of(1, done)))
 }

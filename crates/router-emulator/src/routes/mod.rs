@@ -7,3 +7,4 @@ pub(crate) mod info;
 pub(crate) mod metrics;
 pub(crate) mod plan;
 pub(crate) mod scoring;
+pub(crate) mod whole;

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::api::body::HttpResponse;
 use crate::api::errors::{bad_request, json_response, parse};
-use crate::api::request::{OneOrMany, PromptBody};
+use crate::api::request::{MessagesBody, OneOrMany, PromptBody};
 use crate::api::text;
 use crate::state::ServerState;
 
@@ -176,6 +176,14 @@ pub(crate) fn tokenize(server: &ServerState, body: &[u8]) -> HttpResponse {
         }
     };
     json_response(StatusCode::OK, &body)
+}
+
+/// `POST /v1/messages/count_tokens`.
+pub(crate) fn count_tokens(body: &[u8]) -> HttpResponse {
+    match parse::<MessagesBody>(body, "/v1/messages/count_tokens") {
+        Ok(parsed) => json_response(StatusCode::OK, &json!({"input_tokens": parsed.prompt().tokens()})),
+        Err(malformed) => malformed.response(),
+    }
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,7 @@ use crate::api::body::{AbortedBody, HttpResponse, ResponseBody};
 use crate::api::errors::{self, json_response, with_type};
 use crate::api::faulty_body::FaultyBody;
 use crate::api::generation::{ChoiceId, Generation, Prompt, SamplingParams};
+use crate::config::SglangVersion;
 use crate::engine_task::driver::{EngineDriver, RidPolicy};
 use crate::faults::{ConnectionFault, Fault, FaultKind, FaultScope, FaultSwitch};
 use crate::routes::disaggregation_params::DisaggregationParams;
@@ -88,11 +89,15 @@ async fn route(
 ) -> Result<Option<HttpResponse>, AbortedBody> {
     let (get, post) = (parts.method == Method::GET, parts.method == Method::POST);
     let put = parts.method == Method::PUT;
+    // 0.4 does not have Anthropic's API.
+    let stock = server.config().version == SglangVersion::Stock;
     let response = match parts.uri.path() {
         "/generate" if post || put => generate::generate(server, body, context).await?,
         "/v1/chat/completions" if post => generate::chat(server, body, context).await?,
         "/v1/completions" if post => generate::completions(server, body, context).await?,
         "/v1/responses" if post => generate::responses(server, body, context).await?,
+        "/v1/messages" if post && stock => generate::messages(server, body, context).await?,
+        "/v1/messages/count_tokens" if post && stock => scoring::count_tokens(body),
         "/v1/embeddings" if post => scoring::embeddings(server, body),
         "/rerank" | "/v1/rerank" if post || put => scoring::rerank(server, body),
         "/v1/classify" | "/classify" if post => scoring::classify(server, body),
@@ -116,6 +121,7 @@ const OTHER_METHODS: &[(&str, &str)] = &[
     ("/v1/chat/completions", "POST"),
     ("/v1/completions", "POST"),
     ("/v1/responses", "POST"),
+    ("/v1/messages", "POST"),
     ("/v1/embeddings", "POST"),
     ("/v1/rerank", "PUT, POST"),
     ("/v1/classify", "POST"),
@@ -126,7 +132,10 @@ const OTHER_METHODS: &[(&str, &str)] = &[
 ];
 
 fn unknown(server: &ServerState, path: &str) -> HttpResponse {
-    let Some((_, allow)) = OTHER_METHODS.iter().find(|(known, _)| *known == path) else {
+    let is_known = |known: &str| {
+        known == path && (known != "/v1/messages" || server.config().version == SglangVersion::Stock)
+    };
+    let Some((_, allow)) = OTHER_METHODS.iter().find(|(known, _)| is_known(known)) else {
         tracing::debug!(path, model = server.config().model_name, "no such route");
         return json_response(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"}));
     };

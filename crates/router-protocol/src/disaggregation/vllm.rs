@@ -16,13 +16,15 @@ pub const fn vllm_prefill_members(route: Route) -> &'static [(&'static str, &'st
     const ALL: &[(&str, &str)] = &[
         ("kv_transfer_params", KEEP),
         ("stream", "false"),
-        ("stream_options", "null"),
         ("max_tokens", "1"),
+        ("stream_options", "null"),
         ("min_tokens", "0"),
         ("max_completion_tokens", "1"),
     ];
     match route {
         Route::ChatCompletions => ALL,
+        // Messages have no `stream_options` and no `min_tokens`.
+        Route::Messages => ALL.split_at(3).0,
         // Completions have no `max_completion_tokens`.
         _ => ALL.split_at(ALL.len() - 1).0,
     }

@@ -18,6 +18,7 @@ use router_core::{PromptScript, RequestFeatures, RequestId, Route};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{JsonReader, Parse};
+use crate::request::prefix::chained_hashes;
 use crate::request::prompt::{ListItems, Prompt};
 use crate::request::script::script_of;
 
@@ -36,7 +37,11 @@ pub struct RequestFacts<'b> {
     /// The prompt as it stands in the body: a string with its escapes and without its quotes, a list (messages,
     /// token ids, a batch) with its brackets. For rerank and score, the query.
     pub prompt: Option<&'b [u8]>,
-    /// Length of all prompts (and documents) in the body, in bytes; of the whole body when no prompt was found.
+    /// What stands before the prompt when the engine renders it, as it stands in the body: the tools and the system prompt of
+    /// `/v1/messages`.
+    pub preamble: [Option<&'b [u8]>; 2],
+    /// Length of all prompts (with preamble and documents) in the body, in bytes; of the whole body when no prompt was
+    /// found.
     pub prompt_bytes: u64,
     /// Tokens of all prompts together, when the client sent token ids.
     pub prompt_tokens: Option<u32>,
@@ -44,8 +49,8 @@ pub struct RequestFacts<'b> {
     pub max_output_tokens: Option<u32>,
     /// SGLang's own request id, the first one of a batch.
     pub rid: Option<Cow<'b, str>>,
-    /// Names the session whose requests should go to one worker: the first of `session_params.session_id`, `session_id`, `user` and `user_id` that is
-    /// not empty.
+    /// Names the session whose requests should go to one worker: the first of `session_params.session_id`, `session_id`,
+    /// `user`, `user_id`, `metadata.user_id`, `prompt_cache_key` and `safety_identifier` that is not empty.
     pub session: Option<Cow<'b, str>>,
 }
 
@@ -58,6 +63,7 @@ impl RequestFacts<'_> {
             batch: 1,
             choices: 1,
             prompt: None,
+            preamble: [None; 2],
             prompt_bytes: len as u64,
             prompt_tokens: None,
             max_output_tokens: None,
@@ -66,7 +72,7 @@ impl RequestFacts<'_> {
         }
     }
 
-    /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](crate::prefix_hashes), or is empty.
+    /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](Self::prefix_hashes), or is empty.
     /// What needs another pass over the prompt is left out; add [`text`](Self::text), [`script`](Self::script) and
     /// [`routing_key`](Self::routing_key) where a policy needs them.
     pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> RequestFeatures<'a> {
@@ -87,6 +93,14 @@ impl RequestFacts<'_> {
             text: None,
             routing_key: None,
             target_worker: None,
+        }
+    }
+
+    /// Replaces the content of `out` by the [hashes](crate::prefix_hashes) of the preamble and the prompt.
+    pub fn prefix_hashes(&self, out: &mut Vec<u64>) {
+        out.clear();
+        if let Some(prompt) = self.prompt {
+            chained_hashes(self.preamble.into_iter().flatten(), prompt, out);
         }
     }
 
@@ -145,6 +159,8 @@ struct BodyMembers<'b> {
     embeds: Option<Prompt<'b>>,
     query: Option<Prompt<'b>>,
     documents: Option<Prompt<'b>>,
+    tools: Option<Prompt<'b>>,
+    system: Option<Prompt<'b>>,
     n: Option<u32>,
     best_of: Option<u32>,
     max_tokens: Option<u32>,
@@ -168,6 +184,9 @@ struct SessionNames<'b> {
     id: Option<Cow<'b, str>>,
     user: Option<Cow<'b, str>>,
     user_id: Option<Cow<'b, str>>,
+    metadata_user_id: Option<Cow<'b, str>>,
+    prompt_cache_key: Option<Cow<'b, str>>,
+    safety_identifier: Option<Cow<'b, str>>,
 }
 
 impl<'b> BodyMembers<'b> {
@@ -198,6 +217,11 @@ impl<'b> BodyMembers<'b> {
             b"session_id" => self.session.id = r.text()?,
             b"user" => self.session.user = r.text()?,
             b"user_id" => self.session.user_id = r.text()?,
+            b"metadata" => self.session.metadata_user_id = member(r, b"user_id", JsonReader::text)?.flatten(),
+            b"prompt_cache_key" => self.session.prompt_cache_key = r.text()?,
+            b"safety_identifier" => self.session.safety_identifier = r.text()?,
+            b"tools" => self.tools = Prompt::opaque(r)?,
+            b"system" => self.system = Prompt::opaque(r)?,
             _ => r.skip()?,
         }
         Ok(())
@@ -209,6 +233,8 @@ impl<'b> BodyMembers<'b> {
             (Route::Rerank, Some(d)) => (d.prompts(ListItems::OneEach), d.bytes()),
             _ => (prompt.map_or(1, |p| p.prompts(items_of(route))), 0),
         };
+        let preamble = if route == Route::Messages { [self.tools, self.system] } else { [None; 2] };
+        let extra = extra + preamble.iter().flatten().map(Prompt::bytes).sum::<u64>();
         let session = self.session;
         RequestFacts {
             well_formed: true,
@@ -216,6 +242,7 @@ impl<'b> BodyMembers<'b> {
             batch,
             choices: self.n.max(self.best_of).max(self.sampling.n).unwrap_or(1).max(1),
             prompt: prompt.map(|p| p.raw),
+            preamble: preamble.map(|part| part.map(|p| p.raw)),
             prompt_bytes: prompt.map_or(len as u64, |p| p.bytes() + extra),
             prompt_tokens: prompt.and_then(|p| p.tokens()),
             max_output_tokens: self
@@ -224,11 +251,23 @@ impl<'b> BodyMembers<'b> {
                 .or(self.max_output_tokens)
                 .or(self.sampling.max_new_tokens),
             rid: self.rid,
-            session: [session.params, session.id, session.user, session.user_id]
-                .into_iter()
-                .flatten()
-                .find(|name| !name.is_empty()),
+            session: session.first(),
         }
+    }
+}
+
+impl<'b> SessionNames<'b> {
+    fn first(self) -> Option<Cow<'b, str>> {
+        let by_rank = [
+            self.params,
+            self.id,
+            self.user,
+            self.user_id,
+            self.metadata_user_id,
+            self.prompt_cache_key,
+            self.safety_identifier,
+        ];
+        by_rank.into_iter().flatten().find(|name| !name.is_empty())
     }
 }
 
@@ -237,7 +276,7 @@ impl<'b> BodyMembers<'b> {
     fn prompt_of(&self, route: Route) -> Option<Prompt<'b>> {
         let named = match route {
             Route::Generate => self.text.or(self.ids).or(self.embeds),
-            Route::ChatCompletions => self.messages,
+            Route::ChatCompletions | Route::Messages => self.messages,
             Route::Completions | Route::Tokenize => self.prompt,
             Route::Embeddings | Route::Responses | Route::Classify => self.input,
             Route::Rerank => self.query,

@@ -3,9 +3,7 @@
 //! Chunks may be cut anywhere. An event that lies whole in one chunk is not copied; the observer holds a reference to
 //! the chunk of the last event, and so keeps at most one chunk alive.
 //!
-//! The events of `/v1/messages` (`message_start`, `content_block_delta`, ...) are read as well. The router does not reach
-//! that code as long as [`Route::of_path`] maps the path to [`Route::Other`], whose responses it does not
-//! observe; it is for when that route is known, and tests cover it.
+//! The events of `/v1/messages` (`message_start`, `content_block_delta`, ...) spread the counts over several events.
 
 use bytes::Bytes;
 use router_core::{Route, TokenUsage};
