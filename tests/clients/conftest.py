@@ -79,7 +79,7 @@ def workers(tmp_path_factory):
     """The URLs of two emulated engines."""
     first = free_ports(2)
     log = tmp_path_factory.mktemp("fleet") / "log"
-    fleet = Server(log, "emulate", "--fleet", "sglang_1.5b*2", "--port-base", str(first))
+    fleet = Server(log, "emulate", "--fleet", "sglang_1.5b*2", "--meta", "stock", "--port-base", str(first))
     urls = [f"http://127.0.0.1:{first + i}" for i in range(2)]
     for url in urls:
         fleet.wait_for(f"{url}/health")
@@ -87,9 +87,10 @@ def workers(tmp_path_factory):
     fleet.stop()
 
 
-def launch(log, worker_urls, ready=200):
+def launch(log, worker_urls, *arguments, ready=200):
     port = free_ports(1)
-    router = Server(log, "launch", "--worker-urls", *worker_urls, "--host", "127.0.0.1", "--port", str(port))
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    router = Server(log, "launch", "--worker-urls", *worker_urls, *where, *arguments)
     router.url = f"http://127.0.0.1:{port}"
     router.wait_for(f"{router.url}/readiness", status=ready)
     return router
@@ -99,6 +100,14 @@ def launch(log, worker_urls, ready=200):
 def router(workers, tmp_path_factory):
     """The URL of a router in front of the fleet."""
     server = launch(tmp_path_factory.mktemp("router") / "log", workers)
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def keyed_router(workers, tmp_path_factory):
+    """The URL of a router whose clients need the key "secret"."""
+    server = launch(tmp_path_factory.mktemp("keyed") / "log", workers, "--api-key", "secret")
     yield server.url
     server.stop()
 

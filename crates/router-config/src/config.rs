@@ -94,6 +94,8 @@ pub struct RequestLimits {
     pub max_body: usize,
     /// Headers that may carry the client's request id, in order of precedence.
     pub id_headers: Vec<HeaderName>,
+    /// Whether workers get the id that the router made for a request whose client named none.
+    pub send_id: bool,
     /// Headers that may carry the routing key, in order of precedence.
     pub key_headers: Vec<HeaderName>,
     /// Time limit of an attempt until its first byte; `None` for no limit of its own.
@@ -158,6 +160,7 @@ impl Options {
             worker_tls: self.check_worker_tls()?,
             max_body: self.max_payload_size,
             id_headers: headers("--request-id-headers", &self.request_id_headers)?,
+            send_id: self.send_request_id,
             key_headers: headers("--routing-key-headers", &self.routing_key_headers)?,
             first_byte: match self.first_byte_timeout_secs {
                 Some(secs) => Some(positive("--first-byte-timeout-secs", secs)?),

@@ -166,7 +166,7 @@ pub struct Options {
     pub bucket_adjust_interval_secs: Option<u64>,
 
     /// Headers that may carry a routing key, for policies that use it; the first that is present wins, then the body
-    #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-smg-routing-key", "x-session-id", "x-user-id", "x-tenant-id"], help_heading = "Routing")]
+    #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-smg-routing-key", "x-claude-code-session-id", "x-session-affinity", "session-id", "session_id", "x-session-id", "x-user-id", "x-tenant-id"], help_heading = "Routing")]
     pub routing_key_headers: Vec<String>,
 
     /// Random seed of routing decisions; default: a new one at each start
@@ -188,6 +188,11 @@ pub struct Options {
     /// Headers that may carry the client's request id; the first that is present wins
     #[arg(long, value_name = "HEADER", num_args = 0.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
     pub request_id_headers: Vec<String>,
+
+    /// Send workers the id that the router made for a request, in x-request-id, where the client named none. vLLM takes it as
+    /// its own id of the request. What the client sends is forwarded either way
+    #[arg(long, help_heading = "Requests")]
+    pub send_request_id: bool,
 
     /// Time limit until the first byte of a response; after it the request is retried on another worker. A response that is
     /// not streamed has its first byte at its end; default: the time limit of the request

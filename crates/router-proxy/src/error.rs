@@ -67,6 +67,11 @@ pub(crate) enum ProxyError {
     /// The request cannot be split into prefill and decode.
     #[error("the request cannot be split into prefill and decode: {0}")]
     Unsplittable(String),
+    /// SGLang does not split requests of this route.
+    #[error(
+        "{0} is not served with --pd-disaggregation: SGLang takes no bootstrap room on it; use /v1/chat/completions"
+    )]
+    NotDisaggregated(&'static str),
     /// The request's body is larger than allowed.
     #[error("the request body is larger than the limit of {limit} bytes")]
     TooLarge {
@@ -92,7 +97,7 @@ pub(crate) enum ProxyError {
     #[error("the router holds as many bytes of request bodies as it may; try again later")]
     NoMemory,
     /// The key is missing, or is not one that is accepted.
-    #[error("a valid key is needed: Authorization: Bearer KEY")]
+    #[error("a valid key is needed: Authorization: Bearer KEY, or x-api-key: KEY")]
     Unauthorized,
     /// Where no admin key is configured, the admin routes are for this machine only.
     #[error("without an admin key this is for this machine only{0}")]
@@ -195,6 +200,9 @@ impl ProxyError {
             Self::WorkerUnhealthy => ErrorSpec::of_worker("worker_in_trouble"),
             Self::Leg { leg, source } => ErrorSpec { code: source.code_on(*leg), ..source.spec() },
             Self::Unsplittable(_) => ErrorSpec::invalid("unsplittable_request", StatusCode::BAD_REQUEST),
+            Self::NotDisaggregated(_) => {
+                ErrorSpec::new("route_not_disaggregated", StatusCode::NOT_IMPLEMENTED, "not_implemented")
+            }
             Self::TooLarge { .. } => ErrorSpec::invalid("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::ClientBody(_) => ErrorSpec::invalid("unreadable_body", StatusCode::BAD_REQUEST),
             Self::ClientTimeout(_) => ErrorSpec::invalid("client_timeout", StatusCode::REQUEST_TIMEOUT),
@@ -260,7 +268,7 @@ impl ProxyError {
     }
 }
 
-/// Whether a worker says with this status that it has no room.
+/// Whether a worker says with this status that it has no room; 529 is Anthropic's.
 pub(crate) const fn is_overloaded(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 503)
+    matches!(status.as_u16(), 429 | 503 | 529)
 }

@@ -1,6 +1,6 @@
 //! One attempt's hold on a candidate, for as long as its response lasts. It ends exactly once, on every path.
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use router_core::{AttemptResult, Outcome, Ticket, Time};
 use router_telemetry::{AttemptInfo, CompletionRecord};
 use router_upstream::{AttemptEnd, AttemptKind, Candidate, HealthVerdict, WorkerPool, abort};
@@ -35,7 +35,7 @@ pub(crate) struct Lease {
     ticket: Option<Ticket>,
     kind: AttemptKind,
     /// By which the worker can be asked to abort, if the client gave the request such an id.
-    rid: Option<Box<str>>,
+    abort_key: Option<AbortKey>,
     /// The client gave the request an id, or ids.
     has_client_rid: bool,
     sent_at: Time,
@@ -45,6 +45,14 @@ pub(crate) struct Lease {
     is_exempt: bool,
     /// The router's own code for what went wrong.
     error: Option<&'static str>,
+}
+
+/// What an abort needs.
+#[derive(Debug)]
+struct AbortKey {
+    rid: Box<str>,
+    /// The client's key.
+    authorization: Option<HeaderValue>,
 }
 
 impl Lease {
@@ -63,7 +71,7 @@ impl Lease {
             sent_at: ticket.dispatched_at(),
             ticket: Some(ticket),
             kind,
-            rid: None,
+            abort_key: None,
             has_client_rid: false,
             first_byte_at: None,
             is_delivered: false,
@@ -72,11 +80,12 @@ impl Lease {
         }
     }
 
-    /// This lease, for a request that the worker knows as `rid`.
-    pub(crate) fn with_rid(mut self, rid: ClientRid<'_>) -> Self {
+    /// This lease, for a request that the worker knows as `rid` and that has these headers.
+    pub(crate) fn with_rid(mut self, rid: ClientRid<'_>, headers: &HeaderMap) -> Self {
         self.has_client_rid = rid.is_given();
         if let ClientRid::Single(rid) = rid {
-            self.rid = Some(rid.into());
+            let authorization = headers.get(header::AUTHORIZATION).cloned();
+            self.abort_key = Some(AbortKey { rid: rid.into(), authorization });
         }
         self
     }
@@ -153,17 +162,10 @@ impl Lease {
         self.error = Some(error);
     }
 
-    /// Ends the lease of a response that the client does not get.
-    pub(crate) fn finish_rejected(&mut self, status: StatusCode) {
-        let outcome = match status.as_u16() {
-            // An empty stream, or one whose first event is an error.
-            200..=299 | 429 | 503 => Outcome::Busy,
-            _ => Outcome::Failed,
-        };
-        self.finish(
-            self.now(),
-            AttemptResult { status: Some(status.as_u16()), ..AttemptResult::of(outcome) },
-        );
+    /// Ends the lease of a response that the client does not get, judged by its head and first frame.
+    pub(crate) fn finish_rejected(&mut self, status: StatusCode, outcome: Outcome) {
+        let result = AttemptResult { status: Some(status.as_u16()), ..AttemptResult::of(outcome) };
+        self.finish(self.now(), result);
     }
 
     /// Ends the lease with nothing known but the outcome.
@@ -187,12 +189,12 @@ impl Lease {
     /// Closing the connection cancels a request that runs; one that waits in SGLang's queue needs a message.
     fn send_abort(&mut self) {
         if !self.is_over()
-            && let Some(rid) = self.rid.take()
+            && let Some(AbortKey { rid, authorization }) = self.abort_key.take()
             // A lease may be dropped after the runtime is gone; then everything stops anyway.
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let worker = Arc::clone(&self.candidate.worker);
-            self.pool.tasks.spawn_on(async move { abort(&worker, &rid).await }, &runtime);
+            self.pool.tasks.spawn_on(async move { abort(&worker, &rid, authorization).await }, &runtime);
         }
     }
 }

@@ -10,6 +10,38 @@ const MAX_LEN: usize = 256;
 /// Random characters after the prefix: 24 characters from an alphabet of 62 hold 142 bits.
 const LETTERS: usize = 24;
 
+/// What a request is called in records, traces and the response. An engine may take such an id as its own and refuse a
+/// second request of that id, so what a client gives is forwarded as it is, and never put into another header.
+#[derive(Clone, Debug)]
+pub(crate) enum RequestName {
+    /// The client's id, which need not be unique.
+    Given(HeaderValue),
+    /// The router's id, which is unique.
+    Made(HeaderValue),
+}
+
+impl RequestName {
+    /// The id.
+    pub(crate) const fn id(&self) -> &HeaderValue {
+        match self {
+            Self::Given(id) | Self::Made(id) => id,
+        }
+    }
+
+    /// The id that a worker gets with attempt `attempt`, if the router made one. It differs between attempts, because a
+    /// worker may still have an earlier one.
+    pub(crate) fn for_worker(&self, attempt: u32) -> Option<HeaderValue> {
+        match self {
+            Self::Given(_) => None,
+            Self::Made(id) if attempt == 0 => Some(id.clone()),
+            Self::Made(id) => {
+                let text = [id.as_bytes(), b"-", attempt.to_string().as_bytes()].concat();
+                HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
+            }
+        }
+    }
+}
+
 /// Makes request ids that are unique across routers.
 #[derive(Debug)]
 pub(crate) struct RequestIds {
@@ -28,10 +60,10 @@ impl RequestIds {
     }
 
     /// The client's id, if one of `names` carries one, else a new one.
-    pub(crate) fn of(&self, headers: &HeaderMap, names: &[HeaderName], route: Route) -> HeaderValue {
+    pub(crate) fn of(&self, headers: &HeaderMap, names: &[HeaderName], route: Route) -> RequestName {
         let given =
             names.iter().filter_map(|name| headers.get(name)).find(|v| !v.is_empty() && v.len() <= MAX_LEN);
-        given.cloned().unwrap_or_else(|| self.fresh(route))
+        given.cloned().map_or_else(|| RequestName::Made(self.fresh(route)), RequestName::Given)
     }
 
     fn fresh(&self, route: Route) -> HeaderValue {
@@ -76,10 +108,20 @@ mod tests {
         let names = [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-trace-id")];
         let mut headers = HeaderMap::new();
         headers.insert("x-trace-id", HeaderValue::from_static("t"));
-        assert_eq!(ids.of(&headers, &names, Route::Other), "t");
+        let id = |headers: &HeaderMap| ids.of(headers, &names, Route::Other).id().clone();
+        assert_eq!(id(&headers), "t");
         headers.insert("x-request-id", HeaderValue::from_static("r"));
-        assert_eq!(ids.of(&headers, &names, Route::Other), "r");
+        assert_eq!(id(&headers), "r");
         headers.insert("x-request-id", HeaderValue::from_static(""));
-        assert_eq!(ids.of(&headers, &names, Route::Other), "t", "an empty id is none");
+        assert_eq!(id(&headers), "t", "an empty id is none");
+        assert!(ids.of(&headers, &names, Route::Other).for_worker(0).is_none(), "it stays the client's");
+    }
+
+    #[test]
+    fn made_id_differs_between_attempts() {
+        let name = RequestIds::new().of(&HeaderMap::new(), &[], Route::Other);
+        let id = name.id().to_str().unwrap();
+        assert_eq!(name.for_worker(0).unwrap(), id);
+        assert_eq!(name.for_worker(2).unwrap(), format!("{id}-2"));
     }
 }

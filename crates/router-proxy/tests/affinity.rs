@@ -44,7 +44,11 @@ async fn routing_key_from_any_source_is_sticky() {
             let first = served(&router, &format!("X-SMG-Routing-Key: k{i}\r\n"), "{}").await;
             for (headers, body) in [
                 (format!("x-session-id: k{i}\r\n"), "{}".to_owned()),
+                (format!("x-claude-code-session-id: k{i}\r\n"), r#"{"user":"other"}"#.to_owned()),
+                (format!("session_id: k{i}\r\n"), "{}".to_owned()),
                 (String::new(), format!(r#"{{"user":"k{i}"}}"#)),
+                (String::new(), format!(r#"{{"metadata":{{"user_id":"k{i}"}},"prompt_cache_key":"other"}}"#)),
+                (String::new(), format!(r#"{{"safety_identifier":"k{i}"}}"#)),
                 (String::new(), format!(r#"{{"session_params":{{"session_id":"k{i}"}},"user":"other"}}"#)),
                 (
                     format!("x-smg-routing-key: k{i}\r\nx-session-id: other\r\n"),

@@ -3,6 +3,7 @@
 
 mod support;
 
+use router_config::Options;
 use std::sync::Arc;
 use support::{RawClient, get, options, post, router, until, worker};
 use tokio::sync::{Mutex, Notify, mpsc};
@@ -67,11 +68,41 @@ async fn missing_request_id_is_made() {
         incoming.send_json(&format!(r#"{{"id":"{id}"}}"#)).await;
     })
     .await;
-    let router = router(options(&[address])).await;
-    let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
-    let id = support::header(&answer, "x-request-id").unwrap();
-    assert!(id.starts_with("gnt-") && id.len() == 28, "{id}");
-    assert!(answer.ends_with(&format!(r#"{{"id":"{id}"}}"#)), "{answer}");
+    for sends_id in [false, true] {
+        let router = router(Options { send_request_id: sends_id, ..options(&[address]) }).await;
+        let answer = post(&router, "/generate", r#"{"text":"a"}"#).await;
+        let id = support::header(&answer, "x-request-id").unwrap();
+        assert!(id.starts_with("gnt-") && id.len() == 28, "{id}");
+        let seen = if sends_id { id } else { "none" };
+        assert!(answer.ends_with(&format!(r#"{{"id":"{seen}"}}"#)), "{answer}");
+    }
+}
+
+/// vLLM takes `x-request-id` as its own id of a request and refuses a second one of that id.
+#[tokio::test]
+async fn correlation_id_never_becomes_the_engines_id() {
+    let (seen, mut requests) = mpsc::unbounded_channel();
+    let address = worker(move |mut incoming| {
+        let seen = seen.clone();
+        async move {
+            let header = |name| incoming.header(name).map(str::to_owned);
+            let _ = seen.send((header("x-correlation-id"), header("x-request-id")));
+            incoming.send_json("{}").await;
+        }
+    })
+    .await;
+    for sends_id in [false, true] {
+        let router = router(Options { send_request_id: sends_id, ..options(&[address]) }).await;
+        for _ in 0..2 {
+            let mut client = RawClient::connect(&router).await;
+            client
+                .send("POST /v1/completions HTTP/1.1\r\nhost: r\r\nconnection: close\r\nx-correlation-id: trace-1\r\ncontent-length: 2\r\n\r\n{}")
+                .await;
+            let answer = client.rest().await;
+            assert_eq!(support::header(&answer, "x-request-id"), Some("trace-1"));
+            assert_eq!(requests.recv().await.unwrap(), (Some("trace-1".to_owned()), None));
+        }
+    }
 }
 
 #[tokio::test]

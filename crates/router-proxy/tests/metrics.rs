@@ -7,7 +7,7 @@ use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
 use router_proxy::RunningRouter;
 use std::collections::BTreeSet;
-use support::{RawClient, get, options, post, router};
+use support::{RawClient, get, metric, options, post, router, worker};
 
 /// The metric names in a PromQL expression.
 fn names(expression: &str) -> impl Iterator<Item = &str> {
@@ -148,4 +148,30 @@ async fn durations_use_configured_buckets() {
         "{text} the time of a decision keeps its own buckets"
     );
     fleet.shutdown().await;
+}
+
+/// Every client gets the workers' own error: it counts as an error of the router by kind, and as a response by status.
+#[tokio::test]
+async fn exhausted_requests_are_counted() {
+    for (status, kind) in [(500, "all_workers_failed"), (503, "all_workers_busy"), (429, "all_workers_busy")]
+    {
+        let bad = || {
+            worker(move |mut incoming| async move {
+                incoming.send(format!("HTTP/1.1 {status} Bad\r\ncontent-length: 2\r\n\r\n{{}}")).await;
+            })
+        };
+        for workers in [vec![bad().await], vec![bad().await, bad().await]] {
+            let router = router(options(&workers)).await;
+            let answer = post(&router, "/v1/completions", r#"{"prompt":"a"}"#).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            let errors = metric(&router, "sgl_router_request_errors_total").await;
+            let expected =
+                format!(r#"sgl_router_request_errors_total{{route="/v1/completions",error_type="{kind}"}}"#);
+            assert_eq!(errors, [(expected, 1.0)], "{status}, {} workers", workers.len());
+            let responses = metric(&router, "sgl_router_responses_total").await;
+            let expected =
+                format!(r#"sgl_router_responses_total{{route="/v1/completions",status="{status}"}}"#);
+            assert_eq!(responses, [(expected, 1.0)], "{status}, {} workers", workers.len());
+        }
+    }
 }

@@ -61,6 +61,51 @@ async fn killed_and_failing_workers_cost_no_request() {
     fleet.shutdown().await;
 }
 
+/// An error inside a 200 counts as the status that it stands for: the breaker opens, and the worker is left alone.
+#[tokio::test]
+async fn error_inside_200_counts_as_failure() {
+    const ERRORS: [(&str, &str); 3] = [
+        (
+            "text/event-stream",
+            "data: {\"error\":{\"object\":\"error\",\"message\":\"boom\",\"type\":\"InternalServerError\",\"param\":null,\"code\":500}}\n\ndata: [DONE]\n\n",
+        ),
+        ("text/event-stream", "data: {\"error\":{\"message\":\"boom\",\"type\":\"api_error\"}}\n\n"),
+        ("application/json", "{\"error\":{\"message\":\"boom\",\"code\":500}}"),
+    ];
+    for (media_type, body) in ERRORS {
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&attempts);
+        let bad = worker(move |mut incoming| {
+            let is_asked = incoming.path() == "/v1/completions";
+            count.fetch_add(usize::from(is_asked), Ordering::Relaxed);
+            async move {
+                let len = body.len();
+                incoming
+                    .send(format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {len}\r\n\r\n{body}"
+                    ))
+                    .await;
+            }
+        })
+        .await;
+        let good = || {
+            worker(|mut incoming| async move {
+                let body = "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: [DONE]\n\n";
+                let len = body.len();
+                incoming.send(format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len}\r\n\r\n{body}")).await;
+            })
+        };
+        let workers = [bad, good().await, good().await];
+        let router = router(Options { policy: "round_robin".to_owned(), ..options(&workers) }).await;
+        for n in 0..120 {
+            let answer = post(&router, "/v1/completions", r#"{"prompt":"a","stream":true}"#).await;
+            assert!(answer.starts_with(OK) && !answer.contains("boom"), "{media_type} {n}: {answer}");
+        }
+        assert!(attempts.load(Ordering::Relaxed) <= 12, "{media_type}: {attempts:?}");
+        assert_eq!(sum(&metric(&router, "sgl_router_worker_cb_state").await), 1.0, "one breaker is open");
+    }
+}
+
 #[tokio::test]
 async fn stream_failing_before_first_byte_is_retried() {
     let bad = worker(|mut incoming| async move {

@@ -317,6 +317,45 @@ async fn client_disconnect_aborts_request_by_id() {
     }
 }
 
+/// The workers want a key, the router has none, the client sends it: the router's own requests for the client carry it.
+#[tokio::test]
+async fn client_key_is_used_for_models_and_aborts() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let address = worker(move |mut incoming| {
+        let tell = tell.clone();
+        async move {
+            let (path, is_allowed) =
+                (incoming.path().to_owned(), incoming.header("authorization") == Some("Bearer K"));
+            match (path.as_str(), is_allowed) {
+                ("/v1/models", true) => incoming.send_json(r#"{"data":[{"id":"m"}]}"#).await,
+                ("/v1/models", false) => {
+                    incoming.send("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\n{}").await
+                }
+                _ => {
+                    let _ = tell.send((path, is_allowed));
+                    incoming.closed().await;
+                }
+            }
+        }
+    })
+    .await;
+    let router = router(options(&[address])).await;
+    let answer = get(&router, "/v1/models").await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "the worker's own refusal: {answer}");
+    let mut client = RawClient::connect(&router).await;
+    client
+        .send("GET /v1/models HTTP/1.1\r\nhost: r\r\nauthorization: Bearer K\r\nconnection: close\r\n\r\n")
+        .await;
+    assert_eq!(body(&client.rest().await)["data"][0]["id"], "m");
+    let mut client = RawClient::connect(&router).await;
+    let text = r#"{"rid":"mine","text":"a"}"#;
+    let head = "POST /generate HTTP/1.1\r\nhost: r\r\nauthorization: Bearer K\r\ncontent-length: ";
+    client.send(format!("{head}{}\r\n\r\n{text}", text.len())).await;
+    assert_eq!(told.recv().await.unwrap(), ("/generate".to_owned(), true));
+    drop(client);
+    assert_eq!(told.recv().await.unwrap(), ("/abort_request".to_owned(), true));
+}
+
 #[tokio::test]
 async fn closed_kept_connection_costs_no_request() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -102,9 +102,14 @@ impl Telemetry {
         self.enqueue(|| Record::ErrorResponse(record));
     }
 
-    /// The head of a response is sent to the client, `took` after the request came in.
-    pub fn response_started(&self, route: Route, took: Duration) {
-        self.metrics.response_started(route, took);
+    /// The client gets the error response of a worker, because no attempt is left. The attempt has a record of its own.
+    pub fn worker_error_forwarded(&self, route: Route, error_type: &'static str) {
+        self.metrics.error_response(route, error_type);
+    }
+
+    /// The head of a response with this status is sent to the client, `took` after the request came in.
+    pub fn response_started(&self, route: Route, status: u16, took: Duration) {
+        self.metrics.response_started(route, status, took);
     }
 
     /// Writes all records that are queued and ends the recorder; later records are lost.

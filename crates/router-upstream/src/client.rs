@@ -86,14 +86,18 @@ async fn send(
 /// How long an abort may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks the worker to abort the request with the client's id `rid`. Errors are logged only.
+/// Asks the worker to abort the request with the client's id `rid`. `authorization` is the client's key, for a worker of
+/// which the router has none. Errors are logged only.
 ///
 /// Closing the connection is enough for a running request. SGLang notices that late for a request that waits in its queue
 /// and is not streamed.
-pub async fn abort(worker: &Worker, rid: &str) {
+pub async fn abort(worker: &Worker, rid: &str, authorization: Option<HeaderValue>) {
     let body = serde_json::json!({ "rid": rid }).to_string();
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(key) = authorization {
+        headers.insert(header::AUTHORIZATION, key);
+    }
     if let Err(error) = abort_with(worker, headers, body.into()).await {
         tracing::debug!(worker = %worker.url, %error, "cannot abort a request");
     }

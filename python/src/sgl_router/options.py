@@ -162,6 +162,10 @@ class Options:
     routing_key_headers: list[str] = field(
         default_factory=lambda: [
             "x-smg-routing-key",
+            "x-claude-code-session-id",
+            "x-session-affinity",
+            "session-id",
+            "session_id",
             "x-session-id",
             "x-user-id",
             "x-tenant-id",
@@ -191,6 +195,10 @@ class Options:
             "request-id",
         ]
     )
+
+    #: Send workers the id that the router made for a request, in x-request-id, where the client named none. vLLM
+    #: takes it as its own id of the request. What the client sends is forwarded either way
+    send_request_id: bool = False
 
     #: Time limit until the first byte of a response; after it the request is retried on another worker. A
     #: response that is not streamed has its first byte at its end; default: the time limit of the request

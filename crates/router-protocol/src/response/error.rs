@@ -19,6 +19,21 @@ pub struct EngineError {
 }
 
 impl EngineError {
+    /// The HTTP status that the error stands for: its own, or the one that goes with its type in the APIs of OpenAI and
+    /// Anthropic and in those of SGLang and vLLM, or 500.
+    pub fn http_status(&self) -> u16 {
+        self.status.unwrap_or_else(|| match self.kind.as_deref().unwrap_or_default() {
+            "invalid_request_error" | "BadRequestError" | "BAD_REQUEST" => 400,
+            "authentication_error" => 401,
+            "permission_error" => 403,
+            "not_found_error" | "NotFoundError" | "NOT_FOUND" => 404,
+            "request_too_large" => 413,
+            "rate_limit_error" | "insufficient_quota" => 429,
+            "overloaded_error" | "SERVICE_UNAVAILABLE" => 503,
+            _ => 500,
+        })
+    }
+
     pub(super) fn with_message(message: &str) -> Self {
         Self { message: cut(message).into(), ..Self::default() }
     }

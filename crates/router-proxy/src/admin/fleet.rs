@@ -9,9 +9,10 @@ use crate::state::AppState;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use router_upstream::{ClientError, HealthState, Worker, abort_with, get};
+use router_core::Route;
+use router_upstream::{ClientError, HealthState, Worker, abort_with};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,26 +29,30 @@ pub(super) fn loads(state: &AppState) -> Response<RouterBody> {
     json(StatusCode::OK, &json!({"workers": loads.collect::<Vec<_>>()}))
 }
 
-/// The models of all healthy workers, each once.
-pub(super) async fn models(state: &Arc<AppState>) -> Response<RouterBody> {
+/// The models of all healthy workers, each once. A worker without a key of its own gets the client's.
+pub(super) async fn models(state: &Arc<AppState>, request: &Request<Incoming>) -> Response<RouterBody> {
     let workers = healthy(state);
     if workers.is_empty() {
-        return error_response(&ProxyError::no_worker(&state.pool));
+        return error_response(&ProxyError::no_worker(&state.pool), Route::Other);
     }
     let path = PathAndQuery::from_static("/v1/models");
-    let responses = join_all(workers.iter().map(|w| get(w, &path, TIMEOUT))).await;
+    let key = authorization(request.headers());
+    let ask = |w| router_upstream::request(w, &Method::GET, &path, &key, Bytes::new(), TIMEOUT);
+    let responses = join_all(workers.iter().map(|w| ask(w))).await;
     let mut seen = HashSet::new();
     let mut models = Vec::new();
     let mut failure = None;
-    for response in responses {
+    for (worker, response) in workers.iter().zip(responses) {
         let body = match response {
             Ok((status, body)) if status.is_success() => body,
-            Ok((status, _)) => {
-                failure.get_or_insert_with(|| format!("HTTP status {status}").into());
+            Ok((status, body)) => {
+                failure = Some(from_worker(worker, status, body));
                 continue;
             }
             Err(error) => {
-                failure.get_or_insert_with(|| error.into());
+                failure.get_or_insert_with(|| {
+                    error_response(&ProxyError::Disconnected(error.into()), Route::Other)
+                });
                 continue;
             }
         };
@@ -60,7 +65,7 @@ pub(super) async fn models(state: &Arc<AppState>) -> Response<RouterBody> {
         }
     }
     match failure {
-        Some(cause) if models.is_empty() => error_response(&ProxyError::Disconnected(cause)),
+        Some(response) if models.is_empty() => response,
         _ => json(StatusCode::OK, &json!({"object": "list", "data": models})),
     }
 }
@@ -90,8 +95,14 @@ pub(super) async fn info(
     }
     match failure {
         Some((status, body)) => json_response(status, body),
-        None => error_response(&ProxyError::no_worker(&state.pool)),
+        None => error_response(&ProxyError::no_worker(&state.pool), Route::Other),
     }
+}
+
+/// The key of a request, as headers of the requests that the router makes for it.
+fn authorization(headers: &HeaderMap) -> HeaderMap {
+    let key = headers.get(header::AUTHORIZATION).cloned();
+    key.map(|key| (header::AUTHORIZATION, key)).into_iter().collect()
 }
 
 /// The healthy workers; one with several ranks is one worker.

@@ -93,7 +93,7 @@ pub(crate) async fn answer(
         Endpoint::Liveness => json(StatusCode::OK, &json!({"status": "ok"})),
         Endpoint::Health => json(StatusCode::OK, &worker_counts(state)),
         Endpoint::Readiness => readiness(state),
-        Endpoint::Models => fleet::models(state).await,
+        Endpoint::Models => fleet::models(state, &request).await,
         Endpoint::Info(other) => fleet::info(state, request, other).await,
         Endpoint::Loads => fleet::loads(state),
         Endpoint::Workers(which) => workers::answer(state, which, request).await,

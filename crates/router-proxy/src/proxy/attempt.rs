@@ -8,15 +8,16 @@ use crate::error::ProxyError;
 use crate::headers::{REQUEST_ID, WORKER};
 use crate::lease::Lease;
 use crate::response::{
-    BodyDeadlines, ClientFraming, ResponseObserver, RouterBody, UpstreamBody, is_event_stream,
+    BodyDeadlines, ClientFraming, FirstFrame, ResponseObserver, RouterBody, UpstreamBody, first_outcome,
+    is_event_stream,
 };
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, header};
 use http_body::Frame;
-use router_core::Route;
-use router_protocol::{StreamObserver, set_rank};
-use router_telemetry::{Clock, TRACEPARENT};
+use router_core::{Outcome, Route};
+use router_protocol::set_rank;
+use router_telemetry::{Clock, Leg, RetryReason, TRACEPARENT};
 use router_upstream::{
     Candidate, EncodedRequest, LOAD_REPORT_HEADER, RANK_HEADER, ResponseError, UpstreamError,
     WorkerConnection,
@@ -31,17 +32,8 @@ pub(super) struct UpstreamResponse {
     pub(super) connection: WorkerConnection,
     /// The first frame of the body; absent where there is none.
     pub(super) first: Option<Frame<Bytes>>,
-}
-
-/// What a worker's response asks of the router.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ResponseClass {
-    /// To be passed on, whatever it says.
-    Final,
-    /// The worker has no room: another one may.
-    Overloaded,
-    /// The worker failed: another one may not.
-    Failed,
+    /// What the head and the first frame say about the worker.
+    pub(super) outcome: Outcome,
 }
 
 impl ProxyRequest<'_> {
@@ -52,10 +44,14 @@ impl ProxyRequest<'_> {
         let (parts, mut connection) = sent.map_err(attempt_error)?;
         worker.record_activity();
         let first = if connection.is_over() { None } else { connection.frame().await };
-        match first.transpose() {
-            Ok(first) => Ok(UpstreamResponse { parts, connection, first }),
-            Err(error) => Err(response_error(error)),
-        }
+        let first = first.transpose().map_err(response_error)?;
+        let data = match first.as_ref().and_then(Frame::data_ref) {
+            None => FirstFrame::Absent,
+            Some(data) if connection.is_over() => FirstFrame::Whole(data),
+            Some(data) => FirstFrame::Beginning(data),
+        };
+        let outcome = first_outcome(&parts, data, self.origin.route);
+        Ok(UpstreamResponse { parts, connection, first, outcome })
     }
 
     /// The request as this worker gets it.
@@ -63,7 +59,9 @@ impl ProxyRequest<'_> {
         let candidate = &lease.candidate;
         let body = self.body_for(candidate).unwrap_or_else(|| self.body.clone());
         let mut head = candidate.worker.request(&self.method, &self.path, body);
-        head.set(REQUEST_ID, &self.origin.request_id);
+        if let Some(id) = self.made_id(lease) {
+            head.set(REQUEST_ID, &id);
+        }
         if let Some(rank) = candidate.rank {
             head.set(RANK_HEADER, &rank.into());
         }
@@ -81,6 +79,17 @@ impl ProxyRequest<'_> {
         head.finish()
     }
 
+    /// The id that a worker gets in place of the one that the client did not give. The legs of a split request find each
+    /// other by it at vLLM.
+    fn made_id(&self, lease: &Lease) -> Option<HeaderValue> {
+        let is_split = self.leg != Leg::Whole;
+        if !(self.state.limits.send_id || is_split) || self.headers.contains_key(REQUEST_ID) {
+            return None;
+        }
+        // Both legs of one try have the same id.
+        self.origin.name.for_worker(if is_split { lease.info.attempt / 2 } else { lease.info.attempt })
+    }
+
     /// The body for a worker whose engine wants the rank in it; absent where the client's body goes as it is.
     fn body_for(&self, candidate: &Candidate) -> Option<Bytes> {
         let route = self.origin.route;
@@ -96,7 +105,7 @@ impl ProxyRequest<'_> {
     ) -> Response<RouterBody> {
         lease.mark_delivered();
         let is_stream = response.is_stream();
-        let UpstreamResponse { mut parts, connection, first } = response;
+        let UpstreamResponse { mut parts, connection, first, .. } = response;
         let load = parts.headers.get("endpoint-load-metrics").and_then(|v| v.to_str().ok());
         let load = load.and_then(router_protocol::parse_orca);
         parts.headers.insert(WORKER, lease.candidate.header.clone());
@@ -115,38 +124,12 @@ impl UpstreamResponse {
         is_event_stream(&self.parts.headers)
     }
 
-    /// What the response asks of the router.
-    pub(super) fn classify(&self, route: Route) -> ResponseClass {
-        let status = self.parts.status;
-        match status {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => ResponseClass::Overloaded,
-            // It would not be implemented elsewhere either.
-            StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => ResponseClass::Final,
-            _ if status.is_server_error() && !route.retries_after_error() => ResponseClass::Final,
-            _ if status.is_server_error() => ResponseClass::Failed,
-            _ if status.is_success() && self.is_stream() => self.classify_stream(route),
-            _ => ResponseClass::Final,
-        }
-    }
-
-    /// SGLang responds 200 to a stream before it knows whether it has room: then the stream is empty (0.4.10), or its
-    /// first event is an error (0.5.23).
-    fn classify_stream(&self, route: Route) -> ResponseClass {
-        let Some(data) = self.first.as_ref().and_then(Frame::data_ref) else {
-            return ResponseClass::Overloaded;
-        };
-        // Few first events contain either word, so that hardly any is parsed twice.
-        let is_suspicious =
-            [&b"\"error\""[..], b"\"abort\""].iter().any(|w| memchr::memmem::find(data, w).is_some());
-        if !is_suspicious {
-            return ResponseClass::Final;
-        }
-        let mut observer = StreamObserver::new(route);
-        observer.push(data);
-        match observer.finish().error.and_then(|e| e.status) {
-            Some(429 | 503) => ResponseClass::Overloaded,
-            Some(500..) => ResponseClass::Failed,
-            _ => ResponseClass::Final,
+    /// Why another worker may be tried, if one may.
+    pub(super) const fn retry_reason(&self, route: Route) -> Option<RetryReason> {
+        match self.outcome {
+            Outcome::Busy => Some(RetryReason::Overloaded),
+            Outcome::Failed if route.retries_after_error() => Some(RetryReason::Failed),
+            _ => None,
         }
     }
 

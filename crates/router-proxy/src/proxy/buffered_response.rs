@@ -31,7 +31,7 @@ impl BufferedResponse {
         candidate: &Candidate,
         reason: RetryReason,
     ) -> Option<Self> {
-        let UpstreamResponse { parts, mut connection, first } = response;
+        let UpstreamResponse { parts, mut connection, first, .. } = response;
         let first = first.and_then(|frame| frame.into_data().ok()).unwrap_or_default();
         let body = if connection.is_over() {
             first

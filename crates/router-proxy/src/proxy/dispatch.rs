@@ -77,7 +77,7 @@ impl ProxyRequest<'_> {
         };
         let took = pool.clock.now().since(asked_at);
         let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } = dispatched;
-        let info = AttemptInfo::new(self.origin.request_id.clone(), features, self.origin.received_at)
+        let info = AttemptInfo::new(self.origin.name.id().clone(), features, self.origin.received_at)
             .with_trace(self.origin.trace)
             .with_leg(self.leg);
         pool.telemetry.decided(DecisionRecord {

@@ -81,7 +81,7 @@ async fn authorize_and_route(
     let route = Route::of_path(parts.uri.path());
     let origin = RequestOrigin {
         route,
-        request_id: state.ids.of(&parts.headers, &state.limits.id_headers, route),
+        name: state.ids.of(&parts.headers, &state.limits.id_headers, route),
         trace: state.trace_ids.as_ref().and_then(|ids| ids.start_request(&mut parts.headers)),
         received_at,
         timer,
@@ -95,8 +95,9 @@ async fn authorize_and_route(
         }
     };
     let mut response = result.unwrap_or_else(|rejection| reject(state, &origin, rejection));
-    state.pool.telemetry.response_started(route, state.clock.now().since(received_at));
-    response.headers_mut().insert(REQUEST_ID, origin.request_id);
+    let took = state.clock.now().since(received_at);
+    state.pool.telemetry.response_started(route, response.status().as_u16(), took);
+    response.headers_mut().insert(REQUEST_ID, origin.name.id().clone());
     response
 }
 
@@ -119,10 +120,8 @@ async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Reject
     let (state, route) = (request.state, request.origin.route);
     let facts = router_protocol::scan(route, &request.body);
     let mut prefix = Vec::new();
-    if let Some(prompt) = facts.prompt
-        && state.needs.prefix_hashes
-    {
-        router_protocol::prefix_hashes(prompt, &mut prefix);
+    if state.needs.prefix_hashes {
+        facts.prefix_hashes(&mut prefix);
     }
     let mut features = facts.features(state.ids.number(), route, &prefix);
     if state.needs.text {
@@ -147,9 +146,9 @@ async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Reject
 /// The response to a request that failed, and the record of it.
 fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Response<RouterBody> {
     let Rejection { error, fallback, is_body_unread } = rejection;
-    log_failure(&error, &origin.request_id);
+    log_failure(&error, origin.name.id());
     state.pool.telemetry.error_response(ErrorResponseRecord {
-        request_id: origin.request_id.clone(),
+        request_id: origin.name.id().clone(),
         trace: origin.trace,
         route: origin.route,
         received_at: origin.received_at,
@@ -158,7 +157,8 @@ fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Res
         error: error.code(),
         message: error.to_string(),
     });
-    let mut response = fallback.map_or_else(|| error_response(&error), |fallback| fallback.into_response());
+    let mut response =
+        fallback.map_or_else(|| error_response(&error, origin.route), |fallback| fallback.into_response());
     if is_body_unread {
         // The unread rest of the body would be parsed as the next request, so the connection must close.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

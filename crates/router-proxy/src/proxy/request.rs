@@ -1,11 +1,12 @@
 //! One request of a client, with what every attempt needs of it.
 
+use crate::request_id::RequestName;
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 use router_core::{Route, Time};
 use router_telemetry::{Leg, TraceContext};
 use router_upstream::WorkerPool;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct RequestOrigin {
     pub(super) route: Route,
-    pub(super) request_id: HeaderValue,
+    pub(super) name: RequestName,
     pub(super) trace: Option<TraceContext>,
     pub(super) received_at: Time,
     /// The timer of the client's connection.

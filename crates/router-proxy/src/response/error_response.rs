@@ -4,10 +4,18 @@ use super::RouterBody;
 use crate::error::ProxyError;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use router_core::Route;
+use router_protocol::{error_body, messages_error_body};
 
-/// The response that tells a client of `error`: its status, an OpenAI-style body, and what the status asks for.
-pub(crate) fn error_response(error: &ProxyError) -> Response<RouterBody> {
-    let body = router_protocol::error_body(&error.to_string(), error.kind(), error.code());
+/// The response that tells a client of `error`: its status, a body as the clients of the route parse it, and what the status
+/// asks for.
+pub(crate) fn error_response(error: &ProxyError, route: Route) -> Response<RouterBody> {
+    let message = error.to_string();
+    let body = if route == Route::Messages {
+        messages_error_body(&message, error.status().as_u16(), error.code())
+    } else {
+        error_body(&message, error.kind(), error.code())
+    };
     let mut response = json_response(error.status(), body);
     let headers = response.headers_mut();
     match error {

@@ -3,6 +3,7 @@
 mod body;
 mod error_response;
 mod observer;
+mod outcome;
 mod split_body;
 mod sse_tail;
 mod upstream_body;
@@ -10,5 +11,6 @@ mod upstream_body;
 pub(crate) use body::RouterBody;
 pub(crate) use error_response::{error_response, json_response};
 pub(crate) use observer::{ResponseObserver, is_event_stream};
+pub(crate) use outcome::{FirstFrame, final_outcome, first_outcome, of_status};
 pub(crate) use split_body::PrefillTail;
 pub(crate) use upstream_body::{BodyDeadlines, ClientFraming, UpstreamBody};

@@ -1,8 +1,8 @@
 //! What is learned from a response while it passes.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header, response};
-use router_core::{Outcome, Route};
+use http::{HeaderMap, header, response};
+use router_core::Route;
 use router_protocol::{ResponseFacts, StreamObserver};
 use smallvec::SmallVec;
 
@@ -83,20 +83,4 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
 
 fn has_media_type(headers: &HeaderMap, media_type: &[u8]) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(media_type))
-}
-
-/// What a response that arrived whole says about its worker. A 200 that carries an error is judged by the error, and a
-/// stream without a single event (SGLang 0.4.10 with a full queue) counts as overloaded.
-pub(super) fn outcome(status: StatusCode, facts: Option<&ResponseFacts>, is_stream: bool) -> Outcome {
-    if is_stream && facts.is_some_and(|f| f.events == 0 && !f.complete) {
-        return Outcome::Busy;
-    }
-    let inner = facts.and_then(|f| f.error.as_ref()).map(|e| e.status.unwrap_or(500));
-    let code = if status.is_success() { inner.unwrap_or(status.as_u16()) } else { status.as_u16() };
-    match code {
-        200..=399 => Outcome::Success,
-        429 | 503 => Outcome::Busy,
-        400..=499 => Outcome::Rejected,
-        _ => Outcome::Failed,
-    }
 }

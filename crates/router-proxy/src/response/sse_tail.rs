@@ -1,6 +1,8 @@
 //! The end of a stream of events, as far as an error event behind it needs to know it.
 
 use bytes::{Bytes, BytesMut};
+use router_core::Route;
+use router_protocol::{error_body, messages_error_body};
 
 /// The last four bytes of a stream of events.
 #[derive(Clone, Copy, Debug)]
@@ -19,12 +21,17 @@ impl SseTail {
         self.0 = last.iter().fold(self.0, |tail, byte| tail << 8 | u32::from(*byte));
     }
 
-    /// An event with an error, after a blank line where the last event has not ended.
-    pub(super) fn error_event(&self, message: &str, code: &str) -> Bytes {
+    /// An event with an error as the clients of the route parse it, after a blank line where the last event has not ended.
+    pub(super) fn error_event(&self, route: Route, message: &str, code: &str) -> Bytes {
         let is_ended = self.0 & 0xFFFF == 0x0A0A || self.0 == 0x0D0A_0D0A;
-        let body = router_protocol::error_body(message, "bad_gateway", code);
-        let mut event = BytesMut::with_capacity(body.len() + 10);
-        event.extend_from_slice(if is_ended { b"data: " } else { b"\n\ndata: " });
+        let (start, body) = if route == Route::Messages {
+            (&b"event: error\ndata: "[..], messages_error_body(message, 502, code))
+        } else {
+            (&b"data: "[..], error_body(message, "bad_gateway", code))
+        };
+        let mut event = BytesMut::with_capacity(body.len() + 24);
+        event.extend_from_slice(if is_ended { b"" } else { b"\n\n" });
+        event.extend_from_slice(start);
         event.extend_from_slice(&body);
         event.extend_from_slice(b"\n\n");
         event.freeze()
@@ -46,7 +53,7 @@ mod tests {
         ] {
             let mut tail = SseTail::default();
             parts.iter().for_each(|part| tail.push(part.as_bytes()));
-            let event = tail.error_event("the request's time ran out", "worker_timeout");
+            let event = tail.error_event(Route::Generate, "the request's time ran out", "worker_timeout");
             let text = std::str::from_utf8(&event).unwrap();
             assert!(text.starts_with(start) && text.ends_with("}}\n\n"), "{parts:?}: {text}");
         }

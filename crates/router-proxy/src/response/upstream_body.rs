@@ -1,6 +1,7 @@
 //! A worker's response body on its way to the client: passed on frame by frame, unmodified, and observed.
 
-use super::observer::{ResponseObserver, outcome};
+use super::observer::ResponseObserver;
+use super::outcome::final_outcome;
 use super::sse_tail::SseTail;
 use crate::lease::Lease;
 use crate::timer::{IdleTimeout, TimedOut};
@@ -209,7 +210,10 @@ impl UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         self.lease.set_error(error.code());
         self.abort(Outcome::Failed);
-        let event = self.events.as_ref().map(|tail| tail.error_event(&error.to_string(), error.code()));
+        let event = self
+            .events
+            .as_ref()
+            .map(|tail| tail.error_event(self.lease.info.route, &error.to_string(), error.code()));
         self.failure = Some(PendingError { error, is_flushed: event.is_none() });
         match event {
             Some(event) => Poll::Ready(Some(Ok(Frame::data(event)))),
@@ -251,7 +255,7 @@ impl UpstreamBody {
         let observer = std::mem::replace(&mut self.observer, ResponseObserver::Nothing);
         let is_stream = observer.is_stream();
         let facts = observer.facts();
-        let outcome = outcome(self.status, facts.as_ref(), is_stream);
+        let outcome = final_outcome(self.status, facts.as_ref(), is_stream);
         self.finish(outcome, facts);
     }
 

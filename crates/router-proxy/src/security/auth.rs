@@ -9,6 +9,9 @@ use std::fmt;
 use std::net::IpAddr;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
+/// Where Anthropic's clients put their key.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// A key as it is kept: its hash, which cannot be inverted and has the same length for all keys.
 struct HashedKey {
     hash: [u8; SHA256_OUTPUT_LEN],
@@ -148,16 +151,21 @@ impl Authenticator {
         }
     }
 
-    /// The role of the key in `Authorization: Bearer KEY`; removes the header if the key is accepted.
+    /// The role of the key in `Authorization: Bearer KEY` or `x-api-key: KEY`. The first header is removed if its key is
+    /// accepted; the second one always, because it is of Anthropic's clients and no engine reads it.
     fn authenticate(&self, headers: &mut HeaderMap) -> Option<Role> {
+        let api_key = headers.remove(API_KEY);
         if self.keys.0.is_empty() {
             return None;
         }
-        let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-        let (scheme, key) = value.split_at_checked(7)?;
-        let role = scheme.eq_ignore_ascii_case(b"bearer ").then(|| self.keys.role(key.trim_ascii()))??;
-        headers.remove(header::AUTHORIZATION);
-        Some(role)
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+            let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+            scheme.eq_ignore_ascii_case(b"bearer ").then(|| self.keys.role(key.trim_ascii()))?
+        });
+        if bearer.is_some() {
+            headers.remove(header::AUTHORIZATION);
+        }
+        bearer.or_else(|| self.keys.role(api_key?.as_bytes().trim_ascii()))
     }
 }
 

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use router_core::Route;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -82,12 +83,15 @@ async fn serve_http<S, H, F>(
     let timer = HyperTimer(alarm.clone());
     let service = service_fn(move |request| {
         let checked = host::check(request.version(), request.headers());
-        let handled = checked.map(|()| handler(alarm.clone(), request));
+        let handled = match checked {
+            Ok(()) => Ok(handler(alarm.clone(), request)),
+            Err(error) => Err((error, Route::of_path(request.uri().path()))),
+        };
         // hyper keeps space for the response future in every connection; boxed, it takes none while the client is idle.
         let response = Box::pin(async move {
             match handled {
                 Ok(response) => response.await,
-                Err(error) => refuse(&error),
+                Err((error, route)) => refuse(&error, route),
             }
         });
         async move { Ok::<_, Infallible>(response.await) }
@@ -115,8 +119,8 @@ async fn serve_http<S, H, F>(
 }
 
 /// The response to a request that no handler sees. Its body is not read, so the connection ends.
-fn refuse(error: &ProxyError) -> Response<RouterBody> {
-    let mut response = error_response(error);
+fn refuse(error: &ProxyError, route: Route) -> Response<RouterBody> {
+    let mut response = error_response(error, route);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

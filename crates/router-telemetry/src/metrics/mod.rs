@@ -12,7 +12,7 @@ pub use snapshot::{BalancerGauges, WorkerGauges};
 
 use crate::leg::Leg;
 use crate::prometheus::family::{Buckets, DURATION_BUCKETS, counter, family, histograms};
-use crate::prometheus::labels::{ErrorLabels, ReasonLabels, RouteLabel};
+use crate::prometheus::labels::{ErrorLabels, ReasonLabels, RouteLabel, StatusLabels};
 use crate::prometheus::to_text_format;
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::retry_reason::RetryReason;
@@ -27,7 +27,7 @@ use retries::RetryMetrics;
 use router_core::{Outcome, Reason, Route};
 use snapshot::GaugeFamilies;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Upper bounds in seconds for one decision: 100 ns to 1 ms.
@@ -44,6 +44,7 @@ pub struct Metrics {
     /// Metrics of split requests, with `--pd-disaggregation`.
     legs: Option<LegMetrics>,
     errors: Family<ErrorLabels, Counter>,
+    responses: Family<StatusLabels, Counter>,
     decision_time: Histogram,
     durations: Buckets,
     rebalances: Counter,
@@ -57,6 +58,8 @@ pub struct Metrics {
 #[derive(Clone, Debug)]
 struct RouteMetrics {
     requests: Counter,
+    /// Those with status 200, which most have: the other statuses are looked up.
+    ok_responses: OnceLock<Counter>,
     duration: Histogram,
     generate_duration: Histogram,
     retries: Counter,
@@ -91,7 +94,12 @@ impl Metrics {
             reasons: reason_counters(&reason_counts, &policy),
             reason_counts,
             legs: None,
-            errors: family(r, "request_errors", "Requests that got an error response from the router"),
+            errors: family(
+                r,
+                "request_errors",
+                "Requests that no worker could serve, and those that were rejected",
+            ),
+            responses: family(r, "responses", "Responses to clients, by route and HTTP status"),
             rebalances: counter(
                 r,
                 "load_balancing_events",
@@ -224,13 +232,19 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn response_started(&self, route: Route, took: Duration) {
+    pub(crate) fn response_started(&self, route: Route, status: u16, took: Duration) {
         if let Some(legs) = self.legs.as_ref().filter(|_| route.is_split()) {
             legs.response_started(route, took);
         }
-        let route = &self.routes[route.index()];
-        route.requests.inc();
-        route.duration.observe(took.as_secs_f64());
+        let counter = || self.responses.get_or_create_owned(&StatusLabels { route: route.as_str(), status });
+        let metrics = &self.routes[route.index()];
+        if status == 200 {
+            metrics.ok_responses.get_or_init(counter).inc()
+        } else {
+            counter().inc()
+        };
+        metrics.requests.inc();
+        metrics.duration.observe(took.as_secs_f64());
     }
 
     /// All metrics in Prometheus' text format 0.0.4, with these gauges.
@@ -272,6 +286,7 @@ impl RouteMetrics {
             let label = RouteLabel { route: route.as_str() };
             Self {
                 requests: requests.get_or_create_owned(&label),
+                ok_responses: OnceLock::new(),
                 duration: duration.get_or_create_owned(&label),
                 generate_duration: generate.get_or_create_owned(&label),
                 retries: retries.get_or_create_owned(&label),

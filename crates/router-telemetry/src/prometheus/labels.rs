@@ -9,6 +9,12 @@ pub(crate) struct RouteLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StatusLabels {
+    pub(crate) route: &'static str,
+    pub(crate) status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ErrorLabels {
     pub(crate) route: &'static str,
     pub(crate) error_type: &'static str,

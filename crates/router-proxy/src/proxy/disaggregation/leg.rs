@@ -6,7 +6,7 @@ use crate::headers::PREFILL_WORKER;
 use crate::lease::Lease;
 use crate::proxy::request::ProxyRequest;
 use crate::proxy::retry::ExcludedWorkers;
-use crate::response::RouterBody;
+use crate::response::{RouterBody, of_status};
 use http::{HeaderValue, Response};
 use router_core::{Outcome, RequestFeatures};
 use router_telemetry::{Leg, RetryReason};
@@ -84,7 +84,7 @@ pub(super) fn prefill_failure(error: PrefillError, candidate: &Arc<Candidate>) -
 pub(super) fn decode_failure(mut lease: Lease, error: ProxyError) -> LegFailure {
     lease.set_error(error.code());
     match &error {
-        ProxyError::Status(status) => lease.finish_rejected(*status),
+        ProxyError::Status(status) => lease.finish_rejected(*status, of_status(*status)),
         ProxyError::Timeout(_) | ProxyError::NoFirstByte(_) | ProxyError::WorkerUnhealthy => {
             lease.abort(Outcome::Failed)
         }

@@ -1,14 +1,14 @@
 //! The prefill leg, from its request to the last byte of its response.
 
-use crate::error::{ProxyError, is_overloaded};
+use crate::error::ProxyError;
 use crate::headers::WORKER;
 use crate::lease::Lease;
 use crate::proxy::attempt::{attempt_error, response_error};
 use crate::proxy::request::ProxyRequest;
-use crate::response::{RouterBody, is_event_stream};
+use crate::response::{RouterBody, final_outcome, is_event_stream};
 use bytes::{Bytes, BytesMut};
-use http::Response;
 use http::response::Parts;
+use http::{Response, StatusCode};
 use router_core::{AttemptResult, LoadSource, Outcome};
 use router_protocol::disaggregation::InputLogprobs;
 use router_protocol::{ResponseFacts, StreamObserver, read_response};
@@ -165,20 +165,16 @@ fn facts(lease: &Lease, is_stream: bool, body: &Bytes) -> ResponseFacts {
 /// is never handed over, and the decode worker would wait for it in vain.
 fn failure(parts: &Parts, facts: &ResponseFacts) -> Option<(ProxyError, Outcome)> {
     let status = parts.status;
-    if is_overloaded(status) {
-        return Some((ProxyError::Status(status), Outcome::Busy));
-    }
-    if status.is_server_error() {
-        return Some((ProxyError::Status(status), Outcome::Failed));
-    }
-    let inner = facts.error.as_ref().and_then(|e| e.status);
+    let outcome = final_outcome(status, Some(facts), false);
     let message = || facts.error.as_ref().map_or_else(|| "aborted".to_owned(), |e| e.message.to_string());
-    match inner {
-        Some(429 | 503) => Some((ProxyError::Status(http::StatusCode::SERVICE_UNAVAILABLE), Outcome::Busy)),
+    match outcome {
+        Outcome::Busy | Outcome::Failed if !status.is_success() => {
+            Some((ProxyError::Status(status), outcome))
+        }
+        Outcome::Busy => Some((ProxyError::Status(StatusCode::SERVICE_UNAVAILABLE), outcome)),
+        Outcome::Failed => Some((ProxyError::Aborted(message().into()), outcome)),
+        Outcome::Success if facts.aborted => Some((ProxyError::Aborted(message().into()), Outcome::Failed)),
         // The decode worker says the same to the client.
-        Some(400..=499) => None,
-        Some(_) => Some((ProxyError::Aborted(message().into()), Outcome::Failed)),
-        None if facts.aborted => Some((ProxyError::Aborted(message().into()), Outcome::Failed)),
-        None => None,
+        _ => None,
     }
 }

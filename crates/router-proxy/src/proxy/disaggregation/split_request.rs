@@ -4,7 +4,7 @@ use super::leg::{LegFailure, LegResult, LegState};
 use crate::error::ProxyError;
 use crate::lease::{ClientRid, Lease};
 use crate::prefill_pool::PrefillPool;
-use crate::proxy::attempt::{ResponseClass, UpstreamResponse};
+use crate::proxy::attempt::UpstreamResponse;
 use crate::proxy::dispatch::LastResort;
 use crate::proxy::rejection::Rejection;
 use crate::proxy::request::ProxyRequest;
@@ -15,7 +15,7 @@ use crate::response::RouterBody;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use router_config::PdProtocol;
-use router_core::{RequestFeatures, WorkerId};
+use router_core::{RequestFeatures, Route, WorkerId};
 use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, bootstrap_rooms, split_facts};
 use router_protocol::{RequestFacts, set_members};
 use router_telemetry::{Leg, RetryReason};
@@ -105,6 +105,10 @@ impl<'a> SplitRequest<'a> {
     /// Refuses what cannot be split.
     fn check(&self) -> Result<(), ProxyError> {
         let refuse = |why: String| Err(ProxyError::Unsplittable(why));
+        let route = self.decode.request.origin.route;
+        if route == Route::Messages && self.split.protocol == PdProtocol::Sglang {
+            return Err(ProxyError::NotDisaggregated(route.as_str()));
+        }
         if !self.facts.well_formed {
             return refuse("the body is not one JSON object".to_owned());
         }
@@ -168,7 +172,7 @@ impl<'a> SplitRequest<'a> {
         let dispatch = || request.dispatch(features, excluded, LastResort::Allowed);
         let lease = request.pool.capacity.dispatch_or_wait(availability, dispatch).await;
         side.last = lease.as_ref().ok().map(|lease| Arc::clone(&lease.candidate));
-        lease.map(|lease| lease.with_rid(rid)).map_err(|error| match error {
+        lease.map(|lease| lease.with_rid(rid, &request.headers)).map_err(|error| match error {
             DispatchError::AtCapacity => LegFailure { leg, error: ProxyError::WorkersFull, candidate: None },
             DispatchError::Unavailable => self.no_worker(leg),
         })
@@ -248,14 +252,11 @@ impl<'a> SplitRequest<'a> {
 
     /// A response that the client may get, or why it may not.
     pub(super) fn check_response(&self, response: UpstreamResponse) -> Result<UpstreamResponse, ProxyError> {
-        match response.classify(self.decode.request.origin.route) {
-            ResponseClass::Final => Ok(response),
-            ResponseClass::Overloaded => Err(ProxyError::Status(StatusCode::SERVICE_UNAVAILABLE)),
-            ResponseClass::Failed => Err(ProxyError::Status(match response.parts.status {
-                // The error stands inside a stream.
-                status if status.is_success() => StatusCode::INTERNAL_SERVER_ERROR,
-                status => status,
-            })),
+        let inside = |status| if response.parts.status.is_success() { status } else { response.parts.status };
+        match response.retry_reason(self.decode.request.origin.route) {
+            None => Ok(response),
+            Some(RetryReason::Overloaded) => Err(ProxyError::Status(inside(StatusCode::SERVICE_UNAVAILABLE))),
+            Some(_) => Err(ProxyError::Status(inside(StatusCode::INTERNAL_SERVER_ERROR))),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::excluded_workers::ExcludedWorkers;
 use super::retry_state::{RetryPermit, RetryState, has_untried, record_failure};
 use crate::error::ProxyError;
 use crate::lease::{ClientRid, Lease};
-use crate::proxy::attempt::{ResponseClass, UpstreamResponse};
+use crate::proxy::attempt::UpstreamResponse;
 use crate::proxy::buffered_response::BufferedResponse;
 use crate::proxy::dispatch::LastResort;
 use crate::proxy::rejection::Rejection;
@@ -82,10 +82,8 @@ impl<'a> RetryLoop<'a> {
             };
             match result {
                 Ok(response) => {
-                    let reason = match response.classify(request.origin.route) {
-                        ResponseClass::Final => return Ok(self.forward_response(response, lease_of_end)),
-                        ResponseClass::Overloaded => RetryReason::Overloaded,
-                        ResponseClass::Failed => RetryReason::Failed,
+                    let Some(reason) = response.retry_reason(request.origin.route) else {
+                        return Ok(self.forward_response(response, lease_of_end));
                     };
                     self.record_rejection(&response, reason, &mut lease_of_end);
                     let Some(next) = Box::pin(self.next_attempt(reason)).await else {
@@ -125,7 +123,7 @@ impl<'a> RetryLoop<'a> {
                 (lease, result) = poll_some(&mut hedge) => {
                     hedge = None;
                     match result {
-                        Ok(response) if response.classify(request.origin.route) == ResponseClass::Final => {
+                        Ok(response) if response.retry_reason(request.origin.route).is_none() => {
                             request.state.pool.telemetry.hedge_won();
                             return FirstByteOutcome::HedgeWon(Box::new((lease, response)));
                         }
@@ -169,7 +167,7 @@ impl<'a> RetryLoop<'a> {
     /// Ends a hedge that failed.
     fn discard_hedge(&self, mut lease: Lease, result: Result<UpstreamResponse, ProxyError>) {
         match result {
-            Ok(response) => lease.finish_rejected(response.parts.status),
+            Ok(response) => lease.finish_rejected(response.parts.status, response.outcome),
             Err(error) => {
                 self.fail(&mut lease, &error);
             }
@@ -246,7 +244,7 @@ impl<'a> RetryLoop<'a> {
 
     fn dispatch(&self, last_resort: LastResort) -> Result<Lease, NoWorker> {
         let lease = self.request.dispatch(&self.features, self.excluded.ids(), last_resort);
-        lease.map(|lease| lease.with_rid(self.rid))
+        lease.map(|lease| lease.with_rid(self.rid, &self.request.headers))
     }
 
     /// Any worker, at once, unless others wait for one.
@@ -333,16 +331,23 @@ impl<'a> RetryLoop<'a> {
     ) -> Result<Response<RouterBody>, Rejection> {
         match self.fallback.take().filter(|fallback| fallback.is_better_than(reason)) {
             Some(fallback) => {
-                lease.finish_rejected(response.parts.status);
+                lease.finish_rejected(response.parts.status, response.outcome);
                 Err(exhausted(fallback))
             }
-            None => Ok(self.request.forward_response(response, lease)),
+            None => {
+                let error = ProxyError::Exhausted {
+                    status: response.parts.status,
+                    is_overloaded: reason == RetryReason::Overloaded,
+                };
+                self.request.pool.telemetry.worker_error_forwarded(self.request.origin.route, error.code());
+                Ok(self.request.forward_response(response, lease))
+            }
         }
     }
 
     /// Keeps a rejection for the client, in case no later response is better.
     async fn buffer_response(&mut self, response: UpstreamResponse, mut lease: Lease, reason: RetryReason) {
-        lease.finish_rejected(response.parts.status);
+        lease.finish_rejected(response.parts.status, response.outcome);
         if self.fallback.as_ref().is_none_or(|fallback| !fallback.is_better_than(reason)) {
             let buffered = BufferedResponse::read(response, &lease.candidate, reason).await;
             self.fallback = buffered.or(self.fallback.take());
