@@ -115,10 +115,12 @@ def keyed_router(workers, tmp_path_factory):
 @pytest.fixture(scope="session")
 def lonely_router(tmp_path_factory):
     """The URL of a router whose only worker does not listen."""
-    worker = f"http://127.0.0.1:{free_ports(1)}"
-    server = launch(tmp_path_factory.mktemp("lonely") / "log", [worker], ready=503)
-    yield server.url
-    server.stop()
+    with socket.socket() as taken:  # bound, so that no other process gets the port, and not listening
+        taken.bind(("127.0.0.1", 0))
+        worker = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        server = launch(tmp_path_factory.mktemp("lonely") / "log", [worker], ready=503)
+        yield server.url
+        server.stop()
 
 
 def client_of(url):

@@ -6,6 +6,7 @@ use crate::options::{Options, WorkerOptions};
 use crate::worker_spec::{Ranks, WorkerSpec};
 use crate::worker_url::WorkerUrl;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 impl Options {
     pub(crate) fn check_workers(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
@@ -15,6 +16,11 @@ impl Options {
         let mut workers = Vec::new();
         for w in plain.chain(self.workers.iter().cloned()) {
             let url: WorkerUrl = w.url.parse()?;
+            if self.is_own_address(&url) {
+                let problem =
+                    format!("worker '{url}' is the router's own address: it would forward to itself");
+                return Err(ConfigError::option("--worker-urls", problem));
+            }
             if let Some(earlier) = seen.insert(url.clone(), w.url.clone()) {
                 let problem = if earlier == w.url {
                     format!("worker '{earlier}' is given twice")
@@ -40,6 +46,19 @@ impl Options {
             return Err(ConfigError::option("--worker-urls", problem));
         }
         Ok(workers)
+    }
+
+    /// Whether a worker's URL names the address that the router listens on.
+    fn is_own_address(&self, url: &WorkerUrl) -> bool {
+        let Ok(uri) = url.uri() else { return false };
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16());
+        let is_loopback = host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let listens_on_loopback = self.host == "localhost"
+            || self.host.parse().is_ok_and(|a: IpAddr| a.is_loopback() || a.is_unspecified());
+        self.port != 0
+            && port == Some(self.port)
+            && (host == self.host || (is_loopback && listens_on_loopback))
     }
 
     pub(crate) fn check_ranks(&self) -> Result<Option<Ranks>, ConfigError> {

@@ -64,6 +64,12 @@ fn config_errors_name_the_option() {
         (&[][..], None, &["--worker-urls", "no worker is given"][..]),
         (&["--worker-urls", WORKER, "http://127.0.0.1:30001/"], None, &["are the same", WORKER]),
         (&["--worker-urls", "localhost:3000"], None, &["'localhost:3000'", "http://"]),
+        (&["--worker-urls", "http://localhost:9", "--port", "9"], None, &["localhost:9", "own address"]),
+        (
+            &["--worker-urls", "http://[::1]:9", "--port", "9", "--host", "0.0.0.0"],
+            None,
+            &["[::1]:9", "own address"],
+        ),
         (&[worker, &["--policy", "round_robbin"]].concat(), None, &["round_robbin", "round_robin"]),
         (
             &[worker, &["--policy", "marginal_utility", "--policy-option", "windowsize=3"]].concat(),

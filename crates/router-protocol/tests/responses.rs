@@ -8,7 +8,7 @@ use router_protocol::{ResponseFacts, StreamObserver, read_response};
 fn facts(name: &str) -> ResponseFacts {
     let body = support::body(name);
     let route = support::request(name).0;
-    if !body.starts_with(b"data:") {
+    if !body.starts_with(b"data:") && !body.starts_with(b"event:") {
         return read_response(&body);
     }
     let mut observer = StreamObserver::new(route);
@@ -41,6 +41,9 @@ fn token_counts() {
         ("sglang-0.5.23-metrics/chat_stream_usage_cont", Some(11), Some(4), None, 6),
         ("sglang-0.5.23-metrics/v1_responses", Some(10), Some(2), Some(6), 0),
         ("sglang-0.5.23-metrics/anthropic_messages", Some(10), Some(4), None, 0),
+        ("sglang-0.5.23-metrics/anthropic_messages_stream", Some(11), Some(6), None, 11),
+        ("sglang-0.5.23-metrics/anthropic_messages_system", Some(82), Some(4), Some(1), 0),
+        ("sglang-0.5.23-metrics/anthropic_messages_cached_stream", Some(82), Some(4), Some(81), 9),
         ("sglang-0.5.23-variant-queue/queued_2_nonstream_aborted", None, Some(0), None, 0),
         ("vllm-0.32.0/chat", Some(11), Some(8), None, 0),
         ("vllm-0.32.0/chat_n2", Some(11), Some(8), None, 0),
@@ -56,6 +59,18 @@ fn token_counts() {
         assert!(f.complete && f.error.is_none(), "{name}: {f:?}");
         let counted = events > 0 && prompt.is_none();
         assert_eq!(f.usage.estimated, counted, "{name}");
+    }
+}
+
+#[test]
+fn anthropic_errors_have_a_status() {
+    for (name, status) in [
+        ("sglang-0.5.23-metrics/err_anthropic_no_max_tokens", 400),
+        ("sglang-0.5.23-metrics/err_anthropic_too_long_stream", 400),
+        ("sglang-0.5.23-variant-queue/full_anthropic_stream", 503),
+        ("sglang-0.5.23-variant-queue/full_anthropic_nonstream", 503),
+    ] {
+        assert_eq!(facts(name).error.map(|error| error.http_status()), Some(status), "{name}");
     }
 }
 

@@ -56,6 +56,38 @@ async fn failed_message_goes_to_another_worker() {
     fleet.shutdown().await;
 }
 
+/// SGLang 0.5.23 with a full queue: 200, a message that begins, and then the error, each in a chunk of its own.
+#[tokio::test]
+async fn full_queue_behind_message_start_is_retried() {
+    let full = worker(|mut incoming| async move {
+        const EVENTS: &str = include_str!(
+            "../../router-protocol/tests/data/sglang-0.5.23-variant-queue/full_anthropic_stream.response.body"
+        );
+        incoming
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
+        for event in EVENTS.split_inclusive("\n\n") {
+            incoming.send(format!("{:x}\r\n{event}\r\n", event.len())).await;
+            tokio::task::yield_now().await;
+        }
+        incoming.send("0\r\n\r\n").await;
+    })
+    .await;
+    let good = worker(|mut incoming| async move {
+        incoming
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nevent: message_stop\ndata: {}\n\n")
+            .await;
+    })
+    .await;
+    let router = router(options(&[full, good])).await;
+    for n in 0..4 {
+        let answer = post(&router, "/v1/messages", &message(true)).await;
+        assert!(answer.starts_with(OK) && !answer.contains("error"), "{n}: {answer}");
+    }
+    until(|| router.in_flight() == 0).await;
+    assert!(sum(&metric(&router, "sgl_router_retries_total").await) > 0.0);
+}
+
 #[tokio::test]
 async fn errors_have_anthropics_shape() {
     let router = start(Options { start_empty: true, ..options(&[]) }).await;

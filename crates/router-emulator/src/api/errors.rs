@@ -22,6 +22,15 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], path: &'static str) 
 }
 
 impl MalformedBody {
+    /// What is wrong, in one line.
+    pub(crate) fn summary(&self) -> String {
+        let message = self.error.to_string();
+        match message.strip_prefix("missing field `").and_then(|m| m.split('`').next()) {
+            Some(field) => format!("{field}: Field required"),
+            None => message,
+        }
+    }
+
     /// FastAPI's validation error as SGLang wraps it.
     pub(crate) fn response(&self) -> HttpResponse {
         let message = self.error.to_string();

@@ -1,9 +1,12 @@
 //! Responses of `/v1/messages`, Anthropic's API, as SGLang makes them out of those of a chat.
 
+use crate::api::body::HttpResponse;
+use crate::api::errors::with_type;
 use crate::api::formats::{ChoiceStream, EventWriter, TokenUsage};
 use crate::api::generation::Generation;
 use crate::api::meta_info::{openai_finish, quoted};
 use crate::engine_task::progress::{GenerationEnd, GenerationProgress};
+use http::StatusCode;
 
 impl EventWriter {
     /// Writes what is new in the message.
@@ -20,7 +23,7 @@ impl EventWriter {
             event("message_start", &format!("\"message\":{message}"), out);
             event(
                 "content_block_start",
-                "\"content_block\":{\"type\":\"text\",\"text\":\"\"},\"index\":0",
+                "\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}",
                 out,
             );
         }
@@ -38,8 +41,10 @@ impl EventWriter {
         let Some(end) = &choice.end else { return };
         event("content_block_stop", "\"index\":0", out);
         let reason = stop_reason(&choice.generation, end);
-        let usage = usage_json(&self.total(streams));
-        event("message_delta", &format!("\"delta\":{{\"stop_reason\":\"{reason}\"}},\"usage\":{usage}"), out);
+        let output = self.total(streams).completion;
+        let fields =
+            format!("\"delta\":{{\"stop_reason\":\"{reason}\"}},\"usage\":{{\"output_tokens\":{output}}}");
+        event("message_delta", &fields, out);
         event("message_stop", "", out);
     }
 
@@ -56,6 +61,25 @@ impl EventWriter {
     }
 }
 
+/// An error response in Anthropic's shape.
+pub(crate) fn error(status: StatusCode, kind: &str, message: &str) -> HttpResponse {
+    with_type(status, "application/json", error_json(kind, message).into())
+}
+
+/// An error inside a stream that was opened with 200: a message that begins without input tokens, then the error.
+pub(crate) fn stream_error(writer: &EventWriter, kind: &str, message: &str) -> HttpResponse {
+    let mut events = Vec::new();
+    let start = writer.message("[]", None, &TokenUsage::default());
+    event("message_start", &format!("\"message\":{start}"), &mut events);
+    events.extend_from_slice(format!("event: error\ndata: {}\n\n", error_json(kind, message)).as_bytes());
+    event("message_stop", "", &mut events);
+    with_type(StatusCode::OK, "text/event-stream; charset=utf-8", events.into())
+}
+
+fn error_json(kind: &str, message: &str) -> String {
+    format!("{{\"type\":\"error\",\"error\":{{\"type\":\"{kind}\",\"message\":{}}}}}", quoted(message))
+}
+
 /// Why the message ended, in Anthropic's words.
 pub(crate) fn stop_reason(generation: &Generation, end: &GenerationEnd) -> &'static str {
     match openai_finish(generation, end).0 {
@@ -64,13 +88,17 @@ pub(crate) fn stop_reason(generation: &Generation, end: &GenerationEnd) -> &'sta
     }
 }
 
-/// `usage` of a message. Cached tokens appear as on a server with `--enable-cache-report`.
+/// `usage` of a message. Cached tokens appear as on a server with `--enable-cache-report`; they are no input tokens.
 fn usage_json(usage: &TokenUsage) -> String {
     let cached = match usage.cached {
         0 => String::new(),
         cached => format!(",\"cache_read_input_tokens\":{cached}"),
     };
-    format!("{{\"input_tokens\":{},\"output_tokens\":{}{cached}}}", usage.prompt, usage.completion)
+    format!(
+        "{{\"input_tokens\":{},\"output_tokens\":{}{cached}}}",
+        usage.prompt - usage.cached,
+        usage.completion
+    )
 }
 
 fn event(kind: &str, fields: &str, out: &mut Vec<u8>) {

@@ -11,6 +11,7 @@ use crate::api::formats::{ApiFormat, ChoiceStream, EventWriter};
 use crate::api::generation::{
     ChoiceId, DEFAULT_MAX_NEW_TOKENS, Generation, InvalidRequest, Prompt, SamplingParams,
 };
+use crate::api::messages;
 use crate::api::meta_info::{MetaInfo, QUEUE_FULL, quoted};
 use crate::api::request::{
     ChatBody, CompletionsBody, GenerateBody, MessagesBody, OneOrMany, OneOrManyIds, OpenAiCommon,
@@ -200,15 +201,19 @@ pub(crate) async fn responses(
 }
 
 /// `POST /v1/messages`, which SGLang serves as a chat.
-pub(crate) async fn messages(
+pub(crate) async fn anthropic_messages(
     server: &ServerState,
     body: &[u8],
     context: RequestContext,
 ) -> Result<HttpResponse, AbortedBody> {
+    let invalid = |message: &str| messages::error(StatusCode::BAD_REQUEST, "invalid_request_error", message);
     let parsed: MessagesBody = match parse(body, "/v1/messages") {
         Ok(parsed) => parsed,
-        Err(malformed) => return Ok(malformed.response()),
+        Err(malformed) => return Ok(invalid(&malformed.summary())),
     };
+    if parsed.common.sampling().max_new_tokens.is_none() {
+        return Ok(invalid("max_tokens: Field required"));
+    }
     openai(server, ApiFormat::Messages, &[parsed.prompt()], &parsed.common, context).await
 }
 
@@ -229,6 +234,13 @@ async fn openai(
                 && api_format == ApiFormat::Chat =>
         {
             Ok(openai_stream_error("BadRequestError", &message, StatusCode::BAD_REQUEST))
+        }
+        Err(InvalidRequest(message)) if api_format == ApiFormat::Messages && stream => {
+            let writer = server.event_writer(api_format, server.new_id(), common.model.clone());
+            Ok(messages::stream_error(&writer, "invalid_request_error", &message))
+        }
+        Err(InvalidRequest(message)) if api_format == ApiFormat::Messages => {
+            Ok(messages::error(StatusCode::BAD_REQUEST, "BadRequestError", &message))
         }
         Err(InvalidRequest(message)) => Ok(errors::bad_request(&message)),
     }
@@ -351,6 +363,14 @@ fn refuse(
     let native_format = matches!(writer.api_format, ApiFormat::Generate | ApiFormat::GenerateBatch);
     let RefusedGeneration { generation, why } = refusal;
     let message = match why {
+        SubmitRefusal::Engine(SubmitError::QueueFull) if writer.api_format == ApiFormat::Messages => {
+            return if *streamed {
+                messages::stream_error(writer, "overloaded_error", QUEUE_FULL)
+            } else {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                messages::error(status, "overloaded_error", "Internal server error")
+            };
+        }
         SubmitRefusal::Engine(SubmitError::QueueFull) if !streamed => return errors::queue_full(),
         // 0.4 has sent its headers by then and can only cut the connection.
         SubmitRefusal::Engine(SubmitError::QueueFull)

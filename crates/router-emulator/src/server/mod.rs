@@ -96,7 +96,7 @@ async fn route(
         "/v1/chat/completions" if post => generate::chat(server, body, context).await?,
         "/v1/completions" if post => generate::completions(server, body, context).await?,
         "/v1/responses" if post => generate::responses(server, body, context).await?,
-        "/v1/messages" if post && stock => generate::messages(server, body, context).await?,
+        "/v1/messages" if post && stock => generate::anthropic_messages(server, body, context).await?,
         "/v1/messages/count_tokens" if post && stock => scoring::count_tokens(body),
         "/v1/embeddings" if post => scoring::embeddings(server, body),
         "/rerank" | "/v1/rerank" if post || put => scoring::rerank(server, body),

@@ -5,7 +5,8 @@ use router_core::TokenUsage;
 use crate::json::{JsonReader, Parse};
 
 /// Reads `usage`: `prompt_tokens`/`completion_tokens` (chat, completions, embeddings) or
-/// `input_tokens`/`output_tokens` (responses, messages), and `cached_tokens` out of the details of either.
+/// `input_tokens`/`output_tokens` (responses, messages), and `cached_tokens` out of the details of either. Those of messages
+/// count the cached tokens and the newly cached ones apart from `input_tokens`: the prompt has all three.
 /// `null` is no usage.
 pub(super) fn read_usage(r: &mut JsonReader<'_>) -> Parse<Option<TokenUsage>> {
     if r.peek()? != b'{' {
@@ -13,6 +14,7 @@ pub(super) fn read_usage(r: &mut JsonReader<'_>) -> Parse<Option<TokenUsage>> {
         return Ok(None);
     }
     let mut usage = TokenUsage::default();
+    let mut apart = TokenUsage::default();
     r.fields(|key, r| {
         match key {
             b"prompt_tokens" | b"input_tokens" => usage.prompt_tokens = r.count()?,
@@ -20,11 +22,20 @@ pub(super) fn read_usage(r: &mut JsonReader<'_>) -> Parse<Option<TokenUsage>> {
             b"prompt_tokens_details" | b"input_tokens_details" => {
                 usage.cached_tokens = cached(r)?.or(usage.cached_tokens);
             }
-            b"cached_tokens" | b"cache_read_input_tokens" => usage.cached_tokens = r.count()?,
+            b"cached_tokens" => usage.cached_tokens = r.count()?,
+            b"cache_read_input_tokens" => {
+                apart.cached_tokens = r.count()?;
+                usage.cached_tokens = apart.cached_tokens;
+            }
+            b"cache_creation_input_tokens" => apart.prompt_tokens = r.count()?,
             _ => r.skip()?,
         }
         Ok(())
     })?;
+    if let Some(prompt) = &mut usage.prompt_tokens {
+        let cached = apart.cached_tokens.unwrap_or(0).saturating_add(apart.prompt_tokens.unwrap_or(0));
+        *prompt = prompt.saturating_add(cached);
+    }
     Ok(Some(usage))
 }
 

@@ -9,7 +9,7 @@ use crate::headers::{REQUEST_ID, WORKER};
 use crate::lease::Lease;
 use crate::response::{
     BodyDeadlines, ClientFraming, FirstFrame, ResponseObserver, RouterBody, UpstreamBody, first_outcome,
-    is_event_stream,
+    is_event_stream, is_undecided,
 };
 use bytes::Bytes;
 use http::response::Parts;
@@ -44,7 +44,13 @@ impl ProxyRequest<'_> {
         let (parts, mut connection) = sent.map_err(attempt_error)?;
         worker.record_activity();
         let first = if connection.is_over() { None } else { connection.frame().await };
-        let first = first.transpose().map_err(response_error)?;
+        let mut first = first.transpose().map_err(response_error)?;
+        if let Some(data) = first.as_ref().and_then(Frame::data_ref)
+            && is_undecided(&parts, data, self.origin.route)
+            && let Some(next) = connection.frame().await.transpose().map_err(response_error)?
+        {
+            first = Some(joined(data, next));
+        }
         let data = match first.as_ref().and_then(Frame::data_ref) {
             None => FirstFrame::Absent,
             Some(data) if connection.is_over() => FirstFrame::Whole(data),
@@ -141,6 +147,12 @@ impl UpstreamResponse {
         }
         retry_after(&self.parts.headers, clock.unix(clock.now()))
     }
+}
+
+/// Two frames as one.
+fn joined(data: &Bytes, next: Frame<Bytes>) -> Frame<Bytes> {
+    let next = next.into_data().unwrap_or_default();
+    Frame::data([&data[..], &next[..]].concat().into())
 }
 
 /// What a failed exchange with a worker means: whether the worker can have seen the request, and whose fault it is.

@@ -44,6 +44,18 @@ pub(crate) fn first_outcome(parts: &Parts, first: FirstFrame<'_>, route: Route) 
     of_error(facts.error.as_ref())
 }
 
+/// Whether the first frame of a stream says nothing yet about its worker, so that the next one has to be waited for: SGLang
+/// begins a message that it cannot serve with a `message_start` without input tokens, and then sends the error.
+pub(crate) fn is_undecided(parts: &Parts, data: &Bytes, route: Route) -> bool {
+    let has = |word: &[u8]| memchr::memmem::find(data, word).is_some();
+    route == Route::Messages
+        && parts.status.is_success()
+        && is_event_stream(&parts.headers)
+        && data.starts_with(b"event: message_start")
+        && has(b"\"input_tokens\":0,")
+        && !has(b"\nevent: ")
+}
+
 /// The outcome of a response that arrived whole. `facts` are those of its body, where it was observed.
 pub(crate) fn final_outcome(status: StatusCode, facts: Option<&ResponseFacts>, is_stream: bool) -> Outcome {
     if !status.is_success() {
