@@ -2,6 +2,7 @@
 
 mod support;
 
+use bytes::Bytes;
 use router_core::Route;
 use router_protocol::{ResponseFacts, StreamObserver, read_response};
 
@@ -164,4 +165,15 @@ fn invalid_json_is_unknown() {
     }
     let odd = br#"{"usage":{"prompt_tokens":-1,"completion_tokens":"8","prompt_tokens_details":{"cached_tokens":1.5}}}"#;
     assert_eq!(read_response(odd).usage, router_core::TokenUsage::default());
+}
+
+/// One part with a high index takes the memory of one part.
+#[test]
+fn batch_parts_take_what_came() {
+    let mut observer = StreamObserver::new(Route::Generate);
+    observer.push(&Bytes::from_static(
+        b"data: {\"text\":\"a\",\"index\":4095,\"meta_info\":{\"completion_tokens\":3}}\n\n",
+    ));
+    assert!(observer.held_bytes() < 4096, "{} bytes", observer.held_bytes());
+    assert_eq!(observer.finish().usage.output_tokens, Some(3));
 }

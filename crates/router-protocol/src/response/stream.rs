@@ -6,6 +6,8 @@
 //! The events of `/v1/messages` (`message_start`, `content_block_delta`, ...) spread the counts over several events.
 
 use bytes::Bytes;
+use std::collections::BTreeMap;
+
 use router_core::{Route, TokenUsage};
 
 use super::error::EngineError;
@@ -121,6 +123,16 @@ impl StreamObserver {
         self.state.events
     }
 
+    /// How many bytes it holds: an event whose end has not come, the last event, and the parts of a batch.
+    pub fn held_bytes(&self) -> usize {
+        let parts = match &self.state.batch {
+            BatchState::Parts { parts, .. } => parts.len(),
+            BatchState::Unknown | BatchState::Single => 0,
+        };
+        let last = self.last.as_ref().map_or(0, Bytes::len);
+        self.partial.bytes.capacity() + last + parts * size_of::<ResponseObject>()
+    }
+
     /// The body has ended, well or not.
     pub fn finish(mut self) -> ResponseFacts {
         // Some servers leave out the blank line after the last event, which then has no content anyway.
@@ -187,7 +199,7 @@ enum BatchState {
     Single,
     Parts {
         /// The last event of each part, by index.
-        parts: Vec<Option<ResponseObject>>,
+        parts: BTreeMap<u32, ResponseObject>,
         /// Whether a part had to be left out.
         overflow: bool,
     },
@@ -288,22 +300,19 @@ impl StreamState {
         if matches!(self.batch, BatchState::Unknown) {
             let indexed = ResponseObject::parse(data).is_some_and(|object| object.index.is_some());
             self.batch = if indexed {
-                BatchState::Parts { parts: Vec::new(), overflow: false }
+                BatchState::Parts { parts: BTreeMap::new(), overflow: false }
             } else {
                 BatchState::Single
             };
         }
         let BatchState::Parts { parts, overflow } = &mut self.batch else { return true };
         let Some(object) = ResponseObject::parse(data) else { return false };
-        let index = object.index.and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
-        if index >= MAX_PARTS {
+        let index = object.index.unwrap_or(0);
+        if parts.len() >= MAX_PARTS && !parts.contains_key(&index) {
             *overflow = true;
             return false;
         }
-        if parts.len() <= index {
-            parts.resize_with(index + 1, || None);
-        }
-        parts[index] = Some(object);
+        parts.insert(index, object);
         false
     }
 
@@ -318,8 +327,8 @@ impl StreamState {
         let mut ends_without_content = false;
         match self.batch {
             BatchState::Parts { parts, overflow } => {
-                is_final = !overflow && parts.iter().flatten().all(ResponseObject::is_final);
-                parts.into_iter().flatten().for_each(|mut object| sum.add(&mut object));
+                is_final = !overflow && parts.values().all(ResponseObject::is_final);
+                parts.into_values().for_each(|mut object| sum.add(&mut object));
                 if overflow {
                     sum.facts.usage = TokenUsage::default();
                 }

@@ -51,8 +51,7 @@ pub(super) async fn read(state: &AppState, mut body: Incoming) -> Result<Bytes, 
         Some(error) => Err(error),
         None if body.is_end_stream() => return Ok(Bytes::new()),
         None => {
-            // The announced length saves growing step by step, but is not trusted with more than a megabyte.
-            let announced = usize::try_from(size).unwrap_or(0).min(1 << 20);
+            let announced = usize::try_from(size).unwrap_or(0);
             let reservation = state.admission.bodies.reservation();
             let timeout = BodyReadTimeout::new(state.limits.body_timeout, state.limits.timeout);
             BodyCollector { limit, announced, reservation, whole: Bytes::new(), joined: BytesMut::new() }
@@ -69,6 +68,7 @@ pub(super) async fn read(state: &AppState, mut body: Incoming) -> Result<Bytes, 
 /// Collects the pieces of one body.
 struct BodyCollector {
     limit: usize,
+    /// The length that the head states; 0 where it states none.
     announced: usize,
     reservation: BodyReservation,
     /// The first piece. The usual small body comes in one, and is never copied.
@@ -94,16 +94,22 @@ impl BodyCollector {
         if size > self.limit {
             return Err(ProxyError::TooLarge { limit: self.limit });
         }
-        self.reservation.reserve(size)?;
         if self.whole.is_empty() && self.joined.is_empty() {
+            self.reservation.reserve(size)?;
             self.whole = data;
             return Ok(());
         }
-        if self.joined.is_empty() {
-            self.joined.reserve(self.announced.max(size));
-            self.joined.extend_from_slice(&self.whole);
-            self.whole = Bytes::new();
-        }
+        // Memory follows what came, not what was announced: a client may announce much and send nothing.
+        let room = if size <= self.joined.capacity() {
+            self.joined.capacity()
+        } else if self.announced >= size {
+            self.announced.min(2 * size)
+        } else {
+            2 * size
+        };
+        self.reservation.reserve(room)?;
+        self.joined.reserve(room - self.joined.len());
+        self.joined.extend_from_slice(&std::mem::take(&mut self.whole));
         self.joined.extend_from_slice(&data);
         Ok(())
     }

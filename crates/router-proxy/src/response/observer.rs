@@ -4,10 +4,43 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header, response};
 use router_core::Route;
 use router_protocol::{ResponseFacts, StreamObserver};
-use smallvec::SmallVec;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Larger responses that are not streams are passed on without a look at their token counts, in bytes.
 const MAX_OBSERVED: usize = 8 << 20;
+
+/// Most bytes that all observers hold together. A response beyond that is passed on unobserved.
+const MAX_HELD: usize = 64 << 20;
+
+/// An observer that holds no more than this is not counted, in bytes.
+const SMALL: usize = 16 << 10;
+
+/// Bytes that the observers of this process hold, as far as they are counted.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// The bytes that one observer holds. Dropping it releases them.
+#[derive(Debug, Default)]
+pub(crate) struct ObservedBytes(usize);
+
+impl ObservedBytes {
+    /// The observer has grown to `size` bytes; false where all of them together hold too much.
+    fn grow_to(&mut self, size: usize) -> bool {
+        if size <= SMALL || size <= self.0 {
+            return true;
+        }
+        let more = size - self.0;
+        self.0 = size;
+        HELD.fetch_add(more, Relaxed).saturating_add(more) <= MAX_HELD
+    }
+}
+
+impl Drop for ObservedBytes {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            HELD.fetch_sub(self.0, Relaxed);
+        }
+    }
+}
 
 /// What is learned from the bytes that pass.
 #[derive(Debug)]
@@ -16,13 +49,14 @@ pub(crate) enum ResponseObserver {
     Nothing,
     /// A whole JSON response.
     Whole {
-        /// Its pieces so far.
-        chunks: SmallVec<[Bytes; 2]>,
-        /// Their length in bytes.
-        len: usize,
+        /// Its first piece. The usual response comes in one, and is never copied.
+        first: Bytes,
+        /// The other pieces, joined: kept apart, tiny pieces would take many times their length.
+        rest: BytesMut,
+        held: ObservedBytes,
     },
     /// A stream of events.
-    Stream(StreamObserver),
+    Stream(StreamObserver, ObservedBytes),
 }
 
 impl ResponseObserver {
@@ -32,9 +66,9 @@ impl ResponseObserver {
             return Self::Nothing;
         }
         if is_event_stream(&parts.headers) {
-            Self::Stream(StreamObserver::new(route))
+            Self::Stream(StreamObserver::new(route), ObservedBytes::default())
         } else if has_media_type(&parts.headers, b"application/json") {
-            Self::Whole { chunks: SmallVec::new(), len: 0 }
+            Self::Whole { first: Bytes::new(), rest: BytesMut::new(), held: ObservedBytes::default() }
         } else {
             Self::Nothing
         }
@@ -42,19 +76,27 @@ impl ResponseObserver {
 
     /// Whether what passes is a stream of events.
     pub(super) const fn is_stream(&self) -> bool {
-        matches!(self, Self::Stream(_))
+        matches!(self, Self::Stream(..))
     }
 
     pub(super) fn push(&mut self, data: &Bytes) {
         match self {
             Self::Nothing => {}
-            Self::Stream(stream) => stream.push(data),
-            Self::Whole { chunks, len } => {
-                *len += data.len();
-                if *len > MAX_OBSERVED {
+            Self::Stream(stream, held) => {
+                stream.push(data);
+                if !held.grow_to(stream.held_bytes()) {
+                    *self = Self::Nothing;
+                }
+            }
+            Self::Whole { first, .. } if first.is_empty() => first.clone_from(data),
+            Self::Whole { first, rest, held } => {
+                let len = first.len() + rest.len() + data.len();
+                if len > MAX_OBSERVED
+                    || !held.grow_to(first.len() + rest.capacity().max(rest.len() + data.len()))
+                {
                     *self = Self::Nothing;
                 } else {
-                    chunks.push(data.clone());
+                    rest.extend_from_slice(data);
                 }
             }
         }
@@ -63,15 +105,13 @@ impl ResponseObserver {
     pub(super) fn facts(self) -> Option<ResponseFacts> {
         match self {
             Self::Nothing => None,
-            Self::Stream(stream) => Some(stream.finish()),
-            Self::Whole { chunks, len } => Some(match chunks.as_slice() {
-                [one] => router_protocol::read_response(one),
-                many => {
-                    let mut joined = BytesMut::with_capacity(len);
-                    many.iter().for_each(|c| joined.extend_from_slice(c));
-                    router_protocol::read_response(&joined)
-                }
-            }),
+            Self::Stream(stream, _) => Some(stream.finish()),
+            Self::Whole { first, rest, .. } if rest.is_empty() => {
+                Some(router_protocol::read_response(&first))
+            }
+            Self::Whole { first, rest, .. } => {
+                Some(router_protocol::read_response(&[&first[..], &rest[..]].concat()))
+            }
         }
     }
 }

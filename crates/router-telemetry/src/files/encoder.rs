@@ -205,6 +205,10 @@ impl RowEncoder {
     /// The worker's share of all decisions so far, this one included.
     fn worker_share(&mut self, d: &DecisionRecord) -> f64 {
         self.decisions += 1;
+        if !self.per_worker.contains_key(&d.worker.name) {
+            // Workers that have left: only this table has their names.
+            self.per_worker.retain(|name, _| Arc::strong_count(name) > 1);
+        }
         let own = self.per_worker.entry(Arc::clone(&d.worker.name)).or_default();
         *own += 1;
         *own as f64 / self.decisions as f64

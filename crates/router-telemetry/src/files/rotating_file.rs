@@ -65,9 +65,14 @@ impl RotatingFile {
             return Ok(());
         }
         let result = self.write_out();
-        let lost = std::mem::take(&mut self.lines);
+        let lines = self.discard();
+        result.map_err(|error| (error, lines))
+    }
+
+    /// Drops all buffered lines; how many.
+    pub(crate) fn discard(&mut self) -> u64 {
         self.buffer.clear();
-        result.map_err(|e| (e, lost))
+        std::mem::take(&mut self.lines)
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -97,7 +102,11 @@ impl RotatingFile {
             let path = self.dir.join(format!("{}_{now}{suffix}.{}", self.stem, self.extension));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
-                    file.write_all(&self.header)?;
+                    if let Err(error) = file.write_all(&self.header) {
+                        // A full disk must not fill with empty files; the error counts, whether this works or not.
+                        let _ = fs::remove_file(&path);
+                        return Err(error);
+                    }
                     tracing::info!(path = %path.display(), "recording");
                     return Ok(OpenFile { file, len: self.header.len() as u64 });
                 }

@@ -176,8 +176,13 @@ const DIGIT_PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
-/// Writes a CSV field, quoted if it contains a comma, a quote or a line break.
+/// Writes a CSV field, quoted if it contains a comma, a quote or a line break. A text that a spreadsheet would take for a
+/// formula gets an apostrophe in front: clients choose request ids.
 fn write_csv_text(text: &str, to: &mut Vec<u8>) {
+    let is_formula = matches!(text.bytes().next(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'));
+    if is_formula {
+        return write_csv_text(&format!("'{text}"), to);
+    }
     if memchr::memchr3(b',', b'"', b'\n', text.as_bytes()).is_some() || text.contains('\r') {
         to.push(b'"');
         to.extend(text.bytes().flat_map(|b| std::iter::repeat_n(b, if b == b'"' { 2 } else { 1 })));
@@ -233,6 +238,27 @@ pub(crate) fn write_row(format: RecordFormat, names: &[&str], cells: &[CellValue
                 cell.write_json(to);
             }
             to.push(b'}');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_are_neutralised() {
+        for (text, written) in [
+            ("=1+1", "'=1+1"),
+            ("@a,b", "\"'@a,b\""),
+            ("-2", "'-2"),
+            ("\tx", "'\tx"),
+            ("gnt-1", "gnt-1"),
+            ("", ""),
+        ] {
+            let mut out = Vec::new();
+            write_csv_text(text, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), written);
         }
     }
 }

@@ -18,6 +18,9 @@ const BUFFERED_LINES: u64 = 1000;
 /// How long lines are buffered at most.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long nothing is written after an error.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The record files of one balancer.
 #[derive(Debug)]
 pub(crate) struct RecordWriter {
@@ -26,8 +29,8 @@ pub(crate) struct RecordWriter {
     candidates: Option<RotatingFile>,
     metrics: Arc<Metrics>,
     flushed_at: Instant,
-    /// An error is logged once, until a write succeeds again.
-    failing: bool,
+    /// When files are written again after an error. Until then lines are discarded, because the disk is full or broken.
+    retry_at: Option<Instant>,
 }
 
 impl RecordWriter {
@@ -45,7 +48,7 @@ impl RecordWriter {
             encoder,
             metrics,
             flushed_at: Instant::now(),
-            failing: false,
+            retry_at: None,
         })
     }
 
@@ -74,19 +77,68 @@ impl RecordWriter {
     }
 
     pub(crate) fn flush(&mut self) {
-        self.flushed_at = Instant::now();
-        let files = [Some(&mut self.rows), self.candidates.as_mut()];
-        for file in files.into_iter().flatten() {
-            match file.flush() {
-                Ok(()) => self.failing = false,
-                Err((error, lost)) => {
-                    self.metrics.records_lost(lost);
-                    if !self.failing {
-                        tracing::error!(%error, lost, "records cannot be written; requests are not affected");
-                    }
-                    self.failing = true;
-                }
-            }
+        let now = Instant::now();
+        self.flushed_at = now;
+        let is_retry = self.retry_at.is_some();
+        if self.retry_at.is_some_and(|at| now < at) {
+            let lost = [Some(&mut self.rows), self.candidates.as_mut()].into_iter().flatten();
+            self.metrics.records_lost(lost.map(RotatingFile::discard).sum());
+            return;
         }
+        self.retry_at = None;
+        for file in [Some(&mut self.rows), self.candidates.as_mut()].into_iter().flatten() {
+            let Err((error, lost)) = file.flush() else { continue };
+            self.metrics.records_lost(lost);
+            if !is_retry && self.retry_at.is_none() {
+                tracing::error!(%error, lost, "records cannot be written; requests are not affected");
+            }
+            self.retry_at = Some(now + RETRY_INTERVAL);
+        }
+        if is_retry && self.retry_at.is_none() {
+            tracing::info!("records are written again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use router_config::RecordFormat;
+    use std::fs;
+    use std::path::Path;
+
+    fn lines_in(dir: &Path) -> Vec<usize> {
+        let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        files.map(|path| fs::read_to_string(path).unwrap().lines().count()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn broken_disk_is_tried_again_later() {
+        let dir = std::env::temp_dir().join(format!("records-broken-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        let config = RecordConfig {
+            dir: dir.clone(),
+            stem: "s".to_owned(),
+            format: RecordFormat::Csv,
+            max_file_bytes: 1,
+            candidates: false,
+        };
+        let metrics = Arc::new(Metrics::new("p"));
+        let mut writer = RecordWriter::open(&config, Clock::start(), Arc::clone(&metrics)).unwrap();
+        let write = |writer: &mut RecordWriter| {
+            writer.rows.write_line(|to| to.push(b'x'));
+            writer.flush();
+        };
+        fs::remove_dir_all(&dir).unwrap();
+        fs::write(&dir, "not a directory").unwrap();
+        (0..3).for_each(|_| write(&mut writer));
+        fs::remove_file(&dir).unwrap();
+        write(&mut writer);
+        assert!(!dir.exists(), "nothing is tried before the time");
+        tokio::time::advance(RETRY_INTERVAL).await;
+        write(&mut writer);
+        assert_eq!(lines_in(&dir), [2], "the header and the last line");
+        assert!(metrics.render(&[]).contains("sgl_router_records_lost_total 4"));
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

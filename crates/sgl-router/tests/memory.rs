@@ -1,0 +1,123 @@
+//! Memory that a client or a worker can make the router use, measured from outside of its process.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+const MIB: u64 = 1 << 20;
+
+/// A router with one serving thread in front of one worker.
+struct Router {
+    process: Child,
+    port: u16,
+}
+
+impl Router {
+    fn start(worker: &TcpListener) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let worker = format!("http://{}", worker.local_addr().unwrap());
+        let process = Command::new(env!("CARGO_BIN_EXE_sgl-router"))
+            .args(["launch", "--worker-urls", &worker, "--disable-health-check", "--threads", "1"])
+            .args(["--policy", "round_robin", "--port", &port.to_string(), "--log-level", "error"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let router = Self { process, port };
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            thread::yield_now();
+        }
+        router.probe();
+        router
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).unwrap()
+    }
+
+    /// A request that is served after all that the one serving thread has read before.
+    fn probe(&self) {
+        let mut client = self.connect();
+        client.write_all(b"GET /liveness HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
+    /// A figure of the process in bytes: `VmRSS` is what it has now, `VmHWM` the most that it had.
+    fn memory(&self, figure: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(figure)).unwrap();
+        let kib: u64 = line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().unwrap();
+        kib << 10
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn announced_bodies_take_what_came() {
+    const CLIENTS: u64 = 300;
+    let worker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let router = Router::start(&worker);
+    let idle = router.memory("VmRSS");
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| router.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 1048576\r\n\r\n{").unwrap();
+    }
+    router.probe();
+    for client in &mut clients {
+        client.write_all(b" ").unwrap();
+    }
+    router.probe();
+    let grown = router.memory("VmRSS").saturating_sub(idle);
+    assert!(grown < CLIENTS * 60 << 10, "{CLIENTS} clients take {} MiB", grown / MIB);
+}
+
+#[test]
+fn tiny_chunks_take_what_came() {
+    const CHUNKS: usize = 4_000_000;
+    let worker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let router = Router::start(&worker);
+    let idle = router.memory("VmHWM");
+    thread::spawn(move || {
+        let mut router = loop {
+            let (mut router, _) = worker.accept().unwrap();
+            let mut request = [0; 4096];
+            let length = router.read(&mut request).unwrap();
+            if request[..length].starts_with(b"POST /generate") {
+                break router;
+            }
+            // The router asks what the worker is.
+            router
+                .write_all(b"HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                .unwrap();
+        };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n";
+        router.write_all(head.as_bytes()).unwrap();
+        let chunks = b"1\r\n \r\n".repeat(1000);
+        (0..CHUNKS / 1000).for_each(|_| router.write_all(&chunks).unwrap());
+        router.write_all(b"1\r\n}\r\n0\r\n\r\n").unwrap();
+    });
+    let mut client = router.connect();
+    client
+        .write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+        .unwrap();
+    let (mut seen, mut buffer) = (0, vec![0; 1 << 20]);
+    loop {
+        match client.read(&mut buffer).unwrap() {
+            0 => break,
+            n => seen += n,
+        }
+    }
+    assert!(seen > CHUNKS, "{seen} bytes came");
+    let grown = router.memory("VmHWM").saturating_sub(idle);
+    assert!(grown < 16 * MIB, "it takes {} MiB", grown / MIB);
+}
