@@ -2,6 +2,9 @@
 //!
 //! Ids are made when the request comes in, because the worker gets them in its headers; spans are built from records later.
 //! <https://www.w3.org/TR/trace-context/>
+//!
+//! The propagator of opentelemetry_sdk is not used: on each request it copies the header into a `String`, parses `tracestate` as
+//! well, and builds a `Context`; this reads 55 bytes in place, and `tracestate` goes on byte for byte.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};

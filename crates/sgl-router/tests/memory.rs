@@ -78,7 +78,7 @@ fn announced_bodies_take_what_came() {
     }
     router.probe();
     let grown = router.memory("VmRSS").saturating_sub(idle);
-    assert!(grown < CLIENTS * 60 << 10, "{CLIENTS} clients take {} MiB", grown / MIB);
+    assert!(grown < CLIENTS * (60 << 10), "{CLIENTS} clients take {} MiB", grown / MIB);
 }
 
 #[test]
