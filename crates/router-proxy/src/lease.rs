@@ -147,6 +147,11 @@ impl Lease {
         });
     }
 
+    /// Whether the router ends what is still running.
+    pub(crate) fn is_router_stopping(&self) -> bool {
+        self.pool.stopping.is_cancelled()
+    }
+
     /// Notes that this response is the one that the client gets.
     pub(crate) const fn mark_delivered(&mut self) {
         self.is_delivered = true;

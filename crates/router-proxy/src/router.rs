@@ -10,6 +10,7 @@ use router_config::{Config, ConfigError, RequestLimits};
 use router_telemetry::DecisionStream;
 use router_upstream::ConnectConfig;
 use router_upstream::tls::{TlsError, WorkerTls};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,11 +154,21 @@ impl RunningRouter {
     /// Stops accepting, lets running requests end within the grace period, then cuts what is left.
     /// Returns how many requests were cut.
     pub async fn shutdown(self) -> u64 {
+        self.shutdown_unless(std::future::pending()).await
+    }
+
+    /// As [`shutdown`](Self::shutdown), but the grace period ends with `hurry`. A stream that is cut ends with an error event,
+    /// and everything that is recorded of it is written.
+    pub async fn shutdown_unless(self, hurry: impl Future<Output = ()>) -> u64 {
         self.stop.cancel();
         self.servers.close();
         info!(in_flight = self.in_flight(), grace_secs = self.grace.as_secs(), "shutting down");
-        let ended = tokio::time::timeout(self.grace, self.servers.wait()).await.is_ok();
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(self.grace, self.servers.wait()) => ended.is_ok(),
+            () = hurry => false,
+        };
         let cut = if ended { 0 } else { self.in_flight() };
+        self.state.pools().for_each(|pool| pool.stopping.cancel());
         self.kill.cancel();
         self.servers.wait().await;
         for pool in self.state.pools() {

@@ -288,3 +288,34 @@ async fn shutdown_lets_streams_end() {
     last.see("[DONE]").await;
     assert_eq!(stopping.await.unwrap(), 0, "a request was cut");
 }
+
+/// A second signal: every stream ends with an event that says so, and every decision gets its completion row.
+#[tokio::test]
+async fn hurried_shutdown_ends_streams_with_error() {
+    let dir = std::env::temp_dir().join(format!("hurried-{}", std::process::id()));
+    let address = worker(|mut incoming| async move {
+        incoming
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
+        incoming.send("b\r\ndata: one\n\n\r\n").await;
+        incoming.closed().await;
+    })
+    .await;
+    let router = router(Options { record_dir: Some(dir.clone()), ..options(&[address]) }).await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = RawClient::connect(&router).await;
+        client.post("/generate", r#"{"text":"a","stream":true}"#).await;
+        client.see("data: one").await;
+        clients.push(client);
+    }
+    assert_eq!(router.shutdown_unless(async {}).await, 20);
+    for mut client in clients {
+        let rest = client.rest().await;
+        assert!(rest.contains(r#""code":"router_stopped""#) && !rest.ends_with("0\r\n\r\n"), "{rest}");
+    }
+    let file = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
+    let rows = std::fs::read_to_string(file).unwrap();
+    assert_eq!(rows.lines().filter(|row| row.contains(",completion,")).count(), 20, "{rows}");
+    std::fs::remove_dir_all(dir).unwrap();
+}

@@ -124,19 +124,28 @@ async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Resu
 
 /// Drains the router; a second signal stops it at once.
 pub(crate) async fn stop(router: RunningRouter) -> Result<(), CommandError> {
-    tokio::select! {
-        cut = router.shutdown() => {
-            if cut > 0 {
-                warn!(cut, "requests were still running after the grace period");
+    let mut is_hurried = false;
+    let hurry = async {
+        match runtime::asked_to_stop().await {
+            Ok(()) => is_hurried = true,
+            Err(error) => {
+                warn!(%error, "a second signal will not stop the router at once");
+                std::future::pending().await
             }
-            info!("stopped");
         }
-        again = runtime::asked_to_stop() => {
-            again?;
-            warn!("stopped at once");
-        }
+    };
+    let cut = router.shutdown_unless(hurry).await;
+    if cut > 0 {
+        let why = if is_hurried { "a second signal" } else { "the grace period" };
+        warn!(cut, "requests were still running at {why}");
     }
-    Ok(())
+    info!("stopped");
+    match is_hurried {
+        true => {
+            Err(CommandError::runtime(format_args!("stopped by a second signal; {cut} requests were cut")))
+        }
+        false => Ok(()),
+    }
 }
 
 const fn level(level: LogLevel) -> &'static str {

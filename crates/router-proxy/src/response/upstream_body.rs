@@ -28,6 +28,9 @@ pub(crate) enum RelayError {
     /// The prefill worker failed before all prompts were handed over.
     #[error("the prefill worker failed before all prompts were handed over")]
     Prefill,
+    /// The router stops.
+    #[error("the router was stopped before the response was complete")]
+    Stopped,
     /// Nothing came for too long.
     #[error("nothing came from the worker for {} s", .0.as_secs_f64())]
     Idle(Duration),
@@ -41,6 +44,7 @@ impl RelayError {
             Self::Timeout => "worker_timeout",
             Self::Idle(_) => "worker_silent",
             Self::Prefill => "prefill_server_error",
+            Self::Stopped => "router_stopped",
         }
     }
 }
@@ -183,6 +187,7 @@ impl UpstreamBody {
                 self.complete();
                 Poll::Ready(None)
             }
+            Poll::Pending if self.lease.is_router_stopping() => self.fail(cx, RelayError::Stopped),
             Poll::Pending => {
                 let timed_out = ready!(self.timeout.poll(cx));
                 self.fail(cx, timed_out.into())
@@ -209,7 +214,8 @@ impl UpstreamBody {
         error: RelayError,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         self.lease.set_error(error.code());
-        self.abort(Outcome::Failed);
+        let is_workers = !matches!(error, RelayError::Stopped);
+        self.abort(if is_workers { Outcome::Failed } else { Outcome::Cancelled });
         let event = self
             .events
             .as_ref()

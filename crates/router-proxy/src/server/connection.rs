@@ -15,8 +15,10 @@ use router_core::Route;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -24,6 +26,9 @@ use tracing::debug;
 /// Largest request head, in bytes; a larger one gets 431. hyper checks the size between two reads, so a head that
 /// arrives fast may have up to twice as many bytes.
 const MAX_HEAD: usize = 64 << 10;
+
+/// How long a connection that is cut may take to say so.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Settings of all connections of one port.
 pub(super) struct ConnectionConfig {
@@ -109,7 +114,11 @@ async fn serve_http<S, H, F>(
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 result = connection.as_mut() => result,
-                () = shutdown.force.cancelled() => return,
+                // Streams end with an error event, if the client takes it.
+                () = shutdown.force.cancelled() => match timeout(FAREWELL, connection.as_mut()).await {
+                    Ok(result) => result,
+                    Err(_) => return,
+                },
             }
         }
     };
