@@ -100,7 +100,7 @@ def test_trace_is_sliced_and_sped_up(trace):
     [
         ({"fleet": "warp9"}, 'fleet`: unknown profile "warp9"'),
         ({"policies": "rond_robin"}, "did you mean `round_robin`"),
-        ({"policies": "marginal_cost:weight=2"}, "unknown field `weight`"),
+        ({"policies": "marginal_cost:weight=2"}, "`weight` is unknown"),
         ({"policies": []}, "name at least one"),
         ({"policies": ["random", "random"]}, "given twice"),
         ({"events": ["slow:0@1"]}, "`events`: .*slow:SERVER:FACTOR"),

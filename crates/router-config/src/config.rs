@@ -8,16 +8,16 @@ use crate::breaker::BreakerConfig;
 use crate::checks::{address, address_if, headers, positive, timeout_or_never};
 use crate::disaggregation::DisaggregationConfig;
 use crate::error::ConfigError;
-use crate::health::HealthConfig;
+use crate::health_config::HealthConfig;
 use crate::options::Options;
 use crate::otlp_endpoint::OtlpEndpoint;
-use crate::policy_options;
+use crate::policy_flags::NamedPolicy;
 use crate::record_config::{RecordConfig, TraceConfig};
 use crate::retry::RetryConfig;
 use crate::security::{SecurityConfig, WorkerTlsFiles};
 use crate::worker_spec::{Ranks, WorkerSpec};
 use http::{HeaderName, HeaderValue};
-use router_core::{Policy, PolicyError, Registry};
+use router_core::{Policy, Registry};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct Config {
     pub otlp: Option<OtlpEndpoint>,
     /// Health checks, breakers and draining of workers.
     pub fleet: FleetConfig,
+    /// How long the router says that it is not ready, and still accepts requests, before it drains at shutdown.
+    pub shutdown_delay: Duration,
     /// How long requests in flight may take to finish at shutdown.
     pub shutdown_grace: Duration,
 }
@@ -113,10 +115,17 @@ impl Options {
         let record = self.check_record(registry)?;
         let disaggregation = self.check_disaggregation(registry, record.as_ref())?;
         let workers = if disaggregation.is_some() { self.check_decode()? } else { self.check_workers()? };
-        let policy = self.build_policy(registry, self.live_policy(), &self.policy_options)?;
-        // --policy-option is for the live policy only; a shadow policy gets the flags and its own defaults.
-        let shadow = |name: &String| self.build_policy(registry, name, &[]);
-        let shadows = self.shadow_policies.iter().map(shadow).collect::<Result<_, _>>()?;
+        let flag = if self.pd_disaggregation && self.decode_policy.is_some() {
+            "--decode-policy"
+        } else {
+            "--policy"
+        };
+        let policy = self.build_policy(
+            registry,
+            NamedPolicy { flag, name: self.live_policy() },
+            &self.policy_options,
+        )?;
+        let shadows = self.check_shadows(registry)?;
         let listen = address("--host", &self.host, self.port)?;
         let prometheus = address_if("--prometheus-host", &self.prometheus_host, self.prometheus_port)?;
         let security = self.check_security()?;
@@ -148,6 +157,8 @@ impl Options {
                 authorization: self.check_worker_key()?,
                 ranks: self.check_ranks()?,
             },
+            shutdown_delay: Duration::try_from_secs_f64(self.shutdown_delay_secs)
+                .map_err(|e| ConfigError::option("--shutdown-delay-secs", e))?,
             shutdown_grace: Duration::from_secs(self.shutdown_grace_period_secs),
         })
     }
@@ -168,18 +179,6 @@ impl Options {
             },
             stream_idle: positive("--stream-idle-timeout-secs", self.stream_idle_timeout_secs)?,
         })
-    }
-
-    pub(crate) fn build_policy(
-        &self,
-        registry: &Registry,
-        name: &str,
-        options: &[(String, String)],
-    ) -> Result<Box<dyn Policy>, PolicyError> {
-        let mut params = self
-            .policy_flags(|option| registry.options(name).is_some_and(|mut all| all.any(|k| k == option)));
-        params.extend(options.iter().map(|(name, text)| (name.clone(), policy_options::value(text))));
-        registry.build(name, &params)
     }
 }
 

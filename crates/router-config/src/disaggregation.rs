@@ -2,6 +2,7 @@
 
 use crate::error::ConfigError;
 use crate::options::{Options, PdProtocol};
+use crate::policy_flags::NamedPolicy;
 use crate::record_config::RecordConfig;
 use crate::worker_spec::{WorkerKind, WorkerSpec};
 use crate::worker_url::{WorkerUrl, WorkerUrlError};
@@ -43,7 +44,14 @@ impl Options {
                 None => Ok(None),
             };
         }
-        if !self.worker_urls.is_empty() || !self.workers.is_empty() {
+        if let Some(worker) = self.workers.iter().find(|w| w.worker_type == WorkerKind::Regular) {
+            let problem = format!(
+                "worker '{}': worker_type must be prefill or decode with --pd-disaggregation",
+                worker.url
+            );
+            return Err(ConfigError::option("[[workers]]", problem));
+        }
+        if !self.worker_urls.is_empty() {
             let problem = "cannot be combined with --pd-disaggregation; use --prefill URL and --decode URL";
             return Err(ConfigError::option("--worker-urls", problem));
         }
@@ -51,13 +59,14 @@ impl Options {
             // A hedge would need a second pair of workers with its own bootstrap room.
             return Err(ConfigError::option("--hedge-after", "cannot be combined with --pd-disaggregation"));
         }
+        let flag = if self.prefill_policy.is_some() { "--prefill-policy" } else { "--policy" };
         let name = self.prefill_policy.as_deref().unwrap_or(&self.policy);
         let stem = registry.spec(name).map_or(name, |s| s.record_stem.as_str());
         Ok(Some(DisaggregationConfig {
             protocol: self.pd_protocol,
             prefill: self.check_prefill()?,
             // --policy-option is for the decode policy only.
-            policy: self.build_policy(registry, name, &[])?,
+            policy: self.build_policy(registry, NamedPolicy { flag, name }, &[])?,
             record: record.map(|r| RecordConfig { stem: format!("{stem}_prefill"), ..r.clone() }),
         }))
     }
@@ -85,13 +94,26 @@ impl Options {
             }
             port_given = true;
         }
+        found.extend(self.listed(WorkerKind::Prefill)?);
         self.not_empty_and_distinct("--prefill", found)
+    }
+
+    /// The workers of `[[workers]]` with this type.
+    fn listed(&self, kind: WorkerKind) -> Result<Vec<WorkerSpec>, ConfigError> {
+        let of_kind = self.workers.iter().filter(|worker| worker.worker_type == kind);
+        let check = |worker: &WorkerSpec| {
+            let url = self.worker("[[workers]]", &worker.url, kind)?.url;
+            self.check_worker(WorkerSpec { url, ..worker.clone() })
+        };
+        of_kind.map(check).collect()
     }
 
     pub(crate) fn check_decode(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
         let words = self.decode.iter().flat_map(|text| text.split_whitespace());
-        let found =
-            words.map(|word| self.worker("--decode", word, WorkerKind::Decode)).collect::<Result<_, _>>()?;
+        let mut found = words
+            .map(|word| self.worker("--decode", word, WorkerKind::Decode))
+            .collect::<Result<Vec<_>, _>>()?;
+        found.extend(self.listed(WorkerKind::Decode)?);
         let found = self.not_empty_and_distinct("--decode", found)?;
         for prefill in self.check_prefill()? {
             if found.iter().any(|decode| decode.url == prefill.url) {

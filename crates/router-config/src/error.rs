@@ -1,7 +1,6 @@
 //! The error of an invalid configuration.
 
 use crate::worker_url::WorkerUrlError;
-use router_core::PolicyError;
 use std::path::PathBuf;
 
 /// Why a configuration is invalid: one line that names the key or flag.
@@ -34,9 +33,6 @@ pub enum ConfigError {
     /// The URL of a worker is invalid.
     #[error("--worker-urls: {0}")]
     WorkerUrl(#[from] WorkerUrlError),
-    /// The policy or one of its options is invalid.
-    #[error("--policy: {0}")]
-    Policy(#[from] PolicyError),
 }
 
 impl ConfigError {

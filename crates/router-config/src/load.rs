@@ -4,6 +4,7 @@ use crate::error::ConfigError;
 use crate::options::Options;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use router_core::similar_name;
 use serde_json::Value;
 use std::path::Path;
 
@@ -32,6 +33,8 @@ impl Options {
         })();
         let merged: Self =
             merged.map_err(|e: serde_json::Error| ConfigError::Parse { origin, problem: e.to_string() })?;
+        // No flag gives such workers, and their keys are not in the JSON.
+        let merged = Self { workers: from_file.workers.clone(), ..merged };
         Ok(merged.keep_secrets(flags, from_file, given))
     }
 
@@ -40,8 +43,14 @@ impl Options {
     /// # Errors
     /// When it has an unknown key or an invalid value; the message names it.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text)
-            .map_err(|e| ConfigError::Parse { origin: origin.to_owned(), problem: one_line(&e.to_string()) })
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let line = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map(|before| before.matches('\n').count() + 1);
+            let problem = unknown_key(error.message(), line).unwrap_or_else(|| one_line(&error.to_string()));
+            ConfigError::Parse { origin: origin.to_owned(), problem }
+        })
     }
 
     /// The options that differ from their defaults, as TOML. Secrets are left out.
@@ -60,6 +69,19 @@ impl Options {
 
 fn as_json(options: &Options) -> Result<Value, toml::ser::Error> {
     serde_json::to_value(options).map_err(serde::ser::Error::custom)
+}
+
+/// The problem of an unknown key, from serde's message, which lists all keys.
+fn unknown_key(message: &str, line: Option<usize>) -> Option<String> {
+    // The names are in backquotes, the unknown one first.
+    let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let name = names.next()?;
+    let hint = match similar_name(name, names) {
+        Some(known) => format!(", did you mean `{known}`?"),
+        None => "; docs/configuration.md lists all keys".to_owned(),
+    };
+    let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+    Some(format!("{line}unknown key `{name}`{hint}"))
 }
 
 /// The message of toml, which has several lines, as one line for the log.

@@ -7,6 +7,7 @@ use crate::logging::{LogFormat, LogLevel};
 use crate::policy_options;
 use crate::record_config::RecordFormat;
 use crate::secret::Secret;
+use crate::worker_spec::WorkerSpec;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -19,28 +20,6 @@ pub enum PdProtocol {
     Sglang,
     /// First the prefill worker, then the decode worker with the kv_transfer_params of its response.
     Vllm,
-}
-
-/// One worker with its weight and priority, for the config file.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WorkerOptions {
-    /// Base URL.
-    pub url: String,
-    /// Relative capacity, for weighted policies; a worker with weight 0 is used only when there is no other. Default 1.
-    #[serde(default = "one")]
-    pub weight: f64,
-    /// At equal cost, the worker with the higher priority is chosen. Default 50.
-    #[serde(default = "fifty")]
-    pub priority: u32,
-}
-
-const fn one() -> f64 {
-    1.0
-}
-
-const fn fifty() -> u32 {
-    50
 }
 
 /// The options of `sgl-router launch`, as flags or as keys of a TOML file.
@@ -56,9 +35,9 @@ pub struct Options {
     #[arg(long)]
     pub start_empty: bool,
 
-    /// Workers with weights, for the config file: `[[workers]] url = "...", weight = 2.0`
+    /// Workers with their own settings, for the config file: `[[workers]] url = "...", weight = 2.0`
     #[arg(skip)]
-    pub workers: Vec<WorkerOptions>,
+    pub workers: Vec<WorkerSpec>,
 
     /// Run prefill and decode on different workers, given by --prefill and --decode instead of --worker-urls
     #[arg(long, help_heading = "Prefill and decode")]
@@ -125,8 +104,13 @@ pub struct Options {
     pub policy: String,
 
     /// Shadow policies: they decide on every request too, only for comparison on live traffic
-    #[arg(long, value_name = "POLICY", num_args = 1.., help_heading = "Routing")]
+    #[arg(long, value_name = "POLICY", num_args = 1.., value_delimiter = ',', help_heading = "Routing")]
     pub shadow_policies: Vec<String>,
+
+    /// An option of a shadow policy, as POLICY.NAME=VALUE; repeatable
+    #[arg(long = "shadow-policy-option", value_name = "POLICY.NAME=VALUE", num_args = 1.., value_parser = policy_options::key_value, help_heading = "Routing")]
+    #[serde(with = "policy_options")]
+    pub shadow_policy_options: Vec<(String, String)>,
 
     /// An option of the policy, as NAME=VALUE; repeatable
     #[arg(long = "policy-option", value_name = "NAME=VALUE", num_args = 1.., value_parser = policy_options::key_value, help_heading = "Routing")]
@@ -367,6 +351,10 @@ pub struct Options {
     /// Origins allowed by CORS, as https://HOST or https://HOST:PORT, or * for all; default: none
     #[arg(long, value_name = "ORIGIN", num_args = 0.., help_heading = "Security")]
     pub cors_allowed_origins: Vec<String>,
+
+    /// On SIGTERM, how long /readiness says 503 while requests are still accepted, before the router drains
+    #[arg(long, value_name = "SECS", default_value_t = 0.0, help_heading = "Requests")]
+    pub shutdown_delay_secs: f64,
 
     /// On SIGTERM, how long requests in flight may take to finish
     #[arg(long, value_name = "SECS", default_value_t = 180, help_heading = "Requests")]

@@ -1,6 +1,6 @@
 //! The description of a worker, in a request or in a file.
 
-use crate::health::HealthConfig;
+use crate::health_config::HealthConfig;
 use crate::secret::Secret;
 use crate::worker_url::{WorkerUrl, WorkerUrlError};
 use http::HeaderValue;
@@ -9,15 +9,16 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// A worker as `POST /workers` describes it.
+/// A worker as `POST /workers` and `[[workers]]` of the TOML file describe it.
 ///
 /// A worker of which only the URL is known is [`WorkerSpec::default`] with that URL.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerSpec {
     /// Base URL; it has no default.
     pub url: String,
     /// Sent to the worker as a bearer token, in place of the client's. Never part of a response.
+    #[serde(skip_serializing)]
     pub api_key: Option<Secret>,
     /// Relative capacity, for weighted policies. Default 1.
     pub weight: f64,
@@ -28,36 +29,49 @@ pub struct WorkerSpec {
     /// Free labels of the operator.
     pub labels: BTreeMap<String, String>,
     /// The model it serves; `None`: what the worker reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model_id: Option<String>,
     /// The part of a request that it serves. Default `regular`; the others need `--pd-disaggregation`.
     pub worker_type: WorkerKind,
     /// The engine; `None`: detected.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Engine>,
     /// Bootstrap port of a prefill worker; `None`: decode workers use their own setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bootstrap_port: Option<u16>,
     /// Seconds; replaces `--health-check-timeout-secs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check_timeout_secs: Option<f64>,
     /// Seconds; replaces `--health-check-interval-secs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check_interval_secs: Option<f64>,
     /// Replaces `--health-success-threshold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health_success_threshold: Option<NonZeroU32>,
     /// Replaces `--health-failure-threshold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health_failure_threshold: Option<NonZeroU32>,
     /// Disables its health checks.
     pub disable_health_check: bool,
     /// Whether each of its data-parallel ranks is a candidate, as with `--dp-aware`.
     pub dp_aware: bool,
     /// Number of its ranks; `None`: what the worker reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dp_size: Option<NonZeroU32>,
     /// Accepted for compatibility with other routers, without effect, like the four below.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer_path: Option<String>,
     #[expect(missing_docs, reason = "without effect")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_parser: Option<String>,
     #[expect(missing_docs, reason = "without effect")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_parser: Option<String>,
     #[expect(missing_docs, reason = "without effect")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
     #[expect(missing_docs, reason = "without effect")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connection_attempts: Option<u32>,
 }
 
@@ -108,18 +122,30 @@ impl HealthOverrides {
     /// # Errors
     /// When a time is not above 0.
     pub fn over(&self, base: &HealthConfig) -> Result<HealthConfig, WorkerSpecError> {
-        let secs = |member, given: Option<f64>, default| {
-            let Some(value) = given else { return Ok(default) };
-            let duration = Duration::try_from_secs_f64(value).ok().filter(|d| !d.is_zero());
-            duration.ok_or(WorkerSpecError::Number { member, value, range: "above 0" })
-        };
+        let (interval, timeout) = self.times()?;
         Ok(HealthConfig {
             path: base.path.clone(),
-            interval: secs("health_check_interval_secs", self.interval_secs, base.interval)?,
-            timeout: secs("health_check_timeout_secs", self.timeout_secs, base.timeout)?,
+            interval: interval.unwrap_or(base.interval),
+            timeout: timeout.unwrap_or(base.timeout),
             failures: self.failures.unwrap_or(base.failures),
             successes: self.successes.unwrap_or(base.successes),
         })
+    }
+}
+
+impl HealthOverrides {
+    /// Interval and timeout, where they are given.
+    ///
+    /// # Errors
+    /// When one is not above 0.
+    pub(crate) fn times(&self) -> Result<(Option<Duration>, Option<Duration>), WorkerSpecError> {
+        let secs = |member, given: Option<f64>| {
+            let Some(value) = given else { return Ok(None) };
+            let duration = Duration::try_from_secs_f64(value).ok().filter(|d| !d.is_zero());
+            duration.map(Some).ok_or(WorkerSpecError::Number { member, value, range: "above 0" })
+        };
+        let interval = secs("health_check_interval_secs", self.interval_secs)?;
+        Ok((interval, secs("health_check_timeout_secs", self.timeout_secs)?))
     }
 }
 
@@ -267,15 +293,20 @@ impl WorkerSpec {
         }
     }
 
-    /// Its health check, where `default` holds for workers without settings of their own.
-    pub fn health(&self, default: Option<&HealthConfig>) -> Result<Option<HealthConfig>, WorkerSpecError> {
-        let own = HealthOverrides {
+    /// The settings of health checks that it has for itself.
+    pub(crate) const fn health_overrides(&self) -> HealthOverrides {
+        HealthOverrides {
             interval_secs: self.health_check_interval_secs,
             timeout_secs: self.health_check_timeout_secs,
             failures: self.health_failure_threshold,
             successes: self.health_success_threshold,
-        };
-        default.filter(|_| !self.disable_health_check).map(|default| own.over(default)).transpose()
+        }
+    }
+
+    /// Its health check, where `default` holds for workers without settings of their own.
+    pub fn health(&self, default: Option<&HealthConfig>) -> Result<Option<HealthConfig>, WorkerSpecError> {
+        let default = default.filter(|_| !self.disable_health_check);
+        default.map(|default| self.health_overrides().over(default)).transpose()
     }
 }
 

@@ -2,16 +2,19 @@
 
 use crate::checks::count;
 use crate::error::ConfigError;
-use crate::options::{Options, WorkerOptions};
-use crate::worker_spec::{Ranks, WorkerSpec};
+use crate::options::Options;
+use crate::worker_spec::{Ranks, WorkerKind, WorkerSpec, WorkerSpecError, bearer, not_negative};
 use crate::worker_url::WorkerUrl;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// The key of the TOML file for workers with settings of their own.
+const WORKERS: &str = "[[workers]]";
+
 impl Options {
     pub(crate) fn check_workers(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
         let plain =
-            self.worker_urls.iter().map(|url| WorkerOptions { url: url.clone(), weight: 1.0, priority: 50 });
+            self.worker_urls.iter().map(|url| WorkerSpec { url: url.clone(), ..WorkerSpec::default() });
         let mut seen = BTreeMap::new();
         let mut workers = Vec::new();
         for w in plain.chain(self.workers.iter().cloned()) {
@@ -29,16 +32,12 @@ impl Options {
                 };
                 return Err(ConfigError::option("--worker-urls", problem));
             }
-            if !(w.weight.is_finite() && w.weight >= 0.0) {
-                let problem = format!("worker '{url}': weight {} must be a number of at least 0", w.weight);
-                return Err(ConfigError::option("[[workers]]", problem));
+            if w.worker_type != WorkerKind::Regular {
+                let kind = w.worker_type.as_str();
+                let problem = format!("worker '{url}': worker_type {kind} needs --pd-disaggregation");
+                return Err(ConfigError::option(WORKERS, problem));
             }
-            workers.push(WorkerSpec {
-                url: url.as_str().to_owned(),
-                weight: w.weight,
-                priority: w.priority,
-                ..WorkerSpec::default()
-            });
+            workers.push(self.check_worker(WorkerSpec { url: url.as_str().to_owned(), ..w })?);
         }
         if workers.is_empty() && !self.start_empty {
             let problem = "no worker is given; use --worker-urls http://HOST:PORT ..., or --start-empty to add \
@@ -59,6 +58,21 @@ impl Options {
         self.port != 0
             && port == Some(self.port)
             && (host == self.host || (is_loopback && listens_on_loopback))
+    }
+
+    /// Checks what a worker has for itself, as `POST /workers` does when it adds one.
+    pub(crate) fn check_worker(&self, worker: WorkerSpec) -> Result<WorkerSpec, ConfigError> {
+        let check = || -> Result<(), WorkerSpecError> {
+            not_negative("weight", worker.weight)?;
+            not_negative("cost", worker.cost)?;
+            worker.api_key.as_ref().map(bearer).transpose()?;
+            worker.ranks(self.dp_aware.then(Ranks::default))?;
+            worker.health_overrides().times().map(drop)
+        };
+        match check() {
+            Ok(_) => Ok(worker),
+            Err(problem) => Err(ConfigError::option(WORKERS, format!("worker '{}': {problem}", worker.url))),
+        }
     }
 
     pub(crate) fn check_ranks(&self) -> Result<Option<Ranks>, ConfigError> {

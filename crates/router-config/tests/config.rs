@@ -74,12 +74,47 @@ fn config_errors_name_the_option() {
         (
             &[worker, &["--policy", "marginal_utility", "--policy-option", "windowsize=3"]].concat(),
             None,
-            &["windowsize"],
+            &["--policy-option: ", "`windowsize` is unknown, did you mean `window_size`?"],
+        ),
+        (
+            &[worker, &["--policy-option", "ttft_weigt=3"]].concat(),
+            None,
+            &["--policy-option: ", "`ttft_weigt` is unknown, did you mean `ttft_weight`?"],
+        ),
+        (
+            &[worker, &["--policy-option", "ttft_weight=much"]].concat(),
+            None,
+            &["--policy-option: ", "`ttft_weight` must be a number, not \"much\""],
+        ),
+        (
+            &[worker, &["--policy-option", "cold_answers=-1"]].concat(),
+            None,
+            &["--policy-option: ", "`cold_answers` must be a whole number of at least 0, not -1"],
+        ),
+        (&[worker, &["--policy", "random", "--policy-option", "x=1"]].concat(), None, &["no options"]),
+        (
+            &[worker, &["--shadow-policies", "least_reqest"]].concat(),
+            None,
+            &["--shadow-policies: ", "least_request"],
+        ),
+        (
+            &[worker, &["--shadow-policies", "random", "--shadow-policy-option", "manual.x=1"]].concat(),
+            None,
+            &["--shadow-policy-option: ", "'manual'"],
+        ),
+        (
+            &[
+                worker,
+                &["--shadow-policies", "least_request", "--shadow-policy-option", "least_request.choices=1"],
+            ]
+            .concat(),
+            None,
+            &["--shadow-policy-option: ", "`choices` is unknown", "choice_count"],
         ),
         (
             &[worker, &["--policy", "cache_aware", "--cache-threshold", "1.5"]].concat(),
             None,
-            &["cache_threshold"],
+            &["--cache-threshold: ", "cache_threshold"],
         ),
         (
             &[worker, &["--health-check-endpoint", "health"]].concat(),
@@ -137,11 +172,30 @@ fn config_errors_name_the_option() {
             None,
             &["--port, --admin-port", "4000"],
         ),
-        (worker, Some("polcy = 'random'"), &["polcy", "line 1"]),
+        (
+            worker,
+            Some("port = 1\npolcy = 'random'"),
+            &["line 2: unknown key `polcy`, did you mean `policy`?"],
+        ),
+        (worker, Some("wholly_unknown = 1"), &["line 1: unknown key `wholly_unknown`"]),
         (worker, Some("port = 'high'"), &["port", "line 1"]),
         (worker, Some("port = "), &["line 1"]),
         (&[], Some("[[workers]]\nurl = 'http://a:1'\nweight = -1"), &["http://a:1", "-1"]),
-        (&[], Some("[[workers]]\nurl = 'http://a:1'\nwait = 1"), &["wait"]),
+        (
+            &[],
+            Some("[[workers]]\nurl = 'http://a:1'\nwieght = 1"),
+            &["line 3", "`wieght`, did you mean `weight`?"],
+        ),
+        (
+            &[],
+            Some("[[workers]]\nurl = 'http://a:1'\nworker_type = 'decode'"),
+            &["[[workers]]", "--pd-disaggregation"],
+        ),
+        (
+            &[],
+            Some("[[workers]]\nurl = 'http://a:1'\nhealth_check_timeout_secs = 0"),
+            &["[[workers]]", "http://a:1"],
+        ),
     ] {
         let text = refuse(flags, file);
         for part in parts {
@@ -277,6 +331,43 @@ fn deploy_files_are_accepted() {
         let config = load(&[], Some(&text)).unwrap().check(&Registry::builtin()).unwrap();
         assert_eq!(config.workers.len(), 2, "{file}");
     }
+}
+
+#[test]
+fn listed_workers_have_the_fields_of_the_api() {
+    let file = "[[workers]]\nurl = 'http://a:1'\napi_key = 'hush'\nlabels = { rack = 'b' }\nmodel_id = 'm'\n\
+                health_check_interval_secs = 1\nruntime = 'vllm'\n";
+    // A flag makes it a merge, which goes through JSON without keys.
+    let options = load(&["--port", "4000"], Some(file)).unwrap();
+    let [worker] = &options.check(&Registry::builtin()).unwrap().workers[..] else { panic!("one worker") };
+    assert_eq!(worker.api_key.as_ref().map(Secret::expose), Some("hush"));
+    assert_eq!((worker.labels["rack"].as_str(), worker.model_id.as_deref()), ("b", Some("m")));
+    let written = options.to_toml().unwrap();
+    assert!(!written.contains("hush") && written.contains("model_id = \"m\""), "{written}");
+    let split = "pd_disaggregation = true\n[[workers]]\nurl = 'http://p:1'\nworker_type = 'prefill'\nbootstrap_port = 9000\n\
+                 [[workers]]\nurl = 'http://d:1'\nworker_type = 'decode'\n";
+    let config = load(&[], Some(split)).unwrap().check(&Registry::builtin()).unwrap();
+    assert_eq!(config.workers[0].url, "http://d:1");
+    assert_eq!(config.disaggregation.unwrap().prefill[0].bootstrap_port, Some(9000));
+}
+
+#[test]
+fn shadow_policies_take_commas_and_options() {
+    let worker = ["--worker-urls", WORKER];
+    let flags = [
+        "--shadow-policies",
+        "random,least_request",
+        "--shadow-policy-option",
+        "least_request.choice_count=3",
+    ];
+    let options = load(&[&worker[..], &flags].concat(), None).unwrap();
+    assert_eq!(options.shadow_policies, ["random", "least_request"]);
+    assert_eq!(options.check(&Registry::builtin()).unwrap().shadows.len(), 2);
+    assert!(options.unheard_shadows(&Registry::builtin()).is_some());
+    let file = "shadow_policies = ['least_request']\nenable_tracking = true\n[shadow_policy_options.least_request]\nchoice_count = 3\n";
+    let options = load(&worker, Some(file)).unwrap();
+    assert!(options.check(&Registry::builtin()).is_ok());
+    assert!(options.unheard_shadows(&Registry::builtin()).is_none());
 }
 
 #[test]

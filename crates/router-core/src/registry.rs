@@ -47,6 +47,16 @@ pub enum PolicyError {
         /// What is wrong, naming the option.
         message: String,
     },
+    /// One option does not fit the policy.
+    #[error("policy `{policy}`: option `{option}` {problem}")]
+    Option {
+        /// The policy.
+        policy: String,
+        /// The option.
+        option: String,
+        /// What is wrong, to be read after the name: "must be at least 2, not 1".
+        problem: String,
+    },
     /// The name is already registered.
     #[error("a policy called `{name}` is already registered")]
     Duplicate {
@@ -214,8 +224,11 @@ impl Registry {
         let name = spec.name.clone();
         let build = move |params: &PolicyOptions| -> Result<Box<dyn Policy>, PolicyError> {
             let config = read_options::<C>(&name, params)?;
-            let invalid =
-                |e: InvalidOption| PolicyError::Options { policy: name.clone(), message: e.to_string() };
+            let invalid = |e: InvalidOption| PolicyError::Option {
+                policy: name.clone(),
+                option: e.option.to_owned(),
+                problem: e.message,
+            };
             Ok(Box::new(new(config).map_err(invalid)?))
         };
         self.entries.push((spec.with_options(&C::default()), Box::new(build)));
@@ -235,16 +248,41 @@ impl Registry {
 pub fn read_options<C: DeserializeOwned>(policy: &str, params: &PolicyOptions) -> Result<C, PolicyError> {
     let read = |params: PolicyOptions| serde_json::from_value::<C>(serde_json::Value::Object(params));
     read(params.clone()).map_err(|error| {
-        let alone = |(key, value): (&String, &serde_json::Value)| {
-            PolicyOptions::from_iter([(key.clone(), value.clone())])
-        };
+        let policy = policy.to_owned();
         // serde names an unknown key but not the key of a bad value, so each is tried alone.
-        let message = match params.iter().find(|entry| read(alone(*entry)).is_err()) {
-            Some((key, _)) if !error.to_string().contains(&format!("`{key}`")) => format!("`{key}`: {error}"),
-            _ => error.to_string(),
-        };
-        PolicyError::Options { policy: policy.to_owned(), message }
+        let wrong = params.iter().find_map(|(option, value)| {
+            let error = read(PolicyOptions::from_iter([(option.clone(), value.clone())])).err()?.to_string();
+            (!error.starts_with("missing field")).then(|| (option.clone(), problem(option, value, &error)))
+        });
+        match wrong {
+            Some((option, problem)) => PolicyError::Option { policy, option, problem },
+            None => PolicyError::Options { policy, message: error.to_string() },
+        }
     })
+}
+
+/// What is wrong with an option, in plain words, from serde's message about it.
+fn problem(option: &str, value: &serde_json::Value, error: &str) -> String {
+    if error.starts_with("unknown field") {
+        // The names are in backquotes, the unknown one first.
+        let known: Vec<_> = error.split('`').skip(3).step_by(2).collect();
+        return match (similar_name(option, known.iter().copied()), known.is_empty()) {
+            (Some(similar), _) => format!("is unknown, did you mean `{similar}`?"),
+            (None, true) => "is unknown; the policy has no options".to_owned(),
+            (None, false) => format!("is unknown; known: {}", known.join(", ")),
+        };
+    }
+    let kinds = [
+        ("expected f64", "a number"),
+        ("expected u", "a whole number of at least 0"),
+        ("expected a nonzero", "a whole number of at least 1"),
+        ("expected a boolean", "true or false"),
+        ("expected a map", "a table of names and values"),
+    ];
+    match kinds.iter().find(|(expected, _)| error.contains(expected)) {
+        Some((_, kind)) => format!("must be {kind}, not {value}"),
+        None => format!("is invalid: {error}"),
+    }
 }
 
 /// The configuration of a policy without options.

@@ -65,31 +65,31 @@ fn unknown_name_suggests_the_nearest() {
 #[test]
 fn bad_option_is_named_with_policy() {
     for (name, json, wanted) in [
-        ("random", r#"{"speed":1}"#, "policy `random`: unknown field `speed`, there are no fields"),
+        ("random", r#"{"speed":1}"#, "policy `random`: option `speed` is unknown; the policy has no options"),
         (
             "power_of_two",
             r#"{"max_age":1}"#,
-            "policy `power_of_two`: unknown field `max_age`, expected `max_report_age_secs`",
+            "policy `power_of_two`: option `max_age` is unknown; known: max_report_age_secs",
         ),
         (
             "marginal_utility",
             r#"{"latency_weight":"high","window_size":30}"#,
-            "policy `marginal_utility`: `latency_weight`: invalid type: string \"high\", expected f64",
+            "policy `marginal_utility`: option `latency_weight` must be a number, not \"high\"",
         ),
         (
             "cache_aware",
             r#"{"cache_threshold":30}"#,
-            "policy `cache_aware`: `cache_threshold` must be from 0 to 1, not 30",
+            "policy `cache_aware`: option `cache_threshold` must be from 0 to 1, not 30",
         ),
         (
             "fixed_probability",
             r#"{"probabilities":{"http://a":0.6}}"#,
-            "policy `fixed_probability`: `probabilities` must sum to 1, but sum to 0.6",
+            "policy `fixed_probability`: option `probabilities` must sum to 1, but sum to 0.6",
         ),
         (
             "fixed_probability",
             r#"{"probabilities":"half"}"#,
-            "policy `fixed_probability`: `probabilities`: expected a table of worker URL to probability, or a list of probabilities",
+            "policy `fixed_probability`: option `probabilities` is invalid: expected a table of worker URL to probability, or a list of probabilities",
         ),
     ] {
         assert_eq!(error(name, json), wanted);

@@ -15,6 +15,7 @@ use router_telemetry::{
 };
 use router_upstream::{CapacityQueue, ConnectConfig, PoolConfig, WaitLimit, WorkerPool};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What the pools of one router have in common.
 struct PoolTemplate<'a> {
@@ -90,6 +91,7 @@ pub(crate) fn state(
         retry: config.retry,
         ids: RequestIds::new(),
         trace_ids,
+        stopping: AtomicBool::new(false),
     })
 }
 

@@ -13,6 +13,7 @@ use router_upstream::tls::{TlsError, WorkerTls};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,7 @@ pub struct RunningRouter {
     admin: Option<SocketAddr>,
     prometheus: Option<SocketAddr>,
     scheme: &'static str,
+    delay: Duration,
     grace: Duration,
     stop: CancellationToken,
     kill: CancellationToken,
@@ -61,7 +63,8 @@ impl Router {
         let main = bind(config.listen).await?;
         let admin = bind_if(config.security.admin).await?;
         let metrics = bind_if(config.prometheus).await?;
-        let (listen, grace, client_timeouts) = (config.listen, config.shutdown_grace, config.client_timeouts);
+        let (listen, client_timeouts) = (config.listen, config.client_timeouts);
+        let (delay, grace) = (config.shutdown_delay, config.shutdown_grace);
         let state = Arc::new(assembly::state(config, connect, admin.is_some())?);
         let (stop, kill, servers) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let address = main.local_addr().unwrap_or(listen);
@@ -71,6 +74,7 @@ impl Router {
             admin: of(&admin),
             prometheus: of(&metrics),
             scheme: if tls.is_some() { "https" } else { "http" },
+            delay,
             grace,
             stop,
             kill,
@@ -151,21 +155,32 @@ impl RunningRouter {
         self.state.pool.telemetry.decisions.subscribe(capacity)
     }
 
-    /// Stops accepting, lets running requests end within the grace period, then cuts what is left.
-    /// Returns how many requests were cut.
+    /// Says that it is not ready and serves on for the delay, so that load balancers send new requests elsewhere. Then stops
+    /// accepting, lets running requests end within the grace period, and cuts what is left. Returns how many were cut.
     pub async fn shutdown(self) -> u64 {
         self.shutdown_unless(std::future::pending()).await
     }
 
-    /// As [`shutdown`](Self::shutdown), but the grace period ends with `hurry`. A stream that is cut ends with an error event,
-    /// and everything that is recorded of it is written.
+    /// As [`shutdown`](Self::shutdown), but the delay and the grace period end with `hurry`. A stream that is cut ends with an
+    /// error event, and everything that is recorded of it is written.
     pub async fn shutdown_unless(self, hurry: impl Future<Output = ()>) -> u64 {
+        let mut hurry = std::pin::pin!(hurry);
+        self.state.stopping.store(true, Relaxed);
+        let mut is_hurried = false;
+        if !self.delay.is_zero() {
+            info!(delay_secs = self.delay.as_secs_f64(), "not ready any more, still serving");
+            tokio::select! {
+                () = tokio::time::sleep(self.delay) => {}
+                () = hurry.as_mut() => is_hurried = true,
+            }
+        }
         self.stop.cancel();
         self.servers.close();
         info!(in_flight = self.in_flight(), grace_secs = self.grace.as_secs(), "shutting down");
         let ended = tokio::select! {
             ended = tokio::time::timeout(self.grace, self.servers.wait()) => ended.is_ok(),
-            () = hurry => false,
+            () = hurry, if !is_hurried => false,
+            () = std::future::ready(()), if is_hurried => false,
         };
         let cut = if ended { 0 } else { self.in_flight() };
         self.state.pools().for_each(|pool| pool.stopping.cancel());

@@ -13,6 +13,7 @@ use router_core::PolicyNeeds;
 use router_telemetry::{BalancerGauges, Clock, TraceIds};
 use router_upstream::WorkerPool;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What the requests of one router share.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct AppState {
     pub(crate) ids: RequestIds,
     /// Makes the ids of spans, when spans are exported.
     pub(crate) trace_ids: Option<TraceIds>,
+    /// Whether the router was asked to stop.
+    pub(crate) stopping: AtomicBool,
 }
 
 impl AppState {
@@ -52,9 +55,10 @@ impl AppState {
         std::iter::once(&self.pool).chain(self.disaggregation.as_ref().map(|d| &d.pool))
     }
 
-    /// Whether requests find a worker. Where prefill and decode are apart, neither can do without the other.
+    /// Whether requests find a worker, and will as long as the router runs. Where prefill and decode are apart, neither can
+    /// do without the other.
     pub(crate) fn is_ready(&self) -> bool {
-        self.pools().all(|pool| pool.healthy() > 0)
+        !self.stopping.load(Relaxed) && self.pools().all(|pool| pool.healthy() > 0)
     }
 
     /// Everything that is measured when metrics are scraped, a part for each pool.

@@ -79,6 +79,31 @@ async fn unhealthy_fleet_gives_503_and_recovers() {
 }
 
 #[tokio::test]
+async fn stopping_router_serves_on_for_the_delay() {
+    let address = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
+    // Longer than the test, which ends it.
+    let router = router(Options { shutdown_delay_secs: 3600.0, ..options(&[address]) }).await;
+    let at = router.address();
+    let ask = |line: &'static str| async move {
+        let mut client =
+            RawClient { socket: tokio::net::TcpStream::connect(at).await.unwrap(), seen: Vec::new() };
+        client
+            .send(format!("{line} HTTP/1.1\r\nhost: r\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"))
+            .await;
+        client.rest().await
+    };
+    assert!(ask("GET /readiness").await.starts_with("HTTP/1.1 200 "));
+    let stopping = tokio::spawn(router.shutdown());
+    while ask("GET /readiness").await.starts_with("HTTP/1.1 200 ") {
+        tokio::task::yield_now().await;
+    }
+    assert!(ask("GET /readiness").await.starts_with("HTTP/1.1 503 "));
+    assert!(ask("GET /health").await.starts_with("HTTP/1.1 200 "), "a liveness probe must not end it early");
+    assert!(ask("POST /generate").await.starts_with("HTTP/1.1 200 "));
+    stopping.abort();
+}
+
+#[tokio::test]
 async fn unreachable_worker_loses_no_request() {
     let alive = worker(|mut incoming| async move { incoming.send_json("{}").await }).await;
     // Trusted at first: without this the health checks would find it out before the first request.

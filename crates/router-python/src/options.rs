@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// Options that have no flag, with their meaning.
 const WITHOUT_FLAG: [(&str, &str); 1] = [(
     "workers",
-    "Workers with weights, each as {\"url\": \"http://HOST:PORT\", \"weight\": 2.0, \"priority\": 50}",
+    "Workers with settings, each a dictionary with the members of POST /workers: {\"url\": \"...\", \"weight\": 2.0}",
 )];
 
 /// One option as Python shows it.
@@ -210,6 +210,12 @@ fn arguments<'py>(py: Python<'py>, options: &Options) -> PyResult<Bound<'py, PyA
     for (name, key) in keys {
         if let Some(key) = key {
             dict.set_item(name, key.expose())?;
+        }
+    }
+    let workers = dict.get_item("workers")?;
+    for (position, worker) in options.workers.iter().enumerate() {
+        if let Some(key) = &worker.api_key {
+            workers.get_item(position)?.set_item("api_key", key.expose())?;
         }
     }
     let more: Vec<_> = options.control_plane_api_keys.iter().map(|key| key.expose()).collect();

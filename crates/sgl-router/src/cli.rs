@@ -1,7 +1,8 @@
 //! The parser of the command line.
 
-use crate::clap_message::first_line;
-use crate::{demo, emulate, launch, pages, report, send, simulate};
+use crate::clap_message::{first_line, stray_url};
+use crate::terminal::say;
+use crate::{completions, demo, emulate, launch, pages, policies, report, send, simulate};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use router_config::compat::{ForeignError, ForeignPolicyOption, Translation, translate};
@@ -45,8 +46,12 @@ pub(crate) enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     /// Write a page of charts from the CSV files of runs, and audit recorded decisions
     Report(report::ReportArgs),
-    /// List the routing policies
-    Policies,
+    /// List the routing policies, or the options of one of them
+    Policies(policies::PoliciesArgs),
+    /// Print completions for a shell, such as `source <(sgl-router completions bash)`
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    Man,
     /// Print a generated part of the documentation
     #[command(hide = true)]
     Pages(pages::PagesArgs),
@@ -57,6 +62,8 @@ pub(crate) enum Command {
 pub(crate) enum NoCommand {
     /// Help or the version was requested, or no command was given.
     Help(clap::Error),
+    /// The short help of `launch` was requested.
+    ShortHelp(clap::builder::StyledStr),
     /// The command line is invalid; the message is one line.
     Invalid(String),
 }
@@ -69,6 +76,10 @@ impl NoCommand {
                 // A reader that closes the pipe early is not an error.
                 let _ = help.print();
                 if help.use_stderr() { 2 } else { 0 }
+            }
+            Self::ShortHelp(help) => {
+                say(help);
+                0
             }
             Self::Invalid(line) => {
                 eprintln!("sgl-router: {line}");
@@ -83,6 +94,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command
     let translation =
         translate_flags(args.into_iter().collect()).map_err(|error| NoCommand::Invalid(error.to_string()))?;
     let Translation { args, policy_options, notes } = translation;
+    let is_launch = args.get(1).is_some_and(is_launch);
+    if is_launch && args.iter().any(|word| word == "-h") {
+        return Err(NoCommand::ShortHelp(short_help()));
+    }
     let parsed = command().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let own = matches.subcommand().map(|(_, own)| own.clone()).unwrap_or_default();
@@ -92,8 +107,46 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => NoCommand::Help(error),
-        _ => NoCommand::Invalid(one_line(&error)),
+        _ => NoCommand::Invalid(match stray_url(&error) {
+            Some(url) if is_launch => {
+                format!("unexpected argument '{url}'; did you mean '--worker-urls {url}'?")
+            }
+            _ => one_line(&error),
+        }),
     })
+}
+
+/// The options of `launch` that most installations need.
+const COMMON: [&str; 18] = [
+    "config",
+    "worker_urls",
+    "start_empty",
+    "pd_disaggregation",
+    "prefill",
+    "decode",
+    "host",
+    "port",
+    "prometheus_port",
+    "policy",
+    "policy_options",
+    "queue_when_unavailable",
+    "max_concurrent_requests",
+    "api_key",
+    "admin_api_key",
+    "record_dir",
+    "enable_tracking",
+    "log_level",
+];
+
+/// `launch -h`: the help with the common options only.
+fn short_help() -> clap::builder::StyledStr {
+    let mut command = command();
+    command.build();
+    let Some(launch) = command.find_subcommand("launch") else { return command.render_help() };
+    let all = launch.get_arguments().filter(|arg| arg.get_long().is_some()).count();
+    let common = |arg: clap::Arg| if COMMON.contains(&arg.get_id().as_str()) { arg } else { arg.hide(true) };
+    let more = format!("All {all} options: sgl-router launch --help");
+    launch.clone().mut_args(common).after_help(more).render_help()
 }
 
 /// The definition of all commands. If a flag of `launch` is given twice, the last one counts, as in other routers.
@@ -105,11 +158,13 @@ pub(crate) fn command() -> clap::Command {
     })
 }
 
+/// Whether a word is the command `launch`, which may be abbreviated.
+fn is_launch(word: &OsString) -> bool {
+    word.to_str().is_some_and(|word| !word.is_empty() && ("launch".starts_with(word) || word == "start"))
+}
+
 /// Translates the flags of other routers after `launch` into our own.
 fn translate_flags(mut args: Vec<OsString>) -> Result<Translation, ForeignError> {
-    let is_launch = |word: &OsString| {
-        word.to_str().is_some_and(|word| !word.is_empty() && ("launch".starts_with(word) || word == "start"))
-    };
     if !args.get(1).is_some_and(is_launch) {
         return Ok(Translation { args, policy_options: Vec::new(), notes: Vec::new() });
     }

@@ -41,6 +41,9 @@ pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), Com
     for option in options.unused_policy_options(&Registry::builtin()) {
         warn!("{option} is not an option of {}: it has no effect", options.policy);
     }
+    if let Some(warning) = options.unheard_shadows(&Registry::builtin()) {
+        warn!("{warning}");
+    }
     runtime::raise_open_files();
     let threads = options.threads.and_then(NonZeroUsize::new);
     runtime::block_on_one(serve(config, threads))
@@ -85,10 +88,25 @@ pub fn init_logs(options: &Options) -> Result<(), CommandError> {
 pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<RunningRouter, StartError> {
     let policy = config.policy.name().to_owned();
     let workers = config.workers.len();
+    let prefill = config.disaggregation.as_ref().map(|d| (d.policy.name().to_owned(), d.prefill.len()));
+    let is_open = config.security.credentials.is_empty() && !config.listen.ip().is_loopback();
     let threads = threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = ServingThreads::start(threads.unwrap_or(NonZeroUsize::MIN)).map_err(StartError::Threads)?;
     let router = Router::start_on(threads, config).await?;
-    info!(url = router.url(), policy, workers, "listening");
+    match prefill {
+        Some((prefill_policy, prefill_workers)) => info!(
+            url = router.url(),
+            prefill_policy,
+            prefill_workers,
+            decode_policy = policy,
+            decode_workers = workers,
+            "listening"
+        ),
+        None => info!(url = router.url(), policy, workers, "listening"),
+    }
+    if is_open {
+        warn!("everyone who reaches this address may send requests: --api-key asks clients for a key");
+    }
     if let Some(address) = router.prometheus_address() {
         info!(url = format!("http://{address}/metrics"), "metrics");
     }

@@ -39,7 +39,7 @@ pub fn launch_options(
             Ok(LaunchOptions { options: loaded.options, notes: loaded.notes })
         }
         Err(NoCommand::Invalid(line)) => Err(LaunchOptionsError::Invalid(line)),
-        Err(help @ NoCommand::Help(_)) => {
+        Err(help @ (NoCommand::Help(_) | NoCommand::ShortHelp(_))) => {
             help.print();
             Err(LaunchOptionsError::Help)
         }

@@ -9,7 +9,7 @@
 //! launch_options                                  flags -> options of `launch`
 //! cli                                             the parser of the command line
 //! launch demo emulate send simulate report        one command each
-//!   policies pages
+//!   policies completions pages
 //! runtime  terminal  clap_message  error          tokio and logs, output, messages
 //! ```
 #![allow(clippy::print_stderr, reason = "a command-line program talks through its terminal")]
@@ -22,6 +22,7 @@
 
 mod clap_message;
 mod cli;
+mod completions;
 mod demo;
 mod emulate;
 mod error;
@@ -55,10 +56,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         cli::Command::Send(args) => send::run(&args),
         cli::Command::Simulate(args) => simulate::run(&args),
         cli::Command::Report(args) => report::run(&args),
-        cli::Command::Policies => {
-            policies::print();
-            Ok(())
-        }
+        cli::Command::Policies(args) => policies::run(&args),
+        cli::Command::Completions(args) => completions::print(&args, cli::command()),
+        cli::Command::Man => completions::print_man(cli::command()),
         cli::Command::Pages(args) => {
             pages::print(&args, cli::command());
             Ok(())

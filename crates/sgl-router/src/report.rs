@@ -9,6 +9,9 @@ use router_report::{Audit, RunReport, audit, read_run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The page where none is named.
+const DEFAULT_PAGE: &str = "report.html";
+
 /// How many findings of an audit are printed; the page lists more.
 const MAX_PRINTED: usize = 20;
 
@@ -19,9 +22,9 @@ pub(crate) struct ReportArgs {
     #[arg(value_name = "FILES", required_unless_present = "policy_audit")]
     files: Vec<PathBuf>,
 
-    /// The page to write
-    #[arg(long, short, value_name = "FILE", default_value = "report.html")]
-    output: PathBuf,
+    /// The page to write [default: report.html; none for an audit without FILES]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
 
     /// Recompute every decision by gradients in this recording and list the rows that do not match. If a recording has
     /// several files, give the oldest first
@@ -46,9 +49,15 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), CommandError> {
     if report.is_empty() {
         return Err(CommandError::runtime("no file could be used, so there is nothing to report"));
     }
+    let output = match &args.output {
+        Some(output) => output,
+        // The audit has been printed; a page about no run would replace one that somebody still wants.
+        None if args.files.is_empty() => return Ok(()),
+        None => Path::new(DEFAULT_PAGE),
+    };
     let page = report.page();
-    fs::write(&args.output, &page).map_err(CommandError::write(&args.output))?;
-    say(format_args!("{}\n", outline(&report, &args.output, page.len())));
+    fs::write(output, &page).map_err(CommandError::write(output))?;
+    say(format_args!("{}\n", outline(&report, output, page.len())));
     Ok(())
 }
 

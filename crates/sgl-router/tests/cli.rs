@@ -37,6 +37,9 @@ fn mistakes_are_one_line_and_exit_2() {
         (&["emulate", "--port-base", "65535"], &["--port-base", "65535"]),
         (&["demo", "--rate", "0"], &["--rate"]),
         (&["lunch"], &["lunch", "launch"]),
+        (&["launch", worker], &[worker, "did you mean '--worker-urls http://127.0.0.1:1'?"]),
+        (&["launch", "--worker-urls", worker, "--log-level", "verbose"], &["verbose", "trace, debug, info"]),
+        (&["policies", "least_reqest"], &["least_reqest", "least_request"]),
     ] {
         assert_mistake(&run(args), args, parts);
     }
@@ -52,6 +55,54 @@ fn help_lists_commands_and_fits() {
         assert!(text(&own.stdout).lines().all(|l| l.chars().count() <= 110));
     }
     assert!(text(&run(&["policies"]).stdout).contains("marginal_utility"));
+    let one = text(&run(&["policies", "least_request"]).stdout);
+    assert!(one.contains("choice_count") && one.contains("--policy-option"), "{one}");
+}
+
+#[test]
+fn short_help_has_the_common_options() {
+    let lines = |flag: &str| {
+        let output = run(&["launch", flag]);
+        assert!(output.status.success());
+        text(&output.stdout)
+    };
+    let (short, whole) = (lines("-h"), lines("--help"));
+    assert!(short.lines().count() < 60 && whole.lines().count() > 150, "{short}");
+    assert!(short.contains("--worker-urls") && short.contains("sgl-router launch --help"), "{short}");
+    assert!(!short.contains("--cb-window-duration-secs") && whole.contains("--cb-window-duration-secs"));
+}
+
+#[test]
+fn shells_and_man_get_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(&run(&["completions", shell]).stdout);
+        assert!(script.contains("worker-urls") && script.contains("simulate"), "{shell}");
+    }
+    let page = text(&run(&["man"]).stdout);
+    assert!(page.contains(".TH sgl") && page.contains("launch"), "{page}");
+}
+
+#[test]
+fn launch_tells_of_both_pools_and_of_an_open_port() {
+    let args = [
+        "launch",
+        "--pd-disaggregation",
+        "--start-empty",
+        "--policy",
+        "random",
+        "--host",
+        "0.0.0.0",
+        "--port",
+        "0",
+    ];
+    let mut router = start(&args, |c| Box::new(c.stderr.take().unwrap()));
+    let line = router.lines.by_ref().map(Result::unwrap).find(|l| l.contains("listening")).unwrap();
+    for part in
+        ["prefill_policy=\"random\"", "prefill_workers=0", "decode_policy=\"random\"", "decode_workers=0"]
+    {
+        assert!(line.contains(part), "{line}");
+    }
+    router.says("--api-key");
 }
 
 #[test]

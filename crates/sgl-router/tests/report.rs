@@ -55,6 +55,9 @@ fn audit_lists_rows_that_do_not_match() {
         "{said}"
     );
     assert!(said.contains("audit: 0 of 1 decisions by gradients match"), "{said}");
+    assert!(!dir.path().join("report.html").exists(), "an audit alone writes no page unasked");
+    let (code, ..) = report(dir.path(), &["--policy-audit", "old.csv", "-o", "audit.html"]);
+    assert!(code == Some(0) && dir.path().join("audit.html").exists());
 }
 
 #[test]

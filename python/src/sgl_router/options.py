@@ -127,6 +127,9 @@ class Options:
     #: Shadow policies: they decide on every request too, only for comparison on live traffic
     shadow_policies: list[str] = field(default_factory=list)
 
+    #: An option of a shadow policy, as POLICY.NAME=VALUE; repeatable
+    shadow_policy_options: dict[str, Any] = field(default_factory=dict)
+
     #: An option of the policy, as NAME=VALUE; repeatable
     policy_options: dict[str, Any] = field(default_factory=dict)
 
@@ -278,10 +281,10 @@ class Options:
     #: Maximum memory for request bodies, in bytes, 0 for no limit; requests that do not fit get 503
     max_buffered_bytes: int = 4294967296
 
-    #: Time limit for a client to send a complete request head, also on an idle connection; then it is closed
+    #: Time limit for a client to send a complete request head, also on an idle connection; then it is closed; 0 is never
     client_header_timeout_secs: float = 75.0
 
-    #: A client that sends none of its request body for this long gets 408
+    #: A client that sends none of its request body for this long gets 408; 0 is never
     client_body_timeout_secs: float = 60.0
 
     #: A client that reads none of its response for this long is disconnected
@@ -328,6 +331,9 @@ class Options:
     cors_allowed_origins: list[str] = field(default_factory=list)
 
     # Requests
+
+    #: On SIGTERM, how long /readiness says 503 while requests are still accepted, before the router drains
+    shutdown_delay_secs: float = 0.0
 
     #: On SIGTERM, how long requests in flight may take to finish
     shutdown_grace_period_secs: int = 180
@@ -397,5 +403,5 @@ class Options:
 
     # Workers
 
-    #: Workers with weights, each as {"url": "http://HOST:PORT", "weight": 2.0, "priority": 50}
+    #: Workers with settings, each a dictionary with the members of POST /workers: {"url": "...", "weight": 2.0}
     workers: list[dict[str, Any]] = field(default_factory=list)

@@ -63,7 +63,7 @@ fn half_a_setup_is_refused_by_name() {
         ),
         (|o| o.hedge_after = Some("1s".into()), "--hedge-after: cannot be combined with --pd-disaggregation"),
         (|o| o.dp_aware = true, "--dp-aware: cannot be combined with --pd-disaggregation"),
-        (|o| o.prefill_policy = Some("nonsense".into()), "--policy: "),
+        (|o| o.prefill_policy = Some("nonsense".into()), "--prefill-policy: "),
     ] {
         let error = refused(change);
         assert!(error.starts_with(start), "{error}");
