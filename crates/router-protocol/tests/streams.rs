@@ -131,8 +131,10 @@ fn batch_stream_sums_last_events() {
     assert_eq!((facts.timing.e2e_latency, facts.complete, facts.events), (Some(0.5), true, 4));
 
     let wild = part(0, 1, "null") + &part(4_000_000_000, 1, "null");
+    assert_eq!(observe(Route::Generate, &wild).usage.output_tokens, Some(2), "an index takes no room");
+    let many: String = (0..4097).map(|index| part(index, 1, "null")).collect();
     assert_eq!(
-        observe(Route::Generate, &wild).usage.output_tokens,
+        observe(Route::Generate, &many).usage.output_tokens,
         None,
         "a part left out makes the sum unknown"
     );
