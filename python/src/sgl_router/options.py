@@ -199,8 +199,8 @@ class Options:
         ]
     )
 
-    #: Send workers the id that the router made for a request, in x-request-id, where the client named none. vLLM
-    #: takes it as its own id of the request. What the client sends is forwarded either way
+    #: Send workers the id that the router made for a request, in x-request-id, where the client named none.
+    #: vLLM takes it as its own id of the request. What the client sends is forwarded either way
     send_request_id: bool = False
 
     #: Time limit until the first byte of a response; after it the request is retried on another worker. A
@@ -281,7 +281,8 @@ class Options:
     #: Maximum memory for request bodies, in bytes, 0 for no limit; requests that do not fit get 503
     max_buffered_bytes: int = 4294967296
 
-    #: Time limit for a client to send a complete request head, also on an idle connection; then it is closed; 0 is never
+    #: Time limit for a client to send a complete request head, also on an idle connection; then it is closed;
+    #: 0 is never
     client_header_timeout_secs: float = 75.0
 
     #: A client that sends none of its request body for this long gets 408; 0 is never
@@ -403,5 +404,6 @@ class Options:
 
     # Workers
 
-    #: Workers with settings, each a dictionary with the members of POST /workers: {"url": "...", "weight": 2.0}
+    #: Workers with settings, each a dictionary with the members of POST /workers: {"url": "...", "weight":
+    #: 2.0}
     workers: list[dict[str, Any]] = field(default_factory=list)
