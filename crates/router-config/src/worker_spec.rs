@@ -25,13 +25,16 @@ pub struct WorkerSpec {
     /// At equal cost, the worker with the higher priority is chosen. Default 50.
     pub priority: u32,
     /// Relative price, shown in responses; without effect on routing. Default 1.
+    #[serde(skip_serializing_if = "is_usual_cost")]
     pub cost: f64,
     /// Free labels of the operator.
+    #[serde(skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,
     /// The model it serves; `None`: what the worker reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_id: Option<String>,
     /// The part of a request that it serves. Default `regular`; the others need `--pd-disaggregation`.
+    #[serde(skip_serializing_if = "is_default")]
     pub worker_type: WorkerKind,
     /// The engine; `None`: detected.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,8 +55,10 @@ pub struct WorkerSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_failure_threshold: Option<NonZeroU32>,
     /// Disables its health checks.
+    #[serde(skip_serializing_if = "is_default")]
     pub disable_health_check: bool,
     /// Whether each of its data-parallel ranks is a candidate, as with `--dp-aware`.
+    #[serde(skip_serializing_if = "is_default")]
     pub dp_aware: bool,
     /// Number of its ranks; `None`: what the worker reports.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,6 +248,16 @@ pub enum WorkerSpecError {
     /// A change names another URL than that of the worker.
     #[error("url: the URL of a worker cannot be changed; remove the worker and add it again")]
     UrlChanged,
+}
+
+/// Whether a member need not be written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Whether the relative price need not be written.
+fn is_usual_cost(cost: &f64) -> bool {
+    (*cost - 1.0).abs() < f64::EPSILON
 }
 
 impl Default for WorkerSpec {
