@@ -36,6 +36,55 @@ pub struct ServerInfo {
     pub is_generation: Option<bool>,
     /// The engine, as `/v1/models` names it (`sglang`, `vllm`).
     pub owned_by: Option<String>,
+    /// The seed of the server's random numbers. SGLang draws one at each start, unless it is told one.
+    pub random_seed: Option<u64>,
+}
+
+impl ServerInfo {
+    /// Whether these facts and `earlier` ones from the same address are of two servers. Facts that change while a server
+    /// runs are not compared: the list of models grows with each adapter.
+    pub fn is_of_another_server(&self, earlier: &Self) -> bool {
+        fn differ<T: PartialEq>(new: &Option<T>, old: &Option<T>) -> bool {
+            matches!((new, old), (Some(new), Some(old)) if new != old)
+        }
+        differ(&self.model, &earlier.model)
+            || differ(&self.version, &earlier.version)
+            || differ(&self.random_seed, &earlier.random_seed)
+            || differ(&self.owned_by, &earlier.owned_by)
+            || differ(&self.max_running_requests, &earlier.max_running_requests)
+            || differ(&self.max_total_tokens, &earlier.max_total_tokens)
+            || differ(&self.context_length, &earlier.context_length)
+            || differ(&self.page_size, &earlier.page_size)
+            || differ(&self.dp_size, &earlier.dp_size)
+            || differ(&self.tp_size, &earlier.tp_size)
+            || differ(&self.disaggregation_mode, &earlier.disaggregation_mode)
+            || differ(&self.is_generation, &earlier.is_generation)
+    }
+
+    /// These facts, with those of `earlier` where they say nothing.
+    #[must_use]
+    pub fn completed_by(self, earlier: &Self) -> Self {
+        let earlier = earlier.clone();
+        Self {
+            model: self.model.or(earlier.model),
+            models: if self.models.is_empty() { earlier.models } else { self.models },
+            max_running_requests: self.max_running_requests.or(earlier.max_running_requests),
+            max_running_per_rank: self.max_running_per_rank.or(earlier.max_running_per_rank),
+            max_total_tokens: self.max_total_tokens.or(earlier.max_total_tokens),
+            context_length: self.context_length.or(earlier.context_length),
+            dp_size: self.dp_size.or(earlier.dp_size),
+            tp_size: self.tp_size.or(earlier.tp_size),
+            page_size: self.page_size.or(earlier.page_size),
+            version: self.version.or(earlier.version),
+            disaggregation_mode: self.disaggregation_mode.or(earlier.disaggregation_mode),
+            disaggregation_bootstrap_port: self
+                .disaggregation_bootstrap_port
+                .or(earlier.disaggregation_bootstrap_port),
+            is_generation: self.is_generation.or(earlier.is_generation),
+            owned_by: self.owned_by.or(earlier.owned_by),
+            random_seed: self.random_seed.or(earlier.random_seed),
+        }
+    }
 }
 
 /// Reads the body of `/get_server_info`, `/server_info`, `/get_model_info`, `/model_info`, `/v1/models` or `/version`
@@ -84,6 +133,7 @@ impl InfoReader {
                 info.disaggregation_bootstrap_port = r.count()?.and_then(|p| u16::try_from(p).ok());
             }
             b"is_generation" => info.is_generation = boolean(r)?,
+            b"random_seed" => info.random_seed = r.whole_number()?,
             b"internal_states" => self.internal_states(r)?,
             b"scheduler_info" => r.fields(|key, r| match key {
                 b"max_total_num_tokens" => r.whole_number().map(|n| self.max_total_num_tokens = n),

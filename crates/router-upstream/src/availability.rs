@@ -127,8 +127,10 @@ impl Worker {
     /// Marks the worker as healthy without a check.
     pub(crate) fn mark_healthy(self: &Arc<Self>, pool: &WorkerPool) {
         let mut health_state = self.health_state.lock();
-        health_state.set(HealthState::Healthy);
-        self.publish_health(pool, &health_state, ProbePermit::Keep);
+        if health_state.health() != HealthState::Healthy {
+            health_state.set(HealthState::Healthy);
+            self.publish_health(pool, &health_state, ProbePermit::Keep);
+        }
     }
 
     /// The worker refused a connection: it gets no more requests until its checks pass.
@@ -162,6 +164,9 @@ impl Worker {
 
     /// Records the end of an attempt in the breaker.
     pub fn record_attempt(self: &Arc<Self>, pool: &Arc<WorkerPool>, end: AttemptEnd) {
+        if end.verdict == HealthVerdict::Failure {
+            self.recheck.suspect_replacement();
+        }
         let mut health_state = self.health_state.lock();
         let Some(breaker) = &mut health_state.breaker else { return };
         let change = match end.kind {

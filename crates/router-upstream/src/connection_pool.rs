@@ -7,8 +7,10 @@
 use crate::connect::{Connector, WorkerStream};
 use crate::connect_error::ConnectError;
 use crate::http1::{self, EncodedRequest, ResponseError, SendError};
+use crate::recheck::Recheck;
 use http::response::Parts;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use thread_local::ThreadLocal;
 use tokio::time::Instant;
@@ -45,11 +47,13 @@ pub enum UpstreamError {
 pub struct ConnectionPool {
     address: Connector,
     idle: ThreadLocal<Mutex<Vec<(Instant, WorkerConnection)>>>,
+    /// Told when a kept connection ended before its time.
+    recheck: Arc<Recheck>,
 }
 
 impl ConnectionPool {
-    pub(crate) fn new(address: Connector) -> Self {
-        Self { address, idle: ThreadLocal::new() }
+    pub(crate) fn new(address: Connector, recheck: Arc<Recheck>) -> Self {
+        Self { address, idle: ThreadLocal::new(), recheck }
     }
 
     /// Sends a request and waits for the response head. The caller reads the body from the returned connection, and passes
@@ -69,6 +73,7 @@ impl ConnectionPool {
                 Ok(parts) => return Ok((parts, idle)),
                 Err(SendError { error, unanswered: None }) => return Err(error.into()),
                 Err(SendError { error, unanswered: Some(request) }) => {
+                    self.recheck.suspect_replacement();
                     request.repeated().ok_or(UpstreamError::Stale(error))?
                 }
             },
@@ -99,6 +104,7 @@ impl ConnectionPool {
             if connection.is_open() {
                 return Some(connection);
             }
+            self.recheck.suspect_replacement();
         }
     }
 

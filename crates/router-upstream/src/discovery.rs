@@ -2,14 +2,16 @@
 
 use crate::client::get;
 use crate::engine::SERVER_INFO;
+use crate::membership::Present;
 use crate::pool::WorkerPool;
+use crate::profile::WorkerProfile;
 use crate::worker::Worker;
 use http::uri::PathAndQuery;
 use router_config::Engine;
 use router_protocol::{ServerInfo, parse_server_info};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// After this, the request is repeated with the next health check.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,8 +19,20 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The models of an OpenAI-compatible server; engines name themselves as the owner.
 const MODELS: &str = "/v1/models";
 
-/// Discovers the properties of a worker and applies them. Returns whether the worker reported any.
-pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> bool {
+/// What a worker said when it was asked what it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Discovery {
+    /// Nothing.
+    Nothing,
+    /// What it said before.
+    Same,
+    /// Something new.
+    Changed,
+}
+
+/// Discovers the properties of a worker and applies them. When they are those of another server than before, its
+/// candidates are replaced, so that nothing learned of the old one stays.
+pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Discovery {
     let mut found = None;
     let mut engine = None;
     for (path, its_engine) in SERVER_INFO {
@@ -35,17 +49,37 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> bo
         engine = engine.or_else(|| Engine::ALL.into_iter().find(|engine| owner == Some(engine.as_str())));
         found = Some(found.map_or(models.clone(), |f| with_models(f, models)));
     }
-    let Some(reported) = found else { return false };
-    info!(worker = %worker.url, model = reported.model, version = reported.version, engine = engine.map(Engine::as_str), "worker reported what it is");
+    let Some(reported) = found else { return Discovery::Nothing };
+    let old = worker.profile.load_full();
+    let is_replaced = reported.is_of_another_server(&old.reported)
+        || matches!((engine, old.detected_engine), (Some(new), Some(old)) if new != old);
+    // One server's answers complete each other: an endpoint may have failed this time.
+    let (reported, engine) = if is_replaced {
+        (reported, engine)
+    } else {
+        (reported.completed_by(&old.reported), engine.or(old.detected_engine))
+    };
+    if reported == old.reported && engine == old.detected_engine {
+        return Discovery::Same;
+    }
+    let was = old.reported.model.as_deref();
+    let (model, version, engine_name) =
+        (reported.model.as_deref(), reported.version.as_deref(), engine.map(Engine::as_str));
+    if is_replaced {
+        warn!(worker = %worker.url, was, model, version, engine = engine_name, "another server has taken the worker's \
+            address: what was learned of the old one is forgotten");
+    } else {
+        info!(worker = %worker.url, model, version, engine = engine_name, "worker reported what it is");
+    }
     worker.profile.rcu(|old| {
-        let mut profile = crate::profile::WorkerProfile::clone(old);
+        let mut profile = WorkerProfile::clone(old);
         profile.reported = reported.clone();
         profile.detected_engine = engine;
         profile
     });
-    pool.reconcile_ranks(worker);
+    pool.reconcile_candidates(worker, if is_replaced { Present::Replaced } else { Present::Kept });
     pool.publish_capacity(worker);
-    true
+    Discovery::Changed
 }
 
 fn with_models(server: ServerInfo, models: ServerInfo) -> ServerInfo {

@@ -1,7 +1,7 @@
 //! Background health checks.
 
 use crate::client::{ClientError, get};
-use crate::discovery::discover;
+use crate::discovery::{Discovery, discover};
 use crate::health::{HealthState, WorkerFailure};
 use crate::pool::WorkerPool;
 use crate::worker::Worker;
@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use tokio::time::Instant;
 use tracing::debug;
 
 /// Pause between checks of a worker that is not healthy or failed its last check. A restarted worker is back within a
@@ -23,44 +24,72 @@ const SILENT_INTERVALS: u32 = 2;
 /// SGLang takes a second per check, and a long prompt may add another.
 const MIN_SILENCE: Duration = Duration::from_secs(2);
 
+/// A worker is asked again what it is after this long: another server may have taken its address between two checks.
+const REDISCOVERY: Duration = Duration::from_secs(30);
+
+/// The first time that a connection ends early, it is asked after this long; then after twice as long each time that it
+/// is still the same, because some servers close all their connections early.
+const SUSPICION_PAUSE: Duration = Duration::from_millis(250);
+
 /// Checks one worker until it is removed, as its configuration says at the time. `seed` of the jitter differs between
 /// workers.
 pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>, seed: u64) {
     // Jitter spreads the checks of many workers and routers over time.
     let mut jitter = Rng::seeded(seed);
-    let mut is_discovered = false;
+    let mut discovered_at = None;
+    let mut suspicion_pause = SUSPICION_PAUSE;
     loop {
-        let Some(config) = worker.health_config.load_full() else {
-            worker.mark_healthy(&pool);
-            is_discovered = is_discovered || discover(&pool, &worker).await;
-            tokio::select! {
-                // First, because a worker that drains must not be marked as healthy.
-                biased;
-                () = worker.removed.cancelled() => return,
-                () = worker.health_config_changed.notified() => continue,
+        let config = worker.health_config.load_full();
+        let interval = match &config {
+            None => {
+                worker.mark_healthy(&pool);
+                Some(REDISCOVERY)
+            }
+            Some(config) => {
+                let outcome = check(&pool, &worker, config).await;
+                let is_passed = outcome.is_ok();
+                let would_become_healthy = is_passed && worker.health() != HealthState::Healthy;
+                // Ranks become candidates, so they are discovered before requests are sent.
+                let discovered_now = would_become_healthy
+                    && worker.profile.load().is_ranked()
+                    && discover(&pool, &worker).await != Discovery::Nothing;
+                if discovered_now {
+                    discovered_at = Some(Instant::now());
+                }
+                // A restarted worker may run another model or engine.
+                if worker.checked(&pool, outcome, config) && !discovered_now {
+                    discovered_at = None;
+                }
+                worker.pool.evict_idle();
+                (is_passed && worker.health() == HealthState::Healthy).then_some(config.interval)
             }
         };
-        let outcome = check(&pool, &worker, &config).await;
-        let is_passed = outcome.is_ok();
-        let would_become_healthy = is_passed && worker.health() != HealthState::Healthy;
-        // Ranks become candidates, so they are discovered before requests are sent.
-        let discovered_now =
-            would_become_healthy && worker.profile.load().is_ranked() && discover(&pool, &worker).await;
-        // A restarted worker may run another model or engine.
-        let became_healthy = worker.checked(&pool, outcome, &config);
-        is_discovered = discovered_now || is_discovered && !became_healthy;
-        worker.pool.evict_idle();
-        let is_steady = is_passed && worker.health() == HealthState::Healthy;
-        if is_steady && !is_discovered {
-            is_discovered = discover(&pool, &worker).await;
+        let due = |at: Option<Instant>, suspicion_pause| {
+            let pause = if worker.recheck.is_suspected() { suspicion_pause } else { REDISCOVERY };
+            at.map_or(Duration::ZERO, |at| pause.saturating_sub(at.elapsed()))
+        };
+        if interval.is_some() && due(discovered_at, suspicion_pause).is_zero() {
+            let is_suspected = worker.recheck.take_suspicion();
+            let discovery = discover(&pool, &worker).await;
+            suspicion_pause = match discovery {
+                Discovery::Same if is_suspected => REDISCOVERY.min(suspicion_pause * 2),
+                _ => SUSPICION_PAUSE,
+            };
+            discovered_at = (discovery != Discovery::Nothing).then(Instant::now);
         }
-        let pause = if is_steady { config.interval } else { config.interval.min(RECHECK) };
+        let pause = match interval {
+            Some(interval) if discovered_at.is_some() => interval.min(due(discovered_at, suspicion_pause)),
+            Some(interval) => interval,
+            None => config.map_or(RECHECK, |config| config.interval.min(RECHECK)),
+        };
         let pause = pause.mul_f64(0.9 + 0.2 * jitter.unit_f64());
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = worker.recheck.notified() => {}
-            () = worker.health_config_changed.notified() => {}
+            // First, because a worker that drains must not be marked as healthy.
+            biased;
             () = worker.removed.cancelled() => return,
+            () = worker.health_config_changed.notified() => {}
+            () = worker.recheck.requested() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

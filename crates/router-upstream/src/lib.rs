@@ -37,6 +37,7 @@ mod load_poller;
 mod membership;
 mod pool;
 mod profile;
+mod recheck;
 mod table;
 mod target;
 pub mod tls;

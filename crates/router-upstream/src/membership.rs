@@ -40,6 +40,15 @@ pub enum MembershipError {
     Spec(#[from] WorkerSpecError),
 }
 
+/// What becomes of the candidates that a worker has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Present {
+    /// They stay.
+    Kept,
+    /// Others take their place.
+    Replaced,
+}
+
 impl WorkerPool {
     /// Adds a worker and returns its first candidate. It gets requests once it is healthy. A URL may be added again
     /// while a worker with that URL drains.
@@ -104,14 +113,16 @@ impl WorkerPool {
     }
 
     /// Matches the candidates of a worker to the ranks that it reports: missing ones are added, surplus ones are drained and
-    /// removed.
-    pub(crate) fn reconcile_ranks(self: &Arc<Self>, worker: &Arc<Worker>) {
+    /// removed. Where `present` ones are those of another server, all are surplus.
+    pub(crate) fn reconcile_candidates(self: &Arc<Self>, worker: &Arc<Worker>, present: Present) {
         let _order = self.joining.lock();
         if matches!(worker.health(), HealthState::Draining | HealthState::Gone) {
             return;
         }
         let ranks = worker.profile.load().ranks();
-        let wanted = |rank: Option<u32>| rank.is_some() == ranks.is_some() && rank < Some(ranks.unwrap_or(1));
+        let wanted = |rank: Option<u32>| {
+            present == Present::Kept && rank.is_some() == ranks.is_some() && rank < Some(ranks.unwrap_or(1))
+        };
         let (present, surplus): (Vec<_>, Vec<_>) =
             self.candidates.of(worker).into_iter().filter(|w| !w.is_removing()).partition(|w| wanted(w.rank));
         let all = (0..ranks.unwrap_or(1)).map(|rank| ranks.map(|_| rank));
@@ -126,7 +137,9 @@ impl WorkerPool {
         }
         surplus.iter().for_each(|candidate| candidate.removing.store(true, Relaxed));
         worker.refresh_candidates(self);
-        info!(worker = %worker.url, ranks = ranks.unwrap_or(1), "worker has one candidate per rank");
+        if let Some(ranks) = ranks {
+            info!(worker = %worker.url, ranks, "worker has one candidate per rank");
+        }
         if !surplus.is_empty() {
             self.drain_and_remove(surplus);
         }

@@ -5,6 +5,7 @@ use crate::connection_pool::ConnectionPool;
 use crate::health::{CircuitBreaker, HealthState, ProbeGate, WorkerHealth};
 use crate::http1::RequestEncoder;
 use crate::profile::WorkerProfile;
+use crate::recheck::Recheck;
 use crate::target::WorkerTarget;
 use crate::tls::TlsError;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -16,6 +17,7 @@ use router_config::HealthConfig;
 use router_config::WorkerUrl;
 use router_core::Time;
 use router_telemetry::BreakerState;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +48,7 @@ pub struct Worker {
     /// Notified when it becomes unhealthy or its breaker opens, so that requests that wait for it can be retried.
     pub evicted: Notify,
     /// Starts a health check before its interval has passed.
-    pub(crate) recheck: Notify,
+    pub(crate) recheck: Arc<Recheck>,
     /// Cancelled when the worker is removed; ends its tasks.
     pub removed: CancellationToken,
 }
@@ -56,8 +58,9 @@ impl Worker {
     pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
         let NewWorker { url, profile, health, breaker, connect, joined_at } = parts;
         let target = WorkerTarget::new(&url)?;
+        let recheck = Arc::<Recheck>::default();
         Ok(Self {
-            pool: ConnectionPool::new(connect.to(&target)?),
+            pool: ConnectionPool::new(connect.to(&target)?, Arc::clone(&recheck)),
             host: HeaderValue::from_str(target.authority().as_str())?,
             url,
             target,
@@ -69,7 +72,7 @@ impl Worker {
             gate: ProbeGate::default(),
             activity: AtomicU64::new(0),
             evicted: Notify::new(),
-            recheck: Notify::new(),
+            recheck,
             removed: CancellationToken::new(),
         })
     }
@@ -110,7 +113,7 @@ impl Worker {
 
     /// Starts a health check now.
     pub fn request_recheck(&self) {
-        self.recheck.notify_one();
+        self.recheck.request();
     }
 }
 

@@ -1,11 +1,13 @@
 //! A worker's rejection, kept for the client in case no other worker does better.
 
 use super::attempt::UpstreamResponse;
+use super::retry_after::retry_after;
 use crate::headers::WORKER;
 use crate::response::RouterBody;
 use bytes::{Bytes, BytesMut};
+use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode, header};
-use router_telemetry::RetryReason;
+use router_telemetry::{Clock, RetryReason};
 use router_upstream::Candidate;
 use std::time::Duration;
 
@@ -40,6 +42,14 @@ impl BufferedResponse {
             tokio::time::timeout(TIMEOUT, rest).await.ok()?.ok()?
         };
         candidate.worker.pool.release(connection);
+        Self::of(parts, body, candidate, reason)
+    }
+
+    /// A response of which the whole body has come. `None` when it is long.
+    pub(super) fn of(parts: Parts, body: Bytes, candidate: &Candidate, reason: RetryReason) -> Option<Self> {
+        if body.len() > MAX_LEN {
+            return None;
+        }
         let mut headers = parts.headers;
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(WORKER, candidate.header.clone());
@@ -55,6 +65,15 @@ impl BufferedResponse {
     /// Whether its worker said that it has no room.
     pub(super) fn is_overloaded(&self) -> bool {
         self.reason == RetryReason::Overloaded
+    }
+
+    /// How long the worker asks not to be sent requests, if it says.
+    pub(super) fn retry_after(&self, clock: &Clock) -> Option<Duration> {
+        retry_after(&self.headers, clock.unix(clock.now()))
+    }
+
+    pub(super) const fn reason(&self) -> RetryReason {
+        self.reason
     }
 
     pub(super) const fn status(&self) -> StatusCode {

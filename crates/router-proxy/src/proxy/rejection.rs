@@ -14,6 +14,11 @@ pub(super) struct Rejection {
 }
 
 impl Rejection {
+    /// The client gets `fallback`, where there is one.
+    pub(super) fn with_fallback(error: ProxyError, fallback: Option<BufferedResponse>) -> Self {
+        Self { fallback: fallback.map(Box::new), ..error.into() }
+    }
+
     pub(super) const fn unread(error: ProxyError) -> Self {
         Self { error, fallback: None, is_body_unread: true }
     }

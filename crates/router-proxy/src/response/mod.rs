@@ -11,6 +11,6 @@ mod upstream_body;
 pub(crate) use body::RouterBody;
 pub(crate) use error_response::{error_response, json_response};
 pub(crate) use observer::{ResponseObserver, is_event_stream};
-pub(crate) use outcome::{FirstFrame, final_outcome, first_outcome, is_undecided, of_status};
+pub(crate) use outcome::{FirstFrame, final_outcome, first_outcome, is_undecided};
 pub(crate) use split_body::PrefillTail;
 pub(crate) use upstream_body::{BodyDeadlines, ClientFraming, UpstreamBody};

@@ -1,26 +1,63 @@
 //! The leg that writes the answer, and what becomes of a request when it fails.
 
-use crate::pair::{Pair, code};
-use crate::support::{header, post, until};
-use router_config::PdProtocol;
-use router_emulator::{Fault, FaultKind};
+use crate::pair::{Pair, code, emulator, pair_options};
+use crate::support::{header, post, start, until, worker};
+use router_config::{Options, PdProtocol};
+use router_emulator::{Fault, FaultKind, ServerRole};
 use serde_json::json;
 
 #[tokio::test]
 async fn failed_decode_cancels_prefill() {
     let pair = Pair::start(PdProtocol::Sglang).await;
     for (kind, status, expected) in [
-        (FaultKind::Status, 500, ("502", "decode_server_error")),
-        (FaultKind::Status, 503, ("503", "decode_busy")),
-        (FaultKind::ResetBeforeFirstByte, 0, ("502", "decode_server_error")),
+        (FaultKind::Status, 500, "500"),
+        (FaultKind::Status, 503, "503"),
+        (FaultKind::ResetBeforeFirstByte, 0, "502"),
     ] {
         pair.decode[0].set_fault(Fault { status, ..Fault::new(kind) });
         let answer = post(&pair.router, "/generate", r#"{"text":"a"}"#).await;
-        assert_eq!((&answer[9..12], code(&answer).as_str()), expected, "{answer}");
+        assert_eq!(&answer[9..12], expected, "{answer}");
+        if status == 0 {
+            assert_eq!(code(&answer), "decode_server_error", "{answer}");
+        }
         pair.decode[0].clear_fault();
         // The prefill server keeps a prompt that no worker decodes: the request is aborted there.
         pair.at_rest().await;
         until(|| pair.router.healthy_workers() == 2).await;
+    }
+}
+
+#[tokio::test]
+async fn last_rejection_passes_as_it_came() {
+    let body = r#"{"error":{"message":"the queue is full","type":"overloaded_error","code":429}}"#;
+    for protocol in [PdProtocol::Sglang, PdProtocol::Vllm] {
+        for status in ["429 Too Many Requests", "503 Service Unavailable", "507 Insufficient Storage"] {
+            let prefill = emulator(ServerRole::Prefill, 20.0).await;
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nretry-after: 7\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let decode = worker(move |mut incoming| {
+                let head = head.clone();
+                async move { incoming.send(head + body).await }
+            })
+            .await;
+            let options = Options {
+                decode: vec![format!("http://{decode}")],
+                pd_protocol: protocol,
+                ..pair_options(std::slice::from_ref(&prefill), &[])
+            };
+            let router = start(options).await;
+            until(|| router.healthy_workers() == 2).await;
+            for path in ["/v1/completions", "/v1/chat/completions"] {
+                let request = r#"{"prompt":"a","messages":[{"role":"user","content":"a"}]}"#;
+                let answer = post(&router, path, request).await;
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+                assert_eq!(header(&answer, "retry-after"), Some("7"), "{answer}");
+                assert!(answer.ends_with(body), "{answer}");
+            }
+            until(|| router.in_flight() == 0).await;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! SGLang's protocol: both servers get the request at once and meet in a room.
 
-use crate::pair::{LONG, Pair, alone, code, events, json_of, texts};
+use crate::pair::{LONG, Pair, alone, events, json_of, texts};
 use crate::support::{get, header, post, start, until};
 use router_config::Options;
 use router_config::PdProtocol;
@@ -130,7 +130,7 @@ async fn an_engine_never_sees_one_rid_twice() {
     pair.prefill.iter().for_each(|p| p.set_fault(Fault::new(FaultKind::Status)));
     for (request, tries) in [(r#"{"text":"a"}"#, 3), (r#"{"text":"a","rid":"mine"}"#, 2)] {
         let answer = post(&pair.router, "/generate", request).await;
-        assert_eq!(code(&answer), "prefill_server_error", "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
         pair.at_rest().await;
         let id = header(&answer, "x-request-id").unwrap();
         let trace = json_of(&get(&pair.router, &format!("/v1/traces/{id}")).await);

@@ -4,10 +4,12 @@ use super::prefill::{PrefillError, PrefillTask};
 use crate::error::ProxyError;
 use crate::headers::PREFILL_WORKER;
 use crate::lease::Lease;
+use crate::proxy::attempt::UpstreamResponse;
+use crate::proxy::buffered_response::BufferedResponse;
 use crate::proxy::request::ProxyRequest;
 use crate::proxy::retry::ExcludedWorkers;
-use crate::response::{RouterBody, of_status};
-use http::{HeaderValue, Response};
+use crate::response::RouterBody;
+use http::{HeaderValue, Response, StatusCode};
 use router_core::{Outcome, RequestFeatures};
 use router_telemetry::{Leg, RetryReason};
 use router_upstream::{Availability, Candidate};
@@ -58,6 +60,30 @@ pub(super) struct LegFailure {
     pub(super) error: ProxyError,
     /// The worker, if one was found.
     pub(super) candidate: Option<Arc<Candidate>>,
+    /// What the worker responded, if it did.
+    pub(super) response: Option<BufferedResponse>,
+}
+
+impl LegFailure {
+    /// A leg that failed without a response.
+    pub(super) const fn new(leg: Leg, error: ProxyError, candidate: Option<Arc<Candidate>>) -> Self {
+        Self { leg, error, candidate, response: None }
+    }
+}
+
+/// Why the decode leg has no response for the client yet.
+#[derive(Debug)]
+pub(super) enum DecodeError {
+    /// There is no response.
+    Failed(ProxyError),
+    /// The response says that the worker failed or has no room.
+    Rejected(Box<UpstreamResponse>, RetryReason),
+}
+
+impl From<ProxyError> for DecodeError {
+    fn from(error: ProxyError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// How one attempt at both legs ended.
@@ -67,30 +93,48 @@ pub(super) type LegResult = Result<Response<RouterBody>, LegFailure>;
 pub(super) fn abandon_prefill(prefill: PrefillTask, error: ProxyError) -> LegFailure {
     let candidate = Arc::clone(&prefill.candidate);
     prefill.abandon(&error);
-    LegFailure { leg: Leg::Prefill, error, candidate: Some(candidate) }
+    LegFailure::new(Leg::Prefill, error, Some(candidate))
 }
 
 /// What the end of a failed prefill leg means for the request.
 pub(super) fn prefill_failure(error: PrefillError, candidate: &Arc<Candidate>) -> LegResult {
     match error {
         PrefillError::Rejected(response) => Ok(*response),
-        PrefillError::Failed(error) => {
-            Err(LegFailure { leg: Leg::Prefill, error, candidate: Some(Arc::clone(candidate)) })
+        PrefillError::Failed { error, response } => {
+            let failure = LegFailure::new(Leg::Prefill, error, Some(Arc::clone(candidate)));
+            Err(LegFailure { response: response.map(|response| *response), ..failure })
         }
     }
 }
 
 /// Ends the decode leg with what went wrong on it.
-pub(super) fn decode_failure(mut lease: Lease, error: ProxyError) -> LegFailure {
-    lease.set_error(error.code());
-    match &error {
-        ProxyError::Status(status) => lease.finish_rejected(*status, of_status(*status)),
-        ProxyError::Timeout(_) | ProxyError::NoFirstByte(_) | ProxyError::WorkerUnhealthy => {
-            lease.abort(Outcome::Failed)
+pub(super) async fn decode_failure(mut lease: Lease, error: DecodeError) -> LegFailure {
+    let candidate = Arc::clone(&lease.candidate);
+    let (error, response) = match error {
+        DecodeError::Failed(error) => (error, None),
+        DecodeError::Rejected(response, reason) => {
+            let (status, outcome) = (response.parts.status, response.outcome);
+            let error = ProxyError::Status(rejection_status(status, reason));
+            lease.set_error(error.code());
+            lease.finish_rejected(status, outcome);
+            (error, BufferedResponse::read(*response, &candidate, reason).await)
         }
-        _ => lease.finish_as(error.outcome()),
+    };
+    lease.set_error(error.code());
+    if matches!(error, ProxyError::Timeout(_) | ProxyError::NoFirstByte(_) | ProxyError::WorkerUnhealthy) {
+        lease.abort(Outcome::Failed);
     }
-    LegFailure { leg: Leg::Decode, error, candidate: Some(Arc::clone(&lease.candidate)) }
+    lease.finish_as(error.outcome());
+    LegFailure { response, ..LegFailure::new(Leg::Decode, error, Some(candidate)) }
+}
+
+/// The status of a rejection. A worker may reject a request inside a 200.
+fn rejection_status(status: StatusCode, reason: RetryReason) -> StatusCode {
+    match reason {
+        _ if !status.is_success() => status,
+        RetryReason::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
 }
 
 /// Names the prefill worker beside the one that decoded.

@@ -4,6 +4,7 @@ use crate::error::ProxyError;
 use crate::headers::WORKER;
 use crate::lease::Lease;
 use crate::proxy::attempt::{attempt_error, response_error};
+use crate::proxy::buffered_response::BufferedResponse;
 use crate::proxy::request::ProxyRequest;
 use crate::response::{RouterBody, final_outcome, is_event_stream};
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,7 @@ use http::{Response, StatusCode};
 use router_core::{AttemptResult, LoadSource, Outcome};
 use router_protocol::disaggregation::InputLogprobs;
 use router_protocol::{ResponseFacts, StreamObserver, read_response};
+use router_telemetry::RetryReason;
 use router_upstream::{Candidate, CollectError, EncodedRequest};
 use std::future::Future;
 use std::pin::Pin;
@@ -72,7 +74,12 @@ pub(super) enum PrefillError {
     /// The request is at fault; the client gets the worker's response, which says how.
     Rejected(Box<Response<RouterBody>>),
     /// The worker is at fault.
-    Failed(ProxyError),
+    Failed {
+        /// How.
+        error: ProxyError,
+        /// What it responded, if it responded with an error.
+        response: Option<Box<BufferedResponse>>,
+    },
 }
 
 impl PrefillOutput {
@@ -101,7 +108,7 @@ async fn run(request: EncodedRequest, mut lease: PrefillLease) -> Result<Prefill
         Err(error) => {
             lease.set_error(error.code());
             lease.finish_as(error.outcome());
-            return Err(PrefillError::Failed(error));
+            return Err(PrefillError::Failed { error, response: None });
         }
     };
     let is_stream = is_event_stream(&parts.headers);
@@ -110,7 +117,13 @@ async fn run(request: EncodedRequest, mut lease: PrefillLease) -> Result<Prefill
     let end = match failure(&parts, &facts) {
         Some((error, outcome)) => {
             lease.set_error(error.code());
-            Err((PrefillError::Failed(error), outcome))
+            let reason = if outcome == Outcome::Busy { RetryReason::Overloaded } else { RetryReason::Failed };
+            let response = if status.is_success() {
+                None
+            } else {
+                BufferedResponse::of(parts, body, &lease.candidate, reason)
+            };
+            Err((PrefillError::Failed { error, response: response.map(Box::new) }, outcome))
         }
         None if !status.is_success() => {
             lease.mark_delivered();

@@ -1,6 +1,8 @@
 //! SGLang's protocol: both workers get the request at once and meet in a bootstrap room.
 
-use super::leg::{LegResult, abandon_prefill, decode_failure, prefill_failure, with_prefill_worker};
+use super::leg::{
+    DecodeError, LegResult, abandon_prefill, decode_failure, prefill_failure, with_prefill_worker,
+};
 use super::prefill::{self, PrefillOutput, PrefillTask};
 use super::split_request::SplitRequest;
 use crate::error::ProxyError;
@@ -27,7 +29,7 @@ enum FirstByteOutcome {
     /// The prefill leg is no longer waited for.
     PrefillAbandoned(ProxyError),
     /// The decode leg failed.
-    DecodeFailed(ProxyError),
+    DecodeFailed(DecodeError),
 }
 
 impl SplitRequest<'_> {
@@ -54,7 +56,7 @@ impl SplitRequest<'_> {
                 decode.set_error(PREFILL_ENDED);
                 return Err(abandon_prefill(task, error));
             }
-            FirstByteOutcome::DecodeFailed(error) => return Err(decode_failure(decode, error)),
+            FirstByteOutcome::DecodeFailed(error) => return Err(decode_failure(decode, error).await),
         };
         let status = response.parts.status;
         let is_stream = response.is_stream();
@@ -108,7 +110,7 @@ impl SplitRequest<'_> {
                     }
                 },
                 result = &mut attempt, if response.is_none() => {
-                    match result.and_then(|r| self.check_response(r)) {
+                    match result.map_err(DecodeError::from).and_then(|r| self.check_response(r)) {
                         Ok(found) => response = Some(found),
                         Err(error) => return FirstByteOutcome::DecodeFailed(error),
                     }
@@ -117,11 +119,11 @@ impl SplitRequest<'_> {
                     return FirstByteOutcome::PrefillAbandoned(ProxyError::WorkerUnhealthy);
                 }
                 () = &mut decode_evicted, if response.is_none() => {
-                    return FirstByteOutcome::DecodeFailed(ProxyError::WorkerUnhealthy);
+                    return FirstByteOutcome::DecodeFailed(ProxyError::WorkerUnhealthy.into());
                 }
                 () = &mut timeout => return match output {
                     None => FirstByteOutcome::PrefillAbandoned(deadline.error()),
-                    Some(_) => FirstByteOutcome::DecodeFailed(deadline.error()),
+                    Some(_) => FirstByteOutcome::DecodeFailed(deadline.error().into()),
                 },
             }
             let waits_for_prefill = output.is_none() && self.options.input_logprobs;

@@ -1,10 +1,11 @@
 //! The loop over attempts of one split request, each with a prefill and a decode worker.
 
-use super::leg::{LegFailure, LegResult, LegState};
+use super::leg::{DecodeError, LegFailure, LegResult, LegState};
 use crate::error::ProxyError;
 use crate::lease::{ClientRid, Lease};
 use crate::prefill_pool::PrefillPool;
 use crate::proxy::attempt::UpstreamResponse;
+use crate::proxy::buffered_response::BufferedResponse;
 use crate::proxy::dispatch::LastResort;
 use crate::proxy::rejection::Rejection;
 use crate::proxy::request::ProxyRequest;
@@ -13,7 +14,7 @@ use crate::proxy::retry::{
 };
 use crate::response::RouterBody;
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{Response, header};
 use router_config::PdProtocol;
 use router_core::{RequestFeatures, Route, WorkerId};
 use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, bootstrap_rooms, split_facts};
@@ -21,6 +22,7 @@ use router_protocol::{RequestFacts, set_members};
 use router_telemetry::{Leg, RetryReason};
 use router_upstream::{Candidate, DispatchError};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// One split request.
@@ -66,6 +68,7 @@ impl<'a> SplitRequest<'a> {
         self.check()?;
         let retry = RetryState::new(&self.decode.request, features.id);
         let mut earlier: Option<ProxyError> = None;
+        let mut fallback: Option<BufferedResponse> = None;
         let (mut permit, mut last, mut until) = (None, None, retry.wait_until());
         loop {
             self.wait_for_both(&features, until, last).await;
@@ -73,11 +76,13 @@ impl<'a> SplitRequest<'a> {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
-            let LegFailure { leg, error, candidate } = failure;
+            let LegFailure { leg, error, candidate, response } = failure;
             let reason = match &candidate {
                 Some(candidate) => {
                     until = retry.wait_until();
-                    self.on_failure(leg, &error, candidate)
+                    let retry_after =
+                        response.as_ref().and_then(|r| r.retry_after(&self.decode.request.pool.clock));
+                    self.on_failure(leg, &error, candidate, retry_after)
                 }
                 // The worker that was there when the request set out has left.
                 None if until.is_some_and(|until| Instant::now() < until) => {
@@ -88,12 +93,17 @@ impl<'a> SplitRequest<'a> {
             let error = ProxyError::Leg { leg, source: Box::new(error) };
             // An earlier error says more than that no worker is left.
             let error = if candidate.is_none() { earlier.take().unwrap_or(error) } else { error };
-            let Some(reason) = reason else { return Err(error.into()) };
+            if let Some(response) = response
+                && fallback.as_ref().is_none_or(|kept| !kept.is_better_than(response.reason()))
+            {
+                fallback = Some(response);
+            }
+            let Some(reason) = reason else { return Err(Rejection::with_fallback(error, fallback)) };
             let failed = self.side(leg);
             let (pool, excluded) = (failed.request.pool, &failed.excluded);
             let has_candidate = || has_untried(pool, excluded.ids());
             permit = match retry.permit(features.attempt, reason, has_candidate).await {
-                None => return Err(error.into()),
+                None => return Err(Rejection::with_fallback(error, fallback)),
                 permit => permit,
             };
             last = Some(reason);
@@ -173,7 +183,7 @@ impl<'a> SplitRequest<'a> {
         let lease = request.pool.capacity.dispatch_or_wait(availability, dispatch).await;
         side.last = lease.as_ref().ok().map(|lease| Arc::clone(&lease.candidate));
         lease.map(|lease| lease.with_rid(rid, &request.headers)).map_err(|error| match error {
-            DispatchError::AtCapacity => LegFailure { leg, error: ProxyError::WorkersFull, candidate: None },
+            DispatchError::AtCapacity => LegFailure::new(leg, ProxyError::WorkersFull, None),
             DispatchError::Unavailable => self.no_worker(leg),
         })
     }
@@ -181,7 +191,7 @@ impl<'a> SplitRequest<'a> {
     /// The failure of a leg that has no worker to choose.
     pub(super) fn no_worker(&self, leg: Leg) -> LegFailure {
         let error = ProxyError::no_worker(self.side(leg).request.pool);
-        LegFailure { leg, error, candidate: None }
+        LegFailure::new(leg, error, None)
     }
 
     const fn side_mut(&mut self, leg: Leg) -> &mut LegState<'a> {
@@ -198,6 +208,7 @@ impl<'a> SplitRequest<'a> {
         leg: Leg,
         error: &ProxyError,
         candidate: &Arc<Candidate>,
+        retry_after: Option<Duration>,
     ) -> Option<RetryReason> {
         if self.rid.is_given() {
             for side in [&mut self.prefill, &mut self.decode] {
@@ -208,7 +219,7 @@ impl<'a> SplitRequest<'a> {
         }
         let side = self.side_mut(leg);
         side.excluded.exclude(candidate, &side.request.pool.candidates);
-        record_failure(side.request.pool, candidate, error)
+        record_failure(side.request.pool, candidate, error, retry_after)
     }
 
     /// The request of one leg with `members` set in its body.
@@ -251,12 +262,10 @@ impl<'a> SplitRequest<'a> {
     }
 
     /// A response that the client may get, or why it may not.
-    pub(super) fn check_response(&self, response: UpstreamResponse) -> Result<UpstreamResponse, ProxyError> {
-        let inside = |status| if response.parts.status.is_success() { status } else { response.parts.status };
+    pub(super) fn check_response(&self, response: UpstreamResponse) -> Result<UpstreamResponse, DecodeError> {
         match response.retry_reason(self.decode.request.origin.route) {
             None => Ok(response),
-            Some(RetryReason::Overloaded) => Err(ProxyError::Status(inside(StatusCode::SERVICE_UNAVAILABLE))),
-            Some(_) => Err(ProxyError::Status(inside(StatusCode::INTERNAL_SERVER_ERROR))),
+            Some(reason) => Err(DecodeError::Rejected(Box::new(response), reason)),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! vLLM's protocol: the prefill worker says where it keeps the prompt's KV cache, then the decode worker fetches it.
 
-use super::leg::{LegResult, abandon_prefill, decode_failure, prefill_failure, with_prefill_worker};
+use super::leg::{
+    DecodeError, LegResult, abandon_prefill, decode_failure, prefill_failure, with_prefill_worker,
+};
 use super::prefill::{self, PrefillError, PrefillOutput, PrefillTask};
 use super::split_request::SplitRequest;
 use crate::error::ProxyError;
@@ -57,14 +59,14 @@ impl SplitRequest<'_> {
             let mut attempt = pin!(request.attempt(&lease));
             tokio::select! {
                 biased;
-                result = &mut attempt => result.and_then(|response| self.check_response(response)),
-                () = self.evicted(Leg::Decode, &lease.candidate) => Err(ProxyError::WorkerUnhealthy),
-                () = sleep_until(deadline.until) => Err(deadline.error()),
+                result = &mut attempt => result.map_err(DecodeError::from).and_then(|r| self.check_response(r)),
+                () = self.evicted(Leg::Decode, &lease.candidate) => Err(ProxyError::WorkerUnhealthy.into()),
+                () = sleep_until(deadline.until) => Err(deadline.error().into()),
             }
         };
         match result {
             Ok(response) => Ok(request.forward_response(response, lease)),
-            Err(error) => Err(decode_failure(lease, error)),
+            Err(error) => Err(decode_failure(lease, error).await),
         }
     }
 }

@@ -202,7 +202,7 @@ impl<'a> RetryLoop<'a> {
     /// Ends an attempt that got no response; why there may be another one, if there may.
     fn fail(&self, lease: &mut Lease, error: &ProxyError) -> Option<RetryReason> {
         lease.set_error(error.code());
-        let reason = record_failure(self.request.pool, &lease.candidate, error);
+        let reason = record_failure(self.request.pool, &lease.candidate, error, None);
         if matches!(error, ProxyError::Timeout(_) | ProxyError::NoFirstByte(_)) {
             lease.abort(Outcome::Failed);
         }

@@ -120,6 +120,7 @@ pub(crate) fn record_failure(
     pool: &WorkerPool,
     candidate: &Candidate,
     error: &ProxyError,
+    retry_after: Option<Duration>,
 ) -> Option<RetryReason> {
     match error {
         ProxyError::Connect(cause) => {
@@ -134,7 +135,7 @@ pub(crate) fn record_failure(
         }
         ProxyError::WorkerUnhealthy => Some(RetryReason::WorkerUnhealthy),
         ProxyError::Status(status) if is_overloaded(*status) => {
-            pool.candidates.cool_down(candidate, pool.clock.now(), None);
+            pool.candidates.cool_down(candidate, pool.clock.now(), retry_after);
             Some(RetryReason::Overloaded)
         }
         error => error.is_retryable().then_some(RetryReason::Failed),

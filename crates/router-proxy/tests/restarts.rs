@@ -1,0 +1,204 @@
+//! Another server takes a worker's address within an instant, between two health checks.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+mod support;
+
+use parking_lot::Mutex;
+use router_config::Options;
+use router_core::{Decision, DecisionContext, Event, Policy, PolicySpec, Reason, Registry, Time};
+use router_proxy::{Router, RunningRouter, ServingThreads};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use support::{PATIENCE, body, get, options, post, read_message, until};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// An address at which one server after another answers.
+#[derive(Clone)]
+struct Address {
+    address: SocketAddr,
+    server: Arc<Mutex<Server>>,
+}
+
+/// One server program: what it says it is, and its life.
+#[derive(Clone)]
+struct Server {
+    info: Value,
+    killed: CancellationToken,
+}
+
+impl Server {
+    fn of(info: &Value) -> Self {
+        Self { info: info.clone(), killed: CancellationToken::new() }
+    }
+
+    async fn serve(self, mut socket: TcpStream) {
+        let talk = async {
+            while let Some((head, _)) = read_message(&mut socket).await {
+                let body =
+                    if head.starts_with("GET /get_server_info ") || head.starts_with("GET /server_info ") {
+                        self.info.to_string()
+                    } else {
+                        "{}".to_owned()
+                    };
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                socket.write_all((head + &body).as_bytes()).await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = talk => {}
+            () = self.killed.cancelled() => {}
+        }
+    }
+}
+
+impl Address {
+    async fn new(info: &Value) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let this =
+            Self { address: listener.local_addr().unwrap(), server: Arc::new(Mutex::new(Server::of(info))) };
+        let server = Arc::clone(&this.server);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(server.lock().clone().serve(socket));
+            }
+        });
+        this
+    }
+
+    /// All connections of the server end, and the next ones find another server.
+    fn replace(&self, info: &Value) {
+        let old = std::mem::replace(&mut *self.server.lock(), Server::of(info));
+        old.killed.cancel();
+    }
+}
+
+/// Takes the first candidate, and keeps who came and went.
+#[derive(Debug)]
+struct Diary(Arc<Mutex<Vec<String>>>);
+
+impl Policy for Diary {
+    fn name(&self) -> &str {
+        "diary"
+    }
+
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
+        let first = cx.candidates.iter().next().unwrap().id;
+        Decision::plain(first, Reason::OnlyCandidate)
+    }
+
+    fn observe(&mut self, _: Time, event: &Event<'_>) {
+        match event {
+            Event::Joined { worker, .. } => self.0.lock().push(format!("{worker:?} joined")),
+            Event::Left(worker) => self.0.lock().push(format!("{worker:?} left")),
+            _ => {}
+        }
+    }
+}
+
+async fn router_of(address: &Address, change: Options) -> (RunningRouter, Arc<Mutex<Vec<String>>>) {
+    let diary = Arc::new(Mutex::new(Vec::new()));
+    let mut registry = Registry::builtin();
+    let pages = Arc::clone(&diary);
+    registry
+        .register(PolicySpec::new("diary", "keeps who came and went"), move |_| {
+            Ok(Box::new(Diary(Arc::clone(&pages))))
+        })
+        .unwrap();
+    let options = Options {
+        policy: "diary".to_owned(),
+        worker_urls: options(&[address.address]).worker_urls,
+        // No check comes by itself within the test.
+        health_check_interval_secs: 600.0,
+        ..change
+    };
+    let threads = ServingThreads::start(NonZeroUsize::new(1).unwrap()).unwrap();
+    let router = Router::start_on(threads, options.check(&registry).unwrap()).await.unwrap();
+    until(|| router.healthy_workers() == 1).await;
+    (router, diary)
+}
+
+/// Waits until the only worker of `GET /workers` has these members.
+async fn until_reported(router: &RunningRouter, expected: &Value) {
+    let look = async {
+        loop {
+            let listed = body(&get(router, "/workers").await)["workers"].clone();
+            let has = |w: &Value| expected.as_object().unwrap().iter().all(|(k, v)| w[k] == *v);
+            if listed.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(has)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.expect("the worker was never seen as what it is");
+}
+
+fn a() -> Value {
+    json!({"model_path": "/models/a", "max_running_requests": 4, "max_total_tokens": 20000, "dp_size": 1,
+        "random_seed": 1, "version": "0.5.22"})
+}
+
+#[tokio::test]
+async fn replaced_server_is_noticed_at_once() {
+    let b = json!({"model_path": "/models/b", "max_running_requests": 64, "max_total_tokens": 90000,
+        "dp_size": 1, "random_seed": 2, "version": "0.5.23"});
+    for checks in [true, false] {
+        let address = Address::new(&a()).await;
+        let base = Options { disable_health_check: !checks, ..options(&[]) };
+        let (router, diary) = router_of(&address, base).await;
+        until_reported(&router, &json!({"model_id": "/models/a"})).await;
+        assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
+        address.replace(&b);
+        assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
+        until_reported(&router, &json!({"model_id": "/models/b", "max_running_requests": 64})).await;
+        until(|| diary.lock().len() >= 3).await;
+        let diary = diary.lock().clone();
+        assert_eq!(diary.iter().filter(|page| page.ends_with("joined")).count(), 2, "{diary:?}");
+        assert_eq!(diary.iter().filter(|page| page.ends_with("left")).count(), 1, "{diary:?}");
+        assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
+    }
+}
+
+#[tokio::test]
+async fn same_configuration_is_another_process() {
+    let address = Address::new(&a()).await;
+    let (router, diary) = router_of(&address, options(&[])).await;
+    until_reported(&router, &json!({"model_id": "/models/a"})).await;
+    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    let mut again = a();
+    again["random_seed"] = json!(7);
+    address.replace(&again);
+    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    until(|| diary.lock().iter().any(|page| page.ends_with("left"))).await;
+}
+
+#[tokio::test]
+async fn ranks_follow_the_new_server() {
+    let address = Address::new(&a()).await;
+    let (router, _) = router_of(&address, Options { dp_aware: true, ..options(&[]) }).await;
+    until_reported(&router, &json!({"model_id": "/models/a"})).await;
+    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    let mut ranked = a();
+    ranked["dp_size"] = json!(2);
+    address.replace(&ranked);
+    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    until(|| router.healthy_workers() == 2).await;
+}
+
+#[tokio::test]
+async fn closed_connection_changes_no_server() {
+    let address = Address::new(&a()).await;
+    let (router, diary) = router_of(&address, options(&[])).await;
+    until_reported(&router, &json!({"model_id": "/models/a"})).await;
+    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    // The same process has loaded an adapter, and reports it under another member.
+    let mut later = a();
+    later["max_running_requests"] = Value::Null;
+    address.replace(&later);
+    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    until_reported(&router, &json!({"model_id": "/models/a", "max_running_requests": 4})).await;
+    assert_eq!(diary.lock().len(), 1, "{:?}", diary.lock());
+}
