@@ -1,4 +1,4 @@
-"""Write src/sgl_router/options.py from the options of the native module.
+"""Write options.py and option_keywords.py in src/sgl_router from the options of the native module.
 
 Run it in an environment that has the package: ``python generate.py``.
 """
@@ -11,8 +11,9 @@ import textwrap
 from typing import Any
 
 from sgl_router import _native
+from sgl_router.keywords import RENAMED
 
-TARGET = pathlib.Path(__file__).parent / "src" / "sgl_router" / "options.py"
+PACKAGE = pathlib.Path(__file__).parent / "src" / "sgl_router"
 
 HEAD = '''\
 """The options of the router and the names of its policies. Written by generate.py; do not edit."""
@@ -43,6 +44,27 @@ class Options:
 '''
 
 
+KEYWORDS = '''\
+"""The types of the keywords of ``Router``. Written by generate.py; do not edit."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Optional, TypedDict, Union
+
+from .options import PolicyType
+
+
+class OptionKeywords(TypedDict, total=False):
+    """Every option of ``sgl-router launch``, and below them the other names of ``sglang_router``."""
+
+'''
+
+#: Options whose type has members of an enum, too.
+POLICIES = {"policy": "Union[str, PolicyType]"}
+POLICIES.update(dict.fromkeys(("prefill_policy", "decode_policy"), "Union[str, PolicyType, None]"))
+
+
 def comment(text: str) -> str:
     """Return ``text`` as a documentation comment of the next line."""
     mark = "    #: "
@@ -67,8 +89,21 @@ def default(field: dict[str, Any]) -> str:
     return f" = field(default={text}{hidden})" if hidden else f" = {text}"
 
 
-def generate() -> str:
-    """Return the whole file."""
+def generate_keywords() -> str:
+    """Return the whole of option_keywords.py."""
+    text = KEYWORDS
+    ours = {each["name"]: each["kind"] for each in _native.option_fields()}
+    for name, kind in ours.items():
+        text += f"    {name}: {POLICIES.get(name, kind)}\n"
+    text += "\n"
+    theirs = {flag["name"] for flag in _native.sglang_router_flags()} | {*RENAMED, "fixed_probabilities"}
+    for name in sorted(theirs - {*ours}):
+        text += f"    {name}: Any\n"
+    return text
+
+
+def generate_options() -> str:
+    """Return the whole of options.py."""
     text = HEAD
     for name, rule in _native.policies():
         text += comment(rule) + f'\n    {member(name)} = "{name}"\n'
@@ -82,5 +117,9 @@ def generate() -> str:
     return text.rstrip("\n") + "\n"
 
 
+#: What is generated, by the name of the file.
+FILES = {"options.py": generate_options, "option_keywords.py": generate_keywords}
+
 if __name__ == "__main__":
-    TARGET.write_text(generate(), encoding="utf-8")
+    for name, generate in FILES.items():
+        (PACKAGE / name).write_text(generate(), encoding="utf-8")

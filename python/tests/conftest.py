@@ -20,11 +20,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 class Program:
     """A process whose output is read line by line. The fixture kills it in the end."""
 
-    def __init__(self, *command, env=None):
+    def __init__(self, *command, env=None, stdin=subprocess.DEVNULL):
         """Start it."""
         self.process = subprocess.Popen(
             [sys.executable, *command],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
@@ -62,8 +62,8 @@ def program():
     """Start Python programs that are killed when the test ends."""
     started = []
 
-    def start(*command, env=None):
-        started.append(Program(*command, env=env))
+    def start(*command, **how):
+        started.append(Program(*command, **how))
         return started[-1]
 
     yield start

@@ -17,9 +17,10 @@ def test_defaults_match_command_line():
     assert Config(worker_urls=WORKERS, port=1) == Config.from_args(["--worker-urls", *WORKERS, "--port", "1"])
 
 
-def test_fields_match_native_module():
-    stale = generate.TARGET.read_text(encoding="utf-8") != generate.generate()
-    assert not stale, "src/sgl_router/options.py is old: run generate.py"
+@pytest.mark.parametrize("name", generate.FILES)
+def test_fields_match_native_module(name):
+    stale = (generate.PACKAGE / name).read_text(encoding="utf-8") != generate.FILES[name]()
+    assert not stale, f"src/sgl_router/{name} is old: run generate.py"
 
 
 def test_every_policy_has_a_member():

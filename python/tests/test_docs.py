@@ -5,9 +5,10 @@ import doctest
 import pytest
 import sgl_router.config
 import sgl_router.router
+import sgl_router.router_args
 from conftest import ROOT
 
-PAGES = sorted((ROOT / "docs" / "python").glob("*.md"))
+PAGES = [ROOT / "docs" / "python" / "index.md", ROOT / "docs" / "migrating.md"]
 
 
 def blocks(text):
@@ -15,7 +16,7 @@ def blocks(text):
     return [part.split("```", 1)[0] for part in text.split("```python\n")[1:]]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.stem == "index"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_examples_of_a_page_run(page, workers):
     names = {}
     for code in blocks(page.read_text(encoding="utf-8")):
@@ -24,6 +25,9 @@ def test_examples_of_a_page_run(page, workers):
         exec(compile(code, str(page), "exec"), names)
 
 
-@pytest.mark.parametrize("module", [sgl_router, sgl_router.config, sgl_router.router], ids=lambda m: m.__name__)
+MODULES = [sgl_router, sgl_router.config, sgl_router.router, sgl_router.router_args]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_doctests_run(module):
     assert doctest.testmod(module).failed == 0

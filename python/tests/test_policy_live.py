@@ -1,5 +1,6 @@
 """Python policies in a running router."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -135,7 +136,7 @@ def test_policy_errors_fail_no_request(serve, wrong, caplog):
     assert 'policy_figure{policy="under_test",figure="python_errors"} ' in metrics
 
 
-def test_blocking_policy_is_waited_for_once(serve):
+def test_blocking_policy_is_waited_for_once(serve, caplog):
     release = threading.Event()
     asked = []
 
@@ -152,6 +153,10 @@ def test_blocking_policy_is_waited_for_once(serve):
         assert (stats.late, stats.busy, len(asked)) == (1, 19, 1)
     finally:
         release.set()
+    # The log has the time from the question, which is at least the time limit.
+    wait_until(lambda: any("too late" in record.getMessage() for record in caplog.records))
+    (late,) = [record.getMessage() for record in caplog.records if "too late" in record.getMessage()]
+    assert float(re.search(r"policy under_test chose ([0-9.]+) ms after it was asked", late)[1]) > 40
     # Once it is back it is asked again, and a late choice is not taken for a new one.
     wait_until(lambda: reasons(router, 1)[0] == ["custom"])
 
@@ -296,3 +301,20 @@ def test_many_clients_at_once(serve):
     stats = sgl_router.policy_stats("under_test")
     assert stats.decisions + stats.late + stats.busy == 160 and stats.errors == 0
     assert ask(router.url, "/readiness")[0] == 200
+
+
+def test_python_policy_is_not_made_by_the_check():
+    made = []
+
+    class Counted(Policy):
+        def __init__(self):
+            made.append(self)
+
+        def select(self, request, workers):
+            return 0
+
+    sgl_router.register_policy(Counted, "counted_once")
+    router = Router(["http://127.0.0.1:9"], policy="counted_once", **QUIET)
+    assert made == []
+    with router:
+        assert len(made) == 1

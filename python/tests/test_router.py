@@ -163,10 +163,20 @@ def test_early_request_waits_for_worker(workers):
 
 def test_wait_until_ready_times_out():
     with Router(["http://127.0.0.1:9"], **QUIET) as router:
-        with pytest.raises(TimeoutError, match="no worker was ready"):
+        deadline = time.monotonic() + TIMEOUT
+        while router.stats().workers[0].last_error is None:
+            assert time.monotonic() < deadline, router.stats()
+            time.sleep(0.002)
+        cause = r"no worker was ready after 0.01 s: http://127.0.0.1:9 is \w+ \(.*refused.*\)$"
+        with pytest.raises(TimeoutError, match=cause):
             router.wait_until_ready(timeout=0.01)
         with pytest.raises(ValueError, match="timeout"):
             router.wait_until_ready(timeout=-1)
+
+
+def test_wait_without_workers_says_so():
+    with Router(start_empty=True, **QUIET) as router, pytest.raises(TimeoutError, match="the router has no workers"):
+        router.wait_until_ready(timeout=0.01)
 
 
 def test_stopped_router_raises(workers):
@@ -191,7 +201,6 @@ def test_port_in_use_is_os_error():
 REFUSED = [
     ({"policy": "marginal_utilty"}, "--policy: unknown policy `marginal_utilty`, did you mean `marginal_utility`?"),
     ({"worker_urls": ["ftp://a"]}, "--worker-urls: worker URL 'ftp://a': the scheme must be http or https"),
-    ({"worker_urls": []}, "--worker-urls: no worker is given"),
     ({"worker_urls": ["http://a", "http://a"]}, "--worker-urls: worker 'http://a' is given twice"),
     ({"policy_options": {"no_such_knob": 1}}, "no_such_knob"),
     ({"tls_cert_path": "nowhere.pem"}, "--tls-key-path: is required with --tls-cert-path"),
@@ -203,8 +212,14 @@ REFUSED = [
 def test_refusal_matches_command_line(options, message):
     options = {"worker_urls": ["http://127.0.0.1:9"], **options}
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        Router(**{**QUIET, **options}).start()
+        Router(**{**QUIET, **options})
     assert "\n" not in str(caught.value)
+
+
+def test_start_needs_a_worker():
+    router = Router(**QUIET)
+    with pytest.raises(ValueError, match="--worker-urls: no worker is given"):
+        router.start()
 
 
 KEYWORDS = [
@@ -222,23 +237,43 @@ def test_wrong_keyword_is_type_error(options, error, message):
 
 def test_names_of_other_packages_work():
     router = Router(
-        ["http://a"],
         enable_request_tracking=True,
         trace_ttl_seconds=5,
         marginal_utility_output_dir="out",
-        fixed_probabilities={"http://a": 1.0},
+        policy="fixed_probability",
+        fixed_probabilities={"http://d": 1.0},
+        pd_disaggregation=True,
+        prefill_policy="consistent_hash",
         prefill_urls=[("http://p", 9000), ("http://q", None)],
         decode_urls=["http://d"],
     )
     assert router.config == Config(
-        worker_urls=["http://a"],
         enable_tracking=True,
         trace_ttl=5,
         record_dir="out",
-        policy_options={"probabilities": {"http://a": 1.0}},
+        policy="fixed_probability",
+        policy_options={"probabilities": {"http://d": 1.0}},
+        pd_disaggregation=True,
+        prefill_policy="consistent_hashing",
         prefill=["http://p", "9000", "http://q", "none"],
         decode=["http://d"],
     )
+
+
+@pytest.mark.parametrize("nothing", [{}, [], (), None, False])
+def test_unset_option_of_others_is_accepted(nothing):
+    assert Router(["http://a"], selector=nothing, service_discovery=False).config == Config(worker_urls=["http://a"])
+    with pytest.raises(ValueError, match="--selector: there is no service discovery"):
+        Router(["http://a"], selector={"app": "worker"})
+    with pytest.raises(TypeError, match="unknown option `selectr`"):
+        Router(["http://a"], selectr=nothing)
+
+
+def test_warning_names_the_callers_line():
+    with pytest.warns(UserWarning, match="--model-path changes nothing") as told:
+        Router(["http://a"], model_path="m")
+        Config.from_args(["--model-path", "m"])
+    assert [note.filename for note in told] == [__file__] * 2
 
 
 def test_options_override_config():

@@ -48,6 +48,22 @@ def test_measures_have_intervals_and_ratios():
     assert simulate(Load(50), policies="random", seeds=1)["random"]["e2e_mean_s"].half_width is None
 
 
+def test_notebook_shows_a_table():
+    found = simulate(Load(100), policies=["random", "marginal_cost:ttft_weight=2"], seeds=2)
+    html = found._repr_html_()
+    second = found["marginal_cost:ttft_weight=2"]["e2e_mean_s"]
+    assert "<th>random</th><th>marginal_cost:ttft_weight=2</th>" in html
+    assert html.count("<tr>") == 1 + len(found["random"])
+    assert f"{second.mean:.4g} ± {second.half_width:.2g} <small>({second.ratio:.2f}×)</small>" in html
+    assert "<th>random</th>" in found["random"]._repr_html_()
+
+    class First(Policy):
+        def select(self, request, workers):
+            return 0
+
+    assert "&lt;b&gt;" in simulate(Load(20), policies=[("<b>", First)], seeds=1)._repr_html_()
+
+
 def test_records_agree_with_measures():
     found = simulate(Load(200), policies=["random", "round_robin"], seeds=2)
     records = found.records

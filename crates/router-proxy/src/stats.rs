@@ -42,6 +42,8 @@ pub struct WorkerStats {
     /// Mean time from a request's arrival at the router to the last byte of its response, in seconds, over complete
     /// responses.
     pub mean_latency: Option<f64>,
+    /// Why its health checks or connections fail; `None` while they succeed.
+    pub last_error: Option<String>,
 }
 
 impl RouterStats {
@@ -61,6 +63,7 @@ impl RouterStats {
                 successes: counts.successes,
                 failures: counts.failures,
                 mean_latency: counts.mean_latency,
+                last_error: worker.problem().map(|problem| problem.failure.message),
             }
         });
         Self {

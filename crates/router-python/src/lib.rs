@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! options, value ............. keyword arguments <-> Options
+//! foreign_flags .............. the flags of sglang-router
 //! router, decisions, stats ... a router in the background, its decisions and statistics
 //! simulation, records ........ simulate() and recorded files, both as columns
 //! command_line ............... sgl-router in this process
@@ -18,6 +19,7 @@
 mod columns;
 mod command_line;
 mod decisions;
+mod foreign_flags;
 mod options;
 mod policy;
 mod records;
@@ -37,8 +39,10 @@ mod _native {
     #[pymodule_export]
     use crate::decisions::Decisions;
     #[pymodule_export]
+    use crate::foreign_flags::sglang_router_flags;
+    #[pymodule_export]
     use crate::options::{
-        check_options, option_fields, options_from_flags, options_from_toml, options_to_toml,
+        check_options, check_router, option_fields, options_from_flags, options_from_toml, options_to_toml,
     };
     #[pymodule_export]
     use crate::policy::{

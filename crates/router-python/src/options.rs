@@ -1,15 +1,16 @@
 //! The options of the router as Python keyword arguments: names, types, defaults and documentation.
 
+use crate::registry;
 use crate::value::{to_json, to_python};
 use clap::Args as _;
-use pyo3::exceptions::{PySystemExit, PyTypeError, PyUserWarning, PyValueError};
+use pyo3::exceptions::{PySystemExit, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use router_config::Options;
 use serde_json::{Map, Value};
 use sgl_router::{LaunchOptions, LaunchOptionsError};
 use std::any::TypeId;
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Options that have no flag, with their meaning.
@@ -103,7 +104,7 @@ fn doc(arg: &clap::Arg) -> String {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let mut text = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let values: Vec<_> = arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
-    if !values.is_empty() && values != ["true", "false"] {
+    if !values.is_empty() && arg.get_action().takes_values() {
         text += &format!(" ({})", values.join(", "));
     }
     if let Some(variable) = arg.get_env() {
@@ -164,6 +165,14 @@ pub(crate) fn check_options(arguments: &Bound<'_, PyDict>) -> PyResult<()> {
     read(arguments).map(drop)
 }
 
+/// Checks all that a router with these arguments needs, except that it has a worker: it may start without one.
+#[pyfunction]
+pub(crate) fn check_router(py: Python<'_>, arguments: &Bound<'_, PyDict>) -> PyResult<()> {
+    let options = Options { start_empty: true, ..read(arguments)? };
+    let checked = py.detach(|| options.check(&registry::names()).map(drop));
+    checked.map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
 /// The arguments of a TOML text; `origin` names it in errors.
 #[pyfunction]
 #[pyo3(signature = (text, origin))]
@@ -176,18 +185,14 @@ pub(crate) fn options_from_toml<'py>(
     arguments(py, &options.map_err(|error| PyValueError::new_err(error.to_string()))?)
 }
 
-/// The arguments that flags of `sgl-router launch` give, and the file that they may name.
+/// Arguments, and a line for each flag without effect.
+type ArgumentsAndNotes<'py> = (Bound<'py, PyAny>, Vec<String>);
+
+/// The arguments that flags of `sgl-router launch` give, with those of the file that they may name.
 #[pyfunction]
-pub(crate) fn options_from_flags(py: Python<'_>, flags: Vec<OsString>) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn options_from_flags(py: Python<'_>, flags: Vec<OsString>) -> PyResult<ArgumentsAndNotes<'_>> {
     match py.detach(|| sgl_router::launch_options(flags)) {
-        Ok(LaunchOptions { options, notes }) => {
-            let category = py.get_type::<PyUserWarning>();
-            for note in notes {
-                let note = CString::new(note)?;
-                PyErr::warn(py, &category, &note, 2)?;
-            }
-            arguments(py, &options)
-        }
+        Ok(LaunchOptions { options, notes }) => Ok((arguments(py, &options)?, notes)),
         Err(LaunchOptionsError::Help) => Err(PySystemExit::new_err(0)),
         Err(LaunchOptionsError::Invalid(line)) => Err(PyValueError::new_err(line)),
     }

@@ -11,6 +11,13 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
+/// The same policies by name, for checks: those of Python are not made.
+pub(crate) fn names() -> Registry {
+    let mut registry = Registry::builtin();
+    policy::add_to(&mut registry, &PolicyHost::Check);
+    registry
+}
+
 /// The names of all policies, each with a one-line summary.
 #[pyfunction]
 pub(crate) fn policies() -> Vec<(String, String)> {

@@ -30,6 +30,7 @@ fn worker<'py>(py: Python<'py>, w: &WorkerStats) -> PyResult<Bound<'py, PyDict>>
         ("successes", w.successes.into_bound_py_any(py)?),
         ("failures", w.failures.into_bound_py_any(py)?),
         ("mean_latency", w.mean_latency.into_bound_py_any(py)?),
+        ("last_error", w.last_error.as_deref().into_bound_py_any(py)?),
     ]
     .into_py_dict(py)
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Union
 
 from . import _native
+from .caller import warn_caller
 from .options import Options
 
 
@@ -23,8 +24,8 @@ class Config(Options):
     policy = "round_robin"
     worker_urls = ["http://127.0.0.1:31000"]
 
-    Types and ranges are checked at once; what only a start can find, such as an unknown policy, is checked by
-    ``Router.start``. ``repr`` and TOML show the options that are not at their default, and never a key.
+    Types and ranges are checked at once, and all else, such as the name of the policy, when a ``Router`` is built from
+    it. ``repr`` and TOML show the options that are not at their default, and never a key.
     """
 
     def __post_init__(self) -> None:
@@ -51,9 +52,12 @@ class Config(Options):
     def from_args(cls, args: Sequence[str]) -> Config:
         """Return the options that ``sgl-router launch ARGS`` would run with.
 
-        Raises ``ValueError`` with the message of the command line.
+        A flag of another router that has no effect causes a ``UserWarning``. Raises ``ValueError`` with the message of
+        the command line.
         """
-        return cls(**_native.options_from_flags(list(args)))
+        given, notes = _native.options_from_flags(list(args))
+        warn_caller(notes)
+        return cls(**given)
 
     def to_toml(self) -> str:
         """Return the options that are not at their defaults as TOML, without keys.

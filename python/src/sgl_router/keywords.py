@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from . import _native
+from .caller import warn_caller
 from .config import Config
 
-#: Arguments of ``sglang_router.Router`` with other names than the flags.
+#: Arguments of ``sglang_router`` with other names than the flags.
 RENAMED = {
     "decode_urls": "decode",
     "enable_request_tracking": "enable_tracking",
@@ -21,7 +24,7 @@ RENAMED = {
 }
 
 
-def options_of(keywords: dict[str, Any]) -> dict[str, Any]:
+def options_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that these keyword arguments give.
 
     Raises ``TypeError`` for an unknown option, and ``ValueError`` for one that this router refuses.
@@ -33,14 +36,20 @@ def options_of(keywords: dict[str, Any]) -> dict[str, Any]:
         if keyword == "fixed_probabilities":
             if value is not None:
                 options["policy_options"] = {**options.get("policy_options", {}), "probabilities": value}
-        elif name in known:
-            options[name] = _prefill(value) if keyword == "prefill_urls" else value
+        elif name not in known or str(value) in _renamed_values().get(name, ()):
+            options.update(_foreign(name, value))
         else:
-            options.update(_foreign(keyword, value))
+            options[name] = prefill_words(value) if keyword == "prefill_urls" else value
     return options
 
 
-def _prefill(workers: Any) -> Any:
+@lru_cache(maxsize=None)
+def _renamed_values() -> dict[str, list[str]]:
+    """Return the values of ``sglang_router`` that have another name here, by option."""
+    return {flag["name"]: flag["renamed_values"] for flag in _native.sglang_router_flags()}
+
+
+def prefill_words(workers: Any) -> Any:
     """Return ``[(url, port), ...]`` in the form of the flag."""
     if not isinstance(workers, (list, tuple)):
         return workers
@@ -53,29 +62,37 @@ def _prefill(workers: Any) -> Any:
     return words
 
 
+def flag_words(name: str, value: Any) -> list[str]:
+    """Return the flag of an option with its value; empty where that is ``None``, ``False`` or an empty collection."""
+    flag = "--" + name.replace("_", "-")
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [flag]
+    if isinstance(value, dict):
+        value = [f"{key}={each}" for key, each in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [flag, *(str(each) for each in value)] if value else []
+    return [f"{flag}={value}"]
+
+
 def _foreign(name: str, value: Any) -> dict[str, Any]:
     """Return the options that the flag of that name gives; the command line knows the flags of other routers."""
-    if value is None or value is False:
-        values = None
-    elif value is True:
-        values = []
-    elif isinstance(value, dict):
-        values = [f"{key}={each}" for key, each in value.items()]
-    elif isinstance(value, (list, tuple)):
-        values = [str(each) for each in value]
-    else:
-        values = [str(value)]
-    flag = "--" + name.replace("_", "-")
+    words = flag_words(name, value)
     try:
-        given = _native.options_from_flags([flag, *(values or [])])
+        # A flag without its value is tried, too: whether the name is known does not depend on the value.
+        given, notes = _native.options_from_flags(words or flag_words(name, True))
     except ValueError as error:
         if str(error).startswith("unexpected argument"):
             raise TypeError(f"unknown option `{name}`{_suggestion(name)}") from None
-        if values is None:
+        if not words:
             return {}
         raise
+    if not words:
+        return {}
+    warn_caller(notes)
     defaults = Config().given()
-    return {} if values is None else {key: each for key, each in given.items() if each != defaults[key]}
+    return {key: each for key, each in given.items() if each != defaults[key]}
 
 
 def _suggestion(name: str) -> str:

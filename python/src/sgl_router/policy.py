@@ -220,18 +220,20 @@ def _serve(name: str, select: Any, observe: Any, native: _native.PolicyThread) -
                     native.count(_report(name, "observe", error))
             if decision is None:
                 continue
-            since = time.monotonic()
             try:
-                in_time = native.submit(select(*decision))
+                late_after = native.submit(select(*decision))
             except BaseException as error:
                 # The router comes first: it is waiting.
                 native.fail()
                 native.count(_report(name, "select", error))
                 continue
-            if not in_time and not late:
+            if late_after is not None and not late:
                 late = True
-                took = time.monotonic() - since
-                _log.warning("policy %s took %.3f s to choose; the least load decided meanwhile", name, took)
+                _log.warning(
+                    "policy %s chose %.1f ms after it was asked, too late; the least load decided meanwhile",
+                    name,
+                    1000 * late_after,
+                )
     finally:
         _threads.pop(threading.current_thread(), None)
 

@@ -7,13 +7,42 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 from . import _native
 from .config import Config
 from .decisions import Decisions
 from .keywords import options_of
+from .options import PolicyType
+from .sglang_names import (
+    BackendType,
+    HistoryBackendType,
+    backend_from_str,
+    history_backend_from_str,
+    policy_from_str,
+)
 from .stats import RouterStats
+
+if TYPE_CHECKING:
+    import argparse
+
+    from typing_extensions import Unpack
+
+    from .option_keywords import OptionKeywords
+    from .router_args import RouterArgs
+
+__all__ = [
+    "BackendType",
+    "HistoryBackendType",
+    "PolicyType",
+    "Router",
+    "backend_from_str",
+    "history_backend_from_str",
+    "policy_from_str",
+]
+
+#: How many workers an error names.
+_SHOWN = 5
 
 _RUNNING: weakref.WeakSet[_native.RunningRouter] = weakref.WeakSet()
 
@@ -37,10 +66,12 @@ class Router:
     ``sglang_router.Router`` are accepted too. A process may have several routers.
     """
 
-    def __init__(self, config: Union[Config, Sequence[str], None] = None, **options: Any) -> None:
-        """Take the options of the router; a list stands for ``worker_urls``.
+    def __init__(
+        self, config: Union[Config, Sequence[str], None] = None, **options: Unpack[OptionKeywords]
+    ) -> None:
+        """Take the options of the router, and check them; a list stands for ``worker_urls``.
 
-        Raises ``TypeError`` or ``ValueError``, which names the option.
+        Raises ``TypeError`` or ``ValueError``, which names the option. That there is no worker is an error of ``start``.
         """
         if isinstance(config, (list, tuple)):
             options.setdefault("worker_urls", list(config))
@@ -49,6 +80,20 @@ class Router:
             raise TypeError(f"config: must be a Config or a list of URLs, not {type(config).__name__}")
         self._config = replace(config or Config(), **options_of(options))
         self._native: Optional[_native.RunningRouter] = None
+        _native.check_router(self._config.given())
+
+    @classmethod
+    def from_args(cls, args: Union[RouterArgs, argparse.Namespace]) -> Router:
+        """Return a router with the arguments of ``sglang_router``; ``start`` returns here, and blocks there.
+
+        An argument without effect causes a ``UserWarning``. Raises ``ValueError`` for one that is refused.
+        """
+        # Not imported by programs that do not need it: it takes a fifth of the time of the whole package.
+        from .router_args import RouterArgs
+
+        if not isinstance(args, RouterArgs):
+            args = RouterArgs.from_cli_args(args)
+        return cls(Config.from_args(args.launch_flags()))
 
     @property
     def config(self) -> Config:
@@ -70,10 +115,10 @@ class Router:
     def wait_until_ready(self, timeout: float = 60.0) -> Router:
         """Return the router itself once a worker is ready; until then requests get status 503.
 
-        Raises ``TimeoutError`` if none is ready after ``timeout`` seconds.
+        Raises ``TimeoutError`` if none is ready after ``timeout`` seconds; its message names the state of the workers.
         """
         if not self._running().wait_until_ready(timeout):
-            raise TimeoutError(f"no worker was ready after {timeout} s")
+            raise TimeoutError(f"no worker was ready after {timeout} s: {self._why_not_ready()}")
         return self
 
     def stop(self) -> int:
@@ -126,6 +171,14 @@ class Router:
         """Return its URL and policy."""
         place = self.url if self.running else "not running"
         return f"<sgl_router.Router {place} policy={self._config.policy}>"
+
+    def _why_not_ready(self) -> str:
+        workers = self.stats().workers
+        if not workers:
+            return "the router has no workers; add them with worker_urls or POST /workers"
+        shown = [f"{each.url} is {each.state}" + (f" ({each.last_error})" if each.last_error else "") for each in workers]
+        more = [f"and {len(shown) - _SHOWN} more"] if len(shown) > _SHOWN else []
+        return "; ".join(shown[:_SHOWN] + more)
 
     def _running(self) -> _native.RunningRouter:
         if self._native is None or not self._native.running:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Optional, Union
 
-from . import _native
+from . import _native, notebook
 from .policy import policy_name
 from .records import Records
 
@@ -115,6 +115,9 @@ class PolicyResult(Mapping[str, Measure]):
     def __repr__(self) -> str:
         return f"<PolicyResult {self.name}: e2e_mean_s={self['e2e_mean_s'].mean:.3f}>"
 
+    def _repr_html_(self) -> str:
+        return notebook.table({self.name: self})
+
 
 class Simulation(Mapping[str, PolicyResult]):
     """The results of a simulation, by policy. As text it is the table that ``sgl-router simulate`` prints."""
@@ -142,6 +145,9 @@ class Simulation(Mapping[str, PolicyResult]):
 
     def __repr__(self) -> str:
         return f"<Simulation of {', '.join(self)}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.table(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results as ``sgl-router simulate --json`` writes them."""

@@ -28,6 +28,8 @@ class WorkerStats(NamedTuple):
     failures: int
     #: Mean time from the arrival of a request at the router to the last byte of its response, in seconds, of complete responses.
     mean_latency: Optional[float]
+    #: Why its health checks or connections fail; ``None`` while they succeed.
+    last_error: Optional[str]
 
 
 class RouterStats(NamedTuple):

@@ -35,6 +35,8 @@ const ANSWERED: u8 = 2;
 pub(super) struct DecisionRequest {
     pub(super) request: Request,
     pub(super) workers: Vec<WorkerView>,
+    /// When the router began to wait for the choice.
+    pub(super) asked_at: Instant,
 }
 
 /// Why the policy did not decide.
@@ -218,13 +220,21 @@ impl DecisionChannel {
 pub(crate) struct PolicyThread {
     channel: Arc<DecisionChannel>,
     counters: Arc<PolicyCounters>,
-    /// The workers of the current decision, by index.
-    workers: Mutex<Vec<WorkerId>>,
+    current: Mutex<CurrentDecision>,
+}
+
+/// What is kept of the decision that the policy is working on.
+#[derive(Debug)]
+struct CurrentDecision {
+    /// The workers, by index.
+    workers: Vec<WorkerId>,
+    asked_at: Instant,
 }
 
 impl PolicyThread {
     pub(super) fn new(channel: Arc<DecisionChannel>, counters: Arc<PolicyCounters>) -> Self {
-        Self { channel, counters, workers: Mutex::default() }
+        let current = CurrentDecision { workers: Vec::new(), asked_at: Instant::now() };
+        Self { channel, counters, current: Mutex::new(current) }
     }
 }
 
@@ -237,17 +247,22 @@ impl PolicyThread {
     fn wait<'py>(&self, py: Python<'py>) -> PyResult<Option<Work<'py>>> {
         let Some((events, request)) = py.detach(|| self.channel.wait()) else { return Ok(None) };
         self.counters.events.add(events.len() as u64);
-        let Some(DecisionRequest { request, workers }) = request else { return Ok(Some((events, None))) };
-        let mut ids = self.workers.lock();
-        ids.clear();
-        ids.extend(workers.iter().map(|worker| worker.id));
+        let Some(DecisionRequest { request, workers, asked_at }) = request else {
+            return Ok(Some((events, None)));
+        };
+        let mut current = self.current.lock();
+        current.asked_at = asked_at;
+        current.workers.clear();
+        current.workers.extend(workers.iter().map(|worker| worker.id));
         Ok(Some((events, Some((request, PyTuple::new(py, workers)?)))))
     }
 
-    /// Hands over what select() returned; false when it is too late.
-    fn submit(&self, returned: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let choice = PolicyChoice::read(returned, &self.workers.lock())?;
-        Ok(self.channel.complete(Some(choice)))
+    /// Hands over what select() returned; when it is too late, returns the seconds since the router asked.
+    fn submit(&self, returned: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+        let current = self.current.lock();
+        let choice = PolicyChoice::read(returned, &current.workers)?;
+        let in_time = self.channel.complete(Some(choice));
+        Ok((!in_time).then(|| current.asked_at.elapsed().as_secs_f64()))
     }
 
     /// Reports that the policy failed.

@@ -128,8 +128,11 @@ impl Policy for LivePolicy {
             self.missed(MissedDecision::Busy);
             return fallback(cx);
         };
-        let request =
-            DecisionRequest { request: Request::of(&mut cx, self.needs), workers: self.history.workers(&cx) };
+        let request = DecisionRequest {
+            request: Request::of(&mut cx, self.needs),
+            workers: self.history.workers(&cx),
+            asked_at: Instant::now(),
+        };
         let choice = self.channel.decide(request, deadline);
         let took = self.budget.spend();
         match choice {

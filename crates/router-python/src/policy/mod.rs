@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use router_core::policy::Random;
 use router_core::{Policy, PolicyError, PolicyOptions, PolicySpec, Registry};
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ static REGISTERED: Mutex<Vec<Arc<RegisteredPolicy>>> = Mutex::new(Vec::new());
 /// Where a policy will decide.
 #[derive(Clone, Debug)]
 pub(crate) enum PolicyHost {
+    /// Nowhere: it is only named, and another one stands for it.
+    Check,
     /// In a router.
     Live,
     /// In this simulation, with its own counters.
@@ -60,6 +63,7 @@ impl PolicyHost {
     ) -> Result<Box<dyn Policy>, PolicyError> {
         let RegisteredPolicy { factory, counters, .. } = policy;
         match self {
+            Self::Check => Ok(Box::new(Random)),
             Self::Live => Ok(Box::new(LivePolicy::build(factory, knobs, counters)?)),
             Self::Simulation(control, counters) => {
                 let built = InlinePolicy::build(factory, knobs, counters, control);

@@ -1,0 +1,5 @@
+"""``python -m sgl_router.drop_in`` prints the folder for ``PYTHONPATH``."""
+
+from . import folder
+
+print(folder())
