@@ -1,4 +1,4 @@
-"""MkDocs hooks: adds files from outside docs/ to the site, and rewrites the links to them.
+"""MkDocs hooks: adds files from outside docs/ to the site, rewrites the links to them, and sets the language of pages.
 
 On GitHub a page links to ../DESIGN.md or ../deploy/router.toml. The site has these files under project/, and the
 links are rewritten to that path. A link to any other file outside docs/ is left as it is, and fails the build.
@@ -61,3 +61,10 @@ def on_page_markdown(markdown, page, config, files):
         return f"]({posixpath.relpath(target, here or '.')}{match[2]})"
 
     return LINK.sub(rewritten, markdown)
+
+
+def on_page_context(context, page, config, nav):
+    """Chinese pages have a Chinese frame: the language of the page, its search field and its buttons."""
+    is_chinese = page.file.src_uri.startswith("zh/") or page.file.src_uri.endswith(".zh-CN.md")
+    config.theme["language"] = "zh" if is_chinese else "en"
+    return context

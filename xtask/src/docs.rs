@@ -6,21 +6,28 @@ use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
-/// Pages with a part that `sgl-router pages PART` prints.
-const GENERATED: [(&str, &str); 2] = [("configuration.md", "options"), ("migrating.md", "foreign")];
+/// Pages with a part that `sgl-router` prints, and the words after that name: `pages PART` prints Markdown, all else is shown as
+/// it is. The test `pages.rs` runs the same commands.
+const GENERATED: [(&str, &str); 3] = [
+    ("configuration.md", "pages options"),
+    ("migrating.md", "pages foreign"),
+    ("simulating.md", "simulate --policy least_request,marginal_cost,oracle"),
+];
 
 /// Writes the generated parts, and builds the site.
 ///
 /// # Errors
 /// A page lacks its marks, or the build fails.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    for (page, part) in GENERATED {
-        let printed = command::output(&mut command::cargo(
-            root,
-            &["run", "--quiet", "--package", "sgl-router", "--bin", "sgl-router", "--", "pages", part],
-        ))?;
+    for (page, words) in GENERATED {
+        let run = ["run", "--quiet", "--package", "sgl-router", "--bin", "sgl-router", "--"];
+        let mut run = command::cargo(root, &run);
+        let printed = command::output(run.args(words.split(' ')))?;
+        let (part, text) = match words.strip_prefix("pages ") {
+            Some(part) => (part, format!("\n{}\n\n", printed.trim())),
+            None => (words, format!("\n```text\n{}\n```\n\n", printed.trim())),
+        };
         let begin = format!("<!-- written by cargo xtask docs: {part} -->\n");
-        let text = format!("\n{}\n\n", printed.trim());
         replace_in_file(&root.join("docs").join(page), &begin, "<!-- end -->", &text)?;
     }
     build(root)

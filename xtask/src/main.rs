@@ -3,6 +3,7 @@
 //! ```text
 //! main ── tidy ........................ house rules, found in the source (tidy/source, tidy/circles, tidy/layers ...)
 //!      ├─ test, docs, deny ............ the one test command, the documentation, the dependencies (python_env)
+//!      ├─ dist/ ....................... what is released: binary, packages, wheel, bill of materials
 //!      ├─ bench/ ...................... CPU time per request, beside nginx and the routers on PyPI
 //!      ├─ compare/ .................... policies beside those of other routers, in front of emulated workers
 //!      ├─ soak, chaos, many_connections long runs, faults under load, memory per connection
@@ -16,6 +17,7 @@ mod chaos;
 mod command;
 mod compare;
 mod deny;
+mod dist;
 mod docs;
 mod harness;
 mod many_connections;
@@ -46,6 +48,8 @@ enum Task {
     Docs,
     /// Check licences, sources and known vulnerabilities of all dependencies.
     Deny,
+    /// Build what is released: binary, archive, Debian package, wheel, bill of materials; check and try each.
+    Dist(dist::DistOptions),
     /// Hold many idle clients and many streams at once, and print the memory that each takes.
     Crowd(many_connections::ConnectionOptions),
     /// Inject a fault every second into a fleet under load, for longer than the tests do.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(root, options),
         Task::Docs => docs::run(root),
         Task::Deny => deny::run(root),
+        Task::Dist(options) => dist::run(root, &options),
         Task::Crowd(options) => many_connections::run(root, &options),
         Task::Chaos(options) => chaos::run(root, options),
         Task::Soak(options) => soak::run(root, &options),

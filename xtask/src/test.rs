@@ -39,6 +39,7 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
             command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
         })?;
         python_stage("site", || docs::build(root))?;
+        stage("alert rules", || alert_rules(root))?;
         stage("dependencies", || deny::run(root))?;
         python_stage("real clients", || pytest(root, "clients"))?;
         python_stage("report page", || report_page(root))?;
@@ -62,6 +63,20 @@ fn python_stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
         return stage(name, work);
     }
     println!("\n**** SKIPPED: {name}: python3 is missing. Install python3 and python3-venv.");
+    Ok(())
+}
+
+/// Asks Prometheus' own checker where it is installed; a Rust test checks the metrics that the rules name in any case.
+fn alert_rules(root: &Path) -> Result<()> {
+    if command::exists("promtool", "--version") {
+        let mut promtool = Command::new("promtool");
+        return command::run(promtool.current_dir(root).args([
+            "check",
+            "rules",
+            "deploy/prometheus/alerts.yaml",
+        ]));
+    }
+    println!("**** SKIPPED: promtool is missing. Install prometheus.");
     Ok(())
 }
 

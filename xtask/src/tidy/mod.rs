@@ -10,6 +10,7 @@ mod sizes;
 mod source;
 mod test_code;
 mod text;
+mod troubleshooting;
 
 use crate::command;
 use anyhow::{Context, Result, ensure};
@@ -47,6 +48,7 @@ pub(crate) fn check(tree: &[TreeFile]) -> Vec<Finding> {
     findings.extend(layers::check(tree));
     findings.extend(circles::check(tree));
     findings.extend(pages::check(tree));
+    findings.extend(troubleshooting::check(tree));
     findings.sort();
     findings.dedup();
     findings
