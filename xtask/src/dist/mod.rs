@@ -17,7 +17,7 @@ mod wheel;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 /// Where the release goes, and what may be left out.
 #[derive(Debug, Args)]
@@ -36,7 +36,8 @@ pub(crate) struct DistOptions {
 /// A tool is missing, something cannot be built, or a check fails.
 pub(crate) fn run(root: &Path, options: &DistOptions) -> Result<()> {
     let release = toolchain::Toolchain::prepare(root)?;
-    let out = options.out.clone().unwrap_or_else(|| release.target_dir.join("dist"));
+    // The tools run in folders of their own.
+    let out = path::absolute(options.out.clone().unwrap_or_else(|| release.target_dir.join("dist")))?;
     empty_folder(&out)?;
     let binary = binary::build(&release, &out)?;
     let generated = binary::generate_pages(&release, &binary)?;
