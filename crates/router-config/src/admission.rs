@@ -3,6 +3,7 @@
 use crate::checks::{positive, timeout_or_never};
 use crate::error::ConfigError;
 use crate::options::Options;
+use router_core::InFlightCap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ pub struct AdmissionConfig {
     pub queue_timeout: Duration,
     /// Maximum requests per second; `None` for no limit.
     pub rate: Option<NonZeroU32>,
-    /// Maximum requests in flight on one worker; `None` for no limit.
-    pub worker_max_in_flight: Option<NonZeroU32>,
+    /// Maximum requests in flight on one worker.
+    pub worker_max_in_flight: InFlightCap,
     /// Maximum memory for request bodies, in bytes; `None` for no limit.
     pub max_buffered: Option<NonZeroUsize>,
 }
@@ -64,7 +65,11 @@ impl Options {
             queue_size: self.queue_size,
             queue_timeout: positive("--queue-timeout-secs", self.queue_timeout_secs)?,
             rate: at_least_one("--rate-limit-tokens-per-second", self.rate_limit_tokens_per_second)?,
-            worker_max_in_flight: at_least_one("--worker-max-in-flight", self.worker_max_in_flight)?,
+            worker_max_in_flight: match self.worker_max_in_flight.map(NonZeroU32::new) {
+                None => InFlightCap::FromReport,
+                Some(None) => InFlightCap::Unlimited,
+                Some(Some(cap)) => InFlightCap::Fixed(cap),
+            },
             max_buffered: NonZeroUsize::new(self.max_buffered_bytes),
         })
     }

@@ -262,7 +262,8 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Overload")]
     pub rate_limit_tokens_per_second: Option<u32>,
 
-    /// Maximum requests in flight on one worker; when all workers are full, requests wait in the queue, then get 503
+    /// Maximum requests in flight on one worker, 0 for no limit; when all workers are full, requests wait in the queue, then
+    /// get 503. Without it: twice what the worker says that it runs at once, at least 256; 2048 where it does not say
     #[arg(long, value_name = "N", help_heading = "Overload")]
     pub worker_max_in_flight: Option<u32>,
 

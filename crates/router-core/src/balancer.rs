@@ -1,13 +1,13 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
 use crate::fleet::{Candidates, Fleet, WorkerView};
+use crate::in_flight_cap::InFlightCap;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{
     AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LoadReport, Policy,
     PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Time, WorkerId,
 };
 use std::fmt;
-use std::num::NonZeroU32;
 
 /// The right of one request to occupy one worker. Not `Clone`: [`Balancer::finish`] consumes it, exactly once.
 #[must_use = "an unfinished ticket leaks in-flight load"]
@@ -162,10 +162,9 @@ impl Balancer {
         }
     }
 
-    /// Sets how many requests of this router a worker may have in flight; no cap when absent. A worker at the
-    /// cap is not a candidate.
-    pub fn set_cap(&mut self, in_flight: Option<NonZeroU32>) {
-        self.fleet.set_cap(in_flight);
+    /// Sets how many requests of this router a worker may have in flight. A worker at its cap is not a candidate.
+    pub fn set_cap(&mut self, cap: InFlightCap) {
+        self.fleet.set_cap(cap);
     }
 
     /// Adds a policy that decides on every request and whose decisions are only recorded. It immediately gets a

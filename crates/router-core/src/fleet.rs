@@ -1,9 +1,9 @@
 //! The workers of one balancer, and the views of them that policies get.
 
+use crate::in_flight_cap::InFlightCap;
 use crate::load_tracker::{LoadTracker, MaxAge};
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{LoadReport, Time, WorkerId};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// What every policy may know about one worker at this instant.
@@ -107,12 +107,12 @@ pub struct Fleet {
     routable: Vec<WorkerId>,
     /// Routable workers that are below the cap.
     available: Vec<WorkerId>,
-    /// Most requests in flight on one worker; no bound when absent.
-    cap: Option<NonZeroU32>,
+    /// Most requests in flight on one worker.
+    cap: InFlightCap,
 }
 
 impl Fleet {
-    pub(crate) fn set_cap(&mut self, cap: Option<NonZeroU32>) {
+    pub(crate) fn set_cap(&mut self, cap: InFlightCap) {
         self.cap = cap;
         self.refresh();
     }
@@ -157,6 +157,8 @@ impl Fleet {
         if let Some(w) = self.worker_mut(id) {
             let url = Arc::clone(&w.info.url);
             w.info = WorkerInfo { url, weight, priority, max_running_requests, max_total_tokens };
+            // Its cap may have changed with it.
+            self.refresh();
         }
     }
 
@@ -240,11 +242,11 @@ impl Fleet {
 }
 
 impl FleetWorker {
-    fn is_full(&self, cap: Option<NonZeroU32>) -> bool {
-        cap.is_some_and(|cap| self.in_flight >= cap.get())
+    fn is_full(&self, cap: InFlightCap) -> bool {
+        cap.of(&self.info).is_some_and(|cap| self.in_flight >= cap)
     }
 
-    fn is_available(&self, cap: Option<NonZeroU32>) -> bool {
+    fn is_available(&self, cap: InFlightCap) -> bool {
         self.routable && !self.is_full(cap)
     }
 

@@ -13,6 +13,7 @@
 //! policy/{best, sample, ring, key_table, quantile, speeds}, prefix_index, window
 //!                          what several policies share
 //! fleet                    the workers, WorkerView and Candidates
+//! in_flight_cap            how many requests one worker may have in flight
 //! load_tracker, decision   load of one worker; a decision and its explanation
 //! event                    all that a policy learns from
 //! features, worker_info    a request and a worker as policies see them
@@ -36,6 +37,7 @@ mod event;
 mod features;
 mod fleet;
 mod ids;
+mod in_flight_cap;
 mod load_tracker;
 pub mod policy;
 mod prefix_index;
@@ -60,6 +62,7 @@ pub use event::{
 pub use features::{PromptScript, RequestFeatures};
 pub use fleet::{Candidates, Fleet, WorkerView};
 pub use ids::{RequestId, SlotMap, WorkerId};
+pub use in_flight_cap::{InFlightCap, LEAST_REPORTED_CAP, UNREPORTED_CAP};
 pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};
 pub use prefix_index::{PrefixIndex, PrefixMatches};

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use router_core::policy::Random;
 use router_core::{
-    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, RequestFeatures,
-    Ticket, Time, WorkerId, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, FleetUpdate, InFlightCap, LoadReport, LoadSource, Outcome,
+    RequestFeatures, Ticket, Time, WorkerId, WorkerInfo,
 };
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -83,7 +83,7 @@ impl Books {
                 self.workers.entry(id).and_modify(|w| w.routable = *routable);
             }
             Step::Cap(cap) => {
-                balancer.set_cap(NonZeroU32::new(*cap));
+                balancer.set_cap(NonZeroU32::new(*cap).map_or(InFlightCap::Unlimited, InFlightCap::Fixed));
                 self.cap = *cap;
             }
             Step::Dispatch { bytes, exclude } => self.dispatch(balancer, *bytes, exclude),

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use router_core::{Rng, Route};
 use router_protocol::{
-    LoadEndpoint, StreamObserver, error_body, parse_load, parse_orca, parse_server_info, prefix_hashes,
-    read_response, scan, set_members,
+    LoadEndpoint, OwnedFacts, StreamObserver, error_body, parse_load, parse_orca, parse_server_info,
+    prefix_hashes, read_response, scan, set_members,
 };
 
 /// Inputs from this length on are not parsed a second time.
@@ -27,6 +27,8 @@ pub fn run(input: &[u8]) {
 /// Request bodies: a body that is well formed stays so when a member is set.
 pub fn read_request(choice: u8, bytes: &[u8]) {
     let facts = scan(route(choice), bytes);
+    let body = Bytes::copy_from_slice(bytes);
+    assert_eq!(OwnedFacts::scan(route(choice), &body).facts(), facts, "owned facts are the same");
     assert!(facts.batch >= 1 && facts.choices >= 1, "a request has at least one prompt and one choice");
     assert!(
         facts.prompt.is_none_or(|prompt| prompt.len() <= bytes.len()),

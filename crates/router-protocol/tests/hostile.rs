@@ -8,14 +8,16 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use router_core::Route;
 use router_protocol::{
-    LoadEndpoint, StreamObserver, error_body, parse_load, parse_orca, parse_server_info, prefix_hashes,
-    read_response, scan, set_members,
+    LoadEndpoint, OwnedFacts, StreamObserver, error_body, parse_load, parse_orca, parse_server_info,
+    prefix_hashes, read_response, scan, set_members,
 };
 
 /// Calls every reader once. What a full parser accepts, the scan must call well formed.
 fn read_all(bytes: &[u8]) {
     for route in Route::ALL {
         let facts = scan(route, bytes);
+        let body = Bytes::copy_from_slice(bytes);
+        assert_eq!(OwnedFacts::scan(route, &body).facts(), facts);
         assert!(facts.batch >= 1 && facts.choices >= 1);
         assert!(facts.prompt.is_none_or(|p| p.len() <= bytes.len()));
         if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes).is_ok() {

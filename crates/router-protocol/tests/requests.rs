@@ -3,7 +3,7 @@
 mod support;
 
 use router_core::{RequestId, Route};
-use router_protocol::{PREFIX_BLOCK_BYTES, scan};
+use router_protocol::{OwnedFacts, PREFIX_BLOCK_BYTES, scan};
 
 #[test]
 fn captured_requests_match_full_parser() {
@@ -12,6 +12,7 @@ fn captured_requests_match_full_parser() {
         let name = path.strip_prefix(support::data()).unwrap().to_string_lossy().replace(".request", "");
         let (route, body) = support::request(&name);
         let facts = scan(route, &body);
+        assert_eq!(OwnedFacts::scan(route, &body.clone().into()).facts(), facts, "{route:?}");
         let parsed = serde_json::from_slice::<serde_json::Value>(&body).ok().filter(|v| v.is_object());
         assert_eq!(facts.well_formed, parsed.is_some(), "{name}");
         let Some(v) = parsed else { continue };

@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::hedge_delay::HedgeDelay;
+use crate::large_body::LargeBodyWork;
 use crate::prefill_pool::PrefillPool;
 use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
@@ -90,6 +91,7 @@ pub(crate) fn state(
         hedging: config.retry.hedge.map(HedgeDelay::new),
         retry: config.retry,
         ids: RequestIds::new(),
+        large_bodies: LargeBodyWork::new(),
         trace_ids,
         stopping: AtomicBool::new(false),
     })

@@ -30,6 +30,7 @@ mod assembly;
 mod error;
 mod headers;
 mod hedge_delay;
+mod large_body;
 mod lease;
 mod prefill_pool;
 mod proxy;

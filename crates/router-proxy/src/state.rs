@@ -3,6 +3,7 @@
 use crate::admission::Admission;
 use crate::error::ProxyError;
 use crate::hedge_delay::HedgeDelay;
+use crate::large_body::LargeBodyWork;
 use crate::prefill_pool::PrefillPool;
 use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
@@ -34,6 +35,8 @@ pub(crate) struct AppState {
     /// When hedges are sent; never when absent.
     pub(crate) hedging: Option<HedgeDelay>,
     pub(crate) ids: RequestIds,
+    /// Works on large bodies.
+    pub(crate) large_bodies: LargeBodyWork,
     /// Makes the ids of spans, when spans are exported.
     pub(crate) trace_ids: Option<TraceIds>,
     /// Whether the router was asked to stop.

@@ -127,3 +127,15 @@ async fn only_some_policies_read_named_worker() {
     let second = served(&router, "x-smg-target-worker: 0\r\n", "{}").await;
     assert_ne!(first, second);
 }
+
+#[tokio::test]
+async fn large_bodies_are_read_as_small_ones() {
+    let (router, _) = fleet("consistent_hashing", |options| options).await;
+    let filler = "a".repeat(3 << 20);
+    for i in 0..6 {
+        let small = served(&router, "", &format!(r#"{{"user":"k{i}","text":"a"}}"#)).await;
+        let large = served(&router, "", &format!(r#"{{"text":"{filler}","user":"k{i}"}}"#)).await;
+        assert_eq!(large, small, "the key of a large body");
+    }
+    until(|| router.in_flight() == 0).await;
+}

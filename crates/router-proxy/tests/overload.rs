@@ -4,10 +4,12 @@
 mod support;
 
 use router_config::Options;
+use router_emulator::{EmulatedFleet, EmulatorConfig};
+use router_engine::EngineProfile;
 use router_proxy::RunningRouter;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use support::{RawClient, metric, options, post, router, until, worker};
+use support::{RawClient, get, metric, options, post, router, until, worker};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// A worker that answers a request when the gate lets it; tells the bodies in the order in which they come.
@@ -159,6 +161,30 @@ async fn full_fleet_is_waited_for() {
     for client in &mut clients {
         assert!(client.see("{}").await.starts_with("HTTP/1.1 200 "));
     }
+    until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn waiting_is_bounded_by_default() {
+    let spec = "sglang_8b:max_running=130".parse().unwrap();
+    let config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
+    let fleet = EmulatedFleet::start(&spec, None, &config).await.unwrap();
+    let router = router(Options { worker_urls: fleet.urls(), ..options(&[]) }).await;
+    let is_known = || async { get(&router, "/workers").await.contains(r#""max_running_requests":130"#) };
+    while !is_known().await {
+        tokio::task::yield_now().await;
+    }
+    let long = r#"{"text":"a","stream":true,"sampling_params":{"max_new_tokens":4000,"ignore_eos":true}}"#;
+    let mut clients = Vec::new();
+    for _ in 0..360 {
+        clients.push(ask(&router, long).await);
+    }
+    until(|| router.in_flight() == 260).await;
+    queued(&router, 100.0).await;
+    let refused = post(&router, "/generate", long).await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("workers_at_capacity"), "{refused}");
+    assert_eq!(support::header(&refused, "retry-after"), Some("1"));
+    drop(clients);
     until(|| router.in_flight() == 0).await;
 }
 

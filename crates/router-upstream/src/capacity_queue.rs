@@ -1,8 +1,7 @@
 //! Requests that wait because every worker is at its cap of requests in flight.
 
 use crate::wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitQueue};
-use router_core::NoWorker;
-use std::num::NonZeroU32;
+use router_core::{InFlightCap, NoWorker};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +34,10 @@ pub struct CapacityQueue {
 }
 
 impl CapacityQueue {
-    /// A queue for workers with `cap` requests in flight at most (absent: no cap). Its requests count against `limit`
-    /// and wait for at most `timeout`.
-    pub fn new(cap: Option<NonZeroU32>, limit: Arc<WaitLimit>, timeout: Duration) -> Self {
-        Self { is_capped: cap.is_some(), queue: WaitQueue::new(WaitOrder::FirstOnly), limit, timeout }
+    /// A queue for workers with `cap` requests in flight at most. Its requests count against `limit` and wait for at most
+    /// `timeout`.
+    pub fn new(cap: InFlightCap, limit: Arc<WaitLimit>, timeout: Duration) -> Self {
+        Self { is_capped: !cap.is_unlimited(), queue: WaitQueue::new(WaitOrder::FirstOnly), limit, timeout }
     }
 
     /// A request has left its worker, or a worker came into service.
@@ -94,11 +93,16 @@ impl CapacityQueue {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::num::NonZeroU32;
     use tokio::time::Instant;
 
     #[tokio::test(start_paused = true)]
     async fn full_fleet_is_waited_for_in_order() {
-        let queue = CapacityQueue::new(NonZeroU32::new(1), WaitLimit::new(2), Duration::from_secs(10));
+        let queue = CapacityQueue::new(
+            InFlightCap::Fixed(NonZeroU32::MIN),
+            WaitLimit::new(2),
+            Duration::from_secs(10),
+        );
         let free = Cell::new(1_u32);
         let later = || Availability::AtCapacity;
         let dispatch = || free.get().checked_sub(1).map(|left| free.set(left)).ok_or(NoWorker);

@@ -5,11 +5,13 @@
 //! counts as absent.
 
 mod members;
+mod owned;
 mod prefix;
 mod prompt;
 mod script;
 
 pub use members::{set_members, set_rank};
+pub use owned::OwnedFacts;
 pub use prefix::{MAX_PREFIX_BLOCKS, PREFIX_BLOCK_BYTES, prefix_hashes};
 
 use std::borrow::Cow;

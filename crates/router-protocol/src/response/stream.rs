@@ -19,6 +19,9 @@ use super::object::ResponseObject;
 /// Longest event that is parsed, in bytes (8 MiB). Longer ones are counted only.
 pub const MAX_EVENT_BYTES: usize = 8 << 20;
 
+/// An event that is longer than this may grow to the longest without another copy.
+const LONG_EVENT_BYTES: usize = 1 << 20;
+
 /// Most parts of a batch stream that are kept apart. With more parts, token counts are unknown.
 const MAX_PARTS: usize = 4096;
 
@@ -69,8 +72,18 @@ impl PartialEvent {
             self.oversized = true;
             self.bytes = Vec::new();
         } else {
+            if self.bytes.len() + bytes.len() > self.bytes.capacity() && self.bytes.len() >= LONG_EVENT_BYTES
+            {
+                // Memory that is not written to is not taken, and each step of growth would leave the one before behind.
+                self.bytes.reserve_exact(MAX_EVENT_BYTES - self.bytes.len());
+            }
             self.bytes.extend_from_slice(bytes);
         }
+    }
+
+    /// How many bytes it holds, of which the system has given no more than that.
+    fn held_bytes(&self) -> usize {
+        self.bytes.capacity().min(2 * self.bytes.len())
     }
 }
 
@@ -130,7 +143,7 @@ impl StreamObserver {
             BatchState::Unknown | BatchState::Single => 0,
         };
         let last = self.last.as_ref().map_or(0, Bytes::len);
-        self.partial.bytes.capacity() + last + parts * size_of::<ResponseObject>()
+        self.partial.held_bytes() + last + parts * size_of::<ResponseObject>()
     }
 
     /// The body has ended, well or not.

@@ -10,7 +10,7 @@ fn config() -> AdmissionConfig {
         queue_size: 2,
         queue_timeout: Duration::from_secs(10),
         rate: None,
-        worker_max_in_flight: None,
+        worker_max_in_flight: router_core::InFlightCap::Unlimited,
         max_buffered: None,
     }
 }

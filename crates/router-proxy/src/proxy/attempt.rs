@@ -40,7 +40,7 @@ impl ProxyRequest<'_> {
     /// Sends the request to the lease's worker and waits for the first byte.
     pub(super) async fn attempt(&self, lease: &Lease) -> Result<UpstreamResponse, ProxyError> {
         let worker = &lease.candidate.worker;
-        let sent = worker.pool.send(self.encode(lease)).await;
+        let sent = worker.pool.send(self.encode(lease).await).await;
         let (parts, mut connection) = sent.map_err(attempt_error)?;
         worker.record_activity();
         let first = if connection.is_over() { None } else { connection.frame().await };
@@ -61,9 +61,9 @@ impl ProxyRequest<'_> {
     }
 
     /// The request as this worker gets it.
-    pub(super) fn encode(&self, lease: &Lease) -> EncodedRequest {
+    pub(super) async fn encode(&self, lease: &Lease) -> EncodedRequest {
         let candidate = &lease.candidate;
-        let body = self.body_for(candidate).unwrap_or_else(|| self.body.clone());
+        let body = self.body_for(candidate).await.unwrap_or_else(|| self.body.clone());
         let mut head = candidate.worker.request(&self.method, &self.path, body);
         if let Some(id) = self.made_id(lease) {
             head.set(REQUEST_ID, &id);
@@ -97,10 +97,13 @@ impl ProxyRequest<'_> {
     }
 
     /// The body for a worker whose engine wants the rank in it; absent where the client's body goes as it is.
-    fn body_for(&self, candidate: &Candidate) -> Option<Bytes> {
+    async fn body_for(&self, candidate: &Candidate) -> Option<Bytes> {
         let route = self.origin.route;
         let rank = candidate.rank.filter(|_| route.runs_the_model())?;
-        if candidate.worker.quirks().rank_in_body { set_rank(&self.body, rank) } else { None }
+        if !candidate.worker.quirks().rank_in_body {
+            return None;
+        }
+        self.edit_body(move |body| set_rank(body, rank)).await
     }
 
     /// Passes the response on to the client.

@@ -14,6 +14,7 @@ mod retry_after;
 use crate::admin;
 use crate::error::ProxyError;
 use crate::headers::REQUEST_ID;
+use crate::large_body::is_large;
 use crate::lease::ClientRid;
 use crate::response::{RouterBody, error_response};
 use crate::security::{Cors, ListenerKind, Peer, RequiredRole};
@@ -28,6 +29,7 @@ use rejection::Rejection;
 use request::{ProxyRequest, RequestOrigin};
 use retry::RetryLoop;
 use router_core::Route;
+use router_protocol::{OwnedFacts, RequestFacts};
 use router_telemetry::ErrorResponseRecord;
 use std::sync::Arc;
 
@@ -115,10 +117,23 @@ async fn proxy(
     Ok(response.map(|body| body.holding(permit)))
 }
 
-/// Scans the body for what policies need, and makes attempts until one succeeds or none is left.
+/// Scans the body for what policies need, and sends the request to a worker.
 async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Rejection> {
+    let (state, route, body) = (request.state, request.origin.route, &request.body);
+    if is_large(body) {
+        let body = body.clone();
+        let scanned = Box::pin(state.large_bodies.run(move || OwnedFacts::scan(route, &body))).await;
+        return Box::pin(send_scanned(request, &scanned.facts())).await;
+    }
+    send_scanned(request, &router_protocol::scan(route, body)).await
+}
+
+/// Makes attempts until one succeeds or none is left.
+async fn send_scanned(
+    request: &ProxyRequest<'_>,
+    facts: &RequestFacts<'_>,
+) -> Result<Response<RouterBody>, Rejection> {
     let (state, route) = (request.state, request.origin.route);
-    let facts = router_protocol::scan(route, &request.body);
     let mut prefix = Vec::new();
     if state.needs.prefix_hashes {
         facts.prefix_hashes(&mut prefix);
@@ -130,7 +145,7 @@ async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Reject
     if state.needs.script {
         features.script = facts.script();
     }
-    affinity::add(&mut features, state.needs, &state.limits.key_headers, &request.headers, &facts);
+    affinity::add(&mut features, state.needs, &state.limits.key_headers, &request.headers, facts);
     features.arrived_at = Some(request.origin.received_at);
     let rid = match facts.rid.as_deref() {
         None => ClientRid::Absent,
@@ -138,7 +153,8 @@ async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Reject
         Some(_) => ClientRid::Batch,
     };
     if let Some(split) = state.disaggregation.as_ref().filter(|_| is_split(request)) {
-        return Box::pin(SplitRequest::new(request, split, &facts, rid).run(features)).await;
+        let run = async { SplitRequest::new(request, split, facts, rid).await.run(features).await };
+        return Box::pin(run).await;
     }
     RetryLoop::new(request, features, rid).run().await
 }

@@ -1,5 +1,6 @@
 //! One request of a client, with what every attempt needs of it.
 
+use crate::large_body::is_large;
 use crate::request_id::RequestName;
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
@@ -59,5 +60,17 @@ impl<'a> ProxyRequest<'a> {
             body,
             deadline: Instant::now() + state.limits.timeout,
         }
+    }
+
+    /// What `work` makes of the body, done apart where the body is large.
+    pub(super) async fn edit_body<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> T {
+        if !is_large(&self.body) {
+            return work(&self.body);
+        }
+        let body = self.body.clone();
+        Box::pin(self.state.large_bodies.run(move || work(&body))).await
     }
 }

@@ -94,9 +94,9 @@ impl PrefillOutput {
 }
 
 /// Prepares to send the request to the lease's worker. Nothing happens before the task is polled.
-pub(super) fn start(request: &ProxyRequest<'_>, lease: Lease) -> PrefillTask {
+pub(super) async fn start(request: &ProxyRequest<'_>, lease: Lease) -> PrefillTask {
     let (candidate, error) = (Arc::clone(&lease.candidate), Arc::new(OnceLock::new()));
-    let encoded = request.encode(&lease);
+    let encoded = request.encode(&lease).await;
     let output = Box::pin(run(encoded, PrefillLease { lease, error: Arc::clone(&error) }));
     PrefillTask { candidate, output, error }
 }

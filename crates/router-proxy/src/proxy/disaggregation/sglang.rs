@@ -44,8 +44,8 @@ impl SplitRequest<'_> {
             let room = self.split.rooms.next();
             self.options.rank.map_or(room, |rank| room_on_rank(room, rank, ranks))
         });
-        let request = self.with_members(&self.decode, &members);
-        let mut task = prefill::start(&self.with_body(&self.prefill, request.body.clone()), prefill);
+        let request = self.with_members(&self.decode, members).await;
+        let mut task = prefill::start(&self.with_body(&self.prefill, request.body.clone()), prefill).await;
         let (response, output) = match self.first_byte(&mut task, &request, &decode).await {
             FirstByteOutcome::Started(response, output) => (response, output),
             FirstByteOutcome::Ended(result) => {

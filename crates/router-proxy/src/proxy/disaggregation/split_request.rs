@@ -38,7 +38,7 @@ pub(crate) struct SplitRequest<'a> {
 }
 
 impl<'a> SplitRequest<'a> {
-    pub(crate) fn new(
+    pub(crate) async fn new(
         request: &'a ProxyRequest<'a>,
         split: &'a PrefillPool,
         facts: &'a RequestFacts<'a>,
@@ -55,7 +55,7 @@ impl<'a> SplitRequest<'a> {
             prefill: side(&split.pool, Leg::Prefill),
             decode: side(request.pool, Leg::Decode),
             facts,
-            options: split_facts(&request.body),
+            options: request.edit_body(split_facts).await,
             rid,
         }
     }
@@ -223,12 +223,12 @@ impl<'a> SplitRequest<'a> {
     }
 
     /// The request of one leg with `members` set in its body.
-    pub(super) fn with_members<V: AsRef<str>>(
+    pub(super) async fn with_members<V: AsRef<str>>(
         &self,
         side: &LegState<'a>,
-        members: &[(&str, V)],
+        members: impl AsRef<[(&'static str, V)]> + Send + 'static,
     ) -> ProxyRequest<'a> {
-        let body = set_members(&side.request.body, members);
+        let body = side.request.edit_body(move |body| set_members(body, members.as_ref())).await;
         // Checked before the first attempt: the body is one JSON object.
         self.with_body(side, body.unwrap_or_else(|| side.request.body.clone()))
     }

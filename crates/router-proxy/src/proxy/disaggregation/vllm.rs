@@ -22,8 +22,8 @@ impl SplitRequest<'_> {
             return Err(self.no_worker(Leg::Decode));
         }
         let request =
-            self.with_members(&self.prefill, vllm_prefill_members(self.prefill.request.origin.route));
-        let mut task = prefill::start(&request, prefill);
+            self.with_members(&self.prefill, vllm_prefill_members(self.prefill.request.origin.route)).await;
+        let mut task = prefill::start(&request, prefill).await;
         let candidate = Arc::clone(&task.candidate);
         let output = match self.wait_for_prefill(&mut task).await {
             Ok(Ok(output)) => output,
@@ -33,7 +33,7 @@ impl SplitRequest<'_> {
         let params = kv_transfer_params(&output.body);
         let params = params.and_then(|params| std::str::from_utf8(params).ok());
         // Nothing is kept of a short prompt; the decode worker prefills it itself.
-        let members: &[(&str, &str)] = &[("kv_transfer_params", params.unwrap_or("null"))];
+        let members = [("kv_transfer_params", params.unwrap_or("null").to_owned())];
         let lease = self.dispatch(Leg::Decode, features).await?;
         let response = self.send_to_decode(members, lease).await?;
         Ok(with_prefill_worker(response, candidate.header.clone()))
@@ -53,8 +53,9 @@ impl SplitRequest<'_> {
         }
     }
 
-    async fn send_to_decode(&self, members: &[(&str, &str)], lease: Lease) -> LegResult {
-        let (request, deadline) = (self.with_members(&self.decode, members), self.first_byte_deadline());
+    async fn send_to_decode(&self, members: [(&'static str, String); 1], lease: Lease) -> LegResult {
+        let (request, deadline) =
+            (self.with_members(&self.decode, members).await, self.first_byte_deadline());
         let result = {
             let mut attempt = pin!(request.attempt(&lease));
             tokio::select! {
