@@ -246,6 +246,12 @@ def test_defaults_build_a_router_that_starts_empty(monkeypatch):
     assert parsed.start_empty and parsed.policy == "cache_aware"
 
 
+@pytest.mark.parametrize(("value", "expected"), [("true", True), ("1", True), ("false", False)])
+def test_environment_lets_servers_register_themselves(monkeypatch, value, expected):
+    monkeypatch.setenv("SGL_ROUTER_ALLOW_REMOTE_ADMIN", value)
+    assert built().allow_remote_admin is expected
+
+
 def test_disaggregation_takes_its_own_workers():
     prefill = [("http://p", 9000), ("http://q", None)]
     split = {"prefill_urls": prefill, "decode_urls": ["http://d", "http://e"], "decode_policy": "random"}

@@ -305,6 +305,15 @@ pub struct Options {
     #[serde(skip_serializing)]
     pub admin_api_key: Option<Secret>,
 
+    /// Without an admin key, serve the admin routes to every machine; only where each one that reaches the port is trusted
+    #[arg(
+        long,
+        env = "SGL_ROUTER_ALLOW_REMOTE_ADMIN",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        help_heading = "Security"
+    )]
+    pub allow_remote_admin: bool,
+
     /// More API keys, each with a role: admin allows all routes, user the client routes
     #[arg(long, value_name = "ID:NAME:ROLE:KEY", num_args = 0.., help_heading = "Security")]
     #[serde(skip_serializing)]

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub struct SecurityConfig {
     /// The accepted API keys.
     pub credentials: Vec<Credential>,
+    /// Whether other machines may use the admin routes when no admin key is configured.
+    pub remote_admin: bool,
     /// Address of the admin port; `None` when the admin routes are on the main port.
     pub admin: Option<SocketAddr>,
     /// The certificate presented to clients; `None` for plain HTTP.
@@ -163,6 +165,7 @@ impl Options {
         credentials.extend(listed.map_err(|e| ConfigError::option("--control-plane-api-keys", e))?);
         Ok(SecurityConfig {
             credentials,
+            remote_admin: self.allow_remote_admin,
             admin: address_if("--admin-host", &self.admin_host, self.admin_port)?,
             tls: certificate(
                 NamedFile { option: "--tls-cert-path", path: self.tls_cert_path.as_ref() },

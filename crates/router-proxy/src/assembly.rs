@@ -28,11 +28,7 @@ struct PoolTemplate<'a> {
 }
 
 /// Builds the state, with all workers that the configuration names in their pools.
-pub(crate) fn state(
-    config: Config,
-    connect: ConnectConfig,
-    has_admin_port: bool,
-) -> Result<AppState, StartError> {
+pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, StartError> {
     let seed = config.seed.unwrap_or_else(router_telemetry::random_seed);
     let clock = Clock::start();
     let limit = WaitLimit::new(config.admission.queue_size);
@@ -85,7 +81,7 @@ pub(crate) fn state(
         needs,
         limits: config.requests,
         admission: Admission::new(&config.admission, limit),
-        authenticator: Authenticator::new(&config.security.credentials, has_admin_port),
+        authenticator: Authenticator::new(&config.security),
         cors: config.security.cors.map(Cors::new),
         budget: RetryBudget::new(config.retry.budget),
         hedging: config.retry.hedge.map(HedgeDelay::new),

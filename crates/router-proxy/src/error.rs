@@ -134,7 +134,10 @@ pub(crate) enum NotLocal {
 impl fmt::Display for NotLocal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Client => "",
+            Self::Client => {
+                "; --admin-api-key, or in a trusted network --allow-remote-admin \
+                 (SGL_ROUTER_ALLOW_REMOTE_ADMIN=true), lets other machines in"
+            }
             Self::Forwarded => "; a proxy forwarded the request, so it needs --admin-api-key",
             Self::Page => "; a web page sent the request, so it needs --admin-api-key",
             Self::Host => "; the host header names another host: use localhost, or --admin-api-key",

@@ -65,7 +65,7 @@ impl Router {
         let metrics = bind_if(config.prometheus).await?;
         let (listen, client_timeouts) = (config.listen, config.client_timeouts);
         let (delay, grace) = (config.shutdown_delay, config.shutdown_grace);
-        let state = Arc::new(assembly::state(config, connect, admin.is_some())?);
+        let state = Arc::new(assembly::state(config, connect)?);
         let (stop, kill, servers) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let address = main.local_addr().unwrap_or(listen);
         let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());

@@ -90,6 +90,7 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
     let workers = config.workers.len();
     let prefill = config.disaggregation.as_ref().map(|d| (d.policy.name().to_owned(), d.prefill.len()));
     let is_open = config.security.credentials.is_empty() && !config.listen.ip().is_loopback();
+    let is_admin_open = is_open && config.security.remote_admin;
     let threads = threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = ServingThreads::start(threads.unwrap_or(NonZeroUsize::MIN)).map_err(StartError::Threads)?;
     let router = Router::start_on(threads, config).await?;
@@ -106,6 +107,11 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
     }
     if is_open {
         warn!("everyone who reaches this address may send requests: --api-key asks clients for a key");
+    }
+    if is_admin_open {
+        warn!(
+            "everyone who reaches this address may add and remove workers: --allow-remote-admin is on without --admin-api-key"
+        );
     }
     if let Some(address) = router.prometheus_address() {
         info!(url = format!("http://{address}/metrics"), "metrics");

@@ -74,6 +74,7 @@ class OptionKeywords(TypedDict, total=False):
     client_write_timeout_secs: float
     api_key: Optional[str]
     admin_api_key: Optional[str]
+    allow_remote_admin: bool
     control_plane_api_keys: list[str]
     worker_api_key: Optional[str]
     admin_port: Optional[int]

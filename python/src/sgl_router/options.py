@@ -300,6 +300,10 @@ class Options:
     #: SGL_ROUTER_ADMIN_API_KEY]
     admin_api_key: Optional[str] = field(default=None, repr=False)
 
+    #: Without an admin key, serve the admin routes to every machine; only where each one that reaches the
+    #: port is trusted [env: SGL_ROUTER_ALLOW_REMOTE_ADMIN]
+    allow_remote_admin: bool = False
+
     #: More API keys, each with a role: admin allows all routes, user the client routes
     control_plane_api_keys: list[str] = field(default_factory=list, repr=False)
 

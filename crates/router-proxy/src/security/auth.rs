@@ -4,7 +4,7 @@ use crate::error::{NotLocal, ProxyError};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, Version, header};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use router_config::{Credential, Role};
+use router_config::{Credential, Role, SecurityConfig};
 use std::fmt;
 use std::net::IpAddr;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
@@ -113,11 +113,17 @@ pub(crate) struct Authenticator {
     keys: AcceptedKeys,
     /// Whether the admin routes have their own port.
     admin_port: bool,
+    /// Whether other machines may use the admin routes without a key.
+    remote_admin: bool,
 }
 
 impl Authenticator {
-    pub(crate) fn new(credentials: &[Credential], admin_port: bool) -> Self {
-        Self { keys: AcceptedKeys::new(credentials), admin_port }
+    pub(crate) fn new(config: &SecurityConfig) -> Self {
+        Self {
+            keys: AcceptedKeys::new(&config.credentials),
+            admin_port: config.admin.is_some(),
+            remote_admin: config.remote_admin,
+        }
     }
 
     /// Checks that the key of `request` has the required role. An accepted key is removed from its headers, so that it is
@@ -147,6 +153,9 @@ impl Authenticator {
             (RequiredRole::User, None) => Err(ProxyError::Unauthorized),
             (RequiredRole::Admin, _) if self.keys.any(Role::Admin) => Err(ProxyError::Unauthorized),
             (RequiredRole::Admin, None) if self.keys.any(Role::User) => Err(ProxyError::Unauthorized),
+            (RequiredRole::Admin, _) if self.remote_admin => {
+                check_no_page(request.headers()).map_err(ProxyError::NotLocal)
+            }
             (RequiredRole::Admin, _) => check_local(peer, request).map_err(ProxyError::NotLocal),
         }
     }
@@ -180,14 +189,17 @@ fn check_local<B>(peer: Peer, request: &Request<B>) -> Result<(), NotLocal> {
     if request.version() < Version::HTTP_11 || headers.keys().any(is_forwarding) {
         return Err(NotLocal::Forwarded);
     }
-    if headers.contains_key(header::ORIGIN) {
-        return Err(NotLocal::Page);
-    }
+    check_no_page(headers)?;
     let mut hosts = headers.get_all(header::HOST).iter().peekable();
     let in_target = request.uri().authority().is_none_or(is_local_host);
     let is_named = hosts.peek().is_some();
     let in_headers = hosts.all(|host| Authority::try_from(host.as_bytes()).is_ok_and(|a| is_local_host(&a)));
     if is_named && in_headers && in_target { Ok(()) } else { Err(NotLocal::Host) }
+}
+
+/// Checks that no web page sent the request: its site is not what the operator trusts.
+fn check_no_page(headers: &HeaderMap) -> Result<(), NotLocal> {
+    if headers.contains_key(header::ORIGIN) { Err(NotLocal::Page) } else { Ok(()) }
 }
 
 fn is_forwarding(name: &HeaderName) -> bool {
@@ -229,6 +241,10 @@ mod tests {
         *request.headers_mut() = headers(all);
         request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("127.0.0.1:30000"));
         request
+    }
+
+    fn with_keys(credentials: Vec<Credential>) -> Authenticator {
+        Authenticator::new(&SecurityConfig { credentials, ..SecurityConfig::default() })
     }
 
     /// `+` if authorized, else the status code, for each required role: anyone, user, admin.
@@ -287,10 +303,9 @@ mod tests {
 
     #[test]
     fn key_allows_what_its_role_allows() {
-        let both =
-            Authenticator::new(&keys(Some("client"), &["1:ops:admin:boss", "2:app:user:other:colon"]), false);
-        let client = Authenticator::new(&keys(Some("client"), &[]), false);
-        let admin = Authenticator::new(&keys(None, &["1:ops:Admin:boss"]), false);
+        let both = with_keys(keys(Some("client"), &["1:ops:admin:boss", "2:app:user:other:colon"]));
+        let client = with_keys(keys(Some("client"), &[]));
+        let admin = with_keys(keys(None, &["1:ops:Admin:boss"]));
         for (authenticator, bearer, expected) in [
             (&both, "Bearer client", "+ + 401"),
             (&both, "bearer  other:colon ", "+ + 401"),
@@ -319,8 +334,28 @@ mod tests {
     }
 
     #[test]
+    fn remote_admin_needs_no_key_where_none_is() {
+        let remote = |credentials| {
+            Authenticator::new(&SecurityConfig {
+                credentials,
+                remote_admin: true,
+                ..SecurityConfig::default()
+            })
+        };
+        let (open, client) = (remote(Vec::new()), remote(keys(Some("client"), &[])));
+        let admin = remote(keys(None, &["1:ops:admin:boss"]));
+        let named = ("host", "router.example:30000");
+        assert_eq!(verdicts(&open, "10.0.0.7", &[]), "+ + +");
+        assert_eq!(verdicts(&open, "10.0.0.7", &[named]), "+ + +");
+        assert_eq!(verdicts(&open, "10.0.0.7", &[("origin", "https://evil.example")]), "+ + 403");
+        assert_eq!(verdicts(&client, "10.0.0.7", &[]), "+ 401 401");
+        assert_eq!(verdicts(&client, "10.0.0.7", &[("authorization", "Bearer client")]), "+ + +");
+        assert_eq!(verdicts(&admin, "10.0.0.7", &[]), "+ + 401");
+    }
+
+    #[test]
     fn only_accepted_keys_are_removed() {
-        let authenticator = Authenticator::new(&keys(None, &["1:ops:admin:boss"]), false);
+        let authenticator = with_keys(keys(None, &["1:ops:admin:boss"]));
         let peer = Peer { address: "10.0.0.7".parse().unwrap(), listener: ListenerKind::Main };
         for (bearer, left) in [("Bearer boss", false), ("Bearer engine-key", true)] {
             let mut request = request(&[("authorization", bearer)]);
