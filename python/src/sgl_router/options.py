@@ -274,8 +274,9 @@ class Options:
     #: Rate limit, in requests per second, with bursts of one second's worth; more wait in the queue
     rate_limit_tokens_per_second: Optional[int] = None
 
-    #: Maximum requests in flight on one worker; when all workers are full, requests wait in the queue, then
-    #: get 503
+    #: Maximum requests in flight on one worker, 0 for no limit; when all workers are full, requests wait in
+    #: the queue, then get 503. Without it: twice what the worker says that it runs at once, at least 256;
+    #: 2048 where it does not say
     worker_max_in_flight: Optional[int] = None
 
     #: Maximum memory for request bodies, in bytes, 0 for no limit; requests that do not fit get 503
