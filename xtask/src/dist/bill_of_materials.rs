@@ -26,11 +26,13 @@ pub(crate) fn write(release: &Toolchain, out: &Path) -> Result<()> {
     // It writes one for each crate of the workspace, beside its manifest; that of the binary names all others.
     let file = format!("{name}.json");
     let written = release.root.join("crates").join(NAME).join(&file);
-    fs::copy(&written, out.join(&file)).with_context(|| format!("cannot copy {}", written.display()))?;
+    let text = fs::read_to_string(&written).with_context(|| format!("cannot read {}", written.display()))?;
+    // References to our own crates name the folder of the build, which says nothing to a reader.
+    let text = text.replace(&format!("file://{}", release.root.display()), "file://");
+    fs::write(out.join(&file), &text).context("cannot write the bill of materials")?;
     for manifest in manifests(release)? {
         let _ = fs::remove_file(Path::new(&manifest).with_file_name(&file));
     }
-    let text = fs::read_to_string(out.join(&file)).context("cannot read the bill of materials")?;
     let bill: serde_json::Value = serde_json::from_str(&text).context("the bill of materials is not JSON")?;
     let components = bill["components"].as_array().map_or(0, Vec::len);
     ensure!(components > 0, "the bill of materials lists no crate");
