@@ -9,6 +9,7 @@ use crate::checks::{address, address_if, headers, positive, timeout_or_never};
 use crate::disaggregation::DisaggregationConfig;
 use crate::error::ConfigError;
 use crate::health_config::HealthConfig;
+use crate::key_source::{KeySource, key_sources};
 use crate::options::Options;
 use crate::otlp_endpoint::OtlpEndpoint;
 use crate::policy_flags::NamedPolicy;
@@ -98,8 +99,8 @@ pub struct RequestLimits {
     pub id_headers: Vec<HeaderName>,
     /// Whether workers get the id that the router made for a request whose client named none.
     pub send_id: bool,
-    /// Headers that may carry the routing key, in order of precedence.
-    pub key_headers: Vec<HeaderName>,
+    /// Where the routing key may stand, in order of precedence.
+    pub key_sources: Vec<KeySource>,
     /// Time limit of an attempt until its first byte; `None` for no limit of its own.
     pub first_byte: Option<Duration>,
     /// How long a stream may be without data.
@@ -172,7 +173,7 @@ impl Options {
             max_body: self.max_payload_size,
             id_headers: headers("--request-id-headers", &self.request_id_headers)?,
             send_id: self.send_request_id,
-            key_headers: headers("--routing-key-headers", &self.routing_key_headers)?,
+            key_sources: key_sources("--routing-key-headers", &self.routing_key_headers)?,
             first_byte: match self.first_byte_timeout_secs {
                 Some(secs) => Some(positive("--first-byte-timeout-secs", secs)?),
                 None => None,

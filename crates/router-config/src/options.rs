@@ -149,8 +149,9 @@ pub struct Options {
     #[arg(long, value_name = "SECS", help_heading = "Routing")]
     pub bucket_adjust_interval_secs: Option<u64>,
 
-    /// Headers that may carry a routing key, for policies that use it; the first that is present wins, then the body
-    #[arg(long, value_name = "HEADER", num_args = 1.., default_values = ["x-smg-routing-key", "x-claude-code-session-id", "x-session-affinity", "session-id", "session_id", "x-session-id", "x-user-id", "x-tenant-id"], help_heading = "Routing")]
+    /// Where a routing key may stand, for policies that use it; the first that is present wins. A member of the body is
+    /// body:NAME (body:none: none of them); without one, the usual members come last
+    #[arg(long, value_name = "HEADER|body:NAME", num_args = 1.., default_values = ["x-smg-routing-key", "x-claude-code-session-id", "x-session-affinity", "session-id", "session_id", "x-session-id", "x-user-id", "x-tenant-id"], help_heading = "Routing")]
     pub routing_key_headers: Vec<String>,
 
     /// Random seed of routing decisions; default: a new one at each start

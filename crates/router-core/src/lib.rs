@@ -17,7 +17,7 @@
 //! load_tracker, decision   load of one worker; a decision and its explanation
 //! event                    all that a policy learns from
 //! features, worker_info    a request and a worker as policies see them
-//! route                    the APIs, and all that depends on the API alone
+//! route, session_member    the APIs, and all that depends on the API alone; what may name a session
 //! ids, rng, time, similar_name   basics
 //! ```
 #![cfg_attr(
@@ -44,6 +44,7 @@ mod prefix_index;
 mod registry;
 mod rng;
 mod route;
+mod session_member;
 mod similar_name;
 #[cfg(test)]
 mod testing;
@@ -69,6 +70,7 @@ pub use prefix_index::{PrefixIndex, PrefixMatches};
 pub use registry::{PolicyError, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
 pub use route::Route;
+pub use session_member::SessionMember;
 pub use similar_name::similar_name;
 pub use time::Time;
 pub use worker_info::{WorkerCapacity, WorkerInfo};

@@ -40,8 +40,8 @@ mod server_info;
 pub use error_body::{error_body, messages_error_body};
 pub use load::{LoadEndpoint, LoadFigures, LoadParseError, RankLoad, WorkerLoad, parse_load, parse_orca};
 pub use request::{
-    MAX_PREFIX_BLOCKS, OwnedFacts, PREFIX_BLOCK_BYTES, RequestFacts, prefix_hashes, routing_key, scan,
-    set_members, set_rank,
+    MAX_PREFIX_BLOCKS, OwnedFacts, PREFIX_BLOCK_BYTES, RequestFacts, SessionNames, prefix_hashes,
+    routing_key, scan, set_members, set_rank,
 };
 pub use response::{EngineError, MAX_EVENT_BYTES, ResponseFacts, StreamObserver, read_response};
 pub use server_info::{ServerInfo, parse_server_info};

@@ -2,8 +2,8 @@
 
 mod support;
 
-use router_core::{RequestId, Route};
-use router_protocol::{OwnedFacts, PREFIX_BLOCK_BYTES, scan};
+use router_core::{RequestId, Route, SessionMember};
+use router_protocol::{OwnedFacts, PREFIX_BLOCK_BYTES, SessionNames, scan};
 
 #[test]
 fn captured_requests_match_full_parser() {
@@ -134,7 +134,10 @@ fn every_shape_of_prompt() {
 
 #[test]
 fn sessions_by_rank() {
-    let session = |body: &str| scan(Route::Generate, body.as_bytes()).session.map(|s| s.into_owned());
+    let session = |body: &str| {
+        let names = scan(Route::Generate, body.as_bytes()).session;
+        SessionMember::ALL.into_iter().find_map(|member| names.get(member).map(str::to_owned))
+    };
     let all = r#"{"user_id":"d","user":"c","session_id":"b","session_params":{"session_id":"a"}}"#;
     assert_eq!(session(all).as_deref(), Some("a"));
     assert_eq!(session(r#"{"user":"c","session_id":"b"}"#).as_deref(), Some("b"));
@@ -144,7 +147,10 @@ fn sessions_by_rank() {
         Some("x")
     );
     assert_eq!(session(r#"{"user":7}"#), None);
-    let key = |body: &str| scan(Route::Generate, body.as_bytes()).routing_key();
+    let key = |body: &str| {
+        let names = scan(Route::Generate, body.as_bytes()).session;
+        SessionMember::ALL.into_iter().find_map(|member| names.routing_key(member))
+    };
     assert_eq!(key(r#"{"user":"ab"}"#), key(r#"{"session_id":"\u0061b"}"#), "the decoded name counts");
     assert_eq!(key(r#"{"user":"ab"}"#), Some(router_protocol::routing_key(b"ab")));
     assert_eq!((key("{}"), key(r#"{"user":""}"#)), (None, None), "an empty name is none");
@@ -164,7 +170,7 @@ fn wrong_types_are_absent() {
     let body = br#"{"model":1,"stream":"yes","text":{"a":1},"rid":{},"n":-3,"sampling_params":"x","stream_options":[1],"session_params":7}"#;
     let f = scan(Route::Generate, body);
     assert!(f.well_formed && !f.stream);
-    assert_eq!((f.rid, f.session, f.choices), (None, None, 1));
+    assert_eq!((f.rid, f.session, f.choices), (None, SessionNames::default(), 1));
     assert_eq!(f.prompt, Some(&br#"{"a":1}"#[..]));
 }
 
@@ -205,7 +211,8 @@ fn features_have_all_facts() {
         (f.max_output_tokens, f.prefix, f.prefix_block_bytes),
         (Some(5), &[1, 2][..], PREFIX_BLOCK_BYTES)
     );
-    assert!(facts.routing_key().is_some() && f.routing_key.is_none(), "taken only where a policy needs it");
+    assert!(facts.session.routing_key(SessionMember::User).is_some(), "the user is known");
+    assert!(f.routing_key.is_none(), "taken only where a policy needs it");
     assert!(f.text.is_none() && f.target_worker.is_none());
 }
 
@@ -221,7 +228,8 @@ fn preamble_of_messages_is_part_of_the_prefix() {
         let facts = scan(Route::Messages, body.as_bytes());
         let mut out = Vec::new();
         facts.prefix_hashes(&mut out);
-        assert_eq!((facts.max_output_tokens, facts.session.as_deref()), (Some(9), Some("u1")));
+        assert_eq!(facts.max_output_tokens, Some(9));
+        assert_eq!(facts.session.get(SessionMember::MetadataUserId), Some("u1"));
         assert!(facts.prompt_bytes as usize > body.len() - 110, "{} of {}", facts.prompt_bytes, body.len());
         out
     };
@@ -236,4 +244,34 @@ fn preamble_of_messages_is_part_of_the_prefix() {
     assert_eq!(shared(&hashes(&body(&long, &other, "search"))), 5, "other messages");
     assert_eq!(shared(&hashes(&body(&other, &long, "search"))), 1, "another system prompt");
     assert_eq!(shared(&hashes(&body(&long, &long, "fetch"))), 0, "other tools");
+}
+
+#[test]
+fn prefix_belongs_to_model_and_adapter() {
+    let text = "a".repeat(400);
+    let hashes = |route, rest: &str| {
+        let body = format!(r#"{{"text":"{text}","prompt":"{text}"{rest}}}"#);
+        let mut out = Vec::new();
+        scan(route, body.as_bytes()).prefix_hashes(&mut out);
+        assert_eq!(out.len(), 3);
+        out
+    };
+    let plain = hashes(Route::Generate, "");
+    assert_eq!(hashes(Route::Generate, r#","lora_path":null"#), plain);
+    let one = hashes(Route::Generate, r#","lora_path":"one""#);
+    let other = hashes(Route::Generate, r#","lora_path":"other""#);
+    assert!(plain != one && one != other && plain != other);
+    assert_eq!(hashes(Route::Generate, r#","lora_path":"one","rid":"x""#), one);
+    let named = |model: &str| hashes(Route::Completions, &format!(r#","model":"{model}""#));
+    assert_eq!(named("base"), named("base"));
+    assert!(named("base") != named("base:adapter"));
+}
+
+#[test]
+fn continued_responses_are_named() {
+    let scanned = |body: &'static str| scan(Route::Responses, body.as_bytes());
+    let f = scanned(r#"{"input":"a","previous_response_id":"resp_1","conversation":"conv_1"}"#);
+    assert_eq!((f.previous_response.as_deref(), f.conversation.as_deref()), (Some("resp_1"), Some("conv_1")));
+    let f = scanned(r#"{"input":"a","previous_response_id":null,"conversation":{"id":"conv_2"}}"#);
+    assert_eq!((f.previous_response, f.conversation.as_deref()), (None, Some("conv_2")));
 }

@@ -115,6 +115,11 @@ impl Lease {
         self.pool.telemetry.first_byte_received(&self.info);
     }
 
+    /// The worker keeps the response under `id`, for requests that refer to it.
+    pub(crate) fn remember_stored(&self, id: &str) {
+        self.pool.stored.insert(id, &self.candidate.worker);
+    }
+
     /// The clock's time now.
     pub(crate) fn now(&self) -> Time {
         self.pool.clock.now()

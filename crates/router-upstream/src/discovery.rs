@@ -2,7 +2,6 @@
 
 use crate::client::get;
 use crate::engine::SERVER_INFO;
-use crate::membership::Present;
 use crate::pool::WorkerPool;
 use crate::profile::WorkerProfile;
 use crate::worker::Worker;
@@ -77,7 +76,11 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
         profile.detected_engine = engine;
         profile
     });
-    pool.reconcile_candidates(worker, if is_replaced { Present::Replaced } else { Present::Kept });
+    if is_replaced {
+        pool.replace_candidates(worker);
+    } else {
+        pool.reconcile_ranks(worker);
+    }
     pool.publish_capacity(worker);
     Discovery::Changed
 }

@@ -42,7 +42,7 @@ pub enum MembershipError {
 
 /// What becomes of the candidates that a worker has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Present {
+enum PresentCandidates {
     /// They stay.
     Kept,
     /// Others take their place.
@@ -113,15 +113,26 @@ impl WorkerPool {
     }
 
     /// Matches the candidates of a worker to the ranks that it reports: missing ones are added, surplus ones are drained and
-    /// removed. Where `present` ones are those of another server, all are surplus.
-    pub(crate) fn reconcile_candidates(self: &Arc<Self>, worker: &Arc<Worker>, present: Present) {
+    /// removed.
+    pub(crate) fn reconcile_ranks(self: &Arc<Self>, worker: &Arc<Worker>) {
+        self.reconcile_candidates(worker, PresentCandidates::Kept);
+    }
+
+    /// Puts new candidates in the place of all that a worker has, because they are those of another server.
+    pub(crate) fn replace_candidates(self: &Arc<Self>, worker: &Arc<Worker>) {
+        self.reconcile_candidates(worker, PresentCandidates::Replaced);
+    }
+
+    fn reconcile_candidates(self: &Arc<Self>, worker: &Arc<Worker>, present: PresentCandidates) {
         let _order = self.joining.lock();
         if matches!(worker.health(), HealthState::Draining | HealthState::Gone) {
             return;
         }
         let ranks = worker.profile.load().ranks();
         let wanted = |rank: Option<u32>| {
-            present == Present::Kept && rank.is_some() == ranks.is_some() && rank < Some(ranks.unwrap_or(1))
+            present == PresentCandidates::Kept
+                && rank.is_some() == ranks.is_some()
+                && rank < Some(ranks.unwrap_or(1))
         };
         let (present, surplus): (Vec<_>, Vec<_>) =
             self.candidates.of(worker).into_iter().filter(|w| !w.is_removing()).partition(|w| wanted(w.rank));

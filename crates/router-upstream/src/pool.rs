@@ -5,6 +5,7 @@ use crate::capacity_queue::{Availability, CapacityQueue};
 use crate::connect::ConnectConfig;
 use crate::health::HealthState;
 use crate::load::WorkerLoad;
+use crate::stored_objects::StoredObjects;
 use crate::table::CandidateTable;
 use crate::wait_queue::{WaitOrder, WaitQueue};
 use parking_lot::Mutex;
@@ -30,6 +31,8 @@ pub struct WorkerPool {
     pub candidates: CandidateTable,
     /// Where decisions and completions are reported.
     pub telemetry: Telemetry,
+    /// Which worker holds a stored response or a conversation.
+    pub stored: StoredObjects,
     /// Requests that wait because every worker is at its cap.
     pub capacity: CapacityQueue,
     /// Requests that wait because no worker is in service.
@@ -71,6 +74,7 @@ impl WorkerPool {
             balancer: Mutex::new(balancer),
             candidates: CandidateTable::default(),
             telemetry,
+            stored: StoredObjects::default(),
             capacity,
             unavailable: WaitQueue::new(WaitOrder::EachInTurn),
             fleet,

@@ -9,15 +9,17 @@ mod owned;
 mod prefix;
 mod prompt;
 mod script;
+mod session_names;
 
 pub use members::{set_members, set_rank};
 pub use owned::OwnedFacts;
 pub use prefix::{MAX_PREFIX_BLOCKS, PREFIX_BLOCK_BYTES, prefix_hashes};
+pub use session_names::SessionNames;
 
 use std::borrow::Cow;
 
-use router_core::{PromptScript, RequestFeatures, RequestId, Route};
-use xxhash_rust::xxh3::xxh3_64;
+use router_core::{PromptScript, RequestFeatures, RequestId, Route, SessionMember};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::json::{JsonReader, Parse};
 use crate::request::prefix::chained_hashes;
@@ -51,9 +53,15 @@ pub struct RequestFacts<'b> {
     pub max_output_tokens: Option<u32>,
     /// SGLang's own request id, the first one of a batch.
     pub rid: Option<Cow<'b, str>>,
-    /// Names the session whose requests should go to one worker: the first of `session_params.session_id`, `session_id`,
-    /// `user`, `user_id`, `metadata.user_id`, `prompt_cache_key` and `safety_identifier` that is not empty.
-    pub session: Option<Cow<'b, str>>,
+    /// What names the session whose requests should go to one worker.
+    pub session: SessionNames<'b>,
+    /// The model and the adapter (`lora_path` of SGLang) as they stand in the body. What an engine has cached for one of them
+    /// is of no use for another one.
+    pub model: [Option<&'b [u8]>; 2],
+    /// The stored response that a `/v1/responses` request continues (`previous_response_id`).
+    pub previous_response: Option<Cow<'b, str>>,
+    /// The conversation that a `/v1/responses` request belongs to, by its id.
+    pub conversation: Option<Cow<'b, str>>,
 }
 
 impl RequestFacts<'_> {
@@ -70,7 +78,10 @@ impl RequestFacts<'_> {
             prompt_tokens: None,
             max_output_tokens: None,
             rid: None,
-            session: None,
+            session: SessionNames::default(),
+            model: [None; 2],
+            previous_response: None,
+            conversation: None,
         }
     }
 
@@ -98,11 +109,13 @@ impl RequestFacts<'_> {
         }
     }
 
-    /// Replaces the content of `out` by the [hashes](crate::prefix_hashes) of the preamble and the prompt.
+    /// Replaces the content of `out` by the [hashes](crate::prefix_hashes) of the preamble and the prompt, for this model and
+    /// adapter.
     pub fn prefix_hashes(&self, out: &mut Vec<u64>) {
         out.clear();
         if let Some(prompt) = self.prompt {
-            chained_hashes(self.preamble.into_iter().flatten(), prompt, out);
+            let root = self.model.into_iter().flatten().fold(0, |root, name| xxh3_64_with_seed(name, root));
+            chained_hashes(root, self.preamble.into_iter().flatten(), prompt, out);
         }
     }
 
@@ -114,11 +127,6 @@ impl RequestFacts<'_> {
     /// The script of the prompt, estimated from a sample of its bytes.
     pub fn script(&self) -> PromptScript {
         self.prompt.map_or(PromptScript::Unknown, script_of)
-    }
-
-    /// The hash of [`session`](Self::session).
-    pub fn routing_key(&self) -> Option<u64> {
-        self.session.as_ref().map(|s| routing_key(s.as_bytes()))
     }
 }
 
@@ -171,6 +179,10 @@ struct BodyMembers<'b> {
     sampling: SamplingParams,
     rid: Option<Cow<'b, str>>,
     session: SessionNames<'b>,
+    model: Option<&'b [u8]>,
+    adapter: Option<&'b [u8]>,
+    previous_response: Option<Cow<'b, str>>,
+    conversation: Option<Cow<'b, str>>,
 }
 
 /// What `sampling_params` says; the largest of each when it is a list, one entry per prompt.
@@ -178,17 +190,6 @@ struct BodyMembers<'b> {
 struct SamplingParams {
     n: Option<u32>,
     max_new_tokens: Option<u32>,
-}
-
-#[derive(Default)]
-struct SessionNames<'b> {
-    params: Option<Cow<'b, str>>,
-    id: Option<Cow<'b, str>>,
-    user: Option<Cow<'b, str>>,
-    user_id: Option<Cow<'b, str>>,
-    metadata_user_id: Option<Cow<'b, str>>,
-    prompt_cache_key: Option<Cow<'b, str>>,
-    safety_identifier: Option<Cow<'b, str>>,
 }
 
 impl<'b> BodyMembers<'b> {
@@ -215,13 +216,23 @@ impl<'b> BodyMembers<'b> {
             b"best_of" => self.best_of = r.count()?,
             b"sampling_params" => self.sampling = SamplingParams::read(r)?,
             b"rid" => self.rid = first_text(r)?,
-            b"session_params" => self.session.params = session_id(r)?,
-            b"session_id" => self.session.id = r.text()?,
-            b"user" => self.session.user = r.text()?,
-            b"user_id" => self.session.user_id = r.text()?,
-            b"metadata" => self.session.metadata_user_id = member(r, b"user_id", JsonReader::text)?.flatten(),
-            b"prompt_cache_key" => self.session.prompt_cache_key = r.text()?,
-            b"safety_identifier" => self.session.safety_identifier = r.text()?,
+            b"session_params" => self.session.set(SessionMember::SessionParams, session_id(r)?),
+            b"session_id" => self.session.set(SessionMember::SessionId, r.text()?),
+            b"user" => self.session.set(SessionMember::User, r.text()?),
+            b"user_id" => self.session.set(SessionMember::UserId, r.text()?),
+            b"metadata" => {
+                let name = member(r, b"user_id", JsonReader::text)?.flatten();
+                self.session.set(SessionMember::MetadataUserId, name);
+            }
+            b"prompt_cache_key" => self.session.set(SessionMember::PromptCacheKey, r.text()?),
+            b"safety_identifier" => self.session.set(SessionMember::SafetyIdentifier, r.text()?),
+            b"model" => self.model = present(r)?,
+            b"lora_path" => self.adapter = present(r)?,
+            b"previous_response_id" => self.previous_response = r.text()?,
+            b"conversation" if r.peek()? == b'{' => {
+                self.conversation = member(r, b"id", JsonReader::text)?.flatten();
+            }
+            b"conversation" => self.conversation = r.text()?,
             b"tools" => self.tools = Prompt::opaque(r)?,
             b"system" => self.system = Prompt::opaque(r)?,
             _ => r.skip()?,
@@ -237,7 +248,6 @@ impl<'b> BodyMembers<'b> {
         };
         let preamble = if route == Route::Messages { [self.tools, self.system] } else { [None; 2] };
         let extra = extra + preamble.iter().flatten().map(Prompt::bytes).sum::<u64>();
-        let session = self.session;
         RequestFacts {
             well_formed: true,
             stream: self.stream,
@@ -253,23 +263,11 @@ impl<'b> BodyMembers<'b> {
                 .or(self.max_output_tokens)
                 .or(self.sampling.max_new_tokens),
             rid: self.rid,
-            session: session.first(),
+            session: self.session,
+            model: [self.model, self.adapter],
+            previous_response: self.previous_response,
+            conversation: self.conversation,
         }
-    }
-}
-
-impl<'b> SessionNames<'b> {
-    fn first(self) -> Option<Cow<'b, str>> {
-        let by_rank = [
-            self.params,
-            self.id,
-            self.user,
-            self.user_id,
-            self.metadata_user_id,
-            self.prompt_cache_key,
-            self.safety_identifier,
-        ];
-        by_rank.into_iter().flatten().find(|name| !name.is_empty())
     }
 }
 
@@ -331,6 +329,11 @@ impl SamplingParams {
         })?;
         Ok(one)
     }
+}
+
+/// A value as it stands in the body, unless it is null.
+fn present<'b>(r: &mut JsonReader<'b>) -> Parse<Option<&'b [u8]>> {
+    Ok(Some(r.raw()?).filter(|raw| *raw != b"null"))
 }
 
 /// The member called `name` of an object, as `read` reads it; the last one where there are several.

@@ -12,8 +12,7 @@ pub struct OwnedFacts {
     rest: RequestFacts<'static>,
     prompt: Option<Bytes>,
     preamble: [Option<Bytes>; 2],
-    rid: Option<String>,
-    session: Option<String>,
+    model: [Option<Bytes>; 2],
 }
 
 impl OwnedFacts {
@@ -21,23 +20,36 @@ impl OwnedFacts {
     pub fn scan(route: Route, body: &Bytes) -> Self {
         let facts = scan(route, body);
         let part = |part: Option<&[u8]>| part.map(|part| body.slice_ref(part));
+        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
         Self {
             prompt: part(facts.prompt),
             preamble: facts.preamble.map(part),
-            rid: facts.rid.map(Cow::into_owned),
-            session: facts.session.map(Cow::into_owned),
-            rest: RequestFacts { prompt: None, preamble: [None; 2], rid: None, session: None, ..facts },
+            model: facts.model.map(part),
+            rest: RequestFacts {
+                prompt: None,
+                preamble: [None; 2],
+                model: [None; 2],
+                rid: owned(facts.rid),
+                session: facts.session.into_owned(),
+                previous_response: owned(facts.previous_response),
+                conversation: owned(facts.conversation),
+                ..facts
+            },
         }
     }
 
     /// The facts, as [`scan`] gives them.
     pub fn facts(&self) -> RequestFacts<'_> {
+        let rest = &self.rest;
         RequestFacts {
             prompt: self.prompt.as_deref(),
-            preamble: [self.preamble[0].as_deref(), self.preamble[1].as_deref()],
-            rid: self.rid.as_deref().map(Cow::Borrowed),
-            session: self.session.as_deref().map(Cow::Borrowed),
-            ..self.rest.clone()
+            preamble: self.preamble.each_ref().map(Option::as_deref),
+            model: self.model.each_ref().map(Option::as_deref),
+            rid: rest.rid.as_deref().map(Cow::Borrowed),
+            session: rest.session.borrowed(),
+            previous_response: rest.previous_response.as_deref().map(Cow::Borrowed),
+            conversation: rest.conversation.as_deref().map(Cow::Borrowed),
+            ..*rest
         }
     }
 }

@@ -17,19 +17,20 @@ pub const MAX_PREFIX_BLOCKS: usize = 1024;
 /// A tail shorter than a block is left out, because the next turn of the same conversation changes it.
 pub fn prefix_hashes(prompt: &[u8], out: &mut Vec<u64>) {
     out.clear();
-    chained_hashes(std::iter::empty(), prompt, out);
+    chained_hashes(0, std::iter::empty(), prompt, out);
 }
 
-/// Appends the hashes of `preamble` and of the whole blocks of `prompt`. A part of the preamble ends with a block of its own,
+/// Appends the hashes, after `root`, of `preamble` and of the whole blocks of `prompt`. A part of the preamble ends with a block of its own,
 /// which may be shorter: unlike the end of the prompt, it stays as it is in the next turn.
 pub(crate) fn chained_hashes<'b>(
+    root: u64,
     preamble: impl Iterator<Item = &'b [u8]>,
     prompt: &'b [u8],
     out: &mut Vec<u64>,
 ) {
     let blocks = preamble.flat_map(|part| part.chunks(PREFIX_BLOCK_BYTES as usize));
     let blocks = blocks.chain(prompt.chunks_exact(PREFIX_BLOCK_BYTES as usize));
-    let mut before = 0;
+    let mut before = root;
     out.extend(blocks.take(MAX_PREFIX_BLOCKS).map(|block| {
         before = xxh3_64_with_seed(block, before);
         before

@@ -29,6 +29,8 @@ pub struct ResponseFacts {
     pub complete: bool,
     /// Whether the engine says that it aborted the request (when asked to, or because of [`error`](Self::error)).
     pub aborted: bool,
+    /// The id by which the worker keeps the response, of `/v1/responses`: a later request may refer to it.
+    pub stored_id: Option<Box<str>>,
     /// Data events of the stream, `[DONE]` excluded; zero for a response that was not streamed.
     pub events: u32,
 }
@@ -57,6 +59,9 @@ impl ResponseSum {
         self.facts.aborted |= object.is_aborted();
         if self.facts.error.is_none() {
             self.facts.error = object.take_error();
+        }
+        if self.facts.stored_id.is_none() {
+            self.facts.stored_id = object.stored_id.take();
         }
     }
 }

@@ -10,6 +10,9 @@ use super::meta_info::MetaInfo;
 use super::usage::read_usage;
 use crate::json::{JsonReader, Parse};
 
+/// The longest id of a stored response, in bytes. Those of SGLang and vLLM have 37.
+const MAX_STORED_ID: usize = 256;
+
 /// What one object says.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct ResponseObject {
@@ -19,6 +22,8 @@ pub(super) struct ResponseObject {
     /// `index` of the batch element, in a `/generate` stream.
     pub(super) index: Option<u32>,
     pub(super) choices: ChoicesSummary,
+    /// The id by which the engine keeps a response of `/v1/responses`.
+    pub(super) stored_id: Option<Box<str>>,
     /// Whether `type` says that this is the last event of a `/v1/responses` or `/v1/messages` stream.
     pub(super) closes: bool,
 }
@@ -70,6 +75,7 @@ impl ResponseObject {
             b"usage" => self.usage = read_usage(r)?.or(self.usage),
             b"choices" => self.choices = ChoicesSummary::read(r)?,
             b"index" => self.index = r.count()?,
+            b"id" => self.read_stored_id(r)?,
             b"error" => self.error = EngineError::read(r)?,
             b"object" => flat.object_is_error = r.raw()? == br#""error""#,
             b"type" if r.peek()? == b'"' => self.event_type(r, flat)?,
@@ -102,10 +108,21 @@ impl ResponseObject {
             match key {
                 b"usage" => self.usage = read_usage(r)?.or(self.usage),
                 b"error" => self.error = EngineError::read(r)?,
+                b"id" => self.read_stored_id(r)?,
                 _ => r.skip()?,
             }
             Ok(())
         })
+    }
+
+    /// Reads the id of an object; ids of stored responses begin with `resp_`.
+    fn read_stored_id(&mut self, r: &mut JsonReader<'_>) -> Parse<()> {
+        let raw = r.raw()?;
+        let id = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\""));
+        if let Some(id) = id.filter(|id| id.starts_with(b"resp_") && id.len() <= MAX_STORED_ID) {
+            self.stored_id = std::str::from_utf8(id).ok().map(Into::into);
+        }
+        Ok(())
     }
 
     /// Older versions of SGLang send flat errors (`{"object":"error","message":..}`), FastAPI itself sends `detail`.

@@ -1,25 +1,30 @@
 //! Session affinity: a request's routing key, or the worker that it names.
 
 use http::{HeaderMap, HeaderName};
+use router_config::KeySource;
 use router_core::{PolicyNeeds, RequestFeatures};
 use router_protocol::RequestFacts;
 
 /// The header that names a worker by its number (SGLang router and smg).
 const TARGET_WORKER: HeaderName = HeaderName::from_static("x-smg-target-worker");
 
-/// Adds the routing key and the target worker to `features`, where policies need them. The key is the value of the first
-/// header in `names` that is present and not empty, else that of the body.
+/// Adds the routing key and the target worker to `features`, where policies need them. The key is the first value in
+/// `sources` that is present and not empty.
 pub(super) fn add(
     features: &mut RequestFeatures<'_>,
     needs: PolicyNeeds,
-    names: &[HeaderName],
+    sources: &[KeySource],
     headers: &HeaderMap,
     facts: &RequestFacts<'_>,
 ) {
     if needs.routing_key {
-        let given = names.iter().filter_map(|name| headers.get(name)).find(|value| !value.is_empty());
-        let named = given.map(|value| router_protocol::routing_key(value.as_bytes()));
-        features.routing_key = named.or_else(|| facts.routing_key());
+        features.routing_key = sources.iter().find_map(|source| match source {
+            KeySource::Header(name) => {
+                let value = headers.get(name).filter(|value| !value.is_empty())?;
+                Some(router_protocol::routing_key(value.as_bytes()))
+            }
+            KeySource::Member(member) => facts.session.routing_key(*member),
+        });
     }
     if needs.target_worker {
         let given = headers.get(TARGET_WORKER).filter(|value| !value.is_empty());
@@ -33,10 +38,14 @@ pub(super) fn add(
 mod tests {
     use super::*;
     use http::HeaderValue;
-    use router_core::{RequestId, Route};
+    use router_core::{RequestId, Route, SessionMember};
 
-    const NAMES: [HeaderName; 2] =
-        [HeaderName::from_static("x-smg-routing-key"), HeaderName::from_static("x-session-id")];
+    const SOURCES: [KeySource; 4] = [
+        KeySource::Header(HeaderName::from_static("x-smg-routing-key")),
+        KeySource::Header(HeaderName::from_static("x-session-id")),
+        KeySource::Member(SessionMember::SessionId),
+        KeySource::Member(SessionMember::User),
+    ];
 
     fn features(needs: PolicyNeeds, given: &[(&'static str, &'static str)]) -> (Option<u64>, Option<usize>) {
         let facts = router_protocol::scan(Route::Generate, br#"{"text":"a","user":"body"}"#);
@@ -45,7 +54,7 @@ mod tests {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         let headers = given.iter().map(pair).collect();
-        add(&mut features, needs, &NAMES, &headers, &facts);
+        add(&mut features, needs, &SOURCES, &headers, &facts);
         (features.routing_key, features.target_worker)
     }
 

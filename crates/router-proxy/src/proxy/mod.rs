@@ -10,6 +10,7 @@ mod request;
 mod request_body;
 mod retry;
 mod retry_after;
+mod stored_object;
 
 use crate::admin;
 use crate::error::ProxyError;
@@ -145,7 +146,7 @@ async fn send_scanned(
     if state.needs.script {
         features.script = facts.script();
     }
-    affinity::add(&mut features, state.needs, &state.limits.key_headers, &request.headers, facts);
+    affinity::add(&mut features, state.needs, &state.limits.key_sources, &request.headers, facts);
     features.arrived_at = Some(request.origin.received_at);
     let rid = match facts.rid.as_deref() {
         None => ClientRid::Absent,
@@ -156,7 +157,10 @@ async fn send_scanned(
         let run = async { SplitRequest::new(request, split, facts, rid).await.run(features).await };
         return Box::pin(run).await;
     }
-    RetryLoop::new(request, features, rid).run().await
+    let excluded = stored_object::elsewhere(request, facts);
+    let response = RetryLoop::new(request, features, rid, excluded).run().await?;
+    stored_object::remember_conversation(request, facts, &response);
+    Ok(response)
 }
 
 /// The response to a request that failed, and the record of it.

@@ -277,6 +277,9 @@ impl UpstreamBody {
     fn finish(&mut self, outcome: Outcome, facts: Option<ResponseFacts>) {
         let now = self.lease.now();
         let facts = facts.unwrap_or_default();
+        if let Some(id) = &facts.stored_id {
+            self.lease.remember_stored(id);
+        }
         let load = facts.load.or(self.load.take()).map(|l| l.report(now, LoadSource::Piggyback));
         let finish = AttemptResult {
             status: Some(self.status.as_u16()),

@@ -1,8 +1,9 @@
 //! The workers that a request must not be sent to any more.
 
 use router_core::WorkerId;
-use router_upstream::{Candidate, CandidateTable};
+use router_upstream::{Candidate, CandidateTable, Worker};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// The candidates that are left out of the next attempt.
 ///
@@ -11,11 +12,24 @@ use smallvec::SmallVec;
 /// no room.
 #[derive(Debug, Default)]
 pub(crate) struct ExcludedWorkers {
+    /// Those that cannot serve the request at all.
+    unfit: SmallVec<[WorkerId; 4]>,
     excluded: SmallVec<[WorkerId; 4]>,
     tried: SmallVec<[WorkerId; 4]>,
 }
 
 impl ExcludedWorkers {
+    /// All candidates but those of `worker` are unfit; none where it has left.
+    pub(crate) fn all_but(worker: &Arc<Worker>, table: &CandidateTable) -> Self {
+        let is_fit = |candidate: &Arc<Candidate>| Arc::ptr_eq(&candidate.worker, worker);
+        let all = table.all();
+        if !all.iter().any(is_fit) {
+            return Self::default();
+        }
+        let unfit: SmallVec<_> = all.iter().filter(|c| !is_fit(c)).map(|c| c.id).collect();
+        Self { excluded: unfit.clone(), unfit, tried: SmallVec::new() }
+    }
+
     /// The excluded candidates.
     pub(crate) fn ids(&self) -> &[WorkerId] {
         &self.excluded
@@ -41,9 +55,9 @@ impl ExcludedWorkers {
         }
     }
 
-    /// Allows all of them again.
+    /// Allows those again that were tried.
     pub(crate) fn clear(&mut self) {
-        self.excluded.clear();
+        self.excluded.clone_from(&self.unfit);
         self.tried.clear();
     }
 }

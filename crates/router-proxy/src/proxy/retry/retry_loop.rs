@@ -56,9 +56,9 @@ impl<'a> RetryLoop<'a> {
         request: &'a ProxyRequest<'a>,
         features: RequestFeatures<'a>,
         rid: ClientRid<'a>,
+        excluded: ExcludedWorkers,
     ) -> Self {
         let retry = RetryState::new(request, features.id);
-        let excluded = ExcludedWorkers::default();
         Self { request, features, rid, retry, excluded, fallback: None, has_failed: false }
     }
 
