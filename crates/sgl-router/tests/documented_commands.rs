@@ -13,8 +13,9 @@ const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 /// Programs whose commands are run as they stand.
 const RUN: [&str; 5] = ["sgl-router", "curl", "awk", "echo", "cat"];
 
-/// Programs that need what a test does not have.
-const LEFT_OUT: [&str; 8] = ["sudo", "sudoedit", "docker", "kubectl", "pip", "python", "cargo", "tar"];
+/// Commands that need what a test does not have, or prepare others for it.
+const LEFT_OUT: [&str; 9] =
+    ["export", "sudo", "sudoedit", "docker", "kubectl", "pip", "python", "cargo", "tar"];
 
 /// Addresses that stand for the engines of a reader.
 const ENGINES: [&str; 5] = [
