@@ -8,8 +8,10 @@ use crate::breaker::BreakerConfig;
 use crate::checks::{address, address_if, headers, positive, timeout_or_never};
 use crate::disaggregation::DisaggregationConfig;
 use crate::error::ConfigError;
+use crate::forwarding::ForwardingConfig;
 use crate::health_config::HealthConfig;
 use crate::key_source::{KeySource, key_sources};
+use crate::logging::AccessLogConfig;
 use crate::options::Options;
 use crate::otlp_endpoint::OtlpEndpoint;
 use crate::policy_flags::NamedPolicy;
@@ -49,10 +51,14 @@ pub struct Config {
     pub client_timeouts: ClientTimeouts,
     /// API keys, TLS and CORS.
     pub security: SecurityConfig,
+    /// Clients behind proxies.
+    pub forwarding: ForwardingConfig,
     /// Retries, hedging and queueing without workers.
     pub retry: RetryConfig,
     /// Recording to files; `None` for no recording.
     pub record: Option<RecordConfig>,
+    /// The access log; `None` for none.
+    pub access_log: Option<AccessLogConfig>,
     /// Request traces in memory; `None` for no traces.
     pub traces: Option<TraceConfig>,
     /// Collector to which spans are exported; `None` for no export.
@@ -105,6 +111,10 @@ pub struct RequestLimits {
     pub first_byte: Option<Duration>,
     /// How long a stream may be without data.
     pub stream_idle: Duration,
+    /// After how long without data a client is sent a keep-alive; `None` for never.
+    pub keep_alive: Option<Duration>,
+    /// Response headers that name the worker, beside the router's own.
+    pub worker_headers: Vec<HeaderName>,
 }
 
 impl Options {
@@ -146,8 +156,10 @@ impl Options {
             admission: self.check_admission()?,
             client_timeouts: self.check_client_timeouts()?,
             security,
+            forwarding: ForwardingConfig::parse(self.forwarded_headers, &self.trusted_proxies)?,
             retry: self.check_retry()?,
             record,
+            access_log: self.check_access_log()?,
             traces: self.check_traces()?,
             otlp: if self.enable_trace { Some(self.check_otlp()?) } else { None },
             fleet: FleetConfig {
@@ -179,6 +191,11 @@ impl Options {
                 None => None,
             },
             stream_idle: positive("--stream-idle-timeout-secs", self.stream_idle_timeout_secs)?,
+            keep_alive: match self.sse_keep_alive_secs {
+                0.0 => None,
+                secs => Some(positive("--sse-keep-alive-secs", secs)?),
+            },
+            worker_headers: headers("--routed-worker-headers", &self.routed_worker_headers)?,
         })
     }
 }

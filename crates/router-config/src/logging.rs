@@ -1,7 +1,8 @@
-//! Log level and log format.
+//! Log level and log format, and the access log.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Minimum severity of logged events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
@@ -31,4 +32,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// The access log: one line for each request.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AccessLogConfig {
+    /// The file; `None` for standard output.
+    pub path: Option<PathBuf>,
+    /// Format of its lines.
+    pub format: LogFormat,
+    /// Share of the requests that get a line, above 0 to 1.
+    pub sample: f64,
 }

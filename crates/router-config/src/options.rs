@@ -3,6 +3,7 @@
 //! The name of an option is the field's name; on the command line underscores become dashes. The doc comment gives
 //! meaning, unit and default, and is also the text of `--help`.
 
+use crate::forwarding::ForwardedHeaders;
 use crate::logging::{LogFormat, LogLevel};
 use crate::policy_options;
 use crate::record_config::RecordFormat;
@@ -179,14 +180,29 @@ pub struct Options {
     #[arg(long, help_heading = "Requests")]
     pub send_request_id: bool,
 
+    /// Headers by which workers learn the client's address, protocol and host: X-Forwarded-For, -Proto and -Host, or Forwarded
+    /// (RFC 7239). Those that a client sent itself are removed, unless it is one of --trusted-proxies. With off, headers are
+    /// forwarded as they come
+    #[arg(long, value_enum, default_value_t = ForwardedHeaders::Off, value_name = "KIND", help_heading = "Requests")]
+    pub forwarded_headers: ForwardedHeaders,
+
+    /// More response headers that name the worker, beside x-sglang-worker; x-smg-routed-worker-id is smg's
+    #[arg(long, value_name = "HEADER", num_args = 1.., help_heading = "Requests")]
+    pub routed_worker_headers: Vec<String>,
+
     /// Time limit until the first byte of a response; after it the request is retried on another worker. A response that is
     /// not streamed has its first byte at its end; default: the time limit of the request
     #[arg(long, value_name = "SECS", help_heading = "Requests")]
     pub first_byte_timeout_secs: Option<f64>,
 
-    /// A stream without data for this long ends with an error
+    /// A stream without data for this long ends with an error; a WebSocket is closed
     #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Requests")]
     pub stream_idle_timeout_secs: f64,
+
+    /// While a worker sends nothing of a stream, send the client a comment (`: ping`) after each such time, so that no proxy
+    /// takes the connection for idle; on /v1/messages a ping event; 0 is never
+    #[arg(long, value_name = "SECS", default_value_t = 0.0, help_heading = "Requests")]
+    pub sse_keep_alive_secs: f64,
 
     /// Maximum number of retries of a request, each on another worker
     #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Retries")]
@@ -363,6 +379,11 @@ pub struct Options {
     #[arg(long, value_name = "ORIGIN", num_args = 0.., help_heading = "Security")]
     pub cors_allowed_origins: Vec<String>,
 
+    /// Proxies in front of the router, as addresses or networks such as 10.0.0.0/8, whose X-Forwarded-For or Forwarded header
+    /// tells the client's address; default: none
+    #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',', help_heading = "Security")]
+    pub trusted_proxies: Vec<String>,
+
     /// On SIGTERM, how long /readiness says 503 while requests are still accepted, before the router drains
     #[arg(long, value_name = "SECS", default_value_t = 0.0, help_heading = "Requests")]
     pub shutdown_delay_secs: f64,
@@ -446,6 +467,18 @@ pub struct Options {
     /// Format of log lines
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
     pub log_format: LogFormat,
+
+    /// Write a line for each request to this file, or to standard output with -; SIGHUP opens the file again
+    #[arg(long, value_name = "FILE", help_heading = "Logging")]
+    pub access_log: Option<PathBuf>,
+
+    /// Format of the lines of --access-log
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
+    pub access_log_format: LogFormat,
+
+    /// Share of the requests that --access-log has, chosen at random, above 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Logging")]
+    pub access_log_sample: f64,
 }
 
 impl Default for Options {

@@ -1,7 +1,8 @@
-//! The options about recording, traces and spans.
+//! The options about recording, the access log, traces and spans.
 
 use crate::checks::positive;
 use crate::error::ConfigError;
+use crate::logging::AccessLogConfig;
 use crate::options::Options;
 use crate::otlp_endpoint::{OtlpEndpoint, OtlpEndpointError};
 use crate::record_config::{RecordConfig, TraceConfig};
@@ -51,6 +52,24 @@ impl Options {
         }
         let ttl = positive("--trace-ttl", self.trace_ttl as f64)?;
         Ok(self.enable_tracking.then_some(TraceConfig { max_entries: self.max_trace_entries, ttl }))
+    }
+
+    pub(crate) fn check_access_log(&self) -> Result<Option<AccessLogConfig>, ConfigError> {
+        let sample = self.access_log_sample;
+        if !(sample > 0.0 && sample <= 1.0) {
+            let problem =
+                format!("{sample} must be above 0 and at most 1; leave out --access-log for no lines");
+            return Err(ConfigError::option("--access-log-sample", problem));
+        }
+        let Some(path) = &self.access_log else { return Ok(None) };
+        if path.as_os_str().is_empty() {
+            return Err(ConfigError::option(
+                "--access-log",
+                "is empty; name a file, or - for standard output",
+            ));
+        }
+        let path = (path.as_os_str() != "-").then(|| path.clone());
+        Ok(Some(AccessLogConfig { path, format: self.access_log_format, sample }))
     }
 
     pub(crate) fn check_otlp(&self) -> Result<OtlpEndpoint, ConfigError> {

@@ -315,10 +315,12 @@ fn options_of_another_policy_are_noted() {
 
 #[test]
 fn default_values_are_accepted() {
-    for line in
-        ["--backend sglang", "--history-backend none", "--kv-connector nixl", "--sse-keepalive-secs 0"]
-    {
+    for line in ["--backend sglang", "--history-backend none", "--kv-connector nixl"] {
         assert_eq!(parse(line).unwrap().notes.len(), 1, "{line}");
+    }
+    for secs in [0.0, 15.0] {
+        let taken = parse(&format!("--sse-keepalive-secs {secs}")).unwrap();
+        assert_eq!((taken.options.sse_keep_alive_secs, taken.notes.len()), (secs, 0));
     }
     for line in ["--history-backend redis", "--kv-connector mooncake", "--policy kv_aware"] {
         assert!(refusal(line).starts_with(&format!("{line}: ")), "{line}");

@@ -126,6 +126,18 @@ fn config_errors_name_the_option() {
         (&[worker, &["--connect-timeout-secs=-1"]].concat(), None, &["--connect-timeout-secs", "-1"]),
         (&[worker, &["--request-id-headers", "bad header"]].concat(), None, &["'bad header'"]),
         (
+            &[worker, &["--routed-worker-headers", "bad header"]].concat(),
+            None,
+            &["--routed-worker-headers", "'bad header'"],
+        ),
+        (
+            &[worker, &["--trusted-proxies", "10.0.0.1,10.0.0/8"]].concat(),
+            None,
+            &["--trusted-proxies: ", "'10.0.0/8'", "2001:db8::/32"],
+        ),
+        (&[worker, &["--sse-keep-alive-secs=-1"]].concat(), None, &["--sse-keep-alive-secs", "-1"]),
+        (&[worker, &["--access-log-sample", "0"]].concat(), None, &["--access-log-sample", "above 0"]),
+        (
             &[worker, &["--routing-key-headers", "bad header"]].concat(),
             None,
             &["--routing-key-headers", "'bad header'"],

@@ -13,7 +13,8 @@ pub enum Outcome {
     Busy,
     /// The worker failed: connect error, timeout, 5xx, a truncated response.
     Failed,
-    /// The client disconnected, or the router gave the attempt up.
+    /// The client disconnected, or the router gave the attempt up. Also the end of a WebSocket, whose time says nothing about the
+    /// worker.
     Cancelled,
 }
 

@@ -22,6 +22,8 @@ pub enum Route {
     Classify,
     /// `/tokenize`, `/detokenize`, their `/v1` forms, and `/v1/messages/count_tokens`.
     Tokenize,
+    /// `/v1/realtime`, a WebSocket.
+    Realtime,
     /// Any other path, passed through.
     #[default]
     Other,
@@ -29,7 +31,7 @@ pub enum Route {
 
 impl Route {
     /// Every route, in declaration order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Generate,
         Self::ChatCompletions,
         Self::Completions,
@@ -39,6 +41,7 @@ impl Route {
         Self::Rerank,
         Self::Classify,
         Self::Tokenize,
+        Self::Realtime,
         Self::Other,
     ];
 
@@ -63,6 +66,7 @@ impl Route {
             "/tokenize" | "/v1/tokenize" | "/detokenize" | "/v1/detokenize" | "/v1/messages/count_tokens" => {
                 Self::Tokenize
             }
+            "/v1/realtime" => Self::Realtime,
             _ => Self::Other,
         }
     }
@@ -79,6 +83,7 @@ impl Route {
             Self::Rerank => "/rerank",
             Self::Classify => "/classify",
             Self::Tokenize => "/tokenize",
+            Self::Realtime => "/v1/realtime",
             Self::Other => "other",
         }
     }

@@ -6,13 +6,16 @@ use crate::large_body::LargeBodyWork;
 use crate::prefill_pool::PrefillPool;
 use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
-use crate::security::{Authenticator, Cors};
+use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::start_error::StartError;
 use crate::state::AppState;
-use router_config::{AdmissionConfig, Config, DisaggregationConfig, FleetConfig};
+use router_config::{
+    AccessLogConfig, AdmissionConfig, Config, DisaggregationConfig, FleetConfig, SecurityConfig,
+};
 use router_core::{Balancer, PolicyNeeds};
 use router_telemetry::{
-    Buckets, Clock, DecisionBroadcast, Metrics, Recorder, RecorderConfig, Telemetry, TraceIds,
+    AccessLog, AccessLogError, Buckets, Clock, DecisionBroadcast, Metrics, Recorder, RecorderConfig,
+    Telemetry, TraceIds,
 };
 use router_upstream::{CapacityQueue, ConnectConfig, PoolConfig, WaitLimit, WorkerPool};
 use std::sync::Arc;
@@ -43,10 +46,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     for (n, shadow) in (1u64..).zip(config.shadows) {
         balancer.add_shadow(clock.now(), shadow, seed.wrapping_add(n));
     }
-    let mut metrics = match config.duration_buckets {
-        Some(bounds) => Metrics::with_duration_buckets(balancer.policy_name(), Buckets::new(&bounds)),
-        None => Metrics::new(balancer.policy_name()),
-    };
+    let mut metrics = metrics_of(&balancer, config.duration_buckets.as_deref());
     if config.disaggregation.is_some() {
         metrics = metrics.with_legs();
     }
@@ -55,7 +55,6 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     let (traces, collector) = (config.traces, config.otlp.as_ref());
     let prefill = split.as_ref().and_then(|s| Some((s.config.record.as_ref()?, &s.metrics)));
     let wanted = RecorderConfig { files: config.record.as_ref(), prefill, traces, collector };
-    let trace_ids = collector.map(|_| TraceIds::new());
     let recorder =
         if wanted.is_needed() { Some(Arc::new(Recorder::start(wanted, clock, &metrics)?)) } else { None };
     let telemetry = Telemetry { metrics, recorder, decisions: Arc::new(DecisionBroadcast::new(clock)) };
@@ -74,23 +73,48 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     for worker in &config.workers {
         pool.join(worker)?;
     }
+    let access_log = access_log(config.access_log.as_ref(), clock, &pool.telemetry.metrics)?;
     Ok(AppState {
         clock,
         pool,
         disaggregation,
         needs,
-        limits: config.requests,
+        trusted_proxies: TrustedProxies::new(&config.forwarding),
+        forwarding: Forwarding::new(config.forwarding.headers, scheme(&config.security)),
+        access_log,
         admission: Admission::new(&config.admission, limit),
         authenticator: Authenticator::new(&config.security),
-        cors: config.security.cors.map(Cors::new),
+        cors: config.security.cors.map(|origins| Cors::new(origins, &config.requests.worker_headers)),
+        limits: config.requests,
         budget: RetryBudget::new(config.retry.budget),
         hedging: config.retry.hedge.map(HedgeDelay::new),
         retry: config.retry,
         ids: RequestIds::new(),
         large_bodies: LargeBodyWork::new(),
-        trace_ids,
+        trace_ids: collector.map(|_| TraceIds::new()),
         stopping: AtomicBool::new(false),
     })
+}
+
+/// Metrics of a balancer, with these upper bounds of buckets in place of the default ones.
+fn metrics_of(balancer: &Balancer, bounds: Option<&[f64]>) -> Metrics {
+    match bounds {
+        Some(bounds) => Metrics::with_duration_buckets(balancer.policy_name(), Buckets::new(bounds)),
+        None => Metrics::new(balancer.policy_name()),
+    }
+}
+
+fn access_log(
+    config: Option<&AccessLogConfig>,
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<AccessLog>>, AccessLogError> {
+    config.map(|config| AccessLog::start(config, clock, metrics).map(Arc::new)).transpose()
+}
+
+/// The protocol that clients speak with the router.
+pub(crate) const fn scheme(security: &SecurityConfig) -> &'static str {
+    if security.tls.is_some() { "https" } else { "http" }
 }
 
 impl PoolTemplate<'_> {

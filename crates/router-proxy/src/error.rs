@@ -102,9 +102,9 @@ pub(crate) enum ProxyError {
     /// Where no admin key is configured, the admin routes are for this machine only.
     #[error("without an admin key this is for this machine only{0}")]
     NotLocal(NotLocal),
-    /// A web page of another site sent a request that would change something, or show the fleet.
+    /// A web page of another site sent a request that would change something, show the fleet, or open a WebSocket.
     #[error(
-        "web pages of other sites may not send this request (sec-fetch-site); --cors-allowed-origins allows them"
+        "web pages of other sites may not send this request (sec-fetch-site, origin); --cors-allowed-origins allows them"
     )]
     OtherSite,
     /// The request's `host` is missing, doubled or invalid.

@@ -1,8 +1,8 @@
 //! One attempt's hold on a candidate, for as long as its response lasts. It ends exactly once, on every path.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use router_core::{AttemptResult, Outcome, Ticket, Time};
-use router_telemetry::{AttemptInfo, CompletionRecord};
+use router_core::{AttemptResult, Outcome, Reason, Ticket, Time};
+use router_telemetry::{AttemptInfo, AttemptNotes, CompletionRecord, Leg};
 use router_upstream::{AttemptEnd, AttemptKind, Candidate, HealthVerdict, WorkerPool, abort};
 use std::sync::Arc;
 
@@ -22,6 +22,22 @@ impl ClientRid<'_> {
     /// have seen, or never give one.
     pub(crate) fn is_given(self) -> bool {
         self != Self::Absent
+    }
+}
+
+/// What the access log is told of one attempt.
+#[derive(Debug)]
+pub(crate) struct AttemptNote {
+    notes: Arc<AttemptNotes>,
+    /// Why the worker was chosen.
+    reason: Reason,
+}
+
+impl AttemptNote {
+    /// An attempt of this part of a request begins, on a worker that was chosen for this reason.
+    pub(crate) fn new(notes: &Arc<AttemptNotes>, reason: Reason, leg: Leg) -> Self {
+        notes.attempt_began(leg);
+        Self { notes: Arc::clone(notes), reason }
     }
 }
 
@@ -45,6 +61,8 @@ pub(crate) struct Lease {
     is_exempt: bool,
     /// The router's own code for what went wrong.
     error: Option<&'static str>,
+    /// Set where the access log has a line for the request.
+    note: Option<AttemptNote>,
 }
 
 /// What an abort needs.
@@ -77,7 +95,14 @@ impl Lease {
             is_delivered: false,
             is_exempt: false,
             error: None,
+            note: None,
         }
+    }
+
+    /// This lease, of which the access log is told.
+    pub(crate) fn with_note(mut self, note: Option<AttemptNote>) -> Self {
+        self.note = note;
+        self
     }
 
     /// This lease, for a request that the worker knows as `rid` and that has these headers.
@@ -120,6 +145,14 @@ impl Lease {
         self.pool.stored.insert(id, &self.candidate.worker);
     }
 
+    /// The worker has agreed to another protocol. That is its success, and counts for the breaker now: how long the connection
+    /// is open is up to the client.
+    pub(crate) fn on_switched(&mut self) {
+        let kind = std::mem::replace(&mut self.kind, AttemptKind::Normal);
+        let end = AttemptEnd { sent_at: self.sent_at, at: self.now(), kind, verdict: HealthVerdict::Success };
+        self.candidate.worker.record_attempt(&self.pool, end);
+    }
+
     /// The clock's time now.
     pub(crate) fn now(&self) -> Time {
         self.pool.clock.now()
@@ -142,14 +175,18 @@ impl Lease {
         let end = AttemptEnd { sent_at: self.sent_at, at: now, kind: self.kind, verdict };
         self.candidate.worker.record_attempt(&self.pool, end);
         self.pool.capacity.slot_released();
-        self.pool.telemetry.completed(CompletionRecord {
+        let record = CompletionRecord {
             info: self.info.clone(),
             worker: Arc::clone(&self.candidate.telemetry),
             completion,
             in_flight,
             forwarded: self.is_delivered,
             error: self.error,
-        });
+        };
+        if let Some(note) = &self.note {
+            note.notes.attempt_ended(&record, note.reason);
+        }
+        self.pool.telemetry.completed(record);
     }
 
     /// Whether the router ends what is still running.

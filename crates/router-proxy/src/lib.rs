@@ -12,7 +12,7 @@
 //!     proxy                               one request: authorize, admit, dispatch, retry
 //!       admin                             the routes that the router serves itself
 //!         state                           AppState, which all requests share
-//!           response                      bodies on their way to the client
+//!           response                      bodies on their way to the client, and tunnels
 //!             lease                       one attempt's hold on a worker
 //!             admission, security         who may send requests, and how many at a time
 //!               error                     errors, their status and their code
@@ -46,7 +46,7 @@ mod stats;
 mod timer;
 
 pub use router::{Router, RunningRouter};
-pub use router_telemetry::{DecisionStream, LiveDecision, NextDecision, RecorderError};
+pub use router_telemetry::{AccessLogError, DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use router_upstream::tls::TlsError;
 pub use server::ServingThreads;
 pub use start_error::StartError;

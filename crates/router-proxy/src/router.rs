@@ -64,6 +64,7 @@ impl Router {
         let admin = bind_if(config.security.admin).await?;
         let metrics = bind_if(config.prometheus).await?;
         let (listen, client_timeouts) = (config.listen, config.client_timeouts);
+        let scheme = assembly::scheme(&config.security);
         let (delay, grace) = (config.shutdown_delay, config.shutdown_grace);
         let state = Arc::new(assembly::state(config, connect)?);
         let (stop, kill, servers) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
@@ -73,7 +74,7 @@ impl Router {
             address,
             admin: of(&admin),
             prometheus: of(&metrics),
-            scheme: if tls.is_some() { "https" } else { "http" },
+            scheme,
             delay,
             grace,
             stop,
@@ -128,6 +129,11 @@ impl RunningRouter {
             Some(tls) => tls.reload().await,
             None => Ok(false),
         }
+    }
+
+    /// Opens the file of the access log again, as a program that rotates logs asks for. Tells whether there is one.
+    pub fn reopen_access_log(&self) -> bool {
+        self.state.access_log.as_ref().inspect(|log| log.reopen()).is_some()
     }
 
     /// Requests in flight on all workers; one that is split counts once for each of its legs.
@@ -195,7 +201,7 @@ impl RunningRouter {
         // Writing out what is left may take as long as the disk does.
         let close = move || {
             threads.join();
-            state.pool.telemetry.close();
+            state.close_logs();
         };
         let _ = tokio::task::spawn_blocking(close).await;
         cut
@@ -207,7 +213,7 @@ impl Drop for RunningRouter {
         self.stop.cancel();
         self.kill.cancel();
         self.state.pools().for_each(|pool| pool.stop_tasks());
-        self.state.pool.telemetry.close();
+        self.state.close_logs();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why a router did not start.
 
 use router_config::ConfigError;
-use router_telemetry::RecorderError;
+use router_telemetry::{AccessLogError, RecorderError};
 use router_upstream::MembershipError;
 use std::net::SocketAddr;
 
@@ -25,6 +25,9 @@ pub enum StartError {
     /// Recording cannot start.
     #[error(transparent)]
     Record(#[from] RecorderError),
+    /// The access log cannot be written.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
     /// A worker cannot join.
     #[error("{0}")]
     Candidate(String),

@@ -7,11 +7,11 @@ use crate::large_body::LargeBodyWork;
 use crate::prefill_pool::PrefillPool;
 use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
-use crate::security::{Authenticator, Cors};
+use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::stats::RouterStats;
 use router_config::{RequestLimits, RetryConfig, WorkerKind};
 use router_core::PolicyNeeds;
-use router_telemetry::{BalancerGauges, Clock, TraceIds};
+use router_telemetry::{AccessLog, BalancerGauges, Clock, TraceIds};
 use router_upstream::WorkerPool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -30,6 +30,11 @@ pub(crate) struct AppState {
     pub(crate) admission: Admission,
     pub(crate) authenticator: Authenticator,
     pub(crate) cors: Option<Cors>,
+    pub(crate) trusted_proxies: TrustedProxies,
+    /// Tells workers of clients, where that is configured.
+    pub(crate) forwarding: Option<Forwarding>,
+    /// The access log, if there is one.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) retry: RetryConfig,
     pub(crate) budget: RetryBudget,
     /// When hedges are sent; never when absent.
@@ -62,6 +67,14 @@ impl AppState {
     /// do without the other.
     pub(crate) fn is_ready(&self) -> bool {
         !self.stopping.load(Relaxed) && self.pools().all(|pool| pool.healthy() > 0)
+    }
+
+    /// Writes out everything that is recorded of requests, and ends recording.
+    pub(crate) fn close_logs(&self) {
+        self.pool.telemetry.close();
+        if let Some(log) = &self.access_log {
+            log.close();
+        }
     }
 
     /// Everything that is measured when metrics are scraped, a part for each pool.

@@ -175,3 +175,25 @@ async fn exhausted_requests_are_counted() {
         }
     }
 }
+
+#[tokio::test]
+async fn process_and_build_are_described() {
+    let router = support::start(Options { start_empty: true, ..options(&[]) }).await;
+    for (accept, counter) in
+        [("text/plain", "process_cpu_seconds_total"), ("application/openmetrics-text", "process_cpu_seconds")]
+    {
+        let text = get_accepting(&router, accept).await;
+        let version = format!("sgl_router_build_info{{version=\"{}\",revision=\"", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&version), "{text}");
+        if cfg!(target_os = "linux") {
+            assert!(
+                text.contains(&format!("# TYPE {counter} counter\nprocess_cpu_seconds_total ")),
+                "{text}"
+            );
+            for name in ["resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds", "threads"] {
+                assert!(text.contains(&format!("\nprocess_{name} ")), "{name}: {text}");
+            }
+        }
+        assert_eq!(text.matches("# EOF").count(), usize::from(accept.contains("openmetrics")));
+    }
+}

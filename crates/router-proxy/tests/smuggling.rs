@@ -148,10 +148,19 @@ async fn requests_are_normalized() {
         let refused = format!("{refused} HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n");
         assert!(exchange(&router, &refused).await.starts_with("HTTP/1.1 405 "), "{refused}");
     }
-    let upgrade = "GET /chat HTTP/1.1\r\nhost: r\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
-    let mut client = RawClient::connect(&router).await;
-    client.send(upgrade).await;
-    assert!(client.see("{}").await.starts_with("HTTP/1.1 200 "));
-    assert!(!told.recv().await.unwrap().0.to_ascii_lowercase().contains("upgrade"));
+    // WebSockets alone are asked for, and only as RFC 6455 says: with GET, in HTTP/1.1.
+    for (line, upgrades) in [
+        ("GET /chat HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket", 1),
+        ("GET /chat HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c", 0),
+        ("POST /chat HTTP/1.1\r\ncontent-length: 0\r\nconnection: upgrade\r\nupgrade: websocket", 0),
+        ("GET /chat HTTP/1.1\r\nupgrade: websocket", 0),
+    ] {
+        let mut client = RawClient::connect(&router).await;
+        client.send(format!("{line}\r\nhost: r\r\n\r\n")).await;
+        assert!(client.see("{}").await.starts_with("HTTP/1.1 200 "), "{line}");
+        let head = told.recv().await.unwrap().0.to_ascii_lowercase();
+        assert_eq!(head.matches("\r\nupgrade: websocket\r\n").count(), upgrades, "{line}: {head}");
+        assert_eq!(head.matches("upgrade").count(), 2 * upgrades, "{line}: {head}");
+    }
     assert!(told.try_recv().is_err());
 }

@@ -10,10 +10,13 @@
 //!     ▼
 //!   queue ──▶ recorder ──▶ files, traces, otel   on the recorder's thread
 //!
-//! record ──▶ worker, attempt_info ──▶ leg, trace_context, clock, prometheus   what all of these share
+//! access_log                                  a line for each request, on a thread of its own
+//!
+//! record ──▶ worker, attempt_info ──▶ leg, trace_context, clock, process, prometheus   what all of these share
 //! ```
 #![allow(clippy::cast_precision_loss, reason = "counts and durations become f64 only where they are shown")]
 
+mod access_log;
 mod attempt_info;
 mod breaker_state;
 mod broadcast;
@@ -23,6 +26,7 @@ mod files;
 mod leg;
 mod metrics;
 mod otel;
+mod process;
 mod prometheus;
 mod queue;
 mod record;
@@ -33,6 +37,7 @@ mod trace_context;
 mod traces;
 mod worker;
 
+pub use access_log::{AccessEntry, AccessLog, AccessLogError, AccessRequest, AttemptNotes};
 pub use attempt_info::AttemptInfo;
 pub use breaker_state::BreakerState;
 pub use broadcast::{DecisionBroadcast, DecisionStream, LiveDecision, NextDecision};

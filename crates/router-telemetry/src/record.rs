@@ -62,6 +62,14 @@ pub struct CompletionRecord {
     pub error: Option<&'static str>,
 }
 
+impl CompletionRecord {
+    /// Whether this is the end of a WebSocket that one of its two ends closed.
+    pub(crate) fn is_ended_tunnel(&self) -> bool {
+        let switched = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        self.completion.result.status == Some(switched) && self.error.is_none()
+    }
+}
+
 /// A request that got an error response from the router itself.
 #[derive(Debug)]
 pub struct ErrorResponseRecord {

@@ -67,7 +67,8 @@ impl ConnectionPool {
     /// # Errors
     /// When the worker cannot be reached or does not respond.
     pub async fn send(&self, request: EncodedRequest) -> Result<(Parts, WorkerConnection), UpstreamError> {
-        let request = match self.take() {
+        let kept = if request.asks_for_upgrade() { None } else { self.take() };
+        let request = match kept {
             None => request,
             Some(mut idle) => match idle.send(request).await {
                 Ok(parts) => return Ok((parts, idle)),

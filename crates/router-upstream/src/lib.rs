@@ -50,7 +50,7 @@ pub use candidate::Candidate;
 pub use capacity_queue::{Availability, CapacityQueue, DispatchError};
 pub use client::{ClientError, abort, abort_with, get, request, root_cause};
 pub use coalesced_write::write_coalesced;
-pub use connect::ConnectConfig;
+pub use connect::{ConnectConfig, WorkerStream};
 pub use connect_error::ConnectError;
 pub use connection_pool::{UpstreamError, WorkerConnection};
 pub use engine::{EngineQuirks, LOAD_REPORT_HEADER, RANK_HEADER};

@@ -130,19 +130,27 @@ async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), Comm
     stop(router).await
 }
 
-/// Reloads the certificate on SIGHUP; returns on SIGINT or SIGTERM.
+/// Opens the access log again and reloads the certificate on SIGHUP; returns on SIGINT or SIGTERM.
 async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Result<(), CommandError> {
     let mut stop = std::pin::pin!(runtime::asked_to_stop());
     loop {
         tokio::select! {
             stopped = &mut stop => return stopped,
-            // Without TLS there is nothing to reload, and nothing to tell.
-            _ = hang_ups.recv(), if router.serves_tls() => match router.reload_certificate().await {
-                Ok(true) => info!("reloaded the TLS certificate"),
-                Ok(false) => info!("the certificate is the same as before"),
-                Err(error) => warn!("cannot reload the TLS certificate, keeping the old one: {error}"),
-            },
+            _ = hang_ups.recv() => on_hang_up(router).await,
         }
+    }
+}
+
+async fn on_hang_up(router: &RunningRouter) {
+    router.reopen_access_log();
+    // Without TLS there is nothing to reload, and nothing to tell.
+    if !router.serves_tls() {
+        return;
+    }
+    match router.reload_certificate().await {
+        Ok(true) => info!("reloaded the TLS certificate"),
+        Ok(false) => info!("the certificate is the same as before"),
+        Err(error) => warn!("cannot reload the TLS certificate, keeping the old one: {error}"),
     }
 }
 

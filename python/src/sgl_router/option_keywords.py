@@ -47,8 +47,11 @@ class OptionKeywords(TypedDict, total=False):
     max_payload_size: int
     request_id_headers: list[str]
     send_request_id: bool
+    forwarded_headers: str
+    routed_worker_headers: list[str]
     first_byte_timeout_secs: Optional[float]
     stream_idle_timeout_secs: float
+    sse_keep_alive_secs: float
     retry_max_retries: int
     retry_initial_backoff_ms: int
     retry_max_backoff_ms: int
@@ -85,6 +88,7 @@ class OptionKeywords(TypedDict, total=False):
     client_key_path: Union[str, os.PathLike[str], None]
     ca_cert_paths: list[str]
     cors_allowed_origins: list[str]
+    trusted_proxies: list[str]
     shutdown_delay_secs: float
     shutdown_grace_period_secs: int
     health_check_interval_secs: float
@@ -106,6 +110,9 @@ class OptionKeywords(TypedDict, total=False):
     log_level: str
     log_dir: Union[str, os.PathLike[str], None]
     log_format: str
+    access_log: Union[str, os.PathLike[str], None]
+    access_log_format: str
+    access_log_sample: float
     workers: list[dict[str, Any]]
 
     backend: Any

@@ -203,12 +203,24 @@ class Options:
     #: vLLM takes it as its own id of the request. What the client sends is forwarded either way
     send_request_id: bool = False
 
+    #: Headers by which workers learn the client's address, protocol and host: X-Forwarded-For, -Proto and
+    #: -Host, or Forwarded (RFC 7239). Those that a client sent itself are removed, unless it is one of
+    #: --trusted-proxies. With off, headers are forwarded as they come (off, x-forwarded, rfc7239, both)
+    forwarded_headers: str = "off"
+
+    #: More response headers that name the worker, beside x-sglang-worker; x-smg-routed-worker-id is smg's
+    routed_worker_headers: list[str] = field(default_factory=list)
+
     #: Time limit until the first byte of a response; after it the request is retried on another worker. A
     #: response that is not streamed has its first byte at its end; default: the time limit of the request
     first_byte_timeout_secs: Optional[float] = None
 
-    #: A stream without data for this long ends with an error
+    #: A stream without data for this long ends with an error; a WebSocket is closed
     stream_idle_timeout_secs: float = 300.0
+
+    #: While a worker sends nothing of a stream, send the client a comment (`: ping`) after each such time, so
+    #: that no proxy takes the connection for idle; on /v1/messages a ping event; 0 is never
+    sse_keep_alive_secs: float = 0.0
 
     # Retries
 
@@ -336,6 +348,10 @@ class Options:
     #: Origins allowed by CORS, as https://HOST or https://HOST:PORT, or * for all; default: none
     cors_allowed_origins: list[str] = field(default_factory=list)
 
+    #: Proxies in front of the router, as addresses or networks such as 10.0.0.0/8, whose X-Forwarded-For or
+    #: Forwarded header tells the client's address; default: none
+    trusted_proxies: list[str] = field(default_factory=list)
+
     # Requests
 
     #: On SIGTERM, how long /readiness says 503 while requests are still accepted, before the router drains
@@ -406,6 +422,15 @@ class Options:
 
     #: Format of log lines (text, json)
     log_format: str = "text"
+
+    #: Write a line for each request to this file, or to standard output with -; SIGHUP opens the file again
+    access_log: Union[str, os.PathLike[str], None] = None
+
+    #: Format of the lines of --access-log (text, json)
+    access_log_format: str = "text"
+
+    #: Share of the requests that --access-log has, chosen at random, above 0 to 1
+    access_log_sample: float = 1.0
 
     # Workers
 

@@ -56,6 +56,7 @@ pub(super) const ROWS: &[FlagRow] = &[
     row(One, &["load-monitor-interval"], ReplacedBy(&["--load-poll-interval-ms", "{}000"])),
     row(One, &["stream-body-stall-timeout-secs"], ReplacedBy(&["--client-body-timeout-secs", "{}"])),
     row(One, &["idle-connection-timeout-secs"], ReplacedBy(&["--client-header-timeout-secs", "{}"])),
+    row(One, &["sse-keepalive-secs"], ReplacedBy(&["--sse-keep-alive-secs", "{}"])),
     row(FlagValues::Zero, &["log-json"], ReplacedBy(&["--log-format", "json"])),
     row(Many, &["routing-key-headers"], Same("")),
     // Routing.
@@ -133,11 +134,6 @@ pub(super) const ROWS: &[FlagRow] = &[
         One,
         &["header-read-timeout-secs"],
         Ignored("--client-header-timeout-secs applies to every request head of a connection"),
-    ),
-    row(
-        One,
-        &["sse-keepalive-secs"],
-        ByValue(&[("0", OFF)], &Rejected("streams are forwarded unchanged; no keepalive events are added")),
     ),
     row(FlagValues::Zero, &["priority-scheduler-enabled"], PRIORITIES),
     row(

@@ -4,6 +4,7 @@
 
 use super::request::ProxyRequest;
 use super::retry_after::retry_after;
+use super::websocket::WEBSOCKET;
 use crate::error::ProxyError;
 use crate::headers::{REQUEST_ID, WORKER};
 use crate::lease::Lease;
@@ -13,7 +14,7 @@ use crate::response::{
 };
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use router_core::{Outcome, Route};
 use router_protocol::set_rank;
@@ -78,6 +79,12 @@ impl ProxyRequest<'_> {
         if wants_load && candidate.worker.quirks().reports_load_in_headers {
             head.set(LOAD_REPORT_HEADER, &HeaderValue::from_static("JSON"));
         }
+        for (name, value) in &self.origin.forwarded {
+            head.set(name.clone(), value);
+        }
+        if self.tunnel.is_some() {
+            head.ask_for_upgrade(&WEBSOCKET);
+        }
         if lease.has_client_rid() {
             head.forbid_repeat();
         }
@@ -113,15 +120,28 @@ impl ProxyRequest<'_> {
         mut lease: Lease,
     ) -> Response<RouterBody> {
         lease.mark_delivered();
+        if response.parts.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(slot) = &self.tunnel
+        {
+            lease.on_switched();
+            return self.open_tunnel(response, lease, slot);
+        }
         let is_stream = response.is_stream();
         let UpstreamResponse { mut parts, connection, first, .. } = response;
         let load = parts.headers.get("endpoint-load-metrics").and_then(|v| v.to_str().ok());
         let load = load.and_then(router_protocol::parse_orca);
         parts.headers.insert(WORKER, lease.candidate.header.clone());
         let observer = ResponseObserver::new(&parts, lease.info.route);
-        let is_counted = parts.headers.contains_key(header::CONTENT_LENGTH);
-        let framing = if is_stream && !is_counted { ClientFraming::Events } else { ClientFraming::Other };
-        let deadlines = BodyDeadlines { total: self.deadline, idle: self.state.limits.stream_idle };
+        // An event of the router's cannot stand in a body whose bytes are counted or encoded.
+        let is_closed = parts.headers.contains_key(header::CONTENT_LENGTH)
+            || parts.headers.contains_key(header::CONTENT_ENCODING);
+        let framing = if is_stream && !is_closed { ClientFraming::Events } else { ClientFraming::Other };
+        let limits = &self.state.limits;
+        let deadlines = BodyDeadlines {
+            total: self.deadline,
+            idle: limits.stream_idle,
+            keep_alive: limits.keep_alive.filter(|_| framing == ClientFraming::Events),
+        };
         let body = UpstreamBody::new(connection, lease, observer, parts.status, deadlines).with_load(load);
         Response::from_parts(parts, RouterBody::upstream(body, first, framing))
     }

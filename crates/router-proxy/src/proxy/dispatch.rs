@@ -1,7 +1,7 @@
 //! Choosing a worker for one attempt.
 
 use super::request::ProxyRequest;
-use crate::lease::Lease;
+use crate::lease::{AttemptNote, Lease};
 use router_core::{AttemptResult, Dispatched, NoWorker, Outcome, RequestFeatures, Time, WorkerId};
 use router_telemetry::{AttemptInfo, DecisionRecord};
 use router_upstream::{Availability, WaitAttempt, WaitClass};
@@ -77,6 +77,7 @@ impl ProxyRequest<'_> {
         };
         let took = pool.clock.now().since(asked_at);
         let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } = dispatched;
+        let note = self.origin.notes.as_ref().map(|notes| AttemptNote::new(notes, decision.reason, self.leg));
         let info = AttemptInfo::new(self.origin.name.id().clone(), features, self.origin.received_at)
             .with_trace(self.origin.trace)
             .with_leg(self.leg);
@@ -92,7 +93,7 @@ impl ProxyRequest<'_> {
             shadows,
             took,
         });
-        Ok(Lease::new(Arc::clone(pool), candidate, kind, ticket, info))
+        Ok(Lease::new(Arc::clone(pool), candidate, kind, ticket, info).with_note(note))
     }
 
     /// Waits until `attempt` finds a worker, where none is in service; `None` when none came until `until`.

@@ -1,5 +1,6 @@
 //! A client's request on its way to a worker and back: authorised, admitted, read, dispatched, retried, relayed.
 
+mod access_entry;
 mod affinity;
 mod attempt;
 mod buffered_response;
@@ -11,19 +12,22 @@ mod request_body;
 mod retry;
 mod retry_after;
 mod stored_object;
+mod websocket;
+
+pub(crate) use websocket::prepare as prepare_upgrade;
 
 use crate::admin;
 use crate::error::ProxyError;
-use crate::headers::REQUEST_ID;
+use crate::headers::{REQUEST_ID, WORKER};
 use crate::large_body::is_large;
 use crate::lease::ClientRid;
-use crate::response::{RouterBody, error_response};
-use crate::security::{Cors, ListenerKind, Peer, RequiredRole};
+use crate::response::{RouterBody, TunnelSlot, error_response};
+use crate::security::{Cors, ForwardedLines, ListenerKind, Peer, RequiredRole};
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
 use disaggregation::{SplitRequest, is_split};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use rejection::Rejection;
@@ -39,13 +43,29 @@ pub(crate) async fn handle_request(
     state: Arc<AppState>,
     peer: Peer,
     timer: DeadlineTimer,
+    mut request: Request<Incoming>,
+) -> Response<RouterBody> {
+    let entry = access_entry::begin(&state, peer, &mut request);
+    let slot = entry.as_ref().and_then(|_| request.extensions().get::<TunnelSlot>().cloned());
+    let response = respond(&state, peer, timer, request).await;
+    match entry {
+        Some(entry) => access_entry::end_with(entry, response, slot),
+        None => response,
+    }
+}
+
+/// Responds to one request, with the headers that let web pages read the response.
+async fn respond(
+    state: &Arc<AppState>,
+    peer: Peer,
+    timer: DeadlineTimer,
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
-    let Some(cors) = &state.cors else { return authorize_and_route(&state, peer, timer, request).await };
+    let Some(cors) = &state.cors else { return authorize_and_route(state, peer, timer, request).await };
     let allowed = cors.allowed(request.headers());
     let mut response = match cors.preflight(&request) {
         Some(response) => response.map(RouterBody::full),
-        None => authorize_and_route(&state, peer, timer, request).await,
+        None => authorize_and_route(state, peer, timer, request).await,
     };
     cors.set_headers(allowed, response.headers_mut());
     response
@@ -68,6 +88,7 @@ async fn authorize_and_route(
             {
                 Err(ProxyError::OtherSite)
             }
+            None if websocket::is_of_other_site(state.cors.as_ref(), &request) => Err(ProxyError::OtherSite),
             _ => Ok(()),
         });
     let admitted = match (admitted, endpoint) {
@@ -82,9 +103,18 @@ async fn authorize_and_route(
     };
     let (mut parts, body) = request.into_parts();
     let route = Route::of_path(parts.uri.path());
+    let name = state.ids.of(&parts.headers, &state.limits.id_headers, route);
+    let forwarded = match &state.forwarding {
+        Some(forwarding) => {
+            forwarding.lines(&state.trusted_proxies, peer.address, parts.uri.authority(), &mut parts.headers)
+        }
+        None => ForwardedLines::new(),
+    };
     let origin = RequestOrigin {
         route,
-        name: state.ids.of(&parts.headers, &state.limits.id_headers, route),
+        notes: access_entry::notes(&parts.extensions, name.id()),
+        forwarded,
+        name,
         trace: state.trace_ids.as_ref().and_then(|ids| ids.start_request(&mut parts.headers)),
         received_at,
         timer,
@@ -101,7 +131,18 @@ async fn authorize_and_route(
     let took = state.clock.now().since(received_at);
     state.pool.telemetry.response_started(route, response.status().as_u16(), took);
     response.headers_mut().insert(REQUEST_ID, origin.name.id().clone());
+    if !state.limits.worker_headers.is_empty() {
+        name_worker(&state.limits.worker_headers, response.headers_mut());
+    }
     response
+}
+
+/// Names the worker of a response in further headers.
+fn name_worker(names: &[HeaderName], headers: &mut HeaderMap) {
+    let Some(worker) = headers.get(WORKER).cloned() else { return };
+    for name in names {
+        headers.insert(name.clone(), worker.clone());
+    }
 }
 
 /// Reads the body, waits to be admitted, and sends the request to a worker.
@@ -114,8 +155,15 @@ async fn proxy(
     // The body first: a client that sends slowly must not hold a permit that others wait for.
     let body = request_body::read(state, body).await.map_err(Rejection::unread)?;
     let permit = state.admission.acquire().await?;
-    let response = send(&ProxyRequest::new(state, parts, body, origin)).await?;
-    Ok(response.map(|body| body.holding(permit)))
+    let request = ProxyRequest::new(state, parts, body, origin);
+    let response = send(&request).await?;
+    match &request.tunnel {
+        Some(slot) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            slot.hold(permit);
+            Ok(response)
+        }
+        _ => Ok(response.map(|body| body.holding(permit))),
+    }
 }
 
 /// Scans the body for what policies need, and sends the request to a worker.
@@ -148,6 +196,8 @@ async fn send_scanned(
     }
     affinity::add(&mut features, state.needs, &state.limits.key_sources, &request.headers, facts);
     features.arrived_at = Some(request.origin.received_at);
+    // A WebSocket delivers what it has at once, as a stream does; and no copy of it is sent to a second worker.
+    features.stream |= request.tunnel.is_some();
     let rid = match facts.rid.as_deref() {
         None => ClientRid::Absent,
         Some(rid) if facts.batch == 1 => ClientRid::Single(rid),
@@ -167,6 +217,9 @@ async fn send_scanned(
 fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Response<RouterBody> {
     let Rejection { error, fallback, is_body_unread } = rejection;
     log_failure(&error, origin.name.id());
+    if let Some(notes) = &origin.notes {
+        notes.rejected(error.code());
+    }
     state.pool.telemetry.error_response(ErrorResponseRecord {
         request_id: origin.name.id().clone(),
         trace: origin.trace,

@@ -1,7 +1,10 @@
 //! One request of a client, with what every attempt needs of it.
 
+use super::websocket;
 use crate::large_body::is_large;
 use crate::request_id::RequestName;
+use crate::response::TunnelSlot;
+use crate::security::ForwardedLines;
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
 use bytes::Bytes;
@@ -9,7 +12,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use router_core::{Route, Time};
-use router_telemetry::{Leg, TraceContext};
+use router_telemetry::{AttemptNotes, Leg, TraceContext};
 use router_upstream::WorkerPool;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -20,6 +23,10 @@ pub(super) struct RequestOrigin {
     pub(super) route: Route,
     pub(super) name: RequestName,
     pub(super) trace: Option<TraceContext>,
+    /// Where attempts leave what the access log says of them; absent where the request has no line.
+    pub(super) notes: Option<Arc<AttemptNotes>>,
+    /// What workers are told of the client.
+    pub(super) forwarded: ForwardedLines,
     pub(super) received_at: Time,
     /// The timer of the client's connection.
     pub(super) timer: DeadlineTimer,
@@ -39,15 +46,18 @@ pub(super) struct ProxyRequest<'a> {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) deadline: Instant,
+    /// Where the request leaves its tunnel, if it asks for a WebSocket.
+    pub(super) tunnel: Option<TunnelSlot>,
 }
 
 impl<'a> ProxyRequest<'a> {
     pub(super) fn new(
         state: &'a Arc<AppState>,
-        parts: Parts,
+        mut parts: Parts,
         body: Bytes,
         origin: &'a RequestOrigin,
     ) -> Self {
+        let tunnel = websocket::slot(&mut parts);
         let Parts { method, uri, headers, .. } = parts;
         Self {
             state,
@@ -59,6 +69,7 @@ impl<'a> ProxyRequest<'a> {
             headers,
             body,
             deadline: Instant::now() + state.limits.timeout,
+            tunnel,
         }
     }
 

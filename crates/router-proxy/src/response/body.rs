@@ -5,6 +5,7 @@ use super::upstream_body::{ClientFraming, RelayError, StartedBody, UpstreamBody}
 use crate::admission::Permit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use router_telemetry::AccessEntry;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -14,6 +15,8 @@ pub(crate) struct RouterBody {
     inner: Inner,
     /// Released when the body has ended or is dropped.
     _permit: Option<Permit>,
+    /// The line in the access log, written when the body is dropped: after `inner`, whose lease has its say first.
+    entry: Option<Box<AccessEntry>>,
 }
 
 #[derive(Debug)]
@@ -26,7 +29,7 @@ enum Inner {
 impl RouterBody {
     /// A body that is there already.
     pub(crate) const fn full(bytes: Bytes) -> Self {
-        Self { inner: Inner::Full(bytes), _permit: None }
+        Self { inner: Inner::Full(bytes), _permit: None, entry: None }
     }
 
     /// A worker's body whose `first` frame has come, passed on as it arrives.
@@ -35,12 +38,17 @@ impl RouterBody {
             StartedBody::Whole(bytes) => Inner::Full(bytes),
             StartedBody::Streaming(body) => Inner::Upstream(body),
         };
-        Self { inner, _permit: None }
+        Self { inner, _permit: None, entry: None }
     }
 
     /// This body, which holds `permit` until it ends.
     pub(crate) fn holding(self, permit: Option<Permit>) -> Self {
         Self { _permit: permit, ..self }
+    }
+
+    /// This body, with which the line of the request in the access log ends.
+    pub(crate) fn logged(self, entry: Box<AccessEntry>) -> Self {
+        Self { entry: Some(entry), ..self }
     }
 
     /// This body, tied to what the prefill leg of its request still has to do.
@@ -62,12 +70,18 @@ impl Body for RouterBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
-        match &mut self.inner {
+        let polled = match &mut self.inner {
             Inner::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Inner::Upstream(body) => body.poll_frame(cx),
             Inner::Split(body) => body.poll_frame(cx),
+        };
+        if let Some(entry) = &mut self.entry
+            && let Poll::Ready(Some(Ok(frame))) = &polled
+        {
+            entry.count_bytes(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,10 +2,12 @@
 
 mod body;
 mod error_response;
+mod keep_alive;
 mod observer;
 mod outcome;
 mod split_body;
 mod sse_tail;
+mod tunnel;
 mod upstream_body;
 
 pub(crate) use body::RouterBody;
@@ -13,4 +15,5 @@ pub(crate) use error_response::{error_response, json_response};
 pub(crate) use observer::{ResponseObserver, is_event_stream};
 pub(crate) use outcome::{FirstFrame, final_outcome, first_outcome, is_undecided};
 pub(crate) use split_body::PrefillTail;
+pub(crate) use tunnel::{Tunnel, TunnelSlot};
 pub(crate) use upstream_body::{BodyDeadlines, ClientFraming, UpstreamBody};

@@ -1,4 +1,4 @@
-//! The end of a stream of events, as far as an error event behind it needs to know it.
+//! The end of a stream of events, as far as an event of the router behind it needs to know it.
 
 use bytes::{Bytes, BytesMut};
 use router_core::Route;
@@ -21,9 +21,14 @@ impl SseTail {
         self.0 = last.iter().fold(self.0, |tail, byte| tail << 8 | u32::from(*byte));
     }
 
+    /// Whether the last event has ended.
+    pub(super) const fn is_between_events(self) -> bool {
+        self.0 & 0xFFFF == 0x0A0A || self.0 == 0x0D0A_0D0A
+    }
+
     /// An event with an error as the clients of the route parse it, after a blank line where the last event has not ended.
     pub(super) fn error_event(&self, route: Route, message: &str, code: &str) -> Bytes {
-        let is_ended = self.0 & 0xFFFF == 0x0A0A || self.0 == 0x0D0A_0D0A;
+        let is_ended = self.is_between_events();
         let (start, body) = if route == Route::Messages {
             (&b"event: error\ndata: "[..], messages_error_body(message, 502, code))
         } else {

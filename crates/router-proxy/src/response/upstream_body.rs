@@ -1,5 +1,6 @@
 //! A worker's response body on its way to the client: passed on frame by frame, unmodified, and observed.
 
+use super::keep_alive::KeepAlive;
 use super::observer::ResponseObserver;
 use super::outcome::final_outcome;
 use super::sse_tail::SseTail;
@@ -65,6 +66,8 @@ pub(crate) struct BodyDeadlines {
     pub(crate) total: Instant,
     /// Nothing may come from the worker for this long.
     pub(crate) idle: Duration,
+    /// After so long without data, a client that reads events is sent a keep-alive; never when absent.
+    pub(crate) keep_alive: Option<Duration>,
 }
 
 /// How the client finds the end of the body.
@@ -93,6 +96,8 @@ pub(crate) struct UpstreamBody {
     /// How the body ended early, while the client has not been told.
     failure: Option<PendingError>,
     timeout: IdleTimeout,
+    /// Set where the client is sent keep-alives.
+    keep_alive: Option<Box<KeepAlive>>,
 }
 
 /// An error that the client is told of step by step.
@@ -119,6 +124,7 @@ impl UpstreamBody {
         status: StatusCode,
         deadlines: BodyDeadlines,
     ) -> Self {
+        let keep_alive = deadlines.keep_alive.map(|after| Box::new(KeepAlive::new(after, lease.info.route)));
         Self {
             connection: Some(connection),
             lease,
@@ -129,6 +135,7 @@ impl UpstreamBody {
             events: None,
             failure: None,
             timeout: IdleTimeout::new(deadlines.total, deadlines.idle),
+            keep_alive,
         }
     }
 
@@ -189,15 +196,29 @@ impl UpstreamBody {
             }
             Poll::Pending if self.lease.is_router_stopping() => self.fail(cx, RelayError::Stopped),
             Poll::Pending => {
+                if let Poll::Ready(event) = self.poll_keep_alive(cx) {
+                    return Poll::Ready(Some(Ok(Frame::data(event))));
+                }
                 let timed_out = ready!(self.timeout.poll(cx));
                 self.fail(cx, timed_out.into())
             }
         }
     }
 
+    /// A keep-alive for the client, once one is due. It stands between whole events only.
+    fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        match (&mut self.keep_alive, self.events) {
+            (Some(keep_alive), Some(tail)) if tail.is_between_events() => keep_alive.poll(cx),
+            _ => Poll::Pending,
+        }
+    }
+
     /// Takes note of a frame that passes.
     fn observe(&mut self, frame: &Frame<Bytes>) {
         self.timeout.record_activity();
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.record_activity();
+        }
         self.lease.candidate.worker.record_activity();
         let Some(data) = frame.data_ref() else { return };
         self.lease.on_first_byte();

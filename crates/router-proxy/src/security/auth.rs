@@ -1,5 +1,6 @@
 //! Authentication by API key, and authorization by role.
 
+use super::client_address::names_client;
 use crate::error::{NotLocal, ProxyError};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, Version, header};
@@ -91,21 +92,6 @@ pub(crate) enum RequiredRole {
     /// An admin key, or a local request when no key is configured.
     Admin,
 }
-
-/// Headers by which a proxy says that it forwards the request of another client, besides all that begin with
-/// [`FORWARDED_PREFIX`].
-const FORWARDED: [&str; 8] = [
-    "forwarded",
-    "via",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-external-address",
-    "cf-connecting-ip",
-    "true-client-ip",
-];
-
-const FORWARDED_PREFIX: &str = "x-forwarded-";
 
 /// Checks the key of each request.
 #[derive(Debug, Default)]
@@ -202,8 +188,10 @@ fn check_no_page(headers: &HeaderMap) -> Result<(), NotLocal> {
     if headers.contains_key(header::ORIGIN) { Err(NotLocal::Page) } else { Ok(()) }
 }
 
+/// Whether a proxy says by this header that it forwards the request of another client. Whether the proxy is trusted does not
+/// matter: its client is not a user of this machine.
 fn is_forwarding(name: &HeaderName) -> bool {
-    name.as_str().starts_with(FORWARDED_PREFIX) || FORWARDED.contains(&name.as_str())
+    *name == header::VIA || names_client(name)
 }
 
 /// Whether a host can only mean this machine: `localhost`, a loopback address, or the address that a router listens on to

@@ -7,8 +7,8 @@ use router_config::AllowedOrigins;
 /// How long a browser may cache a preflight response, in seconds: the maximum that browsers allow.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
-/// Response headers of the router that a page may read.
-const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, x-sglang-worker, retry-after");
+/// Response headers of the router that a page may read, besides the configured ones that name the worker.
+const EXPOSED: &str = "x-request-id, x-sglang-worker, retry-after";
 
 /// The header by which browsers say how the site of the page relates to that of the request.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -18,17 +18,24 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 
 /// Adds CORS headers to responses.
 #[derive(Clone, Debug)]
-pub(crate) struct Cors(AllowedOrigins);
+pub(crate) struct Cors {
+    origins: AllowedOrigins,
+    /// Response headers of the router that a page may read.
+    exposed: HeaderValue,
+}
 
 impl Cors {
-    pub(crate) const fn new(origins: AllowedOrigins) -> Self {
-        Self(origins)
+    /// Lets pages of `origins` read responses, and in them `worker_headers` besides the router's usual headers.
+    pub(crate) fn new(origins: AllowedOrigins, worker_headers: &[HeaderName]) -> Self {
+        let more = worker_headers.iter().map(|name| format!(", {name}"));
+        let exposed = HeaderValue::try_from(EXPOSED.to_owned() + &more.collect::<String>());
+        Self { origins, exposed: exposed.unwrap_or(HeaderValue::from_static(EXPOSED)) }
     }
 
     /// The value of `access-control-allow-origin` for a request, if its page may read the response.
     pub(crate) fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
-        match &self.0 {
+        match &self.origins {
             AllowedOrigins::Any => Some(HeaderValue::from_static("*")),
             AllowedOrigins::List(origins) => origins.contains(origin).then(|| origin.clone()),
         }
@@ -71,12 +78,12 @@ impl Cors {
     pub(crate) fn set_headers(&self, allowed: Option<HeaderValue>, headers: &mut HeaderMap) {
         headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
         headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-        if matches!(self.0, AllowedOrigins::List(_)) {
+        if matches!(self.origins, AllowedOrigins::List(_)) {
             headers.append(header::VARY, header::ORIGIN.into());
         }
         if let Some(origin) = allowed {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed.clone());
         }
     }
 }

@@ -1,6 +1,8 @@
-//! The byte stream of a client connection: validates the framing of what is read, and bounds how long a write may stall.
+//! The byte stream of a client connection: validates the framing of what is read, as long as that is HTTP, and bounds how long
+//! a write may stall.
 
 use super::framing_validator::FramingValidator;
+use crate::response::TunnelSlot;
 use crate::timer::LazyTimer;
 use router_upstream::write_coalesced;
 use std::io;
@@ -15,6 +17,8 @@ use tokio::time::Instant;
 pub(super) struct ClientIo<S> {
     stream: S,
     validator: FramingValidator,
+    /// Says when what is read is no longer HTTP.
+    tunnel: TunnelSlot,
     /// How long a write may make no progress.
     write_timeout: Duration,
     /// When the present stall of a write ends; absent while writes make progress.
@@ -23,10 +27,11 @@ pub(super) struct ClientIo<S> {
 }
 
 impl<S> ClientIo<S> {
-    pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
+    pub(super) fn new(stream: S, write_timeout: Duration, tunnel: TunnelSlot) -> Self {
         Self {
             stream,
             validator: FramingValidator::default(),
+            tunnel,
             write_timeout,
             stall_ends: None,
             timer: LazyTimer::default(),
@@ -54,6 +59,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         let ambiguous = || Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "ambiguous framing")));
         if self.validator.is_rejected() {
             return ambiguous();
+        }
+        if self.tunnel.is_open() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;

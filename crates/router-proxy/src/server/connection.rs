@@ -4,11 +4,12 @@ use super::ClientTimeouts;
 use super::client_io::ClientIo;
 use super::host;
 use crate::error::ProxyError;
-use crate::response::{RouterBody, error_response};
+use crate::proxy::prepare_upgrade;
+use crate::response::{RouterBody, TunnelSlot, error_response};
 use crate::timer::{DeadlineTimer, HyperTimer};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use router_core::Route;
@@ -86,7 +87,10 @@ async fn serve_http<S, H, F>(
 {
     let alarm = DeadlineTimer::default();
     let timer = HyperTimer(alarm.clone());
-    let service = service_fn(move |request| {
+    let tunnel = TunnelSlot::default();
+    let slot = tunnel.clone();
+    let service = service_fn(move |mut request| {
+        prepare_upgrade(&mut request, &slot);
         let checked = host::check(request.version(), request.headers());
         let handled = match checked {
             Ok(()) => Ok(handler(alarm.clone(), request)),
@@ -101,29 +105,34 @@ async fn serve_http<S, H, F>(
         });
         async move { Ok::<_, Infallible>(response.await) }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(timeouts.head)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(ClientIo::new(stream, timeouts.write)), service);
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(TokioIo::new(ClientIo::new(stream, timeouts.write, tunnel.clone())), service);
     let result = tokio::select! {
         biased;
-        result = connection.as_mut() => result,
+        result = &mut connection => result,
         () = shutdown.graceful.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {
-                result = connection.as_mut() => result,
+                result = &mut connection => result,
                 // Streams end with an error event, if the client takes it.
-                () = shutdown.force.cancelled() => match timeout(FAREWELL, connection.as_mut()).await {
+                () = shutdown.force.cancelled() => match timeout(FAREWELL, &mut connection).await {
                     Ok(result) => result,
                     Err(_) => return,
                 },
             }
         }
     };
-    if let Err(error) = result {
-        debug!(%error, "connection ended early");
+    match (result, tunnel.take()) {
+        (Err(error), _) => debug!(%error, "connection ended early"),
+        (Ok(()), Some(tunnel)) => {
+            let Parts { io, read_buf, .. } = connection.into_parts();
+            // Boxed, so that a connection without a tunnel has no room for one.
+            Box::pin(tunnel.run(io.into_inner(), &read_buf, &shutdown.force)).await;
+        }
+        (Ok(()), None) => {}
     }
 }
 

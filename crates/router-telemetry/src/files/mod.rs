@@ -5,4 +5,5 @@ mod rotating_file;
 mod row;
 mod writer;
 
+pub(crate) use row::{CellValue, write_row};
 pub(crate) use writer::RecordWriter;

@@ -11,6 +11,7 @@ pub use retries::WaitingGuard;
 pub use snapshot::{BalancerGauges, WorkerGauges};
 
 use crate::leg::Leg;
+use crate::process;
 use crate::prometheus::family::{Buckets, DURATION_BUCKETS, counter, family, histograms};
 use crate::prometheus::labels::{ErrorLabels, ReasonLabels, RouteLabel, StatusLabels};
 use crate::prometheus::to_text_format;
@@ -19,7 +20,7 @@ use crate::retry_reason::RetryReason;
 use crate::worker::{WorkerFamilies, WorkerMetrics};
 use legs::LegMetrics;
 use parking_lot::Mutex;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 use prometheus_client::registry::Registry;
@@ -37,6 +38,8 @@ const DECISION_BUCKETS: [f64; 9] = [1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
+    /// The metrics of the process.
+    process: Arc<Registry>,
     policy: Arc<str>,
     routes: Vec<RouteMetrics>,
     reasons: Vec<Counter>,
@@ -72,6 +75,7 @@ struct RecordCounts {
     dropped: Counter,
     lost: Counter,
     spans_dropped: Counter,
+    access_lines_lost: Counter,
 }
 
 impl Metrics {
@@ -84,6 +88,7 @@ impl Metrics {
     pub fn with_duration_buckets(policy: &str, durations: Buckets) -> Self {
         let mut registry = Registry::with_prefix("sgl_router");
         let r = &mut registry;
+        process::register_build_info(r);
         let policy: Arc<str> = policy.into();
         let reason_counts = family(r, "policy_reasons", "Decisions by reason");
         let decision_time = Histogram::new(DECISION_BUCKETS);
@@ -109,6 +114,11 @@ impl Metrics {
                 dropped: counter(r, "records_dropped", "Records dropped because the recorder fell behind"),
                 lost: counter(r, "records_lost", "Records that could not be written to their file"),
                 spans_dropped: counter(r, "spans_dropped", "Spans that could not be exported"),
+                access_lines_lost: counter(
+                    r,
+                    "access_log_lines_lost",
+                    "Lines of the access log that were not written",
+                ),
             },
             retry_metrics: RetryMetrics::new(r),
             workers: WorkerFamilies::new(r, &durations),
@@ -117,6 +127,7 @@ impl Metrics {
             durations,
             policy,
             registry: Arc::new(Mutex::new(registry)),
+            process: Arc::new(process::registry()),
         }
     }
 
@@ -194,6 +205,10 @@ impl Metrics {
         self.records.spans_dropped.inc_by(spans as u64);
     }
 
+    pub(crate) fn access_lines_lost(&self, lines: u64) {
+        self.records.access_lines_lost.inc_by(lines);
+    }
+
     pub(crate) fn retried(&self, route: Route, reason: RetryReason) {
         match reason {
             RetryReason::Disconnected | RetryReason::Failed | RetryReason::Overloaded => {
@@ -258,7 +273,9 @@ impl Metrics {
         self.snapshot.set(gauges);
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = encode(&mut text, &registry);
+        let _ = encode_registry(&mut text, &registry);
+        let _ = encode_registry(&mut text, &self.process);
+        let _ = encode_eof(&mut text);
         text
     }
 }

@@ -4,6 +4,14 @@ use prometheus_client::encoding::EncodeLabelSet;
 use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct BuildLabels {
+    pub(crate) version: &'static str,
+    /// The commit.
+    pub(crate) revision: &'static str,
+    pub(crate) rustc: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RouteLabel {
     pub(crate) route: &'static str,
 }

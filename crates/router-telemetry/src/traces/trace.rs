@@ -154,8 +154,8 @@ impl RequestTrace {
         // A prefill leg decides the state only if its response was forwarded: success is not yet a response, and a failure
         // may be retried.
         if c.info.leg != Leg::Prefill || c.forwarded {
-            self.status =
-                if finish.outcome == Outcome::Success { TraceStatus::Completed } else { TraceStatus::Failed };
+            let is_complete = finish.outcome == Outcome::Success || c.is_ended_tunnel();
+            self.status = if is_complete { TraceStatus::Completed } else { TraceStatus::Failed };
         }
         let end = AttemptEnd {
             outcome: finish.outcome,

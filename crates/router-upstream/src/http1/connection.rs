@@ -2,7 +2,7 @@
 
 use super::body_decoder::{BodyDecoder, DecodedPiece};
 use super::error::{CollectError, ResponseError};
-use super::request_encoder::EncodedRequest;
+use super::request_encoder::{AskedFor, EncodedRequest};
 use super::response_head;
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
@@ -98,11 +98,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// When the connection fails or what arrives is not HTTP/1.1.
     pub async fn send(&mut self, request: EncodedRequest) -> Result<Parts, SendError> {
         let inner = &mut *self.0;
-        let asks_for_head = request.asks_for_head();
+        let asked_for = request.asks_for();
         inner.request = Some(request);
         inner.want = MIN_READ;
         let mut progress = HeadProgress::default();
-        poll_fn(|cx| inner.poll_head(cx, &mut progress, asks_for_head)).await.map_err(|error| {
+        poll_fn(|cx| inner.poll_head(cx, &mut progress, asked_for)).await.map_err(|error| {
             inner.keep_alive = false;
             let request = inner.kept.take().or(inner.request.take());
             SendError { error, unanswered: request.filter(|_| inner.is_reused && !progress.has_begun) }
@@ -142,6 +142,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(body.freeze())
     }
 
+    /// The stream below, after a response that switched the protocol, and what was read of it behind the response.
+    pub fn into_stream(self) -> (S, BytesMut) {
+        let ConnectionState { wire, read, .. } = *self.0;
+        (wire, read)
+    }
+
     /// Whether the response has ended.
     pub fn is_over(&self) -> bool {
         self.0.framing == BodyDecoder::Over
@@ -169,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
         &mut self,
         cx: &mut Context<'_>,
         progress: &mut HeadProgress,
-        asked_for_head: bool,
+        asked_for: AskedFor,
     ) -> Poll<Result<Parts, ResponseError>> {
         self.poll_send(cx);
         if let Some(error) =
@@ -187,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
                 }
                 progress.searched = 0;
                 let bytes = self.read.split_to(end).freeze();
-                let Some(head) = response_head::parse(&bytes, asked_for_head)? else {
+                let Some(head) = response_head::parse(&bytes, asked_for)? else {
                     progress.interim += 1;
                     if progress.interim > MAX_INTERIM {
                         return Poll::Ready(Err(ResponseError::Invalid("too many interim responses")));
@@ -294,6 +300,31 @@ mod tests {
             whole.extend_from_slice(&frame?.into_data().unwrap_or_default());
         }
         Ok(whole)
+    }
+
+    #[tokio::test]
+    async fn switched_protocol_begins_behind_the_head() {
+        let (mut connection, mut worker) = pair(1 << 20);
+        let head =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nearly";
+        worker.write_all(head).await.unwrap();
+        let path = PathAndQuery::from_static("/v1/realtime");
+        let mut request = RequestEncoder::new(&Method::GET, "", &path, Bytes::new());
+        request.ask_for_upgrade(&http::HeaderValue::from_static("websocket"));
+        assert_eq!(connection.send(request.finish()).await.unwrap().status, 101);
+        assert!(connection.is_over() && !connection.is_reusable());
+        let mut asked = [0; 256];
+        let read = worker.read(&mut asked).await.unwrap();
+        assert_eq!(
+            std::str::from_utf8(&asked[..read]).unwrap(),
+            "GET /v1/realtime HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        );
+        let (mut stream, early) = connection.into_stream();
+        assert_eq!(early, "early");
+        worker.write_all(b"late").await.unwrap();
+        let mut late = [0; 4];
+        stream.read_exact(&mut late).await.unwrap();
+        assert_eq!(&late, b"late");
     }
 
     /// What the worker does after the last byte of a response.

@@ -22,10 +22,21 @@ pub struct EncodedRequest {
     rest: Bytes,
     /// How many bytes of `start` and `rest` together have been sent.
     sent: usize,
-    /// The method is HEAD, so the response has no body.
-    asks_for_head: bool,
+    /// What its response may be.
+    asks_for: AskedFor,
     /// Whether a worker may get it a second time.
     repeat: Repeat,
+}
+
+/// What a request asks for, as far as the reader of the response has to know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AskedFor {
+    /// A response, which may have a body.
+    Response,
+    /// The head alone: the method is HEAD.
+    Head,
+    /// Another protocol on the same connection, or a response.
+    Upgrade,
 }
 
 /// Whether a worker may get a request a second time, when the first time may have reached it.
@@ -47,8 +58,13 @@ impl EncodedRequest {
         self.sent == 0
     }
 
-    pub(crate) const fn asks_for_head(&self) -> bool {
-        self.asks_for_head
+    pub(crate) const fn asks_for(&self) -> AskedFor {
+        self.asks_for
+    }
+
+    /// Whether it asks for another protocol. Then it needs a connection of its own.
+    pub(crate) fn asks_for_upgrade(&self) -> bool {
+        self.asks_for == AskedFor::Upgrade
     }
 
     /// The request from its first byte, to be sent on another connection to the same worker; `None` when the worker may
@@ -81,7 +97,7 @@ impl EncodedRequest {
 pub struct RequestEncoder {
     bytes: Vec<u8>,
     body: Bytes,
-    asks_for_head: bool,
+    asks_for: AskedFor,
     repeat: Repeat,
     /// The names of the headers that were set.
     set: SmallVec<[HeaderName; 6]>,
@@ -103,14 +119,21 @@ impl RequestEncoder {
             bytes.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }
-        let asks_for_head = *method == Method::HEAD;
-        Self { bytes, body, asks_for_head, repeat: Repeat::Allowed, set: SmallVec::new() }
+        let asks_for = if *method == Method::HEAD { AskedFor::Head } else { AskedFor::Response };
+        Self { bytes, body, asks_for, repeat: Repeat::Allowed, set: SmallVec::new() }
     }
 
     /// The worker must not get the request a second time when the first time may have reached it: it has an id of its
     /// own, and some engines respond wrongly to an id that they have seen.
     pub const fn forbid_repeat(&mut self) {
         self.repeat = Repeat::Forbidden;
+    }
+
+    /// Asks for another protocol on the same connection, such as `websocket`.
+    pub fn ask_for_upgrade(&mut self, protocol: &HeaderValue) {
+        self.asks_for = AskedFor::Upgrade;
+        self.line(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+        self.line(&header::UPGRADE, protocol);
     }
 
     /// Sets a header. [`forward`](Self::forward) skips headers of this name.
@@ -142,7 +165,7 @@ impl RequestEncoder {
 
     /// Ends the head and returns the request.
     pub fn finish(self) -> EncodedRequest {
-        let Self { bytes: mut start, body, asks_for_head, repeat, .. } = self;
+        let Self { bytes: mut start, body, asks_for, repeat, .. } = self;
         start.extend_from_slice(b"\r\n");
         let rest = if body.len() <= SMALL {
             start.extend_from_slice(&body);
@@ -150,7 +173,7 @@ impl RequestEncoder {
         } else {
             body
         };
-        EncodedRequest { start, rest, sent: 0, asks_for_head, repeat }
+        EncodedRequest { start, rest, sent: 0, asks_for, repeat }
     }
 }
 

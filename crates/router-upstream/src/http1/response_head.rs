@@ -3,6 +3,7 @@
 use super::body_decoder::{BodyDecoder, ChunkState};
 use super::error::ResponseError;
 use super::hop_by_hop::{is_hop_by_hop, named};
+use super::request_encoder::AskedFor;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
@@ -61,8 +62,8 @@ pub(crate) fn protocol(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// Parses a complete head; `None` for an interim response (status 1xx).
-pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
+/// Parses a complete head of a response to a request that asked for this; `None` for an interim response (status 1xx).
+pub(crate) fn parse(bytes: &Bytes, asked_for: AskedFor) -> Result<Option<ResponseHead>, ResponseError> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -78,6 +79,7 @@ pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<Respon
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(ResponseError::Invalid("no status"))?;
     match status {
+        StatusCode::SWITCHING_PROTOCOLS if asked_for == AskedFor::Upgrade => {}
         StatusCode::SWITCHING_PROTOCOLS => {
             return Err(ResponseError::Invalid("it switches the protocol without a request to"));
         }
@@ -106,7 +108,7 @@ pub(crate) fn parse(bytes: &Bytes, asked_for_head: bool) -> Result<Option<Respon
             parts.headers.append(name, value);
         }
     }
-    Ok(Some(message.conclude(parts, asked_for_head)))
+    Ok(Some(message.conclude(parts, asked_for)))
 }
 
 /// The headers that frame the message.
@@ -152,13 +154,15 @@ impl FramingHeaders {
         Ok(())
     }
 
-    fn conclude(self, mut parts: Parts, asked_for_head: bool) -> ResponseHead {
+    fn conclude(self, mut parts: Parts, asked_for: AskedFor) -> ResponseHead {
         for name in named(&self.connection) {
             parts.headers.remove(name);
         }
-        let has_no_body =
-            asked_for_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let mut keep_alive = self.keep_alive;
+        let is_switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        let has_no_body = is_switched
+            || asked_for == AskedFor::Head
+            || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let mut keep_alive = self.keep_alive && !is_switched;
         let framing = match (self.encoding, self.length) {
             _ if has_no_body => BodyDecoder::Over,
             (Some(chunked), length) => {
@@ -193,7 +197,7 @@ mod tests {
     use super::*;
 
     fn head(text: &'static str) -> Result<Option<ResponseHead>, ResponseError> {
-        parse(&Bytes::from_static(text.as_bytes()), false)
+        parse(&Bytes::from_static(text.as_bytes()), AskedFor::Response)
     }
 
     fn framing(text: &'static str) -> (BodyDecoder, bool) {
@@ -262,7 +266,10 @@ mod tests {
             assert_eq!(framing(text), expected, "{text}");
         }
         let asked = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n");
-        assert_eq!(parse(&asked, true).unwrap().unwrap().framing, BodyDecoder::Over);
+        assert_eq!(parse(&asked, AskedFor::Head).unwrap().unwrap().framing, BodyDecoder::Over);
+        let switched = Bytes::from_static(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
+        let switched = parse(&switched, AskedFor::Upgrade).unwrap().unwrap();
+        assert_eq!((switched.framing, switched.keep_alive), (BodyDecoder::Over, false));
         assert!(head("HTTP/1.1 100 Continue\r\n\r\n").unwrap().is_none());
         assert!(head("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n").unwrap().is_none());
     }

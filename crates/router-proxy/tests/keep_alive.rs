@@ -1,0 +1,106 @@
+//! What clients of streams are sent while a worker is silent.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+mod support;
+
+use router_config::Options;
+use router_proxy::RunningRouter;
+use std::sync::Arc;
+use support::{Incoming, RawClient, options, router, until, without_chunks, worker};
+use tokio::sync::Notify;
+
+/// A stream that stands between two events for good. Its keep-alives tell the time to a test.
+struct Ticks(RawClient);
+
+impl Ticks {
+    async fn start(router: &RunningRouter) -> Self {
+        let mut client = RawClient::connect(router).await;
+        client.post("/generate", r#"{"stream":true}"#).await;
+        client.see("data: tick\n\n").await;
+        Self(client)
+    }
+
+    /// Waits for several intervals.
+    async fn pass(&mut self) {
+        for _ in 0..4 {
+            self.0.see(": ping\n\n").await;
+            self.0.seen.clear();
+        }
+    }
+}
+
+async fn tick_for_ever(mut incoming: Incoming) {
+    incoming.send(format!("{HEAD}\r\ndata: tick\n\n")).await;
+    incoming.closed().await;
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+
+#[tokio::test]
+async fn silent_streams_are_kept_alive() {
+    let next = Arc::new(Notify::new());
+    let go = Arc::clone(&next);
+    let address = worker(move |mut incoming| {
+        let go = Arc::clone(&go);
+        async move {
+            if incoming.path() == "/generate" {
+                return tick_for_ever(incoming).await;
+            }
+            // The second half of this event comes late: nothing may stand in between.
+            incoming.send(format!("{HEAD}\r\ndata: {{\"a\":")).await;
+            for piece in ["1}\n\n", "data: [DONE]\n\n"] {
+                go.notified().await;
+                incoming.send(piece).await;
+            }
+        }
+    })
+    .await;
+    let router = router(Options { sse_keep_alive_secs: 0.02, ..options(&[address]) }).await;
+    let mut ticks = Ticks::start(&router).await;
+    for (path, ping) in [
+        ("/v1/chat/completions", ": ping\n\n"),
+        ("/v1/messages", "event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+    ] {
+        let mut client = RawClient::connect(&router).await;
+        client.post(path, r#"{"stream":true}"#).await;
+        client.see("data: {\"a\":").await;
+        ticks.pass().await;
+        next.notify_one();
+        client.see(&format!("{ping}\r\n")).await;
+        next.notify_one();
+        let response = client.see("\r\n0\r\n\r\n").await;
+        let body = without_chunks(&response);
+        assert!(body.starts_with("data: {\"a\":1}\n\n"), "{body}");
+        let rest = body.replace(ping, "");
+        assert_eq!(rest, "data: {\"a\":1}\n\ndata: [DONE]\n\n", "{body}");
+        assert!(body.len() > rest.len());
+    }
+    drop(ticks);
+    until(|| router.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn encoded_streams_pass_unmodified() {
+    let next = Arc::new(Notify::new());
+    let go = Arc::clone(&next);
+    let address = worker(move |mut incoming| {
+        let go = Arc::clone(&go);
+        async move {
+            if incoming.path() == "/generate" {
+                return tick_for_ever(incoming).await;
+            }
+            incoming.send(format!("{HEAD}content-encoding: gzip\r\n\r\nab\n\n")).await;
+            go.notified().await;
+            incoming.send("cd").await;
+        }
+    })
+    .await;
+    let router = router(Options { sse_keep_alive_secs: 0.01, ..options(&[address]) }).await;
+    let mut ticks = Ticks::start(&router).await;
+    let mut client = RawClient::connect(&router).await;
+    client.post("/v1/chat/completions", r#"{"stream":true}"#).await;
+    client.see("ab\n\n").await;
+    ticks.pass().await;
+    next.notify_one();
+    assert_eq!(without_chunks(&client.see("\r\n0\r\n\r\n").await), "ab\n\ncd");
+}
