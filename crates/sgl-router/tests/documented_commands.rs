@@ -175,15 +175,15 @@ fn folder_of(page: &Path, test: &str) -> PathBuf {
 /// Runs a command in a shell that finds the program; one that serves is run until it says that it does.
 fn run(command: &str, folder: &Path, page: &str) {
     let mut shell = Command::new("sh");
-    let path = format!("{}:{}", Path::new(BIN).parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let path = format!("PATH='{}':\"$PATH\"", Path::new(BIN).parent().unwrap().display());
     // curl reads its defaults there: an error status is a failure.
     std::fs::write(folder.join(".curlrc"), "fail\n").unwrap();
-    shell.current_dir(folder).env("PATH", path).env("HOME", folder).stdin(Stdio::null());
+    shell.current_dir(folder).env("HOME", folder).stdin(Stdio::null());
     let served = command.trim_end_matches(|c| c != '&').trim_end_matches('&');
     let served = if served.is_empty() { command } else { served };
     let serves = ["launch", "emulate"].iter().find(|word| served.starts_with(&format!("sgl-router {word} ")));
     let Some(word) = serves else {
-        let output = shell.args(["-c", command]).output().unwrap();
+        let output = shell.args(["-c", &format!("{path}; {command}")]).output().unwrap();
         let (printed, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{page}: {command}: {}\n{printed}{errors}", output.status);
@@ -192,7 +192,7 @@ fn run(command: &str, folder: &Path, page: &str) {
     let is_launch = *word == "launch";
     let port = if is_launch { " --port 0 --host 127.0.0.1" } else { "" };
     let log = if is_launch { err } else { out };
-    let mut started = Started::new(shell.args(["-c", &format!("exec {served}{port}")]), log);
+    let mut started = Started::new(shell.args(["-c", &format!("{path}; exec {served}{port}")]), log);
     let word = if is_launch { "listening" } else { "http://" };
     assert!(started.lines.by_ref().any(|line| line.contains(word)), "{page}: does not serve: {command}");
 }
