@@ -1,4 +1,4 @@
-//! Metrics: their names, and the dashboard over them.
+//! Metrics: their names and what they count.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
 
 mod support;
@@ -6,57 +6,7 @@ mod support;
 use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
 use router_proxy::RunningRouter;
-use std::collections::BTreeSet;
 use support::{RawClient, get, metric, options, post, router, worker};
-
-/// The metric names in a PromQL expression.
-fn names(expression: &str) -> impl Iterator<Item = &str> {
-    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-    expression.split(word).filter(|w| w.starts_with("sgl_router_"))
-}
-
-#[tokio::test]
-async fn dashboard_queries_name_exported_metrics() {
-    let spec: FleetSpec = "a100@20*2".parse().unwrap();
-    let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
-    let router = router(Options {
-        worker_urls: fleet.urls(),
-        policy: "cache_aware".to_owned(),
-        max_payload_size: 1000,
-        ..options(&[])
-    })
-    .await;
-    for stream in [true, false] {
-        let body =
-            format!(r#"{{"text":"a b c","stream":{stream},"sampling_params":{{"max_new_tokens":4}}}}"#);
-        assert!(post(&router, "/generate", &body).await.starts_with("HTTP/1.1 200 "));
-    }
-    assert!(post(&router, "/generate", &"x".repeat(1001)).await.starts_with("HTTP/1.1 413 "));
-    let text = get(&router, "/metrics").await;
-    let declared = text.lines().filter_map(|l| l.strip_prefix("# TYPE "));
-    let mut exported = BTreeSet::new();
-    for line in declared {
-        let (name, kind) = line.split_once(' ').unwrap();
-        let endings: &[&str] = match kind {
-            "histogram" => &["_bucket", "_sum", "_count"],
-            _ => &[""],
-        };
-        exported.extend(endings.iter().map(|ending| format!("{name}{ending}")));
-    }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dashboards/grafana.json");
-    let dashboard: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    let targets = panels.iter().filter_map(|p| p["targets"].as_array()).flatten();
-    let queries: Vec<_> = targets.map(|t| t["expr"].as_str().unwrap()).collect();
-    assert!(queries.len() > 30);
-    for query in queries {
-        assert!(names(query).next().is_some(), "no metric of ours in {query}");
-        for name in names(query) {
-            assert!(exported.contains(name), "{name} in {query} is not exported");
-        }
-    }
-    fleet.shutdown().await;
-}
 
 async fn get_accepting(router: &RunningRouter, accept: &str) -> String {
     let mut client = RawClient::connect(router).await;
