@@ -7,7 +7,9 @@ use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
 use std::collections::BTreeSet;
 use std::fs;
-use support::{get, options, post, router};
+use std::net::TcpListener;
+use std::time::Duration;
+use support::{get, metric, options, post, router, send};
 
 /// A file of the repository.
 fn file(path: &str) -> String {
@@ -20,7 +22,7 @@ fn names(expression: &str) -> impl Iterator<Item = &str> {
     expression.split(word).filter(|w| w.starts_with("sgl_router_") || w.starts_with("process_"))
 }
 
-/// The names of all series that a router exports after some requests.
+/// The names of all series that a router exports after some requests and a failed check.
 async fn exported() -> BTreeSet<String> {
     let spec: FleetSpec = "a100@20*2".parse().unwrap();
     let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
@@ -37,6 +39,16 @@ async fn exported() -> BTreeSet<String> {
         assert!(post(&router, "/generate", &body).await.starts_with("HTTP/1.1 200 "));
     }
     assert!(post(&router, "/generate", &"x".repeat(1001)).await.starts_with("HTTP/1.1 413 "));
+    // Nothing listens where a listener was dropped.
+    let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let joined = send(&router, "POST", "/workers", &format!(r#"{{"url":"http://{closed}"}}"#)).await;
+    assert!(joined.starts_with("HTTP/1.1 202 "), "{joined}");
+    let checked = async {
+        while metric(&router, "sgl_router_worker_check_failures_total").await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), checked).await.expect("no check failed");
     let text = get(&router, "/metrics").await;
     fleet.shutdown().await;
     let mut exported = BTreeSet::new();
