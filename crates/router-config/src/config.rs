@@ -14,6 +14,7 @@ use crate::key_source::{KeySource, key_sources};
 use crate::logging::AccessLogConfig;
 use crate::options::Options;
 use crate::otlp_endpoint::OtlpEndpoint;
+use crate::own_address::OwnAddress;
 use crate::policy_flags::NamedPolicy;
 use crate::record_config::{RecordConfig, TraceConfig};
 use crate::retry::RetryConfig;
@@ -86,6 +87,12 @@ pub struct FleetConfig {
     pub authorization: Option<HeaderValue>,
     /// Data-parallel ranks as candidates; `None` when each worker is one candidate.
     pub ranks: Option<Ranks>,
+    /// Time limit of a control call to one worker.
+    pub control_timeout: Duration,
+    /// Whether workers that missed a weight update get requests.
+    pub allow_outdated_weights: bool,
+    /// Where the router itself listens, which no worker may be.
+    pub own_address: OwnAddress,
 }
 
 /// Limits of requests.
@@ -169,6 +176,9 @@ impl Options {
                 drain: Duration::from_secs(self.drain_timeout_secs),
                 authorization: self.check_worker_key()?,
                 ranks: self.check_ranks()?,
+                control_timeout: positive("--control-timeout-secs", self.control_timeout_secs)?,
+                allow_outdated_weights: self.allow_outdated_weights,
+                own_address: self.own_address(),
             },
             shutdown_delay: Duration::try_from_secs_f64(self.shutdown_delay_secs)
                 .map_err(|e| ConfigError::option("--shutdown-delay-secs", e))?,

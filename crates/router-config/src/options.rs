@@ -76,6 +76,14 @@ pub struct Options {
     #[arg(long, value_name = "SECS", default_value_t = 180)]
     pub drain_timeout_secs: u64,
 
+    /// Time limit of a control call to one worker, such as a weight update; then the worker has failed it
+    #[arg(long, value_name = "SECS", default_value_t = 600.0)]
+    pub control_timeout_secs: f64,
+
+    /// Also send requests to workers that missed a weight update; without it they get none until they have caught up
+    #[arg(long)]
+    pub allow_outdated_weights: bool,
+
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1", help_heading = "Listening")]
     pub host: String,

@@ -3,10 +3,10 @@
 use crate::checks::count;
 use crate::error::ConfigError;
 use crate::options::Options;
+use crate::own_address::OwnAddress;
 use crate::worker_spec::{Ranks, WorkerKind, WorkerSpec, WorkerSpecError, bearer, not_negative};
 use crate::worker_url::WorkerUrl;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// The key of the TOML file for workers with settings of their own.
 const WORKERS: &str = "[[workers]]";
@@ -19,11 +19,7 @@ impl Options {
         let mut workers = Vec::new();
         for w in plain.chain(self.workers.iter().cloned()) {
             let url: WorkerUrl = w.url.parse()?;
-            if self.is_own_address(&url) {
-                let problem =
-                    format!("worker '{url}' is the router's own address: it would forward to itself");
-                return Err(ConfigError::option("--worker-urls", problem));
-            }
+            let url = self.not_own_address("--worker-urls", url)?;
             if let Some(earlier) = seen.insert(url.clone(), w.url.clone()) {
                 let problem = if earlier == w.url {
                     format!("worker '{earlier}' is given twice")
@@ -47,17 +43,19 @@ impl Options {
         Ok(workers)
     }
 
-    /// Whether a worker's URL names the address that the router listens on.
-    fn is_own_address(&self, url: &WorkerUrl) -> bool {
-        let Ok(uri) = url.uri() else { return false };
-        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16());
-        let is_loopback = host == "localhost"
-            || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        let listens_on_loopback = self.host == "localhost"
-            || self.host.parse().is_ok_and(|a: IpAddr| a.is_loopback() || a.is_unspecified());
-        self.port != 0
-            && port == Some(self.port)
-            && (host == self.host || (is_loopback && listens_on_loopback))
+    /// Where the router listens.
+    pub(crate) fn own_address(&self) -> OwnAddress {
+        OwnAddress { host: self.host.clone(), port: self.port }
+    }
+
+    /// Refuses a worker's URL that leads back to the router.
+    pub(crate) fn not_own_address(
+        &self,
+        option: &'static str,
+        url: WorkerUrl,
+    ) -> Result<WorkerUrl, ConfigError> {
+        self.own_address().check(&url).map_err(|e| ConfigError::option(option, e))?;
+        Ok(url)
     }
 
     /// Checks what a worker has for itself, as `POST /workers` does when it adds one.

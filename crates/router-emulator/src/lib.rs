@@ -16,10 +16,10 @@
 //! ```text
 //! fleet, emulator       start and stop servers
 //! server                accept loop, authorisation, faults, route table
-//! routes                handlers: generate, scoring, info, metrics, disaggregation
+//! routes                handlers: generate, scoring, info, metrics, disaggregation, control
 //! state                 what the routes of one server share
 //! api                   wire formats of requests, responses, events and errors
-//! engine_task, faults, kv_transfer, clock, config
+//! engine_task, faults, kv_transfer, control_state, clock, config
 //! ```
 //!
 //! ```no_run
@@ -39,6 +39,7 @@
 mod api;
 mod clock;
 mod config;
+mod control_state;
 mod emulator;
 mod engine_task;
 mod faults;

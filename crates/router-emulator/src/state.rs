@@ -13,6 +13,7 @@ use crate::api::generation::ModelSpec;
 use crate::api::request::UsageReporting;
 use crate::clock::Clock;
 use crate::config::EmulatorConfig;
+use crate::control_state::ControlState;
 use crate::engine_task::driver::EngineDriver;
 use crate::faults::{Fault, FaultKind, FaultSlot, ListenSwitch};
 use crate::kv_transfer::KvHandover;
@@ -29,6 +30,7 @@ pub(crate) struct ServerState {
     listening: ListenSwitch,
     ids: Mutex<Rng>,
     handover: Arc<KvHandover>,
+    pub(crate) control: ControlState,
 }
 
 impl ServerState {
@@ -53,6 +55,7 @@ impl ServerState {
             listening: ListenSwitch::default(),
             ids: Mutex::new(ids),
             handover: Arc::default(),
+            control: ControlState::default(),
         })
     }
 
@@ -114,6 +117,7 @@ impl ServerState {
         EventWriter {
             api_format,
             version: self.config.version,
+            weight_version: self.control.quoted_weight_version(),
             clock,
             id,
             // SGLang echoes the client's name.

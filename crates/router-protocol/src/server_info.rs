@@ -36,6 +36,8 @@ pub struct ServerInfo {
     pub is_generation: Option<bool>,
     /// The engine, as `/v1/models` names it (`sglang`, `vllm`).
     pub owned_by: Option<String>,
+    /// The version of the model's weights, a text of whoever updates them.
+    pub weight_version: Option<String>,
     /// The seed of the server's random numbers. SGLang draws one at each start, unless it is told one.
     pub random_seed: Option<u64>,
 }
@@ -83,6 +85,7 @@ impl ServerInfo {
             is_generation: self.is_generation.or(earlier.is_generation),
             owned_by: self.owned_by.or(earlier.owned_by),
             random_seed: self.random_seed.or(earlier.random_seed),
+            weight_version: self.weight_version.or(earlier.weight_version),
         }
     }
 }
@@ -132,6 +135,7 @@ impl InfoReader {
             b"disaggregation_bootstrap_port" => {
                 info.disaggregation_bootstrap_port = r.count()?.and_then(|p| u16::try_from(p).ok());
             }
+            b"weight_version" => info.weight_version = owned(r)?,
             b"is_generation" => info.is_generation = boolean(r)?,
             b"random_seed" => info.random_seed = r.whole_number()?,
             b"internal_states" => self.internal_states(r)?,

@@ -17,7 +17,7 @@ use router_telemetry::{
     AccessLog, AccessLogError, Buckets, Clock, DecisionBroadcast, Metrics, Recorder, RecorderConfig,
     Telemetry, TraceIds,
 };
-use router_upstream::{CapacityQueue, ConnectConfig, PoolConfig, WaitLimit, WorkerPool};
+use router_upstream::{CapacityQueue, ConnectConfig, FleetWeights, PoolConfig, WaitLimit, WorkerPool};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -28,6 +28,7 @@ struct PoolTemplate<'a> {
     connect: &'a ConnectConfig,
     admission: &'a AdmissionConfig,
     limit: &'a Arc<WaitLimit>,
+    weights: Arc<FleetWeights>,
 }
 
 /// Builds the state, with all workers that the configuration names in their pools.
@@ -41,6 +42,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         connect: &connect,
         admission: &config.admission,
         limit: &limit,
+        weights: Arc::default(),
     };
     let mut balancer = Balancer::new(config.policy, seed);
     for (n, shadow) in (1u64..).zip(config.shadows) {
@@ -127,7 +129,14 @@ impl PoolTemplate<'_> {
         let (fleet, connect) = (self.fleet.clone(), self.connect.clone());
         Arc::new(WorkerPool::new(
             balancer,
-            PoolConfig { clock: self.clock, telemetry, fleet, connect, capacity },
+            PoolConfig {
+                clock: self.clock,
+                telemetry,
+                fleet,
+                connect,
+                capacity,
+                weights: Arc::clone(&self.weights),
+            },
         ))
     }
 }

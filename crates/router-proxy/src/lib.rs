@@ -11,6 +11,7 @@
 //!   server                                listeners, connections, serving threads
 //!     proxy                               one request: authorize, admit, dispatch, retry
 //!       admin                             the routes that the router serves itself
+//!         request_body                    reads the body of a request
 //!         state                           AppState, which all requests share
 //!           response                      bodies on their way to the client, and tunnels
 //!             lease                       one attempt's hold on a worker
@@ -34,6 +35,7 @@ mod large_body;
 mod lease;
 mod prefill_pool;
 mod proxy;
+mod request_body;
 mod request_id;
 mod response;
 mod retry_budget;
@@ -45,6 +47,7 @@ mod state;
 mod stats;
 mod timer;
 
+pub use admin::{TrackingDisabled, WorkersError};
 pub use router::{Router, RunningRouter};
 pub use router_telemetry::{AccessLogError, DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use router_upstream::tls::TlsError;

@@ -1,15 +1,17 @@
 //! A router from its start to its shutdown.
 
+use crate::admin::{TrackingDisabled, WorkersError, embedded};
 use crate::assembly;
 use crate::security::{ServerTls, watch_certificate};
 use crate::server::{self, Listeners, ServingThreads, Shutdown};
 use crate::start_error::StartError;
 use crate::state::AppState;
 use crate::stats::RouterStats;
-use router_config::{Config, ConfigError, RequestLimits};
+use router_config::{Config, ConfigError, RequestLimits, WorkerSpec};
 use router_telemetry::DecisionStream;
 use router_upstream::ConnectConfig;
 use router_upstream::tls::{TlsError, WorkerTls};
+use serde_json::Value;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,7 +58,7 @@ impl Router {
     ///
     /// # Errors
     /// When a port cannot be bound.
-    pub async fn start_on(threads: ServingThreads, config: Config) -> Result<RunningRouter, StartError> {
+    pub async fn start_on(threads: ServingThreads, mut config: Config) -> Result<RunningRouter, StartError> {
         let tls = config.security.tls.clone().map(ServerTls::load).transpose();
         let tls = tls.map_err(|e| ConfigError::option("--tls-cert-path, --tls-key-path", e))?;
         let connect = connect_config(&config.requests)?;
@@ -66,9 +68,10 @@ impl Router {
         let (listen, client_timeouts) = (config.listen, config.client_timeouts);
         let scheme = assembly::scheme(&config.security);
         let (delay, grace) = (config.shutdown_delay, config.shutdown_grace);
+        let address = main.local_addr().unwrap_or(listen);
+        config.fleet.own_address.port = address.port();
         let state = Arc::new(assembly::state(config, connect)?);
         let (stop, kill, servers) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let address = main.local_addr().unwrap_or(listen);
         let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
         let running = RunningRouter {
             address,
@@ -159,6 +162,36 @@ impl RunningRouter {
     /// Every decision from now on, of all balancers; `capacity` of them may wait to be fetched.
     pub fn decisions(&self, capacity: usize) -> DecisionStream {
         self.state.pool.telemetry.decisions.subscribe(capacity)
+    }
+
+    /// All workers, in the form of `GET /workers`.
+    pub fn workers(&self) -> Value {
+        embedded::workers(&self.state)
+    }
+
+    /// Adds a worker, and returns what `POST /workers` does. To be called within the runtime on which the router was started.
+    ///
+    /// # Errors
+    /// When the specification is invalid, or the worker is in the fleet already.
+    pub fn add_worker(&self, spec: &WorkerSpec) -> Result<Value, WorkersError> {
+        embedded::add_worker(&self.state, spec)
+    }
+
+    /// Begins to drain the worker of this id or URL, and returns what `DELETE /workers/{id}` does. To be called within the
+    /// runtime on which the router was started.
+    ///
+    /// # Errors
+    /// When there is no such worker.
+    pub fn remove_worker(&self, worker: &str) -> Result<Value, WorkersError> {
+        embedded::remove_worker(&self.state, worker)
+    }
+
+    /// The trace of a request, in the form of `GET /v1/traces/{request_id}`; `None` when there is none.
+    ///
+    /// # Errors
+    /// When requests are not tracked.
+    pub async fn trace(&self, request_id: &str) -> Result<Option<Value>, TrackingDisabled> {
+        embedded::trace(&self.state, request_id).await
     }
 
     /// Says that it is not ready and serves on for the delay, so that load balancers send new requests elsewhere. Then stops

@@ -67,7 +67,8 @@ async fn keys_allow_their_routes() {
     for probe in ["/health", "/liveness", "/readiness", "/healthz", "/readyz"] {
         assert_eq!(status(&call(router.address(), &format!("GET {probe}"), &[]).await), 200, "{probe}");
     }
-    let client_routes = ["POST /generate", "GET /v1/models", "GET /metrics", "POST /any/other"];
+    let client_routes =
+        ["POST /generate", "GET /v1/models", "GET /metrics", "GET /engine_metrics", "POST /any/other"];
     let admin_routes = [
         "GET /list_workers",
         "GET /workers",
@@ -76,6 +77,10 @@ async fn keys_allow_their_routes() {
         "POST /flush_cache",
         "GET /v1/traces",
         "POST /add_worker",
+        "POST /pause_generation",
+        "POST /update_weights_from_disk",
+        "GET /start_profile",
+        "POST /v1/load_lora_adapter",
     ];
     for line in client_routes {
         assert_eq!(status(&call(router.address(), line, &[]).await), 401, "{line}");
@@ -95,6 +100,27 @@ async fn keys_allow_their_routes() {
     let refused = call(router.address(), "POST /v1/chat/completions", &[]).await;
     assert_eq!(header(&refused, "www-authenticate"), Some("Bearer"));
     assert!(refused.contains(r#""code":"invalid_api_key""#) && header(&refused, "x-request-id").is_some());
+}
+
+#[tokio::test]
+async fn only_admins_abort_all_requests() {
+    let router = router(locked(telling().await)).await;
+    for (body, key, expected) in [
+        (r#"{"rid":"mine"}"#, CLIENT_KEY, 200),
+        (r#"{"rid":"mine","abort_all":false}"#, CLIENT_KEY, 200),
+        (r#"{"abort_all":true}"#, CLIENT_KEY, 401),
+        (r#"{"rid":""}"#, CLIENT_KEY, 401),
+        ("{}", CLIENT_KEY, 401),
+        (r#"{"rid":"mine","abort_all":true}"#, ADMIN_KEY, 200),
+    ] {
+        let mut client = RawClient::connect(&router).await;
+        let length = body.len();
+        let head = format!(
+            "POST /abort_request HTTP/1.1\r\nhost: r\r\nauthorization: Bearer {key}\r\nconnection: close"
+        );
+        client.send(format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+        assert_eq!(status(&client.rest().await), expected, "{body} {key}");
+    }
 }
 
 #[tokio::test]
@@ -132,9 +158,13 @@ async fn admin_routes_are_local_without_key() {
 #[tokio::test]
 async fn pages_of_other_sites_change_nothing() {
     let open = router(options(&[telling().await])).await;
-    for line in
-        ["GET /flush_cache", "POST /flush_cache", "POST /abort_request", "GET /workers", "DELETE /workers/1"]
-    {
+    for line in [
+        "GET /flush_cache",
+        "POST /flush_cache",
+        "POST /abort_request",
+        "GET /start_profile",
+        "DELETE /workers/1",
+    ] {
         for site in ["cross-site", "same-site", "anything"] {
             let refused = call(open.address(), line, &[("sec-fetch-site", site)]).await;
             assert_eq!(status(&refused), 403, "{line} {site}: {refused}");

@@ -184,7 +184,7 @@ impl Worker {
     /// sent to the worker.
     fn force_probe(self: &Arc<Self>, pool: &Arc<WorkerPool>) -> bool {
         let mut health_state = self.health_state.lock();
-        if health_state.health() != HealthState::Healthy {
+        if health_state.health() != HealthState::Healthy || pool.excludes_weights_of(self) {
             return false;
         }
         match health_state.breaker.as_mut().and_then(CircuitBreaker::half_open) {
@@ -296,7 +296,8 @@ impl Worker {
         };
         self.gate.0.store(gate, Relaxed);
         let passes = state == BreakerState::Closed || gate == ProbeGate::READY;
-        let routable = health_state.health() == HealthState::Healthy && passes;
+        let routable =
+            health_state.health() == HealthState::Healthy && passes && !pool.excludes_weights_of(self);
         for worker in candidates {
             let change = FleetUpdate::Routable(worker.id, routable && !worker.is_removing());
             balancer.apply(pool.clock.now(), change);

@@ -47,9 +47,22 @@ pub async fn get(
     path: &PathAndQuery,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), ClientError> {
+    get_at_most(worker, path, MAX_RESPONSE, timeout).await
+}
+
+/// The same, for a body of at most `limit` bytes.
+///
+/// # Errors
+/// When no response arrives within `timeout`, or a larger one.
+pub async fn get_at_most(
+    worker: &Worker,
+    path: &PathAndQuery,
+    limit: usize,
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), ClientError> {
     let mut head = worker.request(&Method::GET, path, Bytes::new());
     head.set(header::USER_AGENT, &AGENT);
-    send(worker, head.finish(), timeout).await
+    send(worker, head.finish(), limit, timeout).await
 }
 
 /// Sends a request with the headers and the body of a client, and returns the status and the body.
@@ -66,17 +79,18 @@ pub async fn request(
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let mut head = worker.request(method, path, body);
     head.forward(headers);
-    send(worker, head.finish(), timeout).await
+    send(worker, head.finish(), MAX_RESPONSE, timeout).await
 }
 
 async fn send(
     worker: &Worker,
     request: EncodedRequest,
+    limit: usize,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let exchange = async {
         let (parts, mut connection) = worker.pool.send(request).await?;
-        let body = connection.collect(BytesMut::new(), MAX_RESPONSE, |_| {}).await?;
+        let body = connection.collect(BytesMut::new(), limit, |_| {}).await?;
         worker.pool.release(connection);
         Ok((parts.status, body))
     };
@@ -98,20 +112,9 @@ pub async fn abort(worker: &Worker, rid: &str, authorization: Option<HeaderValue
     if let Some(key) = authorization {
         headers.insert(header::AUTHORIZATION, key);
     }
-    if let Err(error) = abort_with(worker, headers, body.into()).await {
+    let path = PathAndQuery::from_static(ABORT_PATH);
+    let sent = request(worker, &Method::POST, &path, &headers, body.into(), ABORT_TIMEOUT).await;
+    if let Err(error) = sent {
         tracing::debug!(worker = %worker.url, %error, "cannot abort a request");
     }
-}
-
-/// Sends an abort request with the headers and the body of a client.
-///
-/// # Errors
-/// When no response arrives within 5 s.
-pub async fn abort_with(
-    worker: &Worker,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<(StatusCode, Bytes), ClientError> {
-    let path = PathAndQuery::from_static(ABORT_PATH);
-    request(worker, &Method::POST, &path, &headers, body, ABORT_TIMEOUT).await
 }

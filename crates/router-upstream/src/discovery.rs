@@ -4,6 +4,7 @@ use crate::client::get;
 use crate::engine::SERVER_INFO;
 use crate::pool::WorkerPool;
 use crate::profile::WorkerProfile;
+use crate::weight_tracking::SeenServer;
 use crate::worker::Worker;
 use http::uri::PathAndQuery;
 use router_config::Engine;
@@ -32,6 +33,7 @@ pub(crate) enum Discovery {
 /// Discovers the properties of a worker and applies them. When they are those of another server than before, its
 /// candidates are replaced, so that nothing learned of the old one stays.
 pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Discovery {
+    let updates = worker.accepted_updates();
     let mut found = None;
     let mut engine = None;
     for (path, its_engine) in SERVER_INFO {
@@ -58,7 +60,9 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     } else {
         (reported.completed_by(&old.reported), engine.or(old.detected_engine))
     };
+    let server = if is_replaced { SeenServer::Another } else { SeenServer::Same };
     if reported == old.reported && engine == old.detected_engine {
+        worker.compare_weights(pool, server);
         return Discovery::Same;
     }
     let was = old.reported.model.as_deref();
@@ -73,6 +77,10 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     worker.profile.rcu(|old| {
         let mut profile = WorkerProfile::clone(old);
         profile.reported = reported.clone();
+        if worker.accepted_updates() != updates {
+            // It had not been updated yet when it was asked.
+            profile.reported.weight_version.clone_from(&old.reported.weight_version);
+        }
         profile.detected_engine = engine;
         profile
     });
@@ -82,6 +90,7 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
         pool.reconcile_ranks(worker);
     }
     pool.publish_capacity(worker);
+    worker.compare_weights(pool, server);
     Discovery::Changed
 }
 

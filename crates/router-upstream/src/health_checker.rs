@@ -49,9 +49,10 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
                 let outcome = check(&pool, &worker, config).await;
                 let is_passed = outcome.is_ok();
                 let would_become_healthy = is_passed && worker.health() != HealthState::Healthy;
-                // Ranks become candidates, so they are discovered before requests are sent.
+                // Ranks become candidates, and outdated weights keep requests away, so both are discovered before requests
+                // are sent.
                 let discovered_now = would_become_healthy
-                    && worker.profile.load().is_ranked()
+                    && (worker.profile.load().is_ranked() || pool.weights.version().is_some())
                     && discover(&pool, &worker).await != Discovery::Nothing;
                 if discovered_now {
                     discovered_at = Some(Instant::now());

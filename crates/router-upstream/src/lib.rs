@@ -1,7 +1,8 @@
 //! The workers: connections to them, their health, and the pool that requests choose from.
 //!
 //! ```text
-//! membership, health_checker, load_poller, discovery     tasks and changes of a pool
+//! membership, health_checker, load_poller, discovery,    tasks and changes of a pool
+//! weight_tracking
 //!     │
 //!     ▼
 //! pool ──▶ table ──▶ candidate ──▶ worker ──▶ health          states, without I/O
@@ -28,6 +29,7 @@ mod cooldown;
 mod discovery;
 mod engine;
 mod failure;
+mod fleet_weights;
 mod happy_eyeballs;
 mod health;
 mod health_checker;
@@ -38,30 +40,36 @@ mod membership;
 mod pool;
 mod profile;
 mod recheck;
+mod standalone;
 mod stored_objects;
 mod table;
 mod target;
 pub mod tls;
 mod wait_queue;
+mod weight_tracking;
+mod weight_update;
 mod worker;
 
 pub use availability::{AttemptEnd, AttemptKind, BreakerStatus};
 pub use candidate::Candidate;
 pub use capacity_queue::{Availability, CapacityQueue, DispatchError};
-pub use client::{ClientError, abort, abort_with, get, request, root_cause};
+pub use client::{ClientError, abort, get, get_at_most, request, root_cause};
 pub use coalesced_write::write_coalesced;
 pub use connect::{ConnectConfig, WorkerStream};
 pub use connect_error::ConnectError;
 pub use connection_pool::{UpstreamError, WorkerConnection};
 pub use engine::{EngineQuirks, LOAD_REPORT_HEADER, RANK_HEADER};
+pub use fleet_weights::FleetWeights;
 pub use health::{HealthProblem, HealthState, HealthVerdict, WorkerFailure};
 pub use http1::{CollectError, Connection, EncodedRequest, RequestEncoder, ResponseError, SendError};
 pub use load::WorkerLoad;
 pub use membership::MembershipError;
 pub use pool::{PoolConfig, WorkerPool};
 pub use profile::WorkerProfile;
+pub use standalone::standalone_worker;
 pub use stored_objects::StoredObjects;
 pub use table::CandidateTable;
 pub use target::WorkerTarget;
 pub use wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitPermit, WaitQueue};
+pub use weight_update::{MissedUpdate, UpdateScope, WeightUpdate};
 pub use worker::Worker;

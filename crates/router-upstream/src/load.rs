@@ -44,6 +44,7 @@ impl WorkerLoad {
             in_flight: self.in_flight,
             waiting: self.waiting,
             report_age: self.report_age,
+            has_outdated_weights: self.worker.worker.has_outdated_weights(),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::pool::WorkerPool;
 use crate::profile::WorkerProfile;
 use crate::worker::{InvalidWorker, NewWorker, Worker};
 use router_config::WorkerUpdate;
-use router_config::{WorkerSpec, WorkerSpecError, WorkerUrl};
+use router_config::{OwnAddressError, WorkerSpec, WorkerSpecError, WorkerUrl};
 use router_core::{FleetUpdate, WorkerId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,6 +35,9 @@ pub enum MembershipError {
         /// The reason.
         source: InvalidWorker,
     },
+    /// It leads back to the router.
+    #[error(transparent)]
+    OwnAddress(#[from] OwnAddressError),
     /// Its specification is invalid.
     #[error(transparent)]
     Spec(#[from] WorkerSpecError),
@@ -57,6 +60,7 @@ impl WorkerPool {
     /// When the URL is in the fleet already, or the specification is invalid.
     pub fn join(self: &Arc<Self>, spec: &WorkerSpec) -> Result<Arc<Candidate>, MembershipError> {
         let url = spec.base_url()?;
+        self.fleet.own_address.check(&url)?;
         let profile = WorkerProfile::new(spec, self.fleet.authorization.as_ref(), self.fleet.ranks)?;
         let health = spec.health(self.fleet.health.as_ref())?;
         // Held to the end, so that two calls with the same URL cannot both succeed.
@@ -75,6 +79,7 @@ impl WorkerPool {
             joined_at: self.clock.now(),
         };
         let worker = Arc::new(Worker::new(parts).map_err(invalid)?);
+        self.weights.add(&worker);
         let first = self.add_candidate(&worker, ranks.map(|_| 0)).map_err(invalid)?;
         for rank in 1..ranks.unwrap_or(1) {
             self.add_candidate(&worker, Some(rank)).map_err(invalid)?;

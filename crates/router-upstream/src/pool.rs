@@ -3,16 +3,19 @@
 use crate::candidate::Candidate;
 use crate::capacity_queue::{Availability, CapacityQueue};
 use crate::connect::ConnectConfig;
+use crate::fleet_weights::FleetWeights;
 use crate::health::HealthState;
 use crate::load::WorkerLoad;
 use crate::stored_objects::StoredObjects;
 use crate::table::CandidateTable;
 use crate::wait_queue::{WaitOrder, WaitQueue};
+use crate::worker::Worker;
 use parking_lot::Mutex;
 use router_config::FleetConfig;
 use router_core::{Balancer, PolicyNeeds, RequestFeatures, WorkerId};
 use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +46,8 @@ pub struct WorkerPool {
     pub(crate) connect: ConnectConfig,
     /// Held while the set of candidates changes.
     pub(crate) joining: Mutex<()>,
+    /// The weight updates of the router's fleet, which all its pools share.
+    pub weights: Arc<FleetWeights>,
     /// All background tasks.
     pub tasks: TaskTracker,
     /// Cancelled when the router stops: draining workers are not waited for.
@@ -62,12 +67,14 @@ pub struct PoolConfig {
     pub connect: ConnectConfig,
     /// Where requests wait while every worker is at its cap.
     pub capacity: CapacityQueue,
+    /// The weight updates of the router's fleet.
+    pub weights: Arc<FleetWeights>,
 }
 
 impl WorkerPool {
     /// A pool without workers.
     pub fn new(balancer: Balancer, config: PoolConfig) -> Self {
-        let PoolConfig { clock, telemetry, fleet, connect, capacity } = config;
+        let PoolConfig { clock, telemetry, fleet, connect, capacity, weights } = config;
         Self {
             clock,
             needs: balancer.needs(),
@@ -80,6 +87,7 @@ impl WorkerPool {
             fleet,
             connect,
             joining: Mutex::new(()),
+            weights,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }
@@ -101,7 +109,19 @@ impl WorkerPool {
 
     /// The candidates that get requests now.
     pub fn healthy_candidates(&self) -> Vec<Arc<Candidate>> {
-        self.candidates.all().into_iter().filter(|c| c.health() == HealthState::Healthy).collect()
+        let in_service =
+            |c: &Arc<Candidate>| c.health() == HealthState::Healthy && !self.excludes_weights_of(&c.worker);
+        self.candidates.all().into_iter().filter(in_service).collect()
+    }
+
+    /// Whether a worker gets no requests because it missed a weight update.
+    pub fn excludes_weights_of(&self, worker: &Worker) -> bool {
+        !self.fleet.allow_outdated_weights && worker.has_outdated_weights()
+    }
+
+    /// Time limit of a control call to one worker.
+    pub const fn control_timeout(&self) -> Duration {
+        self.fleet.control_timeout
     }
 
     /// Whether a candidate that is not in `excluded` is merely at its cap.

@@ -8,6 +8,7 @@ use crate::profile::WorkerProfile;
 use crate::recheck::Recheck;
 use crate::target::WorkerTarget;
 use crate::tls::TlsError;
+use crate::weight_update::MissedUpdate;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -43,6 +44,10 @@ pub struct Worker {
     membership_changed_at: AtomicU64,
     pub(crate) health_state: Mutex<WorkerHealth>,
     pub(crate) gate: ProbeGate,
+    /// The weight update that it missed and has not made up for.
+    pub(crate) missed_update: Mutex<Option<MissedUpdate>>,
+    /// How many weight updates it has accepted.
+    pub(crate) accepted_updates: AtomicU64,
     /// Counts what was received from it; two events at once may count as one.
     pub(crate) activity: AtomicU64,
     /// Notified when it becomes unhealthy or its breaker opens, so that requests that wait for it can be retried.
@@ -70,6 +75,8 @@ impl Worker {
             membership_changed_at: AtomicU64::new(joined_at.as_nanos()),
             health_state: Mutex::new(WorkerHealth::new(breaker.map(CircuitBreaker::new))),
             gate: ProbeGate::default(),
+            missed_update: Mutex::new(None),
+            accepted_updates: AtomicU64::new(0),
             activity: AtomicU64::new(0),
             evicted: Notify::new(),
             recheck,
@@ -95,6 +102,11 @@ impl Worker {
     /// The state of its circuit breaker.
     pub fn breaker_state(&self) -> BreakerState {
         self.health_state.lock().breaker_state()
+    }
+
+    /// Whether it has older weights than the fleet.
+    pub fn has_outdated_weights(&self) -> bool {
+        self.missed_update.lock().is_some()
     }
 
     /// When it joined or, if it is draining, began to.

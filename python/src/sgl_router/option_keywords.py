@@ -22,6 +22,8 @@ class OptionKeywords(TypedDict, total=False):
     dp_aware: bool
     dp_size: Optional[int]
     drain_timeout_secs: int
+    control_timeout_secs: float
+    allow_outdated_weights: bool
     host: str
     port: int
     prometheus_port: Optional[int]

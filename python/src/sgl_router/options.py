@@ -98,6 +98,13 @@ class Options:
     #: How long requests in flight on a removed worker may take to finish
     drain_timeout_secs: int = 180
 
+    #: Time limit of a control call to one worker, such as a weight update; then the worker has failed it
+    control_timeout_secs: float = 600.0
+
+    #: Also send requests to workers that missed a weight update; without it they get none until they have
+    #: caught up
+    allow_outdated_weights: bool = False
+
     # Listening
 
     #: Address to listen on
@@ -160,8 +167,8 @@ class Options:
     #: bucket: time between two adjustments of the workers' ranges of prompt length [default: 5]
     bucket_adjust_interval_secs: Optional[int] = None
 
-    #: Where a routing key may stand, for policies that use it; the first that is present wins. A member of
-    #: the body is body:NAME (body:none: none of them); without one, the usual members come last
+    #: Headers that may carry a routing key, for policies that use it; the first that is present wins, then
+    #: the body
     routing_key_headers: list[str] = field(
         default_factory=lambda: [
             "x-smg-routing-key",

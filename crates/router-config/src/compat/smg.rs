@@ -28,9 +28,7 @@ const TENANTS: FlagMapping =
 const MESH: FlagMapping = Rejected("routers do not share state; run several behind any load balancer");
 const PRIORITIES: FlagMapping =
     Rejected("requests are served in order of arrival; see --max-concurrent-requests and --queue-size");
-const RL: FlagMapping = Rejected(
-    "send such requests to the workers themselves; /flush_cache and /abort_request go to all of them",
-);
+const RL: FlagMapping = Ignored("control calls always go to all workers; see docs/operating.md");
 const JOBS: FlagMapping = Ignored("workers are added and removed at once, without a job queue");
 const MEDIA: FlagMapping = Ignored("media are forwarded to the workers unchanged");
 const MEDIA_LIMIT: FlagMapping = Rejected("the workers fetch and decode media; set the limit there");
@@ -189,7 +187,8 @@ pub(super) const ROWS: &[FlagRow] = &[
     ),
     row(One, &["zmq-engine-count"], Rejected("workers are reached over HTTP; start them with an HTTP port")),
     row(FlagValues::Zero, &["enable-rl"], RL),
-    row(One, &["rl-control-timeout-secs", "rl-fanout-concurrency"], RL),
+    row(One, &["rl-control-timeout-secs"], ReplacedBy(&["--control-timeout-secs", "{}"])),
+    row(One, &["rl-fanout-concurrency"], RL),
     // Several routers.
     row(FlagValues::Zero, &["enable-mesh"], MESH),
     row(

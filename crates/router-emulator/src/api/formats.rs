@@ -71,6 +71,8 @@ impl ChoiceStream {
 pub(crate) struct EventWriter {
     pub(crate) api_format: ApiFormat,
     pub(crate) version: SglangVersion,
+    /// The version of the weights, quoted.
+    pub(crate) weight_version: String,
     pub(crate) clock: Clock,
     /// Id of the response.
     pub(crate) id: String,
@@ -184,6 +186,7 @@ impl EventWriter {
             generation: &choice.generation,
             clock: self.clock,
             version: self.version,
+            weight_version: &self.weight_version,
             submitted_at: choice.handle.submitted_at(),
         };
         choice.generation.push_text(choice.sent, progress.generated, &mut choice.text);

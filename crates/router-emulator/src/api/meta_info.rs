@@ -29,6 +29,8 @@ pub(crate) struct MetaInfo<'a> {
     pub(crate) generation: &'a Generation,
     pub(crate) clock: Clock,
     pub(crate) version: SglangVersion,
+    /// The version of the weights, quoted.
+    pub(crate) weight_version: &'a str,
     pub(crate) submitted_at: Time,
 }
 
@@ -69,12 +71,13 @@ impl MetaInfo<'_> {
             ),
             SglangVersion::Stock => {
                 let scheduled = first.times.scheduled_at.unwrap_or(first.times.queued_at);
+                let weights = self.weight_version;
                 let queue_time = scheduled.secs_since(first.times.queued_at);
                 let prefilled = first.times.first_token_at.unwrap_or(first.times.finished_at);
                 let (forward, prefilled) = (self.unix(scheduled), self.unix(prefilled));
                 format!(
                     "{{\"id\":{rid},\"finish_reason\":{finish_reason},\"prompt_tokens\":{prompt},\
-                     \"weight_version\":\"default\",\"num_retractions\":{retractions},\"storage_prefetch_wait\":0.0,\
+                     \"weight_version\":{weights},\"num_retractions\":{retractions},\"storage_prefetch_wait\":0.0,\
                      \"storage_staging_wait\":0.0,\"forward_entry_time\":{forward:?},\
                      \"prefill_finished_time\":{prefilled:?},\"queue_time\":{queue_time:?},\
                      \"reasoning_tokens\":0,\"completion_tokens\":"
@@ -174,9 +177,10 @@ impl MetaInfo<'_> {
     }
 
     fn without_tokens(&self, reason: &str, now: Time) -> String {
+        let weights = self.weight_version;
         format!(
-            "{{\"id\":{},\"finish_reason\":{reason},\"weight_version\":\"default\",\"e2e_latency\":{:?},\
-             \"weight_versions\":[{{\"version\":\"default\",\"start\":0,\"end\":0}}],\"completion_tokens\":0,\
+            "{{\"id\":{},\"finish_reason\":{reason},\"weight_version\":{weights},\"e2e_latency\":{:?},\
+             \"weight_versions\":[{{\"version\":{weights},\"start\":0,\"end\":0}}],\"completion_tokens\":0,\
              \"response_sent_to_client_ts\":{:?}}}",
             quoted(&self.generation.rid),
             now.secs_since(self.submitted_at),
@@ -216,11 +220,11 @@ impl MetaInfo<'_> {
     fn stock_end(&self, out: &mut String, first: &FirstToken, end: &GenerationEnd, delivery: DeliveryMode) {
         let record = end.record();
         let times = &record.times;
-        let tokens = record.output_tokens;
+        let (tokens, weights) = (record.output_tokens, self.weight_version);
         let prefilled = times.first_token_at.unwrap_or(times.finished_at);
         let _ = write!(
             out,
-            ",\"weight_versions\":[{{\"version\":\"default\",\"start\":0,\"end\":{tokens}}}],\
+            ",\"weight_versions\":[{{\"version\":{weights},\"start\":0,\"end\":{tokens}}}],\
              \"cached_tokens_details\":{},\"dp_rank\":{},\"e2e_latency\":{:?},\"request_received_ts\":{:?},\
              \"first_token_latency\":{:?},\"api_server_dispatch_finish_ts\":{:?}",
             cached_details(first.cached_tokens),

@@ -40,6 +40,8 @@ pub enum FaultKind {
     ChunkedTrailers,
     /// `/health*` respond with `status`; everything else works, as in a server that is about to stop.
     Unhealthy,
+    /// Weight updates and loads of LoRA adapters fail with status 400; everything else works.
+    FailUpdate,
     /// Every engine step takes `factor` times as long.
     Slow,
     /// Stops listening; open connections stay.
@@ -148,8 +150,9 @@ impl FaultSlot {
         let current = active.1.as_mut()?;
         let concerned = match (current.fault.kind, scope) {
             (FaultKind::Unhealthy, scope) => scope == FaultScope::Health,
+            (FaultKind::FailUpdate, scope) => scope == FaultScope::Update,
             (_, FaultScope::Inference) => true,
-            (_, FaultScope::Information | FaultScope::Health) => current.fault.health,
+            (_, FaultScope::Information | FaultScope::Health | FaultScope::Update) => current.fault.health,
         };
         if !concerned || current.until.is_some_and(|until| Instant::now() >= until) {
             return None;
@@ -170,6 +173,7 @@ pub(crate) enum FaultScope {
     Inference,
     Information,
     Health,
+    Update,
 }
 
 /// How the connection task ends the connection.

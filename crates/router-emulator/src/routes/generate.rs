@@ -385,10 +385,12 @@ fn refuse(
         }
         SubmitRefusal::Engine(SubmitError::QueueFull) if native_format => {
             let now = server.driver().clock().now();
+            let weight_version = server.control.quoted_weight_version();
             let facts = MetaInfo {
                 generation,
                 clock: server.driver().clock(),
                 version: SglangVersion::Stock,
+                weight_version: &weight_version,
                 submitted_at: now,
             };
             let event =

@@ -50,7 +50,7 @@ fn model_info(server: &ServerState) -> Value {
         }
         SglangVersion::Stock => json!({
             "model_path": name, "served_model_name": name, "tokenizer_path": name, "is_generation": true,
-            "preferred_sampling_params": null, "weight_version": "default", "load_format": "auto",
+            "preferred_sampling_params": null, "weight_version": server.control.weight_version(), "load_format": "auto",
             "reasoning_parser": null, "tool_call_parser": null,
             "disaggregation_mode": server.config().role.as_str(),
             "has_image_understanding": false, "has_audio_understanding": false, "model_type": "llama",
@@ -75,7 +75,7 @@ fn server_info(server: &ServerState) -> Value {
         state
     };
     let states: Vec<_> = server.ranks().iter().map(state).collect();
-    json!({
+    let mut info = json!({
         "model_path": config.model_name, "tokenizer_path": config.model_name,
         "served_model_name": config.model_name, "host": config.listen.ip().to_string(),
         "port": config.listen.port(), "is_embedding": false, "device": "emulated",
@@ -87,7 +87,11 @@ fn server_info(server: &ServerState) -> Value {
         "max_total_num_tokens": limits.kv_tokens, "max_req_input_len": limits.context_tokens.saturating_sub(6),
         "internal_states": states, "version": version(config.version),
         "emulated_profile": config.profile.name,
-    })
+    });
+    if config.version == SglangVersion::Stock {
+        info["weight_version"] = server.control.weight_version().into();
+    }
+    info
 }
 
 fn models(server: &ServerState) -> Value {
@@ -100,7 +104,15 @@ fn models(server: &ServerState) -> Value {
     if server.config().version == SglangVersion::Stock {
         model["parent"] = Value::Null;
     }
-    json!({"object": "list", "data": [model]})
+    let adapter = |id: String| {
+        let mut adapter = model.clone();
+        (adapter["id"], adapter["root"], adapter["parent"]) =
+            (id.as_str().into(), id.into(), name.as_str().into());
+        adapter
+    };
+    let adapters: Vec<_> = server.control.adapters().into_iter().map(adapter).collect();
+    let all: Vec<_> = std::iter::once(model.clone()).chain(adapters).collect();
+    json!({"object": "list", "data": all})
 }
 
 /// SGLang 0.4: tokens held by running requests plus prompt tokens waiting; one number, the first rank's.

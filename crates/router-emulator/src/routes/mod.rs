@@ -1,5 +1,6 @@
 //! The handlers of the routes.
 
+pub(crate) mod control;
 pub(crate) mod disaggregation;
 pub(crate) mod disaggregation_params;
 pub(crate) mod generate;

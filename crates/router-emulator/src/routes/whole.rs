@@ -31,6 +31,7 @@ pub(crate) fn whole_generate(
     done: &[FinishedGeneration<'_>],
 ) -> String {
     let version = server.config().version;
+    let weight_version = server.control.quoted_weight_version();
     let items: Vec<String> = done
         .iter()
         .map(|d| {
@@ -38,6 +39,7 @@ pub(crate) fn whole_generate(
                 generation: d.generation,
                 clock: server.driver().clock(),
                 version,
+                weight_version: &weight_version,
                 submitted_at: d.handle.submitted_at(),
             };
             let meta = facts.last(&d.progress, &d.end, DeliveryMode::Whole);
@@ -97,8 +99,9 @@ pub(crate) fn whole_openai(writer: &EventWriter, done: &[FinishedGeneration<'_>]
     let metadata = match writer.version {
         SglangVersion::Classic => String::new(),
         SglangVersion::Stock => format!(
-            ",\"metadata\":{{\"weight_version\":\"default\",\"weight_versions\":[{{\"version\":\"default\",\
-             \"start\":0,\"end\":{longest}}}]}}"
+            ",\"metadata\":{{\"weight_version\":{0},\"weight_versions\":[{{\"version\":{0},\
+             \"start\":0,\"end\":{longest}}}]}}",
+            writer.weight_version
         ),
     };
     format!(

@@ -20,7 +20,7 @@ use crate::engine_task::driver::{EngineDriver, RidPolicy};
 use crate::faults::{ConnectionFault, Fault, FaultKind, FaultScope, FaultSwitch};
 use crate::routes::disaggregation_params::DisaggregationParams;
 use crate::routes::plan::RequestContext;
-use crate::routes::{generate, info, metrics, scoring};
+use crate::routes::{control, generate, info, metrics, scoring};
 use crate::state::ServerState;
 
 /// Largest request body taken.
@@ -56,8 +56,12 @@ pub(crate) async fn serve(
         Some(FaultKind::Status | FaultKind::Unhealthy) => return Ok(finish(error_status(fault.as_ref()))),
         Some(FaultKind::ResetBeforeFirstByte) => return cut(&switch, ConnectionFault::Reset),
         Some(FaultKind::Garbage) => return cut(&switch, ConnectionFault::Garbage),
+        Some(FaultKind::FailUpdate) => return Ok(finish(control::failed_update())),
         Some(FaultKind::CloseKept) => switch.close_after(server.random_delay(MAX_KEPT)),
         _ => {}
+    }
+    if scope(path) == FaultScope::Inference {
+        server.control.running().await;
     }
     let params = DisaggregationParams::read(&body);
     let rank = rank_in(&parts.headers).or(params.rank());
@@ -109,8 +113,11 @@ async fn route(
         "/metrics" if get => metrics::page(server),
         "/flush_cache" if get || post => flush_cache(server),
         "/abort_request" if post => abort_request(server, body),
-        _ if get => return Ok(info::route(server, parts.uri.path(), parts.uri.query().unwrap_or(""))),
-        _ => return Ok(None),
+        path => {
+            let query = parts.uri.query().unwrap_or("");
+            let info = if get { info::route(server, path, query) } else { None };
+            return Ok(info.or_else(|| control::route(server, &parts.method, path, body)));
+        }
     };
     Ok(Some(response))
 }
@@ -227,6 +234,8 @@ fn scope(path: &str) -> FaultScope {
         FaultScope::Inference
     } else if path.starts_with("/health") {
         FaultScope::Health
+    } else if control::is_update(path) {
+        FaultScope::Update
     } else {
         FaultScope::Information
     }

@@ -3,6 +3,7 @@
 
 mod captures;
 mod client;
+mod control;
 mod disaggregation;
 mod faults;
 mod lifecycle;

@@ -1,7 +1,6 @@
-//! Routes that ask one or all workers: models, information, loads, caches, aborts.
+//! Routes that ask one or all workers what they are: models, information, loads.
 
-use super::body;
-use super::reply::{json, refuse};
+use super::reply::json;
 use crate::error::ProxyError;
 use crate::headers::WORKER;
 use crate::response::{RouterBody, error_response, json_response};
@@ -12,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use router_core::Route;
-use router_upstream::{ClientError, HealthState, Worker, abort_with};
+use router_upstream::{HealthState, Worker};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -116,68 +115,4 @@ fn from_worker(worker: &Worker, status: StatusCode, body: Bytes) -> Response<Rou
         response.headers_mut().insert(WORKER, name);
     }
     response
-}
-
-/// Flushes the prefix cache of every worker. As in sglang-router, the status is 200 if all succeeded, and 206 otherwise.
-pub(super) async fn flush_cache(state: &Arc<AppState>, request: Request<Incoming>) -> Response<RouterBody> {
-    let headers = request.into_parts().0.headers;
-    let workers: Vec<_> = state.pools().flat_map(|pool| pool.candidates.workers()).collect();
-    let path = PathAndQuery::from_static("/flush_cache");
-    let asks = workers
-        .iter()
-        .map(|w| router_upstream::request(w, &Method::POST, &path, &headers, Bytes::new(), TIMEOUT));
-    let responses = join_all(asks).await;
-    let (flushed, failed) = split_outcomes(&workers, responses);
-    let counts = json!({"workers_flushed": flushed.len(), "total_http_workers": workers.len(),
-        "total_workers": workers.len(), "successful": flushed, "flushed": flushed, "failed": failed});
-    let (status, outcome, message) = if failed.is_empty() {
-        (StatusCode::OK, "success", format!("flushed the cache of all {} workers", workers.len()))
-    } else {
-        let message = format!("flushed the cache of {} workers; {} failed", flushed.len(), failed.len());
-        (StatusCode::PARTIAL_CONTENT, "partial_success", message)
-    };
-    let mut body = json!({"status": outcome, "message": message});
-    if let (Some(body), Value::Object(counts)) = (body.as_object_mut(), counts) {
-        body.extend(counts);
-    }
-    json(status, &body)
-}
-
-/// Asks every worker to abort a request; 200 if any worker accepts, because engines also accept ids they do not know.
-pub(super) async fn abort(state: &Arc<AppState>, request: Request<Incoming>) -> Response<RouterBody> {
-    let (parts, body) = request.into_parts();
-    let body = match body::read(body).await {
-        Ok(body) => body,
-        Err(error) => {
-            let message = format!("the body could not be read: {error}");
-            return refuse(StatusCode::BAD_REQUEST, &message, "unreadable_body");
-        }
-    };
-    let headers = parts.headers;
-    let workers: Vec<_> = state.pools().flat_map(|pool| pool.candidates.workers()).collect();
-    let asks = workers.iter().map(|w| abort_with(w, headers.clone(), body.clone()));
-    let responses = join_all(asks).await;
-    let (asked, failed) = split_outcomes(&workers, responses);
-    let status = if asked.is_empty() { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-    json(status, &json!({"asked": asked, "failed": failed}))
-}
-
-/// The URLs of the workers that succeeded, and the errors of the others.
-fn split_outcomes(
-    workers: &[Arc<Worker>],
-    responses: Vec<Result<(StatusCode, Bytes), ClientError>>,
-) -> (Vec<String>, Vec<Value>) {
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for (worker, response) in workers.iter().zip(responses) {
-        let url = worker.url.as_str();
-        match response {
-            Ok((status, _)) if status.is_success() => done.push(url.to_owned()),
-            Ok((status, body)) => {
-                let error = String::from_utf8_lossy(&body);
-                failed.push(json!({"worker": url, "status": status.as_u16(), "error": error.trim()}));
-            }
-            Err(error) => failed.push(json!({"worker": url, "error": error.to_string()})),
-        }
-    }
-    (done, failed)
 }

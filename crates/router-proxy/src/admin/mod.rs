@@ -1,15 +1,30 @@
 //! Routes that the router serves itself: health, workers, metrics, traces, and requests to all workers.
 
+mod aborts;
 mod body;
+mod control;
+mod control_call;
+pub(crate) mod embedded;
+mod engine_metrics;
 mod fleet;
+mod flush;
+mod named_worker;
+mod recipients;
 mod reply;
 mod traces;
+mod weight_group;
+mod worker_answer;
 mod workers;
 
+pub use embedded::TrackingDisabled;
+pub use workers::WorkersError;
+
+use control_call::ControlCall;
 use reply::json;
 use traces::TraceEndpoint;
 use workers::WorkersEndpoint;
 
+use crate::error::ProxyError;
 use crate::response::{RouterBody, json_response};
 use crate::security::RequiredRole;
 use crate::state::AppState;
@@ -42,6 +57,10 @@ pub(crate) enum Endpoint {
     Traces(TraceEndpoint),
     /// Flushes the prefix caches of all workers.
     FlushCache,
+    /// The metrics of all workers.
+    EngineMetrics,
+    /// A call that controls engines, to several workers.
+    Control(ControlCall),
     /// Aborts a request on all workers, because the router does not know which one has it.
     Abort,
 }
@@ -61,10 +80,13 @@ impl Endpoint {
             "/model_info" if get => Some(Self::Info("/get_model_info")),
             "/get_loads" if get => Some(Self::Loads),
             "/metrics" if get => Some(Self::Metrics),
+            "/engine_metrics" if get => Some(Self::EngineMetrics),
             _ if path.starts_with("/v1/traces") => TraceEndpoint::of(method, path).map(Self::Traces),
             "/flush_cache" if get || *method == Method::POST => Some(Self::FlushCache),
             "/abort_request" if *method == Method::POST => Some(Self::Abort),
-            _ => WorkersEndpoint::of(method, path).map(Self::Workers),
+            _ => WorkersEndpoint::of(method, path)
+                .map(Self::Workers)
+                .or_else(|| ControlCall::of(method, path).map(Self::Control)),
         }
     }
 
@@ -72,8 +94,12 @@ impl Endpoint {
     pub(crate) const fn required_role(self) -> RequiredRole {
         match self {
             Self::Liveness | Self::Health | Self::Readiness => RequiredRole::Anyone,
-            Self::Models | Self::Info(_) | Self::Metrics | Self::Abort => RequiredRole::User,
-            Self::Loads | Self::Workers(_) | Self::Traces(_) | Self::FlushCache => RequiredRole::Admin,
+            Self::Models | Self::Info(_) | Self::Metrics | Self::EngineMetrics | Self::Abort => {
+                RequiredRole::User
+            }
+            Self::Loads | Self::Workers(_) | Self::Traces(_) | Self::FlushCache | Self::Control(_) => {
+                RequiredRole::Admin
+            }
         }
     }
 
@@ -83,10 +109,12 @@ impl Endpoint {
     }
 }
 
-/// Serves a request that does not go through the balancer.
+/// Serves a request that does not go through the balancer. `admin` says whether it may do what only admins may, where that
+/// depends on its body.
 pub(crate) async fn answer(
     state: &Arc<AppState>,
     endpoint: Endpoint,
+    admin: Result<(), ProxyError>,
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
     match endpoint {
@@ -99,8 +127,10 @@ pub(crate) async fn answer(
         Endpoint::Workers(which) => workers::answer(state, which, request).await,
         Endpoint::Metrics => metrics(state, request.headers()),
         Endpoint::Traces(which) => traces::answer(state, which, request).await,
-        Endpoint::FlushCache => fleet::flush_cache(state, request).await,
-        Endpoint::Abort => fleet::abort(state, request).await,
+        Endpoint::FlushCache => flush::answer(state, request).await,
+        Endpoint::EngineMetrics => engine_metrics::answer(state, request.uri()).await,
+        Endpoint::Control(call) => control::answer(state, call, request).await,
+        Endpoint::Abort => aborts::answer(state, admin, request).await,
     }
 }
 

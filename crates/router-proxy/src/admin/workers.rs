@@ -3,15 +3,14 @@
 //! `/add_worker`, `/remove_worker` and `/list_workers` are older routes for the same.
 
 use super::body;
+use super::named_worker::{at, home, id, named};
 use super::reply::{json, refuse};
 use crate::response::RouterBody;
 use crate::state::AppState;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
-use router_config::{
-    KnownFields, KnownFieldsError, WorkerKind, WorkerSpec, WorkerUpdate, WorkerUrl, WorkerUrlError,
-};
+use router_config::{KnownFields, KnownFieldsError, WorkerKind, WorkerSpec, WorkerUpdate};
 use router_core::Time;
 use router_telemetry::BreakerState;
 use router_upstream::{Candidate, HealthProblem, HealthState, MembershipError, Worker, WorkerPool};
@@ -59,19 +58,26 @@ impl WorkersEndpoint {
 
 /// Why a request about workers is invalid.
 #[derive(Debug, thiserror::Error)]
-enum WorkersError {
+pub enum WorkersError {
+    /// The body did not arrive.
     #[error("the body could not be read: {0}")]
     Body(String),
+    /// The body is no worker.
     #[error("the body is not a valid worker: {0}")]
     Parse(KnownFieldsError),
+    /// The body names no URL.
     #[error("the worker's URL is missing; write \"url\": \"http://HOST:PORT\"")]
     NoUrl,
+    /// The query names no URL.
     #[error("the worker's URL is missing; write ?url=http://HOST:PORT")]
     NoUrlInQuery,
+    /// No worker has this id or URL.
     #[error("no worker '{0}' is in the fleet")]
     Unknown(String),
+    /// The router has no workers of this kind.
     #[error("{0}")]
     Kind(&'static str),
+    /// The worker cannot be added or changed.
     #[error(transparent)]
     Membership(#[from] MembershipError),
 }
@@ -104,13 +110,15 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
     let result = match endpoint {
-        WorkersEndpoint::List => Ok(list(state)),
+        WorkersEndpoint::List => Ok(json(StatusCode::OK, &list(state))),
         WorkersEndpoint::Join => join(state, request).await,
         WorkersEndpoint::One => {
             find(state, &request).map(|w| json(StatusCode::OK, &describe(home(state, &w), &w)))
         }
         WorkersEndpoint::Update => update(state, request).await,
-        WorkersEndpoint::Leave => find(state, &request).map(|worker| leave(state, &worker)),
+        WorkersEndpoint::Leave => {
+            find(state, &request).map(|worker| json(StatusCode::ACCEPTED, &leave(state, &worker)))
+        }
         WorkersEndpoint::OldList => Ok(urls(state)),
         WorkersEndpoint::OldJoin | WorkersEndpoint::OldLeave => {
             return old_change(state, endpoint, &request).unwrap_or_else(|error| error.old_response());
@@ -124,19 +132,25 @@ async fn join(
     request: Request<Incoming>,
 ) -> Result<Response<RouterBody>, WorkersError> {
     let KnownFields { value: spec, warnings } = read::<WorkerSpec>(request).await?;
-    if spec.url.is_empty() {
-        return Err(WorkersError::NoUrl);
-    }
-    let worker = pool_of(state, spec.worker_type)?.join(&spec)?;
-    let id = name(&worker);
-    let location = format!("/workers/{id}");
-    let body = json!({"status": "accepted", "worker_id": id, "url": worker.worker.url.as_str(), "location": location,
-        "message": "the worker gets requests once its health check has passed"});
+    let body = add(state, &spec)?;
+    let location = body["location"].as_str().and_then(|location| location.parse().ok());
     let mut response = json(StatusCode::ACCEPTED, &with_warnings(body, warnings));
-    if let Ok(location) = location.parse() {
+    if let Some(location) = location {
         response.headers_mut().insert(http::header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// Adds a worker; the body of the response.
+pub(super) fn add(state: &Arc<AppState>, spec: &WorkerSpec) -> Result<Value, WorkersError> {
+    if spec.url.is_empty() {
+        return Err(WorkersError::NoUrl);
+    }
+    let worker = pool_of(state, spec.worker_type)?.join(spec)?;
+    let id = id(&worker);
+    Ok(json!({"status": "accepted", "worker_id": id, "url": worker.worker.url.as_str(),
+        "location": format!("/workers/{id}"),
+        "message": "the worker gets requests once its health check has passed"}))
 }
 
 async fn update(
@@ -158,37 +172,18 @@ fn with_warnings(mut body: Value, warnings: Vec<String>) -> Value {
     body
 }
 
-fn leave(state: &Arc<AppState>, worker: &Arc<Candidate>) -> Response<RouterBody> {
+/// Removes a worker; the body of the response.
+pub(super) fn leave(state: &Arc<AppState>, worker: &Arc<Candidate>) -> Value {
     home(state, worker).begin_drain(&worker.worker);
-    let body = json!({"status": "accepted", "worker_id": name(worker), "url": worker.worker.url.as_str(),
-        "message": "the worker gets no new requests and is gone when those that it has are done"});
-    json(StatusCode::ACCEPTED, &body)
+    json!({"status": "accepted", "worker_id": id(worker), "url": worker.worker.url.as_str(),
+        "message": "the worker gets no new requests and is gone when those that it has are done"})
 }
 
 /// The worker that the path names, by id or by URL.
 fn find(state: &AppState, request: &Request<Incoming>) -> Result<Arc<Candidate>, WorkersError> {
     let wanted = request.uri().path().trim_start_matches("/workers/");
     let wanted = percent_decode_str(wanted).decode_utf8_lossy().into_owned();
-    let by_id = state.pools().flat_map(|p| p.candidates.all()).find(|w| self::name(w) == wanted);
-    by_id.or_else(|| at(state, &wanted).ok().flatten()).ok_or(WorkersError::Unknown(wanted))
-}
-
-/// The worker at a URL, or the rank `URL@rank`, that is not leaving.
-fn at(state: &AppState, wanted: &str) -> Result<Option<Arc<Candidate>>, WorkerUrlError> {
-    let stays = |w: &Arc<Candidate>| *w.telemetry.name == *wanted && w.health() != HealthState::Draining;
-    if let Some(rank) = state.pools().flat_map(|p| p.candidates.all()).find(stays) {
-        return Ok(Some(rank));
-    }
-    let url = wanted.parse::<WorkerUrl>()?;
-    Ok(state.pools().find_map(|pool| pool.candidates.find_active(&url)))
-}
-
-/// The id of a worker. Where prefill and decode are apart, each side counts its own.
-fn name(worker: &Candidate) -> String {
-    match worker.worker.profile.load().kind {
-        WorkerKind::Prefill => format!("prefill-{}", worker.id),
-        WorkerKind::Regular | WorkerKind::Decode => worker.id.to_string(),
-    }
+    named(state, &wanted).ok_or(WorkersError::Unknown(wanted))
 }
 
 /// The balancer and workers to which a new worker belongs.
@@ -201,17 +196,13 @@ fn pool_of(state: &Arc<AppState>, kind: WorkerKind) -> Result<&Arc<WorkerPool>, 
     }))
 }
 
-/// The balancer and workers to which a worker belongs.
-fn home<'a>(state: &'a Arc<AppState>, worker: &Candidate) -> &'a Arc<WorkerPool> {
-    state.pool_of(worker.worker.profile.load().kind).unwrap_or(&state.pool)
-}
-
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<KnownFields<T>, WorkersError> {
     let body = body::read(request.into_body()).await.map_err(|e| WorkersError::Body(e.to_string()))?;
     KnownFields::read(&body).map_err(WorkersError::Parse)
 }
 
-fn list(state: &Arc<AppState>) -> Response<RouterBody> {
+/// All workers; the body of the response.
+pub(super) fn list(state: &Arc<AppState>) -> Value {
     let all: Vec<_> = state.pools().flat_map(|pool| pool.candidates.all()).collect();
     let workers: Vec<_> = all.iter().map(|w| describe(home(state, w), w)).collect();
     let count = |health| all.iter().filter(|w| w.health() == health).count();
@@ -220,7 +211,7 @@ fn list(state: &Arc<AppState>) -> Response<RouterBody> {
         "decode_count": kind(WorkerKind::Decode),
         "pending": count(HealthState::Pending), "healthy": count(HealthState::Healthy),
         "unhealthy": count(HealthState::Unhealthy), "draining": count(HealthState::Draining)});
-    json(StatusCode::OK, &json!({"total": workers.len(), "workers": workers, "stats": stats}))
+    json!({"total": workers.len(), "workers": workers, "stats": stats})
 }
 
 fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
@@ -229,7 +220,7 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
     let now = pool.clock.now();
     let load = pool.worker_load(worker);
     json!({
-        "id": name(worker),
+        "id": id(worker),
         "url": &*worker.telemetry.name,
         "model_id": profile.model(),
         "models": told.models,
@@ -255,6 +246,8 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
         "dp_rank": worker.rank,
         "dp_size": told.dp_size,
         "tp_size": told.tp_size,
+        "weight_version": told.weight_version,
+        "missed_update": missed_update(pool, &worker.worker, now),
         "disable_health_check": worker.worker.health_config.load().is_none(),
         "job_status": job_status(pool, &worker.worker),
     })
@@ -265,6 +258,16 @@ fn last_error(pool: &WorkerPool, worker: &Candidate, now: Time) -> Option<Value>
     let HealthProblem { failure, since } = worker.worker.problem()?;
     Some(json!({"reason": failure.reason.as_str(), "message": failure.message,
         "since": pool.clock.unix(since).as_secs_f64(), "for_secs": now.since(since).as_secs_f64()}))
+}
+
+/// The weight update that the worker missed, and since when; `None` while it has the fleet's weights.
+fn missed_update(pool: &WorkerPool, worker: &Worker, now: Time) -> Option<Value> {
+    let missed = worker.missed_update()?;
+    Some(
+        json!({"call": missed.update.call, "weight_version": missed.update.version.as_deref(), "message": missed.reason,
+        "gets_requests": !pool.excludes_weights_of(worker),
+        "since": pool.clock.unix(missed.since).as_secs_f64(), "for_secs": now.since(missed.since).as_secs_f64()}),
+    )
 }
 
 fn breaker(worker: &Candidate, now: Time) -> Option<Value> {

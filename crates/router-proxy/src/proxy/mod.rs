@@ -8,7 +8,6 @@ mod disaggregation;
 mod dispatch;
 mod rejection;
 mod request;
-mod request_body;
 mod retry;
 mod retry_after;
 mod stored_object;
@@ -21,6 +20,7 @@ use crate::error::ProxyError;
 use crate::headers::{REQUEST_ID, WORKER};
 use crate::large_body::is_large;
 use crate::lease::ClientRid;
+use crate::request_body;
 use crate::response::{RouterBody, TunnelSlot, error_response};
 use crate::security::{Cors, ForwardedLines, ListenerKind, Peer, RequiredRole};
 use crate::state::AppState;
@@ -80,6 +80,11 @@ async fn authorize_and_route(
 ) -> Response<RouterBody> {
     let received_at = state.clock.now();
     let endpoint = admin::Endpoint::of(request.method(), request.uri().path());
+    // Some requests do what only an admin may, depending on their body.
+    let admin = match endpoint {
+        Some(admin::Endpoint::Abort) => state.authenticator.check_admin(peer, &request),
+        _ => Ok(()),
+    };
     let required = endpoint.map_or(RequiredRole::User, admin::Endpoint::required_role);
     let admitted =
         state.authenticator.authorize(peer, required, &mut request).and_then(|()| match endpoint {
@@ -92,7 +97,7 @@ async fn authorize_and_route(
             _ => Ok(()),
         });
     let admitted = match (admitted, endpoint) {
-        (Ok(()), Some(endpoint)) => return Box::pin(admin::answer(state, endpoint, request)).await,
+        (Ok(()), Some(endpoint)) => return Box::pin(admin::answer(state, endpoint, admin, request)).await,
         (Ok(()), None) if peer.listener == ListenerKind::Admin => {
             Err(ProxyError::NotServed("it has the admin routes"))
         }

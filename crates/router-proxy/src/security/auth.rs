@@ -146,6 +146,17 @@ impl Authenticator {
         }
     }
 
+    /// Checks whether `request` might use the admin routes, and leaves it as it is.
+    ///
+    /// # Errors
+    /// Those of [`authorize`](Self::authorize).
+    pub(crate) fn check_admin<B>(&self, peer: Peer, request: &Request<B>) -> Result<(), ProxyError> {
+        let mut copy = Request::new(());
+        (*copy.uri_mut(), *copy.version_mut()) = (request.uri().clone(), request.version());
+        copy.headers_mut().clone_from(request.headers());
+        self.authorize(peer, RequiredRole::Admin, &mut copy)
+    }
+
     /// The role of the key in `Authorization: Bearer KEY` or `x-api-key: KEY`. The first header is removed if its key is
     /// accepted; the second one always, because it is of Anthropic's clients and no engine reads it.
     fn authenticate(&self, headers: &mut HeaderMap) -> Option<Role> {

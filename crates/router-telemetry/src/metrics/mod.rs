@@ -10,10 +10,11 @@ mod snapshot;
 pub use retries::WaitingGuard;
 pub use snapshot::{BalancerGauges, WorkerGauges};
 
+use crate::control_outcome::ControlOutcome;
 use crate::leg::Leg;
 use crate::process;
 use crate::prometheus::family::{Buckets, DURATION_BUCKETS, counter, family, histograms};
-use crate::prometheus::labels::{ErrorLabels, ReasonLabels, RouteLabel, StatusLabels};
+use crate::prometheus::labels::{ControlLabels, ErrorLabels, ReasonLabels, RouteLabel, StatusLabels};
 use crate::prometheus::to_text_format;
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::retry_reason::RetryReason;
@@ -53,6 +54,7 @@ pub struct Metrics {
     rebalances: Counter,
     retry_metrics: RetryMetrics,
     records: RecordCounts,
+    control_calls: Family<ControlLabels, Counter>,
     workers: WorkerFamilies,
     snapshot: GaugeFamilies,
 }
@@ -121,6 +123,11 @@ impl Metrics {
                 ),
             },
             retry_metrics: RetryMetrics::new(r),
+            control_calls: family(
+                r,
+                "control_calls",
+                "Control calls to workers, such as weight updates: one for each worker, by call and outcome",
+            ),
             workers: WorkerFamilies::new(r, &durations),
             snapshot: GaugeFamilies::new(r),
             decision_time,
@@ -181,6 +188,11 @@ impl Metrics {
             let total = record.info.total_latency(&record.completion).as_secs_f64();
             self.routes[record.info.route.index()].generate_duration.observe(total);
         }
+    }
+
+    /// A worker has answered a control call, or failed to.
+    pub fn control_call_ended(&self, call: &'static str, outcome: ControlOutcome) {
+        self.control_calls.get_or_create(&ControlLabels { call, outcome: outcome.as_str() }).inc();
     }
 
     /// The live policy's name.

@@ -46,6 +46,8 @@ pub struct WorkerGauges {
     pub waiting: Option<u32>,
     /// The age of its last load report.
     pub report_age: Option<Duration>,
+    /// Whether it missed a weight update.
+    pub has_outdated_weights: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +57,7 @@ pub(crate) struct GaugeFamilies {
     breaker: Family<WorkerLabel, Gauge>,
     load: Family<WorkerLabel, Gauge>,
     report_age: Family<WorkerLabel, FloatGauge>,
+    outdated_weights: Family<WorkerLabel, Gauge>,
     score: Family<PolicyWorkerLabels, FloatGauge>,
     term: Family<TermLabels, FloatGauge>,
     figure: Family<FigureLabels, FloatGauge>,
@@ -75,6 +78,11 @@ impl GaugeFamilies {
             breaker: family(r, "worker_cb_state", "Circuit breaker: 0 closed, 1 open, 2 half-open"),
             load: family(r, "worker_load", load),
             report_age: family(r, "load_report_age_seconds", "Age of a worker's last load report"),
+            outdated_weights: family(
+                r,
+                "worker_outdated_weights",
+                "1 if the worker missed a weight update and has not caught up, else 0",
+            ),
             score: family(r, "policy_score", score),
             term: family(r, "policy_term", "The terms of that score, by name; see the policy's page"),
             figure: family(r, "policy_figure", "Figures about the policy as a whole; see its page"),
@@ -93,12 +101,14 @@ impl GaugeFamilies {
         self.breaker.clear();
         self.load.clear();
         self.report_age.clear();
+        self.outdated_weights.clear();
         let workers = || all.iter().flat_map(|gauges| &gauges.workers);
         for w in workers() {
             let label = WorkerLabel { worker: Arc::clone(&w.worker.name) };
             self.running.get_or_create(&label).set(w.in_flight.into());
             self.health.get_or_create(&label).set(w.is_healthy.into());
             self.breaker.get_or_create(&label).set(w.breaker.number().into());
+            self.outdated_weights.get_or_create(&label).set(w.has_outdated_weights.into());
             if let Some(waiting) = w.waiting {
                 self.load.get_or_create(&label).set(waiting.into());
             }

@@ -34,6 +34,12 @@ pub(crate) struct WorkerLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ControlLabels {
+    pub(crate) call: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RouteWorkerLabels {
     pub(crate) route: &'static str,
     pub(crate) worker: Arc<str>,

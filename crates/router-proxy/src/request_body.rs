@@ -20,7 +20,7 @@ const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// Lingering close: reads on for a while and discards. Closing with unread data makes the kernel send RST, which can
 /// take the response from the client.
-pub(super) fn lingering_close(mut body: Incoming) {
+pub(crate) fn lingering_close(mut body: Incoming) {
     if body.is_end_stream() {
         return;
     }
@@ -40,7 +40,7 @@ pub(super) fn lingering_close(mut body: Incoming) {
 }
 
 /// Reads the client's whole body, within the bounds that the router has for one body and for all.
-pub(super) async fn read(state: &AppState, mut body: Incoming) -> Result<Bytes, ProxyError> {
+pub(crate) async fn read(state: &AppState, mut body: Incoming) -> Result<Bytes, ProxyError> {
     let (limit, size) = (state.limits.max_body, body.size_hint().lower());
     let rejected = if size > limit as u64 {
         Some(ProxyError::TooLarge { limit })
