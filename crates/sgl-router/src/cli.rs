@@ -2,7 +2,7 @@
 
 use crate::clap_message::{first_line, stray_url};
 use crate::terminal::say;
-use crate::{completions, demo, emulate, launch, pages, policies, report, send, simulate};
+use crate::{completions, demo, emulate, explain, launch, pages, policies, report, send, simulate, workers};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use router_config::compat::{ForeignError, ForeignPolicyOption, Translation, translate};
@@ -48,6 +48,10 @@ pub(crate) enum Command {
     Report(report::ReportArgs),
     /// List the routing policies, or the options of one of them
     Policies(policies::PoliciesArgs),
+    /// List, add, drain and remove the workers of a running router
+    Workers(workers::WorkersArgs),
+    /// Explain one routing decision of a running router in words
+    Explain(explain::ExplainArgs),
     /// Print completions for a shell, such as `source <(sgl-router completions bash)`
     Completions(completions::CompletionsArgs),
     /// Print the manual page

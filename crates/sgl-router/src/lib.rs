@@ -9,7 +9,8 @@
 //! launch_options                                  flags -> options of `launch`
 //! cli                                             the parser of the command line
 //! launch demo emulate send simulate report        one command each
-//!   policies completions pages
+//!   policies workers explain completions pages
+//! router_client                                   requests to a running router
 //! runtime  terminal  clap_message  error          tokio and logs, output, messages
 //! ```
 #![allow(clippy::print_stderr, reason = "a command-line program talks through its terminal")]
@@ -26,17 +27,21 @@ mod completions;
 mod demo;
 mod emulate;
 mod error;
+mod explain;
 mod launch;
 mod launch_options;
 mod pages;
 mod policies;
 mod report;
+mod router_client;
 mod runtime;
 mod send;
 pub mod simulate;
 mod terminal;
+mod workers;
 
 pub use error::CommandError;
+pub use explain::in_words as explain_trace;
 pub use launch::{init_logs, start};
 pub use launch_options::{LaunchOptions, LaunchOptionsError, launch_options};
 
@@ -57,6 +62,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         cli::Command::Simulate(args) => simulate::run(&args),
         cli::Command::Report(args) => report::run(&args),
         cli::Command::Policies(args) => policies::run(&args),
+        cli::Command::Workers(args) => workers::run(&args),
+        cli::Command::Explain(args) => explain::run(&args),
         cli::Command::Completions(args) => completions::print(&args, cli::command()),
         cli::Command::Man => completions::print_man(cli::command()),
         cli::Command::Pages(args) => {

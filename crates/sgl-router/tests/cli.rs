@@ -4,19 +4,13 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
-use support::assert_mistake;
-
-const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
+use std::process::{Command, Output, Stdio};
+use support::{BIN, assert_mistake, start, text, url};
 
 fn run(args: &[&str]) -> Output {
     Command::new(BIN).args(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[test]
@@ -125,47 +119,6 @@ fn demo_compares_policies_and_exits() {
         let row = table.lines().find(|l| l.starts_with(policy)).unwrap_or_else(|| panic!("{table}"));
         assert!(!row.contains("FAILED") && row.matches('%').count() == 3, "{row}");
     }
-}
-
-/// A running command; it is killed at the end of the test.
-struct RunningCommand {
-    child: Child,
-    lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
-}
-
-impl Drop for RunningCommand {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn start(args: &[&str], log: fn(&mut Child) -> Box<dyn std::io::Read + Send>) -> RunningCommand {
-    let mut child =
-        Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let lines = Box::new(BufReader::new(log(&mut child)).lines());
-    RunningCommand { child, lines }
-}
-
-impl RunningCommand {
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// Waits for a line that contains `words`.
-    fn says(&mut self, words: &str) {
-        assert!(
-            self.lines.by_ref().map(Result::unwrap).any(|line| line.contains(words)),
-            "never said: {words}"
-        );
-    }
-}
-
-/// The first URL in the first line that has one.
-fn url(started: &mut RunningCommand, word: &str) -> String {
-    let line = started.lines.by_ref().map(Result::unwrap).find(|l| l.contains(word)).unwrap();
-    line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
 }
 
 fn get(url: &str, path: &str) -> String {

@@ -1,6 +1,8 @@
 //! Helpers of the tests.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::process::Output;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Output, Stdio};
 
 /// Asserts exit code 2 and one line on standard error that contains all of `parts`.
 pub(crate) fn assert_mistake(output: &Output, args: &[&str], parts: &[&str]) {
@@ -10,4 +12,51 @@ pub(crate) fn assert_mistake(output: &Output, args: &[&str], parts: &[&str]) {
     for part in parts {
         assert!(error.contains(part), "{args:?}: '{part}' is not in: {error}");
     }
+}
+
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A running command; it is killed at the end of the test.
+pub(crate) struct RunningCommand {
+    pub(crate) child: Child,
+    pub(crate) lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
+}
+
+impl Drop for RunningCommand {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn start(args: &[&str], log: fn(&mut Child) -> Box<dyn std::io::Read + Send>) -> RunningCommand {
+    let mut child =
+        Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = Box::new(BufReader::new(log(&mut child)).lines());
+    RunningCommand { child, lines }
+}
+
+impl RunningCommand {
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for a line that contains `words`.
+    pub(crate) fn says(&mut self, words: &str) {
+        assert!(
+            self.lines.by_ref().map(Result::unwrap).any(|line| line.contains(words)),
+            "never said: {words}"
+        );
+    }
+}
+
+/// The first URL in the first line that has one.
+pub(crate) fn url(started: &mut RunningCommand, word: &str) -> String {
+    let line = started.lines.by_ref().map(Result::unwrap).find(|l| l.contains(word)).unwrap();
+    line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
 }
