@@ -332,3 +332,37 @@ with sgl_router.Router({workers}, port=0) as router:
     running.process.send_signal(2)
     code, output = running.end()
     assert code != 0 and "KeyboardInterrupt" in output
+
+
+def test_workers_come_and_go_at_run_time(workers):
+    with Router(worker_urls=workers[:1], **QUIET) as router:
+        started(router)
+        added = router.add_worker(workers[1], weight=2.0, labels={"rack": "b"})
+        assert [each["url"] for each in router.workers()] == workers[:2]
+        (new,) = [each for each in router.workers() if each["id"] == added]
+        assert (new["weight"], new["labels"]) == (2.0, {"rack": "b"})
+        with pytest.raises(ValueError, match="in the fleet already"):
+            router.add_worker(workers[1])
+        with pytest.raises(ValueError, match="own address"):
+            router.add_worker(router.url)
+        with pytest.raises(TypeError, match="did you mean 'weight'"):
+            router.add_worker("http://127.0.0.1:9", wieght=2)
+        router.drain_worker(added, timeout=TIMEOUT)
+        assert [each["url"] for each in router.workers()] == workers[:1]
+        with pytest.raises(KeyError, match=re.escape(workers[1])):
+            router.remove_worker(workers[1])
+
+
+def test_request_is_explained_in_words(workers):
+    with Router(worker_urls=workers[:1], enable_tracking=True, **QUIET) as router:
+        started(router)
+        place = http.client.HTTPConnection(router.url.removeprefix("http://"), timeout=TIMEOUT)
+        body = '{"text": "a", "sampling_params": {"max_new_tokens": 2}}'
+        place.request("POST", "/generate", body, {"x-request-id": "mine"})
+        assert place.getresponse().read()
+        words = router.explain("mine")
+        assert "Request mine: /generate" in words and workers[0] in words and "only candidate" in words
+        with pytest.raises(KeyError, match="no trace"):
+            router.explain("other")
+    with Router(worker_urls=workers[:1], **QUIET) as router, pytest.raises(RuntimeError, match="enable_tracking"):
+        router.explain("mine")

@@ -1,11 +1,13 @@
 //! A router that runs on its own threads in a Python process.
 
 use crate::decisions::Decisions;
+use crate::value::to_json;
 use crate::{options, registry, stats};
 use parking_lot::{Condvar, Mutex};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use router_config::{KnownFields, WorkerSpec};
 use router_proxy::StartError;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -127,6 +129,42 @@ impl RunningRouter {
         stats::to_python(py, &stats)
     }
 
+    /// All workers, as the JSON text of `GET /workers`.
+    fn workers(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| self.with(|router| router.workers().to_string()))
+    }
+
+    /// Adds a worker; the JSON text of the response to `POST /workers`.
+    fn add_worker(&self, py: Python<'_>, spec: &Bound<'_, PyDict>) -> PyResult<String> {
+        let spec = to_json("worker", spec)?;
+        let KnownFields { value, warnings } = KnownFields::<WorkerSpec>::read(spec.to_string().as_bytes())
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        if let Some(warning) = warnings.first() {
+            return Err(PyTypeError::new_err(warning.clone()));
+        }
+        let added = py.detach(|| self.with_runtime(|parts| parts.router.add_worker(&value)))?;
+        added.map(|body| body.to_string()).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Begins to drain a worker; the JSON text of the response to `DELETE /workers/{id}`.
+    fn remove_worker(&self, py: Python<'_>, worker: &str) -> PyResult<String> {
+        let removed = py.detach(|| self.with_runtime(|parts| parts.router.remove_worker(worker)))?;
+        removed.map(|body| body.to_string()).map_err(|error| PyKeyError::new_err(error.to_string()))
+    }
+
+    /// The trace of a request in words.
+    fn explain(&self, py: Python<'_>, request_id: &str) -> PyResult<String> {
+        let trace =
+            py.detach(|| self.with_runtime(|parts| parts.runtime.block_on(parts.router.trace(request_id))))?;
+        match trace.map_err(|error| PyRuntimeError::new_err(error.to_string()))? {
+            Some(trace) => Ok(sgl_router::explain_trace(&trace)),
+            None => {
+                let problem = format!("no trace of request '{request_id}'; it may be too old");
+                Err(PyKeyError::new_err(problem))
+            }
+        }
+    }
+
     /// Subscribes to the decisions from now on, with a queue of `capacity`.
     fn decisions(&self, capacity: usize) -> PyResult<Decisions> {
         self.with(|router| Decisions::new(router.decisions(capacity)))
@@ -178,8 +216,20 @@ impl RunningRouter {
 
 impl RunningRouter {
     fn with<T>(&self, ask: impl FnOnce(&router_proxy::RunningRouter) -> T) -> PyResult<T> {
+        self.with_parts(|parts| ask(&parts.router))
+    }
+
+    /// The same, within the router's runtime, for what starts tasks.
+    fn with_runtime<T>(&self, ask: impl FnOnce(&RouterParts) -> T) -> PyResult<T> {
+        self.with_parts(|parts| {
+            let _entered = parts.runtime.enter();
+            ask(parts)
+        })
+    }
+
+    fn with_parts<T>(&self, ask: impl FnOnce(&RouterParts) -> T) -> PyResult<T> {
         match &*self.state.lock() {
-            RouterState::Running(inner) => inner.0.as_ref().map(|parts| ask(&parts.router)),
+            RouterState::Running(inner) => inner.0.as_ref().map(ask),
             RouterState::Stopping | RouterState::Stopped => None,
         }
         .ok_or_else(|| PyRuntimeError::new_err("the router has stopped"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import json
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _native
 from .config import Config
@@ -43,6 +45,9 @@ __all__ = [
 
 #: How many workers an error names.
 _SHOWN = 5
+
+#: Seconds between two looks at a worker that drains.
+_DRAIN_POLL = 0.05
 
 _RUNNING: weakref.WeakSet[_native.RunningRouter] = weakref.WeakSet()
 
@@ -153,6 +158,51 @@ class Router:
         It queues up to ``capacity`` decisions; more are dropped and counted in ``dropped``.
         """
         return Decisions(self._running().decisions(capacity))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return the workers, each with the members that ``GET /workers`` has.
+
+        >>> [worker["url"] for worker in router.workers()]  # doctest: +SKIP
+        ['http://127.0.0.1:30001']
+        """
+        workers: list[dict[str, Any]] = json.loads(self._running().workers())["workers"]
+        return workers
+
+    def add_worker(self, url: str, **members: Any) -> str:
+        """Add a worker, and return its id. It gets requests once its health check has passed.
+
+        ``members`` are those of ``POST /workers``, such as ``weight``, ``api_key`` or ``worker_type``. Raises
+        ``TypeError`` for one that is unknown, and ``ValueError`` for an invalid one or a worker that is there already.
+        """
+        worker_id: str = json.loads(self._running().add_worker({"url": url, **members}))["worker_id"]
+        return worker_id
+
+    def remove_worker(self, worker: str) -> None:
+        """Remove the worker with this id or URL: it gets no new requests, and is gone when those that it has are done.
+
+        Raises ``KeyError`` if there is none.
+        """
+        self._running().remove_worker(worker)
+
+    def drain_worker(self, worker: str, timeout: Optional[float] = None) -> None:
+        """Remove the worker with this id or URL, and wait until the requests that it has are done.
+
+        Raises ``KeyError`` if there is none, and ``TimeoutError`` after ``timeout`` seconds; the worker drains on.
+        """
+        worker_id = json.loads(self._running().remove_worker(worker))["worker_id"]
+        end = None if timeout is None else time.monotonic() + timeout
+        while any(each["id"] == worker_id for each in self.workers()):
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError(f"worker {worker_id} still has requests after {timeout} s; it drains on")
+            time.sleep(_DRAIN_POLL)
+
+    def explain(self, request_id: str) -> str:
+        """Return in words how a request was routed: the worker, why, the runner-up, retries, what was learned.
+
+        ``request_id`` is the ``x-request-id`` of its response. Needs ``enable_tracking``, and raises ``RuntimeError``
+        without; raises ``KeyError`` if there is no trace of the request.
+        """
+        return self._running().explain(request_id)
 
     def __enter__(self) -> Router:
         """Start, unless it is running."""
