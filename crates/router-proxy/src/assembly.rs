@@ -48,10 +48,8 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     for (n, shadow) in (1u64..).zip(config.shadows) {
         balancer.add_shadow(clock.now(), shadow, seed.wrapping_add(n));
     }
-    let mut metrics = metrics_of(&balancer, config.duration_buckets.as_deref());
-    if config.disaggregation.is_some() {
-        metrics = metrics.with_legs();
-    }
+    let metrics = metrics_of(&balancer, config.duration_buckets.as_deref());
+    let metrics = if config.disaggregation.is_some() { metrics.with_legs() } else { metrics };
     let metrics = Arc::new(metrics);
     let split = config.disaggregation.map(|split| PrefillPlan::new(split, &metrics));
     let (traces, collector) = (config.traces, config.otlp.as_ref());

@@ -80,11 +80,7 @@ async fn authorize_and_route(
 ) -> Response<RouterBody> {
     let received_at = state.clock.now();
     let endpoint = admin::Endpoint::of(request.method(), request.uri().path());
-    // Some requests do what only an admin may, depending on their body.
-    let admin = match endpoint {
-        Some(admin::Endpoint::Abort) => state.authenticator.check_admin(peer, &request),
-        _ => Ok(()),
-    };
+    let admin = endpoint.map_or(Ok(()), |endpoint| check_admin(state, peer, endpoint, &request));
     let required = endpoint.map_or(RequiredRole::User, admin::Endpoint::required_role);
     let admitted =
         state.authenticator.authorize(peer, required, &mut request).and_then(|()| match endpoint {
@@ -147,6 +143,19 @@ fn name_worker(names: &[HeaderName], headers: &mut HeaderMap) {
     let Some(worker) = headers.get(WORKER).cloned() else { return };
     for name in names {
         headers.insert(name.clone(), worker.clone());
+    }
+}
+
+/// Whether a request may do what only an admin may, where that depends on its body.
+fn check_admin(
+    state: &AppState,
+    peer: Peer,
+    endpoint: admin::Endpoint,
+    request: &Request<Incoming>,
+) -> Result<(), ProxyError> {
+    match endpoint {
+        admin::Endpoint::Abort => state.authenticator.check_admin(peer, request),
+        _ => Ok(()),
     }
 }
 
