@@ -13,8 +13,9 @@ const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 /// Programs whose commands are run as they stand.
 const RUN: [&str; 5] = ["sgl-router", "curl", "awk", "echo", "cat"];
 
-/// Programs that need what a test does not have.
-const LEFT_OUT: [&str; 8] = ["sudo", "sudoedit", "docker", "kubectl", "pip", "python", "cargo", "tar"];
+/// Commands that need what a test does not have, or prepare others for it.
+const LEFT_OUT: [&str; 9] =
+    ["export", "sudo", "sudoedit", "docker", "kubectl", "pip", "python", "cargo", "tar"];
 
 /// Addresses that stand for the engines of a reader.
 const ENGINES: [&str; 5] = [
@@ -162,9 +163,10 @@ fn commands(block: &str) -> Vec<String> {
     commands
 }
 
-fn folder_of(page: &Path) -> PathBuf {
+/// An empty folder for one page in one of the tests, which run at the same time.
+fn folder_of(page: &Path, test: &str) -> PathBuf {
     let name = page.strip_prefix(root()).unwrap().to_string_lossy().replace(['/', '.'], "-");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documented").join(name);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documented").join(test).join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
@@ -203,7 +205,7 @@ fn documented_shell_commands_run() {
     for page in pages() {
         let text = std::fs::read_to_string(&page).unwrap();
         let name = page.strip_prefix(root()).unwrap().to_string_lossy();
-        let folder = folder_of(&page);
+        let folder = folder_of(&page, "commands");
         for command in blocks(&text, &["sh", "bash"]).iter().flat_map(|block| commands(block)) {
             let program = command.split_whitespace().next().unwrap();
             if LEFT_OUT.contains(&program) || command.starts_with("sgl-router demo") {
@@ -225,7 +227,7 @@ fn documented_configurations_start_a_router() {
         let text = std::fs::read_to_string(&page).unwrap();
         let name = page.strip_prefix(root()).unwrap().to_string_lossy();
         for block in blocks(&text, &["toml"]) {
-            let folder = folder_of(&page);
+            let folder = folder_of(&page, "configurations");
             std::fs::write(folder.join("router.toml"), installation.adapted(&block)).unwrap();
             run("sgl-router launch --config router.toml", &folder, &name);
         }

@@ -167,8 +167,8 @@ class Options:
     #: bucket: time between two adjustments of the workers' ranges of prompt length [default: 5]
     bucket_adjust_interval_secs: Optional[int] = None
 
-    #: Headers that may carry a routing key, for policies that use it; the first that is present wins, then
-    #: the body
+    #: Where a routing key may stand, for policies that use it; the first that is present wins. A member of
+    #: the body is body:NAME (body:none: none of them); without one, the usual members come last
     routing_key_headers: list[str] = field(
         default_factory=lambda: [
             "x-smg-routing-key",
