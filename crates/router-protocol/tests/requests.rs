@@ -12,7 +12,7 @@ fn captured_requests_match_full_parser() {
         let name = path.strip_prefix(support::data()).unwrap().to_string_lossy().replace(".request", "");
         let (route, body) = support::request(&name);
         let facts = scan(route, &body);
-        assert_eq!(OwnedFacts::scan(route, &body.clone().into()).facts(), facts, "{route:?}");
+        assert_eq!(OwnedFacts::scan(route, &body).facts(), facts, "{route:?}");
         let parsed = serde_json::from_slice::<serde_json::Value>(&body).ok().filter(|v| v.is_object());
         assert_eq!(facts.well_formed, parsed.is_some(), "{name}");
         let Some(v) = parsed else { continue };

@@ -196,6 +196,10 @@ async fn candidates_and_shadows_in_both_formats() {
     assert!(
         decisions.iter().all(|r| r["shadow_choices"].as_str().unwrap().starts_with("shortest_queue=http://"))
     );
+    let file = files(&dir, "marginal_utility_metrics_").remove(0);
+    let run = router_report::read_run(&file);
+    assert_eq!(run.problems, [], "JSON lines are read as they were written");
+    assert_eq!(run.run.map(|run| (run.decisions.len(), run.requests.len())), Some((5, 5)));
     let candidates = read("marginal_utility_candidates_");
     // The shadow compares queues only once a worker has told one.
     for (role, least) in [("live", 15), ("shadow", 1)] {

@@ -116,6 +116,34 @@ fn quoted_commas_and_crlf_are_read() {
 }
 
 #[test]
+fn json_lines_are_read_as_csv() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rows.jsonl");
+    let row = |n: u32, kind: &str| {
+        format!(
+            r#"{{"timestamp":"2026-11-29T05:00:0{n}.000Z","worker_url":"http://w","request_id":"r{n}","score":null,"selection_reason":"a, \"b\"\n","actual_output_tokens":{n},"ttft":0.5,"kind":"{kind}","stream":true}}"#
+        )
+    };
+    std::fs::write(
+        &file,
+        [row(1, "decision"), "nonsense".to_owned(), row(3, "completion"), row(4, "x")[..40].to_owned()]
+            .join("\n"),
+    )
+    .unwrap();
+    let table = read_columns(&file).unwrap();
+    assert_eq!(table.rows, 2);
+    let column = |name: &str| &table.columns.iter().find(|(known, _)| known == name).unwrap().1;
+    assert!(
+        matches!(column("actual_output_tokens"), ColumnValues::Number(v, _) if *v == [Some(1.0), Some(3.0)])
+    );
+    assert!(matches!(column("score"), ColumnValues::Number(v, _) if *v == [None, None]));
+    assert!(matches!(column("stream"), ColumnValues::Flag(v) if *v == [Some(true), Some(true)]));
+    let problems: Vec<_> = table.problems.iter().map(ToString::to_string).collect();
+    let of_line = |line: &str| problems.iter().filter(|p| p.contains(line) && p.contains("left out")).count();
+    assert_eq!((of_line("line 2"), of_line("line 4")), (1, 1), "{problems:?}");
+}
+
+#[test]
 fn other_files_are_explained() {
     assert_eq!(problem(""), ", line 1, column 1: the file is empty");
     assert_eq!(problem("\n \n"), ", line 1, column 1: the file is empty");

@@ -111,7 +111,7 @@ class FileRecords(Records):
 
 
 def read_records(path: Union[str, os.PathLike[str]], *, on_error: str = "raise") -> FileRecords:
-    """Read a CSV file that the router's recorder or ``sgl-router send`` wrote.
+    """Read a file that the router's recorder (CSV or JSON lines) or ``sgl-router send`` wrote.
 
     A recorder's file has a row for each decision and for each completion; ``records.where(kind="decision")`` selects
     one kind. A problem in the file is a RecordError that names the file and the line; with ``on_error="skip"`` an

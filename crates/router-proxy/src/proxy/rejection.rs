@@ -15,8 +15,8 @@ pub(super) struct Rejection {
 
 impl Rejection {
     /// The client gets `fallback`, where there is one.
-    pub(super) fn with_fallback(error: ProxyError, fallback: Option<BufferedResponse>) -> Self {
-        Self { fallback: fallback.map(Box::new), ..error.into() }
+    pub(super) fn with_fallback(error: ProxyError, fallback: Option<Box<BufferedResponse>>) -> Self {
+        Self { fallback, ..error.into() }
     }
 
     pub(super) const fn unread(error: ProxyError) -> Self {

@@ -54,6 +54,11 @@ const NUMBERS: [&str; 24] = [
     "server_e2e_latency",
 ];
 
+/// The recorder's columns after the fixed ones.
+pub(super) fn optional_columns() -> impl Iterator<Item = &'static &'static str> {
+    TEXTS.iter().chain(&FLAGS).chain(&NUMBERS).filter(|name| !open::is_fixed(name))
+}
+
 /// The values of one column, by row. `None` is unknown.
 #[derive(Clone, Debug)]
 pub enum ColumnValues {

@@ -1,11 +1,12 @@
 //! Reads files into runs or columns.
 //!
-//! The kind of a file is recognised by its header. Invalid rows are left out and reported as problems; no content of a
+//! The kind of a file is recognised by its header, or by the members of its first line where it is JSON lines. Invalid rows are left out and reported as problems; no content of a
 //! file makes a reader fail.
 
 mod cell;
 mod client;
 mod column_table;
+mod json_lines;
 mod open;
 pub(crate) mod recorder;
 pub(crate) mod rows;

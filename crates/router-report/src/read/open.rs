@@ -1,5 +1,7 @@
 //! Recognises the kind of a file by its first line, and explains what it is if it is neither kind.
 
+use super::column_table;
+use super::json_lines::{JsonLinesReader, member_names};
 use super::rows::{FileSource, RowReader, names};
 use crate::problem::{FileProblem, FileProblems};
 use crate::run::FileKind;
@@ -89,24 +91,57 @@ pub(crate) fn open(path: &Path) -> Result<(FileKind, RowReader), Box<FileProblem
     let file = File::open(path).map_err(unreadable)?;
     let mut start = Vec::new();
     file.try_clone().and_then(|file| file.take(PROBE_BYTES).read_to_end(&mut start)).map_err(unreadable)?;
-    let kind = kind_of(&start, &mut problems)?;
+    let members = first_line(&start).starts_with(b"{").then(|| member_names(first_line(&start))).flatten();
+    let members = members.map(all_columns);
+    let kind = match &members {
+        Some(header) => kind_of_header(header, &start, &mut problems)?,
+        None => kind_of(&start, &mut problems)?,
+    };
     let source: FileSource = Cursor::new(start).chain(file);
-    Ok((kind, RowReader::new(source, problems)))
+    Ok((
+        kind,
+        match members {
+            Some(header) => RowReader::of_json_lines(JsonLinesReader::new(source, header), problems),
+            None => RowReader::new(source, problems),
+        },
+    ))
+}
+
+/// The columns of JSON lines whose first has these `members`: a recorder leaves out what is unknown in a row.
+fn all_columns(members: Vec<String>) -> Vec<String> {
+    if best_match(&members) != Some(FileKind::Recorder) {
+        return members;
+    }
+    let known = RECORDER.iter().chain(column_table::optional_columns()).map(|name| (*name).to_owned());
+    let mut columns: Vec<String> = known.collect();
+    columns.extend(members.into_iter().filter(|name| !columns.contains(name)).collect::<Vec<_>>());
+    columns
+}
+
+fn first_line(start: &[u8]) -> &[u8] {
+    start.split(|&b| b == b'\n').next().unwrap_or_default()
 }
 
 /// Recognises the kind by the first line.
 fn kind_of(start: &[u8], problems: &mut FileProblems) -> Result<FileKind, Box<FileProblem>> {
-    let first = start.split(|&b| b == b'\n').next().unwrap_or_default();
+    if start.iter().all(u8::is_ascii_whitespace) {
+        return Err(Box::new(problems.at(Some(1), Some(0), "the file is empty".to_owned())));
+    }
+    kind_of_header(&split(first_line(start), b','), start, problems)
+}
+
+/// Recognises the kind by the names of the columns.
+fn kind_of_header(
+    header: &[String],
+    start: &[u8],
+    problems: &mut FileProblems,
+) -> Result<FileKind, Box<FileProblem>> {
     let fail =
         |problems: &FileProblems, column, message| Err(Box::new(problems.at(Some(1), column, message)));
-    if start.iter().all(u8::is_ascii_whitespace) {
-        return fail(problems, Some(0), "the file is empty".to_owned());
-    }
-    let header = split(first, b',');
-    let (kind, fixed, needs) = match best_match(&header) {
+    let (kind, fixed, needs) = match best_match(header) {
         Some(FileKind::Client) => (FileKind::Client, &CLIENT[..], &CLIENT_NEEDS[..]),
         Some(FileKind::Recorder) => (FileKind::Recorder, &RECORDER[..], &RECORDER_NEEDS[..]),
-        None => return fail(problems, Some(0), explain_unknown(first, &header)),
+        None => return fail(problems, Some(0), explain_unknown(first_line(start), header)),
     };
     let missing: Vec<&str> = fixed.iter().copied().filter(|name| !header.iter().any(|h| h == name)).collect();
     let column = fixed.iter().position(|name| missing.first() == Some(name));
@@ -142,13 +177,13 @@ fn explain_unknown(first: &[u8], header: &[String]) -> String {
         return "this is the recorder's file of candidates; pass its file of decisions instead".to_owned();
     }
     if first.starts_with(b"{") {
-        return "this is JSON; record with --record-format csv".to_owned();
+        return "this is JSON, but not the JSON lines of a recorder".to_owned();
     }
     if first.contains(&0) || std::str::from_utf8(first).is_err() {
         return "this is not a CSV file: its first line is not UTF-8 text".to_owned();
     }
     let shown: String = String::from_utf8_lossy(first).trim().chars().take(60).collect();
-    format!("'{shown}' is not the header of a client's or a recorder's CSV file")
+    format!("'{shown}' is not the header of a client's or a recorder's file")
 }
 
 fn split(line: &[u8], separator: u8) -> Vec<String> {

@@ -1,6 +1,7 @@
-//! The rows and columns of a CSV file, whatever they mean.
+//! The rows and columns of a file, whatever they mean.
 
 use super::cell::{self, MalformedValue};
+use super::json_lines::JsonLinesReader;
 use crate::problem::FileProblems;
 use csv::{ByteRecord, Reader};
 use std::fs::File;
@@ -9,6 +10,15 @@ use std::io::{self, Chain, Cursor, Read};
 /// A file whose first part was read already.
 pub(crate) type FileSource = Chain<Cursor<Vec<u8>>, File>;
 
+/// How the rows stand in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum RowForm {
+    /// After a header, separated by commas.
+    Csv,
+    /// Each an object on a line.
+    JsonLines,
+}
+
 /// The index of a column. A column that the file lacks has no index, and its values are unknown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ColumnIndex(Option<usize>);
@@ -16,6 +26,7 @@ pub(crate) struct ColumnIndex(Option<usize>);
 /// Reads the rows of an open file after its header.
 pub(crate) struct RowReader {
     reader: Reader<LastByteReader>,
+    form: RowForm,
     record: ByteRecord,
     header: Vec<String>,
     /// Line and number of values of a row with too few, until it is known whether the file continues after it.
@@ -25,11 +36,22 @@ pub(crate) struct RowReader {
 }
 
 impl RowReader {
+    /// The rows of a CSV file.
     pub(crate) fn new(source: FileSource, problems: FileProblems) -> Self {
+        Self::of_form(RowForm::Csv, Box::new(source), problems)
+    }
+
+    /// The rows of JSON lines.
+    pub(super) fn of_json_lines(source: JsonLinesReader, problems: FileProblems) -> Self {
+        Self::of_form(RowForm::JsonLines, Box::new(source), problems)
+    }
+
+    fn of_form(form: RowForm, source: Box<dyn Read>, problems: FileProblems) -> Self {
         let source = LastByteReader { source, last: None };
         let mut builder = csv::ReaderBuilder::new();
         let reader = builder.has_headers(false).flexible(true).buffer_capacity(1 << 18).from_reader(source);
-        let mut table = Self { reader, record: ByteRecord::new(), header: Vec::new(), short: None, problems };
+        let mut table =
+            Self { reader, form, record: ByteRecord::new(), header: Vec::new(), short: None, problems };
         if let Ok(true) = table.reader.read_byte_record(&mut table.record) {
             table.header = names(&table.record);
         }
@@ -65,15 +87,27 @@ impl RowReader {
                 break;
             }
         }
-        let line = self.record.position().map_or(0, csv::Position::line);
+        let line = self.line();
         Some(RowView { record: &self.record, header: &self.header, problems: &mut self.problems, line })
+    }
+
+    /// The line of the last row in the file. JSON lines have no header.
+    fn line(&self) -> u64 {
+        match self.form {
+            RowForm::Csv => self.record.position().map_or(0, csv::Position::line),
+            RowForm::JsonLines => self.record.position().map_or(0, csv::Position::record),
+        }
     }
 
     /// Whether the row has as many values as the header has names.
     fn is_complete(&mut self) -> bool {
         let (got, want) = (self.record.len(), self.header.len());
-        let line = self.record.position().map_or(0, csv::Position::line);
-        if got < want {
+        let line = self.line();
+        if self.form == RowForm::JsonLines && got != want {
+            self.problems.add(Some(line), None, || {
+                "this line is not a JSON object, or is cut off; it is left out".to_owned()
+            });
+        } else if got < want {
             self.short = Some((line, got));
         } else if got > want {
             let message = || format!("{got} values where the header has {want}; this row is left out");
@@ -173,7 +207,7 @@ impl<'a> RowView<'a> {
 
 /// A reader that remembers the last byte read.
 struct LastByteReader {
-    source: FileSource,
+    source: Box<dyn Read>,
     last: Option<u8>,
 }
 

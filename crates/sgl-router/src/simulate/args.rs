@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  \
     sgl-router simulate\n  \
     sgl-router simulate --trace chat.jsonl --speed 2 --fleet 'sglang_8b*4' -o report.html\n  \
-    sgl-router simulate --policy least_request,marginal_cost:ttft_weight=2 --event slow:0:4@30..90\n  \
+    sgl-router simulate --policy least_request,marginal_cost:ttft_weight=0 --event slow:0:4@30..90\n  \
     sgl-router simulate --fleet 'h200*4:max_running=64' --output-len lognormal:250:1.2 --json\n\
     docs/simulating.md says what is modelled and what is not.")]
 pub struct SimulateArgs {

@@ -61,7 +61,7 @@ pub(super) struct LegFailure {
     /// The worker, if one was found.
     pub(super) candidate: Option<Arc<Candidate>>,
     /// What the worker responded, if it did.
-    pub(super) response: Option<BufferedResponse>,
+    pub(super) response: Option<Box<BufferedResponse>>,
 }
 
 impl LegFailure {
@@ -102,7 +102,7 @@ pub(super) fn prefill_failure(error: PrefillError, candidate: &Arc<Candidate>) -
         PrefillError::Rejected(response) => Ok(*response),
         PrefillError::Failed { error, response } => {
             let failure = LegFailure::new(Leg::Prefill, error, Some(Arc::clone(candidate)));
-            Err(LegFailure { response: response.map(|response| *response), ..failure })
+            Err(LegFailure { response, ..failure })
         }
     }
 }
@@ -117,7 +117,7 @@ pub(super) async fn decode_failure(mut lease: Lease, error: DecodeError) -> LegF
             let error = ProxyError::Status(rejection_status(status, reason));
             lease.set_error(error.code());
             lease.finish_rejected(status, outcome);
-            (error, BufferedResponse::read(*response, &candidate, reason).await)
+            (error, BufferedResponse::read(*response, &candidate, reason).await.map(Box::new))
         }
     };
     lease.set_error(error.code());

@@ -68,7 +68,7 @@ impl<'a> SplitRequest<'a> {
         self.check()?;
         let retry = RetryState::new(&self.decode.request, features.id);
         let mut earlier: Option<ProxyError> = None;
-        let mut fallback: Option<BufferedResponse> = None;
+        let mut fallback: Option<Box<BufferedResponse>> = None;
         let (mut permit, mut last, mut until) = (None, None, retry.wait_until());
         loop {
             self.wait_for_both(&features, until, last).await;
