@@ -20,6 +20,16 @@ pub struct FleetPart {
     pub count: u32,
 }
 
+impl FleetPart {
+    /// The engine as the line names it, with its speed where that is not 1: `sglang_8b@0.4`.
+    pub fn label(&self) -> String {
+        match self.speed {
+            1.0 => self.profile.name.to_owned(),
+            speed => format!("{}@{speed}", self.profile.name),
+        }
+    }
+}
+
 /// A parsed fleet line: parts separated by commas, each a profile's name, then `*COUNT` and `@SPEED` in either order,
 /// then limits as `:NAME=VALUE`.
 ///
@@ -83,6 +93,11 @@ impl FleetSpec {
     /// Number of engines.
     pub fn len(&self) -> usize {
         self.parts.iter().map(|p| p.count as usize).sum()
+    }
+
+    /// The [label](FleetPart::label) of each engine, in order.
+    pub fn labels(&self) -> Vec<String> {
+        self.parts.iter().flat_map(|part| std::iter::repeat_n(part.label(), part.count as usize)).collect()
     }
 
     /// Whether it asks for no engine; a parsed line always asks for one.

@@ -54,7 +54,7 @@ mod trace;
 pub use arrivals::{ArrivalProcess, RequestRate};
 pub use dataset::{BadEntry, Dataset, DatasetError, PromptSample, RandomShape, read_custom, read_sharegpt};
 pub use histogram::TimeHistogram;
-pub use model::first_model;
+pub use model::{fetch, first_model};
 pub use outcome::{RequestFailure, RequestOutcome};
 pub use plan::{LoadPlan, Pacing, PlannedRequest, ResponseMode};
 pub use prompt::{BYTES_PER_TOKEN, Prompt, PromptSegment, tokens_of};

@@ -7,6 +7,9 @@ use clap::{Args, ValueEnum};
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, RunningEmulator, ServerRole, SglangVersion};
 use std::net::SocketAddr;
 
+/// One model, Llama 3.1 8B, on a fast card and two slow ones.
+pub(crate) const DEFAULT_FLEET: &str = "h200*1,rtx4090*2";
+
 /// The fields of `meta_info`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum MetaArg {
@@ -31,7 +34,7 @@ enum RoleArg {
 #[derive(Debug, Args)]
 pub(crate) struct EmulateArgs {
     /// Emulated workers: PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated (docs/simulating.md lists the limits)
-    #[arg(long, value_name = "SPEC", default_value = "sglang_1.5b*1,sglang_8b*2")]
+    #[arg(long, value_name = "SPEC", default_value = DEFAULT_FLEET)]
     fleet: String,
 
     /// Address to listen on
@@ -94,8 +97,8 @@ async fn serve(args: &EmulateArgs, spec: &FleetSpec) -> Result<(), CommandError>
     };
     let port = (args.port_base > 0).then_some(args.port_base);
     let fleet = EmulatedFleet::start(spec, port, &base).await.map_err(CommandError::runtime)?;
-    for server in &fleet.servers {
-        say(format_args!("{}  {}\n", server.url(), server.config().profile.name));
+    for (server, label) in fleet.servers.iter().zip(spec.labels()) {
+        say(format_args!("{}  {label}\n", server.url()));
     }
     let flags = flags(&fleet, args.role);
     say(format_args!("\nRoute to them:  sgl-router launch {flags}\nPress Ctrl-C to stop.\n"));

@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+/// Columns of the narrowest terminal that the output is made for.
+pub(crate) const COLUMNS: usize = 80;
+
 /// Prints to standard output. A reader that closes the pipe early is not an error.
 pub(crate) fn say(text: impl Display) {
     let mut out = io::stdout().lock();
@@ -29,4 +32,17 @@ pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> String {
         lines.push_str(&format!("{indent}{line}\n"));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_only() {
+        let (long, half) = ("x".repeat(100), "y".repeat(40));
+        assert_eq!(wrap(&format!("a {long} b c"), COLUMNS, ""), format!("a\n{long}\nb c\n"));
+        assert_eq!(wrap(&format!("{half} {}", &half[1..]), COLUMNS, ""), format!("{half} {}\n", &half[1..]));
+        assert_eq!(wrap(&format!("{half} {half}"), COLUMNS, ""), format!("{half}\n{half}\n"));
+    }
 }

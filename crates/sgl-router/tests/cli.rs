@@ -111,14 +111,35 @@ fn demo_compares_policies_and_exits() {
         "--rate",
         "40",
         "--policies",
-        "round_robin,shortest_queue",
+        "round_robin,marginal_cost",
+        "--fleet",
+        "h200@20*1,h200@8*2",
     ]);
-    let table = text(&output.stdout);
-    assert!(output.status.success(), "{table} {}", text(&output.stderr));
-    for policy in ["round_robin", "shortest_queue"] {
-        let row = table.lines().find(|l| l.starts_with(policy)).unwrap_or_else(|| panic!("{table}"));
-        assert!(!row.contains("FAILED") && row.matches('%').count() == 3, "{row}");
+    let (tables, log) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && !tables.contains("FAILED"), "{tables} {log}");
+    assert!(tables.lines().all(|line| line.chars().count() <= 80), "{tables}");
+    let workers = tables.lines().position(|l| l.ends_with("h200@20   h200@8   h200@8")).unwrap();
+    for (row, policy) in tables.lines().skip(workers + 1).zip(["round_robin", "marginal_cost"]) {
+        let shares = row.strip_prefix(policy).unwrap_or_else(|| panic!("{tables}")).split_whitespace();
+        let all: f64 = shares.map(|share| share.parse::<f64>().unwrap()).sum();
+        assert!((all - 100.0).abs() < 2.0, "{tables}");
     }
+    assert!(log.contains("1 of 2 round_robin") && log.contains("2 of 2 marginal_cost"), "{log}");
+    assert!(tables.replace('\n', " ").contains("marginal_cost has learned that a request takes"), "{tables}");
+}
+
+#[test]
+fn demo_answers_why_a_worker_was_chosen() {
+    let args = ["demo", "--port", "0", "--requests", "4", "--policies", "round_robin"];
+    let mut demo = start(&args, |child| Box::new(child.stdout.take().unwrap()));
+    demo.says("Send a request, ask why");
+    let examples = demo.lines.by_ref().map(Result::unwrap).skip(1).take_while(|line| !line.is_empty());
+    let examples = examples.collect::<Vec<_>>().join("\n").replace("sgl-router", BIN);
+    let output = Command::new("sh").args(["-ec", &examples]).output().unwrap();
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{examples}\n{printed}{}", text(&output.stderr));
+    assert!(printed.contains("data: [DONE]") && printed.contains("Request hello"), "{printed}");
+    assert!(printed.contains("sgl_router_requests_total"), "{printed}");
 }
 
 fn get(url: &str, path: &str) -> String {
