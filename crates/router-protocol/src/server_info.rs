@@ -44,12 +44,14 @@ pub struct ServerInfo {
 
 impl ServerInfo {
     /// Whether these facts and `earlier` ones from the same address are of two servers. Facts that change while a server
-    /// runs are not compared: the list of models grows with each adapter.
+    /// runs do not count: the list of models grows with each adapter, and new weights may bring another name of the model,
+    /// while the random seed stays.
     pub fn is_of_another_server(&self, earlier: &Self) -> bool {
         fn differ<T: PartialEq>(new: &Option<T>, old: &Option<T>) -> bool {
             matches!((new, old), (Some(new), Some(old)) if new != old)
         }
-        differ(&self.model, &earlier.model)
+        let is_same_process = self.random_seed.is_some() && self.random_seed == earlier.random_seed;
+        differ(&self.model, &earlier.model) && !is_same_process
             || differ(&self.version, &earlier.version)
             || differ(&self.random_seed, &earlier.random_seed)
             || differ(&self.owned_by, &earlier.owned_by)

@@ -194,11 +194,12 @@ async fn closed_connection_changes_no_server() {
     let (router, diary) = router_of(&address, options(&[])).await;
     until_reported(&router, &json!({"model_id": "/models/a"})).await;
     post(&router, "/generate", r#"{"text":"a"}"#).await;
-    // The same process has loaded an adapter, and reports it under another member.
+    // The same process has new weights, and does not say everything this time.
     let mut later = a();
+    later["model_path"] = json!("/models/a-step-2");
     later["max_running_requests"] = Value::Null;
     address.replace(&later);
     post(&router, "/generate", r#"{"text":"a"}"#).await;
-    until_reported(&router, &json!({"model_id": "/models/a", "max_running_requests": 4})).await;
+    until_reported(&router, &json!({"model_id": "/models/a-step-2", "max_running_requests": 4})).await;
     assert_eq!(diary.lock().len(), 1, "{:?}", diary.lock());
 }

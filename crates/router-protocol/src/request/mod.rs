@@ -87,7 +87,7 @@ impl RequestFacts<'_> {
 
     /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](Self::prefix_hashes), or is empty.
     /// What needs another pass over the prompt is left out; add [`text`](Self::text), [`script`](Self::script) and
-    /// [`routing_key`](Self::routing_key) where a policy needs them.
+    /// [`routing_key`](SessionNames::routing_key) where a policy needs them.
     pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> RequestFeatures<'a> {
         RequestFeatures {
             arrived_at: None,

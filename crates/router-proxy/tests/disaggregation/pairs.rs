@@ -100,9 +100,9 @@ async fn error_names_the_empty_pool() {
         let mut pair = Pair::start(protocol).await;
         let gone = if lost == "prefill" { pair.prefill.remove(0) } else { pair.decode.remove(0) };
         gone.shutdown().await;
-        // The first request finds out.
+        // The first request finds out, unless a check was faster.
         let first = post(&pair.router, "/v1/completions", r#"{"prompt":"a"}"#).await;
-        assert!(code(&first).starts_with(lost), "{first}");
+        assert!(code(&first).contains(lost), "{first}");
         until(|| pair.router.healthy_workers() == 1).await;
         let answer = post(&pair.router, "/v1/completions", r#"{"prompt":"a"}"#).await;
         let expected = ("503", format!("no_healthy_{lost}_worker"));
