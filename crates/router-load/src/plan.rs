@@ -88,6 +88,16 @@ impl LoadPlan {
     }
 }
 
+impl LoadPlan {
+    /// The same arrivals and lengths with other words in the prompts that are made up. What shared a prefix still does, but
+    /// with no prompt of another seed, so that a server which saw those has nothing of these in its cache.
+    #[must_use]
+    pub fn with_prompt_seed(mut self, seed: u64) -> Self {
+        self.requests.iter_mut().for_each(|request| request.prompt.reseed(seed));
+        self
+    }
+}
+
 /// Decides which responses are streamed.
 struct StreamDraw {
     share: f64,

@@ -61,6 +61,15 @@ impl Prompt {
         Self::Made(Box::new([PromptSegment { seed, tokens }]))
     }
 
+    /// Other words of the same length, if it is made up. Prompts that shared a prefix under one seed share one of the same
+    /// length under each; a text from a dataset stays.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        let mask = Rng::seeded(seed).next_u64();
+        if let Self::Made(segments) = self {
+            segments.iter_mut().for_each(|segment| segment.seed ^= mask);
+        }
+    }
+
     /// The text.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
@@ -95,6 +104,20 @@ mod tests {
         let (long, short) = (Prompt::made(3, 512), Prompt::made(3, 100));
         assert!(long.text().starts_with(&*short.text()));
         assert_ne!(Prompt::made(4, 100).text(), short.text());
+    }
+
+    #[test]
+    fn reseeding_changes_words_alone() {
+        let (mut long, mut short) = (Prompt::made(3, 512), Prompt::made(3, 100));
+        let before = short.text().into_owned();
+        long.reseed(7);
+        short.reseed(7);
+        assert!(long.text().starts_with(&*short.text()));
+        assert_eq!(tokens_of(&short.text()), 100);
+        assert_ne!(short.text()[..40], before[..40]);
+        let mut text = Prompt::Text("as it is".into());
+        text.reseed(7);
+        assert_eq!(text.text(), "as it is");
     }
 
     #[test]

@@ -17,6 +17,9 @@ const RUN: [&str; 5] = ["sgl-router", "curl", "awk", "echo", "cat"];
 const LEFT_OUT: [&str; 9] =
     ["export", "sudo", "sudoedit", "docker", "kubectl", "pip", "python", "cargo", "tar"];
 
+/// Addresses of workers that a page starts itself.
+const EMULATED: [&str; 3] = ["http://127.0.0.1:30001", "http://127.0.0.1:30002", "http://127.0.0.1:30003"];
+
 /// Addresses that stand for the engines of a reader.
 const ENGINES: [&str; 5] = [
     "http://10.0.0.1:30000",
@@ -100,7 +103,7 @@ impl Installation {
         for known in ["127.0.0.1:30000", "localhost:30000"] {
             text = text.replace(known, address);
         }
-        for (index, engine) in ENGINES.iter().enumerate() {
+        for (index, engine) in ENGINES.iter().enumerate().chain(EMULATED.iter().enumerate()) {
             // Of more than two engines the others are not there, which a launch does not wait for.
             let closed = format!("http://127.0.0.1:{}", index + 1);
             text = text.replace(engine, self.workers.get(index).unwrap_or(&closed));
@@ -190,7 +193,11 @@ fn run(command: &str, folder: &Path, page: &str) {
         return;
     };
     let is_launch = *word == "launch";
-    let port = if is_launch { " --port 0 --host 127.0.0.1" } else { "" };
+    let port = match is_launch {
+        true => " --port 0 --host 127.0.0.1",
+        false if served.contains("--port-base") => "",
+        false => " --port-base 0",
+    };
     let log = if is_launch { err } else { out };
     let mut started = Started::new(shell.args(["-c", &format!("{path}; exec {served}{port}")]), log);
     let word = if is_launch { "listening" } else { "http://" };

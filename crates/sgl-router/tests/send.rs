@@ -103,6 +103,10 @@ fn mistakes_are_one_line_and_exit_2() {
         (&["--endpoint", "embeddings"], &["embeddings", "completions"]),
         (&["--router-url", "https://127.0.0.1"], &["https://127.0.0.1", "http://"]),
         (&["--header", "none"], &["none", "NAME: VALUE"]),
+        (
+            &["--prompt-seed", "2", "--dataset", "custom", "--dataset-path", &lines],
+            &["--prompt-seed", "caches"],
+        ),
         (&["--output", "no/such/folder.csv"], &["--output", "no/such/folder.csv"]),
         (&["--timeout-secs", "0"], &["--timeout-secs"]),
     ] {
@@ -136,6 +140,33 @@ fn rows_name_the_worker_from_the_router() {
         assert_eq!(hosts.iter().filter(|host| *host == worker).count(), 6, "{hosts:?}");
         assert_eq!(report["workers"][worker], 6);
     }
+}
+
+#[test]
+fn prompt_seed_keeps_the_load_and_misses_the_caches() {
+    let mut fleet = start(&["emulate", "--fleet", "h200@20*1", "--port-base", "0"], out);
+    let worker = url(&mut fleet, "h200");
+    let folder = TestFolder::new("prompt-seed");
+    let run = |flags: &[&str]| {
+        let args = ["--router-url", &worker, "--num-requests", "20", "--request-rate", "200", "--json", "-"];
+        let output =
+            send(&folder, &[&args[..], &["--output-len", "4", "--output", "rows.csv"], flags].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let rows = std::fs::read_to_string(folder.0.join("rows.csv")).unwrap();
+        let column = |name: &str| rows.lines().next().unwrap().split(',').position(|c| c == name).unwrap();
+        let columns = ["arrival_time", "input_length", "expected_output_length"].map(column);
+        let planned = rows.lines().skip(1).map(|row| {
+            let cells: Vec<&str> = row.split(',').collect();
+            columns.map(|column| cells[column].to_owned())
+        });
+        (planned.collect::<Vec<_>>(), report["cached_tokens"].as_u64().unwrap())
+    };
+    let (first, cached) = run(&["--prompt-seed", "1"]);
+    assert_eq!(cached, 0);
+    assert_eq!(run(&["--prompt-seed", "2"]), (first.clone(), 0));
+    let (again, cached) = run(&["--prompt-seed", "1"]);
+    assert!(again == first && cached > 5000, "{cached}");
 }
 
 #[test]

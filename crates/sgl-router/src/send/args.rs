@@ -79,6 +79,11 @@ pub(crate) struct SendArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 
+    /// Seed of the words of random and replayed prompts: another one gives other words at the same times and lengths, so that
+    /// a second run finds nothing of the first one in the caches [default: the words that --seed gives]
+    #[arg(long, value_name = "N")]
+    pub(crate) prompt_seed: Option<u64>,
+
     /// Model to request [default: the first of the target's /v1/models]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,

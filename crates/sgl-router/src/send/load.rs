@@ -10,6 +10,15 @@ use router_load::{
 const MAX_SHOWN: usize = 5;
 
 pub(super) fn plan(args: &SendArgs) -> Result<LoadPlan, CommandError> {
+    let Some(seed) = args.prompt_seed else { return planned(args) };
+    if args.dataset_path.is_some() {
+        let problem = "prompts of a file are sent as they are; to compare runs, empty the caches of the servers between them";
+        return Err(CommandError::flag("--prompt-seed")(problem));
+    }
+    Ok(planned(args)?.with_prompt_seed(seed))
+}
+
+fn planned(args: &SendArgs) -> Result<LoadPlan, CommandError> {
     let streams = streams(args)?;
     let Some(file) = &args.trace else {
         return Ok(LoadPlan::paced(samples(args)?, args.arrivals(), streams, args.seed));

@@ -20,7 +20,7 @@ impl Progress {
     pub(super) fn new(requests: usize) -> Self {
         let bar = ProgressBar::new(requests as u64);
         // The template is a constant, so it is valid.
-        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len} {elapsed} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("[{bar:20}] {pos}/{len} {elapsed} {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.enable_steady_tick(ON_TERMINAL);
