@@ -2,10 +2,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
@@ -17,11 +18,16 @@ struct Router {
 
 impl Router {
     fn start(worker: &TcpListener) -> Self {
+        Self::with(worker, &[])
+    }
+
+    fn with(worker: &TcpListener, more: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let worker = format!("http://{}", worker.local_addr().unwrap());
         let process = Command::new(env!("CARGO_BIN_EXE_sgl-router"))
             .args(["launch", "--worker-urls", &worker, "--disable-health-check", "--threads", "1"])
             .args(["--policy", "round_robin", "--port", &port.to_string(), "--log-level", "error"])
+            .args(more)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -144,4 +150,50 @@ fn many_choices_take_a_bound() {
     let event = |n: u32| format!("data: {{\"index\":{n},\"text\":\"a\"}}\n\n").into_bytes();
     let grown = growth_of(head, (0..200_000).map(event));
     assert!(grown < 16, "200,000 choices take {grown} MiB");
+}
+
+#[test]
+fn unfinished_heads_take_what_came() {
+    const CLIENTS: u64 = 200;
+    let worker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let router = Router::start(&worker);
+    let idle = router.memory("VmRSS");
+    let head = format!("GET /x HTTP/1.1\r\nhost: r\r\nx-long: {}", "a".repeat(48 << 10));
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| router.connect()).collect();
+    for client in &mut clients {
+        client.write_all(head.as_bytes()).unwrap();
+    }
+    router.probe();
+    let grown = router.memory("VmRSS").saturating_sub(idle);
+    assert!(grown < CLIENTS * (160 << 10), "{CLIENTS} heads of 48 KiB take {} MiB", grown / MIB);
+}
+
+#[test]
+fn bodies_together_have_a_bound() {
+    const CLIENTS: usize = 40;
+    let worker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let router = Router::with(&worker, &["--max-buffered-bytes", "16777216"]);
+    let idle = router.memory("VmHWM");
+    let piece = vec![b' '; 1 << 20];
+    let mut waiting = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = router.connect();
+        client
+            .write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\n\r\n")
+            .unwrap();
+        // One chunk of the endless body; a client that was refused may see its connection closed.
+        if client.write_all(b"100000\r\n").and_then(|()| client.write_all(&piece)).is_ok() {
+            client.set_nonblocking(true).unwrap();
+            waiting.push(client);
+        }
+    }
+    let until = Instant::now() + Duration::from_secs(20);
+    // At most 16 fit; the others are refused once they have been read.
+    while waiting.len() > 16 && Instant::now() < until {
+        router.probe();
+        waiting.retain_mut(|client| client.read(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock));
+    }
+    assert!(waiting.len() <= 16, "{} of {CLIENTS} bodies of 1 MiB are held", waiting.len());
+    let grown = router.memory("VmHWM").saturating_sub(idle);
+    assert!(grown < 48 * MIB, "bodies within 16 MiB take {} MiB", grown / MIB);
 }
