@@ -118,6 +118,26 @@ def test_modules_run_as_programs(program, module):
     assert code == 0 and "--host" in output and "Warning" not in output
 
 
+@pytest.mark.parametrize("words", [["sglang_router.launch_router"], ["sglang_router", "launch"]])
+def test_launcher_has_defaults_of_sglang_router(program, words):
+    ports = ["--host", "127.0.0.1", "--port", "0", "--prometheus-host", "127.0.0.1", "--prometheus-port", "0"]
+    running = program("-m", *words, *ports, env=environment())
+    url = running.url("listening")
+    assert 'policy="cache_aware"' in running.lines[-1], running.lines
+    assert "WARN" not in "".join(running.lines)
+    assert ask(url, "/workers")[1]["workers"] == []
+    assert "metrics" in running.line_with("/metrics")
+
+
+def test_flags_win_over_defaults_of_sglang_router(program, workers):
+    words = ["--host", "127.0.0.1", "--port", "0", "--prometheus-host", "127.0.0.1", "--prometheus-port", "0"]
+    words += ["--policy", "round_robin", "--worker-urls", *workers]
+    running = program("-m", "sglang_router.launch_router", *words, env=environment())
+    assert ask(running.url("listening"), "/health")[0] == 200
+    assert 'policy="round_robin"' in running.lines[-1], running.lines
+    assert "WARN" not in "".join(running.lines)
+
+
 def test_router_of_sglang_router_blocks(program, workers):
     script = f"""
 from sglang_router.router import Router

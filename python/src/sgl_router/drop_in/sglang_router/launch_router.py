@@ -5,6 +5,8 @@ import sys
 import sgl_router.launch_router
 
 if __name__ == "__main__":
-    sgl_router.launch_router.main()
+    from .cli import launch
+
+    sys.exit(launch(sys.argv[1:]))
 else:
     sys.modules[__name__] = sgl_router.launch_router
