@@ -54,7 +54,7 @@ pub(crate) struct DemoArgs {
 }
 
 /// Seconds from the last arrival to the end of a round, about.
-const TAIL_SECS: f64 = 3.0;
+const TAIL_SECS: f64 = 4.0;
 
 /// The result of one policy.
 #[derive(Debug)]
