@@ -6,7 +6,7 @@ mod support;
 use router_config::Options;
 use router_proxy::RunningRouter;
 use std::sync::Arc;
-use support::{Incoming, RawClient, options, router, until, without_chunks, worker};
+use support::{Incoming, RawClient, metric, options, router, until, without_chunks, worker};
 use tokio::sync::Notify;
 
 /// A stream that stands between two events for good. Its keep-alives tell the time to a test.
@@ -103,4 +103,36 @@ async fn encoded_streams_pass_unmodified() {
     ticks.pass().await;
     next.notify_one();
     assert_eq!(without_chunks(&client.see("\r\n0\r\n\r\n").await), "ab\n\ncd");
+}
+
+#[tokio::test]
+async fn long_prompts_are_kept_alive() {
+    let next = Arc::new(Notify::new());
+    let go = Arc::clone(&next);
+    let address = worker(move |mut incoming| {
+        let go = Arc::clone(&go);
+        async move {
+            incoming.send(format!("{HEAD}\r\n")).await;
+            go.notified().await;
+            incoming.send("data: {\"a\":1}\n\ndata: [DONE]\n\n").await;
+        }
+    })
+    .await;
+    let router = router(Options { sse_keep_alive_secs: 0.02, ..options(&[address]) }).await;
+    for (path, ping) in [
+        ("/v1/chat/completions", ": ping\n\n"),
+        ("/v1/messages", "event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+    ] {
+        let mut client = RawClient::connect(&router).await;
+        client.post(path, r#"{"stream":true}"#).await;
+        let begun = client.see(&format!("{ping}\r\n")).await;
+        assert!(begun.starts_with("HTTP/1.1 200 ") && !begun.contains("data: {\"a\""), "{begun}");
+        next.notify_one();
+        let body = without_chunks(&client.see("\r\n0\r\n\r\n").await);
+        assert_eq!(body.replace(ping, ""), "data: {\"a\":1}\n\ndata: [DONE]\n\n", "{body}");
+    }
+    until(|| router.in_flight() == 0).await;
+    let outcomes = metric(&router, "sgl_router_worker_outcomes_total").await;
+    let good = outcomes.iter().filter(|(labels, _)| labels.contains("success")).map(|(_, n)| n).sum::<f64>();
+    assert_eq!(good, 2.0, "{outcomes:?}");
 }

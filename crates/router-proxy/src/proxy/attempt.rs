@@ -31,7 +31,7 @@ pub(super) struct UpstreamResponse {
     pub(super) parts: Parts,
     /// Where the rest of the body comes from.
     pub(super) connection: WorkerConnection,
-    /// The first frame of the body; absent where there is none.
+    /// The first frame of the body; absent where there is none, or none yet.
     pub(super) first: Option<Frame<Bytes>>,
     /// What the head and the first frame say about the worker.
     pub(super) outcome: Outcome,
@@ -44,7 +44,7 @@ impl ProxyRequest<'_> {
         let sent = worker.pool.send(self.encode(lease).await).await;
         let (parts, mut connection) = sent.map_err(attempt_error)?;
         worker.record_activity();
-        let first = if connection.is_over() { None } else { connection.frame().await };
+        let first = if connection.is_over() { None } else { self.first_frame(&parts, &mut connection).await };
         let mut first = first.transpose().map_err(response_error)?;
         if let Some(data) = first.as_ref().and_then(Frame::data_ref)
             && is_undecided(&parts, data, self.origin.route)
@@ -53,12 +53,27 @@ impl ProxyRequest<'_> {
             first = Some(joined(data, next));
         }
         let data = match first.as_ref().and_then(Frame::data_ref) {
+            None if !connection.is_over() => FirstFrame::Late,
             None => FirstFrame::Absent,
             Some(data) if connection.is_over() => FirstFrame::Whole(data),
             Some(data) => FirstFrame::Beginning(data),
         };
         let outcome = first_outcome(&parts, data, self.origin.route);
         Ok(UpstreamResponse { parts, connection, first, outcome })
+    }
+
+    /// The first frame of the body. There is none yet where the client is to be kept alive: its response then begins, and no
+    /// other worker can be tried any more.
+    async fn first_frame(
+        &self,
+        parts: &Parts,
+        connection: &mut WorkerConnection,
+    ) -> Option<Result<Frame<Bytes>, ResponseError>> {
+        let frame = connection.frame();
+        match self.state.limits.keep_alive.filter(|_| parts.status.is_success() && takes_events(parts)) {
+            None => frame.await,
+            Some(silence) => tokio::time::timeout(silence, frame).await.unwrap_or(None),
+        }
     }
 
     /// The request as this worker gets it.
@@ -126,16 +141,12 @@ impl ProxyRequest<'_> {
             lease.on_switched();
             return self.open_tunnel(response, lease, slot);
         }
-        let is_stream = response.is_stream();
         let UpstreamResponse { mut parts, connection, first, .. } = response;
         let load = parts.headers.get("endpoint-load-metrics").and_then(|v| v.to_str().ok());
         let load = load.and_then(router_protocol::parse_orca);
         parts.headers.insert(WORKER, lease.candidate.header.clone());
         let observer = ResponseObserver::new(&parts, lease.info.route);
-        // An event of the router's cannot stand in a body whose bytes are counted or encoded.
-        let is_closed = parts.headers.contains_key(header::CONTENT_LENGTH)
-            || parts.headers.contains_key(header::CONTENT_ENCODING);
-        let framing = if is_stream && !is_closed { ClientFraming::Events } else { ClientFraming::Other };
+        let framing = if takes_events(&parts) { ClientFraming::Events } else { ClientFraming::Other };
         let limits = &self.state.limits;
         let deadlines = BodyDeadlines {
             total: self.deadline,
@@ -170,6 +181,13 @@ impl UpstreamResponse {
         }
         retry_after(&self.parts.headers, clock.unix(clock.now()))
     }
+}
+
+/// Whether events of the router can stand in a body with this head: not where its bytes are counted or encoded.
+fn takes_events(parts: &Parts) -> bool {
+    let is_closed = parts.headers.contains_key(header::CONTENT_LENGTH)
+        || parts.headers.contains_key(header::CONTENT_ENCODING);
+    is_event_stream(&parts.headers) && !is_closed
 }
 
 /// Two frames as one.

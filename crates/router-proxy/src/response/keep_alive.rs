@@ -30,6 +30,11 @@ impl KeepAlive {
         Self { interval, event, due: None, timer: LazyTimer::default() }
     }
 
+    /// The worker was silent before its body began.
+    pub(super) fn send_now(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
     /// The worker sent something.
     pub(super) const fn record_activity(&mut self) {
         self.due = None;

@@ -11,6 +11,8 @@ use router_protocol::{EngineError, ResponseFacts, StreamObserver, read_response}
 /// How much of a response's body has come with its first frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FirstFrame<'a> {
+    /// Nothing yet: the client's response begins without it.
+    Late,
     /// The response has no body.
     Absent,
     /// The whole body.
@@ -25,6 +27,7 @@ pub(crate) fn first_outcome(parts: &Parts, first: FirstFrame<'_>, route: Route) 
     let is_stream = is_event_stream(&parts.headers);
     let data = match first {
         _ if !parts.status.is_success() => return of_status(parts.status),
+        FirstFrame::Late => return Outcome::Success,
         FirstFrame::Absent if is_stream => return Outcome::Busy,
         FirstFrame::Beginning(data) | FirstFrame::Whole(data) if is_stream => data,
         FirstFrame::Whole(data) if route.runs_the_model() => data,

@@ -145,12 +145,18 @@ impl UpstreamBody {
         self
     }
 
-    /// The body as the client gets it. Its `first` frame has come already; there is none where the body is empty.
+    /// The body as the client gets it. Its `first` frame has come already; there is none where the body is empty, or where the
+    /// client is kept alive until it comes.
     pub(super) fn start(mut self, first: Option<Frame<Bytes>>, framing: ClientFraming) -> StartedBody {
         if framing == ClientFraming::Events {
             self.events = Some(SseTail::default());
         }
         let Some(frame) = first else {
+            let is_over = self.is_over();
+            if let Some(keep_alive) = self.keep_alive.as_mut().filter(|_| !is_over) {
+                keep_alive.send_now();
+                return StartedBody::Streaming(Box::new(self));
+            }
             self.complete();
             return StartedBody::Whole(Bytes::new());
         };
