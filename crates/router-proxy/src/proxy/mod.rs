@@ -170,7 +170,8 @@ async fn proxy(
     let body = request_body::read(state, body).await.map_err(Rejection::unread)?;
     let permit = state.admission.acquire().await?;
     let request = ProxyRequest::new(state, parts, body, origin);
-    let response = send(&request).await?;
+    // Boxed, so that a request whose body is waited for does not hold the room of all that comes after it.
+    let response = Box::pin(send(&request)).await?;
     match &request.tunnel {
         Some(slot) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             slot.hold(permit);
