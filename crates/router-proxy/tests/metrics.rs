@@ -6,7 +6,11 @@ mod support;
 use router_config::Options;
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
 use router_proxy::RunningRouter;
-use support::{RawClient, get, metric, options, post, router, worker};
+use std::sync::Arc;
+use support::{RawClient, get, metric, options, post, read_message, router, start, worker};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 async fn get_accepting(router: &RunningRouter, accept: &str) -> String {
     let mut client = RawClient::connect(router).await;
@@ -146,4 +150,38 @@ async fn process_and_build_are_described() {
         }
         assert_eq!(text.matches("# EOF").count(), usize::from(accept.contains("openmetrics")));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scrapes_meet_health_changes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut checks = 0;
+        while let Ok((mut socket, _)) = listener.accept().await {
+            checks += 1;
+            read_message(&mut socket).await;
+            let status = if checks % 2 == 0 { "200 OK" } else { "500 Broken" };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = socket.write_all(head.as_bytes()).await;
+        }
+    });
+    let router = start(Options {
+        health_check_interval_secs: 0.0005,
+        health_failure_threshold: 1,
+        health_success_threshold: 1,
+        ..options(&[address])
+    })
+    .await;
+    let router = Arc::new(router);
+    let mut scrapers = JoinSet::new();
+    for _ in 0..8 {
+        let router = Arc::clone(&router);
+        scrapers.spawn(async move {
+            for _ in 0..400 {
+                assert!(get(&router, "/metrics").await.starts_with("HTTP/1.1 200 "), "a scrape ends");
+            }
+        });
+    }
+    scrapers.join_all().await;
 }

@@ -147,13 +147,15 @@ impl WorkerPool {
     /// The gauges of this pool now. The router adds waiting requests and held bytes.
     pub fn gauges(&self) -> BalancerGauges {
         let mut figures = Vec::new();
-        let (opinion, workers) = {
+        let (opinion, loads) = {
             let mut balancer = self.balancer.lock();
             balancer.gauges(&mut |name, value| figures.push((name, value)));
             // The scores are those for a request without any features.
             let opinion = balancer.peek(self.clock.now(), &RequestFeatures::default());
-            (opinion, self.loads(&balancer).iter().map(WorkerLoad::gauges).collect())
+            (opinion, self.loads(&balancer))
         };
+        // The balancer is not locked any more: a gauge asks for the health, which is locked before the balancer, never after it.
+        let workers = loads.iter().map(WorkerLoad::gauges).collect();
         let scores = opinion.map(|o| o.scores).unwrap_or_default();
         let telemetry = |id| Some(Arc::clone(&self.candidates.get(id)?.telemetry));
         let scores = scores.into_iter().filter_map(|s| Some((telemetry(s.worker)?, s))).collect();
