@@ -2,42 +2,15 @@
 
 use super::rows::FileSource;
 use csv::{ByteRecord, QuoteStyle, Writer, WriterBuilder};
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
-use std::fmt;
+use serde_json::{Map, Value};
 use std::io::{self, BufRead as _, BufReader, Read};
 
 /// The longest line that is read, in bytes. A row has about a thousand.
 const MAX_LINE: u64 = 1 << 20;
 
-/// The members of one object, in their order.
-struct OrderedMembers(Vec<(String, Value)>);
-
-impl<'de> serde::Deserialize<'de> for OrderedMembers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = OrderedMembers;
-
-            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-                to.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OrderedMembers, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(OrderedMembers(members))
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
-}
-
-/// The names of the members of an object, in their order; `None` when the line is not an object.
+/// The names of the members of an object; `None` when the line is not an object.
 pub(super) fn member_names(line: &[u8]) -> Option<Vec<String>> {
-    let OrderedMembers(members) = serde_json::from_slice(line).ok()?;
+    let members: Map<String, Value> = serde_json::from_slice(line).ok()?;
     Some(members.into_iter().map(|(name, _)| name).collect())
 }
 
@@ -64,17 +37,13 @@ impl JsonLinesReader {
         if (&mut self.lines).take(MAX_LINE).read_until(b'\n', &mut self.line)? == 0 {
             return Ok(None);
         }
-        let Ok(OrderedMembers(members)) = serde_json::from_slice(&self.line) else {
+        let Ok(members) = serde_json::from_slice::<Map<String, Value>>(&self.line) else {
             return Ok(Some(record([&b"?"[..]].into_iter())));
         };
-        let value = |name: &String| {
-            // Writers give the members in the header's order, so the first look usually finds it.
-            let found = members.iter().find(|(member, _)| member == name);
-            match found.map(|(_, value)| value) {
-                None | Some(Value::Null) => String::new(),
-                Some(Value::String(text)) => text.clone(),
-                Some(other) => other.to_string(),
-            }
+        let value = |name: &String| match members.get(name) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
         };
         let values: Vec<String> = self.header.iter().map(value).collect();
         Ok(Some(record(values.iter().map(String::as_bytes))))

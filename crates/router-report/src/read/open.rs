@@ -91,8 +91,7 @@ pub(crate) fn open(path: &Path) -> Result<(FileKind, RowReader), Box<FileProblem
     let file = File::open(path).map_err(unreadable)?;
     let mut start = Vec::new();
     file.try_clone().and_then(|file| file.take(PROBE_BYTES).read_to_end(&mut start)).map_err(unreadable)?;
-    let members = first_line(&start).starts_with(b"{").then(|| member_names(first_line(&start))).flatten();
-    let members = members.map(all_columns);
+    let members = member_names(first_line(&start)).map(all_columns);
     let kind = match &members {
         Some(header) => kind_of_header(header, &start, &mut problems)?,
         None => kind_of(&start, &mut problems)?,
