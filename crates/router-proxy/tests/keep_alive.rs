@@ -5,6 +5,7 @@ mod support;
 
 use router_config::Options;
 use router_proxy::RunningRouter;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use support::{Incoming, RawClient, metric, options, router, until, without_chunks, worker};
 use tokio::sync::Notify;
@@ -34,27 +35,33 @@ async fn tick_for_ever(mut incoming: Incoming) {
     incoming.closed().await;
 }
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
-
-#[tokio::test]
-async fn silent_streams_are_kept_alive() {
+/// A worker that sends `first` at once, and each piece of the `rest` when it is notified. On `/generate` it ticks.
+async fn gated(first: String, rest: &'static [&'static str]) -> (SocketAddr, Arc<Notify>) {
     let next = Arc::new(Notify::new());
     let go = Arc::clone(&next);
     let address = worker(move |mut incoming| {
-        let go = Arc::clone(&go);
+        let (go, first) = (Arc::clone(&go), first.clone());
         async move {
             if incoming.path() == "/generate" {
                 return tick_for_ever(incoming).await;
             }
-            // The second half of this event comes late: nothing may stand in between.
-            incoming.send(format!("{HEAD}\r\ndata: {{\"a\":")).await;
-            for piece in ["1}\n\n", "data: [DONE]\n\n"] {
+            incoming.send(first).await;
+            for piece in rest {
                 go.notified().await;
                 incoming.send(piece).await;
             }
         }
     })
     .await;
+    (address, next)
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+
+#[tokio::test]
+async fn silent_streams_are_kept_alive() {
+    // The second half of this event comes late: nothing may stand in between.
+    let (address, next) = gated(format!("{HEAD}\r\ndata: {{\"a\":"), &["1}\n\n", "data: [DONE]\n\n"]).await;
     let router = router(Options { sse_keep_alive_secs: 0.02, ..options(&[address]) }).await;
     let mut ticks = Ticks::start(&router).await;
     for (path, ping) in [
@@ -81,20 +88,7 @@ async fn silent_streams_are_kept_alive() {
 
 #[tokio::test]
 async fn encoded_streams_pass_unmodified() {
-    let next = Arc::new(Notify::new());
-    let go = Arc::clone(&next);
-    let address = worker(move |mut incoming| {
-        let go = Arc::clone(&go);
-        async move {
-            if incoming.path() == "/generate" {
-                return tick_for_ever(incoming).await;
-            }
-            incoming.send(format!("{HEAD}content-encoding: gzip\r\n\r\nab\n\n")).await;
-            go.notified().await;
-            incoming.send("cd").await;
-        }
-    })
-    .await;
+    let (address, next) = gated(format!("{HEAD}content-encoding: gzip\r\n\r\nab\n\n"), &["cd"]).await;
     let router = router(Options { sse_keep_alive_secs: 0.01, ..options(&[address]) }).await;
     let mut ticks = Ticks::start(&router).await;
     let mut client = RawClient::connect(&router).await;
@@ -107,17 +101,7 @@ async fn encoded_streams_pass_unmodified() {
 
 #[tokio::test]
 async fn long_prompts_are_kept_alive() {
-    let next = Arc::new(Notify::new());
-    let go = Arc::clone(&next);
-    let address = worker(move |mut incoming| {
-        let go = Arc::clone(&go);
-        async move {
-            incoming.send(format!("{HEAD}\r\n")).await;
-            go.notified().await;
-            incoming.send("data: {\"a\":1}\n\ndata: [DONE]\n\n").await;
-        }
-    })
-    .await;
+    let (address, next) = gated(format!("{HEAD}\r\n"), &["data: {\"a\":1}\n\ndata: [DONE]\n\n"]).await;
     let router = router(Options { sse_keep_alive_secs: 0.02, ..options(&[address]) }).await;
     for (path, ping) in [
         ("/v1/chat/completions", ": ping\n\n"),

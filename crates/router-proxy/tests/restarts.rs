@@ -141,65 +141,60 @@ fn a() -> Value {
         "random_seed": 1, "version": "0.5.22"})
 }
 
+/// A router whose only worker says that it is `a`, serves a request, is replaced by another server, and serves one more.
+async fn router_after_replacement(new: &Value, change: Options) -> (RunningRouter, Arc<Mutex<Vec<String>>>) {
+    let address = Address::new(&a()).await;
+    let (router, diary) = router_of(&address, change).await;
+    until_reported(&router, &json!({"model_id": "/models/a"})).await;
+    assert_served(&router).await;
+    address.replace(new);
+    assert_served(&router).await;
+    (router, diary)
+}
+
+async fn assert_served(router: &RunningRouter) {
+    assert!(post(router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
+}
+
 #[tokio::test]
 async fn replaced_server_is_noticed_at_once() {
     let b = json!({"model_path": "/models/b", "max_running_requests": 64, "max_total_tokens": 90000,
         "dp_size": 1, "random_seed": 2, "version": "0.5.23"});
     for checks in [true, false] {
-        let address = Address::new(&a()).await;
         let base = Options { disable_health_check: !checks, ..options(&[]) };
-        let (router, diary) = router_of(&address, base).await;
-        until_reported(&router, &json!({"model_id": "/models/a"})).await;
-        assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
-        address.replace(&b);
-        assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
+        let (router, diary) = router_after_replacement(&b, base).await;
         until_reported(&router, &json!({"model_id": "/models/b", "max_running_requests": 64})).await;
         until(|| diary.lock().len() >= 3).await;
         let diary = diary.lock().clone();
         assert_eq!(diary.iter().filter(|page| page.ends_with("joined")).count(), 2, "{diary:?}");
         assert_eq!(diary.iter().filter(|page| page.ends_with("left")).count(), 1, "{diary:?}");
-        assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
+        assert_served(&router).await;
     }
 }
 
 #[tokio::test]
 async fn same_configuration_is_another_process() {
-    let address = Address::new(&a()).await;
-    let (router, diary) = router_of(&address, options(&[])).await;
-    until_reported(&router, &json!({"model_id": "/models/a"})).await;
-    post(&router, "/generate", r#"{"text":"a"}"#).await;
     let mut again = a();
     again["random_seed"] = json!(7);
-    address.replace(&again);
-    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    let (_router, diary) = router_after_replacement(&again, options(&[])).await;
     until(|| diary.lock().iter().any(|page| page.ends_with("left"))).await;
 }
 
 #[tokio::test]
 async fn ranks_follow_the_new_server() {
-    let address = Address::new(&a()).await;
-    let (router, _) = router_of(&address, Options { dp_aware: true, ..options(&[]) }).await;
-    until_reported(&router, &json!({"model_id": "/models/a"})).await;
-    post(&router, "/generate", r#"{"text":"a"}"#).await;
     let mut ranked = a();
     ranked["dp_size"] = json!(2);
-    address.replace(&ranked);
-    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    let (router, _) = router_after_replacement(&ranked, Options { dp_aware: true, ..options(&[]) }).await;
     until(|| router.healthy_workers() == 2).await;
 }
 
 #[tokio::test]
 async fn closed_connection_changes_no_server() {
-    let address = Address::new(&a()).await;
-    let (router, diary) = router_of(&address, options(&[])).await;
-    until_reported(&router, &json!({"model_id": "/models/a"})).await;
-    post(&router, "/generate", r#"{"text":"a"}"#).await;
     // The same process has new weights, and does not say everything this time.
     let mut later = a();
     later["model_path"] = json!("/models/a-step-2");
     later["max_running_requests"] = Value::Null;
-    address.replace(&later);
-    post(&router, "/generate", r#"{"text":"a"}"#).await;
+    let (router, diary) = router_after_replacement(&later, options(&[])).await;
     until_reported(&router, &json!({"model_id": "/models/a-step-2", "max_running_requests": 4})).await;
     assert_eq!(diary.lock().len(), 1, "{:?}", diary.lock());
 }
