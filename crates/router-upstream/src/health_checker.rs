@@ -31,13 +31,44 @@ const REDISCOVERY: Duration = Duration::from_secs(30);
 /// is still the same, because some servers close all their connections early.
 const SUSPICION_PAUSE: Duration = Duration::from_millis(250);
 
+/// When a worker is asked what it is.
+#[derive(Debug)]
+struct DiscoverySchedule {
+    /// When it last said what it is; absent while it has to be asked.
+    asked_at: Option<Instant>,
+    /// How long it is not asked again although a connection ended early.
+    suspicion_pause: Duration,
+}
+
+impl Default for DiscoverySchedule {
+    fn default() -> Self {
+        Self { asked_at: None, suspicion_pause: SUSPICION_PAUSE }
+    }
+}
+
+impl DiscoverySchedule {
+    /// How long until the worker is asked again.
+    fn due_in(&self, is_suspected: bool) -> Duration {
+        let pause = if is_suspected { self.suspicion_pause } else { REDISCOVERY };
+        self.asked_at.map_or(Duration::ZERO, |at| pause.saturating_sub(at.elapsed()))
+    }
+
+    /// The worker was asked.
+    fn record(&mut self, discovery: Discovery, is_suspected: bool) {
+        self.suspicion_pause = match discovery {
+            Discovery::Same if is_suspected => REDISCOVERY.min(self.suspicion_pause * 2),
+            _ => SUSPICION_PAUSE,
+        };
+        self.asked_at = (discovery != Discovery::Nothing).then(Instant::now);
+    }
+}
+
 /// Checks one worker until it is removed, as its configuration says at the time. `seed` of the jitter differs between
 /// workers.
 pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>, seed: u64) {
     // Jitter spreads the checks of many workers and routers over time.
     let mut jitter = Rng::seeded(seed);
-    let mut discovered_at = None;
-    let mut suspicion_pause = SUSPICION_PAUSE;
+    let mut schedule = DiscoverySchedule::default();
     loop {
         let config = worker.health_config.load_full();
         let interval = match &config {
@@ -55,31 +86,24 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
                     && (worker.profile.load().is_ranked() || pool.weights.version().is_some())
                     && discover(&pool, &worker).await != Discovery::Nothing;
                 if discovered_now {
-                    discovered_at = Some(Instant::now());
+                    schedule.asked_at = Some(Instant::now());
                 }
                 // A restarted worker may run another model or engine.
                 if worker.checked(&pool, outcome, config) && !discovered_now {
-                    discovered_at = None;
+                    schedule.asked_at = None;
                 }
                 worker.pool.evict_idle();
                 (is_passed && worker.health() == HealthState::Healthy).then_some(config.interval)
             }
         };
-        let due = |at: Option<Instant>, suspicion_pause| {
-            let pause = if worker.recheck.is_suspected() { suspicion_pause } else { REDISCOVERY };
-            at.map_or(Duration::ZERO, |at| pause.saturating_sub(at.elapsed()))
-        };
-        if interval.is_some() && due(discovered_at, suspicion_pause).is_zero() {
+        if interval.is_some() && schedule.due_in(worker.recheck.is_suspected()).is_zero() {
             let is_suspected = worker.recheck.take_suspicion();
-            let discovery = discover(&pool, &worker).await;
-            suspicion_pause = match discovery {
-                Discovery::Same if is_suspected => REDISCOVERY.min(suspicion_pause * 2),
-                _ => SUSPICION_PAUSE,
-            };
-            discovered_at = (discovery != Discovery::Nothing).then(Instant::now);
+            schedule.record(discover(&pool, &worker).await, is_suspected);
         }
         let pause = match interval {
-            Some(interval) if discovered_at.is_some() => interval.min(due(discovered_at, suspicion_pause)),
+            Some(interval) if schedule.asked_at.is_some() => {
+                interval.min(schedule.due_in(worker.recheck.is_suspected()))
+            }
             Some(interval) => interval,
             None => config.map_or(RECHECK, |config| config.interval.min(RECHECK)),
         };

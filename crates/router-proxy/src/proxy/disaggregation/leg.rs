@@ -110,21 +110,29 @@ pub(super) fn prefill_failure(error: PrefillError, candidate: &Arc<Candidate>) -
 /// Ends the decode leg with what went wrong on it.
 pub(super) async fn decode_failure(mut lease: Lease, error: DecodeError) -> LegFailure {
     let candidate = Arc::clone(&lease.candidate);
-    let (error, response) = match error {
+    let (error, rejected) = match error {
         DecodeError::Failed(error) => (error, None),
         DecodeError::Rejected(response, reason) => {
-            let (status, outcome) = (response.parts.status, response.outcome);
-            let error = ProxyError::Status(rejection_status(status, reason));
-            lease.set_error(error.code());
-            lease.finish_rejected(status, outcome);
-            (error, BufferedResponse::read(*response, &candidate, reason).await.map(Box::new))
+            (ProxyError::Status(rejection_status(response.parts.status, reason)), Some((response, reason)))
         }
     };
     lease.set_error(error.code());
-    if matches!(error, ProxyError::Timeout(_) | ProxyError::NoFirstByte(_) | ProxyError::WorkerUnhealthy) {
-        lease.abort(Outcome::Failed);
-    }
-    lease.finish_as(error.outcome());
+    let response = match rejected {
+        Some((response, reason)) => {
+            lease.finish_rejected(response.parts.status, response.outcome);
+            BufferedResponse::read(*response, &candidate, reason).await.map(Box::new)
+        }
+        None => {
+            if matches!(
+                error,
+                ProxyError::Timeout(_) | ProxyError::NoFirstByte(_) | ProxyError::WorkerUnhealthy
+            ) {
+                lease.abort(Outcome::Failed);
+            }
+            lease.finish_as(error.outcome());
+            None
+        }
+    };
     LegFailure { response, ..LegFailure::new(Leg::Decode, error, Some(candidate)) }
 }
 
