@@ -9,7 +9,10 @@ use router_proxy::RunningRouter;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
-use support::{PATIENCE, RawClient, body, get, header, metric, options, post, router, start, until, worker};
+use support::{
+    PATIENCE, RawClient, body, get, header, metric, options, post, router, start, until, worker,
+    worker_behind,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
@@ -187,15 +190,7 @@ async fn both_pools_get_control_calls() {
 #[tokio::test]
 async fn update_goes_on_without_its_client() {
     let gate = Arc::new(Notify::new());
-    let open = Arc::clone(&gate);
-    let slow = worker(move |mut incoming| {
-        let open = Arc::clone(&open);
-        async move {
-            open.notified().await;
-            incoming.send_json(r#"{"success":false,"message":"no such file"}"#).await;
-        }
-    })
-    .await;
+    let slow = worker_behind(&gate, r#"{"success":false,"message":"no such file"}"#).await;
     let (tell, mut told) = mpsc::unbounded_channel();
     let quick = telling(&tell).await;
     let router = router(options(&[slow, quick])).await;

@@ -4,21 +4,13 @@
 mod support;
 
 use std::sync::Arc;
-use support::{RawClient, get, metric, options, post, router, until, worker};
+use support::{RawClient, get, metric, options, post, router, until, worker, worker_behind};
 use tokio::sync::Notify;
 
 #[tokio::test]
 async fn removed_worker_leaves_no_series() {
     let gate = Arc::new(Notify::new());
-    let open = Arc::clone(&gate);
-    let slow = worker(move |mut incoming| {
-        let open = Arc::clone(&open);
-        async move {
-            open.notified().await;
-            incoming.send_json(r#"{"from":"slow"}"#).await;
-        }
-    })
-    .await;
+    let slow = worker_behind(&gate, r#"{"from":"slow"}"#).await;
     let other = worker(|mut incoming| async move { incoming.send_json(r#"{"from":"other"}"#).await }).await;
     let router = router(options(&[slow])).await;
     let mut client = RawClient::connect(&router).await;

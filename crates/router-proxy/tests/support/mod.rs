@@ -8,9 +8,11 @@ use router_proxy::{Router, RunningRouter, ServingThreads};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// A hang is a failure; no test needs nearly this long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,6 +94,19 @@ where
     let address = listener.local_addr().unwrap();
     serve_on(listener, handler);
     address
+}
+
+/// A worker that answers a request with `body` when it is notified.
+pub async fn worker_behind(gate: &Arc<Notify>, body: &'static str) -> SocketAddr {
+    let gate = Arc::clone(gate);
+    worker(move |mut incoming| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.notified().await;
+            incoming.send_json(body).await;
+        }
+    })
+    .await
 }
 
 /// As [`worker`], on a port that the test has bound.
