@@ -41,7 +41,7 @@ pub struct LMetric {
 }
 
 impl LMetric {
-    /// A policy with these options. The memory of its index is reserved here.
+    /// A policy with these options.
     ///
     /// # Errors
     /// An option whose value makes no sense.
@@ -57,7 +57,7 @@ impl LMetric {
     /// Prompt tokens that the worker was not sent before.
     fn new_tokens(&self, w: &WorkerView<'_>, request: &RequestFeatures<'_>) -> f64 {
         let bytes = request.prompt_bytes as f64;
-        let known = f64::from(self.matches.blocks(w.id)) * f64::from(request.prefix_block_bytes);
+        let known = f64::from(self.index.blocks(&self.matches, w.id)) * f64::from(request.prefix_block_bytes);
         let exact = request.prompt_tokens.filter(|_| bytes > 0.0);
         let tokens_per_byte = exact.map_or(TOKENS_PER_BYTE, |tokens| f64::from(tokens) / bytes);
         ((bytes - known) * tokens_per_byte).max(f64::from(self.config.min_new_tokens))

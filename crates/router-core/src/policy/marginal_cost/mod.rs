@@ -65,7 +65,7 @@ pub struct MarginalCost {
 }
 
 impl MarginalCost {
-    /// A policy with these options. The memory of its index is reserved here.
+    /// A policy with these options.
     ///
     /// # Errors
     /// An option whose value makes no sense.
@@ -119,7 +119,7 @@ impl MarginalCost {
 
     fn breakdown(&self, view: &WorkerView<'_>, inputs: &CostInputs) -> CostBreakdown {
         let Some(model) = self.workers.get(view.id) else { return CostBreakdown::default() };
-        cost_of(&self.config, inputs, model, view, self.matches.blocks(view.id))
+        cost_of(&self.config, inputs, model, view, self.index.blocks(&self.matches, view.id))
     }
 
     fn terms(&self, view: &WorkerView<'_>, inputs: &CostInputs) -> ScoreTerms {
@@ -202,7 +202,7 @@ impl MarginalCost {
     fn dispatched(&mut self, now: Time, worker: WorkerId, request: &RequestFeatures<'_>) {
         let inputs = self.cost_inputs(now, request);
         self.look_up(request);
-        let known = (f64::from(self.matches.blocks(worker)) * inputs.block).min(inputs.prompt);
+        let known = (f64::from(self.index.blocks(&self.matches, worker)) * inputs.block).min(inputs.prompt);
         self.index.insert(worker, request.prefix);
         self.matched = None;
         self.sent = self.sent.wrapping_add(1);

@@ -1,0 +1,323 @@
+//! Which worker holds which prompt prefix: one index of hashed blocks for all workers, in bounded memory.
+//!
+//! A prompt is a chain of block hashes in which hash `i` stands for the blocks `0..=i`. The index is a radix tree over them:
+//! blocks that follow each other and are held by the same workers are stored and compared as one [run](run), 32 bits
+//! a block. So a prompt costs a search per run, not per block: those of which nothing is known have one run, and a session
+//! that stays on its worker has one, which grows. A run is split where prompts branch or end.
+//!
+//! Memory grows with use. When the bound is reached, the least recently used runs are evicted, last blocks first.
+//!
+//! It records what was *sent*, which is an estimate of what the workers hold; it does not see their caches.
+
+mod child_table;
+mod order;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use crate::WorkerId;
+use child_table::ChildTable;
+use order::UseOrder;
+use run::{ALLOCATION_BYTES, NONE, Run, RunStore, tag, tag_bytes};
+use smallvec::SmallVec;
+
+/// Which worker was sent which prompt prefix.
+#[derive(Debug)]
+pub struct PrefixIndex {
+    max_bytes: usize,
+    max_runs: usize,
+    /// Memory that the runs keep beside themselves, and the spare list.
+    heap_bytes: usize,
+    blocks: usize,
+    runs: RunStore,
+    children: ChildTable,
+    order: UseOrder,
+    /// The present workers, by slot.
+    present: Vec<Option<WorkerId>>,
+    /// The list of the run evicted last: the next new one may be as long, so that a full index does not allocate.
+    spare: SmallVec<[u32; 4]>,
+    /// The runs of the prompt that is being inserted, first blocks first.
+    path: Vec<u32>,
+}
+
+/// The known part of one prompt. Kept by the caller, so that a lookup allocates nothing; true until the index is changed.
+#[derive(Clone, Debug, Default)]
+pub struct PrefixMatches {
+    /// First blocks first.
+    runs: Vec<MatchedRun>,
+}
+
+/// A run that the prompt shares, with the number of leading blocks that are known up to there.
+#[derive(Clone, Copy, Debug)]
+struct MatchedRun {
+    run: u32,
+    blocks: u32,
+}
+
+impl PrefixIndex {
+    /// The smallest useful size for [`new`](Self::new), in bytes.
+    pub const MIN_BYTES: usize = 4096;
+
+    /// The largest useful size, in bytes. A larger value is taken for a typing error.
+    pub const MAX_BYTES: usize = 16 << 30;
+
+    /// An empty index that never takes more than `max_bytes` (at least [`MIN_BYTES`](Self::MIN_BYTES)).
+    pub fn new(max_bytes: usize) -> Self {
+        let max_bytes = max_bytes.max(Self::MIN_BYTES);
+        // The table is sized for runs that keep nothing beside themselves.
+        let max_runs = (max_bytes / (size_of::<Run>() + ChildTable::bytes(1))).min(NONE as usize - 1);
+        Self {
+            max_bytes,
+            max_runs,
+            heap_bytes: 0,
+            blocks: 0,
+            runs: RunStore::new(),
+            children: ChildTable::new(max_runs),
+            order: UseOrder::EMPTY,
+            present: Vec::new(),
+            spare: SmallVec::new(),
+            path: Vec::new(),
+        }
+    }
+
+    /// Number of blocks in the index.
+    pub const fn len(&self) -> usize {
+        self.blocks
+    }
+
+    /// Whether the index is empty.
+    pub const fn is_empty(&self) -> bool {
+        self.blocks == 0
+    }
+
+    /// Memory that the index takes now, in bytes: never more than `max_bytes`.
+    pub const fn memory_bytes(&self) -> usize {
+        ChildTable::bytes(self.max_runs) + self.runs.chunk_bytes() + self.heap_bytes
+    }
+
+    /// Makes a worker that joined known.
+    pub fn admit(&mut self, worker: WorkerId) {
+        if self.present.len() <= worker.slot() {
+            self.present.resize(worker.slot() + 1, None);
+        }
+        self.present[worker.slot()] = Some(worker);
+    }
+
+    /// Forgets a worker that left. A successor in its slot starts with nothing.
+    pub fn forget(&mut self, worker: WorkerId) {
+        if let Some(present) = self.present.get_mut(worker.slot()).filter(|p| **p == Some(worker)) {
+            *present = None;
+        }
+    }
+
+    /// Finds what is known of `prefix`. Changes nothing in the index.
+    pub fn lookup(&self, prefix: &[u64], matches: &mut PrefixMatches) {
+        matches.runs.clear();
+        let (mut parent, mut at) = (NONE, 0);
+        while let Some(&first) = prefix.get(at)
+            && let Some(number) = self.children.find(&self.runs, parent, tag(first))
+        {
+            let run = self.runs.at(number);
+            let common = run.common(&prefix[at..]);
+            at += common;
+            matches.runs.push(MatchedRun { run: number, blocks: at as u32 });
+            if common < run.len() {
+                return;
+            }
+            parent = number;
+        }
+    }
+
+    /// How many leading blocks of the prompt that was looked up `worker` holds.
+    pub fn blocks(&self, matches: &PrefixMatches, worker: WorkerId) -> u32 {
+        // A worker that holds a run holds those before it.
+        let mut longest_first = matches.runs.iter().rev();
+        longest_first.find(|m| self.runs.at(m.run).is_held_by(worker)).map_or(0, |m| m.blocks)
+    }
+
+    /// The workers that hold a part of the prompt that was looked up, with the number of blocks; the longest part first. A
+    /// worker may be given more than once, and some may have left.
+    pub fn holders<'a>(&'a self, matches: &'a PrefixMatches) -> impl Iterator<Item = (WorkerId, u32)> + 'a {
+        let longest_first = matches.runs.iter().rev();
+        longest_first.flat_map(|m| self.runs.at(m.run).holders.iter().map(|&worker| (worker, m.blocks)))
+    }
+
+    /// Notes that `worker` was sent `prefix`. Ignored unless the worker was [admitted](Self::admit) and is present.
+    pub fn insert(&mut self, worker: WorkerId, prefix: &[u64]) {
+        // Even the smallest index has room for a prompt so long, twice.
+        let prefix = &prefix[..prefix.len().min(self.max_bytes / 64)];
+        if !self.is_present(worker) || prefix.is_empty() || !self.make_room(prefix.len()) {
+            return;
+        }
+        self.path.clear();
+        let (mut parent, mut at) = (NONE, 0);
+        while at < prefix.len() {
+            let rest = &prefix[at..];
+            let Some(known) = self.children.find(&self.runs, parent, tag(rest[0])) else {
+                if !self.extend(parent, rest, worker) {
+                    let added = self.create(parent, rest, worker);
+                    self.path.push(added);
+                }
+                break;
+            };
+            let run = self.runs.at(known);
+            let common = run.common(rest);
+            let is_whole = common == run.len();
+            let ends_inside = common == rest.len() && run.is_held_by(worker);
+            let reached = if is_whole || ends_inside { known } else { self.split(known, common) };
+            self.hold(reached, worker);
+            self.path.push(reached);
+            parent = reached;
+            at += common;
+        }
+        // Backwards, so that what begins a prompt is newer than what follows: it is evicted later.
+        for run in self.path.iter().rev() {
+            self.order.renew(&mut self.runs, *run);
+        }
+        if self.memory_bytes() > self.max_bytes {
+            self.keep_as_spare(SmallVec::new());
+        }
+    }
+
+    fn is_present(&self, worker: WorkerId) -> bool {
+        self.present.get(worker.slot()) == Some(&Some(worker))
+    }
+
+    /// Evicts until a prompt of `blocks` blocks fits, whatever is known of it; false if it never does.
+    fn make_room(&mut self, blocks: usize) -> bool {
+        // Lists of a new run and of a split one, with room for another turn, and a longer list of holders.
+        let holders = 2 * self.present.len() * size_of::<WorkerId>();
+        let lists = 2 * (blocks * size_of::<u32>() + ALLOCATION_BYTES) + holders.min(self.max_bytes / 8);
+        loop {
+            let without_spare = self.memory_bytes() - tag_bytes(&self.spare);
+            let fits = without_spare + self.runs.bytes_for(2) + lists <= self.max_bytes;
+            if fits && self.runs.len() + 2 <= self.max_runs {
+                return true;
+            }
+            if !self.evict() {
+                return fits;
+            }
+        }
+    }
+
+    /// Removes the least recently used run; false if there is none. No run continues it, since a run is used whenever one
+    /// that continues it is.
+    fn evict(&mut self) -> bool {
+        let Some(number) = self.order.oldest() else { return false };
+        self.order.remove(&mut self.runs, number);
+        let Run { parent, first, .. } = *self.runs.at(number);
+        self.children.remove(&self.runs, parent, first);
+        if parent != NONE {
+            self.runs.at_mut(parent).children -= 1;
+        }
+        let run = self.runs.take(number);
+        self.blocks -= run.len();
+        self.heap_bytes -= run.heap_bytes();
+        if run.rest.capacity() >= self.spare.capacity() || self.runs.len() == 0 {
+            self.keep_as_spare(run.rest);
+        }
+        true
+    }
+
+    fn keep_as_spare(&mut self, list: SmallVec<[u32; 4]>) {
+        self.heap_bytes -= tag_bytes(&self.spare);
+        self.spare = list;
+        self.heap_bytes += tag_bytes(&self.spare);
+    }
+
+    /// Adds a run that continues `parent`, as the newest.
+    fn create(&mut self, parent: u32, prefix: &[u64], holder: WorkerId) -> u32 {
+        let mut run = Run::new(parent, tag(prefix[0]));
+        run.rest = self.list_for(prefix.len() - 1);
+        run.rest.extend(prefix[1..].iter().map(|hash| tag(*hash)));
+        run.holders.push(holder);
+        self.blocks += run.len();
+        self.add(run)
+    }
+
+    fn add(&mut self, run: Run) -> u32 {
+        let (parent, first) = (run.parent, run.first);
+        self.heap_bytes += run.heap_bytes();
+        let number = self.runs.add(run);
+        self.children.enter(parent, first, number);
+        if parent != NONE {
+            self.runs.at_mut(parent).children += 1;
+        }
+        self.order.push(&mut self.runs, number);
+        number
+    }
+
+    /// An empty list with room for `blocks`: the spare one, if it is not far too large.
+    fn list_for(&mut self, blocks: usize) -> SmallVec<[u32; 4]> {
+        let fits = self.spare.capacity() >= blocks && self.spare.capacity() <= 2 * blocks + 16;
+        let mut list = if fits { std::mem::take(&mut self.spare) } else { SmallVec::new() };
+        if fits {
+            self.heap_bytes -= tag_bytes(&list);
+            list.clear();
+        }
+        list.reserve_exact(blocks);
+        list
+    }
+
+    /// Appends `prefix` to a run that nothing continues and that only `holder` holds; false if it is not so.
+    fn extend(&mut self, number: u32, prefix: &[u64], holder: WorkerId) -> bool {
+        if number == NONE {
+            return false;
+        }
+        let run = self.runs.at_mut(number);
+        if run.children > 0 || run.holders[..] != [holder] {
+            return false;
+        }
+        let before = run.heap_bytes();
+        if run.rest.capacity() < run.rest.len() + prefix.len() {
+            // Room for another turn: half of the turns of a session need no allocation.
+            run.rest.reserve_exact(2 * prefix.len());
+        }
+        run.rest.extend(prefix.iter().map(|hash| tag(*hash)));
+        self.heap_bytes = self.heap_bytes - before + run.heap_bytes();
+        self.blocks += prefix.len();
+        true
+    }
+
+    /// Splits a run after its first `blocks` blocks. Gives the first part, a new run; the second keeps the number, which those that
+    /// continue it know.
+    fn split(&mut self, number: u32, blocks: usize) -> u32 {
+        let run = self.runs.at_mut(number);
+        let (parent, first) = (run.parent, run.first);
+        let before = run.heap_bytes();
+        let mut head = Run::new(parent, first);
+        head.rest.reserve_exact(blocks - 1);
+        head.rest.extend_from_slice(&run.rest[..blocks - 1]);
+        head.holders = run.holders.clone();
+        let mut tail = SmallVec::new();
+        tail.reserve_exact(run.rest.len() - blocks);
+        tail.extend_from_slice(&run.rest[blocks..]);
+        let next = run.rest[blocks - 1];
+        self.children.remove(&self.runs, parent, first);
+        let run = self.runs.at_mut(number);
+        (run.first, run.rest) = (next, tail);
+        self.heap_bytes = self.heap_bytes - before + run.heap_bytes();
+        if parent != NONE {
+            self.runs.at_mut(parent).children -= 1;
+        }
+        let head = self.add(head);
+        self.runs.at_mut(head).children = 1;
+        self.runs.at_mut(number).parent = head;
+        self.children.enter(head, next, number);
+        head
+    }
+
+    /// Notes that `worker` holds a run.
+    fn hold(&mut self, number: u32, worker: WorkerId) {
+        let present = &self.present;
+        let run = self.runs.at_mut(number);
+        let Err(_) = run.holders.binary_search(&worker) else { return };
+        let before = run.heap_bytes();
+        if run.holders.len() == run.holders.capacity() {
+            run.holders.retain(|held| present.get(held.slot()) == Some(&Some(*held)));
+        }
+        let place = run.holders.partition_point(|held| *held < worker);
+        run.holders.insert(place, worker);
+        self.heap_bytes = self.heap_bytes - before + run.heap_bytes();
+    }
+}

@@ -1,0 +1,258 @@
+use super::*;
+use crate::Rng;
+use proptest::prelude::*;
+
+fn worker(slot: u32) -> WorkerId {
+    WorkerId::new(slot, 1)
+}
+
+fn index(max_bytes: usize, workers: u32) -> PrefixIndex {
+    let mut index = PrefixIndex::new(max_bytes);
+    (0..workers).for_each(|slot| index.admit(worker(slot)));
+    index
+}
+
+fn matched(index: &PrefixIndex, prefix: &[u64], workers: u32) -> Vec<u32> {
+    let mut matches = PrefixMatches::default();
+    index.lookup(prefix, &mut matches);
+    (0..workers).map(|slot| index.blocks(&matches, worker(slot))).collect()
+}
+
+#[test]
+fn counts_leading_blocks_per_worker() {
+    let mut index = index(1 << 16, 3);
+    index.insert(worker(0), &[1, 2, 3]);
+    index.insert(worker(1), &[1, 2, 9]);
+    assert_eq!(matched(&index, &[1, 2, 3, 4], 3), [3, 2, 0]);
+    assert_eq!(matched(&index, &[5], 3), [0, 0, 0]);
+    assert_eq!(matched(&index, &[], 3), [0, 0, 0]);
+    assert_eq!(index.len(), 4, "what both share is stored once");
+}
+
+#[test]
+fn holders_come_longest_part_first() {
+    let mut index = index(1 << 16, 3);
+    index.insert(worker(0), &[1, 2, 3]);
+    index.insert(worker(1), &[1]);
+    index.insert(worker(2), &[1, 2]);
+    let mut matches = PrefixMatches::default();
+    index.lookup(&[1, 2, 3, 4], &mut matches);
+    let mut first: Vec<(u32, u32)> = Vec::new();
+    for (id, blocks) in index.holders(&matches) {
+        if first.iter().all(|(slot, _)| *slot != id.slot() as u32) {
+            first.push((id.slot() as u32, blocks));
+        }
+    }
+    assert_eq!(first, [(0, 3), (2, 2), (1, 1)]);
+}
+
+#[test]
+fn successor_of_a_slot_starts_empty() {
+    let mut index = index(1 << 16, 2);
+    index.insert(worker(0), &[1, 2]);
+    index.insert(worker(1), &[1]);
+    index.forget(worker(0));
+    index.insert(worker(0), &[1, 2, 3]);
+    assert_eq!(matched(&index, &[1, 2, 3], 2)[1], 1, "a late event of a worker that left adds nothing");
+    let successor = WorkerId::new(0, 2);
+    index.admit(successor);
+    index.forget(worker(0));
+    let mut matches = PrefixMatches::default();
+    index.lookup(&[1, 2], &mut matches);
+    assert_eq!(index.blocks(&matches, successor), 0, "nothing passes to the successor");
+    index.insert(successor, &[1, 2]);
+    index.lookup(&[1, 2], &mut matches);
+    assert_eq!((index.blocks(&matches, successor), index.blocks(&matches, worker(1))), (2, 1));
+}
+
+#[test]
+fn holders_that_left_are_dropped() {
+    let mut index = index(1 << 20, 0);
+    for generation in 1..2000 {
+        let id = WorkerId::new(0, generation);
+        index.admit(id);
+        index.insert(id, &[1, 2, 3]);
+    }
+    let mut matches = PrefixMatches::default();
+    index.lookup(&[1, 2, 3], &mut matches);
+    assert!(index.holders(&matches).count() < 10);
+}
+
+#[test]
+fn session_on_one_worker_is_one_run() {
+    let mut index = index(1 << 20, 2);
+    let session: Vec<u64> = (0..1000).collect();
+    for turn in 1..=100 {
+        index.insert(worker(0), &session[..10 * turn]);
+    }
+    assert_eq!((index.runs.len(), index.len()), (1, 1000));
+    index.insert(worker(1), &session[..500]);
+    assert_eq!(matched(&index, &session, 2), [1000, 500]);
+    assert_eq!(index.runs.len(), 2);
+}
+
+#[test]
+fn memory_grows_with_use_up_to_its_bound() {
+    let max_bytes = 1 << 20;
+    let mut index = index(max_bytes, 8);
+    let empty = index.memory_bytes();
+    assert!(empty < max_bytes / 5, "{empty}");
+    let mut rng = Rng::seeded(3);
+    let mut prompt = vec![0_u64; 800];
+    let mut most = 0;
+    for i in 0..20_000_u32 {
+        let long = if i % 100 == 0 { 800 } else { 4 };
+        prompt[..long].fill_with(|| rng.next_u64());
+        index.insert(worker(i % 8), &prompt[..long]);
+        most = most.max(index.memory_bytes());
+        assert!(matched(&index, &prompt[..long], 8).contains(&(long as u32)), "the last prompt is there");
+    }
+    assert!(most <= max_bytes && most > max_bytes * 9 / 10, "{most}");
+    index.check();
+}
+
+#[test]
+fn full_table_of_short_runs_keeps_room() {
+    let mut index = index(PrefixIndex::MIN_BYTES, 1);
+    (0..10_000).for_each(|hash| index.insert(worker(0), &[hash * 7919]));
+    index.check();
+    assert!(index.len() > 10 && index.memory_bytes() <= PrefixIndex::MIN_BYTES);
+}
+
+#[test]
+fn least_recently_used_prompts_are_evicted() {
+    let mut index = index(1 << 14, 1);
+    let used: Vec<u64> = (1..20).collect();
+    let unused: Vec<u64> = (21..40).collect();
+    index.insert(worker(0), &used);
+    index.insert(worker(0), &unused);
+    for hash in 0..1000 {
+        index.insert(worker(0), &[1_000_000 + hash]);
+        index.insert(worker(0), &used[..10]);
+    }
+    assert_eq!(matched(&index, &unused, 1), [0]);
+    assert_eq!(matched(&index, &used, 1), [19], "a part that is used keeps the run");
+    index.insert(worker(0), &[1, 2, 3, 99]);
+    for hash in 0..1000 {
+        index.insert(worker(0), &[2_000_000 + hash]);
+        index.insert(worker(0), &[1, 2, 3, 99]);
+    }
+    assert_eq!(matched(&index, &used, 1), [3], "the rest went once prompts had branched");
+}
+
+#[test]
+fn prompt_beyond_the_bound_is_cut() {
+    let mut index = index(PrefixIndex::MIN_BYTES, 1);
+    let prompt: Vec<u64> = (0..5000).collect();
+    index.insert(worker(0), &prompt);
+    assert!(index.memory_bytes() <= PrefixIndex::MIN_BYTES);
+    assert_eq!(matched(&index, &prompt, 1), [64]);
+}
+
+impl PrefixIndex {
+    /// Checks what must always hold.
+    fn check(&self) {
+        let mut numbers = Vec::new();
+        let mut next = self.order.oldest();
+        while let Some(number) = next {
+            numbers.push(number);
+            next = Some(self.runs.at(number).newer).filter(|n| *n != NONE);
+        }
+        assert_eq!(numbers.len(), self.runs.len());
+        let runs = || numbers.iter().map(|n| (*n, self.runs.at(*n)));
+        assert_eq!(runs().map(|(_, run)| run.len()).sum::<usize>(), self.blocks);
+        let heap = runs().map(|(_, run)| run.heap_bytes()).sum::<usize>() + tag_bytes(&self.spare);
+        assert_eq!(heap, self.heap_bytes);
+        for (place, (number, run)) in runs().enumerate() {
+            assert_eq!(self.children.find(&self.runs, run.parent, run.first), Some(number));
+            assert_eq!(runs().filter(|(_, child)| child.parent == number).count() as u32, run.children);
+            assert!(run.holders.is_sorted());
+            if run.parent != NONE {
+                assert!(numbers[place..].contains(&run.parent), "a run is newer than those that continue it");
+                let parent = self.runs.at(run.parent);
+                assert!(run.holders.iter().all(|id| parent.is_held_by(*id) || !self.is_present(*id)));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(u32, Vec<u64>),
+    Leave(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let prompt = prop::collection::vec(0_u64..3, 1..12);
+    prop_oneof![
+        8 => (0_u32..6, prompt).prop_map(|(w, p)| Step::Insert(w, p)),
+        1 => (0_u32..6).prop_map(Step::Leave),
+    ]
+}
+
+/// The chain of hashes of a prompt of these blocks.
+fn chained(blocks: &[u64]) -> Vec<u64> {
+    let mix = |hash: u64, block: &u64| {
+        (hash ^ block).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+    };
+    let hashes = blocks.iter().scan(7_u64, |hash, block| {
+        *hash = mix(*hash, block);
+        Some(*hash)
+    });
+    hashes.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Against a list of all prompts that each worker was sent.
+    #[test]
+    fn matches_a_naive_index(steps in prop::collection::vec(step(), 0..60)) {
+        let mut index = index(1 << 20, 6);
+        let mut sent = vec![(1_u32, Vec::<Vec<u64>>::new()); 6];
+        for step in steps {
+            let asked = match step {
+                Step::Insert(slot, blocks) => {
+                    let (generation, prompts) = &mut sent[slot as usize];
+                    index.insert(WorkerId::new(slot, *generation), &chained(&blocks));
+                    prompts.push(blocks.clone());
+                    blocks
+                }
+                Step::Leave(slot) => {
+                    let (generation, prompts) = &mut sent[slot as usize];
+                    index.forget(WorkerId::new(slot, *generation));
+                    *generation += 1;
+                    index.admit(WorkerId::new(slot, *generation));
+                    prompts.clear();
+                    vec![0, 1, 2, 0]
+                }
+            };
+            index.check();
+            for asked in [&asked[..], &[0, 0, 1, 1, 2, 2], &[1, 0, 2]] {
+                let mut matches = PrefixMatches::default();
+                index.lookup(&chained(asked), &mut matches);
+                for (slot, (generation, prompts)) in sent.iter().enumerate() {
+                    let common = |prompt: &Vec<u64>| prompt.iter().zip(asked).take_while(|(a, b)| a == b).count();
+                    let longest = prompts.iter().map(common).max().unwrap_or(0);
+                    let found = index.blocks(&matches, WorkerId::new(slot as u32, *generation));
+                    prop_assert_eq!(found as usize, longest);
+                }
+            }
+        }
+    }
+
+    /// However small the index and whatever is sent.
+    #[test]
+    fn small_index_stays_consistent(steps in prop::collection::vec(step(), 0..300), salt in 0_u64..1000) {
+        let mut index = index(PrefixIndex::MIN_BYTES, 6);
+        for (i, step) in steps.into_iter().enumerate() {
+            if let Step::Insert(slot, blocks) = step {
+                let mut blocks = blocks;
+                blocks.insert(1, salt * 1000 + i as u64 / 3);
+                index.insert(worker(slot), &chained(&blocks));
+            }
+            prop_assert!(index.memory_bytes() <= PrefixIndex::MIN_BYTES);
+        }
+        index.check();
+    }
+}
