@@ -145,6 +145,8 @@ pub struct Balancer {
     seq: u64,
     /// Reused by dispatches that exclude workers.
     allowed: Vec<WorkerId>,
+    /// Reused by policies that compare a few of many candidates.
+    room: Vec<WorkerId>,
     /// Reused by dispatches that record scores.
     scores: Vec<CandidateScore>,
 }
@@ -158,6 +160,7 @@ impl Balancer {
             shadows: Vec::new(),
             seq: 0,
             allowed: Vec::new(),
+            room: Vec::new(),
             scores: Vec::new(),
         }
     }
@@ -239,12 +242,12 @@ impl Balancer {
         };
         let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
         self.scores.clear();
-        let decision = self.live.decide(now, request, candidates, explain, &mut self.scores);
+        let decision = self.live.decide(now, request, candidates, explain, &mut self.room, &mut self.scores);
         let mut shadows = Vec::new();
         for slot in &mut self.shadows {
             let mut scores = Vec::new();
             let explain = if explain == ExplainLevel::All { explain } else { ExplainLevel::None };
-            let decision = slot.decide(now, request, candidates, explain, &mut scores);
+            let decision = slot.decide(now, request, candidates, explain, &mut self.room, &mut scores);
             shadows.push(ExplainedDecision { policy: slot.policy.name().into(), decision, scores });
         }
         let worker = decision.worker;
@@ -286,7 +289,7 @@ impl Balancer {
         let candidates = Candidates::new(&self.fleet, self.fleet.available()).ok_or(NoWorker)?;
         let rng = self.live.rng.clone();
         let mut scores = Vec::new();
-        let decision = self.live.decide(now, request, candidates, ExplainLevel::All, &mut scores);
+        let decision = self.live.decide(now, request, candidates, ExplainLevel::All, &mut self.room, &mut scores);
         self.live.rng = rng;
         Ok(ExplainedDecision { policy: self.live.policy.name().into(), decision, scores })
     }
@@ -313,7 +316,7 @@ impl Balancer {
 
     /// Requests in flight on all workers.
     pub fn in_flight(&self) -> u64 {
-        self.fleet.iter().map(|w| u64::from(w.in_flight)).sum()
+        self.fleet.in_flight()
     }
 
     /// The workers.
@@ -368,13 +371,14 @@ impl PolicySlot {
         request: &RequestFeatures<'_>,
         candidates: Candidates<'_>,
         explain: ExplainLevel,
+        room: &mut Vec<WorkerId>,
         scores: &mut Vec<CandidateScore>,
     ) -> Decision {
         let scores = (explain != ExplainLevel::None).then_some(scores);
         let of_choice = explain == ExplainLevel::Chosen;
         let rng = &mut self.rng;
         let decision =
-            self.policy.decide(DecisionContext { now, request, candidates, rng, scores, of_choice });
+            self.policy.decide(DecisionContext { now, request, candidates, rng, room: Some(room), scores, of_choice });
         if candidates.contains(decision.worker) {
             return decision;
         }

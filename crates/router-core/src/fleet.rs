@@ -2,8 +2,11 @@
 
 use crate::in_flight_cap::InFlightCap;
 use crate::load_tracker::{LoadTracker, MaxAge};
+use crate::ranking::Ranking;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{LoadReport, Time, WorkerId};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// What every policy may know about one worker at this instant.
@@ -49,12 +52,12 @@ impl WorkerView<'_> {
     /// the higher priority.
     pub(crate) fn load_rank(&self) -> u64 {
         // The cast saturates; the resolution is 1/1024 of a request.
-        u64::from((self.next_load() * 1024.0) as u32) << 32 | self.rank()
+        u64::from((self.next_load() * 1024.0) as u32) << 32 | u64::from(self.rank())
     }
 
     /// Rank between equal costs: lower for the higher priority.
-    pub(crate) fn rank(&self) -> u64 {
-        u64::from(u32::MAX - self.info.priority)
+    pub(crate) const fn rank(&self) -> u32 {
+        u32::MAX - self.info.priority
     }
 
     /// The last queue length that the worker reported, corrected by what was sent and finished since, never below
@@ -89,6 +92,8 @@ impl WorkerView<'_> {
 struct FleetWorker {
     info: WorkerInfo,
     routable: bool,
+    /// Whether it is among the available ones.
+    listed: bool,
     in_flight: u32,
     tracker: LoadTracker,
     load: Option<LoadReport>,
@@ -101,12 +106,22 @@ struct FleetSlot {
 }
 
 /// The workers of one balancer. Slots are reused, ids are not.
+///
+/// What changes with every request is kept up to date by the event, in time that grows with the logarithm of the number of
+/// workers.
 #[derive(Debug, Default)]
 pub struct Fleet {
     slots: Vec<FleetSlot>,
+    /// Slots without a worker, below the end of `slots`.
+    vacant: BinaryHeap<Reverse<u32>>,
     routable: Vec<WorkerId>,
     /// Routable workers that are below the cap.
     available: Vec<WorkerId>,
+    /// Those that are available, by their load: the least loaded first, and the most loaded first.
+    least_loaded: Ranking,
+    most_loaded: Ranking,
+    /// Requests in flight on all workers.
+    in_flight: u64,
     /// Most requests in flight on one worker.
     cap: InFlightCap,
 }
@@ -114,41 +129,46 @@ pub struct Fleet {
 impl Fleet {
     pub(crate) fn set_cap(&mut self, cap: InFlightCap) {
         self.cap = cap;
-        self.refresh();
+        let ids: Vec<_> = self.iter().map(|w| w.id).collect();
+        ids.into_iter().for_each(|id| self.refresh(id));
     }
 
     pub(crate) fn join(&mut self, info: WorkerInfo) -> WorkerId {
-        let slot = self.slots.iter().position(|s| s.worker.is_none()).unwrap_or_else(|| {
-            self.slots.push(FleetSlot::default());
-            self.slots.len() - 1
-        });
+        let slot = self.vacant.pop().map_or_else(
+            || {
+                self.slots.push(FleetSlot::default());
+                self.slots.len() - 1
+            },
+            |Reverse(slot)| slot as usize,
+        );
         let entry = &mut self.slots[slot];
         entry.generation += 1;
         entry.worker = Some(FleetWorker {
             info,
             routable: true,
+            listed: false,
             in_flight: 0,
             tracker: LoadTracker::default(),
             load: None,
         });
         let id = WorkerId::new(slot as u32, entry.generation);
-        self.refresh();
+        self.refresh(id);
         id
     }
 
     pub(crate) fn leave(&mut self, id: WorkerId) -> bool {
-        let present = self.worker_mut(id).is_some();
-        if present {
-            self.slots[id.slot()].worker = None;
-            self.refresh();
-        }
-        present
+        let Some(worker) = self.worker_mut(id) else { return false };
+        self.in_flight -= u64::from(worker.in_flight);
+        self.slots[id.slot()].worker = None;
+        self.vacant.push(Reverse(id.slot() as u32));
+        self.refresh(id);
+        true
     }
 
     pub(crate) fn set_routable(&mut self, id: WorkerId, routable: bool) {
         if let Some(w) = self.worker_mut(id) {
             w.routable = routable;
-            self.refresh();
+            self.refresh(id);
         }
     }
 
@@ -158,7 +178,7 @@ impl Fleet {
             let url = Arc::clone(&w.info.url);
             w.info = WorkerInfo { url, weight, priority, max_running_requests, max_total_tokens };
             // Its cap may have changed with it.
-            self.refresh();
+            self.refresh(id);
         }
     }
 
@@ -174,35 +194,25 @@ impl Fleet {
     }
 
     pub(crate) fn dispatched(&mut self, id: WorkerId, bytes: u64) {
-        let cap = self.cap;
         let Some(w) = self.worker_mut(id) else { return };
         w.in_flight += 1;
         w.tracker.dispatched(bytes);
-        if w.is_full(cap)
-            && let Ok(place) = self.available.binary_search(&id)
-        {
-            self.available.remove(place);
-        }
+        self.in_flight += 1;
+        self.load_changed(id);
     }
 
     pub(crate) fn finished(&mut self, id: WorkerId, bytes: u64) {
-        let cap = self.cap;
         let Some(w) = self.worker_mut(id) else { return };
-        let was_full = w.is_full(cap);
-        w.in_flight = w.in_flight.saturating_sub(1);
+        let ended = w.in_flight.min(1);
+        w.in_flight -= ended;
         w.tracker.finished(bytes);
-        if was_full
-            && w.is_available(cap)
-            && let Err(place) = self.available.binary_search(&id)
-        {
-            self.available.insert(place, id);
-        }
+        self.in_flight -= u64::from(ended);
+        self.load_changed(id);
     }
 
     /// The view of one worker, routable or not.
     pub fn view(&self, id: WorkerId) -> Option<WorkerView<'_>> {
-        let slot = self.slots.get(id.slot()).filter(|s| s.generation == id.generation())?;
-        slot.worker.as_ref().map(|w| w.view(id))
+        self.worker(id).map(|w| w.view(id))
     }
 
     /// All workers, routable or not, by slot.
@@ -223,21 +233,64 @@ impl Fleet {
         &self.available
     }
 
+    /// Requests in flight on all workers.
+    pub const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    fn worker(&self, id: WorkerId) -> Option<&FleetWorker> {
+        self.slots.get(id.slot()).filter(|s| s.generation == id.generation())?.worker.as_ref()
+    }
+
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut FleetWorker> {
         self.slots.get_mut(id.slot()).filter(|s| s.generation == id.generation())?.worker.as_mut()
     }
 
-    fn refresh(&mut self) {
-        self.routable.clear();
-        self.available.clear();
-        for (slot, s) in self.slots.iter().enumerate() {
-            let Some(worker) = s.worker.as_ref().filter(|w| w.routable) else { continue };
-            let id = WorkerId::new(slot as u32, s.generation);
-            self.routable.push(id);
-            if worker.is_available(self.cap) {
-                self.available.push(id);
+    /// Files a worker anew after it came, left or changed.
+    fn refresh(&mut self, id: WorkerId) {
+        let is_routable = self.worker_mut(id).is_some_and(|w| w.routable);
+        file(&mut self.routable, id, is_routable);
+        self.load_changed(id);
+    }
+
+    /// Files a worker anew after its load or its cap has changed.
+    fn load_changed(&mut self, id: WorkerId) {
+        let cap = self.cap;
+        let Some(worker) = self.worker_mut(id) else { return self.unlist(id) };
+        if !worker.is_available(cap) {
+            if std::mem::take(&mut worker.listed) {
+                self.unlist(id);
             }
+            return;
         }
+        let was_listed = std::mem::replace(&mut worker.listed, true);
+        let view = worker.view(id);
+        let (next_load, load) = (view.next_load(), view.per_weight(f64::from(view.in_flight)));
+        let rank = view.rank();
+        self.least_loaded.set(id, next_load, rank);
+        // A worker of weight 0 has no load to compare.
+        self.most_loaded.set(id, if load < f64::MAX { -load } else { f64::MAX }, 0);
+        if !was_listed {
+            file(&mut self.available, id, true);
+        }
+    }
+
+    /// Takes a worker out of those that are available.
+    fn unlist(&mut self, id: WorkerId) {
+        file(&mut self.available, id, false);
+        self.least_loaded.remove(id);
+        self.most_loaded.remove(id);
+    }
+}
+
+/// Puts `id` into a list in id order, or takes it out.
+fn file(list: &mut Vec<WorkerId>, id: WorkerId, belongs: bool) {
+    match (list.binary_search(&id), belongs) {
+        (Err(place), true) => list.insert(place, id),
+        (Ok(place), false) => {
+            list.remove(place);
+        }
+        _ => (),
     }
 }
 
@@ -314,6 +367,21 @@ impl<'a> Candidates<'a> {
     /// The view of `id`, if it may be chosen.
     pub fn get(&self, id: WorkerId) -> Option<WorkerView<'a>> {
         if self.contains(id) { self.fleet.view(id) } else { None }
+    }
+
+    /// Some of these candidates, in id order; absent if there are none.
+    pub(crate) fn among(&self, ids: &'a [WorkerId]) -> Option<Self> {
+        Self::new(self.fleet, ids)
+    }
+
+    /// Adds the candidates with the least load, the new request counted, to `found`: up to `most`, about.
+    pub(crate) fn least_loaded(&self, most: usize, found: &mut Vec<WorkerId>) {
+        self.fleet.least_loaded.best(most, found, |id| self.contains(id));
+    }
+
+    /// Adds the candidate with the most load to `found`.
+    pub(crate) fn most_loaded(&self, found: &mut Vec<WorkerId>) {
+        self.fleet.most_loaded.best(1, found, |id| self.contains(id));
     }
 
     /// All views, in id order.

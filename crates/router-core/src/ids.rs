@@ -1,6 +1,7 @@
 //! Identities of workers and requests.
 
 use std::fmt;
+use std::ops::Range;
 
 /// A worker: slot plus generation. An id is never used twice, so state keyed by it cannot be confused with that
 /// of a later worker in the same slot.
@@ -87,6 +88,27 @@ impl<T> SlotMap<T> {
     /// The state of `id`, mutable.
     pub fn get_mut(&mut self, id: WorkerId) -> Option<&mut T> {
         self.0.get_mut(id.slot())?.as_mut().filter(|(owner, _)| *owner == id).map(|(_, v)| v)
+    }
+
+    /// One more than the highest slot that ever had state.
+    pub(crate) fn slots(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Up to `most` slots from `start` on.
+    pub(crate) fn slots_from(&self, start: usize, most: usize) -> Range<usize> {
+        let start = start.min(self.0.len());
+        start..self.0.len().min(start + most)
+    }
+
+    /// The workers with state in these slots, which must be below [`slots`](Self::slots).
+    pub(crate) fn range(&self, slots: Range<usize>) -> impl Iterator<Item = (WorkerId, &T)> {
+        self.0[slots].iter().flatten().map(|(id, v)| (*id, v))
+    }
+
+    /// The workers with state in these slots, mutable.
+    pub(crate) fn range_mut(&mut self, slots: Range<usize>) -> impl Iterator<Item = (WorkerId, &mut T)> {
+        self.0[slots].iter_mut().flatten().map(|(id, v)| (*id, v))
     }
 
     /// All workers with state, by slot, mutable.

@@ -41,6 +41,7 @@ mod in_flight_cap;
 mod load_tracker;
 pub mod policy;
 mod prefix_index;
+mod ranking;
 mod registry;
 mod rng;
 mod route;

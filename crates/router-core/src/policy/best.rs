@@ -32,7 +32,7 @@ pub(crate) struct BestCandidate {
 impl BestCandidate {
     /// Takes one more candidate into account; of those at equal cost the one with the highest priority wins.
     pub(crate) fn offer(&mut self, view: &WorkerView<'_>, cost: f64, rng: &mut Rng) {
-        self.offer_then(view.id, cost, view.rank(), rng);
+        self.offer_then(view.id, cost, u64::from(view.rank()), rng);
     }
 
     /// As [`offer`](Self::offer), with a rank of its own.

@@ -106,12 +106,13 @@ impl Policy for CacheAware {
         PolicyNeeds { prefix_hashes: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
+        let request = cx.request;
+        self.index.lookup(request.prefix, &mut self.matches);
+        let mut cx = cx.shortlist(self.index.holders(&self.matches));
         if self.uneven(&cx) {
             return cx.least_loaded(Reason::LoadImbalance, load_terms);
         }
-        let request = cx.request;
-        self.index.lookup(request.prefix, &mut self.matches);
         let blocks = |id| self.index.blocks(&self.matches, id);
         let longest = cx.candidates.ids().iter().map(|&id| blocks(id)).max().unwrap_or(0);
         let with_match = |w: &WorkerView<'_>| {

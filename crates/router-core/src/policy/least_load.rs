@@ -135,7 +135,8 @@ impl Policy for LeastLoad {
         PolicyNeeds { load_reports: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
+        let mut cx = cx.shortlist(std::iter::empty());
         let (now, candidates) = (cx.now, cx.candidates);
         let (mut lowest, mut throughput, mut reporting) = (f64::MAX, 0.0, 0.0);
         for score in candidates.iter().filter_map(|w| self.score(&w, now)) {

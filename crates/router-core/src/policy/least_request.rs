@@ -50,7 +50,7 @@ impl LeastRequest {
         w.per_weight(if bias == 1.0 { requests } else { requests.powf(bias) } * speed)
     }
 
-    fn by_speed(&self, mut cx: DecisionContext<'_>) -> Decision {
+    fn by_speed(&self, cx: DecisionContext<'_>) -> Decision {
         let now = cx.now;
         let speed = |w: &WorkerView<'_>| self.speeds.secs_per_token(w.id, now).unwrap_or(1.0);
         // All speeds are known or none, since unknown ones are replaced by the mean.
@@ -69,7 +69,7 @@ impl Policy for LeastRequest {
         "least_request"
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         if self.config.speed_weighted {
             return self.by_speed(cx);
         }

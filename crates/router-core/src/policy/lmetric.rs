@@ -79,8 +79,9 @@ impl Policy for LMetric {
         PolicyNeeds { prefix_hashes: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         self.index.lookup(cx.request.prefix, &mut self.matches);
+        let mut cx = cx.shortlist(self.index.holders(&self.matches));
         let (this, now, request) = (&*self, cx.now, cx.request);
         cx.lowest(
             Reason::LowestCost,

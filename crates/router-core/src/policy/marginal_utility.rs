@@ -194,7 +194,8 @@ impl Policy for MarginalUtility {
         self.name
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
+        let mut cx = cx.shortlist(std::iter::empty());
         let scale = self.scale(cx.candidates);
         let terms = |w: &WorkerView<'_>| self.terms(w, self.cost(w, &scale));
         let decision = cx.lowest(Reason::LoadBased, |w| self.cost(w, &scale), terms);

@@ -44,6 +44,7 @@ mod ring;
 mod round_robin;
 mod sample;
 mod shortest_queue;
+mod shortlist;
 mod speeds;
 
 pub use bucket::{Bucket, BucketConfig};
@@ -67,6 +68,7 @@ pub use round_robin::RoundRobin;
 pub use shortest_queue::{ShortestQueue, ShortestQueueConfig};
 
 pub(crate) use best::BestCandidate;
+pub(crate) use shortlist::COMPARE_ALL;
 use sample::RandomSubset;
 
 use crate::fleet::{Candidates, WorkerView};
@@ -154,6 +156,8 @@ pub struct DecisionContext<'a> {
     pub candidates: Candidates<'a>,
     /// The policy's own random numbers.
     pub rng: &'a mut Rng,
+    /// Room for the ids of a shortlist, until there is one.
+    pub(crate) room: Option<&'a mut Vec<WorkerId>>,
     /// Where the scores go, if they are recorded.
     pub(crate) scores: Option<&'a mut Vec<CandidateScore>>,
     /// Whether only the chosen candidate's score is recorded.
@@ -227,16 +231,16 @@ impl DecisionContext<'_> {
 
     /// The candidate with the least load for its weight, the new request counted.
     pub(crate) fn least_loaded(
-        &mut self,
+        self,
         reason: Reason,
         terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
-        self.lowest(reason, |w| w.next_load(), terms)
+        self.shortlist(std::iter::empty()).lowest(reason, |w| w.next_load(), terms)
     }
 
-    /// As [`lowest`](Self::lowest), among `choices` candidates drawn at random; among all when `choices` is 0.
+    /// As [`lowest`](Self::lowest), among `choices` candidates drawn at random; among a shortlist when `choices` is 0.
     pub(crate) fn lowest_drawn(
-        &mut self,
+        mut self,
         choices: usize,
         reason: Reason,
         cost: impl Fn(&WorkerView<'_>) -> f64,
@@ -244,7 +248,7 @@ impl DecisionContext<'_> {
     ) -> Decision {
         let candidates = self.candidates;
         if choices == 0 || choices >= candidates.len() {
-            return self.lowest(reason, cost, terms);
+            return self.shortlist(std::iter::empty()).lowest(reason, cost, terms);
         }
         let drawn = RandomSubset::new(candidates.len(), choices, self.rng);
         let mut best = BestCandidate::default();
@@ -257,7 +261,8 @@ impl DecisionContext<'_> {
         best.decide(candidates, reason)
     }
 
-    /// Chooses the candidate that owns the request's key. In the explanation it costs 0, and the others 1.
+    /// Chooses the candidate that owns the request's key. In the explanation it costs 0, and the others 1, unless there are
+    /// too many to name.
     pub(crate) fn keyed(
         &mut self,
         owner: WorkerId,
@@ -265,10 +270,12 @@ impl DecisionContext<'_> {
         terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
         let candidates = self.candidates;
-        if self.scores.is_some() {
+        if self.scores.is_some() && candidates.len() <= COMPARE_ALL {
             for w in candidates.iter() {
                 self.explain(w.id, f64::from(u8::from(w.id != owner)), || terms(&w));
             }
+        } else if let Some(w) = candidates.get(owner) {
+            self.explain(owner, 0.0, || terms(&w));
         }
         Decision::plain(owner, if candidates.len() == 1 { Reason::OnlyCandidate } else { reason })
     }

@@ -103,7 +103,7 @@ impl Policy for PeakEwma {
         "peak_ewma"
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         let now = cx.now;
         let unit = if self.config.per_token { "rtt_per_100_tokens" } else { "rtt" };
         cx.lowest_drawn(

@@ -131,7 +131,8 @@ impl Policy for Prequal {
         "prequal"
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
+        let mut cx = cx.shortlist(std::iter::empty());
         let now = cx.now;
         let mut best = BestCandidate::default();
         let mut cold = false;

@@ -2,7 +2,7 @@
 
 use super::round_robin::RotationCursor;
 use super::{BestCandidate, InvalidOption, load_terms};
-use crate::fleet::WorkerView;
+use crate::fleet::{Candidates, WorkerView};
 use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, Time};
 use serde::{Deserialize, Serialize};
 
@@ -46,11 +46,11 @@ impl ShortestQueue {
         Ok(Self { config, turn: RotationCursor::default() })
     }
 
-    fn without_data(&self, mut cx: DecisionContext<'_>) -> Decision {
-        let n = cx.candidates.len();
+    fn without_data(&self, cx: DecisionContext<'_>, all: Candidates<'_>) -> Decision {
+        let n = all.len();
         if self.config.enable_fallback {
             let reason = if n == 1 { Reason::OnlyCandidate } else { Reason::Fallback };
-            return Decision::plain(self.turn.next(cx.candidates), reason);
+            return Decision::plain(self.turn.next(all), reason);
         }
         cx.least_loaded(Reason::Fallback, load_terms)
     }
@@ -70,10 +70,12 @@ impl Policy for ShortestQueue {
         PolicyNeeds { load_reports: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
+        let all = cx.candidates;
+        let mut cx = cx.shortlist(std::iter::empty());
         let (now, age) = (cx.now, self.config.max_report_age_secs);
         if !cx.candidates.iter().any(|w| w.fresh_waiting(now, age).is_some()) {
-            return self.without_data(cx);
+            return self.without_data(cx, all);
         }
         let mut best = BestCandidate::default();
         for w in cx.candidates.iter() {

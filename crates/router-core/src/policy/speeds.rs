@@ -35,15 +35,16 @@ impl ResponseSums {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DecodeSpeeds {
     workers: SlotMap<ResponseSums>,
-    /// Mean seconds per token of the workers that have responded.
-    usual: Option<f64>,
+    /// Sum over the workers that have responded of their seconds per token, and their number.
+    sum: f64,
+    known: u32,
 }
 
 impl DecodeSpeeds {
     /// Seconds per generated token. A worker that has not responded is assumed to be like the others; absent when
     /// none has.
     pub(crate) fn secs_per_token(&self, worker: WorkerId, now: Time) -> Option<f64> {
-        let usual = self.usual?;
+        let usual = self.usual()?;
         let Some(responses) = self.workers.get(worker) else { return Some(usual) };
         let Some(own) = responses.secs_per_token() else { return Some(usual) };
         // Without this a worker that was slow once would get no requests and so never show that it has recovered.
@@ -56,25 +57,42 @@ impl DecodeSpeeds {
         match event {
             Event::Joined { worker, .. } => self.workers.insert(*worker, ResponseSums::default()),
             Event::Left(worker) => {
-                self.workers.remove(*worker);
-                self.refresh();
+                let known = self.workers.remove(*worker).and_then(|responses| responses.secs_per_token());
+                self.replace(known, None);
             }
             Event::Finished(completion) => {
                 let Some((secs, tokens)) = secs_and_tokens(completion) else { return };
                 let Some(responses) = self.workers.get_mut(completion.worker) else { return };
+                let before = responses.secs_per_token();
                 responses.secs = DECAY * responses.secs + secs;
                 responses.tokens = DECAY * responses.tokens + tokens;
                 responses.at = completion.finished_at;
-                self.refresh();
+                let after = responses.secs_per_token();
+                self.replace(before, after);
             }
             _ => (),
         }
     }
 
-    fn refresh(&mut self) {
-        let known = self.workers.iter().filter_map(|(_, responses)| responses.secs_per_token());
-        let (sum, count) = known.fold((0.0, 0.0), |(sum, count), secs| (sum + secs, count + 1.0));
-        self.usual = (count > 0.0).then(|| sum / count);
+    /// Mean seconds per token of the workers that have responded.
+    fn usual(&self) -> Option<f64> {
+        (self.known > 0).then(|| self.sum / f64::from(self.known))
+    }
+
+    /// Takes one worker's seconds per token out of the mean, and another figure in.
+    fn replace(&mut self, before: Option<f64>, after: Option<f64>) {
+        if let Some(secs) = before {
+            self.sum -= secs;
+            self.known -= 1;
+        }
+        if self.known == 0 {
+            // No rounding error outlives the workers that it came from.
+            self.sum = 0.0;
+        }
+        if let Some(secs) = after {
+            self.sum += secs;
+            self.known += 1;
+        }
     }
 }
 

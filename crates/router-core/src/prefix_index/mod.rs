@@ -135,11 +135,11 @@ impl PrefixIndex {
         longest_first.find(|m| self.runs.at(m.run).is_held_by(worker)).map_or(0, |m| m.blocks)
     }
 
-    /// The workers that hold a part of the prompt that was looked up, with the number of blocks; the longest part first. A
-    /// worker may be given more than once, and some may have left.
-    pub fn holders<'a>(&'a self, matches: &'a PrefixMatches) -> impl Iterator<Item = (WorkerId, u32)> + 'a {
+    /// The workers that hold a part of the prompt that was looked up, those with the longest part first. A worker may be given
+    /// more than once, and some may have left.
+    pub fn holders<'a>(&'a self, matches: &'a PrefixMatches) -> impl Iterator<Item = WorkerId> + 'a {
         let longest_first = matches.runs.iter().rev();
-        longest_first.flat_map(|m| self.runs.at(m.run).holders.iter().map(|&worker| (worker, m.blocks)))
+        longest_first.flat_map(|m| self.runs.at(m.run).holders.iter().copied())
     }
 
     /// Notes that `worker` was sent `prefix`. Ignored unless the worker was [admitted](Self::admit) and is present.

@@ -62,18 +62,19 @@ pub(super) struct CostBreakdown {
     pub(super) slowdown: f64,
 }
 
-/// The cost of a request with these `inputs` on the worker of `view`, which was sent `blocks` blocks of its prefix before.
+/// The cost of a request with these `inputs` on the worker of `view`, which was sent `blocks` blocks of its prefix before. Without
+/// a view, what the worker reports and its limits do not count.
 #[inline]
 pub(super) fn cost_of(
     config: &MarginalCostConfig,
     inputs: &CostInputs,
     model: &WorkerModel,
-    view: &WorkerView<'_>,
+    view: Option<&WorkerView<'_>>,
     blocks: u32,
 ) -> CostBreakdown {
     let (speed, slowdown) = model.speed(inputs.now, config.forgive_secs);
     let resident = inputs.prompt + 0.5 * inputs.output;
-    let on = with_others(config, inputs, model.sums(), view);
+    let on = view.map_or(*model.sums(), |view| with_others(config, inputs, model.sums(), view));
     // A short output shares at most as many steps with the others as it has.
     let most = on.requests * inputs.output;
     let (all_shared, all_weighted) =
@@ -86,7 +87,9 @@ pub(super) fn cost_of(
     let tokens = speed.prefill_token * uncached;
     // Waiting prompts share one batch; those behind a running batch will share the next one.
     let prefill = if prefill_slot.is_queued { tokens } else { speed.prefill + tokens };
-    let over = overflow(view, &on, uncached + 0.5 * inputs.output).max(fullness(config, inputs.now, view));
+    let over = view.map_or(0.0, |view| {
+        overflow(view, &on, uncached + 0.5 * inputs.output).max(fullness(config, inputs.now, view))
+    });
     let admission = over * inputs.output * step;
     let ttft = prefill_slot.wait_secs + admission + prefill;
     let per_step = speed.step_request + speed.step_token * resident;

@@ -17,13 +17,15 @@ mod output_lengths;
 #[cfg(test)]
 mod tests;
 mod token_estimator;
+mod usual_request;
 mod worker;
 
 pub use config::MarginalCostConfig;
 
-use super::InvalidOption;
-use crate::fleet::WorkerView;
+use super::{COMPARE_ALL, InvalidOption};
+use crate::fleet::{Candidates, WorkerView};
 use crate::prefix_index::{PrefixIndex, PrefixMatches};
+use crate::ranking::{MOST_FOUND, Ranking};
 use crate::{
     Completion, Decision, DecisionContext, Event, Outcome, Policy, PolicyNeeds, Reason, RequestFeatures,
     RequestId, ScoreTerms, SlotMap, Time, WorkerId,
@@ -33,12 +35,14 @@ use cost::{CostBreakdown, CostInputs, cost_of};
 use learner::{SpeedLearner, WorkerSpeed};
 use output_lengths::OutputLengths;
 use token_estimator::TokenEstimator;
+use usual_request::UsualRequest;
 use worker::{RequestEstimate, WorkerModel};
 
 /// A worker is explored only if it costs at most this many times as much as the best.
 const EXPLORE_MAX_COST_RATIO: f64 = 1.5;
-/// Responses between two surveys of the fleet.
+/// Responses between two surveys of the fleet, and workers that one looks at.
 const SURVEY_EVERY: u32 = 64;
+const SURVEYED: usize = COMPARE_ALL;
 
 /// Sends each request where it adds least to the latency of all requests, by the router's own counts and learned
 /// speeds.
@@ -62,6 +66,11 @@ pub struct MarginalCost {
     /// The median worker, and room to find it in.
     median: Option<WorkerSpeed>,
     speeds: Vec<WorkerSpeed>,
+    /// The slot at which the next survey begins.
+    surveyed: usize,
+    /// The workers by what a usual request costs there without a known prefix, in fleets of which only a few are compared.
+    ranking: Ranking,
+    usual: UsualRequest,
 }
 
 impl MarginalCost {
@@ -86,6 +95,9 @@ impl MarginalCost {
             baseline: Baseline::default(),
             median: None,
             speeds: Vec::new(),
+            surveyed: 0,
+            ranking: Ranking::default(),
+            usual: UsualRequest::default(),
         })
     }
 
@@ -117,9 +129,20 @@ impl MarginalCost {
         }
     }
 
+    /// Ranks a worker anew after an event that changed its load or its speed.
+    fn rank(&mut self, now: Time, worker: WorkerId) {
+        if self.present <= COMPARE_ALL {
+            return;
+        }
+        let Some(model) = self.workers.get(worker) else { return };
+        let inputs = self.usual.inputs(self.cost_inputs(now, &RequestFeatures::default()));
+        let cost = cost_of(&self.config, &inputs, model, None, 0).total;
+        self.ranking.set(worker, cost, 0);
+    }
+
     fn breakdown(&self, view: &WorkerView<'_>, inputs: &CostInputs) -> CostBreakdown {
         let Some(model) = self.workers.get(view.id) else { return CostBreakdown::default() };
-        cost_of(&self.config, inputs, model, view, self.index.blocks(&self.matches, view.id))
+        cost_of(&self.config, inputs, model, Some(view), self.index.blocks(&self.matches, view.id))
     }
 
     fn terms(&self, view: &WorkerView<'_>, inputs: &CostInputs) -> ScoreTerms {
@@ -165,7 +188,12 @@ impl MarginalCost {
         self.index.admit(worker);
         self.matched = None;
         self.present += 1;
-        self.speeds.reserve(self.present);
+        self.speeds.reserve(self.present.min(SURVEYED));
+        if self.present == COMPARE_ALL + 1 {
+            let ids: Vec<_> = self.workers.iter().map(|(id, _)| id).collect();
+            ids.into_iter().for_each(|id| self.rank(now, id));
+        }
+        self.rank(now, worker);
     }
 
     fn left(&mut self, worker: WorkerId) {
@@ -174,6 +202,7 @@ impl MarginalCost {
             self.present -= 1;
         }
         self.index.forget(worker);
+        self.ranking.remove(worker);
         self.matched = None;
         if self.present == 0 {
             // The next workers may serve another model and other clients.
@@ -185,17 +214,20 @@ impl MarginalCost {
         }
     }
 
-    /// Finds what the fleet is like: the median of the workers whose speed is known, and whether batches take anything.
+    /// Finds what the fleet is like: the median of the workers whose speed is known, and whether batches take anything. Of
+    /// a large fleet a part is looked at, the next part the next time.
     fn survey(&mut self) {
+        let slots = self.workers.slots_from(self.surveyed, SURVEYED);
+        self.surveyed = if slots.end < self.workers.slots() { slots.end } else { 0 };
         self.speeds.clear();
-        let settled = self.workers.iter().filter(|(_, model)| model.learner().is_settled());
-        self.speeds.extend(settled.map(|(_, model)| model.learner().speed()));
+        let learners = || self.workers.range(slots.clone()).map(|(_, model)| model.learner());
+        self.speeds.extend(learners().filter(|l| l.is_settled()).map(SpeedLearner::speed));
         self.median = WorkerSpeed::median(&mut self.speeds).or(self.median);
         let settled = self.speeds.len();
         if settled > 0 {
-            let prices = self.workers.iter().map(|(_, model)| model.learner());
-            let all: f64 = prices.filter(|l| l.is_settled()).map(SpeedLearner::batch_price).sum();
-            self.workers.iter_mut().for_each(|(_, model)| model.judge_batches(all / settled as f64));
+            let all: f64 = learners().filter(|l| l.is_settled()).map(SpeedLearner::batch_price).sum();
+            let fleet = all / settled as f64;
+            self.workers.range_mut(slots).for_each(|(_, model)| model.judge_batches(fleet));
         }
     }
 
@@ -206,6 +238,7 @@ impl MarginalCost {
         self.index.insert(worker, request.prefix);
         self.matched = None;
         self.sent = self.sent.wrapping_add(1);
+        self.usual.learn(&inputs);
         let Some(model) = self.workers.get_mut(worker) else { return };
         model.refresh(now, &self.config, self.median.as_ref());
         let (speed, _) = model.speed(now, self.config.forgive_secs);
@@ -227,15 +260,22 @@ impl MarginalCost {
             self.baseline.dispatched(prediction);
         }
         self.in_flight += 1;
+        self.rank(now, worker);
     }
 
     fn first_token(&mut self, now: Time, worker: WorkerId, request: RequestId) {
         let Some(model) = self.workers.get_mut(worker) else { return };
         let (speed, _) = model.speed(now, self.config.forgive_secs);
         model.first_token(now, request, &speed);
+        self.rank(now, worker);
     }
 
     fn finished(&mut self, completion: &Completion) {
+        self.learn(completion);
+        self.rank(completion.finished_at, completion.worker);
+    }
+
+    fn learn(&mut self, completion: &Completion) {
         // Nothing is learned from a worker that left: it may have been removed for a fault.
         let Some(model) = self.workers.get_mut(completion.worker) else { return };
         let (speed, _) = model.speed(completion.finished_at, self.config.forgive_secs);
@@ -275,9 +315,13 @@ impl Policy for MarginalCost {
         PolicyNeeds { prefix_hashes: true, script: true, ..PolicyNeeds::NONE }
     }
 
-    fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
+    fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         self.look_up(cx.request);
         let this = &*self;
+        let cheapest = |candidates: &Candidates<'_>, found: &mut Vec<WorkerId>| {
+            this.ranking.best(MOST_FOUND, found, |id| candidates.contains(id));
+        };
+        let mut cx = cx.shortlist_of(cheapest, this.index.holders(&this.matches));
         let inputs = this.cost_inputs(cx.now, cx.request);
         let best =
             cx.lowest(Reason::LowestCost, |w| this.breakdown(w, &inputs).total, |w| this.terms(w, &inputs));
@@ -296,6 +340,7 @@ impl Policy for MarginalCost {
             Event::Load { worker, report } => {
                 if let Some(model) = self.workers.get_mut(*worker) {
                     model.reported(&report.work);
+                    self.rank(now, *worker);
                 }
             }
             Event::Changed { .. } => (),
@@ -306,7 +351,8 @@ impl Policy for MarginalCost {
         report("predicted_output_tokens", self.lengths.mean());
         report("usual_latency_seconds", self.baseline.latency());
         report("reused_prompt_share", self.baseline.reuse());
-        let errors = self.workers.iter().map(|(_, model)| model.learner().error());
+        let slots = self.workers.slots_from(self.surveyed, SURVEYED);
+        let errors = self.workers.range(slots).map(|(_, model)| model.learner().error());
         report("worst_prediction_error", errors.fold(0.0, f64::max));
         if let Some(median) = &self.median {
             report("median_overhead_seconds", median.overhead);
