@@ -12,6 +12,7 @@ use crate::forwarding::ForwardingConfig;
 use crate::health_config::HealthConfig;
 use crate::key_source::{KeySource, key_sources};
 use crate::logging::AccessLogConfig;
+use crate::metrics_per_worker::MetricsPerWorker;
 use crate::options::Options;
 use crate::otlp_endpoint::OtlpEndpoint;
 use crate::own_address::OwnAddress;
@@ -38,6 +39,8 @@ pub struct Config {
     pub prometheus: Option<SocketAddr>,
     /// Bucket upper bounds of the request duration histograms, in seconds, ascending; `None` for the default ones.
     pub duration_buckets: Option<Vec<f64>>,
+    /// Whether metrics have series for each worker.
+    pub metrics_per_worker: MetricsPerWorker,
     /// The policy that routes requests.
     pub policy: Box<dyn Policy>,
     /// Shadow policies, whose decisions are only recorded.
@@ -156,6 +159,7 @@ impl Options {
             listen,
             prometheus,
             duration_buckets: self.check_buckets()?,
+            metrics_per_worker: self.metrics_per_worker,
             policy,
             shadows,
             seed: self.seed,

@@ -1,7 +1,8 @@
 //! Prefill and decode on different workers (PD disaggregation).
 
 use crate::error::ConfigError;
-use crate::options::{Options, PdProtocol};
+use crate::options::Options;
+use crate::pd_protocol::PdProtocol;
 use crate::policy_flags::NamedPolicy;
 use crate::record_config::RecordConfig;
 use crate::worker_spec::{WorkerKind, WorkerSpec};

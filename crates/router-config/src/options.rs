@@ -5,23 +5,15 @@
 
 use crate::forwarding::ForwardedHeaders;
 use crate::logging::{LogFormat, LogLevel};
+use crate::metrics_per_worker::MetricsPerWorker;
+use crate::pd_protocol::PdProtocol;
 use crate::policy_options;
 use crate::record_config::RecordFormat;
 use crate::secret::Secret;
 use crate::worker_spec::WorkerSpec;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-
-/// How a prefill worker transfers the KV cache of a prompt to a decode worker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum PdProtocol {
-    /// Both workers get the request at the same time, with the same bootstrap room.
-    Sglang,
-    /// First the prefill worker, then the decode worker with the kv_transfer_params of its response.
-    Vllm,
-}
 
 /// The options of `sgl-router launch`, as flags or as keys of a TOML file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, Args)]
@@ -103,6 +95,10 @@ pub struct Options {
     /// Bucket upper bounds of the request duration histograms, in seconds, ascending [default: 20 from 0.001 to 240]
     #[arg(long, value_name = "SECS", num_args = 1.., help_heading = "Listening")]
     pub prometheus_duration_buckets: Vec<f64>,
+
+    /// Whether metrics have series for each worker beside those of the fleet; auto: while it has at most 256 workers
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = MetricsPerWorker::Auto, help_heading = "Listening")]
+    pub metrics_per_worker: MetricsPerWorker,
 
     /// Number of threads that serve requests, each with its own connections to workers; default: one per core
     #[arg(long, value_name = "N", help_heading = "Listening")]

@@ -48,7 +48,8 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     for (n, shadow) in (1u64..).zip(config.shadows) {
         balancer.add_shadow(clock.now(), shadow, seed.wrapping_add(n));
     }
-    let metrics = metrics_of(&balancer, config.duration_buckets.as_deref());
+    let buckets = config.duration_buckets.as_deref().map(Buckets::new);
+    let metrics = Metrics::with_options(balancer.policy_name(), buckets, config.metrics_per_worker);
     let metrics = if config.disaggregation.is_some() { metrics.with_legs() } else { metrics };
     let metrics = Arc::new(metrics);
     let split = config.disaggregation.map(|split| PrefillPlan::new(split, &metrics));
@@ -94,14 +95,6 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         trace_ids: collector.map(|_| TraceIds::new()),
         stopping: AtomicBool::new(false),
     })
-}
-
-/// Metrics of a balancer, with these upper bounds of buckets in place of the default ones.
-fn metrics_of(balancer: &Balancer, bounds: Option<&[f64]>) -> Metrics {
-    match bounds {
-        Some(bounds) => Metrics::with_duration_buckets(balancer.policy_name(), Buckets::new(bounds)),
-        None => Metrics::new(balancer.policy_name()),
-    }
 }
 
 fn access_log(

@@ -27,7 +27,7 @@ async fn removed_worker_leaves_no_series() {
         );
     }
     let series = |samples: Vec<(String, f64)>| samples.iter().any(|(l, _)| l.contains(&slow.to_string()));
-    assert!(series(metric(&router, "sgl_router_processed_requests_total").await), "its request still runs");
+    assert!(series(metric(&router, "sgl_router_policy_decisions_total").await), "its request still runs");
     gate.notify_one();
     assert!(client.see("slow").await.contains(r#"{"from":"slow"}"#));
     let gone = async {

@@ -3,7 +3,7 @@
 
 mod support;
 
-use router_config::Options;
+use router_config::{MetricsPerWorker, Options};
 use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec};
 use router_proxy::RunningRouter;
 use std::sync::Arc;
@@ -150,6 +150,94 @@ async fn process_and_build_are_described() {
         }
         assert_eq!(text.matches("# EOF").count(), usize::from(accept.contains("openmetrics")));
     }
+}
+
+/// All samples of a page, without those of the process.
+fn samples(text: &str) -> Vec<(&str, f64)> {
+    let lines = text.lines().filter(|line| line.starts_with("sgl_router_"));
+    lines
+        .map(|line| line.rsplit_once(' ').map(|(name, value)| (name, value.parse().unwrap())).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn unused_series_are_left_out() {
+    let worker = worker(|mut incoming| async move {
+        incoming.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    });
+    let router = router(options(&[worker.await])).await;
+    let before = get(&router, "/metrics").await;
+    for (name, value) in samples(&before) {
+        let is_counter = name.split('{').next().unwrap().ends_with("_total");
+        assert!(!(is_counter && name.contains("worker=")), "{name} {value} before the first request");
+        assert!(!name.contains("route=") || value == 0.0, "{name} {value} before the first request");
+        assert!(!name.contains("_bucket{route="), "a histogram without an observation: {name}");
+    }
+    for name in [
+        "sgl_router_fleet_processed_requests_total",
+        "sgl_router_fleet_outcomes_total{outcome=\"failed\"}",
+        "sgl_router_fleet_check_failures_total{reason=\"timeout\"}",
+        "sgl_router_fleet_cache_misses_total",
+        "sgl_router_requests_total{route=\"/generate\"}",
+        "sgl_router_records_lost_total",
+    ] {
+        assert!(samples(&before).contains(&(name, 0.0)), "{name} is there from the start: {before}");
+    }
+    assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
+    let outcomes = metric(&router, "sgl_router_worker_outcomes_total").await;
+    assert_eq!(outcomes.len(), 5, "a worker in use has all outcomes, so that their shares are known");
+    assert!(metric(&router, "sgl_router_worker_cb_transitions_total").await.is_empty());
+    assert_eq!(metric(&router, "sgl_router_policy_reasons_total").await.len(), 1);
+    assert_eq!(
+        metric(&router, "sgl_router_request_duration_seconds_count").await.len(),
+        1,
+        "one route is used"
+    );
+}
+
+#[tokio::test]
+async fn fleet_series_need_no_workers() {
+    let spec: FleetSpec = "a100@20*2".parse().unwrap();
+    let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
+    let mut pages = Vec::new();
+    for metrics_per_worker in [MetricsPerWorker::Off, MetricsPerWorker::Auto] {
+        let router = router(Options {
+            worker_urls: fleet.urls(),
+            policy: "marginal_utility".to_owned(),
+            metrics_per_worker,
+            ..options(&[])
+        })
+        .await;
+        for stream in [true, false, false] {
+            let body =
+                format!(r#"{{"text":"a b","stream":{stream},"sampling_params":{{"max_new_tokens":4}}}}"#);
+            assert!(post(&router, "/generate", &body).await.starts_with("HTTP/1.1 200 "));
+        }
+        pages.push(get(&router, "/metrics").await);
+    }
+    fleet.shutdown().await;
+    let expected = [
+        ("sgl_router_fleet_processed_requests_total", 3.0),
+        ("sgl_router_fleet_decisions_total{policy=\"marginal_utility\"}", 3.0),
+        ("sgl_router_fleet_outcomes_total{outcome=\"success\"}", 3.0),
+        ("sgl_router_fleet_output_tokens_total", 12.0),
+        ("sgl_router_fleet_ttft_seconds_count{route=\"/generate\"}", 1.0),
+        ("sgl_router_fleet_e2e_seconds_count{route=\"/generate\"}", 3.0),
+        ("sgl_router_fleet_workers{state=\"healthy\"}", 2.0),
+        ("sgl_router_fleet_breakers{state=\"closed\"}", 2.0),
+        ("sgl_router_fleet_running_requests", 0.0),
+    ];
+    for page in &pages {
+        expected.iter().for_each(|sample| assert!(samples(page).contains(sample), "{sample:?} in {page}"));
+    }
+    assert!(!pages[0].contains("worker=\""), "{}", pages[0]);
+    assert!(samples(&pages[0]).contains(&("sgl_router_metrics_per_worker", 0.0)));
+    assert!(samples(&pages[1]).contains(&("sgl_router_metrics_per_worker", 1.0)));
+    assert!(pages[1].contains("sgl_router_policy_score{") && pages[1].contains("sgl_router_worker_health{"));
+    let per_worker =
+        |name| samples(&pages[1]).iter().filter(|s| s.0.starts_with(name)).map(|s| s.1).sum::<f64>();
+    assert_eq!(per_worker("sgl_router_processed_requests_total{"), 3.0, "the workers' add up to the fleet's");
+    assert_eq!(per_worker("sgl_router_e2e_seconds_count{"), 3.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

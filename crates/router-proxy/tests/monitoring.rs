@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
-use support::{get, metric, options, post, router, send};
+use support::{get, metric, options, post, router, send, worker};
 
 /// A file of the repository.
 fn file(path: &str) -> String {
@@ -22,7 +22,17 @@ fn names(expression: &str) -> impl Iterator<Item = &str> {
     expression.split(word).filter(|w| w.starts_with("sgl_router_") || w.starts_with("process_"))
 }
 
-/// The names of all series that a router exports after some requests and a failed check.
+/// The page of a router whose only worker fails, so that its breaker opens.
+async fn page_after_breaker() -> String {
+    let broken = worker(|mut incoming| async move {
+        incoming.send("HTTP/1.1 500 Broken\r\ncontent-length: 2\r\n\r\n{}").await;
+    });
+    let router = router(Options { cb_failure_threshold: 1, ..options(&[broken.await]) }).await;
+    assert!(post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 500 "));
+    get(&router, "/metrics").await
+}
+
+/// The names of all series that a router exports after some requests, a failed check and a breaker that opened.
 async fn exported() -> BTreeSet<String> {
     let spec: FleetSpec = "a100@20*2".parse().unwrap();
     let fleet = EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap();
@@ -49,7 +59,7 @@ async fn exported() -> BTreeSet<String> {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), checked).await.expect("no check failed");
-    let text = get(&router, "/metrics").await;
+    let text = get(&router, "/metrics").await + &page_after_breaker().await;
     fleet.shutdown().await;
     let mut exported = BTreeSet::new();
     for line in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {

@@ -6,7 +6,7 @@ use crate::trace_context::TraceContext;
 use crate::worker::{WorkerDirectory, WorkerTelemetry};
 use http::{HeaderValue, StatusCode};
 use router_core::{
-    CandidateScore, Completion, Decision, DispatchSnapshot, ExplainedDecision, Route, Time, WorkerId,
+    CandidateScore, Completion, Decision, DispatchSnapshot, ExplainedDecision, Outcome, Route, Time, WorkerId,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,12 @@ pub struct CompletionRecord {
 }
 
 impl CompletionRecord {
+    /// Whether this is the end of a split stream that failed after a part was sent to the client.
+    pub(crate) fn is_failed_split_stream(&self) -> bool {
+        let is_failed = matches!(self.completion.result.outcome, Outcome::Failed | Outcome::Busy);
+        self.info.leg != Leg::Whole && is_failed && self.forwarded && self.info.stream && self.error.is_some()
+    }
+
     /// Whether this is the end of a WebSocket that one of its two ends closed.
     pub(crate) fn is_ended_tunnel(&self) -> bool {
         let switched = StatusCode::SWITCHING_PROTOCOLS.as_u16();

@@ -35,7 +35,7 @@ impl Candidate {
         id: WorkerId,
         worker: Arc<Worker>,
         name: CandidateName,
-        metrics: WorkerMetrics,
+        metrics: Arc<WorkerMetrics>,
     ) -> Self {
         let CandidateName { rank, name, header } = name;
         let (busy_until, removing) = (AtomicU64::new(0), AtomicBool::new(false));

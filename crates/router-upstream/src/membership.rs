@@ -253,15 +253,7 @@ impl WorkerPool {
         if self.candidates.of(&candidate.worker).is_empty() {
             candidate.worker.leave();
         }
-        // If the same URL was added again meanwhile, the metrics belong to the new worker and stay.
-        if !self
-            .candidates
-            .all()
-            .iter()
-            .any(|c| c.telemetry.name == candidate.telemetry.name && c.health() != HealthState::Draining)
-        {
-            self.telemetry.metrics.remove_worker(&candidate.telemetry.name);
-        }
+        self.telemetry.metrics.remove_worker(&candidate.telemetry.name);
         info!(worker = %candidate.telemetry.name, "worker left");
     }
 }

@@ -12,12 +12,15 @@ use crate::wait_queue::{WaitOrder, WaitQueue};
 use crate::worker::Worker;
 use parking_lot::Mutex;
 use router_config::FleetConfig;
-use router_core::{Balancer, PolicyNeeds, RequestFeatures, WorkerId};
-use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry};
+use router_core::{Balancer, CandidateScore, PolicyNeeds, RequestFeatures, WorkerId};
+use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry, WorkerTelemetry};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// The most candidates whose load is read while the balancer is locked: it takes a microsecond or two.
+const LOADS_PER_LOCK: usize = 64;
 
 /// Workers of one kind, with the balancer that chooses among them and the tasks that watch them.
 ///
@@ -147,34 +150,38 @@ impl WorkerPool {
     /// The gauges of this pool now. The router adds waiting requests and held bytes.
     pub fn gauges(&self) -> BalancerGauges {
         let mut figures = Vec::new();
-        let (opinion, loads) = {
-            let mut balancer = self.balancer.lock();
-            balancer.gauges(&mut |name, value| figures.push((name, value)));
-            // The scores are those for a request without any features.
-            let opinion = balancer.peek(self.clock.now(), &RequestFeatures::default());
-            (opinion, self.loads(&balancer))
-        };
+        self.balancer.lock().gauges(&mut |name, value| figures.push((name, value)));
+        let loads = self.worker_loads();
         // The balancer is not locked any more: a gauge asks for the health, which is locked before the balancer, never after it.
-        let workers = loads.iter().map(WorkerLoad::gauges).collect();
-        let scores = opinion.map(|o| o.scores).unwrap_or_default();
-        let telemetry = |id| Some(Arc::clone(&self.candidates.get(id)?.telemetry));
-        let scores = scores.into_iter().filter_map(|s| Some((telemetry(s.worker)?, s))).collect();
+        let workers: Vec<_> = loads.iter().map(WorkerLoad::gauges).collect();
+        let count = |state| loads.iter().filter(|load| load.worker.health() == state).count();
+        let states = HealthState::IN_FLEET.map(|state| (state.as_str(), count(state))).to_vec();
+        let scores = if self.telemetry.metrics.needs_scores() { self.scores() } else { Vec::new() };
         let policy = Arc::clone(self.telemetry.metrics.policy());
-        BalancerGauges { policy, workers, scores, figures, ..BalancerGauges::default() }
+        BalancerGauges { policy, workers, states, scores, figures, ..BalancerGauges::default() }
     }
 
-    /// All candidates with their load.
+    /// The policy's score of each candidate, for a request without any features.
+    fn scores(&self) -> Vec<(Arc<WorkerTelemetry>, CandidateScore)> {
+        let opinion = self.balancer.lock().peek(self.clock.now(), &RequestFeatures::default());
+        let telemetry = |id| Some(Arc::clone(&self.candidates.get(id)?.telemetry));
+        let scores = opinion.map(|o| o.scores).unwrap_or_default();
+        scores.into_iter().filter_map(|s| Some((telemetry(s.worker)?, s))).collect()
+    }
+
+    /// All candidates with their load. Requests can be routed in between, because thousands of them take their time: figures
+    /// of candidates that stand far apart are some microseconds apart.
     pub fn worker_loads(&self) -> Vec<WorkerLoad> {
-        self.loads(&self.balancer.lock())
+        let of = |few: &[Arc<Candidate>]| {
+            let balancer = self.balancer.lock();
+            let now = self.clock.now();
+            few.iter().filter_map(|c| WorkerLoad::of(&balancer, c, now)).collect::<Vec<_>>()
+        };
+        self.candidates.all().chunks(LOADS_PER_LOCK).flat_map(of).collect()
     }
 
     /// One candidate with its load, unless it left.
     pub fn worker_load(&self, candidate: &Arc<Candidate>) -> Option<WorkerLoad> {
         WorkerLoad::of(&self.balancer.lock(), candidate, self.clock.now())
-    }
-
-    fn loads(&self, balancer: &Balancer) -> Vec<WorkerLoad> {
-        let now = self.clock.now();
-        self.candidates.all().iter().filter_map(|c| WorkerLoad::of(balancer, c, now)).collect()
     }
 }

@@ -29,6 +29,7 @@ class OptionKeywords(TypedDict, total=False):
     prometheus_port: Optional[int]
     prometheus_host: str
     prometheus_duration_buckets: list[float]
+    metrics_per_worker: str
     threads: Optional[int]
     policy: Union[str, PolicyType]
     shadow_policies: list[str]

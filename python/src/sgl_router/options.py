@@ -123,6 +123,10 @@ class Options:
     #: to 240]
     prometheus_duration_buckets: list[float] = field(default_factory=list)
 
+    #: Whether metrics have series for each worker beside those of the fleet; auto: while it has at most 256
+    #: workers (auto, on, off)
+    metrics_per_worker: str = "auto"
+
     #: Number of threads that serve requests, each with its own connections to workers; default: one per core
     threads: Optional[int] = None
 

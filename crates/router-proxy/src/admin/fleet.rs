@@ -23,6 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn loads(state: &AppState) -> Response<RouterBody> {
     let loads = state.pools().flat_map(|pool| pool.worker_loads()).map(|g| {
         json!({"worker": &*g.worker.telemetry.name, "load": g.in_flight, "waiting": g.waiting,
+               "report_age_secs": g.report_age.map(|age| age.as_secs_f64()),
                "health": g.worker.health().as_str()})
     });
     json(StatusCode::OK, &json!({"workers": loads.collect::<Vec<_>>()}))

@@ -163,9 +163,9 @@ fn worker_counts(state: &AppState) -> Value {
 fn metrics(state: &AppState, headers: &HeaderMap) -> Response<RouterBody> {
     let (metrics, gauges) = (&state.pool.telemetry.metrics, state.gauges());
     let (text, kind) = if accepts_open_metrics(headers) {
-        (metrics.render(&gauges), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        (metrics.render(gauges), "application/openmetrics-text; version=1.0.0; charset=utf-8")
     } else {
-        (metrics.render_text_format(&gauges), "text/plain; version=0.0.4; charset=utf-8")
+        (metrics.render_text_format(gauges), "text/plain; version=0.0.4; charset=utf-8")
     };
     let mut response = Response::new(RouterBody::full(Bytes::from(text)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

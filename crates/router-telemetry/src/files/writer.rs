@@ -138,7 +138,7 @@ mod tests {
         tokio::time::advance(RETRY_INTERVAL).await;
         write(&mut writer);
         assert_eq!(lines_in(&dir), [2], "the header and the last line");
-        assert!(metrics.render(&[]).contains("sgl_router_records_lost_total 4"));
+        assert!(metrics.render(Vec::new()).contains("sgl_router_records_lost_total 4"));
         fs::remove_dir_all(&dir).unwrap();
     }
 }

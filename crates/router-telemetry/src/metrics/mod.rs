@@ -1,8 +1,12 @@
 //! Prometheus metrics. Names have the prefix `sgl_router_`, as those of SGLang's router.
 //!
-//! Handles are looked up once per route and worker, so a request costs only atomic additions. Gauges are read from the
-//! balancer when metrics are rendered, so they always agree with it.
+//! A request costs only atomic additions, in what it holds already: the handles of its route and the counters of its
+//! worker. What is summed over workers is added up when metrics are rendered, and gauges are read from the balancer then.
+//!
+//! Labelled series appear once they have counted something, so that a page grows with what happens and not with what might.
+//! Counters of the router and the fleet as a whole are there from the start.
 
+mod counters;
 mod legs;
 mod retries;
 mod snapshot;
@@ -13,22 +17,25 @@ pub use snapshot::{BalancerGauges, WorkerGauges};
 use crate::control_outcome::ControlOutcome;
 use crate::leg::Leg;
 use crate::process;
-use crate::prometheus::family::{Buckets, DURATION_BUCKETS, counter, family, histograms};
+use crate::prometheus::family::{Buckets, DURATION_BUCKETS, Histograms, counter, family, histograms};
 use crate::prometheus::labels::{ControlLabels, ErrorLabels, ReasonLabels, RouteLabel, StatusLabels};
 use crate::prometheus::to_text_format;
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::retry_reason::RetryReason;
-use crate::worker::{WorkerFamilies, WorkerMetrics};
+use crate::worker::{TimeBuckets, WorkerList, WorkerMetrics, WorkerSums};
 use legs::LegMetrics;
 use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 use prometheus_client::registry::Registry;
 use retries::RetryMetrics;
+use router_config::MetricsPerWorker;
 use router_core::{Outcome, Reason, Route};
-use snapshot::GaugeFamilies;
-use std::fmt::Debug;
+use snapshot::Snapshot;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -43,7 +50,8 @@ pub struct Metrics {
     process: Arc<Registry>,
     policy: Arc<str>,
     routes: Vec<RouteMetrics>,
-    reasons: Vec<Counter>,
+    /// By reason, created when a decision first has it.
+    reasons: [OnceLock<Counter>; Reason::ALL.len()],
     reason_counts: Family<ReasonLabels, Counter>,
     /// Metrics of split requests, with `--pd-disaggregation`.
     legs: Option<LegMetrics>,
@@ -55,8 +63,7 @@ pub struct Metrics {
     retry_metrics: RetryMetrics,
     records: RecordCounts,
     control_calls: Family<ControlLabels, Counter>,
-    workers: WorkerFamilies,
-    snapshot: GaugeFamilies,
+    workers: Arc<WorkerList>,
 }
 
 /// The metrics of one route.
@@ -65,10 +72,17 @@ struct RouteMetrics {
     requests: Counter,
     /// Those with status 200, which most have: the other statuses are looked up.
     ok_responses: OnceLock<Counter>,
-    duration: Histogram,
-    generate_duration: Histogram,
+    durations: RouteHistogram,
+    generate_durations: RouteHistogram,
     retries: Counter,
     exhausted: Counter,
+}
+
+/// The histogram of one route, which exists once the route is used.
+#[derive(Clone, Debug)]
+struct RouteHistogram {
+    family: Histograms<RouteLabel>,
+    histogram: OnceLock<Histogram>,
 }
 
 /// Counters of records and spans that were lost.
@@ -83,11 +97,13 @@ struct RecordCounts {
 impl Metrics {
     /// Metrics of a balancer with this policy.
     pub fn new(policy: &str) -> Self {
-        Self::with_duration_buckets(policy, Buckets::new(&DURATION_BUCKETS))
+        Self::with_options(policy, None, MetricsPerWorker::Auto)
     }
 
-    /// Metrics with these buckets for the durations of requests, in place of the default ones.
-    pub fn with_duration_buckets(policy: &str, durations: Buckets) -> Self {
+    /// Metrics with these buckets for the durations of requests, in place of the default ones, and series for each worker where
+    /// `per_worker` says so.
+    pub fn with_options(policy: &str, durations: Option<Buckets>, per_worker: MetricsPerWorker) -> Self {
+        let durations = durations.unwrap_or_else(|| Buckets::new(&DURATION_BUCKETS));
         let mut registry = Registry::with_prefix("sgl_router");
         let r = &mut registry;
         process::register_build_info(r);
@@ -98,7 +114,7 @@ impl Metrics {
         r.register("decision_duration_seconds", help, decision_time.clone());
         Self {
             routes: RouteMetrics::all(r, &durations),
-            reasons: reason_counters(&reason_counts, &policy),
+            reasons: Default::default(),
             reason_counts,
             legs: None,
             errors: family(
@@ -128,8 +144,7 @@ impl Metrics {
                 "control_calls",
                 "Control calls to workers, such as weight updates: one for each worker, by call and outcome",
             ),
-            workers: WorkerFamilies::new(r, &durations),
-            snapshot: GaugeFamilies::new(r),
+            workers: Arc::new(WorkerList::new(per_worker, TimeBuckets::new(&durations))),
             decision_time,
             durations,
             policy,
@@ -147,27 +162,30 @@ impl Metrics {
     /// The metrics of another balancer, in the same registry.
     pub fn for_pool(&self, policy: &str) -> Self {
         let policy: Arc<str> = policy.into();
-        Self { reasons: reason_counters(&self.reason_counts, &policy), policy, ..self.clone() }
+        Self { reasons: Default::default(), policy, ..self.clone() }
     }
 
-    /// Creates the metrics of a worker.
-    pub fn worker(&self, url: &Arc<str>) -> WorkerMetrics {
-        self.workers.handles(&self.policy, url)
+    /// The metrics of a worker that joins. One that has the name of another, which drains, goes on with its counts.
+    pub fn worker(&self, name: &Arc<str>) -> Arc<WorkerMetrics> {
+        self.workers.join(&self.policy, name)
     }
 
-    /// Removes the series of a worker.
-    pub fn remove_worker(&self, url: &Arc<str>) {
-        self.workers.remove_worker(&self.policy, url);
-        if let Some(legs) = &self.legs {
-            legs.remove_worker(url);
-        }
+    /// A worker left: with the last one of its name its series end. The fleet's counters keep what it counted.
+    pub fn remove_worker(&self, name: &Arc<str>) {
+        self.workers.leave(&self.policy, name);
+    }
+
+    /// Whether scores of workers are exported now. They take a decision over all workers, while no request can be routed.
+    pub fn needs_scores(&self) -> bool {
+        self.workers.is_per_worker() && self.workers.len() <= MetricsPerWorker::AUTO_LIMIT
     }
 
     pub(crate) fn decided(&self, record: &DecisionRecord) {
         record.worker.metrics.decided();
         let reason = record.decision.reason;
         if let Some(at) = Reason::ALL.iter().position(|r| *r == reason) {
-            self.reasons[at].inc();
+            let label = || ReasonLabels { policy: Arc::clone(&self.policy), reason: reason.as_str() };
+            self.reasons[at].get_or_init(|| self.reason_counts.get_or_create_owned(&label())).inc();
         }
         if reason == Reason::LoadImbalance {
             self.rebalances.inc();
@@ -177,8 +195,8 @@ impl Metrics {
 
     pub(crate) fn completed(&self, record: &CompletionRecord) {
         record.worker.metrics.completed(&record.info, &record.completion);
-        if let Some(legs) = &self.legs {
-            legs.completed(record);
+        if record.is_failed_split_stream() {
+            record.worker.metrics.split_stream_failed();
         }
         // The response of a prefill leg is not the request's.
         if record.info.leg == Leg::Prefill {
@@ -186,7 +204,7 @@ impl Metrics {
         }
         if record.completion.result.outcome == Outcome::Success {
             let total = record.info.total_latency(&record.completion).as_secs_f64();
-            self.routes[record.info.route.index()].generate_duration.observe(total);
+            self.routes[record.info.route.index()].generate_durations.observe(record.info.route, total);
         }
     }
 
@@ -271,33 +289,54 @@ impl Metrics {
             counter().inc()
         };
         metrics.requests.inc();
-        metrics.duration.observe(took.as_secs_f64());
+        metrics.durations.observe(route, took.as_secs_f64());
     }
 
     /// All metrics in Prometheus' text format 0.0.4, with these gauges.
-    pub fn render_text_format(&self, gauges: &[BalancerGauges]) -> String {
+    pub fn render_text_format(&self, gauges: Vec<BalancerGauges>) -> String {
         to_text_format(&self.render(gauges))
     }
 
     /// All metrics as OpenMetrics text, with these gauges.
-    pub fn render(&self, gauges: &[BalancerGauges]) -> String {
-        let registry = self.registry.lock();
-        self.snapshot.set(gauges);
+    pub fn render(&self, balancers: Vec<BalancerGauges>) -> String {
+        let gauges = Snapshot { balancers, is_per_worker: self.workers.is_per_worker() };
+        let page = FleetPage { sums: self.workers.sums(), gauges, has_legs: self.legs.is_some() };
+        let mut fleet = Registry::with_prefix("sgl_router");
+        fleet.register_collector(Box::new(page));
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = encode_registry(&mut text, &registry);
+        let _ = encode_registry(&mut text, &self.registry.lock());
+        let _ = encode_registry(&mut text, &fleet);
         let _ = encode_registry(&mut text, &self.process);
         let _ = encode_eof(&mut text);
         text
     }
 }
 
-fn reason_counters(counts: &Family<ReasonLabels, Counter>, policy: &Arc<str>) -> Vec<Counter> {
-    let reason = |reason: &Reason| {
-        let label = ReasonLabels { policy: Arc::clone(policy), reason: reason.as_str() };
-        counts.get_or_create_owned(&label)
-    };
-    Reason::ALL.iter().map(reason).collect()
+/// What is read from the workers for one page.
+#[derive(Debug)]
+struct FleetPage {
+    sums: WorkerSums,
+    gauges: Snapshot,
+    has_legs: bool,
+}
+
+impl Collector for FleetPage {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.gauges.encode(&mut encoder)?;
+        counters::encode(&self.sums, self.has_legs, &mut encoder)
+    }
+}
+
+impl RouteHistogram {
+    const fn new(family: Histograms<RouteLabel>) -> Self {
+        Self { family, histogram: OnceLock::new() }
+    }
+
+    fn observe(&self, route: Route, seconds: f64) {
+        let create = || self.family.get_or_create_owned(&RouteLabel { route: route.as_str() });
+        self.histogram.get_or_init(create).observe(seconds);
+    }
 }
 
 impl RouteMetrics {
@@ -316,8 +355,8 @@ impl RouteMetrics {
             Self {
                 requests: requests.get_or_create_owned(&label),
                 ok_responses: OnceLock::new(),
-                duration: duration.get_or_create_owned(&label),
-                generate_duration: generate.get_or_create_owned(&label),
+                durations: RouteHistogram::new(duration.clone()),
+                generate_durations: RouteHistogram::new(generate.clone()),
                 retries: retries.get_or_create_owned(&label),
                 exhausted: exhausted.get_or_create_owned(&label),
             }

@@ -1,18 +1,15 @@
-//! Gauges, set when metrics are rendered.
+//! Gauges: what is read from the balancers and the workers when metrics are rendered.
+//!
+//! Unknown values and workers that left have no sample.
 
 use crate::breaker_state::BreakerState;
-use crate::prometheus::family::family;
-use crate::prometheus::labels::{FigureLabels, PolicyWorkerLabels, TermLabels, WorkerLabel};
 use crate::worker::WorkerTelemetry;
-use prometheus_client::metrics::{family::Family, gauge::Gauge};
-use prometheus_client::registry::Registry;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
+use prometheus_client::metrics::MetricType;
 use router_core::CandidateScore;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-
-/// A gauge of floating-point numbers.
-type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// The gauges of one balancer and its policy at one moment.
 #[derive(Debug, Default)]
@@ -21,6 +18,8 @@ pub struct BalancerGauges {
     pub policy: Arc<str>,
     /// One entry per worker.
     pub workers: Vec<WorkerGauges>,
+    /// How many workers are in each state of health, by its name.
+    pub states: Vec<(&'static str, usize)>,
     /// The policy's score of each worker, where it compares scores.
     pub scores: Vec<(Arc<WorkerTelemetry>, CandidateScore)>,
     /// Figures about the policy as a whole.
@@ -50,106 +49,178 @@ pub struct WorkerGauges {
     pub has_outdated_weights: bool,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct GaugeFamilies {
-    running: Family<WorkerLabel, Gauge>,
-    health: Family<WorkerLabel, Gauge>,
-    breaker: Family<WorkerLabel, Gauge>,
-    load: Family<WorkerLabel, Gauge>,
-    report_age: Family<WorkerLabel, FloatGauge>,
-    outdated_weights: Family<WorkerLabel, Gauge>,
-    score: Family<PolicyWorkerLabels, FloatGauge>,
-    term: Family<TermLabels, FloatGauge>,
-    figure: Family<FigureLabels, FloatGauge>,
-    active_workers: Gauge,
-    max_load: Gauge,
-    min_load: Gauge,
-    queued: Gauge,
-    buffered: Gauge,
+/// All gauges of a router at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The main balancer comes first; all requests are admitted there.
+    pub(crate) balancers: Vec<BalancerGauges>,
+    /// Whether each worker has series of its own.
+    pub(crate) is_per_worker: bool,
 }
 
-impl GaugeFamilies {
-    pub(crate) fn new(r: &mut Registry) -> Self {
-        let load = "Requests waiting on a worker, by its last report and what was sent and finished since";
-        let score = "The policy's current score of a worker: minus its cost, higher is better";
-        Self {
-            running: family(r, "running_requests", "Requests in flight on a worker, from this router"),
-            health: family(r, "worker_health", "1 if the worker can be chosen, else 0"),
-            breaker: family(r, "worker_cb_state", "Circuit breaker: 0 closed, 1 open, 2 half-open"),
-            load: family(r, "worker_load", load),
-            report_age: family(r, "load_report_age_seconds", "Age of a worker's last load report"),
-            outdated_weights: family(
-                r,
-                "worker_outdated_weights",
-                "1 if the worker missed a weight update and has not caught up, else 0",
+/// A sample's labels and its value.
+type Sample<'a, V> = (Vec<(&'static str, &'a str)>, V);
+
+impl Snapshot {
+    /// Writes all gauges.
+    pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_fleet(encoder)?;
+        self.encode_policies(encoder)?;
+        if self.is_per_worker { self.encode_workers(encoder) } else { Ok(()) }
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &WorkerGauges> {
+        self.balancers.iter().flat_map(|balancer| &balancer.workers)
+    }
+
+    fn encode_fleet(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let in_flight = || self.workers().map(|w| i64::from(w.in_flight));
+        let count = |keep: fn(&WorkerGauges) -> bool| number(self.workers().filter(|w| keep(w)).count());
+        let admitted =
+            |of: fn(&BalancerGauges) -> usize| self.balancers.first().map_or(0, |main| number(of(main)));
+        let waiting = self.workers().filter_map(|w| w.waiting).map(i64::from).sum();
+        for (name, help, value) in [
+            (
+                "metrics_per_worker",
+                "1 if metrics have series for each worker, else 0",
+                self.is_per_worker.into(),
             ),
-            score: family(r, "policy_score", score),
-            term: family(r, "policy_term", "The terms of that score, by name; see the policy's page"),
-            figure: family(r, "policy_figure", "Figures about the policy as a whole; see its page"),
-            active_workers: gauge(r, "active_workers", "Workers that can be chosen"),
-            max_load: gauge(r, "max_load", "Most requests in flight on one worker"),
-            min_load: gauge(r, "min_load", "Fewest requests in flight on one worker"),
-            queued: gauge(r, "queued_requests", "Requests that wait in the router for admission"),
-            buffered: gauge(r, "buffered_body_bytes", "Bytes of larger request bodies held in memory"),
+            ("active_workers", "Workers that can be chosen", count(|w| w.is_healthy)),
+            ("max_load", "Most requests in flight on one worker", in_flight().max().unwrap_or(0)),
+            ("min_load", "Fewest requests in flight on one worker", in_flight().min().unwrap_or(0)),
+            (
+                "fleet_running_requests",
+                "Requests in flight on all workers, from this router",
+                in_flight().sum(),
+            ),
+            ("fleet_load", "Requests waiting on all workers whose load is known", waiting),
+            (
+                "fleet_outdated_weights",
+                "Workers that missed a weight update and have not caught up",
+                count(|w| w.has_outdated_weights),
+            ),
+            (
+                "queued_requests",
+                "Requests that wait in the router for admission",
+                admitted(|main| main.queued),
+            ),
+            (
+                "buffered_body_bytes",
+                "Bytes of larger request bodies held in memory",
+                admitted(|main| main.buffered),
+            ),
+        ] {
+            encode_gauges(encoder, [name, help], [(Vec::new(), value)])?;
         }
+        let mut states: Vec<(&str, usize)> = Vec::new();
+        for (state, workers) in self.balancers.iter().flat_map(|balancer| &balancer.states) {
+            match states.iter_mut().find(|(name, _)| name == state) {
+                Some((_, sum)) => *sum += workers,
+                None => states.push((state, *workers)),
+            }
+        }
+        let states = states.iter().map(|(state, workers)| (vec![("state", *state)], number(*workers)));
+        encode_gauges(encoder, ["fleet_workers", "Workers by state of health"], states)?;
+        let breakers = BreakerState::ALL.map(|state| {
+            let workers = self.workers().filter(|w| w.breaker == state).count();
+            (vec![("state", state.as_str())], number(workers))
+        });
+        encode_gauges(encoder, ["fleet_breakers", "Workers by state of their circuit breaker"], breakers)?;
+        let ages = self.workers().filter_map(|w| Some((w.report_age?, w.in_flight > 0)));
+        let of_busy = ages.map(|(age, is_busy)| if is_busy { age } else { Duration::ZERO });
+        let oldest = of_busy.max().map(|age| (Vec::new(), age.as_secs_f64()));
+        let help =
+            "Age of the oldest last load report of a worker with requests in flight, 0 while there is none";
+        encode_gauges(encoder, ["fleet_load_report_age_seconds", help], oldest)
     }
 
-    /// Sets all gauges, for all balancers. Unknown values and workers that left have no sample.
-    pub(crate) fn set(&self, all: &[BalancerGauges]) {
-        self.running.clear();
-        self.health.clear();
-        self.breaker.clear();
-        self.load.clear();
-        self.report_age.clear();
-        self.outdated_weights.clear();
-        let workers = || all.iter().flat_map(|gauges| &gauges.workers);
-        for w in workers() {
-            let label = WorkerLabel { worker: Arc::clone(&w.worker.name) };
-            self.running.get_or_create(&label).set(w.in_flight.into());
-            self.health.get_or_create(&label).set(w.is_healthy.into());
-            self.breaker.get_or_create(&label).set(w.breaker.number().into());
-            self.outdated_weights.get_or_create(&label).set(w.has_outdated_weights.into());
-            if let Some(waiting) = w.waiting {
-                self.load.get_or_create(&label).set(waiting.into());
-            }
-            if let Some(age) = w.report_age {
-                self.report_age.get_or_create(&label).set(age.as_secs_f64());
-            }
-        }
-        let in_flight = workers().map(|w| i64::from(w.in_flight));
-        self.max_load.set(in_flight.clone().max().unwrap_or(0));
-        self.min_load.set(in_flight.min().unwrap_or(0));
-        let active = workers().filter(|w| w.is_healthy).count();
-        self.active_workers.set(i64::try_from(active).unwrap_or(i64::MAX));
-        // The main balancer comes first; all requests are admitted there.
-        let (queued, buffered) = all.first().map_or((0, 0), |main| (main.queued, main.buffered));
-        self.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
-        self.buffered.set(i64::try_from(buffered).unwrap_or(i64::MAX));
-        self.score.clear();
-        self.term.clear();
-        self.figure.clear();
-        all.iter().for_each(|gauges| self.set_policy(gauges));
+    fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let gauges = |of: fn(&WorkerGauges) -> Option<i64>| {
+            self.workers().filter_map(move |w| Some((vec![("worker", &*w.worker.name)], of(w)?)))
+        };
+        let load = "Requests waiting on a worker, by its last report and what was sent and finished since";
+        let running = "Requests in flight on a worker, from this router";
+        let outdated = "1 if the worker missed a weight update and has not caught up, else 0";
+        encode_gauges(encoder, ["running_requests", running], gauges(|w| Some(w.in_flight.into())))?;
+        encode_gauges(
+            encoder,
+            ["worker_health", "1 if the worker can be chosen, else 0"],
+            gauges(|w| Some(w.is_healthy.into())),
+        )?;
+        encode_gauges(
+            encoder,
+            ["worker_cb_state", "Circuit breaker: 0 closed, 1 open, 2 half-open"],
+            gauges(|w| Some(w.breaker.number().into())),
+        )?;
+        encode_gauges(encoder, ["worker_load", load], gauges(|w| w.waiting.map(i64::from)))?;
+        encode_gauges(
+            encoder,
+            ["worker_outdated_weights", outdated],
+            gauges(|w| Some(w.has_outdated_weights.into())),
+        )?;
+        let ages = self
+            .workers()
+            .filter_map(|w| Some((vec![("worker", &*w.worker.name)], w.report_age?.as_secs_f64())));
+        encode_gauges(encoder, ["load_report_age_seconds", "Age of a worker's last load report"], ages)
     }
 
-    fn set_policy(&self, gauges: &BalancerGauges) {
-        let policy = &gauges.policy;
-        for (worker, score) in &gauges.scores {
-            let (policy, worker) = (|| Arc::clone(policy), Arc::clone(&worker.name));
-            let label = PolicyWorkerLabels { policy: policy(), worker: Arc::clone(&worker) };
-            self.score.get_or_create(&label).set(-score.cost);
-            for term in score.terms.as_slice() {
-                let label = TermLabels { policy: policy(), worker: Arc::clone(&worker), term: term.name };
-                self.term.get_or_create(&label).set(term.value);
-            }
-        }
-        for (figure, value) in &gauges.figures {
-            self.figure.get_or_create(&FigureLabels { policy: Arc::clone(policy), figure }).set(*value);
-        }
+    /// Scores are there only when workers have series of their own.
+    fn encode_policies(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let scores = || self.balancers.iter().flat_map(scores_of);
+        let help = "The policy's current score of a worker: minus its cost, higher is better";
+        let costs = scores().map(|(labels, score)| (labels, -score.cost));
+        encode_gauges(encoder, ["policy_score", help], costs)?;
+        let terms = scores().flat_map(|(labels, score)| {
+            score.terms.as_slice().iter().map(move |term| {
+                let mut labels = labels.clone();
+                labels.push(("term", term.name));
+                (labels, term.value)
+            })
+        });
+        let help = "The terms of that score, by name; see the policy's page";
+        encode_gauges(encoder, ["policy_term", help], terms)?;
+        let figures = self.balancers.iter().flat_map(|balancer| {
+            let policy = &*balancer.policy;
+            balancer
+                .figures
+                .iter()
+                .map(move |(name, value)| (vec![("policy", policy), ("figure", *name)], *value))
+        });
+        let help = "Figures about the policy as a whole; see its page";
+        encode_gauges(encoder, ["policy_figure", help], figures)
     }
 }
 
-fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
+/// The scores of one policy, with their labels.
+fn scores_of(balancer: &BalancerGauges) -> impl Iterator<Item = Sample<'_, &CandidateScore>> {
+    let policy = &*balancer.policy;
+    balancer
+        .scores
+        .iter()
+        .map(move |(worker, score)| (vec![("policy", policy), ("worker", &*worker.name)], score))
+}
+
+/// Writes a family of gauges, unless it has no sample.
+fn encode_gauges<'a, V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    [name, help]: [&str; 2],
+    samples: impl IntoIterator<Item = Sample<'a, V>>,
+) -> fmt::Result {
+    let mut samples = samples.into_iter().peekable();
+    if samples.peek().is_none() {
+        return Ok(());
+    }
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in samples {
+        if labels.is_empty() {
+            family.encode_gauge(&value)?;
+        } else {
+            family.encode_family(&labels.as_slice())?.encode_gauge(&value)?;
+        }
+    }
+    Ok(())
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -23,6 +23,10 @@ impl Buckets {
     pub fn new(bounds: &[f64]) -> Self {
         Self(bounds.into())
     }
+
+    pub(crate) fn bounds(&self) -> &[f64] {
+        &self.0
+    }
 }
 
 impl MetricConstructor<Histogram> for Buckets {

@@ -1,4 +1,4 @@
-//! The label sets of the metrics. All labels have few values: routes, workers, policies, reasons.
+//! The label sets of the metrics that are no worker's. All labels have few values: routes, policies, reasons.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use std::sync::Arc;
@@ -29,61 +29,13 @@ pub(crate) struct ErrorLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct WorkerLabel {
-    pub(crate) worker: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ControlLabels {
     pub(crate) call: &'static str,
     pub(crate) outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct RouteWorkerLabels {
-    pub(crate) route: &'static str,
-    pub(crate) worker: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct PolicyWorkerLabels {
-    pub(crate) policy: Arc<str>,
-    pub(crate) worker: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabels {
     pub(crate) policy: Arc<str>,
     pub(crate) reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct TermLabels {
-    pub(crate) policy: Arc<str>,
-    pub(crate) worker: Arc<str>,
-    pub(crate) term: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct FigureLabels {
-    pub(crate) policy: Arc<str>,
-    pub(crate) figure: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct OutcomeLabels {
-    pub(crate) worker: Arc<str>,
-    pub(crate) outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct FailureLabels {
-    pub(crate) worker: Arc<str>,
-    pub(crate) reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct BreakerLabels {
-    pub(crate) worker: Arc<str>,
-    pub(crate) to: &'static str,
 }

@@ -1,6 +1,7 @@
 //! What all metrics share: constructors that register a metric, label sets, and the text format.
 
 pub(crate) mod family;
+pub(crate) mod histogram;
 mod joined_page;
 pub(crate) mod labels;
 mod text_format;

@@ -1,9 +1,13 @@
 //! A worker as records and metrics refer to it.
 
+mod list;
 mod metrics;
+mod totals;
 
-pub(crate) use metrics::WorkerFamilies;
+pub(crate) use list::{WorkerList, WorkerSums};
 pub use metrics::WorkerMetrics;
+pub(crate) use metrics::{OUTCOMES, TimeBuckets};
+pub(crate) use totals::{TimeTotals, WorkerTotals};
 
 use router_core::WorkerId;
 use std::sync::Arc;
@@ -17,8 +21,8 @@ pub struct WorkerTelemetry {
     pub url: Arc<str>,
     /// The name in records and labels: the URL, or `URL@RANK` for one data-parallel rank.
     pub name: Arc<str>,
-    /// The handles of its metrics.
-    pub metrics: WorkerMetrics,
+    /// What is counted of it.
+    pub metrics: Arc<WorkerMetrics>,
 }
 
 /// All workers of one balancer at one moment, by slot.

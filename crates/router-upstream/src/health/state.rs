@@ -23,6 +23,9 @@ pub enum HealthState {
 }
 
 impl HealthState {
+    /// The states of workers that are in the fleet.
+    pub const IN_FLEET: [Self; 4] = [Self::Pending, Self::Healthy, Self::Unhealthy, Self::Draining];
+
     /// The name of the state in the admin API and in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
