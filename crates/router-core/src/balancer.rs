@@ -289,7 +289,8 @@ impl Balancer {
         let candidates = Candidates::new(&self.fleet, self.fleet.available()).ok_or(NoWorker)?;
         let rng = self.live.rng.clone();
         let mut scores = Vec::new();
-        let decision = self.live.decide(now, request, candidates, ExplainLevel::All, &mut self.room, &mut scores);
+        let decision =
+            self.live.decide(now, request, candidates, ExplainLevel::All, &mut self.room, &mut scores);
         self.live.rng = rng;
         Ok(ExplainedDecision { policy: self.live.policy.name().into(), decision, scores })
     }
@@ -377,8 +378,15 @@ impl PolicySlot {
         let scores = (explain != ExplainLevel::None).then_some(scores);
         let of_choice = explain == ExplainLevel::Chosen;
         let rng = &mut self.rng;
-        let decision =
-            self.policy.decide(DecisionContext { now, request, candidates, rng, room: Some(room), scores, of_choice });
+        let decision = self.policy.decide(DecisionContext {
+            now,
+            request,
+            candidates,
+            rng,
+            room: Some(room),
+            scores,
+            of_choice,
+        });
         if candidates.contains(decision.worker) {
             return decision;
         }

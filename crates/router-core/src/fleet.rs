@@ -2,7 +2,7 @@
 
 use crate::in_flight_cap::InFlightCap;
 use crate::load_tracker::{LoadTracker, MaxAge};
-use crate::ranking::Ranking;
+use crate::ranking::{COMPARE_ALL, Ranking};
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{LoadReport, Time, WorkerId};
 use std::cmp::Reverse;
@@ -117,9 +117,8 @@ pub struct Fleet {
     routable: Vec<WorkerId>,
     /// Routable workers that are below the cap.
     available: Vec<WorkerId>,
-    /// Those that are available, by their load: the least loaded first, and the most loaded first.
-    least_loaded: Ranking,
-    most_loaded: Ranking,
+    /// Those that are available, by their load, where there are more than [`COMPARE_ALL`].
+    by_load: Option<Ranking>,
     /// Requests in flight on all workers.
     in_flight: u64,
     /// Most requests in flight on one worker.
@@ -265,21 +264,30 @@ impl Fleet {
         }
         let was_listed = std::mem::replace(&mut worker.listed, true);
         let view = worker.view(id);
-        let (next_load, load) = (view.next_load(), view.per_weight(f64::from(view.in_flight)));
-        let rank = view.rank();
-        self.least_loaded.set(id, next_load, rank);
-        // A worker of weight 0 has no load to compare.
-        self.most_loaded.set(id, if load < f64::MAX { -load } else { f64::MAX }, 0);
+        let (next_load, rank) = (view.next_load(), view.rank());
+        if let Some(by_load) = &mut self.by_load {
+            by_load.set(id, next_load, rank);
+        }
         if !was_listed {
             file(&mut self.available, id, true);
+            if self.by_load.is_none() && self.available.len() > COMPARE_ALL {
+                let mut by_load = Ranking::default();
+                let views = self.available.iter().filter_map(|&id| self.view(id));
+                views.for_each(|w| by_load.set(w.id, w.next_load(), w.rank()));
+                self.by_load = Some(by_load);
+            }
         }
     }
 
     /// Takes a worker out of those that are available.
     fn unlist(&mut self, id: WorkerId) {
         file(&mut self.available, id, false);
-        self.least_loaded.remove(id);
-        self.most_loaded.remove(id);
+        if let Some(by_load) = &mut self.by_load {
+            by_load.remove(id);
+        }
+        if self.available.len() <= COMPARE_ALL {
+            self.by_load = None;
+        }
     }
 }
 
@@ -376,12 +384,9 @@ impl<'a> Candidates<'a> {
 
     /// Adds the candidates with the least load, the new request counted, to `found`: up to `most`, about.
     pub(crate) fn least_loaded(&self, most: usize, found: &mut Vec<WorkerId>) {
-        self.fleet.least_loaded.best(most, found, |id| self.contains(id));
-    }
-
-    /// Adds the candidate with the most load to `found`.
-    pub(crate) fn most_loaded(&self, found: &mut Vec<WorkerId>) {
-        self.fleet.most_loaded.best(1, found, |id| self.contains(id));
+        if let Some(by_load) = &self.fleet.by_load {
+            by_load.best(most, found, |id| self.contains(id));
+        }
     }
 
     /// All views, in id order.

@@ -24,6 +24,11 @@ impl WorkerId {
         self.slot as usize
     }
 
+    /// A number in whose order ids are.
+    pub(crate) const fn number(self) -> u64 {
+        (self.slot as u64) << 32 | self.generation as u64
+    }
+
     /// How many workers have held this slot, this one included.
     pub const fn generation(self) -> u32 {
         self.generation

@@ -7,6 +7,8 @@ use crate::WorkerId;
 use std::cmp::Ordering;
 
 const NOBODY: u32 = u32::MAX;
+/// Up to so many candidates are all compared, without a ranking.
+pub(crate) const COMPARE_ALL: usize = 128;
 /// Most workers that [`Ranking::best`] finds.
 pub(crate) const MOST_FOUND: usize = 16;
 
@@ -130,7 +132,11 @@ impl Ranking {
 
     fn winner(&self, node: usize) -> u32 {
         let (a, b) = (self.winners[2 * node], self.winners[2 * node + 1]);
-        if a == NOBODY || (b != NOBODY && self.keys[b as usize].beats(&self.keys[a as usize])) { b } else { a }
+        if a == NOBODY || (b != NOBODY && self.keys[b as usize].beats(&self.keys[a as usize])) {
+            b
+        } else {
+            a
+        }
     }
 
     fn grow(&mut self, slots: usize) {

@@ -68,10 +68,10 @@ pub use round_robin::RoundRobin;
 pub use shortest_queue::{ShortestQueue, ShortestQueueConfig};
 
 pub(crate) use best::BestCandidate;
-pub(crate) use shortlist::COMPARE_ALL;
 use sample::RandomSubset;
 
 use crate::fleet::{Candidates, WorkerView};
+use crate::ranking::COMPARE_ALL;
 use crate::{CandidateScore, Decision, Event, Reason, RequestFeatures, Rng, ScoreTerms, Time, WorkerId};
 use std::fmt;
 

@@ -3,31 +3,36 @@
 use super::DecisionContext;
 use crate::WorkerId;
 use crate::fleet::Candidates;
-use crate::ranking::MOST_FOUND;
+use crate::ranking::{COMPARE_ALL, MOST_FOUND, Ranking};
 
-/// Up to so many candidates are all compared.
-pub(crate) const COMPARE_ALL: usize = 128;
 /// Candidates drawn at random for a shortlist: with 32 the best of them is among the best tenth of the fleet in 29 of 30
 /// decisions, whatever the policy looks at.
 const DRAWN: usize = 32;
+/// The same for a policy with a ranking of its own, which may be out of date for a worker without events.
+const DRAWN_BESIDE_RANKING: usize = 8;
 /// Workers of the policy's own choosing on a shortlist, such as those that hold a part of the prompt.
 const ALSO_COMPARED: usize = 32;
 
 impl DecisionContext<'_> {
     /// The same decision among a few of the candidates, where there are more than [`COMPARE_ALL`]: those with the least
-    /// load and the one with the most, some drawn at random, and the first of those in `also` (docs/policies/README.md).
+    /// load, some drawn at random, and the first of those in `also` (docs/policies/README.md).
     pub(crate) fn shortlist(self, also: impl Iterator<Item = WorkerId>) -> Self {
-        let best = |candidates: &Candidates<'_>, found: &mut Vec<WorkerId>| {
-            candidates.least_loaded(MOST_FOUND, found);
-            candidates.most_loaded(found);
-        };
-        self.shortlist_of(best, also)
+        let best = |all: &Candidates<'_>, found: &mut Vec<WorkerId>| all.least_loaded(MOST_FOUND, found);
+        self.shortlist_of(best, DRAWN, also)
     }
 
-    /// As [`shortlist`](Self::shortlist), with what `best` adds in place of those with the least and the most load.
-    pub(crate) fn shortlist_of(
+    /// As [`shortlist`](Self::shortlist), with the best by the policy's own `ranking` in place of those with the least load.
+    pub(crate) fn shortlist_by(self, ranking: &Ranking, also: impl Iterator<Item = WorkerId>) -> Self {
+        let best = |all: &Candidates<'_>, found: &mut Vec<WorkerId>| {
+            ranking.best(MOST_FOUND, found, |id| all.contains(id));
+        };
+        self.shortlist_of(best, DRAWN_BESIDE_RANKING, also)
+    }
+
+    fn shortlist_of(
         self,
         best: impl FnOnce(&Candidates<'_>, &mut Vec<WorkerId>),
+        drawn: usize,
         also: impl Iterator<Item = WorkerId>,
     ) -> Self {
         let all = self.candidates;
@@ -37,9 +42,9 @@ impl DecisionContext<'_> {
         let Self { room: Some(room), rng, .. } = self else { return self };
         room.clear();
         best(&all, room);
-        room.extend((0..DRAWN).map(|_| all.id(rng.below(all.len()))));
+        room.extend((0..drawn).map(|_| all.id(rng.below(all.len()))));
         room.extend(also.filter(|id| all.contains(*id)).take(ALSO_COMPARED));
-        room.sort_unstable();
+        room.sort_unstable_by_key(|id| id.number());
         room.dedup();
         match all.among(room) {
             Some(candidates) => Self { candidates, rng, room: None, ..self },
@@ -63,7 +68,7 @@ mod tests {
     fn every_candidate_of_a_small_fleet_is_compared() {
         assert_eq!(bench(COMPARE_ALL).ask().scores.len(), COMPARE_ALL);
         let compared = bench(COMPARE_ALL + 1).ask().scores.len();
-        assert!((MOST_FOUND..=MOST_FOUND + DRAWN + 1).contains(&compared), "{compared}");
+        assert!((MOST_FOUND..=MOST_FOUND + DRAWN).contains(&compared), "{compared}");
     }
 
     #[test]

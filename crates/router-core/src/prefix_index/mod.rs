@@ -135,11 +135,17 @@ impl PrefixIndex {
         longest_first.find(|m| self.runs.at(m.run).is_held_by(worker)).map_or(0, |m| m.blocks)
     }
 
-    /// The workers that hold a part of the prompt that was looked up, those with the longest part first. A worker may be given
-    /// more than once, and some may have left.
+    /// The workers that hold a part of the prompt that was looked up, those with the longest part first; parts that more than a
+    /// quarter of the workers hold are left out, because they distinguish few. A worker may be given more than once, and some may
+    /// have left.
     pub fn holders<'a>(&'a self, matches: &'a PrefixMatches) -> impl Iterator<Item = WorkerId> + 'a {
-        let longest_first = matches.runs.iter().rev();
-        longest_first.flat_map(|m| self.runs.at(m.run).holders.iter().copied())
+        let longest_first = matches.runs.iter().rev().map(|m| &self.runs.at(m.run).holders);
+        let few = longest_first.filter(|holders| holders.len() * 4 <= self.present.len());
+        // Those that are looked at first change from prompt to prompt.
+        few.flat_map(|holders| {
+            let (later, first) = holders.split_at(self.blocks % holders.len().max(1));
+            first.iter().chain(later).copied()
+        })
     }
 
     /// Notes that `worker` was sent `prefix`. Ignored unless the worker was [admitted](Self::admit) and is present.
@@ -311,12 +317,12 @@ impl PrefixIndex {
     fn hold(&mut self, number: u32, worker: WorkerId) {
         let present = &self.present;
         let run = self.runs.at_mut(number);
-        let Err(_) = run.holders.binary_search(&worker) else { return };
+        let Err(mut place) = run.place_of(worker) else { return };
         let before = run.heap_bytes();
         if run.holders.len() == run.holders.capacity() {
             run.holders.retain(|held| present.get(held.slot()) == Some(&Some(*held)));
+            place = run.place_of(worker).unwrap_or_else(|place| place);
         }
-        let place = run.holders.partition_point(|held| *held < worker);
         run.holders.insert(place, worker);
         self.heap_bytes = self.heap_bytes - before + run.heap_bytes();
     }

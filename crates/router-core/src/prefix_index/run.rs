@@ -48,7 +48,12 @@ impl Run {
 
     /// Whether `worker` was sent it.
     pub(super) fn is_held_by(&self, worker: WorkerId) -> bool {
-        self.holders.binary_search(&worker).is_ok()
+        self.place_of(worker).is_ok()
+    }
+
+    /// Where `worker` is among the holders, or belongs.
+    pub(super) fn place_of(&self, worker: WorkerId) -> Result<usize, usize> {
+        self.holders.binary_search_by_key(&worker.number(), |holder| holder.number())
     }
 
     /// Memory beside the run itself, in bytes.

@@ -31,7 +31,7 @@ fn counts_leading_blocks_per_worker() {
 
 #[test]
 fn holders_come_longest_part_first() {
-    let mut index = index(1 << 16, 3);
+    let mut index = index(1 << 16, 12);
     index.insert(worker(0), &[1, 2, 3]);
     index.insert(worker(1), &[1]);
     index.insert(worker(2), &[1, 2]);
@@ -44,6 +44,10 @@ fn holders_come_longest_part_first() {
         }
     }
     assert_eq!(slots, [0, 2, 1]);
+    (3..12).for_each(|slot| index.insert(worker(slot), &[1]));
+    index.lookup(&[1, 2, 3, 4], &mut matches);
+    let slots: Vec<usize> = index.holders(&matches).map(WorkerId::slot).collect();
+    assert!(slots.contains(&2) && !slots.contains(&1), "everybody holds the first block");
 }
 
 #[test]
@@ -75,7 +79,8 @@ fn holders_that_left_are_dropped() {
     }
     let mut matches = PrefixMatches::default();
     index.lookup(&[1, 2, 3], &mut matches);
-    assert!(index.holders(&matches).count() < 10);
+    let holders: usize = matches.runs.iter().map(|m| index.runs.at(m.run).holders.len()).sum();
+    assert!(holders < 10, "{holders}");
 }
 
 #[test]

@@ -22,10 +22,10 @@ mod worker;
 
 pub use config::MarginalCostConfig;
 
-use super::{COMPARE_ALL, InvalidOption};
-use crate::fleet::{Candidates, WorkerView};
+use super::InvalidOption;
+use crate::fleet::WorkerView;
 use crate::prefix_index::{PrefixIndex, PrefixMatches};
-use crate::ranking::{MOST_FOUND, Ranking};
+use crate::ranking::{COMPARE_ALL, Ranking};
 use crate::{
     Completion, Decision, DecisionContext, Event, Outcome, Policy, PolicyNeeds, Reason, RequestFeatures,
     RequestId, ScoreTerms, SlotMap, Time, WorkerId,
@@ -318,10 +318,7 @@ impl Policy for MarginalCost {
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         self.look_up(cx.request);
         let this = &*self;
-        let cheapest = |candidates: &Candidates<'_>, found: &mut Vec<WorkerId>| {
-            this.ranking.best(MOST_FOUND, found, |id| candidates.contains(id));
-        };
-        let mut cx = cx.shortlist_of(cheapest, this.index.holders(&this.matches));
+        let mut cx = cx.shortlist_by(&this.ranking, this.index.holders(&this.matches));
         let inputs = this.cost_inputs(cx.now, cx.request);
         let best =
             cx.lowest(Reason::LowestCost, |w| this.breakdown(w, &inputs).total, |w| this.terms(w, &inputs));

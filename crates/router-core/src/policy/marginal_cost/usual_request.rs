@@ -23,11 +23,8 @@ impl UsualRequest {
 
     /// `inputs` for a request of these sizes.
     pub(super) fn inputs(&self, inputs: CostInputs) -> CostInputs {
-        let (prompt, output) = if self.requests > 0.0 {
-            (self.prompt, self.output)
-        } else {
-            (inputs.prompt, inputs.output)
-        };
+        let (prompt, output) =
+            if self.requests > 0.0 { (self.prompt, self.output) } else { (inputs.prompt, inputs.output) };
         CostInputs { prompt, output, ..inputs }
     }
 }
