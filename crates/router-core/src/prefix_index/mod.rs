@@ -16,6 +16,7 @@ mod run;
 mod tests;
 
 use crate::WorkerId;
+use crate::ranking::COMPARE_ALL;
 use child_table::ChildTable;
 use order::UseOrder;
 use run::{ALLOCATION_BYTES, NONE, Run, RunStore, tag, tag_bytes};
@@ -45,6 +46,8 @@ pub struct PrefixIndex {
 pub struct PrefixMatches {
     /// First blocks first.
     runs: Vec<MatchedRun>,
+    /// Blocks that the present workers hold, by slot; empty where there are more than [`COMPARE_ALL`].
+    by_slot: Vec<u32>,
 }
 
 /// A run that the prompt shares, with the number of leading blocks that are known up to there.
@@ -112,7 +115,20 @@ impl PrefixIndex {
 
     /// Finds what is known of `prefix`. Changes nothing in the index.
     pub fn lookup(&self, prefix: &[u64], matches: &mut PrefixMatches) {
-        matches.runs.clear();
+        self.find_runs(prefix, &mut matches.runs);
+        matches.by_slot.clear();
+        if self.present.len() <= COMPARE_ALL {
+            matches.by_slot.resize(self.present.len(), 0);
+            for m in &matches.runs {
+                for holder in self.runs.at(m.run).holders.iter().filter(|id| self.is_present(**id)) {
+                    matches.by_slot[holder.slot()] = m.blocks;
+                }
+            }
+        }
+    }
+
+    fn find_runs(&self, prefix: &[u64], found: &mut Vec<MatchedRun>) {
+        found.clear();
         let (mut parent, mut at) = (NONE, 0);
         while let Some(&first) = prefix.get(at)
             && let Some(number) = self.children.find(&self.runs, parent, tag(first))
@@ -120,7 +136,7 @@ impl PrefixIndex {
             let run = self.runs.at(number);
             let common = run.common(&prefix[at..]);
             at += common;
-            matches.runs.push(MatchedRun { run: number, blocks: at as u32 });
+            found.push(MatchedRun { run: number, blocks: at as u32 });
             if common < run.len() {
                 return;
             }
@@ -130,6 +146,9 @@ impl PrefixIndex {
 
     /// How many leading blocks of the prompt that was looked up `worker` holds.
     pub fn blocks(&self, matches: &PrefixMatches, worker: WorkerId) -> u32 {
+        if let Some(blocks) = matches.by_slot.get(worker.slot()) {
+            return if self.is_present(worker) { *blocks } else { 0 };
+        }
         // A worker that holds a run holds those before it.
         let mut longest_first = matches.runs.iter().rev();
         longest_first.find(|m| self.runs.at(m.run).is_held_by(worker)).map_or(0, |m| m.blocks)

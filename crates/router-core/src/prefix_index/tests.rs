@@ -212,8 +212,11 @@ proptest! {
 
     /// Against a list of all prompts that each worker was sent.
     #[test]
-    fn matches_a_naive_index(steps in prop::collection::vec(step(), 0..60)) {
+    fn matches_a_naive_index(steps in prop::collection::vec(step(), 0..60), is_large in any::<bool>()) {
         let mut index = index(1 << 20, 6);
+        if is_large {
+            index.admit(worker(COMPARE_ALL as u32));
+        }
         let mut sent = vec![(1_u32, Vec::<Vec<u64>>::new()); 6];
         for step in steps {
             let asked = match step {
