@@ -3,6 +3,7 @@
 //! ```text
 //! main ── tidy ........................ house rules, found in the source (tidy/source, tidy/circles, tidy/layers ...)
 //!      ├─ test, docs, deny ............ the one test command, the documentation, the dependencies (python_env)
+//!      ├─ guard/ ...................... instruction counts of the hot pieces, beside the stored ones
 //!      ├─ dist/ ....................... what is released: binary, packages, wheel, bill of materials
 //!      ├─ bench/ ...................... CPU time per request, beside nginx and the routers on PyPI
 //!      ├─ compare/ .................... policies beside those of other routers, in front of emulated workers
@@ -19,6 +20,7 @@ mod compare;
 mod deny;
 mod dist;
 mod docs;
+mod guard;
 mod harness;
 mod many_connections;
 mod python_env;
@@ -48,6 +50,8 @@ enum Task {
     Docs,
     /// Check licences, sources and known vulnerabilities of all dependencies.
     Deny,
+    /// Count the instructions of the hot pieces under callgrind, beside the stored figures.
+    Guard(guard::GuardOptions),
     /// Build what is released: binary, archive, Debian package, wheel, bill of materials; check and try each.
     Dist(dist::DistOptions),
     /// Hold many idle clients and many streams at once, and print the memory that each takes.
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(root, options),
         Task::Docs => docs::run(root),
         Task::Deny => deny::run(root),
+        Task::Guard(options) => guard::run(root, &options),
         Task::Dist(options) => dist::run(root, &options),
         Task::Crowd(options) => many_connections::run(root, &options),
         Task::Chaos(options) => chaos::run(root, options),

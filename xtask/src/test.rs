@@ -1,6 +1,6 @@
 //! The one test command: every check, stage by stage, up to the first that fails.
 
-use crate::{command, deny, docs, python_env, tidy};
+use crate::{command, deny, docs, guard, python_env, tidy};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Which checks run.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct TestOptions {
-    /// Leave out the documentation and its site, the dependencies, the real clients, the browser and the Python package.
+    /// Leave out the documentation and its site, the instruction counts, the dependencies, the real clients, the browser and the Python package.
     #[arg(long)]
     fast: bool,
 }
@@ -30,8 +30,8 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
     stage("tests", || command::run(&mut command::cargo(root, &["test", "--workspace", "--no-fail-fast"])))?;
     if options.fast {
         println!(
-            "\nfast: the documentation and its site, the dependencies, the real clients, the browser and the Python \
-             package were left out"
+            "\nfast: the documentation and its site, the instruction counts, the dependencies, the real clients, the \
+             browser and the Python package were left out"
         );
     } else {
         stage("documentation", || {
@@ -40,6 +40,7 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
         })?;
         python_stage("site", || docs::build(root))?;
         stage("alert rules", || alert_rules(root))?;
+        stage("instruction counts", || guard::test(root))?;
         stage("dependencies", || deny::run(root))?;
         python_stage("real clients", || pytest(root, "clients"))?;
         python_stage("report page", || report_page(root))?;

@@ -5,7 +5,7 @@ use toml::Table;
 
 /// Each crate of the workspace and those directly below it, as in ARCHITECTURE.md. It may depend on these, and on what they
 /// may depend on.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("router-upstream", &["router-protocol", "router-telemetry"]),
     ("router-proxy", &["router-upstream"]),
     ("router-fuzz", &["router-upstream"]),
+    ("router-bench", &["router-protocol", "router-telemetry"]),
     ("sgl-router", &["router-sim", "router-emulator", "router-load", "router-report", "router-proxy"]),
     ("router-python", &["sgl-router"]),
     ("sgl-router-fuzz", &["router-fuzz"]),

@@ -1,6 +1,6 @@
 //! Time per request scan, per response and per streamed event, beside three general JSON readers doing the same work.
 //!
-//! `cargo bench -p router-protocol`. The bodies are made here, so the numbers do not depend on the captures.
+//! `cargo bench -p router-bench --bench scan`. The bodies are made here, so the numbers do not depend on the captures.
 
 #![allow(
     missing_docs,
@@ -13,72 +13,13 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use router_bench::messages::{
+    chat_request, chat_response, chat_stream, generate_request, generate_response, token_ids_request,
+};
 use router_core::Route;
 use router_protocol::{StreamObserver, prefix_hashes, read_response, scan};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-/// A chat request whose messages are about `bytes` long.
-fn chat(bytes: usize) -> String {
-    let text =
-        "The quick brown fox jumps over the lazy dog.\\nIt said: \\\"again\\\". ".repeat(bytes / 66 + 1);
-    format!(
-        "{{\"model\":\"meta-llama/Llama-3.1-8B-Instruct\",\"messages\":[{{\"role\":\"system\",\"content\":\"You are \
-         helpful.\"}},{{\"role\":\"user\",\"content\":\"{}\"}}],\"temperature\":0.7,\"top_p\":0.95,\"max_tokens\":256,\
-         \"stream\":true,\"stream_options\":{{\"include_usage\":true}},\"user\":\"user-1234\"}}",
-        &text[..bytes]
-    )
-}
-
-/// A native request of about 300 bytes.
-fn generate() -> String {
-    format!(
-        "{{\"text\":\"{}\",\"sampling_params\":{{\"max_new_tokens\":128,\"temperature\":0.8,\"top_p\":0.9}},\"rid\":\
-         \"0123456789abcdef\",\"stream\":false}}",
-        "word ".repeat(36)
-    )
-}
-
-fn token_ids(n: u32) -> String {
-    let ids: Vec<String> = (0..n).map(|i| (i * 7919 % 128_000).to_string()).collect();
-    format!("{{\"input_ids\":[{}],\"sampling_params\":{{\"max_new_tokens\":8}}}}", ids.join(","))
-}
-
-fn chat_response() -> String {
-    format!(
-        "{{\"id\":\"b7e19bbb5fd5491aa2abef0013ebbe83\",\"object\":\"chat.completion\",\"created\":1795353165,\"model\":\
-         \"meta-llama/Llama-3.1-8B-Instruct\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
-         \"content\":\"{}\",\"reasoning_content\":null,\"tool_calls\":null}},\"logprobs\":null,\"finish_reason\":\
-         \"length\",\"matched_stop\":null}}],\"usage\":{{\"prompt_tokens\":11,\"total_tokens\":19,\
-         \"completion_tokens\":8,\"prompt_tokens_details\":{{\"cached_tokens\":4}}}}}}",
-        "some words ".repeat(16)
-    )
-}
-
-fn generate_response() -> String {
-    format!(
-        "{{\"text\":\"{}\",\"meta_info\":{{\"id\":\"88c18b1f7d0a424c8ec14978da43fc7c\",\"finish_reason\":{{\"type\":\
-         \"length\",\"length\":8}},\"prompt_tokens\":3,\"weight_version\":\"default\",\"completion_tokens\":8,\
-         \"cached_tokens\":0,\"cached_tokens_details\":null,\"dp_rank\":null,\"e2e_latency\":0.015795469284057617,\
-         \"queue_length\":3,\"queue_time_start\":1795353439.3328376,\"queue_time_end\":1795353439.3390667,\
-         \"server_created_time\":1795353439.3320376,\"server_first_token_time\":1795353439.345928}}}}",
-        "some words ".repeat(14)
-    )
-}
-
-/// A chat stream, one chunk per event: a role, `events` tokens, the counts, the end mark.
-fn stream(events: usize) -> Vec<Bytes> {
-    let head = "data: {\"id\":\"59fd7c70388b4db789eeb0e3b13ff14c\",\"object\":\"chat.completion.chunk\",\"created\":\
-                1795353165,\"model\":\"meta-llama/Llama-3.1-8B-Instruct\",\"choices\":[";
-    let choice = |delta: &str| {
-        format!("{{\"index\":0,\"delta\":{{{delta}}},\"logprobs\":null,\"finish_reason\":null}}")
-    };
-    let mut chunks = vec![format!("{head}{}]}}\n\n", choice("\"role\":\"assistant\",\"content\":\"\""))];
-    chunks.extend((0..events).map(|_| format!("{head}{}]}}\n\n", choice("\"content\":\" class\""))));
-    chunks.push(format!("{head}],\"usage\":{{\"prompt_tokens\":11,\"completion_tokens\":{events}}}}}\n\n"));
-    chunks.push("data: [DONE]\n\n".to_owned());
-    chunks.into_iter().map(Bytes::from).collect()
-}
 
 /// The baseline with serde_json: the same members of a chat request, nested values raw.
 #[derive(Deserialize)]
@@ -158,7 +99,7 @@ fn jiter_request(body: &[u8]) -> Option<(u32, usize)> {
 fn requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("request");
     for (name, size) in [("chat_600B", 300), ("chat_50KB", 50_000)] {
-        let body = chat(size);
+        let body = chat_request(size);
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(format!("{name}/ours"), |b| {
             b.iter(|| scan(Route::ChatCompletions, black_box(body.as_bytes())));
@@ -177,15 +118,15 @@ fn requests(c: &mut Criterion) {
             b.iter(|| jiter_request(black_box(body.as_bytes())));
         });
     }
-    let body = generate();
+    let body = generate_request();
     group.bench_function("generate_300B/ours", |b| {
         b.iter(|| scan(Route::Generate, black_box(body.as_bytes())))
     });
-    let body = token_ids(10_000);
+    let body = token_ids_request(10_000);
     group.bench_function("token_ids_10k/ours", |b| {
         b.iter(|| scan(Route::Generate, black_box(body.as_bytes())))
     });
-    let body = chat(50_000);
+    let body = chat_request(50_000);
     let mut hashes = Vec::new();
     group.bench_function("prefix_hashes_50KB", |b| {
         b.iter(|| prefix_hashes(black_box(body.as_bytes()), black_box(&mut hashes)));
@@ -205,7 +146,7 @@ fn responses(c: &mut Criterion) {
 
 fn streams(c: &mut Criterion) {
     let mut group = c.benchmark_group("stream");
-    let chunks = stream(128);
+    let chunks = chat_stream(128);
     group.throughput(Throughput::Elements(chunks.len() as u64));
     group.bench_function("chat_128_events_a_chunk_each", |b| {
         b.iter(|| {

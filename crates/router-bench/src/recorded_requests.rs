@@ -1,0 +1,126 @@
+//! Requests whose decisions and completions are recorded to a file, as with `--record-dir`.
+
+use crate::decision_world::built_in;
+use http::HeaderValue;
+use router_config::{RecordConfig, RecordFormat};
+use router_core::{
+    AttemptResult, Balancer, Dispatched, Outcome, PolicyOptions, RequestFeatures, RequestId, Time,
+    TokenUsage, WorkerInfo,
+};
+use router_telemetry::{
+    AttemptInfo, Clock, CompletionRecord, DecisionBroadcast, DecisionRecord, Metrics, Recorder,
+    RecorderConfig, Telemetry, WorkerDirectory, WorkerTelemetry,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const WORKERS: usize = 8;
+
+/// A balancer and its telemetry with a recorder.
+#[derive(Debug)]
+pub struct RecordedRequests {
+    balancer: Balancer,
+    telemetry: Telemetry,
+    workers: WorkerDirectory,
+    now: Time,
+    sent: u64,
+    /// Holds the files; removed in the end.
+    _folder: TempDir,
+}
+
+/// The records of one request, to be recorded.
+#[derive(Debug)]
+pub struct RequestRecords {
+    decision: DecisionRecord,
+    completion: CompletionRecord,
+}
+
+impl RecordedRequests {
+    /// Starts the recorder.
+    ///
+    /// # Panics
+    /// There is no room for temporary files.
+    pub fn start() -> Self {
+        let mut balancer = Balancer::new(built_in("marginal_utility", &PolicyOptions::new()), 1);
+        let metrics = Arc::new(Metrics::new("marginal_utility"));
+        let workers = (0..WORKERS).map(|i| {
+            let url: Arc<str> = format!("http://10.0.0.{i}:30000").into();
+            let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
+            let (name, metrics) = (Arc::clone(&url), metrics.worker(&url));
+            Some(Arc::new(WorkerTelemetry { id, url, name, metrics }))
+        });
+        let workers = Arc::new(workers.collect());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let files = RecordConfig {
+            dir: folder.path().to_owned(),
+            stem: "marginal_utility".to_owned(),
+            format: RecordFormat::Csv,
+            max_file_bytes: 1 << 30,
+            candidates: false,
+        };
+        let clock = Clock::start();
+        let config = RecorderConfig { files: Some(&files), prefill: None, traces: None, collector: None };
+        let recorder = Recorder::start(config, clock, &metrics).expect("the recorder starts");
+        let decisions = Arc::new(DecisionBroadcast::new(clock));
+        let telemetry = Telemetry { metrics, recorder: Some(Arc::new(recorder)), decisions };
+        Self { balancer, telemetry, workers, now: Time::ZERO, sent: 0, _folder: folder }
+    }
+
+    /// Lets one request be decided and completed; nothing is recorded yet.
+    ///
+    /// # Panics
+    /// No worker is left.
+    pub fn complete_one(&mut self) -> RequestRecords {
+        self.sent += 1;
+        self.now = self.now + Duration::from_micros(500);
+        let request =
+            RequestFeatures { id: RequestId(self.sent), prompt_bytes: 600, ..RequestFeatures::default() };
+        let explain = self.telemetry.explain_level();
+        let routed = self.balancer.dispatch(self.now, &request, &[], explain);
+        let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } =
+            routed.expect("all workers are routable");
+        let worker = self.workers.get(ticket.worker().slot()).and_then(Clone::clone).expect("a known worker");
+        let id = HeaderValue::from_static("chatcmpl-5d1f0c7e9a434f5f9a3c2b1d0e8f7a61");
+        let info = AttemptInfo::new(id, &request, self.now);
+        let decision = DecisionRecord {
+            info: info.clone(),
+            at: self.now,
+            worker: Arc::clone(&worker),
+            workers: Arc::clone(&self.workers),
+            decision,
+            snapshot,
+            chosen,
+            scores,
+            shadows,
+            took: Duration::from_micros(3),
+        };
+        let finished_at = self.now + Duration::from_millis(700);
+        let result = AttemptResult {
+            status: Some(200),
+            first_byte_at: Some(finished_at),
+            usage: TokenUsage {
+                prompt_tokens: Some(113),
+                output_tokens: Some(47),
+                cached_tokens: Some(64),
+                estimated: false,
+            },
+            ..AttemptResult::of(Outcome::Success)
+        };
+        let completion = self.balancer.finish(finished_at, ticket, result);
+        let completion =
+            CompletionRecord { info, worker, completion, in_flight: 0, forwarded: true, error: None };
+        RequestRecords { decision, completion }
+    }
+
+    /// Records the request, as its way through the router does: metrics are counted and the rest is queued.
+    pub fn record(&self, records: RequestRecords) {
+        self.telemetry.decided(records.decision);
+        self.telemetry.completed(records.completion);
+    }
+
+    /// Waits until the recorder's thread has written all rows.
+    pub fn close(&self) {
+        self.telemetry.close();
+    }
+}
