@@ -134,11 +134,11 @@ pub struct Options {
     #[arg(long, value_name = "FACTOR", help_heading = "Routing")]
     pub balance_rel_threshold: Option<f64>,
 
-    /// cache_aware: evict a prefix from the index when it has not been used for this long [default: 60]
+    /// Accepted from sglang_router, without effect: the prefix index evicts what was not used for longest when it is full
     #[arg(long, value_name = "SECS", help_heading = "Routing")]
     pub eviction_interval_secs: Option<u64>,
 
-    /// cache_aware, lmetric, marginal_cost: maximum memory of the prefix index, in bytes [default: 67108864]
+    /// cache_aware, lmetric, marginal_cost: maximum memory of the prefix index, in bytes [default: 256 KiB for each worker, at least 12 MiB, at most 1 GiB]
     #[arg(long, value_name = "BYTES", help_heading = "Routing")]
     pub max_tree_size: Option<u64>,
 

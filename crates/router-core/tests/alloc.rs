@@ -58,7 +58,7 @@ fn prefix_index_stays_within_its_bound() {
     let limit = 1 << 20;
     let mut index = None;
     let measured = allocation_counter::measure(|| {
-        let mut built = router_core::PrefixIndex::new(limit);
+        let mut built = router_core::PrefixIndex::new(Some(limit));
         let worker =
             Balancer::new(Box::new(router_core::policy::Random), 1).join(Time::ZERO, WorkerInfo::new("a"));
         built.admit(worker);

@@ -46,7 +46,7 @@ fn listed_defaults_are_accepted() {
     }
     let options = &registry.spec("cache_aware").unwrap().options;
     let wanted = r#"{"cache_threshold":0.3,"balance_abs_threshold":64,"balance_rel_threshold":1.5,
-        "eviction_interval_secs":60,"max_tree_size":67108864}"#;
+        "eviction_interval_secs":60,"max_tree_size":null}"#;
     assert_eq!(*options, params(wanted));
     let options = &registry.spec("marginal_utility").unwrap().options;
     let wanted = r#"{"window_size":20,"min_history_for_trend":10,"throughput_weight":0.6,

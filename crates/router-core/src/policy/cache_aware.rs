@@ -21,8 +21,9 @@ pub struct CacheAwareConfig {
     /// Without effect: the index evicts what was not used for longest when it is full. Accepted because other routers have
     /// it. Default 60; 1 and more.
     pub eviction_interval_secs: u64,
-    /// Most memory that the index takes, in bytes. Default 67108864 (64 MiB); 4096 to 16 GiB.
-    pub max_tree_size: usize,
+    /// Most memory that the index of prompt prefixes takes, in bytes; 4096 to 16 GiB. Default none: 256 KiB for each worker, rounded
+    /// up, at least 12 MiB and at most 1 GiB.
+    pub max_tree_size: Option<usize>,
 }
 
 impl Default for CacheAwareConfig {
@@ -32,7 +33,7 @@ impl Default for CacheAwareConfig {
             balance_abs_threshold: 64,
             balance_rel_threshold: 1.5,
             eviction_interval_secs: 60,
-            max_tree_size: 64 << 20,
+            max_tree_size: None,
         }
     }
 }
@@ -230,8 +231,8 @@ mod tests {
 
     #[test]
     fn full_index_stays_within_its_bound() {
-        let mut policy = CacheAware::new(CacheAwareConfig::default()).unwrap();
-        let bound = CacheAwareConfig::default().max_tree_size;
+        let mut policy = CacheAware::new(CacheAwareConfig { max_tree_size: Some(1 << 20), ..CacheAwareConfig::default() }).unwrap();
+        let bound = 1 << 20;
         let worker = crate::WorkerId::new(0, 1);
         let info = crate::WorkerInfo::new("http://a");
         policy.observe(Time::ZERO, &Event::Joined { worker, info: &info });

@@ -19,12 +19,10 @@ impl InvalidOption {
         Self { option, message: format!("must be {must}, not {value}") }
     }
 
-    /// Passes a size in bytes that an index of prompt prefixes can work with.
-    pub(crate) fn check_tree_size(bytes: usize) -> Result<(), Self> {
+    /// Passes a size in bytes that an index of prompt prefixes can work with, or none.
+    pub(crate) fn check_tree_size(bytes: Option<usize>) -> Result<(), Self> {
         let range = PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES;
-        if range.contains(&bytes) {
-            return Ok(());
-        }
+        let Some(bytes) = bytes.filter(|bytes| !range.contains(bytes)) else { return Ok(()) };
         Err(Self::must("max_tree_size", &format!("from {} to {}", range.start(), range.end()), bytes))
     }
 

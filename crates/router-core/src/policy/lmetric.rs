@@ -21,13 +21,14 @@ pub struct LMetricConfig {
     pub min_new_tokens: u32,
     /// Whether the product is multiplied by the seconds per token that the worker takes. Default false.
     pub speed_weighted: bool,
-    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 and more.
-    pub max_tree_size: usize,
+    /// Most memory that the index of prompt prefixes takes, in bytes; 4096 to 16 GiB. Default none: 256 KiB for each worker, rounded
+    /// up, at least 12 MiB and at most 1 GiB.
+    pub max_tree_size: Option<usize>,
 }
 
 impl Default for LMetricConfig {
     fn default() -> Self {
-        Self { min_new_tokens: 32, speed_weighted: false, max_tree_size: 64 << 20 }
+        Self { min_new_tokens: 32, speed_weighted: false, max_tree_size: None }
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
     use crate::testing::TestBench;
 
     const SMALL: LMetricConfig =
-        LMetricConfig { min_new_tokens: 32, speed_weighted: false, max_tree_size: 1 << 16 };
+        LMetricConfig { min_new_tokens: 32, speed_weighted: false, max_tree_size: Some(1 << 16) };
 
     fn bench(config: LMetricConfig, workers: usize) -> TestBench {
         TestBench::new(Box::new(LMetric::new(config).unwrap()), workers)
@@ -182,7 +183,7 @@ mod tests {
 
     #[test]
     fn bad_options_are_named() {
-        let error = LMetric::new(LMetricConfig { max_tree_size: 1, ..SMALL }).unwrap_err();
+        let error = LMetric::new(LMetricConfig { max_tree_size: Some(1), ..SMALL }).unwrap_err();
         assert_eq!(error.to_string(), "`max_tree_size` must be from 4096 to 17179869184, not 1");
     }
 }

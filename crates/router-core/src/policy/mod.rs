@@ -165,6 +165,25 @@ pub struct DecisionContext<'a> {
 }
 
 impl DecisionContext<'_> {
+    /// The same decision for another policy, or for the same one once more. What either explains is added up.
+    pub fn reborrow(&mut self) -> DecisionContext<'_> {
+        DecisionContext {
+            now: self.now,
+            request: self.request,
+            candidates: self.candidates,
+            rng: self.rng,
+            room: self.room.as_deref_mut(),
+            scores: self.scores.as_deref_mut(),
+            of_choice: self.of_choice,
+        }
+    }
+
+    /// The same decision with all candidates compared, even where the rule would look at a few of many.
+    #[must_use]
+    pub fn compare_all(self) -> Self {
+        Self { room: None, ..self }
+    }
+
     /// Adds one candidate's score to the explanation, if one is wanted. `terms` runs only then.
     pub fn explain(&mut self, worker: WorkerId, cost: f64, terms: impl FnOnce() -> ScoreTerms) {
         if let Some(scores) = &mut self.scores {

@@ -22,10 +22,18 @@ use order::UseOrder;
 use run::{ALLOCATION_BYTES, NONE, Run, RunStore, tag, tag_bytes};
 use smallvec::SmallVec;
 
+/// Memory for each worker without a bound of the user's: enough for a million tokens in prompts of 3 KB.
+const BYTES_PER_WORKER: usize = 256 << 10;
+/// The least and the most of that for a fleet.
+const LEAST_BYTES: usize = 12 << 20;
+const MOST_BYTES: usize = 1 << 30;
+
 /// Which worker was sent which prompt prefix.
 #[derive(Debug)]
 pub struct PrefixIndex {
     max_bytes: usize,
+    /// Whether the bound follows the number of workers.
+    by_workers: bool,
     max_runs: usize,
     /// Memory that the runs keep beside themselves, and the spare list.
     heap_bytes: usize,
@@ -64,13 +72,15 @@ impl PrefixIndex {
     /// The largest useful size, in bytes. A larger value is taken for a typing error.
     pub const MAX_BYTES: usize = 16 << 30;
 
-    /// An empty index that never takes more than `max_bytes` (at least [`MIN_BYTES`](Self::MIN_BYTES)).
-    pub fn new(max_bytes: usize) -> Self {
-        let max_bytes = max_bytes.max(Self::MIN_BYTES);
-        // The table is sized for runs that keep nothing beside themselves.
-        let max_runs = (max_bytes / (size_of::<Run>() + ChildTable::bytes(1))).min(NONE as usize - 1);
+    /// An empty index that never takes more than `max_bytes` (at least [`MIN_BYTES`](Self::MIN_BYTES)). Without a bound there is
+    /// one that suits the number of workers: 256 KiB for each, rounded up, at least 12 MiB and at most 1 GiB.
+    pub fn new(max_bytes: Option<usize>) -> Self {
+        let by_workers = max_bytes.is_none();
+        let max_bytes = max_bytes.unwrap_or(LEAST_BYTES).max(Self::MIN_BYTES);
+        let max_runs = max_runs(max_bytes);
         Self {
             max_bytes,
+            by_workers,
             max_runs,
             heap_bytes: 0,
             blocks: 0,
@@ -104,6 +114,25 @@ impl PrefixIndex {
             self.present.resize(worker.slot() + 1, None);
         }
         self.present[worker.slot()] = Some(worker);
+        if self.by_workers {
+            let wanted = (self.present.len() * BYTES_PER_WORKER).min(MOST_BYTES);
+            if wanted > self.max_bytes {
+                // Each time by half at least, so that a fleet that starts up moves it a few times only.
+                self.raise_bound(wanted.max(self.max_bytes * 3 / 2).min(MOST_BYTES));
+            }
+        }
+    }
+
+    fn raise_bound(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+        self.max_runs = max_runs(max_bytes);
+        self.children = ChildTable::new(self.max_runs);
+        let mut next = self.order.oldest();
+        while let Some(number) = next {
+            let run = self.runs.at(number);
+            self.children.enter(run.parent, run.first, number);
+            next = Some(run.newer).filter(|newer| *newer != NONE);
+        }
     }
 
     /// Forgets a worker that left. A successor in its slot starts with nothing.
@@ -345,4 +374,9 @@ impl PrefixIndex {
         run.holders.insert(place, worker);
         self.heap_bytes = self.heap_bytes - before + run.heap_bytes();
     }
+}
+
+/// How many runs fit if they keep nothing beside themselves.
+fn max_runs(max_bytes: usize) -> usize {
+    (max_bytes / (size_of::<Run>() + ChildTable::bytes(1))).min(NONE as usize - 1)
 }

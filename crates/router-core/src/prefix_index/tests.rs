@@ -7,7 +7,7 @@ fn worker(slot: u32) -> WorkerId {
 }
 
 fn index(max_bytes: usize, workers: u32) -> PrefixIndex {
-    let mut index = PrefixIndex::new(max_bytes);
+    let mut index = PrefixIndex::new(Some(max_bytes));
     (0..workers).for_each(|slot| index.admit(worker(slot)));
     index
 }
@@ -152,6 +152,24 @@ fn prompt_beyond_the_bound_is_cut() {
     index.insert(worker(0), &prompt);
     assert!(index.memory_bytes() <= PrefixIndex::MIN_BYTES);
     assert_eq!(matched(&index, &prompt, 1), [64]);
+}
+
+#[test]
+fn default_bound_follows_the_fleet() {
+    let mut index = PrefixIndex::new(None);
+    let mut rng = Rng::seeded(5);
+    let mut bounds = Vec::new();
+    for slot in 0..1024 {
+        index.admit(worker(slot));
+        index.insert(worker(slot), &[1, 2, rng.next_u64()]);
+        bounds.push(index.max_bytes);
+    }
+    index.check();
+    assert_eq!((bounds[0], bounds[47]), (LEAST_BYTES, LEAST_BYTES));
+    assert!(bounds[1023] >= 1024 * BYTES_PER_WORKER);
+    bounds.dedup();
+    assert!(bounds.len() < 12, "{bounds:?}");
+    assert_eq!(matched(&index, &[1, 2], 1024), vec![2; 1024]);
 }
 
 impl PrefixIndex {

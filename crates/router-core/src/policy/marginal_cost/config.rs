@@ -1,6 +1,5 @@
 //! The options of `marginal_cost`.
 
-use crate::PrefixIndex;
 use crate::policy::InvalidOption;
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +42,9 @@ pub struct MarginalCostConfig {
     pub explore_after_secs: f64,
     /// A load report older than this many seconds is not used. Default 2; 0 and more.
     pub max_report_age_secs: f64,
-    /// Most memory that the index of prompt prefixes takes, in bytes. Default 67108864 (64 MiB); 4096 to 16 GiB.
-    pub max_tree_size: usize,
+    /// Most memory that the index of prompt prefixes takes, in bytes; 4096 to 16 GiB. Default none: 256 KiB for each worker, rounded
+    /// up, at least 12 MiB and at most 1 GiB.
+    pub max_tree_size: Option<usize>,
 }
 
 impl Default for MarginalCostConfig {
@@ -63,7 +63,7 @@ impl Default for MarginalCostConfig {
             explore_every: 200,
             explore_after_secs: 30.0,
             max_report_age_secs: 2.0,
-            max_tree_size: 64 << 20,
+            max_tree_size: None,
         }
     }
 }
@@ -95,10 +95,6 @@ impl MarginalCostConfig {
         if !(self.memory > 0.0 && self.memory < 1.0) {
             return Err(InvalidOption::must("memory", "above 0 and below 1", self.memory));
         }
-        if !(PrefixIndex::MIN_BYTES..=PrefixIndex::MAX_BYTES).contains(&self.max_tree_size) {
-            let must = format!("from {} to {}", PrefixIndex::MIN_BYTES, PrefixIndex::MAX_BYTES);
-            return Err(InvalidOption::must("max_tree_size", &must, self.max_tree_size));
-        }
-        Ok(())
+        InvalidOption::check_tree_size(self.max_tree_size)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Learned speeds do not decay during the tests.
 fn config() -> MarginalCostConfig {
-    MarginalCostConfig { max_tree_size: 1 << 16, relax_secs: 1e12, ..MarginalCostConfig::default() }
+    MarginalCostConfig { max_tree_size: Some(1 << 16), relax_secs: 1e12, ..MarginalCostConfig::default() }
 }
 
 fn policy() -> MarginalCost {
