@@ -60,7 +60,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         if wanted.is_needed() { Some(Arc::new(Recorder::start(wanted, clock, &metrics)?)) } else { None };
     let telemetry = Telemetry { metrics, recorder, decisions: Arc::new(DecisionBroadcast::new(clock)) };
     let mut needs = balancer.needs();
-    let pool = template.pool(balancer, telemetry.clone());
+    let pool = template.pool(balancer, telemetry.clone(), config.workers.len());
     let disaggregation = match split {
         Some(split) => {
             let (prefill, prefill_needs) = split.build(&template, &telemetry, seed)?;
@@ -112,7 +112,7 @@ pub(crate) const fn scheme(security: &SecurityConfig) -> &'static str {
 
 impl PoolTemplate<'_> {
     /// A pool without workers.
-    fn pool(&self, mut balancer: Balancer, telemetry: Telemetry) -> Arc<WorkerPool> {
+    fn pool(&self, mut balancer: Balancer, telemetry: Telemetry, workers_at_start: usize) -> Arc<WorkerPool> {
         let cap = self.admission.worker_max_in_flight;
         balancer.set_cap(cap);
         let limit = Arc::clone(self.limit);
@@ -127,6 +127,7 @@ impl PoolTemplate<'_> {
                 connect,
                 capacity,
                 weights: Arc::clone(&self.weights),
+                workers_at_start,
             },
         ))
     }
@@ -153,7 +154,8 @@ impl PrefillPlan {
         // The complement is another stream of random numbers than that of the first pool.
         let balancer = Balancer::new(self.config.policy, !seed);
         let needs = balancer.needs();
-        let pool = template.pool(balancer, Telemetry { metrics: self.metrics, ..main.clone() });
+        let telemetry = Telemetry { metrics: self.metrics, ..main.clone() };
+        let pool = template.pool(balancer, telemetry, self.config.prefill.len());
         for worker in &self.config.prefill {
             pool.join(worker)?;
         }

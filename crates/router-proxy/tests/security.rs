@@ -7,7 +7,7 @@ use router_config::{Options, Secret};
 use router_core::Registry;
 use router_proxy::RunningRouter;
 use std::net::SocketAddr;
-use support::{RawClient, header, options, router, worker};
+use support::{RawClient, WrittenLog, header, options, router, worker};
 use tokio::net::TcpStream;
 
 const CLIENT_KEY: &str = "client-hush-1";
@@ -236,13 +236,8 @@ async fn cors_allows_configured_origins() {
 /// Everything that the router can say about itself and its requests, with keys all over.
 #[tokio::test]
 async fn keys_are_never_shown() {
-    let written = Written::default();
-    let log = written.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || log.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = WrittenLog::default();
+    let _guard = tracing::subscriber::set_default(log.subscriber(tracing::Level::TRACE));
     let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("quiet");
     let _ = std::fs::remove_dir_all(&dir);
     let options = Options {
@@ -267,23 +262,9 @@ async fn keys_are_never_shown() {
     for entry in std::fs::read_dir(&dir).unwrap() {
         said.push(std::fs::read_to_string(entry.unwrap().path()).unwrap());
     }
-    said.push(String::from_utf8(written.0.lock().clone()).unwrap());
+    said.push(log.text());
     assert!(said.len() > 12 && said.iter().all(|text| !text.is_empty()));
     for text in said {
         assert!(!text.contains("hush"), "{text}");
-    }
-}
-
-#[derive(Clone, Default)]
-struct Written(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

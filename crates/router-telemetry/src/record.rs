@@ -100,10 +100,11 @@ pub struct ErrorResponseRecord {
 /// One entry of the recorder's queue. Entries are in the order in which they happened.
 #[derive(Debug)]
 pub(crate) enum Record {
-    Decision(DecisionRecord),
+    /// Boxed, as is a completion: the queue moves pointers, and its blocks stay small.
+    Decision(Box<DecisionRecord>),
     /// The first byte of the response to the request with this id arrived.
     FirstByte(HeaderValue),
-    Completion(CompletionRecord),
+    Completion(Box<CompletionRecord>),
     ErrorResponse(ErrorResponseRecord),
     /// Notifies the sender once all earlier records have been processed.
     Sync(tokio::sync::oneshot::Sender<()>),

@@ -22,6 +22,10 @@ use std::time::Duration;
 /// The thread polls the queue at this interval. Records do not wake it, because a wake-up costs the sender a system call.
 const POLL: Duration = Duration::from_millis(20);
 
+/// The thread's niceness: with all cores busy it gets a tenth of what a serving thread gets, which is enough for it.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 /// Why recording did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
@@ -121,7 +125,10 @@ impl Recorder {
         let sinks = Sinks { writer, prefill, traces: traces.clone(), spans };
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || sinks.run(&thread_queue, &stopped))
+            .spawn(move || {
+                lower_priority();
+                sinks.run(&thread_queue, &stopped);
+            })
             .map_err(RecorderError::Thread)?;
         Ok(Self { queue, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)), traces, explain })
     }
@@ -153,6 +160,17 @@ impl Recorder {
         }
     }
 }
+
+/// Lets the threads that serve requests go first. The queue bridges what the recorder has to wait for.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    // On Linux this is the priority of the calling thread alone. Lowering it needs no right; where it fails, it stays.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// Elsewhere it would be the priority of the whole process.
+#[cfg(not(target_os = "linux"))]
+const fn lower_priority() {}
 
 /// The destinations of records, owned by the thread.
 #[derive(Debug)]

@@ -42,7 +42,7 @@ impl Telemetry {
             "decided"
         );
         self.decisions.decided(&record, self.metrics.policy());
-        self.enqueue(|| Record::Decision(record));
+        self.enqueue(|| Record::Decision(Box::new(record)));
     }
 
     /// The first byte of a response arrived.
@@ -63,7 +63,7 @@ impl Telemetry {
             outcome = record.completion.result.outcome.as_str(),
             "completed"
         );
-        self.enqueue(|| Record::Completion(record));
+        self.enqueue(|| Record::Completion(Box::new(record)));
     }
 
     /// Another attempt is made.

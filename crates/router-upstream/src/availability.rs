@@ -5,6 +5,7 @@
 
 use crate::candidate::Candidate;
 use crate::connection_pool::UpstreamError;
+use crate::fleet_log::FleetEvent;
 use crate::health::{
     CheckOutcome, CircuitBreaker, HealthProblem, HealthState, HealthVerdict, ProbeGate, WorkerFailure,
     WorkerHealth,
@@ -17,7 +18,7 @@ use router_core::{Balancer, FleetUpdate, Time, WorkerId};
 use router_telemetry::BreakerState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Whether an attempt probes a half-open breaker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,7 +108,7 @@ impl Worker {
         let is_new_problem = check.is_err_and(|failure| self.note_failure(pool, &mut health_state, failure));
         let change = health_state.check(outcome, config);
         if change.is_none() && is_new_problem && health_state.health() != HealthState::Healthy {
-            self.log_problem(&health_state, "health check failed");
+            self.log_problem(pool, &health_state, FleetEvent::CheckFailed);
         }
         if outcome.is_hopeless() && health_state.health() == HealthState::Unhealthy {
             self.evicted.notify_waiters();
@@ -223,10 +224,18 @@ impl Worker {
         self.sync_routability(pool, health_state, ProbePermit::Grant);
         let until = health_state.breaker.as_ref().and_then(CircuitBreaker::open_until);
         let (Some(until), true) = (until, state == BreakerState::Open) else {
-            info!(worker = %self.url, "breaker is {}", state.as_str());
+            if pool.log.has_own_line(FleetEvent::BreakerEased, None) {
+                info!(worker = %self.url, "breaker is {}", state.as_str());
+            } else {
+                debug!(worker = %self.url, "breaker is {}", state.as_str());
+            }
             return;
         };
-        warn!(worker = %self.url, "breaker is {}", state.as_str());
+        if pool.log.has_own_line(FleetEvent::BreakerOpened, None) {
+            warn!(worker = %self.url, "breaker is {}", state.as_str());
+        } else {
+            debug!(worker = %self.url, "breaker is {}", state.as_str());
+        }
         self.evicted.notify_waiters();
         // At shutdown a response may be dropped outside a runtime; then no timer is needed.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -257,20 +266,31 @@ impl Worker {
         health_state.note_failure(failure, pool.clock.now())
     }
 
-    fn log_problem(&self, health_state: &WorkerHealth, message: &'static str) {
+    fn log_problem(&self, pool: &WorkerPool, health_state: &WorkerHealth, event: FleetEvent) {
         let failure = health_state.problem().map(|problem| &problem.failure);
         let (reason, cause) = (failure.map(|f| f.reason.as_str()), failure.map(|f| f.message.as_str()));
-        warn!(worker = %self.url, reason, cause, "{message}");
+        let message =
+            if event == FleetEvent::Unhealthy { "worker is unhealthy" } else { "health check failed" };
+        if pool.log.has_own_line(event, reason) {
+            warn!(worker = %self.url, reason, cause, "{message}");
+        } else {
+            debug!(worker = %self.url, reason, cause, "{message}");
+        }
     }
 
     /// Passes a new health state to the balancer and the log.
     fn publish_health(self: &Arc<Self>, pool: &WorkerPool, health_state: &WorkerHealth, permit: ProbePermit) {
         self.sync_routability(pool, health_state, permit);
         let health = health_state.health();
-        if health == HealthState::Unhealthy {
-            self.log_problem(health_state, "worker is unhealthy");
-        } else {
+        let event = match health {
+            HealthState::Unhealthy => return self.log_problem(pool, health_state, FleetEvent::Unhealthy),
+            HealthState::Healthy => FleetEvent::Healthy,
+            HealthState::Pending | HealthState::Draining | HealthState::Gone => FleetEvent::Draining,
+        };
+        if pool.log.has_own_line(event, None) {
             info!(worker = %self.url, "worker is {}", health.as_str());
+        } else {
+            debug!(worker = %self.url, "worker is {}", health.as_str());
         }
     }
 

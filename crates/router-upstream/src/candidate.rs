@@ -62,6 +62,13 @@ pub(crate) struct CandidateName {
     header: HeaderValue,
 }
 
+impl Candidate {
+    /// A request is sent to it: from now on its load is of interest.
+    pub fn request_sent(&self) {
+        self.worker.load_polls.request_sent();
+    }
+}
+
 impl CandidateName {
     /// The name of the worker at `url`, or of one rank of it.
     pub(crate) fn of(url: &WorkerUrl, rank: Option<u32>) -> Result<Self, InvalidHeaderValue> {

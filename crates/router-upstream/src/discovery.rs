@@ -2,6 +2,7 @@
 
 use crate::client::get;
 use crate::engine::SERVER_INFO;
+use crate::fleet_log::FleetEvent;
 use crate::pool::WorkerPool;
 use crate::profile::WorkerProfile;
 use crate::weight_tracking::SeenServer;
@@ -71,8 +72,10 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     if is_replaced {
         warn!(worker = %worker.url, was, model, version, engine = engine_name, "another server has taken the worker's \
             address: what was learned of the old one is forgotten");
-    } else {
+    } else if pool.log.has_own_line(FleetEvent::Reported, model) {
         info!(worker = %worker.url, model, version, engine = engine_name, "worker reported what it is");
+    } else {
+        debug!(worker = %worker.url, model, version, engine = engine_name, "worker reported what it is");
     }
     worker.profile.rcu(|old| {
         let mut profile = WorkerProfile::clone(old);

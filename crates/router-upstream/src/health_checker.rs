@@ -4,6 +4,7 @@ use crate::client::{ClientError, get};
 use crate::discovery::{Discovery, discover};
 use crate::health::{HealthState, WorkerFailure};
 use crate::pool::WorkerPool;
+use crate::shared_timer::sleep_together;
 use crate::worker::Worker;
 use router_config::HealthConfig;
 use router_core::Rng;
@@ -114,7 +115,7 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
             () = worker.removed.cancelled() => return,
             () = worker.health_config_changed.notified() => {}
             () = worker.recheck.requested() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = sleep_together(pool.started_at, pause) => {}
         }
     }
 }
@@ -144,7 +145,5 @@ fn is_silent(pool: &WorkerPool, worker: &Arc<Worker>, before: u64) -> bool {
     if worker.activity.load(Relaxed) != before {
         return false;
     }
-    let ranks = pool.candidates.of(worker);
-    let balancer = pool.balancer.lock();
-    ranks.iter().any(|rank| balancer.view(rank.id).is_some_and(|w| w.in_flight > 0))
+    pool.has_requests(worker)
 }

@@ -3,13 +3,13 @@
 use crate::client::get;
 use crate::health::HealthState;
 use crate::pool::WorkerPool;
+use crate::shared_timer::sleep_together;
 use crate::worker::Worker;
 use http::uri::PathAndQuery;
 use router_core::{FleetUpdate, LoadSource, Time};
 use router_protocol::{LoadEndpoint, WorkerLoad, parse_load};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
 /// A slower report would be too old to route by.
@@ -18,32 +18,57 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after no endpoint had a report: a worker may be restarted with another version.
 const RETRY_ALL: Duration = Duration::from_secs(5);
 
-/// Polls one worker until it is removed; one request at a time.
+/// Polls one worker until it is removed; one request at a time, and rarely while the worker is idle.
 pub(crate) async fn poll_load(pool: Arc<WorkerPool>, worker: Arc<Worker>, interval: Duration) {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut current: Option<LoadEndpoint> = None;
-    let mut not_before = Instant::now();
+    let mut idle_reports = 0;
+    let mut pause = Duration::ZERO;
     loop {
         tokio::select! {
-            _ = ticks.tick() => {}
+            () = sleep_together(pool.started_at, pause) => {}
+            () = worker.load_polls.woken() => idle_reports = 0,
             () = worker.removed.cancelled() => return,
         }
-        if Instant::now() < not_before || worker.health() != HealthState::Healthy {
+        pause = interval;
+        if worker.health() != HealthState::Healthy {
             continue;
         }
         let endpoints = current.as_ref().map_or(&LoadEndpoint::ALL[..], std::slice::from_ref);
         match request_load(&pool, &worker, endpoints).await {
-            Some(endpoint) => current = Some(endpoint),
-            None if current.take().is_none() => not_before = Instant::now() + RETRY_ALL,
+            Some((endpoint, state)) => {
+                current = Some(endpoint);
+                idle_reports = if state == ReportedState::Idle { idle_reports + 1 } else { 0 };
+                pause = worker.load_polls.pause(interval, idle_reports);
+                // A request that was sent before the pause was announced did not end it.
+                if pause > interval && pool.has_requests(&worker) {
+                    pause = interval;
+                }
+            }
+            None if current.take().is_none() => pause = RETRY_ALL.max(interval),
             None => {}
         }
     }
 }
 
+/// What a report says about the worker as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ReportedState {
+    /// It has no requests, from this router or from others.
+    Idle,
+    /// It has some, or does not say.
+    Busy,
+}
+
 /// Passes the load of a worker to the balancer, separately for each rank.
-fn publish_load(pool: &WorkerPool, worker: &Arc<Worker>, load: &WorkerLoad, requested_at: Time) {
+fn publish_load(
+    pool: &WorkerPool,
+    worker: &Arc<Worker>,
+    load: &WorkerLoad,
+    requested_at: Time,
+) -> ReportedState {
     let candidates = pool.candidates.of(worker);
+    let total = load.total.report(requested_at, LoadSource::Poll);
+    let is_idle = total.running == Some(0) && total.waiting.is_none_or(|waiting| waiting == 0);
     let mut balancer = pool.balancer.lock();
     for candidate in candidates {
         let report = match candidate.rank {
@@ -55,14 +80,15 @@ fn publish_load(pool: &WorkerPool, worker: &Arc<Worker>, load: &WorkerLoad, requ
             balancer.apply(pool.clock.now(), FleetUpdate::Load(candidate.id, report));
         }
     }
+    if is_idle { ReportedState::Idle } else { ReportedState::Busy }
 }
 
-/// Tries the endpoints in turn; returns the first with a report.
+/// Tries the endpoints in turn; returns the first with a report, and what that says.
 async fn request_load(
     pool: &WorkerPool,
     worker: &Arc<Worker>,
     endpoints: &[LoadEndpoint],
-) -> Option<LoadEndpoint> {
+) -> Option<(LoadEndpoint, ReportedState)> {
     for &endpoint in endpoints {
         let path = PathAndQuery::from_static(endpoint.path());
         // The report is dated with the time of the request, so that requests sent meanwhile count as not yet reported.
@@ -71,8 +97,7 @@ async fn request_load(
         match response {
             Ok((status, body)) if status.is_success() => match parse_load(endpoint, &body) {
                 Ok(load) => {
-                    publish_load(pool, worker, &load, requested_at);
-                    return Some(endpoint);
+                    return Some((endpoint, publish_load(pool, worker, &load, requested_at)));
                 }
                 Err(error) => {
                     debug!(worker = %worker.url, path = endpoint.path(), %error, "load report unreadable")

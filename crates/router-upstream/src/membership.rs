@@ -1,6 +1,7 @@
 //! Adds and removes workers while the router serves.
 
 use crate::candidate::{Candidate, CandidateName};
+use crate::fleet_log::FleetEvent;
 use crate::health::HealthState;
 use crate::health_checker::run_health_checks;
 use crate::load_poller::poll_load;
@@ -13,7 +14,7 @@ use router_core::{FleetUpdate, WorkerId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How often a draining worker is checked for requests in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -84,7 +85,11 @@ impl WorkerPool {
         for rank in 1..ranks.unwrap_or(1) {
             self.add_candidate(&worker, Some(rank)).map_err(invalid)?;
         }
-        info!(worker = %url, "worker joined");
+        if self.log.has_own_line(FleetEvent::Joined, None) {
+            info!(worker = %url, "worker joined");
+        } else {
+            debug!(worker = %url, "worker joined");
+        }
         if worker.target.base().ends_with("/v1") {
             warn!(worker = %url, "the worker's URL ends in /v1, which is put before the path of every request: \
                 requests go to /v1/v1/...; write the URL without it");
@@ -254,6 +259,10 @@ impl WorkerPool {
             candidate.worker.leave();
         }
         self.telemetry.metrics.remove_worker(&candidate.telemetry.name);
-        info!(worker = %candidate.telemetry.name, "worker left");
+        if self.log.has_own_line(FleetEvent::Left, None) {
+            info!(worker = %candidate.telemetry.name, "worker left");
+        } else {
+            debug!(worker = %candidate.telemetry.name, "worker left");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::candidate::Candidate;
 use crate::capacity_queue::{Availability, CapacityQueue};
 use crate::connect::ConnectConfig;
+use crate::fleet_log::FleetLog;
 use crate::fleet_weights::FleetWeights;
 use crate::health::HealthState;
 use crate::load::WorkerLoad;
@@ -16,6 +17,7 @@ use router_core::{Balancer, CandidateScore, PolicyNeeds, RequestFeatures, Worker
 use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry, WorkerTelemetry};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +36,7 @@ pub struct WorkerPool {
     /// The request features that the policies of this balancer need.
     pub needs: PolicyNeeds,
     /// The candidates that the balancer chooses among.
-    pub candidates: CandidateTable,
+    pub candidates: Arc<CandidateTable>,
     /// Where decisions and completions are reported.
     pub telemetry: Telemetry,
     /// Which worker holds a stored response or a conversation.
@@ -51,6 +53,10 @@ pub struct WorkerPool {
     pub(crate) joining: Mutex<()>,
     /// The weight updates of the router's fleet, which all its pools share.
     pub weights: Arc<FleetWeights>,
+    /// What happens to workers, in the log.
+    pub(crate) log: Arc<FleetLog>,
+    /// From when the timers of all workers count.
+    pub(crate) started_at: Instant,
     /// All background tasks.
     pub tasks: TaskTracker,
     /// Cancelled when the router stops: draining workers are not waited for.
@@ -72,17 +78,22 @@ pub struct PoolConfig {
     pub capacity: CapacityQueue,
     /// The weight updates of the router's fleet.
     pub weights: Arc<FleetWeights>,
+    /// How many workers are configured, and join at the start.
+    pub workers_at_start: usize,
 }
 
 impl WorkerPool {
     /// A pool without workers.
     pub fn new(balancer: Balancer, config: PoolConfig) -> Self {
-        let PoolConfig { clock, telemetry, fleet, connect, capacity, weights } = config;
+        let PoolConfig { clock, telemetry, fleet, connect, capacity, weights, workers_at_start } = config;
+        let candidates = Arc::<CandidateTable>::default();
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let log = FleetLog::new(workers_at_start, Arc::clone(&candidates), tasks.clone(), stopping.clone());
         Self {
             clock,
             needs: balancer.needs(),
             balancer: Mutex::new(balancer),
-            candidates: CandidateTable::default(),
+            candidates,
             telemetry,
             stored: StoredObjects::default(),
             capacity,
@@ -91,8 +102,10 @@ impl WorkerPool {
             connect,
             joining: Mutex::new(()),
             weights,
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
+            log: Arc::new(log),
+            started_at: Instant::now(),
+            tasks,
+            stopping,
         }
     }
 
@@ -145,6 +158,13 @@ impl WorkerPool {
         let Some(slot) = target else { return disconnected || self.healthy_candidates().is_empty() };
         let candidate = self.candidates.all().into_iter().find(|c| c.id.slot() == slot);
         candidate.is_some_and(|c| disconnected || c.health() != HealthState::Healthy)
+    }
+
+    /// Whether a worker has requests in flight, from this router.
+    pub(crate) fn has_requests(&self, worker: &Arc<Worker>) -> bool {
+        let ranks = self.candidates.of(worker);
+        let balancer = self.balancer.lock();
+        ranks.iter().any(|rank| balancer.view(rank.id).is_some_and(|w| w.in_flight > 0))
     }
 
     /// The gauges of this pool now. The router adds waiting requests and held bytes.

@@ -44,10 +44,16 @@ impl CandidateTable {
             table[slot] = Some(Arc::clone(worker));
             CandidateSlots::new(table)
         });
+        let mut ids = worker.worker.candidate_ids.lock();
+        ids.push(worker.id);
+        ids.sort_unstable_by_key(|id| id.slot());
     }
 
     /// Removes a candidate. Its slot may already hold a newer one, which stays.
     pub fn remove(&self, id: WorkerId) {
+        if let Some(candidate) = self.get(id) {
+            candidate.worker.candidate_ids.lock().retain(|of_worker| *of_worker != id);
+        }
         self.table.rcu(|old| {
             let mut table = old.candidates.clone();
             if let Some(entry) = table.get_mut(id.slot())
@@ -76,25 +82,27 @@ impl CandidateTable {
 
     /// The candidates of one worker, by slot.
     pub fn of(&self, worker: &Arc<Worker>) -> Vec<Arc<Candidate>> {
-        let table = self.table.load();
-        table.candidates.iter().flatten().filter(|w| Arc::ptr_eq(&w.worker, worker)).map(Arc::clone).collect()
+        worker.candidate_ids.lock().iter().filter_map(|id| self.get(*id)).collect()
+    }
+
+    /// How many slots there are: at least as many as candidates.
+    pub(crate) fn slots(&self) -> usize {
+        self.table.load().candidates.len()
     }
 
     /// Each worker once, also when it has several candidates.
     pub fn workers(&self) -> Vec<Arc<Worker>> {
-        let mut workers: Vec<Arc<Worker>> = Vec::new();
-        for worker in self.table.load().candidates.iter().flatten() {
-            if !workers.iter().any(|known| Arc::ptr_eq(known, &worker.worker)) {
-                workers.push(Arc::clone(&worker.worker));
-            }
-        }
-        workers
+        let table = self.table.load();
+        let first = |c: &&Arc<Candidate>| c.worker.candidate_ids.lock().first() == Some(&c.id);
+        table.candidates.iter().flatten().filter(first).map(|c| Arc::clone(&c.worker)).collect()
     }
 }
 
 impl CandidateTable {
     /// The first candidate of the worker at `url` that is not draining.
     pub fn find_active(&self, url: &WorkerUrl) -> Option<Arc<Candidate>> {
-        self.all().into_iter().find(|c| c.worker.url == *url && c.health() != HealthState::Draining)
+        let table = self.table.load();
+        let is_active = |c: &&Arc<Candidate>| c.worker.url == *url && c.health() != HealthState::Draining;
+        table.candidates.iter().flatten().find(is_active).map(Arc::clone)
     }
 }

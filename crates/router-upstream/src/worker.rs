@@ -4,6 +4,7 @@ use crate::connect::ConnectConfig;
 use crate::connection_pool::ConnectionPool;
 use crate::health::{CircuitBreaker, HealthState, ProbeGate, WorkerHealth};
 use crate::http1::RequestEncoder;
+use crate::load_poll_pace::LoadPollPace;
 use crate::profile::WorkerProfile;
 use crate::recheck::Recheck;
 use crate::target::WorkerTarget;
@@ -16,7 +17,7 @@ use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
 use router_config::HealthConfig;
 use router_config::WorkerUrl;
-use router_core::Time;
+use router_core::{Time, WorkerId};
 use router_telemetry::BreakerState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -42,6 +43,10 @@ pub struct Worker {
     pub(crate) health_config_changed: Notify,
     /// When it joined, or began to drain, in nanoseconds of the pool's clock.
     membership_changed_at: AtomicU64,
+    /// Its candidates, by slot.
+    pub(crate) candidate_ids: Mutex<Vec<WorkerId>>,
+    /// How soon its load is polled again.
+    pub(crate) load_polls: LoadPollPace,
     pub(crate) health_state: Mutex<WorkerHealth>,
     pub(crate) gate: ProbeGate,
     /// The weight update that it missed and has not made up for.
@@ -73,6 +78,8 @@ impl Worker {
             health_config: ArcSwapOption::from_pointee(health),
             health_config_changed: Notify::new(),
             membership_changed_at: AtomicU64::new(joined_at.as_nanos()),
+            candidate_ids: Mutex::default(),
+            load_polls: LoadPollPace::default(),
             health_state: Mutex::new(WorkerHealth::new(breaker.map(CircuitBreaker::new))),
             gate: ProbeGate::default(),
             missed_update: Mutex::new(None),

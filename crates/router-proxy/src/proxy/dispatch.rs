@@ -75,6 +75,7 @@ impl ProxyRequest<'_> {
             let kind = candidate.take_probe(&pool.candidates, &mut balancer, asked_at);
             (dispatched, candidate, kind)
         };
+        candidate.request_sent();
         let took = pool.clock.now().since(asked_at);
         let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } = dispatched;
         let note = self.origin.notes.as_ref().map(|notes| AttemptNote::new(notes, decision.reason, self.leg));

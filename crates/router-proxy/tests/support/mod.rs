@@ -2,10 +2,12 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use parking_lot::Mutex;
 use router_config::Options;
 use router_core::Registry;
 use router_proxy::{Router, RunningRouter, ServingThreads};
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,6 +18,38 @@ use tokio::sync::Notify;
 
 /// A hang is a failure; no test needs nearly this long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the router logs on the thread of the test.
+#[derive(Clone, Debug, Default)]
+pub struct WrittenLog(Arc<Mutex<Vec<u8>>>);
+
+impl WrittenLog {
+    /// To be set as the default of the thread.
+    pub fn subscriber(&self, level: tracing::Level) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let log = self.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(move || log.clone())
+            .finish()
+    }
+
+    /// All that was written.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+}
+
+impl io::Write for WrittenLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// One HTTP request as it arrived, and the socket to answer on.
 pub struct Incoming {

@@ -1,6 +1,6 @@
 //! Encodes decisions and completions as rows of the record files.
 
-use super::row::{CANDIDATE_COLUMNS, CellValue, Column, RecordRow, digits, write_row};
+use super::row::{CANDIDATE_COLUMNS, CellValue, Column, RecordRow, write_row};
 use crate::attempt_info::AttemptInfo;
 use crate::clock::Clock;
 use crate::record::{CompletionRecord, DecisionRecord};
@@ -24,7 +24,7 @@ pub(crate) struct RowEncoder {
     /// Decisions so far, by worker name.
     per_worker: HashMap<Arc<str>, u64>,
     /// The Unix second of the last time stamp, and its text.
-    last_second: RefCell<(u64, String)>,
+    last_second: RefCell<(u64, Arc<str>)>,
 }
 
 impl RowEncoder {
@@ -35,7 +35,7 @@ impl RowEncoder {
             policy,
             decisions: 0,
             per_worker: HashMap::new(),
-            last_second: RefCell::default(),
+            last_second: RefCell::new((0, Arc::from(""))),
         }
     }
 
@@ -140,7 +140,7 @@ impl RowEncoder {
             for score in scores {
                 let terms = terms_json(&score.terms);
                 let cells = [
-                    CellValue::Word(&stamp),
+                    stamp.cell(),
                     CellValue::text(&id),
                     CellValue::Int(d.info.attempt.into()),
                     CellValue::Int(d.snapshot.seq),
@@ -166,13 +166,13 @@ impl RowEncoder {
     fn base_row<'a>(
         &'a self,
         info: &AttemptInfo,
-        stamp: &'a str,
+        stamp: &'a Timestamp,
         worker: &'a str,
         id: &'a str,
     ) -> RecordRow<'a> {
         let mut row = RecordRow::new();
         row.set([
-            (Column::Timestamp, CellValue::Word(stamp)),
+            (Column::Timestamp, stamp.cell()),
             (Column::WorkerUrl, CellValue::text(worker)),
             (Column::RequestId, CellValue::text(id)),
             (Column::Attempt, CellValue::Int(info.attempt.into())),
@@ -188,30 +188,43 @@ impl RowEncoder {
     }
 
     /// A time stamp such as `2026-11-22 17:20:01.123456`, UTC. The part up to the second is formatted once a second.
-    fn timestamp(&self, at: Time) -> String {
+    fn timestamp(&self, at: Time) -> Timestamp {
         let unix = self.clock.unix(at);
         let mut second = self.last_second.borrow_mut();
         if second.0 != unix.as_secs() {
             let secs = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
             let time = jiff::Timestamp::from_second(secs).unwrap_or_default();
-            *second = (unix.as_secs(), time.strftime("%Y-%m-%d %H:%M:%S.").to_string());
+            *second = (unix.as_secs(), time.strftime("%Y-%m-%d %H:%M:%S.").to_string().into());
         }
-        let mut text = Vec::with_capacity(26);
-        text.extend_from_slice(second.1.as_bytes());
-        digits::<6>(unix.subsec_micros(), &mut text);
-        String::from_utf8(text).unwrap_or_default()
+        Timestamp { second: Arc::clone(&second.1), micros: unix.subsec_micros() }
     }
 
     /// The worker's share of all decisions so far, this one included.
     fn worker_share(&mut self, d: &DecisionRecord) -> f64 {
         self.decisions += 1;
-        if !self.per_worker.contains_key(&d.worker.name) {
-            // Workers that have left: only this table has their names.
-            self.per_worker.retain(|name, _| Arc::strong_count(name) > 1);
-        }
-        let own = self.per_worker.entry(Arc::clone(&d.worker.name)).or_default();
+        let own = match self.per_worker.get_mut(&d.worker.name) {
+            Some(own) => own,
+            None => {
+                // Workers that have left: only this table has their names.
+                self.per_worker.retain(|name, _| Arc::strong_count(name) > 1);
+                self.per_worker.entry(Arc::clone(&d.worker.name)).or_default()
+            }
+        };
         *own += 1;
         *own as f64 / self.decisions as f64
+    }
+}
+
+/// A time, as text up to its second.
+#[derive(Debug)]
+struct Timestamp {
+    second: Arc<str>,
+    micros: u32,
+}
+
+impl Timestamp {
+    fn cell(&self) -> CellValue<'_> {
+        CellValue::Timestamp(&self.second, self.micros)
     }
 }
 

@@ -90,6 +90,8 @@ pub(crate) enum CellValue<'a> {
     Text(&'a str),
     /// A text of the router's own, in which nothing needs quoting or escaping.
     Word(&'a str),
+    /// A text of the router's own, and six digits that follow it.
+    Timestamp(&'a str, u32),
     Int(u64),
     Float(f64),
     Flag(bool),
@@ -122,6 +124,7 @@ impl<'a> CellValue<'a> {
             Self::Unknown => {}
             Self::Text(text) | Self::Json(text) => write_csv_text(text, to),
             Self::Word(word) => to.extend_from_slice(word.as_bytes()),
+            Self::Timestamp(second, micros) => write_timestamp(second, *micros, to),
             plain => plain.write_json(to),
         }
     }
@@ -138,6 +141,11 @@ impl<'a> CellValue<'a> {
                 to.extend_from_slice(word.as_bytes());
                 to.push(b'"');
             }
+            Self::Timestamp(second, micros) => {
+                to.push(b'"');
+                write_timestamp(second, *micros, to);
+                to.push(b'"');
+            }
             Self::Int(n) => to.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
             Self::Float(x) => to.extend_from_slice(zmij::Buffer::new().format(*x).as_bytes()),
             Self::Flag(flag) => to.extend_from_slice(if *flag { b"true" } else { b"false" }),
@@ -151,8 +159,13 @@ impl<'a> CellValue<'a> {
     }
 }
 
+fn write_timestamp(second: &str, micros: u32, to: &mut Vec<u8>) {
+    to.extend_from_slice(second.as_bytes());
+    digits::<6>(micros, to);
+}
+
 /// Writes exactly `N` decimal digits of `number`, with leading zeros.
-pub(crate) fn digits<const N: usize>(mut number: u32, to: &mut Vec<u8>) {
+fn digits<const N: usize>(mut number: u32, to: &mut Vec<u8>) {
     let mut text = [b'0'; N];
     let mut pairs = text.rchunks_exact_mut(2);
     for pair in pairs.by_ref() {
@@ -183,7 +196,9 @@ fn write_csv_text(text: &str, to: &mut Vec<u8>) {
     if is_formula {
         return write_csv_text(&format!("'{text}"), to);
     }
-    if memchr::memchr3(b',', b'"', b'\n', text.as_bytes()).is_some() || text.contains('\r') {
+    // Without an early end the compiler looks at many bytes at once.
+    let is_special = |b: u8| matches!(b, b',' | b'"' | b'\n' | b'\r');
+    if text.bytes().fold(false, |found, b| found | is_special(b)) {
         to.push(b'"');
         to.extend(text.bytes().flat_map(|b| std::iter::repeat_n(b, if b == b'"' { 2 } else { 1 })));
         to.push(b'"');

@@ -221,7 +221,7 @@ mod tests {
             let routed = self.balancer.dispatch(at, &features, &[], ExplainLevel::All).unwrap();
             let info = AttemptInfo::new(HeaderValue::from_str(id).unwrap(), &features, at);
             let worker = Arc::clone(self.workers[routed.decision.worker.slot()].as_ref().unwrap());
-            traces.record(&Record::Decision(DecisionRecord {
+            traces.record(&Record::Decision(Box::new(DecisionRecord {
                 info: info.clone(),
                 at,
                 worker: Arc::clone(&worker),
@@ -232,11 +232,11 @@ mod tests {
                 scores: routed.scores,
                 shadows: routed.shadows,
                 took: Duration::from_nanos(500),
-            }));
+            })));
             let completion = self.balancer.finish(at, routed.ticket, AttemptResult::of(Outcome::Success));
             let (in_flight, forwarded, error) = (0, true, None);
             let record = CompletionRecord { info, worker, completion, in_flight, forwarded, error };
-            traces.record(&Record::Completion(record));
+            traces.record(&Record::Completion(Box::new(record)));
         }
     }
 
