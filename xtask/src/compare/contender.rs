@@ -1,8 +1,7 @@
 //! The contenders: programs with the policies that suit them best, and how they are started.
 
 use super::case::{Case, ContenderSet};
-use super::haproxy;
-use crate::command;
+use crate::harness::haproxy;
 use crate::harness::peers::{PEERS, Peer, add_addresses};
 use crate::harness::workspace::{Workspace, install};
 use anyhow::{Context, Result};
@@ -173,8 +172,7 @@ impl Contender {
         match (self.maker, self.peer()) {
             (Maker::Haproxy, _) => {
                 install("haproxy", "-v")?;
-                let printed = command::output(Command::new("haproxy").arg("-v"))?;
-                Ok(printed.split_whitespace().nth(2).unwrap_or_default().to_owned())
+                haproxy::version()
             }
             (_, Some(peer)) => peer.install(&workspace.venvs),
             _ => Ok(env!("CARGO_PKG_VERSION").to_owned()),

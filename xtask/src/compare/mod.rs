@@ -8,7 +8,6 @@
 mod calibrate;
 mod case;
 mod contender;
-mod haproxy;
 mod page;
 mod plan;
 mod plot;

@@ -1,6 +1,8 @@
 //! What the measurements share: processes, emulated workers, routers from PyPI, statistics, and pages with the results.
 
+pub(crate) mod envoy;
 pub(crate) mod fleet;
+pub(crate) mod haproxy;
 pub(crate) mod http;
 pub(crate) mod page;
 pub(crate) mod peers;

@@ -92,8 +92,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p.md");
         fs::write(&file, "Words.\n").unwrap();
-        let part = PagePart { page: "p.md", task: "bench-proxy", name: "a" };
+        let part = PagePart { page: "p.md", task: "bench", name: "a" };
         let error = part.write(folder.path(), "new\n").unwrap_err().to_string();
-        assert!(error.contains("<!-- bench-proxy a: begin -->"), "{error}");
+        assert!(error.contains("<!-- bench a: begin -->"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use super::process::free_port;
 use crate::command;
 use anyhow::Result;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A router from PyPI and how it is started.
@@ -29,17 +29,10 @@ impl Peer {
     /// # Errors
     /// It cannot be installed.
     pub(crate) fn install(&self, venvs: &Path) -> Result<String> {
-        let venv = venvs.join(self.package);
-        let bin = venv.join("bin");
-        if !bin.join(self.launch[0]).exists() {
-            println!("installing {} from PyPI", self.package);
-            fs::create_dir_all(venvs)?;
-            command::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", self.package];
-            command::run(Command::new(bin.join("python")).args(pip))?;
-        }
+        let program = install_package(venvs, self.package, self.launch[0])?;
         let print = format!("import importlib.metadata as m; print(m.version('{}'))", self.package);
-        Ok(command::output(Command::new(bin.join("python")).args(["-c", &print]))?.trim().to_owned())
+        let python = program.with_file_name("python");
+        Ok(command::output(Command::new(python).args(["-c", &print]))?.trim().to_owned())
     }
 
     /// The command that starts it with this policy, without a port and without workers.
@@ -52,6 +45,23 @@ impl Peer {
         launch.args(["--policy", policy, "--prometheus-port", &free_port()?.to_string()]);
         Ok(launch)
     }
+}
+
+/// The program of a package from PyPI, installed in a virtual environment of its own below `venvs`, unless it is there.
+///
+/// # Errors
+/// It cannot be installed.
+pub(crate) fn install_package(venvs: &Path, package: &str, program: &str) -> Result<PathBuf> {
+    let venv = venvs.join(package);
+    let bin = venv.join("bin");
+    if !bin.join(program).exists() {
+        println!("installing {package} from PyPI");
+        fs::create_dir_all(venvs)?;
+        command::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
+        command::run(Command::new(bin.join("python")).args(pip))?;
+    }
+    Ok(bin.join(program))
 }
 
 /// Adds the port and the workers to the command line of this router or of a peer.

@@ -128,6 +128,17 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(port)
 }
 
+/// As many different ports, all free now.
+///
+/// # Errors
+/// There are not so many.
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let bind = |_| TcpListener::bind(("127.0.0.1", 0));
+    // All are held until the last is known, so that none comes twice.
+    let held = (0..count).map(bind).collect::<std::io::Result<Vec<_>>>()?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
 /// Bytes as MiB.
 #[allow(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
 pub(crate) fn mebibytes(bytes: u64) -> f64 {

@@ -1,9 +1,20 @@
 //! HAProxy as it is usually configured for inference engines: `leastconn`, keep-alive connections, no buffering.
 
+use crate::command;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+/// The version that `haproxy -v` prints, without that of the Debian package.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn version() -> Result<String> {
+    let printed = command::output(Command::new("haproxy").arg("-v"))?;
+    let version = printed.split_whitespace().nth(2).unwrap_or_default();
+    Ok(version.split('-').next().unwrap_or_default().to_owned())
+}
 
 /// The command that serves `workers` on `port`; its configuration is written into `scratch`.
 ///
