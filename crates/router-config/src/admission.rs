@@ -1,4 +1,4 @@
-//! Limits of concurrency, queue, rate and request body memory, and timeouts of clients.
+//! Limits of concurrency, queue, rate and request body memory, and timeouts and protocols of clients.
 
 use crate::checks::{positive, timeout_or_never};
 use crate::error::ConfigError;
@@ -31,6 +31,13 @@ pub struct ClientTimeouts {
     pub head: Duration,
     /// A client that reads none of its response for this long is disconnected.
     pub write: Duration,
+}
+
+/// HTTP/2 from clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Config {
+    /// Maximum number of requests at a time on one connection.
+    pub max_concurrent_streams: NonZeroU32,
 }
 
 /// Maximum of a queue or limit: that of a tokio semaphore.
@@ -79,5 +86,14 @@ impl Options {
             head: timeout_or_never("--client-header-timeout-secs", self.client_header_timeout_secs)?,
             write: positive("--client-write-timeout-secs", self.client_write_timeout_secs)?,
         })
+    }
+
+    /// HTTP/2 from clients; `None` when only HTTP/1.1 is served.
+    pub(crate) fn check_http2(&self) -> Result<Option<Http2Config>, ConfigError> {
+        let option = "--http2-max-concurrent-streams";
+        let max_concurrent_streams = NonZeroU32::new(self.http2_max_concurrent_streams).ok_or_else(|| {
+            ConfigError::option(option, "must be at least 1; --disable-http2 turns HTTP/2 off")
+        })?;
+        Ok((!self.disable_http2).then_some(Http2Config { max_concurrent_streams }))
     }
 }

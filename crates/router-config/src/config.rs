@@ -3,7 +3,7 @@
 //! Files that it names have not been opened, and no certificate is loaded. Policies are already built, because only
 //! building a policy validates its options.
 
-use crate::admission::{AdmissionConfig, ClientTimeouts};
+use crate::admission::{AdmissionConfig, ClientTimeouts, Http2Config};
 use crate::breaker::BreakerConfig;
 use crate::checks::{address, address_if, headers, positive, timeout_or_never};
 use crate::disaggregation::DisaggregationConfig;
@@ -53,6 +53,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Timeouts of client connections.
     pub client_timeouts: ClientTimeouts,
+    /// HTTP/2 from clients; `None` when only HTTP/1.1 is served.
+    pub http2: Option<Http2Config>,
     /// API keys, TLS and CORS.
     pub security: SecurityConfig,
     /// Clients behind proxies.
@@ -166,6 +168,7 @@ impl Options {
             requests: self.check_requests()?,
             admission: self.check_admission()?,
             client_timeouts: self.check_client_timeouts()?,
+            http2: self.check_http2()?,
             security,
             forwarding: ForwardingConfig::parse(self.forwarded_headers, &self.trusted_proxies)?,
             retry: self.check_retry()?,

@@ -45,7 +45,7 @@ mod worker_spec;
 mod worker_url;
 mod workers;
 
-pub use admission::{AdmissionConfig, ClientTimeouts};
+pub use admission::{AdmissionConfig, ClientTimeouts, Http2Config};
 pub use breaker::BreakerConfig;
 pub use config::{Config, FleetConfig, RequestLimits};
 pub use disaggregation::DisaggregationConfig;

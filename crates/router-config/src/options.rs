@@ -104,6 +104,14 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Listening")]
     pub threads: Option<usize>,
 
+    /// No HTTP/2 for clients: HTTP/1.1 only
+    #[arg(long, help_heading = "Listening")]
+    pub disable_http2: bool,
+
+    /// Maximum number of requests at a time on one HTTP/2 connection; clients with more open another one
+    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Listening")]
+    pub http2_max_concurrent_streams: u32,
+
     /// Load balancing policy; `sgl-router policies` lists them all
     #[arg(long, default_value = "marginal_cost", help_heading = "Routing")]
     pub policy: String,

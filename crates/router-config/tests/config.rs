@@ -66,6 +66,11 @@ fn config_errors_name_the_option() {
     let worker: &[&str] = &["--worker-urls", WORKER];
     for (flags, file, parts) in [
         (&[][..], None, &["--worker-urls", "no worker is given"][..]),
+        (
+            &[worker, &["--http2-max-concurrent-streams", "0"]].concat(),
+            None,
+            &["--http2-max-concurrent-streams", "--disable-http2"],
+        ),
         (&["--worker-urls", WORKER, "http://127.0.0.1:30001/"], None, &["are the same", WORKER]),
         (&["--worker-urls", "localhost:3000"], None, &["'localhost:3000'", "http://"]),
         (&["--worker-urls", "http://localhost:9", "--port", "9"], None, &["localhost:9", "own address"]),

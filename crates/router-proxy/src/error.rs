@@ -110,6 +110,9 @@ pub(crate) enum ProxyError {
     /// The request's `host` is missing, doubled or invalid.
     #[error("{0}")]
     Host(&'static str),
+    /// The head of an HTTP/2 request is one that HTTP/1.1 cannot say, or could be read in two ways.
+    #[error("{0}")]
+    MalformedHead(&'static str),
     /// CONNECT and TRACE are not supported.
     #[error("the method is not served here")]
     Method,
@@ -224,6 +227,7 @@ impl ProxyError {
                 ErrorSpec::new("forbidden", StatusCode::FORBIDDEN, "permission_error")
             }
             Self::Host(_) => ErrorSpec::invalid("invalid_host", StatusCode::BAD_REQUEST),
+            Self::MalformedHead(_) => ErrorSpec::invalid("malformed_head", StatusCode::BAD_REQUEST),
             Self::Method => ErrorSpec::invalid("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::NotServed(_) => ErrorSpec::invalid("not_found", StatusCode::NOT_FOUND),
         }

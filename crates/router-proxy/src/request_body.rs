@@ -5,6 +5,7 @@ use crate::error::ProxyError;
 use crate::state::AppState;
 use crate::timer::LazyTimer;
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -20,8 +21,9 @@ const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// Lingering close: reads on for a while and discards. Closing with unread data makes the kernel send RST, which can
 /// take the response from the client.
-pub(crate) fn lingering_close(mut body: Incoming) {
-    if body.is_end_stream() {
+/// On HTTP/2 the stream alone is closed, by a frame that leaves the response as it is.
+pub(crate) fn lingering_close(mut body: Incoming, version: Version) {
+    if body.is_end_stream() || version == Version::HTTP_2 {
         return;
     }
     tokio::spawn(async move {
@@ -40,7 +42,11 @@ pub(crate) fn lingering_close(mut body: Incoming) {
 }
 
 /// Reads the client's whole body, within the bounds that the router has for one body and for all.
-pub(crate) async fn read(state: &AppState, mut body: Incoming) -> Result<Bytes, ProxyError> {
+pub(crate) async fn read(
+    state: &AppState,
+    mut body: Incoming,
+    version: Version,
+) -> Result<Bytes, ProxyError> {
     let (limit, size) = (state.limits.max_body, body.size_hint().lower());
     let rejected = if size > limit as u64 {
         Some(ProxyError::TooLarge { limit })
@@ -60,7 +66,7 @@ pub(crate) async fn read(state: &AppState, mut body: Incoming) -> Result<Bytes, 
         }
     };
     if read.as_ref().is_err_and(|e| matches!(e, ProxyError::TooLarge { .. } | ProxyError::NoMemory)) {
-        lingering_close(body);
+        lingering_close(body, version);
     }
     read
 }

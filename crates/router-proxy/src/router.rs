@@ -2,7 +2,7 @@
 
 use crate::admin::{TrackingDisabled, WorkersError, embedded};
 use crate::assembly;
-use crate::security::{ServerTls, watch_certificate};
+use crate::security::{AlpnProtocols, ServerTls, watch_certificate};
 use crate::server::{self, Listeners, ServingThreads, Shutdown};
 use crate::start_error::StartError;
 use crate::state::AppState;
@@ -59,13 +59,15 @@ impl Router {
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start_on(threads: ServingThreads, mut config: Config) -> Result<RunningRouter, StartError> {
-        let tls = config.security.tls.clone().map(ServerTls::load).transpose();
+        let protocols = if config.http2.is_some() { AlpnProtocols::Http2 } else { AlpnProtocols::Http1 };
+        let load = |files| ServerTls::load(files, protocols);
+        let tls = config.security.tls.clone().map(load).transpose();
         let tls = tls.map_err(|e| ConfigError::option("--tls-cert-path, --tls-key-path", e))?;
         let connect = connect_config(&config.requests)?;
         let main = bind(config.listen).await?;
         let admin = bind_if(config.security.admin).await?;
         let metrics = bind_if(config.prometheus).await?;
-        let (listen, client_timeouts) = (config.listen, config.client_timeouts);
+        let (listen, timeouts, http2) = (config.listen, config.client_timeouts, config.http2);
         let scheme = assembly::scheme(&config.security);
         let (delay, grace) = (config.shutdown_delay, config.shutdown_grace);
         let address = main.local_addr().unwrap_or(listen);
@@ -90,7 +92,7 @@ impl Router {
         if let Some(tls) = tls.clone() {
             running.state.pool.tasks.spawn(watch_certificate(tls, running.state.pool.stopping.clone()));
         }
-        let listeners = Listeners { main, admin, metrics, tls, timeouts: client_timeouts };
+        let listeners = Listeners { main, admin, metrics, tls, timeouts, http2 };
         let shutdown = Shutdown { graceful: running.stop.clone(), force: running.kill.clone() };
         server::spawn(&running.state, listeners, &running.servers, &running.threads, &shutdown);
         Ok(running)

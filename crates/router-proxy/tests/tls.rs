@@ -132,11 +132,49 @@ async fn clients_can_speak_tls() {
 
 /// A connection to the router, where `ca` vouches for its certificate.
 async fn trusting(router: &RunningRouter, ca: &Path) -> std::io::Result<TlsStream<TcpStream>> {
+    offering(router, ca, &[]).await
+}
+
+/// The same, by a client that offers these protocols.
+async fn offering(
+    router: &RunningRouter,
+    ca: &Path,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let config =
         ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots(ca)).with_no_client_auth();
+    let mut config = config.with_root_certificates(roots(ca)).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let stream = TcpStream::connect(router.address()).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+}
+
+#[tokio::test]
+async fn clients_choose_http2_by_alpn() {
+    let own = issue("alpn");
+    let worker = support::worker(|mut incoming| async move { incoming.send_json(r#"{"a":1}"#).await }).await;
+    let secure = Options {
+        tls_cert_path: Some(own.cert.clone()),
+        tls_key_path: Some(own.key.clone()),
+        ..options(&[worker])
+    };
+    let both = router(secure.clone()).await;
+    let stream = offering(&both, &own.ca, &["http/1.1", "h2"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("https://localhost/generate").body(()).unwrap();
+    let (response, mut body) = sender.send_request(request, false).unwrap();
+    body.send_data(bytes::Bytes::from_static(b"{}"), true).unwrap();
+    let mut response = response.await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.body_mut().data().await.unwrap().unwrap(), r#"{"a":1}"#);
+    let stream = offering(&both, &own.ca, &["http/1.1"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert!(offering(&both, &own.ca, &["spdy/3"]).await.is_err());
+    let one = router(Options { disable_http2: true, ..secure }).await;
+    let stream = offering(&one, &own.ca, &["h2", "http/1.1"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
 
 #[tokio::test]

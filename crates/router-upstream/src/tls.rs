@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio_rustls::TlsConnector;
 
-/// ALPN protocol on both sides.
+/// ALPN protocol of HTTP/1.1.
 pub const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// Why a certificate or key cannot be used. The message names the file and shows none of its contents.

@@ -31,6 +31,8 @@ class OptionKeywords(TypedDict, total=False):
     prometheus_duration_buckets: list[float]
     metrics_per_worker: str
     threads: Optional[int]
+    disable_http2: bool
+    http2_max_concurrent_streams: int
     policy: Union[str, PolicyType]
     shadow_policies: list[str]
     shadow_policy_options: dict[str, Any]

@@ -130,6 +130,12 @@ class Options:
     #: Number of threads that serve requests, each with its own connections to workers; default: one per core
     threads: Optional[int] = None
 
+    #: No HTTP/2 for clients: HTTP/1.1 only
+    disable_http2: bool = False
+
+    #: Maximum number of requests at a time on one HTTP/2 connection; clients with more open another one
+    http2_max_concurrent_streams: int = 100
+
     # Routing
 
     #: Load balancing policy; `sgl-router policies` lists them all

@@ -29,7 +29,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
     let (parts, body) = request.into_parts();
-    let body = match request_body::read(state, body).await {
+    let body = match request_body::read(state, body, parts.version).await {
         Ok(body) => body,
         Err(error) => return error_response(&error, Route::Other),
     };

@@ -124,7 +124,7 @@ async fn authorize_and_route(
         Ok(()) => proxy(state, parts, body, &origin).await,
         Err(error) => {
             let is_body_unread = !body.is_end_stream();
-            request_body::lingering_close(body);
+            request_body::lingering_close(body, parts.version);
             Err(Rejection { is_body_unread, ..error.into() })
         }
     };
@@ -167,7 +167,7 @@ async fn proxy(
     origin: &RequestOrigin,
 ) -> Result<Response<RouterBody>, Rejection> {
     // The body first: a client that sends slowly must not hold a permit that others wait for.
-    let body = request_body::read(state, body).await.map_err(Rejection::unread)?;
+    let body = request_body::read(state, body, parts.version).await.map_err(Rejection::unread)?;
     let permit = state.admission.acquire().await?;
     let request = ProxyRequest::new(state, parts, body, origin);
     // Boxed, so that a request whose body is waited for does not hold the room of all that comes after it.

@@ -16,4 +16,4 @@ pub(crate) use observer::{ResponseObserver, is_event_stream};
 pub(crate) use outcome::{FirstFrame, final_outcome, first_outcome, is_undecided};
 pub(crate) use split_body::PrefillTail;
 pub(crate) use tunnel::{Tunnel, TunnelSlot};
-pub(crate) use upstream_body::{BodyDeadlines, ClientFraming, UpstreamBody};
+pub(crate) use upstream_body::{BodyDeadlines, ClientFraming, RelayError, UpstreamBody};

@@ -14,4 +14,4 @@ pub(crate) use client_address::TrustedProxies;
 pub(crate) use cors::Cors;
 pub(crate) use forwarded::{ForwardedLines, Forwarding};
 pub(crate) use reloading_cert::watch_certificate;
-pub(crate) use tls::ServerTls;
+pub(crate) use tls::{AlpnProtocols, HTTP_2, ServerTls};

@@ -9,6 +9,18 @@ use std::fmt;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
+/// ALPN protocol of HTTP/2.
+pub(crate) const HTTP_2: &[u8] = b"h2";
+
+/// What a client may choose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AlpnProtocols {
+    /// HTTP/2, else HTTP/1.1.
+    Http2,
+    /// HTTP/1.1 alone.
+    Http1,
+}
+
 /// The certificate that the router shows to clients.
 #[derive(Clone)]
 pub(crate) struct ServerTls {
@@ -23,17 +35,20 @@ impl fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Reads a certificate chain and its key.
+    /// Reads a certificate chain and its key. Clients are offered `protocols`.
     ///
     /// # Errors
     /// When one of the files cannot be used.
-    pub(crate) fn load(files: CertificateFiles) -> Result<Self, TlsError> {
+    pub(crate) fn load(files: CertificateFiles, protocols: AlpnProtocols) -> Result<Self, TlsError> {
         let builder =
             ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let builder = builder.with_no_client_auth();
         let cert = Arc::new(ReloadingCert::load(files)?);
         let mut config = builder.with_cert_resolver(Arc::clone(&cert) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        config.alpn_protocols = match protocols {
+            AlpnProtocols::Http2 => vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()],
+            AlpnProtocols::Http1 => vec![HTTP_1_1.to_vec()],
+        };
         Ok(Self { config: Arc::new(config), cert })
     }
 

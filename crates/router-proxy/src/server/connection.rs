@@ -1,11 +1,13 @@
-//! One client connection: TLS handshake, then HTTP/1.1 until it closes.
+//! One client connection: TLS handshake, then HTTP/1.1 or HTTP/2 until it closes.
 
-use super::ClientTimeouts;
-use super::client_io::ClientIo;
+use super::client_io::{ClientIo, Protocols};
+use super::connection_config::{ConnectionConfig, FAREWELL, MAX_HEAD};
 use super::host;
+use super::http2;
 use crate::error::ProxyError;
 use crate::proxy::prepare_upgrade;
 use crate::response::{RouterBody, TunnelSlot, error_response};
+use crate::security::HTTP_2;
 use crate::timer::{DeadlineTimer, HyperTimer};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -16,81 +18,53 @@ use router_core::Route;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
-
-/// Largest request head, in bytes; a larger one gets 431. hyper checks the size between two reads, so a head that
-/// arrives fast may have up to twice as many bytes.
-const MAX_HEAD: usize = 64 << 10;
-
-/// How long a connection that is cut may take to say so.
-const FAREWELL: Duration = Duration::from_millis(500);
-
-/// Settings of all connections of one port.
-pub(super) struct ConnectionConfig {
-    pub(super) timeouts: ClientTimeouts,
-    pub(super) tls: Option<TlsAcceptor>,
-    pub(super) shutdown: Shutdown,
-}
-
-impl std::fmt::Debug for ConnectionConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ConnectionConfig({:?})", self.timeouts)
-    }
-}
-
-/// Tokens by which the router stops.
-#[derive(Clone, Debug)]
-pub(crate) struct Shutdown {
-    /// Stops accepting connections and requests; requests in flight go on.
-    pub(crate) graceful: CancellationToken,
-    /// Closes all connections at once.
-    pub(crate) force: CancellationToken,
-}
 
 /// Serves one connection. `handler` serves its requests and may use its timer meanwhile.
 pub(super) async fn serve<H, F>(stream: TcpStream, config: Arc<ConnectionConfig>, handler: H)
 where
     H: Fn(DeadlineTimer, Request<Incoming>) -> F,
-    F: Future<Output = Response<RouterBody>>,
+    F: Future<Output = Response<RouterBody>> + Send + 'static,
 {
     // Nagle's algorithm would delay streamed tokens.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
-    let Some(acceptor) = &config.tls else { return serve_http(stream, &config, handler).await };
+    let Some(acceptor) = &config.tls else {
+        let protocols = if config.http2.is_some() { Protocols::Both } else { Protocols::Http1 };
+        return serve_http1(stream, protocols, &config, handler).await;
+    };
     let accepted = tokio::select! {
-        accepted = tokio::time::timeout(config.timeouts.head, acceptor.accept(stream)) => accepted,
+        accepted = timeout(config.timeouts.head, acceptor.accept(stream)) => accepted,
         () = config.shutdown.graceful.cancelled() => return,
     };
     match accepted {
-        Ok(Ok(stream)) => serve_http(stream, &config, handler).await,
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) => {
+            let io = ClientIo::new(stream, config.timeouts.write, Protocols::Http2, TunnelSlot::default());
+            Box::pin(http2::serve(io, &config, handler)).await;
+        }
+        Ok(Ok(stream)) => serve_http1(stream, Protocols::Http1, &config, handler).await,
         Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
         Err(_) => debug!("TLS handshake timed out"),
     }
 }
 
-/// Serves HTTP/1.1 on a connection, after the TLS handshake if there is one.
-async fn serve_http<S, H, F>(
-    stream: S,
-    ConnectionConfig { timeouts, shutdown, .. }: &ConnectionConfig,
-    handler: H,
-) where
+/// Serves HTTP/1.1 on a connection, after the TLS handshake if there is one; HTTP/2, if the connection begins with it and may.
+async fn serve_http1<S, H, F>(stream: S, protocols: Protocols, config: &ConnectionConfig, handler: H)
+where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(DeadlineTimer, Request<Incoming>) -> F,
-    F: Future<Output = Response<RouterBody>>,
+    F: Future<Output = Response<RouterBody>> + Send + 'static,
 {
+    let ConnectionConfig { timeouts, shutdown, .. } = config;
     let alarm = DeadlineTimer::default();
     let timer = HyperTimer(alarm.clone());
     let tunnel = TunnelSlot::default();
-    let slot = tunnel.clone();
-    let service = service_fn(move |mut request| {
-        prepare_upgrade(&mut request, &slot);
+    let service = service_fn(|mut request| {
+        prepare_upgrade(&mut request, &tunnel);
         let checked = host::check(request.version(), request.headers());
         let handled = match checked {
             Ok(()) => Ok(handler(alarm.clone(), request)),
@@ -105,11 +79,12 @@ async fn serve_http<S, H, F>(
         });
         async move { Ok::<_, Infallible>(response.await) }
     });
+    let io = ClientIo::new(stream, timeouts.write, protocols, tunnel.clone());
     let mut connection = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(timeouts.head)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(ClientIo::new(stream, timeouts.write, tunnel.clone())), service);
+        .max_buf_size(MAX_HEAD as usize)
+        .serve_connection(TokioIo::new(io), service);
     let result = tokio::select! {
         biased;
         result = &mut connection => result,
@@ -125,13 +100,13 @@ async fn serve_http<S, H, F>(
             }
         }
     };
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let io = io.into_inner();
+    // What follows is boxed, so that a connection that stays HTTP/1.1 has no room for it.
     match (result, tunnel.take()) {
+        _ if io.is_http2() => Box::pin(http2::serve(io, config, handler)).await,
         (Err(error), _) => debug!(%error, "connection ended early"),
-        (Ok(()), Some(tunnel)) => {
-            let Parts { io, read_buf, .. } = connection.into_parts();
-            // Boxed, so that a connection without a tunnel has no room for one.
-            Box::pin(tunnel.run(io.into_inner(), &read_buf, &shutdown.force)).await;
-        }
+        (Ok(()), Some(tunnel)) => Box::pin(tunnel.run(io, &read_buf, &shutdown.force)).await,
         (Ok(()), None) => {}
     }
 }

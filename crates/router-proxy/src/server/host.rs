@@ -7,14 +7,14 @@ use http::{HeaderMap, Version, header};
 /// Checks the `host` of a request.
 ///
 /// # Errors
-/// When the request has none in HTTP/1.1, or two, or one that is no host with an optional port.
+/// When the request has none in HTTP/1.1 or later, or two, or one that is no host with an optional port.
 pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<(), ProxyError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if is_valid(host.as_bytes()) => Ok(()),
         (Some(_), None) => Err(ProxyError::Host("the host header is not a host with an optional port")),
         (Some(_), Some(_)) => Err(ProxyError::Host("the request has more than one host header")),
-        (None, _) if version == Version::HTTP_11 => Err(ProxyError::Host("the request has no host header")),
+        (None, _) if version >= Version::HTTP_11 => Err(ProxyError::Host("the request has no host header")),
         (None, _) => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! Accepts connections on one port.
 
-use super::connection::{ConnectionConfig, serve};
+use super::connection::serve;
+use super::connection_config::ConnectionConfig;
 use super::serving_threads::ServingThreads;
 use crate::response::RouterBody;
 use crate::timer::DeadlineTimer;
@@ -66,7 +67,7 @@ impl Listener {
     /// Accepts until the router stops. `handler` serves each request and gets the address of its client.
     pub(super) async fn run<H, F>(self, handler: H)
     where
-        H: Fn(IpAddr, DeadlineTimer, Request<Incoming>) -> F + Clone + Send + 'static,
+        H: Fn(IpAddr, DeadlineTimer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<RouterBody>> + Send + 'static,
     {
         let config = &self.config;

@@ -2,21 +2,23 @@
 
 mod client_io;
 mod connection;
+mod connection_config;
 mod framing_validator;
 mod host;
+mod http2;
 mod listener;
 mod serving_threads;
 
-pub(crate) use connection::Shutdown;
+pub(crate) use connection_config::Shutdown;
 pub use serving_threads::ServingThreads;
 
 use crate::admin;
 use crate::proxy::handle_request;
 use crate::security::{ListenerKind, Peer, ServerTls};
 use crate::state::AppState;
-use connection::ConnectionConfig;
+use connection_config::ConnectionConfig;
 use listener::Listener;
-use router_config::ClientTimeouts;
+use router_config::{ClientTimeouts, Http2Config};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -30,6 +32,8 @@ pub(crate) struct Listeners {
     /// For the main and the admin port. The metrics port is always plain HTTP.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) timeouts: ClientTimeouts,
+    /// HTTP/2, for all ports; absent where only HTTP/1.1 is served.
+    pub(crate) http2: Option<Http2Config>,
 }
 
 /// Serves all ports in the background. `tasks` tracks the listeners and every connection.
@@ -40,10 +44,10 @@ pub(crate) fn spawn(
     threads: &Arc<ServingThreads>,
     shutdown: &Shutdown,
 ) {
-    let Listeners { main, admin, metrics, tls, timeouts } = listeners;
+    let Listeners { main, admin, metrics, tls, timeouts, http2 } = listeners;
     let config = |tls: Option<ServerTls>| {
         let tls = tls.map(|tls| tls.acceptor());
-        Arc::new(ConnectionConfig { timeouts, tls, shutdown: shutdown.clone() })
+        Arc::new(ConnectionConfig { timeouts, http2, tls, shutdown: shutdown.clone() })
     };
     for (socket, kind) in [(Some(main), ListenerKind::Main), (admin, ListenerKind::Admin)] {
         let Some(socket) = socket else { continue };
