@@ -30,6 +30,7 @@ mod known_fields;
 mod load;
 mod logging;
 mod metrics_per_worker;
+mod option_defaults;
 mod options;
 mod otlp_endpoint;
 mod own_address;

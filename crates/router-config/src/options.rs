@@ -492,12 +492,3 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Logging")]
     pub access_log_sample: f64,
 }
-
-impl Default for Options {
-    fn default() -> Self {
-        use clap::FromArgMatches as _;
-        let matches = Self::augment_args(clap::Command::new("defaults")).get_matches_from(["defaults"]);
-        // The defaults are those of the command line; a default that did not parse would fail every test.
-        Self::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
-    }
-}
