@@ -32,6 +32,12 @@ const REDISCOVERY: Duration = Duration::from_secs(30);
 /// is still the same, because some servers close all their connections early.
 const SUSPICION_PAUSE: Duration = Duration::from_millis(250);
 
+/// So many workers are checked at once for the first time, [`FIRST_CHECKS_APART`] after those before them.
+const FIRST_CHECKS: u64 = 32;
+
+/// How long after each other workers are checked for the first time: 1,024 of them within 31 ms.
+const FIRST_CHECKS_APART: Duration = Duration::from_millis(1);
+
 /// When a worker is asked what it is.
 #[derive(Debug)]
 struct DiscoverySchedule {
@@ -64,12 +70,19 @@ impl DiscoverySchedule {
     }
 }
 
-/// Checks one worker until it is removed, as its configuration says at the time. `seed` of the jitter differs between
-/// workers.
+/// Checks one worker until it is removed, as its configuration says at the time. `seed` is the slot of its first candidate: the
+/// jitter differs between workers, and so does the time of the first check.
 pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>, seed: u64) {
     // Jitter spreads the checks of many workers and routers over time.
     let mut jitter = Rng::seeded(seed);
     let mut schedule = DiscoverySchedule::default();
+    // The first workers are in service before the last ones are asked: the answers of all would wait for all questions.
+    let first_pause = FIRST_CHECKS_APART * u32::try_from(seed / FIRST_CHECKS).unwrap_or(0);
+    tokio::select! {
+        biased;
+        () = worker.removed.cancelled() => return,
+        () = tokio::time::sleep(first_pause) => {}
+    }
     loop {
         let config = worker.health_config.load_full();
         let interval = match &config {

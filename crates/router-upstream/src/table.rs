@@ -7,20 +7,25 @@ use arc_swap::ArcSwap;
 use router_config::WorkerUrl;
 use router_core::WorkerId;
 use router_telemetry::WorkerDirectory;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 /// Candidates by slot, and their telemetry for records.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CandidateSlots {
     pub(crate) candidates: Vec<Option<Arc<Candidate>>>,
-    directory: WorkerDirectory,
+    /// Made when it is first asked for: at the start a thousand tables follow each other before the first request.
+    directory: OnceLock<WorkerDirectory>,
 }
 
 impl CandidateSlots {
-    fn new(candidates: Vec<Option<Arc<Candidate>>>) -> Self {
+    const fn new(candidates: Vec<Option<Arc<Candidate>>>) -> Self {
+        Self { directory: OnceLock::new(), candidates }
+    }
+
+    fn directory(&self) -> &WorkerDirectory {
         let telemetry = |worker: &Option<Arc<Candidate>>| worker.as_ref().map(|w| Arc::clone(&w.telemetry));
-        Self { directory: Arc::new(candidates.iter().map(telemetry).collect()), candidates }
+        self.directory.get_or_init(|| Arc::new(self.candidates.iter().map(telemetry).collect()))
     }
 }
 
@@ -72,7 +77,7 @@ impl CandidateTable {
 
     /// The telemetry of all candidates, by slot, for records.
     pub fn directory(&self) -> WorkerDirectory {
-        Arc::clone(&self.table.load().directory)
+        Arc::clone(self.table.load().directory())
     }
 
     /// All candidates, by slot.
