@@ -37,6 +37,18 @@ def test_response_names_worker_and_request(router, workers, model):
     assert json.loads(body)["usage"]["completion_tokens"] == 8
 
 
+def test_http2_is_served_without_tls(router, workers, model):
+    version = subprocess.run(["curl", "--version"], capture_output=True, check=True).stdout.decode()
+    if "HTTP2" not in version:
+        pytest.skip("this curl does not speak HTTP/2")
+    status, headers, body = post(
+        f"{router}/v1/chat/completions", chat(model, stream=True), "-N", "--http2-prior-knowledge"
+    )
+    assert status == 200
+    assert headers["x-sglang-worker"] in workers
+    assert body.rstrip().endswith("data: [DONE]")
+
+
 def test_request_ids_are_unique(router, model):
     ids = [post(f"{router}/v1/chat/completions", chat(model))[1]["x-request-id"] for _ in range(3)]
     assert len(set(ids)) == 3
