@@ -106,6 +106,11 @@ impl<T> SlotMap<T> {
         start..self.0.len().min(start + most)
     }
 
+    /// The worker with state in a slot.
+    pub(crate) fn id_at(&self, slot: usize) -> Option<WorkerId> {
+        self.0.get(slot)?.as_ref().map(|(id, _)| *id)
+    }
+
     /// The workers with state in these slots, which must be below [`slots`](Self::slots).
     pub(crate) fn range(&self, slots: Range<usize>) -> impl Iterator<Item = (WorkerId, &T)> {
         self.0[slots].iter().flatten().map(|(id, v)| (*id, v))

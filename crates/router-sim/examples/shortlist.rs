@@ -143,7 +143,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let p99 = regrets.get(regrets.len() * 99 / 100).copied().unwrap_or(0.0);
             println!(
                 "| {name} | `{policy}` | {:.1} % | {:.1} % | {:.3} | {:.3} |",
-                100.0 * mean,
+                100.0 * mean.abs(),
                 100.0 * p99,
                 short.e2e.mean / all.e2e.mean,
                 short.e2e.p99 / all.e2e.p99,

@@ -231,7 +231,9 @@ mod tests {
 
     #[test]
     fn full_index_stays_within_its_bound() {
-        let mut policy = CacheAware::new(CacheAwareConfig { max_tree_size: Some(1 << 20), ..CacheAwareConfig::default() }).unwrap();
+        let mut policy =
+            CacheAware::new(CacheAwareConfig { max_tree_size: Some(1 << 20), ..CacheAwareConfig::default() })
+                .unwrap();
         let bound = 1 << 20;
         let worker = crate::WorkerId::new(0, 1);
         let info = crate::WorkerInfo::new("http://a");

@@ -3,7 +3,7 @@
 use super::DecisionContext;
 use crate::WorkerId;
 use crate::fleet::Candidates;
-use crate::ranking::{COMPARE_ALL, MOST_FOUND, Ranking};
+use crate::ranking::{COMPARE_ALL, MOST_FOUND};
 
 /// Candidates drawn at random for a shortlist: with 32 the best of them is among the best tenth of the fleet in 29 of 30
 /// decisions, whatever the policy looks at.
@@ -17,22 +17,18 @@ impl DecisionContext<'_> {
     /// The same decision among a few of the candidates, where there are more than [`COMPARE_ALL`]: those with the least
     /// load, some drawn at random, and the first of those in `also` (docs/policies/README.md).
     pub(crate) fn shortlist(self, also: impl Iterator<Item = WorkerId>) -> Self {
-        let best = |all: &Candidates<'_>, found: &mut Vec<WorkerId>| all.least_loaded(MOST_FOUND, found);
-        self.shortlist_of(best, DRAWN, also)
+        self.narrow(DRAWN, |all, found| all.least_loaded(MOST_FOUND, found), also)
     }
 
-    /// As [`shortlist`](Self::shortlist), with the best by the policy's own `ranking` in place of those with the least load.
-    pub(crate) fn shortlist_by(self, ranking: &Ranking, also: impl Iterator<Item = WorkerId>) -> Self {
-        let best = |all: &Candidates<'_>, found: &mut Vec<WorkerId>| {
-            ranking.best(MOST_FOUND, found, |id| all.contains(id));
-        };
-        self.shortlist_of(best, DRAWN_BESIDE_RANKING, also)
+    /// As [`shortlist`](Self::shortlist), with the best that the policy knows in place of those with the least load.
+    pub(crate) fn shortlist_of(self, best: &[WorkerId], also: impl Iterator<Item = WorkerId>) -> Self {
+        self.narrow(DRAWN_BESIDE_RANKING, |_, found| found.extend(best), also)
     }
 
-    fn shortlist_of(
+    fn narrow(
         self,
-        best: impl FnOnce(&Candidates<'_>, &mut Vec<WorkerId>),
         drawn: usize,
+        best: impl FnOnce(&Candidates<'_>, &mut Vec<WorkerId>),
         also: impl Iterator<Item = WorkerId>,
     ) -> Self {
         let all = self.candidates;

@@ -23,9 +23,9 @@ mod worker;
 pub use config::MarginalCostConfig;
 
 use super::InvalidOption;
-use crate::fleet::WorkerView;
+use crate::fleet::{Candidates, WorkerView};
 use crate::prefix_index::{PrefixIndex, PrefixMatches};
-use crate::ranking::{COMPARE_ALL, Ranking};
+use crate::ranking::{COMPARE_ALL, MOST_FOUND, Ranking};
 use crate::{
     Completion, Decision, DecisionContext, Event, Outcome, Policy, PolicyNeeds, Reason, RequestFeatures,
     RequestId, ScoreTerms, SlotMap, Time, WorkerId,
@@ -43,6 +43,8 @@ const EXPLORE_MAX_COST_RATIO: f64 = 1.5;
 /// Responses between two surveys of the fleet, and workers that one looks at.
 const SURVEY_EVERY: u32 = 64;
 const SURVEYED: usize = COMPARE_ALL;
+/// Workers that are ranked anew with each request.
+const RANKED_IN_TURN: usize = 2;
 
 /// Sends each request where it adds least to the latency of all requests, by the router's own counts and learned
 /// speeds.
@@ -71,6 +73,10 @@ pub struct MarginalCost {
     /// The workers by what a usual request costs there without a known prefix, in fleets of which only a few are compared.
     ranking: Ranking,
     usual: UsualRequest,
+    /// The slot that is ranked anew next.
+    ranked: usize,
+    /// The best of the ranking at this decision.
+    cheapest: Vec<WorkerId>,
 }
 
 impl MarginalCost {
@@ -98,6 +104,8 @@ impl MarginalCost {
             surveyed: 0,
             ranking: Ranking::default(),
             usual: UsualRequest::default(),
+            ranked: 0,
+            cheapest: Vec::with_capacity(MOST_FOUND),
         })
     }
 
@@ -131,13 +139,48 @@ impl MarginalCost {
 
     /// Ranks a worker anew after an event that changed its load or its speed.
     fn rank(&mut self, now: Time, worker: WorkerId) {
-        if self.present <= COMPARE_ALL {
-            return;
+        if self.present > COMPARE_ALL {
+            let inputs = self.usual_inputs(now);
+            self.rank_by(&inputs, worker);
         }
+    }
+
+    /// Ranks a worker that got a request anew, and some others in turn, so that no rank becomes old.
+    fn rank_some(&mut self, now: Time, worker: WorkerId) {
+        if self.present > COMPARE_ALL {
+            let inputs = self.usual_inputs(now);
+            self.rank_by(&inputs, worker);
+            let slots = self.workers.slots_from(self.ranked, RANKED_IN_TURN);
+            self.ranked = if slots.end < self.workers.slots() { slots.end } else { 0 };
+            for slot in slots {
+                if let Some(worker) = self.workers.id_at(slot) {
+                    self.rank_by(&inputs, worker);
+                }
+            }
+        }
+    }
+
+    fn usual_inputs(&self, now: Time) -> CostInputs {
+        self.usual.inputs(self.cost_inputs(now, &RequestFeatures::default()))
+    }
+
+    fn rank_by(&mut self, inputs: &CostInputs, worker: WorkerId) {
         let Some(model) = self.workers.get(worker) else { return };
-        let inputs = self.usual.inputs(self.cost_inputs(now, &RequestFeatures::default()));
-        let cost = cost_of(&self.config, &inputs, model, None, 0).total;
+        let cost = cost_of(&self.config, inputs, model, None, 0).total;
         self.ranking.set(worker, cost, 0);
+    }
+
+    /// Finds the cheapest candidates for a usual request. They are ranked anew, because time and what was learned of requests
+    /// change costs without an event: who only seems cheap makes room for others.
+    fn find_cheapest(&mut self, now: Time, candidates: Candidates<'_>) {
+        self.cheapest.clear();
+        if candidates.len() > COMPARE_ALL {
+            self.ranking.best(MOST_FOUND, &mut self.cheapest, |id| candidates.contains(id));
+            let inputs = self.usual_inputs(now);
+            for place in 0..self.cheapest.len() {
+                self.rank_by(&inputs, self.cheapest[place]);
+            }
+        }
     }
 
     fn breakdown(&self, view: &WorkerView<'_>, inputs: &CostInputs) -> CostBreakdown {
@@ -260,7 +303,7 @@ impl MarginalCost {
             self.baseline.dispatched(prediction);
         }
         self.in_flight += 1;
-        self.rank(now, worker);
+        self.rank_some(now, worker);
     }
 
     fn first_token(&mut self, now: Time, worker: WorkerId, request: RequestId) {
@@ -317,8 +360,9 @@ impl Policy for MarginalCost {
 
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
         self.look_up(cx.request);
+        self.find_cheapest(cx.now, cx.candidates);
         let this = &*self;
-        let mut cx = cx.shortlist_by(&this.ranking, this.index.holders(&this.matches));
+        let mut cx = cx.shortlist_of(&this.cheapest, this.index.holders(&this.matches));
         let inputs = this.cost_inputs(cx.now, cx.request);
         let best =
             cx.lowest(Reason::LowestCost, |w| this.breakdown(w, &inputs).total, |w| this.terms(w, &inputs));
