@@ -33,7 +33,7 @@ pub struct WorkerView<'a> {
 impl WorkerView<'_> {
     /// The worker's relative capacity, from 0 to 10^12 whatever was configured, so that sums are finite.
     pub fn weight(&self) -> f64 {
-        if self.info.weight.is_finite() { self.info.weight.clamp(0.0, 1e12) } else { 0.0 }
+        self.info.share()
     }
 
     /// An amount of load, relative to the worker's capacity. Finite; the largest float when the capacity is 0.
@@ -263,10 +263,11 @@ impl Fleet {
             return;
         }
         let was_listed = std::mem::replace(&mut worker.listed, true);
-        let view = worker.view(id);
-        let (next_load, rank) = (view.next_load(), view.rank());
-        if let Some(by_load) = &mut self.by_load {
-            by_load.set(id, next_load, rank);
+        if self.by_load.is_some() {
+            let ranks = self.view(id).map(|w| (w.next_load(), w.rank()));
+            if let (Some(by_load), Some((next_load, rank))) = (&mut self.by_load, ranks) {
+                by_load.set(id, next_load, rank);
+            }
         }
         if !was_listed {
             file(&mut self.available, id, true);
@@ -384,9 +385,15 @@ impl<'a> Candidates<'a> {
 
     /// Adds the candidates with the least load, the new request counted, to `found`: up to `most`, about.
     pub(crate) fn least_loaded(&self, most: usize, found: &mut Vec<WorkerId>) {
+        let is_whole = self.ids.len() == self.fleet.available.len();
         if let Some(by_load) = &self.fleet.by_load {
-            by_load.best(most, found, |id| self.contains(id));
+            by_load.best(most, found, |id| is_whole || self.contains(id));
         }
+    }
+
+    /// Requests in flight on the whole fleet.
+    pub(crate) const fn fleet_in_flight(&self) -> u64 {
+        self.fleet.in_flight
     }
 
     /// All views, in id order.

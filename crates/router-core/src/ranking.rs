@@ -10,7 +10,7 @@ const NOBODY: u32 = u32::MAX;
 /// Up to so many candidates are all compared, without a ranking.
 pub(crate) const COMPARE_ALL: usize = 128;
 /// Most workers that [`Ranking::best`] finds.
-pub(crate) const MOST_FOUND: usize = 16;
+pub(crate) const MOST_FOUND: usize = 12;
 
 /// What decides between two workers: the lower cost, then the lower rank, then chance.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -126,7 +126,13 @@ impl Ranking {
         self.winners[node] = winner;
         while node > 1 {
             node /= 2;
-            self.winners[node] = self.winner(node);
+            let before = self.winners[node];
+            let after = self.winner(node);
+            self.winners[node] = after;
+            if before == after && after != slot as u32 {
+                // The contest is between the same two as before, and so are those above.
+                return;
+            }
         }
     }
 

@@ -149,7 +149,7 @@ impl Registry {
         let summary = "a routing key by hash, or the worker that the client names";
         r.add(spec("consistent_hashing", summary), |_: NoOptions| Ok(ConsistentHashing::default()));
         r.add(spec("manual", "a routing key stays on the worker it was assigned to"), Manual::new);
-        r.add(spec("passthrough", "the first worker, always"), |_: NoOptions| Ok(Passthrough));
+        r.add(spec("passthrough", "the first worker, always"), |_: NoOptions| Ok(Passthrough::default()));
         r.add(spec("power_of_two", "the less loaded of two drawn at random"), PowerOfTwo::new);
         let summary = "longest known prefix while loads are even, else least load";
         r.add(spec("cache_aware", summary), CacheAware::new);

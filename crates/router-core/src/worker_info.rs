@@ -29,6 +29,11 @@ impl WorkerInfo {
             max_total_tokens: None,
         }
     }
+
+    /// The [`weight`](Self::weight) as it counts: from 0 to 10^12 whatever was configured, so that sums are finite.
+    pub(crate) fn share(&self) -> f64 {
+        if self.weight.is_finite() { self.weight.clamp(0.0, 1e12) } else { 0.0 }
+    }
 }
 
 /// What a worker can take and how much it should get: the part of [`WorkerInfo`] that may change while it serves.

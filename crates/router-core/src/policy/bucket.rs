@@ -1,7 +1,9 @@
 //! `bucket`: prompts of like length go to one worker, each worker with an equal part of the work.
 
+use super::weight_ranges::WeightRanges;
 use super::{InvalidOption, load_terms};
 use crate::fleet::{Candidates, WorkerView};
+use crate::ranking::COMPARE_ALL;
 use crate::{Decision, DecisionContext, Event, Policy, Reason, ScoreTerms, SlotMap, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -45,6 +47,7 @@ pub struct Bucket {
     /// The time at which a byte counts as 1 in `sent`.
     sent_from: Time,
     present: usize,
+    ranges: WeightRanges,
     /// Bytes that came by class of length.
     bytes: [f64; CLASSES],
     /// Share of all bytes that came in prompts of a class or shorter ones; empty before the first fit.
@@ -71,6 +74,7 @@ impl Bucket {
             sent: SlotMap::default(),
             sent_from: Time::ZERO,
             present: 0,
+            ranges: WeightRanges::default(),
             bytes: [0.0; CLASSES],
             shares: None,
             fitted_at: Time::ZERO,
@@ -123,7 +127,11 @@ impl Bucket {
     }
 
     /// The worker in whose range a point of the part lies, drawn at random where the part is in several ranges.
-    fn owner(&self, cx: &mut DecisionContext<'_>, from: f64, to: f64) -> WorkerId {
+    fn owner(&mut self, cx: &mut DecisionContext<'_>, from: f64, to: f64) -> WorkerId {
+        if cx.candidates.len() > COMPARE_ALL {
+            let point = (from + (to - from) * cx.rng.unit_f64()) * self.ranges.total();
+            return self.ranges.owner(point, cx.candidates);
+        }
         let weights = cx.candidates.iter().map(|w| w.weight());
         let point = (from + (to - from) * cx.rng.unit_f64()) * weights.sum::<f64>();
         let (mut end, mut owner) = (0.0, cx.candidates.first());
@@ -171,9 +179,10 @@ impl Policy for Bucket {
         let weighty = cx.candidates.iter().any(|w| w.weight() > 0.0);
         let part = self.part(bytes).filter(|_| weighty);
         let reason = if part.is_none() { Reason::Fallback } else { Reason::LoadImbalance };
-        match part {
-            Some((from, to)) if !self.uneven(cx.candidates, growth) => {
-                let owner = self.owner(&mut cx, from, to);
+        let owner = part.map(|(from, to)| self.owner(&mut cx, from, to));
+        let mut cx = cx.shortlist(owner.into_iter());
+        match owner {
+            Some(owner) if !self.uneven(cx.candidates, growth) => {
                 cx.keyed(owner, Reason::LengthBucket, |w| self.terms(w, growth))
             }
             _ => cx.lowest(reason, |w| self.load(w, growth, bytes), |w| self.terms(w, growth)),
@@ -182,11 +191,14 @@ impl Policy for Bucket {
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
         match event {
-            Event::Joined { worker, .. } => {
+            Event::Joined { worker, info } => {
                 self.sent.insert(*worker, 0.0);
                 self.present += 1;
+                self.ranges.set(*worker, info.share());
             }
+            Event::Changed { worker, info } => self.ranges.set(*worker, info.share()),
             Event::Left(worker) => {
+                self.ranges.remove(*worker);
                 self.present -= usize::from(self.sent.remove(*worker).is_some());
                 if self.present == 0 {
                     self.bytes = [0.0; CLASSES];

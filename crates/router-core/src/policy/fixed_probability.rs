@@ -72,6 +72,8 @@ impl FixedProbabilityConfig {
 pub struct FixedProbability {
     config: FixedProbabilityConfig,
     weights: SlotMap<f64>,
+    /// No weight is or was higher.
+    most: f64,
 }
 
 impl FixedProbability {
@@ -81,14 +83,18 @@ impl FixedProbability {
     /// A negative probability, or a sum that is not 1.
     pub fn new(config: FixedProbabilityConfig) -> Result<Self, InvalidOption> {
         config.check()?;
-        Ok(Self { config, weights: SlotMap::default() })
+        Ok(Self { config, weights: SlotMap::default(), most: 0.0 })
     }
 
     fn weight(&self, id: WorkerId) -> f64 {
         self.weights.get(id).copied().unwrap_or(0.0)
     }
 
-    fn explain(&self, cx: &mut DecisionContext<'_>, total: f64) {
+    fn explain(&self, cx: &mut DecisionContext<'_>) {
+        if cx.scores.is_none() {
+            return;
+        }
+        let total: f64 = cx.candidates.ids().iter().map(|&id| self.weight(id)).sum();
         for &id in cx.candidates.ids() {
             let weight = self.weight(id);
             let share = if total > 0.0 { weight / total } else { 1.0 / cx.candidates.len() as f64 };
@@ -104,9 +110,8 @@ impl Policy for FixedProbability {
 
     fn decide(&mut self, mut cx: DecisionContext<'_>) -> Decision {
         let ids = cx.candidates.ids();
-        let total: f64 = ids.iter().map(|&id| self.weight(id)).sum();
-        self.explain(&mut cx, total);
-        let chosen = by_weight(cx.candidates, cx.rng, |id| self.weight(id));
+        self.explain(&mut cx);
+        let chosen = by_weight(cx.candidates, cx.rng, self.most, |id| self.weight(id));
         let only = ids.len() == 1;
         match chosen {
             Some(id) => Decision::plain(id, if only { Reason::OnlyCandidate } else { Reason::Sampled }),
@@ -122,6 +127,7 @@ impl Policy for FixedProbability {
             Event::Joined { worker, info } | Event::Changed { worker, info } => {
                 let weight = self.config.weight(*worker, info);
                 self.weights.insert(*worker, weight);
+                self.most = self.most.max(weight);
             }
             Event::Left(worker) => drop(self.weights.remove(*worker)),
             _ => (),

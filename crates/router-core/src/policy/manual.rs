@@ -63,6 +63,8 @@ pub struct Manual {
     assignments: KeyTable<KeyAssignment>,
     /// Keys that each worker served last.
     keys: SlotMap<u32>,
+    /// No weight is or was higher.
+    most_weight: f64,
 }
 
 impl Manual {
@@ -74,7 +76,12 @@ impl Manual {
         if !(1..=1 << 26).contains(&config.max_keys) {
             return Err(InvalidOption::must("max_keys", "from 1 to 67108864", config.max_keys));
         }
-        Ok(Self { config, assignments: KeyTable::new(config.max_keys), keys: SlotMap::default() })
+        Ok(Self {
+            config,
+            assignments: KeyTable::new(config.max_keys),
+            keys: SlotMap::default(),
+            most_weight: 0.0,
+        })
     }
 
     fn is_idle(&self, assignment: &KeyAssignment, now: Time) -> bool {
@@ -91,19 +98,20 @@ impl Manual {
     }
 
     /// A worker for a request that is bound to none.
-    fn assign(&self, mut cx: DecisionContext<'_>) -> Decision {
+    fn assign(&self, cx: DecisionContext<'_>) -> Decision {
         let terms = |w: &WorkerView<'_>| self.terms(w);
         match self.config.assignment_mode {
             AssignmentMode::Random => {
                 let candidates = cx.candidates;
                 let weight = |id| candidates.get(id).map_or(0.0, |w| w.weight());
-                match by_weight(candidates, cx.rng, weight) {
+                match by_weight(candidates, cx.rng, self.most_weight, weight) {
                     Some(id) if candidates.len() > 1 => Decision::plain(id, Reason::Sampled),
                     _ => cx.least_loaded(Reason::Fallback, terms),
                 }
             }
             AssignmentMode::MinLoad => cx.least_loaded(Reason::LoadBased, terms),
             AssignmentMode::MinGroup => {
+                let mut cx = cx.shortlist(std::iter::empty());
                 cx.lowest(Reason::LowestCost, |w| w.per_weight(self.keys_on(w.id) + 1.0), terms)
             }
         }
@@ -170,7 +178,11 @@ impl Policy for Manual {
             self.forget_oldest();
         }
         match event {
-            Event::Joined { worker, .. } => self.keys.insert(*worker, 0),
+            Event::Joined { worker, info } => {
+                self.keys.insert(*worker, 0);
+                self.most_weight = self.most_weight.max(info.share());
+            }
+            Event::Changed { info, .. } => self.most_weight = self.most_weight.max(info.share()),
             Event::Left(worker) => drop(self.keys.remove(*worker)),
             Event::Dispatched { worker, request } => {
                 if let Some(key) = request.routing_key {

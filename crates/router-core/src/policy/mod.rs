@@ -46,6 +46,7 @@ mod sample;
 mod shortest_queue;
 mod shortlist;
 mod speeds;
+mod weight_ranges;
 
 pub use bucket::{Bucket, BucketConfig};
 pub use cache_aware::{CacheAware, CacheAwareConfig};

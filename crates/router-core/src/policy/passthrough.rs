@@ -1,12 +1,24 @@
 //! `passthrough`: the first worker, always.
 
-use super::BestCandidate;
-use crate::{Decision, DecisionContext, Policy, Reason};
+use crate::{Decision, DecisionContext, Event, Policy, Reason, SlotMap, Time, WorkerId};
+use std::collections::BTreeSet;
 
 /// Chooses the candidate of the highest priority, and among those the one that joined first. For a single worker, or
 /// for one that is active and others that stand by.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Passthrough;
+#[derive(Clone, Debug, Default)]
+pub struct Passthrough {
+    /// All workers, the highest priority first.
+    order: BTreeSet<(u32, WorkerId)>,
+    ranks: SlotMap<u32>,
+}
+
+impl Passthrough {
+    fn forget(&mut self, worker: WorkerId) {
+        if let Some(rank) = self.ranks.remove(worker) {
+            self.order.remove(&(rank, worker));
+        }
+    }
+}
 
 impl Policy for Passthrough {
     fn name(&self) -> &'static str {
@@ -14,12 +26,23 @@ impl Policy for Passthrough {
     }
 
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
-        let mut first = BestCandidate::default();
-        for (place, w) in cx.candidates.iter().enumerate() {
-            first.offer_then(w.id, w.rank() as f64, place as u64, cx.rng);
-        }
+        let mut in_order = self.order.iter().map(|(_, worker)| *worker);
+        let first = in_order.find(|worker| cx.candidates.contains(*worker));
         let reason = if cx.candidates.len() == 1 { Reason::OnlyCandidate } else { Reason::FirstInOrder };
-        Decision::plain(first.decide(cx.candidates, reason).worker, reason)
+        Decision::plain(first.unwrap_or(cx.candidates.first()), reason)
+    }
+
+    fn observe(&mut self, _now: Time, event: &Event<'_>) {
+        match event {
+            Event::Joined { worker, info } | Event::Changed { worker, info } => {
+                self.forget(*worker);
+                let rank = u32::MAX - info.priority;
+                self.ranks.insert(*worker, rank);
+                self.order.insert((rank, *worker));
+            }
+            Event::Left(worker) => self.forget(*worker),
+            _ => (),
+        }
     }
 }
 
@@ -31,7 +54,7 @@ mod tests {
 
     #[test]
     fn other_workers_only_stand_by() {
-        let mut bench = TestBench::new(Box::new(Passthrough), 2);
+        let mut bench = TestBench::new(Box::new(Passthrough::default()), 2);
         bench.hold(0, 50);
         assert_eq!(bench.send_many(3), [0; 3]);
         bench.balancer.apply(Time::ZERO, FleetUpdate::Routable(bench.ids[0], false));

@@ -3,6 +3,7 @@
 use super::ring::HashRing;
 use super::{InvalidOption, load_terms};
 use crate::fleet::Candidates;
+use crate::ranking::COMPARE_ALL;
 use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -60,12 +61,17 @@ impl PrefixHash {
         request.routing_key.or_else(|| request.prefix[..blocks].last().copied())
     }
 
-    /// Whether the owner has more than its share of what is in flight, the new request counted.
+    /// Whether the owner has more than its share of what is in flight, the new request counted. In a large fleet the share is that
+    /// of all workers, candidates or not.
     fn overloaded(&self, owner: WorkerId, candidates: Candidates<'_>) -> bool {
         let (mut requests, mut weight) = (1.0, 0.0);
-        for w in candidates.iter() {
-            requests += f64::from(w.in_flight);
-            weight += w.weight();
+        if candidates.len() > COMPARE_ALL {
+            (requests, weight) = (1.0 + candidates.fleet_in_flight() as f64, self.ring.total_weight());
+        } else {
+            for w in candidates.iter() {
+                requests += f64::from(w.in_flight);
+                weight += w.weight();
+            }
         }
         let mean = requests / weight;
         let most = (mean * self.config.load_factor).max(mean + f64::from(self.config.balance_abs_threshold));

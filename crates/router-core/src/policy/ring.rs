@@ -1,7 +1,7 @@
 //! A hash ring that maps keys to workers; when workers come and go, few keys move.
 
 use crate::fleet::Candidates;
-use crate::{Event, Rng, WorkerId, WorkerInfo};
+use crate::{Event, Rng, SlotMap, WorkerId, WorkerInfo};
 
 /// Points on the ring for a worker of weight 1 (as in vllm-router).
 const POINTS: f64 = 160.0;
@@ -11,8 +11,11 @@ const MOST: f64 = 64.0;
 /// The ring. Where a worker's points lie follows from its URL alone, so routers that share a fleet agree.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HashRing {
-    /// In ascending order.
+    /// In ascending order, once `is_sorted`.
     points: Vec<(u64, WorkerId)>,
+    is_sorted: bool,
+    weights: SlotMap<f64>,
+    total_weight: f64,
 }
 
 impl HashRing {
@@ -22,7 +25,15 @@ impl HashRing {
         let points = if weight > 0.0 { (POINTS * weight).round().max(1.0) as usize } else { 0 };
         let mut hashes = Rng::seeded(hash(info.url.trim_end_matches('/')));
         self.points.extend((0..points).map(|_| (hashes.next_u64(), worker)));
-        self.points.sort_unstable();
+        // Many workers may join before the next request.
+        self.is_sorted = false;
+        self.weights.insert(worker, info.share());
+        self.total_weight += info.share();
+    }
+
+    /// The weights of all workers.
+    pub(crate) const fn total_weight(&self) -> f64 {
+        self.total_weight
     }
 
     /// Applies an event to the ring.
@@ -41,10 +52,20 @@ impl HashRing {
     /// Removes a worker.
     fn leave(&mut self, worker: WorkerId) {
         self.points.retain(|&(_, owner)| owner != worker);
+        self.total_weight -= self.weights.remove(worker).unwrap_or(0.0);
+        if self.points.is_empty() {
+            // No rounding error outlives the workers that it came from.
+            self.total_weight = 0.0;
+        }
     }
 
     /// The candidate that owns `key`: that of the next point. Absent when no candidate has a point.
-    pub(crate) fn owner(&self, key: u64, candidates: Candidates<'_>) -> Option<WorkerId> {
+    pub(crate) fn owner(&mut self, key: u64, candidates: Candidates<'_>) -> Option<WorkerId> {
+        if !self.is_sorted {
+            // A stable sort merges the new points into those that are in order.
+            self.points.sort();
+            self.is_sorted = true;
+        }
         if candidates.iter().all(|w| w.weight() == 0.0) {
             return None;
         }
@@ -77,15 +98,15 @@ mod tests {
         (fleet, ring)
     }
 
-    fn owners(fleet: &Fleet, ring: &HashRing) -> Vec<usize> {
+    fn owners(fleet: &Fleet, ring: &mut HashRing) -> Vec<usize> {
         let candidates = Candidates::new(fleet, fleet.routable()).unwrap();
         (0..20_000).map(|key| ring.owner(key, candidates).unwrap().slot()).collect()
     }
 
     #[test]
     fn shares_follow_the_weights() {
-        let (fleet, ring) = world(&[1.0, 1.0, 2.0, 0.0]);
-        let owners = owners(&fleet, &ring);
+        let (fleet, mut ring) = world(&[1.0, 1.0, 2.0, 0.0]);
+        let owners = owners(&fleet, &mut ring);
         let shares = [0, 1, 2, 3].map(|w| owners.iter().filter(|&&o| o == w).count());
         assert!((4200..5800).contains(&shares[0]) && (4200..5800).contains(&shares[1]), "{shares:?}");
         assert!((9000..11_000).contains(&shares[2]) && shares[3] == 0, "{shares:?}");
@@ -93,27 +114,27 @@ mod tests {
 
     #[test]
     fn only_keys_of_missing_worker_move() {
-        let (mut fleet, ring) = world(&[1.0; 4]);
-        let before = owners(&fleet, &ring);
+        let (mut fleet, mut ring) = world(&[1.0; 4]);
+        let before = owners(&fleet, &mut ring);
         let missing = fleet.routable()[1];
         fleet.set_routable(missing, false);
-        let without = owners(&fleet, &ring);
+        let without = owners(&fleet, &mut ring);
         assert!(before.iter().zip(&without).all(|(b, w)| b == w || *b == 1));
         assert!(without.iter().all(|&w| w != 1));
         fleet.set_routable(missing, true);
-        assert_eq!(owners(&fleet, &ring), before);
+        assert_eq!(owners(&fleet, &mut ring), before);
     }
 
     #[test]
     fn returning_worker_has_its_keys_again() {
         let (mut fleet, mut ring) = world(&[1.0; 3]);
-        let before = owners(&fleet, &ring);
+        let before = owners(&fleet, &mut ring);
         let left = fleet.routable()[2];
         fleet.leave(left);
         ring.leave(left);
-        assert!(owners(&fleet, &ring).iter().all(|&w| w != 2));
+        assert!(owners(&fleet, &mut ring).iter().all(|&w| w != 2));
         let info = WorkerInfo::new("http://10.0.0.2:30000/");
         ring.join(fleet.join(info.clone()), &info);
-        assert_eq!(owners(&fleet, &ring), before);
+        assert_eq!(owners(&fleet, &mut ring), before);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::invalid_option::InvalidOption;
 use crate::fleet::Candidates;
+use crate::ranking::COMPARE_ALL;
 use crate::{Rng, WorkerId};
 
 /// The most that can be drawn at once.
@@ -40,13 +41,27 @@ impl RandomSubset {
     }
 }
 
-/// One candidate at random, with a probability in proportion to its weight; absent when all weights are zero.
+/// Tries at a draw that need not look at all candidates.
+const TRIES: usize = 64;
+
+/// One candidate at random, with a probability in proportion to its weight, which is at most `most`; absent when all weights are
+/// zero.
 pub(crate) fn by_weight(
     candidates: Candidates<'_>,
     rng: &mut Rng,
+    most: f64,
     weight: impl Fn(WorkerId) -> f64,
 ) -> Option<WorkerId> {
     let ids = candidates.ids();
+    if ids.len() > COMPARE_ALL && most > 0.0 {
+        // Each candidate is drawn alike, and accepted by its weight. What is drawn after the last try has the same probabilities.
+        for _ in 0..TRIES {
+            let id = candidates.id(rng.below(ids.len()));
+            if rng.unit_f64() * most < weight(id) {
+                return Some(id);
+            }
+        }
+    }
     let total: f64 = ids.iter().map(|&id| weight(id)).sum();
     let mut point = rng.unit_f64() * total;
     let mut chosen = None;

@@ -3,8 +3,10 @@
 use super::DecisionContext;
 use crate::WorkerId;
 use crate::fleet::Candidates;
-use crate::ranking::{COMPARE_ALL, MOST_FOUND};
+use crate::ranking::COMPARE_ALL;
 
+/// Candidates with the least load on a shortlist.
+const LEAST_LOADED: usize = 8;
 /// Candidates drawn at random for a shortlist: with 32 the best of them is among the best tenth of the fleet in 29 of 30
 /// decisions, whatever the policy looks at.
 const DRAWN: usize = 32;
@@ -17,7 +19,7 @@ impl DecisionContext<'_> {
     /// The same decision among a few of the candidates, where there are more than [`COMPARE_ALL`]: those with the least
     /// load, some drawn at random, and the first of those in `also` (docs/policies/README.md).
     pub(crate) fn shortlist(self, also: impl Iterator<Item = WorkerId>) -> Self {
-        self.narrow(DRAWN, |all, found| all.least_loaded(MOST_FOUND, found), also)
+        self.narrow(DRAWN, |all, found| all.least_loaded(LEAST_LOADED, found), also)
     }
 
     /// As [`shortlist`](Self::shortlist), with the best that the policy knows in place of those with the least load.
@@ -64,7 +66,7 @@ mod tests {
     fn every_candidate_of_a_small_fleet_is_compared() {
         assert_eq!(bench(COMPARE_ALL).ask().scores.len(), COMPARE_ALL);
         let compared = bench(COMPARE_ALL + 1).ask().scores.len();
-        assert!((MOST_FOUND..=MOST_FOUND + DRAWN).contains(&compared), "{compared}");
+        assert!((LEAST_LOADED..=LEAST_LOADED + DRAWN).contains(&compared), "{compared}");
     }
 
     #[test]
