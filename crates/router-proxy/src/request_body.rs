@@ -15,6 +15,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How many times what came of a body is reserved at most for the rest of its announced length.
+const ANNOUNCED_FACTOR: usize = 8;
+
 /// How much of a rejected body is read and discarded, in bytes and in time.
 const LINGER_BYTES: usize = 64 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
@@ -105,11 +108,12 @@ impl BodyCollector {
             self.whole = data;
             return Ok(());
         }
-        // Memory follows what came, not what was announced: a client may announce much and send nothing.
+        // Memory follows what came, not what was announced: a client may announce much and send nothing. Of an announced length
+        // more is reserved at once, because each reservation moves what came before.
         let room = if size <= self.joined.capacity() {
             self.joined.capacity()
         } else if self.announced >= size {
-            self.announced.min(2 * size)
+            self.announced.min(ANNOUNCED_FACTOR * size)
         } else {
             2 * size
         };
