@@ -71,9 +71,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         }
         None => None,
     };
-    for worker in &config.workers {
-        pool.join(worker)?;
-    }
+    pool.join_all(&config.workers)?;
     let access_log = access_log(config.access_log.as_ref(), clock, &pool.telemetry.metrics)?;
     Ok(AppState {
         clock,
@@ -156,9 +154,7 @@ impl PrefillPlan {
         let needs = balancer.needs();
         let telemetry = Telemetry { metrics: self.metrics, ..main.clone() };
         let pool = template.pool(balancer, telemetry, self.config.prefill.len());
-        for worker in &self.config.prefill {
-            pool.join(worker)?;
-        }
+        pool.join_all(&self.config.prefill)?;
         Ok((PrefillPool::new(self.config.protocol, pool, seed), needs))
     }
 }

@@ -46,11 +46,11 @@ impl FleetWeights {
         self.state.lock().version.clone()
     }
 
-    /// A worker joined.
-    pub(crate) fn add(&self, worker: &Arc<Worker>) {
+    /// Workers joined.
+    pub(crate) fn add<'a>(&self, workers: impl Iterator<Item = &'a Arc<Worker>>) {
         let mut state = self.state.lock();
         state.workers.retain(|known| known.strong_count() > 0);
-        state.workers.push(Arc::downgrade(worker));
+        state.workers.extend(workers.map(Arc::downgrade));
     }
 
     /// The workers besides `worker` that are in the fleet.

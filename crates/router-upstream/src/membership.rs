@@ -11,6 +11,7 @@ use crate::worker::{InvalidWorker, NewWorker, Worker};
 use router_config::WorkerUpdate;
 use router_config::{OwnAddressError, WorkerSpec, WorkerSpecError, WorkerUrl};
 use router_core::{FleetUpdate, WorkerId};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -53,6 +54,14 @@ enum PresentCandidates {
     Replaced,
 }
 
+/// A worker that may join, with the names of its candidates: one, or one per rank.
+#[derive(Debug)]
+struct PreparedWorker {
+    worker: Arc<Worker>,
+    first: CandidateName,
+    others: Vec<CandidateName>,
+}
+
 impl WorkerPool {
     /// Adds a worker and returns its first candidate. It gets requests once it is healthy. A URL may be added again
     /// while a worker with that URL drains.
@@ -60,17 +69,52 @@ impl WorkerPool {
     /// # Errors
     /// When the URL is in the fleet already, or the specification is invalid.
     pub fn join(self: &Arc<Self>, spec: &WorkerSpec) -> Result<Arc<Candidate>, MembershipError> {
+        // Held to the end, so that two calls with the same URL cannot both succeed.
+        let _order = self.joining.lock();
+        let new = self.prepare(spec)?;
+        let mut candidates = Vec::with_capacity(1);
+        let first = self.enter(new, &mut candidates);
+        self.candidates.insert(&candidates);
+        self.begin_service(std::slice::from_ref(&first));
+        Ok(first)
+    }
+
+    /// Adds many workers, all or none of them. The tables that requests read change once, not once for each worker.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), and when two of them have the same URL.
+    pub fn join_all(self: &Arc<Self>, specs: &[WorkerSpec]) -> Result<(), MembershipError> {
+        let _order = self.joining.lock();
+        let mut urls = HashSet::with_capacity(specs.len());
+        let mut workers = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let new = self.prepare(spec)?;
+            if !urls.insert(new.worker.url.clone()) {
+                return Err(MembershipError::Present(new.worker.url.clone()));
+            }
+            workers.push(new);
+        }
+        let mut candidates = Vec::with_capacity(specs.len());
+        let first: Vec<_> = workers.into_iter().map(|new| self.enter(new, &mut candidates)).collect();
+        self.candidates.insert(&candidates);
+        self.begin_service(&first);
+        Ok(())
+    }
+
+    /// A worker that may join: everything that can fail has been done.
+    fn prepare(&self, spec: &WorkerSpec) -> Result<PreparedWorker, MembershipError> {
         let url = spec.base_url()?;
         self.fleet.own_address.check(&url)?;
         let profile = WorkerProfile::new(spec, self.fleet.authorization.as_ref(), self.fleet.ranks)?;
         let health = spec.health(self.fleet.health.as_ref())?;
-        // Held to the end, so that two calls with the same URL cannot both succeed.
-        let _order = self.joining.lock();
         if self.candidates.find_active(&url).is_some() {
             return Err(MembershipError::Present(url));
         }
         let invalid = |source| MembershipError::Invalid { url: url.clone(), source };
         let ranks = profile.ranks();
+        let name = |rank| CandidateName::of(&url, rank).map_err(|source| invalid(source.into()));
+        let first = name(ranks.map(|_| 0))?;
+        let others = (1..ranks.unwrap_or(1)).map(|rank| name(Some(rank))).collect::<Result<_, _>>()?;
         let parts = NewWorker {
             url: url.clone(),
             profile,
@@ -80,31 +124,20 @@ impl WorkerPool {
             joined_at: self.clock.now(),
         };
         let worker = Arc::new(Worker::new(parts).map_err(invalid)?);
-        self.weights.add(&worker);
-        let first = self.add_candidate(&worker, ranks.map(|_| 0)).map_err(invalid)?;
-        for rank in 1..ranks.unwrap_or(1) {
-            self.add_candidate(&worker, Some(rank)).map_err(invalid)?;
-        }
-        if self.log.has_own_line(FleetEvent::Joined, None) {
-            info!(worker = %url, "worker joined");
-        } else {
-            debug!(worker = %url, "worker joined");
-        }
-        if worker.target.base().ends_with("/v1") {
-            warn!(worker = %url, "the worker's URL ends in /v1, which is put before the path of every request: \
-                requests go to /v1/v1/...; write the URL without it");
-        }
-        self.spawn_tasks(&worker, first.id);
-        Ok(first)
+        Ok(PreparedWorker { worker, first, others })
     }
 
-    /// Adds a candidate for a worker, or for one rank of it. It gets requests once it is routable.
-    fn add_candidate(
-        &self,
-        worker: &Arc<Worker>,
-        rank: Option<u32>,
-    ) -> Result<Arc<Candidate>, InvalidWorker> {
-        let name = CandidateName::of(&worker.url, rank)?;
+    /// Lets a worker into the balancer and adds its candidates to `candidates`; returns the first of them.
+    fn enter(&self, new: PreparedWorker, candidates: &mut Vec<Arc<Candidate>>) -> Arc<Candidate> {
+        let PreparedWorker { worker, first, others } = new;
+        let first = self.enter_candidate(&worker, first);
+        candidates.push(Arc::clone(&first));
+        candidates.extend(others.into_iter().map(|name| self.enter_candidate(&worker, name)));
+        first
+    }
+
+    /// Lets one candidate of a worker into the balancer. It gets requests once it is routable.
+    fn enter_candidate(&self, worker: &Arc<Worker>, name: CandidateName) -> Arc<Candidate> {
         let metrics = self.telemetry.metrics.worker(&name.name);
         let (info, capacity) = {
             let profile = worker.profile.load();
@@ -117,9 +150,25 @@ impl WorkerPool {
             balancer.apply(now, FleetUpdate::Capacity(id, capacity));
             id
         };
-        let candidate = Arc::new(Candidate::new(id, Arc::clone(worker), name, metrics));
-        self.candidates.insert(&candidate);
-        Ok(candidate)
+        Arc::new(Candidate::new(id, Arc::clone(worker), name, metrics))
+    }
+
+    /// Logs workers that have joined, given by their first candidates, and starts their tasks.
+    fn begin_service(self: &Arc<Self>, joined: &[Arc<Candidate>]) {
+        self.weights.add(joined.iter().map(|first| &first.worker));
+        for first in joined {
+            let worker = &first.worker;
+            if self.log.has_own_line(FleetEvent::Joined, None) {
+                info!(worker = %worker.url, "worker joined");
+            } else {
+                debug!(worker = %worker.url, "worker joined");
+            }
+            if worker.target.base().ends_with("/v1") {
+                warn!(worker = %worker.url, "the worker's URL ends in /v1, which is put before the path of every \
+                    request: requests go to /v1/v1/...; write the URL without it");
+            }
+            self.spawn_tasks(worker, first.id);
+        }
     }
 
     /// Matches the candidates of a worker to the ranks that it reports: missing ones are added, surplus ones are drained and
@@ -151,11 +200,14 @@ impl WorkerPool {
         if missing.is_empty() && surplus.is_empty() {
             return;
         }
+        let mut added = Vec::with_capacity(missing.len());
         for rank in missing {
-            if let Err(error) = self.add_candidate(worker, rank) {
-                warn!(worker = %worker.url, rank, %error, "rank cannot be added");
+            match CandidateName::of(&worker.url, rank) {
+                Ok(name) => added.push(self.enter_candidate(worker, name)),
+                Err(error) => warn!(worker = %worker.url, rank, %error, "rank cannot be added"),
             }
         }
+        self.candidates.insert(&added);
         surplus.iter().for_each(|candidate| candidate.removing.store(true, Relaxed));
         worker.refresh_candidates(self);
         if let Some(ranks) = ranks {
@@ -241,7 +293,7 @@ impl WorkerPool {
                 }
                 () = pool.stopping.cancelled() => {}
             }
-            leaving.iter().for_each(|candidate| pool.remove_candidate(candidate));
+            pool.remove_candidates(&leaving);
         });
     }
 
@@ -252,17 +304,21 @@ impl WorkerPool {
         }
     }
 
-    fn remove_candidate(&self, candidate: &Candidate) {
-        self.balancer.lock().apply(self.clock.now(), FleetUpdate::Leave(candidate.id));
-        self.candidates.remove(candidate.id);
-        if self.candidates.of(&candidate.worker).is_empty() {
-            candidate.worker.leave();
+    fn remove_candidates(&self, leaving: &[Arc<Candidate>]) {
+        for candidate in leaving {
+            self.balancer.lock().apply(self.clock.now(), FleetUpdate::Leave(candidate.id));
         }
-        self.telemetry.metrics.remove_worker(&candidate.telemetry.name);
-        if self.log.has_own_line(FleetEvent::Left, None) {
-            info!(worker = %candidate.telemetry.name, "worker left");
-        } else {
-            debug!(worker = %candidate.telemetry.name, "worker left");
+        self.candidates.remove(leaving);
+        for candidate in leaving {
+            if self.candidates.of(&candidate.worker).is_empty() {
+                candidate.worker.leave();
+            }
+            self.telemetry.metrics.remove_worker(&candidate.telemetry.name);
+            if self.log.has_own_line(FleetEvent::Left, None) {
+                info!(worker = %candidate.telemetry.name, "worker left");
+            } else {
+                debug!(worker = %candidate.telemetry.name, "worker left");
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CandidateSlots {
     pub(crate) candidates: Vec<Option<Arc<Candidate>>>,
-    /// Made when it is first asked for: at the start a thousand tables follow each other before the first request.
+    /// Made when it is first asked for: where nothing is recorded it never is.
     directory: OnceLock<WorkerDirectory>,
 }
 
@@ -38,33 +38,39 @@ pub struct CandidateTable {
 }
 
 impl CandidateTable {
-    /// Adds a candidate; replaces what its slot held.
-    pub fn insert(&self, worker: &Arc<Candidate>) {
+    /// Adds candidates; each replaces what its slot held.
+    pub fn insert(&self, new: &[Arc<Candidate>]) {
         self.table.rcu(|old| {
             let mut table = old.candidates.clone();
-            let slot = worker.id.slot();
-            if table.len() <= slot {
-                table.resize(slot + 1, None);
+            for candidate in new {
+                let slot = candidate.id.slot();
+                if table.len() <= slot {
+                    table.resize(slot + 1, None);
+                }
+                table[slot] = Some(Arc::clone(candidate));
             }
-            table[slot] = Some(Arc::clone(worker));
             CandidateSlots::new(table)
         });
-        let mut ids = worker.worker.candidate_ids.lock();
-        ids.push(worker.id);
-        ids.sort_unstable_by_key(|id| id.slot());
+        for candidate in new {
+            let mut ids = candidate.worker.candidate_ids.lock();
+            ids.push(candidate.id);
+            ids.sort_unstable_by_key(|id| id.slot());
+        }
     }
 
-    /// Removes a candidate. Its slot may already hold a newer one, which stays.
-    pub fn remove(&self, id: WorkerId) {
-        if let Some(candidate) = self.get(id) {
-            candidate.worker.candidate_ids.lock().retain(|of_worker| *of_worker != id);
+    /// Removes candidates. The slot of one may already hold a newer one, which stays.
+    pub fn remove(&self, leaving: &[Arc<Candidate>]) {
+        for candidate in leaving {
+            candidate.worker.candidate_ids.lock().retain(|of_worker| *of_worker != candidate.id);
         }
         self.table.rcu(|old| {
             let mut table = old.candidates.clone();
-            if let Some(entry) = table.get_mut(id.slot())
-                && entry.as_ref().is_some_and(|w| w.id == id)
-            {
-                *entry = None;
+            for candidate in leaving {
+                if let Some(entry) = table.get_mut(candidate.id.slot())
+                    && entry.as_ref().is_some_and(|w| w.id == candidate.id)
+                {
+                    *entry = None;
+                }
             }
             CandidateSlots::new(table)
         });
