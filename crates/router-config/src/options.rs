@@ -146,7 +146,7 @@ pub struct Options {
     #[arg(long, value_name = "SECS", help_heading = "Routing")]
     pub eviction_interval_secs: Option<u64>,
 
-    /// cache_aware, lmetric, marginal_cost: maximum memory of the prefix index, in bytes [default: 256 KiB for each worker, at least 12 MiB, at most 1 GiB]
+    /// cache_aware, lmetric, marginal_cost: maximum memory of the prefix index, in bytes [default: 256 KiB for each worker, at least 8 MiB, at most 1 GiB]
     #[arg(long, value_name = "BYTES", help_heading = "Routing")]
     pub max_tree_size: Option<u64>,
 

@@ -22,7 +22,7 @@ pub struct LMetricConfig {
     /// Whether the product is multiplied by the seconds per token that the worker takes. Default false.
     pub speed_weighted: bool,
     /// Most memory that the index of prompt prefixes takes, in bytes; 4096 to 16 GiB. Default none: 256 KiB for each worker, rounded
-    /// up, at least 12 MiB and at most 1 GiB.
+    /// up, at least 8 MiB and at most 1 GiB.
     pub max_tree_size: Option<usize>,
 }
 

@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 /// Memory for each worker without a bound of the user's: enough for a million tokens in prompts of 3 KB.
 const BYTES_PER_WORKER: usize = 256 << 10;
 /// The least and the most of that for a fleet.
-const LEAST_BYTES: usize = 12 << 20;
+const LEAST_BYTES: usize = 8 << 20;
 const MOST_BYTES: usize = 1 << 30;
 
 /// Which worker was sent which prompt prefix.
@@ -73,7 +73,7 @@ impl PrefixIndex {
     pub const MAX_BYTES: usize = 16 << 30;
 
     /// An empty index that never takes more than `max_bytes` (at least [`MIN_BYTES`](Self::MIN_BYTES)). Without a bound there is
-    /// one that suits the number of workers: 256 KiB for each, rounded up, at least 12 MiB and at most 1 GiB.
+    /// one that suits the number of workers: 256 KiB for each, rounded up, at least 8 MiB and at most 1 GiB.
     pub fn new(max_bytes: Option<usize>) -> Self {
         let by_workers = max_bytes.is_none();
         let max_bytes = max_bytes.unwrap_or(LEAST_BYTES).max(Self::MIN_BYTES);

@@ -165,7 +165,7 @@ fn default_bound_follows_the_fleet() {
         bounds.push(index.max_bytes);
     }
     index.check();
-    assert_eq!((bounds[0], bounds[47]), (LEAST_BYTES, LEAST_BYTES));
+    assert_eq!((bounds[0], bounds[31]), (LEAST_BYTES, LEAST_BYTES));
     assert!(bounds[1023] >= 1024 * BYTES_PER_WORKER);
     bounds.dedup();
     assert!(bounds.len() < 12, "{bounds:?}");

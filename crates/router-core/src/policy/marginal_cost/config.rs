@@ -43,7 +43,7 @@ pub struct MarginalCostConfig {
     /// A load report older than this many seconds is not used. Default 2; 0 and more.
     pub max_report_age_secs: f64,
     /// Most memory that the index of prompt prefixes takes, in bytes; 4096 to 16 GiB. Default none: 256 KiB for each worker, rounded
-    /// up, at least 12 MiB and at most 1 GiB.
+    /// up, at least 8 MiB and at most 1 GiB.
     pub max_tree_size: Option<usize>,
 }
 
