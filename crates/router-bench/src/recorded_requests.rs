@@ -8,8 +8,8 @@ use router_core::{
     TokenUsage, WorkerInfo,
 };
 use router_telemetry::{
-    AttemptInfo, Clock, CompletionRecord, DecisionBroadcast, DecisionRecord, Metrics, Recorder,
-    RecorderConfig, Telemetry, WorkerDirectory, WorkerTelemetry,
+    AttemptInfo, Clock, CompletionRecord, DecisionBroadcast, DecisionRecord, Metrics, RecordedPool, Recorder,
+    RecorderConfig, Telemetry, WorkerTelemetry,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const WORKERS: usize = 8;
 pub struct RecordedRequests {
     balancer: Balancer,
     telemetry: Telemetry,
-    workers: WorkerDirectory,
+    workers: Vec<Arc<WorkerTelemetry>>,
     now: Time,
     sent: u64,
     /// Holds the files; removed in the end.
@@ -44,13 +44,14 @@ impl RecordedRequests {
     pub fn start() -> Self {
         let mut balancer = Balancer::new(built_in("marginal_utility", &PolicyOptions::new()), 1);
         let metrics = Arc::new(Metrics::new("marginal_utility"));
-        let workers = (0..WORKERS).map(|i| {
-            let url: Arc<str> = format!("http://10.0.0.{i}:30000").into();
-            let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
-            let (name, metrics) = (Arc::clone(&url), metrics.worker(&url));
-            Some(Arc::new(WorkerTelemetry { id, url, name, metrics }))
-        });
-        let workers = Arc::new(workers.collect());
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|i| {
+                let url: Arc<str> = format!("http://10.0.0.{i}:30000").into();
+                let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
+                let (name, metrics) = (Arc::clone(&url), metrics.worker(&url));
+                Arc::new(WorkerTelemetry { id, url, name, metrics })
+            })
+            .collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let files = RecordConfig {
             dir: folder.path().to_owned(),
@@ -63,7 +64,9 @@ impl RecordedRequests {
         let config = RecorderConfig { files: Some(&files), prefill: None, traces: None, collector: None };
         let recorder = Recorder::start(config, clock, &metrics).expect("the recorder starts");
         let decisions = Arc::new(DecisionBroadcast::new(clock));
-        let telemetry = Telemetry { metrics, recorder: Some(Arc::new(recorder)), decisions };
+        let telemetry =
+            Telemetry { metrics, pool: RecordedPool::Main, recorder: Some(Arc::new(recorder)), decisions };
+        workers.iter().for_each(|worker| telemetry.worker_joined(worker));
         Self { balancer, telemetry, workers, now: Time::ZERO, sent: 0, _folder: folder }
     }
 
@@ -80,14 +83,11 @@ impl RecordedRequests {
         let routed = self.balancer.dispatch(self.now, &request, &[], explain);
         let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } =
             routed.expect("all workers are routable");
-        let worker = self.workers.get(ticket.worker().slot()).and_then(Clone::clone).expect("a known worker");
         let id = HeaderValue::from_static("chatcmpl-5d1f0c7e9a434f5f9a3c2b1d0e8f7a61");
         let info = AttemptInfo::new(id, &request, self.now);
         let decision = DecisionRecord {
             info: info.clone(),
             at: self.now,
-            worker: Arc::clone(&worker),
-            workers: Arc::clone(&self.workers),
             decision,
             snapshot,
             chosen,
@@ -108,15 +108,15 @@ impl RecordedRequests {
             ..AttemptResult::of(Outcome::Success)
         };
         let completion = self.balancer.finish(finished_at, ticket, result);
-        let completion =
-            CompletionRecord { info, worker, completion, in_flight: 0, forwarded: true, error: None };
+        let completion = CompletionRecord { info, completion, in_flight: 0, forwarded: true, error: None };
         RequestRecords { decision, completion }
     }
 
     /// Records the request, as its way through the router does: metrics are counted and the rest is queued.
     pub fn record(&self, records: RequestRecords) {
-        self.telemetry.decided(records.decision);
-        self.telemetry.completed(records.completion);
+        let worker = &self.workers[records.completion.completion.worker.slot()];
+        self.telemetry.decided(worker, records.decision, |_| None);
+        self.telemetry.completed(worker, records.completion);
     }
 
     /// Waits until the recorder's thread has written all rows.

@@ -14,8 +14,8 @@ use router_config::{
 };
 use router_core::{Balancer, PolicyNeeds};
 use router_telemetry::{
-    AccessLog, AccessLogError, Buckets, Clock, DecisionBroadcast, Metrics, Recorder, RecorderConfig,
-    Telemetry, TraceIds,
+    AccessLog, AccessLogError, Buckets, Clock, DecisionBroadcast, Metrics, RecordedPool, Recorder,
+    RecorderConfig, Telemetry, TraceIds,
 };
 use router_upstream::{CapacityQueue, ConnectConfig, FleetWeights, PoolConfig, WaitLimit, WorkerPool};
 use std::sync::Arc;
@@ -58,7 +58,12 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     let wanted = RecorderConfig { files: config.record.as_ref(), prefill, traces, collector };
     let recorder =
         if wanted.is_needed() { Some(Arc::new(Recorder::start(wanted, clock, &metrics)?)) } else { None };
-    let telemetry = Telemetry { metrics, recorder, decisions: Arc::new(DecisionBroadcast::new(clock)) };
+    let telemetry = Telemetry {
+        metrics,
+        pool: RecordedPool::Main,
+        recorder,
+        decisions: Arc::new(DecisionBroadcast::new(clock)),
+    };
     let mut needs = balancer.needs();
     let pool = template.pool(balancer, telemetry.clone(), config.workers.len());
     let disaggregation = match split {
@@ -152,7 +157,7 @@ impl PrefillPlan {
         // The complement is another stream of random numbers than that of the first pool.
         let balancer = Balancer::new(self.config.policy, !seed);
         let needs = balancer.needs();
-        let telemetry = Telemetry { metrics: self.metrics, ..main.clone() };
+        let telemetry = Telemetry { metrics: self.metrics, pool: RecordedPool::Prefill, ..main.clone() };
         let pool = template.pool(balancer, telemetry, self.config.prefill.len());
         pool.join_all(&self.config.prefill)?;
         Ok((PrefillPool::new(self.config.protocol, pool, seed), needs))

@@ -177,16 +177,15 @@ impl Lease {
         self.pool.capacity.slot_released();
         let record = CompletionRecord {
             info: self.info.clone(),
-            worker: Arc::clone(&self.candidate.telemetry),
             completion,
             in_flight,
             forwarded: self.is_delivered,
             error: self.error,
         };
         if let Some(note) = &self.note {
-            note.notes.attempt_ended(&record, note.reason);
+            note.notes.attempt_ended(&record, &self.candidate.telemetry.name, note.reason);
         }
-        self.pool.telemetry.completed(record);
+        self.pool.telemetry.completed(&self.candidate.telemetry, record);
     }
 
     /// Whether the router ends what is still running.

@@ -5,7 +5,9 @@
 
 use crate::clock::Clock;
 use crate::record::DecisionRecord;
+use crate::worker::WorkerTelemetry;
 use parking_lot::{Condvar, Mutex};
+use router_core::WorkerId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -63,7 +65,15 @@ pub struct LiveDecision {
 }
 
 impl LiveDecision {
-    fn from_record(d: &DecisionRecord, policy: &Arc<str>, clock: Clock) -> Self {
+    fn from_record(
+        d: &DecisionRecord,
+        worker: &WorkerTelemetry,
+        name: impl Fn(WorkerId) -> Option<Arc<str>>,
+        policy: &Arc<str>,
+        clock: Clock,
+    ) -> Self {
+        // A worker may have left since the decision, in another thread.
+        let name = |id| name(id).unwrap_or_else(|| Arc::from(""));
         let decision = &d.decision;
         let terms = d.chosen.as_ref().map_or(&[][..], |s| s.terms.as_slice());
         Self {
@@ -74,10 +84,10 @@ impl LiveDecision {
             policy: Arc::clone(policy),
             route: d.info.route.as_str(),
             stream: d.info.stream,
-            worker_url: Arc::clone(&d.worker.url),
+            worker_url: Arc::clone(&worker.url),
             selection_reason: decision.reason.as_str(),
             cost: decision.cost,
-            runner_up: decision.runner_up.map(|(id, _)| Arc::clone(d.worker_name(id))),
+            runner_up: decision.runner_up.map(|(id, _)| name(id)),
             runner_up_cost: decision.runner_up.map(|(_, cost)| cost),
             ties: decision.ties,
             candidates: d.snapshot.candidates,
@@ -89,11 +99,7 @@ impl LiveDecision {
             max_output_tokens: d.info.max_output_tokens,
             took: d.took,
             terms: terms.iter().map(|t| (t.name, t.value)).collect(),
-            shadow_choices: d
-                .shadows
-                .iter()
-                .map(|s| (s.policy.clone(), Arc::clone(d.worker_name(s.decision.worker))))
-                .collect(),
+            shadow_choices: d.shadows.iter().map(|s| (s.policy.clone(), name(s.decision.worker))).collect(),
         }
     }
 }
@@ -194,11 +200,17 @@ impl DecisionBroadcast {
         self.count.load(Relaxed) > 0
     }
 
-    pub(crate) fn decided(&self, record: &DecisionRecord, policy: &Arc<str>) {
+    pub(crate) fn decided(
+        &self,
+        record: &DecisionRecord,
+        worker: &WorkerTelemetry,
+        name: impl Fn(WorkerId) -> Option<Arc<str>>,
+        policy: &Arc<str>,
+    ) {
         if !self.has_subscribers() {
             return;
         }
-        let decision = Arc::new(LiveDecision::from_record(record, policy, self.clock));
+        let decision = Arc::new(LiveDecision::from_record(record, worker, name, policy, self.clock));
         for subscriber in &self.subscribers.lock().list {
             let mut queue = subscriber.queue.lock();
             if queue.decisions.len() < subscriber.capacity {

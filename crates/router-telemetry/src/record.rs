@@ -3,7 +3,7 @@
 use crate::attempt_info::AttemptInfo;
 use crate::leg::Leg;
 use crate::trace_context::TraceContext;
-use crate::worker::{WorkerDirectory, WorkerTelemetry};
+use crate::worker::WorkerTelemetry;
 use http::{HeaderValue, StatusCode};
 use router_core::{
     CandidateScore, Completion, Decision, DispatchSnapshot, ExplainedDecision, Outcome, Route, Time, WorkerId,
@@ -11,17 +11,13 @@ use router_core::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One decision.
+/// One decision. It names workers by their ids.
 #[derive(Debug)]
 pub struct DecisionRecord {
     /// The attempt that the decision is for.
     pub info: AttemptInfo,
     /// When it was made.
     pub at: Time,
-    /// The chosen worker.
-    pub worker: Arc<WorkerTelemetry>,
-    /// All workers at that moment, by slot.
-    pub workers: WorkerDirectory,
     /// What the policy decided.
     pub decision: Decision,
     /// The balancer's figures at the decision, before the request was counted.
@@ -36,22 +32,11 @@ pub struct DecisionRecord {
     pub took: Duration,
 }
 
-impl DecisionRecord {
-    /// The name of a worker at the time of the decision.
-    pub(crate) fn worker_name(&self, id: WorkerId) -> &Arc<str> {
-        // A decision names only workers that existed when it was made, so the fallback is never used.
-        let worker = self.workers.get(id.slot()).and_then(Option::as_ref).filter(|w| w.id == id);
-        &worker.unwrap_or(&self.worker).name
-    }
-}
-
 /// One finished attempt.
 #[derive(Debug)]
 pub struct CompletionRecord {
     /// The attempt.
     pub info: AttemptInfo,
-    /// The worker it ran on.
-    pub worker: Arc<WorkerTelemetry>,
     /// What the balancer learned from it.
     pub completion: Completion,
     /// Requests still in flight on the worker, from this router.
@@ -97,26 +82,43 @@ pub struct ErrorResponseRecord {
     pub message: String,
 }
 
+/// The balancer that a record is of. Each numbers its workers and its decisions separately.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordedPool {
+    /// That of the workers that serve requests, or that decode where prefill is apart.
+    Main,
+    /// That of the prefill workers.
+    Prefill,
+}
+
 /// One entry of the recorder's queue. Entries are in the order in which they happened.
 #[derive(Debug)]
 pub(crate) enum Record {
-    /// Boxed, as is a completion: the queue moves pointers, and its blocks stay small.
-    Decision(Box<DecisionRecord>),
+    Decision(DecisionRecord),
     /// The first byte of the response to the request with this id arrived.
     FirstByte(HeaderValue),
-    Completion(Box<CompletionRecord>),
+    Completion(CompletionRecord),
     ErrorResponse(ErrorResponseRecord),
+    /// A worker joined: the records that follow may have its id.
+    Joined(RecordedPool, Arc<WorkerTelemetry>),
+    /// A worker left: records that follow have its id only if they are about attempts that it still runs.
+    Left(RecordedPool, WorkerId),
     /// Notifies the sender once all earlier records have been processed.
     Sync(tokio::sync::oneshot::Sender<()>),
 }
 
 impl Record {
-    /// The part of the request that it is about.
-    pub(crate) const fn leg(&self) -> Leg {
+    /// The balancer that it is of.
+    pub(crate) const fn pool(&self) -> RecordedPool {
         match self {
-            Self::Decision(d) => d.info.leg,
-            Self::Completion(c) => c.info.leg,
-            Self::FirstByte(_) | Self::ErrorResponse(_) | Self::Sync(_) => Leg::Whole,
+            Self::Decision(DecisionRecord { info, .. }) | Self::Completion(CompletionRecord { info, .. }) => {
+                match info.leg {
+                    Leg::Prefill => RecordedPool::Prefill,
+                    Leg::Whole | Leg::Decode => RecordedPool::Main,
+                }
+            }
+            Self::Joined(pool, _) | Self::Left(pool, _) => *pool,
+            Self::FirstByte(_) | Self::ErrorResponse(_) | Self::Sync(_) => RecordedPool::Main,
         }
     }
 }

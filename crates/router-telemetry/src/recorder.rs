@@ -2,12 +2,12 @@
 
 use crate::clock::Clock;
 use crate::files::RecordWriter;
-use crate::leg::Leg;
 use crate::metrics::Metrics;
 use crate::otel::{ExportError, SpanSink};
 use crate::queue::BoundedQueue;
-use crate::record::Record;
+use crate::record::{Record, RecordedPool};
 use crate::traces::TraceStore;
+use crate::worker::WorkerNames;
 use parking_lot::Mutex;
 use router_config::OtlpEndpoint;
 use router_config::{RecordConfig, TraceConfig};
@@ -122,7 +122,12 @@ impl Recorder {
         let queue = Arc::new(BoundedQueue::default());
         let thread_queue = Arc::clone(&queue);
         let (stop, stopped) = sync_channel(1);
-        let sinks = Sinks { writer, prefill, traces: traces.clone(), spans };
+        let sinks = Sinks {
+            main: PoolSink { writer, names: WorkerNames::default() },
+            prefill: PoolSink { writer: prefill, names: WorkerNames::default() },
+            traces: traces.clone(),
+            spans,
+        };
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || {
@@ -138,6 +143,11 @@ impl Recorder {
         if self.queue.push(record).is_err() {
             metrics.record_dropped();
         }
+    }
+
+    /// Queues what later records cannot be read without, also when the queue is full.
+    pub(crate) fn enqueue_change(&self, change: Record) {
+        self.queue.push_always(change);
     }
 
     /// Waits until all records queued so far have been processed.
@@ -175,10 +185,17 @@ const fn lower_priority() {}
 /// The destinations of records, owned by the thread.
 #[derive(Debug)]
 struct Sinks {
-    writer: Option<RecordWriter>,
-    prefill: Option<RecordWriter>,
+    main: PoolSink,
+    prefill: PoolSink,
     traces: Option<Arc<TraceStore>>,
     spans: Option<SpanSink>,
+}
+
+/// The files of one balancer, and its workers.
+#[derive(Debug)]
+struct PoolSink {
+    writer: Option<RecordWriter>,
+    names: WorkerNames,
 }
 
 impl Sinks {
@@ -186,10 +203,13 @@ impl Sinks {
         loop {
             // The receive is the pause between two polls; it ends at once when `close` drops the sender.
             let stop = stopped.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
-            while let Some(record) = queue.pop() {
-                self.record(record);
+            while let Some(mut records) = queue.take() {
+                records.drain(..).for_each(|record| self.record(record));
+                queue.recycle(records);
             }
-            for writer in self.writer.iter_mut().chain(&mut self.prefill) {
+            for pool in [&mut self.main, &mut self.prefill] {
+                pool.names.forget_unused();
+                let Some(writer) = &mut pool.writer else { continue };
                 if stop { writer.flush() } else { writer.flush_if_due() }
             }
             if let Some(spans) = &mut self.spans {
@@ -205,15 +225,24 @@ impl Sinks {
     }
 
     fn record(&mut self, record: Record) {
-        let writer = if record.leg() == Leg::Prefill { &mut self.prefill } else { &mut self.writer };
-        if let Some(writer) = writer {
-            writer.record(&record);
+        let pool = match record.pool() {
+            RecordedPool::Main => &mut self.main,
+            RecordedPool::Prefill => &mut self.prefill,
+        };
+        match record {
+            Record::Joined(_, worker) => return pool.names.join(&worker),
+            Record::Left(_, id) => return pool.names.leave(id),
+            _ => {}
+        }
+        let names = &pool.names;
+        if let Some(writer) = &mut pool.writer {
+            writer.record(&record, names);
         }
         if let Some(traces) = &self.traces {
-            traces.record(&record);
+            traces.record(&record, names);
         }
         if let Some(spans) = &mut self.spans {
-            spans.record(&record);
+            spans.record(&record, names);
         }
         if let Record::Sync(done) = record {
             // An error means that the caller of `sync` was cancelled.

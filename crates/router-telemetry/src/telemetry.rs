@@ -4,10 +4,11 @@ use crate::attempt_info::AttemptInfo;
 use crate::broadcast::DecisionBroadcast;
 use crate::leg::Leg;
 use crate::metrics::{Metrics, WaitingGuard};
-use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
+use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record, RecordedPool};
 use crate::recorder::Recorder;
 use crate::retry_reason::RetryReason;
-use router_core::{ExplainLevel, Route};
+use crate::worker::WorkerTelemetry;
+use router_core::{ExplainLevel, Route, WorkerId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use std::time::Duration;
 pub struct Telemetry {
     /// The metrics of this balancer.
     pub metrics: Arc<Metrics>,
+    /// Which balancer that is.
+    pub pool: RecordedPool,
     /// The recorder, if files, traces or spans are configured.
     pub recorder: Option<Arc<Recorder>>,
     /// The decision subscribers in this process.
@@ -31,18 +34,40 @@ impl Telemetry {
         }
     }
 
-    /// A worker was chosen.
-    pub fn decided(&self, record: DecisionRecord) {
+    /// A worker joined the balancer. Called before it can be chosen.
+    pub fn worker_joined(&self, worker: &Arc<WorkerTelemetry>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.enqueue_change(Record::Joined(self.pool, Arc::clone(worker)));
+        }
+    }
+
+    /// A worker left the balancer. The attempts that it still runs hold its [`WorkerTelemetry`] until they are
+    /// [`completed`](Self::completed).
+    pub fn worker_left(&self, worker: &WorkerTelemetry) {
+        self.metrics.remove_worker(&worker.name);
+        if let Some(recorder) = &self.recorder {
+            recorder.enqueue_change(Record::Left(self.pool, worker.id));
+        }
+    }
+
+    /// `worker` was chosen; `name` gives the names of the workers that the decision refers to.
+    pub fn decided(
+        &self,
+        worker: &WorkerTelemetry,
+        record: DecisionRecord,
+        name: impl Fn(WorkerId) -> Option<Arc<str>>,
+    ) {
+        worker.metrics.decided();
         self.metrics.decided(&record);
         tracing::trace!(
             request_id = %record.info.id(),
-            worker = %record.worker.name,
+            worker = %worker.name,
             attempt = record.info.attempt,
             reason = record.decision.reason.as_str(),
             "decided"
         );
-        self.decisions.decided(&record, self.metrics.policy());
-        self.enqueue(|| Record::Decision(Box::new(record)));
+        self.decisions.decided(&record, worker, name, self.metrics.policy());
+        self.enqueue(|| Record::Decision(record));
     }
 
     /// The first byte of a response arrived.
@@ -53,17 +78,21 @@ impl Telemetry {
         }
     }
 
-    /// An attempt ended.
-    pub fn completed(&self, record: CompletionRecord) {
+    /// An attempt on `worker` ended.
+    pub fn completed(&self, worker: &WorkerTelemetry, record: CompletionRecord) {
+        worker.metrics.completed(&record.info, &record.completion);
+        if record.is_failed_split_stream() {
+            worker.metrics.split_stream_failed();
+        }
         self.metrics.completed(&record);
         tracing::trace!(
             request_id = %record.info.id(),
-            worker = %record.worker.name,
+            worker = %worker.name,
             attempt = record.info.attempt,
             outcome = record.completion.result.outcome.as_str(),
             "completed"
         );
-        self.enqueue(|| Record::Completion(Box::new(record)));
+        self.enqueue(|| Record::Completion(record));
     }
 
     /// Another attempt is made.

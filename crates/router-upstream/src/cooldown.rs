@@ -34,7 +34,7 @@ impl CandidateTable {
     pub fn exclude_cooling(&self, now: Time, exclude: &mut SmallVec<[WorkerId; 4]>) {
         if self.busy_until.load(Relaxed) > now.as_nanos() {
             let busy = self.table.load();
-            exclude.extend(busy.candidates.iter().flatten().filter(|w| w.is_cooling(now)).map(|w| w.id));
+            exclude.extend(busy.iter().flatten().filter(|w| w.is_cooling(now)).map(|w| w.id));
         }
     }
 }

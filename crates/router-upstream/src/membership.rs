@@ -150,7 +150,9 @@ impl WorkerPool {
             balancer.apply(now, FleetUpdate::Capacity(id, capacity));
             id
         };
-        Arc::new(Candidate::new(id, Arc::clone(worker), name, metrics))
+        let candidate = Arc::new(Candidate::new(id, Arc::clone(worker), name, metrics));
+        self.telemetry.worker_joined(&candidate.telemetry);
+        candidate
     }
 
     /// Logs workers that have joined, given by their first candidates, and starts their tasks.
@@ -313,7 +315,7 @@ impl WorkerPool {
             if self.candidates.of(&candidate.worker).is_empty() {
                 candidate.worker.leave();
             }
-            self.telemetry.metrics.remove_worker(&candidate.telemetry.name);
+            self.telemetry.worker_left(&candidate.telemetry);
             if self.log.has_own_line(FleetEvent::Left, None) {
                 info!(worker = %candidate.telemetry.name, "worker left");
             } else {

@@ -6,33 +6,13 @@ use crate::worker::Worker;
 use arc_swap::ArcSwap;
 use router_config::WorkerUrl;
 use router_core::WorkerId;
-use router_telemetry::WorkerDirectory;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
-
-/// Candidates by slot, and their telemetry for records.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CandidateSlots {
-    pub(crate) candidates: Vec<Option<Arc<Candidate>>>,
-    /// Made when it is first asked for: where nothing is recorded it never is.
-    directory: OnceLock<WorkerDirectory>,
-}
-
-impl CandidateSlots {
-    const fn new(candidates: Vec<Option<Arc<Candidate>>>) -> Self {
-        Self { directory: OnceLock::new(), candidates }
-    }
-
-    fn directory(&self) -> &WorkerDirectory {
-        let telemetry = |worker: &Option<Arc<Candidate>>| worker.as_ref().map(|w| Arc::clone(&w.telemetry));
-        self.directory.get_or_init(|| Arc::new(self.candidates.iter().map(telemetry).collect()))
-    }
-}
 
 /// All candidates of a pool, by slot. Reading takes no lock.
 #[derive(Debug, Default)]
 pub struct CandidateTable {
-    pub(crate) table: ArcSwap<CandidateSlots>,
+    pub(crate) table: ArcSwap<Vec<Option<Arc<Candidate>>>>,
     /// End of the longest cool-down, in nanoseconds of the router's clock.
     pub(crate) busy_until: AtomicU64,
 }
@@ -41,7 +21,7 @@ impl CandidateTable {
     /// Adds candidates; each replaces what its slot held.
     pub fn insert(&self, new: &[Arc<Candidate>]) {
         self.table.rcu(|old| {
-            let mut table = old.candidates.clone();
+            let mut table = Vec::clone(old);
             for candidate in new {
                 let slot = candidate.id.slot();
                 if table.len() <= slot {
@@ -49,7 +29,7 @@ impl CandidateTable {
                 }
                 table[slot] = Some(Arc::clone(candidate));
             }
-            CandidateSlots::new(table)
+            table
         });
         for candidate in new {
             let mut ids = candidate.worker.candidate_ids.lock();
@@ -64,7 +44,7 @@ impl CandidateTable {
             candidate.worker.candidate_ids.lock().retain(|of_worker| *of_worker != candidate.id);
         }
         self.table.rcu(|old| {
-            let mut table = old.candidates.clone();
+            let mut table = Vec::clone(old);
             for candidate in leaving {
                 if let Some(entry) = table.get_mut(candidate.id.slot())
                     && entry.as_ref().is_some_and(|w| w.id == candidate.id)
@@ -72,23 +52,18 @@ impl CandidateTable {
                     *entry = None;
                 }
             }
-            CandidateSlots::new(table)
+            table
         });
     }
 
     /// The candidate `id`, unless it left.
     pub fn get(&self, id: WorkerId) -> Option<Arc<Candidate>> {
-        self.table.load().candidates.get(id.slot())?.as_ref().filter(|w| w.id == id).map(Arc::clone)
-    }
-
-    /// The telemetry of all candidates, by slot, for records.
-    pub fn directory(&self) -> WorkerDirectory {
-        Arc::clone(self.table.load().directory())
+        self.table.load().get(id.slot())?.as_ref().filter(|w| w.id == id).map(Arc::clone)
     }
 
     /// All candidates, by slot.
     pub fn all(&self) -> Vec<Arc<Candidate>> {
-        self.table.load().candidates.iter().flatten().map(Arc::clone).collect()
+        self.table.load().iter().flatten().map(Arc::clone).collect()
     }
 
     /// The candidates of one worker, by slot.
@@ -98,14 +73,14 @@ impl CandidateTable {
 
     /// How many slots there are: at least as many as candidates.
     pub(crate) fn slots(&self) -> usize {
-        self.table.load().candidates.len()
+        self.table.load().len()
     }
 
     /// Each worker once, also when it has several candidates.
     pub fn workers(&self) -> Vec<Arc<Worker>> {
         let table = self.table.load();
         let first = |c: &&Arc<Candidate>| c.worker.candidate_ids.lock().first() == Some(&c.id);
-        table.candidates.iter().flatten().filter(first).map(|c| Arc::clone(&c.worker)).collect()
+        table.iter().flatten().filter(first).map(|c| Arc::clone(&c.worker)).collect()
     }
 }
 
@@ -114,6 +89,6 @@ impl CandidateTable {
     pub fn find_active(&self, url: &WorkerUrl) -> Option<Arc<Candidate>> {
         let table = self.table.load();
         let is_active = |c: &&Arc<Candidate>| c.worker.url == *url && c.health() != HealthState::Draining;
-        table.candidates.iter().flatten().find(is_active).map(Arc::clone)
+        table.iter().flatten().find(is_active).map(Arc::clone)
     }
 }

@@ -82,18 +82,18 @@ impl ProxyRequest<'_> {
         let info = AttemptInfo::new(self.origin.name.id().clone(), features, self.origin.received_at)
             .with_trace(self.origin.trace)
             .with_leg(self.leg);
-        pool.telemetry.decided(DecisionRecord {
+        let record = DecisionRecord {
             info: info.clone(),
             at: asked_at,
-            worker: Arc::clone(&candidate.telemetry),
-            workers: pool.candidates.directory(),
             decision,
             snapshot,
             chosen,
             scores,
             shadows,
             took,
-        });
+        };
+        let name = |id| Some(Arc::clone(&pool.candidates.get(id)?.telemetry.name));
+        pool.telemetry.decided(&candidate.telemetry, record, name);
         Ok(Lease::new(Arc::clone(pool), candidate, kind, ticket, info).with_note(note))
     }
 

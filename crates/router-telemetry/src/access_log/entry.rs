@@ -68,14 +68,14 @@ impl AttemptNotes {
         }
     }
 
-    /// An attempt ended, on a worker that was chosen for this reason.
-    pub fn attempt_ended(&self, record: &CompletionRecord, reason: Reason) {
+    /// An attempt ended, on the worker of this name that was chosen for this reason.
+    pub fn attempt_ended(&self, record: &CompletionRecord, worker: &Arc<str>, reason: Reason) {
         let mut notes = self.0.lock();
         if record.info.leg == Leg::Prefill || (notes.is_forwarded && !record.forwarded) {
             return;
         }
         notes.is_forwarded = record.forwarded;
-        notes.worker = Some(Arc::clone(&record.worker.name));
+        notes.worker = Some(Arc::clone(worker));
         notes.reason = Some(reason);
         notes.first_token = record.info.time_to_first_byte(&record.completion, record.info.received_at);
         notes.usage = record.completion.result.usage;

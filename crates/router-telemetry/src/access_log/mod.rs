@@ -146,8 +146,9 @@ fn run(
         if reopen.swap(false, Relaxed) {
             writer.reopen();
         }
-        while let Some(record) = queue.pop() {
-            writer.write(&record);
+        while let Some(records) = queue.take() {
+            records.iter().for_each(|record| writer.write(record));
+            queue.recycle(records);
         }
         writer.flush();
         if stop {

@@ -4,6 +4,7 @@ use super::row::{CANDIDATE_COLUMNS, CellValue, Column, RecordRow, write_row};
 use crate::attempt_info::AttemptInfo;
 use crate::clock::Clock;
 use crate::record::{CompletionRecord, DecisionRecord};
+use crate::worker::WorkerNames;
 use router_config::{RecordConfig, RecordFormat};
 use router_core::{CandidateScore, ScoreTerms, Time, WorkerId};
 use std::cell::RefCell;
@@ -45,15 +46,16 @@ impl RowEncoder {
     }
 
     /// Writes a decision's row.
-    pub(crate) fn encode_decision(&mut self, d: &DecisionRecord, to: &mut Vec<u8>) {
+    pub(crate) fn encode_decision(&mut self, d: &DecisionRecord, names: &WorkerNames, to: &mut Vec<u8>) {
         let chosen = d.chosen.as_ref();
         let term = |name: &str| CellValue::float(chosen.and_then(|s| s.terms.get(name)));
         let score = chosen.and_then(|s| s.terms.get("score")).or(d.decision.cost.map(|c| -c));
         let window = chosen.and_then(|s| s.terms.get("window_size"));
         let runner_up = d.decision.runner_up;
-        let share = self.worker_share(d);
-        let (stamp, id, shadows) = (self.timestamp(d.at), d.info.id(), shadow_choices(d));
-        let mut row = self.base_row(&d.info, &stamp, &d.worker.name, &id);
+        let worker = names.name(d.decision.worker);
+        let share = self.worker_share(worker);
+        let (stamp, id, shadows) = (self.timestamp(d.at), d.info.id(), shadow_choices(d, names));
+        let mut row = self.base_row(&d.info, &stamp, worker, &id);
         row.set([
             (Column::ThroughputGradient, term("throughput_gradient")),
             (Column::LatencyGradient, term("latency_gradient")),
@@ -72,7 +74,7 @@ impl RowEncoder {
             (Column::Cost, CellValue::float(d.decision.cost)),
             (
                 Column::RunnerUp,
-                runner_up.map_or(CellValue::Unknown, |(id, _)| CellValue::text(d.worker_name(id))),
+                runner_up.map_or(CellValue::Unknown, |(id, _)| CellValue::text(names.name(id))),
             ),
             (Column::RunnerUpCost, CellValue::float(runner_up.map(|(_, cost)| cost))),
             (Column::Margin, CellValue::float(d.decision.margin())),
@@ -89,7 +91,7 @@ impl RowEncoder {
     }
 
     /// Writes a completion's row.
-    pub(crate) fn encode_completion(&self, c: &CompletionRecord, to: &mut Vec<u8>) {
+    pub(crate) fn encode_completion(&self, c: &CompletionRecord, names: &WorkerNames, to: &mut Vec<u8>) {
         let (done, finish) = (&c.completion, &c.completion.result);
         let latency = done.finished_at.since(done.dispatched_at);
         let usage = finish.usage;
@@ -98,7 +100,7 @@ impl RowEncoder {
         let load = finish.load;
         let time = |t: Option<Time>| CellValue::seconds(t.map(|t| self.clock.unix(t)));
         let (stamp, id) = (self.timestamp(done.finished_at), c.info.id());
-        let mut row = self.base_row(&c.info, &stamp, &c.worker.name, &id);
+        let mut row = self.base_row(&c.info, &stamp, names.name(done.worker), &id);
         row.set([
             (Column::OutstandingRequests, CellValue::Int(c.in_flight.into())),
             (Column::AvgThroughput, CellValue::float(throughput)),
@@ -133,7 +135,12 @@ impl RowEncoder {
     }
 
     /// Calls `write_line` with a row for every candidate of the decision, including those of its shadow policies.
-    pub(crate) fn encode_candidates(&self, d: &DecisionRecord, mut write_line: impl FnMut(&[u8])) {
+    pub(crate) fn encode_candidates(
+        &self,
+        d: &DecisionRecord,
+        names: &WorkerNames,
+        mut write_line: impl FnMut(&[u8]),
+    ) {
         let (stamp, id) = (self.timestamp(d.at), d.info.id());
         let mut bytes = Vec::new();
         let mut rows = |policy: &str, role, decided: WorkerId, scores: &[CandidateScore]| {
@@ -146,7 +153,7 @@ impl RowEncoder {
                     CellValue::Int(d.snapshot.seq),
                     CellValue::text(policy),
                     CellValue::Word(role),
-                    CellValue::text(d.worker_name(score.worker)),
+                    CellValue::text(names.name(score.worker)),
                     CellValue::Flag(score.worker == decided),
                     CellValue::Float(score.cost),
                     CellValue::Json(&terms),
@@ -199,15 +206,15 @@ impl RowEncoder {
         Timestamp { second: Arc::clone(&second.1), micros: unix.subsec_micros() }
     }
 
-    /// The worker's share of all decisions so far, this one included.
-    fn worker_share(&mut self, d: &DecisionRecord) -> f64 {
+    /// The share of the worker of this name in all decisions so far, this one included.
+    fn worker_share(&mut self, worker: &Arc<str>) -> f64 {
         self.decisions += 1;
-        let own = match self.per_worker.get_mut(&d.worker.name) {
+        let own = match self.per_worker.get_mut(worker) {
             Some(own) => own,
             None => {
                 // Workers that have left: only this table has their names.
                 self.per_worker.retain(|name, _| Arc::strong_count(name) > 1);
-                self.per_worker.entry(Arc::clone(&d.worker.name)).or_default()
+                self.per_worker.entry(Arc::clone(worker)).or_default()
             }
         };
         *own += 1;
@@ -228,8 +235,8 @@ impl Timestamp {
     }
 }
 
-fn shadow_choices(d: &DecisionRecord) -> Option<String> {
-    let choices = d.shadows.iter().map(|s| format!("{}={}", s.policy, d.worker_name(s.decision.worker)));
+fn shadow_choices(d: &DecisionRecord, names: &WorkerNames) -> Option<String> {
+    let choices = d.shadows.iter().map(|s| format!("{}={}", s.policy, names.name(s.decision.worker)));
     (!d.shadows.is_empty()).then(|| choices.collect::<Vec<_>>().join(";"))
 }
 

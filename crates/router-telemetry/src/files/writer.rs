@@ -6,6 +6,7 @@ use super::row::{CANDIDATE_COLUMNS, Column};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::record::Record;
+use crate::worker::WorkerNames;
 use router_config::RecordConfig;
 use std::io;
 use std::sync::Arc;
@@ -52,17 +53,19 @@ impl RecordWriter {
         })
     }
 
-    pub(crate) fn record(&mut self, record: &Record) {
+    pub(crate) fn record(&mut self, record: &Record, names: &WorkerNames) {
         match record {
             Record::Decision(d) => {
-                self.rows.write_line(|to| self.encoder.encode_decision(d, to));
+                self.rows.write_line(|to| self.encoder.encode_decision(d, names, to));
                 if let Some(file) = &mut self.candidates {
                     self.encoder
-                        .encode_candidates(d, |line| file.write_line(|to| to.extend_from_slice(line)));
+                        .encode_candidates(d, names, |line| file.write_line(|to| to.extend_from_slice(line)));
                 }
             }
-            Record::Completion(c) => self.rows.write_line(|to| self.encoder.encode_completion(c, to)),
-            Record::FirstByte(_) | Record::ErrorResponse(_) | Record::Sync(_) => return,
+            Record::Completion(c) => {
+                self.rows.write_line(|to| self.encoder.encode_completion(c, names, to));
+            }
+            _ => return,
         }
         let buffered = self.rows.lines + self.candidates.as_ref().map_or(0, |f| f.lines);
         if buffered >= BUFFERED_LINES {

@@ -181,7 +181,6 @@ impl Metrics {
     }
 
     pub(crate) fn decided(&self, record: &DecisionRecord) {
-        record.worker.metrics.decided();
         let reason = record.decision.reason;
         if let Some(at) = Reason::ALL.iter().position(|r| *r == reason) {
             let label = || ReasonLabels { policy: Arc::clone(&self.policy), reason: reason.as_str() };
@@ -194,10 +193,6 @@ impl Metrics {
     }
 
     pub(crate) fn completed(&self, record: &CompletionRecord) {
-        record.worker.metrics.completed(&record.info, &record.completion);
-        if record.is_failed_split_stream() {
-            record.worker.metrics.split_stream_failed();
-        }
         // The response of a prefill leg is not the request's.
         if record.info.leg == Leg::Prefill {
             return;

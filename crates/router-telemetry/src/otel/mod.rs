@@ -12,6 +12,7 @@ pub(crate) use export::ExportError;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::record::Record;
+use crate::worker::WorkerNames;
 use export::ExportHandle;
 use opentelemetry_sdk::trace::SpanData;
 use router_config::OtlpEndpoint;
@@ -46,8 +47,8 @@ impl SpanSink {
         Ok(Self { builder, batch: Vec::new(), sent_at: Instant::now(), export })
     }
 
-    pub(crate) fn record(&mut self, record: &Record) {
-        self.builder.add(record, &mut self.batch);
+    pub(crate) fn record(&mut self, record: &Record, names: &WorkerNames) {
+        self.builder.add(record, names, &mut self.batch);
         if self.batch.len() >= BATCH {
             self.flush();
         }

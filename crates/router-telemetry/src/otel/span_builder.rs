@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::leg::Leg;
 use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
 use crate::trace_context::TraceContext;
+use crate::worker::WorkerNames;
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, Key, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -41,18 +42,19 @@ impl SpanBuilder {
     }
 
     /// Adds the spans that end with this record to `to`.
-    pub(crate) fn add(&mut self, record: &Record, to: &mut Vec<SpanData>) {
+    pub(crate) fn add(&mut self, record: &Record, names: &WorkerNames, to: &mut Vec<SpanData>) {
         match record {
             Record::Decision(d) => self.decided(d),
             Record::Completion(c) => {
                 let Some(trace) = c.info.trace else { return };
-                to.push(self.attempt_span(c, &trace));
+                let worker = names.name(c.completion.worker);
+                to.push(self.attempt_span(c, worker, &trace));
                 if c.forwarded || is_cancelled_by_client(c) {
-                    to.push(self.request_span(c, &trace));
+                    to.push(self.request_span(c, worker, &trace));
                 }
             }
             Record::ErrorResponse(r) => to.extend(r.trace.map(|trace| self.error_response_span(r, &trace))),
-            Record::FirstByte(_) | Record::Sync(_) => {}
+            Record::FirstByte(_) | Record::Joined(..) | Record::Left(..) | Record::Sync(_) => {}
         }
     }
 
@@ -64,7 +66,7 @@ impl SpanBuilder {
     }
 
     /// The span of one attempt: the router's call to a worker.
-    fn attempt_span(&mut self, c: &CompletionRecord, trace: &TraceContext) -> SpanData {
+    fn attempt_span(&mut self, c: &CompletionRecord, worker: &Arc<str>, trace: &TraceContext) -> SpanData {
         let (done, finish) = (&c.completion, &c.completion.result);
         let id = trace.attempt_span(c.info.attempt);
         let mut attributes = SpanAttributes::for_request(&c.info);
@@ -73,7 +75,7 @@ impl SpanBuilder {
             leg => attributes.text("sgl_router.leg", leg.as_str()),
         }
         attributes.int("sgl_router.attempt", Some(c.info.attempt));
-        attributes.add_completion(c);
+        attributes.add_completion(c, worker);
         if let Some(decision) = self.pending.remove(&id) {
             attributes.add_decision(&decision);
         }
@@ -105,11 +107,11 @@ impl SpanBuilder {
     }
 
     /// The span of a request that got a response from a worker, or whose client left.
-    fn request_span(&self, c: &CompletionRecord, trace: &TraceContext) -> SpanData {
+    fn request_span(&self, c: &CompletionRecord, worker: &Arc<str>, trace: &TraceContext) -> SpanData {
         let mut attributes = SpanAttributes::for_request(&c.info);
         attributes.text("http.route", c.info.route.as_str());
         attributes.int("sgl_router.attempts", Some(c.info.attempt + 1));
-        attributes.add_completion(c);
+        attributes.add_completion(c, worker);
         let ttft = c.info.time_to_first_byte(&c.completion, c.info.received_at).map(|d| d.as_secs_f64());
         attributes.float("sgl_router.ttft", ttft);
         let status = match c.completion.result.outcome {
@@ -200,9 +202,9 @@ impl SpanAttributes {
     }
 
     /// Adds the result of an attempt.
-    fn add_completion(&mut self, c: &CompletionRecord) {
+    fn add_completion(&mut self, c: &CompletionRecord, worker: &Arc<str>) {
         let finish = &c.completion.result;
-        self.text("sgl_router.worker", Arc::clone(&c.worker.name));
+        self.text("sgl_router.worker", Arc::clone(worker));
         self.text("sgl_router.outcome", finish.outcome.as_str());
         self.int("http.response.status_code", finish.status);
         match (finish.outcome, c.error) {

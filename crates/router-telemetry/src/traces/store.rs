@@ -3,6 +3,7 @@
 use super::trace::{RequestTrace, TraceStatus};
 use crate::clock::Clock;
 use crate::record::Record;
+use crate::worker::WorkerNames;
 use parking_lot::Mutex;
 use router_config::TraceConfig;
 use router_core::Time;
@@ -45,7 +46,7 @@ impl TraceStore {
     }
 
     /// Adds a record to the trace of its request.
-    pub(crate) fn record(&self, record: &Record) {
+    pub(crate) fn record(&self, record: &Record, names: &WorkerNames) {
         let mut index = self.index.lock();
         match record {
             Record::Decision(d) => {
@@ -54,7 +55,7 @@ impl TraceStore {
                 if d.info.attempt == 0 || !index.by_id.contains_key(id.as_ref()) {
                     index.add(RequestTrace::of_decision(d));
                 }
-                index.update(&id, |trace| trace.decided(d));
+                index.update(&id, |trace| trace.decided(d, names));
             }
             Record::FirstByte(id) => {
                 index.update(&String::from_utf8_lossy(id.as_bytes()), RequestTrace::first_byte_received)
@@ -68,7 +69,7 @@ impl TraceStore {
                 }
                 index.update(&id, |trace| trace.error_response(r));
             }
-            Record::Sync(_) => {}
+            Record::Joined(..) | Record::Left(..) | Record::Sync(_) => {}
         }
         index.trim(&self.config, self.clock.now());
     }
@@ -164,7 +165,7 @@ mod tests {
     use crate::attempt_info::AttemptInfo;
     use crate::metrics::Metrics;
     use crate::record::{CompletionRecord, DecisionRecord};
-    use crate::worker::{WorkerDirectory, WorkerTelemetry};
+    use crate::worker::WorkerTelemetry;
     use http::HeaderValue;
     use router_core::{
         AttemptResult, Balancer, ExplainLevel, MAX_TERMS, Outcome, Policy, Reason, RequestFeatures,
@@ -199,44 +200,42 @@ mod tests {
     /// A balancer with eight workers.
     struct TraceBench {
         balancer: Balancer,
-        workers: WorkerDirectory,
+        names: WorkerNames,
     }
 
     impl TraceBench {
         fn new() -> Self {
             let mut balancer = Balancer::new(Box::new(TenTerms), 1);
             let metrics = Metrics::new("ten_terms");
-            let workers = (0..8).map(|n| {
+            let mut names = WorkerNames::default();
+            for n in 0..8 {
                 let url: Arc<str> = format!("http://10.0.0.{n}:30000").into();
                 let id = balancer.join(Time::ZERO, WorkerInfo::new(&url));
                 let metrics = metrics.worker(&url);
-                Some(Arc::new(WorkerTelemetry { id, name: Arc::clone(&url), url, metrics }))
-            });
-            let workers = Arc::new(workers.collect());
-            Self { balancer, workers }
+                names.join(&Arc::new(WorkerTelemetry { id, name: Arc::clone(&url), url, metrics }));
+            }
+            Self { balancer, names }
         }
 
         fn run_request(&mut self, traces: &TraceStore, id: &str, at: Time) {
             let features = RequestFeatures::default();
             let routed = self.balancer.dispatch(at, &features, &[], ExplainLevel::All).unwrap();
             let info = AttemptInfo::new(HeaderValue::from_str(id).unwrap(), &features, at);
-            let worker = Arc::clone(self.workers[routed.decision.worker.slot()].as_ref().unwrap());
-            traces.record(&Record::Decision(Box::new(DecisionRecord {
+            let decision = DecisionRecord {
                 info: info.clone(),
                 at,
-                worker: Arc::clone(&worker),
-                workers: Arc::clone(&self.workers),
                 decision: routed.decision,
                 snapshot: routed.snapshot,
                 chosen: routed.chosen,
                 scores: routed.scores,
                 shadows: routed.shadows,
                 took: Duration::from_nanos(500),
-            })));
+            };
+            traces.record(&Record::Decision(decision), &self.names);
             let completion = self.balancer.finish(at, routed.ticket, AttemptResult::of(Outcome::Success));
             let (in_flight, forwarded, error) = (0, true, None);
-            let record = CompletionRecord { info, worker, completion, in_flight, forwarded, error };
-            traces.record(&Record::Completion(Box::new(record)));
+            let record = CompletionRecord { info, completion, in_flight, forwarded, error };
+            traces.record(&Record::Completion(record), &self.names);
         }
     }
 

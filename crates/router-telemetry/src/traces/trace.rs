@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::leg::Leg;
 use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord};
+use crate::worker::WorkerNames;
 use router_core::{CandidateScore, Outcome, Reason, Route, Time};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -120,24 +121,24 @@ impl RequestTrace {
         }
     }
 
-    pub(crate) fn decided(&mut self, d: &DecisionRecord) {
+    pub(crate) fn decided(&mut self, d: &DecisionRecord, names: &WorkerNames) {
         self.status = TraceStatus::Routed;
         let shadow = |s: &router_core::ExplainedDecision| ShadowChoice {
             policy: s.policy.clone(),
-            url: Arc::clone(d.worker_name(s.decision.worker)),
+            url: Arc::clone(names.name(s.decision.worker)),
             reason: s.decision.reason,
         };
         self.attempts.push(AttemptTrace {
             number: d.info.attempt,
             leg: d.info.leg,
-            url: Arc::clone(&d.worker.name),
+            url: Arc::clone(names.name(d.decision.worker)),
             decided_at: d.at,
             took_nanos: u32::try_from(d.took.as_nanos()).unwrap_or(u32::MAX),
             reason: d.decision.reason,
             ties: d.decision.ties,
             in_flight: d.snapshot.in_flight,
             waiting: d.snapshot.waiting,
-            scores: ScoreTable::from_record(d),
+            scores: ScoreTable::from_record(d, names),
             shadows: d.shadows.iter().map(shadow).collect(),
             end: None,
         });
@@ -254,7 +255,7 @@ impl AttemptTrace {
 }
 
 impl ScoreTable {
-    fn from_record(d: &DecisionRecord) -> Self {
+    fn from_record(d: &DecisionRecord, workers: &WorkerNames) -> Self {
         let mut names: Vec<&'static str> = Vec::new();
         for term in d.scores.iter().flat_map(|s| s.terms.as_slice()) {
             if !names.contains(&term.name) {
@@ -266,7 +267,7 @@ impl ScoreTable {
             std::iter::once(s.cost).chain(terms).collect::<Vec<_>>()
         };
         Self {
-            urls: d.scores.iter().map(|s| Arc::clone(d.worker_name(s.worker))).collect(),
+            urls: d.scores.iter().map(|s| Arc::clone(workers.name(s.worker))).collect(),
             values: d.scores.iter().flat_map(values).collect(),
             names: names.into(),
         }

@@ -2,11 +2,13 @@
 
 mod list;
 mod metrics;
+mod names;
 mod totals;
 
 pub(crate) use list::{WorkerList, WorkerSums};
 pub use metrics::WorkerMetrics;
 pub(crate) use metrics::{OUTCOMES, TimeBuckets};
+pub(crate) use names::WorkerNames;
 pub(crate) use totals::{TimeTotals, WorkerTotals};
 
 use router_core::WorkerId;
@@ -24,6 +26,3 @@ pub struct WorkerTelemetry {
     /// What is counted of it.
     pub metrics: Arc<WorkerMetrics>,
 }
-
-/// All workers of one balancer at one moment, by slot.
-pub type WorkerDirectory = Arc<Vec<Option<Arc<WorkerTelemetry>>>>;
