@@ -58,12 +58,8 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     let wanted = RecorderConfig { files: config.record.as_ref(), prefill, traces, collector };
     let recorder =
         if wanted.is_needed() { Some(Arc::new(Recorder::start(wanted, clock, &metrics)?)) } else { None };
-    let telemetry = Telemetry {
-        metrics,
-        pool: RecordedPool::Main,
-        recorder,
-        decisions: Arc::new(DecisionBroadcast::new(clock)),
-    };
+    let decisions = Arc::new(DecisionBroadcast::new(clock));
+    let telemetry = Telemetry { metrics, pool: RecordedPool::Main, recorder, decisions };
     let mut needs = balancer.needs();
     let pool = template.pool(balancer, telemetry.clone(), config.workers.len());
     let disaggregation = match split {

@@ -1,6 +1,6 @@
 //! Encodes decisions and completions as rows of the record files.
 
-use super::row::{CANDIDATE_COLUMNS, CellValue, Column, RecordRow, write_row};
+use super::row::{CANDIDATE_COLUMNS, CellValue, Column, RowWriter, write_row};
 use crate::attempt_info::AttemptInfo;
 use crate::clock::Clock;
 use crate::record::{CompletionRecord, DecisionRecord};
@@ -55,39 +55,40 @@ impl RowEncoder {
         let worker = names.name(d.decision.worker);
         let share = self.worker_share(worker);
         let (stamp, id, shadows) = (self.timestamp(d.at), d.info.id(), shadow_choices(d, names));
-        let mut row = self.base_row(&d.info, &stamp, worker, &id);
-        row.set([
-            (Column::ThroughputGradient, term("throughput_gradient")),
-            (Column::LatencyGradient, term("latency_gradient")),
-            (Column::Score, CellValue::float(score)),
-            (Column::OutstandingRequests, CellValue::Int(d.snapshot.in_flight.into())),
-            (Column::AvgThroughput, term("avg_throughput")),
-            (Column::AvgLatency, term("avg_latency")),
-            (Column::WindowSize, CellValue::int(window.map(to_count))),
-            (Column::SelectionReason, CellValue::Word(d.decision.reason.as_str())),
-            (Column::DecisionTimeMs, CellValue::Float(d.took.as_secs_f64() * 1e3)),
-            (Column::Kind, CellValue::Word("decision")),
-            (Column::Seq, CellValue::Int(d.snapshot.seq)),
-            (Column::Candidates, CellValue::Int(d.snapshot.candidates.into())),
-        ]);
-        row.set([
-            (Column::Cost, CellValue::float(d.decision.cost)),
-            (
-                Column::RunnerUp,
-                runner_up.map_or(CellValue::Unknown, |(id, _)| CellValue::text(names.name(id))),
-            ),
-            (Column::RunnerUpCost, CellValue::float(runner_up.map(|(_, cost)| cost))),
-            (Column::Margin, CellValue::float(d.decision.margin())),
-            (Column::Ties, CellValue::Int(d.decision.ties.into())),
-            (Column::WorkerShare, CellValue::Float(share)),
-            (Column::QueueLength, CellValue::int(d.snapshot.waiting)),
-            (Column::Running, CellValue::int(d.snapshot.running)),
-            (Column::PredictedLatency, term("own_latency")),
-            (Column::PredictedTtft, term("ttft")),
-            (Column::ShadowChoices, shadows.as_deref().map_or(CellValue::Unknown, CellValue::text)),
-            (Column::PromptTokens, CellValue::int(d.info.prompt_tokens)),
-        ]);
-        row.write(self.format, to);
+        let mut row = RowWriter::new(self.format, to);
+        row.put(Column::Timestamp, stamp.cell());
+        row.put(Column::WorkerUrl, CellValue::text(worker));
+        row.put(Column::RequestId, CellValue::text(&id));
+        row.put(Column::ThroughputGradient, term("throughput_gradient"));
+        row.put(Column::LatencyGradient, term("latency_gradient"));
+        row.put(Column::Score, CellValue::float(score));
+        row.put(Column::OutstandingRequests, CellValue::Int(d.snapshot.in_flight.into()));
+        row.put(Column::AvgThroughput, term("avg_throughput"));
+        row.put(Column::AvgLatency, term("avg_latency"));
+        row.put(Column::WindowSize, CellValue::int(window.map(to_count)));
+        row.put(Column::SelectionReason, CellValue::Word(d.decision.reason.as_str()));
+        row.put(Column::DecisionTimeMs, CellValue::Float(d.took.as_secs_f64() * 1e3));
+        row.put(Column::Kind, CellValue::Word("decision"));
+        row.put(Column::Seq, CellValue::Int(d.snapshot.seq));
+        self.put_request(&d.info, &mut row);
+        row.put(Column::Candidates, CellValue::Int(d.snapshot.candidates.into()));
+        row.put(Column::Cost, CellValue::float(d.decision.cost));
+        row.put(
+            Column::RunnerUp,
+            runner_up.map_or(CellValue::Unknown, |(id, _)| CellValue::text(names.name(id))),
+        );
+        row.put(Column::RunnerUpCost, CellValue::float(runner_up.map(|(_, cost)| cost)));
+        row.put(Column::Margin, CellValue::float(d.decision.margin()));
+        row.put(Column::Ties, CellValue::Int(d.decision.ties.into()));
+        row.put(Column::WorkerShare, CellValue::Float(share));
+        row.put(Column::QueueLength, CellValue::int(d.snapshot.waiting));
+        row.put(Column::Running, CellValue::int(d.snapshot.running));
+        row.put(Column::PredictedLatency, term("own_latency"));
+        row.put(Column::PredictedTtft, term("ttft"));
+        row.put(Column::ShadowChoices, shadows.as_deref().map_or(CellValue::Unknown, CellValue::text));
+        row.put(Column::PromptTokens, CellValue::int(d.info.prompt_tokens));
+        row.put(Column::ReceivedTime, CellValue::Seconds(self.clock.unix(d.info.received_at)));
+        row.end();
     }
 
     /// Writes a completion's row.
@@ -100,38 +101,39 @@ impl RowEncoder {
         let load = finish.load;
         let time = |t: Option<Time>| CellValue::seconds(t.map(|t| self.clock.unix(t)));
         let (stamp, id) = (self.timestamp(done.finished_at), c.info.id());
-        let mut row = self.base_row(&c.info, &stamp, names.name(done.worker), &id);
-        row.set([
-            (Column::OutstandingRequests, CellValue::Int(c.in_flight.into())),
-            (Column::AvgThroughput, CellValue::float(throughput)),
-            (Column::AvgLatency, CellValue::Seconds(latency)),
-            (Column::SelectionReason, CellValue::Word(COMPLETION)),
-            (Column::ActualOutputTokens, CellValue::int(usage.output_tokens)),
-            (Column::ServerLatency, CellValue::Seconds(latency)),
-            (Column::QueueTime, CellValue::float(done.queue_time())),
-            (Column::Ttft, CellValue::seconds(c.info.time_to_first_byte(done, done.dispatched_at))),
-            (Column::Kind, CellValue::Word("completion")),
-            (Column::Seq, CellValue::Int(done.seq)),
-            (Column::QueueLength, CellValue::int(load.and_then(|l| l.waiting))),
-            (Column::Running, CellValue::int(load.and_then(|l| l.running))),
-        ]);
-        row.set([
-            (Column::Status, CellValue::int(finish.status)),
-            (Column::Outcome, CellValue::Word(finish.outcome.as_str())),
-            (Column::Error, c.error.map_or(CellValue::Unknown, CellValue::Word)),
-            (Column::PromptTokens, CellValue::int(usage.prompt_tokens)),
-            (Column::CachedTokens, CellValue::int(usage.cached_tokens)),
-            (
-                Column::TokensEstimated,
-                usage.output_tokens.map_or(CellValue::Unknown, |_| CellValue::Flag(usage.estimated)),
-            ),
-            (Column::TotalLatency, CellValue::Seconds(c.info.total_latency(done))),
-            (Column::DispatchTime, time(Some(done.dispatched_at))),
-            (Column::FirstByteTime, time(finish.first_byte_at)),
-            (Column::FinishTime, time(Some(done.finished_at))),
-            (Column::ServerE2eLatency, CellValue::float(timing.e2e_latency)),
-        ]);
-        row.write(self.format, to);
+        let mut row = RowWriter::new(self.format, to);
+        row.put(Column::Timestamp, stamp.cell());
+        row.put(Column::WorkerUrl, CellValue::text(names.name(done.worker)));
+        row.put(Column::RequestId, CellValue::text(&id));
+        row.put(Column::OutstandingRequests, CellValue::Int(c.in_flight.into()));
+        row.put(Column::AvgThroughput, CellValue::float(throughput));
+        row.put(Column::AvgLatency, CellValue::Seconds(latency));
+        row.put(Column::SelectionReason, CellValue::Word(COMPLETION));
+        row.put(Column::ActualOutputTokens, CellValue::int(usage.output_tokens));
+        row.put(Column::ServerLatency, CellValue::Seconds(latency));
+        row.put(Column::QueueTime, CellValue::float(done.queue_time()));
+        row.put(Column::Ttft, CellValue::seconds(c.info.time_to_first_byte(done, done.dispatched_at)));
+        row.put(Column::Kind, CellValue::Word("completion"));
+        row.put(Column::Seq, CellValue::Int(done.seq));
+        self.put_request(&c.info, &mut row);
+        row.put(Column::QueueLength, CellValue::int(load.and_then(|l| l.waiting)));
+        row.put(Column::Running, CellValue::int(load.and_then(|l| l.running)));
+        row.put(Column::Status, CellValue::int(finish.status));
+        row.put(Column::Outcome, CellValue::Word(finish.outcome.as_str()));
+        row.put(Column::Error, c.error.map_or(CellValue::Unknown, CellValue::Word));
+        row.put(Column::PromptTokens, CellValue::int(usage.prompt_tokens));
+        row.put(Column::CachedTokens, CellValue::int(usage.cached_tokens));
+        row.put(
+            Column::TokensEstimated,
+            usage.output_tokens.map_or(CellValue::Unknown, |_| CellValue::Flag(usage.estimated)),
+        );
+        row.put(Column::TotalLatency, CellValue::Seconds(c.info.total_latency(done)));
+        row.put(Column::ReceivedTime, CellValue::Seconds(self.clock.unix(c.info.received_at)));
+        row.put(Column::DispatchTime, time(Some(done.dispatched_at)));
+        row.put(Column::FirstByteTime, time(finish.first_byte_at));
+        row.put(Column::FinishTime, time(Some(done.finished_at)));
+        row.put(Column::ServerE2eLatency, CellValue::float(timing.e2e_latency));
+        row.end();
     }
 
     /// Calls `write_line` with a row for every candidate of the decision, including those of its shadow policies.
@@ -169,29 +171,15 @@ impl RowEncoder {
         }
     }
 
-    /// A row with the columns that decisions and completions share.
-    fn base_row<'a>(
-        &'a self,
-        info: &AttemptInfo,
-        stamp: &'a Timestamp,
-        worker: &'a str,
-        id: &'a str,
-    ) -> RecordRow<'a> {
-        let mut row = RecordRow::new();
-        row.set([
-            (Column::Timestamp, stamp.cell()),
-            (Column::WorkerUrl, CellValue::text(worker)),
-            (Column::RequestId, CellValue::text(id)),
-            (Column::Attempt, CellValue::Int(info.attempt.into())),
-            (Column::Policy, CellValue::text(&self.policy)),
-            (Column::Route, CellValue::Word(info.route.as_str())),
-            (Column::Stream, CellValue::Flag(info.stream)),
-            (Column::Batch, CellValue::Int(info.batch.into())),
-            (Column::PromptBytes, CellValue::Int(info.prompt_bytes)),
-            (Column::MaxOutputTokens, CellValue::int(info.max_output_tokens)),
-            (Column::ReceivedTime, CellValue::Seconds(self.clock.unix(info.received_at))),
-        ]);
-        row
+    /// The columns on the request, which decisions and completions share, from the attempt to the most tokens.
+    fn put_request(&self, info: &AttemptInfo, row: &mut RowWriter<'_>) {
+        row.put(Column::Attempt, CellValue::Int(info.attempt.into()));
+        row.put(Column::Policy, CellValue::text(&self.policy));
+        row.put(Column::Route, CellValue::Word(info.route.as_str()));
+        row.put(Column::Stream, CellValue::Flag(info.stream));
+        row.put(Column::Batch, CellValue::Int(info.batch.into()));
+        row.put(Column::PromptBytes, CellValue::Int(info.prompt_bytes));
+        row.put(Column::MaxOutputTokens, CellValue::int(info.max_output_tokens));
     }
 
     /// A time stamp such as `2026-11-22 17:20:01.123456`, UTC. The part up to the second is formatted once a second.

@@ -119,6 +119,7 @@ impl<'a> CellValue<'a> {
         value.map_or(Self::Unknown, Self::Seconds)
     }
 
+    #[inline]
     fn write_csv(&self, to: &mut Vec<u8>) {
         match self {
             Self::Unknown => {}
@@ -129,6 +130,7 @@ impl<'a> CellValue<'a> {
         }
     }
 
+    #[inline]
     fn write_json(&self, to: &mut Vec<u8>) {
         match self {
             Self::Unknown => to.extend_from_slice(b"null"),
@@ -196,9 +198,7 @@ fn write_csv_text(text: &str, to: &mut Vec<u8>) {
     if is_formula {
         return write_csv_text(&format!("'{text}"), to);
     }
-    // Without an early end the compiler looks at many bytes at once.
-    let is_special = |b: u8| matches!(b, b',' | b'"' | b'\n' | b'\r');
-    if text.bytes().fold(false, |found, b| found | is_special(b)) {
+    if needs_quotes(text.as_bytes()) {
         to.push(b'"');
         to.extend(text.bytes().flat_map(|b| std::iter::repeat_n(b, if b == b'"' { 2 } else { 1 })));
         to.push(b'"');
@@ -207,59 +207,113 @@ fn write_csv_text(text: &str, to: &mut Vec<u8>) {
     }
 }
 
-/// One row of the main record file: a value per column.
-#[derive(Debug)]
-pub(crate) struct RecordRow<'a>([CellValue<'a>; Column::NAMES.len()]);
+fn needs_quotes(text: &[u8]) -> bool {
+    let is_special = |b: &u8| matches!(b, b',' | b'"' | b'\n' | b'\r');
+    let Some(last) = text.last_chunk::<16>() else { return text.iter().any(is_special) };
+    // Without an early end the compiler looks at all bytes of a block at once. The last one overlaps the one before.
+    let is_special_in = |block: &[u8; 16]| block.iter().fold(false, |found, b| found | is_special(b));
+    text.as_chunks().0.iter().any(is_special_in) || is_special_in(last)
+}
 
-impl<'a> RecordRow<'a> {
-    pub(crate) const fn new() -> Self {
-        Self([const { CellValue::Unknown }; Column::NAMES.len()])
+/// Writes one row, column after column in the order of the file. Columns that are left out are unknown.
+#[derive(Debug)]
+pub(crate) struct RowWriter<'a> {
+    format: RecordFormat,
+    names: &'static [&'static str],
+    to: &'a mut Vec<u8>,
+    /// The column that was written last.
+    column: usize,
+    is_empty: bool,
+}
+
+/// As many commas as a row has at most.
+const COMMAS: [u8; Column::NAMES.len()] = [b','; Column::NAMES.len()];
+
+impl<'a> RowWriter<'a> {
+    /// A row of the main record file.
+    pub(crate) const fn new(format: RecordFormat, to: &'a mut Vec<u8>) -> Self {
+        Self::with_names(format, Column::NAMES, to)
     }
 
-    /// Sets columns.
-    pub(crate) fn set<const N: usize>(&mut self, cells: [(Column, CellValue<'a>); N]) {
-        for (column, cell) in cells {
-            self.0[column as usize] = cell;
+    const fn with_names(format: RecordFormat, names: &'static [&'static str], to: &'a mut Vec<u8>) -> Self {
+        Self { format, names, to, column: 0, is_empty: true }
+    }
+
+    /// Writes the value of a column behind those written so far.
+    #[inline]
+    pub(crate) fn put(&mut self, column: Column, cell: CellValue<'_>) {
+        self.put_at(column as usize, cell);
+    }
+
+    #[inline]
+    fn put_at(&mut self, column: usize, cell: CellValue<'_>) {
+        if matches!(cell, CellValue::Unknown) {
+            return;
+        }
+        debug_assert!(column > self.column || self.is_empty, "columns are written in order");
+        match self.format {
+            RecordFormat::Csv => {
+                self.skip_to(column);
+                cell.write_csv(self.to);
+            }
+            RecordFormat::Jsonl => {
+                self.to.extend_from_slice(if self.is_empty { b"{\"" } else { b",\"" });
+                self.to.extend_from_slice(self.names[column].as_bytes());
+                self.to.extend_from_slice(b"\":");
+                cell.write_json(self.to);
+            }
+        }
+        self.column = column;
+        self.is_empty = false;
+    }
+
+    /// Ends the row, without the newline.
+    pub(crate) fn end(mut self) {
+        match self.format {
+            RecordFormat::Csv => self.skip_to(self.names.len() - 1),
+            RecordFormat::Jsonl => self.to.push(b'}'),
         }
     }
 
-    pub(crate) fn write(&self, format: RecordFormat, to: &mut Vec<u8>) {
-        write_row(format, Column::NAMES, &self.0, to);
+    /// Most values are unknown: their commas are written together with that of the next known value.
+    fn skip_to(&mut self, column: usize) {
+        match column.saturating_sub(self.column) {
+            0 => {}
+            1 => self.to.push(b','),
+            commas => self.to.extend_from_slice(&COMMAS[..commas]),
+        }
     }
 }
 
-/// Writes one row without the newline.
-pub(crate) fn write_row(format: RecordFormat, names: &[&str], cells: &[CellValue<'_>], to: &mut Vec<u8>) {
-    match format {
-        RecordFormat::Csv => {
-            // Most values are unknown: their commas are written together with that of the next known value.
-            let mut commas = 0;
-            for cell in cells {
-                if !matches!(cell, CellValue::Unknown) {
-                    to.resize(to.len() + commas, b',');
-                    commas = 0;
-                    cell.write_csv(to);
-                }
-                commas += 1;
-            }
-            to.resize(to.len() + commas.saturating_sub(1), b',');
-        }
-        RecordFormat::Jsonl => {
-            let known = names.iter().zip(cells).filter(|(_, cell)| !matches!(cell, CellValue::Unknown));
-            for (n, (name, cell)) in known.enumerate() {
-                to.extend_from_slice(if n == 0 { b"{\"" } else { b",\"" });
-                to.extend_from_slice(name.as_bytes());
-                to.extend_from_slice(b"\":");
-                cell.write_json(to);
-            }
-            to.push(b'}');
-        }
+/// Writes one row of a file with other columns, without the newline.
+pub(crate) fn write_row(
+    format: RecordFormat,
+    names: &'static [&'static str],
+    cells: &[CellValue<'_>],
+    to: &mut Vec<u8>,
+) {
+    let mut row = RowWriter::with_names(format, names, to);
+    for (column, cell) in cells.iter().enumerate() {
+        row.put_at(column, *cell);
     }
+    row.end();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn special_bytes_are_found_anywhere() {
+        for len in 1..50 {
+            for at in 0..len {
+                let mut text = vec![b'x'; len];
+                assert!(!needs_quotes(&text));
+                text[at] = b',';
+                assert!(needs_quotes(&text), "a comma at {at} of {len}");
+            }
+        }
+    }
 
     #[test]
     fn formulas_are_neutralised() {
