@@ -73,7 +73,8 @@ impl DecisionWorld {
         self.finish();
     }
 
-    fn dispatch(&mut self) {
+    /// Dispatches one request of a conversation.
+    pub fn dispatch(&mut self) {
         let prefix = self.prompts[self.rng.below(self.prompts.len())];
         self.dispatch_with(&RequestFeatures {
             prefix: &prefix,
@@ -93,7 +94,8 @@ impl DecisionWorld {
         self.tickets.push_back(routed.expect("all workers are routable").ticket);
     }
 
-    fn finish(&mut self) {
+    /// Finishes the oldest in flight.
+    pub fn finish(&mut self) {
         let Some(ticket) = self.tickets.pop_front() else { return };
         let load = LoadReport {
             waiting: Some(self.below(4)),
