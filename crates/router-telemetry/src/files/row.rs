@@ -119,7 +119,7 @@ impl<'a> CellValue<'a> {
         value.map_or(Self::Unknown, Self::Seconds)
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_csv(&self, to: &mut Vec<u8>) {
         match self {
             Self::Unknown => {}
@@ -130,7 +130,7 @@ impl<'a> CellValue<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_json(&self, to: &mut Vec<u8>) {
         match self {
             Self::Unknown => to.extend_from_slice(b"null"),
@@ -241,12 +241,14 @@ impl<'a> RowWriter<'a> {
     }
 
     /// Writes the value of a column behind those written so far.
-    #[inline]
+    ///
+    /// It is inlined with all that writes a value: the caller knows the kind of value, so nothing has to be told apart.
+    #[inline(always)]
     pub(crate) fn put(&mut self, column: Column, cell: CellValue<'_>) {
         self.put_at(column as usize, cell);
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_at(&mut self, column: usize, cell: CellValue<'_>) {
         if matches!(cell, CellValue::Unknown) {
             return;
