@@ -7,9 +7,9 @@
 //! that come back to it after the rest of their work.
 #![allow(missing_docs, clippy::print_stdout, reason = "a bench prints")]
 
+use parking_lot::Mutex;
 use router_bench::decision_world::{DecisionWorld, WarmFleet, built_in};
 use router_core::PolicyOptions;
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ fn waits_of_two(world: DecisionWorld) -> Times {
                     std::hint::spin_loop();
                 }
                 let wanted = Instant::now();
-                let Ok(mut world) = world.lock() else { return waits };
+                let mut world = world.lock();
                 waits.push(wanted.elapsed());
                 step(&mut world);
             }
