@@ -12,7 +12,7 @@ use router_sim::{
     ArrivalProcess, ChatSessions, LengthDistribution, PrefixGroups, RequestLengths, Scenario,
     SimulationSummary, Workload, simulate,
 };
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 const POLICIES: [&str; 8] = [
@@ -41,7 +41,7 @@ enum Compared {
 struct Examined {
     policy: Box<dyn Policy>,
     compared: Compared,
-    regrets: Arc<Mutex<Vec<f64>>>,
+    regrets: Sender<f64>,
 }
 
 impl Policy for Examined {
@@ -59,10 +59,11 @@ impl Policy for Examined {
         }
         let decision = self.policy.decide(cx.reborrow());
         let best = self.policy.decide(cx.compare_all());
-        if let (Some(cost), Some(lowest), Ok(mut regrets)) = (decision.cost, best.cost, self.regrets.lock())
+        if let (Some(cost), Some(lowest)) = (decision.cost, best.cost)
             && lowest.abs() > 0.0
         {
-            regrets.push(((cost - lowest) / lowest.abs()).max(0.0));
+            // An error means that nobody wants to know.
+            let _ = self.regrets.send(((cost - lowest) / lowest.abs()).max(0.0));
         }
         decision
     }
@@ -116,15 +117,14 @@ fn run(
 ) -> Result<(SimulationSummary, Vec<f64>), Box<dyn std::error::Error>> {
     let registry = Registry::builtin();
     registry.build(policy, &PolicyOptions::new())?;
-    let regrets = Arc::new(Mutex::new(Vec::new()));
+    let (regrets, found) = channel();
     let scenario = Scenario::of(fleet.parse()?);
     let make = || -> Box<dyn Policy> {
         let policy = registry.build(policy, &PolicyOptions::new()).unwrap_or_else(|_| Box::new(Random));
-        Box::new(Examined { policy, compared, regrets: Arc::clone(&regrets) })
+        Box::new(Examined { policy, compared, regrets: regrets.clone() })
     };
     let summary = simulate(&scenario, load, &make, 1).summary();
-    let found = regrets.lock().map(|found| found.clone()).unwrap_or_default();
-    Ok((summary, found))
+    Ok((summary, found.try_iter().collect()))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

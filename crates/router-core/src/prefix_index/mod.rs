@@ -117,8 +117,8 @@ impl PrefixIndex {
         if self.by_workers {
             let wanted = (self.present.len() * BYTES_PER_WORKER).min(MOST_BYTES);
             if wanted > self.max_bytes {
-                // Each time by half at least, so that a fleet that starts up moves it a few times only.
-                self.raise_bound(wanted.max(self.max_bytes * 3 / 2).min(MOST_BYTES));
+                // At least doubled, so that a fleet that starts up moves it a few times only.
+                self.raise_bound(wanted.max(2 * self.max_bytes).min(MOST_BYTES));
             }
         }
     }
