@@ -161,12 +161,12 @@ class Options:
     #: cache_aware, bucket: ... and by more than this factor [default: 1.5]
     balance_rel_threshold: Optional[float] = None
 
-    #: Accepted from sglang_router, without effect: the prefix index evicts what was not used for
-    #: longest when it is full
+    #: Accepted from sglang_router, without effect: the prefix index evicts what was not used for longest when
+    #: it is full
     eviction_interval_secs: Optional[int] = None
 
-    #: cache_aware, lmetric, marginal_cost: maximum memory of the prefix index, in bytes [default:
-    #: 256 KiB for each worker, at least 8 MiB, at most 1 GiB]
+    #: cache_aware, lmetric, marginal_cost: maximum memory of the prefix index, in bytes [default: 256 KiB for
+    #: each worker, at least 8 MiB, at most 1 GiB]
     max_tree_size: Optional[int] = None
 
     #: manual: drop the assignment of a routing key without requests for this long; 0 is never [default:

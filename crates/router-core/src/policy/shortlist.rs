@@ -16,15 +16,18 @@ const DRAWN_BESIDE_RANKING: usize = 8;
 const ALSO_COMPARED: usize = 32;
 
 impl DecisionContext<'_> {
-    /// The same decision among a few of the candidates, where there are more than [`COMPARE_ALL`]: those with the least
-    /// load, some drawn at random, and the first of those in `also` (docs/policies/README.md).
-    pub(crate) fn shortlist(self, also: impl Iterator<Item = WorkerId>) -> Self {
+    /// The same decision among a few of the candidates, where there are more than 128: those with the least load, some drawn at
+    /// random, and the first of those in `also` (docs/policies/README.md). To be called before candidates are compared.
+    pub fn shortlist(self, also: impl Iterator<Item = WorkerId>) -> Self {
         self.narrow(DRAWN, |all, found| all.least_loaded(LEAST_LOADED, found), also)
     }
 
-    /// As [`shortlist`](Self::shortlist), with the best that the policy knows in place of those with the least load.
-    pub(crate) fn shortlist_of(self, best: &[WorkerId], also: impl Iterator<Item = WorkerId>) -> Self {
-        self.narrow(DRAWN_BESIDE_RANKING, |_, found| found.extend(best), also)
+    /// As [`shortlist`](Self::shortlist), with the `best` candidates that the policy knows in place of those with the least load.
+    pub fn shortlist_of(self, best: &[WorkerId], also: impl Iterator<Item = WorkerId>) -> Self {
+        let known = |all: &Candidates<'_>, found: &mut Vec<WorkerId>| {
+            found.extend(best.iter().filter(|id| all.contains(**id)));
+        };
+        self.narrow(DRAWN_BESIDE_RANKING, known, also)
     }
 
     fn narrow(
