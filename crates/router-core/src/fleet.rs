@@ -247,7 +247,7 @@ impl Fleet {
 
     /// Files a worker anew after it came, left or changed.
     fn refresh(&mut self, id: WorkerId) {
-        let is_routable = self.worker_mut(id).is_some_and(|w| w.routable);
+        let is_routable = self.worker(id).is_some_and(|w| w.routable);
         file(&mut self.routable, id, is_routable);
         self.load_changed(id);
     }

@@ -1,5 +1,6 @@
 //! Identities of workers and requests.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
@@ -8,7 +9,7 @@ use std::ops::Range;
 ///
 /// Slots are dense and reused: policies keep per-worker state in a `Vec` indexed by [`WorkerId::slot`]
 /// and compare the whole id before they trust it (see [`crate::SlotMap`]).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct WorkerId {
     slot: u32,
     generation: u32,
@@ -24,14 +25,23 @@ impl WorkerId {
         self.slot as usize
     }
 
-    /// A number in whose order ids are.
-    pub(crate) const fn number(self) -> u64 {
-        (self.slot as u64) << 32 | self.generation as u64
-    }
-
     /// How many workers have held this slot, this one included.
     pub const fn generation(self) -> u32 {
         self.generation
+    }
+}
+
+impl Ord for WorkerId {
+    /// By slot, then by generation: as one number, because lists of workers are searched for every request.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let number = |id: &Self| u64::from(id.slot) << 32 | u64::from(id.generation);
+        number(self).cmp(&number(other))
+    }
+}
+
+impl PartialOrd for WorkerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -104,6 +114,13 @@ impl<T> SlotMap<T> {
     pub(crate) fn slots_from(&self, start: usize, most: usize) -> Range<usize> {
         let start = start.min(self.0.len());
         start..self.0.len().min(start + most)
+    }
+
+    /// Up to `most` slots from `cursor` on, which moves past them, and from the last one back to the first.
+    pub(crate) fn next_slots(&self, cursor: &mut usize, most: usize) -> Range<usize> {
+        let slots = self.slots_from(*cursor, most);
+        *cursor = if slots.end < self.0.len() { slots.end } else { 0 };
+        slots
     }
 
     /// The worker with state in a slot.

@@ -108,7 +108,7 @@ impl Worker {
         let is_new_problem = check.is_err_and(|failure| self.note_failure(pool, &mut health_state, failure));
         let change = health_state.check(outcome, config);
         if change.is_none() && is_new_problem && health_state.health() != HealthState::Healthy {
-            self.log_problem(pool, &health_state, FleetEvent::CheckFailed);
+            self.log_problem(pool, &health_state, FleetEvent::CheckFailed, "health check failed");
         }
         if outcome.is_hopeless() && health_state.health() == HealthState::Unhealthy {
             self.evicted.notify_waiters();
@@ -266,11 +266,15 @@ impl Worker {
         health_state.note_failure(failure, pool.clock.now())
     }
 
-    fn log_problem(&self, pool: &WorkerPool, health_state: &WorkerHealth, event: FleetEvent) {
+    fn log_problem(
+        &self,
+        pool: &WorkerPool,
+        health_state: &WorkerHealth,
+        event: FleetEvent,
+        message: &'static str,
+    ) {
         let failure = health_state.problem().map(|problem| &problem.failure);
         let (reason, cause) = (failure.map(|f| f.reason.as_str()), failure.map(|f| f.message.as_str()));
-        let message =
-            if event == FleetEvent::Unhealthy { "worker is unhealthy" } else { "health check failed" };
         if pool.log.has_own_line(event, reason) {
             warn!(worker = %self.url, reason, cause, "{message}");
         } else {
@@ -283,7 +287,9 @@ impl Worker {
         self.sync_routability(pool, health_state, permit);
         let health = health_state.health();
         let event = match health {
-            HealthState::Unhealthy => return self.log_problem(pool, health_state, FleetEvent::Unhealthy),
+            HealthState::Unhealthy => {
+                return self.log_problem(pool, health_state, FleetEvent::Unhealthy, "worker is unhealthy");
+            }
             HealthState::Healthy => FleetEvent::Healthy,
             HealthState::Pending | HealthState::Draining | HealthState::Gone => FleetEvent::Draining,
         };

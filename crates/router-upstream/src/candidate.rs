@@ -48,6 +48,11 @@ impl Candidate {
         if self.is_removing() { HealthState::Draining } else { self.worker.health() }
     }
 
+    /// A request is sent to it: from now on its load is of interest.
+    pub fn request_sent(&self) {
+        self.worker.load_polls.request_sent();
+    }
+
     /// Whether it is being removed while its worker stays.
     pub(crate) fn is_removing(&self) -> bool {
         self.removing.load(Relaxed)
@@ -60,13 +65,6 @@ pub(crate) struct CandidateName {
     rank: Option<u32>,
     pub(crate) name: Arc<str>,
     header: HeaderValue,
-}
-
-impl Candidate {
-    /// A request is sent to it: from now on its load is of interest.
-    pub fn request_sent(&self) {
-        self.worker.load_polls.request_sent();
-    }
 }
 
 impl CandidateName {

@@ -118,8 +118,8 @@ impl FleetLog {
 
     fn write_summary(&self) {
         let window = std::mem::take(&mut *self.window.lock());
-        let (all, mut healthy) = (self.candidates.all(), 0);
-        healthy += all.iter().filter(|c| c.health() == HealthState::Healthy).count();
+        let all = self.candidates.all();
+        let healthy = all.iter().filter(|c| c.health() == HealthState::Healthy).count();
         let total = all.len();
         let count = |event| window.counts.get(&event).copied();
         let details = |event| window.details_of(event);

@@ -190,15 +190,13 @@ impl Policy for Bucket {
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
+        self.ranges.observe(event);
         match event {
-            Event::Joined { worker, info } => {
+            Event::Joined { worker, .. } => {
                 self.sent.insert(*worker, 0.0);
                 self.present += 1;
-                self.ranges.set(*worker, info.share());
             }
-            Event::Changed { worker, info } => self.ranges.set(*worker, info.share()),
             Event::Left(worker) => {
-                self.ranges.remove(*worker);
                 self.present -= usize::from(self.sent.remove(*worker).is_some());
                 if self.present == 0 {
                     self.bytes = [0.0; CLASSES];

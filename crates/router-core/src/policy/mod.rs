@@ -290,12 +290,11 @@ impl DecisionContext<'_> {
         terms: impl Fn(&WorkerView<'_>) -> ScoreTerms,
     ) -> Decision {
         let candidates = self.candidates;
-        if self.scores.is_some() && candidates.len() <= COMPARE_ALL {
-            for w in candidates.iter() {
+        if self.scores.is_some() {
+            let named = if candidates.len() <= COMPARE_ALL { candidates.ids() } else { &[owner] };
+            for w in named.iter().filter_map(|id| candidates.get(*id)) {
                 self.explain(w.id, f64::from(u8::from(w.id != owner)), || terms(&w));
             }
-        } else if let Some(w) = candidates.get(owner) {
-            self.explain(owner, 0.0, || terms(&w));
         }
         Decision::plain(owner, if candidates.len() == 1 { Reason::OnlyCandidate } else { reason })
     }

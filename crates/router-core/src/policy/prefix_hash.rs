@@ -1,6 +1,7 @@
 //! `prefix_hash`: the head of a prompt belongs to one worker, by hash, unless that one is overloaded.
 
 use super::ring::HashRing;
+use super::weight_ranges::WeightRanges;
 use super::{InvalidOption, load_terms};
 use crate::fleet::Candidates;
 use crate::ranking::COMPARE_ALL;
@@ -35,6 +36,7 @@ impl Default for PrefixHashConfig {
 pub struct PrefixHash {
     config: PrefixHashConfig,
     ring: HashRing,
+    ranges: WeightRanges,
 }
 
 impl PrefixHash {
@@ -49,7 +51,7 @@ impl PrefixHash {
         if !(config.load_factor.is_finite() && config.load_factor >= 1.0) {
             return Err(InvalidOption::must("load_factor", "1 or more", config.load_factor));
         }
-        Ok(Self { config, ring: HashRing::default() })
+        Ok(Self { config, ring: HashRing::default(), ranges: WeightRanges::default() })
     }
 
     /// The hash that decides: that of the routing key, or else the head of its prompt. A hash stands for all blocks up to
@@ -63,10 +65,10 @@ impl PrefixHash {
 
     /// Whether the owner has more than its share of what is in flight, the new request counted. In a large fleet the share is that
     /// of all workers, candidates or not.
-    fn overloaded(&self, owner: WorkerId, candidates: Candidates<'_>) -> bool {
+    fn overloaded(&mut self, owner: WorkerId, candidates: Candidates<'_>) -> bool {
         let (mut requests, mut weight) = (1.0, 0.0);
         if candidates.len() > COMPARE_ALL {
-            (requests, weight) = (1.0 + candidates.fleet_in_flight() as f64, self.ring.total_weight());
+            (requests, weight) = (1.0 + candidates.fleet_in_flight() as f64, self.ranges.total());
         } else {
             for w in candidates.iter() {
                 requests += f64::from(w.in_flight);
@@ -101,6 +103,7 @@ impl Policy for PrefixHash {
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
         self.ring.observe(event);
+        self.ranges.observe(event);
     }
 }
 

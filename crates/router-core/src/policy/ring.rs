@@ -1,7 +1,7 @@
 //! A hash ring that maps keys to workers; when workers come and go, few keys move.
 
 use crate::fleet::Candidates;
-use crate::{Event, Rng, SlotMap, WorkerId, WorkerInfo};
+use crate::{Event, Rng, WorkerId, WorkerInfo};
 
 /// Points on the ring for a worker of weight 1 (as in vllm-router).
 const POINTS: f64 = 160.0;
@@ -14,8 +14,6 @@ pub(crate) struct HashRing {
     /// In ascending order, once `is_sorted`.
     points: Vec<(u64, WorkerId)>,
     is_sorted: bool,
-    weights: SlotMap<f64>,
-    total_weight: f64,
 }
 
 impl HashRing {
@@ -27,13 +25,6 @@ impl HashRing {
         self.points.extend((0..points).map(|_| (hashes.next_u64(), worker)));
         // Many workers may join before the next request.
         self.is_sorted = false;
-        self.weights.insert(worker, info.share());
-        self.total_weight += info.share();
-    }
-
-    /// The weights of all workers.
-    pub(crate) const fn total_weight(&self) -> f64 {
-        self.total_weight
     }
 
     /// Applies an event to the ring.
@@ -52,11 +43,6 @@ impl HashRing {
     /// Removes a worker.
     fn leave(&mut self, worker: WorkerId) {
         self.points.retain(|&(_, owner)| owner != worker);
-        self.total_weight -= self.weights.remove(worker).unwrap_or(0.0);
-        if self.points.is_empty() {
-            // No rounding error outlives the workers that it came from.
-            self.total_weight = 0.0;
-        }
     }
 
     /// The candidate that owns `key`: that of the next point. Absent when no candidate has a point.

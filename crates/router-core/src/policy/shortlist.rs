@@ -45,12 +45,10 @@ impl DecisionContext<'_> {
         best(&all, room);
         room.extend((0..drawn).map(|_| all.id(rng.below(all.len()))));
         room.extend(also.filter(|id| all.contains(*id)).take(ALSO_COMPARED));
-        room.sort_unstable_by_key(|id| id.number());
+        room.sort_unstable();
         room.dedup();
-        match all.among(room) {
-            Some(candidates) => Self { candidates, rng, room: None, ..self },
-            None => Self { rng, room: None, ..self },
-        }
+        let candidates = all.among(room).unwrap_or(all);
+        Self { candidates, rng, room: None, ..self }
     }
 }
 

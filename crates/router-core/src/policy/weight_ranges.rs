@@ -1,7 +1,7 @@
 //! The weights of all workers side by side, each with a range of its own, to find the one at a point.
 
 use crate::fleet::Candidates;
-use crate::{SlotMap, WorkerId};
+use crate::{Event, SlotMap, WorkerId};
 
 /// The ranges, in id order. They are laid out anew when they are asked for after a change.
 #[derive(Clone, Debug, Default)]
@@ -12,13 +12,15 @@ pub(crate) struct WeightRanges {
 }
 
 impl WeightRanges {
-    pub(crate) fn set(&mut self, worker: WorkerId, weight: f64) {
-        self.weights.insert(worker, weight);
-        self.ends.clear();
-    }
-
-    pub(crate) fn remove(&mut self, worker: WorkerId) {
-        self.weights.remove(worker);
+    /// Applies an event to the ranges.
+    pub(crate) fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Joined { worker, info } | Event::Changed { worker, info } => {
+                self.weights.insert(*worker, info.share());
+            }
+            Event::Left(worker) => drop(self.weights.remove(*worker)),
+            _ => return,
+        }
         self.ends.clear();
     }
 
@@ -54,9 +56,10 @@ mod tests {
         let (mut fleet, mut ranges) = (Fleet::default(), WeightRanges::default());
         let weights = [1.0, 0.0, 2.0, 1.0];
         let ids = weights.map(|weight| {
-            let id = fleet.join(WorkerInfo { weight, ..WorkerInfo::new("http://worker") });
-            ranges.set(id, weight);
-            id
+            let info = WorkerInfo { weight, ..WorkerInfo::new("http://worker") };
+            let worker = fleet.join(info.clone());
+            ranges.observe(&Event::Joined { worker, info: &info });
+            worker
         });
         assert_eq!(ranges.total(), 4.0);
         let owner = |fleet: &Fleet, point: f64| {

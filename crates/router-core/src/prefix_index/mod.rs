@@ -15,8 +15,8 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use crate::WorkerId;
 use crate::ranking::COMPARE_ALL;
+use crate::{SlotMap, WorkerId};
 use child_table::ChildTable;
 use order::UseOrder;
 use run::{ALLOCATION_BYTES, NONE, Run, RunStore, tag, tag_bytes};
@@ -41,8 +41,8 @@ pub struct PrefixIndex {
     runs: RunStore,
     children: ChildTable,
     order: UseOrder,
-    /// The present workers, by slot.
-    present: Vec<Option<WorkerId>>,
+    /// The present workers.
+    present: SlotMap<()>,
     /// The list of the run evicted last: the next new one may be as long, so that a full index does not allocate.
     spare: SmallVec<[u32; 4]>,
     /// The runs of the prompt that is being inserted, first blocks first.
@@ -87,7 +87,7 @@ impl PrefixIndex {
             runs: RunStore::new(),
             children: ChildTable::new(max_runs),
             order: UseOrder::EMPTY,
-            present: Vec::new(),
+            present: SlotMap::default(),
             spare: SmallVec::new(),
             path: Vec::new(),
         }
@@ -110,12 +110,9 @@ impl PrefixIndex {
 
     /// Makes a worker that joined known.
     pub fn admit(&mut self, worker: WorkerId) {
-        if self.present.len() <= worker.slot() {
-            self.present.resize(worker.slot() + 1, None);
-        }
-        self.present[worker.slot()] = Some(worker);
+        self.present.insert(worker, ());
         if self.by_workers {
-            let wanted = (self.present.len() * BYTES_PER_WORKER).min(MOST_BYTES);
+            let wanted = (self.present.slots() * BYTES_PER_WORKER).min(MOST_BYTES);
             if wanted > self.max_bytes {
                 // At least doubled, so that a fleet that starts up moves it a few times only.
                 self.raise_bound(wanted.max(2 * self.max_bytes).min(MOST_BYTES));
@@ -137,17 +134,15 @@ impl PrefixIndex {
 
     /// Forgets a worker that left. A successor in its slot starts with nothing.
     pub fn forget(&mut self, worker: WorkerId) {
-        if let Some(present) = self.present.get_mut(worker.slot()).filter(|p| **p == Some(worker)) {
-            *present = None;
-        }
+        self.present.remove(worker);
     }
 
     /// Finds what is known of `prefix`. Changes nothing in the index.
     pub fn lookup(&self, prefix: &[u64], matches: &mut PrefixMatches) {
         self.find_runs(prefix, &mut matches.runs);
         matches.by_slot.clear();
-        if self.present.len() <= COMPARE_ALL {
-            matches.by_slot.resize(self.present.len(), 0);
+        if self.present.slots() <= COMPARE_ALL {
+            matches.by_slot.resize(self.present.slots(), 0);
             for m in &matches.runs {
                 for holder in self.runs.at(m.run).holders.iter().filter(|id| self.is_present(**id)) {
                     matches.by_slot[holder.slot()] = m.blocks;
@@ -188,7 +183,7 @@ impl PrefixIndex {
     /// have left.
     pub fn holders<'a>(&'a self, matches: &'a PrefixMatches) -> impl Iterator<Item = WorkerId> + 'a {
         let longest_first = matches.runs.iter().rev().map(|m| &self.runs.at(m.run).holders);
-        let few = longest_first.filter(|holders| holders.len() * 4 <= self.present.len());
+        let few = longest_first.filter(|holders| holders.len() * 4 <= self.present.slots());
         // Those that are looked at first change from prompt to prompt.
         few.flat_map(|holders| {
             let (later, first) = holders.split_at(self.blocks % holders.len().max(1));
@@ -234,13 +229,13 @@ impl PrefixIndex {
     }
 
     fn is_present(&self, worker: WorkerId) -> bool {
-        self.present.get(worker.slot()) == Some(&Some(worker))
+        self.present.get(worker).is_some()
     }
 
     /// Evicts until a prompt of `blocks` blocks fits, whatever is known of it; false if it never does.
     fn make_room(&mut self, blocks: usize) -> bool {
         // Lists of a new run and of a split one, with room for another turn, and a longer list of holders.
-        let holders = 2 * self.present.len() * size_of::<WorkerId>();
+        let holders = 2 * self.present.slots() * size_of::<WorkerId>();
         let lists = 2 * (blocks * size_of::<u32>() + ALLOCATION_BYTES) + holders.min(self.max_bytes / 8);
         loop {
             let without_spare = self.memory_bytes() - tag_bytes(&self.spare);
@@ -365,11 +360,11 @@ impl PrefixIndex {
     fn hold(&mut self, number: u32, worker: WorkerId) {
         let present = &self.present;
         let run = self.runs.at_mut(number);
-        let Err(mut place) = run.place_of(worker) else { return };
+        let Err(mut place) = run.holders.binary_search(&worker) else { return };
         let before = run.heap_bytes();
         if run.holders.len() == run.holders.capacity() {
-            run.holders.retain(|held| present.get(held.slot()) == Some(&Some(*held)));
-            place = run.place_of(worker).unwrap_or_else(|place| place);
+            run.holders.retain(|held| present.get(*held).is_some());
+            place = run.holders.partition_point(|held| *held < worker);
         }
         run.holders.insert(place, worker);
         self.heap_bytes = self.heap_bytes - before + run.heap_bytes();

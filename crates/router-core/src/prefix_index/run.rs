@@ -48,12 +48,7 @@ impl Run {
 
     /// Whether `worker` was sent it.
     pub(super) fn is_held_by(&self, worker: WorkerId) -> bool {
-        self.place_of(worker).is_ok()
-    }
-
-    /// Where `worker` is among the holders, or belongs.
-    pub(super) fn place_of(&self, worker: WorkerId) -> Result<usize, usize> {
-        self.holders.binary_search_by_key(&worker.number(), |holder| holder.number())
+        self.holders.binary_search(&worker).is_ok()
     }
 
     /// Memory beside the run itself, in bytes.
@@ -78,7 +73,7 @@ pub(super) const fn tag(hash: u64) -> u32 {
 }
 
 /// All runs, by number. Chunks are added as they are needed, so that no run is ever moved.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RunStore {
     chunks: Vec<Vec<Run>>,
     free: u32,

@@ -35,9 +35,22 @@ pub(super) struct Baseline {
     prefill_token: MovingAverage,
     reuse: MovingAverage,
     latency: MovingAverage,
+    prompt: MovingAverage,
+    output: MovingAverage,
 }
 
 impl Baseline {
+    /// Records the prompt tokens of a request that was sent, and those that are expected to be generated.
+    pub(super) fn sized(&mut self, prompt: f64, output: f64) {
+        self.prompt.add(prompt);
+        self.output.add(output);
+    }
+
+    /// Average prompt and output tokens; absent before the first request.
+    pub(super) fn sizes(&self) -> Option<(f64, f64)> {
+        (self.prompt.count > 0.0).then_some((self.prompt.value, self.output.value))
+    }
+
     /// Records a request that was sent.
     pub(super) fn dispatched(&mut self, prediction: Prediction) {
         self.wait.add(prediction.wait);

@@ -17,7 +17,6 @@ mod output_lengths;
 #[cfg(test)]
 mod tests;
 mod token_estimator;
-mod usual_request;
 mod worker;
 
 pub use config::MarginalCostConfig;
@@ -35,7 +34,6 @@ use cost::{CostBreakdown, CostInputs, cost_of};
 use learner::{SpeedLearner, WorkerSpeed};
 use output_lengths::OutputLengths;
 use token_estimator::TokenEstimator;
-use usual_request::UsualRequest;
 use worker::{RequestEstimate, WorkerModel};
 
 /// A worker is explored only if it costs at most this many times as much as the best.
@@ -72,7 +70,6 @@ pub struct MarginalCost {
     surveyed: usize,
     /// The workers by what a usual request costs there without a known prefix, in fleets of which only a few are compared.
     ranking: Ranking,
-    usual: UsualRequest,
     /// The slot that is ranked anew next.
     ranked: usize,
     /// The best of the ranking at this decision.
@@ -103,7 +100,6 @@ impl MarginalCost {
             speeds: Vec::new(),
             surveyed: 0,
             ranking: Ranking::default(),
-            usual: UsualRequest::default(),
             ranked: 0,
             cheapest: Vec::with_capacity(MOST_FOUND),
         })
@@ -150,9 +146,7 @@ impl MarginalCost {
         if self.present > COMPARE_ALL {
             let inputs = self.usual_inputs(now);
             self.rank_by(&inputs, worker);
-            let slots = self.workers.slots_from(self.ranked, RANKED_IN_TURN);
-            self.ranked = if slots.end < self.workers.slots() { slots.end } else { 0 };
-            for slot in slots {
+            for slot in self.workers.next_slots(&mut self.ranked, RANKED_IN_TURN) {
                 if let Some(worker) = self.workers.id_at(slot) {
                     self.rank_by(&inputs, worker);
                 }
@@ -160,8 +154,11 @@ impl MarginalCost {
         }
     }
 
+    /// A request of the usual size, without a known prefix.
     fn usual_inputs(&self, now: Time) -> CostInputs {
-        self.usual.inputs(self.cost_inputs(now, &RequestFeatures::default()))
+        let inputs = self.cost_inputs(now, &RequestFeatures::default());
+        let (prompt, output) = self.baseline.sizes().unwrap_or((inputs.prompt, inputs.output));
+        CostInputs { prompt, output, ..inputs }
     }
 
     fn rank_by(&mut self, inputs: &CostInputs, worker: WorkerId) {
@@ -260,8 +257,7 @@ impl MarginalCost {
     /// Finds what the fleet is like: the median of the workers whose speed is known, and whether batches take anything. Of
     /// a large fleet a part is looked at, the next part the next time.
     fn survey(&mut self) {
-        let slots = self.workers.slots_from(self.surveyed, SURVEYED);
-        self.surveyed = if slots.end < self.workers.slots() { slots.end } else { 0 };
+        let slots = self.workers.next_slots(&mut self.surveyed, SURVEYED);
         self.speeds.clear();
         let learners = || self.workers.range(slots.clone()).map(|(_, model)| model.learner());
         self.speeds.extend(learners().filter(|l| l.is_settled()).map(SpeedLearner::speed));
@@ -281,7 +277,7 @@ impl MarginalCost {
         self.index.insert(worker, request.prefix);
         self.matched = None;
         self.sent = self.sent.wrapping_add(1);
-        self.usual.learn(&inputs);
+        self.baseline.sized(inputs.prompt, inputs.output);
         let Some(model) = self.workers.get_mut(worker) else { return };
         model.refresh(now, &self.config, self.median.as_ref());
         let (speed, _) = model.speed(now, self.config.forgive_secs);
