@@ -84,7 +84,7 @@ impl RecordedRequests {
         let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } =
             routed.expect("all workers are routable");
         let id = HeaderValue::from_static("chatcmpl-5d1f0c7e9a434f5f9a3c2b1d0e8f7a61");
-        let info = AttemptInfo::new(id, &request, self.now);
+        let info = AttemptInfo::new((&id).into(), &request, self.now);
         let decision = DecisionRecord {
             info: info.clone(),
             at: self.now,

@@ -1,8 +1,8 @@
 //! The attempt that a record is about, and the times that follow from its end.
 
 use crate::leg::Leg;
+use crate::recorded_id::RecordedId;
 use crate::trace_context::TraceContext;
-use http::HeaderValue;
 use router_core::{Completion, RequestFeatures, Route, Time};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct AttemptInfo {
     /// The request's id.
-    pub request_id: HeaderValue,
+    pub request_id: RecordedId,
     /// The request's place in a distributed trace, if spans are exported and the trace is sampled.
     pub trace: Option<TraceContext>,
     /// The route of the request.
@@ -35,7 +35,7 @@ pub struct AttemptInfo {
 
 impl AttemptInfo {
     /// The first attempt of a request that is not split and belongs to no trace.
-    pub fn new(request_id: HeaderValue, features: &RequestFeatures<'_>, received_at: Time) -> Self {
+    pub fn new(request_id: RecordedId, features: &RequestFeatures<'_>, received_at: Time) -> Self {
         Self {
             request_id,
             trace: None,
@@ -61,12 +61,6 @@ impl AttemptInfo {
     #[must_use]
     pub fn with_leg(self, leg: Leg) -> Self {
         Self { leg, attempt: leg.number(self.attempt), ..self }
-    }
-
-    /// The request id as text.
-    pub fn id(&self) -> std::borrow::Cow<'_, str> {
-        let bytes = self.request_id.as_bytes();
-        std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Into::into)
     }
 
     /// From `start` to the first byte of a streamed response. Other responses have none, because their first byte is sent

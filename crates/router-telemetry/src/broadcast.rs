@@ -78,7 +78,7 @@ impl LiveDecision {
         let terms = d.chosen.as_ref().map_or(&[][..], |s| s.terms.as_slice());
         Self {
             time: clock.unix(d.at),
-            request_id: d.info.id().into_owned(),
+            request_id: d.info.request_id.to_string(),
             attempt: d.info.attempt,
             leg: d.info.leg.as_str(),
             policy: Arc::clone(policy),

@@ -12,7 +12,7 @@
 //!
 //! access_log                                  a line for each request, on a thread of its own
 //!
-//! record ──▶ worker, attempt_info ──▶ leg, trace_context, clock, process, prometheus   what all of these share
+//! record ──▶ worker, attempt_info ──▶ recorded_id, leg, trace_context, clock, process, prometheus   what all of these share
 //! ```
 #![allow(clippy::cast_precision_loss, reason = "counts and durations become f64 only where they are shown")]
 
@@ -31,6 +31,7 @@ mod process;
 mod prometheus;
 mod queue;
 mod record;
+mod recorded_id;
 mod recorder;
 mod retry_reason;
 mod telemetry;
@@ -50,6 +51,7 @@ pub use metrics::{BalancerGauges, Metrics, WaitingGuard, WorkerGauges};
 pub use prometheus::JoinedPage;
 pub use prometheus::family::Buckets;
 pub use record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, RecordedPool};
+pub use recorded_id::RecordedId;
 pub use recorder::{Recorder, RecorderConfig, RecorderError};
 pub use retry_reason::RetryReason;
 pub use telemetry::Telemetry;

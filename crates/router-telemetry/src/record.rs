@@ -2,9 +2,10 @@
 
 use crate::attempt_info::AttemptInfo;
 use crate::leg::Leg;
+use crate::recorded_id::RecordedId;
 use crate::trace_context::TraceContext;
 use crate::worker::WorkerTelemetry;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use router_core::{
     CandidateScore, Completion, Decision, DispatchSnapshot, ExplainedDecision, Outcome, Route, Time, WorkerId,
 };
@@ -65,7 +66,7 @@ impl CompletionRecord {
 #[derive(Debug)]
 pub struct ErrorResponseRecord {
     /// The request's id.
-    pub request_id: HeaderValue,
+    pub request_id: RecordedId,
     /// The request's place in a distributed trace, if spans are exported and the trace is sampled.
     pub trace: Option<TraceContext>,
     /// The route of the request.
@@ -96,15 +97,15 @@ pub enum RecordedPool {
 pub(crate) enum Record {
     Decision(DecisionRecord),
     /// The first byte of the response to the request with this id arrived.
-    FirstByte(HeaderValue),
+    FirstByte(RecordedId),
     Completion(CompletionRecord),
     ErrorResponse(ErrorResponseRecord),
     /// A worker joined: the records that follow may have its id.
     Joined(RecordedPool, Arc<WorkerTelemetry>),
     /// A worker left: records that follow have its id only if they are about attempts that it still runs.
     Left(RecordedPool, WorkerId),
-    /// Notifies the sender once all earlier records have been processed.
-    Sync(tokio::sync::oneshot::Sender<()>),
+    /// Notifies the sender once all earlier records have been processed; `None` once it has.
+    Sync(Option<tokio::sync::oneshot::Sender<()>>),
 }
 
 impl Record {

@@ -153,7 +153,7 @@ impl Recorder {
     /// Waits until all records queued so far have been processed.
     pub async fn sync(&self) {
         let (done, processed) = tokio::sync::oneshot::channel();
-        if self.queue.push(Record::Sync(done)).is_ok() {
+        if self.queue.push(Record::Sync(Some(done))).is_ok() {
             // An error means that the thread has ended; then there is nothing to wait for.
             let _ = processed.await;
         }
@@ -204,7 +204,8 @@ impl Sinks {
             // The receive is the pause between two polls; it ends at once when `close` drops the sender.
             let stop = stopped.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
             while let Some(mut records) = queue.take() {
-                records.drain(..).for_each(|record| self.record(record));
+                // In place: a record is large.
+                records.iter_mut().for_each(|record| self.record(record));
                 queue.recycle(records);
             }
             for pool in [&mut self.main, &mut self.prefill] {
@@ -224,27 +225,29 @@ impl Sinks {
         }
     }
 
-    fn record(&mut self, record: Record) {
+    fn record(&mut self, record: &mut Record) {
         let pool = match record.pool() {
             RecordedPool::Main => &mut self.main,
             RecordedPool::Prefill => &mut self.prefill,
         };
         match record {
-            Record::Joined(_, worker) => return pool.names.join(&worker),
-            Record::Left(_, id) => return pool.names.leave(id),
+            Record::Joined(_, worker) => return pool.names.join(worker),
+            Record::Left(_, id) => return pool.names.leave(*id),
             _ => {}
         }
         let names = &pool.names;
         if let Some(writer) = &mut pool.writer {
-            writer.record(&record, names);
+            writer.record(record, names);
         }
         if let Some(traces) = &self.traces {
-            traces.record(&record, names);
+            traces.record(record, names);
         }
         if let Some(spans) = &mut self.spans {
-            spans.record(&record, names);
+            spans.record(record, names);
         }
-        if let Record::Sync(done) = record {
+        if let Record::Sync(done) = record
+            && let Some(done) = done.take()
+        {
             // An error means that the caller of `sync` was cancelled.
             let _ = done.send(());
         }

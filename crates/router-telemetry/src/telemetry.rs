@@ -60,7 +60,7 @@ impl Telemetry {
         worker.metrics.decided();
         self.metrics.decided(&record);
         tracing::trace!(
-            request_id = %record.info.id(),
+            request_id = %record.info.request_id,
             worker = %worker.name,
             attempt = record.info.attempt,
             reason = record.decision.reason.as_str(),
@@ -86,7 +86,7 @@ impl Telemetry {
         }
         self.metrics.completed(&record);
         tracing::trace!(
-            request_id = %record.info.id(),
+            request_id = %record.info.request_id,
             worker = %worker.name,
             attempt = record.info.attempt,
             outcome = record.completion.result.outcome.as_str(),

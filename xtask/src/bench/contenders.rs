@@ -9,9 +9,10 @@ use crate::harness::peers::{PEERS, Peer, add_addresses};
 use crate::harness::process::{RunningProcess, free_port};
 use crate::harness::workspace::{Workspace, install};
 use anyhow::{Context, Result};
-use std::fs;
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
+use std::{fs, iter, thread};
 
 /// A running router, or the first worker without a router.
 #[derive(Debug)]
@@ -58,18 +59,23 @@ impl RunningContender {
     }
 }
 
-/// Whether decisions and completions are written to files.
+/// How this router is started with a policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Recording {
-    On,
-    Off,
+enum Variant {
+    /// By its defaults.
+    Plain,
+    /// Decisions and completions are written to files.
+    Recorded,
+    /// One serving thread, which is what the one process of nginx is.
+    OneThread,
 }
 
-impl Recording {
+impl Variant {
     const fn suffix(self) -> &'static str {
         match self {
-            Self::On => RECORDED,
-            Self::Off => "",
+            Self::Plain => "",
+            Self::Recorded => RECORDED,
+            Self::OneThread => " --threads 1",
         }
     }
 }
@@ -81,8 +87,9 @@ const RECORDED: &str = " recorded";
 pub(crate) const POLICIES: [&str; 5] =
     ["round_robin", "least_request", "cache_aware", "marginal_utility", "marginal_cost"];
 
-/// The policy that is measured a second time, recorded, where it is among the measured ones.
-const RECORDED_POLICY: &str = "marginal_utility";
+/// What is measured beside the plain policies, each after the policy that it is of, where that is measured.
+const VARIANTS: [(&str, Variant); 2] =
+    [("round_robin", Variant::OneThread), ("marginal_utility", Variant::Recorded)];
 
 /// A proxy that is configured by a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,22 +134,30 @@ impl<'a> Lineup<'a> {
     /// # Errors
     /// nginx or this router cannot be started.
     pub(crate) async fn start(self) -> Result<Vec<RunningContender>> {
-        let port = free_port()?;
-        let process = nginx::proxy(&self.workspace.scratch, port, self.workers, self.buffering)?;
-        let name = format!("nginx {}", nginx::version().unwrap_or_default());
-        let mut contenders = vec![RunningContender::ready(name, port, process).await?];
+        let mut contenders = Vec::new();
+        // One process, and as many as this router has threads, where that differs: they share the cores in the same way.
+        for processes in BTreeSet::from([1, thread::available_parallelism()?.get()]) {
+            let port = free_port()?;
+            let process =
+                nginx::proxy(&self.workspace.scratch, processes, port, self.workers, self.buffering)?;
+            let of = if processes == 1 { String::new() } else { format!(", {processes} processes") };
+            let name = format!("nginx {}{of}", nginx::version().unwrap_or_default());
+            contenders.push(RunningContender::ready(name, port, process).await?);
+        }
         let records = self.workspace.scratch.join("records");
         // Left over from an earlier run.
         let _ = fs::remove_dir_all(&records);
-        for (policy, recording) in self.ours() {
-            let name = format!("sgl-router {policy}{}", recording.suffix());
+        for (policy, variant) in self.ours() {
+            let name = format!("sgl-router {policy}{}", variant.suffix());
             if !self.wants(&name) {
                 continue;
             }
             let mut launch = self.workspace.launch();
             launch.args(["--policy", policy]);
-            if recording == Recording::On {
-                launch.arg("--record-dir").arg(&records);
+            match variant {
+                Variant::Plain => {}
+                Variant::Recorded => drop(launch.arg("--record-dir").arg(&records)),
+                Variant::OneThread => drop(launch.args(["--threads", "1"])),
             }
             contenders.push(self.start_router(name, launch).await?);
         }
@@ -158,13 +173,14 @@ impl<'a> Lineup<'a> {
         Ok(contenders)
     }
 
-    /// This router's policies, with and without recording.
-    fn ours(self) -> Vec<(&'a str, Recording)> {
-        let mut ours: Vec<_> = self.policies.iter().map(|policy| (&**policy, Recording::Off)).collect();
-        if let Some(index) = ours.iter().position(|(policy, _)| *policy == RECORDED_POLICY) {
-            ours.insert(index + 1, (RECORDED_POLICY, Recording::On));
-        }
-        ours
+    /// This router's policies, each followed by its variants.
+    fn ours(self) -> Vec<(&'a str, Variant)> {
+        let variants =
+            |policy| VARIANTS.iter().filter(move |(of, _)| *of == policy).map(|(_, variant)| *variant);
+        let all = |policy: &'a String| {
+            iter::once(Variant::Plain).chain(variants(policy)).map(move |variant| (&**policy, variant))
+        };
+        self.policies.iter().flat_map(all).collect()
     }
 
     fn wants(self, name: &str) -> bool {

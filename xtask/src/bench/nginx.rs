@@ -35,15 +35,16 @@ pub(crate) fn workers(scratch: &Path, ports: &[u16]) -> Result<RunningProcess> {
         let response = traffic::chat_response().replace('\'', "\\'");
         let _ = writeln!(servers, "location /v1/ {{ return 200 '{response}'; }}\n}}");
     }
-    start(&scratch.join("nginx-workers"), &servers)
+    start(&scratch.join("nginx-workers"), 1, &servers)
 }
 
-/// Starts nginx as a proxy with keep-alive connections to the workers.
+/// Starts nginx as a proxy of so many processes, each with kept connections to the workers.
 ///
 /// # Errors
 /// nginx cannot be started.
 pub(crate) fn proxy(
     scratch: &Path,
+    processes: usize,
     port: u16,
     workers: &[u16],
     buffering: Buffering,
@@ -58,7 +59,7 @@ pub(crate) fn proxy(
          server {{ listen 127.0.0.1:{port} backlog=1024;\nlocation / {{\nproxy_pass http://workers;\n\
          proxy_http_version 1.1;\nproxy_set_header Connection '';\nproxy_buffering {buffering};\n}}\n}}\n"
     );
-    start(&scratch.join("nginx-proxy"), &servers)
+    start(&scratch.join(format!("nginx-proxy-{processes}")), processes, &servers)
 }
 
 /// The version that `nginx -v` prints.
@@ -67,7 +68,7 @@ pub(crate) fn version() -> Option<String> {
     String::from_utf8_lossy(&printed).trim().rsplit('/').next().map(str::to_owned)
 }
 
-fn start(folder: &Path, servers: &str) -> Result<RunningProcess> {
+fn start(folder: &Path, processes: usize, servers: &str) -> Result<RunningProcess> {
     fs::create_dir_all(folder).context("cannot create nginx's folder")?;
     let at = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -75,7 +76,7 @@ fn start(folder: &Path, servers: &str) -> Result<RunningProcess> {
         .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
         .collect();
     let text = format!(
-        "daemon off;\nworker_processes 1;\npid {at}/pid;\nerror_log {at}/error.log warn;\n\
+        "daemon off;\nworker_processes {processes};\npid {at}/pid;\nerror_log {at}/error.log warn;\n\
          events {{ worker_connections 16384; }}\n\
          http {{\naccess_log off;\ntcp_nodelay on;\nkeepalive_timeout 75;\nkeepalive_requests 100000000;\n\
          client_max_body_size 0;\nclient_body_buffer_size 4m;\n{temporary}{servers}}}\n"

@@ -79,7 +79,7 @@ impl ProxyRequest<'_> {
         let took = pool.clock.now().since(asked_at);
         let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } = dispatched;
         let note = self.origin.notes.as_ref().map(|notes| AttemptNote::new(notes, decision.reason, self.leg));
-        let info = AttemptInfo::new(self.origin.name.id().clone(), features, self.origin.received_at)
+        let info = AttemptInfo::new(self.origin.name.id().into(), features, self.origin.received_at)
             .with_trace(self.origin.trace)
             .with_leg(self.leg);
         let record = DecisionRecord {

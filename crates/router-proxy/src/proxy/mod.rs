@@ -236,7 +236,7 @@ fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Res
         notes.rejected(error.code());
     }
     state.pool.telemetry.error_response(ErrorResponseRecord {
-        request_id: origin.name.id().clone(),
+        request_id: origin.name.id().into(),
         trace: origin.trace,
         route: origin.route,
         received_at: origin.received_at,

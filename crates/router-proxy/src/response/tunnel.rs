@@ -123,7 +123,7 @@ impl Tunnel {
             }
         };
         if let Some(error) = end.cause() {
-            tracing::debug!(%error, request_id = %lease.info.id(), "a WebSocket broke");
+            tracing::debug!(%error, request_id = %lease.info.request_id, "a WebSocket broke");
         }
         let (outcome, error) = end.outcome();
         if let Some(error) = error {

@@ -54,11 +54,12 @@ impl RowEncoder {
         let runner_up = d.decision.runner_up;
         let worker = names.name(d.decision.worker);
         let share = self.worker_share(worker);
-        let (stamp, id, shadows) = (self.timestamp(d.at), d.info.id(), shadow_choices(d, names));
+        let (stamp, id, shadows) =
+            (self.timestamp(d.at), d.info.request_id.as_str(), shadow_choices(d, names));
         let mut row = RowWriter::new(self.format, to);
         row.put(Column::Timestamp, stamp.cell());
         row.put(Column::WorkerUrl, CellValue::text(worker));
-        row.put(Column::RequestId, CellValue::text(&id));
+        row.put(Column::RequestId, CellValue::text(id));
         row.put(Column::ThroughputGradient, term("throughput_gradient"));
         row.put(Column::LatencyGradient, term("latency_gradient"));
         row.put(Column::Score, CellValue::float(score));
@@ -100,11 +101,11 @@ impl RowEncoder {
         let timing = finish.timing;
         let load = finish.load;
         let time = |t: Option<Time>| CellValue::seconds(t.map(|t| self.clock.unix(t)));
-        let (stamp, id) = (self.timestamp(done.finished_at), c.info.id());
+        let (stamp, id) = (self.timestamp(done.finished_at), c.info.request_id.as_str());
         let mut row = RowWriter::new(self.format, to);
         row.put(Column::Timestamp, stamp.cell());
         row.put(Column::WorkerUrl, CellValue::text(names.name(done.worker)));
-        row.put(Column::RequestId, CellValue::text(&id));
+        row.put(Column::RequestId, CellValue::text(id));
         row.put(Column::OutstandingRequests, CellValue::Int(c.in_flight.into()));
         row.put(Column::AvgThroughput, CellValue::float(throughput));
         row.put(Column::AvgLatency, CellValue::Seconds(latency));
@@ -143,14 +144,14 @@ impl RowEncoder {
         names: &WorkerNames,
         mut write_line: impl FnMut(&[u8]),
     ) {
-        let (stamp, id) = (self.timestamp(d.at), d.info.id());
+        let (stamp, id) = (self.timestamp(d.at), d.info.request_id.as_str());
         let mut bytes = Vec::new();
         let mut rows = |policy: &str, role, decided: WorkerId, scores: &[CandidateScore]| {
             for score in scores {
                 let terms = terms_json(&score.terms);
                 let cells = [
                     stamp.cell(),
-                    CellValue::text(&id),
+                    CellValue::text(id),
                     CellValue::Int(d.info.attempt.into()),
                     CellValue::Int(d.snapshot.seq),
                     CellValue::text(policy),

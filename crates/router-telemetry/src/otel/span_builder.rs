@@ -129,7 +129,7 @@ impl SpanBuilder {
     /// The span of a request that got an error response from the router.
     fn error_response_span(&self, r: &ErrorResponseRecord, trace: &TraceContext) -> SpanData {
         let mut attributes = SpanAttributes::default();
-        attributes.text("sgl_router.request_id", header_text(&r.request_id));
+        attributes.text("sgl_router.request_id", r.request_id.to_string());
         attributes.text("http.route", r.route.as_str());
         attributes.int("http.response.status_code", Some(r.status.as_u16()));
         attributes.text("error.type", r.error);
@@ -184,10 +184,6 @@ fn is_cancelled_by_client(c: &CompletionRecord) -> bool {
     c.completion.result.outcome == Outcome::Cancelled && c.error.is_none() && c.info.leg != Leg::Prefill
 }
 
-fn header_text(value: &http::HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).into_owned()
-}
-
 /// The attributes of a span. Unknown values are left out.
 #[derive(Debug, Default)]
 struct SpanAttributes(Vec<KeyValue>);
@@ -196,7 +192,7 @@ impl SpanAttributes {
     fn for_request(info: &AttemptInfo) -> Self {
         // An upper bound for all spans.
         let mut attributes = Self(Vec::with_capacity(24));
-        attributes.text("sgl_router.request_id", header_text(&info.request_id));
+        attributes.text("sgl_router.request_id", info.request_id.to_string());
         attributes.add("sgl_router.stream", info.stream);
         attributes
     }

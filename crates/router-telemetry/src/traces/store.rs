@@ -50,24 +50,22 @@ impl TraceStore {
         let mut index = self.index.lock();
         match record {
             Record::Decision(d) => {
-                let id = d.info.id();
+                let id = d.info.request_id.as_str();
                 // Attempt 0 starts a new trace, even if the request id was used before.
-                if d.info.attempt == 0 || !index.by_id.contains_key(id.as_ref()) {
+                if d.info.attempt == 0 || !index.by_id.contains_key(id) {
                     index.add(RequestTrace::of_decision(d));
                 }
-                index.update(&id, |trace| trace.decided(d, names));
+                index.update(id, |trace| trace.decided(d, names));
             }
-            Record::FirstByte(id) => {
-                index.update(&String::from_utf8_lossy(id.as_bytes()), RequestTrace::first_byte_received)
-            }
-            Record::Completion(c) => index.update(&c.info.id(), |trace| trace.completed(c)),
+            Record::FirstByte(id) => index.update(id.as_str(), RequestTrace::first_byte_received),
+            Record::Completion(c) => index.update(c.info.request_id.as_str(), |trace| trace.completed(c)),
             Record::ErrorResponse(r) => {
-                let id = String::from_utf8_lossy(r.request_id.as_bytes());
-                let known = index.by_id.get(id.as_ref()).is_some_and(|(_, t)| t.received_at == r.received_at);
+                let id = r.request_id.as_str();
+                let known = index.by_id.get(id).is_some_and(|(_, t)| t.received_at == r.received_at);
                 if !known {
                     index.add(RequestTrace::of_error_response(r));
                 }
-                index.update(&id, |trace| trace.error_response(r));
+                index.update(id, |trace| trace.error_response(r));
             }
             Record::Joined(..) | Record::Left(..) | Record::Sync(_) => {}
         }
@@ -220,7 +218,7 @@ mod tests {
         fn run_request(&mut self, traces: &TraceStore, id: &str, at: Time) {
             let features = RequestFeatures::default();
             let routed = self.balancer.dispatch(at, &features, &[], ExplainLevel::All).unwrap();
-            let info = AttemptInfo::new(HeaderValue::from_str(id).unwrap(), &features, at);
+            let info = AttemptInfo::new((&HeaderValue::from_str(id).unwrap()).into(), &features, at);
             let decision = DecisionRecord {
                 info: info.clone(),
                 at,

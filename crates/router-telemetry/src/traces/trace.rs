@@ -99,7 +99,7 @@ struct AttemptEnd {
 impl RequestTrace {
     pub(crate) fn of_decision(d: &DecisionRecord) -> Self {
         Self {
-            id: d.info.id().as_ref().into(),
+            id: d.info.request_id.as_str().into(),
             route: d.info.route,
             stream: d.info.stream,
             received_at: d.info.received_at,
@@ -111,7 +111,7 @@ impl RequestTrace {
 
     pub(crate) fn of_error_response(r: &ErrorResponseRecord) -> Self {
         Self {
-            id: String::from_utf8_lossy(r.request_id.as_bytes()).as_ref().into(),
+            id: r.request_id.as_str().into(),
             route: r.route,
             stream: false,
             received_at: r.received_at,
