@@ -11,12 +11,16 @@ struct KeyEntry<V> {
     older: u32,
 }
 
-/// The map. All memory is reserved when it is built (the system hands it out as it is touched), so nothing is allocated
-/// later. It holds at most as many keys as it was built for; to add one to a full table, evict the oldest first.
+/// Places of an empty table.
+const FIRST_PLACES: usize = 8;
+
+/// The map. Its memory grows with its keys. It holds at most as many as it was built for; to add one to a full table, evict the oldest
+/// first.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyTable<V> {
     capacity: usize,
-    /// Open addressing with linear probing: an entry's number plus one; 0 is a free place. A power of two of places.
+    /// Open addressing with linear probing: an entry's number plus one; 0 is a free place. A power of two of places, at most half
+    /// of them taken, so that probing stays short.
     places: Vec<u32>,
     entries: Vec<KeyEntry<V>>,
     /// Entries that were taken out, to be used again.
@@ -31,10 +35,9 @@ impl<V: Copy> KeyTable<V> {
         let capacity = capacity.clamp(1, NONE as usize / 2);
         Self {
             capacity,
-            // At most half full, so that probing stays short.
-            places: vec![0; (2 * capacity).next_power_of_two()],
-            entries: Vec::with_capacity(capacity),
-            free: Vec::with_capacity(capacity),
+            places: vec![0; FIRST_PLACES],
+            entries: Vec::new(),
+            free: Vec::new(),
             newest: NONE,
             oldest: NONE,
         }
@@ -117,12 +120,25 @@ impl<V: Copy> KeyTable<V> {
                 self.entries.len() as u32 - 1
             }
         };
+        if 2 * self.len() > self.places.len() {
+            self.places = vec![0; 2 * self.places.len()];
+            let mut next = self.newest;
+            while let Some(KeyEntry { key, older, .. }) = self.entries.get(next as usize).copied() {
+                self.enter(key, next);
+                next = older;
+            }
+        }
+        self.enter(key, entry);
+        entry
+    }
+
+    /// Puts an entry into the first free place for its key.
+    fn enter(&mut self, key: u64, entry: u32) {
         let mut place = self.home(key);
         while self.places[place] != 0 {
             place = self.next(place);
         }
         self.places[place] = entry + 1;
-        entry
     }
 
     /// Frees a place and moves later entries up that had probed past it.
