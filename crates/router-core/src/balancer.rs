@@ -2,9 +2,10 @@
 
 use crate::fleet::{Candidates, Fleet, WorkerView};
 use crate::in_flight_cap::InFlightCap;
+use crate::length_forecaster::{LengthForecaster, RequestClasses};
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{
-    AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LoadReport, Policy,
+    AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LoadReport, Outcome, Policy,
     PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Time, WorkerId,
 };
 use std::fmt;
@@ -19,6 +20,8 @@ pub struct Ticket {
     prompt_bytes: u64,
     arrived_at: Option<Time>,
     dispatched_at: Time,
+    /// What its length is learned by, if some policy needs forecasts.
+    classes: Option<RequestClasses>,
 }
 
 impl Ticket {
@@ -141,6 +144,7 @@ pub struct Balancer {
     fleet: Fleet,
     live: PolicySlot,
     shadows: Vec<PolicySlot>,
+    lengths: LengthForecaster,
     /// Decisions and completions so far.
     seq: u64,
     /// Reused by dispatches that exclude workers.
@@ -158,6 +162,7 @@ impl Balancer {
             fleet: Fleet::default(),
             live: PolicySlot { policy, rng: Rng::seeded(seed) },
             shadows: Vec::new(),
+            lengths: LengthForecaster::default(),
             seq: 0,
             allowed: Vec::new(),
             room: Vec::new(),
@@ -231,6 +236,9 @@ impl Balancer {
         exclude: &[WorkerId],
         explain: ExplainLevel,
     ) -> Result<Dispatched, NoWorker> {
+        let classes = self.needs().forecast.then(|| RequestClasses::of(request));
+        let foreseen = classes.as_ref().map(|classes| self.foresee(request, classes));
+        let request = foreseen.as_ref().unwrap_or(request);
         let target = self.target(request);
         let ids = if exclude.is_empty() && target.is_none() {
             self.fleet.available()
@@ -264,6 +272,7 @@ impl Balancer {
             prompt_bytes: request.prompt_bytes,
             arrived_at: request.arrived_at,
             dispatched_at: now,
+            classes,
         };
         Ok(Dispatched { ticket, decision, snapshot, chosen, scores, shadows })
     }
@@ -286,6 +295,8 @@ impl Balancer {
     /// # Errors
     /// [`NoWorker`] when nothing may be chosen.
     pub fn peek(&mut self, now: Time, request: &RequestFeatures<'_>) -> Result<ExplainedDecision, NoWorker> {
+        let foreseen = self.needs().forecast.then(|| self.foresee(request, &RequestClasses::of(request)));
+        let request = foreseen.as_ref().unwrap_or(request);
         let candidates = Candidates::new(&self.fleet, self.fleet.available()).ok_or(NoWorker)?;
         let rng = self.live.rng.clone();
         let mut scores = Vec::new();
@@ -302,13 +313,18 @@ impl Balancer {
 
     /// Ends one dispatch and passes the completion to the policies. A load report that came with the response is applied after it.
     pub fn finish(&mut self, now: Time, ticket: Ticket, result: AttemptResult) -> Completion {
-        let Ticket { worker, request, attempt, prompt_bytes, arrived_at, dispatched_at } = ticket;
+        let Ticket { worker, request, attempt, prompt_bytes, arrived_at, dispatched_at, classes } = ticket;
         self.fleet.finished(worker, prompt_bytes);
         self.seq += 1;
         let seq = self.seq;
         let completion =
             Completion { worker, request, attempt, seq, arrived_at, dispatched_at, finished_at: now, result };
         self.emit(now, &Event::Finished(&completion));
+        if let (Some(classes), Outcome::Success, Some(tokens)) =
+            (classes, result.outcome, result.usage.output_tokens)
+        {
+            self.lengths.learn(&classes, tokens);
+        }
         if let Some(report) = result.load {
             self.load(now, worker, &report);
         }
@@ -328,6 +344,12 @@ impl Balancer {
     /// One worker, routable or not.
     pub fn view(&self, id: WorkerId) -> Option<WorkerView<'_>> {
         self.fleet.view(id)
+    }
+
+    /// The request with what is expected of its length.
+    fn foresee<'a>(&self, request: &RequestFeatures<'a>, classes: &RequestClasses) -> RequestFeatures<'a> {
+        let forecast = self.lengths.forecast(classes, request.max_output_tokens);
+        RequestFeatures { forecast: Some(forecast), ..*request }
     }
 
     fn load(&mut self, now: Time, id: WorkerId, report: &LoadReport) {

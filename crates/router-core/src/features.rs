@@ -1,6 +1,6 @@
 //! What a policy may know about a request before it is sent.
 
-use crate::{RequestId, Route, Time};
+use crate::{LengthForecast, RequestId, Route, Time};
 
 /// What a prompt is written in, as far as it affects bytes per token. Estimated from a sample of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -26,6 +26,18 @@ impl PromptScript {
     pub const fn index(self) -> usize {
         self as usize
     }
+}
+
+/// What a request asks of its output beside text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum OutputForm {
+    /// Nothing.
+    #[default]
+    Free,
+    /// It names tools that may be called.
+    Tools,
+    /// It names a format or a grammar.
+    Format,
 }
 
 /// A request as a policy sees it. Absent means unknown, never zero.
@@ -69,4 +81,14 @@ pub struct RequestFeatures<'a> {
     /// The slot of the one worker that the client named; a slot without a worker where it named an unknown one. Absent
     /// unless some policy [needs](crate::PolicyNeeds::target_worker) it.
     pub target_worker: Option<usize>,
+    /// Hash of who sent it: the routing key, or else the API key. Absent unless some policy [needs](crate::PolicyNeeds::forecast)
+    /// it, as the next.
+    pub client: Option<u64>,
+    /// Hash of the model or adapter that it asks for.
+    pub model: Option<u64>,
+    /// What its output must be.
+    pub form: OutputForm,
+    /// What is expected of its length, filled in by the balancer; absent unless some policy
+    /// [needs](crate::PolicyNeeds::forecast) it.
+    pub forecast: Option<LengthForecast>,
 }

@@ -10,13 +10,16 @@
 //! classic                  adapter for policies written against the classic traits
 //! balancer                 fleet + live policy + shadow policies; dispatch and finish
 //! policy/*                 one policy per file, in mod.rs the trait and DecisionContext
-//! policy/{best, sample, ring, key_table, quantile, speeds}, prefix_index, window
+//! policy/{best, sample, ring, quantile, speeds}, prefix_index, window
 //!                          what several policies share
 //! fleet                    the workers, WorkerView and Candidates
 //! in_flight_cap            how many requests one worker may have in flight
 //! load_tracker, decision   load of one worker; a decision and its explanation
 //! event                    all that a policy learns from
+//! length_forecaster        what the length of an output will be, from those of like requests
 //! features, worker_info    a request and a worker as policies see them
+//! lengths                  the length of an output, as a distribution
+//! key_table                a bounded map, by use
 //! route, session_member    the APIs, and all that depends on the API alone; what may name a session
 //! ids, rng, time, similar_name   basics
 //! ```
@@ -38,6 +41,9 @@ mod features;
 mod fleet;
 mod ids;
 mod in_flight_cap;
+mod key_table;
+mod length_forecaster;
+mod lengths;
 mod load_tracker;
 pub mod policy;
 mod prefix_index;
@@ -61,10 +67,11 @@ pub use decision::{CandidateScore, Decision, MAX_TERMS, Reason, ScoreTerm, Score
 pub use event::{
     AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, ServerTiming, TokenUsage, WorkTotals,
 };
-pub use features::{PromptScript, RequestFeatures};
+pub use features::{OutputForm, PromptScript, RequestFeatures};
 pub use fleet::{Candidates, Fleet, WorkerView};
 pub use ids::{RequestId, SlotMap, WorkerId};
 pub use in_flight_cap::{InFlightCap, LEAST_REPORTED_CAP, UNREPORTED_CAP};
+pub use lengths::{LengthClass, LengthForecast};
 pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};
 pub use prefix_index::{PrefixIndex, PrefixMatches};

@@ -2,7 +2,7 @@
 
 mod support;
 
-use router_core::{RequestId, Route, SessionMember};
+use router_core::{OutputForm, RequestId, Route, SessionMember};
 use router_protocol::{OwnedFacts, PREFIX_BLOCK_BYTES, SessionNames, scan};
 
 #[test]
@@ -130,6 +130,29 @@ fn every_shape_of_prompt() {
     }
     let rerank = scan(Rerank, br#"{"query":"qq","documents":["a","b"]}"#);
     assert_eq!(rerank.prompt_bytes, 2 + 9);
+}
+
+#[test]
+fn form_of_the_output() {
+    let form = |route, body: &str| scan(route, body.as_bytes()).form;
+    let chat = |members: &str| form(Route::ChatCompletions, &format!(r#"{{"messages":[1]{members}}}"#));
+    assert_eq!(chat(""), OutputForm::Free);
+    assert_eq!(chat(r#","tools":[{"type":"function"}]"#), OutputForm::Tools);
+    assert_eq!(chat(r#","tools":null,"response_format":null"#), OutputForm::Free);
+    assert_eq!(chat(r#","tools":[{}],"response_format":{"type":"json_object"}"#), OutputForm::Format);
+    let generate = r#"{"text":"a","sampling_params":{"regex":"[0-9]+"}}"#;
+    assert_eq!(form(Route::Generate, generate), OutputForm::Format);
+}
+
+#[test]
+fn model_and_adapter_have_one_key() {
+    let key =
+        |members: &str| scan(Route::Generate, format!(r#"{{"text":"a"{members}}}"#).as_bytes()).model_key();
+    assert_eq!(key(""), None);
+    let keys = ["m", "n"].map(|model| key(&format!(r#","model":"{model}""#)));
+    assert_ne!(keys[0], keys[1]);
+    assert_eq!(key(r#","model":"m""#), keys[0]);
+    assert_ne!(key(r#","model":"m","lora_path":"a""#), keys[0]);
 }
 
 #[test]

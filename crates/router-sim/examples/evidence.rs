@@ -45,6 +45,8 @@ enum CaseLoad {
     Groups(f64),
     /// A slice of the trace of this name.
     Trace(&'static str, f64),
+    /// The whole trace of this name, so many times as fast as it was recorded.
+    Speed(&'static str, f64),
 }
 
 struct EvidenceCase {
@@ -58,7 +60,7 @@ fn case(name: &'static str, fleet: &str, load: CaseLoad) -> Result<EvidenceCase,
 }
 
 fn cases() -> Result<Vec<EvidenceCase>, router_sim::FleetError> {
-    let (code, chat) = ("azure_code_2023", "mooncake_conversation");
+    let (code, chat, clients) = ("azure_code_2023", "mooncake_conversation", "servegen_msmall");
     let mut cases = vec![
         case("uneven, short, 27/s", UNEVEN, CaseLoad::Short(27.0))?,
         case("uneven, short, 80/s", UNEVEN, CaseLoad::Short(80.0))?,
@@ -77,6 +79,8 @@ fn cases() -> Result<Vec<EvidenceCase>, router_sim::FleetError> {
         case("even, chat, 5/s", EVEN, CaseLoad::Trace(chat, 5.0))?,
         case("even, chat, 8/s", EVEN, CaseLoad::Trace(chat, 8.0))?,
         case("mixed 8, chat, 6/s", MIXED, CaseLoad::Trace(chat, 6.0))?,
+        case("uneven, clients, 6x", UNEVEN, CaseLoad::Speed(clients, 6.0))?,
+        case("uneven, chat, 1.5x", UNEVEN, CaseLoad::Speed(chat, 1.5))?,
         case("chunked: factor 2.5, short, 75 %", FACTOR_CHUNKED, CaseLoad::Short(146.0))?,
         case("chunked: even, short, 130/s", EVEN_CHUNKED, CaseLoad::Short(130.0))?,
         case("chunked: mixed 8, wide, 40/s", MIXED_CHUNKED, CaseLoad::Wide(40.0))?,
@@ -143,9 +147,11 @@ fn load(load: CaseLoad, seed: u64) -> Option<Workload> {
             };
             Some(ArrivalProcess::poisson(rate).grouped(4000, groups, seed))
         }
+        CaseLoad::Speed(name, speed) => {
+            read_trace(&trace(name)?, &TraceSlice { speed, ..TraceSlice::default() }).ok()
+        }
         CaseLoad::Trace(name, rate) => {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
-            let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).ok()?;
+            let text = trace(name)?;
             // Each seed gets another, overlapping part of the trace.
             let from = 500 * (seed as usize - 1);
             let slice = TraceSlice { requests: from..from + 4000, ..TraceSlice::default() };
@@ -158,6 +164,12 @@ fn load(load: CaseLoad, seed: u64) -> Option<Workload> {
             read_trace(&text, &TraceSlice { speed: rate / recorded_rate, ..slice }).ok()
         }
     }
+}
+
+/// A trace that is not part of the repository, if it is there.
+fn trace(name: &str) -> Option<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
+    std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).ok()
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -50,6 +50,8 @@ struct RecordedLine {
     output_tokens: u32,
     #[serde(default)]
     hash_ids: Vec<u64>,
+    #[serde(default)]
+    client: Option<u64>,
 }
 
 /// Parses a slice of a trace. Its first request arrives at time zero.
@@ -70,7 +72,8 @@ pub fn read_trace(text: &str, slice: &TraceSlice) -> Result<Workload, TraceError
         let origin = *origin.get_or_insert(line.arrival_s);
         let at = Time::from_secs_f64((line.arrival_s - origin) / slice.speed);
         let request = SimulatedRequest::at(at, line.input_tokens, line.output_tokens.max(1));
-        requests.push(SimulatedRequest { prefix: prefix(&line, slice.block_tokens), ..request });
+        let client = line.client.map(|client| chain(client, 0));
+        requests.push(SimulatedRequest { prefix: prefix(&line, slice.block_tokens), client, ..request });
     }
     if requests.is_empty() {
         return Err(TraceError::Empty);

@@ -32,6 +32,8 @@ pub struct SimulatedRequest {
     pub prefix: Box<[u64]>,
     /// Whether the client asks for a stream, so that the router sees the first token.
     pub stream: bool,
+    /// Who sends it, if known.
+    pub client: Option<u64>,
 }
 
 impl SimulatedRequest {
@@ -44,6 +46,7 @@ impl SimulatedRequest {
             max_output_tokens: None,
             prefix: Box::default(),
             stream: true,
+            client: None,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `manual`: a routing key stays on the worker that it was assigned to.
 
-use super::key_table::KeyTable;
 use super::sample::by_weight;
 use super::{InvalidOption, load_terms};
 use crate::fleet::WorkerView;
+use crate::key_table::KeyTable;
 use crate::{
     Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, ScoreTerms, SlotMap, Time, WorkerId,
 };

@@ -26,7 +26,6 @@ mod cache_aware;
 mod consistent_hashing;
 mod fixed_probability;
 mod invalid_option;
-mod key_table;
 mod least_load;
 mod least_request;
 mod lmetric;
@@ -96,6 +95,8 @@ pub struct PolicyNeeds {
     pub routing_key: bool,
     /// The worker that the client named ([`RequestFeatures::target_worker`]), which is then the only candidate.
     pub target_worker: bool,
+    /// What the length of the output will be ([`RequestFeatures::forecast`]).
+    pub forecast: bool,
 }
 
 impl PolicyNeeds {
@@ -107,6 +108,7 @@ impl PolicyNeeds {
         load_reports: false,
         routing_key: false,
         target_worker: false,
+        forecast: false,
     };
 
     /// What either needs.
@@ -119,6 +121,7 @@ impl PolicyNeeds {
             load_reports: self.load_reports || other.load_reports,
             routing_key: self.routing_key || other.routing_key,
             target_worker: self.target_worker || other.target_worker,
+            forecast: self.forecast || other.forecast,
         }
     }
 }

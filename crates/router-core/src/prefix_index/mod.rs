@@ -7,20 +7,24 @@
 //!
 //! Memory grows with use. When the bound is reached, the least recently used runs are evicted, last blocks first.
 //!
-//! It records what was *sent*, which is an estimate of what the workers hold; it does not see their caches.
+//! It records what was *sent*, which is an estimate of what the workers hold; it does not see their caches. Where it is told how many
+//! tokens the cache of a worker has room for, it models what that cache gave up: each worker has a clock that counts the tokens
+//! that came to it, each run a stamp on the clock of each of its holders, and what is older than the cache's room is gone.
 
 mod child_table;
 mod order;
 mod run;
 #[cfg(test)]
 mod tests;
+mod worker_cache;
 
 use crate::ranking::COMPARE_ALL;
 use crate::{SlotMap, WorkerId};
 use child_table::ChildTable;
 use order::UseOrder;
-use run::{ALLOCATION_BYTES, NONE, Run, RunStore, tag, tag_bytes};
+use run::{ALLOCATION_BYTES, Holding, NONE, Run, RunStore, tag, tag_bytes};
 use smallvec::SmallVec;
+use worker_cache::WorkerCache;
 
 /// Memory for each worker without a bound of the user's: enough for a million tokens in prompts of 3 KB.
 const BYTES_PER_WORKER: usize = 256 << 10;
@@ -42,7 +46,7 @@ pub struct PrefixIndex {
     children: ChildTable,
     order: UseOrder,
     /// The present workers.
-    present: SlotMap<()>,
+    present: SlotMap<WorkerCache>,
     /// The list of the run evicted last: the next new one may be as long, so that a full index does not allocate.
     spare: SmallVec<[u32; 4]>,
     /// The runs of the prompt that is being inserted, first blocks first.
@@ -110,7 +114,7 @@ impl PrefixIndex {
 
     /// Makes a worker that joined known.
     pub fn admit(&mut self, worker: WorkerId) {
-        self.present.insert(worker, ());
+        self.present.insert(worker, WorkerCache::new());
         if self.by_workers {
             let wanted = (self.present.slots() * BYTES_PER_WORKER).min(MOST_BYTES);
             if wanted > self.max_bytes {
@@ -132,6 +136,20 @@ impl PrefixIndex {
         }
     }
 
+    /// Sets how many tokens a worker's cache has room for. Without a limit it is taken to hold all that the index has.
+    pub fn set_capacity(&mut self, worker: WorkerId, tokens: Option<u64>) {
+        if let Some(cache) = self.present.get_mut(worker) {
+            cache.set_capacity(tokens);
+        }
+    }
+
+    /// Notes that so many tokens which belong to no block came to a worker: its output, the end of a prompt.
+    pub fn fill(&mut self, worker: WorkerId, tokens: f64) {
+        if let Some(cache) = self.present.get_mut(worker) {
+            cache.advance(tokens);
+        }
+    }
+
     /// Forgets a worker that left. A successor in its slot starts with nothing.
     pub fn forget(&mut self, worker: WorkerId) {
         self.present.remove(worker);
@@ -144,8 +162,8 @@ impl PrefixIndex {
         if self.present.slots() <= COMPARE_ALL {
             matches.by_slot.resize(self.present.slots(), 0);
             for m in &matches.runs {
-                for holder in self.runs.at(m.run).holders.iter().filter(|id| self.is_present(**id)) {
-                    matches.by_slot[holder.slot()] = m.blocks;
+                for holding in self.runs.at(m.run).holders.iter().filter(|holding| self.is_valid(holding)) {
+                    matches.by_slot[holding.worker.slot()] = m.blocks;
                 }
             }
         }
@@ -175,7 +193,7 @@ impl PrefixIndex {
         }
         // A worker that holds a run holds those before it.
         let mut longest_first = matches.runs.iter().rev();
-        longest_first.find(|m| self.runs.at(m.run).is_held_by(worker)).map_or(0, |m| m.blocks)
+        longest_first.find(|m| self.holds(m.run, worker)).map_or(0, |m| m.blocks)
     }
 
     /// The workers that hold a part of the prompt that was looked up, those with the longest part first; parts that more than a
@@ -187,12 +205,17 @@ impl PrefixIndex {
         // Those that are looked at first change from prompt to prompt.
         few.flat_map(|holders| {
             let (later, first) = holders.split_at(self.blocks % holders.len().max(1));
-            first.iter().chain(later).copied()
+            first.iter().chain(later).filter(|holding| self.is_valid(holding)).map(|holding| holding.worker)
         })
     }
 
     /// Notes that `worker` was sent `prefix`. Ignored unless the worker was [admitted](Self::admit) and is present.
     pub fn insert(&mut self, worker: WorkerId, prefix: &[u64]) {
+        self.insert_sized(worker, prefix, 0.0);
+    }
+
+    /// As [`insert`](Self::insert), of blocks of so many tokens each: what the worker did not hold takes room in its cache.
+    pub fn insert_sized(&mut self, worker: WorkerId, prefix: &[u64], block_tokens: f64) {
         // Even the smallest index has room for a prompt so long, twice.
         let prefix = &prefix[..prefix.len().min(self.max_bytes / 64)];
         if !self.is_present(worker) || prefix.is_empty() || !self.make_room(prefix.len()) {
@@ -203,6 +226,7 @@ impl PrefixIndex {
         while at < prefix.len() {
             let rest = &prefix[at..];
             let Some(known) = self.children.find(&self.runs, parent, tag(rest[0])) else {
+                self.fill(worker, rest.len() as f64 * block_tokens);
                 if !self.extend(parent, rest, worker) {
                     let added = self.create(parent, rest, worker);
                     self.path.push(added);
@@ -212,15 +236,20 @@ impl PrefixIndex {
             let run = self.runs.at(known);
             let common = run.common(rest);
             let is_whole = common == run.len();
-            let ends_inside = common == rest.len() && run.is_held_by(worker);
+            let ends_inside = common == rest.len() && run.place_of(worker).is_ok();
             let reached = if is_whole || ends_inside { known } else { self.split(known, common) };
-            self.hold(reached, worker);
+            self.hold(reached, worker, block_tokens);
             self.path.push(reached);
             parent = reached;
             at += common;
         }
         // Backwards, so that what begins a prompt is newer than what follows: it is evicted later.
+        let now = self.present.get(worker).map_or(0, WorkerCache::now);
         for run in self.path.iter().rev() {
+            let used = self.runs.at_mut(*run);
+            if let Ok(place) = used.place_of(worker) {
+                used.holders[place].stamp = now;
+            }
             self.order.renew(&mut self.runs, *run);
         }
         if self.memory_bytes() > self.max_bytes {
@@ -232,10 +261,20 @@ impl PrefixIndex {
         self.present.get(worker).is_some()
     }
 
+    /// Whether the worker is present and still holds what it was sent.
+    fn is_valid(&self, holding: &Holding) -> bool {
+        self.present.get(holding.worker).is_some_and(|cache| cache.holds(holding.stamp))
+    }
+
+    fn holds(&self, run: u32, worker: WorkerId) -> bool {
+        let run = self.runs.at(run);
+        run.place_of(worker).is_ok_and(|place| self.is_valid(&run.holders[place]))
+    }
+
     /// Evicts until a prompt of `blocks` blocks fits, whatever is known of it; false if it never does.
     fn make_room(&mut self, blocks: usize) -> bool {
         // Lists of a new run and of a split one, with room for another turn, and a longer list of holders.
-        let holders = 2 * self.present.slots() * size_of::<WorkerId>();
+        let holders = 2 * self.present.slots() * size_of::<Holding>();
         let lists = 2 * (blocks * size_of::<u32>() + ALLOCATION_BYTES) + holders.min(self.max_bytes / 8);
         loop {
             let without_spare = self.memory_bytes() - tag_bytes(&self.spare);
@@ -279,7 +318,8 @@ impl PrefixIndex {
         let mut run = Run::new(parent, tag(prefix[0]));
         run.rest = self.list_for(prefix.len() - 1);
         run.rest.extend(prefix[1..].iter().map(|hash| tag(*hash)));
-        run.holders.push(holder);
+        let stamp = self.present.get(holder).map_or(0, WorkerCache::now);
+        run.holders.push(Holding { worker: holder, stamp });
         self.blocks += run.len();
         self.add(run)
     }
@@ -314,7 +354,7 @@ impl PrefixIndex {
             return false;
         }
         let run = self.runs.at_mut(number);
-        if run.children > 0 || run.holders[..] != [holder] {
+        if run.children > 0 || run.holders.len() != 1 || run.holders[0].worker != holder {
             return false;
         }
         let before = run.heap_bytes();
@@ -357,16 +397,20 @@ impl PrefixIndex {
     }
 
     /// Notes that `worker` holds a run.
-    fn hold(&mut self, number: u32, worker: WorkerId) {
+    fn hold(&mut self, number: u32, worker: WorkerId, block_tokens: f64) {
+        if !self.holds(number, worker) {
+            self.fill(worker, self.runs.at(number).len() as f64 * block_tokens);
+        }
         let present = &self.present;
         let run = self.runs.at_mut(number);
-        let Err(mut place) = run.holders.binary_search(&worker) else { return };
+        let Err(mut place) = run.place_of(worker) else { return };
         let before = run.heap_bytes();
         if run.holders.len() == run.holders.capacity() {
-            run.holders.retain(|held| present.get(*held).is_some());
-            place = run.holders.partition_point(|held| *held < worker);
+            run.holders.retain(|held| present.get(held.worker).is_some_and(|cache| cache.holds(held.stamp)));
+            place = run.holders.partition_point(|held| held.worker < worker);
         }
-        run.holders.insert(place, worker);
+        let stamp = present.get(worker).map_or(0, WorkerCache::now);
+        run.holders.insert(place, Holding { worker, stamp });
         self.heap_bytes = self.heap_bytes - before + run.heap_bytes();
     }
 }

@@ -10,6 +10,14 @@ const CHUNK: usize = 32;
 /// What the allocator adds to each allocation, at most.
 pub(super) const ALLOCATION_BYTES: usize = 16;
 
+/// A worker that was sent a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holding {
+    pub(super) worker: WorkerId,
+    /// When it was sent it last, on the worker's own clock.
+    pub(super) stamp: u32,
+}
+
 /// Blocks of a prompt that follow each other and are held by the same workers.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -19,8 +27,8 @@ pub(super) struct Run {
     pub(super) first: u32,
     /// The blocks after the first.
     pub(super) rest: SmallVec<[u32; 4]>,
-    /// The workers that were sent it, in id order. Those that left are removed when the list has to grow.
-    pub(super) holders: SmallVec<[WorkerId; 2]>,
+    /// The workers that were sent it, in id order. Those that left, or no longer hold it, are removed when the list has to grow.
+    pub(super) holders: SmallVec<[Holding; 2]>,
     /// How many runs continue it.
     pub(super) children: u32,
     /// Its neighbours in the order of use. A free run has the next free one as `older`.
@@ -46,15 +54,15 @@ impl Run {
         1 + self.rest.iter().zip(rest).take_while(|(own, hash)| **own == tag(**hash)).count()
     }
 
-    /// Whether `worker` was sent it.
-    pub(super) fn is_held_by(&self, worker: WorkerId) -> bool {
-        self.holders.binary_search(&worker).is_ok()
+    /// Where `worker` is among the holders, or where it would be.
+    pub(super) fn place_of(&self, worker: WorkerId) -> Result<usize, usize> {
+        self.holders.binary_search_by_key(&worker, |holding| holding.worker)
     }
 
     /// Memory beside the run itself, in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         let holders = if self.holders.spilled() {
-            self.holders.capacity() * size_of::<WorkerId>() + ALLOCATION_BYTES
+            self.holders.capacity() * size_of::<Holding>() + ALLOCATION_BYTES
         } else {
             0
         };

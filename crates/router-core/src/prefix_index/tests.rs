@@ -51,6 +51,31 @@ fn holders_come_longest_part_first() {
 }
 
 #[test]
+fn what_a_full_cache_gave_up_is_not_held() {
+    let mut index = index(1 << 16, 2);
+    index.set_capacity(worker(0), Some(100));
+    index.insert_sized(worker(0), &[1, 2, 3], 10.0);
+    index.insert_sized(worker(1), &[1, 2, 3], 10.0);
+    index.insert_sized(worker(0), &[1, 2, 9], 10.0);
+    index.fill(worker(0), 70.0);
+    assert_eq!(matched(&index, &[1, 2, 3], 2), [3, 3]);
+    // What it holds already takes no room, and is used again.
+    index.insert_sized(worker(0), &[1, 2, 9], 10.0);
+    index.fill(worker(0), 85.0);
+    assert_eq!(matched(&index, &[1, 2, 3], 2), [2, 3], "165 tokens came since the third block was used");
+    assert_eq!(matched(&index, &[1, 2, 9], 2), [3, 2]);
+    index.fill(worker(0), 15.0);
+    assert_eq!(matched(&index, &[1, 2, 3], 2), [0, 3]);
+    // It comes anew, and takes room again.
+    index.insert_sized(worker(0), &[1, 2, 3], 10.0);
+    index.fill(worker(0), 99.0);
+    assert_eq!(matched(&index, &[1, 2, 3], 2), [3, 3]);
+    index.set_capacity(worker(0), None);
+    index.fill(worker(0), 1e6);
+    assert_eq!(matched(&index, &[1, 2, 3], 2), [3, 3], "without a limit nothing is given up");
+}
+
+#[test]
 fn successor_of_a_slot_starts_empty() {
     let mut index = index(1 << 16, 2);
     index.insert(worker(0), &[1, 2]);
@@ -189,11 +214,10 @@ impl PrefixIndex {
         for (place, (number, run)) in runs().enumerate() {
             assert_eq!(self.children.find(&self.runs, run.parent, run.first), Some(number));
             assert_eq!(runs().filter(|(_, child)| child.parent == number).count() as u32, run.children);
-            assert!(run.holders.is_sorted());
+            assert!(run.holders.is_sorted_by_key(|holding| holding.worker));
             if run.parent != NONE {
                 assert!(numbers[place..].contains(&run.parent), "a run is newer than those that continue it");
-                let parent = self.runs.at(run.parent);
-                assert!(run.holders.iter().all(|id| parent.is_held_by(*id) || !self.is_present(*id)));
+                assert!(run.holders.iter().all(|h| !self.is_valid(h) || self.holds(run.parent, h.worker)));
             }
         }
     }

@@ -18,7 +18,7 @@ pub use session_names::SessionNames;
 
 use std::borrow::Cow;
 
-use router_core::{PromptScript, RequestFeatures, RequestId, Route, SessionMember};
+use router_core::{OutputForm, PromptScript, RequestFeatures, RequestId, Route, SessionMember};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::json::{JsonReader, Parse};
@@ -58,6 +58,8 @@ pub struct RequestFacts<'b> {
     /// The model and the adapter (`lora_path` of SGLang) as they stand in the body. What an engine has cached for one of them
     /// is of no use for another one.
     pub model: [Option<&'b [u8]>; 2],
+    /// What the output must be: free, or with tools, or of a format. Of a request with both, the format counts.
+    pub form: OutputForm,
     /// The stored response that a `/v1/responses` request continues (`previous_response_id`).
     pub previous_response: Option<Cow<'b, str>>,
     /// The conversation that a `/v1/responses` request belongs to, by its id.
@@ -80,13 +82,14 @@ impl RequestFacts<'_> {
             rid: None,
             session: SessionNames::default(),
             model: [None; 2],
+            form: OutputForm::Free,
             previous_response: None,
             conversation: None,
         }
     }
 
     /// The request as a policy sees it. `prefix` comes from [`prefix_hashes`](Self::prefix_hashes), or is empty.
-    /// What needs another pass over the prompt is left out; add [`text`](Self::text), [`script`](Self::script) and
+    /// What takes time is left out; add [`text`](Self::text), [`script`](Self::script), [`model_key`](Self::model_key) and
     /// [`routing_key`](SessionNames::routing_key) where a policy needs them.
     pub fn features<'a>(&'a self, id: RequestId, route: Route, prefix: &'a [u64]) -> RequestFeatures<'a> {
         RequestFeatures {
@@ -106,6 +109,10 @@ impl RequestFacts<'_> {
             text: None,
             routing_key: None,
             target_worker: None,
+            client: None,
+            model: None,
+            form: self.form,
+            forecast: None,
         }
     }
 
@@ -114,9 +121,16 @@ impl RequestFacts<'_> {
     pub fn prefix_hashes(&self, out: &mut Vec<u64>) {
         out.clear();
         if let Some(prompt) = self.prompt {
-            let root = self.model.into_iter().flatten().fold(0, |root, name| xxh3_64_with_seed(name, root));
-            chained_hashes(root, self.preamble.into_iter().flatten(), prompt, out);
+            chained_hashes(self.model_key().unwrap_or(0), self.preamble.into_iter().flatten(), prompt, out);
         }
+    }
+
+    /// The hash of the model and the adapter; absent where the request names neither.
+    pub fn model_key(&self) -> Option<u64> {
+        self.model
+            .into_iter()
+            .flatten()
+            .fold(None, |key, name| Some(xxh3_64_with_seed(name, key.unwrap_or(0))))
     }
 
     /// The prompt as text, as it stands in the body; absent when it is not UTF-8.
@@ -181,6 +195,7 @@ struct BodyMembers<'b> {
     session: SessionNames<'b>,
     model: Option<&'b [u8]>,
     adapter: Option<&'b [u8]>,
+    has_format: bool,
     previous_response: Option<Cow<'b, str>>,
     conversation: Option<Cow<'b, str>>,
 }
@@ -190,6 +205,7 @@ struct BodyMembers<'b> {
 struct SamplingParams {
     n: Option<u32>,
     max_new_tokens: Option<u32>,
+    has_format: bool,
 }
 
 impl<'b> BodyMembers<'b> {
@@ -233,6 +249,18 @@ impl<'b> BodyMembers<'b> {
                 self.conversation = member(r, b"id", JsonReader::text)?.flatten();
             }
             b"conversation" => self.conversation = r.text()?,
+            b"response_format"
+            | b"json_schema"
+            | b"regex"
+            | b"ebnf"
+            | b"structural_tag"
+            | b"structured_outputs"
+            | b"guided_json"
+            | b"guided_regex"
+            | b"guided_choice"
+            | b"guided_grammar" => {
+                self.has_format |= present(r)?.is_some();
+            }
             b"tools" => self.tools = Prompt::opaque(r)?,
             b"system" => self.system = Prompt::opaque(r)?,
             _ => r.skip()?,
@@ -265,6 +293,11 @@ impl<'b> BodyMembers<'b> {
             rid: self.rid,
             session: self.session,
             model: [self.model, self.adapter],
+            form: match self.tools {
+                _ if self.has_format || self.sampling.has_format => OutputForm::Format,
+                Some(_) => OutputForm::Tools,
+                None => OutputForm::Free,
+            },
             previous_response: self.previous_response,
             conversation: self.conversation,
         }
@@ -310,6 +343,7 @@ impl SamplingParams {
                 let one = Self::one(r)?;
                 all.n = all.n.max(one.n);
                 all.max_new_tokens = all.max_new_tokens.max(one.max_new_tokens);
+                all.has_format |= one.has_format;
                 Ok(())
             })?;
             return Ok(all);
@@ -323,6 +357,9 @@ impl SamplingParams {
             match key {
                 b"n" => one.n = r.count()?,
                 b"max_new_tokens" | b"max_tokens" => one.max_new_tokens = r.count()?,
+                b"json_schema" | b"regex" | b"ebnf" | b"structural_tag" => {
+                    one.has_format |= present(r)?.is_some()
+                }
                 _ => r.skip()?,
             }
             Ok(())

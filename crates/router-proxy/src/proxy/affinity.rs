@@ -1,5 +1,6 @@
-//! Session affinity: a request's routing key, or the worker that it names.
+//! Who sent a request: its routing key, the worker that it names, and what its client is known by.
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use router_config::KeySource;
 use router_core::{PolicyNeeds, RequestFeatures};
@@ -8,8 +9,8 @@ use router_protocol::RequestFacts;
 /// The header that names a worker by its number (SGLang router and smg).
 const TARGET_WORKER: HeaderName = HeaderName::from_static("x-smg-target-worker");
 
-/// Adds the routing key and the target worker to `features`, where policies need them. The key is the first value in
-/// `sources` that is present and not empty.
+/// Adds the routing key, the client and the target worker to `features`, where policies need them. The key is the first value in
+/// `sources` that is present and not empty. A client is known by it, or else by the API key that it sends to the workers.
 pub(super) fn add(
     features: &mut RequestFeatures<'_>,
     needs: PolicyNeeds,
@@ -17,14 +18,17 @@ pub(super) fn add(
     headers: &HeaderMap,
     facts: &RequestFacts<'_>,
 ) {
-    if needs.routing_key {
-        features.routing_key = sources.iter().find_map(|source| match source {
-            KeySource::Header(name) => {
-                let value = headers.get(name).filter(|value| !value.is_empty())?;
-                Some(router_protocol::routing_key(value.as_bytes()))
-            }
+    let header = |name: &HeaderName| {
+        let value = headers.get(name).filter(|value| !value.is_empty())?;
+        Some(router_protocol::routing_key(value.as_bytes()))
+    };
+    if needs.routing_key || needs.forecast {
+        let key = sources.iter().find_map(|source| match source {
+            KeySource::Header(name) => header(name),
             KeySource::Member(member) => facts.session.routing_key(*member),
         });
+        features.routing_key = key.filter(|_| needs.routing_key);
+        features.client = key.or_else(|| header(&AUTHORIZATION)).filter(|_| needs.forecast);
     }
     if needs.target_worker {
         let given = headers.get(TARGET_WORKER).filter(|value| !value.is_empty());
@@ -67,6 +71,27 @@ mod tests {
         assert_eq!(key(&[("x-session-id", "s"), ("x-smg-routing-key", "")]), named("s"));
         assert_eq!(key(&[]), named("body"));
         assert_eq!(features(needs, &[("x-smg-target-worker", "1")]).1, None, "no policy needs it");
+    }
+
+    #[test]
+    fn client_is_known_by_its_key_or_what_it_authorises_itself_with() {
+        let client = |body: &'static [u8], given: &[(&'static str, &'static str)]| {
+            let facts = router_protocol::scan(Route::Generate, body);
+            let mut features = facts.features(RequestId(1), Route::Generate, &[]);
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            let needs = PolicyNeeds { forecast: true, ..PolicyNeeds::NONE };
+            add(&mut features, needs, &SOURCES, &given.iter().map(pair).collect(), &facts);
+            assert_eq!(features.routing_key, None, "no policy needs it");
+            features.client
+        };
+        let named = |name: &str| Some(router_protocol::routing_key(name.as_bytes()));
+        let key = ("authorization", "Bearer k");
+        assert_eq!(client(br#"{"text":"a","user":"u"}"#, &[key]), named("u"));
+        assert_eq!(client(br#"{"text":"a"}"#, &[("x-session-id", "s"), key]), named("s"));
+        assert_eq!(client(br#"{"text":"a"}"#, &[key]), named("Bearer k"));
+        assert_eq!(client(br#"{"text":"a"}"#, &[]), None);
     }
 
     #[test]

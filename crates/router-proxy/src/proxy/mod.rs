@@ -209,6 +209,9 @@ async fn send_scanned(
     if state.needs.script {
         features.script = facts.script();
     }
+    if state.needs.forecast {
+        features.model = facts.model_key();
+    }
     affinity::add(&mut features, state.needs, &state.limits.key_sources, &request.headers, facts);
     features.arrived_at = Some(request.origin.received_at);
     // A WebSocket delivers what it has at once, as a stream does; and no copy of it is sent to a second worker.

@@ -44,6 +44,7 @@ impl PolicyFactory {
             load_reports: has("load_reports"),
             routing_key: has("routing_key"),
             target_worker: has("target_worker"),
+            forecast: has("forecast"),
         };
         Ok(PolicyInstance { select, observe, needs, timeout: Duration::from_secs_f64(timeout) })
     }

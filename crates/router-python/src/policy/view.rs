@@ -56,6 +56,7 @@ pub(crate) struct Request {
     needs: PolicyNeeds,
     routing_key: Option<u64>,
     script: PromptScript,
+    expected_output_tokens: Option<f64>,
     text: Option<Box<str>>,
     prefix: Box<[u64]>,
     rng: Mutex<Rng>,
@@ -83,6 +84,7 @@ impl Request {
             needs,
             routing_key: request.routing_key,
             script: request.script,
+            expected_output_tokens: request.forecast.map(|forecast| forecast.mean()),
             text: request.text.filter(|_| needs.text).map(Into::into),
             prefix: if needs.prefix_hashes { request.prefix.into() } else { Box::default() },
             rng: Mutex::new(Rng::seeded(cx.rng.next_u64())),
@@ -126,6 +128,13 @@ impl Request {
             PromptScript::Escaped => Some("escaped"),
             _ => None,
         })
+    }
+
+    /// How many tokens its output is expected to have, by those that like requests got; None where nothing foresees it.
+    #[getter]
+    fn expected_output_tokens(&self) -> PyResult<Option<f64>> {
+        self.supplied(|n| n.forecast, "expected_output_tokens", "forecast")?;
+        Ok(self.expected_output_tokens)
     }
 
     /// A hash of the session or user that the client named; None if it named none.

@@ -88,6 +88,7 @@ pub(super) fn features<'a>(
         prompt_bytes: (f64::from(request.prompt_tokens) * load.bytes_per_token).round() as u64,
         max_output_tokens: request.max_output_tokens,
         choices: 1,
+        client: request.client,
         prefix: &request.prefix,
         prefix_block_bytes: (f64::from(load.block_tokens) * load.bytes_per_token).round() as u32,
         ..RequestFeatures::default()

@@ -35,7 +35,7 @@ const FREE_BATCH_STEPS: (f64, f64) = (0.4, 0.5);
 /// Responses in which the prior's overall scale is still free.
 const SCALING_RESPONSES: u32 = 8;
 /// Responses after which a temporary slowdown is separated from the speed.
-const SETTLED_RESPONSES: u32 = 20;
+pub(super) const SETTLED_RESPONSES: u32 = 20;
 /// How fast health follows the responses, and how much of it moves into the model with each.
 const SLOWDOWN_GAIN: f64 = 0.1;
 const SLOWDOWN_HANDOVER: f64 = 0.05;
@@ -156,6 +156,15 @@ impl SpeedLearner {
             responses: 0,
             slowdown: 1.0,
             error: 0.0,
+        }
+    }
+
+    /// Expects the worker to be like another one, if nothing was learned from itself so far.
+    pub(super) fn expect_like(&mut self, other: &Self) {
+        if self.responses == 0 {
+            self.scale = other.scale;
+            self.prior = in_units(&other.speed(), self.scale);
+            self.solution = self.prior;
         }
     }
 

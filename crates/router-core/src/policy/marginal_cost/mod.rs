@@ -12,11 +12,13 @@ mod baseline;
 mod config;
 mod cost;
 mod fit;
+mod kind;
 mod learner;
 mod output_lengths;
 #[cfg(test)]
 mod tests;
 mod token_estimator;
+mod trials;
 mod worker;
 
 pub use config::MarginalCostConfig;
@@ -26,14 +28,18 @@ use crate::fleet::{Candidates, WorkerView};
 use crate::prefix_index::{PrefixIndex, PrefixMatches};
 use crate::ranking::{COMPARE_ALL, MOST_FOUND, Ranking};
 use crate::{
-    Completion, Decision, DecisionContext, Event, Outcome, Policy, PolicyNeeds, Reason, RequestFeatures,
-    RequestId, ScoreTerms, SlotMap, Time, WorkerId,
+    Completion, Decision, DecisionContext, Event, LengthClass, LengthForecast, Outcome, Policy, PolicyNeeds,
+    Reason, RequestFeatures, RequestId, ScoreTerms, SlotMap, Time, WorkerId, WorkerInfo,
 };
 use baseline::Baseline;
 use cost::{CostBreakdown, CostInputs, cost_of};
-use learner::{SpeedLearner, WorkerSpeed};
+use kind::WorkerKind;
+use learner::{SETTLED_RESPONSES, SpeedLearner, WorkerSpeed};
 use output_lengths::OutputLengths;
+use smallvec::SmallVec;
+use std::ops::Range;
 use token_estimator::TokenEstimator;
+use trials::{TRIALS, TrialBudget};
 use worker::{RequestEstimate, WorkerModel};
 
 /// A worker is explored only if it costs at most this many times as much as the best.
@@ -66,6 +72,9 @@ pub struct MarginalCost {
     /// The median worker, and room to find it in.
     median: Option<WorkerSpeed>,
     speeds: Vec<WorkerSpeed>,
+    /// Workers that were sent fewer than [`TRIALS`] requests, and what it may cost to send them some.
+    untried: usize,
+    budget: TrialBudget,
     /// The slot at which the next survey begins.
     surveyed: usize,
     /// The workers by what a usual request costs there without a known prefix, in fleets of which only a few are compared.
@@ -98,6 +107,8 @@ impl MarginalCost {
             baseline: Baseline::default(),
             median: None,
             speeds: Vec::new(),
+            untried: 0,
+            budget: TrialBudget::default(),
             surveyed: 0,
             ranking: Ranking::default(),
             ranked: 0,
@@ -107,7 +118,13 @@ impl MarginalCost {
 
     fn cost_inputs(&self, now: Time, request: &RequestFeatures<'_>) -> CostInputs {
         let cap = cap(request);
-        let output = if cap.is_finite() { self.lengths.mean_up_to(cap) } else { self.lengths.mean() };
+        let output = if let Some(forecast) = class_forecast(request) {
+            forecast.mean()
+        } else if cap.is_finite() {
+            self.lengths.mean_up_to(cap)
+        } else {
+            self.lengths.mean()
+        };
         let (prompt, per_byte) = self.tokens.prompt(request);
         let usual_ttft = self.baseline.ttft(prompt);
         CostInputs {
@@ -220,14 +237,32 @@ impl MarginalCost {
         Some(Decision { worker, reason: Reason::Exploration, cost: Some(cost), runner_up, ties: 1 })
     }
 
-    fn joined(&mut self, now: Time, worker: WorkerId) {
+    /// A worker that was sent few requests so far, if it may cost what it costs more than the best: that with the lowest cost.
+    fn trial(&self, cx: &DecisionContext<'_>, inputs: &CostInputs, best: Decision) -> Option<Decision> {
+        let lowest = best.cost.filter(|_| self.untried > 0)?;
+        let sent = |id| self.workers.get(id).map_or(TRIALS, WorkerModel::sent);
+        if sent(best.worker) < TRIALS {
+            return None;
+        }
+        // One at a time: several at once teach no more.
+        let untried = cx.candidates.iter().filter(|view| sent(view.id) < TRIALS && view.in_flight == 0);
+        let costs = untried.map(|view| (self.breakdown(&view, inputs).total, view.id));
+        let (cost, worker) = costs.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let runner_up = Some((best.worker, lowest));
+        let trial = Decision { worker, reason: Reason::Exploration, cost: Some(cost), runner_up, ties: 1 };
+        self.budget.allows(cost - lowest).then_some(trial)
+    }
+
+    fn joined(&mut self, now: Time, worker: WorkerId, info: &WorkerInfo) {
         // A new worker is assumed to be the median of those whose speed is known.
         self.survey();
-        self.workers
-            .insert(worker, WorkerModel::new(now, SpeedLearner::new(self.config.memory, self.median)));
+        let learner = SpeedLearner::new(self.config.memory, self.median);
+        self.workers.insert(worker, WorkerModel::new(now, learner, WorkerKind::of(info)));
         self.index.admit(worker);
+        self.index.set_capacity(worker, info.max_total_tokens);
         self.matched = None;
         self.present += 1;
+        self.untried += 1;
         self.speeds.reserve(self.present.min(SURVEYED));
         if self.present == COMPARE_ALL + 1 {
             let ids: Vec<_> = self.workers.iter().map(|(id, _)| id).collect();
@@ -240,6 +275,7 @@ impl MarginalCost {
         if let Some(model) = self.workers.remove(worker) {
             self.in_flight -= model.sums().requests as usize;
             self.present -= 1;
+            self.untried -= usize::from(model.sent() < TRIALS);
         }
         self.index.forget(worker);
         self.ranking.remove(worker);
@@ -266,19 +302,60 @@ impl MarginalCost {
         if settled > 0 {
             let all: f64 = learners().filter(|l| l.is_settled()).map(SpeedLearner::batch_price).sum();
             let fleet = all / settled as f64;
-            self.workers.range_mut(slots).for_each(|(_, model)| model.judge_batches(fleet));
+            self.workers.range_mut(slots.clone()).for_each(|(_, model)| model.judge_batches(fleet));
         }
+        self.teach_untried(slots);
+    }
+
+    /// Tells the workers that have not responded yet how fast those of their kind are that have.
+    fn teach_untried(&mut self, slots: Range<usize>) {
+        // One that is at work will say it itself, soon.
+        let is_untried = |model: &WorkerModel| model.responses() == 0 && model.sums().requests == 0.0;
+        let mut kinds = SmallVec::<[WorkerKind; 4]>::new();
+        for (_, model) in self.workers.range(slots.clone()).filter(|(_, model)| is_untried(model)) {
+            if !kinds.contains(&model.kind()) {
+                kinds.push(model.kind());
+            }
+        }
+        for kind in kinds {
+            let is_like = |model: &WorkerModel| model.kind() == kind;
+            let Some(known) = self.best_known(slots.clone(), is_like) else { continue };
+            for (_, model) in self.workers.range_mut(slots.clone()) {
+                if is_untried(model) && is_like(model) {
+                    model.expect_like(&known);
+                }
+            }
+        }
+    }
+
+    /// The model of the worker in the middle, by its decode step, among those of which most is known; none if none has responded.
+    fn best_known(
+        &mut self,
+        slots: Range<usize>,
+        is_meant: impl Fn(&WorkerModel) -> bool,
+    ) -> Option<SpeedLearner> {
+        let meant = || self.workers.range(slots.clone()).map(|(_, model)| model).filter(|m| is_meant(m));
+        let most = meant().map(WorkerModel::responses).max().filter(|most| *most > 0)?;
+        let enough = (most / 2).clamp(1, SETTLED_RESPONSES);
+        let mut known: Vec<_> =
+            meant().filter(|m| m.responses() >= enough).map(WorkerModel::learner).collect();
+        known.sort_unstable_by(|a, b| a.speed().step.total_cmp(&b.speed().step));
+        known.get(known.len() / 2).map(|learner| (*learner).clone())
     }
 
     fn dispatched(&mut self, now: Time, worker: WorkerId, request: &RequestFeatures<'_>) {
         let inputs = self.cost_inputs(now, request);
         self.look_up(request);
-        let known = (f64::from(self.index.blocks(&self.matches, worker)) * inputs.block).min(inputs.prompt);
-        self.index.insert(worker, request.prefix);
+        let blocks = self.index.blocks(&self.matches, worker);
+        let known = (f64::from(blocks) * inputs.block).min(inputs.prompt);
+        self.index.insert_sized(worker, request.prefix, inputs.block);
+        self.index.fill(worker, (inputs.prompt - request.prefix.len() as f64 * inputs.block).max(0.0));
         self.matched = None;
         self.sent = self.sent.wrapping_add(1);
         self.baseline.sized(inputs.prompt, inputs.output);
         let Some(model) = self.workers.get_mut(worker) else { return };
+        self.budget.sent(cost_of(&self.config, &inputs, model, None, blocks).total, model.sent());
+        self.untried -= usize::from(model.sent() + 1 == TRIALS);
         model.refresh(now, &self.config, self.median.as_ref());
         let (speed, _) = model.speed(now, self.config.forgive_secs);
         let estimate = RequestEstimate {
@@ -292,6 +369,7 @@ impl MarginalCost {
             known,
             cap: cap(request),
             output: inputs.output,
+            forecast: class_forecast(request),
         };
         let prediction = model.dispatched(now, estimate, &speed, &self.lengths);
         // Before its first response the prediction for a worker is a guess.
@@ -323,8 +401,11 @@ impl MarginalCost {
         if completion.result.outcome != Outcome::Success {
             return;
         }
+        let mut is_first_lesson = false;
         if let Some(sample) = sample.filter(|s| s.output > 0.0) {
             model.learn(&sample);
+            // The first responses of one worker are the first of what others are like.
+            is_first_lesson = model.responses().is_power_of_two() && model.responses() < SURVEY_EVERY;
         }
         self.baseline.completed(completion.server_latency());
         let usage = completion.result.usage;
@@ -332,13 +413,21 @@ impl MarginalCost {
             self.tokens.learn(estimate.route, estimate.script, estimate.bytes, tokens);
         }
         if let Some(tokens) = usage.output_tokens {
+            self.index.fill(completion.worker, f64::from(tokens));
             self.lengths.learn(tokens);
         }
         self.responses = self.responses.wrapping_add(1);
         if self.responses.is_multiple_of(SURVEY_EVERY) {
             self.survey();
+        } else if is_first_lesson {
+            self.teach_untried(self.workers.slots_from(self.surveyed, SURVEYED));
         }
     }
+}
+
+/// What is expected of the output, where a class of requests foresees it better than all traffic does.
+fn class_forecast(request: &RequestFeatures<'_>) -> Option<LengthForecast> {
+    request.forecast.filter(|forecast| forecast.class != LengthClass::Fleet)
 }
 
 fn cap(request: &RequestFeatures<'_>) -> f64 {
@@ -351,7 +440,7 @@ impl Policy for MarginalCost {
     }
 
     fn needs(&self) -> PolicyNeeds {
-        PolicyNeeds { prefix_hashes: true, script: true, ..PolicyNeeds::NONE }
+        PolicyNeeds { prefix_hashes: true, script: true, forecast: true, ..PolicyNeeds::NONE }
     }
 
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
@@ -362,14 +451,16 @@ impl Policy for MarginalCost {
         let inputs = this.cost_inputs(cx.now, cx.request);
         let best =
             cx.lowest(Reason::LowestCost, |w| this.breakdown(w, &inputs).total, |w| this.terms(w, &inputs));
-        let Some(overdue) = this.overdue(&cx, &inputs, best) else { return best };
-        cx.explain_choice(&overdue, |w| this.terms(w, &inputs));
-        overdue
+        let other = this.trial(&cx, &inputs, best).or_else(|| this.overdue(&cx, &inputs, best));
+        if let Some(other) = &other {
+            cx.explain_choice(other, |w| this.terms(w, &inputs));
+        }
+        other.unwrap_or(best)
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
         match event {
-            Event::Joined { worker, .. } => self.joined(now, *worker),
+            Event::Joined { worker, info } => self.joined(now, *worker, info),
             Event::Left(worker) => self.left(*worker),
             Event::Dispatched { worker, request } => self.dispatched(now, *worker, request),
             Event::FirstToken { worker, request } => self.first_token(now, *worker, *request),
@@ -380,7 +471,12 @@ impl Policy for MarginalCost {
                     self.rank(now, *worker);
                 }
             }
-            Event::Changed { .. } => (),
+            Event::Changed { worker, info } => {
+                self.index.set_capacity(*worker, info.max_total_tokens);
+                if let Some(model) = self.workers.get_mut(*worker) {
+                    model.set_kind(WorkerKind::of(info));
+                }
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct OutputLengths {
     mean: f64,
     /// By tokens generated so far: how many more steps a running response and a new one are expected to share.
     shared: [f64; BUCKETS],
+    /// Equally likely lengths of a new response.
+    quantiles: [f64; QUANTILES.len()],
 }
 
 impl Default for OutputLengths {
@@ -37,6 +39,7 @@ impl Default for OutputLengths {
             responses: 0,
             mean: 0.0,
             shared: [0.0; BUCKETS],
+            quantiles: [0.0; QUANTILES.len()],
         };
         let (from, to, weight) = PRIOR;
         for bucket in from..=to {
@@ -82,6 +85,11 @@ impl OutputLengths {
         self.shared[bucket(generated)]
     }
 
+    /// Equally likely lengths of a new response.
+    pub(super) const fn quantiles(&self) -> &[f64] {
+        &self.quantiles
+    }
+
     /// Learns the length of one response.
     pub(super) fn learn(&mut self, tokens: u32) {
         let tokens = f64::from(tokens.max(1));
@@ -116,6 +124,7 @@ impl OutputLengths {
             });
             lengths[reached.unwrap_or(BUCKETS - 1)]
         });
+        self.quantiles = quantiles;
         for b in 0..BUCKETS {
             let generated = if b == 0 { 0.0 } else { middle(b) };
             let (mut weight, mut steps) = (0.0, 0.0);

@@ -2,9 +2,10 @@
 
 use super::baseline::Prediction;
 use super::config::MarginalCostConfig;
+use super::kind::WorkerKind;
 use super::learner::{ResponseSample, SpeedLearner, WorkerSpeed};
 use super::output_lengths::OutputLengths;
-use crate::{Completion, PromptScript, RequestId, Route, Time, WorkTotals};
+use crate::{Completion, LengthForecast, PromptScript, RequestId, Route, Time, WorkTotals};
 use std::time::Duration;
 
 /// The sums are rebuilt at the latest after this many decode steps, because running requests grow.
@@ -32,6 +33,8 @@ pub(super) struct RequestEstimate {
     pub(super) cap: f64,
     /// Expected length of the output, in tokens.
     pub(super) output: f64,
+    /// What is expected of its length, where a class of requests foresees it.
+    pub(super) forecast: Option<LengthForecast>,
 }
 
 /// One request on the worker.
@@ -58,6 +61,16 @@ impl InFlightRequest {
     /// Tokens that it holds on average until it ends.
     fn resident(&self) -> f64 {
         self.estimate.prompt + 0.5 * self.estimate.output
+    }
+
+    /// Estimates what it will share with a new one, now that it has generated so many tokens.
+    fn weigh(&mut self, generated: f64, lengths: &OutputLengths) {
+        let shared = match &self.estimate.forecast {
+            Some(forecast) => forecast.shared_steps(generated, lengths.quantiles()),
+            None => lengths.shared_steps(generated),
+        };
+        self.shared = shared.min((self.estimate.cap - generated).max(1.0));
+        self.weight = self.shared * (self.estimate.prompt + generated + 0.5 * self.shared);
     }
 
     /// Cache room that is its own.
@@ -123,6 +136,9 @@ pub(super) struct WorkerModel {
     responded_at: Time,
     responses: u32,
     learner: Box<SpeedLearner>,
+    kind: WorkerKind,
+    /// Requests that were sent to it.
+    sent: u32,
     requests: Vec<InFlightRequest>,
     /// The requests of `flights`, in their order: quick to search.
     ids: Vec<RequestId>,
@@ -140,9 +156,11 @@ pub(super) struct WorkerModel {
 }
 
 impl WorkerModel {
-    pub(super) fn new(now: Time, learner: SpeedLearner) -> Self {
+    pub(super) fn new(now: Time, learner: SpeedLearner, kind: WorkerKind) -> Self {
         Self {
             sums: LoadSums::default(),
+            kind,
+            sent: 0,
             speed: learner.speed(),
             slowdown: learner.slowdown(),
             cache_hit_correction: 1.0,
@@ -238,6 +256,27 @@ impl WorkerModel {
         self.update_speed();
     }
 
+    /// Requests that were sent to it.
+    #[inline]
+    pub(super) const fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// What it is taken to be like.
+    pub(super) const fn kind(&self) -> WorkerKind {
+        self.kind
+    }
+
+    pub(super) fn set_kind(&mut self, kind: WorkerKind) {
+        self.kind = kind;
+    }
+
+    /// Expects a worker that has not responded yet to be like another one.
+    pub(super) fn expect_like(&mut self, other: &SpeedLearner) {
+        self.learner.expect_like(other);
+        self.update_speed();
+    }
+
     /// Decides whether a prefill batch takes anything here; see [`SpeedLearner::judge_batches`].
     pub(super) fn judge_batches(&mut self, fleet: f64) {
         self.learner.judge_batches(fleet);
@@ -277,6 +316,7 @@ impl WorkerModel {
         speed: &WorkerSpeed,
         lengths: &OutputLengths,
     ) -> Prediction {
+        self.sent = self.sent.saturating_add(1);
         self.advance_totals(now);
         let uncached = self.uncached(estimate.prompt, estimate.known);
         let at_dispatch = self.totals;
@@ -294,7 +334,7 @@ impl WorkerModel {
             self.computed(uncached, !prefill_slot.joins_batch);
         }
         let is_alone = !prefill_slot.is_queued && self.sums.awaited == 0.0;
-        let flight = InFlightRequest {
+        let mut flight = InFlightRequest {
             estimate,
             at: now,
             uncached,
@@ -306,7 +346,7 @@ impl WorkerModel {
             shared: 0.0,
             weight: 0.0,
         };
-        let flight = weigh(flight, 0.0, lengths);
+        flight.weigh(0.0, lengths);
         self.add(&flight, 1.0);
         self.requests.push(flight);
         self.ids.push(estimate.request);
@@ -433,21 +473,13 @@ impl WorkerModel {
         self.sums = LoadSums::default();
         for flight in &mut flights {
             let generated = (now.secs_since(flight.first_at) / step).max(0.0);
-            *flight = weigh(*flight, generated, lengths);
+            flight.weigh(generated, lengths);
             self.add(flight, 1.0);
         }
         self.requests = flights;
         self.rebuilt_at = now;
         self.changes = 0;
     }
-}
-
-/// The flight with what it is expected to share with a new one.
-fn weigh(mut flight: InFlightRequest, generated: f64, lengths: &OutputLengths) -> InFlightRequest {
-    let rest = (flight.estimate.cap - generated).max(1.0);
-    flight.shared = lengths.shared_steps(generated).min(rest);
-    flight.weight = flight.shared * (flight.estimate.prompt + generated + 0.5 * flight.shared);
-    flight
 }
 
 fn earlier(time: Time, secs: f64) -> Time {

@@ -63,6 +63,14 @@ impl<V: Copy> KeyTable<V> {
         self.entries.get(self.oldest as usize).map(|entry| &entry.value)
     }
 
+    /// What is known about `key`, which becomes the most recently used one.
+    pub(crate) fn renew(&mut self, key: u64) -> Option<&mut V> {
+        let (_, entry) = self.find(key)?;
+        self.unlink(entry);
+        self.link(entry);
+        Some(&mut self.entries[entry as usize].value)
+    }
+
     /// Sets what is known about `key`, as the most recently used one. A new key is left out when the table is full.
     pub(crate) fn put(&mut self, key: u64, value: V) {
         let entry = match self.find(key) {
@@ -199,6 +207,14 @@ mod tests {
                 if what == 0 {
                     let oldest = (!naive.is_empty()).then(|| naive.remove(0).1);
                     prop_assert_eq!(table.pop_oldest(), oldest);
+                } else if what == 1 {
+                    let old = naive.iter().position(|(k, _)| *k == key);
+                    if let Some(i) = old {
+                        let (key, _) = naive.remove(i);
+                        naive.push((key, value));
+                    }
+                    let known = table.renew(key).map(|known| *known = value);
+                    prop_assert_eq!(known.is_some(), old.is_some());
                 } else {
                     let old = naive.iter().position(|(k, _)| *k == key);
                     if old.is_some() || naive.len() < capacity {
