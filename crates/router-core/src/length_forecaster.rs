@@ -11,6 +11,8 @@ use crate::lengths::{LengthClass, LengthForecast, LengthHistogram, bucket};
 
 /// Classes beside the fleet's, at most: a megabyte and a half.
 const CLASSES: usize = 4096;
+/// Heads of prompts that are remembered until they come again.
+const HEADS: usize = 4096;
 /// What is left of a response's weight with each later one, in all traffic and in a class.
 const FLEET_MEMORY: f32 = 0.998;
 const CLASS_MEMORY: f32 = 0.99;
@@ -107,8 +109,6 @@ pub(crate) struct LengthForecaster {
     /// Heads seen once, by a part of their hash: only a head that comes again gets a class.
     heads: Box<[u32]>,
 }
-
-const HEADS: usize = 4096;
 
 impl Default for LengthForecaster {
     fn default() -> Self {

@@ -330,7 +330,7 @@ impl MarginalCost {
 
     /// The model of the worker in the middle, by its decode step, among those of which most is known; none if none has responded.
     fn best_known(
-        &mut self,
+        &self,
         slots: Range<usize>,
         is_meant: impl Fn(&WorkerModel) -> bool,
     ) -> Option<SpeedLearner> {
