@@ -5,9 +5,9 @@
 //! all traffic does: the gain in the logarithm of the probability that each length had before it was known, which is the proper
 //! score of a forecast (Good, "Rational decisions", 1952). A request is foreseen by that of its classes whose record is best.
 
-use crate::RequestFeatures;
 use crate::key_table::KeyTable;
 use crate::lengths::{LengthClass, LengthForecast, LengthHistogram, bucket};
+use crate::{RequestFeatures, Rng};
 
 /// Classes beside the fleet's, at most: a megabyte and a half.
 const CLASSES: usize = 4096;
@@ -28,7 +28,7 @@ const LONGEST: u32 = 1 << 18;
 /// Responses after which the forecast of all traffic is computed anew; earlier while there are few.
 const REFRESH_EVERY: u32 = 64;
 /// Bytes of a prompt per token, about. Only whether lengths are alike matters.
-const BYTES_PER_TOKEN: f32 = 4.0;
+const BYTES_PER_TOKEN: f64 = 4.0;
 
 /// Classes that a request may belong to, beside the fleet.
 const KINDS: usize = LengthClass::ALL.len() - 1;
@@ -40,8 +40,7 @@ pub(crate) struct RequestClasses([u64; KINDS]);
 impl RequestClasses {
     /// The classes of a request.
     pub(crate) fn of(request: &RequestFeatures<'_>) -> Self {
-        let tokens =
-            request.prompt_tokens.map_or(request.prompt_bytes as f32 / BYTES_PER_TOKEN, |n| n as f32);
+        let tokens = request.prompt_tokens.map_or(request.prompt_bytes as f64 / BYTES_PER_TOKEN, f64::from);
         let half_doublings = bucket(tokens) as u64;
         let mut keys = [0; KINDS];
         let mut set = |kind: LengthClass, value: Option<u64>| {
@@ -64,9 +63,9 @@ impl RequestClasses {
     }
 }
 
+/// A hash of both, never 0.
 fn mix(value: u64, with: u64) -> u64 {
-    let mixed = (value ^ with.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-    (mixed ^ mixed >> 32).max(1)
+    Rng::seeded(value ^ Rng::seeded(with).next_u64()).next_u64().max(1)
 }
 
 /// One class of requests.
@@ -137,7 +136,7 @@ impl LengthForecaster {
     /// Learns the length of a response.
     pub(crate) fn learn(&mut self, classes: &RequestClasses, tokens: u32) {
         let tokens = tokens.clamp(1, LONGEST) as f32;
-        let b = bucket(tokens);
+        let b = bucket(tokens.into());
         let by_fleet = self.fleet.log_share(b);
         for (class, key) in classes.iter() {
             if let Some(record) = self.classes.renew(key) {
@@ -171,7 +170,6 @@ impl LengthForecaster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Rng;
 
     fn from_client(client: u64) -> RequestFeatures<'static> {
         RequestFeatures { client: Some(client), prompt_bytes: 800, ..RequestFeatures::default() }

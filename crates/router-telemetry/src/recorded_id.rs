@@ -23,12 +23,7 @@ impl RecordedId {
 
 impl From<&HeaderValue> for RecordedId {
     fn from(value: &HeaderValue) -> Self {
-        let bytes = value.as_bytes();
-        if std::str::from_utf8(bytes).is_ok() {
-            Self(SmallVec::from_slice(bytes))
-        } else {
-            Self(SmallVec::from_slice(String::from_utf8_lossy(bytes).as_bytes()))
-        }
+        Self(SmallVec::from_slice(String::from_utf8_lossy(value.as_bytes()).as_bytes()))
     }
 }
 

@@ -1,10 +1,7 @@
 //! A forgetting histogram of output lengths.
 
-use std::f32::consts::SQRT_2;
+use super::buckets::{BUCKETS, bucket, middle};
 
-/// Buckets per doubling, and their number: the last one holds all lengths above 2^16.
-const PER_DOUBLING: usize = 2;
-const BUCKETS: usize = 33;
 /// Lengths of the prior: from 16 to 1024 tokens, each doubling equally likely.
 const PRIOR: std::ops::RangeInclusive<usize> = 8..=20;
 /// The least probability of a bucket, where probabilities are compared.
@@ -23,23 +20,6 @@ pub(crate) struct LengthHistogram {
     next: f32,
 }
 
-/// The bucket of a length.
-pub(crate) fn bucket(tokens: f32) -> usize {
-    if tokens < 1.0 {
-        return 0;
-    }
-    // The exponent of the number is the logarithm's whole part, its mantissa gives the half; no logarithm is computed.
-    const MANTISSA: u32 = (1 << 23) - 1;
-    let bits = tokens.to_bits();
-    let doublings = (bits >> 23) as usize - 127;
-    let is_upper_half = bits & MANTISSA >= SQRT_2.to_bits() & MANTISSA;
-    (PER_DOUBLING * doublings + usize::from(is_upper_half)).min(BUCKETS - 1)
-}
-
-fn middle(bucket: usize) -> f32 {
-    ((bucket as f32 + 0.5) / PER_DOUBLING as f32).exp2()
-}
-
 impl LengthHistogram {
     /// What is assumed before the first response.
     pub(crate) fn prior() -> Self {
@@ -47,7 +27,7 @@ impl LengthHistogram {
         let buckets = PRIOR.count() as f32;
         for bucket in PRIOR {
             prior.weights[bucket] = 1.0 / buckets;
-            prior.tokens[bucket] = middle(bucket) / buckets;
+            prior.tokens[bucket] = middle(bucket) as f32 / buckets;
         }
         prior.all = 1.0;
         prior
@@ -66,7 +46,7 @@ impl LengthHistogram {
 
     /// Adds a response, and keeps `memory` of the weight of each earlier one.
     pub(crate) fn add(&mut self, tokens: f32, memory: f32) {
-        let b = bucket(tokens);
+        let b = bucket(f64::from(tokens));
         self.next /= memory;
         self.weights[b] += self.next;
         self.tokens[b] += self.next * tokens;
@@ -88,7 +68,11 @@ impl LengthHistogram {
 
     /// Mean length of a bucket.
     fn length(&self, bucket: usize) -> f32 {
-        if self.weights[bucket] > 0.0 { self.tokens[bucket] / self.weights[bucket] } else { middle(bucket) }
+        if self.weights[bucket] > 0.0 {
+            self.tokens[bucket] / self.weights[bucket]
+        } else {
+            middle(bucket) as f32
+        }
     }
 
     /// Mean lengths of consecutive parts of the distribution, from short to long, which end at these shares of it.
@@ -128,16 +112,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_are_halves_of_doublings() {
-        for tokens in 1..70_000_u32 {
-            let tokens = tokens as f32;
-            let exact = (2.0 * f64::from(tokens).log2()) as usize;
-            assert_eq!(bucket(tokens), exact.min(BUCKETS - 1), "{tokens}");
-        }
-        assert_eq!((bucket(0.0), bucket(0.7), bucket(1e30)), (0, 0, BUCKETS - 1));
-    }
-
-    #[test]
     fn parts_keep_the_mean() {
         let mut seen = LengthHistogram::prior().weighing(1e-6);
         for tokens in [10.0, 20.0, 20.0, 40.0] {
@@ -154,7 +128,7 @@ mod tests {
         let mut seen = LengthHistogram::prior();
         for tokens in [5.0, 500.0] {
             (0..100_000).for_each(|_| seen.add(tokens, 0.98));
-            assert!(seen.share(bucket(tokens)) > 0.999);
+            assert!(seen.share(bucket(tokens.into())) > 0.999);
         }
         assert!(seen.all.is_finite() && seen.next < 2.0 * RESCALE);
     }

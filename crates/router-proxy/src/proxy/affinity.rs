@@ -51,15 +51,25 @@ mod tests {
         KeySource::Member(SessionMember::User),
     ];
 
-    fn features(needs: PolicyNeeds, given: &[(&'static str, &'static str)]) -> (Option<u64>, Option<usize>) {
-        let facts = router_protocol::scan(Route::Generate, br#"{"text":"a","user":"body"}"#);
+    /// The routing key, the target worker and the client of a request with this body and these headers.
+    fn keys(
+        needs: PolicyNeeds,
+        body: &[u8],
+        given: &[(&'static str, &'static str)],
+    ) -> (Option<u64>, Option<usize>, Option<u64>) {
+        let facts = router_protocol::scan(Route::Generate, body);
         let mut features = facts.features(RequestId(1), Route::Generate, &[]);
         let pair = |(name, value): &(&'static str, &'static str)| {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         let headers = given.iter().map(pair).collect();
         add(&mut features, needs, &SOURCES, &headers, &facts);
-        (features.routing_key, features.target_worker)
+        (features.routing_key, features.target_worker, features.client)
+    }
+
+    fn features(needs: PolicyNeeds, given: &[(&'static str, &'static str)]) -> (Option<u64>, Option<usize>) {
+        let (routing_key, target, _) = keys(needs, br#"{"text":"a","user":"body"}"#, given);
+        (routing_key, target)
     }
 
     #[test]
@@ -75,16 +85,11 @@ mod tests {
 
     #[test]
     fn client_is_known_by_its_key_or_what_it_authorises_itself_with() {
-        let client = |body: &'static [u8], given: &[(&'static str, &'static str)]| {
-            let facts = router_protocol::scan(Route::Generate, body);
-            let mut features = facts.features(RequestId(1), Route::Generate, &[]);
-            let pair = |(name, value): &(&'static str, &'static str)| {
-                (HeaderName::from_static(name), HeaderValue::from_static(value))
-            };
+        let client = |body: &[u8], given: &[(&'static str, &'static str)]| {
             let needs = PolicyNeeds { forecast: true, ..PolicyNeeds::NONE };
-            add(&mut features, needs, &SOURCES, &given.iter().map(pair).collect(), &facts);
-            assert_eq!(features.routing_key, None, "no policy needs it");
-            features.client
+            let (routing_key, _, client) = keys(needs, body, given);
+            assert_eq!(routing_key, None, "no policy needs it");
+            client
         };
         let named = |name: &str| Some(router_protocol::routing_key(name.as_bytes()));
         let key = ("authorization", "Bearer k");
