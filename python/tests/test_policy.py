@@ -182,6 +182,8 @@ def test_events_come_in_order():
     events = []
 
     class Listening(Policy):
+        needs = ("progress",)
+
         def select(self, request, workers):
             return 0
 
@@ -191,7 +193,8 @@ def test_events_come_in_order():
     simulate(Load(num_requests=100), FLEET, Listening, seeds=1, events=["die:2@1", "join:t4@2"], poll_secs=1)
     kinds = [event.kind for event in events]
     assert kinds[:3] == ["joined"] * 3
-    assert {"dispatched", "first_token", "finished", "load", "left"} <= set(kinds)
+    assert {"dispatched", "first_token", "progress", "finished", "load", "left"} <= set(kinds)
+    assert all(e.events > 0 and e.request is not None for e in events if e.kind == "progress")
     assert [e.worker for e in events if e.kind == "left"] == ["http://server-2"]
     assert kinds.count("dispatched") == kinds.count("finished") >= 100
     finished = next(e for e in events if e.kind == "finished")

@@ -14,6 +14,7 @@ WORKERS = [f"http://10.0.0.{n}:30000" for n in (1, 2, 3)]
 COMMON = ["latency", "ttft", "tpot", "requests", "tokens", "in-flight", "waiting", "failures"]
 PER_WORKER = ["share", "worker-latency", "worker-in-flight", "worker-waiting"]
 DECISIONS = ["decisions", "score", "throughput-gradient", "latency-gradient"]
+FORECASTS = ["calibration"]
 
 CLIENT = (
     "req_id,success,error,host,actual_output_tokens,arrival_time,queue_time_start,queue_time_end,finish_time,"
@@ -22,7 +23,8 @@ CLIENT = (
 RECORDER = (
     "timestamp,worker_url,request_id,throughput_gradient,latency_gradient,score,outstanding_requests,avg_throughput,"
     "avg_latency,window_size,selection_reason,actual_output_tokens,server_latency,queue_time,ttft,decision_time_ms,"
-    "kind,seq,attempt,outcome,finish_time"
+    "kind,seq,attempt,outcome,finish_time,cached_tokens,forecast_class,forecast_output_tokens,forecast_rank,"
+    "predicted_cached_tokens"
 )
 
 
@@ -49,9 +51,10 @@ def recorder_rows():
         else:
             gradient = math.sin(n / 9 + n % 3)
             knew = f"{gradient},{-gradient / 7},{gradient * 0.66},2,180.5,0.61,10,gradient_based"
-        yield f"{stamp},{worker},r{n},{knew},,,,,0.012,decision,{2 * n + 1},0,,"
+        yield f"{stamp},{worker},r{n},{knew},,,,,0.012,decision,{2 * n + 1},0,,,,,,,{n % 5 * 64}"
         ended = f"2025-07-31 06:49:{11 + int(at):02}.{n % 10}90"
-        yield f"{ended},{worker},r{n},,,,1,,,,completion_record,120,0.6,0.01,0.1,,completion,{2 * n + 2},0,success,"
+        foreseen = f"{n % 5 * 48},{('fleet', 'client', 'client')[n % 3]},{40 + n},{n * 7 % 200 / 200},{n % 5 * 64}"
+        yield f"{ended},{worker},r{n},,,,1,,,,completion_record,120,0.6,0.01,0.1,,completion,{2 * n + 2},0,success,,{foreseen}"
 
 
 def write(path, header, rows):
@@ -86,7 +89,18 @@ def page(request, browser, page_file):
 def test_every_chart_draws(page):
     assert_drawn(page, COMMON + PER_WORKER)
     page.get_by_role("radio", name="marginal_utility").click()
-    assert_drawn(page, COMMON + PER_WORKER + DECISIONS)
+    assert_drawn(page, COMMON + PER_WORKER + DECISIONS + FORECASTS)
+
+
+def test_forecasts_have_tables(page):
+    page.get_by_role("radio", name="marginal_utility").click()
+    assert page.get_by_role("region", name="Forecasts by class").locator("tbody th").all_inner_texts() == ["client", "fleet"]
+    cached = page.get_by_role("region", name="Cached prompt tokens")
+    assert cached.locator("tbody th").all_inner_texts() == ["none", "64–127", "128–255", "256–511"]
+    # 200 answers, of which each fifth has 0, 64, 128, 192 or 256 predicted tokens, and three quarters of that reported.
+    assert cached.locator("tfoot td").all_inner_texts() == ["200", "25,600", "19,200", "133 %", "32"]
+    heat = page.get_by_role("region", name="True length against forecast")
+    assert heat.locator("tbody tr").first.locator("th, td").all_inner_texts()[:2] == ["32–63", "24"]
 
 
 def test_nothing_overflows(page):
@@ -123,7 +137,7 @@ def test_runs_are_reachable_by_keyboard(page):
     page.get_by_role("radio", name="RR").focus()
     page.keyboard.press("ArrowLeft")
     assert page.get_by_role("radio", name="marginal_utility").get_attribute("aria-checked") == "true"
-    assert_drawn(page, COMMON + PER_WORKER + DECISIONS)
+    assert_drawn(page, COMMON + PER_WORKER + DECISIONS + FORECASTS)
 
 
 def test_runs_are_compared_by_ratio(page):

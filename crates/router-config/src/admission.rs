@@ -3,7 +3,7 @@
 use crate::checks::{positive, timeout_or_never};
 use crate::error::ConfigError;
 use crate::options::Options;
-use router_core::InFlightCap;
+use router_core::{BatchWindow, InFlightCap, OverloadBounds};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ pub struct AdmissionConfig {
     pub rate: Option<NonZeroU32>,
     /// Maximum requests in flight on one worker.
     pub worker_max_in_flight: InFlightCap,
+    /// From when on a worker is overloaded, by what it reports.
+    pub overload: OverloadBounds,
+    /// The window whose requests are dispatched together; `None` for none.
+    pub batch_window: Option<BatchWindow>,
     /// Maximum memory for request bodies, in bytes; `None` for no limit.
     pub max_buffered: Option<NonZeroUsize>,
 }
@@ -39,6 +43,9 @@ pub struct Http2Config {
     /// Maximum number of requests at a time on one connection.
     pub max_concurrent_streams: NonZeroU32,
 }
+
+/// Maximum of a batch window: a client would take a longer one for a router that hangs.
+const MAX_BATCH_WINDOW_MS: u32 = 10_000;
 
 /// Maximum of a queue or limit: that of a tokio semaphore.
 const MAX_COUNT: usize = usize::MAX >> 3;
@@ -77,8 +84,44 @@ impl Options {
                 Some(None) => InFlightCap::Unlimited,
                 Some(Some(cap)) => InFlightCap::Fixed(cap),
             },
+            overload: self.check_overload()?,
+            batch_window: self.check_batch_window()?,
             max_buffered: NonZeroUsize::new(self.max_buffered_bytes),
         })
+    }
+
+    fn check_batch_window(&self) -> Result<Option<BatchWindow>, ConfigError> {
+        let option = "--batch-window-ms";
+        if self.batch_window_ms > MAX_BATCH_WINDOW_MS {
+            return Err(ConfigError::option(option, format!("must be at most {MAX_BATCH_WINDOW_MS}")));
+        }
+        if self.batch_window_ms > 0 && self.pd_disaggregation {
+            let problem = "cannot be combined with --pd-disaggregation: prefill servers do not decode";
+            return Err(ConfigError::option(option, problem));
+        }
+        Ok(BatchWindow::new(Duration::from_millis(self.batch_window_ms.into())))
+    }
+
+    fn check_overload(&self) -> Result<OverloadBounds, ConfigError> {
+        let standard = OverloadBounds::STANDARD;
+        let usage = self.overload_kv_usage;
+        if !(0.0..=1.0).contains(&usage) {
+            let problem = format!("{usage} must be from 0 to 1; 0 is no bound");
+            return Err(ConfigError::option("--overload-kv-usage", problem));
+        }
+        let kv_usage = Some(usage).filter(|usage| *usage > 0.0);
+        let waiting = self.overload_waiting_requests.map_or(standard.waiting, NonZeroU32::new);
+        Ok(OverloadBounds { waiting, kv_usage, ..standard }.polled_every(self.check_load_poll()?))
+    }
+
+    /// Time between two load polls of one worker.
+    pub(crate) fn check_load_poll(&self) -> Result<Duration, ConfigError> {
+        positive("--load-poll-interval-ms", self.load_poll_interval_ms as f64 / 1000.0)
+    }
+
+    /// Whether workers are polled for their load whatever the policy needs: a bound is set.
+    pub(crate) fn polls_for_overload(&self) -> bool {
+        self.overload_waiting_requests.is_some_and(|n| n > 0) || self.overload_kv_usage > 0.0
     }
 
     pub(crate) fn check_client_timeouts(&self) -> Result<ClientTimeouts, ConfigError> {

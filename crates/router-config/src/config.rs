@@ -86,6 +86,8 @@ pub struct FleetConfig {
     pub breaker: Option<BreakerConfig>,
     /// Time between two load polls of one worker.
     pub load_poll: Duration,
+    /// Whether workers are polled although no policy needs their load.
+    pub polls_for_overload: bool,
     /// How long requests in flight on a removed worker may take to finish.
     pub drain: Duration,
     /// `authorization` header for workers that have no key of their own, in place of the client's.
@@ -179,7 +181,8 @@ impl Options {
             fleet: FleetConfig {
                 health: self.check_health()?,
                 breaker: self.check_breaker()?,
-                load_poll: positive("--load-poll-interval-ms", self.load_poll_interval_ms as f64 / 1000.0)?,
+                load_poll: self.check_load_poll()?,
+                polls_for_overload: self.polls_for_overload(),
                 drain: Duration::from_secs(self.drain_timeout_secs),
                 authorization: self.check_worker_key()?,
                 ranks: self.check_ranks()?,

@@ -192,9 +192,8 @@ pub struct Options {
     #[arg(long, help_heading = "Requests")]
     pub send_request_id: bool,
 
-    /// Headers by which workers learn the client's address, protocol and host: X-Forwarded-For, -Proto and -Host, or Forwarded
-    /// (RFC 7239). Those that a client sent itself are removed, unless it is one of --trusted-proxies. With off, headers are
-    /// forwarded as they come
+    /// Headers that tell workers the client's address, protocol and host: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC
+    /// 7239). Those that a client sent are removed, unless it is one of --trusted-proxies. With off they pass as they come
     #[arg(long, value_enum, default_value_t = ForwardedHeaders::Off, value_name = "KIND", help_heading = "Requests")]
     pub forwarded_headers: ForwardedHeaders,
 
@@ -236,8 +235,7 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
     pub retry_jitter_factor: f64,
 
-    /// Retry budget: maximum retries after 5xx and 429 responses, and hedges, as a share of the requests of the last 10 s;
-    /// 100 more are always allowed
+    /// Retry budget: most retries after 5xx and 429, and hedges, as a share of the requests of the last 10 s; 100 more are free
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
     pub retry_budget: f64,
 
@@ -296,6 +294,18 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Overload")]
     pub worker_max_in_flight: Option<u32>,
 
+    /// Requests that come within so many milliseconds while the fleet is busy are dispatched together; 0 is off
+    #[arg(long, value_name = "MS", default_value_t = 0, help_heading = "Overload")]
+    pub batch_window_ms: u32,
+
+    /// A worker that reports N or more waiting requests gets none while another can take them, 0 for no bound [default: 256, unpolled]
+    #[arg(long, value_name = "N", help_heading = "Overload")]
+    pub overload_waiting_requests: Option<u32>,
+
+    /// The same for a worker that reports such a share of its KV cache in use, above 0 to 1; 0 is no bound, and no poll
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, help_heading = "Overload")]
+    pub overload_kv_usage: f64,
+
     /// Maximum memory for request bodies, in bytes, 0 for no limit; requests that do not fit get 503
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, help_heading = "Overload")]
     pub max_buffered_bytes: usize,
@@ -335,12 +345,8 @@ pub struct Options {
     pub admin_api_key: Option<Secret>,
 
     /// Without an admin key, serve the admin routes to every machine; only where each one that reaches the port is trusted
-    #[arg(
-        long,
-        env = "SGL_ROUTER_ALLOW_REMOTE_ADMIN",
-        value_parser = clap::builder::BoolishValueParser::new(),
-        help_heading = "Security"
-    )]
+    #[arg(long, env = "SGL_ROUTER_ALLOW_REMOTE_ADMIN", value_parser = clap::builder::BoolishValueParser::new(),
+        help_heading = "Security")]
     pub allow_remote_admin: bool,
 
     /// More API keys, each with a role: admin allows all routes, user the client routes

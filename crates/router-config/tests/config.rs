@@ -178,6 +178,13 @@ fn config_errors_name_the_option() {
             None,
             &["--rate-limit-tokens-per-second", "1"],
         ),
+        (
+            &[worker, &["--overload-kv-usage", "98"]].concat(),
+            None,
+            &["--overload-kv-usage", "98", "from 0 to 1"],
+        ),
+        (worker, Some("overload_kv_usage = -0.5"), &["--overload-kv-usage", "-0.5"]),
+        (worker, Some("overload_waiting_requests = -1"), &["overload_waiting_requests"]),
         (&[worker, &["--dp-size", "2"]].concat(), None, &["--dp-size", "--dp-aware"]),
         (&[worker, &["--dp-aware", "--dp-size", "0"]].concat(), None, &["--dp-size", "at least 1"]),
         (&[worker, &["--queue-timeout-secs", "0"]].concat(), None, &["--queue-timeout-secs", "0"]),

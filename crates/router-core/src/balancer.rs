@@ -1,12 +1,14 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
+use crate::batch_window::BatchWindow;
 use crate::fleet::{Candidates, Fleet, WorkerView};
 use crate::in_flight_cap::InFlightCap;
 use crate::length_forecaster::{LengthForecaster, RequestClasses};
+use crate::overload::OverloadBounds;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{
-    AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LoadReport, Outcome, Policy,
-    PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Time, WorkerId,
+    AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LengthForecast, LoadReport,
+    Outcome, Policy, PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Route, Time, WorkerId,
 };
 use std::fmt;
 
@@ -20,8 +22,12 @@ pub struct Ticket {
     prompt_bytes: u64,
     arrived_at: Option<Time>,
     dispatched_at: Time,
+    most_output_tokens: u32,
     /// What its length is learned by, if some policy needs forecasts.
     classes: Option<RequestClasses>,
+    /// What is expected of its length, likewise.
+    forecast: Option<LengthForecast>,
+    predicted_cached_tokens: Option<u32>,
 }
 
 impl Ticket {
@@ -145,6 +151,7 @@ pub struct Balancer {
     live: PolicySlot,
     shadows: Vec<PolicySlot>,
     lengths: LengthForecaster,
+    batch_window: Option<BatchWindow>,
     /// Decisions and completions so far.
     seq: u64,
     /// Reused by dispatches that exclude workers.
@@ -163,6 +170,7 @@ impl Balancer {
             live: PolicySlot { policy, rng: Rng::seeded(seed) },
             shadows: Vec::new(),
             lengths: LengthForecaster::default(),
+            batch_window: None,
             seq: 0,
             allowed: Vec::new(),
             room: Vec::new(),
@@ -173,6 +181,25 @@ impl Balancer {
     /// Sets how many requests of this router a worker may have in flight. A worker at its cap is not a candidate.
     pub fn set_cap(&mut self, cap: InFlightCap) {
         self.fleet.set_cap(cap);
+    }
+
+    /// Sets from when on a worker is overloaded, by what it reports. An overloaded worker is not a candidate while another
+    /// worker is one. Without this call there are no bounds ([`OverloadBounds::OFF`]).
+    pub fn set_overload_bounds(&mut self, bounds: OverloadBounds) {
+        self.fleet.set_overload_bounds(bounds);
+    }
+
+    /// Sets the window whose requests are dispatched together; `None` for none.
+    pub fn set_batch_window(&mut self, window: Option<BatchWindow>) {
+        self.batch_window = window;
+    }
+
+    /// When a request that is ready at `now` is to be dispatched, if that is later: at the end of its
+    /// [window](Self::set_batch_window), if its prompt is computed for a text and some request runs for each worker.
+    pub fn dispatch_at(&self, now: Time, route: Route) -> Option<Time> {
+        let window = self.batch_window.filter(|_| route.generates_text())?;
+        let is_busy = self.fleet.in_flight() >= self.fleet.routable().len() as u64;
+        Some(window.end_after(now)).filter(|at| is_busy && *at > now)
     }
 
     /// Adds a policy that decides on every request and whose decisions are only recorded. It immediately gets a
@@ -211,6 +238,10 @@ impl Balancer {
         match change {
             FleetUpdate::Leave(id) => {
                 if self.fleet.leave(id) {
+                    if self.fleet.iter().next().is_none() {
+                        // The next workers may serve another model and other clients.
+                        self.lengths = LengthForecaster::default();
+                    }
                     self.emit(now, &Event::Left(id));
                 }
             }
@@ -240,15 +271,8 @@ impl Balancer {
         let foreseen = classes.as_ref().map(|classes| self.foresee(request, classes));
         let request = foreseen.as_ref().unwrap_or(request);
         let target = self.target(request);
-        let ids = if exclude.is_empty() && target.is_none() {
-            self.fleet.available()
-        } else {
-            let may = |id: &&WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
-            self.allowed.clear();
-            self.allowed.extend(self.fleet.available().iter().filter(may));
-            &self.allowed
-        };
-        let candidates = Candidates::new(&self.fleet, ids).ok_or(NoWorker)?;
+        self.fleet.advance(now);
+        let candidates = self.fleet.candidates(exclude, target, &mut self.allowed).ok_or(NoWorker)?;
         self.scores.clear();
         let decision = self.live.decide(now, request, candidates, explain, &mut self.room, &mut self.scores);
         let mut shadows = Vec::new();
@@ -272,7 +296,10 @@ impl Balancer {
             prompt_bytes: request.prompt_bytes,
             arrived_at: request.arrived_at,
             dispatched_at: now,
+            most_output_tokens: request.most_output_tokens(),
             classes,
+            forecast: request.forecast,
+            predicted_cached_tokens: decision.predicted_cached_tokens,
         };
         Ok(Dispatched { ticket, decision, snapshot, chosen, scores, shadows })
     }
@@ -297,7 +324,8 @@ impl Balancer {
     pub fn peek(&mut self, now: Time, request: &RequestFeatures<'_>) -> Result<ExplainedDecision, NoWorker> {
         let foreseen = self.needs().forecast.then(|| self.foresee(request, &RequestClasses::of(request)));
         let request = foreseen.as_ref().unwrap_or(request);
-        let candidates = Candidates::new(&self.fleet, self.fleet.available()).ok_or(NoWorker)?;
+        self.fleet.advance(now);
+        let candidates = self.fleet.candidates(&[], None, &mut self.allowed).ok_or(NoWorker)?;
         let rng = self.live.rng.clone();
         let mut scores = Vec::new();
         let decision =
@@ -311,17 +339,37 @@ impl Balancer {
         self.emit(now, &Event::FirstToken { worker: ticket.worker, request: ticket.request });
     }
 
+    /// Records that so many events of a streamed response have arrived. To be called from time to time, if some policy
+    /// [needs](PolicyNeeds::progress) it.
+    pub fn progress(&mut self, now: Time, ticket: &Ticket, events: u32) {
+        self.emit(now, &Event::Progress { worker: ticket.worker, request: ticket.request, events });
+    }
+
     /// Ends one dispatch and passes the completion to the policies. A load report that came with the response is applied after it.
     pub fn finish(&mut self, now: Time, ticket: Ticket, result: AttemptResult) -> Completion {
-        let Ticket { worker, request, attempt, prompt_bytes, arrived_at, dispatched_at, classes } = ticket;
-        self.fleet.finished(worker, prompt_bytes);
+        let Ticket { worker, request, attempt, arrived_at, dispatched_at, most_output_tokens, .. } = ticket;
+        self.fleet.finished(worker, ticket.prompt_bytes);
         self.seq += 1;
         let seq = self.seq;
-        let completion =
-            Completion { worker, request, attempt, seq, arrived_at, dispatched_at, finished_at: now, result };
+        let mut completion = Completion {
+            worker,
+            request,
+            attempt,
+            seq,
+            arrived_at,
+            dispatched_at,
+            finished_at: now,
+            most_output_tokens,
+            result,
+            forecast: None,
+            predicted_cached_tokens: ticket.predicted_cached_tokens,
+        };
+        let length = completion.output_tokens().filter(|_| result.outcome == Outcome::Success);
+        completion.forecast = ticket.forecast.map(|forecast| forecast.verify(length));
         self.emit(now, &Event::Finished(&completion));
-        if let (Some(classes), Outcome::Success, Some(tokens)) =
-            (classes, result.outcome, result.usage.output_tokens)
+        // Nothing is learned from a worker that left: it may have been removed for a fault.
+        if let Some((classes, tokens)) =
+            ticket.classes.zip(length).filter(|_| self.fleet.view(worker).is_some())
         {
             self.lengths.learn(&classes, tokens);
         }
@@ -349,7 +397,11 @@ impl Balancer {
     /// The request with what is expected of its length.
     fn foresee<'a>(&self, request: &RequestFeatures<'a>, classes: &RequestClasses) -> RequestFeatures<'a> {
         let forecast = self.lengths.forecast(classes, request.max_output_tokens);
-        RequestFeatures { forecast: Some(forecast), ..*request }
+        RequestFeatures {
+            forecast: Some(forecast),
+            fleet_forecast: Some(*self.lengths.by_fleet()),
+            ..*request
+        }
     }
 
     fn load(&mut self, now: Time, id: WorkerId, report: &LoadReport) {

@@ -173,18 +173,34 @@ pub struct Decision {
     pub runner_up: Option<(WorkerId, f64)>,
     /// How many candidates shared the lowest cost; more than one means that chance decided between them.
     pub ties: u32,
+    /// Prompt tokens that the chosen worker is predicted to have in its cache; absent where the policy has no prediction in tokens.
+    pub predicted_cached_tokens: Option<u32>,
 }
 
 impl Decision {
     /// A choice by a rule that compares no costs.
     pub const fn plain(worker: WorkerId, reason: Reason) -> Self {
-        Self { worker, reason, cost: None, runner_up: None, ties: 1 }
+        Self { worker, reason, cost: None, runner_up: None, ties: 1, predicted_cached_tokens: None }
     }
 
     /// Replaces the reason.
     #[must_use]
     pub const fn because(self, reason: Reason) -> Self {
         Self { reason, ..self }
+    }
+
+    /// Another worker in place of this choice, which becomes the runner-up, to learn what it is like.
+    pub(crate) fn exploring(self, worker: WorkerId, cost: f64) -> Self {
+        let runner_up = self.cost.map(|cost| (self.worker, cost));
+        Self { cost: Some(cost), runner_up, ..Self::plain(worker, Reason::Exploration) }
+    }
+
+    /// Adds how many prompt tokens the chosen worker is predicted to have in its cache.
+    #[must_use]
+    pub fn predicting_cached(self, tokens: impl Into<Option<f64>>) -> Self {
+        // A float cast saturates.
+        let tokens = tokens.into().filter(|tokens| tokens.is_finite()).map(|tokens| tokens.round() as u32);
+        Self { predicted_cached_tokens: tokens, ..self }
     }
 
     /// How much more the runner-up would have cost.

@@ -1,6 +1,8 @@
 //! The events from which policies learn.
 
-use crate::{RequestFeatures, RequestId, Time, WorkerId, WorkerInfo};
+use std::time::Duration;
+
+use crate::{RequestFeatures, RequestId, Time, VerifiedForecast, WorkerId, WorkerInfo};
 
 /// How one dispatch ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -187,8 +189,14 @@ pub struct Completion {
     pub dispatched_at: Time,
     /// When its last byte came, or it was given up.
     pub finished_at: Time,
+    /// The most tokens that its response can have; see [`RequestFeatures::most_output_tokens`].
+    pub most_output_tokens: u32,
     /// Everything else.
     pub result: AttemptResult,
+    /// What was expected of the length of the output, if that was forecast.
+    pub forecast: Option<VerifiedForecast>,
+    /// [What the policy predicted](crate::Decision::predicted_cached_tokens) when it chose the worker.
+    pub predicted_cached_tokens: Option<u32>,
 }
 
 impl Completion {
@@ -202,10 +210,21 @@ impl Completion {
         self.arrived_at.map(|t| self.finished_at.secs_since(t))
     }
 
+    /// Generated tokens, as far as the worker's number can be true: nothing is learned from an impossible one.
+    pub fn output_tokens(&self) -> Option<u32> {
+        self.result.usage.output_tokens.filter(|tokens| *tokens <= self.most_output_tokens)
+    }
+
     /// Seconds in the worker's queue, as it reports them or as the difference of its two time stamps.
     pub fn queue_time(&self) -> Option<f64> {
         let timing = &self.result.timing;
         timing.queue_time.or_else(|| Some(timing.queue_end? - timing.queue_start?))
+    }
+
+    /// Prompt tokens in the worker's cache, as predicted and as reported; absent unless both are known of a complete response.
+    pub fn cached_tokens(&self) -> Option<(u32, u32)> {
+        let is_complete = self.result.outcome == Outcome::Success;
+        self.predicted_cached_tokens.zip(self.result.usage.cached_tokens).filter(|_| is_complete)
     }
 
     /// Seconds from sending to the first byte, if one came.
@@ -213,6 +232,9 @@ impl Completion {
         self.result.first_byte_at.map(|t| t.secs_since(self.dispatched_at))
     }
 }
+
+/// How often a host tells how far a stream is ([`Event::Progress`]).
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Everything a policy can learn from, in one stream and one order.
 #[non_exhaustive]
@@ -247,6 +269,15 @@ pub enum Event<'a> {
         worker: WorkerId,
         /// The request.
         request: RequestId,
+    },
+    /// More of a streamed response arrived; told every [`PROGRESS_INTERVAL`] to policies that [need](crate::PolicyNeeds::progress) it.
+    Progress {
+        /// The worker.
+        worker: WorkerId,
+        /// The request.
+        request: RequestId,
+        /// Events of the stream so far, about as many as tokens.
+        events: u32,
     },
     /// A dispatch ended.
     Finished(&'a Completion),

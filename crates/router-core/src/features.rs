@@ -40,6 +40,11 @@ pub enum OutputForm {
     Format,
 }
 
+/// No engine makes longer outputs, in tokens.
+pub(crate) const LONGEST_OUTPUT: u32 = 1 << 18;
+/// Engines count a few more tokens than the limit: the one that ends the output, drafts that were accepted at once.
+const LIMIT_SLACK: u64 = 16;
+
 /// A request as a policy sees it. Absent means unknown, never zero.
 ///
 /// The borrowed parts point into the request body and its prefix hashes, so building one copies nothing.
@@ -88,7 +93,45 @@ pub struct RequestFeatures<'a> {
     pub model: Option<u64>,
     /// What its output must be.
     pub form: OutputForm,
+    /// The length of its output in tokens, as the caller states it; it may be wrong.
+    pub stated_output_tokens: Option<u32>,
     /// What is expected of its length, filled in by the balancer; absent unless some policy
     /// [needs](crate::PolicyNeeds::forecast) it.
     pub forecast: Option<LengthForecast>,
+    /// What is expected of the output of any request, by all traffic and without a limit; absent where
+    /// [`forecast`](Self::forecast) is.
+    pub fleet_forecast: Option<LengthForecast>,
+}
+
+impl RequestFeatures<'_> {
+    /// The most tokens that a response to it can have. A response that reports more tells nothing true about its length.
+    pub fn most_output_tokens(&self) -> u32 {
+        let outputs = u64::from(self.choices.max(1)) * u64::from(self.batch.max(1));
+        let each =
+            self.max_output_tokens.map_or(u64::from(LONGEST_OUTPUT), |limit| u64::from(limit) + LIMIT_SLACK);
+        u32::try_from(outputs.saturating_mul(each)).unwrap_or(u32::MAX)
+    }
+
+    /// How many tokens so many bytes of the prompt make, in the proportion of this prompt; absent where the client sent no token ids.
+    pub fn tokens_in(&self, bytes: f64) -> Option<f64> {
+        let all = self.prompt_bytes as f64;
+        self.prompt_tokens.filter(|_| all > 0.0).map(|tokens| bytes * (f64::from(tokens) / all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_bounded_by_the_limit_of_each_choice() {
+        let most = |max_output_tokens, choices, batch| {
+            let request = RequestFeatures { max_output_tokens, choices, batch, ..RequestFeatures::default() };
+            request.most_output_tokens()
+        };
+        assert!((100..120).contains(&most(Some(100), 1, 1)));
+        assert!((600..700).contains(&most(Some(100), 3, 2)));
+        assert_eq!(most(None, 0, 0), LONGEST_OUTPUT);
+        assert_eq!(most(Some(u32::MAX), u32::MAX, u32::MAX), u32::MAX);
+    }
 }

@@ -1,8 +1,9 @@
 //! The workers of one balancer, and the views of them that policies get.
 
+use crate::candidate_list::{CandidateList, set_member};
 use crate::in_flight_cap::InFlightCap;
 use crate::load_tracker::{LoadTracker, MaxAge};
-use crate::ranking::{COMPARE_ALL, Ranking};
+use crate::overload::OverloadBounds;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::{LoadReport, Time, WorkerId};
 use std::cmp::Reverse;
@@ -92,11 +93,22 @@ impl WorkerView<'_> {
 struct FleetWorker {
     info: WorkerInfo,
     routable: bool,
-    /// Whether it is among the available ones.
-    listed: bool,
+    /// The list that it is in, while it may be chosen.
+    listed: Option<Preference>,
+    /// Whether the fleet will look at it again when its reports have become too old.
+    expires: bool,
     in_flight: u32,
     tracker: LoadTracker,
     load: Option<LoadReport>,
+}
+
+/// Which of the workers that may be chosen come first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Preference {
+    /// It is within all bounds.
+    First,
+    /// It is overloaded: it comes when no other worker can be chosen.
+    Last,
 }
 
 #[derive(Debug, Default)]
@@ -115,21 +127,46 @@ pub struct Fleet {
     /// Slots without a worker, below the end of `slots`.
     vacant: BinaryHeap<Reverse<u32>>,
     routable: Vec<WorkerId>,
-    /// Routable workers that are below the cap.
-    available: Vec<WorkerId>,
-    /// Those that are available, by their load, where there are more than [`COMPARE_ALL`].
-    by_load: Option<Ranking>,
+    /// Routable workers that are below the cap and not overloaded.
+    preferred: CandidateList,
+    /// Routable workers that are below the cap and overloaded.
+    overloaded: CandidateList,
+    /// When to look again at overloaded workers: one entry for each, not later than its reports become too old.
+    expiries: BinaryHeap<Reverse<(Time, WorkerId)>>,
+    /// The time of the last decision.
+    now: Time,
     /// Requests in flight on all workers.
     in_flight: u64,
     /// Most requests in flight on one worker.
     cap: InFlightCap,
+    /// From when on a worker is overloaded.
+    bounds: OverloadBounds,
 }
 
 impl Fleet {
     pub(crate) fn set_cap(&mut self, cap: InFlightCap) {
         self.cap = cap;
-        let ids: Vec<_> = self.iter().map(|w| w.id).collect();
-        ids.into_iter().for_each(|id| self.refresh(id));
+        self.refresh_all();
+    }
+
+    pub(crate) fn set_overload_bounds(&mut self, bounds: OverloadBounds) {
+        self.bounds = bounds;
+        self.refresh_all();
+    }
+
+    /// Lets the time pass: reports that have become too old leave no worker overloaded.
+    pub(crate) fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        while let Some(&Reverse((at, id))) = self.expiries.peek() {
+            if at >= self.now {
+                return;
+            }
+            self.expiries.pop();
+            if let Some(worker) = self.worker_mut(id) {
+                worker.expires = false;
+                self.file(id);
+            }
+        }
     }
 
     pub(crate) fn join(&mut self, info: WorkerInfo) -> WorkerId {
@@ -145,22 +182,31 @@ impl Fleet {
         entry.worker = Some(FleetWorker {
             info,
             routable: true,
-            listed: false,
+            listed: None,
+            expires: false,
             in_flight: 0,
             tracker: LoadTracker::default(),
             load: None,
         });
         let id = WorkerId::new(slot as u32, entry.generation);
+        let slots = self.slots.len();
+        self.preferred.reserve(slots);
+        self.overloaded.reserve(slots);
+        self.expiries.reserve(slots.saturating_sub(self.expiries.len()));
         self.refresh(id);
         id
     }
 
     pub(crate) fn leave(&mut self, id: WorkerId) -> bool {
         let Some(worker) = self.worker_mut(id) else { return false };
-        self.in_flight -= u64::from(worker.in_flight);
+        let (in_flight, listed) = (worker.in_flight, worker.listed);
+        self.in_flight -= u64::from(in_flight);
         self.slots[id.slot()].worker = None;
         self.vacant.push(Reverse(id.slot() as u32));
-        self.refresh(id);
+        set_member(&mut self.routable, id, false);
+        if let Some(list) = listed {
+            self.list_and_load(list).0.remove(id);
+        }
         true
     }
 
@@ -189,6 +235,7 @@ impl Fleet {
         }
         w.load = Some(*report);
         w.tracker.reported(report);
+        self.file(id);
         true
     }
 
@@ -227,9 +274,36 @@ impl Fleet {
         &self.routable
     }
 
-    /// The workers that may be chosen now, in id order.
-    pub fn available(&self) -> &[WorkerId] {
-        &self.available
+    /// The workers that may be chosen now. First come those that are not overloaded: the others are candidates of a request
+    /// that none of these can take.
+    pub fn available(&self) -> impl Iterator<Item = WorkerId> {
+        self.preferred.ids().iter().chain(self.overloaded.ids()).copied()
+    }
+
+    /// Whether a worker is overloaded at `now`, by what it reported ([`OverloadBounds`]).
+    pub fn is_overloaded(&self, id: WorkerId, now: Time) -> bool {
+        self.worker(id).is_some_and(|w| w.is_overloaded(&self.bounds, now))
+    }
+
+    /// The candidates for a request that may not go to the workers of `exclude`, and only to the slot `target` if there is
+    /// one: workers that are not overloaded, else those that are. `room` is for their ids.
+    pub(crate) fn candidates<'a>(
+        &'a self,
+        exclude: &[WorkerId],
+        target: Option<usize>,
+        room: &'a mut Vec<WorkerId>,
+    ) -> Option<Candidates<'a>> {
+        let lists = [&self.preferred, &self.overloaded];
+        if exclude.is_empty() && target.is_none() {
+            return lists.into_iter().find_map(|list| Candidates::of(self, list, list.ids()));
+        }
+        let may = |id: &&WorkerId| !exclude.contains(id) && target.is_none_or(|slot| slot == id.slot());
+        let list = lists.into_iter().find(|list| {
+            room.clear();
+            room.extend(list.ids().iter().filter(may));
+            !room.is_empty()
+        })?;
+        Candidates::of(self, list, room)
     }
 
     /// Requests in flight on all workers.
@@ -245,61 +319,69 @@ impl Fleet {
         self.slots.get_mut(id.slot()).filter(|s| s.generation == id.generation())?.worker.as_mut()
     }
 
-    /// Files a worker anew after it came, left or changed.
+    fn refresh_all(&mut self) {
+        let ids: Vec<_> = self.iter().map(|w| w.id).collect();
+        ids.into_iter().for_each(|id| self.refresh(id));
+    }
+
+    /// As [`load_changed`](Self::load_changed), after it came or may be chosen or not.
     fn refresh(&mut self, id: WorkerId) {
         let is_routable = self.worker(id).is_some_and(|w| w.routable);
-        file(&mut self.routable, id, is_routable);
+        set_member(&mut self.routable, id, is_routable);
         self.load_changed(id);
     }
 
-    /// Files a worker anew after its load or its cap has changed.
+    /// Files a worker anew after its requests in flight or what is known about it have changed.
     fn load_changed(&mut self, id: WorkerId) {
-        let cap = self.cap;
-        let Some(worker) = self.worker_mut(id) else { return self.unlist(id) };
-        if !worker.is_available(cap) {
-            if std::mem::take(&mut worker.listed) {
-                self.unlist(id);
-            }
-            return;
-        }
-        let was_listed = std::mem::replace(&mut worker.listed, true);
-        if self.by_load.is_some() {
-            let ranks = self.view(id).map(|w| (w.next_load(), w.rank()));
-            if let (Some(by_load), Some((next_load, rank))) = (&mut self.by_load, ranks) {
-                by_load.set(id, next_load, rank);
-            }
-        }
-        if !was_listed {
-            file(&mut self.available, id, true);
-            if self.by_load.is_none() && self.available.len() > COMPARE_ALL {
-                let mut by_load = Ranking::default();
-                let views = self.available.iter().filter_map(|&id| self.view(id));
-                views.for_each(|w| by_load.set(w.id, w.next_load(), w.rank()));
-                self.by_load = Some(by_load);
-            }
+        if !self.file(id)
+            && let Some(list) = self.worker(id).and_then(|w| w.listed)
+        {
+            let (list, load) = self.list_and_load(list);
+            list.rank(id, load);
         }
     }
 
-    /// Takes a worker out of those that are available.
-    fn unlist(&mut self, id: WorkerId) {
-        file(&mut self.available, id, false);
-        if let Some(by_load) = &mut self.by_load {
-            by_load.remove(id);
+    /// Puts a worker into the list that it belongs to now. Returns whether that is another one than before.
+    fn file(&mut self, id: WorkerId) -> bool {
+        let (cap, bounds, now) = (self.cap, self.bounds, self.now);
+        let Some(worker) = self.worker_mut(id) else { return false };
+        let until = worker.overloaded_until(&bounds).filter(|until| *until >= now);
+        let preference = if until.is_some() { Preference::Last } else { Preference::First };
+        let belongs = worker.is_available(cap).then_some(preference);
+        let listed = std::mem::replace(&mut worker.listed, belongs);
+        if let Some(until) = until
+            && !std::mem::replace(&mut worker.expires, true)
+        {
+            self.expiries.push(Reverse((until, id)));
         }
-        if self.available.len() <= COMPARE_ALL {
-            self.by_load = None;
+        if listed == belongs {
+            return false;
         }
+        if let Some(list) = listed {
+            self.list_and_load(list).0.remove(id);
+        }
+        if let Some(list) = belongs {
+            let (list, load) = self.list_and_load(list);
+            list.insert(id, load);
+        }
+        true
     }
-}
 
-/// Puts `id` into a list in id order, or takes it out.
-fn file(list: &mut Vec<WorkerId>, id: WorkerId, belongs: bool) {
-    match (list.binary_search(&id), belongs) {
-        (Err(place), true) => list.insert(place, id),
-        (Ok(place), false) => {
-            list.remove(place);
-        }
-        _ => (),
+    /// A list, and what says the load and the rank of a worker in it.
+    fn list_and_load(
+        &mut self,
+        preference: Preference,
+    ) -> (&mut CandidateList, impl Fn(WorkerId) -> Option<(f64, u32)>) {
+        let Self { slots, preferred, overloaded, .. } = self;
+        let list = match preference {
+            Preference::First => preferred,
+            Preference::Last => overloaded,
+        };
+        let load = |id: WorkerId| {
+            let view = slots.get(id.slot())?.worker.as_ref()?.view(id);
+            Some((view.next_load(), view.rank()))
+        };
+        (list, load)
     }
 }
 
@@ -310,6 +392,14 @@ impl FleetWorker {
 
     fn is_available(&self, cap: InFlightCap) -> bool {
         self.routable && !self.is_full(cap)
+    }
+
+    fn overloaded_until(&self, bounds: &OverloadBounds) -> Option<Time> {
+        bounds.overloaded_until(&self.tracker, &self.info)
+    }
+
+    fn is_overloaded(&self, bounds: &OverloadBounds, now: Time) -> bool {
+        self.overloaded_until(bounds).is_some_and(|until| until >= now)
     }
 
     fn view(&self, id: WorkerId) -> WorkerView<'_> {
@@ -330,13 +420,15 @@ impl FleetWorker {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
     fleet: &'a Fleet,
+    /// The list from which they are.
+    list: &'a CandidateList,
     ids: &'a [WorkerId],
 }
 
 impl<'a> Candidates<'a> {
-    /// `ids` must be workers of `fleet`, in id order.
-    pub(crate) fn new(fleet: &'a Fleet, ids: &'a [WorkerId]) -> Option<Self> {
-        (!ids.is_empty()).then_some(Self { fleet, ids })
+    /// `ids` must be workers of `list`, in id order, and that one of the lists of `fleet`.
+    fn of(fleet: &'a Fleet, list: &'a CandidateList, ids: &'a [WorkerId]) -> Option<Self> {
+        (!ids.is_empty()).then_some(Self { fleet, list, ids })
     }
 
     /// How many there are; at least one.
@@ -380,13 +472,13 @@ impl<'a> Candidates<'a> {
 
     /// Some of these candidates, in id order; absent if there are none.
     pub(crate) fn among(&self, ids: &'a [WorkerId]) -> Option<Self> {
-        Self::new(self.fleet, ids)
+        Self::of(self.fleet, self.list, ids)
     }
 
     /// Adds the candidates with the least load, the new request counted, to `found`: up to `most`, about.
     pub(crate) fn least_loaded(&self, most: usize, found: &mut Vec<WorkerId>) {
-        let is_whole = self.ids.len() == self.fleet.available.len();
-        if let Some(by_load) = &self.fleet.by_load {
+        let is_whole = self.ids.len() == self.list.ids().len();
+        if let Some(by_load) = self.list.by_load() {
             by_load.best(most, found, |id| is_whole || self.contains(id));
         }
     }

@@ -3,10 +3,13 @@
 //! A request belongs to several classes at once: those of its client, of the head of its prompt, and so on
 //! ([`LengthClass`]). Each class keeps a histogram of its own, and a record of how much better it foresaw its requests than
 //! all traffic does: the gain in the logarithm of the probability that each length had before it was known, which is the proper
-//! score of a forecast (Good, "Rational decisions", 1952). A request is foreseen by that of its classes whose record is best.
+//! score of a forecast (Good, "Rational decisions", 1952). A request is foreseen by that of its classes whose record is best,
+//! unless its caller states a length and is believed ([`StatedLengths`]).
 
+use crate::features::LONGEST_OUTPUT;
 use crate::key_table::KeyTable;
 use crate::lengths::{LengthClass, LengthForecast, LengthHistogram, bucket};
+use crate::stated_lengths::{StatedLength, StatedLengths};
 use crate::{RequestFeatures, Rng};
 
 /// Classes beside the fleet's, at most: a megabyte and a half.
@@ -22,20 +25,23 @@ const PRIOR_RESPONSES: f32 = 4.0;
 const DOUBT_RESPONSES: f32 = 16.0;
 /// How much better than all traffic a class must foresee a response, in nats of its probability.
 const LEAST_GAIN: f32 = 0.15;
-
-/// A longer output counts as one of this length: no engine makes longer ones, and one wrong number must not move the mean.
-const LONGEST: u32 = 1 << 18;
 /// Responses after which the forecast of all traffic is computed anew; earlier while there are few.
 const REFRESH_EVERY: u32 = 64;
 /// Bytes of a prompt per token, about. Only whether lengths are alike matters.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
-/// Classes that a request may belong to, beside the fleet.
-const KINDS: usize = LengthClass::ALL.len() - 1;
+/// Classes that learn lengths, beside the fleet: what is stated, the last kind, needs no learning.
+const KINDS: usize = LengthClass::ALL.len() - 2;
 
-/// The keys of a request's classes; 0 where it has none of a kind.
+/// What the length of a request is foreseen and learned by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct RequestClasses([u64; KINDS]);
+pub(crate) struct RequestClasses {
+    /// The keys of its classes; 0 where it has none of a kind.
+    keys: [u64; KINDS],
+    /// The length that its caller states, and where its output is cut off; 0 where there is none. Tickets hold this, so it is small.
+    stated: u32,
+    limit: u32,
+}
 
 impl RequestClasses {
     /// The classes of a request.
@@ -55,11 +61,19 @@ impl RequestClasses {
         set(LengthClass::Model, request.model);
         set(LengthClass::OutputLimit, request.max_output_tokens.map(u64::from));
         set(LengthClass::Form, Some(request.route.index() as u64 * 4 + request.form as u64));
-        Self(keys)
+        let stated = request.stated_output_tokens.map_or(0, |tokens| tokens.clamp(1, LONGEST_OUTPUT));
+        Self { keys, stated, limit: request.max_output_tokens.unwrap_or(0) }
+    }
+
+    /// What its caller states.
+    fn stated(&self) -> Option<StatedLength> {
+        let client = self.keys[LengthClass::Client as usize - 1];
+        let limit = (self.limit > 0).then_some(self.limit);
+        (self.stated > 0).then_some(StatedLength { client, tokens: self.stated, limit })
     }
 
     fn iter(&self) -> impl Iterator<Item = (LengthClass, u64)> {
-        LengthClass::ALL[1..].iter().copied().zip(self.0).filter(|(_, key)| *key != 0)
+        LengthClass::ALL[1..].iter().copied().zip(self.keys).filter(|(_, key)| *key != 0)
     }
 }
 
@@ -107,6 +121,7 @@ pub(crate) struct LengthForecaster {
     classes: KeyTable<ClassRecord>,
     /// Heads seen once, by a part of their hash: only a head that comes again gets a class.
     heads: Box<[u32]>,
+    stated: StatedLengths,
 }
 
 impl Default for LengthForecaster {
@@ -119,23 +134,39 @@ impl Default for LengthForecaster {
             responses: 0,
             classes: KeyTable::new(CLASSES),
             heads: vec![0; HEADS].into(),
+            stated: StatedLengths::default(),
         }
     }
 }
 
 impl LengthForecaster {
-    /// What is expected of the output of a request of these classes that is cut off at `limit` tokens: by the best of its
-    /// classes, or by all traffic where none is better.
+    /// What is expected of the output of a request of these classes that is cut off at `limit` tokens: what its caller states, if
+    /// that is believed, or what its classes forecast.
     pub(crate) fn forecast(&self, classes: &RequestClasses, limit: Option<u32>) -> LengthForecast {
+        let stated = classes.stated().filter(|stated| self.stated.believes(stated));
+        stated.map_or_else(|| self.by_classes(classes), |s| LengthForecast::stated(s.tokens)).up_to(limit)
+    }
+
+    /// What the best of its classes forecasts, or all traffic where none is better.
+    fn by_classes(&self, classes: &RequestClasses) -> LengthForecast {
         let known = classes.iter().filter_map(|(class, key)| Some((class, self.classes.get(key)?)));
         let gains = known.map(|(class, record)| (record.expected_gain(), class, record));
         let best = gains.filter(|(gain, ..)| *gain > LEAST_GAIN).max_by(|a, b| a.0.total_cmp(&b.0));
-        best.map_or(self.by_fleet, |(_, class, record)| LengthForecast::new(class, &record.seen)).up_to(limit)
+        best.map_or(self.by_fleet, |(_, class, record)| LengthForecast::new(class, &record.seen))
+    }
+
+    /// What is expected of the output of any request.
+    pub(crate) const fn by_fleet(&self) -> &LengthForecast {
+        &self.by_fleet
     }
 
     /// Learns the length of a response.
     pub(crate) fn learn(&mut self, classes: &RequestClasses, tokens: u32) {
-        let tokens = tokens.clamp(1, LONGEST) as f32;
+        if let Some(stated) = &classes.stated() {
+            let by_classes = self.by_classes(classes).quantile(0.5);
+            self.stated.learn(stated, by_classes, tokens);
+        }
+        let tokens = tokens.max(1) as f32;
         let b = bucket(tokens.into());
         let by_fleet = self.fleet.log_share(b);
         for (class, key) in classes.iter() {
@@ -207,6 +238,28 @@ mod tests {
     }
 
     #[test]
+    fn stated_length_is_believed_while_it_beats_the_classes() {
+        let mut forecaster = two_clients();
+        let stating = |tokens| RequestFeatures {
+            stated_output_tokens: Some(tokens),
+            max_output_tokens: Some(5000),
+            ..from_client(2)
+        };
+        let first = forecast(&forecaster, &stating(300));
+        assert_eq!((first.class, first.mean().round()), (LengthClass::Stated, 300.0));
+        assert_eq!(forecast(&forecaster, &stating(9000)).mean().round(), 5000.0, "max_tokens still caps");
+        // The client gets about 1000 tokens, as it always did.
+        for _ in 0..20 {
+            forecaster.learn(&RequestClasses::of(&stating(300)), 1000);
+        }
+        let doubted = forecast(&forecaster, &stating(300));
+        assert!(doubted.class != LengthClass::Stated && doubted.mean() > 800.0, "{doubted:?}");
+        let other = RequestFeatures { stated_output_tokens: Some(10), ..from_client(1) };
+        forecaster.learn(&RequestClasses::of(&other), 10);
+        assert_eq!(forecast(&forecaster, &other).class, LengthClass::Stated, "each client has a record");
+    }
+
+    #[test]
     fn class_that_says_nothing_is_not_believed() {
         let mut forecaster = LengthForecaster::default();
         let mut rng = Rng::seeded(2);
@@ -250,5 +303,20 @@ mod tests {
             learn((1 << 40) + head / 2);
         }
         assert!(learn(1) <= CLASSES);
+    }
+
+    #[test]
+    fn one_wrong_length_barely_moves_the_forecast() {
+        let mut forecaster = LengthForecaster::default();
+        let mut learn = |tokens| forecaster.learn(&RequestClasses::of(&from_client(1)), tokens);
+        (0..100).for_each(|i| learn(80 + i % 40));
+        learn(200_000);
+        (0..10).for_each(|i| learn(80 + i % 40));
+        let mean = forecaster.by_fleet().mean();
+        assert!(mean < 150.0, "{mean}");
+        // Should the clients really want such lengths, they are believed.
+        (0..200).for_each(|_| forecaster.learn(&RequestClasses::of(&from_client(1)), 20_000));
+        let mean = forecast(&forecaster, &from_client(1)).mean();
+        assert!(mean > 5000.0, "{mean}");
     }
 }

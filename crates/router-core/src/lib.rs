@@ -13,10 +13,12 @@
 //! policy/{best, sample, ring, quantile, speeds}, prefix_index, window
 //!                          what several policies share
 //! fleet                    the workers, WorkerView and Candidates
-//! in_flight_cap            how many requests one worker may have in flight
+//! candidate_list           the workers that may be chosen, by id and by load
+//! in_flight_cap, overload  how many requests one worker may have in flight; when it is overloaded
 //! load_tracker, decision   load of one worker; a decision and its explanation
 //! event                    all that a policy learns from
 //! length_forecaster        what the length of an output will be, from those of like requests
+//! stated_lengths           lengths that callers state, and whether to believe them
 //! features, worker_info    a request and a worker as policies see them
 //! lengths                  the length of an output, as a distribution
 //! key_table                a bounded map, by use
@@ -34,6 +36,8 @@
 )]
 
 mod balancer;
+mod batch_window;
+mod candidate_list;
 mod classic;
 mod decision;
 mod event;
@@ -45,6 +49,7 @@ mod key_table;
 mod length_forecaster;
 mod lengths;
 mod load_tracker;
+mod overload;
 pub mod policy;
 mod prefix_index;
 mod ranking;
@@ -53,6 +58,7 @@ mod rng;
 mod route;
 mod session_member;
 mod similar_name;
+mod stated_lengths;
 #[cfg(test)]
 mod testing;
 mod time;
@@ -62,16 +68,19 @@ mod worker_info;
 pub use balancer::{
     Balancer, DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, FleetUpdate, NoWorker, Ticket,
 };
+pub use batch_window::BatchWindow;
 pub use classic::{ClassicPolicy, ClassicWorker, LoadBalancingPolicy, LoadBalancingPolicyV2, RequestMetrics};
 pub use decision::{CandidateScore, Decision, MAX_TERMS, Reason, ScoreTerm, ScoreTerms};
 pub use event::{
-    AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, ServerTiming, TokenUsage, WorkTotals,
+    AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL, ServerTiming,
+    TokenUsage, WorkTotals,
 };
 pub use features::{OutputForm, PromptScript, RequestFeatures};
 pub use fleet::{Candidates, Fleet, WorkerView};
 pub use ids::{RequestId, SlotMap, WorkerId};
 pub use in_flight_cap::{InFlightCap, LEAST_REPORTED_CAP, UNREPORTED_CAP};
-pub use lengths::{LengthClass, LengthForecast};
+pub use lengths::{LengthClass, LengthForecast, VerifiedForecast};
+pub use overload::{DEFAULT_OVERLOAD_WAITING, OverloadBounds};
 pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};
 pub use prefix_index::{PrefixIndex, PrefixMatches};

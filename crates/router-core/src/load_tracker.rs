@@ -8,6 +8,9 @@ use crate::{LoadReport, Time};
 /// Prompt bytes that make about one token, where bytes must be added to a count of tokens.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
+/// With such a share of its cache in use, a worker starts few requests before others have ended.
+const FULL_CACHE: f64 = 0.9;
+
 /// What has been sent to a worker so far.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 struct DispatchCounters {
@@ -25,6 +28,23 @@ struct LoadSample {
     value: u64,
     at: Time,
     counters: DispatchCounters,
+}
+
+/// A reported share of the KV cache, and the prompt bytes in flight at that moment.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct CacheSample {
+    usage: f64,
+    at: Time,
+    bytes: u64,
+}
+
+/// A reported value, corrected to the present.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct ReportedValue<T> {
+    /// What it is now.
+    pub(crate) value: T,
+    /// When it was reported.
+    pub(crate) at: Time,
 }
 
 /// How old a reported number may be.
@@ -54,6 +74,7 @@ pub(crate) struct LoadTracker {
     waiting: Option<LoadSample>,
     requests: Option<LoadSample>,
     tokens: Option<LoadSample>,
+    cache: Option<CacheSample>,
 }
 
 impl LoadTracker {
@@ -83,6 +104,9 @@ impl LoadTracker {
         if let Some(tokens) = report.tokens {
             self.tokens = Some(sample(tokens));
         }
+        if let Some(usage) = report.kv_usage {
+            self.cache = Some(CacheSample { usage, at: report.at, bytes: counters.bytes });
+        }
     }
 
     /// Prompt bytes in flight.
@@ -109,6 +133,29 @@ impl LoadTracker {
     /// Requests running and waiting, if reported recently enough.
     pub(crate) fn requests(&self, max_age: MaxAge) -> Option<u32> {
         self.requests.as_ref().filter(|sample| max_age.admits(sample)).map(|sample| self.requests_now(sample))
+    }
+
+    /// Requests waiting, however old the report. Requests sent since do not wait while the worker has places left: while it
+    /// runs fewer than `max_running` and its cache is not [full](FULL_CACHE).
+    pub(crate) fn queue(&self, max_running: Option<u32>) -> Option<ReportedValue<u32>> {
+        let sample = self.waiting.as_ref()?;
+        let sent_on_top = self.requests_now(sample);
+        // Where the cache is not reported, a worker with a queue has no place left.
+        let has_places = self.cache.map_or(sample.value == 0, |cache| cache.usage < FULL_CACHE);
+        let beyond_places = || Some(self.requests_now(self.requests.as_ref()?).saturating_sub(max_running?));
+        let value = match beyond_places().filter(|_| has_places) {
+            Some(beyond) => sent_on_top.min(beyond.max(u32::try_from(sample.value).unwrap_or(u32::MAX))),
+            None => sent_on_top,
+        };
+        Some(ReportedValue { value, at: sample.at })
+    }
+
+    /// The share of the KV cache in use, however old the report, for a worker whose cache has `max_tokens`.
+    pub(crate) fn kv_usage(&self, max_tokens: Option<u64>) -> Option<ReportedValue<f64>> {
+        let CacheSample { usage, at, bytes } = self.cache?;
+        let more = (self.counters.bytes as f64 - bytes as f64) / BYTES_PER_TOKEN;
+        let value = max_tokens.filter(|most| *most > 0).map_or(usage, |most| usage + more / most as f64);
+        Some(ReportedValue { value, at })
     }
 
     /// Tokens held or waiting, if reported recently enough.

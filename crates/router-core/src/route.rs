@@ -110,6 +110,14 @@ impl Route {
         !matches!(self, Self::Tokenize | Self::Other)
     }
 
+    /// Whether the response is text that the model generates, so that it has output tokens.
+    pub const fn generates_text(self) -> bool {
+        matches!(
+            self,
+            Self::Generate | Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages
+        )
+    }
+
     /// Whether such a request may be sent to another worker after a response of 5xx. A route that the router does not know
     /// may not be idempotent.
     pub const fn retries_after_error(self) -> bool {

@@ -24,7 +24,7 @@ impl WindowSample {
         Some(Self {
             finished_at: completion.finished_at,
             latency_ns: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
-            output_tokens: completion.result.usage.output_tokens?,
+            output_tokens: completion.output_tokens()?,
         })
     }
 }

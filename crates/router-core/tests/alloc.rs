@@ -19,6 +19,8 @@ fn serve(balancer: &mut Balancer, now: &mut Time, prompts: &[Vec<u64>], n: usize
             prefix_block_bytes: 64,
             prompt_bytes: 64 * 40,
             routing_key: prefix.last().copied(),
+            client: prefix.first().copied(),
+            stated_output_tokens: Some(25),
             ..RequestFeatures::default()
         };
         let routed = balancer.dispatch(*now, &request, &[], ExplainLevel::None).unwrap();

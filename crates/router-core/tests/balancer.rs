@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 use router_core::policy::Random;
 use router_core::{
-    AttemptResult, Balancer, ExplainLevel, FleetUpdate, InFlightCap, LoadReport, LoadSource, Outcome,
-    RequestFeatures, Ticket, Time, WorkerId, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, FleetUpdate, InFlightCap, LengthClass, LoadReport, LoadSource,
+    Outcome, Policy, PolicyOptions, Registry, RequestFeatures, Ticket, Time, TokenUsage, WorkerId,
+    WorkerInfo,
 };
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -203,4 +204,61 @@ fn peek_changes_no_decision() {
         chosen
     };
     assert_eq!(run(0), run(3));
+}
+
+fn policy(name: &str) -> Box<dyn Policy> {
+    Registry::builtin().build(name, &PolicyOptions::default()).unwrap()
+}
+
+#[test]
+fn completion_has_what_was_foreseen_beside_what_came() {
+    let prefix: Vec<u64> = (1..=10).collect();
+    // 1000 bytes in blocks of 64, and 250 tokens.
+    let request = RequestFeatures {
+        prefix: &prefix,
+        prefix_block_bytes: 64,
+        prompt_bytes: 1000,
+        prompt_tokens: Some(250),
+        stated_output_tokens: Some(40),
+        ..RequestFeatures::default()
+    };
+    for (name, cached, is_forecast) in [
+        ("marginal_cost", Some([0, 160]), true),
+        ("cache_aware", Some([0, 160]), false),
+        ("lmetric", Some([0, 160]), false),
+        ("round_robin", None, false),
+    ] {
+        let mut balancer = Balancer::new(policy(name), 1);
+        balancer.join(Time::ZERO, WorkerInfo::new("http://a"));
+        let mut send = |at, outcome| {
+            let now = Time::from_secs_f64(at);
+            let routed = balancer.dispatch(now, &request, &[], ExplainLevel::None).unwrap();
+            let usage = TokenUsage {
+                prompt_tokens: Some(250),
+                output_tokens: Some(40),
+                cached_tokens: Some(128),
+                ..TokenUsage::default()
+            };
+            let result = AttemptResult { usage, ..AttemptResult::of(outcome) };
+            let done = balancer.finish(Time::from_secs_f64(at + 0.5), routed.ticket, result);
+            assert_eq!(done.predicted_cached_tokens, routed.decision.predicted_cached_tokens);
+            done
+        };
+        let [first, second] = [send(0.0, Outcome::Success), send(1.0, Outcome::Success)];
+        let predicted = [first, second].map(|done| done.predicted_cached_tokens);
+        assert_eq!(predicted, cached.map_or([None; 2], |known| known.map(Some)), "{name}");
+        assert_eq!(second.cached_tokens(), cached.map(|known| (known[1], 128)), "{name}");
+        let Some(forecast) = second.forecast else {
+            assert!(!is_forecast, "{name}");
+            continue;
+        };
+        assert_eq!((forecast.class, forecast.mean.round()), (LengthClass::Stated, 40.0), "{name}");
+        assert!((forecast.rank.unwrap() - 0.5).abs() < 0.01, "{forecast:?}");
+        let cut = send(2.0, Outcome::Failed);
+        assert_eq!(
+            (cut.forecast.unwrap().rank, cut.cached_tokens()),
+            (None, None),
+            "a cut answer has no length"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use router_core::Time;
 
-use crate::job::Sequence;
+use crate::job::{JobId, Sequence};
 use crate::profile::StepTiming;
 use crate::scheduler::{Engine, StepKind};
 
@@ -23,12 +23,16 @@ pub enum JobStage {
 /// One request in the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JobSnapshot {
+    /// Which.
+    pub id: JobId,
     /// Where it is.
     pub stage: JobStage,
     /// Its tokens so far, prompt and output.
     pub tokens: u64,
     /// Prompt tokens yet to be computed, those of the step in progress included; cached tokens are not counted.
     pub tokens_to_compute: u64,
+    /// Tokens generated so far.
+    pub generated: u32,
     /// Tokens yet to be generated.
     pub tokens_to_generate: u32,
 }
@@ -37,9 +41,11 @@ impl Engine {
     /// Everything in the engine, as of its last step.
     pub fn jobs(&self) -> impl Iterator<Item = JobSnapshot> {
         let snapshot = |stage, s: &Sequence, tokens_to_compute| JobSnapshot {
+            id: s.job.id,
             stage,
             tokens: s.tokens(),
             tokens_to_compute,
+            generated: s.generated,
             tokens_to_generate: s.job.output_tokens.saturating_sub(s.generated),
         };
         let waiting = self

@@ -1,5 +1,6 @@
 //! Sends requests, and reads and measures their responses.
 
+use crate::client::{self, ClientName};
 use crate::connection::ConnectionPool;
 use crate::outcome::{RequestFailure, RequestOutcome};
 use crate::plan::PlannedRequest;
@@ -25,6 +26,8 @@ const EXCERPT: usize = 200;
 pub(crate) struct Exchanger {
     pool: ConnectionPool,
     format: RequestFormat,
+    /// The header of each client.
+    clients: Vec<(HeaderName, HeaderValue)>,
     uri: Uri,
     route: Route,
     /// Every time counts from here.
@@ -32,20 +35,29 @@ pub(crate) struct Exchanger {
 }
 
 impl Exchanger {
-    pub(crate) fn new(pool: ConnectionPool, format: RequestFormat, start: Instant) -> Self {
+    pub(crate) fn new(
+        pool: ConnectionPool,
+        format: RequestFormat,
+        clients: &[ClientName],
+        start: Instant,
+    ) -> Self {
         let route = format.endpoint.route();
         let path = format!("{}{}", pool.target().base, route.as_str());
         // Both parts come out of URLs that have been parsed.
         let uri = path.parse().unwrap_or_default();
-        Self { pool, format, uri, route, start }
+        let clients = client::headers(clients, pool.target());
+        Self { pool, format, clients, uri, route, start }
     }
 
     /// The HTTP request for a planned one, with `id` as its request id.
-    pub(crate) fn request(&self, request: &PlannedRequest, id: &str) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.format.body(request)));
+    pub(crate) fn request(&self, planned: &PlannedRequest, id: &str) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.format.body(planned)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.pool.target().headers.clone();
+        if let Some((name, value)) = planned.client.and_then(|client| self.clients.get(client)) {
+            request.headers_mut().insert(name, value.clone());
+        }
         if let Ok(id) = HeaderValue::from_str(id) {
             request.headers_mut().insert(REQUEST_ID, id);
         }

@@ -15,6 +15,7 @@
 //! exchanger, connection  sends one request, reads its response
 //! plan, request_format   what is sent when, and its body
 //! dataset, trace         prompts and recorded arrivals
+//! client                 names of clients, and their headers
 //! outcome, target, histogram, prompt, arrivals
 //! ```
 //!
@@ -33,6 +34,7 @@
 //! ```
 
 mod arrivals;
+mod client;
 mod connection;
 mod dataset;
 mod exchanger;
@@ -52,18 +54,19 @@ mod target;
 mod trace;
 
 pub use arrivals::{ArrivalProcess, RequestRate};
+pub use client::{ClientName, InvalidClientName};
 pub use dataset::{BadEntry, Dataset, DatasetError, PromptSample, RandomShape, read_custom, read_sharegpt};
 pub use histogram::TimeHistogram;
 pub use model::{fetch, first_model};
 pub use outcome::{RequestFailure, RequestOutcome};
-pub use plan::{LoadPlan, Pacing, PlannedRequest, ResponseMode};
+pub use plan::{ClientSample, LoadPlan, Pacing, PlannedRequest, ResponseMode};
 pub use prompt::{BYTES_PER_TOKEN, Prompt, PromptSegment, tokens_of};
-pub use report::{SummaryReport, TimeQuantiles};
+pub use report::{ClientReport, SummaryReport, TimeQuantiles};
 pub use request_format::{ApiEndpoint, RequestFormat, StopRule, UnknownEndpoint};
 pub use rows::{COLUMNS, write_rows};
 pub use run::{LoadResult, LoadTest, run};
 pub use running_totals::{CompletedRequest, RunningTotals, running_totals};
-pub use summary::LoadSummary;
+pub use summary::{ClientSummary, LoadSummary};
 pub use target::{LoadTarget, TargetError};
 pub use tokio_util::sync::CancellationToken;
 pub use trace::{BLOCK_TOKENS, RequestTrace, TraceLine, read_trace};

@@ -70,6 +70,18 @@ impl Prompt {
         }
     }
 
+    /// Makes a prompt that is made up shorter by `tokens`, from its end; a part of one token is left.
+    pub(crate) fn shorten(&mut self, tokens: u32) {
+        let Self::Made(segments) = self else { return };
+        let total: u32 = segments.iter().map(|segment| segment.tokens).sum();
+        let mut surplus = tokens.min(total.saturating_sub(1));
+        for segment in segments.iter_mut().rev() {
+            let cut = segment.tokens.min(surplus);
+            segment.tokens -= cut;
+            surplus -= cut;
+        }
+    }
+
     /// The text.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
@@ -118,6 +130,16 @@ mod tests {
         let mut text = Prompt::Text("as it is".into());
         text.reseed(7);
         assert_eq!(text.text(), "as it is");
+    }
+
+    #[test]
+    fn prompt_is_shortened_from_its_end() {
+        let segment = |tokens| PromptSegment { seed: 3, tokens };
+        for (cut, left) in [(0, [5, 4]), (3, [5, 1]), (6, [3, 0]), (99, [1, 0])] {
+            let mut prompt = Prompt::Made([segment(5), segment(4)].into());
+            prompt.shorten(cut);
+            assert_eq!(prompt, Prompt::Made(left.map(segment).into()), "{cut}");
+        }
     }
 
     #[test]

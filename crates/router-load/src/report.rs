@@ -1,7 +1,7 @@
 //! The totals of a load test as JSON.
 
 use crate::histogram::TimeHistogram;
-use crate::summary::LoadSummary;
+use crate::summary::{ClientSummary, LoadSummary};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -44,6 +44,36 @@ pub struct SummaryReport {
     pub output_tokens_per_s: f64,
     /// Responses per worker.
     pub workers: BTreeMap<String, u64>,
+    /// The totals of each client, by name; left out if the load has none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clients: BTreeMap<String, ClientReport>,
+}
+
+/// The totals of the requests of one client. An absent value was not measured.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ClientReport {
+    /// Requests with a complete response without an error.
+    pub answered: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// From arrival to the last byte.
+    pub e2e_s: Option<TimeQuantiles>,
+    /// From arrival to the first event; streams only.
+    pub ttft_s: Option<TimeQuantiles>,
+    /// Generated tokens, as far as reported.
+    pub output_tokens: u64,
+}
+
+impl ClientReport {
+    fn of(client: &ClientSummary) -> Self {
+        Self {
+            answered: client.answered,
+            failed: client.failed,
+            e2e_s: TimeQuantiles::of(&client.latency),
+            ttft_s: TimeQuantiles::of(&client.ttft),
+            output_tokens: client.output_tokens,
+        }
+    }
 }
 
 /// A distribution of times, in seconds.
@@ -95,6 +125,11 @@ impl SummaryReport {
             output_tokens: summary.output_tokens,
             output_tokens_per_s: summary.tokens_per_second(),
             workers: summary.responses_by_worker.clone(),
+            clients: summary
+                .clients
+                .iter()
+                .map(|client| (client.name.clone(), ClientReport::of(client)))
+                .collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Path and JSON body of a request, for each API.
 
-use crate::plan::{PlannedRequest, ResponseMode};
+use crate::plan::{PlannedRequest, ResponseMode, length_wish};
 use bytes::Bytes;
 use router_core::Route;
 use serde::Serialize;
@@ -118,10 +118,14 @@ struct StreamOptions {
 impl RequestFormat {
     /// The body of one request.
     pub(crate) fn body(&self, request: &PlannedRequest) -> Bytes {
-        let text = request.prompt.text();
+        let mut text = request.prompt.text();
         let stream = request.response_mode == ResponseMode::Streamed;
-        let ignore_eos = (self.stop == StopRule::Planned).then_some(true);
-        let max_tokens = request.output_tokens;
+        let ends_at_limit = self.stop == StopRule::Planned && request.output_limit.is_none();
+        let ignore_eos = ends_at_limit.then_some(true);
+        let max_tokens = request.output_limit.unwrap_or(request.output_tokens);
+        if request.output_limit.is_some() {
+            text.to_mut().push_str(&length_wish(request.output_tokens));
+        }
         let prompt = match self.endpoint {
             ApiEndpoint::Generate => {
                 let sampling_params = SamplingBody { max_new_tokens: max_tokens, ignore_eos };
@@ -158,11 +162,17 @@ mod tests {
     use std::time::Duration;
 
     fn body(format: &RequestFormat, response_mode: ResponseMode) -> String {
+        limited(format, response_mode, None)
+    }
+
+    fn limited(format: &RequestFormat, response_mode: ResponseMode, limit: Option<u32>) -> String {
         let request = PlannedRequest {
             at: Duration::ZERO,
             prompt: Prompt::Text("say \"hi\"\n".into()),
             input_tokens: 3,
             output_tokens: 7,
+            output_limit: limit,
+            client: None,
             traced_output: None,
             response_mode,
         };
@@ -193,6 +203,14 @@ mod tests {
         assert_eq!(
             body(&natural, ResponseMode::Whole),
             r#"{"model":"default","prompt":"say \"hi\"\n","max_tokens":7,"stream":false}"#
+        );
+    }
+
+    #[test]
+    fn limit_tells_nothing_of_the_length() {
+        assert_eq!(
+            limited(&RequestFormat::default(), ResponseMode::Whole, Some(64)),
+            r#"{"text":"say \"hi\"\n Answer in 7 words.","sampling_params":{"max_new_tokens":64},"stream":false}"#
         );
     }
 

@@ -46,6 +46,9 @@ pub const COLUMNS: [&str; 31] = [
     "pure_queue_time",
 ];
 
+/// A further column of loads that have clients: the name of the request's client.
+const CLIENT_COLUMN: &str = "client";
+
 /// Writes the header and every row.
 ///
 /// # Errors
@@ -53,12 +56,16 @@ pub const COLUMNS: [&str; 31] = [
 pub fn write_rows(run: &LoadResult, out: impl Write) -> std::io::Result<()> {
     let done: Vec<_> = run.outcomes.iter().map(done).collect();
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(COLUMNS)?;
+    let clients = &run.plan().clients;
+    let client_column = (!clients.is_empty()).then_some(CLIENT_COLUMN);
+    csv.write_record(COLUMNS.into_iter().chain(client_column))?;
     for (outcome, running) in run.outcomes.iter().zip(running_totals(&done)) {
         // Every outcome belongs to a request of the plan.
         let Some(request) = run.plan().requests.get(outcome.index) else { continue };
         let row = CsvRow { outcome, request, running, started: run.started_unix };
-        csv.write_record(row.fields(run.request_id(outcome.index)))?;
+        let client = request.client.and_then(|index| clients.get(index)).map(ToString::to_string);
+        let client = client_column.map(|_| client.unwrap_or_default());
+        csv.write_record(row.fields(run.request_id(outcome.index)).into_iter().chain(client))?;
     }
     csv.flush()
 }

@@ -104,7 +104,7 @@ pub async fn run(
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + lead;
     let started_unix = started_unix.as_secs_f64();
     let sender = Arc::new(RequestSender {
-        exchanger: Exchanger::new(ConnectionPool::new(load.target), load.format, start),
+        exchanger: Exchanger::new(ConnectionPool::new(load.target), load.format, &plan.clients, start),
         limiter: ConcurrencyLimiter::new(load.max_concurrency),
         timeout: load.timeout,
         stop: stop.child_token(),
@@ -117,7 +117,7 @@ pub async fn run(
         let (sender, plan) = (Arc::clone(&sender), Arc::clone(&plan));
         move || pacing.send(&sender, &plan)
     });
-    let mut summary = LoadSummary::new(plan.requests.len());
+    let mut summary = LoadSummary::new(&plan);
     let mut all = Vec::with_capacity(plan.requests.len());
     let mut stopping = std::pin::pin!(sender.stop.cancelled());
     let mut stopped = false;
@@ -131,7 +131,8 @@ pub async fn run(
             // The channel closes when the sending thread and every task have ended.
             outcome = answered.recv() => {
                 let Some(outcome) = outcome else { break };
-                summary.add(&outcome, sender.limiter.inside());
+                let client = plan.requests.get(outcome.index).and_then(|request| request.client);
+                summary.add(&outcome, client, sender.limiter.inside());
                 watch(&summary);
                 all.push(outcome);
             }

@@ -2,6 +2,7 @@
 
 use crate::histogram::TimeHistogram;
 use crate::outcome::RequestOutcome;
+use crate::plan::LoadPlan;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -9,6 +10,44 @@ use std::time::Duration;
 /// Seconds. A sender whose 99th percentile of lateness is above this distorts the measured latencies: 5 ms is the time
 /// of a few output tokens on a busy engine.
 const MAX_LATENESS_P99_SECS: f64 = 0.005;
+
+/// Clients in the text of a summary; the JSON has all of them.
+const MAX_CLIENTS: usize = 12;
+
+/// The totals of the requests of one client.
+#[derive(Clone, Debug, Default)]
+pub struct ClientSummary {
+    /// Its name.
+    pub name: String,
+    /// Requests with a complete response without an error.
+    pub answered: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// From arrival to the last byte, of successful requests.
+    pub latency: TimeHistogram,
+    /// From arrival to the first event, of streams.
+    pub ttft: TimeHistogram,
+    /// Generated tokens, as far as reported.
+    pub output_tokens: u64,
+}
+
+impl ClientSummary {
+    fn add(&mut self, outcome: &RequestOutcome) {
+        if !outcome.is_ok() {
+            self.failed += 1;
+            return;
+        }
+        self.answered += 1;
+        self.latency.add(outcome.latency());
+        outcome.ttft().into_iter().for_each(|t| self.ttft.add(t));
+        self.output_tokens += outcome.facts.usage.output_tokens.map_or(0, u64::from);
+    }
+
+    /// Generated tokens per response. `None` without a response.
+    pub fn tokens_per_response(&self) -> Option<f64> {
+        (self.answered > 0).then(|| self.output_tokens as f64 / self.answered as f64)
+    }
+}
 
 /// The totals of a load test so far.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +76,8 @@ pub struct LoadSummary {
     pub output_tokens: u64,
     /// Responses per worker, by the router's header.
     pub responses_by_worker: BTreeMap<String, u64>,
+    /// The totals of each client, in the order of the plan; empty if it has none.
+    pub clients: Vec<ClientSummary>,
     /// Failures per kind, and the text of the first of each.
     pub failures: BTreeMap<&'static str, (u64, String)>,
     /// From the start to the last response.
@@ -47,11 +88,18 @@ pub struct LoadSummary {
 
 impl LoadSummary {
     /// Totals before the first outcome.
-    pub(crate) fn new(planned: usize) -> Self {
-        Self { planned, ..Self::default() }
+    pub(crate) fn new(plan: &LoadPlan) -> Self {
+        let client =
+            |name: &dyn fmt::Display| ClientSummary { name: name.to_string(), ..ClientSummary::default() };
+        let clients = plan.clients.iter().map(|name| client(name)).collect();
+        Self { planned: plan.requests.len(), clients, ..Self::default() }
     }
 
-    pub(crate) fn add(&mut self, outcome: &RequestOutcome, in_flight: usize) {
+    /// Adds how a request of this client ended.
+    pub(crate) fn add(&mut self, outcome: &RequestOutcome, client: Option<usize>, in_flight: usize) {
+        if let Some(client) = client.and_then(|index| self.clients.get_mut(index)) {
+            client.add(outcome);
+        }
         self.in_flight = in_flight;
         self.duration = self.duration.max(outcome.finished);
         self.last_sent = self.last_sent.max(outcome.sent);
@@ -153,7 +201,33 @@ impl fmt::Display for LoadSummary {
             let share = *responses as f64 / self.answered.max(1) as f64 * 100.0;
             writeln!(f, "{worker:<22}{share:>10.1} %   ({responses} responses)")?;
         }
-        Ok(())
+        self.write_clients(f)
+    }
+}
+
+impl LoadSummary {
+    fn write_clients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.clients.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\n{:<22}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "client, milliseconds", "answered", "failed", "E2E mean", "E2E p99", "TTFT p99", "tokens"
+        )?;
+        for client in self.clients.iter().take(MAX_CLIENTS) {
+            write!(f, "{:<22}{:>10}{:>10}", client.name, client.answered, client.failed)?;
+            for time in [client.latency.mean(), client.latency.at(99.0), client.ttft.at(99.0)] {
+                let text = time.map_or_else(|| "-".to_owned(), |seconds| format!("{:.2}", seconds * 1000.0));
+                write!(f, "{text:>10}")?;
+            }
+            let tokens = client.tokens_per_response();
+            writeln!(f, "{:>10}", tokens.map_or_else(|| "-".to_owned(), |tokens| format!("{tokens:.1}")))?;
+        }
+        match self.clients.len().checked_sub(MAX_CLIENTS) {
+            Some(more @ 1..) => writeln!(f, "and {more} more; --json has all clients"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
-//! Recorded traces, to be replayed: JSON Lines with `arrival_s`, `input_tokens`, `output_tokens` and `hash_ids`.
+//! Recorded traces, to be replayed: JSON Lines with `arrival_s`, `input_tokens`, `output_tokens` and, if known, `hash_ids`,
+//! `client`, `max_tokens` and `stream`.
 
+use crate::client::ClientName;
 use crate::dataset::{BadEntry, DatasetError, json_lines, read, some_of};
 use crate::prompt::{Prompt, PromptSegment};
 use serde::Deserialize;
@@ -9,7 +11,7 @@ use std::path::Path;
 pub const BLOCK_TOKENS: u32 = 512;
 
 /// One request of a trace.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 pub struct TraceLine {
     /// When it arrived, in seconds from any origin.
     pub arrival_s: f64,
@@ -21,6 +23,12 @@ pub struct TraceLine {
     /// texts, in this line and in others. Empty if the trace has none: then the prompt is unique.
     #[serde(default)]
     pub hash_ids: Vec<u64>,
+    /// Who sent it, if known: a text or a number.
+    pub client: Option<ClientName>,
+    /// The limit of output tokens that the request named. Without one the replay names `output_tokens`, and so tells the length.
+    pub max_tokens: Option<u32>,
+    /// Whether the response was streamed, if known.
+    pub stream: Option<bool>,
 }
 
 impl TraceLine {
@@ -44,6 +52,9 @@ impl TraceLine {
     fn problem(&self) -> Option<&'static str> {
         if !(self.arrival_s.is_finite() && self.arrival_s >= 0.0) {
             return Some("arrival_s must be a number of seconds from 0");
+        }
+        if self.max_tokens == Some(0) {
+            return Some("max_tokens must be above 0");
         }
         (self.input_tokens == 0).then_some("input_tokens must be above 0")
     }
@@ -91,7 +102,7 @@ mod tests {
     use crate::prompt::tokens_of;
 
     fn line(input_tokens: u32, hash_ids: &[u64]) -> TraceLine {
-        TraceLine { arrival_s: 1.0, input_tokens, output_tokens: 5, hash_ids: hash_ids.to_vec() }
+        TraceLine { input_tokens, hash_ids: hash_ids.to_vec(), ..TraceLine::default() }
     }
 
     #[test]

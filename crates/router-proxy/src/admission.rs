@@ -30,6 +30,8 @@ pub(crate) struct Admission {
     /// How many requests may wait, here and for a worker below its cap.
     limit: Arc<WaitLimit>,
     pub(crate) bodies: BodyMemory,
+    /// Whether requests that come together are dispatched together.
+    pub(crate) has_batch_window: bool,
 }
 
 impl Admission {
@@ -41,6 +43,7 @@ impl Admission {
             rate: config.rate.map(|rate| RateLimiter::new(rate, Instant::now())),
             limit,
             bodies: BodyMemory::new(config.max_buffered),
+            has_batch_window: config.batch_window.is_some(),
         }
     }
 

@@ -114,6 +114,8 @@ impl PoolTemplate<'_> {
     fn pool(&self, mut balancer: Balancer, telemetry: Telemetry, workers_at_start: usize) -> Arc<WorkerPool> {
         let cap = self.admission.worker_max_in_flight;
         balancer.set_cap(cap);
+        balancer.set_overload_bounds(self.admission.overload);
+        balancer.set_batch_window(self.admission.batch_window);
         let limit = Arc::clone(self.limit);
         let capacity = CapacityQueue::new(cap, limit, self.admission.queue_timeout);
         let (fleet, connect) = (self.fleet.clone(), self.connect.clone());

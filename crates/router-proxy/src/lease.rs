@@ -1,7 +1,7 @@
 //! One attempt's hold on a candidate, for as long as its response lasts. It ends exactly once, on every path.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use router_core::{AttemptResult, Outcome, Reason, Ticket, Time};
+use router_core::{AttemptResult, Outcome, PROGRESS_INTERVAL, Reason, Ticket, Time};
 use router_telemetry::{AttemptInfo, AttemptNotes, CompletionRecord, Leg};
 use router_upstream::{AttemptEnd, AttemptKind, Candidate, HealthVerdict, WorkerPool, abort};
 use std::sync::Arc;
@@ -56,6 +56,7 @@ pub(crate) struct Lease {
     has_client_rid: bool,
     sent_at: Time,
     first_byte_at: Option<Time>,
+    told: ToldProgress,
     is_delivered: bool,
     /// A failure is not counted by the circuit breaker.
     is_exempt: bool,
@@ -64,6 +65,17 @@ pub(crate) struct Lease {
     /// Set where the access log has a line for the request.
     note: Option<AttemptNote>,
 }
+
+/// What the policies were told of a stream's progress.
+#[derive(Clone, Copy, Debug, Default)]
+struct ToldProgress {
+    at: Time,
+    /// The clock is not read before so many events have come.
+    next_look: u32,
+}
+
+/// Events between two looks at the clock.
+const LOOK_EVERY: u32 = 8;
 
 /// What an abort needs.
 #[derive(Debug)]
@@ -92,6 +104,7 @@ impl Lease {
             abort_key: None,
             has_client_rid: false,
             first_byte_at: None,
+            told: ToldProgress::default(),
             is_delivered: false,
             is_exempt: false,
             error: None,
@@ -132,12 +145,28 @@ impl Lease {
         }
         let now = self.pool.clock.now();
         self.first_byte_at = Some(now);
+        self.told.at = now;
         if let Some(ticket) = &self.ticket
             && self.info.stream
         {
             self.pool.balancer.lock().first_token(now, ticket);
         }
         self.pool.telemetry.first_byte_received(&self.info);
+    }
+
+    /// So many events of a stream have come: from time to time the policies are told, if some of them want to know.
+    pub(crate) fn on_events(&mut self, events: u32) {
+        if !self.pool.needs.progress || events < self.told.next_look {
+            return;
+        }
+        self.told.next_look = events.saturating_add(LOOK_EVERY);
+        let now = self.pool.clock.now();
+        if let Some(ticket) = &self.ticket
+            && now.since(self.told.at) >= PROGRESS_INTERVAL
+        {
+            self.told.at = now;
+            self.pool.balancer.lock().progress(now, ticket, events);
+        }
     }
 
     /// The worker keeps the response under `id`, for requests that refer to it.

@@ -39,6 +39,8 @@ async fn exported() -> BTreeSet<String> {
     let router = router(Options {
         worker_urls: fleet.urls(),
         policy: "cache_aware".to_owned(),
+        // A policy that uses forecasts.
+        shadow_policies: vec!["marginal_cost".to_owned()],
         max_payload_size: 1000,
         ..options(&[])
     })

@@ -4,12 +4,14 @@
 mod support;
 
 use router_config::Options;
-use router_emulator::{EmulatedFleet, EmulatorConfig};
+use router_emulator::{EmulatedFleet, EmulatorConfig, FleetSpec, RunningEmulator, SglangVersion};
 use router_engine::EngineProfile;
 use router_proxy::RunningRouter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use support::{RawClient, get, metric, options, post, router, until, worker};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// A worker that answers a request when the gate lets it; tells the bodies in the order in which they come.
@@ -259,5 +261,64 @@ async fn client_that_reads_nothing_frees_its_worker() {
     let router = router(Options { client_write_timeout_secs: 0.1, ..options(&[address]) }).await;
     let mut client = ask(&router, "{}").await;
     client.see("\r\n\r\n").await;
+    until(|| router.in_flight() == 0).await;
+}
+
+/// Long requests straight to a server, as another router sends them; they end when they are dropped.
+async fn occupy(server: &RunningEmulator, requests: u32) -> Vec<TcpStream> {
+    let body = r#"{"text":"x","sampling_params":{"max_new_tokens":30000,"ignore_eos":true}}"#;
+    let request =
+        format!("POST /generate HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut sockets = Vec::new();
+    for held in 1..=requests {
+        let mut socket = TcpStream::connect(server.addr()).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        sockets.push(socket);
+        until(|| server.stats().in_flight() == held).await;
+    }
+    sockets
+}
+
+#[tokio::test]
+async fn overloaded_worker_is_left_out_until_it_reports_less() {
+    let spec: FleetSpec = "sglang_8b*2:max_running=1".parse().unwrap();
+    // The classic version reports its queue in responses alone.
+    let config =
+        EmulatorConfig { version: SglangVersion::Stock, ..EmulatorConfig::new(spec.parts[0].profile) };
+    let fleet = EmulatedFleet::start(&spec, None, &config).await.unwrap();
+    // round_robin needs no load reports; the bound alone has the workers polled.
+    let bounded = Options {
+        worker_urls: fleet.urls(),
+        overload_waiting_requests: Some(3),
+        load_poll_interval_ms: 10,
+        ..options(&[])
+    };
+    let router = router(bounded).await;
+    until(|| router.healthy_workers() == 2).await;
+    let others = occupy(&fleet.servers[0], 4).await;
+    support::until_metric(&router, "sgl_router_fleet_overloaded", 1.0).await;
+    let short = r#"{"text":"a","sampling_params":{"max_new_tokens":1}}"#;
+    let serving = |answer: &str| support::header(answer, "x-sglang-worker").unwrap().to_owned();
+    for _ in 0..4 {
+        assert_eq!(serving(&post(&router, "/generate", short).await), fleet.urls()[1]);
+    }
+    let workers = support::body(&get(&router, "/workers").await);
+    let is_overloaded = |n: usize| {
+        let all = workers["workers"].as_array().unwrap();
+        all.iter().find(|w| w["url"] == fleet.urls()[n].as_str()).unwrap()["is_overloaded"].clone()
+    };
+    assert_eq!((is_overloaded(0), is_overloaded(1)), (true.into(), false.into()));
+    let busy = metric(&router, "sgl_router_worker_overloaded{").await;
+    assert!(busy.iter().any(|(label, v)| label.contains(&fleet.urls()[0]) && *v == 1.0), "{busy:?}");
+    drop(others);
+    support::until_metric(&router, "sgl_router_fleet_overloaded", 0.0).await;
+    let mut seen: Vec<_> = Vec::new();
+    for _ in 0..2 {
+        seen.push(serving(&post(&router, "/generate", short).await));
+    }
+    seen.sort_unstable();
+    let mut all = fleet.urls();
+    all.sort_unstable();
+    assert_eq!(seen, all);
     until(|| router.in_flight() == 0).await;
 }

@@ -212,6 +212,63 @@ async fn candidates_and_shadows_in_both_formats() {
     fleet.shutdown().await;
 }
 
+/// Sends a request that states the length of its output.
+async fn send_stating(router: &RunningRouter, tokens: &str, body: &str) {
+    let mut client = support::RawClient::connect(router).await;
+    let length = body.len();
+    client.send(format!("POST /generate HTTP/1.1\r\nhost: r\r\nconnection: close\r\nx-request-id: says {tokens}\r\nx-expected-output-tokens: {tokens}\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+    let answer = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn what_was_foreseen_is_recorded_beside_what_came() {
+    let (fleet, dir) = (fleet("a100@20*2").await, fresh_dir());
+    let options = recording(fleet.urls(), &dir, "marginal_cost");
+    let router = router(Options { enable_tracking: true, ..options }).await;
+    let long = format!(
+        r#"{{"text":"{}","sampling_params":{{"max_new_tokens":9,"ignore_eos":true}}}}"#,
+        "a word ".repeat(400)
+    );
+    for _ in 0..10 {
+        post(&router, "/generate", &long).await;
+    }
+    send_stating(&router, "9", &long).await;
+    send_stating(&router, "nine", &long).await;
+    let (_, trace) = traces(&router, "/v1/traces/says%209").await;
+    let metrics = get(&router, "/metrics").await;
+    router.shutdown().await;
+    let end = &trace["attempts"][0]["end"];
+    assert_eq!(
+        (end["forecast_class"].as_str(), end["forecast_output_tokens"].as_f64()),
+        (Some("stated"), Some(9.0))
+    );
+    let file = files(&dir, "marginal_cost_metrics_").remove(0);
+    let rows = read(&file);
+    let ends: Vec<_> = rows.iter().filter(|r| r["kind"] == "completion").collect();
+    let number =
+        |row: &Row, name: &str| row[name].parse::<f64>().unwrap_or_else(|_| panic!("{name}: {row:?}"));
+    for row in &ends {
+        assert!((0.0..=1.0).contains(&number(row, "forecast_rank")), "{row:?}");
+        assert!(number(row, "forecast_output_tokens") <= 9.0, "max_tokens caps: {row:?}");
+        assert!(number(row, "predicted_cached_tokens") <= number(row, "prompt_tokens") + 300.0, "{row:?}");
+    }
+    let classes: Vec<_> = ends.iter().rev().take(2).map(|row| row["forecast_class"].as_str()).collect();
+    assert!(classes[0] != "stated" && classes[1] == "stated", "{classes:?}");
+    assert_eq!(number(ends[0], "predicted_cached_tokens"), 0.0, "nothing was sent before");
+    assert!(number(ends[11], "predicted_cached_tokens") > 300.0, "{:?}", ends[11]);
+    assert!(metrics.contains("sgl_router_output_forecast_rank_count{class=\"stated\"} 1"), "{metrics}");
+    assert!(metrics.contains("sgl_router_output_forecast_error_count{class=\"stated\"} 1"), "{metrics}");
+    let sum = |name: &str| ends.iter().map(|row| row[name].parse::<u64>().unwrap()).sum::<u64>();
+    for (metric, column) in [("predicted", "predicted_cached_tokens"), ("reported", "cached_tokens")] {
+        let line = format!("\nsgl_router_cache_{metric}_tokens_total {}\n", sum(column));
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+    }
+    let run = router_report::read_run(&file).run.unwrap();
+    assert_eq!(run.requests.iter().filter(|r| r.forecast.is_some() && r.cached_tokens.is_some()).count(), 12);
+    fleet.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_directory_that_vanishes_harms_no_request() {
     let dir = fresh_dir();

@@ -167,6 +167,7 @@ function runCharts(run) {
       format: number, lines: perWorker((w) => w.load.waiting) });
   }
   if (run.choices.total > 0) decisionCharts(grid, run);
+  forecastCharts(grid, run.forecasts);
   return grid;
 }
 

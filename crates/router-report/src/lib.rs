@@ -40,5 +40,7 @@ pub use figures::{QuantileSummary, RunFigures, RunSummary};
 pub use problem::{FileProblem, FileProblems};
 pub use read::{ColumnTable, ColumnValues, NumberKind, read_columns, read_run};
 pub use report::RunReport;
-pub use run::{FileKind, NameTable, ParsedFile, RecordedDecision, RecordedRequest, RecordedRun};
+pub use run::{
+    FileKind, NameTable, ParsedFile, RecordedDecision, RecordedForecast, RecordedRequest, RecordedRun,
+};
 pub use simulation::{MeasureComparison, MeasureEstimate, ReplayFidelity, ServerShare, SimulationReport};

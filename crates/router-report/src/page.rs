@@ -9,6 +9,7 @@ const FRAME: &str = include_str!("../assets/page.html");
 const STYLE: &str = include_str!("../assets/page.css");
 const PLOTS: &str = include_str!("../assets/plots.js");
 const SIMULATED: &str = include_str!("../assets/simulated.js");
+const FORECASTS: &str = include_str!("../assets/forecasts.js");
 const PROGRAM: &str = include_str!("../assets/page.js");
 const CHARTS: &str = include_str!("../assets/uPlot.iife.min.js");
 const CHARTS_STYLE: &str = include_str!("../assets/uPlot.min.css");
@@ -26,6 +27,7 @@ impl RunReport {
             ("/*report*/", json(self)),
             ("/*plots*/", PLOTS.to_owned()),
             ("/*simulated*/", SIMULATED.to_owned()),
+            ("/*forecasts*/", FORECASTS.to_owned()),
             ("/*program*/", PROGRAM.to_owned()),
         ];
         let mut page = String::new();

@@ -60,6 +60,23 @@ pub struct RecordedRequest {
     pub queue_time: Option<f64>,
     /// Requests waiting on the worker, as the worker reported.
     pub queue_length: Option<f64>,
+    /// What the router expected of its output.
+    pub forecast: Option<RecordedForecast>,
+    /// Prompt tokens that the router's policy predicted in the worker's cache.
+    pub predicted_cached_tokens: Option<f64>,
+    /// Prompt tokens in the worker's cache, as the worker reported.
+    pub cached_tokens: Option<f64>,
+}
+
+/// What the router expected of the output of a request.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct RecordedForecast {
+    /// The index of the class that it came from in [`RecordedRun::forecast_classes`].
+    pub class: u32,
+    /// The expected length in tokens.
+    pub tokens: f64,
+    /// The share of the forecast's distribution below the length that came, from 0 to 1.
+    pub rank: Option<f64>,
 }
 
 impl RecordedRequest {
@@ -102,6 +119,8 @@ pub struct RecordedRun {
     pub workers: NameTable,
     /// The reasons of the decisions.
     pub reasons: NameTable,
+    /// The classes of forecasts of output lengths.
+    pub forecast_classes: NameTable,
     /// The finished requests, in the file's order.
     pub requests: Vec<RecordedRequest>,
     /// The decisions, in the file's order; empty for a client's file.
@@ -126,6 +145,7 @@ impl RecordedRun {
             policy: None,
             workers: NameTable::default(),
             reasons: NameTable::default(),
+            forecast_classes: NameTable::default(),
             requests: Vec::new(),
             decisions: Vec::new(),
         }

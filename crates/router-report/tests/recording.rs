@@ -2,10 +2,10 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use router_core::policy::{MarginalUtility, MarginalUtilityConfig};
+use router_core::policy::{MarginalCost, MarginalCostConfig, MarginalUtility, MarginalUtilityConfig};
 use router_core::{
-    AttemptResult, Balancer, ExplainLevel, Outcome, Reason, RequestFeatures, Rng, Time, TokenUsage,
-    WorkerInfo,
+    AttemptResult, Balancer, Completion, ExplainLevel, Outcome, Policy, Reason, RequestFeatures, Rng, Time,
+    TokenUsage, WorkerInfo,
 };
 use router_report::{Audit, AuditFault, audit};
 use std::fmt::Write as _;
@@ -14,7 +14,8 @@ use std::time::Duration;
 
 const HEADER: &str = "timestamp,worker_url,request_id,throughput_gradient,latency_gradient,score,outstanding_requests,\
     avg_throughput,avg_latency,window_size,selection_reason,actual_output_tokens,server_latency,queue_time,ttft,\
-    decision_time_ms,kind,seq,attempt,outcome,finish_time\n";
+    decision_time_ms,kind,seq,attempt,outcome,finish_time,forecast_class,forecast_output_tokens,forecast_rank,\
+    predicted_cached_tokens\n";
 
 /// When the recorded runs start, in nanoseconds since the Unix epoch.
 const EPOCH: u64 = 1_753_978_493_123_456_789;
@@ -26,7 +27,14 @@ fn seconds(nanos: u64) -> String {
 /// Runs requests through a balancer with the policy and returns a row for each decision and each completion. Some
 /// requests fail and some report no number of tokens; the policy learns from neither.
 fn record(config: MarginalUtilityConfig, requests: u64) -> Vec<String> {
-    let mut balancer = Balancer::new(Box::new(MarginalUtility::new(config).unwrap()), 7);
+    record_with(Balancer::new(Box::new(MarginalUtility::new(config).unwrap()), 7), requests)
+}
+
+fn marginal_cost() -> Box<dyn Policy> {
+    Box::new(MarginalCost::new(MarginalCostConfig::default()).unwrap())
+}
+
+fn record_with(mut balancer: Balancer, requests: u64) -> Vec<String> {
     let mut rng = Rng::seeded(11);
     let ids: Vec<_> =
         (0..3).map(|i| balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://w{i}")))).collect();
@@ -61,7 +69,9 @@ fn first_to_end(open: &[OpenRequest]) -> Option<usize> {
 }
 
 fn decide(balancer: &mut Balancer, request: u64, now: Time, seq: u64) -> (String, router_core::Ticket) {
-    let routed = balancer.dispatch(now, &RequestFeatures::default(), &[], ExplainLevel::All).unwrap();
+    // Two clients with answers of other lengths, so that forecasts have classes.
+    let features = RequestFeatures { client: Some(1 + request % 2), ..RequestFeatures::default() };
+    let routed = balancer.dispatch(now, &features, &[], ExplainLevel::All).unwrap();
     let worker = routed.decision.worker;
     let terms = routed.scores.iter().find(|s| s.worker == worker).unwrap().terms;
     let mut row = format!("{},http://w{},req-{request}", seconds(now.as_nanos()), worker.slot());
@@ -77,25 +87,36 @@ fn decide(balancer: &mut Balancer, request: u64, now: Time, seq: u64) -> (String
         let value = terms.get(column).map_or(String::new(), |v| v.to_string());
         write!(row, ",{value}").unwrap();
     }
-    write!(row, ",{},,,,,0.01,decision,{seq},0,,", routed.decision.reason.as_str()).unwrap();
+    write!(row, ",{},,,,,0.01,decision,{seq},0,,,,,,", routed.decision.reason.as_str()).unwrap();
+    row.extend(routed.decision.predicted_cached_tokens.map(|tokens| tokens.to_string()));
     (row, routed.ticket)
 }
 
 fn end(balancer: &mut Balancer, ended: OpenRequest, seq: u64) -> String {
     let OpenRequest { ends_at: now, number: request, ticket } = ended;
     let tokens = (request % 7 != 3).then_some(50 + (request * 37 % 200) as u32);
+    let tokens = tokens.map(|tokens| if request % 2 == 0 { tokens } else { 20 * tokens });
     let outcome = if request % 11 == 5 { Outcome::Failed } else { Outcome::Success };
     let usage = TokenUsage { output_tokens: tokens, ..TokenUsage::default() };
     let done = balancer.finish(now, ticket, AttemptResult { usage, ..AttemptResult::of(outcome) });
     let latency = done.finished_at.since(done.dispatched_at).as_nanos() as u64;
     let tokens = tokens.map_or(String::new(), |n| n.to_string());
     format!(
-        "{at},http://w{},req-{request},,,,0,,,,completion_record,{tokens},{},,,,completion,{seq},0,{},{at}",
+        "{at},http://w{},req-{request},,,,0,,,,completion_record,{tokens},{},,,,completion,{seq},0,{},{at},{}",
         done.worker.slot(),
         seconds(latency),
         outcome.as_str(),
+        forecast_cells(&done),
         at = seconds(now.as_nanos()),
     )
+}
+
+fn forecast_cells(done: &Completion) -> String {
+    let text = |value: Option<f32>| value.map_or(String::new(), |v| v.to_string());
+    let class = done.forecast.map_or("", |forecast| forecast.class.as_str());
+    let (mean, rank) = (done.forecast.map(|f| f.mean), done.forecast.and_then(|f| f.rank));
+    let cached = done.predicted_cached_tokens.map_or(String::new(), |tokens| tokens.to_string());
+    format!("{class},{},{},{cached}", text(mean), text(rank))
 }
 
 fn audited(header: &str, parts: &[&[String]], config: MarginalUtilityConfig) -> Audit {
@@ -130,6 +151,28 @@ fn own_recordings_match() {
         );
         assert_eq!((audit.decisions, audit.lost), (1000, 0));
     }
+}
+
+#[test]
+fn forecasts_of_a_shadow_change_nothing_in_the_replay() {
+    let mut balancer = Balancer::new(Box::new(MarginalUtility::new(default()).unwrap()), 7);
+    balancer.add_shadow(Time::ZERO, marginal_cost(), 8);
+    let rows = record_with(balancer, 1000);
+    assert!(
+        rows.iter().filter(|row| row.contains(",client")).count() > 300,
+        "the client's class is believed"
+    );
+    let audit = audited(HEADER, &[&rows], default());
+    assert!(audit.by_gradients > 800, "{}", audit.by_gradients);
+    assert_eq!((audit.matching, audit.wrong, audit.lost), (audit.by_gradients, 0, 0), "{:?}", audit.findings);
+}
+
+#[test]
+fn decisions_that_claim_no_gradients_are_counted_and_not_recomputed() {
+    let rows = record_with(Balancer::new(marginal_cost(), 7), 300);
+    let audit = audited(HEADER, &[&rows], default());
+    assert_eq!((audit.decisions, audit.by_gradients, audit.wrong, audit.lost), (300, 0, 0, 0));
+    assert!(audit.problems.is_empty(), "{:?}", audit.problems);
 }
 
 #[test]

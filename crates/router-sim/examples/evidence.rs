@@ -32,11 +32,18 @@ const CARDS: &str = "h200,rtxpro6000*2,rtx4090*2";
 const LIVE: &str = "sglang_8b@0.75,sglang_8b*2@0.3";
 const LIVE_EVEN: &str = "sglang_8b*4@0.3375";
 
+/// The clients of `cargo xtask compare-peers`, case *classes*.
+const CLIENTS: &str = "chat:share=0.5,input-len=200..600,output-len=lognormal:200:1.2:2000,max-tokens=1024;\
+    extraction:share=0.35,input-len=1500..3000,output-len=5..30,max-tokens=1024,stream=0;\
+    agents:share=0.15,prefix-len=1024,input-len=200..600,output-len=300..900,max-tokens=1024";
+
 /// The load of a case, with its requests per second.
 #[derive(Clone, Copy)]
 enum CaseLoad {
     /// Short prompts, responses of 100 to 400 tokens, 30 % streamed, as `cargo xtask compare-peers` sends them.
     Live(f64),
+    /// Three clients, as `cargo xtask compare-peers` sends them.
+    Classes(f64),
     /// Prompt and response lengths of the recorded GPU runs.
     Short(f64),
     /// Prompts as in `Short`, responses with widely varying lengths.
@@ -115,7 +122,9 @@ fn cases() -> Result<Vec<EvidenceCase>, router_sim::FleetError> {
         .scenario
         .with(30.0, IncidentKind::Slow { server: 0, factor: 4.0 })
         .with(90.0, IncidentKind::Slow { server: 0, factor: 1.0 });
-    cases.extend([few, scarce, change, late, blind, live_uneven, live_even, live_change]);
+    let mut live_classes = live("as live: classes", LIVE, 26.3)?;
+    live_classes.load = CaseLoad::Classes(26.3);
+    cases.extend([few, scarce, change, late, blind, live_uneven, live_even, live_change, live_classes]);
     Ok(cases)
 }
 
@@ -130,6 +139,9 @@ fn load(load: CaseLoad, seed: u64) -> Option<Workload> {
         CaseLoad::Live(rate) => {
             let lengths = RequestLengths { prompt, output: LengthDistribution::Uniform(100, 400) };
             Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed).streamed(0.3))
+        }
+        CaseLoad::Classes(rate) => {
+            Some(ArrivalProcess::poisson(rate).clients(4000, &CLIENTS.parse().ok()?, seed))
         }
         CaseLoad::Wide(rate) => {
             let lengths = RequestLengths {

@@ -44,6 +44,17 @@ impl LengthDistribution {
     }
 }
 
+impl LengthDistribution {
+    /// The longest length that it may draw.
+    pub(crate) fn longest(self) -> u32 {
+        match self {
+            Self::Fixed(length) | Self::Uniform(_, length) | Self::LogNormal { max: length, .. } => {
+                length.max(1)
+            }
+        }
+    }
+}
+
 /// The text is not a length distribution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected TOKENS, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX], with tokens from 1 to {MAX_TOKENS}")]
@@ -180,14 +191,7 @@ impl ArrivalProcess {
             now += self.gap(&mut rng);
             let group = rng.below(groups.groups.max(1) as usize) as u64;
             let tokens = groups.shared_tokens.saturating_add(groups.own.sample(&mut rng));
-            let shared = groups.shared_tokens / BLOCK;
-            let mut hash = 0;
-            let prefix = (0..tokens / BLOCK).map(|block| {
-                let owner = if block < shared { group } else { (1 << 40) + i as u64 };
-                hash = chain(hash, owner << 12 | u64::from(block));
-                hash
-            });
-            let prefix = prefix.collect();
+            let prefix = shared_prefix(tokens / BLOCK, groups.shared_tokens / BLOCK, group, i);
             let request =
                 SimulatedRequest::at(Time::from_secs_f64(now), tokens, groups.output.sample(&mut rng));
             load.requests.push(SimulatedRequest { prefix, ..request });
@@ -224,10 +228,23 @@ impl ArrivalProcess {
         load
     }
 
-    fn gap(&self, rng: &mut Rng) -> f64 {
+    /// Seconds until the next arrival.
+    pub(crate) fn gap(&self, rng: &mut Rng) -> f64 {
         let unit = if self.shape == 1.0 { exponential(rng) } else { gamma(self.shape, rng) };
         unit / self.rate
     }
+}
+
+/// The hashes of a prompt's `blocks`, of which the first `shared` are those of its `group` and the rest its own; `request` is
+/// its number.
+pub(crate) fn shared_prefix(blocks: u32, shared: u32, group: u64, request: usize) -> Box<[u64]> {
+    let mut hash = 0;
+    let hashes = (0..blocks).map(|block| {
+        let owner = if block < shared { group } else { (1 << 40) + request as u64 };
+        hash = chain(hash, owner << 12 | u64::from(block));
+        hash
+    });
+    hashes.collect()
 }
 
 #[cfg(test)]

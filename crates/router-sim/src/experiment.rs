@@ -58,6 +58,9 @@ pub struct ContenderResult {
     pub ratios: Vec<Option<MeanEstimate>>,
     /// Mean share of the requests that each server completed, from 0 to 1.
     pub share: Vec<f64>,
+    /// The same of the requests of each client alone, under the client's name, in the order of [`Workload::clients`]; empty where
+    /// the load names none. The servers' imbalance is that of all clients.
+    pub clients: Vec<Self>,
 }
 
 /// A finished run of an experiment.
@@ -133,24 +136,55 @@ impl Experiment<'_> {
         load: &dyn Fn(u64) -> Workload,
         observer: &mut dyn ExperimentObserver,
     ) -> Option<ComparisonTable> {
-        let mut summaries: Vec<Vec<SimulationSummary>> = contenders.iter().map(|_| Vec::new()).collect();
+        let mut summaries: Vec<ContenderSummaries> =
+            contenders.iter().map(|_| ContenderSummaries::default()).collect();
         let mut done = 0;
         for &seed in self.seeds {
             let load = load(seed);
             for (contender, (index, summaries)) in contenders.iter().zip(summaries.iter_mut().enumerate()) {
                 let should_continue = &mut || observer.should_continue();
                 let outcome = contender.run_while(self.scenario, &load, seed, should_continue)?;
-                summaries.push(outcome.summary_under(self.slo));
+                summaries.add(&outcome, &load, self.slo);
                 done += 1;
                 observer.run_finished(FinishedRun { contender: index, seed, done, outcome: &outcome });
             }
         }
-        let first = summaries.first().cloned().unwrap_or_default();
-        let rows = contenders.iter().zip(&summaries).map(|(c, own)| row(&c.name, own, &first)).collect();
-        Some(ComparisonTable { rows, seeds: self.seeds.len() })
+        let rows = contenders.iter().zip(&summaries).map(|(contender, own)| {
+            let first = summaries.first().unwrap_or(own);
+            own.result(&contender.name, first)
+        });
+        Some(ComparisonTable { rows: rows.collect(), seeds: self.seeds.len() })
     }
 }
 
+/// The summaries of one contender.
+#[derive(Default)]
+struct ContenderSummaries {
+    /// One for each seed.
+    all: Vec<SimulationSummary>,
+    /// The same for each client, with its name. The clients of the first seed are those of every seed.
+    clients: Vec<(String, Vec<SimulationSummary>)>,
+}
+
+impl ContenderSummaries {
+    fn add(&mut self, outcome: &SimulationOutcome, load: &Workload, slo: Slo) {
+        self.all.push(outcome.summary_under(slo));
+        if self.clients.is_empty() {
+            self.clients = load.clients.iter().map(|client| (client.name.clone(), Vec::new())).collect();
+        }
+        for ((_, own), outcome) in self.clients.iter_mut().zip(outcome.by_client(load)) {
+            own.push(outcome.summary_under(slo));
+        }
+    }
+
+    fn result(&self, name: &str, first: &Self) -> ContenderResult {
+        let clients = self.clients.iter().zip(&first.clients);
+        let clients = clients.map(|((name, own), (_, first))| row(name, own, first)).collect();
+        ContenderResult { clients, ..row(name, &self.all, &first.all) }
+    }
+}
+
+/// The result of these summaries, without clients.
 fn row(name: &str, own: &[SimulationSummary], first: &[SimulationSummary]) -> ContenderResult {
     let read = |m: &SummaryMetric, of: &[SimulationSummary]| of.iter().map(m.read).collect::<Vec<f64>>();
     let values: Vec<Vec<f64>> = SummaryMetric::ALL.iter().map(|m| read(m, own)).collect();
@@ -167,6 +201,7 @@ fn row(name: &str, own: &[SimulationSummary], first: &[SimulationSummary]) -> Co
         values,
         ratios: SummaryMetric::ALL.iter().map(ratio).collect(),
         share: (0..servers).map(mean_share).collect(),
+        clients: Vec::new(),
     }
 }
 
@@ -217,6 +252,31 @@ mod tests {
         let mut watch = Impatient(2);
         assert_eq!(experiment.run_observed(&random, &load, &mut watch), None);
         assert_eq!(watch.0, 0, "it is not called again");
+    }
+
+    #[test]
+    fn clients_have_results_of_their_own() {
+        let mix: crate::ClientMix = "long:share=1,input-len=50,output-len=400;\
+                                     short:share=3,input-len=50,output-len=4"
+            .parse()
+            .unwrap();
+        let scenario = Scenario::of("sglang_8b*2".parse().unwrap());
+        let experiment = Experiment { scenario: &scenario, seeds: &[1, 2], slo: Slo::default() };
+        let registry = router_core::Registry::builtin();
+        let contenders = Contender::list("round_robin,least_request", &registry).unwrap();
+        let load = |seed| crate::ArrivalProcess::poisson(5.0).clients(400, &mix, seed);
+        let table = experiment.run(&contenders, &load, &mut |_| ());
+        let mean = SummaryMetric::ALL.iter().position(|metric| metric.name == "e2e_mean_s").unwrap();
+        for row in &table.rows {
+            let names: Vec<_> = row.clients.iter().map(|client| client.name.as_str()).collect();
+            assert_eq!(names, ["long", "short"]);
+            let [all, long, short] =
+                [row, &row.clients[0], &row.clients[1]].map(|of| of.estimates[mean].mean);
+            assert!(short < all && all < long, "{short} {all} {long}");
+            assert!(row.clients.iter().all(|client| client.values[mean].len() == 2));
+        }
+        let first = &table.rows[0].clients[1];
+        assert_eq!(first.ratios[mean].map(|ratio| ratio.mean), Some(1.0), "ratios are to the same client");
     }
 
     #[test]

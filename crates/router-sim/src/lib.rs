@@ -15,6 +15,7 @@
 //! server                            one engine and its wake-ups
 //! schedule                          incidents as users type them
 //! scenario  outcome                 what goes in, what comes out
+//! clients                           synthetic workloads of several clients
 //! arrivals  trace                   synthetic and recorded workloads
 //! workload  fleet  distributions    plain data
 //! ```
@@ -41,6 +42,7 @@
 
 mod arrivals;
 mod assigned;
+mod clients;
 mod contender;
 mod decision_maker;
 mod distributions;
@@ -60,6 +62,7 @@ pub use arrivals::{
     ArrivalProcess, ChatSessions, LengthDistribution, LengthDistributionError, PrefixGroups, RequestLengths,
 };
 pub use assigned::AssignedPolicy;
+pub use clients::{ClientMix, ClientMixError, ClientProfile, ClientRequest};
 pub use contender::Contender;
 pub use decision_maker::DecisionMaker;
 pub use experiment::{
@@ -75,4 +78,4 @@ pub use scenario::{Incident, IncidentKind, LoadReporting, Scenario};
 pub use schedule::{ScheduledEvent, ScheduledEventError};
 pub use simulation::simulate;
 pub use trace::{TraceError, TraceSlice, read_trace};
-pub use workload::{RequestStart, SimulatedRequest, Workload};
+pub use workload::{RequestStart, SimulatedRequest, Workload, WorkloadClient};

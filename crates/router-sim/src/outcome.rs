@@ -1,6 +1,8 @@
 //! The outcome of a run: one record per request, and a summary of them.
 
+use crate::workload::Workload;
 use router_core::Time;
+use std::collections::HashMap;
 
 /// The times and counts of one request.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -117,6 +119,20 @@ impl SimulationOutcome {
     /// The summary, with the default SLO.
     pub fn summary(&self) -> SimulationSummary {
         self.summary_under(Slo::default())
+    }
+
+    /// The outcome of each client of `load`, in its order, with the records of this client alone.
+    pub(crate) fn by_client(&self, load: &Workload) -> Vec<Self> {
+        let places: HashMap<u64, usize> =
+            load.clients.iter().enumerate().map(|(place, client)| (client.key, place)).collect();
+        let empty = Self { records: Vec::new(), busy: self.busy.clone() };
+        let mut outcomes = vec![empty; load.clients.len()];
+        for (request, record) in load.requests.iter().zip(&self.records) {
+            if let Some(place) = request.client.and_then(|key| places.get(&key)) {
+                outcomes[*place].records.push(*record);
+            }
+        }
+        outcomes
     }
 
     /// The summary, with goodput under this SLO.

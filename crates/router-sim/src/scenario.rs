@@ -1,7 +1,7 @@
 //! A scenario: the fleet, the routers, the load reports they get, and the incidents.
 
 use crate::SimulatedFleet;
-use router_core::Time;
+use router_core::{BatchWindow, OverloadBounds, Time};
 use router_engine::EngineProfile;
 use std::time::Duration;
 
@@ -62,6 +62,10 @@ pub struct Scenario {
     pub routers: usize,
     /// How the routers learn the servers' load.
     pub reports: LoadReporting,
+    /// From when on the routers take a server for overloaded. Default: [`OverloadBounds::STANDARD`], as in a real router.
+    pub overload: OverloadBounds,
+    /// The window whose requests the routers dispatch together. Default: none.
+    pub batch_window: Option<BatchWindow>,
     /// The incidents, in any order.
     pub incidents: Vec<Incident>,
     /// How many times a request is retried after its server died. Default 3.
@@ -71,7 +75,15 @@ pub struct Scenario {
 impl Scenario {
     /// This fleet behind one router, without incidents.
     pub fn of(fleet: SimulatedFleet) -> Self {
-        Self { fleet, routers: 1, reports: LoadReporting::default(), incidents: Vec::new(), retries: 3 }
+        Self {
+            fleet,
+            routers: 1,
+            reports: LoadReporting::default(),
+            overload: OverloadBounds::STANDARD,
+            batch_window: None,
+            incidents: Vec::new(),
+            retries: 3,
+        }
     }
 
     /// Adds an incident at a time in seconds since the start.

@@ -1,9 +1,11 @@
 //! Recorded traces: one JSON object per line with `arrival_s`, `input_tokens`, `output_tokens` and optionally `hash_ids`
-//! of the prompt's blocks.
+//! of the prompt's blocks, `client` (a name or a number), `max_tokens` and `stream`.
 
-use crate::workload::{SimulatedRequest, Workload, chain};
+use crate::workload::{SimulatedRequest, Workload, WorkloadClient, chain};
 use router_core::Time;
 use serde::Deserialize;
+use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
 
 /// Why a trace could not be read.
@@ -50,8 +52,48 @@ struct RecordedLine {
     output_tokens: u32,
     #[serde(default)]
     hash_ids: Vec<u64>,
-    #[serde(default)]
-    client: Option<u64>,
+    client: Option<TraceClient>,
+    max_tokens: Option<u32>,
+    stream: Option<bool>,
+}
+
+/// A client as a trace names it.
+#[derive(Deserialize, PartialEq, Eq, Hash)]
+#[serde(untagged, expecting = "a client is a text or a whole number")]
+enum TraceClient {
+    Number(u64),
+    Name(String),
+}
+
+impl fmt::Display for TraceClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The clients of a trace, each with the key of its requests.
+#[derive(Default)]
+struct TraceClients {
+    keys: HashMap<TraceClient, u64>,
+    /// In the order of their first requests.
+    named: Vec<WorkloadClient>,
+}
+
+impl TraceClients {
+    fn key(&mut self, client: TraceClient) -> u64 {
+        let Self { keys, named } = self;
+        *keys.entry(client).or_insert_with_key(|client| {
+            let client = WorkloadClient::named(&client.to_string());
+            let key = client.key;
+            if named.iter().all(|known| known.key != key) {
+                named.push(client);
+            }
+            key
+        })
+    }
 }
 
 /// Parses a slice of a trace. Its first request arrives at time zero.
@@ -64,6 +106,7 @@ pub fn read_trace(text: &str, slice: &TraceSlice) -> Result<Workload, TraceError
     }
     let wanted = slice.requests.clone();
     let mut requests = Vec::new();
+    let mut clients = TraceClients::default();
     let mut origin = None;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     for (number, line) in lines.skip(wanted.start).take(wanted.len()) {
@@ -72,13 +115,18 @@ pub fn read_trace(text: &str, slice: &TraceSlice) -> Result<Workload, TraceError
         let origin = *origin.get_or_insert(line.arrival_s);
         let at = Time::from_secs_f64((line.arrival_s - origin) / slice.speed);
         let request = SimulatedRequest::at(at, line.input_tokens, line.output_tokens.max(1));
-        let client = line.client.map(|client| chain(client, 0));
-        requests.push(SimulatedRequest { prefix: prefix(&line, slice.block_tokens), client, ..request });
+        requests.push(SimulatedRequest {
+            prefix: prefix(&line, slice.block_tokens),
+            max_output_tokens: line.max_tokens,
+            stream: line.stream.unwrap_or(request.stream),
+            client: line.client.map(|client| clients.key(client)),
+            ..request
+        });
     }
     if requests.is_empty() {
         return Err(TraceError::Empty);
     }
-    Ok(Workload { block_tokens: slice.block_tokens, ..Workload::new(requests) })
+    Ok(Workload { block_tokens: slice.block_tokens, clients: clients.named, ..Workload::new(requests) })
 }
 
 /// The chained hashes of the full blocks. The last entry of `hash_ids` may be a partial block, which no cache keeps.
@@ -114,6 +162,27 @@ mod tests {
         let load = read_trace(TRACE, &TraceSlice::default()).unwrap();
         assert_eq!(load.requests[0].prefix, load.requests[1].prefix);
         assert_eq!(load.requests[0].prefix.len(), 2);
+    }
+
+    #[test]
+    fn clients_limits_and_streams_are_read() {
+        let line = |rest: &str| format!(r#"{{"arrival_s":1,"input_tokens":9,"output_tokens":2{rest}}}"#);
+        let lines = [
+            line(r#","client":14,"max_tokens":64,"stream":false"#),
+            line(r#","client":"chat""#),
+            line(r#","client":"14""#),
+            line(""),
+        ];
+        let load = read_trace(&lines.join("\n"), &TraceSlice::default()).unwrap();
+        let names: Vec<_> = load.clients.iter().map(|client| client.name.as_str()).collect();
+        assert_eq!(names, ["14", "chat"]);
+        let [numbered, chat] = [load.clients[0].key, load.clients[1].key].map(Some);
+        let seen: Vec<_> = load.requests.iter().map(|r| (r.client, r.max_output_tokens, r.stream)).collect();
+        let expected =
+            [(numbered, Some(64), false), (chat, None, true), (numbered, None, true), (None, None, true)];
+        assert_eq!(seen, expected);
+        let error = read_trace(&line(r#","client":true"#), &TraceSlice::default()).unwrap_err().to_string();
+        assert!(error.starts_with("line 1: a client is a text or a whole number"), "{error}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct SimulatedRequest {
     pub prefix: Box<[u64]>,
     /// Whether the client asks for a stream, so that the router sees the first token.
     pub stream: bool,
-    /// Who sends it, if known.
+    /// The [key](WorkloadClient::key) of the client that sends it, if known.
     pub client: Option<u64>,
 }
 
@@ -51,6 +51,24 @@ impl SimulatedRequest {
     }
 }
 
+/// A client of a workload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkloadClient {
+    /// Its name.
+    pub name: String,
+    /// What its requests have in [`SimulatedRequest::client`].
+    pub key: u64,
+}
+
+impl WorkloadClient {
+    /// The client of this name; the key follows from the name. A number is the same client with or without quotes.
+    pub(crate) fn named(name: &str) -> Self {
+        let hash = |name: &str| name.bytes().fold(1, |hash, byte| chain(hash, byte.into()));
+        let key = name.parse().map_or_else(|_| hash(name), |number| chain(number, 0));
+        Self { name: name.to_owned(), key }
+    }
+}
+
 /// All requests of one run.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Workload {
@@ -60,12 +78,14 @@ pub struct Workload {
     pub block_tokens: u32,
     /// Bytes of prompt per token, which the router has to learn. Default 4.
     pub bytes_per_token: f64,
+    /// The clients that send the requests; empty where they are not known.
+    pub clients: Vec<WorkloadClient>,
 }
 
 impl Workload {
     /// A workload of these requests with blocks of 16 tokens.
     pub fn new(requests: Vec<SimulatedRequest>) -> Self {
-        Self { requests, block_tokens: 16, bytes_per_token: 4.0 }
+        Self { requests, block_tokens: 16, bytes_per_token: 4.0, clients: Vec::new() }
     }
 
     /// Makes this share of the requests (0 to 1) streams and the others not.

@@ -5,7 +5,7 @@
     reason = "a test fails by panicking and prints what it skips"
 )]
 
-use router_core::{PolicyOptions, Registry};
+use router_core::{BatchWindow, PolicyOptions, Registry};
 use router_sim::{
     ArrivalProcess, ComparisonTable, Contender, Experiment, IncidentKind, LengthDistribution, LoadReporting,
     PrefixGroups, RequestLengths, RequestStart, Scenario, SimulatedFleet, SimulationOutcome, Slo,
@@ -259,4 +259,25 @@ fn recovered_server_gets_its_share_back() {
     let again = 80.0 + 200.0 / 27.0;
     let (after, before) = (share(&slowed, again, 200), share(&steady, again, 200));
     assert!(after > 0.8 * before, "{after} of {before}");
+}
+
+#[test]
+fn batch_window_saves_time_near_saturation() {
+    let lengths = RequestLengths {
+        prompt: LengthDistribution::Uniform(220, 385),
+        output: LengthDistribution::Uniform(100, 400),
+    };
+    let load = |seed| ArrivalProcess::poisson(56.0).requests(2500, lengths, seed);
+    let figures = |window_ms| {
+        let window = BatchWindow::new(Duration::from_millis(window_ms));
+        let scenario = Scenario { batch_window: window, ..scenario("sglang_8b@0.75,sglang_8b*2@0.3") };
+        let table = table(&scenario, &[("marginal_cost", "{}")], &load);
+        ["e2e_mean_s", "e2e_p99_s", "ttft_p99_s"].map(|name| {
+            let at = SummaryMetric::ALL.iter().position(|metric| metric.name == name).unwrap();
+            table.rows[0].estimates[at].mean
+        })
+    };
+    let ([mean, p99, ttft], [mean_at_once, p99_at_once, ttft_at_once]) = (figures(100), figures(0));
+    assert!(mean < 0.9 * mean_at_once && p99 < 0.9 * p99_at_once, "{mean} {p99}");
+    assert!(ttft < ttft_at_once + 0.2, "{ttft} {ttft_at_once}");
 }

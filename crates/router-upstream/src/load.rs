@@ -19,6 +19,8 @@ pub struct WorkerLoad {
     pub in_flight: u32,
     /// Requests in its queue: the last report plus what was sent since; `None` without a recent report.
     pub waiting: Option<u32>,
+    /// Whether it gets no requests while another candidate can take them, because of the load that it reports.
+    pub is_overloaded: bool,
     /// Age of its last load report.
     pub report_age: Option<Duration>,
 }
@@ -31,6 +33,7 @@ impl WorkerLoad {
             worker: Arc::clone(worker),
             in_flight: view.in_flight,
             waiting: view.fresh_waiting(now, MAX_REPORT_AGE),
+            is_overloaded: balancer.fleet().is_overloaded(worker.id, now),
             report_age: view.load.map(|l| now.since(l.at)),
         })
     }
@@ -43,6 +46,7 @@ impl WorkerLoad {
             breaker: self.worker.worker.breaker_state(),
             in_flight: self.in_flight,
             waiting: self.waiting,
+            is_overloaded: self.is_overloaded,
             report_age: self.report_age,
             has_outdated_weights: self.worker.worker.has_outdated_weights(),
         }

@@ -228,7 +228,7 @@ impl WorkerPool {
             worker.mark_healthy(self);
         }
         self.tasks.spawn(run_health_checks(pool, subject, first.slot() as u64));
-        if self.needs.load_reports {
+        if self.needs.load_reports || self.fleet.polls_for_overload {
             let (pool, subject) = both();
             self.tasks.spawn(poll_load(pool, subject, self.fleet.load_poll));
         }

@@ -138,10 +138,14 @@ fn tiny_chunks_take_what_came() {
 
 #[test]
 fn endless_event_takes_a_bound() {
-    let head =
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: {\"text\": \"";
-    let grown = growth_of(head, std::iter::repeat_n(vec![b'x'; 1 << 16], 1024));
-    assert!(grown < 16, "64 MiB without a newline take {grown} MiB");
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    let of = |event: Vec<u8>, first: &'static [u8]| {
+        growth_of(head, std::iter::once(first.to_vec()).chain(std::iter::repeat_n(event, 1024)))
+    };
+    // What a stream takes in any case: buffers of sockets, and code that has not run before.
+    let usual = of([&b"data: {\"text\": \""[..], &vec![b'x'; 1 << 16], b"\"}\n\n"].concat(), b"");
+    let endless = of(vec![b'x'; 1 << 16], b"data: {\"text\": \"");
+    assert!(endless < usual + 12, "64 MiB without a newline take {endless} MiB, with newlines {usual}");
 }
 
 #[test]

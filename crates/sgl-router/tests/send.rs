@@ -109,6 +109,9 @@ fn mistakes_are_one_line_and_exit_2() {
         ),
         (&["--output", "no/such/folder.csv"], &["--output", "no/such/folder.csv"]),
         (&["--timeout-secs", "0"], &["--timeout-secs"]),
+        (&["--clients", "a:share=-1,input-len=9,output-len=5"], &["--clients", "client a", "share=-1"]),
+        (&["--clients", "a:share=1,input-len=9,speed=5"], &["--clients", "client a", "`speed`"]),
+        (&["--clients", "a:share=1,input-len=9,output-len=5", "--no-stream"], &["--clients", "--no-stream"]),
     ] {
         assert_mistake(&send(&folder, args), args, parts);
     }
@@ -167,6 +170,37 @@ fn prompt_seed_keeps_the_load_and_misses_the_caches() {
     assert_eq!(run(&["--prompt-seed", "2"]), (first.clone(), 0));
     let (again, cached) = run(&["--prompt-seed", "1"]);
     assert!(again == first && cached > 5000, "{cached}");
+}
+
+#[test]
+fn clients_are_sent_and_reported_one_by_one() {
+    let mut fleet = start(&["emulate", "--fleet", "h200@50*2", "--port-base", "0"], out);
+    let workers = [url(&mut fleet, "h200"), url(&mut fleet, "h200")];
+    let mut router = start(&["launch", "--port", "0", "--worker-urls", &workers[0], &workers[1]], err);
+    let base = url(&mut router, "listening");
+    for _ in 0..2 {
+        router.1.by_ref().find(|line| line.contains("healthy")).unwrap();
+    }
+    let folder = TestFolder::new("clients");
+    let mix = "short:share=1,input-len=100,output-len=4..6,max-tokens=500;\
+               long:share=1,input-len=100,output-len=200..300,max-tokens=500,stream=0";
+    let args = ["--router-url", &base, "--num-requests", "240", "--request-rate", "200", "--json", "-"];
+    let output = send(&folder, &[&args[..], &["--clients", mix]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("client, milliseconds"), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let clients = &report["clients"];
+    let per_response = |client: &str| {
+        let number = |member: &str| clients[client][member].as_f64().unwrap();
+        number("output_tokens") / number("answered")
+    };
+    assert!((4.0..=6.0).contains(&per_response("short")), "{clients}");
+    assert!((200.0..=300.0).contains(&per_response("long")), "{clients}");
+    assert!(clients["long"]["ttft_s"].is_null() && clients["short"]["ttft_s"]["p99"].is_f64(), "{clients}");
+    let csv = csv_in(&folder);
+    assert!(csv.lines().next().unwrap().ends_with(",pure_queue_time,client"));
+    let rows = csv.lines().skip(1).filter(|row| row.ends_with(",long")).count();
+    assert_eq!(clients["long"]["answered"], rows);
 }
 
 #[test]

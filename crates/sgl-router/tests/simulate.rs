@@ -122,6 +122,35 @@ fn shared_prefixes_are_found() {
 }
 
 #[test]
+fn clients_have_figures_of_their_own() {
+    let mix = "extraction:share=3,input-len=1500..3000,output-len=5..30,stream=0;\
+               agents:share=1,prefix-len=1024,input-len=100,output-len=300..900";
+    let flags = [
+        "--num-requests",
+        "300",
+        "--request-rate",
+        "5",
+        "--seeds",
+        "2",
+        "--policy",
+        "round_robin,least_request",
+    ];
+    let output = run(&[&flags[..], &["--clients", mix, "--json"]].concat());
+    let table = text(&output.stderr);
+    assert!(table.contains("2 clients: extraction sends 75 %"), "{table}");
+    assert!(table.contains("\nclient extraction\n") && table.contains("\nclient agents\n"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let clients = &found["policies"][1]["clients"];
+    let mean = |client: &str| clients[client]["measures"]["e2e_mean_s"]["mean"].as_f64().unwrap();
+    assert!(mean("extraction") * 5.0 < mean("agents"), "{clients}");
+    assert!(
+        json(&flags)["policies"][0].get("clients").is_none(),
+        "clients that are not named have no figures"
+    );
+}
+
+#[test]
 fn page_contains_the_runs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.html");
@@ -166,6 +195,15 @@ fn mistakes_are_one_line_and_exit_2() {
         (&["--input-len", "many"], &["--input-len", "many", "LOW..HIGH"]),
         (&["--burstiness", "0"], &["--burstiness", "above 0"]),
         (&["--stream", "1.5"], &["--stream", "from 0 to 1"]),
+        (
+            &["--clients", "a:share=1,input-len=9..3,output-len=5"],
+            &["--clients", "client a", "input-len=9..3"],
+        ),
+        (
+            &["--clients", "a:share=0,input-len=9,output-len=5"],
+            &["--clients", "client a", "share=0", "above 0"],
+        ),
+        (&["--clients", "a:share=1,input-len=9,output-len=5", "--stream", "0"], &["--clients", "--stream"]),
         (&["--seeds", "0"], &["--seeds"]),
         (&["--routers", "65"], &["--routers", "65"]),
         (&["--poll-secs", "0"], &["--poll-secs", "0.001"]),

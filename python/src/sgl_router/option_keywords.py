@@ -76,6 +76,9 @@ class OptionKeywords(TypedDict, total=False):
     queue_timeout_secs: float
     rate_limit_tokens_per_second: Optional[int]
     worker_max_in_flight: Optional[int]
+    batch_window_ms: int
+    overload_waiting_requests: Optional[int]
+    overload_kv_usage: float
     max_buffered_bytes: int
     client_header_timeout_secs: float
     client_body_timeout_secs: float

@@ -222,9 +222,9 @@ class Options:
     #: vLLM takes it as its own id of the request. What the client sends is forwarded either way
     send_request_id: bool = False
 
-    #: Headers by which workers learn the client's address, protocol and host: X-Forwarded-For, -Proto and
-    #: -Host, or Forwarded (RFC 7239). Those that a client sent itself are removed, unless it is one of
-    #: --trusted-proxies. With off, headers are forwarded as they come (off, x-forwarded, rfc7239, both)
+    #: Headers that tell workers the client's address, protocol and host: X-Forwarded-For, -Proto and -Host,
+    #: or Forwarded (RFC 7239). Those that a client sent are removed, unless it is one of --trusted-proxies.
+    #: With off they pass as they come (off, x-forwarded, rfc7239, both)
     forwarded_headers: str = "off"
 
     #: More response headers that name the worker, beside x-sglang-worker; x-smg-routed-worker-id is smg's
@@ -258,8 +258,8 @@ class Options:
     #: Random jitter: each backoff is longer or shorter by up to this share of it, 0 to 1
     retry_jitter_factor: float = 0.2
 
-    #: Retry budget: maximum retries after 5xx and 429 responses, and hedges, as a share of the requests of
-    #: the last 10 s; 100 more are always allowed
+    #: Retry budget: most retries after 5xx and 429, and hedges, as a share of the requests of the last 10 s;
+    #: 100 more are free
     retry_budget: float = 0.2
 
     #: Never retry a request
@@ -309,6 +309,18 @@ class Options:
     #: the queue, then get 503. Without it: twice what the worker says that it runs at once, at least 256;
     #: 2048 where it does not say
     worker_max_in_flight: Optional[int] = None
+
+    #: Requests that come within so many milliseconds while the fleet is busy are dispatched together; 0 is
+    #: off
+    batch_window_ms: int = 0
+
+    #: A worker that reports N or more waiting requests gets none while another can take them, 0 for no bound
+    #: [default: 256, unpolled]
+    overload_waiting_requests: Optional[int] = None
+
+    #: The same for a worker that reports such a share of its KV cache in use, above 0 to 1; 0 is no bound,
+    #: and no poll
+    overload_kv_usage: float = 0.0
 
     #: Maximum memory for request bodies, in bytes, 0 for no limit; requests that do not fit get 503
     max_buffered_bytes: int = 4294967296

@@ -46,7 +46,16 @@ Answer = Union[Choice, "tuple[Choice, Optional[Iterable[float]]]"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: What a policy can request from the router.
-NEEDS = ("forecast", "load_reports", "prefix_hashes", "routing_key", "script", "target_worker", "text")
+NEEDS = (
+    "forecast",
+    "load_reports",
+    "prefix_hashes",
+    "progress",
+    "routing_key",
+    "script",
+    "target_worker",
+    "text",
+)
 
 
 class Policy:
@@ -57,7 +66,8 @@ class Policy:
     """
 
     #: What the router supplies beyond the basics: ``load_reports`` (workers are polled for their load),
-    #: ``routing_key``, ``text``, ``prefix_hashes``, ``script``, ``target_worker``, ``forecast``.
+    #: ``routing_key``, ``text``, ``prefix_hashes``, ``script``, ``target_worker``, ``forecast``,
+    #: ``progress`` (events of that kind).
     needs: Sequence[str] = ("load_reports", "routing_key")
 
     #: Time limit in seconds for one decision in a live router; the least load decides after that.

@@ -43,6 +43,9 @@ class Load:
     input_len: Union[None, int, str] = None
     #: Response lengths; ``"190..320"`` by default.
     output_len: Union[None, int, str] = None
+    #: Clients with requests of their own, as ``--clients`` of ``sgl-router simulate`` describes them; their lengths and streams
+    #: take the place of the others.
+    clients: Optional[str] = None
     #: Number of shared texts; each prompt begins with one of them.
     prefix_groups: Optional[int] = None
     #: Tokens of each shared text; 2400 by default.
@@ -59,7 +62,8 @@ class Load:
 
 @dataclass(frozen=True)
 class Trace:
-    """A recorded load: JSON Lines with ``arrival_s``, ``input_tokens``, ``output_tokens`` and, if known, ``hash_ids``."""
+    """A recorded load: JSON Lines with ``arrival_s``, ``input_tokens``, ``output_tokens`` and, if known, ``hash_ids``,
+    ``client``, ``max_tokens`` and ``stream``."""
 
     #: The file.
     trace: Union[str, os.PathLike[str]]
@@ -69,7 +73,7 @@ class Trace:
     speed: Optional[float] = None
     #: Tokens per entry of ``hash_ids``; 512 by default.
     trace_block: Optional[int] = None
-    #: Share of the responses that are streamed; 1 by default.
+    #: Share of the responses that are streamed; 1 by default, or as the trace says.
     stream: Optional[float] = None
 
 

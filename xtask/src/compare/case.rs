@@ -19,6 +19,23 @@ pub(crate) enum LengthDistribution {
     Wide(f64),
 }
 
+/// A client whose requests differ from those of the others.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct CaseClient {
+    /// Its name, by which a router may know it.
+    pub(crate) name: &'static str,
+    /// Its share of the requests.
+    pub(crate) share: f64,
+    /// Blocks of 512 tokens with which all its prompts begin.
+    pub(crate) shared_blocks: u32,
+    /// Length of the rest of the prompt.
+    pub(crate) prompt: LengthDistribution,
+    /// Length of the response.
+    pub(crate) output: LengthDistribution,
+    /// Whether its responses are streamed.
+    pub(crate) stream: bool,
+}
+
 /// The requests of a case, and when they arrive.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum CaseLoad {
@@ -35,6 +52,15 @@ pub(crate) enum CaseLoad {
     Prefixes {
         /// Requests per second.
         rate: f64,
+    },
+    /// Requests of several clients with Poisson arrivals.
+    Clients {
+        /// Requests per second of all together.
+        rate: f64,
+        /// The clients; their shares add up to 1.
+        clients: &'static [CaseClient],
+        /// The limit of output tokens that every request names. It is the same for all, so that it tells nothing of the length.
+        max_tokens: u32,
     },
     /// A slice of a recorded trace, a different one in each round.
     Trace {
@@ -109,6 +135,37 @@ const PREFIXES: f64 = 13.8;
 /// As above, but with a cache for about half of the prefixes and every worker getting all of them.
 const PREFIXES_TIGHT: f64 = 11.7;
 
+/// For the three clients of [`CLIENTS`].
+const CLASSES: f64 = 26.0;
+
+/// Three clients as a shared installation has them. The same are in `crates/router-sim/examples/evidence.rs`.
+const CLIENTS: &[CaseClient] = &[
+    CaseClient {
+        name: "chat",
+        share: 0.5,
+        shared_blocks: 0,
+        prompt: LengthDistribution::Between(200.0, 600.0),
+        output: LengthDistribution::Wide(200.0),
+        stream: true,
+    },
+    CaseClient {
+        name: "extraction",
+        share: 0.35,
+        shared_blocks: 0,
+        prompt: LengthDistribution::Between(1500.0, 3000.0),
+        output: LengthDistribution::Between(5.0, 30.0),
+        stream: false,
+    },
+    CaseClient {
+        name: "agents",
+        share: 0.15,
+        shared_blocks: 2,
+        prompt: LengthDistribution::Between(200.0, 600.0),
+        output: LengthDistribution::Between(300.0, 900.0),
+        stream: true,
+    },
+];
+
 /// One worker, and two of 0.4 times its speed.
 const UNEVEN: &str = "sglang_8b@0.75*1,sglang_8b@0.3*2";
 const EVEN: &str = "sglang_8b@0.3375*4";
@@ -168,7 +225,7 @@ const fn judged(case: Case) -> Case {
 }
 
 /// Every case, in the order of the page.
-pub(crate) const CASES: [Case; 13] = [
+pub(crate) const CASES: [Case; 14] = [
     slow(case(
         "uneven-50",
         "1 fast worker, 2 slower by 2.5; short prompts at 50 % of capacity",
@@ -230,6 +287,13 @@ pub(crate) const CASES: [Case; 13] = [
             },
         ))
     },
+    slow(case(
+        "classes",
+        "1 fast worker, 2 slower by 2.5; three clients (chats, extraction with long prompts and short answers, agents with a \
+         shared prompt and long answers) at 75 % of capacity",
+        UNEVEN,
+        CaseLoad::Clients { rate: 0.75 * CLASSES * SPEEDS, clients: CLIENTS, max_tokens: 1024 },
+    )),
     Case {
         limits: BATCH_16,
         ..judged(case(
@@ -314,6 +378,15 @@ mod tests {
         let tight = CASES.iter().find(|case| case.name == "uneven-batch").unwrap();
         assert_eq!(tight.fleet_line(), "sglang_8b@1*1:max_running=16,sglang_8b@0.4*2:max_running=16");
         assert_eq!(CASES[0].fleet_line(), CASES[0].fleet);
+    }
+
+    #[test]
+    fn shares_of_clients_add_up() {
+        for case in &CASES {
+            let CaseLoad::Clients { clients, .. } = case.load else { continue };
+            let total: f64 = clients.iter().map(|client| client.share).sum();
+            assert!((total - 1.0).abs() < 1e-9, "{}: {total}", case.name);
+        }
     }
 
     #[test]

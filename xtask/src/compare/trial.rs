@@ -1,6 +1,6 @@
 //! One run: fresh workers, a fresh contender in front of them, the load, and the results.
 
-use super::case::{Case, Slowdown};
+use super::case::{Case, CaseLoad, Slowdown};
 use super::contender::Contender;
 use super::rows::RunFigures;
 use super::run_log::{CpuSeconds, RunRecord};
@@ -127,16 +127,11 @@ impl Trial {
 
     fn sender(&self, workspace: &Workspace, port: u16) -> Command {
         let mut send = workspace.send(port);
-        send.args([
-            "--threads",
-            "1",
-            "--stream",
-            STREAMS,
-            "--timeout-secs",
-            TIMEOUT_SECS,
-            "--seed",
-            &self.round.to_string(),
-        ]);
+        send.args(["--threads", "1", "--timeout-secs", TIMEOUT_SECS, "--seed", &self.round.to_string()]);
+        // Where there are clients, the load says which of them stream.
+        if !matches!(self.case.load, CaseLoad::Clients { .. }) {
+            send.args(["--stream", STREAMS]);
+        }
         send.arg("--trace").arg(&self.load).arg("--output").arg(self.file(workspace, "csv"));
         send
     }

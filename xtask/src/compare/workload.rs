@@ -1,6 +1,6 @@
 //! The load of one case and round as a trace that `sgl-router send` replays: the same file for every contender.
 
-use super::case::{Case, CaseLoad, LengthDistribution};
+use super::case::{Case, CaseClient, CaseLoad, LengthDistribution};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -20,9 +20,11 @@ const PREFIXES: usize = 24;
 const PREFIX_BLOCKS: u64 = 5;
 /// Distance between the block ids of two rounds, so that rounds share no block.
 const IDS_PER_SEED: u64 = 1 << 20;
+/// Distance between the block ids of two clients.
+const IDS_PER_CLIENT: u64 = 1 << 10;
 
 /// One request, as `send --trace` reads it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct TraceLine {
     /// Seconds from the start.
     pub(crate) arrival_s: f64,
@@ -33,6 +35,15 @@ pub(crate) struct TraceLine {
     /// Ids of the prompt's blocks; empty for a prompt that shares nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) hash_ids: Vec<u64>,
+    /// Who sends it, where there are several clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<String>,
+    /// The limit of output tokens that the request names; without one it names `output_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u32>,
+    /// Whether the response is streamed, where the client decides it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stream: Option<bool>,
 }
 
 /// The requests of `window` seconds. `None` where the trace is missing.
@@ -47,7 +58,7 @@ pub(crate) fn lines(case: &Case, seed: u64, window: f64, traces: &Path) -> Resul
                 arrival_s,
                 input_tokens: length(prompt, &mut random),
                 output_tokens: length(output, &mut random),
-                hash_ids: Vec::new(),
+                ..TraceLine::default()
             });
             Ok(Some(made.collect()))
         }
@@ -59,7 +70,24 @@ pub(crate) fn lines(case: &Case, seed: u64, window: f64, traces: &Path) -> Resul
                     input_tokens: PREFIX_BLOCKS as u32 * BLOCK * 5 / 4,
                     output_tokens: length(LengthDistribution::Near(100.0), &mut random),
                     hash_ids: (first..first + PREFIX_BLOCKS).collect(),
+                    ..TraceLine::default()
                 }
+            });
+            Ok(Some(made.collect()))
+        }
+        CaseLoad::Clients { rate, clients, max_tokens } => {
+            let made = arrivals(rate, window, &mut random).into_iter().filter_map(|arrival_s| {
+                let (index, client) = pick(clients, random.f64())?;
+                let first = seed * IDS_PER_SEED + index as u64 * IDS_PER_CLIENT;
+                Some(TraceLine {
+                    arrival_s,
+                    input_tokens: client.shared_blocks * BLOCK + length(client.prompt, &mut random),
+                    output_tokens: length(client.output, &mut random).min(max_tokens),
+                    hash_ids: (first..first + u64::from(client.shared_blocks)).collect(),
+                    client: Some(client.name.to_owned()),
+                    max_tokens: Some(max_tokens),
+                    stream: Some(client.stream),
+                })
             });
             Ok(Some(made.collect()))
         }
@@ -110,6 +138,16 @@ fn slice(trace: &[TraceLine], window: f64, speed: f64, random: &mut fastrand::Rn
         }
     }
     bail!("found no busy slice of {long:.0} s in the trace")
+}
+
+/// The client at this place, from 0 to 1, on the line of shares.
+fn pick(clients: &[CaseClient], mut place: f64) -> Option<(usize, &CaseClient)> {
+    let is_here = |(_, client): &(usize, &CaseClient)| {
+        place -= client.share;
+        place < 0.0
+    };
+    // Shares may add up to a little less than 1.
+    clients.iter().enumerate().find(is_here).or_else(|| clients.iter().enumerate().next_back())
 }
 
 /// Poisson arrivals within the window.
@@ -187,12 +225,33 @@ mod tests {
     }
 
     #[test]
+    fn clients_have_their_shares_and_lengths() {
+        let (one, two) = (made("classes", 1), made("classes", 2));
+        let of =
+            |name: &str| one.iter().filter(|line| line.client.as_deref() == Some(name)).collect::<Vec<_>>();
+        for (name, share) in [("chat", 0.5), ("extraction", 0.35), ("agents", 0.15)] {
+            let found = of(name).len() as f64 / one.len() as f64;
+            assert!((found - share).abs() < 0.04, "{name}: {found}");
+        }
+        assert!(of("extraction").iter().all(|line| (5..=30).contains(&line.output_tokens)));
+        assert!(of("agents").iter().all(|line| line.hash_ids == of("agents")[0].hash_ids));
+        assert!(of("agents").iter().all(|line| (1224..=1624).contains(&line.input_tokens)));
+        assert!(one.iter().all(|line| line.max_tokens == Some(1024)), "the limit tells no client");
+        let streams = |name: &str| of(name).iter().map(|line| line.stream).collect::<HashSet<_>>();
+        assert_eq!(streams("chat"), HashSet::from([Some(true)]));
+        assert_eq!(streams("extraction"), HashSet::from([Some(false)]));
+        let ids =
+            |lines: &[TraceLine]| lines.iter().flat_map(|line| line.hash_ids.clone()).collect::<HashSet<_>>();
+        assert!(ids(&one).len() == 2 && ids(&one).is_disjoint(&ids(&two)));
+    }
+
+    #[test]
     fn slice_is_faster_and_skips_long_requests() {
         let line = |index: u32| TraceLine {
             arrival_s: f64::from(index),
             input_tokens: if index.is_multiple_of(10) { 40_000 } else { 10 },
             output_tokens: 1,
-            hash_ids: Vec::new(),
+            ..TraceLine::default()
         };
         let trace: Vec<TraceLine> = (0..1000).map(line).collect();
         let cut = slice(&trace, 20.0, 5.0, &mut fastrand::Rng::with_seed(3)).unwrap();
@@ -207,7 +266,7 @@ mod tests {
                 arrival_s: f64::from(at),
                 input_tokens: 10,
                 output_tokens: 1,
-                hash_ids: Vec::new(),
+                ..TraceLine::default()
             })
         };
         let trace: Vec<TraceLine> = burst(0).chain(burst(2000)).collect();

@@ -9,9 +9,10 @@ const ENCODE: FlagMapping = Rejected("encode workers are not supported; let the 
 const INDEX: FlagMapping = Ignored(
     "it tunes smg's index; here cache_aware has --cache-threshold, --eviction-interval-secs and --max-tree-size",
 );
-const OVERLOAD: FlagMapping = Rejected(
-    "a worker that responds 429 or 503 is avoided for a while; --worker-max-in-flight N limits each to N requests",
+const SHED: FlagMapping = Rejected(
+    "while all workers are overloaded, all get requests; --worker-max-in-flight N limits each to N requests",
 );
+const PROTECTION: FlagMapping = Ignored("it is on unless --overload-waiting-requests is 0");
 const USAGE: FlagMapping = Rejected(
     "cache_aware compares requests in flight; --policy least_load considers the KV cache usage of workers",
 );
@@ -108,12 +109,18 @@ pub(super) const ROWS: &[FlagRow] = &[
     row(
         FlagValues::Zero,
         &["disable-load-monitoring"],
-        Ignored("loads are polled only for policies that use them"),
+        Ignored("loads are polled only for policies that use them and for bounds of overload that are set"),
     ),
     // Overload.
-    row(FlagValues::Zero, &["worker-overload-protection", "worker-overload-shed"], OVERLOAD),
-    row(One, &["worker-overload-waiting-requests", "worker-overload-token-usage"], OVERLOAD),
-    row(FlagValues::Zero, &["disable-worker-overload-protection"], OFF),
+    row(FlagValues::Zero, &["worker-overload-protection"], PROTECTION),
+    row(FlagValues::Zero, &["worker-overload-shed"], SHED),
+    row(One, &["worker-overload-waiting-requests"], ReplacedBy(&["--overload-waiting-requests", "{}"])),
+    row(One, &["worker-overload-token-usage"], ReplacedBy(&["--overload-kv-usage", "{}"])),
+    row(
+        FlagValues::Zero,
+        &["disable-worker-overload-protection"],
+        ReplacedBy(&["--overload-waiting-requests", "0", "--overload-kv-usage", "0"]),
+    ),
     row(One, &["worker-stall-secs", "worker-wedge-secs", "worker-stale-secs"], SILENCE),
     row(
         One,

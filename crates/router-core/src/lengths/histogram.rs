@@ -6,6 +6,9 @@ use super::buckets::{BUCKETS, bucket, middle};
 const PRIOR: std::ops::RangeInclusive<usize> = 8..=20;
 /// The least probability of a bucket, where probabilities are compared.
 const RARE: f32 = 1e-3;
+/// The share of a bucket that only one response has fallen into, and how many times as long as others an output can be.
+const SINGLE: f32 = 0.003;
+const MOST_LONGER: f32 = 4.0;
 /// Weights are scaled down when that of the next response reaches this.
 const RESCALE: f32 = 1e6;
 
@@ -44,8 +47,10 @@ impl LengthHistogram {
         }
     }
 
-    /// Adds a response, and keeps `memory` of the weight of each earlier one.
+    /// Adds a response, and keeps `memory` of the weight of each earlier one. One that is much longer than all others counts as
+    /// four times as long as those: should more of its kind come, they count in full, but one alone does not move the mean.
     pub(crate) fn add(&mut self, tokens: f32, memory: f32) {
+        let tokens = tokens.min(MOST_LONGER * self.longest());
         let b = bucket(f64::from(tokens));
         self.next /= memory;
         self.weights[b] += self.next;
@@ -73,6 +78,12 @@ impl LengthHistogram {
         } else {
             middle(bucket) as f32
         }
+    }
+
+    /// Length of the longest outputs that are not rare.
+    fn longest(&self) -> f32 {
+        let seen = (0..BUCKETS).rev().find(|b| self.share(*b) > SINGLE);
+        seen.map_or(f32::INFINITY, |b| self.length(b))
     }
 
     /// Mean lengths of consecutive parts of the distribution, from short to long, which end at these shares of it.

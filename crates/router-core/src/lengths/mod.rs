@@ -11,5 +11,5 @@ mod forecast;
 mod histogram;
 
 pub(crate) use buckets::{BUCKETS, bucket, middle};
-pub use forecast::{LengthClass, LengthForecast};
+pub use forecast::{LengthClass, LengthForecast, VerifiedForecast};
 pub(crate) use histogram::LengthHistogram;

@@ -74,6 +74,7 @@ impl BestCandidate {
             cost: Some(first.cost),
             runner_up: self.second.map(|o| (o.worker, o.cost)),
             ties: self.ties,
+            predicted_cached_tokens: None,
         }
     }
 }

@@ -111,10 +111,14 @@ impl Policy for CacheAware {
         let request = cx.request;
         self.index.lookup(request.prefix, &mut self.matches);
         let mut cx = cx.shortlist(self.index.holders(&self.matches));
-        if self.uneven(&cx) {
-            return cx.least_loaded(Reason::LoadImbalance, load_terms);
-        }
         let blocks = |id| self.index.blocks(&self.matches, id);
+        let predicting = |decision: Decision| {
+            let known = Self::ratio(request, blocks(decision.worker)) * request.prompt_bytes as f64;
+            decision.predicting_cached(request.tokens_in(known))
+        };
+        if self.uneven(&cx) {
+            return predicting(cx.least_loaded(Reason::LoadImbalance, load_terms));
+        }
         let longest = cx.candidates.ids().iter().map(|&id| blocks(id)).max().unwrap_or(0);
         let with_match = |w: &WorkerView<'_>| {
             let blocks = blocks(w.id);
@@ -122,13 +126,13 @@ impl Policy for CacheAware {
                 .and("matched_blocks", f64::from(blocks))
                 .and("match_ratio", Self::ratio(request, blocks))
         };
-        if Self::ratio(request, longest) > self.config.cache_threshold {
+        predicting(if Self::ratio(request, longest) > self.config.cache_threshold {
             // Blocks, not ratios, are compared: a ratio is capped at 1 and would make ties of unequal matches.
             let missing = |w: &WorkerView<'_>| f64::from(longest - blocks(w.id));
             cx.lowest(Reason::PrefixAffinity, missing, with_match)
         } else {
             cx.least_loaded(Reason::LoadBased, with_match)
-        }
+        })
     }
 
     fn gauges(&self, report: &mut dyn FnMut(&'static str, f64)) {

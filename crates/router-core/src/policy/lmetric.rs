@@ -6,6 +6,7 @@ use crate::fleet::WorkerView;
 use crate::prefix_index::{PrefixIndex, PrefixMatches};
 use crate::{
     Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, ScoreTerms, Time,
+    WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,11 +58,13 @@ impl LMetric {
 
     /// Prompt tokens that the worker was not sent before.
     fn new_tokens(&self, w: &WorkerView<'_>, request: &RequestFeatures<'_>) -> f64 {
-        let bytes = request.prompt_bytes as f64;
-        let known = f64::from(self.index.blocks(&self.matches, w.id)) * f64::from(request.prefix_block_bytes);
-        let exact = request.prompt_tokens.filter(|_| bytes > 0.0);
-        let tokens_per_byte = exact.map_or(TOKENS_PER_BYTE, |tokens| f64::from(tokens) / bytes);
-        ((bytes - known) * tokens_per_byte).max(f64::from(self.config.min_new_tokens))
+        let new = request.prompt_bytes as f64 - self.known_bytes(w.id, request);
+        tokens(request, new).max(f64::from(self.config.min_new_tokens))
+    }
+
+    /// Bytes of the prompt that the worker was sent before.
+    fn known_bytes(&self, worker: WorkerId, request: &RequestFeatures<'_>) -> f64 {
+        f64::from(self.index.blocks(&self.matches, worker)) * f64::from(request.prefix_block_bytes)
     }
 
     /// Seconds per token, or 1 where speed does not count or no worker's is known.
@@ -69,6 +72,11 @@ impl LMetric {
         let known = self.config.speed_weighted.then(|| self.speeds.secs_per_token(w.id, now));
         known.flatten().unwrap_or(1.0)
     }
+}
+
+/// How many tokens so many bytes of the prompt make.
+fn tokens(request: &RequestFeatures<'_>, bytes: f64) -> f64 {
+    request.tokens_in(bytes).unwrap_or(bytes * TOKENS_PER_BYTE)
 }
 
 impl Policy for LMetric {
@@ -84,7 +92,7 @@ impl Policy for LMetric {
         self.index.lookup(cx.request.prefix, &mut self.matches);
         let mut cx = cx.shortlist(self.index.holders(&self.matches));
         let (this, now, request) = (&*self, cx.now, cx.request);
-        cx.lowest(
+        let decision = cx.lowest(
             Reason::LowestCost,
             |w| this.new_tokens(w, request) * w.next_load() * this.speed(w, now),
             |w| {
@@ -100,7 +108,9 @@ impl Policy for LMetric {
                     terms
                 }
             },
-        )
+        );
+        let known = this.known_bytes(decision.worker, request).min(request.prompt_bytes as f64);
+        decision.predicting_cached(tokens(request, known))
     }
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {

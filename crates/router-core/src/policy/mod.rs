@@ -97,6 +97,8 @@ pub struct PolicyNeeds {
     pub target_worker: bool,
     /// What the length of the output will be ([`RequestFeatures::forecast`]).
     pub forecast: bool,
+    /// How far streams are that still run ([`Event::Progress`]).
+    pub progress: bool,
 }
 
 impl PolicyNeeds {
@@ -109,6 +111,7 @@ impl PolicyNeeds {
         routing_key: false,
         target_worker: false,
         forecast: false,
+        progress: false,
     };
 
     /// What either needs.
@@ -122,6 +125,7 @@ impl PolicyNeeds {
             routing_key: self.routing_key || other.routing_key,
             target_worker: self.target_worker || other.target_worker,
             forecast: self.forecast || other.forecast,
+            progress: self.progress || other.progress,
         }
     }
 }

@@ -85,7 +85,8 @@ mod tests {
     }
 
     fn owners(fleet: &Fleet, ring: &mut HashRing) -> Vec<usize> {
-        let candidates = Candidates::new(fleet, fleet.routable()).unwrap();
+        let mut room = Vec::new();
+        let candidates = fleet.candidates(&[], None, &mut room).unwrap();
         (0..20_000).map(|key| ring.owner(key, candidates).unwrap().slot()).collect()
     }
 

@@ -12,7 +12,7 @@ const FORGIVE_SECS: f64 = 30.0;
 
 /// Seconds and generated tokens of one successful response, if both are known.
 pub(crate) fn secs_and_tokens(completion: &Completion) -> Option<(f64, f64)> {
-    let tokens = completion.result.usage.output_tokens.filter(|&tokens| tokens > 0)?;
+    let tokens = completion.output_tokens().filter(|&tokens| tokens > 0)?;
     let secs = completion.server_latency();
     (completion.result.outcome == Outcome::Success && secs > 0.0).then_some((secs, f64::from(tokens)))
 }
@@ -111,7 +111,10 @@ mod tests {
             arrived_at: None,
             dispatched_at: Time::ZERO,
             finished_at: Time::from_secs_f64(secs),
+            most_output_tokens: u32::MAX,
             result: AttemptResult { usage, ..AttemptResult::of(Outcome::Success) },
+            forecast: None,
+            predicted_cached_tokens: None,
         };
         speeds.observe(&Event::Finished(&completion));
     }

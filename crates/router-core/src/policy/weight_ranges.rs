@@ -63,7 +63,8 @@ mod tests {
         });
         assert_eq!(ranges.total(), 4.0);
         let owner = |fleet: &Fleet, point: f64| {
-            ranges.owner(point, Candidates::new(fleet, fleet.available()).unwrap()).slot()
+            let mut room = Vec::new();
+            ranges.owner(point, fleet.candidates(&[], None, &mut room).unwrap()).slot()
         };
         assert_eq!([0.5, 1.0, 2.9, 3.0, 9.0].map(|point| owner(&fleet, point)), [0, 2, 2, 3, 3]);
         fleet.set_routable(ids[2], false);

@@ -297,6 +297,9 @@ impl Policy for Strict {
     fn name(&self) -> &str {
         self.0.name()
     }
+    fn needs(&self) -> router_core::PolicyNeeds {
+        self.0.needs()
+    }
     fn decide(&mut self, cx: router_core::DecisionContext<'_>) -> Decision {
         let candidates = cx.candidates;
         let decision = self.0.decide(cx);

@@ -23,6 +23,14 @@ impl Prompt {
         }
     }
 
+    /// The length of the output that its last words wish for, if they do.
+    fn wished_length(&self) -> Option<u32> {
+        match self {
+            Self::Text(text) => text::wished_length(text),
+            Self::Ids(_) => None,
+        }
+    }
+
     fn blocks(&self, block_tokens: u32) -> Box<[u64]> {
         match self {
             Self::Text(text) => text::text_blocks(text, block_tokens),
@@ -162,7 +170,8 @@ impl ModelSpec {
     ) -> Generation {
         let ChoiceId { rid, index } = choice;
         let seed = prompt.seed(self.seed, index);
-        let natural = text::natural_length(seed).max(sampling.min_new_tokens);
+        let natural = prompt.wished_length().unwrap_or_else(|| text::natural_length(seed));
+        let natural = natural.max(sampling.min_new_tokens);
         let (mut output_tokens, mut stop_reason) = match sampling.forced {
             Some(forced) if forced < allowance => (forced, StopReason::Eos),
             Some(_) => (allowance, StopReason::Length),
@@ -278,6 +287,19 @@ mod tests {
         assert_eq!(free.stop_reason, StopReason::Eos);
         assert_eq!(free, plan(false, 2000), "the same prompt gives the same output");
         assert_eq!(plan(false, 1).output_tokens, 1);
+    }
+
+    #[test]
+    fn prompt_may_wish_for_a_length() {
+        let prompt = Prompt::Text("hello Answer in 17 words.".into());
+        let plan = |ignore_eos, allowance| {
+            let sampling = SamplingParams { ignore_eos, ..SamplingParams::default() };
+            let plan = MODEL.plan(choice(), &prompt, &sampling, allowance);
+            (plan.output_tokens, plan.stop_reason)
+        };
+        assert_eq!(plan(false, 1000), (17, StopReason::Eos));
+        assert_eq!(plan(false, 9), (9, StopReason::Length));
+        assert_eq!(plan(true, 1000), (1000, StopReason::Length));
     }
 
     #[test]

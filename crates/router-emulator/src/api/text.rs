@@ -81,6 +81,19 @@ pub(crate) fn natural_length(seed: u64) -> u32 {
     (128.0 * normal.exp()).round().max(1.0) as u32
 }
 
+/// The length that a prompt wishes for: the number in `Answer in 17 words.`, if that stands at its end or in the last few words
+/// before it, where a chat template may have added to it. A word is a token. This fixes the length of a response through any
+/// router: unlike headers and members of our own, no router drops a part of the prompt, and none reads it.
+pub(crate) fn wished_length(text: &str) -> Option<u32> {
+    const BEGINNING: &str = "Answer in ";
+    let wish = text.rfind(BEGINNING)? + BEGINNING.len();
+    let (words, after) = text[wish..].split_once(" words.")?;
+    (after.len() <= AFTER_WISH).then(|| words.parse().ok()).flatten().filter(|words| *words > 0)
+}
+
+/// Bytes that may stand after the wish for a length: the end of a chat template.
+const AFTER_WISH: usize = 64;
+
 /// The word of output token `position`: always one space and three letters.
 pub(crate) fn word(seed: u64, position: u32) -> &'static str {
     word_at(pick(seed, position))
@@ -128,6 +141,21 @@ mod tests {
         let (a, b) = (text_blocks(&a, 16), text_blocks(&b, 16));
         assert_eq!((a.len(), b.len()), (4, 4));
         assert_eq!(a.iter().zip(&b).take_while(|(a, b)| a == b).count(), 3);
+    }
+
+    #[test]
+    fn wish_is_read_at_the_end() {
+        for (text, wish) in [
+            ("Why? Answer in 17 words.", Some(17)),
+            ("Answer in 3 words. Why? Answer in 250 words.\n<|assistant|>\n", Some(250)),
+            ("Answer in many words.", None),
+            ("Answer in 0 words.", None),
+            ("Answer in 17 words", None),
+            ("Why?", None),
+        ] {
+            assert_eq!(wished_length(text), wish, "{text}");
+        }
+        assert_eq!(wished_length(&format!("Answer in 17 words.{}", " and".repeat(20))), None);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::recorded::assert_formulas;
 use crate::support::{csv_of, load, number, plan, rows, send, server};
-use router_emulator::{Fault, FaultKind, SglangVersion};
+use router_emulator::{Emulator, EmulatorConfig, Fault, FaultKind, SglangVersion};
+use router_engine::EngineProfile;
 use router_load::{
     ApiEndpoint, ArrivalProcess, COLUMNS, CancellationToken, LoadPlan, RandomShape, RequestFailure,
     RequestFormat, RequestTrace, ResponseMode, TraceLine,
@@ -67,14 +68,62 @@ async fn equal_trace_blocks_hit_server_cache() {
         input_tokens: 1100,
         output_tokens: 4,
         hash_ids: hash_ids.to_vec(),
+        ..TraceLine::default()
     };
     let lines = vec![line(5.0, &[1, 2, 3]), line(5.5, &[1, 2, 4]), line(6.0, &[7, 8, 9])];
-    let plan = LoadPlan::replay(&RequestTrace { lines, bad: Vec::new() }, 2.0, 1.0, 1);
+    let plan = LoadPlan::replay(&RequestTrace { lines, bad: Vec::new() }, 2.0, Some(1.0), 1);
     let run = send(&server.url(), to(ApiEndpoint::Generate), plan).await;
     let cached: Vec<_> = run.outcomes.iter().map(|a| a.facts.usage.cached_tokens.unwrap()).collect();
     assert_eq!((cached[0], cached[2]), (0, 0));
     assert!((1000..=1024).contains(&cached[1]), "two blocks of 512 are shared: {cached:?}");
     assert!(rows(&csv_of(&run)).iter().all(|row| row["output_tokens_from_trace"] == "4"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_client_sends_its_own_header() {
+    let profile = EngineProfile::named("a100").unwrap();
+    let config = EmulatorConfig { speed: 100.0, ..EmulatorConfig::new(profile) };
+    // It admits one of the clients, whose name is its key.
+    let server = Emulator::start(EmulatorConfig { api_key: Some("chat".into()), ..config }).await.unwrap();
+    let line = |client: &str, output_tokens| TraceLine {
+        input_tokens: 100,
+        output_tokens,
+        client: Some(client.parse().unwrap()),
+        max_tokens: Some(64),
+        ..TraceLine::default()
+    };
+    let lines = vec![line("chat", 7), line("batch", 8), line("chat", 9)];
+    for endpoint in [ApiEndpoint::Generate, ApiEndpoint::Chat, ApiEndpoint::Completions] {
+        let trace = RequestTrace { lines: lines.clone(), bad: Vec::new() };
+        let run = send(&server.url(), to(endpoint), LoadPlan::replay(&trace, 1.0, None, 1)).await;
+        let counts: Vec<_> = run
+            .summary
+            .clients
+            .iter()
+            .map(|c| (c.name.as_str(), c.answered, c.failed, c.output_tokens))
+            .collect();
+        assert_eq!(
+            counts,
+            [("chat", 2, 0, 16), ("batch", 0, 1, 0)],
+            "{endpoint:?}: {:?}",
+            run.summary.failures
+        );
+        assert!(run.summary.failures["http_4xx"].1.contains("401"));
+        let rows = rows(&csv_of(&run));
+        assert_eq!(rows.iter().map(|row| &*row["client"]).collect::<Vec<_>>(), ["chat", "batch", "chat"]);
+        assert_eq!(rows[2]["actual_output_tokens"], "9", "as wished, not as limited");
+        assert!(number(&rows[0], "actual_prompt_tokens").unwrap() >= 100.0);
+    }
+    let keyed = load(
+        &server.url(),
+        to(ApiEndpoint::Generate),
+        LoadPlan::replay(&RequestTrace { lines, bad: Vec::new() }, 1.0, None, 1),
+    )
+    .await;
+    let keyed = router_load::LoadTest { target: keyed.target.clone().with_api_key("chat").unwrap(), ..keyed };
+    let run = router_load::run(keyed, &CancellationToken::new(), |_| {}).await;
+    assert_eq!(run.summary.answered, 3, "the key of the server outdoes the names");
+    server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

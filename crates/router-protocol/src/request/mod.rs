@@ -112,7 +112,9 @@ impl RequestFacts<'_> {
             client: None,
             model: None,
             form: self.form,
+            stated_output_tokens: None,
             forecast: None,
+            fleet_forecast: None,
         }
     }
 

@@ -230,6 +230,7 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
         "breaker": breaker(worker, now),
         "load": load.as_ref().map_or(0, |l| l.in_flight),
         "waiting": load.as_ref().and_then(|l| l.waiting),
+        "is_overloaded": load.as_ref().is_some_and(|l| l.is_overloaded),
         "weight": profile.weight,
         "priority": profile.priority,
         "cost": profile.cost,

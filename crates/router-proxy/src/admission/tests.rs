@@ -11,6 +11,8 @@ fn config() -> AdmissionConfig {
         queue_timeout: Duration::from_secs(10),
         rate: None,
         worker_max_in_flight: router_core::InFlightCap::Unlimited,
+        overload: router_core::OverloadBounds::OFF,
+        batch_window: None,
         max_buffered: None,
     }
 }

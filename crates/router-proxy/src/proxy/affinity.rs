@@ -1,4 +1,5 @@
-//! Who sent a request: its routing key, the worker that it names, and what its client is known by.
+//! What headers say of a request: its routing key, the worker that it names, what its client is known by, and how long its output
+//! will be.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
@@ -9,7 +10,10 @@ use router_protocol::RequestFacts;
 /// The header that names a worker by its number (SGLang router and smg).
 const TARGET_WORKER: HeaderName = HeaderName::from_static("x-smg-target-worker");
 
-/// Adds the routing key, the client and the target worker to `features`, where policies need them. The key is the first value in
+/// The header in which a caller states how many tokens the output will have.
+const EXPECTED_OUTPUT_TOKENS: HeaderName = HeaderName::from_static("x-expected-output-tokens");
+
+/// Adds the routing key, the client, the stated length and the target worker to `features`, where policies need them. The key is the first value in
 /// `sources` that is present and not empty. A client is known by it, or else by the API key that it sends to the workers.
 pub(super) fn add(
     features: &mut RequestFeatures<'_>,
@@ -29,6 +33,12 @@ pub(super) fn add(
         });
         features.routing_key = key.filter(|_| needs.routing_key);
         features.client = key.or_else(|| header(&AUTHORIZATION)).filter(|_| needs.forecast);
+    }
+    if needs.forecast {
+        // A value that is not a positive integer states nothing: a hint must not make a request fail.
+        let stated =
+            headers.get(EXPECTED_OUTPUT_TOKENS).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        features.stated_output_tokens = stated.filter(|tokens| *tokens > 0);
     }
     if needs.target_worker {
         let given = headers.get(TARGET_WORKER).filter(|value| !value.is_empty());
@@ -97,6 +107,23 @@ mod tests {
         assert_eq!(client(br#"{"text":"a"}"#, &[("x-session-id", "s"), key]), named("s"));
         assert_eq!(client(br#"{"text":"a"}"#, &[key]), named("Bearer k"));
         assert_eq!(client(br#"{"text":"a"}"#, &[]), None);
+    }
+
+    #[test]
+    fn stated_length_is_a_positive_integer_or_ignored() {
+        let stated = |needs, value| {
+            let mut features = RequestFeatures::default();
+            let headers = HeaderMap::from_iter([(EXPECTED_OUTPUT_TOKENS, HeaderValue::from_static(value))]);
+            let facts = router_protocol::scan(Route::Generate, br#"{"text":"a"}"#);
+            add(&mut features, needs, &SOURCES, &headers, &facts);
+            features.stated_output_tokens
+        };
+        let needs = PolicyNeeds { forecast: true, ..PolicyNeeds::NONE };
+        assert_eq!(stated(needs, "250"), Some(250));
+        for value in ["", "0", "-5", "2.5", "many", "5 tokens", "99999999999"] {
+            assert_eq!(stated(needs, value), None, "{value}");
+        }
+        assert_eq!(stated(PolicyNeeds::NONE, "250"), None, "no policy needs it");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod access_entry;
 mod affinity;
 mod attempt;
+mod batch_window;
 mod buffered_response;
 mod disaggregation;
 mod dispatch;
@@ -225,6 +226,7 @@ async fn send_scanned(
         let run = async { SplitRequest::new(request, split, facts, rid).await.run(features).await };
         return Box::pin(run).await;
     }
+    batch_window::wait(state, route).await;
     let excluded = stored_object::elsewhere(request, facts);
     let response = RetryLoop::new(request, features, rid, excluded).run().await?;
     stored_object::remember_conversation(request, facts, &response);

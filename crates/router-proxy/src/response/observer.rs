@@ -79,6 +79,11 @@ impl ResponseObserver {
         matches!(self, Self::Stream(..))
     }
 
+    /// Events of a stream that have come; none where no stream is observed.
+    pub(super) fn events(&self) -> u32 {
+        if let Self::Stream(stream, _) = self { stream.events() } else { 0 }
+    }
+
     pub(super) fn push(&mut self, data: &Bytes) {
         match self {
             Self::Nothing => {}

@@ -229,6 +229,7 @@ impl UpstreamBody {
         let Some(data) = frame.data_ref() else { return };
         self.lease.on_first_byte();
         self.observer.push(data);
+        self.lease.on_events(self.observer.events());
         if let Some(tail) = &mut self.events {
             tail.push(data);
         }

@@ -65,7 +65,7 @@ impl PolicyChoice {
         }
         let cost = finite(self.costs[self.index]);
         let reason = if cost <= least { Reason::LowestCost } else { Reason::Custom };
-        Decision { worker, reason, cost: Some(cost), runner_up, ties }
+        Decision { worker, reason, cost: Some(cost), runner_up, ties, predicted_cached_tokens: None }
     }
 }
 

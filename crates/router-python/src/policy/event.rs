@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Event {
     worker: Arc<str>,
-    /// `joined`, `changed`, `left`, `dispatched`, `first_token`, `finished` or `load`.
+    /// `joined`, `changed`, `left`, `dispatched`, `first_token`, `progress`, `finished` or `load`.
     #[pyo3(get)]
     kind: &'static str,
     /// When, in seconds since the run began.
@@ -21,6 +21,9 @@ pub(crate) struct Event {
     /// 0 for the first attempt, one more for each retry.
     #[pyo3(get)]
     attempt: Option<u32>,
+    /// Events of a streamed response so far, about as many as tokens.
+    #[pyo3(get)]
+    events: Option<u32>,
     /// Length of the prompt in bytes, when a request was dispatched.
     #[pyo3(get)]
     prompt_bytes: Option<u64>,
@@ -76,6 +79,9 @@ impl Event {
             Fact::FirstToken { worker, request } => {
                 Some(Self { request: Some(request.0), ..bare("first_token", *worker)? })
             }
+            Fact::Progress { worker, request, events } => {
+                Some(Self { request: Some(request.0), events: Some(*events), ..bare("progress", *worker)? })
+            }
             Fact::Finished(completion) => Some(bare("finished", completion.worker)?.finished(completion)),
             Fact::Load { worker, report } => Some(bare("load", *worker)?.reported(report)),
             _ => None,
@@ -89,6 +95,7 @@ impl Event {
             time: now.as_secs_f64(),
             request: None,
             attempt: None,
+            events: None,
             prompt_bytes: None,
             outcome: None,
             status: None,

@@ -45,6 +45,7 @@ impl PolicyFactory {
             routing_key: has("routing_key"),
             target_worker: has("target_worker"),
             forecast: has("forecast"),
+            progress: has("progress"),
         };
         Ok(PolicyInstance { select, observe, needs, timeout: Duration::from_secs_f64(timeout) })
     }

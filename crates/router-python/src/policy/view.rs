@@ -130,7 +130,8 @@ impl Request {
         })
     }
 
-    /// How many tokens its output is expected to have, by those that like requests got; None where nothing foresees it.
+    /// How many tokens its output is expected to have, by those that like requests got or by what the caller states; None
+    /// where nothing foresees it.
     #[getter]
     fn expected_output_tokens(&self) -> PyResult<Option<f64>> {
         self.supplied(|n| n.forecast, "expected_output_tokens", "forecast")?;

@@ -4,6 +4,7 @@
 //! buckets, workers to the twelve busiest, decisions to an even sample.
 
 mod decisions;
+mod forecasts;
 mod quantiles;
 mod rounding;
 mod summary;
@@ -16,6 +17,7 @@ pub use summary::RunSummary;
 
 use crate::run::{FileKind, RecordedRun};
 use decisions::{DecisionColumns, count_reasons};
+use forecasts::ForecastFigures;
 use quantiles::curve;
 use serde::Serialize;
 use timeline::{LoadSeries, RateSeries, TimeAxis, WaitingSource};
@@ -50,6 +52,7 @@ pub struct RunFigures {
     pub(crate) load: LoadSeries,
     pub(crate) waiting: Option<WaitingSource>,
     pub(crate) choices: DecisionColumns,
+    pub(crate) forecasts: ForecastFigures,
 }
 
 impl RunFigures {
@@ -76,9 +79,24 @@ impl RunFigures {
         let summary = RunSummary::of(&run, &axis, workers.iter().map(|w| w.share));
         let reasons = count_reasons(&run);
         let choices = DecisionColumns::of(&run, &groups, &axis, max_decisions);
+        let forecasts = ForecastFigures::of(&run);
         let name = std::mem::take(&mut run.name);
         let policy = run.policy.take();
         let kind = run.kind;
-        Self { name, kind, policy, summary, workers, reasons, curves, axis, rates, load, waiting, choices }
+        Self {
+            name,
+            kind,
+            policy,
+            summary,
+            workers,
+            reasons,
+            curves,
+            axis,
+            rates,
+            load,
+            waiting,
+            choices,
+            forecasts,
+        }
     }
 }

@@ -78,5 +78,6 @@ fn request(
         output_tokens: row.number(columns.tokens),
         queue_time: queue_time.filter(|q| *q >= 0.0),
         queue_length: row.number(columns.queue_length),
+        ..RecordedRequest::default()
     })
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 const FLAGS: [&str; 4] = ["success", "has_generated_text", "stream", "tokens_estimated"];
 
 /// Columns of text. A column with an unknown name is text, too, since every value is valid text.
-const TEXTS: [&str; 13] = [
+const TEXTS: [&str; 14] = [
     "timestamp",
     "worker_url",
     "request_id",
@@ -24,10 +24,11 @@ const TEXTS: [&str; 13] = [
     "error",
     "req_id",
     "host",
+    "forecast_class",
 ];
 
 /// The recorder's optional columns of numbers.
-const NUMBERS: [&str; 24] = [
+const NUMBERS: [&str; 27] = [
     "seq",
     "attempt",
     "batch",
@@ -52,6 +53,9 @@ const NUMBERS: [&str; 24] = [
     "first_byte_time",
     "finish_time",
     "server_e2e_latency",
+    "forecast_output_tokens",
+    "forecast_rank",
+    "predicted_cached_tokens",
 ];
 
 /// The recorder's columns after the fixed ones.

@@ -1,7 +1,7 @@
 //! Reads a recorder's file: a row per decision and a row per completion.
 
 use super::rows::{ColumnIndex, RowReader, RowView};
-use crate::run::{FileKind, NameTable, RecordedDecision, RecordedRequest, RecordedRun};
+use crate::run::{FileKind, NameTable, RecordedDecision, RecordedForecast, RecordedRequest, RecordedRun};
 
 /// The reason in the row of a completion.
 pub(crate) const COMPLETION: &[u8] = b"completion_record";
@@ -39,6 +39,11 @@ pub(crate) struct ColumnIndices {
     kind: ColumnIndex,
     policy: ColumnIndex,
     status: ColumnIndex,
+    forecast_class: ColumnIndex,
+    forecast_tokens: ColumnIndex,
+    forecast_rank: ColumnIndex,
+    predicted_cached: ColumnIndex,
+    cached: ColumnIndex,
 }
 
 impl ColumnIndices {
@@ -67,6 +72,11 @@ impl ColumnIndices {
             kind: column("kind"),
             policy: column("policy"),
             status: column("status"),
+            forecast_class: column("forecast_class"),
+            forecast_tokens: column("forecast_output_tokens"),
+            forecast_rank: column("forecast_rank"),
+            predicted_cached: column("predicted_cached_tokens"),
+            cached: column("cached_tokens"),
         }
     }
 
@@ -96,7 +106,10 @@ pub(crate) fn read(name: String, table: &mut RowReader) -> RecordedRun {
             RowKind::Decision => {
                 run.decisions.push(decision(&mut row, &columns, &mut run.workers, &mut run.reasons))
             }
-            RowKind::Completion => run.requests.push(request(&mut row, &columns, &mut run.workers)),
+            RowKind::Completion => {
+                let request = request(&mut row, &columns, &mut run);
+                run.requests.push(request);
+            }
         }
     }
     run
@@ -119,11 +132,11 @@ fn decision(
     }
 }
 
-fn request(row: &mut RowView<'_>, columns: &ColumnIndices, workers: &mut NameTable) -> RecordedRequest {
+fn request(row: &mut RowView<'_>, columns: &ColumnIndices, run: &mut RecordedRun) -> RecordedRequest {
     let end = row.unix_nanos(columns.timestamp).map(seconds);
     let latency = row.number(columns.server_latency);
     RecordedRequest {
-        worker: Some(workers.index(row.text(columns.worker))),
+        worker: Some(run.workers.index(row.text(columns.worker))),
         ok: columns.succeeded(row),
         start: end.zip(latency).map(|(end, latency)| end - latency),
         end,
@@ -132,7 +145,20 @@ fn request(row: &mut RowView<'_>, columns: &ColumnIndices, workers: &mut NameTab
         output_tokens: row.number(columns.tokens),
         queue_time: row.number(columns.queue_time),
         queue_length: row.number(columns.queue_length),
+        forecast: forecast(row, columns, &mut run.forecast_classes),
+        predicted_cached_tokens: row.number(columns.predicted_cached),
+        cached_tokens: row.number(columns.cached),
     }
+}
+
+fn forecast(
+    row: &mut RowView<'_>,
+    columns: &ColumnIndices,
+    classes: &mut NameTable,
+) -> Option<RecordedForecast> {
+    let class = row.text(columns.forecast_class);
+    let tokens = row.number(columns.forecast_tokens).filter(|_| !class.is_empty())?;
+    Some(RecordedForecast { class: classes.index(class), tokens, rank: row.number(columns.forecast_rank) })
 }
 
 /// As a float, a Unix time keeps its microseconds, which is enough for a plot.

@@ -20,6 +20,8 @@ pub(super) enum SimEvent {
     Report(usize),
     /// All servers are polled for their load.
     Poll,
+    /// Routers learn how far the streams are.
+    Progress,
     /// A request arrives, for the first time or as a retry.
     Arrival(usize),
 }

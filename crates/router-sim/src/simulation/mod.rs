@@ -4,6 +4,7 @@ mod cancel;
 mod event;
 mod inflight;
 mod oracle_driver;
+mod watch;
 
 use crate::decision_maker::DecisionMaker;
 use crate::oracle::KnownRequest;
@@ -16,8 +17,8 @@ use event::{EventQueue, SimEvent};
 use inflight::{InFlight, InFlightRef, InFlightRequests, features, job};
 use oracle_driver::OracleDriver;
 use router_core::{
-    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, Policy, Rng, Time,
-    TokenUsage, WorkerId, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL,
+    Policy, Rng, Time, TokenUsage, WorkerId, WorkerInfo,
 };
 use router_engine::{EngineProfile, JobEvent, JobId, JobRecord};
 use std::cmp::Reverse;
@@ -34,6 +35,14 @@ struct SimulatedRouter {
 }
 
 impl SimulatedRouter {
+    fn new(policy: Box<dyn Policy>, seed: u64, scenario: &Scenario) -> Self {
+        let mut balancer = Balancer::new(policy, seed);
+        let bounds = scenario.overload;
+        balancer.set_batch_window(scenario.batch_window);
+        balancer.set_overload_bounds(scenario.reports.poll.map_or(bounds, |poll| bounds.polled_every(poll)));
+        Self { balancer, ids: Vec::new(), servers: Vec::new() }
+    }
+
     fn join(&mut self, now: Time, server: usize, info: &WorkerInfo) {
         let id = self.balancer.join(now, info.clone());
         self.ids.push(id);
@@ -125,8 +134,8 @@ impl<'a> Simulation<'a> {
         let mut rng = Rng::seeded(seed);
         let oracle_driver = OracleDriver::of(decider, seed);
         let routers = (0..scenario.routers.max(1))
-            .map(|_| Balancer::new(OracleDriver::policy(oracle_driver.as_ref(), decider), rng.next_u64()))
-            .map(|balancer| SimulatedRouter { balancer, ids: Vec::new(), servers: Vec::new() })
+            .map(|_| OracleDriver::policy(oracle_driver.as_ref(), decider))
+            .map(|policy| SimulatedRouter::new(policy, rng.next_u64(), scenario))
             .collect();
         let mut simulation = Self {
             scenario,
@@ -169,6 +178,10 @@ impl<'a> Simulation<'a> {
         }
         if let Some(interval) = self.scenario.reports.poll {
             self.event_queue.push(Time::ZERO + interval, SimEvent::Poll);
+        }
+        let is_watched = self.routers.iter().any(|router| router.balancer.needs().progress);
+        if is_watched && self.load.requests.iter().any(|request| request.stream) {
+            self.event_queue.push(Time::ZERO + PROGRESS_INTERVAL, SimEvent::Progress);
         }
     }
 
@@ -236,6 +249,7 @@ impl<'a> Simulation<'a> {
                 router.balancer.apply(self.now, FleetUpdate::Load(router.ids[server], report));
             }
             SimEvent::Poll => self.poll(),
+            SimEvent::Progress => self.report_progress(),
             SimEvent::Incident(index) => self.apply_incident(self.scenario.incidents[index].kind),
         }
     }
@@ -244,10 +258,8 @@ impl<'a> Simulation<'a> {
         let request = &self.load.requests[index];
         let attempts = self.records[index].map_or(0, |r| r.attempts);
         let router = self.rng.below(self.routers.len());
-        self.consult_oracle(index, router);
         let features = features(request, index, attempts, self.load);
-        let SimulatedRouter { balancer, servers, .. } = &mut self.routers[router];
-        let record = self.records[index].get_or_insert(SimulatedRecord {
+        self.records[index].get_or_insert(SimulatedRecord {
             arrived_at: self.now,
             first_token_at: None,
             finished_at: None,
@@ -257,6 +269,14 @@ impl<'a> Simulation<'a> {
             output_tokens: 0,
             attempts: 0,
         });
+        if attempts == 0
+            && let Some(at) = self.routers[router].balancer.dispatch_at(self.now, features.route)
+        {
+            return self.event_queue.push(at, SimEvent::Arrival(index));
+        }
+        self.consult_oracle(index, router);
+        let SimulatedRouter { balancer, servers, .. } = &mut self.routers[router];
+        let Some(record) = &mut self.records[index] else { return };
         record.attempts += 1;
         let Ok(routed) = balancer.dispatch(self.now, &features, &[], ExplainLevel::None) else {
             return self.fail(index);
@@ -404,23 +424,6 @@ impl<'a> Simulation<'a> {
         let finish = AttemptResult { first_byte_at, ..ended.finish };
         self.routers[ended.router].balancer.finish(self.now, ticket, finish);
         self.in_flight.remove(reference.slot);
-    }
-
-    fn poll(&mut self) {
-        for server in 0..self.servers.len() {
-            if !self.servers[server].alive {
-                continue;
-            }
-            self.step(server);
-            let report = self.servers[server].report(self.now + self.report_delay);
-            for router in 0..self.routers.len() {
-                self.reports.push(PendingReport { router, server, report });
-                self.event_queue.push(self.now + self.report_delay, SimEvent::Report(self.reports.len() - 1));
-            }
-        }
-        if let Some(interval) = self.scenario.reports.poll {
-            self.event_queue.push(self.now + interval, SimEvent::Poll);
-        }
     }
 
     fn apply_incident(&mut self, kind: IncidentKind) {

@@ -89,6 +89,7 @@ impl RowEncoder {
         row.put(Column::ShadowChoices, shadows.as_deref().map_or(CellValue::Unknown, CellValue::text));
         row.put(Column::PromptTokens, CellValue::int(d.info.prompt_tokens));
         row.put(Column::ReceivedTime, CellValue::Seconds(self.clock.unix(d.info.received_at)));
+        row.put(Column::PredictedCachedTokens, CellValue::int(d.decision.predicted_cached_tokens));
         row.end();
     }
 
@@ -134,6 +135,12 @@ impl RowEncoder {
         row.put(Column::FirstByteTime, time(finish.first_byte_at));
         row.put(Column::FinishTime, time(Some(done.finished_at)));
         row.put(Column::ServerE2eLatency, CellValue::float(timing.e2e_latency));
+        if let Some(forecast) = done.forecast {
+            row.put(Column::ForecastClass, CellValue::Word(forecast.class.as_str()));
+            row.put(Column::ForecastOutputTokens, CellValue::short(Some(forecast.mean)));
+            row.put(Column::ForecastRank, CellValue::short(forecast.rank));
+        }
+        row.put(Column::PredictedCachedTokens, CellValue::int(done.predicted_cached_tokens));
         row.end();
     }
 

@@ -77,6 +77,14 @@ columns! {
     FirstByteTime "first_byte_time"
     FinishTime "finish_time"
     ServerE2eLatency "server_e2e_latency"
+    /// The class that the forecast of the output's length came from.
+    ForecastClass "forecast_class"
+    /// The expected length.
+    ForecastOutputTokens "forecast_output_tokens"
+    /// The rank of the length that came in the forecast, 0 to 1.
+    ForecastRank "forecast_rank"
+    /// Prompt tokens that the policy predicted in the worker's cache.
+    PredictedCachedTokens "predicted_cached_tokens"
 }
 
 /// The columns of the candidates file: a row per candidate of each decision.
@@ -94,6 +102,7 @@ pub(crate) enum CellValue<'a> {
     Timestamp(&'a str, u32),
     Int(u64),
     Float(f64),
+    Short(f32),
     Flag(bool),
     /// Seconds, written with all nine decimals.
     Seconds(Duration),
@@ -113,6 +122,11 @@ impl<'a> CellValue<'a> {
     /// A number that is not finite counts as unknown.
     pub(crate) fn float(value: Option<f64>) -> Self {
         value.filter(|v| v.is_finite()).map_or(Self::Unknown, Self::Float)
+    }
+
+    /// A number with as many digits as it was computed with.
+    pub(crate) fn short(value: Option<f32>) -> Self {
+        value.filter(|v| v.is_finite()).map_or(Self::Unknown, Self::Short)
     }
 
     pub(crate) fn seconds(value: Option<Duration>) -> Self {
@@ -150,6 +164,7 @@ impl<'a> CellValue<'a> {
             }
             Self::Int(n) => to.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
             Self::Float(x) => to.extend_from_slice(zmij::Buffer::new().format(*x).as_bytes()),
+            Self::Short(x) => to.extend_from_slice(zmij::Buffer::new().format(*x).as_bytes()),
             Self::Flag(flag) => to.extend_from_slice(if *flag { b"true" } else { b"false" }),
             Self::Seconds(d) => {
                 to.extend_from_slice(itoa::Buffer::new().format(d.as_secs()).as_bytes());

@@ -7,6 +7,7 @@
 //! Counters of the router and the fleet as a whole are there from the start.
 
 mod counters;
+mod forecasts;
 mod legs;
 mod retries;
 mod snapshot;
@@ -23,6 +24,7 @@ use crate::prometheus::to_text_format;
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::retry_reason::RetryReason;
 use crate::worker::{TimeBuckets, WorkerList, WorkerMetrics, WorkerSums};
+use forecasts::ForecastMetrics;
 use legs::LegMetrics;
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
@@ -61,6 +63,7 @@ pub struct Metrics {
     durations: Buckets,
     rebalances: Counter,
     retry_metrics: RetryMetrics,
+    forecasts: ForecastMetrics,
     records: RecordCounts,
     control_calls: Family<ControlLabels, Counter>,
     workers: Arc<WorkerList>,
@@ -139,6 +142,7 @@ impl Metrics {
                 ),
             },
             retry_metrics: RetryMetrics::new(r),
+            forecasts: ForecastMetrics::new(r),
             control_calls: family(
                 r,
                 "control_calls",
@@ -193,6 +197,7 @@ impl Metrics {
     }
 
     pub(crate) fn completed(&self, record: &CompletionRecord) {
+        self.forecasts.completed(record);
         // The response of a prefill leg is not the request's.
         if record.info.leg == Leg::Prefill {
             return;

@@ -43,6 +43,8 @@ pub struct WorkerGauges {
     pub in_flight: u32,
     /// Requests waiting on it, by its last load report and what was sent and finished since.
     pub waiting: Option<u32>,
+    /// Whether it gets no requests while another worker can take them, because of the load that it reports.
+    pub is_overloaded: bool,
     /// The age of its last load report.
     pub report_age: Option<Duration>,
     /// Whether it missed a weight update.
@@ -95,6 +97,11 @@ impl Snapshot {
             ),
             ("fleet_load", "Requests waiting on all workers whose load is known", waiting),
             (
+                "fleet_overloaded",
+                "Workers that get no requests while another one can take them, because of the load that they report",
+                count(|w| w.is_overloaded),
+            ),
+            (
                 "fleet_outdated_weights",
                 "Workers that missed a weight update and have not caught up",
                 count(|w| w.has_outdated_weights),
@@ -112,6 +119,11 @@ impl Snapshot {
         ] {
             encode_gauges(encoder, [name, help], [(Vec::new(), value)])?;
         }
+        self.encode_states(encoder)
+    }
+
+    /// How many workers are in each state, and how old the oldest load report is.
+    fn encode_states(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut states: Vec<(&str, usize)> = Vec::new();
         for (state, workers) in self.balancers.iter().flat_map(|balancer| &balancer.states) {
             match states.iter_mut().find(|(name, _)| name == state) {
@@ -140,6 +152,7 @@ impl Snapshot {
         };
         let load = "Requests waiting on a worker, by its last report and what was sent and finished since";
         let running = "Requests in flight on a worker, from this router";
+        let overloaded = "1 if the worker gets no requests while another one can take them, because of the load that it reports, else 0";
         let outdated = "1 if the worker missed a weight update and has not caught up, else 0";
         encode_gauges(encoder, ["running_requests", running], gauges(|w| Some(w.in_flight.into())))?;
         encode_gauges(
@@ -153,6 +166,7 @@ impl Snapshot {
             gauges(|w| Some(w.breaker.number().into())),
         )?;
         encode_gauges(encoder, ["worker_load", load], gauges(|w| w.waiting.map(i64::from)))?;
+        encode_gauges(encoder, ["worker_overloaded", overloaded], gauges(|w| Some(w.is_overloaded.into())))?;
         encode_gauges(
             encoder,
             ["worker_outdated_weights", outdated],

@@ -191,7 +191,7 @@ struct SpanAttributes(Vec<KeyValue>);
 impl SpanAttributes {
     fn for_request(info: &AttemptInfo) -> Self {
         // An upper bound for all spans.
-        let mut attributes = Self(Vec::with_capacity(24));
+        let mut attributes = Self(Vec::with_capacity(28));
         attributes.text("sgl_router.request_id", info.request_id.to_string());
         attributes.add("sgl_router.stream", info.stream);
         attributes
@@ -210,6 +210,12 @@ impl SpanAttributes {
         self.int("gen_ai.usage.input_tokens", finish.usage.prompt_tokens);
         self.int("gen_ai.usage.output_tokens", finish.usage.output_tokens);
         self.int("sgl_router.cached_tokens", finish.usage.cached_tokens);
+        if let Some(forecast) = c.completion.forecast {
+            self.text("sgl_router.forecast_class", forecast.class.as_str());
+            self.float("sgl_router.forecast_output_tokens", Some(forecast.mean.into()));
+            self.float("sgl_router.forecast_rank", forecast.rank.map(f64::from));
+        }
+        self.int("sgl_router.predicted_cached_tokens", c.completion.predicted_cached_tokens);
         if finish.usage.output_tokens.is_some() {
             self.add("sgl_router.tokens_estimated", finish.usage.estimated);
         }

@@ -17,6 +17,11 @@ pub(crate) struct RouteLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ClassLabel {
+    pub(crate) class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StatusLabels {
     pub(crate) route: &'static str,
     pub(crate) status: u16,

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::leg::Leg;
 use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord};
 use crate::worker::WorkerNames;
-use router_core::{CandidateScore, Outcome, Reason, Route, Time};
+use router_core::{CandidateScore, Outcome, Reason, Route, Time, VerifiedForecast};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -94,6 +94,8 @@ struct AttemptEnd {
     output_tokens: Option<u32>,
     cached_tokens: Option<u32>,
     queue_length: Option<u32>,
+    forecast: Option<VerifiedForecast>,
+    predicted_cached_tokens: Option<u32>,
 }
 
 impl RequestTrace {
@@ -168,6 +170,8 @@ impl RequestTrace {
             output_tokens: finish.usage.output_tokens,
             cached_tokens: finish.usage.cached_tokens,
             queue_length: finish.load.and_then(|l| l.waiting),
+            forecast: done.forecast,
+            predicted_cached_tokens: done.predicted_cached_tokens,
         };
         if let Some(attempt) = self.attempts.iter_mut().find(|a| a.number == c.info.attempt) {
             attempt.end = Some(Box::new(end));
@@ -232,7 +236,11 @@ impl AttemptTrace {
                 "prompt_tokens": e.prompt_tokens,
                 "output_tokens": e.output_tokens,
                 "cached_tokens": e.cached_tokens,
+                "predicted_cached_tokens": e.predicted_cached_tokens,
                 "queue_length": e.queue_length,
+                "forecast_class": e.forecast.map(|f| f.class.as_str()),
+                "forecast_output_tokens": e.forecast.map(|f| rounded(f.mean)),
+                "forecast_rank": e.forecast.and_then(|f| f.rank).map(rounded),
             })
         });
         json!({
@@ -282,6 +290,11 @@ impl ScoreTable {
         };
         self.urls.iter().zip(rows).map(candidate).collect()
     }
+}
+
+/// To three decimals.
+fn rounded(value: f32) -> f64 {
+    (f64::from(value) * 1e3).round() / 1e3
 }
 
 fn unix(clock: &Clock, time: Time) -> f64 {

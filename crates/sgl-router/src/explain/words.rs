@@ -178,10 +178,17 @@ fn result(end: &Value) -> String {
     parts.extend(end["server_latency"].as_f64().map(|secs| format!("after {}", seconds(secs))));
     parts.extend(end["ttft"].as_f64().map(|secs| format!("first token after {}", seconds(secs))));
     if let Some(prompt) = end["prompt_tokens"].as_u64() {
-        let cached = end["cached_tokens"].as_u64().map(|cached| format!(" ({cached} of them cached)"));
+        let predicted = end["predicted_cached_tokens"].as_u64();
+        let predicted = predicted.map_or(String::new(), |tokens| format!(", {tokens} predicted"));
+        let cached = end["cached_tokens"].as_u64();
+        let cached = cached.map(|cached| format!(" ({cached} of them cached{predicted})"));
         parts.push(format!("{prompt} prompt tokens{}", cached.unwrap_or_default()));
     }
-    parts.extend(end["output_tokens"].as_u64().map(|tokens| format!("{tokens} tokens generated")));
+    if let Some(tokens) = end["output_tokens"].as_u64() {
+        let forecast = end["forecast_output_tokens"].as_f64().zip(end["forecast_class"].as_str());
+        let forecast = forecast.map(|(mean, class)| format!(" ({} expected, by {class})", mean.round()));
+        parts.push(format!("{tokens} tokens generated{}", forecast.unwrap_or_default()));
+    }
     parts.join(", ")
 }
 
@@ -245,7 +252,9 @@ mod tests {
                  "decision": {"reason": "only_candidate", "ties": 1, "decision_time_ms": 0.001, "in_flight": 1,
                      "queue_length": null, "candidates": [], "shadows": []},
                  "end": {"outcome": "success", "status": 200, "error": null, "server_latency": 1.2, "ttft": 0.2,
-                     "prompt_tokens": 512, "output_tokens": 101, "cached_tokens": 384, "queue_length": null}},
+                     "prompt_tokens": 512, "output_tokens": 101, "cached_tokens": 384, "queue_length": null,
+                     "predicted_cached_tokens": 400, "forecast_class": "client", "forecast_output_tokens": 95.6,
+                     "forecast_rank": 0.55}},
             ],
         })
     }
@@ -267,7 +276,7 @@ mod tests {
             "round_robin would have chosen http://a:1 (rotation)",
             "busy: the worker has no room, status 503",
             "Attempt 2: retry, on another worker: http://a:1",
-            "512 prompt tokens (384 of them cached), 101 tokens generated",
+            "512 prompt tokens (384 of them cached, 400 predicted), 101 tokens generated (96 expected, by client)",
             "10 ms per token after the first",
         ] {
             assert!(flat.contains(part), "'{part}' is not in\n{text}");

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use router_load::{ApiEndpoint, ArrivalProcess, RequestFormat, RequestRate, StopRule};
+use router_sim::ClientMix;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -26,6 +27,13 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) dataset_path: Option<PathBuf>,
 
+    /// Clients with requests of their own, as NAME:MEMBER=VALUE,MEMBER=VALUE;NAME:...; the members are share (of the requests,
+    /// relative to the others), input-len and output-len (N, LOW..HIGH or lognormal:MEAN:SIGMA[:MAX]), and, if needed, prefix-len
+    /// (tokens that all its prompts share), max-tokens (its limit; the longest output if absent) and stream (share, all if absent)
+    #[arg(long, value_name = "CLIENTS", conflicts_with_all = ["dataset", "dataset_path", "input_len", "output_len",
+        "range_ratio", "trace", "stream", "no_stream", "stop_at_eos"])]
+    pub(crate) clients: Option<ClientMix>,
+
     /// Mean length of a random prompt in tokens
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) input_len: u32,
@@ -46,7 +54,8 @@ pub(crate) struct SendArgs {
     #[arg(long, value_enum, default_value_t = ArrivalsArg::Poisson)]
     arrivals: ArrivalsArg,
 
-    /// Replay a trace: JSON Lines with arrival_s, input_tokens, output_tokens and, if known, hash_ids
+    /// Replay a trace: JSON Lines with arrival_s, input_tokens, output_tokens and, if known, hash_ids, client, max_tokens and
+    /// stream
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "dataset_path", "request_rate", "arrivals",
         "input_len", "output_len", "range_ratio"])]
     pub(crate) trace: Option<PathBuf>,
@@ -59,7 +68,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "API", default_value = "/generate")]
     endpoint: ApiEndpoint,
 
-    /// Share of the responses to stream, from 0 to 1; all without a value [default: all]
+    /// Share of the responses to stream, from 0 to 1; all without a value [default: all, or as the trace says]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "1", conflicts_with = "no_stream")]
     pub(crate) stream: Option<f64>,
 

@@ -2,9 +2,12 @@
 
 use super::args::{DatasetArg, SendArgs};
 use crate::error::CommandError;
+use router_core::Rng;
 use router_load::{
-    BadEntry, Dataset, LoadPlan, PromptSample, RandomShape, read_custom, read_sharegpt, read_trace,
+    BadEntry, ClientName, ClientSample, Dataset, LoadPlan, Prompt, PromptSample, PromptSegment, RandomShape,
+    ResponseMode, read_custom, read_sharegpt, read_trace,
 };
+use router_sim::ClientMix;
 
 /// How many invalid entries of a file are shown; the rest are counted.
 const MAX_SHOWN: usize = 5;
@@ -20,8 +23,11 @@ pub(super) fn plan(args: &SendArgs) -> Result<LoadPlan, CommandError> {
 
 fn planned(args: &SendArgs) -> Result<LoadPlan, CommandError> {
     let streams = streams(args)?;
+    if let Some(mix) = &args.clients {
+        return clients(args, mix);
+    }
     let Some(file) = &args.trace else {
-        return Ok(LoadPlan::paced(samples(args)?, args.arrivals(), streams, args.seed));
+        return Ok(LoadPlan::paced(samples(args)?, args.arrivals(), streams.unwrap_or(1.0), args.seed));
     };
     if !(args.speed.is_finite() && args.speed > 0.0) {
         return Err(CommandError::flag("--speed")("expected a number above 0"));
@@ -34,14 +40,41 @@ fn planned(args: &SendArgs) -> Result<LoadPlan, CommandError> {
     Ok(LoadPlan::replay(&trace, args.speed, streams, args.seed))
 }
 
-fn streams(args: &SendArgs) -> Result<f64, CommandError> {
-    let share = if args.no_stream { 0.0 } else { args.stream.unwrap_or(1.0) };
-    let valid = (0.0..=1.0).contains(&share);
+/// The share of streams that the flags name, if they do.
+fn streams(args: &SendArgs) -> Result<Option<f64>, CommandError> {
+    let share = if args.no_stream { Some(0.0) } else { args.stream };
+    let valid = share.is_none_or(|share| (0.0..=1.0).contains(&share));
     valid.then_some(share).ok_or("expected a share from 0 to 1").map_err(CommandError::flag("--stream"))
 }
 
+fn requests(args: &SendArgs) -> usize {
+    args.num_requests.map_or(100, usize::from)
+}
+
+/// The requests of several clients.
+fn clients(args: &SendArgs, mix: &ClientMix) -> Result<LoadPlan, CommandError> {
+    let names = mix.clients().iter().map(|client| client.name.parse::<ClientName>());
+    let names = names.collect::<Result<Vec<_>, _>>().map_err(CommandError::flag("--clients"))?;
+    // Independent of the arrivals, which use the seed itself.
+    let mut words = Rng::seeded(args.seed ^ 0x776F_7264_7321_2121);
+    let heads: Vec<u64> = names.iter().map(|_| words.next_u64()).collect();
+    let samples = mix.requests(requests(args), args.seed).into_iter().map(|request| {
+        let client = &mix.clients()[request.client];
+        let head = PromptSegment { seed: heads[request.client], tokens: client.shared_tokens };
+        let own = PromptSegment { seed: words.next_u64(), tokens: request.own_tokens };
+        let sample = PromptSample {
+            prompt: Prompt::Made([head, own].into()),
+            input_tokens: client.shared_tokens.saturating_add(request.own_tokens),
+            output_tokens: request.output_tokens,
+        };
+        let response_mode = if request.stream { ResponseMode::Streamed } else { ResponseMode::Whole };
+        ClientSample { client: request.client, sample, output_limit: client.max_tokens, response_mode }
+    });
+    Ok(LoadPlan::of_clients(names, samples, args.arrivals(), args.seed))
+}
+
 fn samples(args: &SendArgs) -> Result<Vec<PromptSample>, CommandError> {
-    let requests = args.num_requests.map_or(100, usize::from);
+    let requests = requests(args);
     let path = || {
         args.dataset_path
             .as_deref()

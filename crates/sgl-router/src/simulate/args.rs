@@ -3,7 +3,8 @@
 use crate::clap_message::first_line;
 use crate::error::CommandError;
 use clap::{Args, Command, FromArgMatches as _};
-use router_sim::{LengthDistribution, ScheduledEvent, Slo};
+use router_core::DEFAULT_OVERLOAD_WAITING;
+use router_sim::{ClientMix, LengthDistribution, ScheduledEvent, Slo};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -14,7 +15,9 @@ use std::path::PathBuf;
     sgl-router simulate\n  \
     sgl-router simulate --trace chat.jsonl --speed 2 --fleet 'sglang_8b*4' -o report.html\n  \
     sgl-router simulate --policy least_request,marginal_cost:ttft_weight=0 --event slow:0:4@30..90\n  \
-    sgl-router simulate --fleet 'h200*4:max_running=64' --output-len lognormal:250:1.2 --json\n\
+    sgl-router simulate --fleet 'h200*4:max_running=64' --output-len lognormal:250:1.2 --json\n  \
+    sgl-router simulate --clients 'chat:share=3,input-len=200..600,output-len=80..400;\
+    extract:share=1,input-len=2000,output-len=5..30'\n\
     docs/simulating.md says what is modelled and what is not.")]
 pub struct SimulateArgs {
     /// The servers, as PROFILE*COUNT@SPEED:LIMIT=VALUE, comma-separated; the limits are kv_tokens, max_running, max_queued,
@@ -40,6 +43,19 @@ pub struct SimulateArgs {
     /// Interval of polling every server for its load [default: never; responses report the queue length]
     #[arg(long, value_name = "SECS", help_heading = "Installation", value_parser = interval)]
     pub(crate) poll_secs: Option<f64>,
+
+    /// Requests that come within so many milliseconds while the fleet is busy are dispatched together; 0 is off
+    #[arg(long, value_name = "MS", default_value_t = 0, help_heading = "Installation")]
+    pub(crate) batch_window_ms: u32,
+
+    /// A server that reports so many waiting requests gets none while another server is not overloaded; 0 is off
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_OVERLOAD_WAITING, help_heading = "Installation")]
+    pub(crate) overload_waiting_requests: u32,
+
+    /// A server that reports such a share of its KV cache in use gets no requests while another one is not overloaded; 0 is off
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, help_heading = "Installation",
+        value_parser = share)]
+    pub(crate) overload_kv_usage: f64,
 
     /// Policies to compare, comma-separated, with options as NAME:OPTION=VALUE; ratios are to the first. `oracle` knows all
     /// lengths and engine states and is a bound for the others
@@ -100,10 +116,11 @@ impl SimulateArgs {
 /// The load.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Replay a trace: JSON Lines with arrival_s, input_tokens, output_tokens and, if known, hash_ids
+    /// Replay a trace: JSON Lines with arrival_s, input_tokens, output_tokens and, if known, hash_ids, client, max_tokens and
+    /// stream
     #[arg(long, value_name = "FILE", help_heading = "Load",
-        conflicts_with_all = ["num_requests", "request_rate", "burstiness", "input_len", "output_len", "prefix_groups",
-        "sessions"])]
+        conflicts_with_all = ["num_requests", "request_rate", "burstiness", "clients", "input_len", "output_len",
+        "prefix_groups", "sessions"])]
     pub(crate) trace: Option<PathBuf>,
 
     /// The requests of the trace to use, as FROM..TO, counted from 0; both are optional
@@ -131,6 +148,13 @@ pub(crate) struct LoadArgs {
     /// Shape of the gamma-distributed gaps between arrivals: 1 is Poisson, below 1 is bursty, above 1 is regular
     #[arg(long, value_name = "SHAPE", default_value_t = 1.0, help_heading = "Load", value_parser = above_zero)]
     pub(crate) burstiness: f64,
+
+    /// Clients with requests of their own, as NAME:MEMBER=VALUE,MEMBER=VALUE;NAME:...; the members are share (of the requests,
+    /// relative to the others), input-len and output-len (in the forms of --input-len), and, if needed, prefix-len (tokens that
+    /// all its prompts share), max-tokens (its limit; the longest output if absent) and stream (share, all if absent)
+    #[arg(long, value_name = "CLIENTS", help_heading = "Load", conflicts_with_all = ["input_len", "output_len",
+        "prefix_groups", "sessions", "stream"])]
+    pub(crate) clients: Option<ClientMix>,
 
     /// Prompt tokens (with --prefix-groups: after the shared prefix; with --sessions: added in each turn), as N, LOW..HIGH,
     /// lognormal:MEAN:SIGMA or lognormal:MEAN:SIGMA:MAX
@@ -168,9 +192,9 @@ pub(crate) struct LoadArgs {
         value_parser = pause)]
     pub(crate) think_secs: f64,
 
-    /// Share of the responses that are streamed, so that routers see first tokens
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Load", value_parser = share)]
-    pub(crate) stream: f64,
+    /// Share of the responses that are streamed, so that routers see first tokens [default: 1, or as the trace says]
+    #[arg(long, value_name = "SHARE", help_heading = "Load", value_parser = share)]
+    pub(crate) stream: Option<f64>,
 }
 
 fn number(text: &str, is_valid: impl Fn(f64) -> bool, expected: &'static str) -> Result<f64, &'static str> {

@@ -5,11 +5,13 @@ use super::setup::ComparisonSetup;
 use super::{json, table};
 use crate::error::CommandError;
 use crate::simulate::SimulateArgs;
+use router_core::{BatchWindow, OverloadBounds};
 use router_engine::FleetSpec;
 use router_sim::{
     ComparisonTable, Contender, Experiment, ExperimentObserver, IncidentKind, LoadReporting, Scenario,
     SimulatedFleet, Slo,
 };
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A comparison that is ready to run.
@@ -91,6 +93,12 @@ fn scenario(args: &SimulateArgs, spec: &FleetSpec) -> Result<Scenario, CommandEr
     scenario.routers = usize::from(args.routers);
     let poll = args.poll_secs.map(Duration::from_secs_f64);
     scenario.reports = LoadReporting { poll, ..scenario.reports };
+    scenario.batch_window = BatchWindow::new(Duration::from_millis(args.batch_window_ms.into()));
+    scenario.overload = OverloadBounds {
+        waiting: NonZeroU32::new(args.overload_waiting_requests),
+        kv_usage: Some(args.overload_kv_usage).filter(|usage| *usage > 0.0),
+        ..scenario.overload
+    };
     scenario.incidents = args.event.iter().flat_map(|event| event.incidents.iter().copied()).collect();
     let joining = scenario.incidents.iter().filter(|i| matches!(i.kind, IncidentKind::Join(_))).count();
     let servers = scenario.fleet.servers.len() + joining;

@@ -24,8 +24,15 @@ pub(super) fn render(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> 
     serde_json::to_string_pretty(&whole).map_err(|e| CommandError::runtime(format_args!("--json: {e}")))
 }
 
-/// One policy: each metric with its mean over the seeds, its interval, its ratio to the first policy, and its values.
 fn policy(row: &ContenderResult) -> Value {
+    let mut policy = result(row);
+    policy["policy"] = row.name.clone().into();
+    policy
+}
+
+/// The result of one policy, or of one client under it: each metric with its mean over the seeds, its interval, its ratio to the
+/// first policy, and its values.
+fn result(row: &ContenderResult) -> Value {
     let estimate = |e: MeanEstimate| json!({"mean": e.mean, "half_width": e.half_width});
     let measures: Map<String, Value> = SummaryMetric::ALL
         .iter()
@@ -41,5 +48,10 @@ fn policy(row: &ContenderResult) -> Value {
             (measure.name.to_owned(), value)
         })
         .collect();
-    json!({"policy": row.name, "measures": measures, "share": row.share})
+    let mut policy = json!({"measures": measures, "share": row.share});
+    // A client's result has no clients.
+    if !row.clients.is_empty() {
+        policy["clients"] = row.clients.iter().map(|client| (client.name.clone(), result(client))).collect();
+    }
+    policy
 }

@@ -3,7 +3,8 @@
 use super::args::LoadArgs;
 use crate::error::CommandError;
 use router_sim::{
-    ArrivalProcess, ChatSessions, PrefixGroups, RequestLengths, TraceSlice, Workload, read_trace,
+    ArrivalProcess, ChatSessions, ClientMix, ClientProfile, PrefixGroups, RequestLengths, TraceSlice,
+    Workload, read_trace,
 };
 use std::fs;
 use std::time::Duration;
@@ -29,15 +30,23 @@ impl WorkloadSource {
             block_tokens: args.trace_block,
         };
         let load = read_trace(&text, &slice).map_err(|e| CommandError::flag("--trace")(named(&e)))?;
-        Ok(Self::Trace(load.streamed(args.stream)))
+        Ok(Self::Trace(streamed(load, args)))
     }
 
     /// The load of one seed.
     pub(super) fn load(&self, args: &LoadArgs, seed: u64) -> Workload {
         match self {
             Self::Trace(load) => load.clone(),
-            Self::Synthetic => synthetic(args, seed).streamed(args.stream),
+            Self::Synthetic => streamed(synthetic(args, seed), args),
         }
+    }
+}
+
+/// The load with the share of streams that the flags name, if they do.
+fn streamed(load: Workload, args: &LoadArgs) -> Workload {
+    match args.stream {
+        Some(share) => load.streamed(share),
+        None => load,
     }
 }
 
@@ -54,6 +63,9 @@ fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
         return arrivals.sessions(sessions, seed);
     }
     let n = args.num_requests.get();
+    if let Some(mix) = &args.clients {
+        return arrivals.clients(n, mix, seed);
+    }
     if let Some(groups) = args.prefix_groups {
         let groups = PrefixGroups {
             groups: groups.get(),
@@ -69,8 +81,8 @@ fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
 /// A description: `2000 requests, 27/s (Poisson), prompts of 220..385 and responses of 190..320 tokens`.
 pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
     let streamed = match args.stream {
-        1.0 => String::new(),
-        share => format!(", {:.0} % streamed", share * 100.0),
+        None | Some(1.0) => String::new(),
+        Some(share) => format!(", {:.0} % streamed", share * 100.0),
     };
     if let Some(path) = &args.trace {
         let speed =
@@ -82,6 +94,9 @@ pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
         shape => format!("gamma, shape {shape}"),
     };
     let (rate, input, output) = (args.request_rate, args.input_len, args.output_len);
+    if let Some(mix) = &args.clients {
+        return format!("{requests} requests, {rate}/s ({spacing}), of {}", describe_clients(mix));
+    }
     if let Some(count) = args.sessions {
         return format!(
             "{count} conversations of {} turns, {rate}/s ({spacing}), {input} tokens added in each turn and responses of \
@@ -99,4 +114,28 @@ pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
         None => format!("prompts of {input}"),
     };
     format!("{requests} requests, {rate}/s ({spacing}), {prompts} and responses of {output} tokens{streamed}")
+}
+
+/// `2 clients: chat sends 75 %, prompts of 200..600 and responses of 150..400 tokens; …`.
+fn describe_clients(mix: &ClientMix) -> String {
+    let one = |(index, client): (usize, &ClientProfile)| {
+        let shared = match client.shared_tokens {
+            0 => String::new(),
+            tokens => format!("{tokens} shared and "),
+        };
+        let streamed = match client.stream {
+            1.0 => String::new(),
+            share => format!(", {:.0} % streamed", share * 100.0),
+        };
+        format!(
+            "{} sends {:.0} %, prompts of {shared}{} and responses of {} tokens, at most {}{streamed}",
+            client.name,
+            mix.share(index) * 100.0,
+            client.prompt,
+            client.output,
+            client.max_tokens
+        )
+    };
+    let all: Vec<_> = mix.clients().iter().enumerate().map(one).collect();
+    format!("{} clients: {}", all.len(), all.join("; "))
 }

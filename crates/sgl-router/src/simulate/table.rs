@@ -16,6 +16,9 @@ const FIGURE: usize = 20;
 /// The maximum number of servers that are shown individually; larger fleets are shown by the parts of their specification.
 const MAX_SERVERS: usize = 12;
 
+/// The maximum number of clients that are shown; those of larger loads are in the JSON only.
+const MAX_CLIENTS: usize = 8;
+
 /// The unit of the figures of a block.
 #[derive(Clone, Copy)]
 enum Unit {
@@ -71,6 +74,18 @@ const BLOCKS: [TableBlock; 4] = [
     },
 ];
 
+/// The figures of one client.
+const CLIENT_BLOCK: TableBlock = TableBlock {
+    title: "",
+    unit: Unit::Time,
+    metrics: [
+        ("E2E mean", "e2e_mean_s"),
+        ("E2E p99", "e2e_p99_s"),
+        ("TTFT mean", "ttft_mean_s"),
+        ("TTFT p99", "ttft_p99_s"),
+    ],
+};
+
 /// The whole text.
 pub(super) fn render(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> String {
     let mut text = String::new();
@@ -78,10 +93,12 @@ pub(super) fn render(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> 
         wrap(&mut text, &line);
     }
     let width = table.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(8, MAX_NAME);
+    let rows: Vec<_> = table.rows.iter().map(|row| (row.name.as_str(), row)).collect();
     for block in BLOCKS {
         text.push('\n');
-        write_block(&mut text, table, &block, width);
+        write_block(&mut text, &rows, &block, width);
     }
+    write_clients(&mut text, table, width);
     write_shares(&mut text, table, setting, width);
     text
 }
@@ -104,29 +121,45 @@ fn wrap(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-fn write_block(text: &mut String, table: &ComparisonTable, block: &TableBlock, width: usize) {
+/// One block; each row is a policy's name and the result that is shown for it.
+fn write_block(text: &mut String, rows: &[(&str, &ContenderResult)], block: &TableBlock, width: usize) {
     let indices = block
         .metrics
         .map(|(_, metric)| SummaryMetric::ALL.iter().position(|m| m.name == metric).unwrap_or(0));
-    let largest = indices.iter().flat_map(|&at| table.rows.iter().map(move |row| row.estimates[at].mean));
-    let title = block.title;
-    let (factor, name) = match block.unit {
-        Unit::Time if largest.fold(0.0, f64::max) < 1.0 => (1e3, format!("{title}, ms")),
-        Unit::Time => (1.0, format!("{title}, s")),
-        Unit::Plain => (1.0, String::new()),
+    let largest = indices.iter().flat_map(|&at| rows.iter().map(move |(_, row)| row.estimates[at].mean));
+    let (factor, unit) = match block.unit {
+        Unit::Time if largest.fold(0.0, f64::max) < 1.0 => (1e3, "ms"),
+        Unit::Time => (1.0, "s"),
+        Unit::Plain => (1.0, ""),
     };
+    let name = if block.title.is_empty() { unit.to_owned() } else { format!("{}, {unit}", block.title) };
     let mut head = format!("{name:<width$}");
     for (heading, _) in block.metrics {
         let _ = write!(head, "  {heading:<0$}", FIGURE - 2);
     }
     let _ = writeln!(text, "{}", head.trim_end());
-    for (i, row) in table.rows.iter().enumerate() {
-        let mut line = start_line(text, &row.name, width);
+    for (i, (name, row)) in rows.iter().enumerate() {
+        let mut line = start_line(text, name, width);
         for at in indices {
             let ratio = row.ratios[at].filter(|_| i > 0);
             let _ = write!(line, "  {:<1$}", figure(row.estimates[at], factor, ratio), FIGURE - 2);
         }
         let _ = writeln!(text, "{}", line.trim_end());
+    }
+}
+
+/// A block for each client.
+fn write_clients(text: &mut String, table: &ComparisonTable, width: usize) {
+    let clients = table.rows.first().map_or(&[][..], |row| &row.clients);
+    if clients.len() > MAX_CLIENTS {
+        let _ = writeln!(text, "\n{} clients; --json has the figures of each", clients.len());
+        return;
+    }
+    for (index, client) in clients.iter().enumerate() {
+        let _ = writeln!(text, "\nclient {}", client.name);
+        let rows: Vec<_> =
+            table.rows.iter().filter_map(|row| Some((row.name.as_str(), row.clients.get(index)?))).collect();
+        write_block(text, &rows, &CLIENT_BLOCK, width);
     }
 }
 

@@ -17,6 +17,39 @@ impl MovingAverage {
     }
 }
 
+/// The share of first tokens that an SLO is to hold for, and how far one that misses it moves the margin.
+const SLO_SHARE: f64 = 0.99;
+const MARGIN_GAIN: f64 = 0.05;
+/// Bounds of the margin.
+const MARGINS: (f64, f64) = (0.7, 3.0);
+
+/// A factor on predicted times to the first token with which [`SLO_SHARE`] of them keep the SLO: each miss raises it, each
+/// first token in time lowers it (a stochastic approximation, Robbins and Monro, 1951).
+#[derive(Clone, Copy, Debug)]
+struct SloMargin(f64);
+
+impl Default for SloMargin {
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
+
+impl SloMargin {
+    fn add(&mut self, is_late: bool) {
+        let late = f64::from(u8::from(is_late));
+        self.0 = (self.0 * (MARGIN_GAIN * (late - (1.0 - SLO_SHARE))).exp()).clamp(MARGINS.0, MARGINS.1);
+    }
+}
+
+/// How long a request is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct RequestSizes {
+    /// Prompt tokens.
+    pub(super) prompt: f64,
+    /// Output tokens.
+    pub(super) output: f64,
+}
+
 /// What was predicted for one request when it was sent.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Prediction {
@@ -37,18 +70,20 @@ pub(super) struct Baseline {
     latency: MovingAverage,
     prompt: MovingAverage,
     output: MovingAverage,
+    slo_margin: SloMargin,
 }
 
 impl Baseline {
-    /// Records the prompt tokens of a request that was sent, and those that are expected to be generated.
-    pub(super) fn sized(&mut self, prompt: f64, output: f64) {
-        self.prompt.add(prompt);
-        self.output.add(output);
+    /// Records how long a request that was sent is expected to be.
+    pub(super) fn sized(&mut self, sizes: RequestSizes) {
+        self.prompt.add(sizes.prompt);
+        self.output.add(sizes.output);
     }
 
-    /// Average prompt and output tokens; absent before the first request.
-    pub(super) fn sizes(&self) -> Option<(f64, f64)> {
-        (self.prompt.count > 0.0).then_some((self.prompt.value, self.output.value))
+    /// Average sizes; absent before the first request.
+    pub(super) fn sizes(&self) -> Option<RequestSizes> {
+        let sizes = RequestSizes { prompt: self.prompt.value, output: self.output.value };
+        (self.prompt.count > 0.0).then_some(sizes)
     }
 
     /// Records a request that was sent.
@@ -56,6 +91,16 @@ impl Baseline {
         self.wait.add(prediction.wait);
         self.prefill_token.add(prediction.prefill_token);
         self.reuse.add(prediction.reused);
+    }
+
+    /// Records whether a first token missed the SLO.
+    pub(super) fn first_token(&mut self, is_late: bool) {
+        self.slo_margin.add(is_late);
+    }
+
+    /// The factor on predicted times to the first token with which nearly all keep the SLO.
+    pub(super) const fn slo_margin(&self) -> f64 {
+        self.slo_margin.0
     }
 
     /// Records that a complete response took this many seconds.

@@ -1,12 +1,13 @@
 //! What one more request costs on one worker (docs/policies/marginal_cost.md has the formula and its reasons).
 
 use super::config::MarginalCostConfig;
-use super::learner::WorkerSpeed;
-use super::worker::{LoadSums, WorkerModel};
+use super::in_flight::LoadSums;
+use super::worker::WorkerModel;
 use crate::Time;
 use crate::fleet::WorkerView;
 
-/// Factor on the cost of a worker that has completed too few responses and already holds its share of the requests.
+/// Factor on the cost of a worker that has completed too few responses and already holds its share of the requests, and of one
+/// that responds without an output.
 pub(super) const COLD_FACTOR: f64 = 8.0;
 /// Requests that every worker may hold before its first response.
 pub(super) const COLD_REQUESTS: f64 = 2.0;
@@ -18,6 +19,8 @@ const KV_FULL_SHARE: f64 = 0.8;
 const KV_FULL_WEIGHT: f64 = 0.05;
 /// Lateness, in usual times to the first token, is capped here; the latency counts beyond that in any case.
 const MAX_LATENESS: f64 = 4.0;
+/// What it costs more than a miss that one misses the SLO by its length: where none can keep it, sooner is still better.
+const HOPELESS_WEIGHT: f64 = 0.25;
 /// What missing the SLO costs, in usual latencies.
 const SLO_MISS_LATENCIES: f64 = 1.0;
 /// Assumed relative error of a prediction: beyond it the SLO counts as surely met or surely missed.
@@ -39,10 +42,33 @@ pub(super) struct CostInputs {
     pub(super) per_usual_ttft: f64,
     /// Baseline latency of a response, in seconds.
     pub(super) usual_latency: f64,
+    /// Factor on the predicted time to the first token with which nearly all keep the SLO.
+    pub(super) slo_margin: f64,
     /// Whether there is an SLO.
     pub(super) has_slo: bool,
     /// Probability that blocks evicted from a cache are needed again.
     pub(super) reuse: f64,
+    /// Sum over the workers of the share of their responses that had no output, and their number.
+    pub(super) empty_shares: (f64, f64),
+}
+
+impl CostInputs {
+    /// Mean share of responses without an output on the workers beside one that has the share `own`.
+    fn empty_share_of_others(&self, own: f64) -> f64 {
+        let (sum, workers) = self.empty_shares;
+        (sum - own) / (workers - 1.0).max(1.0)
+    }
+
+    /// Prompt tokens that a worker was sent before, if it was sent this many blocks.
+    #[inline]
+    pub(super) fn known(&self, blocks: u32) -> f64 {
+        (f64::from(blocks) * self.block).min(self.prompt)
+    }
+
+    /// Prompt tokens that such a worker is predicted to have in its cache.
+    pub(super) fn cached(&self, model: &WorkerModel, blocks: u32) -> f64 {
+        self.prompt - model.uncached(self.prompt, self.known(blocks))
+    }
 }
 
 /// The parts of one candidate's cost, in seconds unless said otherwise.
@@ -80,8 +106,7 @@ pub(super) fn cost_of(
     let (all_shared, all_weighted) =
         if on.shared > most { (most, on.weighted * most / on.shared) } else { (on.shared, on.weighted) };
 
-    let known = (f64::from(blocks) * inputs.block).min(inputs.prompt);
-    let uncached = model.uncached(inputs.prompt, known);
+    let uncached = model.uncached(inputs.prompt, inputs.known(blocks));
     let step = on.step(&speed);
     let prefill_slot = model.prefill_slot(inputs.now, &speed, step);
     let tokens = speed.prefill_token * uncached;
@@ -110,7 +135,9 @@ pub(super) fn cost_of(
         let stretched = 1.0 + arrivals * prefill;
         let tpot = (own - ttft) / inputs.output * stretched;
         let relief = step / (step + per_step);
-        misses(config, ttft, tpot, on.requests, relief) * SLO_MISS_LATENCIES * inputs.usual_latency
+        misses(config, ttft * inputs.slo_margin, tpot, on.requests, relief)
+            * SLO_MISS_LATENCIES
+            * inputs.usual_latency
     } else {
         0.0
     };
@@ -122,7 +149,9 @@ pub(super) fn cost_of(
         + miss;
     let is_cold =
         model.responses() < config.cold_answers && model.sums().requests >= inputs.fair.max(COLD_REQUESTS);
-    let total = if is_cold { COLD_FACTOR * total } else { total };
+    let is_suspect =
+        model.is_suspect(inputs.now, config.forgive_secs, |own| inputs.empty_share_of_others(own));
+    let total = if is_cold || is_suspect { COLD_FACTOR * total } else { total };
     CostBreakdown { total, own, ttft, externality, backlog, lateness, copies, miss, uncached, slowdown }
 }
 
@@ -184,18 +213,12 @@ fn fullness(config: &MarginalCostConfig, now: Time, view: &WorkerView<'_>) -> f6
 fn misses(config: &MarginalCostConfig, ttft: f64, tpot: f64, requests: f64, relief: f64) -> f64 {
     let chance = |value: f64, limit: Option<f64>| {
         limit.map_or(0.0, |limit| {
-            ((value / limit - 1.0 + PREDICTION_ERROR) / (2.0 * PREDICTION_ERROR)).clamp(0.0, 1.0)
+            let ratio = value / limit;
+            let chance = ((ratio - 1.0 + PREDICTION_ERROR) / (2.0 * PREDICTION_ERROR)).clamp(0.0, 1.0);
+            chance + HOPELESS_WEIGHT * (ratio - 1.0 - PREDICTION_ERROR).clamp(0.0, MAX_LATENESS)
         })
     };
     let slow = chance(tpot, config.slo_tpot_secs);
     let own = chance(ttft, config.slo_ttft_secs).max(slow);
     own + requests * (slow - chance(tpot * relief, config.slo_tpot_secs))
-}
-
-/// Seconds that a decode step of this load takes.
-impl LoadSums {
-    #[inline]
-    pub(super) fn step(&self, speed: &WorkerSpeed) -> f64 {
-        speed.step + speed.step_request * self.requests + speed.step_token * self.resident
-    }
 }

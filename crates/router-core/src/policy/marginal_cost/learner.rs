@@ -33,13 +33,14 @@ const BATCH_PRICE_MAX_ERROR: f64 = 0.05;
 /// A prefill batch counts as free up to the first number of decode steps, and as priced again above the second.
 const FREE_BATCH_STEPS: (f64, f64) = (0.4, 0.5);
 /// Responses in which the prior's overall scale is still free.
-const SCALING_RESPONSES: u32 = 8;
+pub(super) const SCALING_RESPONSES: u32 = 8;
 /// Responses after which a temporary slowdown is separated from the speed.
 pub(super) const SETTLED_RESPONSES: u32 = 20;
 /// How fast health follows the responses, and how much of it moves into the model with each.
 const SLOWDOWN_GAIN: f64 = 0.1;
 const SLOWDOWN_HANDOVER: f64 = 0.05;
-/// No response counts as more than this many times slower or faster than expected.
+/// No response counts as more than this many times slower or faster than expected, and no worker as more than its model: one that
+/// seems slower would not be tried again for long after it has recovered.
 const MAX_RATIO: f64 = 5.0;
 /// A first token this many times slower or faster than expected changes the slowdown.
 const NOTABLE_RATIO: f64 = 2.0;
@@ -243,6 +244,22 @@ impl SpeedLearner {
         let gain = (1.0 / f64::from(self.responses + 1)).max(0.1);
         self.error += gain * (miss.min(MAX_RATIO) - self.error);
         self.responses = self.responses.saturating_add(1);
+    }
+
+    /// Seconds that a response takes by the model, without slowdown.
+    pub(super) fn expected_time(&self, sample: &ResponseSample) -> f64 {
+        self.expected(sample.row())
+    }
+
+    /// Seconds that the output of a part of a stream takes by the model, without slowdown, prompts of others in between included.
+    pub(super) fn expected_pace(&self, sample: &ResponseSample) -> f64 {
+        let [_, _, uncached, steps @ ..] = sample.row();
+        self.expected([0.0, sample.prefills, uncached, steps[0], steps[1], steps[2]])
+    }
+
+    /// The worker has become `factor` times as slow.
+    pub(super) fn changed(&mut self, factor: f64) {
+        self.slowdown = (self.slowdown * factor).clamp(1.0 / MAX_RATIO, MAX_RATIO);
     }
 
     /// Learns from the first token of a stream whose prompt of so many uncached tokens was computed alone, beside

@@ -2,19 +2,24 @@
 //!
 //! The cost of one more request on a worker (`cost`) is what it will take there itself, what it slows down those that
 //! are there, and what it delays those that come next; all in seconds. It is predicted from the router's own exact counts
-//! (`worker`), a speed model per worker that is learned from responses alone (`learner`), the distribution of output
-//! lengths (`output_lengths`) and the averages of the fleet (`baseline`).
+//! (`in_flight`, `worker`), a speed model per worker that is learned from responses alone (`learner`), the distribution of output
+//! lengths (`output_lengths`) and the averages of the fleet (`baseline`). What workers tell about others of their kind is in
+//! `survey` and `kind`.
 //!
 //! It polls nothing, knows no true length in advance and never waits for data: a worker about which nothing is known
 //! is assumed to be like the others.
 
 mod baseline;
+mod change;
 mod config;
 mod cost;
+mod empty_share;
 mod fit;
+mod in_flight;
 mod kind;
 mod learner;
 mod output_lengths;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod token_estimator;
@@ -31,22 +36,19 @@ use crate::{
     Completion, Decision, DecisionContext, Event, LengthClass, LengthForecast, Outcome, Policy, PolicyNeeds,
     Reason, RequestFeatures, RequestId, ScoreTerms, SlotMap, Time, WorkerId, WorkerInfo,
 };
-use baseline::Baseline;
+use baseline::{Baseline, RequestSizes};
 use cost::{CostBreakdown, CostInputs, cost_of};
+use in_flight::RequestEstimate;
 use kind::WorkerKind;
-use learner::{SETTLED_RESPONSES, SpeedLearner, WorkerSpeed};
+use learner::SpeedLearner;
 use output_lengths::OutputLengths;
-use smallvec::SmallVec;
-use std::ops::Range;
+use survey::{FleetSurvey, SURVEY_EVERY};
 use token_estimator::TokenEstimator;
 use trials::{TRIALS, TrialBudget};
-use worker::{RequestEstimate, WorkerModel};
+use worker::WorkerModel;
 
 /// A worker is explored only if it costs at most this many times as much as the best.
 const EXPLORE_MAX_COST_RATIO: f64 = 1.5;
-/// Responses between two surveys of the fleet, and workers that one looks at.
-const SURVEY_EVERY: u32 = 64;
-const SURVEYED: usize = COMPARE_ALL;
 /// Workers that are ranked anew with each request.
 const RANKED_IN_TURN: usize = 2;
 
@@ -63,20 +65,18 @@ pub struct MarginalCost {
     /// How many workers there are, and requests on them.
     present: usize,
     in_flight: usize,
+    /// Sum over the workers of the share of their responses that had no output.
+    empty_shares: f64,
     /// Requests sent, and responses completed.
     sent: u32,
     responses: u32,
     lengths: OutputLengths,
     tokens: TokenEstimator,
     baseline: Baseline,
-    /// The median worker, and room to find it in.
-    median: Option<WorkerSpeed>,
-    speeds: Vec<WorkerSpeed>,
+    survey: FleetSurvey,
     /// Workers that were sent fewer than [`TRIALS`] requests, and what it may cost to send them some.
     untried: usize,
     budget: TrialBudget,
-    /// The slot at which the next survey begins.
-    surveyed: usize,
     /// The workers by what a usual request costs there without a known prefix, in fleets of which only a few are compared.
     ranking: Ranking,
     /// The slot that is ranked anew next.
@@ -100,16 +100,15 @@ impl MarginalCost {
             workers: SlotMap::default(),
             present: 0,
             in_flight: 0,
+            empty_shares: 0.0,
             sent: 0,
             responses: 0,
             lengths: OutputLengths::default(),
             tokens: TokenEstimator::default(),
             baseline: Baseline::default(),
-            median: None,
-            speeds: Vec::new(),
+            survey: FleetSurvey::default(),
             untried: 0,
             budget: TrialBudget::default(),
-            surveyed: 0,
             ranking: Ranking::default(),
             ranked: 0,
             cheapest: Vec::with_capacity(MOST_FOUND),
@@ -117,14 +116,8 @@ impl MarginalCost {
     }
 
     fn cost_inputs(&self, now: Time, request: &RequestFeatures<'_>) -> CostInputs {
-        let cap = cap(request);
-        let output = if let Some(forecast) = class_forecast(request) {
-            forecast.mean()
-        } else if cap.is_finite() {
-            self.lengths.mean_up_to(cap)
-        } else {
-            self.lengths.mean()
-        };
+        let output =
+            request.forecast.map_or_else(|| self.lengths.forecast().mean(), |forecast| forecast.mean());
         let (prompt, per_byte) = self.tokens.prompt(request);
         let usual_ttft = self.baseline.ttft(prompt);
         CostInputs {
@@ -135,8 +128,10 @@ impl MarginalCost {
             fair: self.in_flight as f64 / self.present.max(1) as f64,
             per_usual_ttft: if usual_ttft > 0.0 { 1.0 / usual_ttft } else { 0.0 },
             usual_latency: self.baseline.latency(),
+            slo_margin: self.baseline.slo_margin(),
             has_slo: self.config.slo_ttft_secs.or(self.config.slo_tpot_secs).is_some(),
             reuse: self.baseline.reuse(),
+            empty_shares: (self.empty_shares, self.present as f64),
         }
     }
 
@@ -174,8 +169,16 @@ impl MarginalCost {
     /// A request of the usual size, without a known prefix.
     fn usual_inputs(&self, now: Time) -> CostInputs {
         let inputs = self.cost_inputs(now, &RequestFeatures::default());
-        let (prompt, output) = self.baseline.sizes().unwrap_or((inputs.prompt, inputs.output));
+        let RequestSizes { prompt, output } = self.usual_sizes();
         CostInputs { prompt, output, ..inputs }
+    }
+
+    /// The sizes of a usual request.
+    fn usual_sizes(&self) -> RequestSizes {
+        self.baseline.sizes().unwrap_or_else(|| RequestSizes {
+            prompt: self.tokens.prompt(&RequestFeatures::default()).0,
+            output: self.lengths.forecast().mean(),
+        })
     }
 
     fn rank_by(&mut self, inputs: &CostInputs, worker: WorkerId) {
@@ -233,8 +236,7 @@ impl MarginalCost {
             is_due.then_some((idle, view.id, cost))
         });
         let (_, worker, cost) = unused.max_by(|a, b| a.0.total_cmp(&b.0))?;
-        let runner_up = best.cost.map(|cost| (best.worker, cost));
-        Some(Decision { worker, reason: Reason::Exploration, cost: Some(cost), runner_up, ties: 1 })
+        Some(best.exploring(worker, cost))
     }
 
     /// A worker that was sent few requests so far, if it may cost what it costs more than the best: that with the lowest cost.
@@ -248,22 +250,21 @@ impl MarginalCost {
         let untried = cx.candidates.iter().filter(|view| sent(view.id) < TRIALS && view.in_flight == 0);
         let costs = untried.map(|view| (self.breakdown(&view, inputs).total, view.id));
         let (cost, worker) = costs.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        let runner_up = Some((best.worker, lowest));
-        let trial = Decision { worker, reason: Reason::Exploration, cost: Some(cost), runner_up, ties: 1 };
-        self.budget.allows(cost - lowest).then_some(trial)
+        self.budget.allows(cost - lowest).then(|| best.exploring(worker, cost))
     }
 
     fn joined(&mut self, now: Time, worker: WorkerId, info: &WorkerInfo) {
         // A new worker is assumed to be the median of those whose speed is known.
-        self.survey();
-        let learner = SpeedLearner::new(self.config.memory, self.median);
+        let usual = self.usual_sizes();
+        self.survey.survey(&mut self.workers, usual);
+        let learner = SpeedLearner::new(self.config.memory, self.survey.median().copied());
         self.workers.insert(worker, WorkerModel::new(now, learner, WorkerKind::of(info)));
         self.index.admit(worker);
         self.index.set_capacity(worker, info.max_total_tokens);
         self.matched = None;
         self.present += 1;
         self.untried += 1;
-        self.speeds.reserve(self.present.min(SURVEYED));
+        self.survey.reserve(self.present);
         if self.present == COMPARE_ALL + 1 {
             let ids: Vec<_> = self.workers.iter().map(|(id, _)| id).collect();
             ids.into_iter().for_each(|id| self.rank(now, id));
@@ -275,6 +276,7 @@ impl MarginalCost {
         if let Some(model) = self.workers.remove(worker) {
             self.in_flight -= model.sums().requests as usize;
             self.present -= 1;
+            self.empty_shares -= model.empty_share();
             self.untried -= usize::from(model.sent() < TRIALS);
         }
         self.index.forget(worker);
@@ -282,81 +284,29 @@ impl MarginalCost {
         self.matched = None;
         if self.present == 0 {
             // The next workers may serve another model and other clients.
-            self.lengths = OutputLengths::default();
             self.tokens = TokenEstimator::default();
             self.baseline = Baseline::default();
-            self.median = None;
+            self.survey = FleetSurvey::default();
             self.in_flight = 0;
+            self.empty_shares = 0.0;
         }
-    }
-
-    /// Finds what the fleet is like: the median of the workers whose speed is known, and whether batches take anything. Of
-    /// a large fleet a part is looked at, the next part the next time.
-    fn survey(&mut self) {
-        let slots = self.workers.next_slots(&mut self.surveyed, SURVEYED);
-        self.speeds.clear();
-        let learners = || self.workers.range(slots.clone()).map(|(_, model)| model.learner());
-        self.speeds.extend(learners().filter(|l| l.is_settled()).map(SpeedLearner::speed));
-        self.median = WorkerSpeed::median(&mut self.speeds).or(self.median);
-        let settled = self.speeds.len();
-        if settled > 0 {
-            let all: f64 = learners().filter(|l| l.is_settled()).map(SpeedLearner::batch_price).sum();
-            let fleet = all / settled as f64;
-            self.workers.range_mut(slots.clone()).for_each(|(_, model)| model.judge_batches(fleet));
-        }
-        self.teach_untried(slots);
-    }
-
-    /// Tells the workers that have not responded yet how fast those of their kind are that have.
-    fn teach_untried(&mut self, slots: Range<usize>) {
-        // One that is at work will say it itself, soon.
-        let is_untried = |model: &WorkerModel| model.responses() == 0 && model.sums().requests == 0.0;
-        let mut kinds = SmallVec::<[WorkerKind; 4]>::new();
-        for (_, model) in self.workers.range(slots.clone()).filter(|(_, model)| is_untried(model)) {
-            if !kinds.contains(&model.kind()) {
-                kinds.push(model.kind());
-            }
-        }
-        for kind in kinds {
-            let is_like = |model: &WorkerModel| model.kind() == kind;
-            let Some(known) = self.best_known(slots.clone(), is_like) else { continue };
-            for (_, model) in self.workers.range_mut(slots.clone()) {
-                if is_untried(model) && is_like(model) {
-                    model.expect_like(&known);
-                }
-            }
-        }
-    }
-
-    /// The model of the worker in the middle, by its decode step, among those of which most is known; none if none has responded.
-    fn best_known(
-        &self,
-        slots: Range<usize>,
-        is_meant: impl Fn(&WorkerModel) -> bool,
-    ) -> Option<SpeedLearner> {
-        let meant = || self.workers.range(slots.clone()).map(|(_, model)| model).filter(|m| is_meant(m));
-        let most = meant().map(WorkerModel::responses).max().filter(|most| *most > 0)?;
-        let enough = (most / 2).clamp(1, SETTLED_RESPONSES);
-        let mut known: Vec<_> =
-            meant().filter(|m| m.responses() >= enough).map(WorkerModel::learner).collect();
-        known.sort_unstable_by(|a, b| a.speed().step.total_cmp(&b.speed().step));
-        known.get(known.len() / 2).map(|learner| (*learner).clone())
     }
 
     fn dispatched(&mut self, now: Time, worker: WorkerId, request: &RequestFeatures<'_>) {
+        self.lengths.follow(request.fleet_forecast);
         let inputs = self.cost_inputs(now, request);
         self.look_up(request);
         let blocks = self.index.blocks(&self.matches, worker);
-        let known = (f64::from(blocks) * inputs.block).min(inputs.prompt);
+        let known = inputs.known(blocks);
         self.index.insert_sized(worker, request.prefix, inputs.block);
         self.index.fill(worker, (inputs.prompt - request.prefix.len() as f64 * inputs.block).max(0.0));
         self.matched = None;
         self.sent = self.sent.wrapping_add(1);
-        self.baseline.sized(inputs.prompt, inputs.output);
+        self.baseline.sized(RequestSizes { prompt: inputs.prompt, output: inputs.output });
         let Some(model) = self.workers.get_mut(worker) else { return };
         self.budget.sent(cost_of(&self.config, &inputs, model, None, blocks).total, model.sent());
         self.untried -= usize::from(model.sent() + 1 == TRIALS);
-        model.refresh(now, &self.config, self.median.as_ref());
+        model.refresh(now, &self.config, self.survey.median());
         let (speed, _) = model.speed(now, self.config.forgive_secs);
         let estimate = RequestEstimate {
             request: request.id,
@@ -383,8 +333,17 @@ impl MarginalCost {
     fn first_token(&mut self, now: Time, worker: WorkerId, request: RequestId) {
         let Some(model) = self.workers.get_mut(worker) else { return };
         let (speed, _) = model.speed(now, self.config.forgive_secs);
-        model.first_token(now, request, &speed);
+        let took = model.first_token(now, request, &speed);
+        if let (Some(took), Some(limit)) = (took, self.config.slo_ttft_secs) {
+            self.baseline.first_token(took > limit);
+        }
         self.rank(now, worker);
+    }
+
+    fn progress(&mut self, now: Time, worker: WorkerId, request: RequestId, events: u32) {
+        if let Some(model) = self.workers.get_mut(worker) {
+            model.progress(now, request, events);
+        }
     }
 
     fn finished(&mut self, completion: &Completion) {
@@ -401,9 +360,14 @@ impl MarginalCost {
         if completion.result.outcome != Outcome::Success {
             return;
         }
+        if estimate.route.generates_text() {
+            let is_empty = completion.output_tokens().is_none_or(|tokens| tokens == 0);
+            let (now, forgive_secs) = (completion.finished_at, self.config.forgive_secs);
+            self.empty_shares += model.responded(now, forgive_secs, is_empty);
+        }
         let mut is_first_lesson = false;
         if let Some(sample) = sample.filter(|s| s.output > 0.0) {
-            model.learn(&sample);
+            model.learn(completion.finished_at, completion.dispatched_at, &sample);
             // The first responses of one worker are the first of what others are like.
             is_first_lesson = model.responses().is_power_of_two() && model.responses() < SURVEY_EVERY;
         }
@@ -412,15 +376,15 @@ impl MarginalCost {
         if let Some(tokens) = usage.prompt_tokens {
             self.tokens.learn(estimate.route, estimate.script, estimate.bytes, tokens);
         }
-        if let Some(tokens) = usage.output_tokens {
+        if let Some(tokens) = completion.output_tokens() {
             self.index.fill(completion.worker, f64::from(tokens));
-            self.lengths.learn(tokens);
         }
         self.responses = self.responses.wrapping_add(1);
+        let usual = self.usual_sizes();
         if self.responses.is_multiple_of(SURVEY_EVERY) {
-            self.survey();
+            self.survey.survey(&mut self.workers, usual);
         } else if is_first_lesson {
-            self.teach_untried(self.workers.slots_from(self.surveyed, SURVEYED));
+            self.survey.first_lesson(&mut self.workers, usual);
         }
     }
 }
@@ -440,7 +404,7 @@ impl Policy for MarginalCost {
     }
 
     fn needs(&self) -> PolicyNeeds {
-        PolicyNeeds { prefix_hashes: true, script: true, forecast: true, ..PolicyNeeds::NONE }
+        PolicyNeeds { prefix_hashes: true, script: true, forecast: true, progress: true, ..PolicyNeeds::NONE }
     }
 
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
@@ -455,7 +419,10 @@ impl Policy for MarginalCost {
         if let Some(other) = &other {
             cx.explain_choice(other, |w| this.terms(w, &inputs));
         }
-        other.unwrap_or(best)
+        let decision = other.unwrap_or(best);
+        let blocks = this.index.blocks(&this.matches, decision.worker);
+        let cached = this.workers.get(decision.worker).map(|model| inputs.cached(model, blocks));
+        decision.predicting_cached(cached)
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
@@ -464,10 +431,11 @@ impl Policy for MarginalCost {
             Event::Left(worker) => self.left(*worker),
             Event::Dispatched { worker, request } => self.dispatched(now, *worker, request),
             Event::FirstToken { worker, request } => self.first_token(now, *worker, *request),
+            Event::Progress { worker, request, events } => self.progress(now, *worker, *request, *events),
             Event::Finished(completion) => self.finished(completion),
             Event::Load { worker, report } => {
                 if let Some(model) = self.workers.get_mut(*worker) {
-                    model.reported(&report.work);
+                    model.reported(now, report.waiting, &report.work);
                     self.rank(now, *worker);
                 }
             }
@@ -481,13 +449,13 @@ impl Policy for MarginalCost {
     }
 
     fn gauges(&self, report: &mut dyn FnMut(&'static str, f64)) {
-        report("predicted_output_tokens", self.lengths.mean());
+        report("predicted_output_tokens", self.lengths.forecast().mean());
         report("usual_latency_seconds", self.baseline.latency());
         report("reused_prompt_share", self.baseline.reuse());
-        let slots = self.workers.slots_from(self.surveyed, SURVEYED);
+        let slots = self.survey.slots(&self.workers);
         let errors = self.workers.range(slots).map(|(_, model)| model.learner().error());
         report("worst_prediction_error", errors.fold(0.0, f64::max));
-        if let Some(median) = &self.median {
+        if let Some(median) = self.survey.median() {
             report("median_overhead_seconds", median.overhead);
             report("median_prefill_seconds", median.prefill);
             report("median_prefill_token_seconds", median.prefill_token);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::TestBench;
-use crate::{AttemptResult, ExplainLevel, RequestId, TokenUsage};
+use crate::{AttemptResult, ExplainLevel, RequestId, Route, Ticket, TokenUsage};
 use std::time::Duration;
 
 /// Learned speeds do not decay during the tests.
@@ -207,14 +207,17 @@ fn sums_are_zero_after_every_outcome() {
             arrived_at: None,
             dispatched_at: at(i),
             finished_at: now,
+            most_output_tokens: u32::MAX,
             result: AttemptResult { usage, ..AttemptResult::of(outcomes[i % 5]) },
+            forecast: None,
+            predicted_cached_tokens: None,
         };
         policy.observe(now, &Event::Finished(&completion));
         // A second completion of one request is ignored.
         policy.observe(now, &Event::Finished(&completion));
     }
     let books = policy.workers.get(worker).unwrap();
-    assert_eq!(*books.sums(), worker::LoadSums::default());
+    assert_eq!(*books.sums(), in_flight::LoadSums::default());
     assert_eq!((policy.in_flight, books.idle_secs(at(700))), (0, Some(3e-3)));
 }
 
@@ -249,4 +252,54 @@ fn bad_options_are_named() {
     );
     let says = refused(MarginalCostConfig { ttft_weight: f64::NAN, ..default });
     assert!(says.starts_with("`ttft_weight`"), "{says}");
+}
+
+/// Sends 240 requests, ten per second, to four workers that respond after half a second; the first one responds at once, with
+/// the given number of output tokens. Gives the number of requests that it got.
+fn sent_to_one_that_responds_at_once(output_tokens: Option<u32>) -> usize {
+    let mut bench = bench(4);
+    let mut running = std::collections::VecDeque::new();
+    let finish = |bench: &mut TestBench, at: Time, ticket: Ticket, output_tokens| {
+        let usage = TokenUsage { output_tokens, ..TokenUsage::default() };
+        bench.balancer.finish(at, ticket, AttemptResult { usage, ..AttemptResult::of(Outcome::Success) });
+    };
+    let mut got = 0;
+    for i in 0..240 {
+        let now = Time::ZERO + Duration::from_millis(100 * i);
+        while let Some((at, ticket)) = running.pop_front_if(|(at, _): &mut (Time, _)| *at <= now) {
+            finish(&mut bench, at, ticket, Some(60));
+        }
+        let request = RequestFeatures {
+            id: RequestId(i),
+            route: Route::ChatCompletions,
+            max_output_tokens: Some(100),
+            ..prompt(800)
+        };
+        let ticket = bench.balancer.dispatch(now, &request, &[], ExplainLevel::None).unwrap().ticket;
+        if ticket.worker() == bench.ids[0] {
+            got += 1;
+            finish(&mut bench, now + Duration::from_millis(1), ticket, output_tokens);
+        } else {
+            running.push_back((now + Duration::from_millis(500), ticket));
+        }
+    }
+    for (at, ticket) in running {
+        finish(&mut bench, at, ticket, Some(60));
+    }
+    got
+}
+
+#[test]
+fn worker_that_responds_with_nothing_is_not_fast() {
+    for nothing in [None, Some(0)] {
+        let got = sent_to_one_that_responds_at_once(nothing);
+        assert!(got <= 12, "{nothing:?}: {got} of 240");
+    }
+    assert!(sent_to_one_that_responds_at_once(Some(60)) > 120, "one that is fast is used");
+}
+
+#[test]
+fn worker_that_reports_impossible_lengths_is_not_fast() {
+    let got = sent_to_one_that_responds_at_once(Some(u32::MAX));
+    assert!(got <= 12, "{got} of 240");
 }

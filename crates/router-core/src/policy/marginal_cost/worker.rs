@@ -1,11 +1,16 @@
 //! The requests in flight on one worker and its speed, in sums that make a cost cheap to compute.
 
 use super::baseline::Prediction;
+use super::change::{MIN_PACE_STEPS, MOST_PROMPT_SHARE, Observed, SpeedWatch};
 use super::config::MarginalCostConfig;
-use super::kind::WorkerKind;
+use super::empty_share::{EmptyShare, SUSPECT_SHARE};
+use super::in_flight::{
+    InFlightRequest, LoadSums, PrefillSlot, RequestEstimate, RunningTotals, StreamProgress,
+};
+use super::kind::{KindTime, WorkerKind};
 use super::learner::{ResponseSample, SpeedLearner, WorkerSpeed};
 use super::output_lengths::OutputLengths;
-use crate::{Completion, LengthForecast, PromptScript, RequestId, Route, Time, WorkTotals};
+use crate::{Completion, RequestId, Time, WorkTotals};
 use std::time::Duration;
 
 /// The sums are rebuilt at the latest after this many decode steps, because running requests grow.
@@ -15,111 +20,6 @@ const CACHE_CORRECTION_GAIN: f64 = 0.1;
 /// An idle time shorter than this is ignored.
 const MIN_IDLE_SECS: f64 = 1.0;
 
-/// What is known of a request when it is sent to this worker.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct RequestEstimate {
-    pub(super) request: RequestId,
-    pub(super) attempt: u32,
-    pub(super) stream: bool,
-    pub(super) route: Route,
-    pub(super) script: PromptScript,
-    /// Bytes of all its prompts.
-    pub(super) bytes: u64,
-    /// Prompt tokens, as far as known.
-    pub(super) prompt: f64,
-    /// Prompt tokens that this worker was sent before.
-    pub(super) known: f64,
-    /// Cap on the output, in tokens; infinite when there is none.
-    pub(super) cap: f64,
-    /// Expected length of the output, in tokens.
-    pub(super) output: f64,
-    /// What is expected of its length, where a class of requests foresees it.
-    pub(super) forecast: Option<LengthForecast>,
-}
-
-/// One request on the worker.
-#[derive(Clone, Copy, Debug)]
-struct InFlightRequest {
-    estimate: RequestEstimate,
-    at: Time,
-    uncached: f64,
-    /// Prefill time that it added, in seconds.
-    prefill: f64,
-    /// When its first token came, or is expected.
-    first_at: Time,
-    /// Whether its first token is still awaited.
-    awaited: bool,
-    /// The running totals when it was sent.
-    at_dispatch: RunningTotals,
-    /// Requests and tokens held when it was sent, if no prompt was waiting then.
-    alone_with: Option<(f64, f64)>,
-    shared: f64,
-    weight: f64,
-}
-
-impl InFlightRequest {
-    /// Tokens that it holds on average until it ends.
-    fn resident(&self) -> f64 {
-        self.estimate.prompt + 0.5 * self.estimate.output
-    }
-
-    /// Estimates what it will share with a new one, now that it has generated so many tokens.
-    fn weigh(&mut self, generated: f64, lengths: &OutputLengths) {
-        let shared = match &self.estimate.forecast {
-            Some(forecast) => forecast.shared_steps(generated, lengths.quantiles()),
-            None => lengths.shared_steps(generated),
-        };
-        self.shared = shared.min((self.estimate.cap - generated).max(1.0));
-        self.weight = self.shared * (self.estimate.prompt + generated + 0.5 * self.shared);
-    }
-
-    /// Cache room that is its own.
-    fn held(&self) -> f64 {
-        self.uncached + 0.5 * self.estimate.output
-    }
-}
-
-/// When a prompt that is sent now would be computed.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct PrefillSlot {
-    /// Seconds until the work ahead of it is done.
-    pub(super) wait_secs: f64,
-    /// Whether there is prefill work ahead of it.
-    pub(super) is_queued: bool,
-    /// Whether it shares a batch that has not begun.
-    pub(super) joins_batch: bool,
-}
-
-/// Running totals since the worker joined; the difference of two is what happened between them.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-struct RunningTotals {
-    /// Integral of the number of requests over time, in seconds.
-    requests: f64,
-    /// Integral of the tokens held over time, in seconds.
-    resident: f64,
-    /// Uncached prompt tokens computed: those of a stream when its first token comes, others when they are sent.
-    uncached: f64,
-    /// Prefill batches, likewise.
-    prefills: f64,
-}
-
-/// Sums over the requests on the worker.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(super) struct LoadSums {
-    /// Requests.
-    pub(super) requests: f64,
-    /// Tokens held.
-    pub(super) resident: f64,
-    /// Cache room taken, in tokens.
-    pub(super) held: f64,
-    /// Decode steps that each is expected to share with a new one.
-    pub(super) shared: f64,
-    /// These steps, each weighted with the tokens that the request holds then.
-    pub(super) weighted: f64,
-    /// Uncached prompt tokens of those whose first token is awaited.
-    pub(super) awaited: f64,
-}
-
 /// The load and the speed of one worker. The fields that every decision reads lie together, for the CPU cache.
 #[derive(Debug)]
 #[repr(C)]
@@ -128,6 +28,8 @@ pub(super) struct WorkerModel {
     /// The learner's last result, slowdown included.
     speed: WorkerSpeed,
     slowdown: f64,
+    /// The factor that draws the speed towards that of its kind.
+    pull: f64,
     /// Reported cached tokens over expected ones.
     cache_hit_correction: f64,
     /// When the last prefill batch is expected to start and to end; what is ready before it starts joins it.
@@ -136,9 +38,14 @@ pub(super) struct WorkerModel {
     responded_at: Time,
     responses: u32,
     learner: Box<SpeedLearner>,
+    watch: SpeedWatch,
     kind: WorkerKind,
+    /// How long requests take on workers of its kind, as far as known.
+    kind_time: Option<KindTime>,
     /// Requests that were sent to it.
     sent: u32,
+    /// Share of its last responses that had no output; see [`is_suspect`](Self::is_suspect).
+    empty_share: EmptyShare,
     requests: Vec<InFlightRequest>,
     /// The requests of `flights`, in their order: quick to search.
     ids: Vec<RequestId>,
@@ -161,14 +68,18 @@ impl WorkerModel {
             sums: LoadSums::default(),
             kind,
             sent: 0,
+            empty_share: EmptyShare::default(),
             speed: learner.speed(),
             slowdown: learner.slowdown(),
+            pull: 1.0,
+            kind_time: None,
             cache_hit_correction: 1.0,
             starts_at: now,
             ends_at: now,
             responded_at: now,
             responses: learner.responses(),
             learner: Box::new(learner),
+            watch: SpeedWatch::default(),
             // Enough that a worker under usual load never reallocates.
             requests: Vec::with_capacity(64),
             ids: Vec::with_capacity(64),
@@ -196,7 +107,7 @@ impl WorkerModel {
         match self.idle_secs(now) {
             Some(idle) if idle > MIN_IDLE_SECS => {
                 let slowdown = 1.0 + (self.slowdown - 1.0) * (-idle / forgive_secs).exp2();
-                (self.learner.speed().times(slowdown), slowdown)
+                (self.learner.speed().times(slowdown * self.pull), slowdown)
             }
             _ => (self.speed, self.slowdown),
         }
@@ -219,8 +130,14 @@ impl WorkerModel {
         self.requests.is_empty().then(|| now.secs_since(self.responded_at))
     }
 
-    /// Learns from one response.
-    pub(super) fn learn(&mut self, sample: &ResponseSample) {
+    /// Learns from one response to a request that was sent at some time.
+    pub(super) fn learn(&mut self, now: Time, sent: Time, sample: &ResponseSample) {
+        if self.watch.has_changed_since(sent) {
+            // It ran at two speeds.
+            return;
+        }
+        let foreseen = self.learner.expected_time(sample) * self.slowdown;
+        self.observe(now, sent, Observed::Response, sample.took / foreseen);
         self.learner.learn(sample);
         self.update_speed();
     }
@@ -235,7 +152,10 @@ impl WorkerModel {
     }
 
     /// Learns from the work totals that the worker reports; two reports give its speed between them.
-    pub(super) fn reported(&mut self, work: &WorkTotals) {
+    pub(super) fn reported(&mut self, now: Time, waiting: Option<u32>, work: &WorkTotals) {
+        if waiting.is_some_and(|waiting| waiting > 0) {
+            self.watch.found_full(now);
+        }
         if *work == WorkTotals::NONE {
             return;
         }
@@ -262,6 +182,26 @@ impl WorkerModel {
         self.sent
     }
 
+    /// Records whether a response that should have had an output had one; gives the change of the share that had none.
+    pub(super) fn responded(&mut self, now: Time, forgive_secs: f64, is_empty: bool) -> f64 {
+        let idle = self.idle_secs(now);
+        self.empty_share.add(is_empty, idle, forgive_secs)
+    }
+
+    /// Share of its last responses that had no output, as last recorded.
+    pub(super) const fn empty_share(&self) -> f64 {
+        self.empty_share.recorded()
+    }
+
+    /// Whether it responds without an output where other workers, of whose responses the share `usual` has none, have one: it
+    /// only seems to be fast.
+    #[inline]
+    pub(super) fn is_suspect(&self, now: Time, forgive_secs: f64, usual: impl Fn(f64) -> f64) -> bool {
+        self.empty_share.recorded() > SUSPECT_SHARE
+            && self.empty_share.after(self.idle_secs(now), forgive_secs) - usual(self.empty_share.recorded())
+                > SUSPECT_SHARE
+    }
+
     /// What it is taken to be like.
     pub(super) const fn kind(&self) -> WorkerKind {
         self.kind
@@ -277,6 +217,12 @@ impl WorkerModel {
         self.update_speed();
     }
 
+    /// Learns how long requests take on workers of its kind.
+    pub(super) fn set_kind_time(&mut self, time: Option<KindTime>) {
+        self.kind_time = time;
+        self.update_speed();
+    }
+
     /// Decides whether a prefill batch takes anything here; see [`SpeedLearner::judge_batches`].
     pub(super) fn judge_batches(&mut self, fleet: f64) {
         self.learner.judge_batches(fleet);
@@ -285,8 +231,10 @@ impl WorkerModel {
 
     fn update_speed(&mut self) {
         self.slowdown = self.learner.slowdown();
-        self.speed = self.learner.speed().times(self.slowdown);
         self.responses = self.learner.responses();
+        let speed = self.learner.speed();
+        self.pull = self.kind_time.map_or(1.0, |time| time.pull(&speed, self.responses));
+        self.speed = speed.times(self.slowdown * self.pull);
     }
 
     /// Uncached tokens of a prompt of which `known` tokens were sent here before; at least one must be computed.
@@ -341,6 +289,7 @@ impl WorkerModel {
             prefill,
             first_at,
             awaited: estimate.stream,
+            heard: None,
             at_dispatch,
             alone_with: is_alone.then_some((self.sums.requests, self.sums.resident)),
             shared: 0.0,
@@ -359,12 +308,14 @@ impl WorkerModel {
         }
     }
 
-    /// Records the first token of a stream.
-    pub(super) fn first_token(&mut self, now: Time, request: RequestId, speed: &WorkerSpeed) {
-        let Some(i) = self.position(request, |flight| flight.awaited) else { return };
+    /// Records the first token of a stream. Gives the seconds it took.
+    pub(super) fn first_token(&mut self, now: Time, request: RequestId, speed: &WorkerSpeed) -> Option<f64> {
+        let i = self.position(request, |flight| flight.awaited)?;
+        self.advance_totals(now);
         let flight = &mut self.requests[i];
         flight.awaited = false;
-        flight.first_at = now;
+        let foreseen = std::mem::replace(&mut flight.first_at, now).secs_since(flight.at);
+        flight.heard = Some(StreamProgress { at: now, events: 0, totals: self.totals });
         let InFlightRequest { uncached, alone_with, at, .. } = *flight;
         self.sums.awaited = (self.sums.awaited - uncached).max(0.0);
         // Rounding may leave up to half a token.
@@ -383,6 +334,62 @@ impl WorkerModel {
         };
         self.starts_at = now;
         self.ends_at = (now + seconds(rest)).max(self.silent_until.min(self.ends_at));
+        let took = now.secs_since(at);
+        // The first tokens of one batch are one observation.
+        if is_next {
+            let observed =
+                if alone_with.is_some() { Observed::FirstToken } else { Observed::QueuedFirstToken };
+            self.observe(now, at, observed, took / foreseen);
+        }
+        Some(took)
+    }
+
+    /// Learns that so many events of a stream have come.
+    pub(super) fn progress(&mut self, now: Time, request: RequestId, events: u32) {
+        self.advance_totals(now);
+        let Some(i) = self.position(request, |flight| flight.heard.is_some()) else { return };
+        let heard = StreamProgress { at: now, events, totals: self.totals };
+        let Some(before) = self.requests[i].heard.replace(heard) else { return };
+        let steps = events.saturating_sub(before.events);
+        if steps < MIN_PACE_STEPS {
+            self.requests[i].heard = Some(before);
+            return;
+        }
+        let took = now.secs_since(before.at);
+        let sample = ResponseSample {
+            prefills: self.totals.prefills - before.totals.prefills,
+            uncached: self.totals.uncached - before.totals.uncached,
+            output: f64::from(steps),
+            requests: (self.totals.requests - before.totals.requests) / took,
+            resident: (self.totals.resident - before.totals.resident) / took,
+            took,
+        };
+        let foreseen = self.learner.expected_pace(&sample) * self.slowdown;
+        // When the prompts in between, and those that are being computed, took their time is not known; a stream that was not
+        // slow in spite of them says something.
+        let prompts = self.learner.expected_pace(&ResponseSample {
+            uncached: sample.uncached + self.sums.awaited,
+            output: 0.0,
+            ..sample
+        });
+        if prompts * self.slowdown < MOST_PROMPT_SHARE * foreseen {
+            self.observe(now, before.at, Observed::Pace, took / foreseen);
+        } else if took < foreseen {
+            self.watch.is_not_slower();
+        }
+    }
+
+    /// Looks whether the worker has changed, by something that began at `since` and took `ratio` times as long as foreseen.
+    fn observe(&mut self, now: Time, since: Time, observed: Observed, ratio: f64) {
+        if self.kind.is_full(self.sums.requests, self.sums.held) {
+            self.watch.found_full(now);
+        }
+        if self.learner.is_settled()
+            && let Some(factor) = self.watch.observe(now, since, observed, ratio)
+        {
+            self.learner.changed(factor);
+            self.update_speed();
+        }
     }
 
     /// Removes a request that ended. Gives its estimate and, if its output length is known, the sample to learn from.
@@ -425,12 +432,12 @@ impl WorkerModel {
             prefills: (self.totals.prefills - flight.at_dispatch.prefills).max(1.0),
             uncached: (self.totals.uncached - flight.at_dispatch.uncached - flight.uncached).max(0.0)
                 + uncached,
-            output: usage.output_tokens.map_or(0.0, f64::from),
+            output: completion.output_tokens().map_or(0.0, f64::from),
             requests: (self.totals.requests - flight.at_dispatch.requests) / took,
             resident: (self.totals.resident - flight.at_dispatch.resident) / took,
             took,
         };
-        Some((flight.estimate, usage.output_tokens.map(|_| sample)))
+        Some((flight.estimate, completion.output_tokens().map(|_| sample)))
     }
 
     fn position(&self, request: RequestId, is_it: impl Fn(&InFlightRequest) -> bool) -> Option<usize> {

@@ -176,6 +176,9 @@ impl<'a> SplitRequest<'a> {
         features: &RequestFeatures<'_>,
     ) -> Result<Lease, LegFailure> {
         let rid = self.rid;
+        // What the caller states is the output of the decode leg: the prefill leg makes one token.
+        let stated_output_tokens = features.stated_output_tokens.filter(|_| leg != Leg::Prefill);
+        let features = &RequestFeatures { stated_output_tokens, ..*features };
         let side = self.side_mut(leg);
         let (request, excluded) = (&side.request, side.excluded.ids());
         let availability = || request.pool.availability(features, excluded);
@@ -248,8 +251,8 @@ impl<'a> SplitRequest<'a> {
         loop {
             candidate.worker.evicted.notified().await;
             let balancer = pool.balancer.lock();
-            let is_other = |id: &WorkerId| *id != candidate.id && !excluded.contains(id);
-            if balancer.fleet().available().iter().any(is_other) {
+            let is_other = |id: WorkerId| id != candidate.id && !excluded.contains(&id);
+            if balancer.fleet().available().any(is_other) {
                 return;
             }
         }

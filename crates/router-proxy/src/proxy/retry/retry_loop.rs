@@ -38,13 +38,17 @@ pub(crate) struct RetryLoop<'a> {
 }
 
 /// How the wait for a first byte ended.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "every request has the large one, which must not cost an allocation"
+)]
 enum FirstByteOutcome {
     /// The first attempt ended.
     Completed(Result<UpstreamResponse, ProxyError>),
     /// The hedge was faster.
     HedgeWon(Box<(Lease, UpstreamResponse)>),
     /// The worker became unhealthy, and another one is found.
-    Moved(Lease),
+    Moved(Box<Lease>),
 }
 
 /// A hedge on its way: the second copy of a slow request, with its lease.
@@ -74,7 +78,7 @@ impl<'a> RetryLoop<'a> {
                 FirstByteOutcome::Moved(next) => {
                     lease.set_error(ProxyError::WorkerUnhealthy.code());
                     lease.abort(Outcome::Failed);
-                    lease = next;
+                    lease = *next;
                     continue;
                 }
                 FirstByteOutcome::Completed(result) => (lease, result),
@@ -136,7 +140,7 @@ impl<'a> RetryLoop<'a> {
                 }
                 () = &mut evicted, if failed.is_none() && hedge.is_none() => {
                     if let Some(next) = self.dispatch_retry(RetryReason::WorkerUnhealthy) {
-                        return FirstByteOutcome::Moved(next);
+                        return FirstByteOutcome::Moved(Box::new(next));
                     }
                     evicted.set(worker.evicted.notified());
                 }

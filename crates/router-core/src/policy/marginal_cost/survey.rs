@@ -1,0 +1,99 @@
+//! What the workers of a fleet tell about one another.
+
+use super::baseline::RequestSizes;
+use super::kind::{KindTime, WorkerKind};
+use super::learner::{SCALING_RESPONSES, SETTLED_RESPONSES, SpeedLearner, WorkerSpeed};
+use super::worker::WorkerModel;
+use crate::SlotMap;
+use crate::ranking::COMPARE_ALL;
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// Responses between two surveys of the fleet, and workers that one looks at: of a large fleet a part, the next part the next time.
+pub(super) const SURVEY_EVERY: u32 = 64;
+const SURVEYED: usize = COMPARE_ALL;
+
+/// What is known of the fleet as a whole.
+#[derive(Debug, Default)]
+pub(super) struct FleetSurvey {
+    /// The median of the workers whose speed is known, and room to find it in.
+    median: Option<WorkerSpeed>,
+    speeds: Vec<WorkerSpeed>,
+    /// The slot at which the next survey begins.
+    next: usize,
+}
+
+impl FleetSurvey {
+    /// The median of the workers whose speed is known.
+    pub(super) const fn median(&self) -> Option<&WorkerSpeed> {
+        self.median.as_ref()
+    }
+
+    /// Makes room for a fleet of so many workers.
+    pub(super) fn reserve(&mut self, workers: usize) {
+        self.speeds.reserve(workers.min(SURVEYED));
+    }
+
+    /// The workers that the next survey looks at.
+    pub(super) fn slots(&self, workers: &SlotMap<WorkerModel>) -> Range<usize> {
+        workers.slots_from(self.next, SURVEYED)
+    }
+
+    /// Finds the median worker, whether batches take anything, and what workers of one kind are like. `usual` is a usual request.
+    pub(super) fn survey(&mut self, workers: &mut SlotMap<WorkerModel>, usual: RequestSizes) {
+        let slots = workers.next_slots(&mut self.next, SURVEYED);
+        self.speeds.clear();
+        let learners = || workers.range(slots.clone()).map(|(_, model)| model.learner());
+        self.speeds.extend(learners().filter(|l| l.is_settled()).map(SpeedLearner::speed));
+        self.median = WorkerSpeed::median(&mut self.speeds).or(self.median);
+        let settled = self.speeds.len();
+        if settled > 0 {
+            let all: f64 = learners().filter(|l| l.is_settled()).map(SpeedLearner::batch_price).sum();
+            let fleet = all / settled as f64;
+            workers.range_mut(slots.clone()).for_each(|(_, model)| model.judge_batches(fleet));
+        }
+        compare_kinds(workers, slots, usual);
+    }
+
+    /// After one of the first responses of a worker: what it is like tells what others of its kind are like.
+    pub(super) fn first_lesson(&self, workers: &mut SlotMap<WorkerModel>, usual: RequestSizes) {
+        let slots = self.slots(workers);
+        compare_kinds(workers, slots, usual);
+    }
+}
+
+/// Tells the workers of which little is known how fast those of their kind are.
+fn compare_kinds(workers: &mut SlotMap<WorkerModel>, slots: Range<usize>, usual: RequestSizes) {
+    let mut kinds = SmallVec::<[WorkerKind; 4]>::new();
+    for (_, model) in workers.range(slots.clone()).filter(|(_, model)| model.responses() < SCALING_RESPONSES)
+    {
+        if !kinds.contains(&model.kind()) {
+            kinds.push(model.kind());
+        }
+    }
+    for kind in kinds {
+        let is_like = |model: &WorkerModel| model.kind() == kind;
+        let alike = || workers.range(slots.clone()).map(|(_, model)| model).filter(|model| is_like(model));
+        let learners = || alike().map(WorkerModel::learner);
+        let found = best_known(learners).zip(KindTime::of(usual, learners));
+        let Some((best_known, time)) = found else { continue };
+        for (_, model) in workers.range_mut(slots.clone()).filter(|(_, model)| is_like(model)) {
+            // One that is at work will say itself what it is like, soon.
+            if model.responses() == 0 && model.sums().requests == 0.0 {
+                model.expect_like(&best_known);
+            }
+            model.set_kind_time(Some(time));
+        }
+    }
+}
+
+/// Of the workers of which most is known the model of the one whose decode step is nearest to the mean; none if none has responded.
+fn best_known<'a, I: Iterator<Item = &'a SpeedLearner>>(workers: impl Fn() -> I) -> Option<SpeedLearner> {
+    let most = workers().map(SpeedLearner::responses).max().filter(|most| *most > 0)?;
+    let enough = (most / 2).clamp(1, SETTLED_RESPONSES);
+    let known = || workers().filter(|worker| worker.responses() >= enough);
+    let log_step = |worker: &SpeedLearner| worker.speed().step.ln();
+    let mean = known().map(log_step).sum::<f64>() / known().count() as f64;
+    let distance = |worker: &SpeedLearner| (log_step(worker) - mean).abs();
+    known().min_by(|a, b| distance(a).total_cmp(&distance(b))).cloned()
+}

@@ -1,0 +1,17 @@
+//! The wait of a request for the others of its batch window.
+
+use crate::state::AppState;
+use router_core::Route;
+
+/// Waits until the request is to be dispatched: at the end of its window while the fleet is busy, at once where there are no
+/// windows.
+pub(super) async fn wait(state: &AppState, route: Route) {
+    if !state.admission.has_batch_window {
+        return;
+    }
+    let now = state.clock.now();
+    let dispatch_at = state.pool.balancer.lock().dispatch_at(now, route);
+    if let Some(at) = dispatch_at {
+        tokio::time::sleep(at.since(now)).await;
+    }
+}
