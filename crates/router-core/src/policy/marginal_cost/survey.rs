@@ -62,11 +62,17 @@ impl FleetSurvey {
     }
 }
 
-/// Tells the workers of which little is known how fast those of their kind are.
+/// Tells the workers of which little is known how fast those of their kind are. In a large fleet that is only those that have not
+/// responded yet: there a burst meets many workers, and what one of them is taken for matters little.
 fn compare_kinds(workers: &mut SlotMap<WorkerModel>, slots: Range<usize>, usual: RequestSizes) {
+    let is_small = workers.slots() <= SURVEYED;
+    // One that is at work will say itself what it is like, soon.
+    let is_untried = |model: &WorkerModel| model.responses() == 0 && model.sums().requests == 0.0;
+    let is_new = |model: &WorkerModel| {
+        if is_small { model.responses() < SCALING_RESPONSES } else { is_untried(model) }
+    };
     let mut kinds = SmallVec::<[WorkerKind; 4]>::new();
-    for (_, model) in workers.range(slots.clone()).filter(|(_, model)| model.responses() < SCALING_RESPONSES)
-    {
+    for (_, model) in workers.range(slots.clone()).filter(|(_, model)| is_new(model)) {
         if !kinds.contains(&model.kind()) {
             kinds.push(model.kind());
         }
@@ -75,14 +81,15 @@ fn compare_kinds(workers: &mut SlotMap<WorkerModel>, slots: Range<usize>, usual:
         let is_like = |model: &WorkerModel| model.kind() == kind;
         let alike = || workers.range(slots.clone()).map(|(_, model)| model).filter(|model| is_like(model));
         let learners = || alike().map(WorkerModel::learner);
-        let found = best_known(learners).zip(KindTime::of(usual, learners));
-        let Some((best_known, time)) = found else { continue };
+        let best = if alike().any(is_untried) { best_known(learners) } else { None };
+        let time = if is_small { KindTime::of(usual, learners) } else { None };
         for (_, model) in workers.range_mut(slots.clone()).filter(|(_, model)| is_like(model)) {
-            // One that is at work will say itself what it is like, soon.
-            if model.responses() == 0 && model.sums().requests == 0.0 {
-                model.expect_like(&best_known);
+            if let Some(best) = best.as_ref().filter(|_| is_untried(model)) {
+                model.expect_like(best);
             }
-            model.set_kind_time(Some(time));
+            if is_small && is_new(model) {
+                model.set_kind_time(time);
+            }
         }
     }
 }

@@ -132,12 +132,12 @@ impl WorkerModel {
 
     /// Learns from one response to a request that was sent at some time.
     pub(super) fn learn(&mut self, now: Time, sent: Time, sample: &ResponseSample) {
+        let foreseen = self.learner.expected_time(sample) * self.slowdown;
+        self.observe(now, sent, Observed::Response, sample.took / foreseen);
         if self.watch.has_changed_since(sent) {
             // It ran at two speeds.
             return;
         }
-        let foreseen = self.learner.expected_time(sample) * self.slowdown;
-        self.observe(now, sent, Observed::Response, sample.took / foreseen);
         self.learner.learn(sample);
         self.update_speed();
     }
