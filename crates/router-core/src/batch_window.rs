@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Time is cut into windows of one length. A request that comes while the fleet is busy is dispatched at the end of its window,
 /// together with all others of that window: engines that stop decoding while they compute prompts then compute many at once, and
-/// stop less often (docs/policies/marginal_cost.md, "Near saturation").
+/// stop less often (docs/overload.md, "Batch windows").
 ///
 /// ```
 /// use router_core::{BatchWindow, Time};

@@ -197,9 +197,9 @@ impl Decision {
 
     /// Adds how many prompt tokens the chosen worker is predicted to have in its cache.
     #[must_use]
-    pub fn predicting_cached(self, tokens: impl Into<Option<f64>>) -> Self {
+    pub fn predicting_cached(self, tokens: Option<f64>) -> Self {
         // A float cast saturates.
-        let tokens = tokens.into().filter(|tokens| tokens.is_finite()).map(|tokens| tokens.round() as u32);
+        let tokens = tokens.filter(|tokens| tokens.is_finite()).map(|tokens| tokens.round() as u32);
         Self { predicted_cached_tokens: tokens, ..self }
     }
 

@@ -1,8 +1,7 @@
 //! The events from which policies learn.
 
-use std::time::Duration;
-
 use crate::{RequestFeatures, RequestId, Time, VerifiedForecast, WorkerId, WorkerInfo};
+use std::time::Duration;
 
 /// How one dispatch ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

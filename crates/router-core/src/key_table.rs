@@ -85,6 +85,14 @@ impl<V: Copy> KeyTable<V> {
         self.link(entry);
     }
 
+    /// As [`put`](Self::put), in place of the key that was used longest ago where the table is full.
+    pub(crate) fn put_for_oldest(&mut self, key: u64, value: V) {
+        if self.is_full() && self.get(key).is_none() {
+            self.pop_oldest();
+        }
+        self.put(key, value);
+    }
+
     /// Takes out the key that was used longest ago.
     pub(crate) fn pop_oldest(&mut self) -> Option<V> {
         let KeyEntry { key, value, .. } = *self.entries.get(self.oldest as usize)?;

@@ -175,10 +175,7 @@ impl LengthForecaster {
             } else if class != LengthClass::PromptHead || self.is_known_head(key) {
                 let mut record = ClassRecord::new(self.fleet.weighing(PRIOR_RESPONSES));
                 record.learn(b, tokens, by_fleet);
-                if self.classes.is_full() {
-                    self.classes.pop_oldest();
-                }
-                self.classes.put(key, record);
+                self.classes.put_for_oldest(key, record);
             }
         }
         self.fleet.add(tokens, FLEET_MEMORY);

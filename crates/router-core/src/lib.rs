@@ -13,6 +13,7 @@
 //! policy/{best, sample, ring, quantile, speeds}, prefix_index, window
 //!                          what several policies share
 //! fleet                    the workers, WorkerView and Candidates
+//! batch_window             when requests are dispatched together
 //! candidate_list           the workers that may be chosen, by id and by load
 //! in_flight_cap, overload  how many requests one worker may have in flight; when it is overloaded
 //! load_tracker, decision   load of one worker; a decision and its explanation

@@ -2,7 +2,8 @@
 //!
 //! A statement is believed until those of its client were worse than what would have been forecast without them. The record of a
 //! client is how much closer its statements came to the lengths than the forecasts of classes did: the difference of the absolute
-//! logarithmic errors, summed over its responses, each of which counts a little less with every later one. Statements are compared whether or not they are believed, so belief comes back when they become true.
+//! logarithmic errors, summed over its responses, each of which counts a little less with every later one. Statements are compared
+//! whether or not they are believed, so belief comes back when they become true.
 
 use crate::key_table::KeyTable;
 
@@ -54,14 +55,7 @@ impl StatedLengths {
         let gain = (error(by_classes) - error(f64::from(stated.tokens))).clamp(-MOST, MOST);
         if stated.client != 0 {
             let record = MEMORY * self.record(stated.client) + gain;
-            if let Some(known) = self.clients.renew(stated.client) {
-                *known = record;
-            } else {
-                if self.clients.is_full() {
-                    self.clients.pop_oldest();
-                }
-                self.clients.put(stated.client, record);
-            }
+            self.clients.put_for_oldest(stated.client, record);
         }
         self.all = MEMORY * self.all + gain;
     }

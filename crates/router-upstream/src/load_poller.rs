@@ -1,4 +1,5 @@
-//! Polls the load of workers, for policies that need it and for bounds of overload that are set. Without a report the load stays unknown.
+//! Polls the load of workers, for policies that need it and for bounds of overload that are set. Without a report the load stays
+//! unknown.
 
 use crate::client::get;
 use crate::health::HealthState;

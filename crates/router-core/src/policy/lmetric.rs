@@ -110,7 +110,7 @@ impl Policy for LMetric {
             },
         );
         let known = this.known_bytes(decision.worker, request).min(request.prompt_bytes as f64);
-        decision.predicting_cached(tokens(request, known))
+        decision.predicting_cached(Some(tokens(request, known)))
     }
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {

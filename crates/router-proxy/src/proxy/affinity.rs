@@ -13,8 +13,9 @@ const TARGET_WORKER: HeaderName = HeaderName::from_static("x-smg-target-worker")
 /// The header in which a caller states how many tokens the output will have.
 const EXPECTED_OUTPUT_TOKENS: HeaderName = HeaderName::from_static("x-expected-output-tokens");
 
-/// Adds the routing key, the client, the stated length and the target worker to `features`, where policies need them. The key is the first value in
-/// `sources` that is present and not empty. A client is known by it, or else by the API key that it sends to the workers.
+/// Adds the routing key, the client, the stated length and the target worker to `features`, where policies need them. The key is
+/// the first value in `sources` that is present and not empty. A client is known by it, or else by the API key that it sends to
+/// the workers.
 pub(super) fn add(
     features: &mut RequestFeatures<'_>,
     needs: PolicyNeeds,
