@@ -1,7 +1,7 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
 use crate::batch_window::BatchWindow;
-use crate::fleet::{Candidates, Fleet, WorkerView};
+use crate::fleet::{Candidates, Fleet, RequestLoad, WorkerView};
 use crate::in_flight_cap::InFlightCap;
 use crate::length_forecaster::{LengthForecaster, RequestClasses};
 use crate::overload::OverloadBounds;
@@ -19,7 +19,7 @@ pub struct Ticket {
     worker: WorkerId,
     request: RequestId,
     attempt: u32,
-    prompt_bytes: u64,
+    load: RequestLoad,
     arrived_at: Option<Time>,
     dispatched_at: Time,
     most_output_tokens: u32,
@@ -120,6 +120,8 @@ pub enum FleetUpdate {
     Routable(WorkerId, bool),
     /// The worker reported its load.
     Load(WorkerId, LoadReport),
+    /// The worker's prefix cache was emptied.
+    CacheEmptied(WorkerId),
     /// More is known about the worker than when it joined, or its weight or priority was changed.
     Capacity(WorkerId, WorkerCapacity),
 }
@@ -247,6 +249,11 @@ impl Balancer {
             }
             FleetUpdate::Routable(id, routable) => self.fleet.set_routable(id, routable),
             FleetUpdate::Load(id, report) => self.load(now, id, &report),
+            FleetUpdate::CacheEmptied(id) => {
+                if self.fleet.view(id).is_some() {
+                    self.emit(now, &Event::CacheEmptied(id));
+                }
+            }
             FleetUpdate::Capacity(id, capacity) => self.capacity(now, id, &capacity),
         }
     }
@@ -287,13 +294,14 @@ impl Balancer {
         let scores = if explain == ExplainLevel::All { self.scores.clone() } else { Vec::new() };
         self.seq += 1;
         let snapshot = DispatchSnapshot::of(self.seq, &candidates, worker);
-        self.fleet.dispatched(worker, request.prompt_bytes);
+        let load = RequestLoad::of(request);
+        self.fleet.dispatched(worker, load);
         self.emit(now, &Event::Dispatched { worker, request });
         let ticket = Ticket {
             worker,
             request: request.id,
             attempt: request.attempt,
-            prompt_bytes: request.prompt_bytes,
+            load,
             arrived_at: request.arrived_at,
             dispatched_at: now,
             most_output_tokens: request.most_output_tokens(),
@@ -348,7 +356,7 @@ impl Balancer {
     /// Ends one dispatch and passes the completion to the policies. A load report that came with the response is applied after it.
     pub fn finish(&mut self, now: Time, ticket: Ticket, result: AttemptResult) -> Completion {
         let Ticket { worker, request, attempt, arrived_at, dispatched_at, most_output_tokens, .. } = ticket;
-        self.fleet.finished(worker, ticket.prompt_bytes);
+        self.fleet.finished(worker, ticket.load);
         self.seq += 1;
         let seq = self.seq;
         let mut completion = Completion {

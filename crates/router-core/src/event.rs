@@ -255,6 +255,8 @@ pub enum Event<'a> {
     },
     /// A worker is no longer part of the fleet; its id never comes back.
     Left(WorkerId),
+    /// The prefix cache of a worker was emptied: on request, with new weights, or because it was started anew.
+    CacheEmptied(WorkerId),
     /// A request was sent to a worker.
     Dispatched {
         /// The worker.

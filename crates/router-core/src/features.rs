@@ -112,10 +112,22 @@ impl RequestFeatures<'_> {
         u32::try_from(outputs.saturating_mul(each)).unwrap_or(u32::MAX)
     }
 
+    /// How many tokens it is expected to generate, all its choices together; absent where there is no
+    /// [`forecast`](Self::forecast).
+    pub fn expected_output_tokens(&self) -> Option<f64> {
+        self.forecast.map(|forecast| forecast.mean() * f64::from(self.choices.max(1)))
+    }
+
     /// How many tokens so many bytes of the prompt make, in the proportion of this prompt; absent where the client sent no token ids.
     pub fn tokens_in(&self, bytes: f64) -> Option<f64> {
         let all = self.prompt_bytes as f64;
         self.prompt_tokens.filter(|_| all > 0.0).map(|tokens| bytes * (f64::from(tokens) / all))
+    }
+
+    /// As [`tokens_in`](Self::tokens_in), with a guess where the client sent no token ids: four bytes each, about right for English.
+    pub fn tokens_or_guess(&self, bytes: f64) -> f64 {
+        const TOKENS_PER_BYTE: f64 = 0.25;
+        self.tokens_in(bytes).unwrap_or(bytes * TOKENS_PER_BYTE)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::in_flight_cap::InFlightCap;
 use crate::load_tracker::{LoadTracker, MaxAge};
 use crate::overload::OverloadBounds;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
-use crate::{LoadReport, Time, WorkerId};
+use crate::{LoadReport, RequestFeatures, Time, WorkerId};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ pub struct WorkerView<'a> {
     pub in_flight: u32,
     /// Prompt bytes of those requests.
     pub in_flight_bytes: u64,
+    /// Tokens that those requests are expected to generate, each in all; 0 unless some policy
+    /// [needs](crate::PolicyNeeds::forecast) forecasts.
+    pub expected_output_tokens: f64,
     /// The last load report, however old.
     pub load: Option<&'a LoadReport>,
     /// Requests sent since that report.
@@ -98,8 +101,25 @@ struct FleetWorker {
     /// Whether the fleet will look at it again when its reports have become too old.
     expires: bool,
     in_flight: u32,
+    expected_output: f64,
     tracker: LoadTracker,
     load: Option<LoadReport>,
+}
+
+/// What a request adds to the load of a worker while it is in flight.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct RequestLoad {
+    /// Bytes of its prompt.
+    pub(crate) prompt_bytes: u64,
+    /// Tokens that it is expected to generate; 0 where that is not forecast.
+    pub(crate) output: f64,
+}
+
+impl RequestLoad {
+    pub(crate) fn of(request: &RequestFeatures<'_>) -> Self {
+        let output = request.expected_output_tokens().unwrap_or(0.0);
+        Self { prompt_bytes: request.prompt_bytes, output }
+    }
 }
 
 /// Which of the workers that may be chosen come first.
@@ -185,6 +205,7 @@ impl Fleet {
             listed: None,
             expires: false,
             in_flight: 0,
+            expected_output: 0.0,
             tracker: LoadTracker::default(),
             load: None,
         });
@@ -239,19 +260,22 @@ impl Fleet {
         true
     }
 
-    pub(crate) fn dispatched(&mut self, id: WorkerId, bytes: u64) {
+    pub(crate) fn dispatched(&mut self, id: WorkerId, load: RequestLoad) {
         let Some(w) = self.worker_mut(id) else { return };
         w.in_flight += 1;
-        w.tracker.dispatched(bytes);
+        w.expected_output += load.output;
+        w.tracker.dispatched(load.prompt_bytes);
         self.in_flight += 1;
         self.load_changed(id);
     }
 
-    pub(crate) fn finished(&mut self, id: WorkerId, bytes: u64) {
+    pub(crate) fn finished(&mut self, id: WorkerId, load: RequestLoad) {
         let Some(w) = self.worker_mut(id) else { return };
         let ended = w.in_flight.min(1);
         w.in_flight -= ended;
-        w.tracker.finished(bytes);
+        // Rounding leaves nothing behind on an idle worker.
+        w.expected_output = if w.in_flight == 0 { 0.0 } else { (w.expected_output - load.output).max(0.0) };
+        w.tracker.finished(load.prompt_bytes);
         self.in_flight -= u64::from(ended);
         self.load_changed(id);
     }
@@ -408,6 +432,7 @@ impl FleetWorker {
             info: &self.info,
             in_flight: self.in_flight,
             in_flight_bytes: self.tracker.bytes(),
+            expected_output_tokens: self.expected_output,
             load: self.load.as_ref(),
             sent_since_report: self.tracker.sent_since_report(),
             finished_since_report: self.tracker.finished_since_report(),

@@ -84,7 +84,7 @@ pub use lengths::{LengthClass, LengthForecast, VerifiedForecast};
 pub use overload::{DEFAULT_OVERLOAD_WAITING, OverloadBounds};
 pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};
-pub use prefix_index::{PrefixIndex, PrefixMatches};
+pub use prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 pub use registry::{PolicyError, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
 pub use route::Route;

@@ -5,8 +5,8 @@ mod common;
 
 use common::{chain, every_policy};
 use router_core::{
-    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, RequestFeatures,
-    Time, TokenUsage, WorkerInfo,
+    AttemptResult, Balancer, Event, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PromptTokens,
+    RequestFeatures, Time, TokenUsage, WorkerInfo,
 };
 use std::time::Duration;
 
@@ -61,13 +61,19 @@ fn prefix_index_stays_within_its_bound() {
     let mut index = None;
     let measured = allocation_counter::measure(|| {
         let mut built = router_core::PrefixIndex::new(Some(limit));
-        let worker =
-            Balancer::new(Box::new(router_core::policy::Random), 1).join(Time::ZERO, WorkerInfo::new("a"));
-        built.admit(worker);
+        let info = WorkerInfo::new("a");
+        let mut balancer = Balancer::new(Box::new(router_core::policy::Random), 1);
+        let worker = balancer.join(Time::ZERO, info.clone());
+        built.observe(&Event::Joined { worker, info: &info });
         let mut prompt = [0; 4];
         for i in 0..1_000_000_u64 {
             prompt = [4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3];
-            built.insert(worker, &prompt);
+            let request =
+                RequestFeatures { prefix: &prompt, prefix_block_bytes: 64, ..RequestFeatures::default() };
+            let sent = balancer.dispatch(Time::ZERO, &request, &[], ExplainLevel::None).unwrap();
+            built.dispatched(worker, &request, PromptTokens::of(&request));
+            let result = AttemptResult::of(Outcome::Success);
+            built.observe(&Event::Finished(&balancer.finish(Time::ZERO, sent.ticket, result)));
         }
         index = Some((built, prompt));
     });

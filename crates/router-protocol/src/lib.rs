@@ -17,6 +17,8 @@
 //!   |
 //!  json              the forward reader of JSON
 //!
+//! server_metrics     uses server_info
+//! prometheus_text    the lines of a Prometheus page, for load and server_metrics
 //! error_body         stands alone
 //! ```
 #![cfg_attr(
@@ -33,9 +35,11 @@ pub mod disaggregation;
 mod error_body;
 mod json;
 mod load;
+mod prometheus_text;
 mod request;
 mod response;
 mod server_info;
+mod server_metrics;
 
 pub use error_body::{error_body, messages_error_body};
 pub use load::{LoadEndpoint, LoadFigures, LoadParseError, RankLoad, WorkerLoad, parse_load, parse_orca};
@@ -45,3 +49,4 @@ pub use request::{
 };
 pub use response::{EngineError, MAX_EVENT_BYTES, ResponseFacts, StreamObserver, read_response};
 pub use server_info::{ServerInfo, parse_server_info};
+pub use server_metrics::parse_server_metrics;

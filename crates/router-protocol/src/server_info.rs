@@ -40,9 +40,16 @@ pub struct ServerInfo {
     pub weight_version: Option<String>,
     /// The seed of the server's random numbers. SGLang draws one at each start, unless it is told one.
     pub random_seed: Option<u64>,
+    /// When the process started, in Unix seconds.
+    pub started_at: Option<u64>,
 }
 
 impl ServerInfo {
+    /// Whether the process was started after `earlier` facts were told, if it told both times when it was started.
+    pub fn is_restart_of(&self, earlier: &Self) -> bool {
+        matches!((self.started_at, earlier.started_at), (Some(new), Some(old)) if new > old)
+    }
+
     /// Whether these facts and `earlier` ones from the same address are of two servers. Facts that change while a server
     /// runs do not count: the list of models grows with each adapter, and new weights may bring another name of the model,
     /// while the random seed stays.
@@ -88,6 +95,7 @@ impl ServerInfo {
             owned_by: self.owned_by.or(earlier.owned_by),
             random_seed: self.random_seed.or(earlier.random_seed),
             weight_version: self.weight_version.or(earlier.weight_version),
+            started_at: self.started_at.or(earlier.started_at),
         }
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use router_core::Route;
 use router_protocol::{
     LoadEndpoint, OwnedFacts, StreamObserver, error_body, parse_load, parse_orca, parse_server_info,
-    prefix_hashes, read_response, scan, set_members,
+    parse_server_metrics, prefix_hashes, read_response, scan, set_members,
 };
 
 /// Calls every reader once. What a full parser accepts, the scan must call well formed.
@@ -38,6 +38,7 @@ fn read_all(bytes: &[u8]) {
         let _ = parse_load(endpoint, bytes);
     }
     let _ = parse_server_info(bytes);
+    let _ = parse_server_metrics(bytes);
     prefix_hashes(bytes, &mut Vec::new());
     let text = String::from_utf8_lossy(bytes);
     let _ = parse_orca(&text);

@@ -3,7 +3,10 @@
 mod support;
 
 use router_core::{LoadSource, Time};
-use router_protocol::{LoadEndpoint, LoadFigures, LoadParseError, parse_load, parse_orca, parse_server_info};
+use router_protocol::{
+    LoadEndpoint, LoadFigures, LoadParseError, ServerInfo, parse_load, parse_orca, parse_server_info,
+    parse_server_metrics,
+};
 
 /// The total that a captured body states. One engine without data-parallel ranks wrote each of them.
 fn load(endpoint: LoadEndpoint, name: &str) -> LoadFigures {
@@ -160,4 +163,18 @@ fn server_info_of_each_engine() {
     assert_eq!(info("vllm-0.32.0/GET_version").unwrap().version.as_deref(), Some("0.32.0"));
     assert_eq!(info("vllm-0.32.0/GET_get_server_info"), None, "Not Found says nothing");
     assert_eq!(parse_server_info(b"{\"version\":"), None);
+}
+
+#[test]
+fn vllm_metrics_tell_cache_and_start() {
+    let told = parse_server_metrics(&support::body("vllm-0.32.0/GET_metrics_final"));
+    assert_eq!((told.max_total_tokens, told.started_at), (Some(2_097_152), Some(1_795_354_017)));
+    let blocks = "vllm:cache_config_info{block_size=\"16\",engine=\"0\",kv_cache_size_tokens=\"None\",num_gpu_blocks=\"27824\"} 1.0\n";
+    assert_eq!(parse_server_metrics(blocks.as_bytes()).max_total_tokens, Some(445_184));
+    let lies = "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"18446744073709551615\"} 1.0\nprocess_start_time_seconds NaN\n";
+    assert_eq!(parse_server_metrics(lies.as_bytes()), ServerInfo::default());
+    let sglang = parse_server_metrics(&support::body("sglang-0.5.23-metrics/get_metrics_final"));
+    assert_eq!((sglang.max_total_tokens, sglang.started_at), (None, None));
+    let later = ServerInfo { started_at: Some(1_795_354_018), ..ServerInfo::default() };
+    assert!(later.is_restart_of(&told) && !told.is_restart_of(&told) && !sglang.is_restart_of(&told));
 }

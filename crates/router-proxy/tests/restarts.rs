@@ -1,4 +1,4 @@
-//! Another server takes a worker's address within an instant, between two health checks.
+//! Another server takes a worker's address within an instant, between two health checks; a server starts anew or its cache is emptied.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
 
 mod support;
@@ -21,30 +21,44 @@ use tokio_util::sync::CancellationToken;
 struct Address {
     address: SocketAddr,
     server: Arc<Mutex<Server>>,
+    /// Nobody listens any more.
+    closed: CancellationToken,
 }
 
-/// One server program: what it says it is, and its life.
+/// One server program: what it says at which paths, and its life.
 #[derive(Clone)]
 struct Server {
-    info: Value,
+    pages: Vec<(&'static str, String)>,
     killed: CancellationToken,
 }
 
 impl Server {
     fn of(info: &Value) -> Self {
-        Self { info: info.clone(), killed: CancellationToken::new() }
+        Self::with(vec![("/get_server_info", info.to_string()), ("/server_info", info.to_string())])
+    }
+
+    /// A vLLM server that was started at some Unix time.
+    fn vllm(started_at: u64) -> Self {
+        let models = json!({"data": [{"id": "m", "owned_by": "vllm", "max_model_len": 2048}]});
+        let metrics = format!(
+            "process_start_time_seconds {started_at}.97\n\
+             vllm:cache_config_info{{block_size=\"16\",engine=\"0\",num_gpu_blocks=\"1024\"}} 1.0\n"
+        );
+        Self::with(vec![("/v1/models", models.to_string()), ("/metrics", metrics)])
+    }
+
+    fn with(pages: Vec<(&'static str, String)>) -> Self {
+        Self { pages, killed: CancellationToken::new() }
     }
 
     async fn serve(self, mut socket: TcpStream) {
         let talk = async {
             while let Some((head, _)) = read_message(&mut socket).await {
-                let body =
-                    if head.starts_with("GET /get_server_info ") || head.starts_with("GET /server_info ") {
-                        self.info.to_string()
-                    } else {
-                        "{}".to_owned()
-                    };
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                let path = head.split(' ').nth(1).unwrap_or_default();
+                let page = self.pages.iter().find(|(at, _)| *at == path);
+                let body = page.map_or_else(|| "{}".to_owned(), |(_, body)| body.clone());
+                let status = if path == "/sleep" { "400 Bad Request" } else { "200 OK" };
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
                 socket.write_all((head + &body).as_bytes()).await.unwrap();
             }
         };
@@ -56,22 +70,29 @@ impl Server {
 }
 
 impl Address {
-    async fn new(info: &Value) -> Self {
+    async fn new(server: Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let this =
-            Self { address: listener.local_addr().unwrap(), server: Arc::new(Mutex::new(Server::of(info))) };
-        let server = Arc::clone(&this.server);
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(server.lock().clone().serve(socket));
-            }
-        });
+        let this = Self {
+            address: listener.local_addr().unwrap(),
+            server: Arc::new(Mutex::new(server)),
+            closed: CancellationToken::new(),
+        };
+        this.listen(listener);
         this
     }
 
+    fn listen(&self, listener: TcpListener) {
+        let (server, closed) = (Arc::clone(&self.server), self.closed.clone());
+        tokio::spawn(async move {
+            while let Some(Ok((socket, _))) = closed.run_until_cancelled(listener.accept()).await {
+                tokio::spawn(server.lock().clone().serve(socket));
+            }
+        });
+    }
+
     /// All connections of the server end, and the next ones find another server.
-    fn replace(&self, info: &Value) {
-        let old = std::mem::replace(&mut *self.server.lock(), Server::of(info));
+    fn replace(&self, server: Server) {
+        let old = std::mem::replace(&mut *self.server.lock(), server);
         old.killed.cancel();
     }
 }
@@ -94,6 +115,7 @@ impl Policy for Diary {
         match event {
             Event::Joined { worker, .. } => self.0.lock().push(format!("{worker:?} joined")),
             Event::Left(worker) => self.0.lock().push(format!("{worker:?} left")),
+            Event::CacheEmptied(worker) => self.0.lock().push(format!("{worker:?} emptied")),
             _ => {}
         }
     }
@@ -143,11 +165,11 @@ fn a() -> Value {
 
 /// A router whose only worker says that it is `a`, serves a request, is replaced by another server, and serves one more.
 async fn router_after_replacement(new: &Value, change: Options) -> (RunningRouter, Arc<Mutex<Vec<String>>>) {
-    let address = Address::new(&a()).await;
+    let address = Address::new(Server::of(&a())).await;
     let (router, diary) = router_of(&address, change).await;
     until_reported(&router, &json!({"model_id": "/models/a"})).await;
     assert_served(&router).await;
-    address.replace(new);
+    address.replace(Server::of(new));
     assert_served(&router).await;
     (router, diary)
 }
@@ -197,4 +219,63 @@ async fn closed_connection_changes_no_server() {
     let (router, diary) = router_after_replacement(&later, options(&[])).await;
     until_reported(&router, &json!({"model_id": "/models/a-step-2", "max_running_requests": 4})).await;
     assert_eq!(diary.lock().len(), 1, "{:?}", diary.lock());
+}
+
+fn count(diary: &Mutex<Vec<String>>, what: &str) -> usize {
+    diary.lock().iter().filter(|page| page.ends_with(what)).count()
+}
+
+#[tokio::test]
+async fn vllm_tells_its_cache_and_that_it_was_started_anew() {
+    let address = Address::new(Server::vllm(1_795_354_017)).await;
+    let (router, diary) = router_of(&address, options(&[])).await;
+    until_reported(
+        &router,
+        &json!({"model_id": "m", "max_total_num_tokens": 16_384, "runtime_type": "vllm"}),
+    )
+    .await;
+    assert_served(&router).await;
+    address.replace(Server::vllm(1_795_354_099));
+    assert_served(&router).await;
+    until(|| count(&diary, "emptied") == 1).await;
+    assert_eq!(
+        (count(&diary, "joined"), count(&diary, "left")),
+        (1, 0),
+        "the same worker, with an empty cache"
+    );
+}
+
+#[tokio::test]
+async fn server_that_was_away_has_an_empty_cache() {
+    let address =
+        Address::new(Server::with(vec![("/v1/models", json!({"data": [{"id": "m"}]}).to_string())])).await;
+    let (router, diary) = router_of(&address, options(&[])).await;
+    assert_served(&router).await;
+    address.closed.cancel();
+    address.replace(Server::with(Vec::new()));
+    until(|| std::net::TcpStream::connect(address.address).is_err()).await;
+    assert!(!post(&router, "/generate", r#"{"text":"a"}"#).await.starts_with("HTTP/1.1 200 "));
+    until(|| router.healthy_workers() == 0).await;
+    let back = Address { closed: CancellationToken::new(), ..address };
+    back.listen(TcpListener::bind(back.address).await.unwrap());
+    until(|| router.healthy_workers() == 1).await;
+    assert_eq!((count(&diary, "emptied"), count(&diary, "left")), (1, 0));
+}
+
+#[tokio::test]
+async fn calls_that_empty_the_cache_are_heeded() {
+    let address = Address::new(Server::of(&a())).await;
+    let (router, diary) = router_of(&address, options(&[])).await;
+    for (call, emptied) in [
+        ("/flush_cache", 1),
+        ("/reset_prefix_cache", 2),
+        ("/start_profile", 2),
+        ("/sleep", 2),
+        ("/release_memory_occupation", 3),
+        ("/update_weights_from_disk", 4),
+        ("/update_weight_version", 4),
+    ] {
+        post(&router, call, "{}").await;
+        assert_eq!(count(&diary, "emptied"), emptied, "after {call}: {:?}", diary.lock());
+    }
 }

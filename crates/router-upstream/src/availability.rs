@@ -121,6 +121,9 @@ impl Worker {
                 true
             });
         let permit = if is_half_opened { ProbePermit::Grant } else { ProbePermit::Keep };
+        if health == HealthState::Healthy && health_state.take_restart() {
+            pool.cache_emptied(self);
+        }
         self.publish_health(pool, &health_state, permit);
         health == HealthState::Healthy
     }

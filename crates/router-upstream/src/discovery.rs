@@ -7,9 +7,10 @@ use crate::pool::WorkerPool;
 use crate::profile::WorkerProfile;
 use crate::weight_tracking::SeenServer;
 use crate::worker::Worker;
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use router_config::Engine;
-use router_protocol::{ServerInfo, parse_server_info};
+use router_protocol::{ServerInfo, parse_server_info, parse_server_metrics};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -19,6 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The models of an OpenAI-compatible server; engines name themselves as the owner.
 const MODELS: &str = "/v1/models";
+
+/// Where vLLM tells the size of its cache and when it was started.
+const METRICS: &str = "/metrics";
 
 /// What a worker said when it was asked what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +55,10 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
         engine = engine.or_else(|| Engine::ALL.into_iter().find(|engine| owner == Some(engine.as_str())));
         found = Some(found.map_or(models.clone(), |f| with_models(f, models)));
     }
+    if let Some(info) = found.take() {
+        let metrics = if engine == Some(Engine::Vllm) { request_metrics(worker).await } else { None };
+        found = Some(metrics.unwrap_or_default().completed_by(&info));
+    }
     let Some(reported) = found else { return Discovery::Nothing };
     let old = worker.profile.load_full();
     let is_replaced = reported.is_of_another_server(&old.reported)
@@ -61,6 +69,7 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     } else {
         (reported.completed_by(&old.reported), engine.or(old.detected_engine))
     };
+    let is_restarted = !is_replaced && reported.is_restart_of(&old.reported);
     let server = if is_replaced { SeenServer::Another } else { SeenServer::Same };
     if reported == old.reported && engine == old.detected_engine {
         worker.compare_weights(pool, server);
@@ -92,6 +101,10 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     } else {
         pool.reconcile_ranks(worker);
     }
+    if is_restarted {
+        debug!(worker = %worker.url, "the server was restarted");
+        pool.cache_emptied(worker);
+    }
     pool.publish_capacity(worker);
     worker.compare_weights(pool, server);
     Discovery::Changed
@@ -108,8 +121,17 @@ fn with_models(server: ServerInfo, models: ServerInfo) -> ServerInfo {
 }
 
 async fn request_info(worker: &Worker, path: &'static str) -> Option<ServerInfo> {
+    parse_server_info(&request(worker, path).await?)
+}
+
+async fn request_metrics(worker: &Worker) -> Option<ServerInfo> {
+    request(worker, METRICS).await.map(|body| parse_server_metrics(&body))
+}
+
+/// The body at `path`, if the worker has one there.
+async fn request(worker: &Worker, path: &'static str) -> Option<Bytes> {
     match get(worker, &PathAndQuery::from_static(path), TIMEOUT).await {
-        Ok((status, body)) if status.is_success() => parse_server_info(&body),
+        Ok((status, body)) if status.is_success() => Some(body),
         Ok((status, _)) => {
             debug!(worker = %worker.url, path, %status, "no information");
             None

@@ -270,6 +270,15 @@ impl WorkerPool {
         }
     }
 
+    /// Tells the balancer that the prefix cache of a worker was emptied.
+    pub fn cache_emptied(&self, worker: &Arc<Worker>) {
+        let candidates = self.candidates.of(worker);
+        let mut balancer = self.balancer.lock();
+        for candidate in candidates {
+            balancer.apply(self.clock.now(), FleetUpdate::CacheEmptied(candidate.id));
+        }
+    }
+
     /// Drains a worker with all its ranks: it gets no new requests, and is removed when its requests in flight have ended
     /// or the drain timeout has passed. No effect on a worker that drains already.
     pub fn begin_drain(self: &Arc<Self>, worker: &Arc<Worker>) {

@@ -41,6 +41,10 @@ impl Worker {
             });
         }
         self.accepted_updates.fetch_add(1, Relaxed);
+        if update.scope != UpdateScope::Version {
+            // What was computed with the old weights is of no use.
+            pool.cache_emptied(self);
+        }
         self.catch_up(pool, |missed| missed.is_made_up_by(update));
     }
 

@@ -287,13 +287,13 @@ pub(crate) const CASES: [Case; 14] = [
             },
         ))
     },
-    slow(case(
+    slow(judged(case(
         "classes",
         "1 fast worker, 2 slower by 2.5; three clients (chats, extraction with long prompts and short answers, agents with a \
          shared prompt and long answers) at 75 % of capacity",
         UNEVEN,
         CaseLoad::Clients { rate: 0.75 * CLASSES * SPEEDS, clients: CLIENTS, max_tokens: 1024 },
-    )),
+    ))),
     Case {
         limits: BATCH_16,
         ..judged(case(

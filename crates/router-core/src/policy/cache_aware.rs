@@ -2,7 +2,7 @@
 
 use super::{InvalidOption, load_terms};
 use crate::fleet::WorkerView;
-use crate::prefix_index::{PrefixIndex, PrefixMatches};
+use crate::prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, Time};
 use serde::{Deserialize, Serialize};
 
@@ -141,11 +141,9 @@ impl Policy for CacheAware {
     }
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
-        match event {
-            Event::Joined { worker, .. } => self.index.admit(*worker),
-            Event::Left(worker) => self.index.forget(*worker),
-            Event::Dispatched { worker, request } => self.index.insert(*worker, request.prefix),
-            _ => (),
+        self.index.observe(event);
+        if let Event::Dispatched { worker, request } = event {
+            self.index.dispatched(*worker, request, PromptTokens::of(request));
         }
     }
 }
@@ -231,6 +229,26 @@ mod tests {
         bench.force(1, &prompt(&[7, 8]));
         bench.finish_all();
         assert_eq!(bench.send_as(&prompt(&[7, 8, 9])), 1);
+    }
+
+    #[test]
+    fn what_a_full_cache_gave_up_draws_nothing() {
+        let mut bench = bench(CacheAwareConfig::default(), 0);
+        for url in ["http://a", "http://b"] {
+            bench.join_as(crate::WorkerInfo { max_total_tokens: Some(1000), ..crate::WorkerInfo::new(url) });
+        }
+        let prefix = |first: u64| (first..first + 40).collect::<Vec<_>>();
+        bench.force(0, &prompt(&prefix(0)));
+        bench.finish_all();
+        assert_eq!(bench.send_as(&prompt(&prefix(0))), 0);
+        assert_eq!(bench.last_reason(), Reason::PrefixAffinity);
+        // 640 tokens each: there is room for one and a half.
+        bench.force(0, &prompt(&prefix(100)));
+        bench.force(0, &prompt(&prefix(200)));
+        bench.finish_all();
+        bench.hold(0, 1);
+        assert_eq!(bench.send_as(&prompt(&prefix(0))), 1);
+        assert_eq!(bench.last_reason(), Reason::LoadBased);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct LeastLoadConfig {
     pub default_throughput: f64,
     /// A report older than this many seconds is not used. Default 10; 0 and more.
     pub max_report_age_secs: f64,
+    /// Counts the tokens that the requests in flight are expected to generate like those in the queue. Default false.
+    pub forecast_lengths: bool,
 }
 
 impl Default for LeastLoadConfig {
@@ -32,6 +34,7 @@ impl Default for LeastLoadConfig {
             mean_prefill_tokens: 1024,
             default_throughput: 2000.0,
             max_report_age_secs: 10.0,
+            forecast_lengths: false,
         }
     }
 }
@@ -87,7 +90,7 @@ impl LeastLoad {
     /// The score of a worker that reported its queue recently.
     fn score(&self, w: &WorkerView<'_>, now: Time) -> Option<LoadEstimate> {
         let last = self.fresh_report(w.id, now)?;
-        let queued = last.queue?.0 + last.since;
+        let queued = last.queue?.0 + last.since + self.expected_output(w);
         // Without a reported throughput the weight is used.
         let usual = (self.config.default_throughput * w.weight()).max(f64::MIN_POSITIVE);
         let throughput = last.throughput.unwrap_or(usual);
@@ -99,9 +102,15 @@ impl LeastLoad {
     /// The score of a worker that did not report, among others that did: that of the best of those, plus the time that
     /// its own requests in flight take at their mean throughput. So an unknown load counts neither as idle nor as full.
     fn guess(&self, w: &WorkerView<'_>, best: f64, throughput: f64) -> LoadEstimate {
-        let queued = f64::from(w.in_flight) * f64::from(self.config.mean_prefill_tokens);
+        let queued =
+            f64::from(w.in_flight) * f64::from(self.config.mean_prefill_tokens) + self.expected_output(w);
         let total = (best + w.per_weight(queued / throughput)).min(f64::MAX);
         LoadEstimate { total, queued, throughput, kv_usage: 0.0 }
+    }
+
+    /// Tokens that its requests in flight are expected to generate, if they count.
+    fn expected_output(&self, w: &WorkerView<'_>) -> f64 {
+        if self.config.forecast_lengths { w.expected_output_tokens } else { 0.0 }
     }
 
     fn record_report(&mut self, worker: WorkerId, report: &LoadReport) {
@@ -132,7 +141,7 @@ impl Policy for LeastLoad {
     }
 
     fn needs(&self) -> PolicyNeeds {
-        PolicyNeeds { load_reports: true, ..PolicyNeeds::NONE }
+        PolicyNeeds { load_reports: true, forecast: self.config.forecast_lengths, ..PolicyNeeds::NONE }
     }
 
     fn decide(&mut self, cx: DecisionContext<'_>) -> Decision {
@@ -180,7 +189,11 @@ mod tests {
     use crate::{FleetUpdate, LoadSource, RequestFeatures};
 
     fn bench(workers: usize) -> TestBench {
-        TestBench::new(Box::new(LeastLoad::new(LeastLoadConfig::default()).unwrap()), workers)
+        bench_of(LeastLoadConfig::default(), workers)
+    }
+
+    fn bench_of(config: LeastLoadConfig, workers: usize) -> TestBench {
+        TestBench::new(Box::new(LeastLoad::new(config).unwrap()), workers)
     }
 
     fn report(bench: &mut TestBench, worker: usize, tokens: u64, kv_usage: f64, throughput: f64) {
@@ -222,6 +235,26 @@ mod tests {
         report(&mut bench, 0, 0, 0.99, 1000.0);
         report(&mut bench, 1, 9000, 0.1, 1000.0);
         assert_eq!(bench.send(), 1);
+    }
+
+    #[test]
+    fn forecast_lengths_of_running_requests_count() {
+        let config = LeastLoadConfig { forecast_lengths: true, ..LeastLoadConfig::default() };
+        let mut bench = bench_of(config, 2);
+        let of_length =
+            |tokens| RequestFeatures { stated_output_tokens: Some(tokens), ..RequestFeatures::default() };
+        bench.force(0, &of_length(100));
+        bench.force(0, &of_length(100));
+        bench.force(1, &of_length(3000));
+        // All of them run: nothing is queued.
+        report(&mut bench, 0, 0, 0.0, 1000.0);
+        report(&mut bench, 1, 0, 0.0, 1000.0);
+        let scores: Vec<f64> = bench.ask().scores.iter().map(|s| s.cost).collect();
+        assert!((scores[0] - 0.2).abs() < 0.02 && (scores[1] - 3.0).abs() < 0.2, "{scores:?}");
+        bench.finish_all();
+        report(&mut bench, 0, 0, 0.0, 1000.0);
+        let scores: Vec<f64> = bench.ask().scores.iter().map(|s| s.cost).collect();
+        assert_eq!(scores, [0.0, 0.0], "nothing is left behind");
     }
 
     #[test]

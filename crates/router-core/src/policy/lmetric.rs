@@ -3,15 +3,12 @@
 use super::InvalidOption;
 use super::speeds::DecodeSpeeds;
 use crate::fleet::WorkerView;
-use crate::prefix_index::{PrefixIndex, PrefixMatches};
+use crate::prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 use crate::{
     Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, ScoreTerms, Time,
     WorkerId,
 };
 use serde::{Deserialize, Serialize};
-
-/// Tokens per byte of prompt where the client sent no token ids; about right for English.
-const TOKENS_PER_BYTE: f64 = 0.25;
 
 /// The options of [`LMetric`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -59,7 +56,7 @@ impl LMetric {
     /// Prompt tokens that the worker was not sent before.
     fn new_tokens(&self, w: &WorkerView<'_>, request: &RequestFeatures<'_>) -> f64 {
         let new = request.prompt_bytes as f64 - self.known_bytes(w.id, request);
-        tokens(request, new).max(f64::from(self.config.min_new_tokens))
+        request.tokens_or_guess(new).max(f64::from(self.config.min_new_tokens))
     }
 
     /// Bytes of the prompt that the worker was sent before.
@@ -72,11 +69,6 @@ impl LMetric {
         let known = self.config.speed_weighted.then(|| self.speeds.secs_per_token(w.id, now));
         known.flatten().unwrap_or(1.0)
     }
-}
-
-/// How many tokens so many bytes of the prompt make.
-fn tokens(request: &RequestFeatures<'_>, bytes: f64) -> f64 {
-    request.tokens_in(bytes).unwrap_or(bytes * TOKENS_PER_BYTE)
 }
 
 impl Policy for LMetric {
@@ -110,15 +102,13 @@ impl Policy for LMetric {
             },
         );
         let known = this.known_bytes(decision.worker, request).min(request.prompt_bytes as f64);
-        decision.predicting_cached(Some(tokens(request, known)))
+        decision.predicting_cached(Some(request.tokens_or_guess(known)))
     }
 
     fn observe(&mut self, _now: Time, event: &Event<'_>) {
-        match event {
-            Event::Joined { worker, .. } => self.index.admit(*worker),
-            Event::Left(worker) => self.index.forget(*worker),
-            Event::Dispatched { worker, request } => self.index.insert(*worker, request.prefix),
-            _ => (),
+        self.index.observe(event);
+        if let Event::Dispatched { worker, request } = event {
+            self.index.dispatched(*worker, request, PromptTokens::of(request));
         }
         if self.config.speed_weighted {
             self.speeds.observe(event);

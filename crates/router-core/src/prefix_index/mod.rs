@@ -7,11 +7,14 @@
 //!
 //! Memory grows with use. When the bound is reached, the least recently used runs are evicted, last blocks first.
 //!
-//! It records what was *sent*, which is an estimate of what the workers hold; it does not see their caches. Where it is told how many
-//! tokens the cache of a worker has room for, it models what that cache gave up: each worker has a clock that counts the tokens
-//! that came to it, each run a stamp on the clock of each of its holders, and what is older than the cache's room is gone.
+//! It records what was *sent*, which is an estimate of what the workers hold; it does not see their caches. It models what they gave
+//! up by how many tokens a worker's cache has room for, as the worker tells it: each worker has a clock that counts the tokens
+//! that came to it, each run a stamp on the clock of each of its holders, and what is older than the cache's room is gone. What a
+//! worker reports of its responses corrects what it told, or takes its place.
 
+mod cache_room;
 mod child_table;
+mod events;
 mod order;
 mod run;
 #[cfg(test)]
@@ -21,10 +24,11 @@ mod worker_cache;
 use crate::ranking::COMPARE_ALL;
 use crate::{SlotMap, WorkerId};
 use child_table::ChildTable;
+pub use events::PromptTokens;
 use order::UseOrder;
 use run::{ALLOCATION_BYTES, Holding, NONE, Run, RunStore, tag, tag_bytes};
 use smallvec::SmallVec;
-use worker_cache::WorkerCache;
+use worker_cache::{SentBefore, WorkerCache};
 
 /// Memory for each worker without a bound of the user's: enough for a million tokens in prompts of 3 KB.
 const BYTES_PER_WORKER: usize = 256 << 10;
@@ -113,7 +117,7 @@ impl PrefixIndex {
     }
 
     /// Makes a worker that joined known.
-    pub fn admit(&mut self, worker: WorkerId) {
+    fn admit(&mut self, worker: WorkerId) {
         self.present.insert(worker, WorkerCache::new());
         if self.by_workers {
             let wanted = (self.present.slots() * BYTES_PER_WORKER).min(MOST_BYTES);
@@ -136,22 +140,8 @@ impl PrefixIndex {
         }
     }
 
-    /// Sets how many tokens a worker's cache has room for. Without a limit it is taken to hold all that the index has.
-    pub fn set_capacity(&mut self, worker: WorkerId, tokens: Option<u64>) {
-        if let Some(cache) = self.present.get_mut(worker) {
-            cache.set_capacity(tokens);
-        }
-    }
-
-    /// Notes that so many tokens which belong to no block came to a worker: its output, the end of a prompt.
-    pub fn fill(&mut self, worker: WorkerId, tokens: f64) {
-        if let Some(cache) = self.present.get_mut(worker) {
-            cache.advance(tokens);
-        }
-    }
-
     /// Forgets a worker that left. A successor in its slot starts with nothing.
-    pub fn forget(&mut self, worker: WorkerId) {
+    fn forget(&mut self, worker: WorkerId) {
         self.present.remove(worker);
     }
 
@@ -209,24 +199,21 @@ impl PrefixIndex {
         })
     }
 
-    /// Notes that `worker` was sent `prefix`. Ignored unless the worker was [admitted](Self::admit) and is present.
-    pub fn insert(&mut self, worker: WorkerId, prefix: &[u64]) {
-        self.insert_sized(worker, prefix, 0.0);
-    }
-
-    /// As [`insert`](Self::insert), of blocks of so many tokens each: what the worker did not hold takes room in its cache.
-    pub fn insert_sized(&mut self, worker: WorkerId, prefix: &[u64], block_tokens: f64) {
+    /// Notes that `worker` was sent `prefix`, in blocks of so many tokens each: what the worker did not hold takes room in its cache.
+    /// Returns what of it the worker was sent before. Ignored unless the worker is present.
+    fn insert(&mut self, worker: WorkerId, prefix: &[u64], block_tokens: f64) -> Option<SentBefore> {
         // Even the smallest index has room for a prompt so long, twice.
         let prefix = &prefix[..prefix.len().min(self.max_bytes / 64)];
         if !self.is_present(worker) || prefix.is_empty() || !self.make_room(prefix.len()) {
-            return;
+            return None;
         }
         self.path.clear();
+        let mut before = None;
         let (mut parent, mut at) = (NONE, 0);
         while at < prefix.len() {
             let rest = &prefix[at..];
             let Some(known) = self.children.find(&self.runs, parent, tag(rest[0])) else {
-                self.fill(worker, rest.len() as f64 * block_tokens);
+                self.advance(worker, rest.len() as f64 * block_tokens);
                 if !self.extend(parent, rest, worker) {
                     let added = self.create(parent, rest, worker);
                     self.path.push(added);
@@ -236,7 +223,10 @@ impl PrefixIndex {
             let run = self.runs.at(known);
             let common = run.common(rest);
             let is_whole = common == run.len();
-            let ends_inside = common == rest.len() && run.place_of(worker).is_ok();
+            let ends_inside = common == rest.len() && self.holds(known, worker);
+            if let Some(stamp) = self.stamp_of(known, worker) {
+                before = Some(SentBefore::join(before, stamp, common as u32));
+            }
             let reached = if is_whole || ends_inside { known } else { self.split(known, common) };
             self.hold(reached, worker, block_tokens);
             self.path.push(reached);
@@ -255,6 +245,7 @@ impl PrefixIndex {
         if self.memory_bytes() > self.max_bytes {
             self.keep_as_spare(SmallVec::new());
         }
+        before
     }
 
     fn is_present(&self, worker: WorkerId) -> bool {
@@ -269,6 +260,20 @@ impl PrefixIndex {
     fn holds(&self, run: u32, worker: WorkerId) -> bool {
         let run = self.runs.at(run);
         run.place_of(worker).is_ok_and(|place| self.is_valid(&run.holders[place]))
+    }
+
+    /// So many tokens came to a worker that it did not hold.
+    fn advance(&mut self, worker: WorkerId, tokens: f64) {
+        if let Some(cache) = self.present.get_mut(worker) {
+            cache.advance(tokens);
+        }
+    }
+
+    /// When a worker was sent a run, on its own clock, unless its cache was emptied since.
+    fn stamp_of(&self, run: u32, worker: WorkerId) -> Option<u32> {
+        let run = self.runs.at(run);
+        let stamp = run.holders[run.place_of(worker).ok()?].stamp;
+        self.present.get(worker).is_some_and(|cache| cache.was_sent(stamp)).then_some(stamp)
     }
 
     /// Evicts until a prompt of `blocks` blocks fits, whatever is known of it; false if it never does.
@@ -399,7 +404,7 @@ impl PrefixIndex {
     /// Notes that `worker` holds a run.
     fn hold(&mut self, number: u32, worker: WorkerId, block_tokens: f64) {
         if !self.holds(number, worker) {
-            self.fill(worker, self.runs.at(number).len() as f64 * block_tokens);
+            self.advance(worker, self.runs.at(number).len() as f64 * block_tokens);
         }
         let present = &self.present;
         let run = self.runs.at_mut(number);

@@ -1,5 +1,8 @@
 use super::*;
-use crate::Rng;
+use crate::policy::Random;
+use crate::{
+    AttemptResult, Balancer, Event, ExplainLevel, Outcome, RequestFeatures, Rng, Time, TokenUsage, WorkerInfo,
+};
 use proptest::prelude::*;
 
 fn worker(slot: u32) -> WorkerId {
@@ -21,8 +24,8 @@ fn matched(index: &PrefixIndex, prefix: &[u64], workers: u32) -> Vec<u32> {
 #[test]
 fn counts_leading_blocks_per_worker() {
     let mut index = index(1 << 16, 3);
-    index.insert(worker(0), &[1, 2, 3]);
-    index.insert(worker(1), &[1, 2, 9]);
+    index.insert(worker(0), &[1, 2, 3], 0.0);
+    index.insert(worker(1), &[1, 2, 9], 0.0);
     assert_eq!(matched(&index, &[1, 2, 3, 4], 3), [3, 2, 0]);
     assert_eq!(matched(&index, &[5], 3), [0, 0, 0]);
     assert_eq!(matched(&index, &[], 3), [0, 0, 0]);
@@ -32,9 +35,9 @@ fn counts_leading_blocks_per_worker() {
 #[test]
 fn holders_come_longest_part_first() {
     let mut index = index(1 << 16, 12);
-    index.insert(worker(0), &[1, 2, 3]);
-    index.insert(worker(1), &[1]);
-    index.insert(worker(2), &[1, 2]);
+    index.insert(worker(0), &[1, 2, 3], 0.0);
+    index.insert(worker(1), &[1], 0.0);
+    index.insert(worker(2), &[1, 2], 0.0);
     let mut matches = PrefixMatches::default();
     index.lookup(&[1, 2, 3, 4], &mut matches);
     let mut slots: Vec<usize> = Vec::new();
@@ -44,7 +47,9 @@ fn holders_come_longest_part_first() {
         }
     }
     assert_eq!(slots, [0, 2, 1]);
-    (3..12).for_each(|slot| index.insert(worker(slot), &[1]));
+    for slot in 3..12 {
+        index.insert(worker(slot), &[1], 0.0);
+    }
     index.lookup(&[1, 2, 3, 4], &mut matches);
     let slots: Vec<usize> = index.holders(&matches).map(WorkerId::slot).collect();
     assert!(slots.contains(&2) && !slots.contains(&1), "everybody holds the first block");
@@ -54,34 +59,128 @@ fn holders_come_longest_part_first() {
 fn what_a_full_cache_gave_up_is_not_held() {
     let mut index = index(1 << 16, 2);
     index.set_capacity(worker(0), Some(100));
-    index.insert_sized(worker(0), &[1, 2, 3], 10.0);
-    index.insert_sized(worker(1), &[1, 2, 3], 10.0);
-    index.insert_sized(worker(0), &[1, 2, 9], 10.0);
-    index.fill(worker(0), 70.0);
+    index.insert(worker(0), &[1, 2, 3], 10.0);
+    index.insert(worker(1), &[1, 2, 3], 10.0);
+    index.insert(worker(0), &[1, 2, 9], 10.0);
+    index.advance(worker(0), 70.0);
     assert_eq!(matched(&index, &[1, 2, 3], 2), [3, 3]);
     // What it holds already takes no room, and is used again.
-    index.insert_sized(worker(0), &[1, 2, 9], 10.0);
-    index.fill(worker(0), 85.0);
+    index.insert(worker(0), &[1, 2, 9], 10.0);
+    index.advance(worker(0), 85.0);
     assert_eq!(matched(&index, &[1, 2, 3], 2), [2, 3], "165 tokens came since the third block was used");
     assert_eq!(matched(&index, &[1, 2, 9], 2), [3, 2]);
-    index.fill(worker(0), 15.0);
+    index.advance(worker(0), 15.0);
     assert_eq!(matched(&index, &[1, 2, 3], 2), [0, 3]);
     // It comes anew, and takes room again.
-    index.insert_sized(worker(0), &[1, 2, 3], 10.0);
-    index.fill(worker(0), 99.0);
+    index.insert(worker(0), &[1, 2, 3], 10.0);
+    index.advance(worker(0), 99.0);
     assert_eq!(matched(&index, &[1, 2, 3], 2), [3, 3]);
     index.set_capacity(worker(0), None);
-    index.fill(worker(0), 1e6);
+    index.advance(worker(0), 1e6);
     assert_eq!(matched(&index, &[1, 2, 3], 2), [3, 3], "without a limit nothing is given up");
+}
+
+#[test]
+fn emptied_cache_holds_nothing_and_fills_anew() {
+    let mut index = index(1 << 16, 2);
+    for slot in 0..2 {
+        index.insert(worker(slot), &[1, 2, 3], 10.0);
+    }
+    index.observe(&Event::CacheEmptied(worker(0)));
+    assert_eq!(matched(&index, &[1, 2, 3], 2), [0, 3]);
+    index.insert(worker(0), &[1, 2], 10.0);
+    assert_eq!(matched(&index, &[1, 2, 3], 2), [2, 3]);
+    index.advance(worker(0), 1e9);
+    assert_eq!(matched(&index, &[1, 2, 3], 2), [2, 3]);
+}
+
+/// Sends a prompt to the first worker and completes it. The worker has of it in its cache what came less than `room` tokens before.
+fn serve(
+    index: &mut PrefixIndex,
+    balancer: &mut Balancer,
+    truth: &mut TrueCache,
+    prompt: &[u64],
+) -> (u32, u32) {
+    let bytes = 400 * prompt.len() as u64;
+    let request = RequestFeatures {
+        prefix: prompt,
+        prefix_block_bytes: 400,
+        prompt_bytes: bytes,
+        ..RequestFeatures::default()
+    };
+    let ticket = balancer.dispatch(Time::ZERO, &request, &[], ExplainLevel::None).unwrap().ticket;
+    let worker = ticket.worker();
+    let mut matches = PrefixMatches::default();
+    index.lookup(prompt, &mut matches);
+    let predicted = 100 * index.blocks(&matches, worker);
+    index.dispatched(worker, &request, PromptTokens::of(&request));
+    let cached = truth.serve(prompt);
+    let usage = TokenUsage { cached_tokens: Some(cached), output_tokens: Some(100), ..TokenUsage::default() };
+    let result = AttemptResult { usage, ..AttemptResult::of(Outcome::Success) };
+    index.observe(&Event::Finished(&balancer.finish(Time::ZERO, ticket, result)));
+    (predicted, cached)
+}
+
+/// A cache that gives up what was not used for longest, by blocks of 100 tokens.
+struct TrueCache {
+    room: usize,
+    /// The most recently used last.
+    blocks: Vec<u64>,
+}
+
+impl TrueCache {
+    fn serve(&mut self, prompt: &[u64]) -> u32 {
+        let cached = prompt.iter().take_while(|block| self.blocks.contains(block)).count();
+        self.blocks.retain(|block| !prompt.contains(block));
+        // Its output lies there as well.
+        self.blocks.extend([u64::MAX].iter().chain(prompt.iter().rev()));
+        let excess = self.blocks.len().saturating_sub(self.room / 100);
+        self.blocks.drain(..excess);
+        100 * cached as u32
+    }
+}
+
+/// Mean error of the prediction, in tokens of prompts of 1,000, and the mean of what is cached, once there was time to learn.
+fn prediction_error(told: Option<u64>) -> (f64, f64) {
+    let (mut index, mut balancer) = (PrefixIndex::new(None), Balancer::new(Box::new(Random), 1));
+    let info = WorkerInfo { max_total_tokens: told, ..WorkerInfo::new("http://a") };
+    let worker = balancer.join(Time::ZERO, info.clone());
+    index.observe(&Event::Joined { worker, info: &info });
+    let mut truth = TrueCache { room: 40_000, blocks: Vec::new() };
+    let mut rng = Rng::seeded(5);
+    let (mut error, mut cached_tokens) = (0.0, 0.0);
+    for i in 0..1500 {
+        // One of 100 prompts, some of them much more often than others.
+        let which = (rng.below(100) * rng.below(100) / 100) as u64;
+        let prompt: Vec<u64> = (0..10).map(|block| 1000 * which + block).collect();
+        let (predicted, cached) = serve(&mut index, &mut balancer, &mut truth, &prompt);
+        if i >= 500 {
+            error += f64::from(predicted.abs_diff(cached)) / 1000.0;
+            cached_tokens += f64::from(cached) / 1000.0;
+        }
+    }
+    (error, cached_tokens)
+}
+
+#[test]
+fn room_that_nobody_tells_is_learned_from_responses() {
+    let (told, cached) = prediction_error(Some(40_000));
+    let (learned, _) = prediction_error(None);
+    let (corrected, _) = prediction_error(Some(1 << 20));
+    let without = 1000.0 - cached;
+    assert!(without > 200.0, "else there would be nothing to learn: {without}");
+    for error in [told, learned, corrected] {
+        assert!(error < 0.4 * without, "{error} of {without}");
+    }
 }
 
 #[test]
 fn successor_of_a_slot_starts_empty() {
     let mut index = index(1 << 16, 2);
-    index.insert(worker(0), &[1, 2]);
-    index.insert(worker(1), &[1]);
+    index.insert(worker(0), &[1, 2], 0.0);
+    index.insert(worker(1), &[1], 0.0);
     index.forget(worker(0));
-    index.insert(worker(0), &[1, 2, 3]);
+    index.insert(worker(0), &[1, 2, 3], 0.0);
     assert_eq!(matched(&index, &[1, 2, 3], 2)[1], 1, "a late event of a worker that left adds nothing");
     let successor = WorkerId::new(0, 2);
     index.admit(successor);
@@ -89,7 +188,7 @@ fn successor_of_a_slot_starts_empty() {
     let mut matches = PrefixMatches::default();
     index.lookup(&[1, 2], &mut matches);
     assert_eq!(index.blocks(&matches, successor), 0, "nothing passes to the successor");
-    index.insert(successor, &[1, 2]);
+    index.insert(successor, &[1, 2], 0.0);
     index.lookup(&[1, 2], &mut matches);
     assert_eq!((index.blocks(&matches, successor), index.blocks(&matches, worker(1))), (2, 1));
 }
@@ -100,7 +199,7 @@ fn holders_that_left_are_dropped() {
     for generation in 1..2000 {
         let id = WorkerId::new(0, generation);
         index.admit(id);
-        index.insert(id, &[1, 2, 3]);
+        index.insert(id, &[1, 2, 3], 0.0);
     }
     let mut matches = PrefixMatches::default();
     index.lookup(&[1, 2, 3], &mut matches);
@@ -113,10 +212,10 @@ fn session_on_one_worker_is_one_run() {
     let mut index = index(1 << 20, 2);
     let session: Vec<u64> = (0..1000).collect();
     for turn in 1..=100 {
-        index.insert(worker(0), &session[..10 * turn]);
+        index.insert(worker(0), &session[..10 * turn], 0.0);
     }
     assert_eq!((index.runs.len(), index.len()), (1, 1000));
-    index.insert(worker(1), &session[..500]);
+    index.insert(worker(1), &session[..500], 0.0);
     assert_eq!(matched(&index, &session, 2), [1000, 500]);
     assert_eq!(index.runs.len(), 2);
 }
@@ -133,7 +232,7 @@ fn memory_grows_with_use_up_to_its_bound() {
     for i in 0..20_000_u32 {
         let long = if i % 100 == 0 { 800 } else { 4 };
         prompt[..long].fill_with(|| rng.next_u64());
-        index.insert(worker(i % 8), &prompt[..long]);
+        index.insert(worker(i % 8), &prompt[..long], 0.0);
         most = most.max(index.memory_bytes());
         assert!(matched(&index, &prompt[..long], 8).contains(&(long as u32)), "the last prompt is there");
     }
@@ -144,7 +243,9 @@ fn memory_grows_with_use_up_to_its_bound() {
 #[test]
 fn full_table_of_short_runs_keeps_room() {
     let mut index = index(PrefixIndex::MIN_BYTES, 1);
-    (0..10_000).for_each(|hash| index.insert(worker(0), &[hash * 7919]));
+    for hash in 0..10_000 {
+        index.insert(worker(0), &[hash * 7919], 0.0);
+    }
     index.check();
     assert!(index.len() > 10 && index.memory_bytes() <= PrefixIndex::MIN_BYTES);
 }
@@ -154,18 +255,18 @@ fn least_recently_used_prompts_are_evicted() {
     let mut index = index(1 << 14, 1);
     let used: Vec<u64> = (1..20).collect();
     let unused: Vec<u64> = (21..40).collect();
-    index.insert(worker(0), &used);
-    index.insert(worker(0), &unused);
+    index.insert(worker(0), &used, 0.0);
+    index.insert(worker(0), &unused, 0.0);
     for hash in 0..1000 {
-        index.insert(worker(0), &[1_000_000 + hash]);
-        index.insert(worker(0), &used[..10]);
+        index.insert(worker(0), &[1_000_000 + hash], 0.0);
+        index.insert(worker(0), &used[..10], 0.0);
     }
     assert_eq!(matched(&index, &unused, 1), [0]);
     assert_eq!(matched(&index, &used, 1), [19], "a part that is used keeps the run");
-    index.insert(worker(0), &[1, 2, 3, 99]);
+    index.insert(worker(0), &[1, 2, 3, 99], 0.0);
     for hash in 0..1000 {
-        index.insert(worker(0), &[2_000_000 + hash]);
-        index.insert(worker(0), &[1, 2, 3, 99]);
+        index.insert(worker(0), &[2_000_000 + hash], 0.0);
+        index.insert(worker(0), &[1, 2, 3, 99], 0.0);
     }
     assert_eq!(matched(&index, &used, 1), [3], "the rest went once prompts had branched");
 }
@@ -174,7 +275,7 @@ fn least_recently_used_prompts_are_evicted() {
 fn prompt_beyond_the_bound_is_cut() {
     let mut index = index(PrefixIndex::MIN_BYTES, 1);
     let prompt: Vec<u64> = (0..5000).collect();
-    index.insert(worker(0), &prompt);
+    index.insert(worker(0), &prompt, 0.0);
     assert!(index.memory_bytes() <= PrefixIndex::MIN_BYTES);
     assert_eq!(matched(&index, &prompt, 1), [64]);
 }
@@ -186,7 +287,7 @@ fn default_bound_follows_the_fleet() {
     let mut bounds = Vec::new();
     for slot in 0..1024 {
         index.admit(worker(slot));
-        index.insert(worker(slot), &[1, 2, rng.next_u64()]);
+        index.insert(worker(slot), &[1, 2, rng.next_u64()], 0.0);
         bounds.push(index.max_bytes);
     }
     index.check();
@@ -264,7 +365,7 @@ proptest! {
             let asked = match step {
                 Step::Insert(slot, blocks) => {
                     let (generation, prompts) = &mut sent[slot as usize];
-                    index.insert(WorkerId::new(slot, *generation), &chained(&blocks));
+                    index.insert(WorkerId::new(slot, *generation), &chained(&blocks), 0.0);
                     prompts.push(blocks.clone());
                     blocks
                 }
@@ -299,7 +400,7 @@ proptest! {
             if let Step::Insert(slot, blocks) = step {
                 let mut blocks = blocks;
                 blocks.insert(1, salt * 1000 + i as u64 / 3);
-                index.insert(worker(slot), &chained(&blocks));
+                index.insert(worker(slot), &chained(&blocks), 0.0);
             }
             prop_assert!(index.memory_bytes() <= PrefixIndex::MIN_BYTES);
         }

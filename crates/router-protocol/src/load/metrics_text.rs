@@ -5,6 +5,7 @@
 //! `engine`), which add up, and once per tensor or pipeline rank of the same one, which are copies.
 
 use super::figures::{LoadFigures, RankLoad, WorkerLoad};
+use crate::prometheus_text::{Sample, metric_name};
 
 /// The gauges the router uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,10 @@ const MAX_RANKS: usize = 1024;
 pub(super) fn read_metrics(page: &str) -> WorkerLoad {
     let mut ranks: Vec<RankLoad> = Vec::new();
     for line in page.lines() {
-        let Some((gauge, labels, value)) = sample(line) else { continue };
-        let rank = rank_of(labels);
+        // Most lines are of other metrics: their numbers need not be read.
+        let Some(gauge) = gauge_of(metric_name(line)) else { continue };
+        let Some(sample) = Sample::read(line) else { continue };
+        let rank = rank_of(&sample);
         let at = ranks.iter().position(|r| r.rank == rank).unwrap_or(ranks.len());
         if at == ranks.len() {
             if ranks.len() == MAX_RANKS {
@@ -31,7 +34,7 @@ pub(super) fn read_metrics(page: &str) -> WorkerLoad {
             }
             ranks.push(RankLoad { rank, ..RankLoad::default() });
         }
-        gauge.raise(&mut ranks[at].figures, value);
+        gauge.raise(&mut ranks[at].figures, sample.value);
     }
     // A gauge that a rank does not export is unknown, not zero, so it does not lower the mean.
     let stated: Vec<f64> = ranks.iter().filter_map(|load| load.figures.kv_usage).collect();
@@ -56,18 +59,6 @@ impl LoadGauge {
     }
 }
 
-/// `name{labels} value [time]`, if it is one of ours with a usable value.
-fn sample(line: &str) -> Option<(LoadGauge, &str, f64)> {
-    let end = line.find(['{', ' '])?;
-    let gauge = gauge_of(&line[..end])?;
-    let (labels, value) = match line[end..].strip_prefix('{') {
-        Some(rest) => rest.rsplit_once('}')?,
-        None => ("", &line[end..]),
-    };
-    let value: f64 = value.split_ascii_whitespace().next()?.parse().ok()?;
-    (value.is_finite() && value >= 0.0).then_some((gauge, labels, value))
-}
-
 fn gauge_of(name: &str) -> Option<LoadGauge> {
     if let Some(name) = name.strip_prefix("vllm").and_then(|n| n.strip_prefix([':', '_'])) {
         return Some(match name {
@@ -89,10 +80,7 @@ fn gauge_of(name: &str) -> Option<LoadGauge> {
 }
 
 /// The data-parallel rank in the labels; zero where there is none.
-fn rank_of(labels: &str) -> u32 {
-    let number = |name: &str| {
-        let rest = labels.split(',').find_map(|pair| pair.trim().strip_prefix(name))?;
-        rest.strip_prefix("=\"")?.split('"').next()?.parse().ok()
-    };
+fn rank_of(sample: &Sample<'_>) -> u32 {
+    let number = |name| sample.label(name)?.parse().ok();
     number("dp_rank").or_else(|| number("engine")).unwrap_or(0)
 }

@@ -89,7 +89,9 @@ fn update_of(call: ControlCall, weights: &FleetWeights, body: &[u8]) -> Option<W
             weights.begin_round();
             return None;
         }
-        CallEffect::None | CallEffect::Function | CallEffect::Group => return None,
+        CallEffect::None | CallEffect::EmptiesCache | CallEffect::Function | CallEffect::Group => {
+            return None;
+        }
     };
     Some(weights.update(call.path, scope, named.weight_version.or(named.new_version).as_deref()))
 }
@@ -108,6 +110,9 @@ fn conclude(
         state.pool.telemetry.metrics.control_call_ended(call.path, outcome);
     }
     info!(call = call.path, workers = answers.len(), failed = failed.len(), "control call ended");
+    if call.effect == CallEffect::EmptiesCache {
+        answers.iter().for_each(WorkerAnswer::note_emptied_cache);
+    }
     if let Some(update) = update {
         note_update(state, &update, is_whole_fleet, answers);
     }

@@ -16,6 +16,8 @@ enum CallMethods {
 pub(crate) enum CallEffect {
     /// Nothing: only its outcome counts.
     None,
+    /// It empties the prefix cache, or takes the memory away that it lies in.
+    EmptiesCache,
     /// It updates weights.
     Update(UpdateScope),
     /// It calls a function of the engine by name, which may update weights.
@@ -42,6 +44,10 @@ const fn call(path: &'static str, methods: CallMethods, effect: CallEffect) -> C
 
 const fn post(path: &'static str) -> ControlCall {
     call(path, CallMethods::Post, CallEffect::None)
+}
+
+const fn empties_cache(path: &'static str, methods: CallMethods) -> ControlCall {
+    call(path, methods, CallEffect::EmptiesCache)
 }
 
 const fn both(path: &'static str) -> ControlCall {
@@ -76,17 +82,17 @@ const CALLS: [ControlCall; 49] = [
     post("/load_lora_adapter_from_tensors"),
     call("/pause", CallMethods::Post, CallEffect::Round),
     call("/pause_generation", CallMethods::Post, CallEffect::Round),
-    both("/release_memory_occupation"),
+    empties_cache("/release_memory_occupation", CallMethods::Both),
     post("/reset_encoder_cache"),
     post("/reset_mm_cache"),
-    post("/reset_prefix_cache"),
+    empties_cache("/reset_prefix_cache", CallMethods::Post),
     call("/resume", CallMethods::Post, CallEffect::Round),
     both("/resume_memory_occupation"),
     post("/scale_elastic_ep"),
     post("/send_weights_to_remote_instance"),
     post("/set_internal_state"),
     both("/set_trace_level"),
-    post("/sleep"),
+    empties_cache("/sleep", CallMethods::Post),
     both("/slow_down"),
     call("/start_draft_weight_update", CallMethods::Post, CallEffect::Start),
     both("/start_expert_distribution_record"),

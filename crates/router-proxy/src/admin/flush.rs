@@ -2,7 +2,7 @@
 
 use super::recipients::Recipients;
 use super::reply::{json, refuse};
-use super::worker_answer::{WorkerQuestion, split_outcomes};
+use super::worker_answer::{WorkerAnswer, WorkerQuestion, split_outcomes};
 use crate::response::RouterBody;
 use crate::state::AppState;
 use bytes::Bytes;
@@ -29,6 +29,7 @@ pub(super) async fn answer(state: &Arc<AppState>, request: Request<Incoming>) ->
         timeout: TIMEOUT,
     };
     let answers = question.ask(&recipients).await;
+    answers.iter().for_each(WorkerAnswer::note_emptied_cache);
     let (flushed, failed) = split_outcomes(&answers);
     let counts = json!({"workers_flushed": flushed.len(), "total_http_workers": answers.len(),
         "total_workers": answers.len(), "successful": flushed, "flushed": flushed, "failed": failed});

@@ -75,6 +75,13 @@ impl WorkerAnswer {
         Some(if text.is_empty() { status() } else { text.chars().take(MAX_ERROR).collect() })
     }
 
+    /// The call empties the worker's prefix cache: if it succeeded, nothing that the worker was sent before is there any more.
+    pub(super) fn note_emptied_cache(&self) {
+        if self.error().is_none() {
+            self.recipient.pool.cache_emptied(&self.recipient.worker);
+        }
+    }
+
     fn json(&self) -> Option<Value> {
         self.result.as_ref().ok().and_then(|(_, body)| serde_json::from_slice(body).ok())
     }

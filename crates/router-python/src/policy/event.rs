@@ -70,6 +70,7 @@ impl Event {
             Fact::Joined { worker, .. } => bare("joined", *worker),
             Fact::Changed { worker, .. } => bare("changed", *worker),
             Fact::Left(worker) => bare("left", *worker),
+            Fact::CacheEmptied(worker) => bare("cache_emptied", *worker),
             Fact::Dispatched { worker, request } => Some(Self {
                 request: Some(request.id.0),
                 attempt: Some(request.attempt),

@@ -84,7 +84,7 @@ impl Request {
             needs,
             routing_key: request.routing_key,
             script: request.script,
-            expected_output_tokens: request.forecast.map(|forecast| forecast.mean()),
+            expected_output_tokens: request.expected_output_tokens(),
             text: request.text.filter(|_| needs.text).map(Into::into),
             prefix: if needs.prefix_hashes { request.prefix.into() } else { Box::default() },
             rng: Mutex::new(Rng::seeded(cx.rng.next_u64())),
@@ -188,6 +188,9 @@ pub(crate) struct WorkerView {
     /// Prompt bytes of those requests.
     #[pyo3(get)]
     in_flight_bytes: u64,
+    /// Tokens that those requests are expected to generate, each in all; 0 for policies without "forecast" in their `needs`.
+    #[pyo3(get)]
+    expected_output_tokens: f64,
     /// Requests in flight plus one, divided by its weight: the lowest is the least loaded.
     #[pyo3(get)]
     next_load: f64,
@@ -227,6 +230,7 @@ impl WorkerView {
             max_total_tokens: view.info.max_total_tokens,
             in_flight: view.in_flight,
             in_flight_bytes: view.in_flight_bytes,
+            expected_output_tokens: view.expected_output_tokens,
             next_load: view.next_load(),
             queue_length: view.fresh_waiting(now, MAX_REPORT_AGE),
             running: report.and_then(|r| r.running),

@@ -5,7 +5,7 @@ use super::check::CheckOutcome;
 use super::failure::WorkerFailure;
 use router_config::HealthConfig;
 use router_core::Time;
-use router_telemetry::BreakerState;
+use router_telemetry::{BreakerState, FailureReason};
 
 /// The health state of a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +65,8 @@ pub(crate) struct WorkerHealth {
     cause: UnhealthyCause,
     /// What went wrong last, until the worker is healthy and passes its checks.
     problem: Option<HealthProblem>,
+    /// Whether it refused a connection since it was healthy: no process listened.
+    was_refused: bool,
     /// `None` when breakers are switched off.
     pub(crate) breaker: Option<CircuitBreaker>,
 }
@@ -77,6 +79,7 @@ impl WorkerHealth {
             successes: 0,
             cause: UnhealthyCause::Checks,
             problem: None,
+            was_refused: false,
             breaker,
         }
     }
@@ -130,9 +133,15 @@ impl WorkerHealth {
     /// Notes why a check or a connection failed; returns whether the last one failed for another reason, or not at all.
     pub(crate) fn note_failure(&mut self, failure: WorkerFailure, now: Time) -> bool {
         let before = self.problem.take();
+        self.was_refused |= failure.reason == FailureReason::ConnectionRefused;
         let is_new = before.as_ref().is_none_or(|problem| problem.failure.reason != failure.reason);
         self.problem = Some(HealthProblem { failure, since: before.map_or(now, |problem| problem.since) });
         is_new
+    }
+
+    /// Whether the process that is healthy now was started after the last one was; to be asked once it is.
+    pub(crate) fn take_restart(&mut self) -> bool {
+        std::mem::take(&mut self.was_refused)
     }
 
     /// A request could not connect; returns the new state if it changed.

@@ -158,6 +158,11 @@ impl SpeedWatch {
         self.full_at = now;
     }
 
+    /// How long ago it was last found full, in seconds.
+    pub(super) fn secs_since_full(&self, now: Time) -> f64 {
+        now.secs_since(self.full_at)
+    }
+
     /// It is certainly not slower than foreseen: whatever seemed to be slow had another cause.
     pub(super) fn is_not_slower(&mut self) {
         self.detector.slower = CumulativeSum::default();

@@ -262,6 +262,12 @@ impl SpeedLearner {
         self.slowdown = (self.slowdown * factor).clamp(1.0 / MAX_RATIO, MAX_RATIO);
     }
 
+    /// So much of the present slowness belongs to the model from now on, as if all responses had shown it.
+    pub(super) fn settle_at(&mut self, factor: f64) {
+        self.scale *= factor;
+        self.changed(1.0 / factor);
+    }
+
     /// Learns from the first token of a stream whose prompt of so many uncached tokens was computed alone, beside
     /// running requests and the tokens they held.
     pub(super) fn started(&mut self, uncached: f64, requests: f64, resident: f64, secs: f64) {

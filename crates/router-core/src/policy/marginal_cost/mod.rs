@@ -30,7 +30,7 @@ pub use config::MarginalCostConfig;
 
 use super::InvalidOption;
 use crate::fleet::{Candidates, WorkerView};
-use crate::prefix_index::{PrefixIndex, PrefixMatches};
+use crate::prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 use crate::ranking::{COMPARE_ALL, MOST_FOUND, Ranking};
 use crate::{
     Completion, Decision, DecisionContext, Event, LengthClass, LengthForecast, Outcome, Policy, PolicyNeeds,
@@ -116,15 +116,14 @@ impl MarginalCost {
     }
 
     fn cost_inputs(&self, now: Time, request: &RequestFeatures<'_>) -> CostInputs {
-        let output =
-            request.forecast.map_or_else(|| self.lengths.forecast().mean(), |forecast| forecast.mean());
+        let usual_output = || self.lengths.forecast().mean() * f64::from(request.choices.max(1));
         let (prompt, per_byte) = self.tokens.prompt(request);
         let usual_ttft = self.baseline.ttft(prompt);
         CostInputs {
             now,
             prompt,
             block: per_byte * f64::from(request.prefix_block_bytes),
-            output: output * f64::from(request.choices.max(1)),
+            output: request.expected_output_tokens().unwrap_or_else(usual_output),
             fair: self.in_flight as f64 / self.present.max(1) as f64,
             per_usual_ttft: if usual_ttft > 0.0 { 1.0 / usual_ttft } else { 0.0 },
             usual_latency: self.baseline.latency(),
@@ -256,11 +255,9 @@ impl MarginalCost {
     fn joined(&mut self, now: Time, worker: WorkerId, info: &WorkerInfo) {
         // A new worker is assumed to be the median of those whose speed is known.
         let usual = self.usual_sizes();
-        self.survey.survey(&mut self.workers, usual);
+        self.survey.survey(now, &mut self.workers, usual);
         let learner = SpeedLearner::new(self.config.memory, self.survey.median().copied());
         self.workers.insert(worker, WorkerModel::new(now, learner, WorkerKind::of(info)));
-        self.index.admit(worker);
-        self.index.set_capacity(worker, info.max_total_tokens);
         self.matched = None;
         self.present += 1;
         self.untried += 1;
@@ -279,7 +276,6 @@ impl MarginalCost {
             self.empty_shares -= model.empty_share();
             self.untried -= usize::from(model.sent() < TRIALS);
         }
-        self.index.forget(worker);
         self.ranking.remove(worker);
         self.matched = None;
         if self.present == 0 {
@@ -298,8 +294,8 @@ impl MarginalCost {
         self.look_up(request);
         let blocks = self.index.blocks(&self.matches, worker);
         let known = inputs.known(blocks);
-        self.index.insert_sized(worker, request.prefix, inputs.block);
-        self.index.fill(worker, (inputs.prompt - request.prefix.len() as f64 * inputs.block).max(0.0));
+        let tokens = PromptTokens { all: inputs.prompt, block: inputs.block };
+        self.index.dispatched(worker, request, tokens);
         self.matched = None;
         self.sent = self.sent.wrapping_add(1);
         self.baseline.sized(RequestSizes { prompt: inputs.prompt, output: inputs.output });
@@ -376,13 +372,10 @@ impl MarginalCost {
         if let Some(tokens) = usage.prompt_tokens {
             self.tokens.learn(estimate.route, estimate.script, estimate.bytes, tokens);
         }
-        if let Some(tokens) = completion.output_tokens() {
-            self.index.fill(completion.worker, f64::from(tokens));
-        }
         self.responses = self.responses.wrapping_add(1);
         let usual = self.usual_sizes();
         if self.responses.is_multiple_of(SURVEY_EVERY) {
-            self.survey.survey(&mut self.workers, usual);
+            self.survey.survey(completion.finished_at, &mut self.workers, usual);
         } else if is_first_lesson {
             self.survey.first_lesson(&mut self.workers, usual);
         }
@@ -426,6 +419,7 @@ impl Policy for MarginalCost {
     }
 
     fn observe(&mut self, now: Time, event: &Event<'_>) {
+        self.index.observe(event);
         match event {
             Event::Joined { worker, info } => self.joined(now, *worker, info),
             Event::Left(worker) => self.left(*worker),
@@ -440,11 +434,11 @@ impl Policy for MarginalCost {
                 }
             }
             Event::Changed { worker, info } => {
-                self.index.set_capacity(*worker, info.max_total_tokens);
                 if let Some(model) = self.workers.get_mut(*worker) {
                     model.set_kind(WorkerKind::of(info));
                 }
             }
+            Event::CacheEmptied(_) => self.matched = None,
         }
     }
 

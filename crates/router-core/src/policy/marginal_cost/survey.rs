@@ -4,14 +4,20 @@ use super::baseline::RequestSizes;
 use super::kind::{KindTime, WorkerKind};
 use super::learner::{SCALING_RESPONSES, SETTLED_RESPONSES, SpeedLearner, WorkerSpeed};
 use super::worker::WorkerModel;
-use crate::SlotMap;
 use crate::ranking::COMPARE_ALL;
+use crate::{SlotMap, Time};
 use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Responses between two surveys of the fleet, and workers that one looks at: of a large fleet a part, the next part the next time.
 pub(super) const SURVEY_EVERY: u32 = 64;
 const SURVEYED: usize = COMPARE_ALL;
+/// If three quarters of the workers are at least this many times slower than their models, or faster, it is the fleet that changed.
+const COMMON_CHANGE: f64 = 1.25;
+/// And if the slowest of them is less than so many times slower than the fastest.
+const ALIKE: f64 = 1.5;
+/// And if none was full for this long.
+const ROOM_SECS: f64 = 60.0;
 
 /// What is known of the fleet as a whole.
 #[derive(Debug, Default)]
@@ -19,6 +25,7 @@ pub(super) struct FleetSurvey {
     /// The median of the workers whose speed is known, and room to find it in.
     median: Option<WorkerSpeed>,
     speeds: Vec<WorkerSpeed>,
+    slowdowns: Vec<f64>,
     /// The slot at which the next survey begins.
     next: usize,
 }
@@ -32,6 +39,7 @@ impl FleetSurvey {
     /// Makes room for a fleet of so many workers.
     pub(super) fn reserve(&mut self, workers: usize) {
         self.speeds.reserve(workers.min(SURVEYED));
+        self.slowdowns.reserve(workers.min(SURVEYED));
     }
 
     /// The workers that the next survey looks at.
@@ -40,8 +48,9 @@ impl FleetSurvey {
     }
 
     /// Finds the median worker, whether batches take anything, and what workers of one kind are like. `usual` is a usual request.
-    pub(super) fn survey(&mut self, workers: &mut SlotMap<WorkerModel>, usual: RequestSizes) {
+    pub(super) fn survey(&mut self, now: Time, workers: &mut SlotMap<WorkerModel>, usual: RequestSizes) {
         let slots = workers.next_slots(&mut self.next, SURVEYED);
+        self.settle_common_change(now, workers, slots.clone());
         self.speeds.clear();
         let learners = || workers.range(slots.clone()).map(|(_, model)| model.learner());
         self.speeds.extend(learners().filter(|l| l.is_settled()).map(SpeedLearner::speed));
@@ -55,11 +64,42 @@ impl FleetSurvey {
         compare_kinds(workers, slots, usual);
     }
 
+    /// Moves a slowness that most workers have into the models. Else a worker that joins, which is taken for a usual one, would seem
+    /// faster than all others. Where requests waited for room it is not known how slow the workers themselves were.
+    fn settle_common_change(&mut self, now: Time, workers: &mut SlotMap<WorkerModel>, slots: Range<usize>) {
+        self.slowdowns.clear();
+        for (_, model) in workers.range(slots.clone()).filter(|(_, model)| model.learner().is_settled()) {
+            if model.secs_since_full(now) < ROOM_SECS {
+                return;
+            }
+            self.slowdowns.push(model.learner().slowdown());
+        }
+        let Some(factor) = common_change(&mut self.slowdowns) else { return };
+        let models = workers.range_mut(slots).map(|(_, model)| model);
+        models.filter(|model| model.learner().is_settled()).for_each(|model| model.settle_at(factor));
+    }
+
     /// After one of the first responses of a worker: what it is like tells what others of its kind are like.
     pub(super) fn first_lesson(&self, workers: &mut SlotMap<WorkerModel>, usual: RequestSizes) {
         let slots = self.slots(workers);
         compare_kinds(workers, slots, usual);
     }
+}
+
+/// How many times slower than their models, or faster, three quarters of the workers are, if that is notable and about the same for
+/// them. Reorders the slice.
+fn common_change(slowdowns: &mut [f64]) -> Option<f64> {
+    slowdowns.sort_unstable_by(f64::total_cmp);
+    let others = slowdowns.len().saturating_sub(1) / 4;
+    let (least, most) = (*slowdowns.get(others)?, *slowdowns.get(slowdowns.len() - 1 - others)?);
+    let factor = if least > COMMON_CHANGE {
+        least
+    } else if most < 1.0 / COMMON_CHANGE {
+        most
+    } else {
+        return None;
+    };
+    (most / least < ALIKE).then_some(factor)
 }
 
 /// Tells the workers of which little is known how fast those of their kind are. In a large fleet that is only those that have not
@@ -103,4 +143,21 @@ fn best_known<'a, I: Iterator<Item = &'a SpeedLearner>>(workers: impl Fn() -> I)
     let mean = known().map(log_step).sum::<f64>() / known().count() as f64;
     let distance = |worker: &SpeedLearner| (log_step(worker) - mean).abs();
     known().min_by(|a, b| distance(a).total_cmp(&distance(b))).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_most_workers_share_is_common() {
+        assert_eq!(common_change(&mut []), None);
+        assert_eq!(common_change(&mut [4.0, 1.0]), None, "one of two");
+        assert_eq!(common_change(&mut [4.0, 3.0]), Some(3.0));
+        assert_eq!(common_change(&mut [4.0, 1.5]), None, "each for its own reason");
+        assert_eq!(common_change(&mut [1.0, 4.0, 4.0]), None);
+        assert_eq!(common_change(&mut [3.0, 1.0, 4.0, 4.0, 9.0]), Some(3.0), "one at each end may differ");
+        assert_eq!(common_change(&mut [0.25, 0.35, 0.3]), Some(0.35));
+        assert_eq!(common_change(&mut [1.1, 1.2, 1.2]), None);
+    }
 }

@@ -175,6 +175,25 @@ fn cold_worker_gets_at_most_its_share() {
 }
 
 #[test]
+fn slowness_of_the_whole_fleet_is_expected_of_a_newcomer() {
+    let mut bench = bench(4);
+    (0..4).for_each(|worker| teach(&mut bench, worker, 1.0));
+    for n in [40, 160, 80, 320].into_iter().cycle().take(8) {
+        for worker in 0..4 {
+            bench.now = bench.now + Duration::from_millis(50);
+            bench.complete(worker, 4.0 * (0.02 + 0.007 * f64::from(n)), n);
+        }
+    }
+    (0..4).for_each(|worker| bench.hold(worker, 12));
+    let newcomer = bench.join();
+    let sent = (0..60).filter(|_| bench.send_as(&prompt(400)) == newcomer.slot()).count();
+    assert!((12..=24).contains(&sent), "{sent}");
+    let costs: Vec<f64> = bench.ask().scores.iter().map(|score| score.cost).collect();
+    let others = costs[..4].iter().sum::<f64>() / 4.0;
+    assert!((0.8..1.2).contains(&(costs[4] / others)), "{costs:?}");
+}
+
+#[test]
 fn sums_are_zero_after_every_outcome() {
     let mut policy = policy();
     let info = crate::WorkerInfo::new("http://a");

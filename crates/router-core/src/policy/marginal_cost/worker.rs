@@ -229,6 +229,17 @@ impl WorkerModel {
         self.update_speed();
     }
 
+    /// How long ago requests last had to wait there for room, in seconds.
+    pub(super) fn secs_since_full(&self, now: Time) -> f64 {
+        self.watch.secs_since_full(now)
+    }
+
+    /// Moves a slowness that the whole fleet has into the model; see [`SpeedLearner::settle_at`].
+    pub(super) fn settle_at(&mut self, factor: f64) {
+        self.learner.settle_at(factor);
+        self.update_speed();
+    }
+
     fn update_speed(&mut self) {
         self.slowdown = self.learner.slowdown();
         self.responses = self.learner.responses();
