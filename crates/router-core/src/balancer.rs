@@ -1,11 +1,12 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
 use crate::batch_window::BatchWindow;
-use crate::fleet::{Candidates, Fleet, RequestLoad, WorkerView};
+use crate::fleet::{Candidates, Fleet, RequestLoad};
 use crate::in_flight_cap::InFlightCap;
 use crate::length_forecaster::{LengthForecaster, RequestClasses};
 use crate::overload::OverloadBounds;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
+use crate::worker_view::WorkerView;
 use crate::{
     AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LengthForecast, LoadReport,
     Outcome, Policy, PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Route, Time, WorkerId,

@@ -4,7 +4,7 @@
 //! events and the candidates, and passes every completion on. [`LoadBalancingPolicyV2`] is an ordinary supertrait with a
 //! default method: a policy implements and overrides it like any other, and nothing is ever downcast.
 
-use crate::fleet::WorkerView;
+use crate::worker_view::WorkerView;
 use crate::{
     Completion, Decision, DecisionContext, Event, LoadReport, Outcome, Policy, PolicyNeeds, Reason,
     RequestId, ScoreTerms, Time, WorkerId,

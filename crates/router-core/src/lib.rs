@@ -12,7 +12,8 @@
 //! policy/*                 one policy per file, in mod.rs the trait and DecisionContext
 //! policy/{best, sample, ring, quantile, speeds}, prefix_index, window
 //!                          what several policies share
-//! fleet                    the workers, WorkerView and Candidates
+//! fleet                    the workers, and Candidates
+//! worker_view              a worker as policies see it
 //! batch_window             when requests are dispatched together
 //! candidate_list           the workers that may be chosen, by id and by load
 //! in_flight_cap, overload  how many requests one worker may have in flight; when it is overloaded
@@ -65,6 +66,7 @@ mod testing;
 mod time;
 mod window;
 mod worker_info;
+mod worker_view;
 
 pub use balancer::{
     Balancer, DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, FleetUpdate, NoWorker, Ticket,
@@ -77,7 +79,7 @@ pub use event::{
     TokenUsage, WorkTotals,
 };
 pub use features::{OutputForm, PromptScript, RequestFeatures};
-pub use fleet::{Candidates, Fleet, WorkerView};
+pub use fleet::{Candidates, Fleet};
 pub use ids::{RequestId, SlotMap, WorkerId};
 pub use in_flight_cap::{InFlightCap, LEAST_REPORTED_CAP, UNREPORTED_CAP};
 pub use lengths::{LengthClass, LengthForecast, VerifiedForecast};
@@ -92,3 +94,4 @@ pub use session_member::SessionMember;
 pub use similar_name::similar_name;
 pub use time::Time;
 pub use worker_info::{WorkerCapacity, WorkerInfo};
+pub use worker_view::WorkerView;

@@ -39,27 +39,7 @@ pub(crate) enum Discovery {
 /// candidates are replaced, so that nothing learned of the old one stays.
 pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Discovery {
     let updates = worker.accepted_updates();
-    let mut found = None;
-    let mut engine = None;
-    for (path, its_engine) in SERVER_INFO {
-        if let Some(info) = request_info(worker, path).await {
-            found = Some(info);
-            engine = Some(its_engine);
-            break;
-        }
-    }
-    if found.as_ref().is_none_or(|f| f.model.is_none())
-        && let Some(models) = request_info(worker, MODELS).await
-    {
-        let owner = models.owned_by.as_deref();
-        engine = engine.or_else(|| Engine::ALL.into_iter().find(|engine| owner == Some(engine.as_str())));
-        found = Some(found.map_or(models.clone(), |f| with_models(f, models)));
-    }
-    if let Some(info) = found.take() {
-        let metrics = if engine == Some(Engine::Vllm) { request_metrics(worker).await } else { None };
-        found = Some(metrics.unwrap_or_default().completed_by(&info));
-    }
-    let Some(reported) = found else { return Discovery::Nothing };
+    let Some((reported, engine)) = ask(worker).await else { return Discovery::Nothing };
     let old = worker.profile.load_full();
     let is_replaced = reported.is_of_another_server(&old.reported)
         || matches!((engine, old.detected_engine), (Some(new), Some(old)) if new != old);
@@ -108,6 +88,29 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     pool.publish_capacity(worker);
     worker.compare_weights(pool, server);
     Discovery::Changed
+}
+
+/// Asks a worker what it is, and of what engine.
+async fn ask(worker: &Worker) -> Option<(ServerInfo, Option<Engine>)> {
+    let mut found = None;
+    let mut engine = None;
+    for (path, its_engine) in SERVER_INFO {
+        if let Some(info) = request_info(worker, path).await {
+            found = Some(info);
+            engine = Some(its_engine);
+            break;
+        }
+    }
+    if found.as_ref().is_none_or(|f| f.model.is_none())
+        && let Some(models) = request_info(worker, MODELS).await
+    {
+        let owner = models.owned_by.as_deref();
+        engine = engine.or_else(|| Engine::ALL.into_iter().find(|engine| owner == Some(engine.as_str())));
+        found = Some(found.map_or(models.clone(), |f| with_models(f, models)));
+    }
+    let info = found?;
+    let metrics = if engine == Some(Engine::Vllm) { request_metrics(worker).await } else { None };
+    Some((metrics.unwrap_or_default().completed_by(&info), engine))
 }
 
 fn with_models(server: ServerInfo, models: ServerInfo) -> ServerInfo {

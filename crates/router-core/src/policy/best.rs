@@ -1,6 +1,7 @@
 //! The lowest of a sequence of costs, found in one pass and without an allocation.
 
-use crate::fleet::{Candidates, WorkerView};
+use crate::fleet::Candidates;
+use crate::worker_view::WorkerView;
 use crate::{Decision, Reason, Rng, WorkerId};
 
 /// One candidate, its cost, and its rank between equal costs; lower is better.

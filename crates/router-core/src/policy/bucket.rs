@@ -2,8 +2,9 @@
 
 use super::weight_ranges::WeightRanges;
 use super::{InvalidOption, load_terms};
-use crate::fleet::{Candidates, WorkerView};
+use crate::fleet::Candidates;
 use crate::ranking::COMPARE_ALL;
+use crate::worker_view::WorkerView;
 use crate::{Decision, DecisionContext, Event, Policy, Reason, ScoreTerms, SlotMap, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

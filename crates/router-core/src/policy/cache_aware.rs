@@ -1,8 +1,8 @@
 //! `cache_aware`: follow the prefix cache while loads are even, the least load otherwise.
 
 use super::{InvalidOption, load_terms};
-use crate::fleet::WorkerView;
 use crate::prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
+use crate::worker_view::WorkerView;
 use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, Time};
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! `least_load`: the shortest time until a worker's queue is done, as the workers report it, and the room in its cache.
 
 use super::{BestCandidate, InvalidOption, load_terms};
-use crate::fleet::WorkerView;
+use crate::worker_view::WorkerView;
 use crate::{
     Decision, DecisionContext, Event, LoadReport, Policy, PolicyNeeds, Reason, ScoreTerms, SlotMap, Time,
     WorkerId,

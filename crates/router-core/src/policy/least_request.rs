@@ -3,7 +3,7 @@
 use super::sample::RandomSubset;
 use super::speeds::DecodeSpeeds;
 use super::{InvalidOption, load_terms};
-use crate::fleet::WorkerView;
+use crate::worker_view::WorkerView;
 use crate::{Decision, DecisionContext, Event, Policy, Reason, Time};
 use serde::{Deserialize, Serialize};
 

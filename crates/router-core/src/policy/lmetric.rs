@@ -2,8 +2,8 @@
 
 use super::InvalidOption;
 use super::speeds::DecodeSpeeds;
-use crate::fleet::WorkerView;
 use crate::prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
+use crate::worker_view::WorkerView;
 use crate::{
     Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, RequestFeatures, ScoreTerms, Time,
     WorkerId,

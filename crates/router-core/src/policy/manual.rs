@@ -2,8 +2,8 @@
 
 use super::sample::by_weight;
 use super::{InvalidOption, load_terms};
-use crate::fleet::WorkerView;
 use crate::key_table::KeyTable;
+use crate::worker_view::WorkerView;
 use crate::{
     Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, ScoreTerms, SlotMap, Time, WorkerId,
 };

@@ -4,8 +4,9 @@
 //! for comparisons.
 
 use super::InvalidOption;
-use crate::fleet::{Candidates, WorkerView};
+use crate::fleet::Candidates;
 use crate::window::{GradientWindow, Gradients, WindowSample};
+use crate::worker_view::WorkerView;
 use crate::{Decision, DecisionContext, Event, Outcome, Policy, Reason, ScoreTerms, SlotMap, Time};
 use serde::{Deserialize, Serialize};
 

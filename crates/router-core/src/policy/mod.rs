@@ -70,8 +70,9 @@ pub use shortest_queue::{ShortestQueue, ShortestQueueConfig};
 pub(crate) use best::BestCandidate;
 use sample::RandomSubset;
 
-use crate::fleet::{Candidates, WorkerView};
+use crate::fleet::Candidates;
 use crate::ranking::COMPARE_ALL;
+use crate::worker_view::WorkerView;
 use crate::{CandidateScore, Decision, Event, Reason, RequestFeatures, Rng, ScoreTerms, Time, WorkerId};
 use std::fmt;
 

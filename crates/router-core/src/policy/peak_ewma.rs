@@ -3,7 +3,7 @@
 use super::sample::RandomSubset;
 use super::speeds::secs_and_tokens;
 use super::{InvalidOption, load_terms};
-use crate::fleet::WorkerView;
+use crate::worker_view::WorkerView;
 use crate::{Completion, Decision, DecisionContext, Event, Outcome, Policy, Reason, SlotMap, Time};
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@
 
 use super::sample::RandomSubset;
 use super::{BestCandidate, InvalidOption, load_terms};
-use crate::fleet::WorkerView;
+use crate::worker_view::WorkerView;
 use crate::{Decision, DecisionContext, Policy, PolicyNeeds, Reason, Time};
 use serde::{Deserialize, Serialize};
 

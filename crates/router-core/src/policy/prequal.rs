@@ -3,7 +3,7 @@
 use super::quantile::SlidingQuantile;
 use super::speeds::secs_and_tokens;
 use super::{BestCandidate, InvalidOption, load_terms};
-use crate::fleet::WorkerView;
+use crate::worker_view::WorkerView;
 use crate::{Completion, Decision, DecisionContext, Event, Policy, Reason, SlotMap, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 

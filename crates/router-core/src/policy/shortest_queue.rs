@@ -2,7 +2,8 @@
 
 use super::round_robin::RotationCursor;
 use super::{BestCandidate, InvalidOption, load_terms};
-use crate::fleet::{Candidates, WorkerView};
+use crate::fleet::Candidates;
+use crate::worker_view::WorkerView;
 use crate::{Decision, DecisionContext, Event, Policy, PolicyNeeds, Reason, Time};
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@ use super::config::MarginalCostConfig;
 use super::in_flight::LoadSums;
 use super::worker::WorkerModel;
 use crate::Time;
-use crate::fleet::WorkerView;
+use crate::worker_view::WorkerView;
 
 /// Factor on the cost of a worker that has completed too few responses and already holds its share of the requests, and of one
 /// that responds without an output.

@@ -29,9 +29,10 @@ mod worker;
 pub use config::MarginalCostConfig;
 
 use super::InvalidOption;
-use crate::fleet::{Candidates, WorkerView};
+use crate::fleet::Candidates;
 use crate::prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 use crate::ranking::{COMPARE_ALL, MOST_FOUND, Ranking};
+use crate::worker_view::WorkerView;
 use crate::{
     Completion, Decision, DecisionContext, Event, LengthClass, LengthForecast, Outcome, Policy, PolicyNeeds,
     Reason, RequestFeatures, RequestId, ScoreTerms, SlotMap, Time, WorkerId, WorkerInfo,

@@ -1,5 +1,7 @@
 //! The requests in flight on one worker and its speed, in sums that make a cost cheap to compute.
 
+mod reports;
+
 use super::baseline::Prediction;
 use super::change::{MIN_PACE_STEPS, MOST_PROMPT_SHARE, Observed, SpeedWatch};
 use super::config::MarginalCostConfig;
@@ -148,31 +150,6 @@ impl WorkerModel {
         let Some(idle) = self.idle_secs(now).filter(|idle| *idle > MIN_IDLE_SECS) else { return };
         let (_, slowdown) = self.speed(now, config.forgive_secs);
         self.learner.decay_to((-idle / config.relax_secs).exp2(), slowdown, median);
-        self.update_speed();
-    }
-
-    /// Learns from the work totals that the worker reports; two reports give its speed between them.
-    pub(super) fn reported(&mut self, now: Time, waiting: Option<u32>, work: &WorkTotals) {
-        if waiting.is_some_and(|waiting| waiting > 0) {
-            self.watch.found_full(now);
-        }
-        if *work == WorkTotals::NONE {
-            return;
-        }
-        let (before, then) = std::mem::replace(&mut self.last_report, (*work, self.totals));
-        if let (Some(from), Some(to)) = (before.decode, work.decode) {
-            let held = self.sums.resident / self.sums.requests.max(1.0);
-            self.learner.decoded(std::array::from_fn(|i| to[i] - from[i]), held);
-        }
-        let computed = |work: &WorkTotals| work.prefill_tokens.zip(work.prefill_busy_us);
-        if let (Some(from), Some(to)) = (computed(&before), computed(work)) {
-            let uncached = to.0.saturating_sub(from.0) as f64;
-            let own = self.totals.uncached - then.uncached;
-            // Other routers' prompts are taken to come in batches like ours.
-            let prefills =
-                (self.totals.prefills - then.prefills) * if own > 0.0 { uncached / own } else { 0.0 };
-            self.learner.prefilled(prefills, uncached, to.1.saturating_sub(from.1) as f64 * 1e-6);
-        }
         self.update_speed();
     }
 
