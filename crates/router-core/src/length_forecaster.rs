@@ -11,6 +11,7 @@ use crate::key_table::KeyTable;
 use crate::lengths::{LengthClass, LengthForecast, LengthHistogram, bucket};
 use crate::stated_lengths::{StatedLength, StatedLengths};
 use crate::{RequestFeatures, Rng};
+use std::ops::RangeInclusive;
 
 /// Classes beside the fleet's, at most: a megabyte and a half.
 const CLASSES: usize = 4096;
@@ -29,6 +30,11 @@ const LEAST_GAIN: f32 = 0.15;
 const REFRESH_EVERY: u32 = 64;
 /// Bytes of a prompt per token, about. Only whether lengths are alike matters.
 const BYTES_PER_TOKEN: f64 = 4.0;
+
+/// The length that stands for the limit where lengths are shares of it: the middle of a bucket, so that rounding changes nothing.
+const AT_LIMIT: f32 = 19_484.0;
+/// The buckets of a 64th of that to all of it.
+const LIMIT_SHARES: RangeInclusive<usize> = 16..=28;
 
 /// Classes that learn lengths, beside the fleet: what is stated, the last kind, needs no learning.
 const KINDS: usize = LengthClass::ALL.len() - 2;
@@ -60,6 +66,11 @@ impl RequestClasses {
         set(LengthClass::ClientLength, request.client.map(|client| mix(client, half_doublings / 2)));
         set(LengthClass::Model, request.model);
         set(LengthClass::OutputLimit, request.max_output_tokens.map(u64::from));
+        let any_client = request.client.unwrap_or(1);
+        set(
+            LengthClass::LimitShare,
+            request.max_output_tokens.filter(|limit| *limit > 0).map(|_| any_client),
+        );
         set(LengthClass::Form, Some(request.route.index() as u64 * 4 + request.form as u64));
         let stated = request.stated_output_tokens.map_or(0, |tokens| tokens.clamp(1, LONGEST_OUTPUT));
         Self { keys, stated, limit: request.max_output_tokens.unwrap_or(0) }
@@ -70,6 +81,11 @@ impl RequestClasses {
         let client = self.keys[LengthClass::Client as usize - 1];
         let limit = (self.limit > 0).then_some(self.limit);
         (self.stated > 0).then_some(StatedLength { client, tokens: self.stated, limit })
+    }
+
+    /// By what a class multiplies lengths before it learns them.
+    fn scale(&self, class: LengthClass) -> f32 {
+        if class == LengthClass::LimitShare { AT_LIMIT / self.limit as f32 } else { 1.0 }
     }
 
     fn iter(&self) -> impl Iterator<Item = (LengthClass, u64)> {
@@ -97,8 +113,8 @@ impl ClassRecord {
     }
 
     /// Learns the length of a response, to which all traffic gave a probability of this logarithm.
-    fn learn(&mut self, bucket: usize, tokens: f32, by_fleet: f32) {
-        let by_class = self.seen.log_share(bucket);
+    fn learn(&mut self, tokens: f32, by_fleet: f32) {
+        let by_class = self.seen.log_share(bucket(tokens.into()));
         self.responses = CLASS_MEMORY * self.responses + 1.0;
         self.gain = CLASS_MEMORY * self.gain + by_class - by_fleet;
         self.seen.add(tokens, CLASS_MEMORY);
@@ -152,7 +168,9 @@ impl LengthForecaster {
         let known = classes.iter().filter_map(|(class, key)| Some((class, self.classes.get(key)?)));
         let gains = known.map(|(class, record)| (record.expected_gain(), class, record));
         let best = gains.filter(|(gain, ..)| *gain > LEAST_GAIN).max_by(|a, b| a.0.total_cmp(&b.0));
-        best.map_or(self.by_fleet, |(_, class, record)| LengthForecast::new(class, &record.seen))
+        best.map_or(self.by_fleet, |(_, class, record)| {
+            LengthForecast::new(class, &record.seen).times(1.0 / classes.scale(class))
+        })
     }
 
     /// What is expected of the output of any request.
@@ -167,14 +185,14 @@ impl LengthForecaster {
             self.stated.learn(stated, by_classes, tokens);
         }
         let tokens = tokens.max(1) as f32;
-        let b = bucket(tokens.into());
-        let by_fleet = self.fleet.log_share(b);
+        let by_fleet = self.fleet.log_share(bucket(tokens.into()));
         for (class, key) in classes.iter() {
+            let scaled = tokens * classes.scale(class);
             if let Some(record) = self.classes.renew(key) {
-                record.learn(b, tokens, by_fleet);
+                record.learn(scaled, by_fleet);
             } else if class != LengthClass::PromptHead || self.is_known_head(key) {
-                let mut record = ClassRecord::new(self.fleet.weighing(PRIOR_RESPONSES));
-                record.learn(b, tokens, by_fleet);
+                let mut record = ClassRecord::new(self.parent(class).weighing(PRIOR_RESPONSES));
+                record.learn(scaled, by_fleet);
                 self.classes.put_for_oldest(key, record);
             }
         }
@@ -185,6 +203,11 @@ impl LengthForecaster {
             self.newer_responses = 0;
             self.by_fleet = LengthForecast::new(LengthClass::Fleet, &self.fleet);
         }
+    }
+
+    /// What a new class of this kind begins with.
+    fn parent(&self, class: LengthClass) -> LengthHistogram {
+        if class == LengthClass::LimitShare { LengthHistogram::even(LIMIT_SHARES) } else { self.fleet }
     }
 
     /// Whether a head was seen before; it is from now on.
@@ -232,6 +255,30 @@ mod tests {
     fn limit_of_the_request_cuts_the_forecast() {
         let limited = RequestFeatures { max_output_tokens: Some(100), ..from_client(2) };
         assert!(forecast(&two_clients(), &limited).mean() <= 100.0);
+    }
+
+    #[test]
+    fn limit_that_is_the_length_foretells_it() {
+        let named =
+            |tokens| RequestFeatures { max_output_tokens: Some(tokens), ..RequestFeatures::default() };
+        let mut forecaster = LengthForecaster::default();
+        let mut rng = Rng::seeded(4);
+        for _ in 0..60 {
+            let tokens = 20 + rng.below(1000) as u32;
+            forecaster.learn(&RequestClasses::of(&named(tokens)), tokens);
+        }
+        for tokens in [3, 777, 9000] {
+            let expected = forecast(&forecaster, &named(tokens));
+            assert_eq!(expected.class, LengthClass::LimitShare);
+            assert!((expected.mean() / f64::from(tokens) - 1.0).abs() < 0.1, "{tokens}: {}", expected.mean());
+        }
+        // A limit that is never reached tells nothing.
+        for _ in 0..400 {
+            let length = 20 + rng.below(1000) as u32;
+            forecaster.learn(&RequestClasses::of(&named(2000 + rng.below(9000) as u32)), length);
+        }
+        let expected = forecast(&forecaster, &named(4000));
+        assert!((300.0..900.0).contains(&expected.mean()), "{expected:?}");
     }
 
     #[test]

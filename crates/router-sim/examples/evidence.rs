@@ -40,7 +40,7 @@ const CLIENTS: &str = "chat:share=0.5,input-len=200..600,output-len=lognormal:20
 /// The load of a case, with its requests per second.
 #[derive(Clone, Copy)]
 enum CaseLoad {
-    /// Short prompts, responses of 100 to 400 tokens, 30 % streamed, as `cargo xtask compare-peers` sends them.
+    /// Short prompts, responses of 100 to 400 tokens that the requests name, 30 % streamed, as `cargo xtask compare-peers` sends them.
     Live(f64),
     /// Three clients, as `cargo xtask compare-peers` sends them.
     Classes(f64),
@@ -48,6 +48,8 @@ enum CaseLoad {
     Short(f64),
     /// Prompts as in `Short`, responses with widely varying lengths.
     Wide(f64),
+    /// The same, and each request names the length of its response.
+    Named(f64),
     /// Prompts of about 3000 tokens with one of 24 shared prefixes of 2432.
     Groups(f64),
     /// A slice of the trace of this name.
@@ -79,6 +81,8 @@ fn cases() -> Result<Vec<EvidenceCase>, router_sim::FleetError> {
         case("even, short, 130/s", EVEN, CaseLoad::Short(130.0))?,
         case("mixed 8, wide, 40/s", MIXED, CaseLoad::Wide(40.0))?,
         case("mixed 8, wide, 80/s", MIXED, CaseLoad::Wide(80.0))?,
+        case("mixed 8, wide, 40/s, lengths named", MIXED, CaseLoad::Named(40.0))?,
+        case("mixed 8, wide, 80/s, lengths named", MIXED, CaseLoad::Named(80.0))?,
         case("even, groups, 12/s", EVEN, CaseLoad::Groups(12.0))?,
         case("even, groups, 40/s", EVEN, CaseLoad::Groups(40.0))?,
         case("uneven, code, 20/s", UNEVEN, CaseLoad::Trace(code, 20.0))?,
@@ -138,7 +142,8 @@ fn load(load: CaseLoad, seed: u64) -> Option<Workload> {
         }
         CaseLoad::Live(rate) => {
             let lengths = RequestLengths { prompt, output: LengthDistribution::Uniform(100, 400) };
-            Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed).streamed(0.3))
+            let load = ArrivalProcess::poisson(rate).requests(4000, lengths, seed);
+            Some(load.streamed(0.3).naming_lengths())
         }
         CaseLoad::Classes(rate) => {
             Some(ArrivalProcess::poisson(rate).clients(4000, &CLIENTS.parse().ok()?, seed))
@@ -150,6 +155,7 @@ fn load(load: CaseLoad, seed: u64) -> Option<Workload> {
             };
             Some(ArrivalProcess::poisson(rate).requests(4000, lengths, seed))
         }
+        CaseLoad::Named(rate) => Some(self::load(CaseLoad::Wide(rate), seed)?.naming_lengths()),
         CaseLoad::Groups(rate) => {
             let groups = PrefixGroups {
                 groups: 24,

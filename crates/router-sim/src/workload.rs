@@ -100,6 +100,15 @@ impl Workload {
         }
         self
     }
+
+    /// Makes each request name the length of its response as the limit of generated tokens, as benchmarks do.
+    #[must_use]
+    pub fn naming_lengths(mut self) -> Self {
+        for request in &mut self.requests {
+            request.max_output_tokens = Some(request.output_tokens);
+        }
+        self
+    }
 }
 
 /// The chained hash of a block: combines its content with the chained hash of the blocks before it.

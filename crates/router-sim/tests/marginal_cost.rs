@@ -80,6 +80,24 @@ fn beats_simple_policies_on_unequal_servers() {
 }
 
 #[test]
+fn lengths_that_requests_name_are_used() {
+    let names = [("least_request", "{}"), ("marginal_cost", "{}")];
+    let load = wide(40.0);
+    let (mean, p99) = ratios(&table(&scenario(MIXED), &names, &|seed| load(seed).naming_lengths()));
+    assert!(mean <= 0.63 && p99 <= 0.56, "{mean} {p99}");
+    // Where few requests run at once, those with a long response wait for a fast server, which takes them less time.
+    let mut few = scenario(MIXED);
+    few.fleet.servers.iter_mut().for_each(|server| server.limits.max_running = 8);
+    let short = |seed: u64| {
+        let output = LengthDistribution::LogNormal { mean: 100.0, sigma: 1.2, max: 1000 };
+        let lengths = RequestLengths { prompt: LengthDistribution::Uniform(150, 250), output };
+        ArrivalProcess::poisson(32.0).requests(2500, lengths, seed).naming_lengths()
+    };
+    let (mean, p99) = ratios(&table(&few, &names, &short));
+    assert!(mean <= 0.78 && p99 <= 0.55, "{mean} {p99}");
+}
+
+#[test]
 fn first_tokens_stay_early_at_high_load() {
     let names = [("least_request", "{}"), ("marginal_cost", "{}")];
     let table = table(&scenario("sglang_8b@2.5,sglang_8b*2"), &names, &short(146.0));

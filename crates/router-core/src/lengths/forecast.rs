@@ -26,6 +26,8 @@ pub enum LengthClass {
     Model,
     /// From those to requests with the same limit of output tokens.
     OutputLimit,
+    /// From the share of its limit that each output of the same client had.
+    LimitShare,
     /// From those of the same API, with tools or a response format or without.
     Form,
     /// The caller said it.
@@ -34,7 +36,7 @@ pub enum LengthClass {
 
 impl LengthClass {
     /// Every class, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Fleet,
         Self::PromptLength,
         Self::PromptHead,
@@ -42,6 +44,7 @@ impl LengthClass {
         Self::ClientLength,
         Self::Model,
         Self::OutputLimit,
+        Self::LimitShare,
         Self::Form,
         Self::Stated,
     ];
@@ -61,6 +64,7 @@ impl LengthClass {
             Self::ClientLength => "client_length",
             Self::Model => "model",
             Self::OutputLimit => "output_limit",
+            Self::LimitShare => "limit_share",
             Self::Form => "form",
             Self::Stated => "stated",
         }
@@ -101,6 +105,12 @@ impl LengthForecast {
     fn of(class: LengthClass, parts: [f32; PARTS]) -> Self {
         let mean = parts.iter().zip(SHARES).map(|(length, share)| length * share).sum();
         Self { class, parts, mean }
+    }
+
+    /// The same of outputs that are so many times as long.
+    #[must_use]
+    pub(crate) fn times(self, factor: f32) -> Self {
+        Self::of(self.class, self.parts.map(|length| length * factor))
     }
 
     /// The same of an output that is cut off at `limit` tokens.

@@ -1,9 +1,10 @@
 //! A forgetting histogram of output lengths.
 
 use super::buckets::{BUCKETS, bucket, middle};
+use std::ops::RangeInclusive;
 
 /// Lengths of the prior: from 16 to 1024 tokens, each doubling equally likely.
-const PRIOR: std::ops::RangeInclusive<usize> = 8..=20;
+const PRIOR: RangeInclusive<usize> = 8..=20;
 /// The least probability of a bucket, where probabilities are compared.
 const RARE: f32 = 1e-3;
 /// The share of a bucket that only one response has fallen into, and how many times as long as others an output can be.
@@ -26,11 +27,16 @@ pub(crate) struct LengthHistogram {
 impl LengthHistogram {
     /// What is assumed before the first response.
     pub(crate) fn prior() -> Self {
+        Self::even(PRIOR)
+    }
+
+    /// These buckets, each equally likely, with the weight of one response.
+    pub(crate) fn even(buckets: RangeInclusive<usize>) -> Self {
         let mut prior = Self { weights: [0.0; BUCKETS], tokens: [0.0; BUCKETS], all: 0.0, next: 1.0 };
-        let buckets = PRIOR.count() as f32;
-        for bucket in PRIOR {
-            prior.weights[bucket] = 1.0 / buckets;
-            prior.tokens[bucket] = middle(bucket) as f32 / buckets;
+        let count = buckets.clone().count() as f32;
+        for bucket in buckets {
+            prior.weights[bucket] = 1.0 / count;
+            prior.tokens[bucket] = middle(bucket) as f32 / count;
         }
         prior.all = 1.0;
         prior

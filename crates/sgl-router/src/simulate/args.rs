@@ -195,6 +195,10 @@ pub(crate) struct LoadArgs {
     /// Share of the responses that are streamed, so that routers see first tokens [default: 1, or as the trace says]
     #[arg(long, value_name = "SHARE", help_heading = "Load", value_parser = share)]
     pub(crate) stream: Option<f64>,
+
+    /// Each request names the length of its response as its max_tokens, as sgl-router send does by default
+    #[arg(long, help_heading = "Load", conflicts_with = "clients")]
+    pub(crate) name_lengths: bool,
 }
 
 fn number(text: &str, is_valid: impl Fn(f64) -> bool, expected: &'static str) -> Result<f64, &'static str> {

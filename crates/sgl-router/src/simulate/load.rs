@@ -30,24 +30,25 @@ impl WorkloadSource {
             block_tokens: args.trace_block,
         };
         let load = read_trace(&text, &slice).map_err(|e| CommandError::flag("--trace")(named(&e)))?;
-        Ok(Self::Trace(streamed(load, args)))
+        Ok(Self::Trace(adapted(load, args)))
     }
 
     /// The load of one seed.
     pub(super) fn load(&self, args: &LoadArgs, seed: u64) -> Workload {
         match self {
             Self::Trace(load) => load.clone(),
-            Self::Synthetic => streamed(synthetic(args, seed), args),
+            Self::Synthetic => adapted(synthetic(args, seed), args),
         }
     }
 }
 
-/// The load with the share of streams that the flags name, if they do.
-fn streamed(load: Workload, args: &LoadArgs) -> Workload {
-    match args.stream {
+/// The load with what the flags say of all its requests.
+fn adapted(load: Workload, args: &LoadArgs) -> Workload {
+    let load = match args.stream {
         Some(share) => load.streamed(share),
         None => load,
-    }
+    };
+    if args.name_lengths { load.naming_lengths() } else { load }
 }
 
 fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
@@ -80,14 +81,17 @@ fn synthetic(args: &LoadArgs, seed: u64) -> Workload {
 
 /// A description: `2000 requests, 27/s (Poisson), prompts of 220..385 and responses of 190..320 tokens`.
 pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
-    let streamed = match args.stream {
+    let mut details = match args.stream {
         None | Some(1.0) => String::new(),
         Some(share) => format!(", {:.0} % streamed", share * 100.0),
     };
+    if args.name_lengths {
+        details += ", each with its length as max_tokens";
+    }
     if let Some(path) = &args.trace {
         let speed =
             if args.speed == 1.0 { String::new() } else { format!(" at {} times its speed", args.speed) };
-        return format!("{requests} requests of {}{speed}{streamed}", path.display());
+        return format!("{requests} requests of {}{speed}{details}", path.display());
     }
     let spacing = match args.burstiness {
         1.0 => "Poisson".to_owned(),
@@ -100,7 +104,7 @@ pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
     if let Some(count) = args.sessions {
         return format!(
             "{count} conversations of {} turns, {rate}/s ({spacing}), {input} tokens added in each turn and responses of \
-             {output}, {} s to think{streamed}",
+             {output}, {} s to think{details}",
             args.turns, args.think_secs
         );
     }
@@ -113,7 +117,7 @@ pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
         }
         None => format!("prompts of {input}"),
     };
-    format!("{requests} requests, {rate}/s ({spacing}), {prompts} and responses of {output} tokens{streamed}")
+    format!("{requests} requests, {rate}/s ({spacing}), {prompts} and responses of {output} tokens{details}")
 }
 
 /// `2 clients: chat sends 75 %, prompts of 200..600 and responses of 150..400 tokens; …`.

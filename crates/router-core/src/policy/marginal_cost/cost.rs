@@ -36,6 +36,8 @@ pub(super) struct CostInputs {
     pub(super) block: f64,
     /// Expected length of the output, in tokens.
     pub(super) output: f64,
+    /// Expected length of any output, in tokens.
+    pub(super) usual_output: f64,
     /// Requests that each worker holds on average.
     pub(super) fair: f64,
     /// One over the usual time to the first token of such a prompt.
@@ -115,7 +117,7 @@ pub(super) fn cost_of(
     let over = view.map_or(0.0, |view| {
         overflow(view, &on, uncached + 0.5 * inputs.output).max(fullness(config, inputs.now, view))
     });
-    let admission = over * inputs.output * step;
+    let admission = over * inputs.usual_output * step;
     let ttft = prefill_slot.wait_secs + admission + prefill;
     let per_step = speed.step_request + speed.step_token * resident;
     let own = ttft

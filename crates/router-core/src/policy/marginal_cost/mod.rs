@@ -117,14 +117,16 @@ impl MarginalCost {
     }
 
     fn cost_inputs(&self, now: Time, request: &RequestFeatures<'_>) -> CostInputs {
-        let usual_output = || self.lengths.forecast().mean() * f64::from(request.choices.max(1));
+        let usual_output = self.lengths.forecast().mean();
+        let unforeseen = || usual_output * f64::from(request.choices.max(1));
         let (prompt, per_byte) = self.tokens.prompt(request);
         let usual_ttft = self.baseline.ttft(prompt);
         CostInputs {
             now,
             prompt,
             block: per_byte * f64::from(request.prefix_block_bytes),
-            output: request.expected_output_tokens().unwrap_or_else(usual_output),
+            output: request.expected_output_tokens().unwrap_or_else(unforeseen),
+            usual_output,
             fair: self.in_flight as f64 / self.present.max(1) as f64,
             per_usual_ttft: if usual_ttft > 0.0 { 1.0 / usual_ttft } else { 0.0 },
             usual_latency: self.baseline.latency(),
