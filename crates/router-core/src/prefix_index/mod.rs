@@ -208,6 +208,7 @@ impl PrefixIndex {
             return None;
         }
         self.path.clear();
+        let began_at = self.present.get(worker).map_or(0, WorkerCache::now);
         let mut before = None;
         let (mut parent, mut at) = (NONE, 0);
         while at < prefix.len() {
@@ -225,7 +226,7 @@ impl PrefixIndex {
             let is_whole = common == run.len();
             let ends_inside = common == rest.len() && self.holds(known, worker);
             if let Some(stamp) = self.stamp_of(known, worker) {
-                before = Some(SentBefore::join(before, stamp, common as u32));
+                before = Some(SentBefore::join(before, stamp, began_at, common as u32));
             }
             let reached = if is_whole || ends_inside { known } else { self.split(known, common) };
             self.hold(reached, worker, block_tokens);

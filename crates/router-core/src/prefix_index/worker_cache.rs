@@ -9,8 +9,9 @@ const LEAST_PART: f64 = 0.25;
 /// What a worker was sent before of a prompt that it is sent now.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct SentBefore {
-    /// When it was sent the last blocks of it, on the worker's clock.
+    /// When it was sent the last blocks of it, on the worker's clock, and how many tokens have come since.
     pub(super) stamp: u32,
+    pub(super) age: u32,
     /// Blocks in all.
     pub(super) blocks: u32,
     /// Blocks that it was sent together with the last one.
@@ -18,18 +19,17 @@ pub(super) struct SentBefore {
 }
 
 impl SentBefore {
-    /// Adds the next blocks of the prompt, which the worker was sent at `stamp`.
-    pub(super) fn join(earlier: Option<Self>, stamp: u32, blocks: u32) -> Self {
+    /// Adds the next blocks of the prompt, which the worker was sent at `stamp`; its clock is at `now`.
+    pub(super) fn join(earlier: Option<Self>, stamp: u32, now: u32, blocks: u32) -> Self {
         let all = earlier.map_or(0, |earlier| earlier.blocks) + blocks;
         let last = earlier.filter(|earlier| earlier.stamp == stamp).map_or(0, |earlier| earlier.last_blocks);
-        Self { stamp, blocks: all, last_blocks: last + blocks }
+        Self { stamp, age: now.wrapping_sub(stamp), blocks: all, last_blocks: last + blocks }
     }
 }
 
 /// A request in flight.
 #[derive(Clone, Copy, Debug)]
 struct PendingPrompt {
-    request: RequestId,
     attempt: u32,
     /// The worker's clock when it was sent.
     sent_at: u32,
@@ -56,12 +56,20 @@ pub(super) struct WorkerCache {
     since_emptied: u32,
     room: CacheRoom,
     pending: Vec<PendingPrompt>,
+    /// The requests of `pending`, in their order: quick to search.
+    pending_ids: Vec<RequestId>,
 }
 
 impl WorkerCache {
     pub(super) fn new() -> Self {
-        // With room for some requests, so that the first ones allocate nothing.
-        Self { now: 0, since_emptied: UNLIMITED, room: CacheRoom::new(), pending: Vec::with_capacity(8) }
+        Self {
+            now: 0,
+            since_emptied: UNLIMITED,
+            room: CacheRoom::new(),
+            // With room for some requests, so that the first ones allocate nothing.
+            pending: Vec::with_capacity(8),
+            pending_ids: Vec::with_capacity(8),
+        }
     }
 
     /// Sets how many tokens there is room for, as the worker tells it.
@@ -109,12 +117,10 @@ impl WorkerCache {
     ) {
         let before = before.filter(|sent| self.can_judge(sent) && block_tokens > 0.0).map(|sent| {
             let blocks = f64::from(sent.blocks) - 0.5 * f64::from(sent.last_blocks);
-            PriorPrompt {
-                age: self.now.wrapping_sub(sent.stamp),
-                expected_tokens: (blocks * block_tokens) as f32,
-            }
+            PriorPrompt { age: sent.age, expected_tokens: (blocks * block_tokens) as f32 }
         });
-        self.pending.push(PendingPrompt { request, attempt, sent_at: self.now, before });
+        self.pending.push(PendingPrompt { attempt, sent_at: self.now, before });
+        self.pending_ids.push(request);
     }
 
     /// Whether it says something about the room if the cache has this or not. What the request that brought it is still to compute
@@ -126,8 +132,11 @@ impl WorkerCache {
 
     /// A request ended. `cached` is how many tokens of its prompt were cached, if the worker completed it and told.
     pub(super) fn ended(&mut self, request: RequestId, attempt: u32, cached: Option<u32>) {
-        let is_it = |prompt: &PendingPrompt| prompt.request == request && prompt.attempt == attempt;
-        let Some(place) = self.pending.iter().position(is_it) else { return };
+        let mut ids = self.pending_ids.iter().zip(&self.pending);
+        let Some(place) = ids.position(|(id, prompt)| *id == request && prompt.attempt == attempt) else {
+            return;
+        };
+        self.pending_ids.swap_remove(place);
         if let Some((before, cached)) = self.pending.swap_remove(place).before.zip(cached) {
             self.room.learn(before.age, f64::from(cached) >= f64::from(before.expected_tokens));
         }
