@@ -114,6 +114,12 @@ fn cases() -> Result<Vec<EvidenceCase>, router_sim::FleetError> {
     late.scenario = late.scenario.with(0.0, IncidentKind::DelayCompletions(Duration::from_millis(500)));
     let mut blind = case("mixed 8, wide, 40/s, 4 blind routers", MIXED, CaseLoad::Wide(40.0))?;
     blind.scenario.routers = 4;
+    cases.extend([few, scarce, change, late, blind].into_iter().chain(live_cases()?));
+    Ok(cases)
+}
+
+/// The fleets and loads of `cargo xtask compare-peers`.
+fn live_cases() -> Result<[EvidenceCase; 4], router_sim::FleetError> {
     let live = |name, fleet, rate| {
         let mut live = case(name, fleet, CaseLoad::Live(rate))?;
         live.scenario.reports = LoadReporting { on_responses: false, poll: Some(Duration::from_secs(1)) };
@@ -128,8 +134,7 @@ fn cases() -> Result<Vec<EvidenceCase>, router_sim::FleetError> {
         .with(90.0, IncidentKind::Slow { server: 0, factor: 1.0 });
     let mut live_classes = live("as live: classes", LIVE, 26.3)?;
     live_classes.load = CaseLoad::Classes(26.3);
-    cases.extend([few, scarce, change, late, blind, live_uneven, live_even, live_change, live_classes]);
-    Ok(cases)
+    Ok([live_uneven, live_even, live_change, live_classes])
 }
 
 /// The load of one seed; absent if the trace is not there.
