@@ -2,6 +2,9 @@
 
 use crate::{LengthForecast, RequestId, Route, Time};
 
+/// Prompt bytes that make about one token, where nothing better is known: about right for English.
+pub(crate) const BYTES_PER_TOKEN: f64 = 4.0;
+
 /// What a prompt is written in, as far as it affects bytes per token. Estimated from a sample of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum PromptScript {
@@ -124,10 +127,9 @@ impl RequestFeatures<'_> {
         self.prompt_tokens.filter(|_| all > 0.0).map(|tokens| bytes * (f64::from(tokens) / all))
     }
 
-    /// As [`tokens_in`](Self::tokens_in), with a guess where the client sent no token ids: four bytes each, about right for English.
+    /// As [`tokens_in`](Self::tokens_in), with a guess where the client sent no token ids.
     pub fn tokens_or_guess(&self, bytes: f64) -> f64 {
-        const TOKENS_PER_BYTE: f64 = 0.25;
-        self.tokens_in(bytes).unwrap_or(bytes * TOKENS_PER_BYTE)
+        self.tokens_in(bytes).unwrap_or(bytes / BYTES_PER_TOKEN)
     }
 }
 

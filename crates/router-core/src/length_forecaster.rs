@@ -6,7 +6,7 @@
 //! score of a forecast (Good, "Rational decisions", 1952). A request is foreseen by that of its classes whose record is best,
 //! unless its caller states a length and is believed ([`StatedLengths`]).
 
-use crate::features::LONGEST_OUTPUT;
+use crate::features::{BYTES_PER_TOKEN, LONGEST_OUTPUT};
 use crate::key_table::KeyTable;
 use crate::lengths::{LengthClass, LengthForecast, LengthHistogram, bucket};
 use crate::stated_lengths::{StatedLength, StatedLengths};
@@ -28,8 +28,6 @@ const DOUBT_RESPONSES: f32 = 16.0;
 const LEAST_GAIN: f32 = 0.15;
 /// Responses after which the forecast of all traffic is computed anew; earlier while there are few.
 const REFRESH_EVERY: u32 = 64;
-/// Bytes of a prompt per token, about. Only whether lengths are alike matters.
-const BYTES_PER_TOKEN: f64 = 4.0;
 
 /// The length that stands for the limit where lengths are shares of it: the middle of a bucket, so that rounding changes nothing.
 const AT_LIMIT: f32 = 19_484.0;

@@ -23,7 +23,7 @@
 //! stated_lengths           lengths that callers state, and whether to believe them
 //! features, worker_info    a request and a worker as policies see them
 //! lengths                  the length of an output, as a distribution
-//! key_table                a bounded map, by use
+//! key_table, request_table a bounded map, by use; what is kept of the requests in flight on a worker
 //! route, session_member    the APIs, and all that depends on the API alone; what may name a session
 //! ids, rng, time, similar_name   basics
 //! ```
@@ -56,6 +56,7 @@ pub mod policy;
 mod prefix_index;
 mod ranking;
 mod registry;
+mod request_table;
 mod rng;
 mod route;
 mod session_member;

@@ -3,10 +3,8 @@
 //! A reported number gets older with every request sent to the worker. So each is stored together with the counters
 //! of that moment, and read as "what was reported, plus what was sent and minus what finished since".
 
+use crate::features::BYTES_PER_TOKEN;
 use crate::{LoadReport, Time};
-
-/// Prompt bytes that make about one token, where bytes must be added to a count of tokens.
-const BYTES_PER_TOKEN: f64 = 4.0;
 
 /// With such a share of its cache in use, a worker starts few requests before others have ended.
 const FULL_CACHE: f64 = 0.9;

@@ -259,8 +259,13 @@ impl PrefixIndex {
     }
 
     fn holds(&self, run: u32, worker: WorkerId) -> bool {
+        self.holding(run, worker).is_some_and(|holding| self.is_valid(holding))
+    }
+
+    /// What is known of a worker that was sent a run, whether or not it still holds that.
+    fn holding(&self, run: u32, worker: WorkerId) -> Option<&Holding> {
         let run = self.runs.at(run);
-        run.place_of(worker).is_ok_and(|place| self.is_valid(&run.holders[place]))
+        run.place_of(worker).ok().map(|place| &run.holders[place])
     }
 
     /// So many tokens came to a worker that it did not hold.
@@ -272,9 +277,8 @@ impl PrefixIndex {
 
     /// When a worker was sent a run, on its own clock, unless its cache was emptied since.
     fn stamp_of(&self, run: u32, worker: WorkerId) -> Option<u32> {
-        let run = self.runs.at(run);
-        let stamp = run.holders[run.place_of(worker).ok()?].stamp;
-        self.present.get(worker).is_some_and(|cache| cache.was_sent(stamp)).then_some(stamp)
+        let stamp = self.holding(run, worker)?.stamp;
+        self.present.get(worker).filter(|cache| cache.was_sent(stamp)).map(|_| stamp)
     }
 
     /// Evicts until a prompt of `blocks` blocks fits, whatever is known of it; false if it never does.

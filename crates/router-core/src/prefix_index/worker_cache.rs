@@ -2,6 +2,7 @@
 
 use super::cache_room::{CacheRoom, UNLIMITED};
 use crate::RequestId;
+use crate::request_table::RequestTable;
 
 /// The part that was sent last is judged only if it is so much of what was sent before, because the tokens are estimates.
 const LEAST_PART: f64 = 0.25;
@@ -55,9 +56,7 @@ pub(super) struct WorkerCache {
     /// Tokens since it was emptied.
     since_emptied: u32,
     room: CacheRoom,
-    pending: Vec<PendingPrompt>,
-    /// The requests of `pending`, in their order: quick to search.
-    pending_ids: Vec<RequestId>,
+    pending: RequestTable<PendingPrompt>,
 }
 
 impl WorkerCache {
@@ -67,8 +66,7 @@ impl WorkerCache {
             since_emptied: UNLIMITED,
             room: CacheRoom::new(),
             // With room for some requests, so that the first ones allocate nothing.
-            pending: Vec::with_capacity(8),
-            pending_ids: Vec::with_capacity(8),
+            pending: RequestTable::with_capacity(8),
         }
     }
 
@@ -93,7 +91,7 @@ impl WorkerCache {
     pub(super) fn empty(&mut self) {
         self.now = self.now.wrapping_add(1);
         self.since_emptied = 0;
-        self.pending.iter_mut().for_each(|prompt| prompt.before = None);
+        self.pending.values_mut().iter_mut().for_each(|prompt| prompt.before = None);
     }
 
     /// Whether what was used at `stamp` is still there.
@@ -119,24 +117,20 @@ impl WorkerCache {
             let blocks = f64::from(sent.blocks) - 0.5 * f64::from(sent.last_blocks);
             PriorPrompt { age: sent.age, expected_tokens: (blocks * block_tokens) as f32 }
         });
-        self.pending.push(PendingPrompt { attempt, sent_at: self.now, before });
-        self.pending_ids.push(request);
+        self.pending.push(request, PendingPrompt { attempt, sent_at: self.now, before });
     }
 
     /// Whether it says something about the room if the cache has this or not. What the request that brought it is still to compute
     /// is not missing for want of room.
     fn can_judge(&self, sent: &SentBefore) -> bool {
         let is_enough = f64::from(sent.last_blocks) >= LEAST_PART * f64::from(sent.blocks);
-        is_enough && self.pending.iter().all(|prompt| prompt.sent_at != sent.stamp)
+        is_enough && self.pending.values().iter().all(|prompt| prompt.sent_at != sent.stamp)
     }
 
     /// A request ended. `cached` is how many tokens of its prompt were cached, if the worker completed it and told.
     pub(super) fn ended(&mut self, request: RequestId, attempt: u32, cached: Option<u32>) {
-        let mut ids = self.pending_ids.iter().zip(&self.pending);
-        let Some(place) = ids.position(|(id, prompt)| *id == request && prompt.attempt == attempt) else {
-            return;
-        };
-        self.pending_ids.swap_remove(place);
+        let place = self.pending.position(request, |prompt| prompt.attempt == attempt);
+        let Some(place) = place else { return };
         if let Some((before, cached)) = self.pending.swap_remove(place).before.zip(cached) {
             self.room.learn(before.age, f64::from(cached) >= f64::from(before.expected_tokens));
         }

@@ -12,6 +12,7 @@ use super::in_flight::{
 use super::kind::{KindTime, WorkerKind};
 use super::learner::{ResponseSample, SpeedLearner, WorkerSpeed};
 use super::output_lengths::OutputLengths;
+use crate::request_table::RequestTable;
 use crate::{Completion, RequestId, Time, WorkTotals};
 use std::time::Duration;
 
@@ -48,9 +49,7 @@ pub(super) struct WorkerModel {
     sent: u32,
     /// Share of its last responses that had no output; see [`is_suspect`](Self::is_suspect).
     empty_share: EmptyShare,
-    requests: Vec<InFlightRequest>,
-    /// The requests of `flights`, in their order: quick to search.
-    ids: Vec<RequestId>,
+    requests: RequestTable<InFlightRequest>,
     rebuilt_at: Time,
     /// Additions and removals since the sums were rebuilt.
     changes: usize,
@@ -83,8 +82,7 @@ impl WorkerModel {
             learner: Box::new(learner),
             watch: SpeedWatch::default(),
             // Enough that a worker under usual load never reallocates.
-            requests: Vec::with_capacity(64),
-            ids: Vec::with_capacity(64),
+            requests: RequestTable::with_capacity(64),
             rebuilt_at: now,
             changes: 0,
             totals: RunningTotals::default(),
@@ -129,7 +127,7 @@ impl WorkerModel {
     /// Seconds since its last response, if it is idle.
     #[inline]
     pub(super) fn idle_secs(&self, now: Time) -> Option<f64> {
-        self.requests.is_empty().then(|| now.secs_since(self.responded_at))
+        self.requests.values().is_empty().then(|| now.secs_since(self.responded_at))
     }
 
     /// Learns from one response to a request that was sent at some time.
@@ -285,8 +283,7 @@ impl WorkerModel {
         };
         flight.weigh(0.0, lengths);
         self.add(&flight, 1.0);
-        self.requests.push(flight);
-        self.ids.push(estimate.request);
+        self.requests.push(estimate.request, flight);
         self.settle(now, speed, lengths);
         let tokens = speed.prefill_token * uncached;
         Prediction {
@@ -298,9 +295,9 @@ impl WorkerModel {
 
     /// Records the first token of a stream. Gives the seconds it took.
     pub(super) fn first_token(&mut self, now: Time, request: RequestId, speed: &WorkerSpeed) -> Option<f64> {
-        let i = self.position(request, |flight| flight.awaited)?;
+        let i = self.requests.position(request, |flight| flight.awaited)?;
         self.advance_totals(now);
-        let flight = &mut self.requests[i];
+        let flight = &mut self.requests.values_mut()[i];
         flight.awaited = false;
         let foreseen = std::mem::replace(&mut flight.first_at, now).secs_since(flight.at);
         flight.heard = Some(StreamProgress { at: now, events: 0, totals: self.totals });
@@ -335,12 +332,13 @@ impl WorkerModel {
     /// Learns that so many events of a stream have come.
     pub(super) fn progress(&mut self, now: Time, request: RequestId, events: u32) {
         self.advance_totals(now);
-        let Some(i) = self.position(request, |flight| flight.heard.is_some()) else { return };
+        let Some(i) = self.requests.position(request, |flight| flight.heard.is_some()) else { return };
         let heard = StreamProgress { at: now, events, totals: self.totals };
-        let Some(before) = self.requests[i].heard.replace(heard) else { return };
+        let flight = &mut self.requests.values_mut()[i];
+        let Some(before) = flight.heard.replace(heard) else { return };
         let steps = events.saturating_sub(before.events);
         if steps < MIN_PACE_STEPS {
-            self.requests[i].heard = Some(before);
+            flight.heard = Some(before);
             return;
         }
         let took = now.secs_since(before.at);
@@ -389,11 +387,10 @@ impl WorkerModel {
     ) -> Option<(RequestEstimate, Option<ResponseSample>)> {
         let now = completion.finished_at;
         self.advance_totals(now);
-        let i = self.position(completion.request, |f| {
+        let i = self.requests.position(completion.request, |f| {
             f.estimate.attempt == completion.attempt && f.at == completion.dispatched_at
         })?;
         let flight = self.requests.swap_remove(i);
-        self.ids.swap_remove(i);
         self.add(&flight, -1.0);
         if flight.awaited {
             // Its first token was not reported.
@@ -428,11 +425,6 @@ impl WorkerModel {
         Some((flight.estimate, completion.output_tokens().map(|_| sample)))
     }
 
-    fn position(&self, request: RequestId, is_it: impl Fn(&InFlightRequest) -> bool) -> Option<usize> {
-        let mut ids = self.ids.iter().enumerate();
-        ids.find(|(i, id)| **id == request && is_it(&self.requests[*i])).map(|(i, _)| i)
-    }
-
     /// Records that a prompt was computed, in a batch of its own or in the last one.
     fn computed(&mut self, uncached: f64, is_new_batch: bool) {
         self.totals.uncached += uncached;
@@ -461,12 +453,13 @@ impl WorkerModel {
     fn settle(&mut self, now: Time, speed: &WorkerSpeed, lengths: &OutputLengths) {
         let step = self.sums.step(speed);
         let aged = now.secs_since(self.rebuilt_at) > REBUILD_STEPS * step;
-        if self.changes < self.requests.len() && !aged && !self.requests.is_empty() {
+        let count = self.requests.values().len();
+        if self.changes < count && !aged {
             return;
         }
         let mut flights = std::mem::take(&mut self.requests);
         self.sums = LoadSums::default();
-        for flight in &mut flights {
+        for flight in flights.values_mut() {
             let generated = (now.secs_since(flight.first_at) / step).max(0.0);
             flight.weigh(generated, lengths);
             self.add(flight, 1.0);
