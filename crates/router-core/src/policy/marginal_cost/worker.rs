@@ -234,12 +234,13 @@ impl WorkerModel {
     pub(super) fn prefill_slot(&self, now: Time, speed: &WorkerSpeed, step: f64) -> PrefillSlot {
         let ready = speed.overhead + if self.sums.requests > 0.0 { 0.5 * step } else { 0.0 };
         let mut ends = self.ends_at.secs_since(now);
+        let is_queued = ends > ready;
         if self.sums.awaited > 0.0 && ends < 0.0 {
             // A missing first token means unfinished work, even when it was expected earlier; half of it on average.
             ends = 0.5 * (speed.prefill + speed.prefill_token * self.sums.awaited);
         }
         let joins_batch = ends > ready && self.starts_at.secs_since(now) >= ready;
-        PrefillSlot { wait_secs: ends.max(ready), is_queued: ends > ready, joins_batch }
+        PrefillSlot { wait_secs: ends.max(ready), is_queued, joins_batch }
     }
 
     /// Adds a request that was sent, and predicts its times.
