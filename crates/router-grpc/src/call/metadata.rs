@@ -1,0 +1,65 @@
+//! The headers of a request as the metadata of a call.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::collections::HashMap;
+
+/// Headers that say where a request belongs in a trace.
+const TRACE_HEADERS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+
+/// The trace headers, for the field of that name.
+pub(super) fn trace_headers(headers: &HeaderMap) -> HashMap<String, String> {
+    let value = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.to_owned()));
+    TRACE_HEADERS.into_iter().filter_map(value).collect()
+}
+
+/// Whether a header may be the metadata of a call. What describes an HTTP body does not fit the messages, names that begin with
+/// `grpc-` belong to gRPC, and values of names that end with `-bin` would have to be base64.
+fn is_metadata(name: &HeaderName) -> bool {
+    let is_of_http = matches!(
+        *name,
+        header::CONTENT_TYPE
+            | header::CONTENT_LENGTH
+            | header::CONTENT_ENCODING
+            | header::ACCEPT
+            | header::ACCEPT_ENCODING
+            | header::CONNECTION
+            | header::EXPECT
+            | header::HOST
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+            | header::USER_AGENT
+    );
+    !is_of_http && !name.as_str().starts_with("grpc-") && !name.as_str().ends_with("-bin")
+}
+
+/// The headers of the HTTP/2 request that carries a call.
+pub(crate) fn call_headers(headers: &HeaderMap) -> HeaderMap {
+    const AGENT: HeaderValue = HeaderValue::from_static(concat!("sgl-router/", env!("CARGO_PKG_VERSION")));
+    let mut metadata = HeaderMap::with_capacity(headers.len() + 3);
+    metadata.insert(header::TE, HeaderValue::from_static("trailers"));
+    metadata.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    metadata.insert(header::USER_AGENT, AGENT);
+    for (name, value) in headers.iter().filter(|(name, _)| is_metadata(name)) {
+        metadata.append(name, value.clone());
+    }
+    metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_http_are_no_metadata() {
+        let mut headers = HeaderMap::new();
+        for name in
+            ["content-type", "accept", "host", "grpc-timeout", "token-bin", "x-request-id", "authorization"]
+        {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
+        }
+        let names: Vec<_> = call_headers(&headers).keys().map(|name| name.as_str().to_owned()).collect();
+        assert_eq!(names, ["te", "content-type", "user-agent", "x-request-id", "authorization"]);
+    }
+}

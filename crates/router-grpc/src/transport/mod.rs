@@ -1,0 +1,10 @@
+//! Calls over HTTP/2.
+
+mod channel;
+mod connection;
+mod error;
+mod h2_body;
+
+pub use channel::GrpcChannel;
+pub(crate) use channel::Messages;
+pub use error::{GrpcError, TransportError};
