@@ -27,7 +27,7 @@ mod rpc;
 mod status;
 mod transport;
 
-pub use call::Refusal;
+pub use call::{Refusal, serves_inference};
 pub use request::{GrpcRequest, PreparedCall};
 pub use response::GrpcResponse;
 pub use rpc::{Rpc, SERVICE};

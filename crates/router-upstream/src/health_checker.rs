@@ -106,7 +106,7 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
                 if worker.checked(&pool, outcome, config) && !discovered_now {
                     schedule.asked_at = None;
                 }
-                worker.pool.evict_idle();
+                worker.transport.evict_idle();
                 (is_passed && worker.health() == HealthState::Healthy).then_some(config.interval)
             }
         };

@@ -1,22 +1,21 @@
 //! One server: its health, its circuit breaker and its connections, shared by all its candidates.
 
 use crate::connect::ConnectConfig;
-use crate::connection_pool::ConnectionPool;
 use crate::health::{CircuitBreaker, HealthState, ProbeGate, WorkerHealth};
-use crate::http1::RequestEncoder;
 use crate::load_poll_pace::LoadPollPace;
 use crate::profile::WorkerProfile;
 use crate::recheck::Recheck;
-use crate::target::WorkerTarget;
+use crate::target::{WorkerProtocol, WorkerTarget};
 use crate::tls::TlsError;
+use crate::transport::WorkerTransport;
 use crate::weight_update::MissedUpdate;
+use crate::worker_request::RequestBuilder;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
-use router_config::HealthConfig;
-use router_config::WorkerUrl;
+use router_config::{Engine, HealthConfig, WorkerUrl};
 use router_core::{Time, WorkerId};
 use router_telemetry::BreakerState;
 use std::sync::Arc;
@@ -33,8 +32,8 @@ pub struct Worker {
     pub target: WorkerTarget,
     /// The host and port as the value of `host`.
     pub host: HeaderValue,
-    /// Its idle connections.
-    pub pool: ConnectionPool,
+    /// How requests get to it.
+    pub transport: WorkerTransport,
     /// Its configuration and what it reports about itself.
     pub profile: ArcSwap<WorkerProfile>,
     /// How its health is checked; `None` switches checks off.
@@ -68,9 +67,17 @@ impl Worker {
     pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
         let NewWorker { url, profile, health, breaker, connect, joined_at } = parts;
         let target = WorkerTarget::new(&url)?;
+        if target.protocol() == WorkerProtocol::Grpc {
+            #[cfg(not(feature = "grpc"))]
+            return Err(InvalidWorker::WithoutGrpc);
+            #[cfg(feature = "grpc")]
+            if profile.engine() == Some(Engine::Vllm) {
+                return Err(InvalidWorker::GrpcOfVllm);
+            }
+        }
         let recheck = Arc::<Recheck>::default();
         Ok(Self {
-            pool: ConnectionPool::new(connect.to(&target)?, Arc::clone(&recheck)),
+            transport: WorkerTransport::new(&target, connect, Arc::clone(&recheck))?,
             host: HeaderValue::from_str(target.authority().as_str())?,
             url,
             target,
@@ -92,8 +99,8 @@ impl Worker {
     }
 
     /// A request to it, with the headers that every request gets: `host`, and `authorization` if the worker has a key.
-    pub fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestEncoder {
-        let mut head = self.target.request(method, path, body);
+    pub fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestBuilder {
+        let mut head = self.transport.request(&self.target, method, path, body);
         head.set(header::HOST, &self.host);
         if let Some(own) = &self.profile.load().authorization {
             head.set(header::AUTHORIZATION, own);
@@ -159,4 +166,13 @@ pub enum InvalidWorker {
     /// TLS is not possible with its host or the configured certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// It is to be reached by gRPC.
+    #[cfg(not(feature = "grpc"))]
+    #[error("this build has no gRPC; build it with the feature `grpc`, or use the worker's HTTP port")]
+    WithoutGrpc,
+    /// vLLM is to be reached by gRPC.
+    #[error(
+        "vLLM has no gRPC service that takes the bodies of OpenAI's API; use its HTTP port, as in http://HOST:PORT"
+    )]
+    GrpcOfVllm,
 }

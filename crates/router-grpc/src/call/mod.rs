@@ -259,3 +259,20 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8], path: &str) -> Result<T, Refusal
     serde_json::from_slice(body)
         .map_err(|error| Refusal::Malformed(format!("the body of {path} cannot be read: {error}")))
 }
+
+/// Whether the service has a call for what the model computes at this path.
+pub fn serves_inference(path: &str) -> bool {
+    matches!(
+        path.strip_suffix('/').unwrap_or(path),
+        "/v1/chat/completions"
+            | "/v1/completions"
+            | "/generate"
+            | "/v1/embeddings"
+            | "/classify"
+            | "/v1/classify"
+            | "/score"
+            | "/v1/score"
+            | "/rerank"
+            | "/v1/rerank"
+    )
+}
