@@ -55,7 +55,8 @@ impl FromStr for WorkerUrl {
         }
         // Hosts are normalized for the schemes of HTTP only.
         let grpc = ["grpc", "grpcs"].into_iter().find(|scheme| is_of_scheme(text, scheme));
-        let as_http = grpc.map(|scheme| text.replacen(&text[..scheme.len()], &scheme.replace("grpc", "http"), 1));
+        let as_http =
+            grpc.map(|scheme| text.replacen(&text[..scheme.len()], &scheme.replace("grpc", "http"), 1));
         let url = url::Url::parse(as_http.as_deref().unwrap_or(text));
         let url = url.map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
         if !matches!(url.scheme(), "http" | "https") {

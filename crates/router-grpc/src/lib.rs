@@ -27,8 +27,8 @@ mod rpc;
 mod status;
 mod transport;
 
-pub use call::{Refusal, serves_inference};
+pub use call::{Refusal, has_call, serves_inference};
 pub use request::{GrpcRequest, PreparedCall};
 pub use response::GrpcResponse;
 pub use rpc::{Rpc, SERVICE};
-pub use transport::{GrpcChannel, GrpcError, TransportError};
+pub use transport::{EngineStates, GrpcChannel, GrpcError, TransportError, WatchError};

@@ -183,18 +183,10 @@ impl Events {
         }
         Poll::Ready(match ready!(self.receiver.poll_next(cx)) {
             Some(Ok((index, message))) => Some(self.writer.write(index, &message)),
-            Some(Err(status)) => Some(Err(ended_with(&status))),
+            Some(Err(status)) => Some(Err(TransportError::of_end(&status))),
             None => self.writer.end().transpose(),
         })
     }
-}
-
-/// What it means that a call ended with `status` before its answer was complete.
-fn ended_with(status: &Status) -> TransportError {
-    TransportError::of_connection(status).unwrap_or_else(|| TransportError::Status {
-        code: status.code(),
-        message: status.message().to_owned(),
-    })
 }
 
 /// The response for a call that ended with an error before its first message.

@@ -66,7 +66,10 @@ impl ConnectionPool {
     ///
     /// # Errors
     /// When the worker cannot be reached or does not respond.
-    pub(crate) async fn send(&self, request: EncodedRequest) -> Result<(Parts, Http1Connection), UpstreamError> {
+    pub(crate) async fn send(
+        &self,
+        request: EncodedRequest,
+    ) -> Result<(Parts, Http1Connection), UpstreamError> {
         let kept = if request.asks_for_upgrade() { None } else { self.take() };
         let request = match kept {
             None => request,

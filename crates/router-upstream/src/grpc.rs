@@ -5,8 +5,9 @@ use crate::connect_error::ConnectError;
 use crate::connection_pool::UpstreamError;
 use crate::http1::ResponseError;
 use crate::target::WorkerTarget;
+use http::HeaderMap;
 use http::response::Parts;
-use router_grpc::{GrpcChannel, GrpcError, GrpcResponse, PreparedCall, TransportError};
+use router_grpc::{EngineStates, GrpcChannel, GrpcError, GrpcResponse, PreparedCall, TransportError};
 use std::io;
 use std::sync::Arc;
 
@@ -26,6 +27,11 @@ impl GrpcTransport {
     /// Sends a call and waits for the head of the response.
     pub(crate) async fn send(&self, call: &PreparedCall) -> Result<(Parts, GrpcResponse), UpstreamError> {
         self.channel.send(call, || self.address.dial()).await.map_err(|error| self.error(error))
+    }
+
+    /// Asks for the states of the server.
+    pub(crate) async fn watch(&self, headers: &HeaderMap) -> Result<EngineStates, UpstreamError> {
+        self.channel.watch(headers, || self.address.dial()).await.map_err(|error| self.error(error))
     }
 
     /// Closes connections that are not needed any more.

@@ -110,7 +110,9 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
                 (is_passed && worker.health() == HealthState::Healthy).then_some(config.interval)
             }
         };
-        if interval.is_some() && schedule.due_in(worker.recheck.is_suspected()).is_zero() {
+        let is_told = worker.is_watched.load(Relaxed) && schedule.asked_at.is_some();
+        let is_suspected = worker.recheck.is_suspected();
+        if interval.is_some() && (is_suspected || !is_told) && schedule.due_in(is_suspected).is_zero() {
             let is_suspected = worker.recheck.take_suspicion();
             schedule.record(discover(&pool, &worker).await, is_suspected);
         }
@@ -134,6 +136,9 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
 }
 
 async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> Result<(), WorkerFailure> {
+    if worker.is_watched.load(Relaxed) && worker.health() == HealthState::Healthy {
+        return Ok(());
+    }
     let before = worker.activity.load(Relaxed);
     let mut response = pin!(get(worker, &config.path, config.timeout));
     let timeout = config.timeout.min(MIN_SILENCE.max(config.interval * SILENT_INTERVALS));

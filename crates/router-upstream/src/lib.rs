@@ -37,6 +37,7 @@ mod happy_eyeballs;
 mod health;
 mod health_checker;
 mod http1;
+mod invalid_worker;
 mod load;
 mod load_poll_pace;
 mod load_poller;
@@ -46,6 +47,8 @@ mod profile;
 mod recheck;
 mod shared_timer;
 mod standalone;
+#[cfg(feature = "grpc")]
+mod state_watcher;
 mod stored_objects;
 mod table;
 mod target;
@@ -74,6 +77,8 @@ pub use load::WorkerLoad;
 pub use membership::MembershipError;
 pub use pool::{PoolConfig, WorkerPool};
 pub use profile::WorkerProfile;
+#[cfg(feature = "grpc")]
+pub use router_grpc::has_call;
 pub use standalone::standalone_worker;
 pub use stored_objects::StoredObjects;
 pub use table::CandidateTable;
@@ -84,3 +89,9 @@ pub use weight_update::{MissedUpdate, UpdateScope, WeightUpdate};
 pub use worker::Worker;
 pub use worker_connection::WorkerConnection;
 pub use worker_request::{RequestBuilder, WorkerRequest};
+
+/// Whether SGLang's gRPC service has a call for a request.
+#[cfg(not(feature = "grpc"))]
+pub fn has_call(_: &http::Method, _: &str, _: &http::HeaderMap, _: &bytes::Bytes) -> bool {
+    true
+}

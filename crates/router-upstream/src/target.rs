@@ -42,6 +42,7 @@ impl WorkerTarget {
     }
 
     /// The same host at another port, by another protocol.
+    #[cfg(feature = "grpc")]
     pub(crate) fn beside(&self, protocol: WorkerProtocol, port: u16) -> Result<Self, http::uri::InvalidUri> {
         let authority = format!("{}:{port}", self.authority.host()).parse()?;
         Ok(Self { authority, base: String::new(), secure: self.secure, protocol })

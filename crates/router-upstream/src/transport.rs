@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "grpc")]
 use crate::{
-    grpc::{self, SharedTransport},
+    grpc::{self, GrpcTransport, SharedTransport},
+    invalid_worker::InvalidWorker,
     target::WorkerProtocol,
     worker_request::GrpcBuilder,
 };
@@ -53,6 +54,33 @@ impl WorkerTransport {
             #[cfg(feature = "grpc")]
             connect,
         })
+    }
+
+    /// The gRPC service that is the worker itself, where its URL says so.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn own_grpc(&self, target: &WorkerTarget) -> Option<Arc<GrpcTransport>> {
+        if target.protocol() == WorkerProtocol::Grpc { self.grpc.load_full() } else { None }
+    }
+
+    /// The server has a gRPC service at this port of its host, or none: requests for the model go there from now on.
+    ///
+    /// # Errors
+    /// When no such address is valid, or TLS is not possible.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn set_grpc_port(
+        &self,
+        target: &WorkerTarget,
+        port: Option<u16>,
+    ) -> Result<(), InvalidWorker> {
+        let service = match port {
+            None => None,
+            Some(port) => {
+                let target = target.beside(WorkerProtocol::Grpc, port)?;
+                Some(grpc::shared(&target, self.connect.to(&target)?))
+            }
+        };
+        self.grpc.store(service);
+        Ok(())
     }
 
     /// A request to the worker, without headers.

@@ -2,11 +2,11 @@
 
 use crate::connect::ConnectConfig;
 use crate::health::{CircuitBreaker, HealthState, ProbeGate, WorkerHealth};
+use crate::invalid_worker::InvalidWorker;
 use crate::load_poll_pace::LoadPollPace;
 use crate::profile::WorkerProfile;
 use crate::recheck::Recheck;
 use crate::target::{WorkerProtocol, WorkerTarget};
-use crate::tls::TlsError;
 use crate::transport::WorkerTransport;
 use crate::weight_update::MissedUpdate;
 use crate::worker_request::RequestBuilder;
@@ -19,7 +19,7 @@ use router_config::{Engine, HealthConfig, WorkerUrl};
 use router_core::{Time, WorkerId};
 use router_telemetry::BreakerState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,10 @@ pub struct Worker {
     pub(crate) accepted_updates: AtomicU64,
     /// Counts what was received from it; two events at once may count as one.
     pub(crate) activity: AtomicU64,
+    /// Whether the gRPC port beside its HTTP port is used.
+    pub(crate) uses_grpc_port: bool,
+    /// It tells its state by itself, and says that it is healthy.
+    pub(crate) is_watched: AtomicBool,
     /// Notified when it becomes unhealthy or its breaker opens, so that requests that wait for it can be retried.
     pub evicted: Notify,
     /// Starts a health check before its interval has passed.
@@ -65,15 +69,14 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not been checked yet.
     pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
-        let NewWorker { url, profile, health, breaker, connect, joined_at } = parts;
+        let NewWorker { url, profile, health, breaker, connect, uses_grpc_port, joined_at } = parts;
         let target = WorkerTarget::new(&url)?;
         if target.protocol() == WorkerProtocol::Grpc {
-            #[cfg(not(feature = "grpc"))]
-            return Err(InvalidWorker::WithoutGrpc);
-            #[cfg(feature = "grpc")]
             if profile.engine() == Some(Engine::Vllm) {
                 return Err(InvalidWorker::GrpcOfVllm);
             }
+            #[cfg(not(feature = "grpc"))]
+            return Err(InvalidWorker::WithoutGrpc);
         }
         let recheck = Arc::<Recheck>::default();
         Ok(Self {
@@ -92,6 +95,8 @@ impl Worker {
             missed_update: Mutex::new(None),
             accepted_updates: AtomicU64::new(0),
             activity: AtomicU64::new(0),
+            uses_grpc_port,
+            is_watched: AtomicBool::new(false),
             evicted: Notify::new(),
             recheck,
             removed: CancellationToken::new(),
@@ -106,6 +111,27 @@ impl Worker {
             head.set(header::AUTHORIZATION, own);
         }
         head
+    }
+
+    /// Sends the model's requests to the gRPC service at this port of its host from now on, if that is wanted.
+    pub(crate) fn use_grpc_port(&self, port: Option<u16>) {
+        if !self.uses_grpc_port || self.target.protocol() == WorkerProtocol::Grpc {
+            return;
+        }
+        #[cfg(feature = "grpc")]
+        match self.transport.set_grpc_port(&self.target, port) {
+            Ok(()) => tracing::debug!(worker = %self.url, port, "the gRPC port of the worker"),
+            Err(error) => {
+                tracing::warn!(worker = %self.url, port, %error, "the worker's gRPC port cannot be used")
+            }
+        }
+        #[cfg(not(feature = "grpc"))]
+        tracing::warn!(worker = %self.url, port, "this build has no gRPC, so the worker's gRPC port is not used");
+    }
+
+    /// Whether it is reached by gRPC alone.
+    pub fn is_grpc_only(&self) -> bool {
+        self.target.protocol() == WorkerProtocol::Grpc
     }
 
     /// Its health state now.
@@ -151,28 +177,6 @@ pub(crate) struct NewWorker {
     pub(crate) health: Option<HealthConfig>,
     pub(crate) breaker: Option<router_config::BreakerConfig>,
     pub(crate) connect: ConnectConfig,
+    pub(crate) uses_grpc_port: bool,
     pub(crate) joined_at: Time,
-}
-
-/// Why no request can be sent to a worker.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidWorker {
-    /// Its URL is no URI.
-    #[error(transparent)]
-    Uri(#[from] http::uri::InvalidUri),
-    /// Its URL does not fit into a header.
-    #[error(transparent)]
-    Header(#[from] http::header::InvalidHeaderValue),
-    /// TLS is not possible with its host or the configured certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// It is to be reached by gRPC.
-    #[cfg(not(feature = "grpc"))]
-    #[error("this build has no gRPC; build it with the feature `grpc`, or use the worker's HTTP port")]
-    WithoutGrpc,
-    /// vLLM is to be reached by gRPC.
-    #[error(
-        "vLLM has no gRPC service that takes the bodies of OpenAI's API; use its HTTP port, as in http://HOST:PORT"
-    )]
-    GrpcOfVllm,
 }

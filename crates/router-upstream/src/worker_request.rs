@@ -14,7 +14,10 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[cfg_attr(
     feature = "grpc",
-    expect(clippy::large_enum_variant, reason = "the large one is on the way of every HTTP request, and costs no allocation")
+    expect(
+        clippy::large_enum_variant,
+        reason = "the large one is on the way of every HTTP request, and costs no allocation"
+    )
 )]
 pub enum RequestBuilder {
     /// HTTP/1.1, as bytes.

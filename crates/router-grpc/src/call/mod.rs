@@ -92,7 +92,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn one(rpc: Rpc, message: &impl Message, answer: Answer) -> Self {
+    pub(crate) fn one(rpc: Rpc, message: &impl Message, answer: Answer) -> Self {
         Self { rpc, messages: smallvec![framed(message)], answer }
     }
 
@@ -258,6 +258,13 @@ impl<T> OneOrMany<T> {
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8], path: &str) -> Result<T, Refusal> {
     serde_json::from_slice(body)
         .map_err(|error| Refusal::Malformed(format!("the body of {path} cannot be read: {error}")))
+}
+
+/// Whether the service has a call for a request; the body of one that it cannot read counts as if it had.
+pub fn has_call(method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> bool {
+    // The other paths take any body, or say what is wrong with it.
+    let is_plain = serves_inference(path) && path.trim_end_matches('/') != "/generate";
+    is_plain || !matches!(Call::of(method, path, headers, body), Err(Refusal::Path(_) | Refusal::Member(_)))
 }
 
 /// Whether the service has a call for what the model computes at this path.

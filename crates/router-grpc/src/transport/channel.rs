@@ -87,6 +87,21 @@ impl<E: Send + Sync> GrpcChannel<E> {
         self.exchange(&connection, request).await.map_err(GrpcError::Transport)
     }
 
+    /// Sends a call whose answers are taken as they are.
+    pub(super) async fn open<S, F>(
+        &self,
+        call: &Call,
+        metadata: &HeaderMap,
+        dial: impl Fn() -> F,
+    ) -> Result<Receiver, GrpcError<E>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Result<S, E>>,
+    {
+        let Chosen { connection, .. } = self.connection(&dial, true).await?;
+        self.start(&connection, call, metadata).await.map_err(GrpcError::Transport)
+    }
+
     /// Closes all but one of each thread's connections on which no call is open: a burst needed more.
     pub fn evict_idle(&self) {
         for thread in &self.threads {

@@ -61,6 +61,12 @@ impl TransportError {
         None
     }
 
+    /// What it means that a call ended with `status` before its answer was complete.
+    pub(crate) fn of_end(status: &tonic::Status) -> Self {
+        Self::of_connection(status)
+            .unwrap_or_else(|| Self::Status { code: status.code(), message: status.message().to_owned() })
+    }
+
     fn of_h2(error: &h2::Error) -> Self {
         if let Some(io) = error.get_io() {
             return match io.kind() {

@@ -4,7 +4,9 @@ mod channel;
 mod connection;
 mod error;
 mod h2_body;
+mod watch;
 
 pub use channel::GrpcChannel;
 pub(crate) use channel::Messages;
 pub use error::{GrpcError, TransportError};
+pub use watch::{EngineStates, WatchError};
