@@ -71,11 +71,11 @@ impl Worker {
     pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
         let NewWorker { url, profile, health, breaker, connect, uses_grpc_port, joined_at } = parts;
         let target = WorkerTarget::new(&url)?;
+        if target.protocol() == WorkerProtocol::Grpc && profile.engine() == Some(Engine::Vllm) {
+            return Err(InvalidWorker::GrpcOfVllm);
+        }
+        #[cfg(not(feature = "grpc"))]
         if target.protocol() == WorkerProtocol::Grpc {
-            if profile.engine() == Some(Engine::Vllm) {
-                return Err(InvalidWorker::GrpcOfVllm);
-            }
-            #[cfg(not(feature = "grpc"))]
             return Err(InvalidWorker::WithoutGrpc);
         }
         let recheck = Arc::<Recheck>::default();
