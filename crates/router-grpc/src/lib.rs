@@ -25,6 +25,8 @@ mod request;
 mod response;
 mod rpc;
 mod status;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use call::{Refusal, has_call, serves_inference};
