@@ -1,17 +1,20 @@
 //! An HTTP request that goes to a worker as calls of the service.
 
-use crate::call::{Call, Refusal, call_headers};
+use crate::call::{Call, Refusal, metadata};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use smallvec::SmallVec;
 
 /// An HTTP request for a gRPC worker.
 #[derive(Clone, Debug)]
 pub struct GrpcRequest {
     method: Method,
     path: PathAndQuery,
-    headers: HeaderMap,
+    metadata: HeaderMap,
     body: Bytes,
+    /// The names of the headers that were set.
+    set: SmallVec<[HeaderName; 6]>,
     is_repeat_forbidden: bool,
 }
 
@@ -30,22 +33,27 @@ impl GrpcRequest {
         Self {
             method: method.clone(),
             path: path.clone(),
-            headers: HeaderMap::new(),
+            metadata: metadata::begin(),
             body,
+            set: SmallVec::new(),
             is_repeat_forbidden: false,
         }
     }
 
-    /// Sets a header. [`forward`](Self::forward) skips headers of this name.
+    /// Sets a header, where it may be the metadata of a call. [`forward`](Self::forward) skips headers of this name.
     pub fn set(&mut self, name: HeaderName, value: &HeaderValue) {
-        self.headers.insert(name, value.clone());
+        if metadata::is_metadata(&name) {
+            self.metadata.append(name.clone(), value.clone());
+        }
+        self.set.push(name);
     }
 
-    /// Adds the headers of a client, but those that are set already.
+    /// Adds the headers of a client that may be the metadata of a call, but those that are set already.
     pub fn forward(&mut self, headers: &HeaderMap) {
-        let ours = self.headers.clone();
-        for (name, value) in headers.iter().filter(|(name, _)| !ours.contains_key(*name)) {
-            self.headers.append(name, value.clone());
+        for (name, value) in headers {
+            if metadata::is_metadata(name) && !self.set.contains(name) {
+                self.metadata.append(name, value.clone());
+            }
         }
     }
 
@@ -54,33 +62,12 @@ impl GrpcRequest {
         self.is_repeat_forbidden = true;
     }
 
-    /// The method.
-    pub const fn method(&self) -> &Method {
-        &self.method
-    }
-
-    /// The path and the query.
-    pub const fn path(&self) -> &PathAndQuery {
-        &self.path
-    }
-
-    /// The headers.
-    pub const fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    /// The body.
-    pub const fn body(&self) -> &Bytes {
-        &self.body
-    }
-
     /// The calls for it.
     ///
     /// # Errors
     /// When the service has none, or the body is not what the path takes.
-    pub fn prepare(&self) -> Result<PreparedCall, Refusal> {
-        let call = Call::of(&self.method, self.path.path(), &self.headers, &self.body)?;
-        let is_repeat_forbidden = self.is_repeat_forbidden;
-        Ok(PreparedCall { call, metadata: call_headers(&self.headers), is_repeat_forbidden })
+    pub fn prepare(self) -> Result<PreparedCall, Refusal> {
+        let call = Call::of(&self.method, self.path.path(), &self.metadata, &self.body)?;
+        Ok(PreparedCall { call, metadata: self.metadata, is_repeat_forbidden: self.is_repeat_forbidden })
     }
 }

@@ -93,13 +93,11 @@ impl WorkerTransport {
     ) -> RequestBuilder {
         #[cfg(feature = "grpc")]
         if let Some(transport) = self.grpc.load_full() {
-            let http1_base = match target.protocol() {
-                WorkerProtocol::Http1 => Some(target.base().to_owned()),
-                WorkerProtocol::Grpc => None,
-            };
-            if http1_base.is_none() || router_grpc::serves_inference(path.path()) {
+            let has_http1 = target.protocol() == WorkerProtocol::Http1;
+            if !has_http1 || router_grpc::serves_inference(path.path()) {
+                let http1 = has_http1.then(|| target.request(method, path, body.clone()));
                 let request = GrpcRequest::new(method, path, body);
-                return RequestBuilder::Grpc(Box::new(GrpcBuilder { request, transport, http1_base }));
+                return RequestBuilder::Grpc(Box::new(GrpcBuilder { request, transport, http1 }));
             }
         }
         RequestBuilder::Http1(target.request(method, path, body))

@@ -33,8 +33,8 @@ pub enum RequestBuilder {
 pub struct GrpcBuilder {
     pub(crate) request: GrpcRequest,
     pub(crate) transport: Arc<GrpcTransport>,
-    /// The base path of the same worker's HTTP server, where it has one: it takes what the service has no call for.
-    pub(crate) http1_base: Option<String>,
+    /// The same request for the worker's HTTP server, where it has one: it takes what the service has no call for.
+    pub(crate) http1: Option<RequestEncoder>,
 }
 
 /// A request to a worker, complete.
@@ -56,7 +56,12 @@ impl RequestBuilder {
         match self {
             Self::Http1(head) => head.set(name, value),
             #[cfg(feature = "grpc")]
-            Self::Grpc(builder) => builder.request.set(name, value),
+            Self::Grpc(builder) => {
+                if let Some(head) = &mut builder.http1 {
+                    head.set(name.clone(), value);
+                }
+                builder.request.set(name, value);
+            }
         }
     }
 
@@ -65,7 +70,12 @@ impl RequestBuilder {
         match self {
             Self::Http1(head) => head.forward(headers),
             #[cfg(feature = "grpc")]
-            Self::Grpc(builder) => builder.request.forward(headers),
+            Self::Grpc(builder) => {
+                if let Some(head) = &mut builder.http1 {
+                    head.forward(headers);
+                }
+                builder.request.forward(headers);
+            }
         }
     }
 
@@ -83,7 +93,12 @@ impl RequestBuilder {
         match self {
             Self::Http1(head) => head.forbid_repeat(),
             #[cfg(feature = "grpc")]
-            Self::Grpc(builder) => builder.request.forbid_repeat(),
+            Self::Grpc(builder) => {
+                if let Some(head) = &mut builder.http1 {
+                    head.forbid_repeat();
+                }
+                builder.request.forbid_repeat();
+            }
         }
     }
 
@@ -100,15 +115,10 @@ impl RequestBuilder {
 #[cfg(feature = "grpc")]
 impl GrpcBuilder {
     fn finish(self) -> WorkerRequest {
-        let Self { request, transport, http1_base } = self;
-        match (request.prepare(), http1_base) {
+        let Self { request, transport, http1 } = self;
+        match (request.prepare(), http1) {
             (Ok(call), _) => WorkerRequest::Grpc(Box::new(call), transport),
-            (Err(_), Some(base)) => {
-                let mut head =
-                    RequestEncoder::new(request.method(), &base, request.path(), request.body().clone());
-                head.forward(request.headers());
-                WorkerRequest::Http1(head.finish())
-            }
+            (Err(_), Some(head)) => WorkerRequest::Http1(head.finish()),
             (Err(refusal), None) => WorkerRequest::Refused(refusal),
         }
     }

@@ -1,11 +1,10 @@
 //! An HTTP request as calls of the service.
 
 mod generate;
-mod metadata;
+pub(crate) mod metadata;
 mod refusal;
 mod sampling;
 
-pub(crate) use metadata::call_headers;
 pub use refusal::Refusal;
 pub(crate) use refusal::error_body;
 

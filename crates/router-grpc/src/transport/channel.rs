@@ -7,6 +7,7 @@ use crate::call::Call;
 use crate::framing::RawMessages;
 use crate::request::PreparedCall;
 use crate::response::{GrpcResponse, Receiver};
+use crate::rpc::Rpc;
 use bytes::Bytes;
 use http::response::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -25,8 +26,8 @@ const MAX_MESSAGE: usize = 64 << 20;
 /// as many calls at once as the worker allows; another one is opened when all are full.
 #[derive(Debug)]
 pub struct GrpcChannel<E: Send + Sync> {
-    scheme: Scheme,
-    authority: Authority,
+    /// The URI of each call.
+    uris: Vec<Uri>,
     threads: ThreadLocal<ThreadConnections<E>>,
 }
 
@@ -54,8 +55,15 @@ struct Chosen {
 impl<E: Send + Sync> GrpcChannel<E> {
     /// The channel to the worker at `authority`.
     pub fn new(is_secure: bool, authority: Authority) -> Self {
-        let scheme = if is_secure { Scheme::HTTPS } else { Scheme::HTTP };
-        Self { scheme, authority, threads: ThreadLocal::new() }
+        let uri = |rpc: Rpc| {
+            let mut uri = http::uri::Parts::default();
+            uri.scheme = Some(if is_secure { Scheme::HTTPS } else { Scheme::HTTP });
+            uri.authority = Some(authority.clone());
+            uri.path_and_query = Some(PathAndQuery::from_static(rpc.path()));
+            // All three parts are there, which is all that can be wrong.
+            Uri::from_parts(uri).unwrap_or_default()
+        };
+        Self { uris: Rpc::ALL.into_iter().map(uri).collect(), threads: ThreadLocal::new() }
     }
 
     /// Sends a request as calls of the service and waits for the head of the response, which comes with the first message. `dial`
@@ -133,7 +141,7 @@ impl<E: Send + Sync> GrpcChannel<E> {
         for message in &call.messages {
             let active = connection.activate();
             let mut sender = connection.sender.clone().ready().await?;
-            let request = self.request(call.rpc.path(), metadata.clone());
+            let request = self.request(call.rpc, metadata.clone());
             let (response, mut body) = sender.send_request(request, false)?;
             body.send_data(message.clone(), true)?;
             let (head, received) = response.await?.into_parts();
@@ -143,16 +151,11 @@ impl<E: Send + Sync> GrpcChannel<E> {
         Ok(receiver)
     }
 
-    fn request(&self, path: &'static str, headers: HeaderMap) -> Request<()> {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.scheme.clone());
-        uri.authority = Some(self.authority.clone());
-        uri.path_and_query = Some(PathAndQuery::from_static(path));
+    fn request(&self, rpc: Rpc, headers: HeaderMap) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
-        // All three parts are there, which is all that can be wrong.
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.uri_mut() = self.uris.get(rpc as usize).cloned().unwrap_or_default();
         *request.headers_mut() = headers;
         request
     }

@@ -2,7 +2,7 @@
 
 use super::channel::GrpcChannel;
 use super::error::{GrpcError, TransportError};
-use crate::call::{Call, call_headers};
+use crate::call::{Call, metadata};
 use crate::messages::{Empty, EngineState};
 use crate::reply::decode;
 use crate::response::Receiver;
@@ -27,7 +27,7 @@ pub enum WatchError {
 }
 
 impl<E: Send + Sync> GrpcChannel<E> {
-    /// Asks for the states of the server.
+    /// Asks for the states of the server, with these headers.
     ///
     /// # Errors
     /// When the worker cannot be reached.
@@ -41,7 +41,9 @@ impl<E: Send + Sync> GrpcChannel<E> {
         F: Future<Output = Result<S, E>>,
     {
         let call = Call::watch(&Empty {});
-        Ok(EngineStates(self.open(&call, &call_headers(headers), dial).await?))
+        let mut metadata = metadata::begin();
+        metadata.extend(headers.clone());
+        Ok(EngineStates(self.open(&call, &metadata, dial).await?))
     }
 }
 
