@@ -16,8 +16,7 @@ use crate::server::listener::{Accepted, GARBAGE};
 
 /// Serves one connection until it, the server or a fault ends it.
 pub(crate) async fn run(accepted: Accepted) {
-    let Accepted { server, stream, mut listen, stop } = accepted;
-    let crashes = listen.borrow().crashes;
+    let Accepted { server, stream, mut listen, crashes, stop } = accepted;
     let switch = FaultSwitch::default();
     let stream = SwitchedStream { stream, switch: switch.clone() };
     let service = {

@@ -31,6 +31,8 @@ pub(crate) struct Accepted {
     pub(crate) server: Arc<ServerState>,
     pub(crate) stream: TcpStream,
     pub(crate) listen: watch::Receiver<ListenState>,
+    /// How often the server had crashed before it listened for this connection.
+    pub(crate) crashes: u64,
     /// The server stops.
     pub(crate) stop: CancellationToken,
 }
@@ -49,7 +51,7 @@ pub(crate) async fn run<Fut>(
     let mut listen = server.listening().subscribe();
     let mut listener = Some(listener);
     loop {
-        let open = listen.borrow_and_update().open;
+        let ListenState { open, crashes } = *listen.borrow_and_update();
         if !open {
             listener = None;
         } else if listener.is_none() {
@@ -63,7 +65,7 @@ pub(crate) async fn run<Fut>(
                     // Without this, small events wait for the client's delayed acknowledgement.
                     let _ = stream.set_nodelay(true);
                     let (server, listen, stop) = (server.clone(), listen.clone(), stop.clone());
-                    connections.spawn(serve(Accepted { server, stream, listen, stop }));
+                    connections.spawn(serve(Accepted { server, stream, listen, crashes, stop }));
                 }
             }
         }
@@ -98,8 +100,7 @@ async fn rebind(addr: SocketAddr) -> Option<TcpListener> {
 
 /// Serves one connection of HTTP/1.1 until it, the server or a fault ends it.
 pub(crate) async fn http1(accepted: Accepted) {
-    let Accepted { server, stream, mut listen, stop } = accepted;
-    let crashes = listen.borrow().crashes;
+    let Accepted { server, stream, mut listen, crashes, stop } = accepted;
     let switch = FaultSwitch::default();
     let keep_alive = server.config().keep_alive;
     let service = {
