@@ -13,26 +13,37 @@
 //! | `UNIMPLEMENTED` | 501 |
 //! | `UNAVAILABLE`, `CANCELLED`, `ABORTED` | 503 |
 //! | `DEADLINE_EXCEEDED` | 504 |
-//! | `INTERNAL` | 400, or 500 where the details name a fault of the server |
+//! | `INTERNAL` | 400 where the details are about the request, else 500 |
 //! | `UNKNOWN`, `DATA_LOSS` | 500 |
 //!
-//! SGLang ends a call with `INTERNAL` for every exception, and nearly all of them are what HTTP answers with 400: a body that is no
-//! JSON, a parameter out of range, a prompt that is too long. As 500 such a request would be tried on every worker, and would count
-//! against each of them.
+//! SGLang ends a call with `INTERNAL` for every exception, those included that HTTP answers with 400: a body that is no JSON, a
+//! parameter out of range, a prompt that is too long. As 500 such a request would be tried on every worker, and would count against
+//! each of them. So the details decide: what reads like a complaint about the request is 400.
 
 use http::StatusCode;
 use tonic::{Code, Status};
 
-/// What in the details of `INTERNAL` names a fault of the server.
-const SERVER_FAULTS: [&str; 8] = [
-    "cuda",
-    "nccl",
-    "out of memory",
-    "timed out",
-    "timeout",
-    "traceback",
-    "not initialized",
-    "shutting down",
+/// What the details of `INTERNAL` have where they are about the request: the messages of Python's `json`, of pydantic, of the decoder of
+/// messages, and of the checks that SGLang makes of parameters and prompts.
+const ABOUT_THE_REQUEST: [&str; 18] = [
+    "expecting ",
+    "unterminated string",
+    "extra data",
+    "invalid",
+    "validation error",
+    "failed to decode protobuf",
+    "must be",
+    "should be",
+    "must not",
+    "cannot be",
+    "longer than",
+    "out of range",
+    "exceed",
+    "required",
+    "unsupported",
+    "not supported",
+    "does not support",
+    "unexpected keyword",
 ];
 
 /// The status of the HTTP response for a call that ended like this before its first message.
@@ -50,15 +61,14 @@ pub(crate) fn http_status(status: &Status) -> StatusCode {
         Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
         Code::Unavailable | Code::Cancelled | Code::Aborted => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Internal if !is_fault_of_server(status.message()) => StatusCode::BAD_REQUEST,
+        Code::Internal if is_about_the_request(status.message()) => StatusCode::BAD_REQUEST,
         Code::Internal | Code::Unknown | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-/// Whether the details of `INTERNAL` name a fault of the server; it says nothing when it does not know.
-fn is_fault_of_server(details: &str) -> bool {
+fn is_about_the_request(details: &str) -> bool {
     let details = details.to_ascii_lowercase();
-    details.trim().is_empty() || SERVER_FAULTS.iter().any(|fault| details.contains(fault))
+    ABOUT_THE_REQUEST.iter().any(|complaint| details.contains(complaint))
 }
 
 #[cfg(test)]
@@ -66,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn internal_is_the_clients_fault_unless_it_names_one_of_the_server() {
+    fn details_of_internal_tell_whose_fault_it_is() {
         let of = |details: &str| http_status(&Status::internal(details)).as_u16();
         for details in [
             "Expecting value: line 1 column 10 (char 9)",
@@ -74,10 +84,13 @@ mod tests {
             "temperature must be a non-negative finite number, got -1.0.",
             "The input (5001 tokens) is longer than the model's context length (2048 tokens).",
             "routed_dp_rank=3 out of range [0, 1)",
+            "failed to decode Protobuf message: TextGenerateRequest.text: invalid varint",
+            "max_new_tokens must be at least 0, got -3.",
         ] {
             assert_eq!(of(details), 400, "{details}");
         }
-        for details in ["", "CUDA error: device-side assert triggered", "CUDA out of memory."] {
+        for details in ["", "CUDA error: device-side assert triggered", "CUDA out of memory.", "list index 3"]
+        {
             assert_eq!(of(details), 500, "{details}");
         }
     }

@@ -136,7 +136,9 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
 }
 
 async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> Result<(), WorkerFailure> {
-    if worker.is_watched.load(Relaxed) && worker.health() == HealthState::Healthy {
+    // A worker that tells its state need not be asked. One that has requests is, because it may hang without a word.
+    let is_told = worker.is_watched.load(Relaxed) && worker.health() == HealthState::Healthy;
+    if is_told && !pool.has_requests(worker) {
         return Ok(());
     }
     let before = worker.activity.load(Relaxed);
