@@ -43,7 +43,7 @@ impl GrpcRequest {
     /// Sets a header, where it may be the metadata of a call. [`forward`](Self::forward) skips headers of this name.
     pub fn set(&mut self, name: HeaderName, value: &HeaderValue) {
         if metadata::is_metadata(&name) {
-            self.metadata.append(name.clone(), value.clone());
+            self.metadata.append(name.clone(), metadata::value(&name, value));
         }
         self.set.push(name);
     }
@@ -52,7 +52,7 @@ impl GrpcRequest {
     pub fn forward(&mut self, headers: &HeaderMap) {
         for (name, value) in headers {
             if metadata::is_metadata(name) && !self.set.contains(name) {
-                self.metadata.append(name, value.clone());
+                self.metadata.append(name, metadata::value(name, value));
             }
         }
     }

@@ -6,13 +6,11 @@ use crate::reply::{EventWriter, decode, openai_status, whole};
 use crate::status::http_status;
 use crate::transport::{Messages, TransportError};
 use bytes::Bytes;
-use futures_util::Stream;
 use http::response::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use smallvec::SmallVec;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tonic::Status;
 
@@ -38,7 +36,7 @@ impl Receiver {
                 continue;
             }
             let polled = match &mut self.streams[index] {
-                Messages::Streamed(stream) => Pin::new(stream).poll_next(cx),
+                Messages::Streamed(stream) => stream.poll_next(cx),
                 Messages::Ended(status) => match status.take() {
                     Some(status) if status.code() != tonic::Code::Ok => Poll::Ready(Some(Err(status))),
                     _ => Poll::Ready(None),

@@ -1,24 +1,20 @@
 //! What SGLang 0.5.23 was asked and what it answered, as HTTP.
 
 use crate::call::{Answer, Call};
-use crate::framing::{RawMessages, framed};
+use crate::framing::{MessageReader, framed};
 use crate::messages::{AbortRequest, GenerateRequest, OpenAiRequest, TextGenerateRequest, TokenizeRequest};
 use crate::response::{GrpcResponse, Receiver};
 use crate::rpc::Rpc;
-use crate::transport::{Messages, TransportError};
+use crate::transport::{CallBody, Messages, TransportError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body::{Body, Frame};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body::Frame;
 use prost::Message;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tonic::codec::Streaming;
 use tonic::{Code, Status};
 
 /// One exchange with the real server.
@@ -54,21 +50,6 @@ fn captured(name: &str) -> Captured {
     }
 }
 
-/// A response body of HTTP/2: data as it came on the wire, then trailers.
-struct Wire(VecDeque<Frame<Bytes>>);
-
-impl Body for Wire {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(Ok))
-    }
-}
-
 /// The stream on which these messages come, cut into pieces of `piece` bytes.
 fn stream(messages: &[Bytes], status: &Status, piece: usize) -> Messages {
     let mut wire = BytesMut::new();
@@ -82,7 +63,7 @@ fn stream(messages: &[Bytes], status: &Status, piece: usize) -> Messages {
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers).unwrap();
     frames.push_back(Frame::trailers(trailers));
-    Messages::Streamed(Streaming::new_response(RawMessages, Wire(frames), StatusCode::OK, None, None))
+    Messages::Streamed(MessageReader::new(CallBody::Written(frames)))
 }
 
 /// Status, content type and body of the HTTP response for answers on these streams.

@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("router-report", &["router-core"]),
     ("router-config", &["router-core"]),
     ("router-telemetry", &["router-config"]),
-    ("router-upstream", &["router-protocol", "router-telemetry"]),
+    ("router-upstream", &["router-grpc", "router-protocol", "router-telemetry"]),
     ("router-proxy", &["router-upstream"]),
     ("router-fuzz", &["router-upstream"]),
     ("router-bench", &["router-protocol", "router-telemetry"]),

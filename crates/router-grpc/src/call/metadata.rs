@@ -34,6 +34,16 @@ pub(crate) fn is_metadata(name: &HeaderName) -> bool {
     !is_of_http && !name.as_str().starts_with("grpc-") && !name.as_str().ends_with("-bin")
 }
 
+/// A value as metadata. One that differs for each request would push the others out of the table by which headers are compressed, so it
+/// is marked to stay out of it.
+pub(crate) fn value(name: &HeaderName, value: &HeaderValue) -> HeaderValue {
+    let mut value = value.clone();
+    if matches!(name.as_str(), "x-request-id" | "traceparent") {
+        value.set_sensitive(true);
+    }
+    value
+}
+
 /// The headers of every HTTP/2 request that carries a call.
 pub(crate) fn begin() -> HeaderMap {
     const AGENT: HeaderValue = HeaderValue::from_static(concat!("sgl-router/", env!("CARGO_PKG_VERSION")));

@@ -2,13 +2,12 @@
 
 use super::connection::H2Connection;
 use super::error::{GrpcError, TransportError};
-use super::h2_body::H2Body;
+use super::h2_body::{CallBody, H2Body};
 use crate::call::Call;
-use crate::framing::RawMessages;
+use crate::framing::MessageReader;
 use crate::request::PreparedCall;
 use crate::response::{GrpcResponse, Receiver};
 use crate::rpc::Rpc;
-use bytes::Bytes;
 use http::response::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
@@ -17,10 +16,6 @@ use std::sync::Arc;
 use thread_local::ThreadLocal;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-use tonic::codec::Streaming;
-
-/// Largest message that is received, in bytes.
-const MAX_MESSAGE: usize = 64 << 20;
 
 /// The connections to one worker. Each thread has its own, because a connection wakes the thread that opened it. A connection carries
 /// as many calls at once as the worker allows; another one is opened when all are full.
@@ -140,9 +135,8 @@ impl<E: Send + Sync> GrpcChannel<E> {
         let mut receiver = Receiver::default();
         for message in &call.messages {
             let active = connection.activate();
-            let mut sender = connection.sender.clone().ready().await?;
             let request = self.request(call.rpc, metadata.clone());
-            let (response, mut body) = sender.send_request(request, false)?;
+            let (response, mut body) = connection.send(request)?;
             body.send_data(message.clone(), true)?;
             let (head, received) = response.await?.into_parts();
             let body = H2Body::new(received, active);
@@ -216,18 +210,15 @@ fn messages(headers: &HeaderMap, status: StatusCode, body: H2Body) -> Result<Mes
     }
     Ok(match tonic::Status::from_header_map(headers) {
         Some(status) => Messages::Ended(Some(status)),
-        None => {
-            Messages::Streamed(Streaming::new_response(RawMessages, body, status, None, Some(MAX_MESSAGE)))
-        }
+        None => Messages::Streamed(MessageReader::new(CallBody::H2(body))),
     })
 }
 
 /// What comes on one stream.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every answer has the large one")]
 pub(crate) enum Messages {
     /// Messages, then a status.
-    Streamed(Streaming<Bytes>),
+    Streamed(MessageReader),
     /// A status without a message before it; taken once.
     Ended(Option<tonic::Status>),
 }

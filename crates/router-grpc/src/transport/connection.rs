@@ -1,10 +1,13 @@
 //! One HTTP/2 connection to a worker.
 
 use bytes::Bytes;
-use h2::client::{Builder, Connection, SendRequest};
-use h2::{Ping, PingPong};
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, SendStream};
+use http::Request;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
@@ -23,7 +26,8 @@ const PONG_WITHIN: Duration = Duration::from_secs(10);
 /// A connection that carries any number of calls at once. A task of its own drives it.
 #[derive(Clone, Debug)]
 pub(super) struct H2Connection {
-    pub(super) sender: SendRequest<Bytes>,
+    /// Not cloned for each call: a clone takes the lock of the whole connection twice.
+    sender: Arc<Mutex<SendRequest<Bytes>>>,
     state: Arc<ConnectionState>,
 }
 
@@ -67,7 +71,7 @@ impl H2Connection {
             drive(connection, pings, &driven).await;
             driven.has_ended.store(true, Relaxed);
         });
-        Ok(Self { sender, state })
+        Ok(Self { sender: Arc::new(Mutex::new(sender)), state })
     }
 
     /// Whether it has ended, and every call on it with it.
@@ -77,7 +81,23 @@ impl H2Connection {
 
     /// Whether the other side takes one more call now.
     pub(super) fn has_room(&self) -> bool {
-        self.state.active.load(Relaxed) < self.sender.current_max_send_streams()
+        self.state.active.load(Relaxed) < self.sender.lock().current_max_send_streams()
+    }
+
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// When the connection has ended, or takes no calls any more.
+    pub(super) fn send(
+        &self,
+        request: Request<()>,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let mut sender = self.sender.lock();
+        match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ready) => ready.and_then(|()| sender.send_request(request, false)),
+            // An earlier call waits for the other side to take it. A clone queues this one behind it.
+            Poll::Pending => sender.clone().send_request(request, false),
+        }
     }
 
     /// Whether no call is open.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 /// The data of a response as it comes, then its trailers. Dropping it resets the stream, which makes the worker stop.
 #[derive(Debug)]
-pub(super) struct H2Body {
+pub(crate) struct H2Body {
     received: RecvStream,
     /// The stream counts as open on its connection until this goes.
     _active: ActiveStream,
@@ -38,8 +38,30 @@ impl Body for H2Body {
         let trailers = ready!(self.received.poll_trailers(cx)).transpose();
         Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)))
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.received.is_end_stream()
+/// Where the messages of a call come from.
+#[derive(Debug)]
+pub(crate) enum CallBody {
+    /// A stream of HTTP/2.
+    H2(H2Body),
+    /// Frames that a test has written down.
+    #[cfg(test)]
+    Written(std::collections::VecDeque<Frame<Bytes>>),
+}
+
+impl Body for CallBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::H2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            #[cfg(test)]
+            Self::Written(frames) => Poll::Ready(frames.pop_front().map(Ok)),
+        }
     }
 }

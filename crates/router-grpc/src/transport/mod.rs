@@ -9,4 +9,5 @@ mod watch;
 pub use channel::GrpcChannel;
 pub(crate) use channel::Messages;
 pub use error::{GrpcError, TransportError};
+pub(crate) use h2_body::CallBody;
 pub use watch::{EngineStates, WatchError};
