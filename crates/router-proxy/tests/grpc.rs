@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 /// An emulated server with both ports.
 async fn emulated() -> RunningEmulator {
-    let profile = EngineProfile::named("sglang_1.5b").unwrap().at_speed(20.0);
+    let profile = EngineProfile::named("sglang_1.5b").unwrap().at_speed(4.0);
     let config =
         EmulatorConfig { grpc_port: Some(0), version: SglangVersion::Stock, ..EmulatorConfig::new(profile) };
     Emulator::start(config).await.unwrap()
@@ -238,7 +238,7 @@ async fn too_large_a_message_is_refused_clearly() {
 async fn a_client_that_leaves_ends_the_call() {
     let server = Arc::new(emulated().await);
     let router = router_of(vec![server.grpc_url().unwrap()], options(&[])).await;
-    let long = json!({"text": "a", "stream": true, "sampling_params": {"max_new_tokens": 100_000, "ignore_eos": true}});
+    let long = json!({"text": "a", "stream": true, "sampling_params": {"max_new_tokens": 4_000, "ignore_eos": true}});
     let mut client = RawClient::connect(&router).await;
     client.post("/generate", &long.to_string()).await;
     client.see("data: ").await;
