@@ -77,14 +77,23 @@ class Server:
 @pytest.fixture(scope="session")
 def workers(tmp_path_factory):
     """The URLs of two emulated engines."""
-    first = free_ports(2)
+    first, first_grpc = free_ports(2), free_ports(2)
     log = tmp_path_factory.mktemp("fleet") / "log"
-    fleet = Server(log, "emulate", "--fleet", "sglang_1.5b*2", "--meta", "stock", "--port-base", str(first))
+    ports = ["--port-base", str(first), "--grpc", "--grpc-port-base", str(first_grpc)]
+    fleet = Server(log, "emulate", "--fleet", "sglang_1.5b*2", "--meta", "stock", *ports)
     urls = [f"http://127.0.0.1:{first + i}" for i in range(2)]
     for url in urls:
         fleet.wait_for(f"{url}/health")
-    yield urls
+    yield WorkerUrls(urls, [f"grpc://127.0.0.1:{first_grpc + i}" for i in range(2)])
     fleet.stop()
+
+
+class WorkerUrls(list):
+    """The URLs of workers, and those of their gRPC ports beside them."""
+
+    def __init__(self, urls, grpc):
+        super().__init__(urls)
+        self.grpc = grpc
 
 
 def launch(log, worker_urls, *arguments, ready=200):
@@ -100,6 +109,14 @@ def launch(log, worker_urls, *arguments, ready=200):
 def router(workers, tmp_path_factory):
     """The URL of a router in front of the fleet."""
     server = launch(tmp_path_factory.mktemp("router") / "log", workers)
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def grpc_router(workers, tmp_path_factory):
+    """The URL of a router that reaches the same fleet by gRPC."""
+    server = launch(tmp_path_factory.mktemp("grpc") / "log", workers.grpc)
     yield server.url
     server.stop()
 
@@ -127,9 +144,10 @@ def client_of(url):
     return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)
 
 
-@pytest.fixture
-def client(router):
-    return client_of(router)
+@pytest.fixture(params=["router", "grpc_router"])
+def client(request):
+    """A client of a router that reaches its workers by HTTP, and of one that does so by gRPC."""
+    return client_of(request.getfixturevalue(request.param))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
 use crate::admission::{AdmissionConfig, ClientTimeouts, Http2Config};
 use crate::breaker::BreakerConfig;
 use crate::checks::{address, address_if, headers, positive, timeout_or_never};
+use crate::connection_mode::ConnectionMode;
 use crate::disaggregation::DisaggregationConfig;
 use crate::error::ConfigError;
 use crate::forwarding::ForwardingConfig;
@@ -100,6 +101,8 @@ pub struct FleetConfig {
     pub allow_outdated_weights: bool,
     /// Where the router itself listens, which no worker may be.
     pub own_address: OwnAddress,
+    /// How workers are reached that do not say it themselves.
+    pub connection_mode: ConnectionMode,
 }
 
 /// Limits of requests.
@@ -186,6 +189,7 @@ impl Options {
                 drain: Duration::from_secs(self.drain_timeout_secs),
                 authorization: self.check_worker_key()?,
                 ranks: self.check_ranks()?,
+                connection_mode: self.connection_mode,
                 control_timeout: positive("--control-timeout-secs", self.control_timeout_secs)?,
                 allow_outdated_weights: self.allow_outdated_weights,
                 own_address: self.own_address(),

@@ -126,7 +126,8 @@ impl Options {
     }
 
     fn worker(&self, option: &'static str, url: &str, kind: WorkerKind) -> Result<WorkerSpec, ConfigError> {
-        let url: WorkerUrl = url.parse().map_err(|e: WorkerUrlError| ConfigError::option(option, e))?;
+        let url = url.parse().and_then(|url| self.connection_mode.of_url(url));
+        let url: WorkerUrl = url.map_err(|e: WorkerUrlError| ConfigError::option(option, e))?;
         let url = self.not_own_address(option, url)?;
         Ok(WorkerSpec { url: url.as_str().to_owned(), worker_type: kind, ..WorkerSpec::default() })
     }

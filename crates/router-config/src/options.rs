@@ -3,14 +3,11 @@
 //! The name of an option is the field's name; on the command line underscores become dashes. The doc comment gives
 //! meaning, unit and default, and is also the text of `--help`.
 
-use crate::forwarding::ForwardedHeaders;
-use crate::logging::{LogFormat, LogLevel};
-use crate::metrics_per_worker::MetricsPerWorker;
-use crate::pd_protocol::PdProtocol;
-use crate::policy_options;
-use crate::record_config::RecordFormat;
-use crate::secret::Secret;
-use crate::worker_spec::WorkerSpec;
+use crate::{
+    connection_mode::ConnectionMode, forwarding::ForwardedHeaders, logging::LogFormat, logging::LogLevel,
+    metrics_per_worker::MetricsPerWorker, pd_protocol::PdProtocol, policy_options,
+    record_config::RecordFormat, secret::Secret, worker_spec::WorkerSpec,
+};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -23,6 +20,10 @@ pub struct Options {
     /// Base URLs of the workers, such as http://10.0.0.1:30000
     #[arg(long, value_name = "URL", num_args = 0..)]
     pub worker_urls: Vec<String>,
+
+    /// How workers with http:// URLs are reached; a grpc:// URL says it by itself
+    #[arg(long, value_enum, default_value_t = ConnectionMode::Http)]
+    pub connection_mode: ConnectionMode,
 
     /// Start without workers; add them at run time with POST /workers
     #[arg(long)]

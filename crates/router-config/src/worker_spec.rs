@@ -1,5 +1,6 @@
 //! The description of a worker, in a request or in a file.
 
+use crate::connection_mode::ConnectionMode;
 use crate::health_config::HealthConfig;
 use crate::secret::Secret;
 use crate::worker_url::{WorkerUrl, WorkerUrlError};
@@ -37,8 +38,11 @@ pub struct WorkerSpec {
     #[serde(skip_serializing_if = "is_default")]
     pub worker_type: WorkerKind,
     /// The engine; `None`: detected.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "runtime_type", skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Engine>,
+    /// How it is reached, where its URL is http://; `None`: as `--connection-mode` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_mode: Option<ConnectionMode>,
     /// Bootstrap port of a prefill worker; `None`: decode workers use their own setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bootstrap_port: Option<u16>,
@@ -272,6 +276,7 @@ impl Default for WorkerSpec {
             model_id: None,
             worker_type: WorkerKind::Regular,
             runtime: None,
+            connection_mode: None,
             bootstrap_port: None,
             health_check_timeout_secs: None,
             health_check_interval_secs: None,
@@ -290,9 +295,12 @@ impl Default for WorkerSpec {
 }
 
 impl WorkerSpec {
-    /// The parsed URL.
-    pub fn base_url(&self) -> Result<WorkerUrl, WorkerSpecError> {
-        Ok(self.url.parse()?)
+    /// The parsed URL. `usual` holds for workers that do not say how they are reached.
+    ///
+    /// # Errors
+    /// When it is not valid, or does not fit how the worker is reached.
+    pub fn base_url(&self, usual: ConnectionMode) -> Result<WorkerUrl, WorkerSpecError> {
+        Ok(self.connection_mode.unwrap_or(usual).of_url(self.url.parse()?)?)
     }
 
     /// Its ranks as candidates, where `default` holds for workers without settings of their own.

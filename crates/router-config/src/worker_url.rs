@@ -13,7 +13,8 @@ pub struct WorkerUrlError {
     problem: &'static str,
 }
 
-/// The base URL of a worker: `http://host:port` or `https://host:port`, optionally with a path that is put before every request's path.
+/// The base URL of a worker: `http://host:port` or `https://host:port`, optionally with a path that is put before every request's path,
+/// or `grpc://host:port` or `grpcs://host:port` for the gRPC service of an SGLang server.
 ///
 /// URLs are normalized: case of the host, a trailing slash and a default port make no difference.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,13 +53,14 @@ impl FromStr for WorkerUrl {
         if !text.contains("://") {
             return Err(fail("has no scheme; write http://HOST:PORT"));
         }
-        let url = url::Url::parse(text).map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
-        match url.scheme() {
-            "http" | "https" => {}
-            "grpc" | "grpcs" => {
-                return Err(fail("gRPC workers are not supported; use the worker's HTTP port"));
-            }
-            _ => return Err(fail("the scheme must be http or https")),
+        // Hosts are normalized for the schemes of HTTP only.
+        let grpc = ["grpc", "grpcs"].into_iter().find(|scheme| is_of_scheme(text, scheme));
+        let as_http =
+            grpc.map(|scheme| text.replacen(&text[..scheme.len()], &scheme.replace("grpc", "http"), 1));
+        let url = url::Url::parse(as_http.as_deref().unwrap_or(text));
+        let url = url.map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(fail("the scheme must be http, https, grpc or grpcs"));
         }
         if url.host_str().is_none_or(str::is_empty) {
             return Err(fail("has no host"));
@@ -72,9 +74,47 @@ impl FromStr for WorkerUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(fail("must not carry a query or fragment"));
         }
-        let url = Self { text: url.as_str().trim_end_matches('/').into() };
+        let text = match grpc {
+            None => url.as_str().trim_end_matches('/').to_owned(),
+            Some(scheme) => {
+                if !matches!(url.path(), "" | "/") {
+                    return Err(fail("must not carry a path: gRPC has none"));
+                }
+                let port = port_of(text).ok_or_else(|| fail("has no port; write grpc://HOST:PORT"))?;
+                format!("{scheme}://{}:{port}", url.host_str().unwrap_or_default())
+            }
+        };
+        let url = Self { text: text.into() };
         url.uri().map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
         Ok(url)
+    }
+}
+
+/// Whether a URL begins with this scheme.
+fn is_of_scheme(url: &str, scheme: &str) -> bool {
+    url.split_once("://").is_some_and(|(given, _)| given.trim().eq_ignore_ascii_case(scheme))
+}
+
+/// The port that a URL states, even where it is the usual one of its scheme.
+fn port_of(url: &str) -> Option<u16> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let (_, port) = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'))?;
+    port.parse().ok()
+}
+
+impl WorkerUrl {
+    /// Whether the worker is reached by its gRPC service.
+    pub fn is_grpc(&self) -> bool {
+        self.text.starts_with("grpc")
+    }
+
+    /// The same address by gRPC.
+    ///
+    /// # Errors
+    /// When it has a path, or no port.
+    pub fn by_grpc(&self) -> Result<Self, WorkerUrlError> {
+        if self.is_grpc() { Ok(self.clone()) } else { self.text.replacen("http", "grpc", 1).parse() }
     }
 }
 
@@ -103,6 +143,10 @@ mod tests {
         assert_eq!(ok("http://127.0.0.1:30001"), ok("http://127.0.0.1:30001/"));
         assert_eq!(ok("http://GPU-1:80"), ok("http://gpu-1"));
         assert_eq!(ok("http://[::1]:30001").as_str(), "http://[::1]:30001");
+        assert_eq!(ok("GRPC://GPU-1:80/").as_str(), "grpc://gpu-1:80");
+        assert_eq!(ok("grpcs://[::1]:30001").as_str(), "grpcs://[::1]:30001");
+        assert_ne!(ok("grpc://a:1"), ok("http://a:1"));
+        assert_eq!(ok("https://a:1").by_grpc().unwrap(), ok("grpcs://a:1"));
     }
 
     #[test]
@@ -116,7 +160,11 @@ mod tests {
             "http://a:0",
             "http://u:p@a",
             "http://a?x",
-            "grpc://a:1",
+            "grpc://a",
+            "grpc://a:0",
+            "grpc://a:1/v1",
+            "grpcs://u:p@a:1",
+            "grpc://",
             "http://a:99999",
         ] {
             let error = bad.parse::<WorkerUrl>().unwrap_err().to_string();

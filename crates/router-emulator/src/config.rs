@@ -82,6 +82,9 @@ pub struct EmulatorConfig {
     pub bootstrap_timeout: Duration,
     /// Where to listen; port 0 = any free port. Default 127.0.0.1:0.
     pub listen: SocketAddr,
+    /// Port at which it serves SGLang's gRPC service beside HTTP, at the same address; 0 = any free port; `None` = HTTP
+    /// alone. SGLang 0.5.23 has it, 0.4 does not. Default `None`.
+    pub grpc_port: Option<u16>,
     /// Model name and path it reports. Default `emulated`.
     pub model_name: String,
     /// Seed of output lengths, texts and request ids. Default 0.
@@ -106,6 +109,7 @@ impl EmulatorConfig {
             bootstrap_port: 0,
             bootstrap_timeout: Duration::from_secs(14),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            grpc_port: None,
             model_name: "emulated".to_owned(),
             seed: 0,
             api_key: None,

@@ -1,4 +1,4 @@
-//! What the control routes of one server have changed.
+//! What the control routes of one server have changed, and what it says of itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,25 @@ use crate::api::meta_info::quoted;
 /// What control routes have changed.
 #[derive(Debug, Default)]
 pub(crate) struct ControlState {
-    pub(crate) is_paused: watch::Sender<bool>,
+    status: watch::Sender<EngineStatus>,
     pub(crate) changed: Mutex<ChangedState>,
+}
+
+/// What a server says of itself without being asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct EngineStatus {
+    /// Counts the changes; a server that has just started is at 2, as SGLang.
+    pub(crate) revision: u64,
+    /// Whether it serves.
+    pub(crate) is_healthy: bool,
+    /// Whether generation is paused.
+    pub(crate) is_paused: bool,
+}
+
+impl Default for EngineStatus {
+    fn default() -> Self {
+        Self { revision: 2, is_healthy: true, is_paused: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +45,33 @@ impl ControlState {
     /// Waits until generation is not paused.
     pub(crate) async fn running(&self) {
         // The sender lives as long as the server, so waiting cannot fail.
-        let _ = self.is_paused.subscribe().wait_for(|is_paused| !is_paused).await;
+        let _ = self.status.subscribe().wait_for(|status| !status.is_paused).await;
+    }
+
+    /// Follows the status.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn status(&self) -> watch::Receiver<EngineStatus> {
+        self.status.subscribe()
+    }
+
+    /// Pauses generation, or goes on with it.
+    pub(crate) fn set_paused(&self, is_paused: bool) {
+        self.change(|status| status.is_paused = is_paused);
+    }
+
+    /// Says whether the server serves.
+    pub(crate) fn set_healthy(&self, is_healthy: bool) {
+        self.change(|status| status.is_healthy = is_healthy);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut EngineStatus)) {
+        self.status.send_if_modified(|status| {
+            let before = *status;
+            change(status);
+            let is_changed = *status != before;
+            status.revision += u64::from(is_changed);
+            is_changed
+        });
     }
 
     /// The version of the weights.

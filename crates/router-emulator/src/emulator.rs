@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::{EmulatorConfig, ServerRole};
+use crate::config::{EmulatorConfig, ServerRole, SglangVersion};
 use crate::engine_task::driver::{EngineDriver, EngineStats};
 use crate::faults::Fault;
 use crate::kv_transfer;
@@ -24,7 +24,7 @@ impl Emulator {
     /// and I/O.
     ///
     /// # Errors
-    /// The error of binding the address.
+    /// The error of binding an address, or a gRPC port of a server that has none.
     pub async fn start(mut config: EmulatorConfig) -> io::Result<RunningEmulator> {
         let listener = TcpListener::bind(config.listen).await?;
         let addr = listener.local_addr()?;
@@ -36,10 +36,19 @@ impl Emulator {
         } else {
             None
         };
+        let calls = bind_grpc(&mut config).await?;
         let server = ServerState::new(config, addr.port());
         let stop = CancellationToken::new();
-        let accept = tokio::spawn(listener::run(server.clone(), listener, addr, stop.clone()));
+        let accept =
+            tokio::spawn(listener::run(server.clone(), listener, addr, stop.clone(), listener::http1));
         let mut tasks = vec![accept];
+        #[cfg(feature = "grpc")]
+        if let Some((calls, addr)) = calls {
+            let serve = crate::grpc::connection::run;
+            tasks.push(tokio::spawn(listener::run(server.clone(), calls, addr, stop.clone(), serve)));
+        }
+        #[cfg(not(feature = "grpc"))]
+        drop(calls);
         for rank in server.ranks().iter().cloned() {
             let stop = stop.clone();
             tasks.push(tokio::spawn(async move {
@@ -54,6 +63,26 @@ impl Emulator {
         }
         Ok(RunningEmulator { server, addr, tasks, stop: stop.drop_guard() })
     }
+}
+
+/// Binds the gRPC port of a server that has one, and sets its number.
+async fn bind_grpc(config: &mut EmulatorConfig) -> io::Result<Option<(TcpListener, SocketAddr)>> {
+    let Some(port) = config.grpc_port else { return Ok(None) };
+    if config.version == SglangVersion::Classic {
+        let problem = "SGLang 0.4 does not serve gRPC, 0.5.23 (stock) does";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    if !cfg!(feature = "grpc") {
+        let problem = "gRPC is not in this build: the feature `grpc` is off";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
+    }
+    let addr = SocketAddr::new(config.listen.ip(), port);
+    let listener = TcpListener::bind(addr)
+        .await
+        .map_err(|e| io::Error::new(e.kind(), format!("the gRPC port {port} cannot be bound: {e}")))?;
+    let addr = listener.local_addr()?;
+    config.grpc_port = Some(addr.port());
+    Ok(Some((listener, addr)))
 }
 
 /// A running emulated server. Dropping it stops it.
@@ -71,12 +100,18 @@ impl RunningEmulator {
         format!("http://{}", self.addr)
     }
 
+    /// URL of its gRPC port, e.g. `grpc://127.0.0.1:31001`, where it has one.
+    pub fn grpc_url(&self) -> Option<String> {
+        let config = self.server.config();
+        config.grpc_port.map(|port| format!("grpc://{}", SocketAddr::new(config.listen.ip(), port)))
+    }
+
     /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its configuration, with the port it got.
+    /// Its configuration, with the ports it got.
     pub fn config(&self) -> &EmulatorConfig {
         self.server.config()
     }

@@ -7,7 +7,7 @@ use router_engine::FleetSpec;
 use crate::config::EmulatorConfig;
 use crate::emulator::{Emulator, RunningEmulator};
 
-/// The configuration of each server, in order, made from `base` by setting profile, speed and port.
+/// The configuration of each server, in order, made from `base` by setting profile, speed and ports.
 fn configs(spec: &FleetSpec, base: &EmulatorConfig, port_base: Option<u16>) -> Vec<EmulatorConfig> {
     let servers = spec.parts.iter().flat_map(|p| (0..p.count).map(move |_| p));
     servers
@@ -17,6 +17,7 @@ fn configs(spec: &FleetSpec, base: &EmulatorConfig, port_base: Option<u16>) -> V
             config.profile = part.profile;
             config.speed = base.speed * part.speed;
             config.listen.set_port(port_base.map_or(0, |port| port.saturating_add(i)));
+            config.grpc_port = base.grpc_port.map(|port| if port == 0 { 0 } else { port.saturating_add(i) });
             config
         })
         .collect()
@@ -31,7 +32,7 @@ pub struct EmulatedFleet {
 
 impl EmulatedFleet {
     /// Starts every server of `spec` with `base` for everything the line does not say. Ports count up from
-    /// `port_base`; `None` = any free ports.
+    /// `port_base`; `None` = any free ports. gRPC ports count up from that of `base`.
     ///
     /// # Errors
     /// The first address that cannot be bound, named in the message; servers already started are stopped.
@@ -52,6 +53,11 @@ impl EmulatedFleet {
         self.servers.iter().map(RunningEmulator::url).collect()
     }
 
+    /// gRPC URLs in order, of the servers that have one.
+    pub fn grpc_urls(&self) -> Vec<String> {
+        self.servers.iter().filter_map(RunningEmulator::grpc_url).collect()
+    }
+
     /// Stops every server.
     pub async fn shutdown(self) {
         for server in self.servers {
@@ -67,10 +73,11 @@ mod tests {
     #[test]
     fn servers_get_profiles_and_consecutive_ports() {
         let spec: FleetSpec = "a100*1, t4*2:max_running=3,sglang_8b@0.5".parse().unwrap();
-        let base = EmulatorConfig::new(spec.parts[0].profile);
+        let base = EmulatorConfig { grpc_port: Some(31001), ..EmulatorConfig::new(spec.parts[0].profile) };
         let configs = configs(&spec, &base, Some(30001));
         let ports: Vec<_> = configs.iter().map(|c| (c.profile.name, c.listen.port())).collect();
         assert_eq!(ports, [("a100", 30001), ("t4", 30002), ("t4", 30003), ("sglang_8b", 30004)]);
+        assert_eq!(configs[3].grpc_port, Some(31004));
         assert_eq!((configs[1].profile.limits.max_running, configs[3].speed), (3, 0.5));
     }
 }

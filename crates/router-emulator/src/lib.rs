@@ -1,4 +1,4 @@
-//! Emulated inference servers: an HTTP API on the pure engine model.
+//! Emulated inference servers: an HTTP API, and SGLang's gRPC service, on the pure engine model.
 //!
 //! An emulated server responds like an SGLang server, at the pace of a real GPU, with queues, a prefix cache and
 //! faults on demand, so that a router can be run, measured and broken on a laptop. Its texts are made up; its
@@ -15,6 +15,7 @@
 //!
 //! ```text
 //! fleet, emulator       start and stop servers
+//! grpc                  SGLang's gRPC service, on the routes of HTTP
 //! server                accept loop, authorisation, faults, route table
 //! routes                handlers: generate, scoring, info, metrics, disaggregation, control
 //! state                 what the routes of one server share
@@ -44,6 +45,8 @@ mod emulator;
 mod engine_task;
 mod faults;
 mod fleet;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod kv_transfer;
 mod routes;
 mod server;

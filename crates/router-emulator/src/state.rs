@@ -133,6 +133,7 @@ impl ServerState {
     pub(crate) fn set_fault(self: &Arc<Self>, fault: Fault) {
         self.clear_fault();
         self.slow_down(if fault.kind == FaultKind::Slow { fault.factor } else { 1.0 });
+        self.control.set_healthy(fault.kind != FaultKind::Unhealthy);
         match fault.kind {
             FaultKind::Refuse => self.listening.close(),
             FaultKind::Crash => self.listening.crash(),
@@ -166,6 +167,7 @@ impl ServerState {
 
     fn recover(&self) {
         self.slow_down(1.0);
+        self.control.set_healthy(true);
         self.listening.open();
     }
 }

@@ -42,6 +42,8 @@ pub struct ServerInfo {
     pub random_seed: Option<u64>,
     /// When the process started, in Unix seconds.
     pub started_at: Option<u64>,
+    /// The port of SGLang's gRPC service beside its HTTP server.
+    pub grpc_port: Option<u16>,
 }
 
 impl ServerInfo {
@@ -96,6 +98,7 @@ impl ServerInfo {
             random_seed: self.random_seed.or(earlier.random_seed),
             weight_version: self.weight_version.or(earlier.weight_version),
             started_at: self.started_at.or(earlier.started_at),
+            grpc_port: self.grpc_port.or(earlier.grpc_port),
         }
     }
 }
@@ -145,6 +148,7 @@ impl InfoReader {
             b"disaggregation_bootstrap_port" => {
                 info.disaggregation_bootstrap_port = r.count()?.and_then(|p| u16::try_from(p).ok());
             }
+            b"grpc_port" => info.grpc_port = r.count()?.and_then(|port| u16::try_from(port).ok()),
             b"weight_version" => info.weight_version = owned(r)?,
             b"is_generation" => info.is_generation = boolean(r)?,
             b"random_seed" => info.random_seed = r.whole_number()?,

@@ -9,7 +9,7 @@ mod support;
 use clap::Parser as _;
 use router_config::Options;
 use router_core::Rng;
-use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec};
+use router_emulator::{EmulatedFleet, EmulatorConfig, Fault, FaultKind, FleetSpec, SglangVersion};
 use router_proxy::RunningRouter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,20 +46,44 @@ fn main() {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        one_dead_of_four().await;
-        five_faults().await;
-        kept_connections_close().await;
-        chaos(&args).await;
+        for protocol in [Protocol::Http, Protocol::Grpc] {
+            one_dead_of_four(protocol).await;
+            five_faults(protocol).await;
+            kept_connections_close(protocol).await;
+        }
+        chaos(&args, Protocol::Mixed).await;
     });
+}
+
+/// By which protocol the router reaches its workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Protocol {
+    Http,
+    Grpc,
+    /// Every second one by gRPC.
+    Mixed,
+}
+
+impl Protocol {
+    /// The URL of the server at `index`.
+    fn url(self, fleet: &EmulatedFleet, index: usize) -> String {
+        let server = &fleet.servers[index];
+        let is_grpc = self == Self::Grpc || (self == Self::Mixed && index % 2 == 1);
+        if is_grpc { server.grpc_url().unwrap() } else { server.url() }
+    }
 }
 
 async fn fleet(line: &str) -> EmulatedFleet {
     let spec: FleetSpec = line.parse().unwrap();
-    EmulatedFleet::start(&spec, None, &EmulatorConfig::new(spec.parts[0].profile)).await.unwrap()
+    let base = EmulatorConfig { grpc_port: Some(0), ..EmulatorConfig::new(spec.parts[0].profile) };
+    EmulatedFleet::start(&spec, None, &EmulatorConfig { version: SglangVersion::Stock, ..base })
+        .await
+        .unwrap()
 }
 
-async fn over(fleet: &EmulatedFleet, options: Options) -> Arc<RunningRouter> {
-    let router = start(Options { worker_urls: fleet.urls(), ..options }).await;
+async fn over(fleet: &EmulatedFleet, protocol: Protocol, options: Options) -> Arc<RunningRouter> {
+    let worker_urls = (0..fleet.servers.len()).map(|index| protocol.url(fleet, index)).collect();
+    let router = start(Options { worker_urls, ..options }).await;
     until(|| router.healthy_workers() == fleet.servers.len()).await;
     Arc::new(router)
 }
@@ -165,13 +189,13 @@ async fn load(router: &Arc<RunningRouter>, rate: u64, trouble: impl Future<Outpu
 }
 
 /// The same load on four workers, and on three and one that died unnoticed.
-async fn one_dead_of_four() {
+async fn one_dead_of_four(protocol: Protocol) {
     let fleet = fleet("sglang_8b@20*4").await;
-    let router = over(&fleet, options(&[])).await;
+    let router = over(&fleet, protocol, options(&[])).await;
     let seconds = || tokio::time::sleep(Duration::from_secs(3));
-    load(&router, 100, seconds()).await.report("four workers");
+    load(&router, 100, seconds()).await.report(&format!("four workers, {protocol:?}"));
     fleet.servers[0].set_fault(Fault::new(FaultKind::Crash));
-    load(&router, 100, seconds()).await.report("one of them dead");
+    load(&router, 100, seconds()).await.report(&format!("one of them dead, {protocol:?}"));
     let retries = sum(&metric(&router, "sgl_router_retries_total").await);
     assert!(retries <= 10.0, "{retries} retries: it was asked again and again");
     Arc::into_inner(router).unwrap().shutdown().await;
@@ -179,9 +203,9 @@ async fn one_dead_of_four() {
 }
 
 /// One worker is killed, one hangs for 6 s, one answers 500, one 503, one is ten times as slow; three are well.
-async fn five_faults() {
+async fn five_faults(protocol: Protocol) {
     let fleet = fleet("sglang_8b@20*8").await;
-    let router = over(&fleet, Options { health_check_interval_secs: 1.0, ..options(&[]) }).await;
+    let router = over(&fleet, protocol, Options { health_check_interval_secs: 1.0, ..options(&[]) }).await;
     let trouble = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let status = |status| Fault { status, ..Fault::new(FaultKind::Status) };
@@ -192,18 +216,18 @@ async fn five_faults() {
         tokio::time::sleep(Duration::from_secs(8)).await;
     };
     let mut tally = load(&router, 60, trouble).await;
-    tally.report("five faults");
+    tally.report(&format!("five faults, {protocol:?}"));
     Arc::into_inner(router).unwrap().shutdown().await;
     fleet.shutdown().await;
 }
 
 /// A worker that closes kept connections at random moments, with no other worker to turn to: nothing fails.
-async fn kept_connections_close() {
+async fn kept_connections_close(protocol: Protocol) {
     let fleet = fleet("sglang_8b@20*1").await;
-    let router = over(&fleet, Options { cb_failure_threshold: 1, ..options(&[]) }).await;
+    let router = over(&fleet, protocol, Options { cb_failure_threshold: 1, ..options(&[]) }).await;
     fleet.servers[0].set_fault(Fault { health: true, ..Fault::new(FaultKind::CloseKept) });
     let mut tally = load(&router, 100, tokio::time::sleep(Duration::from_secs(3))).await;
-    tally.report("kept connections close");
+    tally.report(&format!("kept connections close, {protocol:?}"));
     assert_eq!(tally.cut, 0);
     for name in ["retries_total", "worker_cb_transitions_total"] {
         assert_eq!(sum(&metric(&router, &format!("sgl_router_{name}")).await), 0.0, "{name}");
@@ -213,8 +237,9 @@ async fn kept_connections_close() {
 }
 
 /// What breaks next, and on which worker.
-async fn break_something(router: &RunningRouter, fleet: &EmulatedFleet, rng: &mut Rng) {
-    let server = &fleet.servers[rng.below(WORKERS)];
+async fn break_something(router: &RunningRouter, fleet: &EmulatedFleet, protocol: Protocol, rng: &mut Rng) {
+    let index = rng.below(WORKERS);
+    let server = &fleet.servers[index];
     let kinds = [
         FaultKind::Crash,
         FaultKind::Hang,
@@ -235,7 +260,7 @@ async fn break_something(router: &RunningRouter, fleet: &EmulatedFleet, rng: &mu
     ];
     let pick = rng.below(kinds.len() + 2);
     let Some(kind) = kinds.get(pick) else {
-        let url = server.url();
+        let url = protocol.url(fleet, index);
         send(router, "POST", &format!("/remove_worker?url={url}"), "").await;
         let joined = send(router, "POST", &format!("/add_worker?url={url}"), "").await;
         assert!(joined.starts_with("HTTP/1.1 200 "), "{joined}");
@@ -253,11 +278,16 @@ async fn break_something(router: &RunningRouter, fleet: &EmulatedFleet, rng: &mu
 }
 
 /// Breaks something every second, and in the end nothing is broken.
-async fn trouble(router: &RunningRouter, fleet: &EmulatedFleet, (rng, seconds): (&mut Rng, u64)) {
+async fn trouble(
+    router: &RunningRouter,
+    fleet: &EmulatedFleet,
+    protocol: Protocol,
+    (rng, seconds): (&mut Rng, u64),
+) {
     let mut ticks = interval(Duration::from_secs(1));
     for _ in 0..seconds {
         ticks.tick().await;
-        break_something(router, fleet, rng).await;
+        break_something(router, fleet, protocol, rng).await;
     }
     fleet.servers.iter().for_each(router_emulator::RunningEmulator::clear_fault);
 }
@@ -268,12 +298,13 @@ fn resident_bytes() -> usize {
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-async fn chaos(args: &Args) {
+async fn chaos(args: &Args, protocol: Protocol) {
     let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let before = descriptors();
     let fleet = fleet(&format!("sglang_8b@4*{WORKERS}")).await;
     let router = over(
         &fleet,
+        protocol,
         Options {
             health_check_interval_secs: 1.0,
             stream_idle_timeout_secs: 1.0,
@@ -288,7 +319,7 @@ async fn chaos(args: &Args) {
     let warm_up = args.seconds.div_ceil(3);
     let mut settled = 0;
     for (part, seconds) in [("first part", warm_up), ("the rest", args.seconds - warm_up)] {
-        let trouble = trouble(&router, &fleet, (&mut rng, seconds));
+        let trouble = trouble(&router, &fleet, protocol, (&mut rng, seconds));
         let mut tally = load(&router, args.rate, trouble).await;
         tally.report(&format!("chaos, seed {}, {part}, {seconds} s", args.seed));
         until(|| router.in_flight() == 0).await;

@@ -2,8 +2,9 @@
 
 use crate::connection_pool::UpstreamError;
 use crate::engine::ABORT_PATH;
-use crate::http1::{CollectError, EncodedRequest};
+use crate::http1::CollectError;
 use crate::worker::Worker;
+use crate::worker_request::WorkerRequest;
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -84,14 +85,14 @@ pub async fn request(
 
 async fn send(
     worker: &Worker,
-    request: EncodedRequest,
+    request: WorkerRequest,
     limit: usize,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let exchange = async {
-        let (parts, mut connection) = worker.pool.send(request).await?;
+        let (parts, mut connection) = worker.transport.send(request).await?;
         let body = connection.collect(BytesMut::new(), limit, |_| {}).await?;
-        worker.pool.release(connection);
+        worker.transport.release(connection);
         Ok((parts.status, body))
     };
     tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(ClientError::Timeout(timeout)))

@@ -35,7 +35,7 @@ impl ConnectConfig {
         let port = target.port();
         Ok(Connector {
             socket: host.parse().ok().map(|ip| SocketAddr::new(ip, port)),
-            tls: if target.is_secure() { Some(self.tls.connector(&host)?) } else { None },
+            tls: if target.is_secure() { Some(self.tls.connector(&host, target.protocol())?) } else { None },
             host,
             port,
             connect_timeout: self.connect_timeout,

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 /// Shorter than the 5 s after which SGLang and vLLM close idle connections: a request sent at that moment fails.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A connection to a worker.
-pub type WorkerConnection = http1::Connection<WorkerStream>;
+/// An HTTP/1.1 connection to a worker.
+pub(crate) type Http1Connection = http1::Connection<WorkerStream>;
 
 /// Why an exchange with a worker failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum UpstreamError {
         /// Host and port of the worker.
         host: String,
         /// The reason.
-        source: Box<ConnectError>,
+        source: Arc<ConnectError>,
     },
     /// The connection was open, but no response arrived.
     #[error(transparent)]
@@ -41,12 +41,12 @@ pub enum UpstreamError {
     Stale(#[source] ResponseError),
 }
 
-/// The idle connections of one worker. Each thread has its own list: a connection wakes the thread that opened
+/// The idle HTTP/1.1 connections of one worker. Each thread has its own list: a connection wakes the thread that opened
 /// it, and a request on another thread would need a wake-up across cores.
 #[derive(Debug)]
-pub struct ConnectionPool {
+pub(crate) struct ConnectionPool {
     address: Connector,
-    idle: ThreadLocal<Mutex<Vec<(Instant, WorkerConnection)>>>,
+    idle: ThreadLocal<Mutex<Vec<(Instant, Http1Connection)>>>,
     /// Told when a kept connection ended before its time.
     recheck: Arc<Recheck>,
 }
@@ -66,7 +66,10 @@ impl ConnectionPool {
     ///
     /// # Errors
     /// When the worker cannot be reached or does not respond.
-    pub async fn send(&self, request: EncodedRequest) -> Result<(Parts, WorkerConnection), UpstreamError> {
+    pub(crate) async fn send(
+        &self,
+        request: EncodedRequest,
+    ) -> Result<(Parts, Http1Connection), UpstreamError> {
         let kept = if request.asks_for_upgrade() { None } else { self.take() };
         let request = match kept {
             None => request,
@@ -85,14 +88,14 @@ impl ConnectionPool {
     }
 
     /// Returns a connection whose response was read to the end to the pool; one that cannot be reused is closed.
-    pub fn release(&self, connection: WorkerConnection) {
+    pub(crate) fn release(&self, connection: Http1Connection) {
         if connection.is_reusable() {
             self.idle.get_or_default().lock().push((Instant::now(), connection));
         }
     }
 
     /// The most recently used idle connection that is still open.
-    fn take(&self) -> Option<WorkerConnection> {
+    fn take(&self) -> Option<Http1Connection> {
         let idle = self.idle.get()?;
         loop {
             let (since, mut connection) = idle.lock().pop()?;
@@ -120,11 +123,11 @@ impl ConnectionPool {
         }
     }
 
-    async fn connect(&self) -> Result<WorkerConnection, UpstreamError> {
+    async fn connect(&self) -> Result<Http1Connection, UpstreamError> {
         let wire = self.address.dial().await.map_err(|source| UpstreamError::Connect {
             host: self.address.to_string(),
-            source: Box::new(source),
+            source: Arc::new(source),
         })?;
-        Ok(WorkerConnection::new(wire))
+        Ok(Http1Connection::new(wire))
     }
 }

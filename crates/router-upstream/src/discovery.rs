@@ -76,6 +76,9 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
         profile.detected_engine = engine;
         profile
     });
+    if is_replaced || reported.grpc_port != old.reported.grpc_port {
+        worker.use_grpc_port(reported.grpc_port);
+    }
     if is_replaced {
         pool.replace_candidates(worker);
     } else {

@@ -69,6 +69,6 @@ fn of_connect(error: &ConnectError) -> FailureReason {
 const fn of_response(error: &ResponseError) -> FailureReason {
     match error {
         ResponseError::Closed | ResponseError::Broken(_) => FailureReason::Disconnected,
-        ResponseError::Invalid(_) => FailureReason::InvalidResponse,
+        ResponseError::Invalid(_) | ResponseError::NotGrpc(_) => FailureReason::InvalidResponse,
     }
 }

@@ -106,11 +106,13 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
                 if worker.checked(&pool, outcome, config) && !discovered_now {
                     schedule.asked_at = None;
                 }
-                worker.pool.evict_idle();
+                worker.transport.evict_idle();
                 (is_passed && worker.health() == HealthState::Healthy).then_some(config.interval)
             }
         };
-        if interval.is_some() && schedule.due_in(worker.recheck.is_suspected()).is_zero() {
+        let is_told = worker.is_watched.load(Relaxed) && schedule.asked_at.is_some();
+        let is_suspected = worker.recheck.is_suspected();
+        if interval.is_some() && (is_suspected || !is_told) && schedule.due_in(is_suspected).is_zero() {
             let is_suspected = worker.recheck.take_suspicion();
             schedule.record(discover(&pool, &worker).await, is_suspected);
         }
@@ -134,6 +136,11 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
 }
 
 async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> Result<(), WorkerFailure> {
+    // A worker that tells its state need not be asked. One that has requests is, because it may hang without a word.
+    let is_told = worker.is_watched.load(Relaxed) && worker.health() == HealthState::Healthy;
+    if is_told && !pool.has_requests(worker) {
+        return Ok(());
+    }
     let before = worker.activity.load(Relaxed);
     let mut response = pin!(get(worker, &config.path, config.timeout));
     let timeout = config.timeout.min(MIN_SILENCE.max(config.interval * SILENT_INTERVALS));

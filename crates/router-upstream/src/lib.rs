@@ -31,10 +31,13 @@ mod engine;
 mod failure;
 mod fleet_log;
 mod fleet_weights;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod happy_eyeballs;
 mod health;
 mod health_checker;
 mod http1;
+mod invalid_worker;
 mod load;
 mod load_poll_pace;
 mod load_poller;
@@ -44,14 +47,19 @@ mod profile;
 mod recheck;
 mod shared_timer;
 mod standalone;
+#[cfg(feature = "grpc")]
+mod state_watcher;
 mod stored_objects;
 mod table;
 mod target;
 pub mod tls;
+mod transport;
 mod wait_queue;
 mod weight_tracking;
 mod weight_update;
 mod worker;
+mod worker_connection;
+mod worker_request;
 
 pub use availability::{AttemptEnd, AttemptKind, BreakerStatus};
 pub use candidate::Candidate;
@@ -60,7 +68,7 @@ pub use client::{ClientError, abort, get, get_at_most, request, root_cause};
 pub use coalesced_write::write_coalesced;
 pub use connect::{ConnectConfig, WorkerStream};
 pub use connect_error::ConnectError;
-pub use connection_pool::{UpstreamError, WorkerConnection};
+pub use connection_pool::UpstreamError;
 pub use engine::{EngineQuirks, LOAD_REPORT_HEADER, RANK_HEADER};
 pub use fleet_weights::FleetWeights;
 pub use health::{HealthProblem, HealthState, HealthVerdict, WorkerFailure};
@@ -69,10 +77,21 @@ pub use load::WorkerLoad;
 pub use membership::MembershipError;
 pub use pool::{PoolConfig, WorkerPool};
 pub use profile::WorkerProfile;
+#[cfg(feature = "grpc")]
+pub use router_grpc::has_call;
 pub use standalone::standalone_worker;
 pub use stored_objects::StoredObjects;
 pub use table::CandidateTable;
-pub use target::WorkerTarget;
+pub use target::{WorkerProtocol, WorkerTarget};
+pub use transport::WorkerTransport;
 pub use wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitPermit, WaitQueue};
 pub use weight_update::{MissedUpdate, UpdateScope, WeightUpdate};
 pub use worker::Worker;
+pub use worker_connection::WorkerConnection;
+pub use worker_request::{RequestBuilder, WorkerRequest};
+
+/// Whether SGLang's gRPC service has a call for a request.
+#[cfg(not(feature = "grpc"))]
+pub fn has_call(_: &http::Method, _: &str, _: &http::HeaderMap, _: &bytes::Bytes) -> bool {
+    true
+}

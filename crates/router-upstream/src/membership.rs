@@ -4,12 +4,13 @@ use crate::candidate::{Candidate, CandidateName};
 use crate::fleet_log::FleetEvent;
 use crate::health::HealthState;
 use crate::health_checker::run_health_checks;
+use crate::invalid_worker::InvalidWorker;
 use crate::load_poller::poll_load;
 use crate::pool::WorkerPool;
 use crate::profile::WorkerProfile;
-use crate::worker::{InvalidWorker, NewWorker, Worker};
+use crate::worker::{NewWorker, Worker};
 use router_config::WorkerUpdate;
-use router_config::{OwnAddressError, WorkerSpec, WorkerSpecError, WorkerUrl};
+use router_config::{ConnectionMode, OwnAddressError, WorkerSpec, WorkerSpecError, WorkerUrl};
 use router_core::{FleetUpdate, WorkerId};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -103,7 +104,7 @@ impl WorkerPool {
 
     /// A worker that may join: everything that can fail has been done.
     fn prepare(&self, spec: &WorkerSpec) -> Result<PreparedWorker, MembershipError> {
-        let url = spec.base_url()?;
+        let url = spec.base_url(self.fleet.connection_mode)?;
         self.fleet.own_address.check(&url)?;
         let profile = WorkerProfile::new(spec, self.fleet.authorization.as_ref(), self.fleet.ranks)?;
         let health = spec.health(self.fleet.health.as_ref())?;
@@ -121,6 +122,8 @@ impl WorkerPool {
             health,
             breaker: self.fleet.breaker,
             connect: self.connect.clone(),
+            uses_grpc_port: spec.connection_mode.unwrap_or(self.fleet.connection_mode)
+                == ConnectionMode::GrpcPort,
             joined_at: self.clock.now(),
         };
         let worker = Arc::new(Worker::new(parts).map_err(invalid)?);
@@ -228,6 +231,11 @@ impl WorkerPool {
             worker.mark_healthy(self);
         }
         self.tasks.spawn(run_health_checks(pool, subject, first.slot() as u64));
+        #[cfg(feature = "grpc")]
+        if let Some(transport) = worker.transport.own_grpc(&worker.target) {
+            let (pool, subject) = both();
+            self.tasks.spawn(crate::state_watcher::watch_state(pool, subject, transport));
+        }
         if self.needs.load_reports || self.fleet.polls_for_overload {
             let (pool, subject) = both();
             self.tasks.spawn(poll_load(pool, subject, self.fleet.load_poll));

@@ -7,12 +7,14 @@ use arc_swap::ArcSwap;
 use router_config::WorkerUrl;
 use router_core::WorkerId;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// All candidates of a pool, by slot. Reading takes no lock.
 #[derive(Debug, Default)]
 pub struct CandidateTable {
     pub(crate) table: ArcSwap<Vec<Option<Arc<Candidate>>>>,
+    /// How many of them are reached by gRPC alone.
+    grpc_only: AtomicUsize,
     /// End of the longest cool-down, in nanoseconds of the router's clock.
     pub(crate) busy_until: AtomicU64,
 }
@@ -31,6 +33,7 @@ impl CandidateTable {
             }
             table
         });
+        self.count_grpc();
         for candidate in new {
             let mut ids = candidate.worker.candidate_ids.lock();
             ids.push(candidate.id);
@@ -54,6 +57,27 @@ impl CandidateTable {
             }
             table
         });
+        self.count_grpc();
+    }
+
+    fn count_grpc(&self) {
+        let grpc_only = self.table.load().iter().flatten().filter(|c| c.worker.is_grpc_only()).count();
+        self.grpc_only.store(grpc_only, Relaxed);
+    }
+
+    /// The candidates that cannot take this request while others can: those that are reached by gRPC alone, where SGLang's service has
+    /// no call for it. `has_call` says whether it has; it is asked only where both kinds are there.
+    pub fn without_call(&self, has_call: impl FnOnce() -> bool) -> Vec<WorkerId> {
+        let grpc_only = self.grpc_only.load(Relaxed);
+        if grpc_only == 0 {
+            return Vec::new();
+        }
+        let table = self.table.load();
+        let all = table.iter().flatten();
+        if grpc_only == all.clone().count() || has_call() {
+            return Vec::new();
+        }
+        all.filter(|c| c.worker.is_grpc_only()).map(|c| c.id).collect()
     }
 
     /// The candidate `id`, unless it left.

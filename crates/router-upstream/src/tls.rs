@@ -1,5 +1,6 @@
 //! TLS to workers, and what TLS to clients shares with it, by rustls with ring (no OpenSSL).
 
+use crate::target::WorkerProtocol;
 use router_config::{CertificateFiles, WorkerTlsFiles};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio_rustls::TlsConnector;
 
+/// ALPN protocol of HTTP/2, which gRPC needs.
+const HTTP_2: &[u8] = b"h2";
 /// ALPN protocol of HTTP/1.1.
 pub const HTTP_1_1: &[u8] = b"http/1.1";
 
@@ -68,14 +71,22 @@ impl WorkerTls {
         Ok(tls)
     }
 
-    /// A connector and the server name for a worker on `host`.
-    pub(crate) fn connector(&self, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+    /// A connector and the server name for a worker on `host`, which is to speak `protocol`.
+    pub(crate) fn connector(
+        &self,
+        host: &str,
+        protocol: WorkerProtocol,
+    ) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
         let fail = |e: rustls::pki_types::InvalidDnsNameError| TlsError::File {
             path: host.into(),
             problem: e.to_string(),
         };
         let name = ServerName::try_from(host.to_owned()).map_err(fail)?;
-        Ok((TlsConnector::from(self.config()?), name))
+        let mut config = self.config()?;
+        if protocol == WorkerProtocol::Grpc {
+            Arc::make_mut(&mut config).alpn_protocols = vec![HTTP_2.to_vec()];
+        }
+        Ok((TlsConnector::from(config), name))
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {

@@ -1,26 +1,25 @@
 //! One server: its health, its circuit breaker and its connections, shared by all its candidates.
 
 use crate::connect::ConnectConfig;
-use crate::connection_pool::ConnectionPool;
 use crate::health::{CircuitBreaker, HealthState, ProbeGate, WorkerHealth};
-use crate::http1::RequestEncoder;
+use crate::invalid_worker::InvalidWorker;
 use crate::load_poll_pace::LoadPollPace;
 use crate::profile::WorkerProfile;
 use crate::recheck::Recheck;
-use crate::target::WorkerTarget;
-use crate::tls::TlsError;
+use crate::target::{WorkerProtocol, WorkerTarget};
+use crate::transport::WorkerTransport;
 use crate::weight_update::MissedUpdate;
+use crate::worker_request::RequestBuilder;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
-use router_config::HealthConfig;
-use router_config::WorkerUrl;
+use router_config::{Engine, HealthConfig, WorkerUrl};
 use router_core::{Time, WorkerId};
 use router_telemetry::BreakerState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +32,8 @@ pub struct Worker {
     pub target: WorkerTarget,
     /// The host and port as the value of `host`.
     pub host: HeaderValue,
-    /// Its idle connections.
-    pub pool: ConnectionPool,
+    /// How requests get to it.
+    pub transport: WorkerTransport,
     /// Its configuration and what it reports about itself.
     pub profile: ArcSwap<WorkerProfile>,
     /// How its health is checked; `None` switches checks off.
@@ -55,6 +54,10 @@ pub struct Worker {
     pub(crate) accepted_updates: AtomicU64,
     /// Counts what was received from it; two events at once may count as one.
     pub(crate) activity: AtomicU64,
+    /// Whether the gRPC port beside its HTTP port is used.
+    pub(crate) uses_grpc_port: bool,
+    /// It tells its state by itself, and says that it is healthy.
+    pub(crate) is_watched: AtomicBool,
     /// Notified when it becomes unhealthy or its breaker opens, so that requests that wait for it can be retried.
     pub evicted: Notify,
     /// Starts a health check before its interval has passed.
@@ -66,11 +69,18 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not been checked yet.
     pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
-        let NewWorker { url, profile, health, breaker, connect, joined_at } = parts;
+        let NewWorker { url, profile, health, breaker, connect, uses_grpc_port, joined_at } = parts;
         let target = WorkerTarget::new(&url)?;
+        if target.protocol() == WorkerProtocol::Grpc && profile.engine() == Some(Engine::Vllm) {
+            return Err(InvalidWorker::GrpcOfVllm);
+        }
+        #[cfg(not(feature = "grpc"))]
+        if target.protocol() == WorkerProtocol::Grpc {
+            return Err(InvalidWorker::WithoutGrpc);
+        }
         let recheck = Arc::<Recheck>::default();
         Ok(Self {
-            pool: ConnectionPool::new(connect.to(&target)?, Arc::clone(&recheck)),
+            transport: WorkerTransport::new(&target, connect, Arc::clone(&recheck))?,
             host: HeaderValue::from_str(target.authority().as_str())?,
             url,
             target,
@@ -85,6 +95,8 @@ impl Worker {
             missed_update: Mutex::new(None),
             accepted_updates: AtomicU64::new(0),
             activity: AtomicU64::new(0),
+            uses_grpc_port,
+            is_watched: AtomicBool::new(false),
             evicted: Notify::new(),
             recheck,
             removed: CancellationToken::new(),
@@ -92,13 +104,34 @@ impl Worker {
     }
 
     /// A request to it, with the headers that every request gets: `host`, and `authorization` if the worker has a key.
-    pub fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestEncoder {
-        let mut head = self.target.request(method, path, body);
+    pub fn request(&self, method: &Method, path: &PathAndQuery, body: Bytes) -> RequestBuilder {
+        let mut head = self.transport.request(&self.target, method, path, body);
         head.set(header::HOST, &self.host);
         if let Some(own) = &self.profile.load().authorization {
             head.set(header::AUTHORIZATION, own);
         }
         head
+    }
+
+    /// Sends the model's requests to the gRPC service at this port of its host from now on, if that is wanted.
+    pub(crate) fn use_grpc_port(&self, port: Option<u16>) {
+        if !self.uses_grpc_port || self.target.protocol() == WorkerProtocol::Grpc {
+            return;
+        }
+        #[cfg(feature = "grpc")]
+        match self.transport.set_grpc_port(&self.target, port) {
+            Ok(()) => tracing::debug!(worker = %self.url, port, "the gRPC port of the worker"),
+            Err(error) => {
+                tracing::warn!(worker = %self.url, port, %error, "the worker's gRPC port cannot be used")
+            }
+        }
+        #[cfg(not(feature = "grpc"))]
+        tracing::warn!(worker = %self.url, port, "this build has no gRPC, so the worker's gRPC port is not used");
+    }
+
+    /// Whether it is reached by gRPC alone.
+    pub fn is_grpc_only(&self) -> bool {
+        self.target.protocol() == WorkerProtocol::Grpc
     }
 
     /// Its health state now.
@@ -144,19 +177,6 @@ pub(crate) struct NewWorker {
     pub(crate) health: Option<HealthConfig>,
     pub(crate) breaker: Option<router_config::BreakerConfig>,
     pub(crate) connect: ConnectConfig,
+    pub(crate) uses_grpc_port: bool,
     pub(crate) joined_at: Time,
-}
-
-/// Why no request can be sent to a worker.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidWorker {
-    /// Its URL is no URI.
-    #[error(transparent)]
-    Uri(#[from] http::uri::InvalidUri),
-    /// Its URL does not fit into a header.
-    #[error(transparent)]
-    Header(#[from] http::header::InvalidHeaderValue),
-    /// TLS is not possible with its host or the configured certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
 }

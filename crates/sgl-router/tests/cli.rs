@@ -29,6 +29,12 @@ fn mistakes_are_one_line_and_exit_2() {
         (&["launch", "--worker-urls", worker, "--config", "/no/such.toml"], &["/no/such.toml"]),
         (&["emulate", "--fleet", "a100*1,warp9*2"], &["--fleet", "warp9"]),
         (&["emulate", "--port-base", "65535"], &["--port-base", "65535"]),
+        (&["emulate", "--grpc"], &["--grpc", "SGLang 0.4", "--meta stock"]),
+        (&["emulate", "--grpc-port-base", "31001"], &["--grpc"]),
+        (
+            &["emulate", "--grpc", "--meta", "stock", "--port-base", "65000"],
+            &["--grpc-port-base", "--port-base + 1000"],
+        ),
         (&["demo", "--rate", "0"], &["--rate"]),
         (&["lunch"], &["lunch", "launch"]),
         (&["launch", worker], &[worker, "did you mean '--worker-urls http://127.0.0.1:1'?"]),
@@ -164,6 +170,16 @@ fn launch_serves_until_sigterm() {
     assert!(get(&base, "/metrics").contains("sgl_router_active_workers 1"));
     router.signal("-TERM");
     assert!(router.child.wait().unwrap().success(), "SIGTERM exits with success");
+}
+
+#[test]
+fn emulate_prints_both_ports_of_a_worker() {
+    let args = ["emulate", "--fleet", "a100*1", "--port-base", "0", "--meta", "stock", "--grpc"];
+    let mut fleet = start(&args, |c| Box::new(c.stdout.take().unwrap()));
+    let line = fleet.lines.by_ref().map(Result::unwrap).find(|l| l.contains("a100")).unwrap();
+    let word = |start: &str| line.split_whitespace().find(|word| word.starts_with(start)).unwrap();
+    let (_, port) = word("grpc://").rsplit_once(':').unwrap();
+    assert!(get(word("http://"), "/server_info").contains(&format!("\"grpc_port\":{port}")), "{line}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ class OptionKeywords(TypedDict, total=False):
     """Every option of ``sgl-router launch``, and below them the other names of ``sglang_router``."""
 
     worker_urls: list[str]
+    connection_mode: str
     start_empty: bool
     pd_disaggregation: bool
     prefill: list[str]

@@ -64,6 +64,9 @@ class Options:
     #: Base URLs of the workers, such as http://10.0.0.1:30000
     worker_urls: list[str] = field(default_factory=list)
 
+    #: How workers with http:// URLs are reached; a grpc:// URL says it by itself
+    connection_mode: str = "http"
+
     #: Start without workers; add them at run time with POST /workers
     start_empty: bool = False
 

@@ -5,17 +5,18 @@ use toml::Table;
 
 /// Each crate of the workspace and those directly below it, as in ARCHITECTURE.md. It may depend on these, and on what they
 /// may depend on.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
     ("router-sim", &["router-engine"]),
-    ("router-emulator", &["router-engine", "router-protocol"]),
+    ("router-grpc", &[]),
+    ("router-emulator", &["router-engine", "router-grpc", "router-protocol"]),
     ("router-load", &["router-protocol"]),
     ("router-report", &["router-core"]),
     ("router-config", &["router-core"]),
     ("router-telemetry", &["router-config"]),
-    ("router-upstream", &["router-protocol", "router-telemetry"]),
+    ("router-upstream", &["router-grpc", "router-protocol", "router-telemetry"]),
     ("router-proxy", &["router-upstream"]),
     ("router-fuzz", &["router-upstream"]),
     ("router-bench", &["router-protocol", "router-telemetry"]),

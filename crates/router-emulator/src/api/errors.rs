@@ -8,6 +8,10 @@ use serde_json::json;
 use super::meta_info::{QUEUE_FULL, quoted};
 use crate::api::body::HttpResponse;
 
+/// Marks the response to a body that is not JSON, or not of the expected shape.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IsMalformed;
+
 /// A body that is not JSON, or not of the expected shape.
 #[derive(Debug)]
 pub(crate) struct MalformedBody {
@@ -49,7 +53,9 @@ impl MalformedBody {
             format!("{{'type': 'value_error', 'loc': ('body',), 'msg': \"{message}\"}}")
         };
         let message = format!("1 validation error:\n  {detail}\n\n    POST {} [{detail}]", self.path);
-        openai(StatusCode::BAD_REQUEST, "Bad Request", &message)
+        let mut response = openai(StatusCode::BAD_REQUEST, "Bad Request", &message);
+        response.extensions_mut().insert(IsMalformed);
+        response
     }
 }
 

@@ -190,18 +190,25 @@ pub(crate) struct FaultSwitch(Arc<SwitchState>);
 
 #[derive(Debug, Default)]
 struct SwitchState {
-    fault: Mutex<Option<ConnectionFault>>,
+    fault: watch::Sender<Option<ConnectionFault>>,
     /// When the connection is to be closed as soon as it is idle.
     close_at: watch::Sender<Option<Instant>>,
 }
 
 impl FaultSwitch {
     pub(crate) fn set(&self, connection_fault: ConnectionFault) {
-        *self.0.fault.lock() = Some(connection_fault);
+        self.0.fault.send_replace(Some(connection_fault));
     }
 
     pub(crate) fn get(&self) -> Option<ConnectionFault> {
-        *self.0.fault.lock()
+        *self.0.fault.borrow()
+    }
+
+    /// Waits until a fault ends the connection.
+    #[cfg(feature = "grpc")]
+    pub(crate) async fn struck(&self) {
+        // The sender lives as long as this switch, so waiting cannot fail.
+        let _ = self.0.fault.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Closes the connection after `delay`, once it is idle. Only the first call counts.

@@ -81,7 +81,7 @@ pub(crate) fn route(server: &ServerState, method: &Method, path: &str, body: &[u
 
 fn pause(server: &ServerState, path: &str, body: &ControlBody) -> HttpResponse {
     let is_pause = path == "/pause_generation";
-    server.control.is_paused.send_replace(is_pause);
+    server.control.set_paused(is_pause);
     if is_pause && body.mode.as_deref().unwrap_or("abort") == "abort" {
         server.ranks().iter().for_each(EngineDriver::abort_all);
     }

@@ -42,7 +42,7 @@ fn one_model(server: &ServerState, path: &str) -> Option<HttpResponse> {
     Some(json_response(StatusCode::NOT_FOUND, &json!({ "error": error })))
 }
 
-fn model_info(server: &ServerState) -> Value {
+pub(crate) fn model_info(server: &ServerState) -> Value {
     let name = &server.config().model_name;
     match server.config().version {
         SglangVersion::Classic => {
@@ -59,7 +59,7 @@ fn model_info(server: &ServerState) -> Value {
     }
 }
 
-fn server_info(server: &ServerState) -> Value {
+pub(crate) fn server_info(server: &ServerState) -> Value {
     let config = server.config();
     let limits = config.limits.unwrap_or(config.profile.limits);
     let state = |rank: &EngineDriver| {
@@ -89,6 +89,7 @@ fn server_info(server: &ServerState) -> Value {
         "emulated_profile": config.profile.name,
     });
     if config.version == SglangVersion::Stock {
+        info["grpc_port"] = config.grpc_port.into();
         info["weight_version"] = server.control.weight_version().into();
     }
     info

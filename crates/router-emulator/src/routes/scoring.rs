@@ -152,6 +152,38 @@ pub(crate) fn classify(server: &ServerState, body: &[u8]) -> HttpResponse {
 }
 
 #[derive(Deserialize)]
+struct ScoreBody {
+    query: PromptBody,
+    items: PromptBody,
+    label_token_ids: Vec<u32>,
+    model: Option<String>,
+}
+
+/// `POST /v1/score`: for each item the likelihood of each label.
+pub(crate) fn likelihoods(server: &ServerState, body: &[u8]) -> HttpResponse {
+    let parsed: ScoreBody = match parse(body, "/v1/score") {
+        Ok(parsed) => parsed,
+        Err(malformed) => return malformed.response(),
+    };
+    if parsed.label_token_ids.is_empty() {
+        return bad_request("label_token_ids cannot be empty");
+    }
+    let (query, items) = (format!("{:?}", parsed.query), parsed.items.into_prompts());
+    let tokens = items.iter().map(crate::api::generation::Prompt::tokens).sum();
+    let row = |item: &crate::api::generation::Prompt| -> Vec<f64> {
+        let key = format!("{query}\0{item:?}");
+        let label = |id: &u32| f64::midpoint(score(key.as_bytes(), u64::from(*id)), 1.0);
+        parsed.label_token_ids.iter().map(label).collect()
+    };
+    let scores: Vec<_> = items.iter().map(row).collect();
+    let model = parsed.model.as_deref().unwrap_or(&server.config().model_name);
+    json_response(
+        StatusCode::OK,
+        &json!({"scores": scores, "model": model, "usage": usage(tokens), "object": "scoring"}),
+    )
+}
+
+#[derive(Deserialize)]
 struct TokenizeBody {
     #[serde(alias = "text")]
     prompt: OneOrMany<String>,

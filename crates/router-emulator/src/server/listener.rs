@@ -1,5 +1,6 @@
 //! The accept loop. It owns the connections, so that a fault can reset or close each, or write garbage to it.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,20 +23,35 @@ use crate::state::ServerState;
 /// Pause after a failed accept or bind, so that a lasting error does not spin.
 const RETRY: Duration = Duration::from_millis(20);
 /// Bytes that are not HTTP.
-const GARBAGE: &[u8] = b"\x16\x03\x01 this is not HTTP \xff\xfe\r\n\r\n";
+pub(crate) const GARBAGE: &[u8] = b"\x16\x03\x01 this is not HTTP \xff\xfe\r\n\r\n";
 
-/// Accepts connections until `stop`, then ends those that are open.
-pub(crate) async fn run(
+/// A connection that has been accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) server: Arc<ServerState>,
+    pub(crate) stream: TcpStream,
+    pub(crate) listen: watch::Receiver<ListenState>,
+    /// How often the server had crashed before it listened for this connection.
+    pub(crate) crashes: u64,
+    /// The server stops.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Accepts connections until `stop` and gives each to `serve`, then ends those that are open.
+pub(crate) async fn run<Fut>(
     server: Arc<ServerState>,
     listener: TcpListener,
     addr: SocketAddr,
     stop: CancellationToken,
-) {
+    serve: fn(Accepted) -> Fut,
+) where
+    Fut: Future<Output = ()> + Send + 'static,
+{
     let connections = TaskTracker::new();
     let mut listen = server.listening().subscribe();
     let mut listener = Some(listener);
     loop {
-        let open = listen.borrow_and_update().open;
+        let ListenState { open, crashes } = *listen.borrow_and_update();
         if !open {
             listener = None;
         } else if listener.is_none() {
@@ -46,8 +62,10 @@ pub(crate) async fn run(
             _ = listen.changed() => {}
             accepted = accept(listener.as_ref()), if open => {
                 if let Some(stream) = accepted {
-                    let (server, stop) = (server.clone(), stop.clone());
-                    connections.spawn(connection(server, stream, listen.clone(), stop));
+                    // Without this, small events wait for the client's delayed acknowledgement.
+                    let _ = stream.set_nodelay(true);
+                    let (server, listen, stop) = (server.clone(), listen.clone(), stop.clone());
+                    connections.spawn(serve(Accepted { server, stream, listen, crashes, stop }));
                 }
             }
         }
@@ -80,16 +98,9 @@ async fn rebind(addr: SocketAddr) -> Option<TcpListener> {
     }
 }
 
-/// Serves one connection until it, the server or a fault ends it.
-async fn connection(
-    server: Arc<ServerState>,
-    stream: TcpStream,
-    mut listen: watch::Receiver<ListenState>,
-    stop: CancellationToken,
-) {
-    // Without this, small events wait for the client's delayed acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let crashes = listen.borrow().crashes;
+/// Serves one connection of HTTP/1.1 until it, the server or a fault ends it.
+pub(crate) async fn http1(accepted: Accepted) {
+    let Accepted { server, stream, mut listen, crashes, stop } = accepted;
     let switch = FaultSwitch::default();
     let keep_alive = server.config().keep_alive;
     let service = {

@@ -2,13 +2,14 @@
 
 pub(crate) mod listener;
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, AUTHORIZATION, SERVER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use http_body::Body;
+use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 
 use crate::api::body::{AbortedBody, HttpResponse, ResponseBody};
@@ -33,11 +34,15 @@ const MAX_KEPT: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The connection must end without a complete response.
-pub(crate) async fn serve(
+pub(crate) async fn serve<B>(
     server: Arc<ServerState>,
     switch: FaultSwitch,
-    request: Request<Incoming>,
-) -> Result<HttpResponse, AbortedBody> {
+    request: Request<B>,
+) -> Result<HttpResponse, AbortedBody>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if path != "/_fault" && !authorised(&server, path, &parts.headers) {
@@ -105,6 +110,7 @@ async fn route(
         "/v1/embeddings" if post => scoring::embeddings(server, body),
         "/rerank" | "/v1/rerank" if post || put => scoring::rerank(server, body),
         "/v1/classify" | "/classify" if post => scoring::classify(server, body),
+        "/v1/score" if post => scoring::likelihoods(server, body),
         "/tokenize" | "/v1/tokenize" if post => scoring::tokenize(server, body),
         "/detokenize" | "/v1/detokenize" if post => scoring::detokenize(body),
         "/" if get => json_response(StatusCode::OK, &"SGLang is running"),
@@ -157,7 +163,8 @@ fn finish(mut response: HttpResponse) -> HttpResponse {
     response
 }
 
-fn authorised(server: &ServerState, path: &str, headers: &HeaderMap) -> bool {
+/// Whether the headers have the server's key, where it has one and the path needs it.
+pub(crate) fn authorised(server: &ServerState, path: &str, headers: &HeaderMap) -> bool {
     let Some(key) = &server.config().api_key else { return true };
     if path.starts_with("/health") || path.starts_with("/metrics") {
         return true;
@@ -229,7 +236,7 @@ fn abort_request(server: &ServerState, body: &[u8]) -> HttpResponse {
 fn scope(path: &str) -> FaultScope {
     let inference =
         ["/generate", "/v1/chat", "/v1/completions", "/v1/responses", "/v1/embeddings", "/rerank"];
-    let more = ["/v1/rerank", "/classify", "/v1/classify"];
+    let more = ["/v1/rerank", "/classify", "/v1/classify", "/v1/score"];
     if inference.iter().chain(&more).any(|p| path.starts_with(p)) {
         FaultScope::Inference
     } else if path.starts_with("/health") {

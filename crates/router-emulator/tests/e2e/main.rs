@@ -6,4 +6,6 @@ mod client;
 mod control;
 mod disaggregation;
 mod faults;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod lifecycle;

@@ -20,8 +20,7 @@ use router_core::{Outcome, Route};
 use router_protocol::set_rank;
 use router_telemetry::{Clock, Leg, RetryReason, TRACEPARENT};
 use router_upstream::{
-    Candidate, EncodedRequest, LOAD_REPORT_HEADER, RANK_HEADER, ResponseError, UpstreamError,
-    WorkerConnection,
+    Candidate, LOAD_REPORT_HEADER, RANK_HEADER, ResponseError, UpstreamError, WorkerConnection, WorkerRequest,
 };
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ impl ProxyRequest<'_> {
     /// Sends the request to the lease's worker and waits for the first byte.
     pub(super) async fn attempt(&self, lease: &Lease) -> Result<UpstreamResponse, ProxyError> {
         let worker = &lease.candidate.worker;
-        let sent = worker.pool.send(self.encode(lease).await).await;
+        let sent = worker.transport.send(self.encode(lease).await).await;
         let (parts, mut connection) = sent.map_err(attempt_error)?;
         worker.record_activity();
         let first = if connection.is_over() { None } else { self.first_frame(&parts, &mut connection).await };
@@ -77,7 +76,7 @@ impl ProxyRequest<'_> {
     }
 
     /// The request as this worker gets it.
-    pub(super) async fn encode(&self, lease: &Lease) -> EncodedRequest {
+    pub(super) async fn encode(&self, lease: &Lease) -> WorkerRequest {
         let candidate = &lease.candidate;
         let body = self.body_for(candidate).await.unwrap_or_else(|| self.body.clone());
         let mut head = candidate.worker.request(&self.method, &self.path, body);
@@ -208,7 +207,7 @@ pub(super) fn attempt_error(error: UpstreamError) -> ProxyError {
 /// What it means that a worker's response did not arrive.
 pub(super) fn response_error(error: ResponseError) -> ProxyError {
     match error {
-        ResponseError::Invalid(_) => ProxyError::InvalidResponse(error.into()),
+        ResponseError::Invalid(_) | ResponseError::NotGrpc(_) => ProxyError::InvalidResponse(error.into()),
         ResponseError::Closed | ResponseError::Broken(_) => ProxyError::Disconnected(error.into()),
     }
 }

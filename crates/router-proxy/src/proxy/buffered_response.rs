@@ -41,7 +41,7 @@ impl BufferedResponse {
             let rest = connection.collect(BytesMut::from(&first[..]), MAX_LEN, |_| {});
             tokio::time::timeout(TIMEOUT, rest).await.ok()?.ok()?
         };
-        candidate.worker.pool.release(connection);
+        candidate.worker.transport.release(connection);
         Self::of(parts, body, candidate, reason)
     }
 

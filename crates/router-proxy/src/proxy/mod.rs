@@ -227,7 +227,8 @@ async fn send_scanned(
         return Box::pin(run).await;
     }
     batch_window::wait(state, route).await;
-    let excluded = stored_object::elsewhere(request, facts);
+    let mut excluded = stored_object::elsewhere(request, facts);
+    excluded.add_unfit(&request.without_call());
     let response = RetryLoop::new(request, features, rid, excluded).run().await?;
     stored_object::remember_conversation(request, facts, &response);
     Ok(response)

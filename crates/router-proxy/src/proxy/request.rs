@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
-use router_core::{Route, Time};
+use router_core::{Route, Time, WorkerId};
 use router_telemetry::{AttemptNotes, Leg, TraceContext};
 use router_upstream::WorkerPool;
 use std::sync::Arc;
@@ -71,6 +71,13 @@ impl<'a> ProxyRequest<'a> {
             deadline: Instant::now() + state.limits.timeout,
             tunnel,
         }
+    }
+
+    /// The workers that cannot take the request while others can, because they are reached by gRPC alone.
+    pub(super) fn without_call(&self) -> Vec<WorkerId> {
+        let has_call =
+            || router_upstream::has_call(&self.method, self.path.path(), &self.headers, &self.body);
+        self.pool.candidates.without_call(has_call)
     }
 
     /// What `work` makes of the body, done apart where the body is large.

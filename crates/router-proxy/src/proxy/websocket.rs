@@ -70,8 +70,9 @@ impl ProxyRequest<'_> {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(header::UPGRADE, WEBSOCKET);
         parts.headers.insert(WORKER, lease.candidate.header.clone());
-        let (worker, early) = connection.into_stream();
-        slot.open(Tunnel::new(worker, early, lease, self.state.limits.stream_idle));
+        if let Some((worker, early)) = connection.into_stream() {
+            slot.open(Tunnel::new(worker, early, lease, self.state.limits.stream_idle));
+        }
         Response::from_parts(parts, RouterBody::full(Bytes::new()))
     }
 }

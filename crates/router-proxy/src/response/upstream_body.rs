@@ -284,7 +284,7 @@ impl UpstreamBody {
     /// The body ended as it should.
     fn complete(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.lease.candidate.worker.pool.release(connection);
+            self.lease.candidate.worker.transport.release(connection);
         }
         let observer = std::mem::replace(&mut self.observer, ResponseObserver::Nothing);
         let is_stream = observer.is_stream();

@@ -12,6 +12,9 @@ pub enum ResponseError {
     /// The bytes are not valid HTTP/1.1.
     #[error("not HTTP/1.1: {0}")]
     Invalid(&'static str),
+    /// What came is not gRPC.
+    #[error("not gRPC: {0}")]
+    NotGrpc(&'static str),
 }
 
 /// Why a whole response could not be read.

@@ -14,7 +14,7 @@ use router_core::{AttemptResult, LoadSource, Outcome};
 use router_protocol::disaggregation::InputLogprobs;
 use router_protocol::{ResponseFacts, StreamObserver, read_response};
 use router_telemetry::RetryReason;
-use router_upstream::{Candidate, CollectError, EncodedRequest};
+use router_upstream::{Candidate, CollectError, WorkerRequest};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -101,7 +101,7 @@ pub(super) async fn start(request: &ProxyRequest<'_>, lease: Lease) -> PrefillTa
     PrefillTask { candidate, output, error }
 }
 
-async fn run(request: EncodedRequest, mut lease: PrefillLease) -> Result<PrefillOutput, PrefillError> {
+async fn run(request: WorkerRequest, mut lease: PrefillLease) -> Result<PrefillOutput, PrefillError> {
     let lease = &mut lease.lease;
     let (mut parts, body) = match exchange(request, lease).await {
         Ok(response) => response,
@@ -147,10 +147,10 @@ async fn run(request: EncodedRequest, mut lease: PrefillLease) -> Result<Prefill
 }
 
 /// Sends the request and reads the whole response.
-async fn exchange(request: EncodedRequest, lease: &mut Lease) -> Result<(Parts, Bytes), ProxyError> {
+async fn exchange(request: WorkerRequest, lease: &mut Lease) -> Result<(Parts, Bytes), ProxyError> {
     let candidate = Arc::clone(&lease.candidate);
     let worker = &candidate.worker;
-    let (parts, mut connection) = worker.pool.send(request).await.map_err(attempt_error)?;
+    let (parts, mut connection) = worker.transport.send(request).await.map_err(attempt_error)?;
     worker.record_activity();
     let on_data = |_: &Bytes| {
         worker.record_activity();
@@ -160,7 +160,7 @@ async fn exchange(request: EncodedRequest, lease: &mut Lease) -> Result<(Parts, 
         CollectError::TooLarge(_) => ProxyError::InvalidResponse("the prefill response is too long".into()),
         CollectError::Response(error) => response_error(error),
     })?;
-    worker.pool.release(connection);
+    worker.transport.release(connection);
     Ok((parts, body))
 }
 

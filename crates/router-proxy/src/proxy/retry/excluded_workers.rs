@@ -30,6 +30,12 @@ impl ExcludedWorkers {
         Self { excluded: unfit.clone(), unfit, tried: SmallVec::new() }
     }
 
+    /// These candidates are unfit, too.
+    pub(crate) fn add_unfit(&mut self, unfit: &[WorkerId]) {
+        self.unfit.extend_from_slice(unfit);
+        self.excluded.extend_from_slice(unfit);
+    }
+
     /// The excluded candidates.
     pub(crate) fn ids(&self) -> &[WorkerId] {
         &self.excluded

@@ -1,0 +1,36 @@
+//! SGLang's native gRPC service, `sglang.runtime.v1.SglangService` (`--grpc-port`), behind the face of HTTP.
+//!
+//! A request comes as HTTP, goes to the worker as calls of the service, and the answers leave as an HTTP response:
+//!
+//! ```text
+//! request ──▶ call ──▶ framing, messages        what is asked
+//!    │
+//!    ▼
+//! transport (channel ──▶ connection)             HTTP/2, by the h2 crate
+//!    │
+//!    ▼
+//! response ──▶ reply ──▶ messages, status        what was answered
+//! ```
+//!
+//! So everything above sees one kind of worker. Messages are those of prost, their framing and the status of a call those of tonic;
+//! connections are h2's, not tonic's, because its channel passes each message from task to task.
+//!
+//! The service is not documented; what is known of it comes from answers of SGLang 0.5.23, which are fixtures of the tests.
+
+mod call;
+mod framing;
+pub mod messages;
+mod reply;
+mod request;
+mod response;
+mod rpc;
+mod status;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+pub use call::{Refusal, has_call, serves_inference};
+pub use request::{GrpcRequest, PreparedCall};
+pub use response::GrpcResponse;
+pub use rpc::{Rpc, SERVICE};
+pub use transport::{EngineStates, GrpcChannel, GrpcError, TransportError, WatchError};

@@ -1,0 +1,224 @@
+//! The connections to one worker.
+
+use super::connection::H2Connection;
+use super::error::{GrpcError, TransportError};
+use super::h2_body::{CallBody, H2Body};
+use crate::call::Call;
+use crate::framing::MessageReader;
+use crate::request::PreparedCall;
+use crate::response::{GrpcResponse, Receiver};
+use crate::rpc::Rpc;
+use http::response::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use thread_local::ThreadLocal;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+/// The connections to one worker. Each thread has its own, because a connection wakes the thread that opened it. A connection carries
+/// as many calls at once as the worker allows; another one is opened when all are full.
+#[derive(Debug)]
+pub struct GrpcChannel<E: Send + Sync> {
+    /// The URI of each call.
+    uris: Vec<Uri>,
+    threads: ThreadLocal<ThreadConnections<E>>,
+}
+
+#[derive(Debug)]
+struct ThreadConnections<E: Send + Sync> {
+    open: Mutex<Vec<H2Connection>>,
+    /// Held by the call that connects, so that the others of a burst wait for it and share the connection. It has when and why the last
+    /// attempt failed.
+    connecting: tokio::sync::Mutex<Option<(Instant, Arc<E>)>>,
+}
+
+impl<E: Send + Sync> Default for ThreadConnections<E> {
+    fn default() -> Self {
+        Self { open: Mutex::default(), connecting: tokio::sync::Mutex::new(None) }
+    }
+}
+
+/// A connection for a call.
+struct Chosen {
+    connection: H2Connection,
+    /// It was opened for this call.
+    is_new: bool,
+}
+
+impl<E: Send + Sync> GrpcChannel<E> {
+    /// The channel to the worker at `authority`.
+    pub fn new(is_secure: bool, authority: Authority) -> Self {
+        let uri = |rpc: Rpc| {
+            let mut uri = http::uri::Parts::default();
+            uri.scheme = Some(if is_secure { Scheme::HTTPS } else { Scheme::HTTP });
+            uri.authority = Some(authority.clone());
+            uri.path_and_query = Some(PathAndQuery::from_static(rpc.path()));
+            // All three parts are there, which is all that can be wrong.
+            Uri::from_parts(uri).unwrap_or_default()
+        };
+        Self { uris: Rpc::ALL.into_iter().map(uri).collect(), threads: ThreadLocal::new() }
+    }
+
+    /// Sends a request as calls of the service and waits for the head of the response, which comes with the first message. `dial`
+    /// opens a connection.
+    ///
+    /// A request that got nothing back on a connection that was open before goes once more on a new one, unless it has an id that the worker may
+    /// have seen.
+    ///
+    /// # Errors
+    /// When the worker cannot be reached or the connection breaks. That a call failed is a response.
+    pub async fn send<S, F>(
+        &self,
+        request: &PreparedCall,
+        dial: impl Fn() -> F,
+    ) -> Result<(Parts, GrpcResponse), GrpcError<E>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Result<S, E>>,
+    {
+        let Chosen { connection, is_new } = self.connection(&dial, true).await?;
+        let error = match self.exchange(&connection, request).await {
+            Err(error) if !is_new => error,
+            answered => return answered.map_err(GrpcError::Transport),
+        };
+        if !error.is_refused() && request.is_repeat_forbidden {
+            return Err(GrpcError::Stale(error));
+        }
+        let Chosen { connection, .. } = self.connection(&dial, false).await?;
+        self.exchange(&connection, request).await.map_err(GrpcError::Transport)
+    }
+
+    /// Sends a call whose answers are taken as they are.
+    pub(super) async fn open<S, F>(
+        &self,
+        call: &Call,
+        metadata: &HeaderMap,
+        dial: impl Fn() -> F,
+    ) -> Result<Receiver, GrpcError<E>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Result<S, E>>,
+    {
+        let Chosen { connection, .. } = self.connection(&dial, true).await?;
+        self.start(&connection, call, metadata).await.map_err(GrpcError::Transport)
+    }
+
+    /// Closes all but one of each thread's connections on which no call is open: a burst needed more.
+    pub fn evict_idle(&self) {
+        for thread in &self.threads {
+            let mut place = 0;
+            thread.open.lock().retain(|connection| {
+                place += 1;
+                !connection.has_ended() && (place == 1 || !connection.is_idle())
+            });
+        }
+    }
+
+    async fn exchange(
+        &self,
+        connection: &H2Connection,
+        request: &PreparedCall,
+    ) -> Result<(Parts, GrpcResponse), TransportError> {
+        let receiver = self.start(connection, &request.call, &request.metadata).await?;
+        GrpcResponse::receive(receiver, &request.call.answer).await
+    }
+
+    /// Sends the messages, and waits for the heads of the responses.
+    async fn start(
+        &self,
+        connection: &H2Connection,
+        call: &Call,
+        metadata: &HeaderMap,
+    ) -> Result<Receiver, TransportError> {
+        let mut receiver = Receiver::default();
+        for message in &call.messages {
+            let active = connection.activate();
+            let request = self.request(call.rpc, metadata.clone());
+            let (response, mut body) = connection.send(request)?;
+            body.send_data(message.clone(), true)?;
+            let (head, received) = response.await?.into_parts();
+            let body = H2Body::new(received, active);
+            receiver.push(messages(&head.headers, head.status, body)?);
+        }
+        Ok(receiver)
+    }
+
+    fn request(&self, rpc: Rpc, headers: HeaderMap) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.uris.get(rpc as usize).cloned().unwrap_or_default();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// A connection with room for one more call: one that is open, if `reuse` says so, or a new one.
+    async fn connection<S, F>(&self, dial: &impl Fn() -> F, reuse: bool) -> Result<Chosen, GrpcError<E>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Result<S, E>>,
+    {
+        let thread = self.threads.get_or_default();
+        if reuse && let Some(connection) = thread.with_room() {
+            return Ok(Chosen { connection, is_new: false });
+        }
+        let asked = Instant::now();
+        let mut last_failure = thread.connecting.lock().await;
+        match last_failure.as_ref() {
+            Some((failed, error)) if *failed > asked => return Err(GrpcError::Connect(Arc::clone(error))),
+            _ => {}
+        }
+        // Another call may have connected meanwhile.
+        if reuse && let Some(connection) = thread.with_room() {
+            return Ok(Chosen { connection, is_new: false });
+        }
+        let wire = match dial().await {
+            Ok(wire) => wire,
+            Err(error) => {
+                let error = Arc::new(error);
+                *last_failure = Some((Instant::now(), Arc::clone(&error)));
+                return Err(GrpcError::Connect(error));
+            }
+        };
+        let connection = H2Connection::open(wire).await.map_err(TransportError::from)?;
+        thread.open.lock().push(connection.clone());
+        Ok(Chosen { connection, is_new: true })
+    }
+}
+
+impl<E: Send + Sync> ThreadConnections<E> {
+    /// The first connection with room for one more call; those that have ended go.
+    fn with_room(&self) -> Option<H2Connection> {
+        let mut open = self.open.lock();
+        open.retain(|connection| !connection.has_ended());
+        open.iter().find(|connection| connection.has_room()).cloned()
+    }
+}
+
+/// The messages of a response.
+///
+/// # Errors
+/// When it is not one of gRPC.
+fn messages(headers: &HeaderMap, status: StatusCode, body: H2Body) -> Result<Messages, TransportError> {
+    let is_grpc = headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if status == StatusCode::OK && !is_grpc {
+        return Err(TransportError::Invalid("the response is not one of gRPC"));
+    }
+    Ok(match tonic::Status::from_header_map(headers) {
+        Some(status) => Messages::Ended(Some(status)),
+        None => Messages::Streamed(MessageReader::new(CallBody::H2(body))),
+    })
+}
+
+/// What comes on one stream.
+#[derive(Debug)]
+pub(crate) enum Messages {
+    /// Messages, then a status.
+    Streamed(MessageReader),
+    /// A status without a message before it; taken once.
+    Ended(Option<tonic::Status>),
+}

@@ -1,0 +1,144 @@
+//! One HTTP/2 connection to a worker.
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, SendStream};
+use http::Request;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
+
+/// Bytes of one response that are received before somebody reads them.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Bytes of all responses together: so many that a client that reads slowly does not hold up those of others.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+/// Bytes of headers and trailers.
+const MAX_HEADERS: u32 = 256 << 10;
+/// How long nothing comes before the other side is asked whether it is there, while a call is open.
+const PING_AFTER: Duration = Duration::from_secs(10);
+/// How long its answer may take.
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+
+/// A connection that carries any number of calls at once. A task of its own drives it.
+#[derive(Clone, Debug)]
+pub(super) struct H2Connection {
+    /// Not cloned for each call: a clone takes the lock of the whole connection twice.
+    sender: Arc<Mutex<SendRequest<Bytes>>>,
+    state: Arc<ConnectionState>,
+}
+
+#[derive(Debug, Default)]
+struct ConnectionState {
+    /// Calls that are open.
+    active: AtomicUsize,
+    has_ended: AtomicBool,
+}
+
+/// An open call; it counts until it is dropped.
+#[derive(Debug)]
+pub(super) struct ActiveStream(Arc<ConnectionState>);
+
+impl Drop for ActiveStream {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Relaxed);
+    }
+}
+
+impl H2Connection {
+    /// Opens HTTP/2 on `wire`, and spawns the task that drives it.
+    ///
+    /// # Errors
+    /// When the other side does not speak HTTP/2.
+    pub(super) async fn open<S>(wire: S) -> Result<Self, h2::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEADERS)
+            .enable_push(false)
+            .handshake(wire);
+        let (sender, mut connection) = handshake.await?;
+        let state = Arc::<ConnectionState>::default();
+        let pings = connection.ping_pong();
+        let driven = Arc::clone(&state);
+        tokio::spawn(async move {
+            drive(connection, pings, &driven).await;
+            driven.has_ended.store(true, Relaxed);
+        });
+        Ok(Self { sender: Arc::new(Mutex::new(sender)), state })
+    }
+
+    /// Whether it has ended, and every call on it with it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.has_ended.load(Relaxed)
+    }
+
+    /// Whether the other side takes one more call now.
+    pub(super) fn has_room(&self) -> bool {
+        self.state.active.load(Relaxed) < self.sender.lock().current_max_send_streams()
+    }
+
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// When the connection has ended, or takes no calls any more.
+    pub(super) fn send(
+        &self,
+        request: Request<()>,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let mut sender = self.sender.lock();
+        match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ready) => ready.and_then(|()| sender.send_request(request, false)),
+            // An earlier call waits for the other side to take it. A clone queues this one behind it.
+            Poll::Pending => sender.clone().send_request(request, false),
+        }
+    }
+
+    /// Whether no call is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.active.load(Relaxed) == 0
+    }
+
+    /// Counts one more call.
+    pub(super) fn activate(&self) -> ActiveStream {
+        self.state.active.fetch_add(1, Relaxed);
+        ActiveStream(Arc::clone(&self.state))
+    }
+}
+
+/// Drives a connection to its end. A connection on which calls are open and whose other side does not answer a ping is
+/// dropped, which ends the calls: a peer that went away without a word would else be waited for until a time limit.
+async fn drive<S>(mut connection: Connection<S, Bytes>, mut pings: Option<PingPong>, state: &ConnectionState)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut next = Instant::now() + PING_AFTER;
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a gRPC connection broke");
+                }
+                return;
+            }
+            () = sleep_until(next) => {}
+        }
+        next = Instant::now() + PING_AFTER;
+        let Some(pings) = pings.as_mut().filter(|_| state.active.load(Relaxed) > 0) else { continue };
+        tokio::select! {
+            _ = &mut connection => return,
+            answered = tokio::time::timeout(PONG_WITHIN, pings.ping(Ping::opaque())) => {
+                if !matches!(answered, Ok(Ok(_))) {
+                    tracing::debug!("a gRPC connection does not answer a ping");
+                    return;
+                }
+            }
+        }
+    }
+}
