@@ -1,7 +1,6 @@
 //! Every option of the router: one struct from which the command line, the TOML file and the docs are derived.
 //!
-//! The name of an option is the field's name; on the command line underscores become dashes. The doc comment gives
-//! meaning, unit and default, and is also the text of `--help`.
+//! An option is named as its field, on the command line with dashes; the doc comment, with meaning and unit, is the text of `--help`.
 
 use crate::{
     connection_mode::ConnectionMode, forwarding::ForwardedHeaders, logging::LogFormat, logging::LogLevel,

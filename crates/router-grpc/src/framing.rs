@@ -1,10 +1,9 @@
 //! Messages on the wire: each has its length before it.
 
-use crate::transport::CallBody;
+use crate::error::{CallError, TransportError};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use prost::Message;
-use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tonic::{Code, Status};
@@ -30,8 +29,8 @@ pub(crate) fn framed<M: Message>(message: &M) -> Bytes {
 ///
 /// It is our own because tonic's reader allocates 8 KiB for each call and copies every message, and a call here has a few hundred bytes.
 #[derive(Debug)]
-pub(crate) struct MessageReader {
-    body: CallBody,
+pub(crate) struct MessageReader<B> {
+    body: B,
     /// What came last, as far as it was not taken.
     came: Bytes,
     /// The beginning of a message that came in several pieces.
@@ -39,26 +38,26 @@ pub(crate) struct MessageReader {
     has_ended: bool,
 }
 
-impl MessageReader {
-    pub(crate) fn new(body: CallBody) -> Self {
+impl<B: Body<Data = Bytes, Error: Into<TransportError>> + Unpin> MessageReader<B> {
+    pub(crate) fn new(body: B) -> Self {
         Self { body, came: Bytes::new(), begun: BytesMut::new(), has_ended: false }
     }
 
     /// The next message; `None` where the call ended well. After an error nothing more comes.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
         if self.has_ended {
             return Poll::Ready(None);
         }
         let next = match ready!(self.poll_message(cx)) {
             Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
             Ok(None) => None,
-            Err(status) => Some(Err(status)),
+            Err(error) => Some(Err(error)),
         };
         self.has_ended = true;
         Poll::Ready(next)
     }
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CallError>> {
         loop {
             if let Some(message) = self.take()? {
                 return Poll::Ready(Ok(Some(message)));
@@ -66,10 +65,10 @@ impl MessageReader {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.came = data,
-                    Err(frame) => return Poll::Ready(self.end(frame)),
+                    Err(frame) => return Poll::Ready(self.end(frame).map_err(CallError::from)),
                 },
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Err(Status::unknown("the call ended without a status"))),
+                Some(Err(error)) => return Poll::Ready(Err(CallError::Connection(error.into()))),
+                None => return Poll::Ready(Err(Status::unknown("the call ended without a status").into())),
             }
         }
     }
@@ -131,8 +130,4 @@ fn length(bytes: &[u8]) -> Result<Option<usize>, Status> {
         )));
     }
     Ok(Some(length))
-}
-
-fn broken(error: Box<dyn Error + Send + Sync>) -> Status {
-    Status::from_error(error)
 }

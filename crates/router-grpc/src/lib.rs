@@ -3,23 +3,25 @@
 //! A request comes as HTTP, goes to the worker as calls of the service, and the answers leave as an HTTP response:
 //!
 //! ```text
-//! request ──▶ call ──▶ framing, messages        what is asked
+//! channel ──▶ request ──▶ call ──▶ framing, messages        what is asked
 //!    │
+//!    ├─────▶ http2                                          connections, by the h2 crate
 //!    ▼
-//! transport (channel ──▶ connection)             HTTP/2, by the h2 crate
-//!    │
-//!    ▼
-//! response ──▶ reply ──▶ messages, status        what was answered
+//! response ──▶ receiver, reply ──▶ messages, status          what was answered
 //! ```
 //!
-//! So everything above sees one kind of worker. Messages are those of prost, their framing and the status of a call those of tonic;
+//! So everything above sees one kind of worker. Messages are those of prost, the status of a call is tonic's;
 //! connections are h2's, not tonic's, because its channel passes each message from task to task.
 //!
 //! The service is not documented; what is known of it comes from answers of SGLang 0.5.23, which are fixtures of the tests.
 
 mod call;
+mod channel;
+mod error;
 mod framing;
+mod http2;
 pub mod messages;
+mod receiver;
 mod reply;
 mod request;
 mod response;
@@ -27,10 +29,12 @@ mod rpc;
 mod status;
 #[cfg(test)]
 mod tests;
-mod transport;
+mod watch;
 
 pub use call::{Refusal, has_call, serves_inference};
+pub use channel::GrpcChannel;
+pub use error::{GrpcError, TransportError};
 pub use request::{GrpcRequest, PreparedCall};
 pub use response::GrpcResponse;
 pub use rpc::{Rpc, SERVICE};
-pub use transport::{EngineStates, GrpcChannel, GrpcError, TransportError, WatchError};
+pub use watch::{EngineStates, WatchError};

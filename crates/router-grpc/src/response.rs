@@ -1,77 +1,16 @@
 //! The answers to calls as one HTTP response.
 
 use crate::call::{Answer, Refusal, error_body};
+use crate::error::{CallError, TransportError};
 use crate::messages::OpenAiStreamChunk;
+use crate::receiver::Receiver;
 use crate::reply::{EventWriter, decode, openai_status, whole};
 use crate::status::http_status;
-use crate::transport::{Messages, TransportError};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
-use smallvec::SmallVec;
-use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use tonic::Status;
-
-/// The streams of the calls of one request.
-#[derive(Debug, Default)]
-pub(crate) struct Receiver {
-    streams: SmallVec<[Messages; 1]>,
-    /// How many have ended.
-    ended: usize,
-    has_ended: SmallVec<[bool; 4]>,
-}
-
-impl Receiver {
-    pub(crate) fn push(&mut self, messages: Messages) {
-        self.streams.push(messages);
-        self.has_ended.push(false);
-    }
-
-    /// The next message of any of the streams, and which one it is; `None` when all have ended well.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(usize, Bytes), Status>>> {
-        for index in 0..self.streams.len() {
-            if self.has_ended[index] {
-                continue;
-            }
-            let polled = match &mut self.streams[index] {
-                Messages::Streamed(stream) => stream.poll_next(cx),
-                Messages::Ended(status) => match status.take() {
-                    Some(status) if status.code() != tonic::Code::Ok => Poll::Ready(Some(Err(status))),
-                    _ => Poll::Ready(None),
-                },
-            };
-            match polled {
-                Poll::Pending => {}
-                Poll::Ready(Some(Ok(message))) => return Poll::Ready(Some(Ok((index, message)))),
-                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
-                Poll::Ready(None) => {
-                    self.has_ended[index] = true;
-                    self.ended += 1;
-                }
-            }
-        }
-        if self.ended == self.streams.len() { Poll::Ready(None) } else { Poll::Pending }
-    }
-
-    pub(crate) async fn next(&mut self) -> Option<Result<(usize, Bytes), Status>> {
-        poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    /// All messages of each stream.
-    async fn collect(mut self, first: Option<(usize, Bytes)>) -> Result<Vec<Vec<Bytes>>, Status> {
-        let mut messages = vec![Vec::new(); self.streams.len()];
-        if let Some((index, message)) = first {
-            messages[index].push(message);
-        }
-        while let Some(next) = self.next().await {
-            let (index, message) = next?;
-            messages[index].push(message);
-        }
-        Ok(messages)
-    }
-}
 
 /// The body of a response of a gRPC worker. Dropping it ends the calls.
 #[derive(Debug)]
@@ -106,7 +45,7 @@ impl GrpcResponse {
     ) -> Result<(Parts, Self), TransportError> {
         let first = match receiver.next().await {
             Some(Ok(first)) => first,
-            Some(Err(status)) => return failed(&status),
+            Some(Err(error)) => return failed(error),
             None => return Err(TransportError::Invalid("the call ended without an answer")),
         };
         if let Some(mut writer) = EventWriter::of(answer, &first.1)? {
@@ -114,9 +53,9 @@ impl GrpcResponse {
             let events = Events { receiver, writer, first: Some(first) };
             return Ok((event_stream(), Self(Body::Events(Box::new(events)))));
         }
-        let messages = match receiver.collect(Some(first)).await {
+        let messages = match receiver.collect(first.0, first.1).await {
             Ok(messages) => messages,
-            Err(status) => return failed(&status),
+            Err(error) => return failed(error),
         };
         if *answer == Answer::OpenAiChunks {
             let [first, ..] = &messages[..] else { return Err(TransportError::Closed) };
@@ -181,18 +120,19 @@ impl Events {
         }
         Poll::Ready(match ready!(self.receiver.poll_next(cx)) {
             Some(Ok((index, message))) => Some(self.writer.write(index, &message)),
-            Some(Err(status)) => Some(Err(TransportError::of_end(&status))),
+            Some(Err(error)) => Some(Err(error.into())),
             None => self.writer.end().transpose(),
         })
     }
 }
 
 /// The response for a call that ended with an error before its first message.
-fn failed(status: &Status) -> Result<(Parts, GrpcResponse), TransportError> {
-    if let Some(error) = TransportError::of_connection(status) {
-        return Err(error);
-    }
-    let code = http_status(status);
+fn failed(error: CallError) -> Result<(Parts, GrpcResponse), TransportError> {
+    let status = match error {
+        CallError::Connection(error) => return Err(error),
+        CallError::Status(status) => status,
+    };
+    let code = http_status(&status);
     let message = match status.code() {
         tonic::Code::Unimplemented => format!(
             "the worker does not have this call of {}: it is older than the call, or serves another protocol ({})",

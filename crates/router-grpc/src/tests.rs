@@ -1,11 +1,13 @@
 //! What SGLang 0.5.23 was asked and what it answered, as HTTP.
 
 use crate::call::{Answer, Call};
+use crate::error::TransportError;
 use crate::framing::{MessageReader, framed};
+use crate::http2::CallBody;
 use crate::messages::{AbortRequest, GenerateRequest, OpenAiRequest, TextGenerateRequest, TokenizeRequest};
-use crate::response::{GrpcResponse, Receiver};
+use crate::receiver::{Messages, Receiver};
+use crate::response::GrpcResponse;
 use crate::rpc::Rpc;
-use crate::transport::{CallBody, Messages, TransportError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};

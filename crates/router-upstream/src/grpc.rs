@@ -7,6 +7,7 @@ use crate::http1::ResponseError;
 use crate::target::WorkerTarget;
 use http::HeaderMap;
 use http::response::Parts;
+use http::uri::Scheme;
 use router_grpc::{EngineStates, GrpcChannel, GrpcError, GrpcResponse, PreparedCall, TransportError};
 use std::io;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ pub struct GrpcTransport {
 
 impl GrpcTransport {
     pub(crate) fn new(target: &WorkerTarget, address: Connector) -> Self {
-        let channel = GrpcChannel::new(target.is_secure(), target.authority().clone());
+        let scheme = if target.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
+        let channel = GrpcChannel::new(scheme, target.authority().clone());
         Self { address, channel }
     }
 

@@ -3,8 +3,8 @@
 use super::decode;
 use super::generated::Answered;
 use crate::call::{Answer, Generated};
+use crate::error::TransportError;
 use crate::messages::OpenAiStreamChunk;
-use crate::transport::TransportError;
 use bytes::{BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 

@@ -2,8 +2,8 @@
 
 use super::decode;
 use crate::call::Generated;
+use crate::error::TransportError;
 use crate::messages::{GenerateResponse, MetaInfoEntry, TextGenerateResponse};
-use crate::transport::TransportError;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 

@@ -2,11 +2,11 @@
 
 use super::{JSON, decode};
 use crate::call::{Answer, error_body};
+use crate::error::TransportError;
 use crate::messages::{
     ControlMessage, ControlResponse, DetokenizeResponse, HealthCheckResponse, JsonInfo, ListModelsResponse,
     ModelCard, ModelInfo, TokenizeResponse,
 };
-use crate::transport::TransportError;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};

@@ -7,8 +7,8 @@ mod info;
 pub(crate) use events::EventWriter;
 
 use crate::call::Answer;
+use crate::error::TransportError;
 use crate::messages::OpenAiResponse;
-use crate::transport::TransportError;
 use bytes::Bytes;
 use http::StatusCode;
 use prost::Message;

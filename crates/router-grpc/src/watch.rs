@@ -1,11 +1,11 @@
 //! The state of a server, as it tells it by itself.
 
-use super::channel::GrpcChannel;
-use super::error::{GrpcError, TransportError};
-use crate::call::{Call, metadata};
+use crate::call::{Answer, Call, metadata};
+use crate::channel::GrpcChannel;
+use crate::error::{CallError, GrpcError, TransportError};
 use crate::messages::{Empty, EngineState};
+use crate::receiver::Receiver;
 use crate::reply::decode;
-use crate::response::Receiver;
 use crate::rpc::Rpc;
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,7 +49,7 @@ impl<E: Send + Sync> GrpcChannel<E> {
 
 impl Call {
     fn watch(message: &Empty) -> Self {
-        Self::one(Rpc::WatchEngineState, message, crate::call::Answer::Aborted)
+        Self::one(Rpc::WatchEngineState, message, Answer::Aborted)
     }
 }
 
@@ -61,10 +61,10 @@ impl EngineStates {
     pub async fn next(&mut self) -> Result<EngineState, WatchError> {
         match self.0.next().await {
             Some(Ok((_, message))) => Ok(decode(message)?),
-            Some(Err(status)) if status.code() == Code::Unimplemented => {
+            Some(Err(CallError::Status(status))) if status.code() == Code::Unimplemented => {
                 Err(WatchError::Unsupported(status.message().to_owned()))
             }
-            Some(Err(status)) => Err(TransportError::of_end(&status).into()),
+            Some(Err(error)) => Err(TransportError::from(error).into()),
             None => Err(TransportError::Closed.into()),
         }
     }

@@ -1,8 +1,8 @@
 //! Why a call got no answer.
 
-use std::error::Error;
 use std::io;
 use std::sync::Arc;
+use tonic::Status;
 
 /// Why a request to a worker got no response. `E` says why it cannot be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -43,28 +43,37 @@ pub enum TransportError {
     },
 }
 
+/// How a call ended that did not end well.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The server says so.
+    Status(Box<Status>),
+    /// The connection is the reason.
+    Connection(TransportError),
+}
+
+impl From<Status> for CallError {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+impl From<CallError> for TransportError {
+    /// What it means for an answer that is not complete.
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Connection(error) => error,
+            CallError::Status(status) => {
+                Self::Status { code: status.code(), message: status.message().to_owned() }
+            }
+        }
+    }
+}
+
 impl TransportError {
     /// Whether the worker says that it has not looked at the call.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(crate) const fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(_))
-    }
-
-    /// What it means that a stream of messages ended with `status`, if the connection is the reason.
-    pub(crate) fn of_connection(status: &tonic::Status) -> Option<Self> {
-        let mut source = status.source();
-        while let Some(error) = source {
-            if let Some(error) = error.downcast_ref::<h2::Error>() {
-                return Some(Self::of_h2(error));
-            }
-            source = error.source();
-        }
-        None
-    }
-
-    /// What it means that a call ended with `status` before its answer was complete.
-    pub(crate) fn of_end(status: &tonic::Status) -> Self {
-        Self::of_connection(status)
-            .unwrap_or_else(|| Self::Status { code: status.code(), message: status.message().to_owned() })
     }
 
     fn of_h2(error: &h2::Error) -> Self {

@@ -1,12 +1,12 @@
 //! The connections to one worker.
 
-use super::connection::H2Connection;
-use super::error::{GrpcError, TransportError};
-use super::h2_body::{CallBody, H2Body};
 use crate::call::Call;
+use crate::error::{GrpcError, TransportError};
 use crate::framing::MessageReader;
+use crate::http2::{CallBody, H2Body, H2Connection};
+use crate::receiver::{Messages, Receiver};
 use crate::request::PreparedCall;
-use crate::response::{GrpcResponse, Receiver};
+use crate::response::GrpcResponse;
 use crate::rpc::Rpc;
 use http::response::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -48,11 +48,11 @@ struct Chosen {
 }
 
 impl<E: Send + Sync> GrpcChannel<E> {
-    /// The channel to the worker at `authority`.
-    pub fn new(is_secure: bool, authority: Authority) -> Self {
+    /// The channel to the worker at `authority`, by the scheme of HTTP that says whether there is TLS.
+    pub fn new(scheme: Scheme, authority: Authority) -> Self {
         let uri = |rpc: Rpc| {
             let mut uri = http::uri::Parts::default();
-            uri.scheme = Some(if is_secure { Scheme::HTTPS } else { Scheme::HTTP });
+            uri.scheme = Some(scheme.clone());
             uri.authority = Some(authority.clone());
             uri.path_and_query = Some(PathAndQuery::from_static(rpc.path()));
             // All three parts are there, which is all that can be wrong.
@@ -91,7 +91,7 @@ impl<E: Send + Sync> GrpcChannel<E> {
     }
 
     /// Sends a call whose answers are taken as they are.
-    pub(super) async fn open<S, F>(
+    pub(crate) async fn open<S, F>(
         &self,
         call: &Call,
         metadata: &HeaderMap,
@@ -212,13 +212,4 @@ fn messages(headers: &HeaderMap, status: StatusCode, body: H2Body) -> Result<Mes
         Some(status) => Messages::Ended(Some(status)),
         None => Messages::Streamed(MessageReader::new(CallBody::H2(body))),
     })
-}
-
-/// What comes on one stream.
-#[derive(Debug)]
-pub(crate) enum Messages {
-    /// Messages, then a status.
-    Streamed(MessageReader),
-    /// A status without a message before it; taken once.
-    Ended(Option<tonic::Status>),
 }

@@ -1,6 +1,7 @@
 //! The body of one HTTP/2 response.
 
 use super::connection::ActiveStream;
+use crate::error::TransportError;
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame};
@@ -16,7 +17,7 @@ pub(crate) struct H2Body {
 }
 
 impl H2Body {
-    pub(super) const fn new(received: RecvStream, active: ActiveStream) -> Self {
+    pub(crate) const fn new(received: RecvStream, active: ActiveStream) -> Self {
         Self { received, _active: active }
     }
 }
@@ -52,7 +53,7 @@ pub(crate) enum CallBody {
 
 impl Body for CallBody {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = TransportError;
 
     fn poll_frame(
         self: Pin<&mut Self>,

@@ -25,7 +25,7 @@ const PONG_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection that carries any number of calls at once. A task of its own drives it.
 #[derive(Clone, Debug)]
-pub(super) struct H2Connection {
+pub(crate) struct H2Connection {
     /// Not cloned for each call: a clone takes the lock of the whole connection twice.
     sender: Arc<Mutex<SendRequest<Bytes>>>,
     state: Arc<ConnectionState>,
@@ -40,7 +40,7 @@ struct ConnectionState {
 
 /// An open call; it counts until it is dropped.
 #[derive(Debug)]
-pub(super) struct ActiveStream(Arc<ConnectionState>);
+pub(crate) struct ActiveStream(Arc<ConnectionState>);
 
 impl Drop for ActiveStream {
     fn drop(&mut self) {
@@ -53,7 +53,7 @@ impl H2Connection {
     ///
     /// # Errors
     /// When the other side does not speak HTTP/2.
-    pub(super) async fn open<S>(wire: S) -> Result<Self, h2::Error>
+    pub(crate) async fn open<S>(wire: S) -> Result<Self, h2::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -75,12 +75,12 @@ impl H2Connection {
     }
 
     /// Whether it has ended, and every call on it with it.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.state.has_ended.load(Relaxed)
     }
 
     /// Whether the other side takes one more call now.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.state.active.load(Relaxed) < self.sender.lock().current_max_send_streams()
     }
 
@@ -88,7 +88,7 @@ impl H2Connection {
     ///
     /// # Errors
     /// When the connection has ended, or takes no calls any more.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         request: Request<()>,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
@@ -101,12 +101,12 @@ impl H2Connection {
     }
 
     /// Whether no call is open.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.state.active.load(Relaxed) == 0
     }
 
     /// Counts one more call.
-    pub(super) fn activate(&self) -> ActiveStream {
+    pub(crate) fn activate(&self) -> ActiveStream {
         self.state.active.fetch_add(1, Relaxed);
         ActiveStream(Arc::clone(&self.state))
     }
