@@ -182,7 +182,7 @@ impl<E: Send + Sync> GrpcChannel<E> {
                 return Err(GrpcError::Connect(error));
             }
         };
-        let connection = H2Connection::open(wire).await.map_err(TransportError::from)?;
+        let connection = H2Connection::open(wire).await?;
         thread.open.lock().push(connection.clone());
         Ok(Chosen { connection, is_new: true })
     }

@@ -7,6 +7,7 @@
 mod backends;
 mod cell;
 mod contenders;
+mod grpc;
 mod nginx;
 mod requests;
 mod result_table;
@@ -67,7 +68,9 @@ enum BenchPart {
     Requests,
     /// Streams that begin at a fixed rate.
     Streams,
-    /// One after the other.
+    /// Workers that are reached by gRPC, beside HTTP.
+    Grpc,
+    /// Requests, then streams.
     Both,
 }
 
@@ -121,6 +124,11 @@ fn all_policies(binary: &Path) -> Result<Vec<String>> {
 }
 
 async fn measure(options: &BenchOptions, workspace: &Workspace, cells: &[BenchCell]) -> Result<()> {
+    if options.part == BenchPart::Grpc {
+        let table = grpc::measure(workspace, options).await?;
+        let text = show(options, &workspace.root, &table)?;
+        return write(options, &workspace.root, "grpc", &text);
+    }
     if options.part != BenchPart::Streams {
         let mut tables = Vec::new();
         for cell in cells {

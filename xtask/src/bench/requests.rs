@@ -57,7 +57,7 @@ pub(crate) async fn measure(
         cell.workers,
         rows_lost(&contenders).await?
     );
-    Ok(ResultTable { title, columns: columns(), rows })
+    Ok(ResultTable { title, base: "nginx", columns: columns(), rows })
 }
 
 fn columns() -> Vec<ResultColumn> {

@@ -42,6 +42,8 @@ impl ContenderRow {
 pub(crate) struct ResultTable {
     /// What was measured, and how.
     pub(crate) title: String,
+    /// What ratios are to, as a heading: the first row.
+    pub(crate) base: &'static str,
     pub(crate) columns: Vec<ResultColumn>,
     pub(crate) rows: Vec<ContenderRow>,
 }
@@ -53,7 +55,7 @@ impl ResultTable {
         for column in &self.columns {
             let _ = write!(text, " {} |", column.title);
             if column.ratio {
-                text.push_str(" x nginx |");
+                let _ = write!(text, " x {} |", self.base);
             }
         }
         text.push_str("\n|---|");
@@ -107,7 +109,7 @@ mod tests {
             ResultColumn { title: "CPU", decimals: 1, ratio: true },
             ResultColumn { title: "failed", decimals: 0, ratio: false },
         ];
-        let table = ResultTable { title: "T".to_owned(), columns, rows: vec![nginx, other] };
+        let table = ResultTable { title: "T".to_owned(), base: "nginx", columns, rows: vec![nginx, other] };
         let wanted = "T.\nhere\n\n| | CPU | x nginx | failed |\n|---|---:|---:|---:|\n\
                       | nginx | 11.0±9% | 1.00 | 0 |\n| other | 22.0±18% | 2.00 | 0 |\n";
         assert_eq!(table.markdown("here"), wanted);

@@ -60,7 +60,7 @@ pub(crate) async fn measure(workspace: &Workspace, options: &BenchOptions) -> Re
          nginx with `proxy_buffering off`; first event compared with no proxy at all",
         INTERVAL.as_millis()
     );
-    Ok(ResultTable { title, columns: columns(), rows })
+    Ok(ResultTable { title, base: "nginx", columns: columns(), rows })
 }
 
 fn columns() -> Vec<ResultColumn> {

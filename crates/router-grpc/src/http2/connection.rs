@@ -1,16 +1,18 @@
 //! One HTTP/2 connection to a worker.
 
+use crate::error::TransportError;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use http::Request;
 use parking_lot::Mutex;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Bytes of one response that are received before somebody reads them.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -49,11 +51,12 @@ impl Drop for ActiveStream {
 }
 
 impl H2Connection {
-    /// Opens HTTP/2 on `wire`, and spawns the task that drives it.
+    /// Opens HTTP/2 on `wire`, and spawns the task that drives it once the other side has said how many calls it takes at once: the calls
+    /// of a burst would else wait in a connection that is full.
     ///
     /// # Errors
-    /// When the other side does not speak HTTP/2.
-    pub(crate) async fn open<S>(wire: S) -> Result<Self, h2::Error>
+    /// When the other side does not speak HTTP/2, or does not answer.
+    pub(crate) async fn open<S>(wire: S) -> Result<Self, TransportError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -65,7 +68,16 @@ impl H2Connection {
             .handshake(wire);
         let (sender, mut connection) = handshake.await?;
         let state = Arc::<ConnectionState>::default();
-        let pings = connection.ping_pong();
+        let mut pings = connection.ping_pong();
+        if let Some(pings) = &mut pings {
+            tokio::select! {
+                ended = &mut connection => return Err(ended.map_or_else(TransportError::from, |()| TransportError::Closed)),
+                // Its settings come before its answer.
+                answered = timeout(PONG_WITHIN, pings.ping(Ping::opaque())) => {
+                    answered.map_err(|_| TransportError::Broken(io::ErrorKind::TimedOut.into()))??;
+                }
+            }
+        }
         let driven = Arc::clone(&state);
         tokio::spawn(async move {
             drive(connection, pings, &driven).await;
@@ -133,7 +145,7 @@ where
         let Some(pings) = pings.as_mut().filter(|_| state.active.load(Relaxed) > 0) else { continue };
         tokio::select! {
             _ = &mut connection => return,
-            answered = tokio::time::timeout(PONG_WITHIN, pings.ping(Ping::opaque())) => {
+            answered = timeout(PONG_WITHIN, pings.ping(Ping::opaque())) => {
                 if !matches!(answered, Ok(Ok(_))) {
                     tracing::debug!("a gRPC connection does not answer a ping");
                     return;

@@ -1,5 +1,7 @@
 //! What SGLang 0.5.23 was asked and what it answered, as HTTP.
 
+mod connections;
+
 use crate::call::{Answer, Call};
 use crate::error::TransportError;
 use crate::framing::{MessageReader, framed};
