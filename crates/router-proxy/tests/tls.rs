@@ -6,6 +6,8 @@ mod support;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use router_config::Options;
 use router_core::Registry;
+use router_emulator::{Emulator, EmulatorConfig, SglangVersion};
+use router_engine::EngineProfile;
 use router_proxy::{Router, RunningRouter, StartError};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -57,8 +59,8 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// A worker that speaks TLS, and asks for a certificate that `clients` vouches for where that is given.
-async fn tls_worker(own: &Issued, clients: Option<&Path>) -> SocketAddr {
+/// TLS with this certificate; it asks for one that `clients` vouches for where that is given.
+fn server_config(own: &Issued, clients: Option<&Path>) -> ServerConfig {
     let builder =
         ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
@@ -68,8 +70,12 @@ async fn tls_worker(own: &Issued, clients: Option<&Path>) -> SocketAddr {
         None => builder.with_no_client_auth(),
     };
     let cert = CertificateDer::from_pem_file(&own.cert).unwrap();
-    let config = builder.with_single_cert(vec![cert], PrivateKeyDer::from_pem_file(&own.key).unwrap());
-    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    builder.with_single_cert(vec![cert], PrivateKeyDer::from_pem_file(&own.key).unwrap()).unwrap()
+}
+
+/// A worker that speaks TLS, and asks for a certificate that `clients` vouches for where that is given.
+async fn tls_worker(own: &Issued, clients: Option<&Path>) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(Arc::new(server_config(own, clients)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -241,6 +247,39 @@ async fn client_certificate_is_sent_to_workers() {
     let without = Options { ca_cert_paths: vec![own.ca.clone()], disable_health_check: true, ..to(address) };
     let unknown = start(without).await;
     assert!(post(&unknown, "/generate", "{}").await.starts_with("HTTP/1.1 502 "));
+}
+
+#[tokio::test]
+async fn grpc_workers_are_verified_and_speak_http2() {
+    let own = issue("grpc");
+    let mut config = server_config(&own, None);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let profile = EngineProfile::named("sglang_1.5b").unwrap();
+    let config =
+        EmulatorConfig { grpc_port: Some(0), version: SglangVersion::Stock, ..EmulatorConfig::new(profile) };
+    let server = Emulator::start(config).await.unwrap();
+    let behind = server.grpc_url().unwrap().replace("grpc://", "");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (acceptor, behind) = (acceptor.clone(), behind.clone());
+            tokio::spawn(async move {
+                let Ok(mut client) = acceptor.accept(socket).await else { return };
+                assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+                let mut plain = TcpStream::connect(behind).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut plain).await;
+            });
+        }
+    });
+    let to = || Options { worker_urls: vec![format!("grpcs://{address}")], ..options(&[]) };
+    let trusting = router(Options { ca_cert_paths: vec![own.ca.clone()], ..to() }).await;
+    let asked = r#"{"text":"a","sampling_params":{"max_new_tokens":2}}"#;
+    let answer = post(&trusting, "/generate", asked).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"text\":"), "{answer}");
+    let wary = start(Options { ca_cert_paths: vec![issue("other").ca], ..to() }).await;
+    assert_eq!(support::last_error(&wary).await["reason"], "certificate");
 }
 
 /// Why a router with these options does not start. Nothing may be bound: the port that it asks for is taken.

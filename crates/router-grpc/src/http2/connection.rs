@@ -71,7 +71,7 @@ impl H2Connection {
         let mut pings = connection.ping_pong();
         if let Some(pings) = &mut pings {
             tokio::select! {
-                ended = &mut connection => return Err(ended.map_or_else(TransportError::from, |()| TransportError::Closed)),
+                ended = &mut connection => return Err(not_begun(ended)),
                 // Its settings come before its answer.
                 answered = timeout(PONG_WITHIN, pings.ping(Ping::opaque())) => {
                     answered.map_err(|_| TransportError::Broken(io::ErrorKind::TimedOut.into()))??;
@@ -152,5 +152,15 @@ where
                 }
             }
         }
+    }
+}
+
+/// What it means that a connection ended before the other side said anything in HTTP/2.
+fn not_begun(ended: Result<(), h2::Error>) -> TransportError {
+    match ended.map_err(TransportError::from) {
+        Ok(()) | Err(TransportError::Closed) => TransportError::Broken(io::Error::other(
+            "the worker closed the connection before it spoke HTTP/2; is this the port of its HTTP server?",
+        )),
+        Err(error) => error,
     }
 }
