@@ -2,7 +2,7 @@
 
 use crate::support::{post, start, until, without_chunks};
 use router_config::{Options, PdProtocol};
-use router_emulator::{Emulator, EmulatorConfig, RunningEmulator, ServerRole};
+use router_emulator::{Emulator, EmulatorConfig, RunningEmulator, ServerRole, SglangVersion};
 use router_engine::EngineProfile;
 use router_proxy::RunningRouter;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 pub(crate) async fn emulator(role: ServerRole, speed: f64) -> RunningEmulator {
     let mut config = EmulatorConfig::new(EngineProfile::named("sglang_8b").unwrap());
     (config.role, config.speed) = (role, speed);
+    (config.grpc_port, config.version) = (Some(0), SglangVersion::Stock);
     Emulator::start(config).await.unwrap()
 }
 
@@ -52,6 +53,17 @@ impl Pair {
         until(|| self.router.in_flight() == 0).await;
         let servers = || self.prefill.iter().chain(&self.decode);
         until(|| servers().all(|s| s.stats().in_flight() == 0)).await;
+    }
+}
+
+/// The same workers by their gRPC ports.
+pub(crate) fn by_grpc(pair: &Pair) -> Options {
+    let url = |server: &RunningEmulator| server.grpc_url().unwrap();
+    let port = |server: &RunningEmulator| server.config().bootstrap_port.to_string();
+    Options {
+        prefill: pair.prefill.iter().flat_map(|server| [url(server), port(server)]).collect(),
+        decode: pair.decode.iter().map(url).collect(),
+        ..pair_options(&pair.prefill, &pair.decode)
     }
 }
 

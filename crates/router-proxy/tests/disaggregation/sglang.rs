@@ -1,6 +1,6 @@
 //! SGLang's protocol: both servers get the request at once and meet in a room.
 
-use crate::pair::{LONG, Pair, alone, events, json_of, texts};
+use crate::pair::{LONG, Pair, alone, by_grpc, events, json_of, texts};
 use crate::support::{get, header, post, start, until};
 use router_config::Options;
 use router_config::PdProtocol;
@@ -35,6 +35,30 @@ async fn a_pair_answers_as_one_server_would() {
         written.load.prefill_uncached_tokens, 10,
         "of a prompt that was handed over, the last token alone"
     );
+}
+
+#[tokio::test]
+async fn a_pair_answers_over_grpc_too() {
+    let pair = Pair::start(PdProtocol::Sglang).await;
+    let router = start(by_grpc(&pair)).await;
+    until(|| router.healthy_workers() == 2).await;
+    let chat = json!({"messages": [{"role": "user", "content": LONG}], "max_tokens": 9, "ignore_eos": true});
+    for (path, request) in [
+        ("/generate", json!({"text": LONG, "sampling_params": {"max_new_tokens": 8}})),
+        ("/generate", json!({"text": [LONG, "other"], "sampling_params": {"max_new_tokens": 8}})),
+        ("/v1/completions", json!({"prompt": ["a", "b", "c"], "max_tokens": 5, "ignore_eos": true})),
+        ("/v1/chat/completions", chat),
+    ] {
+        let request = request.to_string();
+        let answer = post(&router, path, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{request}: {answer}");
+        assert_eq!(texts(&json_of(&answer)), texts(&json_of(&alone(path, &request).await)), "{request}");
+        assert_eq!(header(&answer, "x-sglang-prefill-worker"), pair.prefill[0].grpc_url().as_deref());
+    }
+    until(|| router.in_flight() == 0).await;
+    pair.at_rest().await;
+    let (read, written) = (pair.prefill[0].stats(), pair.decode[0].stats());
+    assert_eq!((read.received, written.received), (7, 7), "every part went to both");
 }
 
 #[tokio::test]
