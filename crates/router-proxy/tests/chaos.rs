@@ -110,13 +110,15 @@ fn judge(answer: &str, stream: bool) -> End {
     if !head.starts_with("HTTP/1.1 200 ") {
         return End::Lost;
     }
-    let told = body.contains(r#"data: {"error":"#);
     let ended = body.ends_with("0\r\n\r\n");
+    // An event may lie in two chunks.
+    let text = support::without_chunks(answer);
+    let told = text.contains(r#"data: {"error":"#);
     match (stream, support::header(head, "content-length")) {
         (false, Some(length)) if length.parse() == Ok(body.len()) => End::Whole,
         (false, Some(_)) if !body.is_empty() => End::Cut,
-        (true, None) if body.contains("data: [DONE]") && ended && !told => End::Whole,
-        (true, None) if told && !ended && body.contains("data: {\"text\"") => End::Cut,
+        (true, None) if text.contains("data: [DONE]") && ended && !told => End::Whole,
+        (true, None) if told && !ended && text.contains("data: {\"text\"") => End::Cut,
         _ => End::Lost,
     }
 }

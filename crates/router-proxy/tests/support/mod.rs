@@ -290,7 +290,7 @@ impl RawClient {
     }
 }
 
-/// The body of a response, out of its chunks where it has them.
+/// The body of a response, out of its chunks where it has them; of one that was cut, what came.
 pub fn without_chunks(response: &str) -> String {
     let (_, mut rest) = response.split_once("\r\n\r\n").unwrap();
     if header(response, "transfer-encoding").is_none() {
@@ -298,7 +298,7 @@ pub fn without_chunks(response: &str) -> String {
     }
     let mut whole = String::new();
     while let Some((size, after)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap().min(after.len());
         whole.push_str(&after[..size]);
         rest = after[size..].strip_prefix("\r\n").unwrap_or("");
     }
