@@ -148,11 +148,16 @@ async fn measure(options: &BenchOptions, workspace: &Workspace, cells: &[BenchCe
 /// Prints the table.
 fn show(options: &BenchOptions, root: &Path, table: &ResultTable) -> Result<String> {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    // The requests over gRPC are counted, not timed.
+    let time = if options.part == BenchPart::Grpc {
+        String::new()
+    } else {
+        format!(" of {} s", options.time().as_secs())
+    };
     let text = table.markdown(&format!(
-        "{};\nmedian and spread of {} rounds of {} s, contenders in turn; load average at the end {}.",
+        "{};\nmedian and spread of {} rounds{time}, contenders in turn; load average at the end {}.",
         page::setting(root)?,
         options.rounds(),
-        options.time().as_secs(),
         load.split(' ').next().unwrap_or_default(),
     ));
     println!("\n{text}");
