@@ -1,7 +1,6 @@
 //! Workers that are reached by gRPC beside HTTP: the router's CPU time for a short request and for a streamed token, in front of the same
 //! emulated servers.
 
-use super::BenchOptions;
 use super::result_table::{ContenderRow, ResultColumn, ResultTable};
 use crate::command;
 use crate::harness::http;
@@ -19,6 +18,15 @@ const REQUESTS: u32 = 8000;
 const STREAMS: u32 = 200;
 const TOKENS: u32 = 128;
 
+/// How much is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Extent {
+    /// Enough for figures.
+    Full,
+    /// Enough to see that it works.
+    Trial,
+}
+
 /// What the router is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Load {
@@ -32,18 +40,18 @@ impl Load {
     const ALL: [Self; 2] = [Self::Short, Self::Streamed];
 
     /// How many of what the CPU time is told for.
-    fn units(self, is_smoke: bool) -> f64 {
-        let requests = f64::from(self.requests(is_smoke));
+    fn units(self, extent: Extent) -> f64 {
+        let requests = f64::from(self.requests(extent));
         if self == Self::Short { requests } else { requests * f64::from(TOKENS) }
     }
 
-    const fn requests(self, is_smoke: bool) -> u32 {
+    const fn requests(self, extent: Extent) -> u32 {
         let all = if matches!(self, Self::Short) { REQUESTS } else { STREAMS };
-        if is_smoke { all / 10 } else { all }
+        if matches!(extent, Extent::Trial) { all / 10 } else { all }
     }
 
     /// The command that sends it.
-    fn send(self, workspace: &Workspace, port: u16, is_smoke: bool) -> Command {
+    fn send(self, workspace: &Workspace, port: u16, extent: Extent) -> Command {
         let mut send = workspace.send(port);
         let (kind, tokens, at_once) = match self {
             Self::Short => ("--no-stream", 2, "32"),
@@ -60,7 +68,7 @@ impl Load {
             "--request-rate",
             "inf",
         ])
-        .args(["--num-requests", &self.requests(is_smoke).to_string(), "--output-len", &tokens.to_string()])
+        .args(["--num-requests", &self.requests(extent).to_string(), "--output-len", &tokens.to_string()])
         .args(["--max-concurrency", at_once, "--output", "/dev/null"]);
         send
     }
@@ -77,21 +85,21 @@ struct MeasuredRouter {
 ///
 /// # Errors
 /// Something cannot be started, or a request failed.
-pub(crate) async fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<ResultTable> {
+pub(crate) async fn measure(workspace: &Workspace, rounds: u32, extent: Extent) -> Result<ResultTable> {
     let mut rows = [ContenderRow::new("workers by HTTP"), ContenderRow::new("workers by gRPC")];
     let mut fleets = Vec::new();
     for (load, fleet) in Load::ALL.into_iter().zip(FLEETS) {
         fleets.push((load, start(workspace, fleet).await?));
     }
-    for round in 1..=options.rounds() {
+    for round in 1..=rounds {
         let mut costs = [[0.0; 2]; 2];
         for (column, (load, (_, routers))) in fleets.iter_mut().enumerate() {
             for (row, router) in routers.iter_mut().enumerate() {
-                costs[row][column] = cost(workspace, *load, router, options.smoke)?;
+                costs[row][column] = cost(workspace, *load, router, extent)?;
             }
         }
         rows.iter_mut().zip(costs).for_each(|(row, costs)| row.add(costs));
-        println!("grpc: round {round} of {} done", options.rounds());
+        println!("grpc: round {round} of {rounds} done");
     }
     let title = format!(
         "Chats of 100 words through the router with `round_robin`, 4 emulated workers: {REQUESTS} answers of 2 tokens, 32 at a time, and \
@@ -103,13 +111,13 @@ pub(crate) async fn measure(workspace: &Workspace, options: &BenchOptions) -> Re
 }
 
 /// CPU time per unit of a load, in microseconds.
-fn cost(workspace: &Workspace, load: Load, router: &mut MeasuredRouter, is_smoke: bool) -> Result<f64> {
+fn cost(workspace: &Workspace, load: Load, router: &mut MeasuredRouter, extent: Extent) -> Result<f64> {
     let before = router.process.cpu_time()?;
-    let printed = command::output(&mut load.send(workspace, router.port, is_smoke))?;
+    let printed = command::output(&mut load.send(workspace, router.port, extent))?;
     ensure!(printed.contains(", 0 failed"), "{}: requests failed: {printed}", router.name);
     router.process.check()?;
     let spent: Duration = router.process.cpu_time()?.saturating_sub(before);
-    Ok(spent.as_secs_f64() * 1e6 / load.units(is_smoke))
+    Ok(spent.as_secs_f64() * 1e6 / load.units(extent))
 }
 
 /// Starts a fleet, and a router over each of its protocols.

@@ -125,7 +125,8 @@ fn all_policies(binary: &Path) -> Result<Vec<String>> {
 
 async fn measure(options: &BenchOptions, workspace: &Workspace, cells: &[BenchCell]) -> Result<()> {
     if options.part == BenchPart::Grpc {
-        let table = grpc::measure(workspace, options).await?;
+        let extent = if options.smoke { grpc::Extent::Trial } else { grpc::Extent::Full };
+        let table = grpc::measure(workspace, options.rounds(), extent).await?;
         let text = show(options, &workspace.root, &table)?;
         return write(options, &workspace.root, "grpc", &text);
     }
