@@ -59,22 +59,22 @@ impl<B: Body<Data = Bytes, Error: Into<TransportError>> + Unpin> MessageReader<B
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CallError>> {
         loop {
-            if let Some(message) = self.take()? {
+            if let Some(message) = self.take().map_err(CallError::Connection)? {
                 return Poll::Ready(Ok(Some(message)));
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.came = data,
-                    Err(frame) => return Poll::Ready(self.end(frame).map_err(CallError::from)),
+                    Err(frame) => return Poll::Ready(self.end(frame)),
                 },
                 Some(Err(error)) => return Poll::Ready(Err(CallError::Connection(error.into()))),
-                None => return Poll::Ready(Err(Status::unknown("the call ended without a status").into())),
+                None => return Poll::Ready(Err(CallError::Connection(TransportError::Closed))),
             }
         }
     }
 
     /// The next message, if all of it is here.
-    fn take(&mut self) -> Result<Option<Bytes>, Status> {
+    fn take(&mut self) -> Result<Option<Bytes>, TransportError> {
         if self.begun.is_empty() {
             let Some(length) = length(&self.came)? else {
                 self.begun.extend_from_slice(&std::mem::take(&mut self.came));
@@ -105,29 +105,24 @@ impl<B: Body<Data = Bytes, Error: Into<TransportError>> + Unpin> MessageReader<B
     }
 
     /// The trailers came.
-    fn end(&self, frame: Frame<Bytes>) -> Result<Option<Bytes>, Status> {
-        let trailers = frame.into_trailers().unwrap_or_default();
-        let status = Status::from_header_map(&trailers);
-        match status {
-            Some(status) if status.code() != Code::Ok => Err(status),
+    fn end(&self, frame: Frame<Bytes>) -> Result<Option<Bytes>, CallError> {
+        match Status::from_header_map(&frame.into_trailers().unwrap_or_default()) {
+            Some(status) if status.code() != Code::Ok => Err(status.into()),
             Some(_) if self.begun.is_empty() => Ok(None),
-            Some(_) => Err(Status::internal("the call ended within a message")),
-            None => Err(Status::unknown("the call ended without a status")),
+            Some(_) | None => Err(CallError::Connection(TransportError::Closed)),
         }
     }
 }
 
 /// The length of the message that begins here, if that much is here.
-fn length(bytes: &[u8]) -> Result<Option<usize>, Status> {
+fn length(bytes: &[u8]) -> Result<Option<usize>, TransportError> {
     let Some(&[flag, a, b, c, d]) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     if flag != 0 {
-        return Err(Status::internal("a message is compressed, which was not asked for"));
+        return Err(TransportError::Invalid("a message is compressed, which was not asked for"));
     }
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     if length > MAX_MESSAGE {
-        return Err(Status::out_of_range(format!(
-            "a message of {length} bytes is too large: the limit is {MAX_MESSAGE} bytes"
-        )));
+        return Err(TransportError::Invalid("a message is larger than 64 MiB"));
     }
     Ok(Some(length))
 }

@@ -81,7 +81,7 @@ async fn respond(answer: &Answer, streams: Vec<Messages>) -> Result<(u16, String
     }
     assert!(response.is_over());
     let kind = parts.headers.get("content-type").map_or("", |kind| kind.to_str().unwrap());
-    Ok((parts.status.as_u16(), kind.to_owned(), String::from_utf8(body).unwrap()))
+    Ok((parts.status.as_u16(), kind.to_owned(), String::from_utf8_lossy(&body).into_owned()))
 }
 
 fn call(path: &str, body: &Value) -> Call {
@@ -331,4 +331,64 @@ async fn a_value_that_is_no_json_stays_readable() {
         respond(&asked.answer, vec![stream(&[broken.into_bytes().into()], &status, 64)]).await.unwrap();
     let whole: Value = serde_json::from_str(&body).unwrap();
     assert!(whole["meta_info"]["weight_version"].is_string(), "{body}");
+}
+
+#[tokio::test]
+async fn fields_that_are_not_known_are_skipped() {
+    let Captured { messages, status, .. } = captured("chat_whole");
+    let more = [&messages[0][..], b"\x9a\x06\x03new\xa0\x06\x01"].concat();
+    let asked = call("/v1/chat/completions", &json!({}));
+    let known = respond(&asked.answer, vec![stream(&messages, &status, 64)]).await.unwrap();
+    let with_more = respond(&asked.answer, vec![stream(&[more.into()], &status, 64)]).await.unwrap();
+    assert_eq!(known, with_more);
+}
+
+#[tokio::test]
+async fn messages_that_cannot_be_are_refused() {
+    let raw = |bytes: &'static [u8]| {
+        let frames = [Frame::data(Bytes::from_static(bytes))].into();
+        vec![Messages::Streamed(MessageReader::new(CallBody::Written(frames)))]
+    };
+    for (bytes, named) in [
+        (&b"\0\x06\x40\0\0"[..], "larger than 64 MiB"),
+        (b"\x01\0\0\0\x01a", "compressed"),
+        (b"\0\0\0\0\x05abc", "closed"),
+        (b"\0\0", "closed"),
+        (b"", "closed"),
+    ] {
+        let error = respond(&Answer::Health, raw(bytes)).await.unwrap_err().to_string();
+        assert!(error.contains(named), "{bytes:?}: {error}");
+    }
+}
+
+/// Any bytes may come from a worker: an error or a response, and no panic.
+#[tokio::test]
+async fn any_bytes_are_survived() {
+    let asked = [
+        call("/v1/chat/completions", &json!({})).answer,
+        call("/generate", &json!({"text": ["a", "b"], "stream": true})).answer,
+        call("/generate", &json!({"input_ids": [1]})).answer,
+        call("/v1/models", &json!({})).answer,
+        call("/tokenize", &json!({"prompt": ["a"]})).answer,
+    ];
+    let originals = ["chat_stream", "text_generate_stream", "ListModels", "Tokenize"].map(captured);
+    let mut seed = 1_u64;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % below
+    };
+    for _ in 0..2000 {
+        let original = &originals[random(originals.len())];
+        let mut messages = original.messages.clone();
+        let place = random(messages.len());
+        let mut mutated = messages[place].to_vec();
+        for _ in 0..=random(4) {
+            let at = random(mutated.len());
+            mutated[at] = u8::try_from(random(256)).unwrap();
+        }
+        mutated.truncate(random(mutated.len()) + 1);
+        messages[place] = mutated.into();
+        let answer = &asked[random(asked.len())];
+        let _ = respond(answer, vec![stream(&messages, &original.status, 1 + random(100))]).await;
+    }
 }
