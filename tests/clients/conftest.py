@@ -77,14 +77,14 @@ class Server:
 @pytest.fixture(scope="session")
 def workers(tmp_path_factory):
     """The URLs of two emulated engines."""
-    first, first_grpc = free_ports(2), free_ports(2)
+    first = free_ports(4)
     log = tmp_path_factory.mktemp("fleet") / "log"
-    ports = ["--port-base", str(first), "--grpc", "--grpc-port-base", str(first_grpc)]
+    ports = ["--port-base", str(first), "--grpc", "--grpc-port-base", str(first + 2)]
     fleet = Server(log, "emulate", "--fleet", "sglang_1.5b*2", "--meta", "stock", *ports)
     urls = [f"http://127.0.0.1:{first + i}" for i in range(2)]
     for url in urls:
         fleet.wait_for(f"{url}/health")
-    yield WorkerUrls(urls, [f"grpc://127.0.0.1:{first_grpc + i}" for i in range(2)])
+    yield WorkerUrls(urls, [f"grpc://127.0.0.1:{first + 2 + i}" for i in range(2)])
     fleet.stop()
 
 
