@@ -64,8 +64,8 @@ impl<E: Send + Sync> GrpcChannel<E> {
     /// Sends a request as calls of the service and waits for the head of the response, which comes with the first message. `dial`
     /// opens a connection.
     ///
-    /// A request that got nothing back on a connection that was open before goes once more on a new one, unless it has an id that the worker may
-    /// have seen.
+    /// A request that got nothing back on a connection that was open before, not even a head, goes once more on a new one, unless it has an id that
+    /// the worker may have seen.
     ///
     /// # Errors
     /// When the worker cannot be reached or the connection breaks. That a call failed is a response.
@@ -79,15 +79,18 @@ impl<E: Send + Sync> GrpcChannel<E> {
         F: Future<Output = Result<S, E>>,
     {
         let Chosen { connection, is_new } = self.connection(&dial, true).await?;
-        let error = match self.exchange(&connection, request).await {
-            Err(error) if !is_new => error,
-            answered => return answered.map_err(GrpcError::Transport),
+        let receiver = match self.start(&connection, &request.call, &request.metadata).await {
+            Ok(receiver) => receiver,
+            Err(error) if is_new || matches!(error, TransportError::Invalid(_)) => return Err(error.into()),
+            Err(error) if !error.is_refused() && request.is_repeat_forbidden => {
+                return Err(GrpcError::Stale(error));
+            }
+            Err(_) => {
+                let Chosen { connection, .. } = self.connection(&dial, false).await?;
+                self.start(&connection, &request.call, &request.metadata).await?
+            }
         };
-        if !error.is_refused() && request.is_repeat_forbidden {
-            return Err(GrpcError::Stale(error));
-        }
-        let Chosen { connection, .. } = self.connection(&dial, false).await?;
-        self.exchange(&connection, request).await.map_err(GrpcError::Transport)
+        Ok(GrpcResponse::receive(receiver, &request.call.answer).await?)
     }
 
     /// Sends a call whose answers are taken as they are.
@@ -102,7 +105,7 @@ impl<E: Send + Sync> GrpcChannel<E> {
         F: Future<Output = Result<S, E>>,
     {
         let Chosen { connection, .. } = self.connection(&dial, true).await?;
-        self.start(&connection, call, metadata).await.map_err(GrpcError::Transport)
+        Ok(self.start(&connection, call, metadata).await?)
     }
 
     /// Closes all but one of each thread's connections on which no call is open: a burst needed more.
@@ -114,15 +117,6 @@ impl<E: Send + Sync> GrpcChannel<E> {
                 !connection.has_ended() && (place == 1 || !connection.is_idle())
             });
         }
-    }
-
-    async fn exchange(
-        &self,
-        connection: &H2Connection,
-        request: &PreparedCall,
-    ) -> Result<(Parts, GrpcResponse), TransportError> {
-        let receiver = self.start(connection, &request.call, &request.metadata).await?;
-        GrpcResponse::receive(receiver, &request.call.answer).await
     }
 
     /// Sends the messages, and waits for the heads of the responses.

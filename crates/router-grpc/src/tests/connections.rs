@@ -182,3 +182,29 @@ async fn calls_of_a_burst_share_the_failure_to_connect() {
     }
     assert_eq!(dialled.load(SeqCst), 1, "a burst does not connect again and again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_which_something_came_is_not_sent_again() {
+    let servers = Servers::new(|_, wire| async move {
+        let mut connection = accept(wire, 100).await;
+        let mut calls = 0;
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            calls += 1;
+            if calls == 1 {
+                answer(respond);
+                continue;
+            }
+            let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let stream = respond.send_response(head, false).unwrap();
+            // The head goes out with what is polled next; then the server is gone.
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(20), connection.accept()).await;
+            drop(stream);
+            return;
+        }
+    });
+    let channel = channel();
+    assert!(servers.send(&channel).await.is_ok());
+    let error = servers.send(&channel).await.unwrap_err();
+    assert!(matches!(error, GrpcError::Transport(_)), "{error}");
+    assert_eq!(servers.opened.load(SeqCst), 1);
+}
