@@ -1,6 +1,7 @@
 //! SGLang's `/generate` as typed calls, one for each prompt.
 
 use super::metadata::trace_headers;
+use super::one_or_many::OneOrMany;
 use super::refusal::Refusal;
 use super::sampling;
 use crate::messages::{DisaggregatedParams, GenerateRequest, SamplingParams, TextGenerateRequest};
@@ -14,50 +15,26 @@ const RANK_HEADER: &str = "x-data-parallel-rank";
 /// Members without a field that have no effect on the answer.
 const WITHOUT_EFFECT: [&str; 1] = ["model"];
 
-/// A value for all prompts, or one for each.
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum Each<T> {
-    Own(Vec<T>),
-    All(T),
-}
-
-/// One or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Texts {
-    One(String),
-    Many(Vec<String>),
-}
-
-/// One or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenIds {
-    One(Vec<i32>),
-    Many(Vec<Vec<i32>>),
-}
-
 /// The body of `/generate`, as far as the calls have fields for it.
 #[derive(Deserialize)]
 struct Body {
-    text: Option<Texts>,
-    input_ids: Option<TokenIds>,
-    sampling_params: Option<Each<Value>>,
+    text: Option<OneOrMany<String>>,
+    input_ids: Option<OneOrMany<Vec<i32>>>,
+    sampling_params: Option<OneOrMany<Value>>,
     #[serde(default)]
     stream: bool,
-    return_logprob: Option<Each<bool>>,
-    top_logprobs_num: Option<Each<i32>>,
-    logprob_start_len: Option<Each<i32>>,
+    return_logprob: Option<OneOrMany<bool>>,
+    top_logprobs_num: Option<OneOrMany<i32>>,
+    logprob_start_len: Option<OneOrMany<i32>>,
     return_text_in_logprobs: Option<bool>,
-    rid: Option<Each<String>>,
-    lora_path: Option<Each<Option<String>>>,
+    rid: Option<OneOrMany<String>>,
+    lora_path: Option<OneOrMany<Option<String>>>,
     routing_key: Option<String>,
     routed_dp_rank: Option<i32>,
     data_parallel_rank: Option<i32>,
-    bootstrap_host: Option<Each<String>>,
-    bootstrap_port: Option<Each<Option<i32>>>,
-    bootstrap_room: Option<Each<i64>>,
+    bootstrap_host: Option<OneOrMany<String>>,
+    bootstrap_port: Option<OneOrMany<Option<i32>>>,
+    bootstrap_room: Option<OneOrMany<i64>>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -78,20 +55,6 @@ pub(crate) struct Generate {
     pub(crate) choices: Vec<usize>,
 }
 
-impl<T: Clone> Each<T> {
-    /// The value for the prompt at `index` of `count`.
-    fn of(this: Option<&Self>, index: usize, count: usize, name: &str) -> Result<Option<T>, Refusal> {
-        match this {
-            None => Ok(None),
-            Some(Self::All(value)) => Ok(Some(value.clone())),
-            Some(Self::Own(values)) if values.len() == count => Ok(values.get(index).cloned()),
-            Some(Self::Own(values)) => {
-                Err(Refusal::Malformed(format!("{name} has {} entries for {count} prompts", values.len())))
-            }
-        }
-    }
-}
-
 /// Reads the body of `/generate`.
 ///
 /// # Errors
@@ -106,10 +69,8 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Generate, Refusal
         }
     }
     let (texts, ids, is_batch) = match (&body.text, &body.input_ids) {
-        (Some(Texts::One(text)), _) => (vec![text.clone()], Vec::new(), false),
-        (Some(Texts::Many(texts)), _) => (texts.clone(), Vec::new(), true),
-        (None, Some(TokenIds::One(ids))) => (Vec::new(), vec![ids.clone()], false),
-        (None, Some(TokenIds::Many(ids))) => (Vec::new(), ids.clone(), true),
+        (Some(texts), _) => (texts.clone().into_list(), Vec::new(), texts.is_list()),
+        (None, Some(ids)) => (Vec::new(), ids.clone().into_list(), ids.is_list()),
         (None, None) => {
             let message = "Either text or input_ids should be provided.";
             return Err(Refusal::Malformed(message.to_owned()));
@@ -161,26 +122,42 @@ impl Fields {
         count: usize,
         is_batch: bool,
     ) -> Result<Self, Refusal> {
-        let sampling = Each::of(body.sampling_params.as_ref(), index, count, "sampling_params")?;
+        let sampling = OneOrMany::of_prompt(body.sampling_params.as_ref(), "sampling_params", index, count)?;
         let sampling = sampling.filter(|value| !value.is_null()).map(sampling::read).transpose()?;
         // SGLang tells the requests of a batch with one id apart in the same way.
         let rid = match &body.rid {
-            Some(Each::All(rid)) if is_batch => Some(format!("{rid}_{index}")),
-            rid => Each::of(rid.as_ref(), index, count, "rid")?,
+            Some(OneOrMany::One(rid)) if is_batch => Some(format!("{rid}_{index}")),
+            rid => OneOrMany::of_prompt(rid.as_ref(), "rid", index, count)?,
         };
         let header = || headers.get(RANK_HEADER)?.to_str().ok()?.parse().ok();
-        let host = Each::of(body.bootstrap_host.as_ref(), index, count, "bootstrap_host")?;
-        let port = Each::of(body.bootstrap_port.as_ref(), index, count, "bootstrap_port")?.flatten();
-        let room = Each::of(body.bootstrap_room.as_ref(), index, count, "bootstrap_room")?;
+        let host = OneOrMany::of_prompt(body.bootstrap_host.as_ref(), "bootstrap_host", index, count)?;
+        let port =
+            OneOrMany::of_prompt(body.bootstrap_port.as_ref(), "bootstrap_port", index, count)?.flatten();
+        let room = OneOrMany::of_prompt(body.bootstrap_room.as_ref(), "bootstrap_room", index, count)?;
         Ok(Self {
             sampling: sampling.unwrap_or_default(),
             stream: body.stream,
-            return_logprob: Each::of(body.return_logprob.as_ref(), index, count, "return_logprob")?,
-            top_logprobs_num: Each::of(body.top_logprobs_num.as_ref(), index, count, "top_logprobs_num")?,
-            logprob_start_len: Each::of(body.logprob_start_len.as_ref(), index, count, "logprob_start_len")?,
+            return_logprob: OneOrMany::of_prompt(
+                body.return_logprob.as_ref(),
+                "return_logprob",
+                index,
+                count,
+            )?,
+            top_logprobs_num: OneOrMany::of_prompt(
+                body.top_logprobs_num.as_ref(),
+                "top_logprobs_num",
+                index,
+                count,
+            )?,
+            logprob_start_len: OneOrMany::of_prompt(
+                body.logprob_start_len.as_ref(),
+                "logprob_start_len",
+                index,
+                count,
+            )?,
             return_text_in_logprobs: body.return_text_in_logprobs,
             rid,
-            lora_path: Each::of(body.lora_path.as_ref(), index, count, "lora_path")?.flatten(),
+            lora_path: OneOrMany::of_prompt(body.lora_path.as_ref(), "lora_path", index, count)?.flatten(),
             routing_key: body.routing_key.clone(),
             rank: body.routed_dp_rank.or(body.data_parallel_rank).or_else(header),
             trace_headers: trace_headers(headers),

@@ -2,6 +2,7 @@
 
 mod generate;
 pub(crate) mod metadata;
+mod one_or_many;
 mod refusal;
 mod sampling;
 
@@ -17,6 +18,7 @@ use crate::rpc::Rpc;
 use bytes::Bytes;
 use generate::Prompts;
 use http::{HeaderMap, Method};
+use one_or_many::OneOrMany;
 use prost::Message;
 use serde::Deserialize;
 use smallvec::{SmallVec, smallvec};
@@ -169,26 +171,18 @@ impl Call {
             add_special_tokens: Option<bool>,
         }
         let Body { prompt, add_special_tokens } = read(body, "/tokenize")?;
-        let (texts, is_list) = prompt.into_list();
+        let (is_list, texts) = (prompt.is_list(), prompt.into_list());
         let message = |text| framed(&TokenizeRequest { text, add_special_tokens });
         Self::of_list(Rpc::Tokenize, texts.into_iter().map(message).collect(), Answer::Tokens { is_list })
     }
 
     fn detokenize(body: &[u8]) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Tokens {
-            One(Vec<i32>),
-            Many(Vec<Vec<i32>>),
-        }
-        #[derive(Deserialize)]
         struct Body {
-            tokens: Tokens,
+            tokens: OneOrMany<Vec<i32>>,
         }
-        let (lists, is_list) = match read::<Body>(body, "/detokenize")?.tokens {
-            Tokens::One(tokens) => (vec![tokens], false),
-            Tokens::Many(lists) => (lists, true),
-        };
+        let Body { tokens } = read(body, "/detokenize")?;
+        let (is_list, lists) = (tokens.is_list(), tokens.into_list());
         let message = |tokens| framed(&DetokenizeRequest { tokens });
         Self::of_list(Rpc::Detokenize, lists.into_iter().map(message).collect(), Answer::Text { is_list })
     }
@@ -233,24 +227,6 @@ impl Call {
         let Body { model_path, load_format } = read(body, "/update_weights_from_disk")?;
         let message = UpdateWeightsRequest { model_path, load_format };
         Ok(Self::one(Rpc::UpdateWeightsFromDisk, &message, Answer::Updated))
-    }
-}
-
-/// One or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
-}
-
-impl<T> OneOrMany<T> {
-    /// The list, and whether it was one.
-    fn into_list(self) -> (Vec<T>, bool) {
-        match self {
-            Self::One(one) => (vec![one], false),
-            Self::Many(many) => (many, true),
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `sampling_params` of `/generate`.
 
+use super::one_or_many::OneOrMany;
 use super::refusal::Refusal;
 use crate::messages::SamplingParams;
 use serde::Deserialize;
@@ -12,14 +13,6 @@ const DEFAULTS: [(&str, Value); 4] = [
     ("no_stop_trim", Value::Bool(false)),
     ("stream_interval", Value::Null),
 ];
-
-/// One text or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Texts {
-    One(String),
-    Many(Vec<String>),
-}
 
 /// The members that have a field.
 #[derive(Default, Deserialize)]
@@ -34,7 +27,7 @@ struct Members {
     repetition_penalty: Option<f32>,
     max_new_tokens: Option<i32>,
     min_new_tokens: Option<i32>,
-    stop: Option<Texts>,
+    stop: Option<OneOrMany<String>>,
     stop_token_ids: Option<Vec<i32>>,
     ignore_eos: Option<bool>,
     n: Option<i32>,
@@ -67,10 +60,7 @@ pub(super) fn read(value: Value) -> Result<SamplingParams, Refusal> {
         repetition_penalty: members.repetition_penalty,
         max_new_tokens: members.max_new_tokens,
         min_new_tokens: members.min_new_tokens,
-        stop: members.stop.map_or_else(Vec::new, |stop| match stop {
-            Texts::One(text) => vec![text],
-            Texts::Many(texts) => texts,
-        }),
+        stop: members.stop.map_or_else(Vec::new, OneOrMany::into_list),
         stop_token_ids: members.stop_token_ids.unwrap_or_default(),
         ignore_eos: members.ignore_eos,
         n: members.n,
