@@ -1,7 +1,7 @@
 //! One connection to a worker.
 
 use super::body_decoder::{BodyDecoder, DecodedPiece};
-use super::error::{CollectError, ResponseError};
+use super::error::ResponseError;
 use super::request_encoder::{AskedFor, EncodedRequest};
 use super::response_head;
 use bytes::{Bytes, BytesMut};
@@ -117,29 +117,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The next frame of the response body; `None` at its end.
     pub async fn frame(&mut self) -> Option<Result<Frame<Bytes>, ResponseError>> {
         poll_fn(|cx| self.poll_frame(cx)).await
-    }
-
-    /// Appends the rest of the body to `body`, up to `limit` bytes in all. `on_data` is called with each piece as it
-    /// arrives.
-    ///
-    /// # Errors
-    /// When the body does not arrive, or is longer.
-    pub async fn collect(
-        &mut self,
-        mut body: BytesMut,
-        limit: usize,
-        mut on_data: impl FnMut(&Bytes),
-    ) -> Result<Bytes, CollectError> {
-        while let Some(frame) = self.frame().await {
-            let frame = frame?;
-            let Some(data) = frame.data_ref() else { continue };
-            on_data(data);
-            if body.len() + data.len() > limit {
-                return Err(CollectError::TooLarge(limit));
-            }
-            body.extend_from_slice(data);
-        }
-        Ok(body.freeze())
     }
 
     /// The stream below, after a response that switched the protocol, and what was read of it behind the response.
