@@ -92,7 +92,7 @@ WRONG = [
     (["--prot", "1"], "sgl-router: unexpected argument '--prot' found; did you mean '--port'? (--help lists all)\n"),
     (
         ["--worker-urls", "ftp://a"],
-        "sgl-router: --worker-urls: worker URL 'ftp://a': the scheme must be http or https\n",
+        "sgl-router: --worker-urls: worker URL 'ftp://a': the scheme must be http, https, grpc or grpcs\n",
     ),
 ]
 

@@ -200,7 +200,7 @@ def test_port_in_use_is_os_error():
 
 REFUSED = [
     ({"policy": "marginal_utilty"}, "--policy: unknown policy `marginal_utilty`, did you mean `marginal_utility`?"),
-    ({"worker_urls": ["ftp://a"]}, "--worker-urls: worker URL 'ftp://a': the scheme must be http or https"),
+    ({"worker_urls": ["ftp://a"]}, "--worker-urls: worker URL 'ftp://a': the scheme must be http, https, grpc or grpcs"),
     ({"worker_urls": ["http://a", "http://a"]}, "--worker-urls: worker 'http://a' is given twice"),
     ({"policy_options": {"no_such_knob": 1}}, "no_such_knob"),
     ({"tls_cert_path": "nowhere.pem"}, "--tls-key-path: is required with --tls-cert-path"),

@@ -64,7 +64,7 @@ class Options:
     #: Base URLs of the workers, such as http://10.0.0.1:30000
     worker_urls: list[str] = field(default_factory=list)
 
-    #: How workers with http:// URLs are reached; a grpc:// URL says it by itself
+    #: How workers with http:// URLs are reached; a grpc:// URL says it by itself (http, grpc, grpc-port)
     connection_mode: str = "http"
 
     #: Start without workers; add them at run time with POST /workers
