@@ -6,7 +6,6 @@ use crate::pd_protocol::PdProtocol;
 use crate::policy_flags::NamedPolicy;
 use crate::record_config::RecordConfig;
 use crate::worker_spec::{WorkerKind, WorkerSpec};
-use crate::worker_url::{WorkerUrl, WorkerUrlError};
 use router_core::{Policy, Registry};
 
 /// The prefill workers and how they work with the decode workers.
@@ -78,7 +77,7 @@ impl Options {
         let mut port_given = true;
         for word in self.prefill.iter().flat_map(|text| text.split_whitespace()) {
             if word.contains("://") || port_given {
-                found.push(self.worker("--prefill", word, WorkerKind::Prefill)?);
+                found.push(self.worker("--prefill", plain(word, WorkerKind::Prefill))?);
                 port_given = false;
                 continue;
             }
@@ -102,17 +101,14 @@ impl Options {
     /// The workers of `[[workers]]` with this type.
     fn listed(&self, kind: WorkerKind) -> Result<Vec<WorkerSpec>, ConfigError> {
         let of_kind = self.workers.iter().filter(|worker| worker.worker_type == kind);
-        let check = |worker: &WorkerSpec| {
-            let url = self.worker("[[workers]]", &worker.url, kind)?.url;
-            self.check_worker(WorkerSpec { url, ..worker.clone() })
-        };
+        let check = |worker: &WorkerSpec| self.check_worker(self.worker("[[workers]]", worker.clone())?);
         of_kind.map(check).collect()
     }
 
     pub(crate) fn check_decode(&self) -> Result<Vec<WorkerSpec>, ConfigError> {
         let words = self.decode.iter().flat_map(|text| text.split_whitespace());
         let mut found = words
-            .map(|word| self.worker("--decode", word, WorkerKind::Decode))
+            .map(|word| self.worker("--decode", plain(word, WorkerKind::Decode)))
             .collect::<Result<Vec<_>, _>>()?;
         found.extend(self.listed(WorkerKind::Decode)?);
         let found = self.not_empty_and_distinct("--decode", found)?;
@@ -125,12 +121,12 @@ impl Options {
         Ok(found)
     }
 
-    fn worker(&self, option: &'static str, url: &str, kind: WorkerKind) -> Result<WorkerSpec, ConfigError> {
-        let url = url.parse().and_then(|url| self.connection_mode.of_url(url));
-        let url: WorkerUrl = url.map_err(|e: WorkerUrlError| ConfigError::option(option, e))?;
+    fn worker(&self, option: &'static str, worker: WorkerSpec) -> Result<WorkerSpec, ConfigError> {
+        let url = worker.base_url(self.connection_mode).map_err(|e| ConfigError::option(option, e))?;
         let url = self.not_own_address(option, url)?;
-        Ok(WorkerSpec { url: url.as_str().to_owned(), worker_type: kind, ..WorkerSpec::default() })
+        Ok(WorkerSpec { url: url.as_str().to_owned(), ..worker })
     }
+
     fn not_empty_and_distinct(
         &self,
         option: &'static str,
@@ -149,4 +145,9 @@ impl Options {
         }
         Ok(workers)
     }
+}
+
+/// A worker of which the URL and the part that it serves are known.
+fn plain(url: &str, worker_type: WorkerKind) -> WorkerSpec {
+    WorkerSpec { url: url.to_owned(), worker_type, ..WorkerSpec::default() }
 }

@@ -299,8 +299,8 @@ impl WorkerSpec {
     ///
     /// # Errors
     /// When it is not valid, or does not fit how the worker is reached.
-    pub fn base_url(&self, usual: ConnectionMode) -> Result<WorkerUrl, WorkerSpecError> {
-        Ok(self.connection_mode.unwrap_or(usual).of_url(self.url.parse()?)?)
+    pub fn base_url(&self, usual: ConnectionMode) -> Result<WorkerUrl, WorkerUrlError> {
+        self.connection_mode.unwrap_or(usual).of_url(self.url.parse()?)
     }
 
     /// Its ranks as candidates, where `default` holds for workers without settings of their own.

@@ -40,6 +40,19 @@ impl WorkerUrl {
     pub fn uri(&self) -> Result<Uri, http::uri::InvalidUri> {
         Uri::from_str(&self.text)
     }
+
+    /// Whether the worker is reached by its gRPC service.
+    pub fn is_grpc(&self) -> bool {
+        self.text.starts_with("grpc")
+    }
+
+    /// The same address by gRPC.
+    ///
+    /// # Errors
+    /// When it has a path, or no port.
+    pub fn by_grpc(&self) -> Result<Self, WorkerUrlError> {
+        if self.is_grpc() { Ok(self.clone()) } else { self.text.replacen("http", "grpc", 1).parse() }
+    }
 }
 
 impl FromStr for WorkerUrl {
@@ -53,11 +66,14 @@ impl FromStr for WorkerUrl {
         if !text.contains("://") {
             return Err(fail("has no scheme; write http://HOST:PORT"));
         }
+        let given = url::Url::parse(text).map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
+        let is_grpc = matches!(given.scheme(), "grpc" | "grpcs");
         // Hosts are normalized for the schemes of HTTP only.
-        let grpc = ["grpc", "grpcs"].into_iter().find(|scheme| is_of_scheme(text, scheme));
-        let as_http =
-            grpc.map(|scheme| text.replacen(&text[..scheme.len()], &scheme.replace("grpc", "http"), 1));
-        let url = url::Url::parse(as_http.as_deref().unwrap_or(text));
+        let url = if is_grpc {
+            url::Url::parse(&given.as_str().replacen("grpc", "http", 1))
+        } else {
+            Ok(given.clone())
+        };
         let url = url.map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(fail("the scheme must be http, https, grpc or grpcs"));
@@ -74,47 +90,18 @@ impl FromStr for WorkerUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(fail("must not carry a query or fragment"));
         }
-        let text = match grpc {
-            None => url.as_str().trim_end_matches('/').to_owned(),
-            Some(scheme) => {
-                if !matches!(url.path(), "" | "/") {
-                    return Err(fail("must not carry a path: gRPC has none"));
-                }
-                let port = port_of(text).ok_or_else(|| fail("has no port; write grpc://HOST:PORT"))?;
-                format!("{scheme}://{}:{port}", url.host_str().unwrap_or_default())
+        let text = if is_grpc {
+            if !matches!(url.path(), "" | "/") {
+                return Err(fail("must not carry a path: gRPC has none"));
             }
+            let port = given.port().ok_or_else(|| fail("has no port; write grpc://HOST:PORT"))?;
+            format!("{}://{}:{port}", given.scheme(), url.host_str().unwrap_or_default())
+        } else {
+            url.as_str().trim_end_matches('/').to_owned()
         };
         let url = Self { text: text.into() };
         url.uri().map_err(|_| fail("is not a URL; write http://HOST:PORT"))?;
         Ok(url)
-    }
-}
-
-/// Whether a URL begins with this scheme.
-fn is_of_scheme(url: &str, scheme: &str) -> bool {
-    url.split_once("://").is_some_and(|(given, _)| given.trim().eq_ignore_ascii_case(scheme))
-}
-
-/// The port that a URL states, even where it is the usual one of its scheme.
-fn port_of(url: &str) -> Option<u16> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let (_, port) = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'))?;
-    port.parse().ok()
-}
-
-impl WorkerUrl {
-    /// Whether the worker is reached by its gRPC service.
-    pub fn is_grpc(&self) -> bool {
-        self.text.starts_with("grpc")
-    }
-
-    /// The same address by gRPC.
-    ///
-    /// # Errors
-    /// When it has a path, or no port.
-    pub fn by_grpc(&self) -> Result<Self, WorkerUrlError> {
-        if self.is_grpc() { Ok(self.clone()) } else { self.text.replacen("http", "grpc", 1).parse() }
     }
 }
 

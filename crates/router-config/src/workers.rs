@@ -18,7 +18,7 @@ impl Options {
         let mut seen = BTreeMap::new();
         let mut workers = Vec::new();
         for w in plain.chain(self.workers.iter().cloned()) {
-            let url = w.connection_mode.unwrap_or(self.connection_mode).of_url(w.url.parse()?)?;
+            let url = w.base_url(self.connection_mode)?;
             let url = self.not_own_address("--worker-urls", url)?;
             if let Some(earlier) = seen.insert(url.clone(), w.url.clone()) {
                 let problem = if earlier == w.url {

@@ -1,13 +1,15 @@
 //! The connections to one worker.
 
-use crate::call::Call;
+use crate::call::{Answer, Call, metadata};
 use crate::error::{GrpcError, TransportError};
 use crate::framing::MessageReader;
 use crate::http2::{CallBody, H2Body, H2Connection};
+use crate::messages::Empty;
 use crate::receiver::{Messages, Receiver};
 use crate::request::PreparedCall;
 use crate::response::GrpcResponse;
 use crate::rpc::Rpc;
+use crate::watch::EngineStates;
 use http::response::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
@@ -93,19 +95,25 @@ impl<E: Send + Sync> GrpcChannel<E> {
         Ok(GrpcResponse::receive(receiver, &request.call.answer).await?)
     }
 
-    /// Sends a call whose answers are taken as they are.
-    pub(crate) async fn open<S, F>(
+    /// Asks for the states of the server, with these headers.
+    ///
+    /// # Errors
+    /// When the worker cannot be reached.
+    pub async fn watch<S, F>(
         &self,
-        call: &Call,
-        metadata: &HeaderMap,
+        headers: &HeaderMap,
         dial: impl Fn() -> F,
-    ) -> Result<Receiver, GrpcError<E>>
+    ) -> Result<EngineStates, GrpcError<E>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = Result<S, E>>,
     {
+        let mut metadata = metadata::begin();
+        metadata.extend(headers.clone());
+        // Its messages are not made an HTTP response.
+        let call = Call::one(Rpc::WatchEngineState, &Empty {}, Answer::Aborted);
         let Chosen { connection, .. } = self.connection(&dial, true).await?;
-        Ok(self.start(&connection, call, metadata).await?)
+        Ok(EngineStates(self.start(&connection, &call, &metadata).await?))
     }
 
     /// Closes all but one of each thread's connections on which no call is open: a burst needed more.

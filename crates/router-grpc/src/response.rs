@@ -2,9 +2,8 @@
 
 use crate::call::{Answer, Refusal, error_body};
 use crate::error::{CallError, TransportError};
-use crate::messages::OpenAiStreamChunk;
 use crate::receiver::Receiver;
-use crate::reply::{EventWriter, decode, openai_status, whole};
+use crate::reply::{EventWriter, whole};
 use crate::status::http_status;
 use bytes::Bytes;
 use http::response::Parts;
@@ -57,11 +56,6 @@ impl GrpcResponse {
             Ok(messages) => messages,
             Err(error) => return failed(error),
         };
-        if *answer == Answer::OpenAiChunks {
-            let [first, ..] = &messages[..] else { return Err(TransportError::Closed) };
-            let chunk: OpenAiStreamChunk = decode(first.first().map_or(&[][..], |bytes| &bytes[..]))?;
-            return Ok(Self::whole(openai_status(chunk.status_code), "application/json", chunk.json_chunk));
-        }
         let (status, kind, body) = whole(answer, &messages)?;
         Ok(Self::whole(status, kind, body))
     }

@@ -104,7 +104,7 @@ impl WorkerPool {
 
     /// A worker that may join: everything that can fail has been done.
     fn prepare(&self, spec: &WorkerSpec) -> Result<PreparedWorker, MembershipError> {
-        let url = spec.base_url(self.fleet.connection_mode)?;
+        let url = spec.base_url(self.fleet.connection_mode).map_err(WorkerSpecError::from)?;
         self.fleet.own_address.check(&url)?;
         let profile = WorkerProfile::new(spec, self.fleet.authorization.as_ref(), self.fleet.ranks)?;
         let health = spec.health(self.fleet.health.as_ref())?;

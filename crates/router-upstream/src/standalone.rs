@@ -4,7 +4,7 @@ use crate::connect::ConnectConfig;
 use crate::membership::MembershipError;
 use crate::profile::WorkerProfile;
 use crate::worker::{NewWorker, Worker};
-use router_config::{ConnectionMode, WorkerSpec};
+use router_config::{ConnectionMode, WorkerSpec, WorkerSpecError};
 use router_core::Time;
 
 /// The server of `spec`, to which [`request`](crate::request) and [`get`](crate::get) can be sent. Nothing checks its health.
@@ -12,7 +12,7 @@ use router_core::Time;
 /// # Errors
 /// When the URL or the key is invalid, or TLS is not possible.
 pub fn standalone_worker(spec: &WorkerSpec, connect: ConnectConfig) -> Result<Worker, MembershipError> {
-    let url = spec.base_url(ConnectionMode::Http)?;
+    let url = spec.base_url(ConnectionMode::Http).map_err(WorkerSpecError::from)?;
     let parts = NewWorker {
         url: url.clone(),
         profile: WorkerProfile::new(spec, None, None)?,

@@ -35,7 +35,7 @@ impl WorkerTarget {
         let scheme = parts.scheme.as_ref().map_or("http", Scheme::as_str);
         Ok(Self {
             secure: matches!(scheme, "https" | "grpcs"),
-            protocol: if scheme.starts_with("grpc") { WorkerProtocol::Grpc } else { WorkerProtocol::Http1 },
+            protocol: if url.is_grpc() { WorkerProtocol::Grpc } else { WorkerProtocol::Http1 },
             authority: parts.authority.unwrap_or(Authority::from_static("localhost")),
             base,
         })

@@ -21,7 +21,7 @@ use crate::{
     worker_request::GrpcBuilder,
 };
 #[cfg(feature = "grpc")]
-use router_grpc::{GrpcRequest, GrpcResponse};
+use router_grpc::{GrpcRequest, GrpcResponse, InferenceSupport};
 
 /// The connections to one worker.
 #[derive(Debug)]
@@ -94,8 +94,10 @@ impl WorkerTransport {
         #[cfg(feature = "grpc")]
         if let Some(transport) = self.grpc.load_full() {
             let has_http1 = target.protocol() == WorkerProtocol::Http1;
-            if !has_http1 || router_grpc::serves_inference(path.path()) {
-                let http1 = has_http1.then(|| target.request(method, path, body.clone()));
+            let support = InferenceSupport::of_path(path.path());
+            if !has_http1 || support != InferenceSupport::Never {
+                let may_need_http1 = has_http1 && support == InferenceSupport::ByBody;
+                let http1 = may_need_http1.then(|| target.request(method, path, body.clone()));
                 let request = GrpcRequest::new(method, path, body);
                 return RequestBuilder::Grpc(Box::new(GrpcBuilder { request, transport, http1 }));
             }

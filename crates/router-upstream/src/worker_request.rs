@@ -33,7 +33,7 @@ pub enum RequestBuilder {
 pub struct GrpcBuilder {
     pub(crate) request: GrpcRequest,
     pub(crate) transport: Arc<GrpcTransport>,
-    /// The same request for the worker's HTTP server, where it has one: it takes what the service has no call for.
+    /// The same request for the worker's HTTP server, where it has one and the body decides whether the service has a call.
     pub(crate) http1: Option<RequestEncoder>,
 }
 

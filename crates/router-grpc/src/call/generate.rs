@@ -60,8 +60,7 @@ pub(crate) struct Generate {
 /// # Errors
 /// When it is not what `/generate` takes, or has a member that the calls have no field for.
 pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Generate, Refusal> {
-    let body: Body = serde_json::from_slice(body)
-        .map_err(|error| Refusal::Malformed(format!("the body of /generate cannot be read: {error}")))?;
+    let body: Body = super::read(body, "/generate")?;
     for (name, value) in &body.others {
         let says_nothing = value.is_null() || *value == Value::Bool(false);
         if !says_nothing && !WITHOUT_EFFECT.contains(&name.as_str()) {

@@ -107,22 +107,16 @@ impl Call {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Self, Refusal> {
-        let openai = |rpc| {
+        let empty = |rpc, answer| Ok(Self::one(rpc, &Empty {}, answer));
+        if let Some(rpc) = openai_rpc(path) {
+            let trace_headers = metadata::trace_headers(headers);
             let answer = match rpc {
                 Rpc::ChatComplete | Rpc::Complete => Answer::OpenAiChunks,
                 _ => Answer::OpenAiBody,
             };
-            let trace_headers = metadata::trace_headers(headers);
-            Ok(Self::one(rpc, &OpenAiRequest { json_body: body.clone(), trace_headers }, answer))
-        };
-        let empty = |rpc, answer| Ok(Self::one(rpc, &Empty {}, answer));
-        match path.strip_suffix('/').unwrap_or(path) {
-            "/v1/chat/completions" => openai(Rpc::ChatComplete),
-            "/v1/completions" => openai(Rpc::Complete),
-            "/v1/embeddings" => openai(Rpc::OpenAiEmbed),
-            "/classify" | "/v1/classify" => openai(Rpc::OpenAiClassify),
-            "/score" | "/v1/score" => openai(Rpc::Score),
-            "/rerank" | "/v1/rerank" => openai(Rpc::Rerank),
+            return Ok(Self::one(rpc, &OpenAiRequest { json_body: body.clone(), trace_headers }, answer));
+        }
+        match without_slash(path) {
             "/generate" => Self::generate(headers, body),
             "/tokenize" | "/v1/tokenize" => Self::tokenize(body),
             "/detokenize" | "/v1/detokenize" => Self::detokenize(body),
@@ -145,23 +139,18 @@ impl Call {
 
     fn generate(headers: &HeaderMap, body: &Bytes) -> Result<Self, Refusal> {
         let asked = generate::read(headers, body)?;
-        let of = match asked.prompts {
-            Prompts::Texts(_) => Generated::Text,
-            Prompts::TokenIds(_) => Generated::TokenIds,
+        let (rpc, of, messages) = match asked.prompts {
+            Prompts::Texts(calls) => (Rpc::TextGenerate, Generated::Text, calls.iter().map(framed).collect()),
+            Prompts::TokenIds(calls) => {
+                (Rpc::Generate, Generated::TokenIds, calls.iter().map(framed).collect())
+            }
         };
         let answer = if asked.is_stream {
             Answer::GenerateEvents { of, choices: Some(asked.choices).filter(|_| asked.is_list) }
         } else {
             Answer::GenerateWhole { of, is_list: asked.is_list }
         };
-        Ok(match asked.prompts {
-            Prompts::Texts(calls) => {
-                Self { rpc: Rpc::TextGenerate, messages: calls.iter().map(framed).collect(), answer }
-            }
-            Prompts::TokenIds(calls) => {
-                Self { rpc: Rpc::Generate, messages: calls.iter().map(framed).collect(), answer }
-            }
-        })
+        Ok(Self { rpc, messages, answer })
     }
 
     fn tokenize(body: &[u8]) -> Result<Self, Refusal> {
@@ -235,26 +224,49 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8], path: &str) -> Result<T, Refusal
         .map_err(|error| Refusal::Malformed(format!("the body of {path} cannot be read: {error}")))
 }
 
-/// Whether the service has a call for a request; the body of one that it cannot read counts as if it had.
-pub fn has_call(method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> bool {
-    // The other paths take any body, or say what is wrong with it.
-    let is_plain = serves_inference(path) && path.trim_end_matches('/') != "/generate";
-    is_plain || !matches!(Call::of(method, path, headers, body), Err(Refusal::Path(_) | Refusal::Member(_)))
+/// A path without the slash at its end.
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
 }
 
-/// Whether the service has a call for what the model computes at this path.
-pub fn serves_inference(path: &str) -> bool {
-    matches!(
-        path.strip_suffix('/').unwrap_or(path),
-        "/v1/chat/completions"
-            | "/v1/completions"
-            | "/generate"
-            | "/v1/embeddings"
-            | "/classify"
-            | "/v1/classify"
-            | "/score"
-            | "/v1/score"
-            | "/rerank"
-            | "/v1/rerank"
-    )
+/// The call that takes the body of a request at this path as it is.
+fn openai_rpc(path: &str) -> Option<Rpc> {
+    Some(match without_slash(path) {
+        "/v1/chat/completions" => Rpc::ChatComplete,
+        "/v1/completions" => Rpc::Complete,
+        "/v1/embeddings" => Rpc::OpenAiEmbed,
+        "/classify" | "/v1/classify" => Rpc::OpenAiClassify,
+        "/score" | "/v1/score" => Rpc::Score,
+        "/rerank" | "/v1/rerank" => Rpc::Rerank,
+        _ => return None,
+    })
+}
+
+/// Whether the service has a call for a request; the body of one that it cannot read counts as if it had.
+pub fn has_call(method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> bool {
+    let is_without =
+        || matches!(Call::of(method, path, headers, body), Err(Refusal::Path(_) | Refusal::Member(_)));
+    openai_rpc(path).is_some() || !is_without()
+}
+
+/// Which requests at a path that the model computes for have a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InferenceSupport {
+    /// All of them.
+    Every,
+    /// Those whose body has no member without a field.
+    ByBody,
+    /// None; or the path is not one that the model computes for.
+    Never,
+}
+
+impl InferenceSupport {
+    /// The support at this path.
+    pub fn of_path(path: &str) -> Self {
+        match without_slash(path) {
+            path if openai_rpc(path).is_some() => Self::Every,
+            "/generate" => Self::ByBody,
+            _ => Self::Never,
+        }
+    }
 }

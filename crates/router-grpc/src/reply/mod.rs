@@ -8,7 +8,7 @@ pub(crate) use events::EventWriter;
 
 use crate::call::Answer;
 use crate::error::TransportError;
-use crate::messages::OpenAiResponse;
+use crate::messages::{OpenAiResponse, OpenAiStreamChunk};
 use bytes::Bytes;
 use http::StatusCode;
 use prost::Message;
@@ -24,7 +24,7 @@ pub(crate) fn decode<M: Message + Default>(message: impl bytes::Buf) -> Result<M
 }
 
 /// The status that a message states; 0 is that of a success.
-pub(crate) fn openai_status(code: i32) -> StatusCode {
+fn openai_status(code: i32) -> StatusCode {
     match u16::try_from(code) {
         Ok(0) => StatusCode::OK,
         Ok(code) => StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY),
@@ -48,7 +48,11 @@ pub(crate) fn whole(
         Answer::GenerateWhole { is_list, of } => {
             Ok((StatusCode::OK, JSON, generated::whole(*of, *is_list, messages)?))
         }
-        Answer::OpenAiChunks | Answer::GenerateEvents { .. } => Err(TransportError::Closed),
+        Answer::OpenAiChunks => {
+            let chunk: OpenAiStreamChunk = decode(info::only(messages)?)?;
+            Ok((openai_status(chunk.status_code), JSON, chunk.json_chunk))
+        }
+        Answer::GenerateEvents { .. } => Err(TransportError::Closed),
         other => info::whole(other, messages),
     }
 }
