@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
 /// Which checks run.
@@ -27,7 +28,12 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
         let args = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
         command::run(&mut command::cargo(root, &args))
     })?;
-    stage("tests", || command::run(&mut command::cargo(root, &["test", "--workspace", "--no-fail-fast"])))?;
+    stage("tests", || {
+        let mut tests = command::cargo(root, &["test", "--workspace", "--no-fail-fast"]);
+        // Most tests of the router wait for a peer or a timer most of the time, so two share a core.
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        command::run(tests.env("RUST_TEST_THREADS", (2 * cores).to_string()))
+    })?;
     if options.fast {
         println!(
             "\nfast: the documentation and its site, the instruction counts, the dependencies, the real clients, the \

@@ -1,6 +1,7 @@
 //! Deciding allocates nothing once a policy is warm.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "integration/common/mod.rs"]
 mod common;
 
 use common::{chain, every_policy};

@@ -4,6 +4,7 @@
 //! --seed 7`, or `cargo xtask chaos`. All chance follows from the seed; what the machine's clock makes of it does not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
+#[path = "integration/support/mod.rs"]
 mod support;
 
 use clap::Parser as _;
