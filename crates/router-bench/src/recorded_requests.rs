@@ -61,11 +61,12 @@ impl RecordedRequests {
             candidates: false,
         };
         let clock = Clock::start();
-        let config = RecorderConfig { files: Some(&files), prefill: None, traces: None, collector: None };
+        let config = RecorderConfig { files: Some(&files), traces: None, collector: None };
         let recorder = Recorder::start(config, clock, &metrics).expect("the recorder starts");
+        recorder.add_pool(RecordedPool::MAIN, Some(&files), &metrics).expect("the files can be written");
         let decisions = Arc::new(DecisionBroadcast::new(clock));
         let telemetry =
-            Telemetry { metrics, pool: RecordedPool::Main, recorder: Some(Arc::new(recorder)), decisions };
+            Telemetry { metrics, pool: RecordedPool::MAIN, recorder: Some(Arc::new(recorder)), decisions };
         workers.iter().for_each(|worker| telemetry.worker_joined(worker));
         Self { balancer, telemetry, workers, now: Time::ZERO, sent: 0, _folder: folder }
     }

@@ -14,6 +14,7 @@ use crate::health_config::HealthConfig;
 use crate::key_source::{KeySource, key_sources};
 use crate::logging::AccessLogConfig;
 use crate::metrics_per_worker::MetricsPerWorker;
+use crate::models::ModelConfig;
 use crate::options::Options;
 use crate::otlp_endpoint::OtlpEndpoint;
 use crate::own_address::OwnAddress;
@@ -23,7 +24,7 @@ use crate::retry::RetryConfig;
 use crate::security::{SecurityConfig, WorkerTlsFiles};
 use crate::worker_spec::{Ranks, WorkerSpec};
 use http::{HeaderName, HeaderValue};
-use router_core::{Policy, Registry};
+use router_core::{PolicyFactory, Registry};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -42,10 +43,12 @@ pub struct Config {
     pub duration_buckets: Option<Vec<f64>>,
     /// Whether metrics have series for each worker.
     pub metrics_per_worker: MetricsPerWorker,
+    /// How requests find the workers of their model.
+    pub models: ModelConfig,
     /// The policy that routes requests.
-    pub policy: Box<dyn Policy>,
+    pub policy: PolicyFactory,
     /// Shadow policies, whose decisions are only recorded.
-    pub shadows: Vec<Box<dyn Policy>>,
+    pub shadows: Vec<PolicyFactory>,
     /// Random seed; `None` for a new one at each start.
     pub seed: Option<u64>,
     /// Limits of requests.
@@ -167,6 +170,7 @@ impl Options {
             prometheus,
             duration_buckets: self.check_buckets()?,
             metrics_per_worker: self.metrics_per_worker,
+            models: self.check_models()?,
             policy,
             shadows,
             seed: self.seed,

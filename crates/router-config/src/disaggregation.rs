@@ -6,7 +6,7 @@ use crate::pd_protocol::PdProtocol;
 use crate::policy_flags::NamedPolicy;
 use crate::record_config::RecordConfig;
 use crate::worker_spec::{WorkerKind, WorkerSpec};
-use router_core::{Policy, Registry};
+use router_core::{PolicyFactory, Registry};
 
 /// The prefill workers and how they work with the decode workers.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct DisaggregationConfig {
     /// The prefill workers at start.
     pub prefill: Vec<WorkerSpec>,
     /// Policy that chooses the prefill worker.
-    pub policy: Box<dyn Policy>,
+    pub policy: PolicyFactory,
     /// Recording of the prefill decisions to files; `None` for no recording.
     pub record: Option<RecordConfig>,
 }

@@ -4,8 +4,8 @@
 
 use crate::{
     connection_mode::ConnectionMode, forwarding::ForwardedHeaders, logging::LogFormat, logging::LogLevel,
-    metrics_per_worker::MetricsPerWorker, pd_protocol::PdProtocol, policy_options,
-    record_config::RecordFormat, secret::Secret, worker_spec::WorkerSpec,
+    metrics_per_worker::MetricsPerWorker, model_routing::ModelRouting, pd_protocol::PdProtocol,
+    policy_options, record_config::RecordFormat, secret::Secret, worker_spec::WorkerSpec,
 };
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,18 @@ pub struct Options {
     /// Maximum number of requests at a time on one HTTP/2 connection; clients with more open another one
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Listening")]
     pub http2_max_concurrent_streams: u32,
+
+    /// When a request goes by the model that it names; auto: while the workers serve several models
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ModelRouting::Auto, help_heading = "Models")]
+    pub model_routing: ModelRouting,
+
+    /// Another name of a model, as ALIAS=MODEL: workers get the request with the model's own name; repeatable
+    #[arg(long, value_name = "ALIAS=MODEL", num_args = 1.., help_heading = "Models")]
+    pub model_alias: Vec<String>,
+
+    /// The model of requests that name none, where the workers serve several; default: such a request is refused
+    #[arg(long, value_name = "MODEL", help_heading = "Models")]
+    pub default_model: Option<String>,
 
     /// Load balancing policy; `sgl-router policies` lists them all
     #[arg(long, default_value = "marginal_cost", help_heading = "Routing")]

@@ -4,7 +4,7 @@ use crate::compat::ForeignPolicyOption;
 use crate::error::ConfigError;
 use crate::options::Options;
 use crate::policy_options;
-use router_core::{Policy, PolicyError, Registry};
+use router_core::{PolicyError, PolicyFactory, Registry};
 use serde_json::Value;
 
 /// The flag of the shadow policies, and that of their options.
@@ -34,18 +34,18 @@ pub(crate) struct NamedPolicy<'a> {
 }
 
 impl Options {
-    /// Builds a policy with the flags that it accepts, and with `options`. An error names the flag that it is about.
+    /// What makes a policy with the flags that it accepts, and with `options`. An error names the flag that it is about.
     pub(crate) fn build_policy(
         &self,
         registry: &Registry,
         policy: NamedPolicy<'_>,
         options: &[(String, String)],
-    ) -> Result<Box<dyn Policy>, ConfigError> {
+    ) -> Result<PolicyFactory, ConfigError> {
         let NamedPolicy { flag, name } = policy;
         let accepts = |option: &str| registry.options(name).is_some_and(|mut all| all.any(|k| k == option));
         let mut params = self.policy_flags(accepts);
         params.extend(options.iter().map(|(name, text)| (name.clone(), policy_options::value(text))));
-        registry.build(name, &params).map_err(|error| {
+        registry.factory(name, params).map_err(|error| {
             let flag = match &error {
                 PolicyError::Option { option, .. } if options.iter().any(|(name, _)| name == option) => {
                     if flag == SHADOWS {
@@ -64,7 +64,7 @@ impl Options {
     }
 
     /// Builds the shadow policies. `--policy-option` is for the live policy alone; they have options of their own.
-    pub(crate) fn check_shadows(&self, registry: &Registry) -> Result<Vec<Box<dyn Policy>>, ConfigError> {
+    pub(crate) fn check_shadows(&self, registry: &Registry) -> Result<Vec<PolicyFactory>, ConfigError> {
         let options = self.shadow_options()?;
         let build = |name: &String| {
             let own = options.iter().filter(|(policy, _)| policy == name).map(|(_, option)| option.clone());

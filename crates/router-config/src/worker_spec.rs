@@ -31,7 +31,7 @@ pub struct WorkerSpec {
     /// Free labels of the operator.
     #[serde(skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,
-    /// The model it serves; `None`: what the worker reports.
+    /// The model it serves; `None`: the label `model`, or else what the worker reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_id: Option<String>,
     /// The part of a request that it serves. Default `regular`; the others need `--pd-disaggregation`.
@@ -295,6 +295,29 @@ impl Default for WorkerSpec {
 }
 
 impl WorkerSpec {
+    /// The configured model: `model_id`, or else the label `model`.
+    pub fn model(&self) -> Option<&str> {
+        self.model_id
+            .as_deref()
+            .or_else(|| self.labels.get("model").map(String::as_str))
+            .filter(|m| !m.is_empty())
+    }
+
+    /// Makes the changes of `update`.
+    pub fn apply(&mut self, update: WorkerUpdate) {
+        self.weight = update.weight.unwrap_or(self.weight);
+        self.priority = update.priority.unwrap_or(self.priority);
+        self.cost = update.cost.unwrap_or(self.cost);
+        self.labels = update.labels.unwrap_or_else(|| std::mem::take(&mut self.labels));
+        self.api_key = update.api_key.or_else(|| self.api_key.take());
+        self.disable_health_check = update.disable_health_check.unwrap_or(self.disable_health_check);
+        self.health_check_interval_secs =
+            update.health_check_interval_secs.or(self.health_check_interval_secs);
+        self.health_check_timeout_secs = update.health_check_timeout_secs.or(self.health_check_timeout_secs);
+        self.health_failure_threshold = update.health_failure_threshold.or(self.health_failure_threshold);
+        self.health_success_threshold = update.health_success_threshold.or(self.health_success_threshold);
+    }
+
     /// The parsed URL. `usual` holds for workers that do not say how they are reached.
     ///
     /// # Errors

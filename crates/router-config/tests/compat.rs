@@ -149,7 +149,7 @@ const CASES: [(&str, Expected); 98] = [
     ("--assignment-mode min_group", Set(|o| o.assignment_mode.as_deref() == Some("min_group"))),
     ("--max-payload-size 99", Set(|o| o.max_payload_size == 99)),
     ("--dp-aware", Set(|o| o.dp_aware)),
-    ("--enable-igw", Refused("one router for each model")),
+    ("--enable-igw", Noted),
     ("--mini-lb", Noted),
     ("--pd-disaggregation", Set(|o| o.pd_disaggregation)),
     ("--prefill http://p:1 9000 --prefill http://q:1 none", Set(|o| o.prefill.len() == 4)),

@@ -88,7 +88,7 @@ pub use overload::{DEFAULT_OVERLOAD_WAITING, OverloadBounds};
 pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};
 pub use prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
-pub use registry::{PolicyError, PolicyOptions, PolicySpec, Registry, read_options};
+pub use registry::{PolicyError, PolicyFactory, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
 pub use route::Route;
 pub use session_member::SessionMember;

@@ -21,6 +21,7 @@ use crate::similar_name::similar_name;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// The options of one policy by name, as they stand in a configuration.
 pub type PolicyOptions = serde_json::Map<String, serde_json::Value>;
@@ -111,11 +112,12 @@ impl PolicySpec {
     }
 }
 
+/// Builds a policy from its options.
 type PolicyBuilder = dyn Fn(&PolicyOptions) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync;
 
 /// All policies that can be asked for by name.
 pub struct Registry {
-    entries: Vec<(PolicySpec, Box<PolicyBuilder>)>,
+    entries: Vec<(PolicySpec, Arc<PolicyBuilder>)>,
 }
 
 impl fmt::Debug for Registry {
@@ -185,7 +187,7 @@ impl Registry {
         if self.spec(&name).is_some() {
             return Err(PolicyError::Duplicate { name });
         }
-        self.entries.push((spec, Box::new(build)));
+        self.entries.push((spec, Arc::new(build)));
         Ok(())
     }
 
@@ -196,6 +198,17 @@ impl Registry {
     pub fn build(&self, name: &str, params: &PolicyOptions) -> Result<Box<dyn Policy>, PolicyError> {
         match self.entries.iter().find(|(spec, _)| spec.name == name) {
             Some((_, build)) => build(params),
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    /// What makes policies called `name` with these options, where several balancers need one each.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn factory(&self, name: &str, options: PolicyOptions) -> Result<PolicyFactory, PolicyError> {
+        match self.entries.iter().find(|(spec, _)| spec.name == name) {
+            Some((_, build)) => PolicyFactory::new(name, options, Arc::clone(build)),
             None => Err(self.unknown(name)),
         }
     }
@@ -231,13 +244,60 @@ impl Registry {
             };
             Ok(Box::new(new(config).map_err(invalid)?))
         };
-        self.entries.push((spec.with_options(&C::default()), Box::new(build)));
+        self.entries.push((spec.with_options(&C::default()), Arc::new(build)));
     }
 
     fn unknown(&self, name: &str) -> PolicyError {
         let suggestion = similar_name(name, self.specs().map(|s| s.name.as_str())).map(str::to_owned);
         let known: Vec<_> = self.specs().map(|s| s.name.as_str()).collect();
         PolicyError::Unknown { name: name.to_owned(), suggestion, known: known.join(", ") }
+    }
+}
+
+/// Makes policies of one name and with the same options: one for each balancer.
+///
+/// ```
+/// use router_core::{PolicyOptions, Registry};
+///
+/// let mut factory = Registry::builtin().factory("round_robin", PolicyOptions::new())?;
+/// assert_eq!((factory.make()?.name(), factory.make()?.name()), ("round_robin", "round_robin"));
+/// # Ok::<(), router_core::PolicyError>(())
+/// ```
+pub struct PolicyFactory {
+    name: String,
+    options: PolicyOptions,
+    build: Arc<PolicyBuilder>,
+    /// The first one: only building a policy validates its options.
+    first: Option<Box<dyn Policy>>,
+}
+
+impl PolicyFactory {
+    /// Builds the first policy.
+    fn new(name: &str, options: PolicyOptions, build: Arc<PolicyBuilder>) -> Result<Self, PolicyError> {
+        let first = Some(build(&options)?);
+        Ok(Self { name: name.to_owned(), options, build, first })
+    }
+
+    /// The policy's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A new policy, which has learned nothing.
+    ///
+    /// # Errors
+    /// A policy from outside may refuse options that it accepted before. The first call cannot fail.
+    pub fn make(&mut self) -> Result<Box<dyn Policy>, PolicyError> {
+        match self.first.take() {
+            Some(policy) => Ok(policy),
+            None => (self.build)(&self.options),
+        }
+    }
+}
+
+impl fmt::Debug for PolicyFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyFactory").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -48,5 +48,5 @@ pub use request::{
     routing_key, scan, set_members, set_rank,
 };
 pub use response::{EngineError, MAX_EVENT_BYTES, ResponseFacts, StreamObserver, read_response};
-pub use server_info::{ServerInfo, parse_server_info};
+pub use server_info::{ListedModel, ServerInfo, parse_server_info};
 pub use server_metrics::parse_server_metrics;

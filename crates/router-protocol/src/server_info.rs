@@ -10,8 +10,8 @@ pub struct ServerInfo {
     /// The name clients use for the model: `served_model_name`, else the `id` of the first entry of `/v1/models`,
     /// else `model_path`.
     pub model: Option<String>,
-    /// Every model name of `/v1/models`, adapters included; empty for other bodies.
-    pub models: Vec<String>,
+    /// The entries of `/v1/models`, adapters included; empty for other bodies.
+    pub models: Vec<ListedModel>,
     /// How many requests run at once.
     pub max_running_requests: Option<u32>,
     /// How many requests one data-parallel rank runs at once.
@@ -44,6 +44,17 @@ pub struct ServerInfo {
     pub started_at: Option<u64>,
     /// The port of SGLang's gRPC service beside its HTTP server.
     pub grpc_port: Option<u16>,
+}
+
+/// One entry of `/v1/models`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ListedModel {
+    /// The name that requests have.
+    pub id: String,
+    /// Where the model was loaded from: names with the same root are names of one model.
+    pub root: Option<String>,
+    /// The model that this one adapts; absent for a model of its own.
+    pub parent: Option<String>,
 }
 
 impl ServerInfo {
@@ -178,21 +189,28 @@ impl InfoReader {
     fn models(&mut self, r: &mut JsonReader<'_>) -> Parse<()> {
         r.elements(|r| {
             let first = self.info.models.is_empty();
+            let mut model = ListedModel::default();
             r.fields(|key, r| {
                 match key {
-                    b"id" => self.info.models.extend(owned(r)?),
+                    b"id" => model.id = owned(r)?.unwrap_or_default(),
+                    b"root" => model.root = owned(r)?,
+                    b"parent" => model.parent = owned(r)?,
                     b"owned_by" if first => self.info.owned_by = owned(r)?,
                     b"max_model_len" if first => self.info.context_length = r.whole_number()?,
                     _ => r.skip()?,
                 }
                 Ok(())
-            })
+            })?;
+            if !model.id.is_empty() {
+                self.info.models.push(model);
+            }
+            Ok(())
         })
     }
 
     fn finish(self) -> ServerInfo {
         let mut info = self.info;
-        info.model = self.served.or_else(|| info.models.first().cloned()).or(self.path);
+        info.model = self.served.or_else(|| info.models.first().map(|model| model.id.clone())).or(self.path);
         info.max_total_tokens = self.max_total_num_tokens.or(info.max_total_tokens);
         info.max_running_requests = info.max_running_requests.or(self.effective_running);
         info.max_running_per_rank = self.effective_running;

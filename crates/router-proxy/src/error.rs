@@ -20,6 +20,17 @@ pub(crate) enum ProxyError {
         /// Workers that are configured.
         total: usize,
     },
+    /// No worker serves the model that the request names.
+    #[error("the model '{model}' is not served here; the models are: {known}")]
+    UnknownModel {
+        /// As the request names it.
+        model: String,
+        /// The names of those that are served.
+        known: String,
+    },
+    /// The request names no model, and the workers serve several.
+    #[error("the request names no model, and there are several here: set 'model'; GET /v1/models lists them")]
+    ModelUnnamed,
     /// The worker could not be reached; it has not seen the request.
     #[error("the worker could not be reached")]
     Connect(#[source] Box<UpstreamError>),
@@ -186,6 +197,8 @@ impl ProxyError {
         const TIMEOUT: StatusCode = StatusCode::GATEWAY_TIMEOUT;
         match self {
             Self::NoWorker { .. } => ErrorSpec::unavailable("no_healthy_worker"),
+            Self::UnknownModel { .. } => ErrorSpec::invalid("model_not_found", StatusCode::NOT_FOUND),
+            Self::ModelUnnamed => ErrorSpec::invalid("model_required", StatusCode::BAD_REQUEST),
             Self::Connect(_) => ErrorSpec::of_worker("worker_unreachable"),
             Self::Disconnected(_) | Self::Stale(_) => ErrorSpec::of_worker("worker_disconnected"),
             Self::InvalidResponse(_) => ErrorSpec::of_worker("worker_invalid_response"),

@@ -33,6 +33,7 @@ mod headers;
 mod hedge_delay;
 mod large_body;
 mod lease;
+mod models;
 mod prefill_pool;
 mod proxy;
 mod request_body;

@@ -90,7 +90,7 @@ impl Router {
             tls: tls.clone(),
         };
         if let Some(tls) = tls.clone() {
-            running.state.pool.tasks.spawn(watch_certificate(tls, running.state.pool.stopping.clone()));
+            running.state.main.tasks.spawn(watch_certificate(tls, running.state.main.stopping.clone()));
         }
         let listeners = Listeners { main, admin, metrics, tls, timeouts, http2 };
         let shutdown = Shutdown { graceful: running.stop.clone(), force: running.kill.clone() };
@@ -163,7 +163,7 @@ impl RunningRouter {
 
     /// Every decision from now on, of all balancers; `capacity` of them may wait to be fetched.
     pub fn decisions(&self, capacity: usize) -> DecisionStream {
-        self.state.pool.telemetry.decisions.subscribe(capacity)
+        self.state.main.telemetry.decisions.subscribe(capacity)
     }
 
     /// All workers, in the form of `GET /workers`.

@@ -1,8 +1,10 @@
 //! Why a router did not start.
 
+use crate::models::{GroupError, JoinError};
 use router_config::ConfigError;
+use router_core::PolicyError;
 use router_telemetry::{AccessLogError, RecorderError};
-use router_upstream::MembershipError;
+
 use std::net::SocketAddr;
 
 /// Why a router did not start.
@@ -25,6 +27,9 @@ pub enum StartError {
     /// Recording cannot start.
     #[error(transparent)]
     Record(#[from] RecorderError),
+    /// A policy cannot be built.
+    #[error(transparent)]
+    Policy(PolicyError),
     /// The access log cannot be written.
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
@@ -33,8 +38,17 @@ pub enum StartError {
     Candidate(String),
 }
 
-impl From<MembershipError> for StartError {
-    fn from(error: MembershipError) -> Self {
+impl From<JoinError> for StartError {
+    fn from(error: JoinError) -> Self {
         Self::Candidate(error.to_string())
+    }
+}
+
+impl From<GroupError> for StartError {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Policy(error) => Self::Policy(error),
+            GroupError::Recorder(error) => Self::Record(error),
+        }
     }
 }

@@ -4,15 +4,16 @@ use crate::admission::Admission;
 use crate::error::ProxyError;
 use crate::hedge_delay::HedgeDelay;
 use crate::large_body::LargeBodyWork;
-use crate::prefill_pool::PrefillPool;
+use crate::models::Models;
 use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
 use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::stats::RouterStats;
-use router_config::{RequestLimits, RetryConfig, WorkerKind};
+use router_config::{RequestLimits, RetryConfig};
 use router_core::PolicyNeeds;
 use router_telemetry::{AccessLog, BalancerGauges, Clock, TraceIds};
 use router_upstream::WorkerPool;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -20,10 +21,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 #[derive(Debug)]
 pub(crate) struct AppState {
     pub(crate) clock: Clock,
-    /// The workers that serve requests; where prefill and decode are apart, those that decode.
-    pub(crate) pool: Arc<WorkerPool>,
-    /// The workers that prefill; absent where each worker does both.
-    pub(crate) disaggregation: Option<PrefillPool>,
+    /// The workers, in a group for each model.
+    pub(crate) models: Arc<Models>,
+    /// The first pool of the first model. What the router as a whole reports and runs in the background is this pool's.
+    pub(crate) main: Arc<WorkerPool>,
     /// What the policies of all pools want to know of a request.
     pub(crate) needs: PolicyNeeds,
     pub(crate) limits: RequestLimits,
@@ -49,29 +50,20 @@ pub(crate) struct AppState {
 }
 
 impl AppState {
-    /// The pool to which a worker of this kind belongs, if there is one.
-    pub(crate) fn pool_of(&self, kind: WorkerKind) -> Option<&Arc<WorkerPool>> {
-        match (&self.disaggregation, kind) {
-            (None, WorkerKind::Regular) | (Some(_), WorkerKind::Decode) => Some(&self.pool),
-            (Some(split), WorkerKind::Prefill) => Some(&split.pool),
-            (None, _) | (Some(_), WorkerKind::Regular) => None,
-        }
+    /// All pools: one for each model, or two where prefill and decode are apart.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = Arc<WorkerPool>> + use<> {
+        let groups = self.models.groups();
+        groups.into_iter().flat_map(|group| group.pools().cloned().collect::<SmallVec<[_; 2]>>())
     }
 
-    /// All pools: one, or two where prefill and decode are apart.
-    pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<WorkerPool>> {
-        std::iter::once(&self.pool).chain(self.disaggregation.as_ref().map(|d| &d.pool))
-    }
-
-    /// Whether requests find a worker, and will as long as the router runs. Where prefill and decode are apart, neither can
-    /// do without the other.
+    /// Whether requests for some model find a worker, and will as long as the router runs.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.stopping.load(Relaxed) && self.pools().all(|pool| pool.healthy() > 0)
+        !self.stopping.load(Relaxed) && self.models.groups().iter().any(|group| group.is_ready())
     }
 
     /// Writes out everything that is recorded of requests, and ends recording.
     pub(crate) fn close_logs(&self) {
-        self.pool.telemetry.close();
+        self.main.telemetry.close();
         if let Some(log) = &self.access_log {
             log.close();
         }
@@ -90,7 +82,7 @@ impl AppState {
     /// The statistics for the program that embeds the router.
     pub(crate) fn stats(&self) -> RouterStats {
         let loads = self.pools().flat_map(|pool| pool.worker_loads()).collect::<Vec<_>>();
-        RouterStats::new(&self.pool.telemetry.metrics, self.admission.waiting() as u64, &loads)
+        RouterStats::new(&self.main.telemetry.metrics, self.admission.waiting() as u64, &loads)
     }
 }
 

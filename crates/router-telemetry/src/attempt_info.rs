@@ -2,6 +2,7 @@
 
 use crate::leg::Leg;
 use crate::recorded_id::RecordedId;
+use crate::recorded_pool::RecordedPool;
 use crate::trace_context::TraceContext;
 use router_core::{Completion, RequestFeatures, Route, Time};
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub struct AttemptInfo {
     pub request_id: RecordedId,
     /// The request's place in a distributed trace, if spans are exported and the trace is sampled.
     pub trace: Option<TraceContext>,
+    /// The balancer that chose the worker.
+    pub pool: RecordedPool,
     /// The route of the request.
     pub route: Route,
     /// Whether the client asked for a streamed response.
@@ -34,11 +37,12 @@ pub struct AttemptInfo {
 }
 
 impl AttemptInfo {
-    /// The first attempt of a request that is not split and belongs to no trace.
+    /// The first attempt of a request that is not split, by the main balancer, and belongs to no trace.
     pub fn new(request_id: RecordedId, features: &RequestFeatures<'_>, received_at: Time) -> Self {
         Self {
             request_id,
             trace: None,
+            pool: RecordedPool::MAIN,
             route: features.route,
             stream: features.stream,
             leg: Leg::Whole,
@@ -49,6 +53,12 @@ impl AttemptInfo {
             prompt_tokens: features.prompt_tokens,
             max_output_tokens: features.max_output_tokens,
         }
+    }
+
+    /// Sets the balancer.
+    #[must_use]
+    pub fn with_pool(self, pool: RecordedPool) -> Self {
+        Self { pool, ..self }
     }
 
     /// Sets the distributed trace.

@@ -3,6 +3,7 @@
 use crate::attempt_info::AttemptInfo;
 use crate::leg::Leg;
 use crate::recorded_id::RecordedId;
+use crate::recorded_pool::RecordedPool;
 use crate::trace_context::TraceContext;
 use crate::worker::WorkerTelemetry;
 use http::StatusCode;
@@ -83,15 +84,6 @@ pub struct ErrorResponseRecord {
     pub message: String,
 }
 
-/// The balancer that a record is of. Each numbers its workers and its decisions separately.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RecordedPool {
-    /// That of the workers that serve requests, or that decode where prefill is apart.
-    Main,
-    /// That of the prefill workers.
-    Prefill,
-}
-
 /// One entry of the recorder's queue. Entries are in the order in which they happened.
 #[derive(Debug)]
 pub(crate) enum Record {
@@ -100,6 +92,8 @@ pub(crate) enum Record {
     FirstByte(RecordedId),
     Completion(CompletionRecord),
     ErrorResponse(ErrorResponseRecord),
+    /// The workers of a balancer serve this model.
+    Model(RecordedPool, Arc<str>),
     /// A worker joined: the records that follow may have its id.
     Joined(RecordedPool, Arc<WorkerTelemetry>),
     /// A worker left: records that follow have its id only if they are about attempts that it still runs.
@@ -113,13 +107,10 @@ impl Record {
     pub(crate) const fn pool(&self) -> RecordedPool {
         match self {
             Self::Decision(DecisionRecord { info, .. }) | Self::Completion(CompletionRecord { info, .. }) => {
-                match info.leg {
-                    Leg::Prefill => RecordedPool::Prefill,
-                    Leg::Whole | Leg::Decode => RecordedPool::Main,
-                }
+                info.pool
             }
-            Self::Joined(pool, _) | Self::Left(pool, _) => *pool,
-            Self::FirstByte(_) | Self::ErrorResponse(_) | Self::Sync(_) => RecordedPool::Main,
+            Self::Model(pool, _) | Self::Joined(pool, _) | Self::Left(pool, _) => *pool,
+            Self::FirstByte(_) | Self::ErrorResponse(_) | Self::Sync(_) => RecordedPool::MAIN,
         }
     }
 }

@@ -5,7 +5,8 @@ use crate::files::RecordWriter;
 use crate::metrics::Metrics;
 use crate::otel::{ExportError, SpanSink};
 use crate::queue::BoundedQueue;
-use crate::record::{Record, RecordedPool};
+use crate::record::Record;
+use crate::recorded_pool::RecordedPool;
 use crate::traces::TraceStore;
 use crate::worker::WorkerNames;
 use parking_lot::Mutex;
@@ -53,11 +54,8 @@ pub enum RecorderError {
 /// What is recorded, and where to.
 #[derive(Debug)]
 pub struct RecorderConfig<'a> {
-    /// Record files.
+    /// Record files; those of each balancer are [added](Recorder::add_pool).
     pub files: Option<&'a RecordConfig>,
-    /// Record files of the prefill workers, apart from the others because their balancer numbers its decisions
-    /// separately, and the metrics of that balancer.
-    pub prefill: Option<(&'a RecordConfig, &'a Arc<Metrics>)>,
     /// Request traces in memory.
     pub traces: Option<TraceConfig>,
     /// The collector that spans are exported to.
@@ -71,10 +69,15 @@ impl RecorderConfig<'_> {
     }
 }
 
+/// Files of balancers that were added, until the thread takes them.
+type NewFiles = Mutex<Vec<(RecordedPool, RecordWriter)>>;
+
 /// The handle of the recorder's thread.
 #[derive(Debug)]
 pub struct Recorder {
     queue: Arc<BoundedQueue<Record>>,
+    clock: Clock,
+    new_files: Arc<NewFiles>,
     stop: Mutex<Option<SyncSender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The request traces, if they are kept.
@@ -93,14 +96,8 @@ impl Recorder {
         clock: Clock,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, RecorderError> {
-        let RecorderConfig { files, prefill, traces, collector } = config;
+        let RecorderConfig { files, traces, collector } = config;
         let traces = traces.map(|config| Arc::new(TraceStore::new(config, clock)));
-        let open = |config: &RecordConfig, metrics: &Arc<Metrics>| {
-            RecordWriter::open(config, clock, Arc::clone(metrics))
-                .map_err(|source| RecorderError::Directory { dir: config.dir.clone(), source })
-        };
-        let writer = files.map(|config| open(config, metrics)).transpose()?;
-        let prefill = prefill.map(|(config, metrics)| open(config, metrics)).transpose()?;
         let all = traces.is_some() || files.is_some_and(|f| f.candidates);
         let explain = match (all, files) {
             (true, _) => ExplainLevel::All,
@@ -119,23 +116,47 @@ impl Recorder {
             }
             None => None,
         };
+        let new_files = Arc::<NewFiles>::default();
         let queue = Arc::new(BoundedQueue::default());
-        let thread_queue = Arc::clone(&queue);
+        let (thread_queue, thread_files) = (Arc::clone(&queue), Arc::clone(&new_files));
         let (stop, stopped) = sync_channel(1);
-        let sinks = Sinks {
-            main: PoolSink { writer, names: WorkerNames::default() },
-            prefill: PoolSink { writer: prefill, names: WorkerNames::default() },
-            traces: traces.clone(),
-            spans,
-        };
+        let sinks = Sinks { pools: Vec::new(), traces: traces.clone(), spans };
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || {
                 lower_priority();
-                sinks.run(&thread_queue, &stopped);
+                sinks.run(&thread_queue, &thread_files, &stopped);
             })
             .map_err(RecorderError::Thread)?;
-        Ok(Self { queue, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)), traces, explain })
+        Ok(Self {
+            queue,
+            clock,
+            new_files,
+            stop: Mutex::new(Some(stop)),
+            thread: Mutex::new(Some(thread)),
+            traces,
+            explain,
+        })
+    }
+
+    /// Adds a balancer, whose records go to files of their own where `files` says which: each numbers its decisions separately.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn add_pool(
+        &self,
+        pool: RecordedPool,
+        files: Option<&RecordConfig>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<(), RecorderError> {
+        let open = |config: &RecordConfig| {
+            RecordWriter::open(config, self.clock, Arc::clone(metrics))
+                .map_err(|source| RecorderError::Directory { dir: config.dir.clone(), source })
+        };
+        if let Some(writer) = files.map(open).transpose()? {
+            self.new_files.lock().push((pool, writer));
+        }
+        Ok(())
     }
 
     /// Queues a record, or drops and counts it if the queue is full.
@@ -185,30 +206,43 @@ const fn lower_priority() {}
 /// The destinations of records, owned by the thread.
 #[derive(Debug)]
 struct Sinks {
-    main: PoolSink,
-    prefill: PoolSink,
+    /// By number.
+    pools: Vec<PoolSink>,
     traces: Option<Arc<TraceStore>>,
     spans: Option<SpanSink>,
 }
 
 /// The files of one balancer, and its workers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct PoolSink {
     writer: Option<RecordWriter>,
     names: WorkerNames,
 }
 
+/// The place of a balancer's records.
+fn pool_sink(pools: &mut Vec<PoolSink>, pool: RecordedPool) -> &mut PoolSink {
+    let index = pool.index();
+    if pools.len() <= index {
+        pools.resize_with(index + 1, PoolSink::default);
+    }
+    &mut pools[index]
+}
+
 impl Sinks {
-    fn run(mut self, queue: &BoundedQueue<Record>, stopped: &Receiver<()>) {
+    fn run(mut self, queue: &BoundedQueue<Record>, new_files: &NewFiles, stopped: &Receiver<()>) {
         loop {
             // The receive is the pause between two polls; it ends at once when `close` drops the sender.
             let stop = stopped.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
             while let Some(mut records) = queue.take() {
+                // After the records were taken: the files of a balancer are there before its first record.
+                for (pool, writer) in std::mem::take(&mut *new_files.lock()) {
+                    pool_sink(&mut self.pools, pool).writer = Some(writer);
+                }
                 // In place: a record is large.
                 records.iter_mut().for_each(|record| self.record(record));
                 queue.recycle(records);
             }
-            for pool in [&mut self.main, &mut self.prefill] {
+            for pool in &mut self.pools {
                 pool.names.forget_unused();
                 let Some(writer) = &mut pool.writer else { continue };
                 if stop { writer.flush() } else { writer.flush_if_due() }
@@ -226,11 +260,14 @@ impl Sinks {
     }
 
     fn record(&mut self, record: &mut Record) {
-        let pool = match record.pool() {
-            RecordedPool::Main => &mut self.main,
-            RecordedPool::Prefill => &mut self.prefill,
-        };
+        let pool = pool_sink(&mut self.pools, record.pool());
         match record {
+            Record::Model(_, model) => {
+                if let Some(writer) = &mut pool.writer {
+                    writer.set_model(model);
+                }
+                return;
+            }
             Record::Joined(_, worker) => return pool.names.join(worker),
             Record::Left(_, id) => return pool.names.leave(*id),
             _ => {}

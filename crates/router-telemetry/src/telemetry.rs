@@ -4,7 +4,8 @@ use crate::attempt_info::AttemptInfo;
 use crate::broadcast::DecisionBroadcast;
 use crate::leg::Leg;
 use crate::metrics::{Metrics, WaitingGuard};
-use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record, RecordedPool};
+use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
+use crate::recorded_pool::RecordedPool;
 use crate::recorder::Recorder;
 use crate::retry_reason::RetryReason;
 use crate::worker::WorkerTelemetry;
@@ -31,6 +32,14 @@ impl Telemetry {
         match self.recorder.as_ref().map_or(ExplainLevel::None, |r| r.explain) {
             ExplainLevel::None if self.decisions.has_subscribers() => ExplainLevel::Chosen,
             explain => explain,
+        }
+    }
+
+    /// The workers of the balancer serve `model`. Called before one of them can be chosen.
+    pub fn model_known(&self, model: &Arc<str>) {
+        self.metrics.set_model(model);
+        if let Some(recorder) = &self.recorder {
+            recorder.enqueue_change(Record::Model(self.pool, Arc::clone(model)));
         }
     }
 

@@ -47,6 +47,11 @@ impl CapacityQueue {
         }
     }
 
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     /// Whether a worker can be at a cap at all.
     pub const fn is_capped(&self) -> bool {
         self.is_capped

@@ -4,7 +4,7 @@ use crate::client::get;
 use crate::engine::SERVER_INFO;
 use crate::fleet_log::FleetEvent;
 use crate::pool::WorkerPool;
-use crate::profile::WorkerProfile;
+use crate::pool_model::Place;
 use crate::weight_tracking::SeenServer;
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -33,13 +33,18 @@ pub(crate) enum Discovery {
     Same,
     /// Something new.
     Changed,
+    /// That it serves another model than its pool: it gets no requests here.
+    Misplaced,
 }
 
 /// Discovers the properties of a worker and applies them. When they are those of another server than before, its
 /// candidates are replaced, so that nothing learned of the old one stays.
 pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Discovery {
     let updates = worker.accepted_updates();
-    let Some((reported, engine)) = ask(worker).await else { return Discovery::Nothing };
+    let Some((reported, engine)) = ask(worker, pool.model.matters()).await else {
+        pool.place(worker, false);
+        return Discovery::Nothing;
+    };
     let old = worker.profile.load_full();
     let is_replaced = reported.is_of_another_server(&old.reported)
         || matches!((engine, old.detected_engine), (Some(new), Some(old)) if new != old);
@@ -53,7 +58,10 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     let server = if is_replaced { SeenServer::Another } else { SeenServer::Same };
     if reported == old.reported && engine == old.detected_engine {
         worker.compare_weights(pool, server);
-        return Discovery::Same;
+        return match pool.place(worker, false) {
+            Place::Here => Discovery::Same,
+            Place::Elsewhere => Discovery::Misplaced,
+        };
     }
     let was = old.reported.model.as_deref();
     let (model, version, engine_name) =
@@ -66,16 +74,18 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     } else {
         debug!(worker = %worker.url, model, version, engine = engine_name, "worker reported what it is");
     }
+    let is_outdated = worker.accepted_updates() != updates;
     worker.profile.rcu(|old| {
-        let mut profile = WorkerProfile::clone(old);
-        profile.reported = reported.clone();
-        if worker.accepted_updates() != updates {
+        let mut reported = reported.clone();
+        if is_outdated {
             // It had not been updated yet when it was asked.
-            profile.reported.weight_version.clone_from(&old.reported.weight_version);
+            reported.weight_version.clone_from(&old.reported.weight_version);
         }
-        profile.detected_engine = engine;
-        profile
+        old.with_reported(reported, engine)
     });
+    if pool.place(worker, true) == Place::Elsewhere {
+        return Discovery::Misplaced;
+    }
     if is_replaced || reported.grpc_port != old.reported.grpc_port {
         worker.use_grpc_port(reported.grpc_port);
     }
@@ -93,8 +103,26 @@ pub(crate) async fn discover(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Di
     Discovery::Changed
 }
 
-/// Asks a worker what it is, and of what engine.
-async fn ask(worker: &Worker) -> Option<(ServerInfo, Option<Engine>)> {
+/// Asks a worker for its models alone, which costs it next to nothing, before it gets requests. Returns whether it belongs to the
+/// pool.
+pub(crate) async fn find_place(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Place {
+    let Some(models) = request_info(worker, MODELS).await.filter(|info| !info.models.is_empty()) else {
+        // Some servers tell their model elsewhere.
+        return match discover(pool, worker).await {
+            Discovery::Misplaced => Place::Elsewhere,
+            Discovery::Nothing | Discovery::Same | Discovery::Changed => Place::Here,
+        };
+    };
+    let is_new = worker.profile.load().reported.models != models.models;
+    if is_new {
+        worker.profile.rcu(|old| old.with_listed(&models.models));
+    }
+    pool.place(worker, is_new)
+}
+
+/// Asks a worker what it is, and of what engine; for the list of its models only where that matters, or where nothing else tells its
+/// model.
+async fn ask(worker: &Worker, lists_models: bool) -> Option<(ServerInfo, Option<Engine>)> {
     let mut found = None;
     let mut engine = None;
     for (path, its_engine) in SERVER_INFO {
@@ -104,7 +132,7 @@ async fn ask(worker: &Worker) -> Option<(ServerInfo, Option<Engine>)> {
             break;
         }
     }
-    if found.as_ref().is_none_or(|f| f.model.is_none())
+    if (lists_models || found.as_ref().is_none_or(|f| f.model.is_none()))
         && let Some(models) = request_info(worker, MODELS).await
     {
         let owner = models.owned_by.as_deref();

@@ -1,9 +1,10 @@
 //! Background health checks.
 
 use crate::client::{ClientError, get};
-use crate::discovery::{Discovery, discover};
+use crate::discovery::{Discovery, discover, find_place};
 use crate::health::{HealthState, WorkerFailure};
 use crate::pool::WorkerPool;
+use crate::pool_model::Place;
 use crate::shared_timer::sleep_together;
 use crate::worker::Worker;
 use router_config::HealthConfig;
@@ -86,29 +87,15 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
     loop {
         let config = worker.health_config.load_full();
         let interval = match &config {
-            None => {
-                worker.mark_healthy(&pool);
-                Some(REDISCOVERY)
-            }
-            Some(config) => {
-                let outcome = check(&pool, &worker, config).await;
-                let is_passed = outcome.is_ok();
-                let would_become_healthy = is_passed && worker.health() != HealthState::Healthy;
-                // Ranks become candidates, and outdated weights keep requests away, so both are discovered before requests
-                // are sent.
-                let discovered_now = would_become_healthy
-                    && (worker.profile.load().is_ranked() || pool.weights.version().is_some())
-                    && discover(&pool, &worker).await != Discovery::Nothing;
-                if discovered_now {
-                    schedule.asked_at = Some(Instant::now());
+            None if worker.health() == HealthState::Healthy => Some(REDISCOVERY),
+            None => match place_of(&pool, &worker).await {
+                Place::Here => {
+                    worker.mark_healthy(&pool);
+                    Some(REDISCOVERY)
                 }
-                // A restarted worker may run another model or engine.
-                if worker.checked(&pool, outcome, config) && !discovered_now {
-                    schedule.asked_at = None;
-                }
-                worker.transport.evict_idle();
-                (is_passed && worker.health() == HealthState::Healthy).then_some(config.interval)
-            }
+                Place::Elsewhere => None,
+            },
+            Some(config) => check_once(&pool, &worker, config, &mut schedule).await,
         };
         let is_told = worker.is_watched.load(Relaxed) && schedule.asked_at.is_some();
         let is_suspected = worker.recheck.is_suspected();
@@ -133,6 +120,46 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
             () = sleep_together(pool.started_at, pause) => {}
         }
     }
+}
+
+/// Checks a worker, and asks what has to be known of it before it gets requests. Returns how long the next check may wait, if the
+/// worker gets requests.
+async fn check_once(
+    pool: &Arc<WorkerPool>,
+    worker: &Arc<Worker>,
+    config: &HealthConfig,
+    schedule: &mut DiscoverySchedule,
+) -> Option<Duration> {
+    let outcome = check(pool, worker, config).await;
+    let is_passed = outcome.is_ok();
+    let would_become_healthy = is_passed && worker.health() != HealthState::Healthy;
+    if would_become_healthy && place_of(pool, worker).await == Place::Elsewhere {
+        return None;
+    }
+    if !is_passed && !worker.has_told_models() {
+        // What it serves remains unknown for now, and nobody waits for it.
+        pool.place(worker, false);
+    }
+    // Ranks become candidates, and outdated weights keep requests away, so both are discovered before requests are sent.
+    let is_asked =
+        would_become_healthy && (worker.profile.load().is_ranked() || pool.weights.version().is_some());
+    let discovery = if is_asked { discover(pool, worker).await } else { Discovery::Nothing };
+    match discovery {
+        Discovery::Misplaced => return None,
+        Discovery::Nothing => {}
+        Discovery::Same | Discovery::Changed => schedule.asked_at = Some(Instant::now()),
+    }
+    // A restarted worker may run another model or engine.
+    if worker.checked(pool, outcome, config) && discovery == Discovery::Nothing {
+        schedule.asked_at = None;
+    }
+    worker.transport.evict_idle();
+    (is_passed && worker.health() == HealthState::Healthy).then_some(config.interval)
+}
+
+/// Whether a worker that is about to get requests belongs to its pool.
+async fn place_of(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Place {
+    if pool.model.matters() { find_place(pool, worker).await } else { Place::Here }
 }
 
 async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> Result<(), WorkerFailure> {

@@ -42,9 +42,12 @@ mod load;
 mod load_poll_pace;
 mod load_poller;
 mod membership;
+mod placement;
 mod pool;
+mod pool_model;
 mod profile;
 mod recheck;
+mod served_models;
 mod shared_timer;
 mod standalone;
 #[cfg(feature = "grpc")]
@@ -76,9 +79,11 @@ pub use http1::{CollectError, Connection, EncodedRequest, RequestEncoder, Respon
 pub use load::WorkerLoad;
 pub use membership::MembershipError;
 pub use pool::{PoolConfig, WorkerPool};
+pub use pool_model::{DirectoryLink, ModelDirectory, Place, PoolModel};
 pub use profile::WorkerProfile;
 #[cfg(feature = "grpc")]
 pub use router_grpc::has_call;
+pub use served_models::ServedModels;
 pub use standalone::standalone_worker;
 pub use stored_objects::StoredObjects;
 pub use table::CandidateTable;

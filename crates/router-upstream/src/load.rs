@@ -42,6 +42,7 @@ impl WorkerLoad {
     pub fn gauges(&self) -> WorkerGauges {
         WorkerGauges {
             worker: Arc::clone(&self.worker.telemetry),
+            info: self.worker.worker.info(),
             is_healthy: self.worker.health() == HealthState::Healthy,
             breaker: self.worker.worker.breaker_state(),
             in_flight: self.in_flight,

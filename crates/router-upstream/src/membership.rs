@@ -118,6 +118,7 @@ impl WorkerPool {
         let others = (1..ranks.unwrap_or(1)).map(|rank| name(Some(rank))).collect::<Result<_, _>>()?;
         let parts = NewWorker {
             url: url.clone(),
+            spec: WorkerSpec { url: url.as_str().to_owned(), ..spec.clone() },
             profile,
             health,
             breaker: self.fleet.breaker,
@@ -227,7 +228,7 @@ impl WorkerPool {
     fn spawn_tasks(self: &Arc<Self>, worker: &Arc<Worker>, first: WorkerId) {
         let both = || (Arc::clone(self), Arc::clone(worker));
         let (pool, subject) = both();
-        if worker.health_config.load().is_none() {
+        if worker.health_config.load().is_none() && !self.model.matters() {
             worker.mark_healthy(self);
         }
         self.tasks.spawn(run_health_checks(pool, subject, first.slot() as u64));
@@ -258,8 +259,9 @@ impl WorkerPool {
             None => current.clone(),
         };
         let health = base.map(|base| update.health().over(&base)).transpose()?;
-        let new = worker.profile.load().updated(update)?;
+        let new = worker.profile.load().updated(update.clone())?;
         worker.profile.store(Arc::new(new));
+        worker.spec.lock().apply(update);
         if health.as_ref() != current.as_deref() {
             worker.health_config.store(health.map(Arc::new));
             worker.health_config_changed.notify_one();

@@ -7,6 +7,7 @@ use crate::fleet_log::FleetLog;
 use crate::fleet_weights::FleetWeights;
 use crate::health::HealthState;
 use crate::load::WorkerLoad;
+use crate::pool_model::PoolModel;
 use crate::stored_objects::StoredObjects;
 use crate::table::CandidateTable;
 use crate::wait_queue::{WaitOrder, WaitQueue};
@@ -37,6 +38,8 @@ pub struct WorkerPool {
     pub needs: PolicyNeeds,
     /// The candidates that the balancer chooses among.
     pub candidates: Arc<CandidateTable>,
+    /// The model that its workers serve.
+    pub model: PoolModel,
     /// Where decisions and completions are reported.
     pub telemetry: Telemetry,
     /// Which worker holds a stored response or a conversation.
@@ -53,6 +56,8 @@ pub struct WorkerPool {
     pub(crate) joining: Mutex<()>,
     /// The weight updates of the router's fleet, which all its pools share.
     pub weights: Arc<FleetWeights>,
+    /// Before the ids of its candidates.
+    id_prefix: String,
     /// What happens to workers, in the log.
     pub(crate) log: Arc<FleetLog>,
     /// From when the timers of all workers count.
@@ -68,6 +73,8 @@ pub struct WorkerPool {
 pub struct PoolConfig {
     /// The clock of the router.
     pub clock: Clock,
+    /// The model that its workers serve.
+    pub model: PoolModel,
     /// Where decisions and completions are reported.
     pub telemetry: Telemetry,
     /// How workers are checked, polled and drained.
@@ -78,6 +85,8 @@ pub struct PoolConfig {
     pub capacity: CapacityQueue,
     /// The weight updates of the router's fleet.
     pub weights: Arc<FleetWeights>,
+    /// Before the ids of its candidates, so that no other pool of the router has the same.
+    pub id_prefix: String,
     /// How many workers are configured, and join at the start.
     pub workers_at_start: usize,
 }
@@ -85,12 +94,23 @@ pub struct PoolConfig {
 impl WorkerPool {
     /// A pool without workers.
     pub fn new(balancer: Balancer, config: PoolConfig) -> Self {
-        let PoolConfig { clock, telemetry, fleet, connect, capacity, weights, workers_at_start } = config;
+        let PoolConfig {
+            clock,
+            model,
+            telemetry,
+            fleet,
+            connect,
+            capacity,
+            weights,
+            id_prefix,
+            workers_at_start,
+        } = config;
         let candidates = Arc::<CandidateTable>::default();
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let log = FleetLog::new(workers_at_start, Arc::clone(&candidates), tasks.clone(), stopping.clone());
         Self {
             clock,
+            model,
             needs: balancer.needs(),
             balancer: Mutex::new(balancer),
             candidates,
@@ -102,11 +122,27 @@ impl WorkerPool {
             connect,
             joining: Mutex::new(()),
             weights,
+            id_prefix,
             log: Arc::new(log),
             started_at: Instant::now(),
             tasks,
             stopping,
         }
+    }
+
+    /// The id of a candidate among those of all pools.
+    pub fn public_id(&self, candidate: &Candidate) -> String {
+        format!("{}{}", self.id_prefix, candidate.id)
+    }
+
+    /// Whether the candidate is one of this pool.
+    pub fn has(&self, candidate: &Arc<Candidate>) -> bool {
+        self.candidates.get(candidate.id).is_some_and(|own| Arc::ptr_eq(&own, candidate))
+    }
+
+    /// Whether the worker is one of this pool, rather than one of the same server in another.
+    pub fn has_worker(&self, worker: &Arc<Worker>) -> bool {
+        self.candidates.of(worker).iter().any(|candidate| Arc::ptr_eq(&candidate.worker, worker))
     }
 
     /// Ends the background tasks.
@@ -178,7 +214,18 @@ impl WorkerPool {
         let states = HealthState::IN_FLEET.map(|state| (state.as_str(), count(state))).to_vec();
         let scores = if self.telemetry.metrics.needs_scores() { self.scores() } else { Vec::new() };
         let policy = Arc::clone(self.telemetry.metrics.policy());
-        BalancerGauges { policy, workers, states, scores, figures, ..BalancerGauges::default() }
+        let waiting = self.capacity.waiting() + self.unavailable.waiting();
+        let model = self.model.name();
+        BalancerGauges {
+            policy,
+            model,
+            waiting,
+            workers,
+            states,
+            scores,
+            figures,
+            ..BalancerGauges::default()
+        }
     }
 
     /// The policy's score of each candidate, for a request without any features.

@@ -1,11 +1,12 @@
 //! What the router knows about a worker: its configuration, and what the worker reports about itself.
 
+use crate::served_models::ServedModels;
 use http::HeaderValue;
 use router_config::{
     Engine, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUpdate, bearer, not_negative,
 };
 use router_core::{WorkerCapacity, WorkerInfo};
-use router_protocol::ServerInfo;
+use router_protocol::{ListedModel, ServerInfo};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
@@ -37,6 +38,8 @@ pub struct WorkerProfile {
     pub authorization: Option<HeaderValue>,
     /// What the worker last reported about itself.
     pub reported: ServerInfo,
+    /// The models that it serves.
+    pub served: ServedModels,
     /// The engine, as detected from the endpoints that the worker answers.
     pub detected_engine: Option<Engine>,
 }
@@ -54,13 +57,15 @@ impl WorkerProfile {
     ) -> Result<Self, WorkerSpecError> {
         not_negative("weight", spec.weight)?;
         not_negative("cost", spec.cost)?;
+        let model = spec.model().map(str::to_owned);
         Ok(Self {
             weight: spec.weight,
             priority: spec.priority,
             cost: spec.cost,
             labels: spec.labels.clone(),
             kind: spec.worker_type,
-            model: spec.model_id.clone(),
+            served: ServedModels::new(model.as_deref(), &ServerInfo::default()),
+            model,
             runtime: spec.runtime,
             bootstrap_port: spec.bootstrap_port,
             ranked: spec.ranks(ranks)?,
@@ -81,6 +86,32 @@ impl WorkerProfile {
     /// The configured model, or else the reported one.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref().or(self.reported.model.as_deref())
+    }
+
+    /// A copy that serves what the worker lists.
+    pub(crate) fn with_listed(&self, models: &[ListedModel]) -> Self {
+        let reported = ServerInfo { models: models.to_vec(), ..ServerInfo::default() };
+        Self { served: self.served_by(&reported), ..self.clone() }
+    }
+
+    /// A copy with what the worker reports about itself.
+    pub(crate) fn with_reported(&self, reported: ServerInfo, detected_engine: Option<Engine>) -> Self {
+        Self { served: self.served_by(&reported), reported, detected_engine, ..self.clone() }
+    }
+
+    /// What a worker serves that reports this. A server whose weights were replaced while it ran may call its model by another
+    /// name afterwards: that is a name of the same model, or the workers of a fleet would part while they are updated.
+    fn served_by(&self, reported: &ServerInfo) -> ServedModels {
+        let served = ServedModels::new(self.model.as_deref(), reported);
+        let (old, new) = (self.served.models(), served.models());
+        let is_same_process =
+            reported.random_seed.is_some() && reported.random_seed == self.reported.random_seed;
+        match (old.as_slice(), new.as_slice()) {
+            ([old], [new]) if old != new && (is_same_process || self.served.has(new)) => {
+                ServedModels::new(Some(old), reported)
+            }
+            _ => served,
+        }
     }
 
     /// Whether its ranks become candidates of their own once their number is known.

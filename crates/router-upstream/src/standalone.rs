@@ -15,6 +15,7 @@ pub fn standalone_worker(spec: &WorkerSpec, connect: ConnectConfig) -> Result<Wo
     let url = spec.base_url(ConnectionMode::Http).map_err(WorkerSpecError::from)?;
     let parts = NewWorker {
         url: url.clone(),
+        spec: spec.clone(),
         profile: WorkerProfile::new(spec, None, None)?,
         health: None,
         breaker: None,

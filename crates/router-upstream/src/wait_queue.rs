@@ -81,7 +81,12 @@ impl WaitQueue {
 
     /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0
+        self.waiting() == 0
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// A slot was released: waiters try to take it, in order.

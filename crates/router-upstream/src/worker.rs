@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
-use router_config::{Engine, HealthConfig, WorkerUrl};
+use router_config::{Engine, HealthConfig, WorkerSpec, WorkerUrl};
 use router_core::{Time, WorkerId};
 use router_telemetry::BreakerState;
 use std::sync::Arc;
@@ -56,6 +56,10 @@ pub struct Worker {
     pub(crate) activity: AtomicU64,
     /// Whether the gRPC port beside its HTTP port is used.
     pub(crate) uses_grpc_port: bool,
+    /// It was asked once what models it serves, whether it answered or not.
+    pub(crate) has_told_models: AtomicBool,
+    /// As it was added, with later changes.
+    pub(crate) spec: Mutex<WorkerSpec>,
     /// It tells its state by itself, and says that it is healthy.
     pub(crate) is_watched: AtomicBool,
     /// Notified when it becomes unhealthy or its breaker opens, so that requests that wait for it can be retried.
@@ -69,7 +73,7 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not been checked yet.
     pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
-        let NewWorker { url, profile, health, breaker, connect, uses_grpc_port, joined_at } = parts;
+        let NewWorker { url, spec, profile, health, breaker, connect, uses_grpc_port, joined_at } = parts;
         let target = WorkerTarget::new(&url)?;
         if target.protocol() == WorkerProtocol::Grpc && profile.engine() == Some(Engine::Vllm) {
             return Err(InvalidWorker::GrpcOfVllm);
@@ -96,6 +100,8 @@ impl Worker {
             accepted_updates: AtomicU64::new(0),
             activity: AtomicU64::new(0),
             uses_grpc_port,
+            has_told_models: AtomicBool::new(false),
+            spec: Mutex::new(spec),
             is_watched: AtomicBool::new(false),
             evicted: Notify::new(),
             recheck,
@@ -144,6 +150,27 @@ impl Worker {
         self.health_state.lock().breaker_state()
     }
 
+    /// The description by which it could be added again.
+    pub fn spec(&self) -> WorkerSpec {
+        self.spec.lock().clone()
+    }
+
+    /// What it is, as labels of a metric; empty where unknown.
+    pub(crate) fn info(&self) -> Vec<(&'static str, String)> {
+        let profile = self.profile.load();
+        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        vec![
+            ("model", text(profile.model())),
+            ("engine", text(profile.engine().map(Engine::as_str))),
+            ("version", text(profile.reported.version.as_deref())),
+        ]
+    }
+
+    /// Whether it has said what models it serves, or failed to.
+    pub fn has_told_models(&self) -> bool {
+        self.has_told_models.load(Relaxed)
+    }
+
     /// Whether it has older weights than the fleet.
     pub fn has_outdated_weights(&self) -> bool {
         self.missed_update.lock().is_some()
@@ -163,6 +190,11 @@ impl Worker {
         self.activity.store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
+    /// Asks the worker soon what it is: it may serve other names than before.
+    pub fn ask_again(&self) {
+        self.recheck.suspect_replacement();
+    }
+
     /// Starts a health check now.
     pub fn request_recheck(&self) {
         self.recheck.request();
@@ -173,6 +205,7 @@ impl Worker {
 #[derive(Debug)]
 pub(crate) struct NewWorker {
     pub(crate) url: WorkerUrl,
+    pub(crate) spec: WorkerSpec,
     pub(crate) profile: WorkerProfile,
     pub(crate) health: Option<HealthConfig>,
     pub(crate) breaker: Option<router_config::BreakerConfig>,

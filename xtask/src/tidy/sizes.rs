@@ -2,6 +2,9 @@
 
 /// Lines of production code in a file, tests not counted.
 pub(crate) const FILE_LINES: usize = 500;
+/// The one longer file: every option of the router is a field of one struct (invariant 7), from which the command line and the
+/// TOML file derive.
+pub(crate) const OPTIONS_FILE: (&str, usize) = ("crates/router-config/src/options.rs", 650);
 /// Lines of code in a function's body, blank lines and comments not counted.
 pub(crate) const FUNCTION_LINES: usize = 60;
 /// Parameters of a function, the receiver counted.

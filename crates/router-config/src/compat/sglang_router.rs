@@ -107,7 +107,7 @@ pub(super) const ROWS: &[FlagRow] = &[
         RELEASED,
         FlagValues::Zero,
         &["enable-igw"],
-        Rejected("requests are not routed by model; run one router for each model"),
+        Ignored("requests go by their model wherever the workers serve several"),
     ),
     row(
         &[SglangRouter, VllmRouter],

@@ -105,7 +105,7 @@ pub(super) const ROWS: &[FlagRow] = &[
         &["dp-minimum-tokens-scheduler"],
         Rejected("use --dp-aware with --policy least_load, which compares the token load of ranks"),
     ),
-    row(One, &["model-alias"], Rejected("requests are forwarded with their model name unchanged")),
+    row(One, &["model-alias"], Same("ALIAS=MODEL; workers get the model's own name")),
     row(
         FlagValues::Zero,
         &["disable-load-monitoring"],

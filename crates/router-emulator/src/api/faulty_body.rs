@@ -8,14 +8,19 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::body::{AbortedBody, ResponseBody};
+use memchr::memmem;
+
 use crate::faults::{ConnectionFault, Fault, FaultKind, FaultSwitch};
+
+/// What stands between two events.
+const EVENT_END: &[u8] = b"\n\n";
 
 /// A body with a fault in it.
 #[derive(Debug)]
 pub(crate) struct FaultyBody {
     inner: ResponseBody,
     kind: FaultKind,
-    frames_left: u32,
+    events_left: u32,
     state: FaultState,
     switch: FaultSwitch,
 }
@@ -30,7 +35,7 @@ enum FaultState {
 
 impl FaultyBody {
     pub(crate) fn new(inner: ResponseBody, fault: &Fault, switch: FaultSwitch) -> Self {
-        Self { inner, kind: fault.kind, frames_left: fault.after_events, state: FaultState::Passing, switch }
+        Self { inner, kind: fault.kind, events_left: fault.after_events, state: FaultState::Passing, switch }
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
@@ -54,7 +59,7 @@ impl FaultyBody {
             FaultState::Struck => return self.strike(),
             FaultState::Passing => {}
         }
-        if self.frames_left == 0
+        if self.events_left == 0
             && self.kind != FaultKind::HalfEvent
             && self.kind != FaultKind::ChunkedTrailers
         {
@@ -68,12 +73,33 @@ impl FaultyBody {
         if self.kind == FaultKind::ChunkedTrailers {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        if whole || (self.frames_left == 0 && self.kind == FaultKind::HalfEvent) {
+        if whole {
             self.state = FaultState::Flushing;
             return Poll::Ready(Some(Ok(Frame::data(data.slice(..data.len() / 2)))));
         }
-        self.frames_left = self.frames_left.saturating_sub(1);
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        Poll::Ready(Some(Ok(Frame::data(self.up_to_fault(data)))))
+    }
+
+    /// The part of a frame that comes before the fault. A frame has several events where the machine was too slow to send each by
+    /// itself.
+    fn up_to_fault(&mut self, data: Bytes) -> Bytes {
+        let mut ends: Vec<usize> =
+            memmem::find_iter(&data, EVENT_END).map(|at| at + EVENT_END.len()).collect();
+        if ends.last() != Some(&data.len()) {
+            ends.push(data.len());
+        }
+        let passing = self.events_left as usize;
+        if passing >= ends.len() {
+            self.events_left -= u32::try_from(ends.len()).unwrap_or(u32::MAX);
+            return data;
+        }
+        self.events_left = 0;
+        let end = if passing == 0 { 0 } else { ends[passing - 1] };
+        if self.kind != FaultKind::HalfEvent {
+            return data.slice(..end);
+        }
+        self.state = FaultState::Flushing;
+        data.slice(..end + (ends[passing] - end) / 2)
     }
 
     /// The inner body ended before the fault could strike.

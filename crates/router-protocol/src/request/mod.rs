@@ -127,6 +127,16 @@ impl RequestFacts<'_> {
         }
     }
 
+    /// The name of the model, if it is a text.
+    pub fn model_name(&self) -> Option<Cow<'_, str>> {
+        text_of(self.model[0]?)
+    }
+
+    /// The name of the adapter, if it is one text.
+    pub fn adapter_name(&self) -> Option<Cow<'_, str>> {
+        text_of(self.model[1]?)
+    }
+
     /// The hash of the model and the adapter; absent where the request names neither.
     pub fn model_key(&self) -> Option<u64> {
         self.model
@@ -149,6 +159,11 @@ impl RequestFacts<'_> {
 /// The hash of a routing key. Policies see the hash, wherever the client wrote the key.
 pub fn routing_key(key: &[u8]) -> u64 {
     xxh3_64(key)
+}
+
+/// The text that a JSON value is; `None` for other values.
+fn text_of(json: &[u8]) -> Option<Cow<'_, str>> {
+    JsonReader::new(json).text().ok()?
 }
 
 /// Reads a request body once. Never fails: a body that is not one JSON object has `well_formed: false`.

@@ -58,7 +58,7 @@ pub(super) async fn answer(
     }
     let recipients = match Recipients::of(state, &parts.uri) {
         Ok(recipients) => recipients,
-        Err(error) => return refuse(StatusCode::NOT_FOUND, &error.to_string(), "worker_not_found"),
+        Err(error) => return error.response(),
     };
     let question = WorkerQuestion {
         method: Method::POST,

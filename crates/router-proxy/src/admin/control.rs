@@ -35,11 +35,14 @@ pub(super) async fn answer(
     };
     let recipients = match Recipients::of(state, &parts.uri) {
         Ok(recipients) if recipients.workers.is_empty() => {
-            return error_response(&ProxyError::no_worker(&state.pool), Route::Other);
+            return error_response(&ProxyError::no_worker(&state.main), Route::Other);
         }
         Ok(recipients) => recipients,
-        Err(error) => return refuse(StatusCode::NOT_FOUND, &error.to_string(), "worker_not_found"),
+        Err(error) => return error.response(),
     };
+    if recipients.may_differ && is_of_one_model(call) {
+        return error_response(&ProxyError::ModelUnnamed, Route::Other);
+    }
     let bodies = if call.effect == CallEffect::Group {
         weight_group::bodies(&body, &recipients.workers)
     } else {
@@ -49,23 +52,36 @@ pub(super) async fn answer(
         Ok(bodies) => bodies,
         Err(error) => return refuse(StatusCode::CONFLICT, &error.to_string(), "unknown_rank_offset"),
     };
-    let timeout = state.pool.control_timeout();
+    let timeout = state.main.control_timeout();
     let question = WorkerQuestion { method: parts.method, headers: parts.headers, bodies, timeout };
-    let update = update_of(call, &state.pool.weights, &body);
+    if call.effect == CallEffect::Round {
+        recipients.workers.iter().for_each(|recipient| recipient.pool.weights.begin_round());
+    }
+    // Workers of several models get no update at once.
+    let weights = recipients.workers.first().map(|recipient| Arc::clone(&recipient.pool.weights));
+    let update = weights.and_then(|weights| update_of(call, &weights, &body));
     let shared = Arc::clone(state);
     let run = async move {
         let answers = question.ask(&recipients).await;
         conclude(&shared, call, update, recipients.is_whole_fleet, &answers)
     };
-    let stopping = state.pool.stopping.clone();
+    let stopping = state.main.stopping.clone();
     let run = async move { stopping.run_until_cancelled(run).await };
-    match state.pool.tasks.spawn(run).await {
+    match state.main.tasks.spawn(run).await {
         Ok(Some(response)) => response,
         Ok(None) | Err(_) => refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "the router was stopped before all workers answered",
             "router_stopped",
         ),
+    }
+}
+
+/// Whether a call makes sense for the workers of one model alone.
+const fn is_of_one_model(call: ControlCall) -> bool {
+    match call.effect {
+        CallEffect::Update(_) | CallEffect::Start | CallEffect::Group | CallEffect::Adapters => true,
+        CallEffect::None | CallEffect::EmptiesCache | CallEffect::Function | CallEffect::Round => false,
     }
 }
 
@@ -85,11 +101,12 @@ fn update_of(call: ControlCall, weights: &FleetWeights, body: &[u8]) -> Option<W
             weights.begin_round();
             UpdateScope::Part
         }
-        CallEffect::Round => {
-            weights.begin_round();
-            return None;
-        }
-        CallEffect::None | CallEffect::EmptiesCache | CallEffect::Function | CallEffect::Group => {
+        CallEffect::None
+        | CallEffect::Round
+        | CallEffect::Adapters
+        | CallEffect::EmptiesCache
+        | CallEffect::Function
+        | CallEffect::Group => {
             return None;
         }
     };
@@ -107,14 +124,17 @@ fn conclude(
     let failed: Vec<_> = answers.iter().filter_map(|a| Some((a, a.error()?))).collect();
     for answer in answers {
         let outcome = if answer.error().is_none() { ControlOutcome::Success } else { ControlOutcome::Failed };
-        state.pool.telemetry.metrics.control_call_ended(call.path, outcome);
+        state.main.telemetry.metrics.control_call_ended(call.path, outcome);
     }
     info!(call = call.path, workers = answers.len(), failed = failed.len(), "control call ended");
+    if call.effect == CallEffect::Adapters {
+        answers.iter().for_each(|answer| answer.recipient.worker.ask_again());
+    }
     if call.effect == CallEffect::EmptiesCache {
         answers.iter().for_each(WorkerAnswer::note_emptied_cache);
     }
     if let Some(update) = update {
-        note_update(state, &update, is_whole_fleet, answers);
+        note_update(&update, is_whole_fleet, answers);
     }
     let succeeded = answers.len() - failed.len();
     let (status, outcome) = match (failed.as_slice(), succeeded) {
@@ -142,12 +162,12 @@ fn common_status(answers: &[WorkerAnswer]) -> Option<StatusCode> {
 }
 
 /// Notes which workers have the new weights. When none accepted them, none has missed them.
-fn note_update(state: &AppState, update: &WeightUpdate, is_whole_fleet: bool, answers: &[WorkerAnswer]) {
+fn note_update(update: &WeightUpdate, is_whole_fleet: bool, answers: &[WorkerAnswer]) {
     if answers.iter().all(|a| a.error().is_some()) {
         return;
     }
-    if is_whole_fleet {
-        state.pool.weights.accepted(update);
+    if let Some(first) = answers.first().filter(|_| is_whole_fleet) {
+        first.recipient.pool.weights.accepted(update);
     }
     for answer in answers {
         let (pool, worker) = (&answer.recipient.pool, &answer.recipient.worker);

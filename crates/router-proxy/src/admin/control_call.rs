@@ -26,6 +26,8 @@ pub(crate) enum CallEffect {
     Round,
     /// The first call of an update, which the parts follow.
     Start,
+    /// It loads or unloads an adapter, so that the worker serves other names.
+    Adapters,
     /// It makes each worker a member of a group of processes, each with ranks of its own.
     Group,
 }
@@ -44,6 +46,10 @@ const fn call(path: &'static str, methods: CallMethods, effect: CallEffect) -> C
 
 const fn post(path: &'static str) -> ControlCall {
     call(path, CallMethods::Post, CallEffect::None)
+}
+
+const fn adapters(path: &'static str) -> ControlCall {
+    call(path, CallMethods::Post, CallEffect::Adapters)
 }
 
 const fn empties_cache(path: &'static str, methods: CallMethods) -> ControlCall {
@@ -78,8 +84,8 @@ const CALLS: [ControlCall; 49] = [
     call("/init_weights_update_group", CallMethods::Post, CallEffect::Group),
     get("/is_paused"),
     get("/is_sleeping"),
-    post("/load_lora_adapter"),
-    post("/load_lora_adapter_from_tensors"),
+    adapters("/load_lora_adapter"),
+    adapters("/load_lora_adapter_from_tensors"),
     call("/pause", CallMethods::Post, CallEffect::Round),
     call("/pause_generation", CallMethods::Post, CallEffect::Round),
     empties_cache("/release_memory_occupation", CallMethods::Both),
@@ -100,15 +106,15 @@ const CALLS: [ControlCall; 49] = [
     call("/start_weight_update", CallMethods::Post, CallEffect::Start),
     both("/stop_expert_distribution_record"),
     both("/stop_profile"),
-    post("/unload_lora_adapter"),
+    adapters("/unload_lora_adapter"),
     update("/update_weight_version", UpdateScope::Version),
     update("/update_weights", UpdateScope::Part),
     update("/update_weights_from_disk", UpdateScope::Whole),
     update("/update_weights_from_distributed", UpdateScope::Part),
     update("/update_weights_from_ipc", UpdateScope::Whole),
     update("/update_weights_from_tensor", UpdateScope::Part),
-    post("/v1/load_lora_adapter"),
-    post("/v1/unload_lora_adapter"),
+    adapters("/v1/load_lora_adapter"),
+    adapters("/v1/unload_lora_adapter"),
     post("/wake_up"),
     post("/weight_checker"),
     get("/weight_info"),

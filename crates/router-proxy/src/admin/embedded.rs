@@ -30,7 +30,7 @@ pub(crate) fn remove_worker(state: &Arc<AppState>, worker: &str) -> Result<Value
 
 /// The trace of a request, as `GET /v1/traces/{request_id}` has it.
 pub(crate) async fn trace(state: &AppState, request_id: &str) -> Result<Option<Value>, TrackingDisabled> {
-    let telemetry = &state.pool.telemetry;
+    let telemetry = &state.main.telemetry;
     let recorder = telemetry.recorder.as_ref().ok_or(TrackingDisabled)?;
     let traces = recorder.traces.as_ref().ok_or(TrackingDisabled)?;
     // Events before this call must be in its result.

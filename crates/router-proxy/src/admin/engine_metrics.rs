@@ -1,14 +1,13 @@
 //! `GET /engine_metrics`: the metrics of all workers on one page.
 
 use super::recipients::{Recipient, Recipients};
-use super::reply::refuse;
 use crate::response::RouterBody;
 use crate::state::AppState;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Response, Uri, header};
 use router_telemetry::JoinedPage;
 use router_upstream::Worker;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ const CONCURRENCY: usize = 32;
 pub(super) async fn answer(state: &Arc<AppState>, uri: &Uri) -> Response<RouterBody> {
     let recipients = match Recipients::of(state, uri) {
         Ok(recipients) => recipients,
-        Err(error) => return refuse(StatusCode::NOT_FOUND, &error.to_string(), "worker_not_found"),
+        Err(error) => return error.response(),
     };
     let mut pages = stream::iter(recipients.workers).map(page).buffered(CONCURRENCY);
     let mut joined = JoinedPage::default();

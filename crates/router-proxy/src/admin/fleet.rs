@@ -33,7 +33,7 @@ pub(super) fn loads(state: &AppState) -> Response<RouterBody> {
 pub(super) async fn models(state: &Arc<AppState>, request: &Request<Incoming>) -> Response<RouterBody> {
     let workers = healthy(state);
     if workers.is_empty() {
-        return error_response(&ProxyError::no_worker(&state.pool), Route::Other);
+        return error_response(&ProxyError::no_worker(&state.main), Route::Other);
     }
     let path = PathAndQuery::from_static("/v1/models");
     let key = authorization(request.headers());
@@ -62,6 +62,16 @@ pub(super) async fn models(state: &Arc<AppState>, request: &Request<Incoming>) -
             if model.get("id").and_then(Value::as_str).is_some_and(|id| seen.insert(id.to_owned())) {
                 models.push(model.clone());
             }
+        }
+    }
+    for (alias, model) in state.models.aliases() {
+        // An alias is an entry of its own, as OpenAI's clients look models up by their ids.
+        if let Some(target) =
+            models.iter().find(|entry| entry["id"] == *model).filter(|_| seen.insert(alias.to_owned()))
+        {
+            let mut entry = target.clone();
+            entry["id"] = alias.into();
+            models.push(entry);
         }
     }
     match failure {
@@ -95,7 +105,7 @@ pub(super) async fn info(
     }
     match failure {
         Some((status, body)) => json_response(status, body),
-        None => error_response(&ProxyError::no_worker(&state.pool), Route::Other),
+        None => error_response(&ProxyError::no_worker(&state.main), Route::Other),
     }
 }
 
@@ -107,7 +117,9 @@ fn authorization(headers: &HeaderMap) -> HeaderMap {
 
 /// The healthy workers; one with several ranks is one worker.
 fn healthy(state: &AppState) -> Vec<Arc<Worker>> {
-    state.pool.candidates.workers().into_iter().filter(|w| w.health() == HealthState::Healthy).collect()
+    let all = state.models.groups().into_iter().flat_map(|group| group.pool.candidates.workers());
+    let mut urls = HashSet::new();
+    all.filter(|w| w.health() == HealthState::Healthy && urls.insert(w.url.clone())).collect()
 }
 
 fn from_worker(worker: &Worker, status: StatusCode, body: Bytes) -> Response<RouterBody> {

@@ -1,7 +1,7 @@
 //! `/flush_cache`: flushes the prefix caches of workers.
 
 use super::recipients::Recipients;
-use super::reply::{json, refuse};
+use super::reply::json;
 use super::worker_answer::{WorkerAnswer, WorkerQuestion, split_outcomes};
 use crate::response::RouterBody;
 use crate::state::AppState;
@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn answer(state: &Arc<AppState>, request: Request<Incoming>) -> Response<RouterBody> {
     let recipients = match Recipients::of(state, request.uri()) {
         Ok(recipients) => recipients,
-        Err(error) => return refuse(StatusCode::NOT_FOUND, &error.to_string(), "worker_not_found"),
+        Err(error) => return error.response(),
     };
     let question = WorkerQuestion {
         method: Method::POST,

@@ -161,7 +161,7 @@ fn worker_counts(state: &AppState) -> Value {
 
 /// The metrics, in the text format 0.0.4 unless OpenMetrics is asked for.
 fn metrics(state: &AppState, headers: &HeaderMap) -> Response<RouterBody> {
-    let (metrics, gauges) = (&state.pool.telemetry.metrics, state.gauges());
+    let (metrics, gauges) = (&state.main.telemetry.metrics, state.gauges());
     let (text, kind) = if accepts_open_metrics(headers) {
         (metrics.render(gauges), "application/openmetrics-text; version=1.0.0; charset=utf-8")
     } else {

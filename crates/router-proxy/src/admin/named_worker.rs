@@ -1,13 +1,13 @@
 //! The worker that a request names.
 
 use crate::state::AppState;
-use router_config::{WorkerKind, WorkerUrl, WorkerUrlError};
+use router_config::{WorkerUrl, WorkerUrlError};
 use router_upstream::{Candidate, HealthState, WorkerPool};
 use std::sync::Arc;
 
 /// The worker of an id, or of a URL.
 pub(super) fn named(state: &AppState, wanted: &str) -> Option<Arc<Candidate>> {
-    let by_id = state.pools().flat_map(|p| p.candidates.all()).find(|w| id(w) == wanted);
+    let by_id = state.pools().find_map(|p| p.candidates.all().into_iter().find(|w| p.public_id(w) == wanted));
     by_id.or_else(|| at(state, wanted).ok().flatten())
 }
 
@@ -21,15 +21,7 @@ pub(super) fn at(state: &AppState, wanted: &str) -> Result<Option<Arc<Candidate>
     Ok(state.pools().find_map(|pool| pool.candidates.find_active(&url)))
 }
 
-/// The id of a worker. Where prefill and decode are apart, each side counts its own.
-pub(super) fn id(worker: &Candidate) -> String {
-    match worker.worker.profile.load().kind {
-        WorkerKind::Prefill => format!("prefill-{}", worker.id),
-        WorkerKind::Regular | WorkerKind::Decode => worker.id.to_string(),
-    }
-}
-
-/// The balancer and workers to which a worker belongs.
-pub(super) fn home<'a>(state: &'a Arc<AppState>, worker: &Candidate) -> &'a Arc<WorkerPool> {
-    state.pool_of(worker.worker.profile.load().kind).unwrap_or(&state.pool)
+/// The pool to which a worker belongs.
+pub(super) fn home(state: &AppState, worker: &Arc<Candidate>) -> Arc<WorkerPool> {
+    state.pools().find(|pool| pool.has(worker)).unwrap_or_else(|| Arc::clone(&state.main))
 }

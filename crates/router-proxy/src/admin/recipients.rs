@@ -1,9 +1,13 @@
 //! The workers to which a request for several of them goes.
 
 use super::named_worker::{home, named};
+use super::reply::refuse;
+use crate::error::ProxyError;
+use crate::response::{RouterBody, error_response};
 use crate::state::AppState;
-use http::Uri;
 use http::uri::PathAndQuery;
+use http::{Response, StatusCode, Uri};
+use router_core::Route;
 use router_upstream::{Worker, WorkerPool};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,62 +19,99 @@ pub(super) struct Recipient {
     pub(super) worker: Arc<Worker>,
 }
 
-/// All workers of all pools, or those that the query names with `worker=`.
+/// All workers of all pools, those of one model (`model=`), or those that the query names with `worker=`.
 #[derive(Debug)]
 pub(super) struct Recipients {
     pub(super) workers: Vec<Recipient>,
-    /// Whether the request did not choose among the workers.
+    /// Whether they are all workers of the model, or of the router.
     pub(super) is_whole_fleet: bool,
+    /// Whether they may serve different models: there are several, and the request chose neither a model nor workers.
+    pub(super) may_differ: bool,
     /// What the workers are asked for: the request's path and query without the names of workers.
     pub(super) path: PathAndQuery,
 }
 
-/// A name that is no worker's.
+/// Why a request has no recipients.
 #[derive(Debug, thiserror::Error)]
-#[error("no worker '{0}' is in the fleet")]
-pub(super) struct UnknownWorker(String);
+pub(super) enum NoRecipients {
+    /// A name that is no worker's.
+    #[error("no worker '{0}' is in the fleet")]
+    UnknownWorker(String),
+    /// A name that is no model's.
+    #[error(transparent)]
+    Model(ProxyError),
+    /// Workers and a model at once.
+    #[error("worker= and model= cannot be combined")]
+    Both,
+}
+
+impl NoRecipients {
+    pub(super) fn response(&self) -> Response<RouterBody> {
+        match self {
+            Self::Model(error) => error_response(error, Route::Other),
+            Self::UnknownWorker(_) => refuse(StatusCode::NOT_FOUND, &self.to_string(), "worker_not_found"),
+            Self::Both => refuse(StatusCode::BAD_REQUEST, &self.to_string(), "invalid_query"),
+        }
+    }
+}
 
 impl Recipients {
     /// The recipients of a request. A worker with several ranks is one recipient, by whichever rank it is named.
-    pub(super) fn of(state: &Arc<AppState>, uri: &Uri) -> Result<Self, UnknownWorker> {
-        let (names, path) = split_query(uri);
+    pub(super) fn of(state: &Arc<AppState>, uri: &Uri) -> Result<Self, NoRecipients> {
+        let Selection { workers: names, model, path } = Selection::of(uri);
+        if !names.is_empty() && model.is_some() {
+            return Err(NoRecipients::Both);
+        }
         let mut workers: Vec<Recipient> = Vec::new();
         for name in &names {
-            let candidate = named(state, name).ok_or_else(|| UnknownWorker(name.clone()))?;
+            let candidate = named(state, name).ok_or_else(|| NoRecipients::UnknownWorker(name.clone()))?;
             if !workers.iter().any(|known| Arc::ptr_eq(&known.worker, &candidate.worker)) {
-                let pool = Arc::clone(home(state, &candidate));
+                let pool = home(state, &candidate);
                 workers.push(Recipient { pool, worker: Arc::clone(&candidate.worker) });
             }
         }
+        let mut groups = state.models.groups();
+        let may_differ = groups.len() > 1 && names.is_empty() && model.is_none();
+        if let Some(model) = model {
+            groups = vec![state.models.group_of(&model).map_err(NoRecipients::Model)?];
+        }
         if names.is_empty() {
-            for pool in state.pools() {
+            for pool in groups.iter().flat_map(|group| group.pools()) {
                 let all = pool.candidates.workers().into_iter();
                 workers.extend(all.map(|worker| Recipient { pool: Arc::clone(pool), worker }));
             }
         }
-        Ok(Self { workers, is_whole_fleet: names.is_empty(), path })
+        Ok(Self { workers, is_whole_fleet: names.is_empty(), may_differ, path })
     }
 }
 
-/// The workers that a query names, and the path with the rest of the query.
-fn split_query(uri: &Uri) -> (Vec<String>, PathAndQuery) {
-    let as_it_is = || uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    let Some(query) = uri.query() else { return (Vec::new(), as_it_is()) };
-    let mut names = Vec::new();
-    let mut rest = Vec::new();
-    for pair in query.split('&') {
-        match url::form_urlencoded::parse(pair.as_bytes()).next() {
-            Some((name, value)) if name == "worker" => names.push(Cow::into_owned(value)),
-            _ => rest.push(pair),
+/// What a query chooses, and the path with the rest of the query.
+#[derive(Debug)]
+struct Selection {
+    workers: Vec<String>,
+    model: Option<String>,
+    path: PathAndQuery,
+}
+
+impl Selection {
+    fn of(uri: &Uri) -> Self {
+        let as_it_is = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        let (mut workers, mut model, mut rest) = (Vec::new(), None, Vec::new());
+        for pair in uri.query().into_iter().flat_map(|query| query.split('&')) {
+            match url::form_urlencoded::parse(pair.as_bytes()).next() {
+                Some((name, value)) if name == "worker" => workers.push(Cow::into_owned(value)),
+                Some((name, value)) if name == "model" => model = Some(Cow::into_owned(value)),
+                _ => rest.push(pair),
+            }
         }
+        if workers.is_empty() && model.is_none() {
+            return Self { workers, model, path: as_it_is };
+        }
+        let rest = rest.join("&");
+        let path = if rest.is_empty() { uri.path().to_owned() } else { format!("{}?{rest}", uri.path()) };
+        // A part of a valid target is valid.
+        Self { workers, model, path: path.parse().unwrap_or(as_it_is) }
     }
-    if names.is_empty() {
-        return (names, as_it_is());
-    }
-    let rest = rest.join("&");
-    let path = if rest.is_empty() { uri.path().to_owned() } else { format!("{}?{rest}", uri.path()) };
-    // A part of a valid target is valid.
-    (names, path.parse().unwrap_or_else(|_| as_it_is()))
 }
 
 #[cfg(test)]
@@ -88,7 +129,7 @@ mod tests {
                 "/sleep?level=1&x",
             ),
         ] {
-            let (found, path) = split_query(&target.parse().unwrap());
+            let Selection { workers: found, path, .. } = Selection::of(&target.parse().unwrap());
             assert_eq!(
                 (found, path.as_str()),
                 (names.iter().map(|n| (*n).to_owned()).collect(), rest),

@@ -66,7 +66,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<RouterBody> {
     let Some((recorder, traces)) =
-        state.pool.telemetry.recorder.as_ref().and_then(|r| Some((r, r.traces.as_ref()?)))
+        state.main.telemetry.recorder.as_ref().and_then(|r| Some((r, r.traces.as_ref()?)))
     else {
         let message = "request tracking is off; start the router with --enable-tracking";
         let body = router_protocol::error_body(message, "not_implemented", "tracking_disabled");
@@ -74,7 +74,7 @@ pub(super) async fn answer(
     };
     // Events before this request must be in its response.
     recorder.sync().await;
-    let policy = state.pool.telemetry.metrics.policy();
+    let policy = state.main.telemetry.metrics.policy();
     let result = match which {
         TraceEndpoint::Stats => Ok(json(StatusCode::OK, &traces.stats())),
         TraceEndpoint::List => query(request.uri().query().unwrap_or("")).map(|query| {

@@ -3,8 +3,9 @@
 //! `/add_worker`, `/remove_worker` and `/list_workers` are older routes for the same.
 
 use super::body;
-use super::named_worker::{at, home, id, named};
+use super::named_worker::{at, home, named};
 use super::reply::{json, refuse};
+use crate::models::JoinError;
 use crate::response::RouterBody;
 use crate::state::AppState;
 use http::{Method, Request, Response, StatusCode};
@@ -80,6 +81,19 @@ pub enum WorkersError {
     /// The worker cannot be added or changed.
     #[error(transparent)]
     Membership(#[from] MembershipError),
+    /// The router cannot make room for another model.
+    #[error("the workers of another model cannot be added: {0}")]
+    Model(String),
+}
+
+impl From<JoinError> for WorkersError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Membership(error) => Self::Membership(error),
+            JoinError::Kind(problem) => Self::Kind(problem),
+            JoinError::Group(error) => Self::Model(error.to_string()),
+        }
+    }
 }
 
 impl WorkersError {
@@ -88,6 +102,7 @@ impl WorkersError {
         let (status, code) = match self {
             Self::Unknown(_) => (StatusCode::NOT_FOUND, "WORKER_NOT_FOUND"),
             Self::Membership(MembershipError::Present(_)) => (StatusCode::CONFLICT, "WORKER_ALREADY_EXISTS"),
+            Self::Model(_) => (StatusCode::INTERNAL_SERVER_ERROR, "WORKER_NOT_ADDED"),
             _ => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
         };
         json(status, &json!({"error": self.to_string(), "code": code}))
@@ -113,7 +128,7 @@ pub(super) async fn answer(
         WorkersEndpoint::List => Ok(json(StatusCode::OK, &list(state))),
         WorkersEndpoint::Join => join(state, request).await,
         WorkersEndpoint::One => {
-            find(state, &request).map(|w| json(StatusCode::OK, &describe(home(state, &w), &w)))
+            find(state, &request).map(|w| json(StatusCode::OK, &describe(&home(state, &w), &w)))
         }
         WorkersEndpoint::Update => update(state, request).await,
         WorkersEndpoint::Leave => {
@@ -146,8 +161,8 @@ pub(super) fn add(state: &Arc<AppState>, spec: &WorkerSpec) -> Result<Value, Wor
     if spec.url.is_empty() {
         return Err(WorkersError::NoUrl);
     }
-    let worker = pool_of(state, spec.worker_type)?.join(spec)?;
-    let id = id(&worker);
+    let worker = state.models.join(spec)?;
+    let id = home(state, &worker).public_id(&worker);
     Ok(json!({"status": "accepted", "worker_id": id, "url": worker.worker.url.as_str(),
         "location": format!("/workers/{id}"),
         "message": "the worker gets requests once its health check has passed"}))
@@ -159,9 +174,13 @@ async fn update(
 ) -> Result<Response<RouterBody>, WorkersError> {
     let worker = find(state, &request)?;
     let KnownFields { value: update, warnings } = read::<WorkerUpdate>(request).await?;
-    let pool = home(state, &worker);
-    pool.update(&worker.worker, update).map_err(MembershipError::from)?;
-    Ok(json(StatusCode::OK, &with_warnings(describe(pool, &worker), warnings)))
+    // The worker counts in the group of each model that it serves.
+    for pool in state.pools() {
+        if let Some(member) = pool.candidates.find_active(&worker.worker.url) {
+            pool.update(&member.worker, update.clone()).map_err(MembershipError::from)?;
+        }
+    }
+    Ok(json(StatusCode::OK, &with_warnings(describe(&home(state, &worker), &worker), warnings)))
 }
 
 /// A response body with the warnings about the request, if there are any.
@@ -174,8 +193,9 @@ fn with_warnings(mut body: Value, warnings: Vec<String>) -> Value {
 
 /// Removes a worker; the body of the response.
 pub(super) fn leave(state: &Arc<AppState>, worker: &Arc<Candidate>) -> Value {
-    home(state, worker).begin_drain(&worker.worker);
-    json!({"status": "accepted", "worker_id": id(worker), "url": worker.worker.url.as_str(),
+    let id = home(state, worker).public_id(worker);
+    state.models.begin_drain(&worker.worker.url);
+    json!({"status": "accepted", "worker_id": id, "url": worker.worker.url.as_str(),
         "message": "the worker gets no new requests and is gone when those that it has are done"})
 }
 
@@ -186,16 +206,6 @@ fn find(state: &AppState, request: &Request<Incoming>) -> Result<Arc<Candidate>,
     named(state, &wanted).ok_or(WorkersError::Unknown(wanted))
 }
 
-/// The balancer and workers to which a new worker belongs.
-fn pool_of(state: &Arc<AppState>, kind: WorkerKind) -> Result<&Arc<WorkerPool>, WorkersError> {
-    state.pool_of(kind).ok_or(WorkersError::Kind(match kind {
-        WorkerKind::Regular => "worker_type: with --pd-disaggregation it must be prefill or decode",
-        WorkerKind::Prefill | WorkerKind::Decode => {
-            "worker_type: prefill and decode need --pd-disaggregation"
-        }
-    }))
-}
-
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<KnownFields<T>, WorkersError> {
     let body = body::read(request.into_body()).await.map_err(|e| WorkersError::Body(e.to_string()))?;
     KnownFields::read(&body).map_err(WorkersError::Parse)
@@ -204,7 +214,7 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<KnownFi
 /// All workers; the body of the response.
 pub(super) fn list(state: &Arc<AppState>) -> Value {
     let all: Vec<_> = state.pools().flat_map(|pool| pool.candidates.all()).collect();
-    let workers: Vec<_> = all.iter().map(|w| describe(home(state, w), w)).collect();
+    let workers: Vec<_> = all.iter().map(|w| describe(&home(state, w), w)).collect();
     let count = |health| all.iter().filter(|w| w.health() == health).count();
     let kind = |kind| all.iter().filter(|w| w.worker.profile.load().kind == kind).count();
     let stats = json!({"regular_count": kind(WorkerKind::Regular), "prefill_count": kind(WorkerKind::Prefill),
@@ -220,10 +230,10 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
     let now = pool.clock.now();
     let load = pool.worker_load(worker);
     json!({
-        "id": id(worker),
+        "id": pool.public_id(worker),
         "url": &*worker.telemetry.name,
         "model_id": profile.model(),
-        "models": told.models,
+        "models": told.models.iter().map(|model| &model.id).collect::<Vec<_>>(),
         "state": health.as_str(),
         "is_healthy": health == HealthState::Healthy,
         "last_error": last_error(pool, worker, now),
@@ -312,11 +322,11 @@ fn old_change(
     let url = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "url");
     let url = url.map(|(_, url)| url.into_owned()).ok_or(WorkersError::NoUrlInQuery)?;
     if endpoint == WorkersEndpoint::OldJoin {
-        pool_of(state, WorkerKind::Regular)?.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
+        state.models.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
     } else {
         let worker = at(state, &url).map_err(|e| MembershipError::Spec(e.into()))?;
         let worker = worker.ok_or(MembershipError::Absent(url))?;
-        home(state, &worker).begin_drain(&worker.worker);
+        state.models.begin_drain(&worker.worker.url);
     }
     Ok(urls(state))
 }

@@ -81,7 +81,8 @@ impl ProxyRequest<'_> {
         let note = self.origin.notes.as_ref().map(|notes| AttemptNote::new(notes, decision.reason, self.leg));
         let info = AttemptInfo::new(self.origin.name.id().into(), features, self.origin.received_at)
             .with_trace(self.origin.trace)
-            .with_leg(self.leg);
+            .with_leg(self.leg)
+            .with_pool(pool.telemetry.pool);
         let record = DecisionRecord {
             info: info.clone(),
             at: asked_at,

@@ -7,6 +7,7 @@ mod batch_window;
 mod buffered_response;
 mod disaggregation;
 mod dispatch;
+mod model_choice;
 mod rejection;
 mod request;
 mod retry;
@@ -21,11 +22,13 @@ use crate::error::ProxyError;
 use crate::headers::{REQUEST_ID, WORKER};
 use crate::large_body::is_large;
 use crate::lease::ClientRid;
+use crate::models::Resolved;
 use crate::request_body;
 use crate::response::{RouterBody, TunnelSlot, error_response};
 use crate::security::{Cors, ForwardedLines, ListenerKind, Peer, RequiredRole};
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
+use bytes::Bytes;
 use disaggregation::{SplitRequest, is_split};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -131,7 +134,7 @@ async fn authorize_and_route(
     };
     let mut response = result.unwrap_or_else(|rejection| reject(state, &origin, rejection));
     let took = state.clock.now().since(received_at);
-    state.pool.telemetry.response_started(route, response.status().as_u16(), took);
+    state.main.telemetry.response_started(route, response.status().as_u16(), took);
     response.headers_mut().insert(REQUEST_ID, origin.name.id().clone());
     if !state.limits.worker_headers.is_empty() {
         name_worker(&state.limits.worker_headers, response.headers_mut());
@@ -170,10 +173,9 @@ async fn proxy(
     // The body first: a client that sends slowly must not hold a permit that others wait for.
     let body = request_body::read(state, body, parts.version).await.map_err(Rejection::unread)?;
     let permit = state.admission.acquire().await?;
-    let request = ProxyRequest::new(state, parts, body, origin);
     // Boxed, so that a request whose body is waited for does not hold the room of all that comes after it.
-    let response = Box::pin(send(&request)).await?;
-    match &request.tunnel {
+    let (response, tunnel) = Box::pin(send(state, parts, body, origin)).await?;
+    match tunnel {
         Some(slot) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             slot.hold(permit);
             Ok(response)
@@ -182,20 +184,46 @@ async fn proxy(
     }
 }
 
-/// Scans the body for what policies need, and sends the request to a worker.
-async fn send(request: &ProxyRequest<'_>) -> Result<Response<RouterBody>, Rejection> {
-    let (state, route, body) = (request.state, request.origin.route, &request.body);
-    if is_large(body) {
-        let body = body.clone();
-        let scanned = Box::pin(state.large_bodies.run(move || OwnedFacts::scan(route, &body))).await;
-        return Box::pin(send_scanned(request, &scanned.facts())).await;
+/// Scans the body for what policies need, and sends the request to a worker. Returns where the request left its tunnel, if it asked
+/// for one.
+async fn send(
+    state: &Arc<AppState>,
+    parts: Parts,
+    body: Bytes,
+    origin: &RequestOrigin,
+) -> Result<(Response<RouterBody>, Option<TunnelSlot>), Rejection> {
+    let route = origin.route;
+    if is_large(&body) {
+        let whole = body.clone();
+        let scanned = Box::pin(state.large_bodies.run(move || OwnedFacts::scan(route, &whole))).await;
+        return Box::pin(send_scanned(state, parts, body, origin, &scanned.facts())).await;
     }
-    send_scanned(request, &router_protocol::scan(route, body)).await
+    // The facts borrow from the body, which the request owns.
+    let scanned = body.clone();
+    send_scanned(state, parts, body, origin, &router_protocol::scan(route, &scanned)).await
+}
+
+/// Finds the workers of the request's model, and makes attempts until one succeeds or none is left.
+async fn send_scanned(
+    state: &Arc<AppState>,
+    parts: Parts,
+    body: Bytes,
+    origin: &RequestOrigin,
+    facts: &RequestFacts<'_>,
+) -> Result<(Response<RouterBody>, Option<TunnelSlot>), Rejection> {
+    let resolved = model_choice::resolve(state, &parts, &body, origin.route, facts).await?;
+    let mut request = ProxyRequest::new(state, &resolved.group, parts, body, origin);
+    if let Some(model) = &resolved.rename {
+        model_choice::rename(&mut request, model).await;
+    }
+    let response = attempt_all(&request, &resolved, facts).await?;
+    Ok((response, request.tunnel.take()))
 }
 
 /// Makes attempts until one succeeds or none is left.
-async fn send_scanned(
+async fn attempt_all(
     request: &ProxyRequest<'_>,
+    resolved: &Resolved,
     facts: &RequestFacts<'_>,
 ) -> Result<Response<RouterBody>, Rejection> {
     let (state, route) = (request.state, request.origin.route);
@@ -222,13 +250,14 @@ async fn send_scanned(
         Some(rid) if facts.batch == 1 => ClientRid::Single(rid),
         Some(_) => ClientRid::Batch,
     };
-    if let Some(split) = state.disaggregation.as_ref().filter(|_| is_split(request)) {
-        let run = async { SplitRequest::new(request, split, facts, rid).await.run(features).await };
+    if let Some(split) = request.group.disaggregation.as_ref().filter(|_| is_split(request)) {
+        let run = async { SplitRequest::new(request, split, resolved, facts, rid).await.run(features).await };
         return Box::pin(run).await;
     }
-    batch_window::wait(state, route).await;
+    batch_window::wait(request).await;
     let mut excluded = stored_object::elsewhere(request, facts);
     excluded.add_unfit(&request.without_call());
+    excluded.add_unfit(&resolved.unfit(request.pool));
     let response = RetryLoop::new(request, features, rid, excluded).run().await?;
     stored_object::remember_conversation(request, facts, &response);
     Ok(response)
@@ -241,7 +270,7 @@ fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Res
     if let Some(notes) = &origin.notes {
         notes.rejected(error.code());
     }
-    state.pool.telemetry.error_response(ErrorResponseRecord {
+    state.main.telemetry.error_response(ErrorResponseRecord {
         request_id: origin.name.id().into(),
         trace: origin.trace,
         route: origin.route,

@@ -2,6 +2,7 @@
 
 use super::websocket;
 use crate::large_body::is_large;
+use crate::models::ServingGroup;
 use crate::request_id::RequestName;
 use crate::response::TunnelSlot;
 use crate::security::ForwardedLines;
@@ -36,6 +37,8 @@ pub(super) struct RequestOrigin {
 #[derive(Clone, Debug)]
 pub(super) struct ProxyRequest<'a> {
     pub(super) state: &'a Arc<AppState>,
+    /// The workers of its model.
+    pub(super) group: &'a ServingGroup,
     /// Whose workers the attempts go to.
     pub(super) pool: &'a Arc<WorkerPool>,
     /// What part of the request the attempts do.
@@ -53,6 +56,7 @@ pub(super) struct ProxyRequest<'a> {
 impl<'a> ProxyRequest<'a> {
     pub(super) fn new(
         state: &'a Arc<AppState>,
+        group: &'a ServingGroup,
         mut parts: Parts,
         body: Bytes,
         origin: &'a RequestOrigin,
@@ -61,7 +65,8 @@ impl<'a> ProxyRequest<'a> {
         let Parts { method, uri, headers, .. } = parts;
         Self {
             state,
-            pool: &state.pool,
+            group,
+            pool: &group.pool,
             leg: Leg::Whole,
             origin,
             method,

@@ -3,11 +3,13 @@
 use super::request::ProxyRequest;
 use super::retry::ExcludedWorkers;
 use crate::headers::WORKER;
+use crate::models::ServingGroup;
 use crate::response::RouterBody;
+use crate::state::AppState;
 use http::Response;
 use router_core::Route;
 use router_protocol::RequestFacts;
-use router_upstream::Worker;
+use router_upstream::{Worker, WorkerPool};
 use std::sync::Arc;
 
 /// Paths under which an engine keeps objects by their ids.
@@ -39,12 +41,34 @@ pub(super) fn remember_conversation(
 }
 
 fn holder(request: &ProxyRequest<'_>, facts: &RequestFacts<'_>) -> Option<Arc<Worker>> {
-    let stored = &request.pool.stored;
-    match request.origin.route {
+    holder_in(request.pool, request.origin.route, request.path.path(), facts)
+}
+
+/// The workers of the model of which one holds what a request without a model refers to.
+pub(super) fn group_of(
+    state: &AppState,
+    route: Route,
+    path: &str,
+    facts: &RequestFacts<'_>,
+) -> Option<Arc<ServingGroup>> {
+    let may_refer = match route {
+        Route::Responses => facts.previous_response.is_some() || facts.conversation.is_some(),
+        Route::Other => id_in_path(path).is_some(),
+        _ => false,
+    };
+    if !may_refer {
+        return None;
+    }
+    let holds = |group: &Arc<ServingGroup>| holder_in(&group.pool, route, path, facts).is_some();
+    state.models.groups().into_iter().find(holds)
+}
+
+fn holder_in(pool: &WorkerPool, route: Route, path: &str, facts: &RequestFacts<'_>) -> Option<Arc<Worker>> {
+    match route {
         Route::Responses => [&facts.previous_response, &facts.conversation]
             .into_iter()
-            .find_map(|id| stored.holder(id.as_deref()?)),
-        Route::Other => stored.holder(id_in_path(request.path.path())?),
+            .find_map(|id| pool.stored.holder(id.as_deref()?)),
+        Route::Other => pool.stored.holder(id_in_path(path)?),
         _ => None,
     }
 }

@@ -27,6 +27,7 @@ mod load;
 mod membership;
 mod messages;
 mod metrics;
+mod models;
 mod monitoring;
 mod otel;
 mod overload;

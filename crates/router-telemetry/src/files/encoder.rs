@@ -20,6 +20,8 @@ pub(crate) struct RowEncoder {
     format: RecordFormat,
     clock: Clock,
     policy: String,
+    /// The model that the workers serve, once it is known.
+    model: Option<Arc<str>>,
     /// Decisions so far.
     decisions: u64,
     /// Decisions so far, by worker name.
@@ -34,10 +36,19 @@ impl RowEncoder {
             format: config.format,
             clock,
             policy,
+            model: None,
             decisions: 0,
             per_worker: HashMap::new(),
             last_second: RefCell::new((0, Arc::from(""))),
         }
+    }
+
+    pub(crate) fn set_model(&mut self, model: &Arc<str>) {
+        self.model = Some(Arc::clone(model));
+    }
+
+    fn model(&self) -> CellValue<'_> {
+        self.model.as_deref().map_or(CellValue::Unknown, CellValue::text)
     }
 
     /// The header line, if the format has one.
@@ -90,6 +101,7 @@ impl RowEncoder {
         row.put(Column::PromptTokens, CellValue::int(d.info.prompt_tokens));
         row.put(Column::ReceivedTime, CellValue::Seconds(self.clock.unix(d.info.received_at)));
         row.put(Column::PredictedCachedTokens, CellValue::int(d.decision.predicted_cached_tokens));
+        row.put(Column::Model, self.model());
         row.end();
     }
 
@@ -141,6 +153,7 @@ impl RowEncoder {
             row.put(Column::ForecastRank, CellValue::short(forecast.rank));
         }
         row.put(Column::PredictedCachedTokens, CellValue::int(done.predicted_cached_tokens));
+        row.put(Column::Model, self.model());
         row.end();
     }
 

@@ -85,6 +85,8 @@ columns! {
     ForecastRank "forecast_rank"
     /// Prompt tokens that the policy predicted in the worker's cache.
     PredictedCachedTokens "predicted_cached_tokens"
+    /// The model that the workers of the balancer serve.
+    Model "model"
 }
 
 /// The columns of the candidates file: a row per candidate of each decision.

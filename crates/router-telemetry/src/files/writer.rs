@@ -53,6 +53,11 @@ impl RecordWriter {
         })
     }
 
+    /// The records that follow are of workers that serve `model`.
+    pub(crate) fn set_model(&mut self, model: &Arc<str>) {
+        self.encoder.set_model(model);
+    }
+
     pub(crate) fn record(&mut self, record: &Record, names: &WorkerNames) {
         match record {
             Record::Decision(d) => {

@@ -9,6 +9,7 @@
 mod counters;
 mod forecasts;
 mod legs;
+mod models;
 mod retries;
 mod snapshot;
 
@@ -24,8 +25,10 @@ use crate::prometheus::to_text_format;
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::retry_reason::RetryReason;
 use crate::worker::{TimeBuckets, WorkerList, WorkerMetrics, WorkerSums};
+use arc_swap::ArcSwapOption;
 use forecasts::ForecastMetrics;
 use legs::LegMetrics;
+use models::{ModelCounters, ModelMetrics};
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -55,6 +58,9 @@ pub struct Metrics {
     /// By reason, created when a decision first has it.
     reasons: [OnceLock<Counter>; Reason::ALL.len()],
     reason_counts: Family<ReasonLabels, Counter>,
+    models: ModelMetrics,
+    /// The counters of this balancer's model, once it is known.
+    model: Arc<ArcSwapOption<ModelCounters>>,
     /// Metrics of split requests, with `--pd-disaggregation`.
     legs: Option<LegMetrics>,
     errors: Family<ErrorLabels, Counter>,
@@ -119,6 +125,8 @@ impl Metrics {
             routes: RouteMetrics::all(r, &durations),
             reasons: Default::default(),
             reason_counts,
+            models: ModelMetrics::new(r),
+            model: Arc::default(),
             legs: None,
             errors: family(
                 r,
@@ -166,7 +174,12 @@ impl Metrics {
     /// The metrics of another balancer, in the same registry.
     pub fn for_pool(&self, policy: &str) -> Self {
         let policy: Arc<str> = policy.into();
-        Self { reasons: Default::default(), policy, ..self.clone() }
+        Self { reasons: Default::default(), policy, model: Arc::default(), ..self.clone() }
+    }
+
+    /// The workers of this balancer serve `model`.
+    pub fn set_model(&self, model: &Arc<str>) {
+        self.model.store(Some(Arc::new(self.models.of(model))));
     }
 
     /// The metrics of a worker that joins. One that has the name of another, which drains, goes on with its counts.
@@ -198,6 +211,9 @@ impl Metrics {
 
     pub(crate) fn completed(&self, record: &CompletionRecord) {
         self.forecasts.completed(record);
+        if let Some(model) = &*self.model.load() {
+            model.completed(record);
+        }
         // The response of a prefill leg is not the request's.
         if record.info.leg == Leg::Prefill {
             return;

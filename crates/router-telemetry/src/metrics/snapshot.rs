@@ -16,6 +16,10 @@ use std::time::Duration;
 pub struct BalancerGauges {
     /// The policy's name.
     pub policy: Arc<str>,
+    /// The model that the workers serve, once it is known.
+    pub model: Option<Arc<str>>,
+    /// Requests that wait for a worker of this balancer.
+    pub waiting: usize,
     /// One entry per worker.
     pub workers: Vec<WorkerGauges>,
     /// How many workers are in each state of health, by its name.
@@ -35,6 +39,8 @@ pub struct BalancerGauges {
 pub struct WorkerGauges {
     /// The worker.
     pub worker: Arc<WorkerTelemetry>,
+    /// What it is: labels and their values, empty where unknown.
+    pub info: Vec<(&'static str, String)>,
     /// Whether it can be chosen.
     pub is_healthy: bool,
     /// The state of its circuit breaker.
@@ -67,6 +73,7 @@ impl Snapshot {
     /// Writes all gauges.
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_fleet(encoder)?;
+        self.encode_models(encoder)?;
         self.encode_policies(encoder)?;
         if self.is_per_worker { self.encode_workers(encoder) } else { Ok(()) }
     }
@@ -146,6 +153,25 @@ impl Snapshot {
         encode_gauges(encoder, ["fleet_load_report_age_seconds", help], oldest)
     }
 
+    /// The balancers by model, where it is known.
+    fn encode_models(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let known = || self.balancers.iter().filter_map(|b| Some((&**b.model.as_ref()?, b)));
+        let states = known().flat_map(|(model, balancer)| {
+            let sample = move |(state, count): &(&'static str, usize)| {
+                (vec![("model", model), ("state", *state)], number(*count))
+            };
+            balancer.states.iter().map(sample)
+        });
+        encode_gauges(encoder, ["model_workers", "Workers of a model by state of health"], states)?;
+        let in_flight = |b: &BalancerGauges| b.workers.iter().map(|w| i64::from(w.in_flight)).sum::<i64>();
+        let running = known().map(|(model, balancer)| (vec![("model", model)], in_flight(balancer)));
+        let help = "Requests in flight on the workers of a model, from this router";
+        encode_gauges(encoder, ["model_running_requests", help], running)?;
+        let waiting = known().map(|(model, balancer)| (vec![("model", model)], number(balancer.waiting)));
+        let help = "Requests that wait in the router for a worker of a model";
+        encode_gauges(encoder, ["model_waiting_requests", help], waiting)
+    }
+
     fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges = |of: fn(&WorkerGauges) -> Option<i64>| {
             self.workers().filter_map(move |w| Some((vec![("worker", &*w.worker.name)], of(w)?)))
@@ -172,6 +198,11 @@ impl Snapshot {
             ["worker_outdated_weights", outdated],
             gauges(|w| Some(w.has_outdated_weights.into())),
         )?;
+        let infos = self.workers().map(|w| {
+            let known = w.info.iter().map(|(label, value)| (*label, value.as_str()));
+            (std::iter::once(("worker", &*w.worker.name)).chain(known).collect::<Vec<_>>(), 1)
+        });
+        encode_gauges(encoder, ["worker_info", "1; the labels tell what the worker is"], infos)?;
         let ages = self
             .workers()
             .filter_map(|w| Some((vec![("worker", &*w.worker.name)], w.report_age?.as_secs_f64())));

@@ -54,7 +54,11 @@ impl SpanBuilder {
                 }
             }
             Record::ErrorResponse(r) => to.extend(r.trace.map(|trace| self.error_response_span(r, &trace))),
-            Record::FirstByte(_) | Record::Joined(..) | Record::Left(..) | Record::Sync(_) => {}
+            Record::FirstByte(_)
+            | Record::Model(..)
+            | Record::Joined(..)
+            | Record::Left(..)
+            | Record::Sync(_) => {}
         }
     }
 

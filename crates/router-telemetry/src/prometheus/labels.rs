@@ -44,3 +44,14 @@ pub(crate) struct ReasonLabels {
     pub(crate) policy: Arc<str>,
     pub(crate) reason: &'static str,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ModelLabel {
+    pub(crate) model: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ModelOutcomeLabels {
+    pub(crate) model: Arc<str>,
+    pub(crate) outcome: &'static str,
+}

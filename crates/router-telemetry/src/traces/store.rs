@@ -67,7 +67,7 @@ impl TraceStore {
                 }
                 index.update(id, |trace| trace.error_response(r));
             }
-            Record::Joined(..) | Record::Left(..) | Record::Sync(_) => {}
+            Record::Model(..) | Record::Joined(..) | Record::Left(..) | Record::Sync(_) => {}
         }
         index.trim(&self.config, self.clock.now());
     }

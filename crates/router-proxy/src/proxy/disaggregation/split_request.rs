@@ -3,6 +3,7 @@
 use super::leg::{DecodeError, LegFailure, LegResult, LegState};
 use crate::error::ProxyError;
 use crate::lease::{ClientRid, Lease};
+use crate::models::Resolved;
 use crate::prefill_pool::PrefillPool;
 use crate::proxy::attempt::UpstreamResponse;
 use crate::proxy::buffered_response::BufferedResponse;
@@ -20,7 +21,7 @@ use router_core::{RequestFeatures, Route, WorkerId};
 use router_protocol::disaggregation::{MAX_ROOMS, SplitFacts, bootstrap_rooms, split_facts};
 use router_protocol::{RequestFacts, set_members};
 use router_telemetry::{Leg, RetryReason};
-use router_upstream::{Candidate, DispatchError};
+use router_upstream::{Candidate, DispatchError, WorkerPool};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,12 +42,13 @@ impl<'a> SplitRequest<'a> {
     pub(crate) async fn new(
         request: &'a ProxyRequest<'a>,
         split: &'a PrefillPool,
+        resolved: &Resolved,
         facts: &'a RequestFacts<'a>,
         rid: ClientRid<'a>,
     ) -> Self {
-        let side = |pool, leg| LegState {
+        let side = |pool: &'a Arc<WorkerPool>, leg| LegState {
             request: ProxyRequest { pool, leg, ..request.clone() },
-            excluded: ExcludedWorkers::default(),
+            excluded: ExcludedWorkers::without(&resolved.unfit(pool)),
             last: None,
             has_own_id: rid.is_given(),
         };

@@ -30,6 +30,13 @@ impl ExcludedWorkers {
         Self { excluded: unfit.clone(), unfit, tried: SmallVec::new() }
     }
 
+    /// These candidates are unfit.
+    pub(crate) fn without(unfit: &[WorkerId]) -> Self {
+        let mut excluded = Self::default();
+        excluded.add_unfit(unfit);
+        excluded
+    }
+
     /// These candidates are unfit, too.
     pub(crate) fn add_unfit(&mut self, unfit: &[WorkerId]) {
         self.unfit.extend_from_slice(unfit);

@@ -128,7 +128,7 @@ impl<'a> RetryLoop<'a> {
                     hedge = None;
                     match result {
                         Ok(response) if response.retry_reason(request.origin.route).is_none() => {
-                            request.state.pool.telemetry.hedge_won();
+                            request.state.main.telemetry.hedge_won();
                             return FirstByteOutcome::HedgeWon(Box::new((lease, response)));
                         }
                         // A failed hedge is ignored while the first attempt is pending.

@@ -36,7 +36,7 @@ impl RetryPermit<'_> {
         if let Some(withdrawal) = self.withdrawal {
             withdrawal.keep();
         }
-        self.state.pool.telemetry.retried(self.route, self.reason);
+        self.state.main.telemetry.retried(self.route, self.reason);
     }
 }
 
@@ -72,12 +72,12 @@ impl<'a> RetryState<'a> {
             return self.permit_now(attempt, reason);
         }
         if Instant::now() + pause >= self.deadline {
-            self.state.pool.telemetry.retries_exhausted(self.route);
+            self.state.main.telemetry.retries_exhausted(self.route);
             return None;
         }
         // Reserved before the pause, so that of many requests that wait not more go on than the budget allows.
         let permit = self.permit_now(attempt, reason)?;
-        self.state.pool.telemetry.retry_delayed(pause);
+        self.state.main.telemetry.retry_delayed(pause);
         sleep(pause).await;
         Some(permit)
     }
@@ -87,14 +87,14 @@ impl<'a> RetryState<'a> {
         let state = self.state;
         if !self.may_retry(attempt) || Instant::now() >= self.deadline {
             if !reason.is_speculative() {
-                state.pool.telemetry.retries_exhausted(self.route);
+                state.main.telemetry.retries_exhausted(self.route);
             }
             return None;
         }
         let withdrawal = if reason.uses_budget() {
             let withdrawal = state.budget.withdraw(state.clock.now());
             if withdrawal.is_none() {
-                state.pool.telemetry.retry_budget_exhausted();
+                state.main.telemetry.retry_budget_exhausted();
                 return None;
             }
             withdrawal

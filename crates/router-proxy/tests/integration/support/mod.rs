@@ -130,6 +130,18 @@ where
     address
 }
 
+/// As [`worker`], but what the router asks of its own accord is left to `handler`, too.
+pub async fn telling_worker<F, Fut>(handler: F) -> SocketAddr
+where
+    F: Fn(Incoming) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    accept(listener, handler, true);
+    address
+}
+
 /// A worker that answers a request with `body` when it is notified.
 pub async fn worker_behind(gate: &Arc<Notify>, body: &'static str) -> SocketAddr {
     let gate = Arc::clone(gate);
@@ -149,14 +161,22 @@ where
     F: Fn(Incoming) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
+    accept(listener, handler, false);
+}
+
+fn accept<F, Fut>(listener: TcpListener, handler: F, is_telling: bool)
+where
+    F: Fn(Incoming) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            tokio::spawn(serve(socket, handler.clone()));
+            tokio::spawn(serve(socket, handler.clone(), is_telling));
         }
     });
 }
 
-async fn serve<F, Fut>(mut socket: TcpStream, handler: F)
+async fn serve<F, Fut>(mut socket: TcpStream, handler: F, is_telling: bool)
 where
     F: Fn(Incoming) -> Fut,
     Fut: Future<Output = ()>,
@@ -166,7 +186,7 @@ where
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
             continue;
         }
-        if head.contains("user-agent: sgl-router/") {
+        if head.contains("user-agent: sgl-router/") && !is_telling {
             // The router's own questions.
             let _ = socket.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
             continue;
