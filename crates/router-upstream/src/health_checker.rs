@@ -33,6 +33,9 @@ const REDISCOVERY: Duration = Duration::from_secs(30);
 /// is still the same, because some servers close all their connections early.
 const SUSPICION_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a worker may take to say what models it serves before it gets requests.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// So many workers are checked at once for the first time, [`FIRST_CHECKS_APART`] after those before them.
 const FIRST_CHECKS: u64 = 32;
 
@@ -159,7 +162,13 @@ async fn check_once(
 
 /// Whether a worker that is about to get requests belongs to its pool.
 async fn place_of(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Place {
-    if pool.model.matters() { find_place(pool, worker).await } else { Place::Here }
+    if !pool.model.matters() {
+        return Place::Here;
+    }
+    // A server that accepts the question and never answers is not kept waiting for it.
+    tokio::time::timeout(PLACE_TIMEOUT, find_place(pool, worker))
+        .await
+        .unwrap_or_else(|_| pool.place(worker, false))
 }
 
 async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> Result<(), WorkerFailure> {
