@@ -1,7 +1,9 @@
 //! One request of a client, with what every attempt needs of it.
 
 use super::websocket;
+use crate::dispatch::Dispatcher;
 use crate::large_body::is_large;
+use crate::lease::ClientRid;
 use crate::request_id::RequestName;
 use crate::response::TunnelSlot;
 use crate::security::ForwardedLines;
@@ -70,6 +72,20 @@ impl<'a> ProxyRequest<'a> {
             body,
             deadline: Instant::now() + state.limits.timeout,
             tunnel,
+        }
+    }
+
+    /// Dispatches its attempts; workers know it by `rid`.
+    pub(super) fn dispatcher<'d>(&'d self, rid: ClientRid<'d>) -> Dispatcher<'d> {
+        Dispatcher {
+            pool: self.pool,
+            leg: self.leg,
+            id: self.origin.name.id(),
+            trace: self.origin.trace,
+            notes: self.origin.notes.as_ref(),
+            received_at: self.origin.received_at,
+            rid,
+            headers: &self.headers,
         }
     }
 

@@ -5,7 +5,7 @@ use router_core::Route;
 
 /// Waits until the request is to be dispatched: at the end of its window while the fleet is busy, at once where there are no
 /// windows.
-pub(super) async fn wait(state: &AppState, route: Route) {
+pub(crate) async fn wait_for_batch(state: &AppState, route: Route) {
     if !state.admission.has_batch_window {
         return;
     }

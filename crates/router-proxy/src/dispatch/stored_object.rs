@@ -1,13 +1,9 @@
 //! Requests that refer to what one worker holds: a stored response, or a conversation.
 
-use super::request::ProxyRequest;
-use super::retry::ExcludedWorkers;
-use crate::headers::WORKER;
-use crate::response::RouterBody;
-use http::Response;
+use super::excluded_workers::ExcludedWorkers;
 use router_core::Route;
 use router_protocol::RequestFacts;
-use router_upstream::Worker;
+use router_upstream::{StoredObjects, Worker, WorkerPool};
 use std::sync::Arc;
 
 /// Paths under which an engine keeps objects by their ids.
@@ -15,36 +11,24 @@ const COLLECTIONS: [&str; 2] = ["/v1/responses/", "/v1/conversations/"];
 
 /// The workers that a request must not go to because another one holds what it refers to. None, where nothing is known of
 /// that: the worker then says so itself.
-pub(super) fn elsewhere(request: &ProxyRequest<'_>, facts: &RequestFacts<'_>) -> ExcludedWorkers {
-    match holder(request, facts) {
-        Some(holder) => ExcludedWorkers::all_but(&holder, &request.pool.candidates),
+pub(crate) fn elsewhere(
+    pool: &WorkerPool,
+    route: Route,
+    path: &str,
+    facts: &RequestFacts<'_>,
+) -> ExcludedWorkers {
+    match holder(&pool.stored, route, path, facts) {
+        Some(holder) => ExcludedWorkers::all_but(&holder, &pool.candidates),
         None => ExcludedWorkers::default(),
     }
 }
 
-/// Remembers which worker serves the conversation of a request, by the name of the worker in its response.
-pub(super) fn remember_conversation(
-    request: &ProxyRequest<'_>,
-    facts: &RequestFacts<'_>,
-    response: &Response<RouterBody>,
-) {
-    if let Some(conversation) = &facts.conversation
-        && request.origin.route == Route::Responses
-        && response.status().is_success()
-        && let Some(name) = response.headers().get(WORKER)
-        && let Some(candidate) = request.pool.candidates.all().into_iter().find(|c| c.header == *name)
-    {
-        request.pool.stored.insert(conversation, &candidate.worker);
-    }
-}
-
-fn holder(request: &ProxyRequest<'_>, facts: &RequestFacts<'_>) -> Option<Arc<Worker>> {
-    let stored = &request.pool.stored;
-    match request.origin.route {
+fn holder(stored: &StoredObjects, route: Route, path: &str, facts: &RequestFacts<'_>) -> Option<Arc<Worker>> {
+    match route {
         Route::Responses => [&facts.previous_response, &facts.conversation]
             .into_iter()
             .find_map(|id| stored.holder(id.as_deref()?)),
-        Route::Other => stored.holder(id_in_path(request.path.path())?),
+        Route::Other => stored.holder(id_in_path(path)?),
         _ => None,
     }
 }
