@@ -53,10 +53,7 @@ impl Exchange {
             if self.is_refused {
                 return Ok(None);
             }
-            let Some(message) = self.inbound.message().await? else {
-                self.response.closed(self.response_mode());
-                return Ok(None);
-            };
+            let Some(message) = self.inbound.message().await? else { return Ok(None) };
             self.take(message).await;
         }
     }
@@ -75,7 +72,7 @@ impl Exchange {
             Part::RequestBody(body) => self.request.body(body, request_mode, out).await,
             Part::RequestTrailers(_) => self.request.trailers(request_mode, out).await,
             Part::ResponseHeaders(head) => {
-                self.response.headers(head, metadata.as_ref(), &attributes, out);
+                self.response.headers(head, metadata.as_ref(), &attributes, response_mode, out);
             }
             Part::ResponseBody(body) => self.response.body(body, response_mode, out),
             Part::ResponseTrailers(_) => self.response.trailers(out),

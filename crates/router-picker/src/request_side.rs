@@ -10,7 +10,6 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use router_proxy::{
     BodyBuffer, DescribedRequest, RouteBody, RouteError, RouteRequest, RoutedRequest, RoutingService,
-    WorkerAddress,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -203,9 +202,9 @@ impl RequestSide {
 
     /// The endpoints of a request's workers. One whose name cannot be looked up is left out.
     async fn name_endpoints(&self, request: RoutedRequest) -> Result<Routed, RouteError> {
-        let workers = request.worker().into_iter().chain(request.fallbacks().iter().cloned());
+        let workers = request.worker().into_iter().chain(request.fallbacks());
         let mut endpoints = Vec::new();
-        for worker in workers.collect::<Vec<WorkerAddress>>() {
+        for worker in workers {
             match self.state.endpoints.of(&worker).await {
                 Ok(endpoint) => endpoints.push((endpoint.to_string(), worker.url)),
                 Err(error) => {

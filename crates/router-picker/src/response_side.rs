@@ -41,6 +41,7 @@ impl ResponseSide {
         message: HttpHeaders,
         metadata: Option<&Metadata>,
         attributes: &HashMap<String, Struct>,
+        mode: BodySendMode,
         out: &mut VecDeque<ProcessingResponse>,
     ) {
         let is_whole = message.end_of_stream;
@@ -57,14 +58,18 @@ impl ResponseSide {
                     let known = endpoints.iter().find(|(endpoint, _)| endpoint == served);
                     request.served_by(known.map_or(served, |(_, url)| url));
                 }
-                request.response_started(&head);
                 if let Some(name) = request.worker_name() {
                     let mut set = HeaderMutation::default();
                     set.set(WORKER, Bytes::copy_from_slice(name.as_bytes()));
                     mutation = Some(set);
                 }
-                if is_whole {
-                    request.response_ended();
+                if mode == BodySendMode::None && !is_whole {
+                    request.response_without_body(&head);
+                } else {
+                    request.response_started(&head);
+                    if is_whole {
+                        request.response_ended();
+                    }
                 }
             }
         }
@@ -94,15 +99,6 @@ impl ResponseSide {
             routed.request.response_ended();
         }
         out.push_back(Side::Response.trailers());
-    }
-
-    /// The gateway tells nothing more. Where it sends no body of the response, that is all that it has to tell.
-    pub(crate) fn closed(&mut self, mode: BodySendMode) {
-        if mode == BodySendMode::None
-            && let Some(routed) = &mut self.routed
-        {
-            routed.request.response_ended();
-        }
     }
 }
 

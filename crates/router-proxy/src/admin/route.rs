@@ -139,7 +139,7 @@ async fn open(
     let request = RouteRequest { head, body, subset: None, fallbacks: query.fallbacks };
     let service = RoutingService::new(Arc::clone(state));
     let routed = service.route(request).await.map_err(RouteError::into_inner)?;
-    let fallbacks: Vec<_> = routed.fallbacks().iter().map(|worker| &*worker.url).collect();
+    let fallbacks: Vec<_> = routed.fallbacks().iter().map(|worker| worker.url.to_string()).collect();
     let text = |value: &http::HeaderValue| Value::from(String::from_utf8_lossy(value.as_bytes()));
     let headers = routed.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
     let mut answer = json!({

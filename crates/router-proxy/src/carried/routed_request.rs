@@ -74,7 +74,7 @@ pub struct RoutedRequest {
     outline: RequestOutline,
     attempt: Attempt,
     reason: Reason,
-    fallbacks: Vec<WorkerAddress>,
+    fallbacks: Vec<Arc<Candidate>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     _permit: Option<Permit>,
 }
@@ -92,12 +92,12 @@ enum Attempt {
 }
 
 impl RoutedRequest {
-    pub(crate) fn new(outline: RequestOutline, lease: Lease, fallbacks: &[Arc<Candidate>]) -> Self {
+    pub(crate) fn new(outline: RequestOutline, lease: Lease, fallbacks: Vec<Arc<Candidate>>) -> Self {
         Self {
             outline,
             reason: lease.reason,
             attempt: Attempt::Sent(lease),
-            fallbacks: fallbacks.iter().map(|c| WorkerAddress::of(&c.worker)).collect(),
+            fallbacks,
             headers: Vec::new(),
             _permit: None,
         }
@@ -124,8 +124,8 @@ impl RoutedRequest {
     }
 
     /// The workers to which the request may be sent when the chosen one fails, the next best first.
-    pub fn fallbacks(&self) -> &[WorkerAddress] {
-        &self.fallbacks
+    pub fn fallbacks(&self) -> Vec<WorkerAddress> {
+        self.fallbacks.iter().map(|candidate| WorkerAddress::of(&candidate.worker)).collect()
     }
 
     /// The rule that chose the worker.
@@ -225,6 +225,11 @@ impl RoutedRequest {
         self.attempt = Attempt::Answered(ObservedResponse::new(lease, head));
     }
 
+    /// The head of the worker's response has come, and its caller does not see the body: the request ends with it.
+    pub fn response_without_body(&mut self, head: &Parts) {
+        self.finish(RouteEnd::new(Some(head.status), None, ResponseFacts::default()));
+    }
+
     /// Data of the response's body passes.
     pub fn response_data(&mut self, data: &Bytes) {
         if let Attempt::Answered(response) = &mut self.attempt
@@ -241,13 +246,15 @@ impl RoutedRequest {
         }
     }
 
-    /// The caller got no response from the worker, and made one of its own with this status.
+    /// The caller got no response from the worker nor from the fallbacks, if it tried them, and made one of its own with this status.
     pub fn not_answered(&mut self, status: StatusCode) {
         if let Attempt::Sent(mut lease) = mem::replace(&mut self.attempt, Attempt::Over) {
             let now = lease.now();
             let took = now.since(self.outline.received_at);
             lease.pool().telemetry.response_started(self.outline.features.route, status.as_u16(), took);
-            lease.candidate.worker.request_recheck();
+            for tried in self.fallbacks.iter().chain([&lease.candidate]) {
+                tried.worker.request_recheck();
+            }
             lease.set_error(ProxyError::NoResponse.code());
             lease.finish_as(Outcome::Failed);
         }

@@ -257,7 +257,7 @@ impl RoutingService {
             features: features.detached(),
             prefix,
         };
-        Ok(RoutedRequest::new(outline, lease, &fallbacks).with_headers(headers))
+        Ok(RoutedRequest::new(outline, lease, fallbacks).with_headers(headers))
     }
 }
 
