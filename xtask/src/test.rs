@@ -11,7 +11,7 @@ use std::time::Instant;
 /// Which checks run.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct TestOptions {
-    /// Leave out the documentation and its site, the instruction counts, the dependencies, the real clients, the browser and the Python package.
+    /// Leave out the documentation and its site, the instruction counts, the dependencies, the real clients, the gateways, the browser and the Python package.
     #[arg(long)]
     fast: bool,
 }
@@ -36,7 +36,7 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
     })?;
     if options.fast {
         println!(
-            "\nfast: the documentation and its site, the instruction counts, the dependencies, the real clients, the \
+            "\nfast: the documentation and its site, the instruction counts, the dependencies, the real clients, the gateways, the \
              browser and the Python package were left out"
         );
     } else {
@@ -49,6 +49,7 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
         stage("instruction counts", || guard::test(root))?;
         stage("dependencies", || deny::run(root))?;
         python_stage("real clients", || pytest(root, "clients"))?;
+        python_stage("gateways", || gateways(root))?;
         python_stage("report page", || report_page(root))?;
         python_stage("python package", || package(root))?;
     }
@@ -85,6 +86,14 @@ fn alert_rules(root: &Path) -> Result<()> {
     }
     println!("**** SKIPPED: promtool is missing. Install prometheus.");
     Ok(())
+}
+
+/// Runs Envoy, which comes from PyPI, and HAProxy where it is installed, with the router beside them.
+fn gateways(root: &Path) -> Result<()> {
+    if !command::exists("haproxy", "-v") {
+        println!("**** SKIPPED in part: haproxy is missing, so its example was not run. Install haproxy.");
+    }
+    pytest(root, "gateways")
 }
 
 /// Draws the report's page in the machine's own Chromium.

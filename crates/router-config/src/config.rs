@@ -131,6 +131,8 @@ pub struct RequestLimits {
     pub first_byte: Option<Duration>,
     /// How long a stream may be without data.
     pub stream_idle: Duration,
+    /// How long a route of the decision service stays open that nothing is heard of.
+    pub route_lease: Duration,
     /// After how long without data a client is sent a keep-alive; `None` for never.
     pub keep_alive: Option<Duration>,
     /// Response headers that name the worker, beside the router's own.
@@ -219,6 +221,10 @@ impl Options {
                 None => None,
             },
             stream_idle: positive("--stream-idle-timeout-secs", self.stream_idle_timeout_secs)?,
+            route_lease: match self.route_lease_timeout_secs {
+                Some(secs) => positive("--route-lease-timeout-secs", secs)?,
+                None => Duration::from_secs(self.request_timeout_secs),
+            },
             keep_alive: match self.sse_keep_alive_secs {
                 0.0 => None,
                 secs => Some(positive("--sse-keep-alive-secs", secs)?),

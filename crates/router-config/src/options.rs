@@ -199,8 +199,7 @@ pub struct Options {
     #[arg(long, value_name = "HEADER", num_args = 0.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
     pub request_id_headers: Vec<String>,
 
-    /// Send workers the id that the router made for a request, in x-request-id, where the client named none. vLLM takes it as
-    /// its own id of the request. What the client sends is forwarded either way
+    /// Send workers the router's id of a request in x-request-id where the client named none; vLLM takes it as its own
     #[arg(long, help_heading = "Requests")]
     pub send_request_id: bool,
 
@@ -213,14 +212,17 @@ pub struct Options {
     #[arg(long, value_name = "HEADER", num_args = 1.., help_heading = "Requests")]
     pub routed_worker_headers: Vec<String>,
 
-    /// Time limit until the first byte of a response; after it the request is retried on another worker. A response that is
-    /// not streamed has its first byte at its end; default: the time limit of the request
+    /// Time limit until the first byte, of a response not streamed its end; then another worker is tried; default: that of a request
     #[arg(long, value_name = "SECS", help_heading = "Requests")]
     pub first_byte_timeout_secs: Option<f64>,
 
     /// A stream without data for this long ends with an error; a WebSocket is closed
     #[arg(long, value_name = "SECS", default_value_t = 300.0, help_heading = "Requests")]
     pub stream_idle_timeout_secs: f64,
+
+    /// A request routed by POST /v1/route is cancelled when nothing was heard of it for this long; default: that of a request
+    #[arg(long, value_name = "SECS", help_heading = "Requests")]
+    pub route_lease_timeout_secs: Option<f64>,
 
     /// While a worker sends nothing of a stream, send the client a comment (`: ping`) after each such time, so that no proxy
     /// takes the connection for idle; on /v1/messages a ping event; 0 is never
@@ -264,8 +266,7 @@ pub struct Options {
     #[arg(long, help_heading = "Retries")]
     pub queue_when_unavailable: bool,
 
-    /// Failures (connect errors, timeouts, 5xx) that open the breaker of a worker: so many in a row, or so many within the
-    /// window if they are at least half of all outcomes
+    /// Failures (connect errors, timeouts, 5xx) that open a worker's breaker: in a row, or in the window if half of all outcomes
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Circuit breaker")]
     pub cb_failure_threshold: u32,
 
@@ -409,8 +410,7 @@ pub struct Options {
     #[arg(long, value_name = "ORIGIN", num_args = 0.., help_heading = "Security")]
     pub cors_allowed_origins: Vec<String>,
 
-    /// Proxies in front of the router, as addresses or networks such as 10.0.0.0/8, whose X-Forwarded-For or Forwarded header
-    /// tells the client's address; default: none
+    /// Proxies in front (10.0.0.0/8) whose X-Forwarded-For or Forwarded header tells the client's address; default: none
     #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',', help_heading = "Security")]
     pub trusted_proxies: Vec<String>,
 

@@ -4,6 +4,7 @@ use crate::batch_window::BatchWindow;
 use crate::fleet::{Candidates, Fleet, RequestLoad};
 use crate::in_flight_cap::InFlightCap;
 use crate::length_forecaster::{LengthForecaster, RequestClasses};
+use crate::no_worker::NoWorker;
 use crate::overload::OverloadBounds;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::worker_view::WorkerView;
@@ -11,7 +12,6 @@ use crate::{
     AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LengthForecast, LoadReport,
     Outcome, Policy, PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Route, Time, WorkerId,
 };
-use std::fmt;
 
 /// The right of one request to occupy one worker. Not `Clone`: [`Balancer::finish`] consumes it, exactly once.
 #[must_use = "an unfinished ticket leaks in-flight load"]
@@ -42,18 +42,6 @@ impl Ticket {
         self.dispatched_at
     }
 }
-
-/// No worker may be chosen: none is routable, or all routable ones are excluded or at their cap.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NoWorker;
-
-impl fmt::Display for NoWorker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no worker is available")
-    }
-}
-
-impl std::error::Error for NoWorker {}
 
 /// Whether a dispatch carries every candidate's score.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -331,16 +319,42 @@ impl Balancer {
     /// # Errors
     /// [`NoWorker`] when nothing may be chosen.
     pub fn peek(&mut self, now: Time, request: &RequestFeatures<'_>) -> Result<ExplainedDecision, NoWorker> {
+        let mut scores = Vec::new();
+        let decision = self.consider(now, request, &[], ExplainLevel::All, &mut scores)?;
+        Ok(ExplainedDecision { policy: self.live.policy.name().into(), decision, scores })
+    }
+
+    /// What the live policy would decide for `request` now if it could not choose those in `exclude`: where the request goes when
+    /// they fail. As with [`peek`](Self::peek), nothing is sent or learned. A worker that the request names is not heeded.
+    ///
+    /// # Errors
+    /// [`NoWorker`] when nothing else may be chosen.
+    pub fn next_best(
+        &mut self,
+        now: Time,
+        request: &RequestFeatures<'_>,
+        exclude: &[WorkerId],
+    ) -> Result<Decision, NoWorker> {
+        self.consider(now, request, exclude, ExplainLevel::None, &mut Vec::new())
+    }
+
+    /// Decides without effect on anything.
+    fn consider(
+        &mut self,
+        now: Time,
+        request: &RequestFeatures<'_>,
+        exclude: &[WorkerId],
+        explain: ExplainLevel,
+        scores: &mut Vec<CandidateScore>,
+    ) -> Result<Decision, NoWorker> {
         let foreseen = self.needs().forecast.then(|| self.foresee(request, &RequestClasses::of(request)));
         let request = foreseen.as_ref().unwrap_or(request);
         self.fleet.advance(now);
-        let candidates = self.fleet.candidates(&[], None, &mut self.allowed).ok_or(NoWorker)?;
+        let candidates = self.fleet.candidates(exclude, None, &mut self.allowed).ok_or(NoWorker)?;
         let rng = self.live.rng.clone();
-        let mut scores = Vec::new();
-        let decision =
-            self.live.decide(now, request, candidates, ExplainLevel::All, &mut self.room, &mut scores);
+        let decision = self.live.decide(now, request, candidates, explain, &mut self.room, scores);
         self.live.rng = rng;
-        Ok(ExplainedDecision { policy: self.live.policy.name().into(), decision, scores })
+        Ok(decision)
     }
 
     /// Records that the first byte of a streamed response arrived.

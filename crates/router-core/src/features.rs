@@ -107,6 +107,34 @@ pub struct RequestFeatures<'a> {
 }
 
 impl RequestFeatures<'_> {
+    /// The same without [`prefix`](Self::prefix) and [`text`](Self::text), which are borrowed.
+    pub const fn detached(&self) -> RequestFeatures<'static> {
+        RequestFeatures {
+            id: self.id,
+            attempt: self.attempt,
+            arrived_at: self.arrived_at,
+            route: self.route,
+            stream: self.stream,
+            batch: self.batch,
+            prompt_bytes: self.prompt_bytes,
+            script: self.script,
+            prompt_tokens: self.prompt_tokens,
+            max_output_tokens: self.max_output_tokens,
+            choices: self.choices,
+            prefix: &[],
+            prefix_block_bytes: self.prefix_block_bytes,
+            text: None,
+            routing_key: self.routing_key,
+            target_worker: self.target_worker,
+            client: self.client,
+            model: self.model,
+            form: self.form,
+            stated_output_tokens: self.stated_output_tokens,
+            forecast: self.forecast,
+            fleet_forecast: self.fleet_forecast,
+        }
+    }
+
     /// The most tokens that a response to it can have. A response that reports more tells nothing true about its length.
     pub fn most_output_tokens(&self) -> u32 {
         let outputs = u64::from(self.choices.max(1)) * u64::from(self.batch.max(1));

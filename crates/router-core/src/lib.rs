@@ -51,6 +51,7 @@ mod key_table;
 mod length_forecaster;
 mod lengths;
 mod load_tracker;
+mod no_worker;
 mod overload;
 pub mod policy;
 mod prefix_index;
@@ -70,7 +71,7 @@ mod worker_info;
 mod worker_view;
 
 pub use balancer::{
-    Balancer, DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, FleetUpdate, NoWorker, Ticket,
+    Balancer, DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, FleetUpdate, Ticket,
 };
 pub use batch_window::BatchWindow;
 pub use classic::{ClassicPolicy, ClassicWorker, LoadBalancingPolicy, LoadBalancingPolicyV2, RequestMetrics};
@@ -84,6 +85,7 @@ pub use fleet::{Candidates, Fleet};
 pub use ids::{RequestId, SlotMap, WorkerId};
 pub use in_flight_cap::{InFlightCap, LEAST_REPORTED_CAP, UNREPORTED_CAP};
 pub use lengths::{LengthClass, LengthForecast, VerifiedForecast};
+pub use no_worker::NoWorker;
 pub use overload::{DEFAULT_OVERLOAD_WAITING, OverloadBounds};
 pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};

@@ -1,6 +1,7 @@
 //! Builds what requests share from a checked configuration.
 
 use crate::admission::Admission;
+use crate::carried::OpenRoutes;
 use crate::hedge_delay::HedgeDelay;
 use crate::large_body::LargeBodyWork;
 use crate::models::{GroupFactory, Models, PrefillPlan, ServingGroup, WorkersAtStart};
@@ -72,6 +73,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         admission,
         authenticator: Authenticator::new(&config.security),
         cors: config.security.cors.map(|origins| Cors::new(origins, &config.requests.worker_headers)),
+        open_routes: OpenRoutes::new(config.requests.route_lease),
         limits: config.requests,
         budget: RetryBudget::new(config.retry.budget),
         hedging: config.retry.hedge.map(HedgeDelay::new),

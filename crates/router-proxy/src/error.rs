@@ -75,6 +75,24 @@ pub(crate) enum ProxyError {
         /// How.
         source: Box<Self>,
     },
+    /// Another worker served a request that a gateway carries: this one was passed over.
+    #[error("the gateway had the request served by another worker")]
+    ServedElsewhere,
+    /// A gateway that carries the request got no response from a worker.
+    #[error("the gateway got no response from a worker")]
+    NoResponse,
+    /// The router would have to carry the request itself.
+    #[error("a request cannot be routed without being carried here: {0}")]
+    NotRoutable(&'static str),
+    /// The token names no open route.
+    #[error("no open route has this token; it has ended, or its time limit has passed")]
+    UnknownRoute,
+    /// As many routes are open as may be.
+    #[error("too many routes are open; finish them, or set a shorter --route-lease-timeout-secs")]
+    TooManyRoutes,
+    /// What was sent to the decision service is not what it understands.
+    #[error("{0}")]
+    InvalidRoute(String),
     /// The request cannot be split into prefill and decode.
     #[error("the request cannot be split into prefill and decode: {0}")]
     Unsplittable(String),
@@ -218,6 +236,14 @@ impl ProxyError {
             Self::Aborted(_) => ErrorSpec::of_worker("worker_aborted"),
             Self::WorkerUnhealthy => ErrorSpec::of_worker("worker_in_trouble"),
             Self::Leg { leg, source } => ErrorSpec { code: source.code_on(*leg), ..source.spec() },
+            Self::ServedElsewhere => ErrorSpec::of_worker("worker_passed_over"),
+            Self::NoResponse => ErrorSpec::of_worker("gateway_without_response"),
+            Self::NotRoutable(_) => {
+                ErrorSpec::new("not_routable", StatusCode::NOT_IMPLEMENTED, "not_implemented")
+            }
+            Self::UnknownRoute => ErrorSpec::invalid("unknown_route_token", StatusCode::NOT_FOUND),
+            Self::TooManyRoutes => ErrorSpec::unavailable("too_many_open_routes"),
+            Self::InvalidRoute(_) => ErrorSpec::invalid("invalid_route_request", StatusCode::BAD_REQUEST),
             Self::Unsplittable(_) => ErrorSpec::invalid("unsplittable_request", StatusCode::BAD_REQUEST),
             Self::NotDisaggregated(_) => {
                 ErrorSpec::new("route_not_disaggregated", StatusCode::NOT_IMPLEMENTED, "not_implemented")

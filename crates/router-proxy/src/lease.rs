@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use router_core::{AttemptResult, Outcome, PROGRESS_INTERVAL, Reason, Ticket, Time};
+use router_protocol::RequestFacts;
 use router_telemetry::{AttemptInfo, AttemptNotes, CompletionRecord, Leg};
 use router_upstream::{AttemptEnd, AttemptKind, Candidate, HealthVerdict, WorkerPool, abort};
 use std::sync::Arc;
@@ -17,7 +18,16 @@ pub(crate) enum ClientRid<'a> {
     Batch,
 }
 
-impl ClientRid<'_> {
+impl<'a> ClientRid<'a> {
+    /// The id that a request with these facts has.
+    pub(crate) fn of(facts: &'a RequestFacts<'_>) -> Self {
+        match facts.rid.as_deref() {
+            None => Self::Absent,
+            Some(rid) if facts.batch == 1 => Self::Single(rid),
+            Some(_) => Self::Batch,
+        }
+    }
+
     /// Whether an engine could meet the id a second time. Some versions of SGLang corrupt the response to an id that they
     /// have seen, or never give one.
     pub(crate) fn is_given(self) -> bool {
@@ -27,17 +37,13 @@ impl ClientRid<'_> {
 
 /// What the access log is told of one attempt.
 #[derive(Debug)]
-pub(crate) struct AttemptNote {
-    notes: Arc<AttemptNotes>,
-    /// Why the worker was chosen.
-    reason: Reason,
-}
+pub(crate) struct AttemptNote(Arc<AttemptNotes>);
 
 impl AttemptNote {
-    /// An attempt of this part of a request begins, on a worker that was chosen for this reason.
-    pub(crate) fn new(notes: &Arc<AttemptNotes>, reason: Reason, leg: Leg) -> Self {
+    /// An attempt of this part of a request begins.
+    pub(crate) fn new(notes: &Arc<AttemptNotes>, leg: Leg) -> Self {
         notes.attempt_began(leg);
-        Self { notes: Arc::clone(notes), reason }
+        Self(Arc::clone(notes))
     }
 }
 
@@ -48,6 +54,8 @@ pub(crate) struct Lease {
     pub(crate) candidate: Arc<Candidate>,
     /// What the records say about the attempt.
     pub(crate) info: AttemptInfo,
+    /// Why the worker was chosen.
+    pub(crate) reason: Reason,
     ticket: Option<Ticket>,
     kind: AttemptKind,
     /// By which the worker can be asked to abort, if the client gave the request such an id.
@@ -93,11 +101,13 @@ impl Lease {
         kind: AttemptKind,
         ticket: Ticket,
         info: AttemptInfo,
+        reason: Reason,
     ) -> Self {
         Self {
             pool,
             candidate,
             info,
+            reason,
             sent_at: ticket.dispatched_at(),
             ticket: Some(ticket),
             kind,
@@ -126,6 +136,22 @@ impl Lease {
             self.abort_key = Some(AbortKey { rid: rid.into(), authorization });
         }
         self
+    }
+
+    /// The workers among which its candidate was chosen.
+    pub(crate) const fn pool(&self) -> &Arc<WorkerPool> {
+        &self.pool
+    }
+
+    /// The request now has this lease in place of `other`: its worker can be asked to abort by the same id.
+    pub(crate) fn take_rid(&mut self, other: &mut Self) {
+        self.has_client_rid = other.has_client_rid;
+        self.abort_key = other.abort_key.take();
+    }
+
+    /// The worker is not asked to abort any more.
+    pub(crate) fn forget_rid(&mut self) {
+        self.abort_key = None;
     }
 
     /// Whether the worker may know the request by an id of the client.
@@ -212,7 +238,7 @@ impl Lease {
             error: self.error,
         };
         if let Some(note) = &self.note {
-            note.notes.attempt_ended(&record, &self.candidate.telemetry.name, note.reason);
+            note.0.attempt_ended(&record, &self.candidate.telemetry.name, self.reason);
         }
         self.pool.telemetry.completed(&self.candidate.telemetry, record);
     }

@@ -11,8 +11,11 @@
 //!   server                                listeners, connections, serving threads
 //!     proxy                               one request: authorize, admit, dispatch, retry
 //!       admin                             the routes that the router serves itself
+//!         routing                         the features of a request, and the dispatch to a worker
 //!         request_body                    reads the body of a request
 //!         state                           AppState, which all requests share
+//!           carried                       requests that are routed here and carried by others
+//!           dispatch                      which workers a request may go to, and the dispatch to one
 //!           response                      bodies on their way to the client, and tunnels
 //!             lease                       one attempt's hold on a worker
 //!             admission, security         who may send requests, and how many at a time
@@ -28,6 +31,8 @@
 mod admin;
 mod admission;
 mod assembly;
+mod carried;
+mod dispatch;
 mod error;
 mod headers;
 mod hedge_delay;
@@ -41,6 +46,7 @@ mod request_id;
 mod response;
 mod retry_budget;
 mod router;
+mod routing;
 mod security;
 mod server;
 mod start_error;
@@ -49,9 +55,12 @@ mod stats;
 mod timer;
 
 pub use admin::{TrackingDisabled, WorkersError};
-pub use router::{Router, RunningRouter};
+pub use carried::{RoutedRequest, WorkerAddress};
+pub use router::{Hosting, Router, RunningRouter};
 pub use router_telemetry::{AccessLogError, DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use router_upstream::tls::TlsError;
+pub use routing::{BodyBuffer, DescribedRequest, RouteBody, RouteError, RouteRequest, RoutingService};
+pub use security::{AlpnProtocols, ServerTls, watch_certificate};
 pub use server::ServingThreads;
 pub use start_error::StartError;
 pub use stats::{RouterStats, WorkerStats};

@@ -61,11 +61,8 @@ pub(crate) async fn read(
         None if body.is_end_stream() => return Ok(Bytes::new()),
         None => {
             let announced = usize::try_from(size).unwrap_or(0);
-            let reservation = state.admission.bodies.reservation();
             let timeout = BodyReadTimeout::new(state.limits.body_timeout, state.limits.timeout);
-            BodyCollector { limit, announced, reservation, whole: Bytes::new(), joined: BytesMut::new() }
-                .run(&mut body, timeout)
-                .await
+            BodyCollector { announced, ..BodyCollector::new(state) }.run(&mut body, timeout).await
         }
     };
     if read.as_ref().is_err_and(|e| matches!(e, ProxyError::TooLarge { .. } | ProxyError::NoMemory)) {
@@ -75,7 +72,8 @@ pub(crate) async fn read(
 }
 
 /// Collects the pieces of one body.
-struct BodyCollector {
+#[derive(Debug)]
+pub(crate) struct BodyCollector {
     limit: usize,
     /// The length that the head states; 0 where it states none.
     announced: usize,
@@ -87,6 +85,17 @@ struct BodyCollector {
 }
 
 impl BodyCollector {
+    /// A collector for a body whose length is not known.
+    pub(crate) fn new(state: &AppState) -> Self {
+        Self {
+            limit: state.limits.max_body,
+            announced: 0,
+            reservation: state.admission.bodies.reservation(),
+            whole: Bytes::new(),
+            joined: BytesMut::new(),
+        }
+    }
+
     /// Reads the body to its end.
     async fn run(mut self, body: &mut Incoming, mut timeout: BodyReadTimeout) -> Result<Bytes, ProxyError> {
         while let Some(frame) = poll_fn(|cx| timeout.poll_next(body, cx)).await? {
@@ -94,11 +103,20 @@ impl BodyCollector {
                 self.take(data)?;
             }
         }
-        let body = if self.joined.is_empty() { self.whole } else { self.joined.freeze() };
-        Ok(self.reservation.attach(body))
+        Ok(self.finish())
     }
 
-    fn take(&mut self, data: Bytes) -> Result<(), ProxyError> {
+    /// The whole body.
+    pub(crate) fn finish(self) -> Bytes {
+        let body = if self.joined.is_empty() { self.whole } else { self.joined.freeze() };
+        self.reservation.attach(body)
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// When the body is larger than allowed, or there is no room for it.
+    pub(crate) fn take(&mut self, data: Bytes) -> Result<(), ProxyError> {
         let size = self.whole.len() + self.joined.len() + data.len();
         if size > self.limit {
             return Err(ProxyError::TooLarge { limit: self.limit });

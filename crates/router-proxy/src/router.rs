@@ -2,6 +2,7 @@
 
 use crate::admin::{TrackingDisabled, WorkersError, embedded};
 use crate::assembly;
+use crate::routing::RoutingService;
 use crate::security::{AlpnProtocols, ServerTls, watch_certificate};
 use crate::server::{self, Listeners, ServingThreads, Shutdown};
 use crate::start_error::StartError;
@@ -22,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+/// How often the time limits of open routes are looked at.
+const EXPIRY_CHECK: Duration = Duration::from_secs(1);
+
 /// Starts routers.
 #[derive(Clone, Copy, Debug)]
 pub struct Router;
@@ -41,6 +45,19 @@ pub struct RunningRouter {
     servers: TaskTracker,
     threads: Arc<ServingThreads>,
     tls: Option<ServerTls>,
+}
+
+/// What a further server needs that runs with a router and stops with it.
+#[derive(Clone, Debug)]
+pub struct Hosting {
+    /// The threads that serve connections.
+    pub threads: Arc<ServingThreads>,
+    /// Tracks listeners and connections. A shutdown waits for them.
+    pub tasks: TaskTracker,
+    /// Cancelled when no new connections and requests are to be taken any more.
+    pub graceful: CancellationToken,
+    /// Cancelled when what still runs is to be cut.
+    pub force: CancellationToken,
 }
 
 impl Router {
@@ -92,6 +109,7 @@ impl Router {
         if let Some(tls) = tls.clone() {
             running.state.main.tasks.spawn(watch_certificate(tls, running.state.main.stopping.clone()));
         }
+        running.state.main.tasks.spawn(end_expired_routes(Arc::clone(&running.state)));
         let listeners = Listeners { main, admin, metrics, tls, timeouts, http2 };
         let shutdown = Shutdown { graceful: running.stop.clone(), force: running.kill.clone() };
         server::spawn(&running.state, listeners, &running.servers, &running.threads, &shutdown);
@@ -133,6 +151,21 @@ impl RunningRouter {
         match &self.tls {
             Some(tls) => tls.reload().await,
             None => Ok(false),
+        }
+    }
+
+    /// Answers which worker a request should go to, for those that carry it themselves.
+    pub fn routing(&self) -> RoutingService {
+        RoutingService::new(Arc::clone(&self.state))
+    }
+
+    /// What a further server needs that runs with this router and stops with it.
+    pub fn hosting(&self) -> Hosting {
+        Hosting {
+            threads: Arc::clone(&self.threads),
+            tasks: self.servers.clone(),
+            graceful: self.stop.clone(),
+            force: self.kill.clone(),
         }
     }
 
@@ -225,6 +258,7 @@ impl RunningRouter {
         };
         let cut = if ended { 0 } else { self.in_flight() };
         self.state.pools().for_each(|pool| pool.stopping.cancel());
+        self.state.open_routes.end_all();
         self.kill.cancel();
         self.servers.wait().await;
         for pool in self.state.pools() {
@@ -248,7 +282,18 @@ impl Drop for RunningRouter {
         self.stop.cancel();
         self.kill.cancel();
         self.state.pools().for_each(|pool| pool.stop_tasks());
+        self.state.open_routes.end_all();
         self.state.close_logs();
+    }
+}
+
+/// Ends the open routes whose time is over, until the router stops.
+async fn end_expired_routes(state: Arc<AppState>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EXPIRY_CHECK) => state.open_routes.end_expired(),
+            () = state.main.stopping.cancelled() => return,
+        }
     }
 }
 

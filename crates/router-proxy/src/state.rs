@@ -1,6 +1,7 @@
 //! What the requests of one router share.
 
 use crate::admission::Admission;
+use crate::carried::OpenRoutes;
 use crate::error::ProxyError;
 use crate::hedge_delay::HedgeDelay;
 use crate::large_body::LargeBodyWork;
@@ -41,6 +42,8 @@ pub(crate) struct AppState {
     /// When hedges are sent; never when absent.
     pub(crate) hedging: Option<HedgeDelay>,
     pub(crate) ids: RequestIds,
+    /// Requests that callers of the decision service carry.
+    pub(crate) open_routes: OpenRoutes,
     /// Works on large bodies.
     pub(crate) large_bodies: LargeBodyWork,
     /// Makes the ids of spans, when spans are exported.

@@ -1,6 +1,8 @@
 //! The parser of the command line.
 
 use crate::clap_message::{first_line, stray_url};
+#[cfg(feature = "endpoint-picker")]
+use crate::endpoint_picker;
 use crate::terminal::say;
 use crate::{completions, demo, emulate, explain, launch, pages, policies, report, send, simulate, workers};
 use clap::error::ErrorKind;
@@ -36,6 +38,9 @@ pub(crate) enum Command {
     /// Route requests to inference servers
     #[command(alias = "start")]
     Launch(Box<launch::LaunchArgs>),
+    /// Choose endpoints for Envoy, as the endpoint picker of the Gateway API Inference Extension
+    #[cfg(feature = "endpoint-picker")]
+    EndpointPicker(Box<endpoint_picker::EndpointPickerArgs>),
     /// Start an emulated fleet behind a router, compare policies under one load, and keep serving
     Demo(demo::DemoArgs),
     /// Start emulated SGLang servers

@@ -32,24 +32,37 @@ pub(crate) struct LaunchArgs {
 }
 
 pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), CommandError> {
-    let LoadedOptions { options, notes } = args.load(matches).map_err(CommandError::usage)?;
-    let config = options.check(&Registry::builtin()).map_err(CommandError::usage)?;
-    init_logs(&options)?;
-    for note in notes {
-        info!("{note}");
-    }
-    for option in options.unused_policy_options(&Registry::builtin()) {
-        warn!("{option} is not an option of {}: it has no effect", options.policy);
-    }
-    if let Some(warning) = options.unheard_shadows(&Registry::builtin()) {
-        warn!("{warning}");
-    }
+    let CheckedLaunch { config, threads } = args.check(matches)?;
     runtime::raise_open_files();
-    let threads = options.threads.and_then(NonZeroUsize::new);
-    runtime::block_on_one(serve(config, threads))
+    runtime::block_on_one(serve_with(config, threads, async |_: &RunningRouter| Ok(())))
+}
+
+/// What a checked command line asks for.
+#[derive(Debug)]
+pub(crate) struct CheckedLaunch {
+    pub(crate) config: Config,
+    /// The number of serving threads.
+    pub(crate) threads: Option<NonZeroUsize>,
 }
 
 impl LaunchArgs {
+    /// Checks the options, starts logging, and logs what the options mean that is not obvious.
+    pub(crate) fn check(self, matches: &ArgMatches) -> Result<CheckedLaunch, CommandError> {
+        let LoadedOptions { options, notes } = self.load(matches).map_err(CommandError::usage)?;
+        let config = options.check(&Registry::builtin()).map_err(CommandError::usage)?;
+        init_logs(&options)?;
+        for note in notes {
+            info!("{note}");
+        }
+        for option in options.unused_policy_options(&Registry::builtin()) {
+            warn!("{option} is not an option of {}: it has no effect", options.policy);
+        }
+        if let Some(warning) = options.unheard_shadows(&Registry::builtin()) {
+            warn!("{warning}");
+        }
+        Ok(CheckedLaunch { config, threads: options.threads.and_then(NonZeroUsize::new) })
+    }
+
     /// The options of the file, if there is one, overridden by those of the command line.
     pub(crate) fn load(self, matches: &ArgMatches) -> Result<LoadedOptions, ConfigError> {
         let mut options = Options::load(matches, self.options, self.config.as_deref())?;
@@ -119,13 +132,19 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
     Ok(router)
 }
 
-async fn serve(config: Config, threads: Option<NonZeroUsize>) -> Result<(), CommandError> {
+/// Runs the router, and what `begin` starts with it, until a signal asks it to stop.
+pub(crate) async fn serve_with(
+    config: Config,
+    threads: Option<NonZeroUsize>,
+    begin: impl AsyncFnOnce(&RunningRouter) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     // From the start, because a SIGHUP without a handler ends the process.
     let hang_ups = runtime::hang_ups()?;
     let router = start(config, threads).await.map_err(|error| match error {
         StartError::Config(error) => CommandError::usage(error),
         error => CommandError::runtime(error),
     })?;
+    begin(&router).await?;
     serve_until_asked(&router, hang_ups).await?;
     stop(router).await
 }

@@ -8,7 +8,8 @@
 //! ```text
 //! launch_options                                  flags -> options of `launch`
 //! cli                                             the parser of the command line
-//! launch demo emulate send simulate report        one command each
+//! endpoint_picker launch demo emulate send        one command each
+//!   simulate report
 //!   policies workers explain completions pages
 //! router_client                                   requests to a running router
 //! runtime  terminal  clap_message  error          tokio and logs, output, messages
@@ -26,6 +27,8 @@ mod cli;
 mod completions;
 mod demo;
 mod emulate;
+#[cfg(feature = "endpoint-picker")]
+mod endpoint_picker;
 mod error;
 mod explain;
 mod launch;
@@ -56,6 +59,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let result = match command {
         cli::Command::Launch(args) => launch::run(args, &matches),
+        #[cfg(feature = "endpoint-picker")]
+        cli::Command::EndpointPicker(args) => endpoint_picker::run(args, &matches),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::Emulate(args) => emulate::run(&args),
         cli::Command::Send(args) => send::run(&args),

@@ -56,6 +56,7 @@ class OptionKeywords(TypedDict, total=False):
     forwarded_headers: str
     routed_worker_headers: list[str]
     first_byte_timeout_secs: Optional[float]
+    route_lease_timeout_secs: Optional[float]
     stream_idle_timeout_secs: float
     sse_keep_alive_secs: float
     retry_max_retries: int

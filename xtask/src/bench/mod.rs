@@ -7,6 +7,7 @@
 mod backends;
 mod cell;
 mod contenders;
+mod endpoint_picker;
 mod grpc;
 mod nginx;
 mod requests;
@@ -70,6 +71,8 @@ enum BenchPart {
     Streams,
     /// Workers that are reached by gRPC, beside HTTP.
     Grpc,
+    /// Envoy with the endpoint picker, beside the router alone.
+    EndpointPicker,
     /// Requests, then streams.
     Both,
 }
@@ -130,6 +133,11 @@ async fn measure(options: &BenchOptions, workspace: &Workspace, cells: &[BenchCe
         let text = show(options, &workspace.root, &table)?;
         return write(options, &workspace.root, "grpc", &text);
     }
+    if options.part == BenchPart::EndpointPicker {
+        let table = endpoint_picker::measure(workspace, options.rounds(), options.smoke).await?;
+        let text = show(options, &workspace.root, &table)?;
+        return write(options, &workspace.root, "endpoint picker", &text);
+    }
     if options.part != BenchPart::Streams {
         let mut tables = Vec::new();
         for cell in cells {
@@ -149,8 +157,8 @@ async fn measure(options: &BenchOptions, workspace: &Workspace, cells: &[BenchCe
 /// Prints the table.
 fn show(options: &BenchOptions, root: &Path, table: &ResultTable) -> Result<String> {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    // The requests over gRPC are counted, not timed.
-    let time = if options.part == BenchPart::Grpc {
+    // The requests of these parts are counted, not timed.
+    let time = if matches!(options.part, BenchPart::Grpc | BenchPart::EndpointPicker) {
         String::new()
     } else {
         format!(" of {} s", options.time().as_secs())

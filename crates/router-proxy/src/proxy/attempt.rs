@@ -3,25 +3,24 @@
 //! Nothing of a response goes to the client before its first byte is here: until then another worker may be tried.
 
 use super::request::ProxyRequest;
-use super::retry_after::retry_after;
 use super::websocket::WEBSOCKET;
+use crate::dispatch::retry_after;
 use crate::error::ProxyError;
-use crate::headers::{REQUEST_ID, WORKER};
+use crate::headers::WORKER;
 use crate::lease::Lease;
 use crate::response::{
-    BodyDeadlines, ClientFraming, FirstFrame, ResponseObserver, RouterBody, UpstreamBody, first_outcome,
+    BodyDeadlines, ClientFraming, FirstFrame, ObservedResponse, RouterBody, UpstreamBody, first_outcome,
     is_event_stream, is_undecided,
 };
+use crate::routing::{RequestLabels, add_worker_headers};
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use http_body::Frame;
 use router_core::{Outcome, Route};
 use router_protocol::set_rank;
-use router_telemetry::{Clock, Leg, RetryReason, TRACEPARENT};
-use router_upstream::{
-    Candidate, LOAD_REPORT_HEADER, RANK_HEADER, ResponseError, UpstreamError, WorkerConnection, WorkerRequest,
-};
+use router_telemetry::{Clock, RetryReason};
+use router_upstream::{Candidate, ResponseError, UpstreamError, WorkerConnection, WorkerRequest};
 use std::time::Duration;
 
 /// A worker's response whose first byte has come.
@@ -80,19 +79,8 @@ impl ProxyRequest<'_> {
         let candidate = &lease.candidate;
         let body = self.body_for(candidate).await.unwrap_or_else(|| self.body.clone());
         let mut head = candidate.worker.request(&self.method, &self.path, body);
-        if let Some(id) = self.made_id(lease) {
-            head.set(REQUEST_ID, &id);
-        }
-        if let Some(rank) = candidate.rank {
-            head.set(RANK_HEADER, &rank.into());
-        }
-        if let Some(trace) = self.origin.trace {
-            head.set(TRACEPARENT, &trace.traceparent(lease.info.attempt));
-        }
-        let wants_load = self.state.needs.load_reports && !self.headers.contains_key(LOAD_REPORT_HEADER);
-        if wants_load && candidate.worker.quirks().reports_load_in_headers {
-            head.set(LOAD_REPORT_HEADER, &HeaderValue::from_static("JSON"));
-        }
+        let labels = RequestLabels { name: &self.origin.name, trace: self.origin.trace };
+        add_worker_headers(self.state, lease, labels, &self.headers, |name, value| head.set(name, value));
         for (name, value) in &self.origin.forwarded {
             head.set(name.clone(), value);
         }
@@ -104,17 +92,6 @@ impl ProxyRequest<'_> {
         }
         head.forward(&self.headers);
         head.finish()
-    }
-
-    /// The id that a worker gets in place of the one that the client did not give. The legs of a split request find each
-    /// other by it at vLLM.
-    fn made_id(&self, lease: &Lease) -> Option<HeaderValue> {
-        let is_split = self.leg != Leg::Whole;
-        if !(self.state.limits.send_id || is_split) || self.headers.contains_key(REQUEST_ID) {
-            return None;
-        }
-        // Both legs of one try have the same id.
-        self.origin.name.for_worker(if is_split { lease.info.attempt / 2 } else { lease.info.attempt })
     }
 
     /// The body for a worker whose engine wants the rank in it; absent where the client's body goes as it is.
@@ -141,10 +118,7 @@ impl ProxyRequest<'_> {
             return self.open_tunnel(response, lease, slot);
         }
         let UpstreamResponse { mut parts, connection, first, .. } = response;
-        let load = parts.headers.get("endpoint-load-metrics").and_then(|v| v.to_str().ok());
-        let load = load.and_then(router_protocol::parse_orca);
         parts.headers.insert(WORKER, lease.candidate.header.clone());
-        let observer = ResponseObserver::new(&parts, lease.info.route);
         let framing = if takes_events(&parts) { ClientFraming::Events } else { ClientFraming::Other };
         let limits = &self.state.limits;
         let deadlines = BodyDeadlines {
@@ -152,7 +126,7 @@ impl ProxyRequest<'_> {
             idle: limits.stream_idle,
             keep_alive: limits.keep_alive.filter(|_| framing == ClientFraming::Events),
         };
-        let body = UpstreamBody::new(connection, lease, observer, parts.status, deadlines).with_load(load);
+        let body = UpstreamBody::new(connection, ObservedResponse::new(lease, &parts), deadlines);
         Response::from_parts(parts, RouterBody::upstream(body, first, framing))
     }
 }

@@ -1,7 +1,7 @@
 //! A worker's rejection, kept for the client in case no other worker does better.
 
 use super::attempt::UpstreamResponse;
-use super::retry_after::retry_after;
+use crate::dispatch::retry_after;
 use crate::headers::WORKER;
 use crate::response::RouterBody;
 use bytes::{Bytes, BytesMut};

@@ -1,23 +1,18 @@
 //! A client's request on its way to a worker and back: authorised, admitted, read, dispatched, retried, relayed.
 
 mod access_entry;
-mod affinity;
 mod attempt;
-mod batch_window;
 mod buffered_response;
 mod disaggregation;
-mod dispatch;
-mod model_choice;
 mod rejection;
 mod request;
 mod retry;
-mod retry_after;
-mod stored_object;
 mod websocket;
 
 pub(crate) use websocket::prepare as prepare_upgrade;
 
 use crate::admin;
+use crate::dispatch::elsewhere;
 use crate::error::ProxyError;
 use crate::headers::{REQUEST_ID, WORKER};
 use crate::large_body::is_large;
@@ -25,6 +20,9 @@ use crate::lease::ClientRid;
 use crate::models::Resolved;
 use crate::request_body;
 use crate::response::{RouterBody, TunnelSlot, error_response};
+use crate::routing::{
+    RejectedRequest, RequestHead, record_rejection, request_features, resolve_model, wait_for_batch,
+};
 use crate::security::{Cors, ForwardedLines, ListenerKind, Peer, RequiredRole};
 use crate::state::AppState;
 use crate::timer::DeadlineTimer;
@@ -39,7 +37,6 @@ use request::{ProxyRequest, RequestOrigin};
 use retry::RetryLoop;
 use router_core::Route;
 use router_protocol::{OwnedFacts, RequestFacts};
-use router_telemetry::ErrorResponseRecord;
 use std::sync::Arc;
 
 /// Responds to one request. It never fails: what goes wrong becomes an error response.
@@ -211,10 +208,11 @@ async fn send_scanned(
     origin: &RequestOrigin,
     facts: &RequestFacts<'_>,
 ) -> Result<(Response<RouterBody>, Option<TunnelSlot>), Rejection> {
-    let resolved = model_choice::resolve(state, &parts, &body, origin.route, facts).await?;
+    let head = RequestHead { uri: &parts.uri, headers: &parts.headers, route: origin.route };
+    let resolved = resolve_model(state, head, &body, facts).await?;
     let mut request = ProxyRequest::new(state, &resolved.group, parts, body, origin);
     if let Some(model) = &resolved.rename {
-        model_choice::rename(&mut request, model).await;
+        request.rename_model(model).await;
     }
     let response = attempt_all(&request, &resolved, facts).await?;
     Ok((response, request.tunnel.take()))
@@ -228,58 +226,49 @@ async fn attempt_all(
 ) -> Result<Response<RouterBody>, Rejection> {
     let (state, route) = (request.state, request.origin.route);
     let mut prefix = Vec::new();
-    if state.needs.prefix_hashes {
-        facts.prefix_hashes(&mut prefix);
-    }
-    let mut features = facts.features(state.ids.number(), route, &prefix);
-    if state.needs.text {
-        features.text = facts.text();
-    }
-    if state.needs.script {
-        features.script = facts.script();
-    }
-    if state.needs.forecast {
-        features.model = facts.model_key();
-    }
-    affinity::add(&mut features, state.needs, &state.limits.key_sources, &request.headers, facts);
-    features.arrived_at = Some(request.origin.received_at);
+    let received_at = request.origin.received_at;
+    let mut features = request_features(state, route, &request.headers, facts, received_at, &mut prefix);
     // A WebSocket delivers what it has at once, as a stream does; and no copy of it is sent to a second worker.
     features.stream |= request.tunnel.is_some();
-    let rid = match facts.rid.as_deref() {
-        None => ClientRid::Absent,
-        Some(rid) if facts.batch == 1 => ClientRid::Single(rid),
-        Some(_) => ClientRid::Batch,
-    };
+    let rid = ClientRid::of(facts);
     if let Some(split) = request.group.disaggregation.as_ref().filter(|_| is_split(request)) {
         let run = async { SplitRequest::new(request, split, resolved, facts, rid).await.run(features).await };
         return Box::pin(run).await;
     }
-    batch_window::wait(request).await;
-    let mut excluded = stored_object::elsewhere(request, facts);
+    wait_for_batch(state, request.pool, route).await;
+    let mut excluded = elsewhere(request.pool, route, request.path.path(), facts);
     excluded.add_unfit(&request.without_call());
     excluded.add_unfit(&resolved.unfit(request.pool));
     let response = RetryLoop::new(request, features, rid, excluded).run().await?;
-    stored_object::remember_conversation(request, facts, &response);
+    remember_conversation(request, facts, &response);
     Ok(response)
+}
+
+/// Remembers which worker serves the conversation of a request, by the name of the worker in its response.
+fn remember_conversation(
+    request: &ProxyRequest<'_>,
+    facts: &RequestFacts<'_>,
+    response: &Response<RouterBody>,
+) {
+    if let Some(conversation) = &facts.conversation
+        && request.origin.route == Route::Responses
+        && response.status().is_success()
+        && let Some(name) = response.headers().get(WORKER)
+        && let Some(candidate) = request.pool.candidates.all().into_iter().find(|c| c.header == *name)
+    {
+        request.pool.stored.insert(conversation, &candidate.worker);
+    }
 }
 
 /// The response to a request that failed, and the record of it.
 fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Response<RouterBody> {
     let Rejection { error, fallback, is_body_unread } = rejection;
-    log_failure(&error, origin.name.id());
     if let Some(notes) = &origin.notes {
         notes.rejected(error.code());
     }
-    state.main.telemetry.error_response(ErrorResponseRecord {
-        request_id: origin.name.id().into(),
-        trace: origin.trace,
-        route: origin.route,
-        received_at: origin.received_at,
-        at: state.clock.now(),
-        status: error.status(),
-        error: error.code(),
-        message: error.to_string(),
-    });
+    let RequestOrigin { name, trace, route, received_at, .. } = origin;
+    let rejected = RejectedRequest { id: name.id(), trace: *trace, route: *route, received_at: *received_at };
+    record_rejection(state, &rejected, &error);
     let mut response =
         fallback.map_or_else(|| error_response(&error, origin.route), |fallback| fallback.into_response());
     if is_body_unread {
@@ -287,11 +276,4 @@ fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Res
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-/// Logs the cause of an error for the operator. The client gets only the error itself.
-fn log_failure(error: &ProxyError, request_id: &HeaderValue) {
-    let cause = std::error::Error::source(error).map(router_upstream::root_cause);
-    let request_id = request_id.to_str().unwrap_or_default();
-    tracing::debug!(request_id, code = error.code(), cause, "request failed: {error}");
 }

@@ -1,7 +1,9 @@
 //! One request of a client, with what every attempt needs of it.
 
 use super::websocket;
+use crate::dispatch::Dispatcher;
 use crate::large_body::is_large;
+use crate::lease::ClientRid;
 use crate::models::ServingGroup;
 use crate::request_id::RequestName;
 use crate::response::TunnelSlot;
@@ -13,6 +15,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use router_core::{Route, Time, WorkerId};
+use router_protocol::set_members;
 use router_telemetry::{AttemptNotes, Leg, TraceContext};
 use router_upstream::WorkerPool;
 use std::sync::Arc;
@@ -76,6 +79,27 @@ impl<'a> ProxyRequest<'a> {
             deadline: Instant::now() + state.limits.timeout,
             tunnel,
         }
+    }
+
+    /// Dispatches its attempts; workers know it by `rid`.
+    pub(super) fn dispatcher<'d>(&'d self, rid: ClientRid<'d>) -> Dispatcher<'d> {
+        Dispatcher {
+            pool: self.pool,
+            leg: self.leg,
+            id: self.origin.name.id(),
+            trace: self.origin.trace,
+            notes: self.origin.notes.as_ref(),
+            received_at: self.origin.received_at,
+            rid,
+            headers: &self.headers,
+        }
+    }
+
+    /// Gives the model its own name in the body, in place of an alias. A body that is no JSON object stays as it is.
+    pub(super) async fn rename_model(&mut self, model: &str) {
+        let name = serde_json::Value::from(model).to_string();
+        let renamed = self.edit_body(move |body| set_members(body, &[("model", name)])).await;
+        self.body = renamed.unwrap_or_else(|| self.body.clone());
     }
 
     /// The workers that cannot take the request while others can, because they are reached by gRPC alone.

@@ -1,16 +1,12 @@
 //! A worker's response body on its way to the client: passed on frame by frame, unmodified, and observed.
 
 use super::keep_alive::KeepAlive;
-use super::observer::ResponseObserver;
-use super::outcome::final_outcome;
+use super::observed_response::ObservedResponse;
 use super::sse_tail::SseTail;
-use crate::lease::Lease;
 use crate::timer::{IdleTimeout, TimedOut};
 use bytes::Bytes;
-use http::StatusCode;
 use http_body::{Frame, SizeHint};
-use router_core::{AttemptResult, LoadSource, Outcome};
-use router_protocol::{LoadFigures, ResponseFacts};
+use router_core::Outcome;
 use router_upstream::{ResponseError, WorkerConnection};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -84,11 +80,7 @@ pub(crate) enum ClientFraming {
 pub(crate) struct UpstreamBody {
     /// Where the body comes from; released to its pool after the last byte.
     connection: Option<WorkerConnection>,
-    lease: Lease,
-    observer: ResponseObserver,
-    status: StatusCode,
-    /// The load report of the response's headers.
-    load: Option<LoadFigures>,
+    response: ObservedResponse,
     /// The first frame, which came with the head.
     first: Option<Frame<Bytes>>,
     /// Set where an error event can be added.
@@ -119,30 +111,20 @@ pub(super) enum StartedBody {
 impl UpstreamBody {
     pub(crate) fn new(
         connection: WorkerConnection,
-        lease: Lease,
-        observer: ResponseObserver,
-        status: StatusCode,
+        response: ObservedResponse,
         deadlines: BodyDeadlines,
     ) -> Self {
-        let keep_alive = deadlines.keep_alive.map(|after| Box::new(KeepAlive::new(after, lease.info.route)));
+        let route = response.lease.info.route;
+        let keep_alive = deadlines.keep_alive.map(|after| Box::new(KeepAlive::new(after, route)));
         Self {
             connection: Some(connection),
-            lease,
-            observer,
-            status,
-            load: None,
+            response,
             first: None,
             events: None,
             failure: None,
             timeout: IdleTimeout::new(deadlines.total, deadlines.idle),
             keep_alive,
         }
-    }
-
-    /// This body, with the load report of the response's headers.
-    pub(crate) fn with_load(mut self, load: Option<LoadFigures>) -> Self {
-        self.load = load;
-        self
     }
 
     /// The body as the client gets it. Its `first` frame has come already; there is none where the body is empty, or where the
@@ -200,7 +182,7 @@ impl UpstreamBody {
                 self.complete();
                 Poll::Ready(None)
             }
-            Poll::Pending if self.lease.is_router_stopping() => self.fail(cx, RelayError::Stopped),
+            Poll::Pending if self.response.lease.is_router_stopping() => self.fail(cx, RelayError::Stopped),
             Poll::Pending => {
                 if let Poll::Ready(event) = self.poll_keep_alive(cx) {
                     return Poll::Ready(Some(Ok(Frame::data(event))));
@@ -225,11 +207,9 @@ impl UpstreamBody {
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.record_activity();
         }
-        self.lease.candidate.worker.record_activity();
+        self.response.lease.candidate.worker.record_activity();
         let Some(data) = frame.data_ref() else { return };
-        self.lease.on_first_byte();
-        self.observer.push(data);
-        self.lease.on_events(self.observer.events());
+        self.response.observe(data);
         if let Some(tail) = &mut self.events {
             tail.push(data);
         }
@@ -241,13 +221,13 @@ impl UpstreamBody {
         cx: &mut Context<'_>,
         error: RelayError,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
-        self.lease.set_error(error.code());
+        self.response.lease.set_error(error.code());
         let is_workers = !matches!(error, RelayError::Stopped);
         self.abort(if is_workers { Outcome::Failed } else { Outcome::Cancelled });
         let event = self
             .events
             .as_ref()
-            .map(|tail| tail.error_event(self.lease.info.route, &error.to_string(), error.code()));
+            .map(|tail| tail.error_event(self.response.lease.info.route, &error.to_string(), error.code()));
         self.failure = Some(PendingError { error, is_flushed: event.is_none() });
         match event {
             Some(event) => Poll::Ready(Some(Ok(Frame::data(event)))),
@@ -284,46 +264,23 @@ impl UpstreamBody {
     /// The body ended as it should.
     fn complete(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.lease.candidate.worker.transport.release(connection);
+            self.response.lease.candidate.worker.transport.release(connection);
         }
-        let observer = std::mem::replace(&mut self.observer, ResponseObserver::Nothing);
-        let is_stream = observer.is_stream();
-        let facts = observer.facts();
-        let outcome = final_outcome(self.status, facts.as_ref(), is_stream);
-        self.finish(outcome, facts);
+        self.response.complete();
     }
 
-    /// The body ended early. What a stream has said so far counts; a part of a JSON document says nothing.
+    /// The body ended early.
     fn abort(&mut self, outcome: Outcome) {
         // Closing the connection is what tells the worker to stop.
         self.connection = None;
-        let observer = std::mem::replace(&mut self.observer, ResponseObserver::Nothing);
-        let facts = if observer.is_stream() { observer.facts() } else { None };
-        self.finish(outcome, facts);
-    }
-
-    fn finish(&mut self, outcome: Outcome, facts: Option<ResponseFacts>) {
-        let now = self.lease.now();
-        let facts = facts.unwrap_or_default();
-        if let Some(id) = &facts.stored_id {
-            self.lease.remember_stored(id);
-        }
-        let load = facts.load.or(self.load.take()).map(|l| l.report(now, LoadSource::Piggyback));
-        let finish = AttemptResult {
-            status: Some(self.status.as_u16()),
-            usage: facts.usage,
-            timing: facts.timing,
-            load,
-            ..AttemptResult::of(outcome)
-        };
-        self.lease.finish(now, finish);
+        self.response.abort(outcome);
     }
 }
 
 impl Drop for UpstreamBody {
     /// The client went away: the attempt is cancelled.
     fn drop(&mut self) {
-        if !self.lease.is_over() {
+        if !self.response.lease.is_over() {
             self.abort(Outcome::Cancelled);
         }
     }

@@ -13,5 +13,6 @@ pub(crate) use auth::{Authenticator, ListenerKind, Peer, RequiredRole};
 pub(crate) use client_address::TrustedProxies;
 pub(crate) use cors::Cors;
 pub(crate) use forwarded::{ForwardedLines, Forwarding};
-pub(crate) use reloading_cert::watch_certificate;
-pub(crate) use tls::{AlpnProtocols, HTTP_2, ServerTls};
+pub use reloading_cert::watch_certificate;
+pub(crate) use tls::HTTP_2;
+pub use tls::{AlpnProtocols, ServerTls};

@@ -51,8 +51,8 @@ fn read(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
         .map_err(|source| TlsError::Unusable { path: cert.clone(), source })
 }
 
-/// Reloads the certificate every [`POLL_INTERVAL`] until the router stops.
-pub(crate) async fn watch_certificate(tls: ServerTls, stop: CancellationToken) {
+/// Reloads the certificate every 10 s, when its files have changed, until the router stops.
+pub async fn watch_certificate(tls: ServerTls, stop: CancellationToken) {
     let mut last_problem = String::new();
     loop {
         tokio::select! {

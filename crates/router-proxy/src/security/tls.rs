@@ -14,7 +14,7 @@ pub(crate) const HTTP_2: &[u8] = b"h2";
 
 /// What a client may choose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum AlpnProtocols {
+pub enum AlpnProtocols {
     /// HTTP/2, else HTTP/1.1.
     Http2,
     /// HTTP/1.1 alone.
@@ -23,7 +23,7 @@ pub(crate) enum AlpnProtocols {
 
 /// The certificate that the router shows to clients.
 #[derive(Clone)]
-pub(crate) struct ServerTls {
+pub struct ServerTls {
     config: Arc<ServerConfig>,
     cert: Arc<ReloadingCert>,
 }
@@ -39,7 +39,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// When one of the files cannot be used.
-    pub(crate) fn load(files: CertificateFiles, protocols: AlpnProtocols) -> Result<Self, TlsError> {
+    pub fn load(files: CertificateFiles, protocols: AlpnProtocols) -> Result<Self, TlsError> {
         let builder =
             ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let builder = builder.with_no_client_auth();
@@ -57,14 +57,14 @@ impl ServerTls {
     ///
     /// # Errors
     /// When one of the files cannot be used; the old certificate stays in use.
-    pub(crate) async fn reload(&self) -> Result<bool, TlsError> {
+    pub async fn reload(&self) -> Result<bool, TlsError> {
         let cert = Arc::clone(&self.cert);
         // Reading files may block.
         tokio::task::spawn_blocking(move || cert.reload()).await.unwrap_or(Ok(false))
     }
 
     /// Accepts TLS connections of clients.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+    pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 }

@@ -4,6 +4,7 @@
 //! is on its path.
 
 use parking_lot::Mutex;
+use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The threads that serve clients. Dropping it stops them, and what still runs on them, at once.
 #[derive(Debug, Default)]
@@ -49,6 +51,24 @@ impl ServingThreads {
     /// The thread with the fewest open connections; `None` when the caller's own runtime serves.
     pub(super) fn least_loaded(&self) -> Option<&ServingThread> {
         self.threads.iter().min_by_key(|thread| thread.connections.load(Relaxed))
+    }
+
+    /// Serves one connection, tracked by `tasks`: on the thread that has the fewest, or on the caller's runtime where there are no
+    /// threads.
+    pub fn spawn_connection(&self, tasks: &TaskTracker, serve: impl Future<Output = ()> + Send + 'static) {
+        match self.least_loaded() {
+            Some(thread) => {
+                let guard = thread.guard_connection();
+                let serve = async move {
+                    serve.await;
+                    drop(guard);
+                };
+                tasks.spawn_on(serve, &thread.runtime);
+            }
+            None => {
+                tasks.spawn(serve);
+            }
+        }
     }
 
     /// Stops the threads and waits until they have ended.

@@ -1,13 +1,13 @@
 //! One leg of a split request: which workers it may go to, and how it ends.
 
 use super::prefill::{PrefillError, PrefillTask};
+use crate::dispatch::ExcludedWorkers;
 use crate::error::ProxyError;
 use crate::headers::PREFILL_WORKER;
-use crate::lease::Lease;
+use crate::lease::{ClientRid, Lease};
 use crate::proxy::attempt::UpstreamResponse;
 use crate::proxy::buffered_response::BufferedResponse;
 use crate::proxy::request::ProxyRequest;
-use crate::proxy::retry::ExcludedWorkers;
 use crate::response::RouterBody;
 use http::{HeaderValue, Response, StatusCode};
 use router_core::{Outcome, RequestFeatures};
@@ -44,7 +44,10 @@ impl LegState<'_> {
             self.excluded.clear();
         }
         let this = &*self;
-        this.request.wait_until_available(until, || this.has_worker(features).then_some(())).await;
+        this.request
+            .dispatcher(ClientRid::Absent)
+            .wait_until_available(until, || this.has_worker(features).then_some(()))
+            .await;
     }
 
     /// Whether a worker can be chosen, now or when it has room.

@@ -1,18 +1,16 @@
 //! The loop over attempts of one split request, each with a prefill and a decode worker.
 
 use super::leg::{DecodeError, LegFailure, LegResult, LegState};
+use crate::dispatch::ExcludedWorkers;
 use crate::error::ProxyError;
 use crate::lease::{ClientRid, Lease};
 use crate::models::Resolved;
 use crate::prefill_pool::PrefillPool;
 use crate::proxy::attempt::UpstreamResponse;
 use crate::proxy::buffered_response::BufferedResponse;
-use crate::proxy::dispatch::LastResort;
 use crate::proxy::rejection::Rejection;
 use crate::proxy::request::ProxyRequest;
-use crate::proxy::retry::{
-    ExcludedWorkers, FirstByteDeadline, RetryPermit, RetryState, has_untried, record_failure,
-};
+use crate::proxy::retry::{FirstByteDeadline, RetryPermit, RetryState, has_untried, record_failure};
 use crate::response::RouterBody;
 use bytes::Bytes;
 use http::{Response, header};
@@ -182,12 +180,9 @@ impl<'a> SplitRequest<'a> {
         let stated_output_tokens = features.stated_output_tokens.filter(|_| leg != Leg::Prefill);
         let features = &RequestFeatures { stated_output_tokens, ..*features };
         let side = self.side_mut(leg);
-        let (request, excluded) = (&side.request, side.excluded.ids());
-        let availability = || request.pool.availability(features, excluded);
-        let dispatch = || request.dispatch(features, excluded, LastResort::Allowed);
-        let lease = request.pool.capacity.dispatch_or_wait(availability, dispatch).await;
+        let lease = side.request.dispatcher(rid).dispatch_or_wait(features, side.excluded.ids()).await;
         side.last = lease.as_ref().ok().map(|lease| Arc::clone(&lease.candidate));
-        lease.map(|lease| lease.with_rid(rid, &request.headers)).map_err(|error| match error {
+        lease.map_err(|error| match error {
             DispatchError::AtCapacity => LegFailure::new(leg, ProxyError::WorkersFull, None),
             DispatchError::Unavailable => self.no_worker(leg),
         })

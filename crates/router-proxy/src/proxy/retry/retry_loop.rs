@@ -4,20 +4,19 @@
 //! first byte, three things may end the wait: its deadline, its worker becoming unhealthy, and a hedge that is faster.
 
 use super::deadline::FirstByteDeadline;
-use super::excluded_workers::ExcludedWorkers;
 use super::retry_state::{RetryPermit, RetryState, has_untried, record_failure};
+use crate::dispatch::{Dispatcher, ExcludedWorkers, LastResort};
 use crate::error::ProxyError;
 use crate::lease::{ClientRid, Lease};
 use crate::proxy::attempt::UpstreamResponse;
 use crate::proxy::buffered_response::BufferedResponse;
-use crate::proxy::dispatch::LastResort;
 use crate::proxy::rejection::Rejection;
 use crate::proxy::request::ProxyRequest;
 use crate::response::RouterBody;
 use http::Response;
 use router_core::{NoWorker, Outcome, RequestFeatures};
 use router_telemetry::RetryReason;
-use router_upstream::{Availability, DispatchError};
+use router_upstream::Availability;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -28,7 +27,7 @@ use tokio::time::{Sleep, sleep};
 pub(crate) struct RetryLoop<'a> {
     request: &'a ProxyRequest<'a>,
     features: RequestFeatures<'a>,
-    rid: ClientRid<'a>,
+    dispatcher: Dispatcher<'a>,
     retry: RetryState<'a>,
     excluded: ExcludedWorkers,
     /// The response that the client gets if none is better.
@@ -63,13 +62,14 @@ impl<'a> RetryLoop<'a> {
         excluded: ExcludedWorkers,
     ) -> Self {
         let retry = RetryState::new(request, features.id);
-        Self { request, features, rid, retry, excluded, fallback: None, has_failed: false }
+        let dispatcher = request.dispatcher(rid);
+        Self { request, features, dispatcher, retry, excluded, fallback: None, has_failed: false }
     }
 
     /// Makes attempts until one succeeds or none is left.
     pub(crate) async fn run(mut self) -> Result<Response<RouterBody>, Rejection> {
         let request = self.request;
-        let mut lease = match self.try_dispatch() {
+        let mut lease = match self.dispatcher.try_dispatch(&self.features, self.excluded.ids()) {
             Some(lease) => lease,
             None => Box::pin(self.first_worker()).await?,
         };
@@ -194,7 +194,7 @@ impl<'a> RetryLoop<'a> {
         if reason == RetryReason::Overloaded {
             let pool = self.request.pool;
             pool.candidates.cool_down(&lease.candidate, pool.clock.now(), response.retry_after(&pool.clock));
-            if !self.rid.is_given() {
+            if !self.dispatcher.rid.is_given() {
                 self.excluded.readmit_ranks(&lease.candidate, &pool.candidates);
             }
         } else if std::mem::replace(&mut self.has_failed, true) {
@@ -247,34 +247,13 @@ impl<'a> RetryLoop<'a> {
     }
 
     fn dispatch(&self, last_resort: LastResort) -> Result<Lease, NoWorker> {
-        let lease = self.request.dispatch(&self.features, self.excluded.ids(), last_resort);
-        lease.map(|lease| lease.with_rid(self.rid, &self.request.headers))
-    }
-
-    /// Any worker, at once, unless others wait for one.
-    fn try_dispatch(&self) -> Option<Lease> {
-        self.request.pool.capacity.try_dispatch(|| self.dispatch(LastResort::Allowed))
-    }
-
-    /// A worker that is not excluded, waiting for one as long as all of them are merely at their caps.
-    async fn dispatch_or_wait(&self) -> Result<Lease, DispatchError> {
-        let pool = self.request.pool;
-        let availability = || pool.availability(&self.features, self.excluded.ids());
-        pool.capacity.dispatch_or_wait(availability, || self.dispatch(LastResort::Allowed)).await
+        self.dispatcher.dispatch(&self.features, self.excluded.ids(), last_resort)
     }
 
     /// A worker for the first attempt, waiting for one if that is configured.
-    async fn first_worker(&mut self) -> Result<Lease, Rejection> {
-        match self.dispatch_or_wait().await {
-            Ok(lease) => return Ok(lease),
-            Err(DispatchError::AtCapacity) => return Err(ProxyError::WorkersFull.into()),
-            Err(DispatchError::Unavailable) => {}
-        }
-        if let Some(lease) = self.wait_until_available(None).await {
-            return Ok(lease);
-        }
-        // A worker may have come into service since the first look, before the wait began.
-        self.try_dispatch().ok_or_else(|| ProxyError::no_worker(self.request.pool).into())
+    async fn first_worker(&mut self) -> Result<Lease, ProxyError> {
+        let until = self.retry.wait_until();
+        self.dispatcher.first_worker(&self.features, &mut self.excluded, until).await
     }
 
     /// A worker in place of one that failed with `error`, waiting for one where the rules allow the attempt.
@@ -302,28 +281,16 @@ impl<'a> RetryLoop<'a> {
         if let Ok(lease) = self.dispatch(LastResort::Allowed) {
             return Some(lease);
         }
-        let pool = self.request.pool;
+        let (dispatcher, pool) = (self.dispatcher, self.request.pool);
         let is_waiting_useful = pool.capacity.is_capped()
             && pool.availability(&self.features, self.excluded.ids()) == Availability::AtCapacity;
-        if is_waiting_useful && let Ok(lease) = self.dispatch_or_wait().await {
+        if is_waiting_useful
+            && let Ok(lease) = dispatcher.dispatch_or_wait(&self.features, self.excluded.ids()).await
+        {
             return Some(lease);
         }
-        self.wait_until_available(Some(reason)).await
-    }
-
-    /// Waits until a worker is in service, where that is configured and may help. Workers that were tried may have
-    /// recovered meanwhile.
-    async fn wait_until_available(&mut self, reason: Option<RetryReason>) -> Option<Lease> {
-        let until = self.retry.wait_until()?;
-        if !self.request.pool.may_become_available(&self.features, reason) {
-            return None;
-        }
-        // A request with an id that an engine has seen stays away.
-        if !self.rid.is_given() {
-            self.excluded.clear();
-        }
-        let this = &*self;
-        this.request.wait_until_available(until, || this.dispatch(LastResort::Allowed).ok()).await
+        let until = self.retry.wait_until();
+        dispatcher.wait_for_service(&self.features, &mut self.excluded, until, Some(reason)).await
     }
 
     /// No attempt is left: the client gets the best of the responses.

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// How long a response asks not to be sent requests, if it says: seconds, also with a fraction, or a date. The date counts
 /// from that of the response, and from `unix_now`, the time since the Unix epoch, where the response has none.
-pub(super) fn retry_after(headers: &HeaderMap, unix_now: Duration) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, unix_now: Duration) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();

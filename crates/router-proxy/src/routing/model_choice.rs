@@ -1,58 +1,65 @@
 //! The model of a request: which workers it goes to, and under which name.
 
-use super::request::ProxyRequest;
-use super::stored_object;
+use crate::dispatch::{is_held, may_be_held};
 use crate::error::ProxyError;
-use crate::models::{ModelName, Resolved};
+use crate::models::{ModelName, Resolved, ServingGroup};
 use crate::state::AppState;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::request::Parts;
+use http::{HeaderMap, Uri};
 use memchr::memmem;
 use router_core::Route;
-use router_protocol::{RequestFacts, set_members};
+use router_protocol::RequestFacts;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Where the name of the model stands in a form: before the file, which may be long.
 const FORM_HEAD: usize = 64 * 1024;
 
+/// What the head of a request says of where it goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestHead<'a> {
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) route: Route,
+}
+
 /// The workers that a request goes to, by the model that it names in its JSON, its form or its query, or by the stored response
 /// that it refers to.
-pub(super) async fn resolve(
+pub(crate) async fn resolve_model(
     state: &Arc<AppState>,
-    parts: &Parts,
+    head: RequestHead<'_>,
     body: &Bytes,
-    route: Route,
     facts: &RequestFacts<'_>,
 ) -> Result<Resolved, ProxyError> {
     let mut name = ModelName { model: facts.model_name(), adapter: facts.adapter_name() };
     if name.model.is_none() {
-        if let Some(group) = stored_object::group_of(state, route, parts.uri.path(), facts) {
+        if let Some(group) = holder_of(state, head, facts) {
             return Ok(Resolved::of(group));
         }
-        name.model = in_form(parts, body).or_else(|| in_query(parts));
+        name.model = in_form(head.headers, body).or_else(|| in_query(head.uri));
     }
     state.models.resolve(&name).await
 }
 
-/// Gives the model its own name in the body, in place of an alias. A body that is no JSON object stays as it is.
-pub(super) async fn rename(request: &mut ProxyRequest<'_>, model: &str) {
-    let name = serde_json::Value::from(model).to_string();
-    let renamed = request.edit_body(move |body| set_members(body, &[("model", name)])).await;
-    request.body = renamed.unwrap_or_else(|| request.body.clone());
+/// The workers of the model of which one holds what a request without a model refers to.
+fn holder_of(state: &AppState, head: RequestHead<'_>, facts: &RequestFacts<'_>) -> Option<Arc<ServingGroup>> {
+    let path = head.uri.path();
+    if !may_be_held(head.route, path, facts) {
+        return None;
+    }
+    state.models.groups().into_iter().find(|group| is_held(&group.pool, head.route, path, facts))
 }
 
 /// `?model=`, as in the requests for a WebSocket.
-fn in_query(parts: &Parts) -> Option<Cow<'static, str>> {
-    let query = parts.uri.query()?;
-    let model = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "model")?;
+fn in_query(uri: &Uri) -> Option<Cow<'static, str>> {
+    let model = url::form_urlencoded::parse(uri.query()?.as_bytes()).find(|(name, _)| name == "model")?;
     Some(Cow::Owned(model.1.into_owned()))
 }
 
 /// The field `model` of a form, as in the requests that upload audio.
-fn in_form<'a>(parts: &Parts, body: &'a [u8]) -> Option<Cow<'a, str>> {
-    let kind = parts.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+fn in_form<'a>(headers: &HeaderMap, body: &'a [u8]) -> Option<Cow<'a, str>> {
+    let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     if !kind.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data")) {
         return None;
     }
@@ -67,25 +74,25 @@ fn in_form<'a>(parts: &Parts, body: &'a [u8]) -> Option<Cow<'a, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Request;
+    use http::HeaderValue;
 
-    fn parts(uri: &str, kind: &str) -> Parts {
-        Request::post(uri).header(CONTENT_TYPE, kind).body(()).unwrap().into_parts().0
+    fn headers(kind: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))])
     }
 
     #[test]
     fn forms_name_their_model() {
         let form = "--x\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n\
             --x\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nwhisper\r\n--x--\r\n";
-        let parts = parts("/v1/audio/transcriptions", "multipart/form-data; boundary=x");
-        assert_eq!(in_form(&parts, form.as_bytes()).as_deref(), Some("whisper"));
-        assert_eq!(in_form(&parts, b"--x\r\nname=\"model\"\r\n\r\ncut"), None);
-        assert_eq!(in_form(&super::tests::parts("/", "application/json"), form.as_bytes()), None);
+        let multipart = headers("multipart/form-data; boundary=x");
+        assert_eq!(in_form(&multipart, form.as_bytes()).as_deref(), Some("whisper"));
+        assert_eq!(in_form(&multipart, b"--x\r\nname=\"model\"\r\n\r\ncut"), None);
+        assert_eq!(in_form(&headers("application/json"), form.as_bytes()), None);
     }
 
     #[test]
     fn queries_name_their_model() {
-        let model = |uri| in_query(&parts(uri, "a/b")).map(Cow::into_owned);
+        let model = |uri: &'static str| in_query(&Uri::from_static(uri)).map(Cow::into_owned);
         assert_eq!(model("/v1/realtime?a=1&model=org%2Fname"), Some("org/name".to_owned()));
         assert_eq!(model("/v1/realtime"), None);
     }
