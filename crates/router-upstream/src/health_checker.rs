@@ -90,7 +90,7 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
     loop {
         let config = worker.health_config.load_full();
         let interval = match &config {
-            None if worker.health() == HealthState::Healthy => Some(REDISCOVERY),
+            None if worker.health() == HealthState::Healthy && worker.has_told_models() => Some(REDISCOVERY),
             None => match place_of(&pool, &worker).await {
                 Place::Here => {
                     worker.mark_healthy(&pool);

@@ -99,6 +99,10 @@ impl WorkerPool {
         let first: Vec<_> = workers.into_iter().map(|new| self.enter(new, &mut candidates)).collect();
         self.candidates.insert(&candidates);
         self.begin_service(&first);
+        // Until each was asked what it serves, requests wait for that.
+        for first in first.iter().filter(|first| first.worker.health_config.load().is_none()) {
+            first.worker.mark_healthy(self);
+        }
         Ok(())
     }
 
@@ -228,7 +232,8 @@ impl WorkerPool {
     fn spawn_tasks(self: &Arc<Self>, worker: &Arc<Worker>, first: WorkerId) {
         let both = || (Arc::clone(self), Arc::clone(worker));
         let (pool, subject) = both();
-        if worker.health_config.load().is_none() && !self.model.matters() {
+        let is_known = !self.model.matters() || !worker.profile.load().served.is_unknown();
+        if worker.health_config.load().is_none() && is_known {
             worker.mark_healthy(self);
         }
         self.tasks.spawn(run_health_checks(pool, subject, first.slot() as u64));

@@ -104,12 +104,13 @@ impl Models {
     /// # Errors
     /// No worker serves the model, or the request names none where there are several.
     pub(crate) async fn resolve(&self, name: &ModelName<'_>) -> Result<Resolved, ProxyError> {
+        let is_settled = self.is_settled.load(Relaxed);
         match self.table.load().find(&self.config, name) {
-            Finding::Certain(resolved) => return Ok(resolved),
-            Finding::Doubtful(result) if self.is_settled.load(Relaxed) => return result,
-            Finding::Doubtful(_) => {}
+            Finding::Certain(resolved) if is_settled => Ok(resolved),
+            Finding::Certain(resolved) => Ok(self.without_untold(resolved, name)),
+            Finding::Doubtful(result) if is_settled => result,
+            Finding::Doubtful(_) => Box::pin(self.resolve_later(name)).await,
         }
-        Box::pin(self.resolve_later(name)).await
     }
 
     async fn resolve_later(&self, name: &ModelName<'_>) -> Result<Resolved, ProxyError> {
@@ -118,13 +119,18 @@ impl Models {
             let mut told = std::pin::pin!(self.told.notified());
             told.as_mut().enable();
             let doubtful = match self.table.load().find(&self.config, name) {
-                Finding::Certain(resolved) => return Ok(resolved),
+                Finding::Certain(resolved) => return Ok(self.without_untold(resolved, name)),
                 Finding::Doubtful(result) => result,
             };
             if self.is_settled.load(Relaxed) || tokio::time::timeout_at(until, told).await.is_err() {
                 return doubtful;
             }
         }
+    }
+
+    /// The same, without workers of the first group that have not said yet whether they serve it. Those of the other groups have.
+    fn without_untold(&self, resolved: Resolved, name: &ModelName<'_>) -> Resolved {
+        if Arc::ptr_eq(&resolved.group, &self.first) { resolved.only_told(name) } else { resolved }
     }
 
     /// Adds the workers of the start.

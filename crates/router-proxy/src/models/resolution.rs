@@ -35,6 +35,13 @@ impl Resolved {
         Self { group, only: None, rename: None }
     }
 
+    /// The same, without the workers that have not said yet whether they serve it.
+    pub(super) fn only_told(self, name: &ModelName<'_>) -> Self {
+        let told = || self.group.model().filter(|_| name.model.is_some());
+        let only = self.only.clone().or_else(told);
+        Self { only, ..self }
+    }
+
     /// The candidates of a pool that do not serve what the request names.
     pub(crate) fn unfit(&self, pool: &WorkerPool) -> Vec<WorkerId> {
         let Some(name) = &self.only else { return Vec::new() };

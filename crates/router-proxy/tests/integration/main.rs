@@ -16,7 +16,6 @@ mod control;
 mod decision_service;
 mod diagnosis;
 mod disaggregation;
-mod fleet_log;
 mod forwarded;
 mod forwarding;
 mod grpc;
