@@ -44,10 +44,18 @@ impl CapacityModel {
             || self.times.fixed + self.prefill() > self.slo.ttft
     }
 
-    /// Seconds that a usual request is on a worker at this load, if it waits as long as it may.
+    /// Seconds that a usual request is on a worker at this load.
     pub(super) fn residence(&self, load: f64) -> f64 {
-        let tpot = (self.times.step / (1.0 - load.min(SATURATED))).min(self.slo.tpot.max(self.times.step));
-        self.slo.ttft + self.mix.mean().output * tpot
+        let load = load.min(SATURATED);
+        let token = self.times.step / (1.0 - load);
+        self.times.fixed + self.prefill() + self.mean_wait(load) + self.mix.mean().output * token
+    }
+
+    /// Seconds for which a prompt waits for those ahead of it, if it waits, at a load.
+    fn mean_wait(&self, load: f64) -> f64 {
+        let busy = load * self.prefill() / self.work();
+        let spread = self.mix.uncached_squared() / self.mix.mean().uncached.max(1e-9);
+        0.5 * spread * self.times.prefill_token / (1.0 - busy)
     }
 
     /// The share of responses that are expected to miss the SLO at a load.
@@ -64,9 +72,7 @@ impl CapacityModel {
     /// The share of first tokens that are expected to be late at a load.
     fn late_share(&self, load: f64) -> f64 {
         let busy = load * self.prefill() / self.work();
-        let prompt = self.mix.mean().uncached;
-        let spread = self.mix.uncached_squared() / prompt.max(1e-9);
-        let wait = 0.5 * spread * self.times.prefill_token / (1.0 - busy);
+        let wait = self.mean_wait(load);
         let alone = self.times.fixed + self.prefill();
         // Where usual prompts alone are late, workers are asked not to let them wait any longer.
         let room = (self.slo.ttft - alone).max(0.1 * self.slo.ttft);

@@ -7,7 +7,7 @@ use super::load_levels::{LoadLevels, MissCurve};
 use super::request_mix::{RequestLengths, RequestMix};
 use super::signals::{ScaleUnknown, ScalingSignals, WorkerCapability, WorkersNeeded};
 use super::slo::{ResponseTimes, Slo};
-use super::work_model::{FIRST_ROWS, WorkDone, WorkModel};
+use super::work_model::{EngineTimes, FIRST_ROWS, WorkDone, WorkModel};
 use super::worker_table::{WorkerSums, WorkerTable};
 use crate::token_estimator::TokenEstimator;
 use crate::worker_info::WorkerInfo;
@@ -20,6 +20,8 @@ const DRAIN_SECS: f64 = 60.0;
 const REMEMBERED_STEPS: usize = 128;
 /// After so many steps without an event the steps between are skipped: nothing arrived in them.
 const MOST_EMPTY_STEPS: u64 = 1000;
+/// Responses to the requests of one step count together as so many at most: they share their luck.
+const STEP_WEIGHT: f64 = 10.0;
 /// Rows after which the speed of single workers is learned, beside the usual one.
 const SETTLED_ROWS: u32 = 2 * FIRST_ROWS;
 
@@ -74,8 +76,21 @@ struct StepRecord {
     step: u64,
     /// The load then; absent while the step lasts and where it was not known.
     load: Option<f64>,
+    /// Requests that came in it.
+    arrivals: u32,
     seen: u32,
     missed: u32,
+}
+
+impl StepRecord {
+    const fn of(step: u64) -> Self {
+        Self { step, load: None, arrivals: 0, seen: 0, missed: 0 }
+    }
+
+    /// As how many a response counts.
+    fn weight(&self) -> f64 {
+        STEP_WEIGHT / f64::from(self.arrivals).max(STEP_WEIGHT)
+    }
 }
 
 /// Learns from what the balancer sees.
@@ -110,7 +125,6 @@ impl Default for ScalingLearner {
 
 impl ScalingLearner {
     pub(crate) fn new(options: ScalingOptions) -> Self {
-        let none = StepRecord { step: u64::MAX, load: None, seen: 0, missed: 0 };
         Self {
             options,
             tokens: TokenEstimator::default(),
@@ -126,7 +140,7 @@ impl ScalingLearner {
             step: 0,
             arrivals: 0,
             in_flight: 0,
-            steps: vec![none; REMEMBERED_STEPS],
+            steps: vec![StepRecord::of(u64::MAX); REMEMBERED_STEPS],
         }
     }
 
@@ -251,7 +265,7 @@ impl ScalingLearner {
 
     /// Counts whether a response met the SLO, unless its prompt could not have on an idle worker.
     fn count_response(&mut self, completion: &Completion, uncached: f64, output: u32) {
-        let Some(times) = self.model.known() else { return };
+        let Some(times) = self.times() else { return };
         let slo = self.options.slo;
         if times.fixed + uncached * times.prefill_token > slo.ttft {
             return;
@@ -269,13 +283,16 @@ impl ScalingLearner {
         let step = step_of(completion.arrived_at.unwrap_or(completion.dispatched_at));
         let record = &mut self.steps[step as usize % REMEMBERED_STEPS];
         if step == self.step && record.step != step {
-            *record = StepRecord { step, load: None, seen: 0, missed: 0 };
+            *record = StepRecord::of(step);
         }
         if record.step != step {
             return;
         }
         match record.load {
-            Some(load) => self.levels.learn(load, 1, u32::from(missed)),
+            Some(load) => {
+                let weight = record.weight();
+                self.levels.learn(load, weight, weight * f64::from(u8::from(missed)));
+            }
             None => {
                 record.seen += 1;
                 record.missed += u32::from(missed);
@@ -306,17 +323,19 @@ impl ScalingLearner {
             self.spread.learn(rate / mean, self.arrivals);
         }
         self.rate.observe(end, rate);
-        let load = self.load();
-        self.arrivals = 0;
-        self.carried = self.waiting().unwrap_or(0.0);
-        let step = self.step;
+        self.levels.fade();
+        let (load, step) = (self.load(), self.step);
         let record = &mut self.steps[step as usize % REMEMBERED_STEPS];
         if record.step != step {
-            *record = StepRecord { step, load, seen: 0, missed: 0 };
-        } else if let Some(load) = load.filter(|_| record.seen > 0) {
-            self.levels.learn(load, record.seen, record.missed);
+            *record = StepRecord::of(step);
         }
-        record.load = load;
+        (record.load, record.arrivals) = (load, self.arrivals);
+        let weight = record.weight();
+        if let Some(load) = load {
+            self.levels.learn(load, weight * f64::from(record.seen), weight * f64::from(record.missed));
+        }
+        self.arrivals = 0;
+        self.carried = self.waiting().unwrap_or(0.0);
         self.step += 1;
     }
 
@@ -340,7 +359,12 @@ impl ScalingLearner {
 
     fn capacity(&self) -> Option<CapacityModel> {
         let (mix, limits, slo) = (self.mix, self.workers.limits(), self.options.slo);
-        self.model.known().map(|times| CapacityModel { times, mix, limits, slo })
+        self.times().map(|times| CapacityModel { times, mix, limits, slo })
+    }
+
+    /// The times of a usual worker, once they are known.
+    fn times(&self) -> Option<EngineTimes> {
+        Some(self.model.known()?.scaled(self.workers.scale()))
     }
 
     /// The load up to which the SLO holds; absent while it is not known.
@@ -372,6 +396,10 @@ impl ScalingLearner {
                 is_slo_out_of_reach: model.is_out_of_reach(),
             })
         });
+        if std::env::var("SCALE_DEBUG").is_ok() && let (Some(c), Ok(m)) = (self.curve, model) {
+            eprintln!("{:?} mix {:?}", m.times, self.mix.mean());
+            eprintln!("curve {:?}", (0..20).map(|i| { let l = 0.05 * i as f64 + 0.025; (100.0*l, (1000.0 * c.at(l)).round() / 10.0, (1000.0*m.miss_share(l)).round() / 10.0, self.levels.responses_near(l).round()) }).collect::<Vec<_>>());
+        }
         let backlog = self.waiting().map(|excess| excess + waiting.count as f64).ok_or(few);
         let workers = self.workers.routable();
         // Worker speeds are relative to the usual worker of the fit; needed are workers like the present ones.

@@ -5,8 +5,9 @@ const WIDTH: f64 = 0.05;
 const LEVELS: usize = 32;
 /// Responses as which the model counts at each level.
 const PRIOR_WEIGHT: f64 = 60.0;
-/// What is left of a response after the next one of its level.
-const MEMORY: f64 = 0.9995;
+/// What is left of a response after one more step: after two hours a half, so that a limit that some unlucky minutes set is tried
+/// again.
+const MEMORY: f64 = 0.999;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Level {
@@ -21,12 +22,19 @@ pub(super) struct LoadLevels {
 }
 
 impl LoadLevels {
-    /// Learns that of `seen` responses at a load `missed` missed the SLO.
-    pub(super) fn learn(&mut self, load: f64, seen: u32, missed: u32) {
+    /// Learns that of `seen` responses at a load `missed` missed the SLO; both may be weighted.
+    pub(super) fn learn(&mut self, load: f64, seen: f64, missed: f64) {
         let level = &mut self.levels[place(load)];
-        let kept = MEMORY.powi(i32::try_from(seen).unwrap_or(i32::MAX));
-        level.seen = kept * level.seen + f64::from(seen);
-        level.missed = kept * level.missed + f64::from(missed);
+        level.seen += seen;
+        level.missed += missed;
+    }
+
+    /// One more step is over.
+    pub(super) fn fade(&mut self) {
+        for level in &mut self.levels {
+            level.seen *= MEMORY;
+            level.missed *= MEMORY;
+        }
     }
 
     /// The share of responses that misses at each load, where `foreseen` tells what the model expects at a load. Misses are taken
@@ -110,29 +118,29 @@ mod tests {
         let before = levels.curve(model).limit(0.01);
         assert!((0.75..0.85).contains(&before), "{before}");
         // Measured: at 0.62 one in five misses.
-        levels.learn(0.57, 500, 0);
-        levels.learn(0.62, 500, 100);
+        levels.learn(0.57, 500.0, 0.0);
+        levels.learn(0.62, 500.0, 100.0);
         let after = levels.curve(model).limit(0.01);
         assert!((0.55..0.63).contains(&after), "{after}");
         assert!(levels.responses_near(after) > 900.0);
         // And above the model's limit none does.
         let mut levels = LoadLevels::default();
-        (0..24).for_each(|place| levels.learn(middle(place), 20_000, 20));
+        (0..24).for_each(|place| levels.learn(middle(place), 20_000.0, 20.0));
         assert!(levels.curve(model).limit(0.01) > 1.1);
     }
 
     #[test]
     fn chance_misses_at_a_low_load_do_not_limit_a_higher_one() {
         let mut levels = LoadLevels::default();
-        levels.learn(0.12, 10, 1);
-        levels.learn(0.42, 5000, 5);
+        levels.learn(0.12, 10.0, 1.0);
+        levels.learn(0.42, 5000.0, 5.0);
         assert!(levels.curve(model).limit(0.01) > 0.5);
     }
 
     #[test]
     fn limit_is_never_zero() {
         let mut levels = LoadLevels::default();
-        (0..LEVELS).for_each(|place| levels.learn(middle(place), 100, 100));
+        (0..LEVELS).for_each(|place| levels.learn(middle(place), 100.0, 100.0));
         assert!(levels.curve(model).limit(0.01) >= WIDTH);
     }
 }

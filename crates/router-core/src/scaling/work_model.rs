@@ -59,6 +59,18 @@ pub(super) struct EngineTimes {
     pub(super) step_request: f64,
 }
 
+impl EngineTimes {
+    /// The same, so many times as long.
+    pub(super) fn scaled(self, factor: f64) -> Self {
+        Self {
+            fixed: self.fixed * factor,
+            prefill_token: self.prefill_token * factor,
+            step: self.step * factor,
+            step_request: self.step_request * factor,
+        }
+    }
+}
+
 /// The fit.
 #[derive(Clone, Debug)]
 pub(super) struct WorkModel {

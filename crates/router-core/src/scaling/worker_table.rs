@@ -3,7 +3,7 @@
 use crate::worker_info::WorkerInfo;
 use crate::{SlotMap, Time, WorkerId};
 
-/// Responses as which the speed of its kind counts for a worker, and that of the fleet for a kind.
+/// Responses as which the mean of its kind counts for a worker, and that of the pool for a kind.
 const PRIOR_WEIGHT: f64 = 20.0;
 /// What is left of a response after the next one.
 const MEMORY: f64 = 0.99;
@@ -70,6 +70,8 @@ struct WatchedWorker {
 pub(super) struct WorkerTable {
     workers: SlotMap<WatchedWorker>,
     classes: Vec<WorkerClass>,
+    /// Of all responses: how far the fit is off as a whole.
+    ratio: LogRatio,
     routable: u32,
     /// Sum over the routable workers of their speed beside a usual one.
     capacity: f64,
@@ -112,7 +114,7 @@ impl WorkerTable {
         worker.is_routable = routable;
         let class = &mut self.classes[worker.class];
         if routable {
-            worker.capacity = worker.slowness(class).recip();
+            worker.capacity = worker.slowness(class, self.ratio).recip();
             self.capacity += worker.capacity;
             class.routable += 1;
             self.routable += 1;
@@ -156,18 +158,25 @@ impl WorkerTable {
         let log = ratio.ln().clamp(-MAX_RATIO.ln(), MAX_RATIO.ln());
         worker.ratio.add(log);
         self.classes[worker.class].ratio.add(log);
+        self.ratio.add(log);
     }
 
     /// How many times as long as a usual one the worker takes.
     pub(super) fn slowness(&self, id: WorkerId) -> f64 {
-        self.workers.get(id).map_or(1.0, |worker| worker.slowness(&self.classes[worker.class]))
+        self.workers.get(id).map_or(1.0, |worker| worker.slowness(&self.classes[worker.class], self.ratio))
+    }
+
+    /// How many times as long as foreseen responses of a usual worker take: the fit of relative errors is too low where times have much
+    /// noise.
+    pub(super) fn scale(&self) -> f64 {
+        self.ratio.towards(0.0).exp()
     }
 
     /// Adds the capacity up again by what has been learned; walks over all workers, to be called every few seconds.
     pub(super) fn refresh(&mut self) {
         self.capacity = 0.0;
         for (_, worker) in self.workers.iter_mut().filter(|(_, worker)| worker.is_routable) {
-            worker.capacity = worker.slowness(&self.classes[worker.class]).recip();
+            worker.capacity = worker.slowness(&self.classes[worker.class], self.ratio).recip();
             self.capacity += worker.capacity;
         }
     }
@@ -206,7 +215,8 @@ impl WatchedWorker {
         self.at = self.at.max(now);
     }
 
-    fn slowness(&self, class: &WorkerClass) -> f64 {
-        self.ratio.towards(class.ratio.towards(0.0)).exp()
+    fn slowness(&self, class: &WorkerClass, pool: LogRatio) -> f64 {
+        let pool = pool.towards(0.0);
+        (self.ratio.towards(class.ratio.towards(pool)) - pool).exp()
     }
 }
