@@ -40,36 +40,45 @@ impl AutoscaleMetric {
     }
 }
 
-/// A metric and how much of it one worker is to have.
+/// A metric, how much of it one worker is to have, and the fewest workers.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct AutoscaleRule {
     /// The metric.
     pub metric: AutoscaleMetric,
     /// Of the metric per worker, above 0: the threshold of KEDA's trigger.
     pub target: f64,
+    /// Fewest workers. Default 1.
+    pub least: u32,
 }
 
 impl fmt::Display for AutoscaleRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.metric.as_str(), self.target)
+        write!(f, "{}:{}", self.metric.as_str(), self.target)?;
+        if self.least == 1 { Ok(()) } else { write!(f, ":{}", self.least) }
     }
 }
 
 /// The text is no rule of an autoscaler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected signal, queue or in-flight with a target per worker above 0, as in queue:2.5, or fixed with a number of workers")]
+#[error("expected signal, queue or in-flight with a target per worker above 0, and perhaps the fewest workers, as in queue:2.5:4, or fixed:WORKERS")]
 pub struct AutoscaleRuleError;
 
 impl FromStr for AutoscaleRule {
     type Err = AutoscaleRuleError;
 
-    /// Parses `signal`, `signal:0.9`, `queue:2.5` or `in-flight:8`; the target is 1 where it is not given.
+    /// Parses `signal`, `signal:0.9`, `queue:2.5:4`, `in-flight:8` or `fixed:6`; target and fewest workers are 1 where not given.
     fn from_str(text: &str) -> Result<Self, AutoscaleRuleError> {
-        let (name, target) = text.trim().split_once(':').unwrap_or((text.trim(), "1"));
+        let mut parts = text.trim().split(':');
+        let name = parts.next().unwrap_or_default();
+        let (target, least) = (parts.next().unwrap_or("1"), parts.next().unwrap_or("1"));
+        if parts.next().is_some() {
+            return Err(AutoscaleRuleError);
+        }
         let metric =
             AutoscaleMetric::ALL.into_iter().find(|m| m.as_str() == name).ok_or(AutoscaleRuleError)?;
         let target = target.parse().ok().filter(|t: &f64| t.is_finite() && *t > 0.0);
-        Ok(Self { metric, target: target.ok_or(AutoscaleRuleError)? })
+        let least = least.parse().ok().filter(|least| (1..=10_000).contains(least));
+        Ok(Self { metric, target: target.ok_or(AutoscaleRuleError)?, least: least.ok_or(AutoscaleRuleError)? })
     }
 }
 
@@ -84,8 +93,6 @@ pub struct Autoscaler {
     pub startup: Duration,
     /// The fleet shrinks to the most that was wanted within this time. Default 300 s.
     pub stabilization: Duration,
-    /// Fewest workers. Default 1.
-    pub least: u32,
     /// Most workers. Default 64.
     pub most: u32,
     /// What the router's figures are relative to.
@@ -100,7 +107,6 @@ impl Autoscaler {
             interval: Duration::from_secs(15),
             startup: Duration::from_secs(120),
             stabilization: Duration::from_secs(300),
-            least: 1,
             most: 64,
             scaling: ScalingOptions::default(),
         }
@@ -123,7 +129,7 @@ impl AutoscalerState {
     /// How many workers there should be, where `workers` are there or are being started and the metric has this sum; without
     /// a metric the fleet stays.
     pub(crate) fn decide(&mut self, now: Time, workers: u32, metric: Option<f64>) -> u32 {
-        let Autoscaler { rule, stabilization, least, most, .. } = self.autoscaler;
+        let Autoscaler { rule, stabilization, most, .. } = self.autoscaler;
         let per_worker = metric.map(|sum| sum / rule.target);
         let stays = |wanted: &f64| (wanted / f64::from(workers.max(1)) - 1.0).abs() <= TOLERANCE;
         let wanted = match per_worker.filter(|wanted| !stays(wanted)) {
@@ -137,7 +143,7 @@ impl AutoscalerState {
         let highest = self.wanted.iter().map(|(_, wanted)| *wanted).max().unwrap_or(wanted);
         let limit = (2 * workers).max(workers + MOST_AT_ONCE);
         let next = if wanted > workers { wanted.min(limit) } else { highest.min(workers) };
-        next.clamp(least, most.max(least))
+        next.clamp(rule.least, most.max(rule.least))
     }
 }
 
@@ -146,7 +152,7 @@ mod tests {
     use super::*;
 
     fn state(rule: &str) -> AutoscalerState {
-        AutoscalerState::new(Autoscaler { least: 2, most: 20, ..Autoscaler::new(rule.parse().unwrap()) })
+        AutoscalerState::new(Autoscaler { most: 20, ..Autoscaler::new(rule.parse().unwrap()) })
     }
 
     fn at(secs: u64) -> Time {
@@ -155,7 +161,7 @@ mod tests {
 
     #[test]
     fn grows_at_once_and_shrinks_when_nothing_more_was_wanted_for_long() {
-        let mut queue = state("queue:2");
+        let mut queue = state("queue:2:2");
         assert_eq!(queue.decide(at(0), 4, Some(13.0)), 7);
         assert_eq!(queue.decide(at(15), 7, Some(13.5)), 7, "within the tolerance");
         assert_eq!(queue.decide(at(30), 7, Some(0.0)), 7);
@@ -174,10 +180,10 @@ mod tests {
 
     #[test]
     fn rules_parse_what_they_display() {
-        for text in ["signal:0.9", "queue:2.5", "in-flight:8"] {
+        for text in ["signal:0.9", "queue:2.5:4", "in-flight:8"] {
             assert_eq!(text.parse::<AutoscaleRule>().unwrap().to_string(), text);
         }
-        for text in ["", "queue:0", "queue:", "waiting:1", "signal:nan"] {
+        for text in ["", "queue:0", "queue:1:0", "queue:1:2:3", "queue:", "waiting:1", "signal:nan"] {
             assert_eq!(text.parse::<AutoscaleRule>(), Err(AutoscaleRuleError), "{text}");
         }
     }

@@ -12,6 +12,8 @@ use super::worker_table::WorkerLimits;
 
 /// How far below a limit responses begin to miss it, as a share of the load: the limit is met on average only.
 const SPREAD: f64 = 0.02;
+/// Requests that share a decode step at most, where workers do not tell.
+const MOST_RUNNING: u32 = 256;
 /// A load may be this far above the highest one for which the formulas hold.
 const SATURATED: f64 = 0.995;
 
@@ -34,8 +36,11 @@ impl CapacityModel {
         self.mix.mean().uncached * self.times.prefill_token
     }
 
+    /// What a request adds to a step is never less than its part of a step that as many share as can: where steps hardly grow, it could
+    /// not be told from nothing.
     fn decode(&self) -> f64 {
-        self.mix.mean().output * self.times.step_request
+        let shared = self.times.step / f64::from(self.limits.running.unwrap_or(MOST_RUNNING).max(1));
+        self.mix.mean().output * self.times.step_request.max(shared)
     }
 
     /// Whether the SLO is out of reach on an idle worker, for usual requests.

@@ -59,6 +59,7 @@ pub struct WaitingRequests {
 /// What is kept of a request while it is in flight.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct RequestMark {
+    stream: bool,
     route: Route,
     script: PromptScript,
     prompt_bytes: u64,
@@ -180,17 +181,23 @@ impl ScalingLearner {
             Some(cached) => (prompt - f64::from(cached)).max(1.0),
             None => prompt * self.mix.uncached_share(),
         };
+        let sent = self.workers.dispatched(now, decision.worker);
+        if request.stream {
+            self.workers.awaits_prompt(decision.worker);
+        }
         RequestMark {
+            stream: request.stream,
             route: request.route,
             script: request.script,
             prompt_bytes: request.prompt_bytes,
             uncached,
-            sent: self.workers.dispatched(now, decision.worker),
+            sent,
             first: None,
         }
     }
 
     pub(crate) fn first_token(&mut self, now: Time, worker: WorkerId, mark: &mut RequestMark) {
+        self.workers.prompt_ended(worker);
         mark.first = Some((now, self.workers.prefilled(now, worker, mark.uncached)));
     }
 
@@ -199,6 +206,9 @@ impl ScalingLearner {
         self.advance(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         if mark.first.is_none() {
+            if mark.stream {
+                self.workers.prompt_ended(completion.worker);
+            }
             self.workers.prefilled(now, completion.worker, mark.uncached);
         }
         let Some(sums) = self.workers.finished(now, completion.worker) else { return };
@@ -396,10 +406,6 @@ impl ScalingLearner {
                 is_slo_out_of_reach: model.is_out_of_reach(),
             })
         });
-        if std::env::var("SCALE_DEBUG").is_ok() && let (Some(c), Ok(m)) = (self.curve, model) {
-            eprintln!("{:?} mix {:?}", m.times, self.mix.mean());
-            eprintln!("curve {:?}", (0..20).map(|i| { let l = 0.05 * i as f64 + 0.025; (100.0*l, (1000.0 * c.at(l)).round() / 10.0, (1000.0*m.miss_share(l)).round() / 10.0, self.levels.responses_near(l).round()) }).collect::<Vec<_>>());
-        }
         let backlog = self.waiting().map(|excess| excess + waiting.count as f64).ok_or(few);
         let workers = self.workers.routable();
         // Worker speeds are relative to the usual worker of the fit; needed are workers like the present ones.

@@ -49,15 +49,23 @@ struct WorkerClass {
 pub(super) struct WorkerSums {
     /// Requests in flight, summed over the seconds.
     pub(super) request_secs: f64,
-    /// Prompt tokens computed.
+    /// Prompt tokens computed. A prompt is known to be computed when its first token comes; of the one that is being computed a
+    /// half counts.
     pub(super) prefilled: f64,
 }
+
+/// Decay of the mean length of prompts, per prompt.
+const PROMPT_MEMORY: f64 = 0.95;
 
 #[derive(Debug)]
 struct WatchedWorker {
     class: usize,
     is_routable: bool,
     in_flight: u32,
+    /// Streams whose first token has not come.
+    awaited: u32,
+    /// Mean tokens of a prompt.
+    prompt: f64,
     at: Time,
     sums: WorkerSums,
     ratio: LogRatio,
@@ -84,6 +92,8 @@ impl WorkerTable {
             class,
             is_routable: false,
             in_flight: 0,
+            awaited: 0,
+            prompt: 0.0,
             at: now,
             sums: WorkerSums::default(),
             ratio: LogRatio::default(),
@@ -130,7 +140,21 @@ impl WorkerTable {
         let Some(worker) = self.workers.get_mut(id) else { return WorkerSums::default() };
         worker.advance(now);
         worker.in_flight += 1;
-        worker.sums
+        worker.sums_between_prompts()
+    }
+
+    /// The worker will tell when it has computed the prompt that was just sent.
+    pub(super) fn awaits_prompt(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.awaited += 1;
+        }
+    }
+
+    /// An awaited prompt was computed, or will not be.
+    pub(super) fn prompt_ended(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.awaited = worker.awaited.saturating_sub(1);
+        }
     }
 
     /// Counts that a prompt was computed; the sums are those with it.
@@ -138,6 +162,8 @@ impl WorkerTable {
         let Some(worker) = self.workers.get_mut(id) else { return WorkerSums::default() };
         worker.advance(now);
         worker.sums.prefilled += tokens;
+        let kept = if worker.prompt > 0.0 { PROMPT_MEMORY } else { 0.0 };
+        worker.prompt = kept * worker.prompt + (1.0 - kept) * tokens;
         worker.sums
     }
 
@@ -146,7 +172,7 @@ impl WorkerTable {
         let worker = self.workers.get_mut(id)?;
         worker.advance(now);
         worker.in_flight = worker.in_flight.saturating_sub(1);
-        Some(worker.sums)
+        Some(worker.sums_between_prompts())
     }
 
     /// Learns that a response took so many times as long as foreseen for a usual worker.
@@ -213,6 +239,12 @@ impl WatchedWorker {
     fn advance(&mut self, now: Time) {
         self.sums.request_secs += f64::from(self.in_flight) * now.secs_since(self.at).max(0.0);
         self.at = self.at.max(now);
+    }
+
+    /// The sums, with half of a prompt if one is being computed.
+    fn sums_between_prompts(&self) -> WorkerSums {
+        let half = if self.awaited > 0 { 0.5 * self.prompt } else { 0.0 };
+        WorkerSums { prefilled: self.sums.prefilled + half, ..self.sums }
     }
 
     fn slowness(&self, class: &WorkerClass, pool: LogRatio) -> f64 {

@@ -144,7 +144,6 @@ impl Simulation<'_> {
             AutoscaleMetric::Signal => {
                 let needed = self.routers.iter_mut().map(|router| {
                     let signals = router.balancer.scaling(now, WaitingRequests::default());
-                    if std::env::var("SCALE_DEBUG").is_ok() { eprintln!("{:.0} rate {:?} fc {:?} back {:?} cap {:?} sat {:?} need {:?} w {}", now.as_secs_f64(), signals.arrival_rate.ok(), signals.forecast.ok().map(|f| (f.rate, f.is_seasonal)), signals.backlog.ok(), signals.capability.ok(), signals.saturation.ok(), signals.workers_needed.ok(), signals.workers); }
                     signals.workers_needed.ok().map(|needed| needed.workers)
                 });
                 needed.sum()
