@@ -53,8 +53,8 @@ mod fleet;
 mod ids;
 mod in_flight_cap;
 mod key_table;
-mod length_forecaster;
 mod least_squares;
+mod length_forecaster;
 mod lengths;
 mod load_tracker;
 mod overload;
@@ -78,14 +78,10 @@ mod worker_info;
 mod worker_view;
 
 pub use balancer::{Balancer, FleetUpdate, NoWorker, Ticket};
-pub use dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision};
-pub use scaling::{
-    RateForecast, ResponseTimes, ScaleUnknown, ScalingOptions, ScalingSignals, Slo, WaitingRequests,
-    WorkerCapability, WorkersNeeded,
-};
 pub use batch_window::BatchWindow;
 pub use classic::{ClassicPolicy, ClassicWorker, LoadBalancingPolicy, LoadBalancingPolicyV2, RequestMetrics};
 pub use decision::{CandidateScore, Decision, MAX_TERMS, Reason, ScoreTerm, ScoreTerms};
+pub use dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision};
 pub use event::{
     AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL, ServerTiming,
     TokenUsage, WorkTotals,
@@ -102,6 +98,10 @@ pub use prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 pub use registry::{PolicyError, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
 pub use route::Route;
+pub use scaling::{
+    RateForecast, ResponseTimes, ScaleUnknown, ScalingOptions, ScalingSignals, Slo, WaitingRequests,
+    WorkerCapability, WorkersNeeded,
+};
 pub use session_member::SessionMember;
 pub use similar_name::similar_name;
 pub use time::Time;

@@ -12,7 +12,7 @@ use crate::state::AppState;
 use router_config::{
     AccessLogConfig, AdmissionConfig, Config, DisaggregationConfig, FleetConfig, SecurityConfig,
 };
-use router_core::{Balancer, PolicyNeeds};
+use router_core::{Balancer, PolicyNeeds, ScalingOptions};
 use router_telemetry::{
     AccessLog, AccessLogError, Buckets, Clock, DecisionBroadcast, Metrics, RecordedPool, Recorder,
     RecorderConfig, Telemetry, TraceIds,
@@ -27,6 +27,7 @@ struct PoolTemplate<'a> {
     fleet: &'a FleetConfig,
     connect: &'a ConnectConfig,
     admission: &'a AdmissionConfig,
+    scaling: ScalingOptions,
     limit: &'a Arc<WaitLimit>,
     weights: Arc<FleetWeights>,
 }
@@ -41,6 +42,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         fleet: &config.fleet,
         connect: &connect,
         admission: &config.admission,
+        scaling: config.scaling,
         limit: &limit,
         weights: Arc::default(),
     };
@@ -114,6 +116,7 @@ impl PoolTemplate<'_> {
     fn pool(&self, mut balancer: Balancer, telemetry: Telemetry, workers_at_start: usize) -> Arc<WorkerPool> {
         let cap = self.admission.worker_max_in_flight;
         balancer.set_cap(cap);
+        balancer.set_scaling(self.scaling);
         balancer.set_overload_bounds(self.admission.overload);
         balancer.set_batch_window(self.admission.batch_window);
         let limit = Arc::clone(self.limit);

@@ -11,7 +11,8 @@ use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::stats::RouterStats;
 use router_config::{RequestLimits, RetryConfig, WorkerKind};
 use router_core::PolicyNeeds;
-use router_telemetry::{AccessLog, BalancerGauges, Clock, TraceIds};
+use router_core::WaitingRequests;
+use router_telemetry::{AccessLog, BalancerGauges, Clock, ScaleGauges, TraceIds};
 use router_upstream::WorkerPool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -80,11 +81,30 @@ impl AppState {
     /// Everything that is measured when metrics are scraped, a part for each pool.
     pub(crate) fn gauges(&self) -> Vec<BalancerGauges> {
         let mut gauges: Vec<_> = self.pools().map(|pool| pool.gauges()).collect();
+        for (gauges, scale) in gauges.iter_mut().zip(self.scale()) {
+            gauges.scale = Some(scale);
+        }
         // Requests wait, and their bodies are held, before a pool is chosen; the first part carries that.
         if let Some(first) = gauges.first_mut() {
             (first.queued, first.buffered) = (self.admission.waiting(), self.admission.buffered());
         }
         gauges
+    }
+
+    /// The figures from which each pool is scaled. A request that waits in the router will need each of them.
+    pub(crate) fn scale(&self) -> Vec<ScaleGauges> {
+        let (count, queue_age) = self.admission.queue();
+        let of = |pool: &Arc<WorkerPool>| ScaleGauges {
+            pool: pool.telemetry.pool.as_str(),
+            signals: pool.scaling(WaitingRequests { count: count as u64 }),
+            queue_age,
+        };
+        self.pools().map(of).collect()
+    }
+
+    /// A request was refused although workers could serve it if there were more.
+    pub(crate) fn refused(&self) {
+        self.pools().for_each(|pool| pool.balancer.lock().refused(self.clock.now()));
     }
 
     /// The statistics for the program that embeds the router.

@@ -20,11 +20,17 @@ fn main() {
         let w = match parts[0] {
             "trace" => {
                 let text = std::fs::read_to_string(parts[1]).unwrap();
-                read_trace(&text, &TraceSlice { speed: parts[2].parse().unwrap(), ..TraceSlice::default() }).unwrap()
+                read_trace(&text, &TraceSlice { speed: parts[2].parse().unwrap(), ..TraceSlice::default() })
+                    .unwrap()
             }
             _ => {
-                let lengths = RequestLengths { prompt: parts[3].parse().unwrap(), output: parts[4].parse().unwrap() };
-                ArrivalProcess::gamma(parts[1].parse().unwrap(), parts[5].parse().unwrap()).requests(parts[2].parse().unwrap(), lengths, seed)
+                let lengths =
+                    RequestLengths { prompt: parts[3].parse().unwrap(), output: parts[4].parse().unwrap() };
+                ArrivalProcess::gamma(parts[1].parse().unwrap(), parts[5].parse().unwrap()).requests(
+                    parts[2].parse().unwrap(),
+                    lengths,
+                    seed,
+                )
             }
         };
         match parts.get(6).or(parts.get(3).filter(|_| parts[0] == "trace")) {
@@ -38,9 +44,25 @@ fn main() {
     let experiment = AutoscaleExperiment { scenario: &scenario, autoscaler, policy: &policy, seeds: &seeds };
     let results = experiment.run(&rules, &make, &mut |_| ());
     for r in &results {
-        println!("{:<14} hours {:8.2} ±{:.2}  miss {:7.4} %  ±{:.4} most {:.0} started {:.0}", r.rule.to_string(), r.worker_hours.mean, r.worker_hours.half_width.unwrap_or(0.0), 100.0 * r.miss_share.mean, 100.0 * r.miss_share.half_width.unwrap_or(0.0), r.most.mean, r.started.mean);
+        println!(
+            "{:<14} hours {:8.2} ±{:.2}  miss {:7.4} %  ±{:.4} most {:.0} started {:.0}",
+            r.rule.to_string(),
+            r.worker_hours.mean,
+            r.worker_hours.half_width.unwrap_or(0.0),
+            100.0 * r.miss_share.mean,
+            100.0 * r.miss_share.half_width.unwrap_or(0.0),
+            r.most.mean,
+            r.started.mean
+        );
     }
     for c in at_equal_misses(&results) {
-        println!("  at {:.3} %: {:.2} against {} {:.2}: {:+.1} %", 100.0 * c.miss_share, c.first_hours, c.metric.as_str(), c.hours, 100.0 * (c.first_hours / c.hours - 1.0));
+        println!(
+            "  at {:.3} %: {:.2} against {} {:.2}: {:+.1} %",
+            100.0 * c.miss_share,
+            c.first_hours,
+            c.metric.as_str(),
+            c.hours,
+            100.0 * (c.first_hours / c.hours - 1.0)
+        );
     }
 }

@@ -60,7 +60,9 @@ impl fmt::Display for AutoscaleRule {
 
 /// The text is no rule of an autoscaler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected signal, queue or in-flight with a target per worker above 0, and perhaps the fewest workers, as in queue:2.5:4, or fixed:WORKERS")]
+#[error(
+    "expected signal, queue or in-flight with a target per worker above 0, and perhaps the fewest workers, as in queue:2.5:4, or fixed:WORKERS"
+)]
 pub struct AutoscaleRuleError;
 
 impl FromStr for AutoscaleRule {
@@ -78,7 +80,11 @@ impl FromStr for AutoscaleRule {
             AutoscaleMetric::ALL.into_iter().find(|m| m.as_str() == name).ok_or(AutoscaleRuleError)?;
         let target = target.parse().ok().filter(|t: &f64| t.is_finite() && *t > 0.0);
         let least = least.parse().ok().filter(|least| (1..=10_000).contains(least));
-        Ok(Self { metric, target: target.ok_or(AutoscaleRuleError)?, least: least.ok_or(AutoscaleRuleError)? })
+        Ok(Self {
+            metric,
+            target: target.ok_or(AutoscaleRuleError)?,
+            least: least.ok_or(AutoscaleRuleError)?,
+        })
     }
 }
 

@@ -67,9 +67,7 @@ pub use arrivals::{
     ArrivalProcess, ChatSessions, LengthDistribution, LengthDistributionError, PrefixGroups, RequestLengths,
 };
 pub use assigned::AssignedPolicy;
-pub use autoscale_experiment::{
-    AutoscaleExperiment, AutoscaleResult, EqualMissComparison, at_equal_misses,
-};
+pub use autoscale_experiment::{AutoscaleExperiment, AutoscaleResult, EqualMissComparison, at_equal_misses};
 pub use autoscaler::{AutoscaleMetric, AutoscaleRule, AutoscaleRuleError, Autoscaler};
 pub use clients::{ClientMix, ClientMixError, ClientProfile, ClientRequest};
 pub use contender::Contender;

@@ -202,7 +202,8 @@ mod tests {
         };
         let records =
             vec![record(0.5, 1.0, 101), record(1.5, 2.0, 101), record(0.5, 2.0, 11), record(0.5, 0.5, 1)];
-        let summary = SimulationOutcome { records, busy: vec![1.0, 3.0], workers: WorkerUse::default() }.summary();
+        let summary =
+            SimulationOutcome { records, busy: vec![1.0, 3.0], workers: WorkerUse::default() }.summary();
         assert_eq!(summary.goodput, 2.0 / 2.0);
         assert_eq!((summary.prefix_hits, summary.imbalance), (0.5, 1.5));
         assert_eq!(summary.share, [1.0, 0.0]);

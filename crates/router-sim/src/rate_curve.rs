@@ -27,15 +27,16 @@ pub enum RateCurve {
 
 /// The text is no curve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected day, day:SECS, or steps as SECS=FACTOR;SECS=FACTOR with times that go up and factors above 0")]
+#[error(
+    "expected day, day:SECS, or steps as SECS=FACTOR;SECS=FACTOR with times that go up and factors above 0"
+)]
 pub struct RateCurveError;
 
 impl FromStr for RateCurve {
     type Err = RateCurveError;
 
     fn from_str(text: &str) -> Result<Self, RateCurveError> {
-        let above_zero =
-            |text: &str| text.trim().parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0);
+        let above_zero = |text: &str| text.trim().parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0);
         if text == "day" {
             return Ok(Self::Day { secs: 86_400.0 });
         }

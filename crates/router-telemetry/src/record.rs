@@ -92,6 +92,16 @@ pub enum RecordedPool {
     Prefill,
 }
 
+impl RecordedPool {
+    /// The pool's name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Prefill => "prefill",
+        }
+    }
+}
+
 /// One entry of the recorder's queue. Entries are in the order in which they happened.
 #[derive(Debug)]
 pub(crate) enum Record {

@@ -1,6 +1,7 @@
 //! Requests that wait because every worker is at its cap of requests in flight.
 
 use crate::wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitQueue};
+use crate::wait_times::WaitingSince;
 use router_core::{InFlightCap, NoWorker};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,11 @@ impl CapacityQueue {
         if self.is_capped {
             self.queue.wake();
         }
+    }
+
+    /// A request waits for a worker to come into service, outside of this queue, until what is returned is dropped.
+    pub fn waits_elsewhere(&self) -> WaitingSince {
+        self.limit.times().enter()
     }
 
     /// Whether a worker can be at a cap at all.

@@ -13,7 +13,9 @@ use crate::wait_queue::{WaitOrder, WaitQueue};
 use crate::worker::Worker;
 use parking_lot::Mutex;
 use router_config::FleetConfig;
-use router_core::{Balancer, CandidateScore, PolicyNeeds, RequestFeatures, WorkerId};
+use router_core::{
+    Balancer, CandidateScore, PolicyNeeds, RequestFeatures, ScalingSignals, WaitingRequests, WorkerId,
+};
 use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry, WorkerTelemetry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +181,11 @@ impl WorkerPool {
         let scores = if self.telemetry.metrics.needs_scores() { self.scores() } else { Vec::new() };
         let policy = Arc::clone(self.telemetry.metrics.policy());
         BalancerGauges { policy, workers, states, scores, figures, ..BalancerGauges::default() }
+    }
+
+    /// The figures from which this pool is scaled, where the router lets so many requests wait.
+    pub fn scaling(&self, waiting: WaitingRequests) -> ScalingSignals {
+        self.balancer.lock().scaling(self.clock.now(), waiting)
     }
 
     /// The policy's score of each candidate, for a request without any features.

@@ -96,7 +96,8 @@ impl CapacityModel {
         let lengths = self.mix.mean();
         let by_tokens =
             self.limits.tokens.map(|tokens| tokens as f64 / (lengths.prompt + 0.5 * lengths.output).max(1.0));
-        let most = self.limits.running.map_or(f64::INFINITY, f64::from).min(by_tokens.unwrap_or(f64::INFINITY));
+        let most =
+            self.limits.running.map_or(f64::INFINITY, f64::from).min(by_tokens.unwrap_or(f64::INFINITY));
         let decode = self.decode() / self.work();
         if !most.is_finite() || decode <= 0.0 {
             return 1.0;

@@ -43,8 +43,7 @@ impl Holt {
         let before = self.level;
         let foreseen = before + TREND_DAMPING * self.trend;
         self.level = (foreseen + LEVEL_GAIN * (rate - foreseen)).max(0.0);
-        self.trend =
-            TREND_GAIN * (self.level - before) + (1.0 - TREND_GAIN) * TREND_DAMPING * self.trend;
+        self.trend = TREND_GAIN * (self.level - before) + (1.0 - TREND_GAIN) * TREND_DAMPING * self.trend;
     }
 
     /// The rate after so many steps.

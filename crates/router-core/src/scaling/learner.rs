@@ -414,7 +414,8 @@ impl ScalingLearner {
             let of = |rate: f64| rate / (capability.requests_per_sec * speed);
             let (for_rate, for_forecast) = (of(arrival_rate?), of(forecast?.rate));
             let mean = self.rate.mean_ahead(self.options.horizon.as_secs_f64());
-            let for_bursts = self.provision.zip(mean).map(|(times, mean)| times * mean * capability.work_secs / speed);
+            let for_bursts =
+                self.provision.zip(mean).map(|(times, mean)| times * mean * capability.work_secs / speed);
             let for_backlog = of(backlog? / DRAIN_SECS);
             let workers = for_rate.max(for_forecast).max(for_bursts.unwrap_or(0.0)) + for_backlog;
             Ok(WorkersNeeded { workers, for_rate, for_forecast, for_bursts, for_backlog })

@@ -1,7 +1,8 @@
 use crate::policy::LeastRequest;
 use crate::{
-    AttemptResult, Balancer, ExplainLevel, FleetUpdate, Outcome, RequestFeatures, RequestId, Rng, ScaleUnknown,
-    ScalingOptions, ScalingSignals, Slo, Ticket, Time, TokenUsage, WaitingRequests, WorkerId, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, FleetUpdate, Outcome, RequestFeatures, RequestId, Rng,
+    ScaleUnknown, ScalingOptions, ScalingSignals, Slo, Ticket, Time, TokenUsage, WaitingRequests, WorkerId,
+    WorkerInfo,
 };
 
 /// Mean tokens of prompts and outputs; each is between a fifth and nine fifths of that.
@@ -35,11 +36,21 @@ struct ToyFleet {
 impl ToyFleet {
     fn new(speeds: &[f64]) -> Self {
         let mut balancer = Balancer::new(Box::new(LeastRequest::default()), 1);
-        balancer.set_scaling(ScalingOptions { slo: Slo { ttft: 2.0, tpot: 0.1 }, ..ScalingOptions::default() });
+        balancer
+            .set_scaling(ScalingOptions { slo: Slo { ttft: 2.0, tpot: 0.1 }, ..ScalingOptions::default() });
         let speeds = speeds.iter().enumerate();
-        let speeds = speeds.map(|(i, speed)| (balancer.join(Time::ZERO, WorkerInfo::new(&format!("w{i}"))), *speed));
+        let speeds =
+            speeds.map(|(i, speed)| (balancer.join(Time::ZERO, WorkerInfo::new(&format!("w{i}"))), *speed));
         let speeds = speeds.collect();
-        Self { balancer, now: Time::ZERO, speeds, running: Vec::new(), sent: 0, due: 0.0, rng: Rng::seeded(7) }
+        Self {
+            balancer,
+            now: Time::ZERO,
+            speeds,
+            running: Vec::new(),
+            sent: 0,
+            due: 0.0,
+            rng: Rng::seeded(7),
+        }
     }
 
     fn run(&mut self, secs: f64, rate: f64) -> ScalingSignals {
@@ -93,7 +104,8 @@ impl ToyFleet {
         let requests = self.running.iter_mut().filter(decoding).count();
         let steps = left / (STEP + SHARED * requests as f64);
         self.running.iter_mut().filter(decoding).for_each(|request| request.tokens_left -= steps);
-        while let Some(place) = self.running.iter().position(|r| r.first_at.is_some() && r.tokens_left <= 0.0) {
+        while let Some(place) = self.running.iter().position(|r| r.first_at.is_some() && r.tokens_left <= 0.0)
+        {
             let ended = self.running.remove(place);
             let usage = TokenUsage {
                 prompt_tokens: Some(ended.prompt),

@@ -219,7 +219,10 @@ impl WorkerTable {
 
     /// The limits of most of the routable workers.
     pub(super) fn limits(&self) -> WorkerLimits {
-        self.classes.iter().max_by_key(|class| class.routable).map_or_else(WorkerLimits::default, |c| c.limits)
+        self.classes
+            .iter()
+            .max_by_key(|class| class.routable)
+            .map_or_else(WorkerLimits::default, |c| c.limits)
     }
 
     fn class_of(&mut self, info: &WorkerInfo) -> usize {

@@ -104,6 +104,7 @@ impl ProxyRequest<'_> {
         mut attempt: impl FnMut() -> Option<T>,
     ) -> Option<T> {
         let _waiting = self.pool.telemetry.waiting_for_worker();
+        let _since = self.pool.capacity.waits_elsewhere();
         let wait = self
             .pool
             .unavailable

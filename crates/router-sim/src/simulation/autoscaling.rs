@@ -1,7 +1,7 @@
 //! Workers that come and go while the load runs.
 
-use super::event::SimEvent;
 use super::Simulation;
+use super::event::SimEvent;
 use crate::autoscaler::{AutoscaleMetric, AutoscalerState};
 use crate::outcome::WorkerUse;
 use router_core::{FleetUpdate, Time, WaitingRequests};
@@ -106,7 +106,8 @@ impl Simulation<'_> {
     /// Dismisses the newest worker; one that is ready ends its requests first.
     fn release(&mut self) {
         let newest = self.payroll.workers.iter().rposition(|worker| worker.is_some_and(|w| !w.drains));
-        let Some((place, worker)) = newest.and_then(|place| Some((place, self.payroll.workers[place].as_mut()?)))
+        let Some((place, worker)) =
+            newest.and_then(|place| Some((place, self.payroll.workers[place].as_mut()?)))
         else {
             return;
         };
@@ -119,7 +120,8 @@ impl Simulation<'_> {
 
     fn dismiss_drained(&mut self) {
         for place in 0..self.payroll.workers.len() {
-            let Some(PaidWorker { server: Some(server), drains: true, .. }) = self.payroll.workers[place] else {
+            let Some(PaidWorker { server: Some(server), drains: true, .. }) = self.payroll.workers[place]
+            else {
                 continue;
             };
             self.step(server);

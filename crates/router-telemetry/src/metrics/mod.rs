@@ -10,9 +10,11 @@ mod counters;
 mod forecasts;
 mod legs;
 mod retries;
+mod scale;
 mod snapshot;
 
 pub use retries::WaitingGuard;
+pub use scale::ScaleGauges;
 pub use snapshot::{BalancerGauges, WorkerGauges};
 
 use crate::control_outcome::ControlOutcome;

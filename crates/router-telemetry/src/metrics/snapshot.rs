@@ -2,6 +2,7 @@
 //!
 //! Unknown values and workers that left have no sample.
 
+use super::scale::{SCALE_GAUGES, ScaleGauges};
 use crate::breaker_state::BreakerState;
 use crate::worker::WorkerTelemetry;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
@@ -24,6 +25,8 @@ pub struct BalancerGauges {
     pub scores: Vec<(Arc<WorkerTelemetry>, CandidateScore)>,
     /// Figures about the policy as a whole.
     pub figures: Vec<(&'static str, f64)>,
+    /// What the pool is scaled by.
+    pub scale: Option<ScaleGauges>,
     /// Requests that wait in the router for admission.
     pub queued: usize,
     /// Bytes of larger request bodies that are held in memory.
@@ -67,6 +70,7 @@ impl Snapshot {
     /// Writes all gauges.
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_fleet(encoder)?;
+        self.encode_scale(encoder)?;
         self.encode_policies(encoder)?;
         if self.is_per_worker { self.encode_workers(encoder) } else { Ok(()) }
     }
@@ -144,6 +148,15 @@ impl Snapshot {
         let help =
             "Age of the oldest last load report of a worker with requests in flight, 0 while there is none";
         encode_gauges(encoder, ["fleet_load_report_age_seconds", help], oldest)
+    }
+
+    fn encode_scale(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in SCALE_GAUGES {
+            let pools = self.balancers.iter().filter_map(|balancer| balancer.scale.as_ref());
+            let samples = pools.filter_map(|pool| Some((vec![("pool", pool.pool)], value(pool)?)));
+            encode_gauges(encoder, [name, help], samples)?;
+        }
+        Ok(())
     }
 
     fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
