@@ -36,6 +36,7 @@ mod refusals;
 mod request_syntax;
 mod restarts;
 mod retries;
+mod scale;
 mod security;
 mod smuggling;
 mod stored_responses;
