@@ -36,11 +36,15 @@ impl CapacityModel {
         self.mix.mean().uncached * self.times.prefill_token
     }
 
-    /// What a request adds to a step is never less than its part of a step that as many share as can: where steps hardly grow, it could
+    /// Seconds of a worker that an output token takes. What a request adds to a step is never less than its part of a step that as many share as can: where steps hardly grow, it could
     /// not be told from nothing.
-    fn decode(&self) -> f64 {
+    fn token(&self) -> f64 {
         let shared = self.times.step / f64::from(self.limits.running.unwrap_or(MOST_RUNNING).max(1));
-        self.mix.mean().output * self.times.step_request.max(shared)
+        self.times.step_request.max(shared)
+    }
+
+    fn decode(&self) -> f64 {
+        self.mix.mean().output * self.token()
     }
 
     /// Whether the SLO is out of reach on an idle worker, for usual requests.
@@ -102,8 +106,8 @@ impl CapacityModel {
         if !most.is_finite() || decode <= 0.0 {
             return 1.0;
         }
-        let shared = most * self.times.step_request;
-        let part = shared / (self.times.step + shared);
+        // The share of the time that the tokens of so many requests take.
+        let part = most * self.token() / (self.times.step + most * self.times.step_request);
         part / (decode + part * (1.0 - decode))
     }
 }

@@ -3,8 +3,8 @@
 use router_core::{Registry, Slo};
 use router_sim::{
     ArrivalProcess, AutoscaleExperiment, AutoscaleMetric, AutoscaleResult, AutoscaleRule, Autoscaler,
-    Contender, LengthDistribution, RateCurve, RequestLengths, Scenario, TraceSlice, Workload, at_equal_misses,
-    read_trace,
+    Contender, LengthDistribution, RateCurve, RequestLengths, Scenario, TraceSlice, Workload,
+    at_equal_misses, read_trace,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -32,9 +32,8 @@ fn assert_signal_is_cheaper(results: &[AutoscaleResult]) {
         assert!(row.first_hours < 0.85 * row.hours, "{row:?} {results:#?}");
     }
     let of = |metric| results.iter().filter(move |result| result.rule.metric == metric);
-    let by_misses = |a: &&AutoscaleResult, b: &&AutoscaleResult| {
-        a.miss_share.mean.total_cmp(&b.miss_share.mean)
-    };
+    let by_misses =
+        |a: &&AutoscaleResult, b: &&AutoscaleResult| a.miss_share.mean.total_cmp(&b.miss_share.mean);
     let queue = of(AutoscaleMetric::Queue).min_by(by_misses).unwrap();
     let cheaper = of(AutoscaleMetric::Signal).any(|signal| {
         signal.miss_share.mean <= queue.miss_share.mean
@@ -63,7 +62,8 @@ fn signal_is_cheaper_than_a_queue_along_days() {
     };
     let (day, rate) = (14_400.0, 2.0);
     let curve = RateCurve::Day { secs: day };
-    let load = ArrivalProcess::poisson(rate).requests((3.0 * day * rate) as usize, lengths, 1).along(&curve, 1);
+    let load =
+        ArrivalProcess::poisson(rate).requests((3.0 * day * rate) as usize, lengths, 1).along(&curve, 1);
     let slo = Slo { ttft: 10.0, tpot: 0.7 };
     let results = results("l4*8", slo, day, &["signal:1.2", "signal"], &load);
     assert_signal_is_cheaper(&results);
