@@ -1,5 +1,5 @@
-//! The tables of docs/scaling.md: `cargo run --release -p router-sim --example autoscale [NAME]`. The trace is read from
-//! ../shared/data/traces, or from the folder that `TRACES` names.
+//! The tables of docs/scaling.md: `cargo run --release -p router-sim --example autoscale [NAME]`. A trace that is
+//! not there is skipped, with a message.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints a table")]
 
 use router_core::{Registry, Slo};
@@ -7,6 +7,7 @@ use router_sim::{
     ArrivalProcess, AutoscaleExperiment, AutoscaleRule, Autoscaler, Contender, LengthDistribution, RateCurve,
     RequestLengths, Scenario, TraceSlice, Workload, at_equal_misses, read_trace,
 };
+use std::path::Path;
 use std::time::Duration;
 
 /// For the trace, and for the synthetic loads. Rules with a fewest number of workers know the load in advance.
@@ -53,8 +54,8 @@ fn synthetic(
 
 fn settings() -> Vec<Setting> {
     let trace = |_| {
-        let folder = std::env::var("TRACES").unwrap_or_else(|_| "../shared/data/traces".to_owned());
-        let text = std::fs::read_to_string(format!("{folder}/azure_code_2023.jsonl")).ok()?;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
+        let text = std::fs::read_to_string(folder.join("azure_code_2023.jsonl")).ok()?;
         read_trace(&text, &TraceSlice::default()).ok()
     };
     let slo = Slo { ttft: 4.0, tpot: 0.2 };
