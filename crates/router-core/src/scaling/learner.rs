@@ -273,11 +273,13 @@ impl ScalingLearner {
         }
     }
 
-    /// Counts whether a response met the SLO, unless its prompt could not have on an idle worker.
+    /// Counts whether a response met the SLO, unless it could not have on that worker even if it was idle.
     fn count_response(&mut self, completion: &Completion, uncached: f64, output: u32) {
         let Some(times) = self.times() else { return };
         let slo = self.options.slo;
-        if times.fixed + uncached * times.prefill_token > slo.ttft {
+        let EngineTimes { fixed, prefill_token, step, .. } =
+            times.scaled(self.workers.slowness(completion.worker));
+        if fixed + uncached * prefill_token > slo.ttft || step > slo.tpot {
             return;
         }
         let arrived = completion.arrived_at.unwrap_or(completion.dispatched_at);

@@ -9,6 +9,10 @@ const PRIOR_WEIGHT: f64 = 60.0;
 /// again.
 const MEMORY: f64 = 0.999;
 
+/// Below this load responses do not miss for want of workers, and as many of them must have been seen to say so.
+const LOW_LOAD: f64 = 0.25;
+const LOW_RESPONSES: f64 = 100.0;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Level {
     seen: f64,
@@ -59,7 +63,18 @@ impl LoadLevels {
         for (missed, seen, width) in &pools[..count] {
             places.by_ref().take(*width).for_each(|share| *share = missed / seen);
         }
+        // What misses at a low load, too, does not miss for want of workers.
+        let always = self.always_missed();
+        shares.iter_mut().for_each(|share| *share = ((*share - always) / (1.0 - always)).max(0.0));
         MissCurve { shares }
+    }
+
+    /// The share of responses that missed at low loads, once enough came there.
+    fn always_missed(&self) -> f64 {
+        let low = &self.levels[..place(LOW_LOAD)];
+        let seen: f64 = low.iter().map(|level| level.seen).sum();
+        let missed: f64 = low.iter().map(|level| level.missed).sum();
+        if seen >= LOW_RESPONSES { (missed / seen).min(0.99) } else { 0.0 }
     }
 
     /// Responses that were seen at about this load.
@@ -135,6 +150,15 @@ mod tests {
         levels.learn(0.12, 10.0, 1.0);
         levels.learn(0.42, 5000.0, 5.0);
         assert!(levels.curve(model).limit(0.01) > 0.5);
+    }
+
+    #[test]
+    fn misses_that_no_load_avoids_do_not_limit_it() {
+        let mut levels = LoadLevels::default();
+        (0..12).for_each(|place| levels.learn(middle(place), 1000.0, 40.0));
+        (12..LEVELS).for_each(|place| levels.learn(middle(place), 1000.0, 900.0));
+        let limit = levels.curve(model).limit(0.01);
+        assert!((0.5..0.65).contains(&limit), "{limit}");
     }
 
     #[test]
