@@ -24,7 +24,7 @@ use crate::retry::RetryConfig;
 use crate::security::{SecurityConfig, WorkerTlsFiles};
 use crate::worker_spec::{Ranks, WorkerSpec};
 use http::{HeaderName, HeaderValue};
-use router_core::{PolicyFactory, Registry};
+use router_core::{PolicyFactory, Registry, ScalingOptions};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ pub struct Config {
     pub traces: Option<TraceConfig>,
     /// Collector to which spans are exported; `None` for no export.
     pub otlp: Option<OtlpEndpoint>,
+    /// What the figures for scaling are relative to.
+    pub scaling: ScalingOptions,
     /// Health checks, breakers and draining of workers.
     pub fleet: FleetConfig,
     /// How long the router says that it is not ready, and still accepts requests, before it drains at shutdown.
@@ -187,6 +189,7 @@ impl Options {
             access_log: self.check_access_log()?,
             traces: self.check_traces()?,
             otlp: if self.enable_trace { Some(self.check_otlp()?) } else { None },
+            scaling: self.check_scaling()?,
             fleet: FleetConfig {
                 health: self.check_health()?,
                 breaker: self.check_breaker()?,

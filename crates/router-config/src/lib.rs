@@ -43,6 +43,7 @@ mod policy_options;
 mod record_config;
 mod recording;
 mod retry;
+mod scaling;
 mod secret;
 mod security;
 mod worker_spec;

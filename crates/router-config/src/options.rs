@@ -450,6 +450,19 @@ pub struct Options {
     #[arg(long, value_name = "MS", default_value_t = 100, help_heading = "Health checks")]
     pub load_poll_interval_ms: u64,
 
+    /// Time to the first token that responses are to meet, for the figures from which a fleet is scaled
+    #[arg(long, value_name = "SECS", default_value_t = 1.0, help_heading = "Scaling")]
+    pub slo_ttft_secs: f64,
+    /// Time per further token that responses are to meet, likewise
+    #[arg(long, value_name = "SECS", default_value_t = 0.05, help_heading = "Scaling")]
+    pub slo_tpot_secs: f64,
+    /// Share of the responses that are to meet both, above 0 and below 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99, help_heading = "Scaling")]
+    pub slo_attainment: f64,
+    /// How long a new worker takes until it serves requests: so far ahead the arrival rate is forecast
+    #[arg(long, value_name = "SECS", default_value_t = 120.0, help_heading = "Scaling")]
+    pub scale_horizon_secs: f64,
+
     /// Record every decision and completion to files in this directory, with any policy
     #[arg(long, value_name = "DIR", help_heading = "Recording")]
     pub record_dir: Option<PathBuf>,
@@ -457,55 +470,42 @@ pub struct Options {
     /// Also record one row per candidate of each decision, with its score and terms
     #[arg(long, help_heading = "Recording")]
     pub record_candidates: bool,
-
     /// Format of the recorded files
     #[arg(long, value_enum, default_value_t = RecordFormat::Csv, help_heading = "Recording")]
     pub record_format: RecordFormat,
-
     /// Size at which a recorded file is rotated
     #[arg(long, value_name = "MB", default_value_t = 1024, help_heading = "Recording")]
     pub record_max_file_mb: u64,
-
     /// Keep traces of recent requests in memory, for GET /v1/traces
     #[arg(long, help_heading = "Recording")]
     pub enable_tracking: bool,
-
     /// Maximum number of traces in memory; the oldest is dropped first
     #[arg(long, value_name = "N", default_value_t = 100_000, help_heading = "Recording")]
     pub max_trace_entries: usize,
-
     /// How long a trace is kept
     #[arg(long, value_name = "SECS", default_value_t = 3600, help_heading = "Recording")]
     pub trace_ttl: u64,
-
     /// Export one span per request and per attempt to an OpenTelemetry collector
     #[arg(long, help_heading = "Recording")]
     pub enable_trace: bool,
-
     /// Address of the collector: HOST:PORT for OTLP over gRPC, http://HOST:4318/v1/traces for OTLP over HTTP
     #[arg(long, value_name = "ENDPOINT", default_value = "localhost:4317", help_heading = "Recording")]
     pub otlp_traces_endpoint: String,
-
     /// Minimum severity of logged events
     #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Logging")]
     pub log_level: LogLevel,
-
     /// Also write the log to files in this directory, one per day
     #[arg(long, value_name = "DIR", help_heading = "Logging")]
     pub log_dir: Option<PathBuf>,
-
     /// Format of log lines
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
     pub log_format: LogFormat,
-
     /// Write a line for each request to this file, or to standard output with -; SIGHUP opens the file again
     #[arg(long, value_name = "FILE", help_heading = "Logging")]
     pub access_log: Option<PathBuf>,
-
     /// Format of the lines of --access-log
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
     pub access_log_format: LogFormat,
-
     /// Share of the requests that --access-log has, chosen at random, above 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Logging")]
     pub access_log_sample: f64,

@@ -1,11 +1,13 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
 use crate::batch_window::BatchWindow;
+use crate::dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision};
 use crate::fleet::{Candidates, Fleet, RequestLoad};
 use crate::in_flight_cap::InFlightCap;
 use crate::length_forecaster::{LengthForecaster, RequestClasses};
 use crate::no_worker::NoWorker;
 use crate::overload::OverloadBounds;
+use crate::scaling::{RequestMark, ScalingLearner, ScalingOptions, ScalingSignals, WaitingRequests};
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::worker_view::WorkerView;
 use crate::{
@@ -29,6 +31,7 @@ pub struct Ticket {
     /// What is expected of its length, likewise.
     forecast: Option<LengthForecast>,
     predicted_cached_tokens: Option<u32>,
+    mark: RequestMark,
 }
 
 impl Ticket {
@@ -41,62 +44,6 @@ impl Ticket {
     pub const fn dispatched_at(&self) -> Time {
         self.dispatched_at
     }
-}
-
-/// Whether a dispatch carries every candidate's score.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ExplainLevel {
-    /// Only the choice; nothing is allocated.
-    #[default]
-    None,
-    /// The chosen worker's score and terms; nothing is allocated.
-    Chosen,
-    /// Every candidate's score and terms.
-    All,
-}
-
-/// What one policy decided, with every candidate's score when asked for.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ExplainedDecision {
-    /// The policy's name.
-    pub policy: Box<str>,
-    /// What it chose.
-    pub decision: Decision,
-    /// Every candidate's score, in id order; empty unless [`ExplainLevel::All`] and the rule compares costs.
-    pub scores: Vec<CandidateScore>,
-}
-
-/// What one dispatch produced.
-#[derive(Debug)]
-pub struct Dispatched {
-    /// To be finished when the response has ended.
-    pub ticket: Ticket,
-    /// The live policy's decision.
-    pub decision: Decision,
-    /// Load and position at the time of the decision.
-    pub snapshot: DispatchSnapshot,
-    /// The chosen worker's score, when asked for and when the rule compares costs.
-    pub chosen: Option<CandidateScore>,
-    /// Every candidate's score; empty unless asked for.
-    pub scores: Vec<CandidateScore>,
-    /// What the shadow policies would have chosen.
-    pub shadows: Vec<ExplainedDecision>,
-}
-
-/// The state at a decision, before the request was counted.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct DispatchSnapshot {
-    /// Sequence number of this decision among the balancer's decisions and completions, from one. The policy saw them
-    /// in this order, so a replay needs it.
-    pub seq: u64,
-    /// How many workers could be chosen.
-    pub candidates: u32,
-    /// Requests in flight on the chosen worker, from this router.
-    pub in_flight: u32,
-    /// The chosen worker's queue length, by its last report and what was sent and finished since.
-    pub waiting: Option<u32>,
-    /// Requests running on the chosen worker, by its last report.
-    pub running: Option<u32>,
 }
 
 /// A fact from outside: membership, health or load.
@@ -142,6 +89,7 @@ pub struct Balancer {
     live: PolicySlot,
     shadows: Vec<PolicySlot>,
     lengths: LengthForecaster,
+    scaling: ScalingLearner,
     batch_window: Option<BatchWindow>,
     /// Decisions and completions so far.
     seq: u64,
@@ -161,6 +109,7 @@ impl Balancer {
             live: PolicySlot { policy, rng: Rng::seeded(seed) },
             shadows: Vec::new(),
             lengths: LengthForecaster::default(),
+            scaling: ScalingLearner::default(),
             batch_window: None,
             seq: 0,
             allowed: Vec::new(),
@@ -183,6 +132,22 @@ impl Balancer {
     /// Sets the window whose requests are dispatched together; `None` for none.
     pub fn set_batch_window(&mut self, window: Option<BatchWindow>) {
         self.batch_window = window;
+    }
+
+    /// Sets what the figures for scaling are relative to, and forgets what they were learned from. To be called before any worker
+    /// joins.
+    pub fn set_scaling(&mut self, options: ScalingOptions) {
+        self.scaling = ScalingLearner::new(options);
+    }
+
+    /// The figures for scaling at `now`; `waiting` are the requests that the host holds back.
+    pub fn scaling(&mut self, now: Time, waiting: WaitingRequests) -> ScalingSignals {
+        self.scaling.signals(now, waiting)
+    }
+
+    /// A request came and was refused without a dispatch: it counts as an arrival.
+    pub fn refused(&mut self, now: Time) {
+        self.scaling.refused(now);
     }
 
     /// When a request that is ready at `now` is to be dispatched, if that is later: at the end of its
@@ -220,6 +185,7 @@ impl Balancer {
     /// Adds a worker to the fleet; it may be chosen from now on.
     pub fn join(&mut self, now: Time, info: WorkerInfo) -> WorkerId {
         let worker = self.fleet.join(info.clone());
+        self.scaling.joined(now, worker, &info);
         self.emit(now, &Event::Joined { worker, info: &info });
         worker
     }
@@ -233,10 +199,14 @@ impl Balancer {
                         // The next workers may serve another model and other clients.
                         self.lengths = LengthForecaster::default();
                     }
+                    self.scaling.left(id);
                     self.emit(now, &Event::Left(id));
                 }
             }
-            FleetUpdate::Routable(id, routable) => self.fleet.set_routable(id, routable),
+            FleetUpdate::Routable(id, routable) => {
+                self.fleet.set_routable(id, routable);
+                self.scaling.set_routable(id, routable);
+            }
             FleetUpdate::Load(id, report) => self.load(now, id, &report),
             FleetUpdate::CacheEmptied(id) => {
                 if self.fleet.view(id).is_some() {
@@ -297,6 +267,7 @@ impl Balancer {
             classes,
             forecast: request.forecast,
             predicted_cached_tokens: decision.predicted_cached_tokens,
+            mark: self.scaling.dispatched(now, request, &decision),
         };
         Ok(Dispatched { ticket, decision, snapshot, chosen, scores, shadows })
     }
@@ -358,7 +329,8 @@ impl Balancer {
     }
 
     /// Records that the first byte of a streamed response arrived.
-    pub fn first_token(&mut self, now: Time, ticket: &Ticket) {
+    pub fn first_token(&mut self, now: Time, ticket: &mut Ticket) {
+        self.scaling.first_token(now, ticket.worker, &mut ticket.mark);
         self.emit(now, &Event::FirstToken { worker: ticket.worker, request: ticket.request });
     }
 
@@ -389,6 +361,7 @@ impl Balancer {
         };
         let length = completion.output_tokens().filter(|_| result.outcome == Outcome::Success);
         completion.forecast = ticket.forecast.map(|forecast| forecast.verify(length));
+        self.scaling.finished(&ticket.mark, &completion);
         self.emit(now, &Event::Finished(&completion));
         // Nothing is learned from a worker that left: it may have been removed for a fault.
         if let Some((classes, tokens)) =
@@ -436,6 +409,7 @@ impl Balancer {
     fn capacity(&mut self, now: Time, id: WorkerId, capacity: &WorkerCapacity) {
         self.fleet.set_capacity(id, capacity);
         if let Some(info) = self.fleet.view(id).map(|w| w.info.clone()) {
+            self.scaling.changed(id, &info);
             self.emit(now, &Event::Changed { worker: id, info: &info });
         }
     }
@@ -444,19 +418,6 @@ impl Balancer {
         self.live.policy.observe(now, event);
         for slot in &mut self.shadows {
             slot.policy.observe(now, event);
-        }
-    }
-}
-
-impl DispatchSnapshot {
-    fn of(seq: u64, candidates: &Candidates<'_>, chosen: WorkerId) -> Self {
-        let view = candidates.get(chosen);
-        Self {
-            seq,
-            candidates: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
-            in_flight: view.map_or(0, |v| v.in_flight),
-            waiting: view.and_then(|v| v.estimated_waiting()),
-            running: view.and_then(|v| v.load?.running),
         }
     }
 }

@@ -9,9 +9,11 @@
 //! registry                 policies by name: builds one from its options
 //! classic                  adapter for policies written against the classic traits
 //! balancer                 fleet + live policy + shadow policies; dispatch and finish
+//! dispatched               what a dispatch produced
 //! policy/*                 one policy per file, in mod.rs the trait and DecisionContext
 //! policy/{best, sample, ring, quantile, speeds}, prefix_index, window
 //!                          what several policies share
+//! scaling/*                the figures from which a pool is scaled
 //! fleet                    the workers, and Candidates
 //! worker_view              a worker as policies see it
 //! batch_window             when requests are dispatched together
@@ -23,6 +25,8 @@
 //! stated_lengths           lengths that callers state, and whether to believe them
 //! features, worker_info    a request and a worker as policies see them
 //! lengths                  the length of an output, as a distribution
+//! least_squares, token_estimator
+//!                          a fit that forgets and keeps to bounds; tokens per byte of prompt
 //! key_table, request_table a bounded map, by use; what is kept of the requests in flight on a worker
 //! route, session_member    the APIs, and all that depends on the API alone; what may name a session
 //! ids, rng, time, similar_name   basics
@@ -42,12 +46,14 @@ mod batch_window;
 mod candidate_list;
 mod classic;
 mod decision;
+mod dispatched;
 mod event;
 mod features;
 mod fleet;
 mod ids;
 mod in_flight_cap;
 mod key_table;
+mod least_squares;
 mod length_forecaster;
 mod lengths;
 mod load_tracker;
@@ -60,22 +66,23 @@ mod registry;
 mod request_table;
 mod rng;
 mod route;
+mod scaling;
 mod session_member;
 mod similar_name;
 mod stated_lengths;
 #[cfg(test)]
 mod testing;
 mod time;
+mod token_estimator;
 mod window;
 mod worker_info;
 mod worker_view;
 
-pub use balancer::{
-    Balancer, DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, FleetUpdate, Ticket,
-};
+pub use balancer::{Balancer, FleetUpdate, Ticket};
 pub use batch_window::BatchWindow;
 pub use classic::{ClassicPolicy, ClassicWorker, LoadBalancingPolicy, LoadBalancingPolicyV2, RequestMetrics};
 pub use decision::{CandidateScore, Decision, MAX_TERMS, Reason, ScoreTerm, ScoreTerms};
+pub use dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision};
 pub use event::{
     AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL, ServerTiming,
     TokenUsage, WorkTotals,
@@ -93,6 +100,10 @@ pub use prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 pub use registry::{PolicyError, PolicyFactory, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;
 pub use route::Route;
+pub use scaling::{
+    RateForecast, ResponseTimes, ScaleUnknown, ScalingOptions, ScalingSignals, Slo, WaitingRequests,
+    WorkerCapability, WorkersNeeded,
+};
 pub use session_member::SessionMember;
 pub use similar_name::similar_name;
 pub use time::Time;

@@ -57,6 +57,26 @@ fn a_warm_policy_allocates_nothing() {
 }
 
 #[test]
+fn watching_the_load_for_hours_allocates_nothing() {
+    let mut balancer = Balancer::new(Box::new(router_core::policy::Random), 1);
+    let mut now = Time::ZERO;
+    for i in 0..8 {
+        balancer.join(now, WorkerInfo::new(&format!("http://worker-{i}")));
+    }
+    let prompts = [chain(1, 40)];
+    let mut hours = |now: &mut Time| {
+        for _ in 0..720 {
+            serve(&mut balancer, now, &prompts, 3);
+            *now = *now + Duration::from_secs(10);
+            assert_eq!(balancer.scaling(*now, router_core::WaitingRequests::default()).workers, 8);
+        }
+    };
+    hours(&mut now);
+    let measured = allocation_counter::measure(|| hours(&mut now));
+    assert_eq!(measured.count_total, 0, "{measured:?}");
+}
+
+#[test]
 fn prefix_index_stays_within_its_bound() {
     let limit = 1 << 20;
     let mut index = None;

@@ -52,6 +52,12 @@ impl Admission {
         self.limit.waiting()
     }
 
+    /// How many requests wait now, here or for a worker, and for how long the oldest has.
+    pub(crate) fn queue(&self) -> (usize, Duration) {
+        let times = self.limit.times();
+        (times.count(), times.age())
+    }
+
     /// Bytes of request bodies that are held now.
     pub(crate) fn buffered(&self) -> usize {
         self.bodies.held()

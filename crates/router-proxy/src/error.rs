@@ -211,6 +211,11 @@ impl ErrorSpec {
 }
 
 impl ProxyError {
+    /// Whether the request was refused because no worker could take it, or too many wait for one: more workers would serve it.
+    pub(crate) const fn is_lack_of_workers(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueTimeout(_) | Self::WorkersFull | Self::NoWorker { .. })
+    }
+
     fn spec(&self) -> ErrorSpec {
         const TIMEOUT: StatusCode = StatusCode::GATEWAY_TIMEOUT;
         match self {

@@ -172,7 +172,7 @@ impl Lease {
         let now = self.pool.clock.now();
         self.first_byte_at = Some(now);
         self.told.at = now;
-        if let Some(ticket) = &self.ticket
+        if let Some(ticket) = &mut self.ticket
             && self.info.stream
         {
             self.pool.balancer.lock().first_token(now, ticket);

@@ -12,7 +12,8 @@ use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::stats::RouterStats;
 use router_config::{RequestLimits, RetryConfig};
 use router_core::PolicyNeeds;
-use router_telemetry::{AccessLog, BalancerGauges, Clock, TraceIds};
+use router_core::WaitingRequests;
+use router_telemetry::{AccessLog, BalancerGauges, Clock, ScaleGauges, TraceIds};
 use router_upstream::WorkerPool;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -75,11 +76,35 @@ impl AppState {
     /// Everything that is measured when metrics are scraped, a part for each pool.
     pub(crate) fn gauges(&self) -> Vec<BalancerGauges> {
         let mut gauges: Vec<_> = self.pools().map(|pool| pool.gauges()).collect();
+        for (gauges, scale) in gauges.iter_mut().zip(self.scale()) {
+            gauges.scale = Some(scale);
+        }
         // Requests wait, and their bodies are held, before a pool is chosen; the first part carries that.
         if let Some(first) = gauges.first_mut() {
             (first.queued, first.buffered) = (self.admission.waiting(), self.admission.buffered());
         }
         gauges
+    }
+
+    /// The figures from which each pool is scaled. A request that waits in the router will need each of them.
+    pub(crate) fn scale(&self) -> Vec<ScaleGauges> {
+        let (count, queue_age) = self.admission.queue();
+        // Of what model they are is not known before they are admitted.
+        let count = if self.models.groups().len() == 1 { count as u64 } else { 0 };
+        let of = |pool: Arc<WorkerPool>| ScaleGauges {
+            pool: pool.side,
+            model: pool.model.name(),
+            signals: pool.scaling(WaitingRequests { count }),
+            queue_age,
+        };
+        self.pools().map(of).collect()
+    }
+
+    /// A request was refused although workers could serve it if there were more.
+    pub(crate) fn refused(&self) {
+        if self.models.groups().len() == 1 {
+            self.pools().for_each(|pool| pool.balancer.lock().refused(self.clock.now()));
+        }
     }
 
     /// The statistics for the program that embeds the router.

@@ -1,9 +1,10 @@
 //! An experiment: the same loads under each contender, with several seeds, as means with confidence intervals.
 
 use crate::contender::Contender;
-use crate::outcome::{SimulationOutcome, SimulationSummary, Slo};
+use crate::outcome::{SimulationOutcome, SimulationSummary};
 use crate::scenario::Scenario;
 use crate::workload::Workload;
+use router_core::Slo;
 
 /// One metric of a summary.
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +206,7 @@ fn row(name: &str, own: &[SimulationSummary], first: &[SimulationSummary]) -> Co
     }
 }
 
-fn estimate(values: &[f64]) -> MeanEstimate {
+pub(crate) fn estimate(values: &[f64]) -> MeanEstimate {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n.max(1.0);
     let half_width = (values.len() > 1).then(|| {

@@ -8,13 +8,15 @@
 //! The modules, top down; each uses only those below it:
 //!
 //! ```text
+//! autoscale_experiment              autoscalers x seeds -> worker-hours and misses
 //! experiment                        contenders x seeds -> comparison table
 //! contender                         a policy or the oracle, by name
 //! simulation                        the event loop: event queue, requests in flight
 //! decision_maker  oracle            what decides
 //! server                            one engine and its wake-ups
 //! schedule                          incidents as users type them
-//! scenario  outcome                 what goes in, what comes out
+//! scenario  outcome  autoscaler     what goes in, what comes out
+//! rate_curve                        a day, or steps, over a load
 //! clients                           synthetic workloads of several clients
 //! arrivals  trace                   synthetic and recorded workloads
 //! workload  fleet  distributions    plain data
@@ -42,6 +44,8 @@
 
 mod arrivals;
 mod assigned;
+mod autoscale_experiment;
+mod autoscaler;
 mod clients;
 mod contender;
 mod decision_maker;
@@ -51,6 +55,7 @@ mod fidelity;
 mod fleet;
 mod oracle;
 mod outcome;
+mod rate_curve;
 mod scenario;
 mod schedule;
 mod server;
@@ -62,6 +67,8 @@ pub use arrivals::{
     ArrivalProcess, ChatSessions, LengthDistribution, LengthDistributionError, PrefixGroups, RequestLengths,
 };
 pub use assigned::AssignedPolicy;
+pub use autoscale_experiment::{AutoscaleExperiment, AutoscaleResult, EqualMissComparison, at_equal_misses};
+pub use autoscaler::{AutoscaleMetric, AutoscaleRule, AutoscaleRuleError, Autoscaler};
 pub use clients::{ClientMix, ClientMixError, ClientProfile, ClientRequest};
 pub use contender::Contender;
 pub use decision_maker::DecisionMaker;
@@ -72,7 +79,9 @@ pub use experiment::{
 pub use fidelity::{REPLAYED_RUNS, ReplayedRun};
 pub use fleet::SimulatedFleet;
 pub use oracle::OracleWeights;
-pub use outcome::{LatencySummary, SimulatedRecord, SimulationOutcome, SimulationSummary, Slo};
+pub use outcome::{LatencySummary, SimulatedRecord, SimulationOutcome, SimulationSummary, WorkerUse};
+pub use rate_curve::{RateCurve, RateCurveError};
+pub use router_core::Slo;
 pub use router_engine::FleetError;
 pub use scenario::{Incident, IncidentKind, LoadReporting, Scenario};
 pub use schedule::{ScheduledEvent, ScheduledEventError};

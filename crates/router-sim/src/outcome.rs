@@ -1,7 +1,7 @@
 //! The outcome of a run: one record per request, and a summary of them.
 
 use crate::workload::Workload;
-use router_core::Time;
+use router_core::{ResponseTimes, Slo, Time};
 use std::collections::HashMap;
 
 /// The times and counts of one request.
@@ -37,25 +37,16 @@ impl SimulatedRecord {
         Some(self.first_token_at?.secs_since(self.arrived_at))
     }
 
+    /// Whether it completed within both limits.
+    pub fn meets(&self, slo: Slo) -> bool {
+        let times = |total| ResponseTimes { first_token: self.ttft(), total, tokens: self.output_tokens };
+        self.e2e().is_some_and(|total| slo.is_met(times(total)))
+    }
+
     /// Seconds per token after the first; absent for responses of one token.
     pub fn tpot(&self) -> Option<f64> {
         let tokens = self.output_tokens.checked_sub(1).filter(|n| *n > 0)?;
         Some(self.finished_at?.secs_since(self.first_token_at?) / f64::from(tokens))
-    }
-}
-
-/// The latency limits that a good response meets.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Slo {
-    /// Longest time to the first token, in seconds. Default 1.
-    pub ttft: f64,
-    /// Longest time per further token, in seconds. Default 0.05.
-    pub tpot: f64,
-}
-
-impl Default for Slo {
-    fn default() -> Self {
-        Self { ttft: 1.0, tpot: 0.05 }
     }
 }
 
@@ -90,6 +81,19 @@ pub struct SimulationOutcome {
     pub records: Vec<Option<SimulatedRecord>>,
     /// Seconds that each server was busy.
     pub busy: Vec<f64>,
+    /// What the servers cost.
+    pub workers: WorkerUse,
+}
+
+/// How many servers a run used, and for how long: from when they were ordered until they were gone.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct WorkerUse {
+    /// Seconds of all servers together.
+    pub secs: f64,
+    /// Most at one time.
+    pub most: usize,
+    /// How many an autoscaler ordered.
+    pub started: usize,
 }
 
 /// The summary of a run.
@@ -125,7 +129,7 @@ impl SimulationOutcome {
     pub(crate) fn by_client(&self, load: &Workload) -> Vec<Self> {
         let places: HashMap<u64, usize> =
             load.clients.iter().enumerate().map(|(place, client)| (client.key, place)).collect();
-        let empty = Self { records: Vec::new(), busy: self.busy.clone() };
+        let empty = Self { records: Vec::new(), busy: self.busy.clone(), workers: self.workers };
         let mut outcomes = vec![empty; load.clients.len()];
         for (request, record) in load.requests.iter().zip(&self.records) {
             if let Some(place) = request.client.and_then(|key| places.get(&key)) {
@@ -135,13 +139,18 @@ impl SimulationOutcome {
         outcomes
     }
 
+    /// The share of the requests that missed this SLO or failed, from 0 to 1.
+    pub fn miss_share(&self, slo: Slo) -> f64 {
+        let all = self.records.iter().flatten();
+        let met = all.clone().filter(|record| record.meets(slo)).count();
+        1.0 - met as f64 / all.count().max(1) as f64
+    }
+
     /// The summary, with goodput under this SLO.
     pub fn summary_under(&self, slo: Slo) -> SimulationSummary {
         let all = || self.records.iter().flatten();
         let done: Vec<&SimulatedRecord> = all().filter(|r| r.finished_at.is_some()).collect();
-        let good = done
-            .iter()
-            .filter(|r| r.ttft().is_some_and(|t| t <= slo.ttft) && r.tpot().is_none_or(|t| t <= slo.tpot));
+        let good = done.iter().filter(|r| r.meets(slo));
         let first = all().map(|r| r.arrived_at).min().unwrap_or_default();
         let span = done.iter().filter_map(|r| r.finished_at).max().unwrap_or(first).secs_since(first);
         let total = |of: fn(&SimulatedRecord) -> u32| done.iter().map(|r| f64::from(of(r))).sum::<f64>();
@@ -193,7 +202,8 @@ mod tests {
         };
         let records =
             vec![record(0.5, 1.0, 101), record(1.5, 2.0, 101), record(0.5, 2.0, 11), record(0.5, 0.5, 1)];
-        let summary = SimulationOutcome { records, busy: vec![1.0, 3.0] }.summary();
+        let summary =
+            SimulationOutcome { records, busy: vec![1.0, 3.0], workers: WorkerUse::default() }.summary();
         assert_eq!(summary.goodput, 2.0 / 2.0);
         assert_eq!((summary.prefix_hits, summary.imbalance), (0.5, 1.5));
         assert_eq!(summary.share, [1.0, 0.0]);

@@ -1,6 +1,7 @@
 //! A scenario: the fleet, the routers, the load reports they get, and the incidents.
 
 use crate::SimulatedFleet;
+use crate::autoscaler::Autoscaler;
 use router_core::{BatchWindow, OverloadBounds, Time};
 use router_engine::EngineProfile;
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub struct Scenario {
     pub incidents: Vec<Incident>,
     /// How many times a request is retried after its server died. Default 3.
     pub retries: u32,
+    /// What adds and removes servers; those it adds are of the fleet's kinds in turn. Default: none.
+    pub autoscaler: Option<Autoscaler>,
 }
 
 impl Scenario {
@@ -83,6 +86,7 @@ impl Scenario {
             batch_window: None,
             incidents: Vec::new(),
             retries: 3,
+            autoscaler: None,
         }
     }
 

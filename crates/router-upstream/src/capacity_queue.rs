@@ -1,6 +1,7 @@
 //! Requests that wait because every worker is at its cap of requests in flight.
 
 use crate::wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitQueue};
+use crate::wait_times::WaitingSince;
 use router_core::{InFlightCap, NoWorker};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,11 @@ impl CapacityQueue {
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
         self.queue.waiting()
+    }
+
+    /// A request waits for a worker to come into service, outside of this queue, until what is returned is dropped.
+    pub fn waits_elsewhere(&self) -> WaitingSince {
+        self.limit.times().enter()
     }
 
     /// Whether a worker can be at a cap at all.

@@ -14,7 +14,9 @@ use crate::wait_queue::{WaitOrder, WaitQueue};
 use crate::worker::Worker;
 use parking_lot::Mutex;
 use router_config::FleetConfig;
-use router_core::{Balancer, CandidateScore, PolicyNeeds, RequestFeatures, WorkerId};
+use router_core::{
+    Balancer, CandidateScore, PolicyNeeds, RequestFeatures, ScalingSignals, WaitingRequests, WorkerId,
+};
 use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry, WorkerTelemetry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +60,8 @@ pub struct WorkerPool {
     pub weights: Arc<FleetWeights>,
     /// Before the ids of its candidates.
     id_prefix: String,
+    /// What its workers do, in metrics.
+    pub side: &'static str,
     /// What happens to workers, in the log.
     pub(crate) log: Arc<FleetLog>,
     /// From when the timers of all workers count.
@@ -87,6 +91,8 @@ pub struct PoolConfig {
     pub weights: Arc<FleetWeights>,
     /// Before the ids of its candidates, so that no other pool of the router has the same.
     pub id_prefix: String,
+    /// What its workers do, in metrics: `main`, or `prefill` where prefill and decode are apart.
+    pub side: &'static str,
     /// How many workers are configured, and join at the start.
     pub workers_at_start: usize,
 }
@@ -103,6 +109,7 @@ impl WorkerPool {
             capacity,
             weights,
             id_prefix,
+            side,
             workers_at_start,
         } = config;
         let candidates = Arc::<CandidateTable>::default();
@@ -123,6 +130,7 @@ impl WorkerPool {
             joining: Mutex::new(()),
             weights,
             id_prefix,
+            side,
             log: Arc::new(log),
             started_at: Instant::now(),
             tasks,
@@ -226,6 +234,11 @@ impl WorkerPool {
             figures,
             ..BalancerGauges::default()
         }
+    }
+
+    /// The figures from which this pool is scaled, where the router lets so many requests wait.
+    pub fn scaling(&self, waiting: WaitingRequests) -> ScalingSignals {
+        self.balancer.lock().scaling(self.clock.now(), waiting)
     }
 
     /// The policy's score of each candidate, for a request without any features.

@@ -3,6 +3,7 @@
 //! A waiter tries again only after [`WaitQueue::wake`], so no release is missed and nothing is polled. The order is by
 //! class, then by arrival.
 
+use crate::wait_times::{WaitTimes, WaitingSince};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -164,17 +165,23 @@ impl Drop for QueuePlace<'_> {
 pub struct WaitLimit {
     limit: usize,
     waiting: AtomicUsize,
+    times: Arc<WaitTimes>,
 }
 
 impl WaitLimit {
     /// At most `limit` requests wait.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, waiting: AtomicUsize::new(0) })
+        Arc::new(Self { limit, waiting: AtomicUsize::new(0), times: Arc::default() })
     }
 
     /// How many wait now.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Since when requests wait: those that count against the limit, and others that [enter](WaitTimes::enter) there.
+    pub const fn times(&self) -> &Arc<WaitTimes> {
+        &self.times
     }
 
     /// Whether as many wait as may.
@@ -186,17 +193,20 @@ impl WaitLimit {
     pub fn enter(self: &Arc<Self>) -> Option<WaitPermit> {
         let more = |waiting| (waiting < self.limit).then_some(waiting + 1);
         let entered = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        entered.is_ok().then(|| WaitPermit(Arc::clone(self)))
+        entered.is_ok().then(|| WaitPermit { limit: Arc::clone(self), _since: self.times.enter() })
     }
 }
 
 /// The right of one request to wait.
 #[derive(Debug)]
-pub struct WaitPermit(Arc<WaitLimit>);
+pub struct WaitPermit {
+    limit: Arc<WaitLimit>,
+    _since: WaitingSince,
+}
 
 impl Drop for WaitPermit {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.limit.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -108,6 +108,10 @@ class OptionKeywords(TypedDict, total=False):
     health_check_endpoint: str
     disable_health_check: bool
     load_poll_interval_ms: int
+    slo_ttft_secs: float
+    slo_tpot_secs: float
+    slo_attainment: float
+    scale_horizon_secs: float
     record_dir: Union[str, os.PathLike[str], None]
     record_candidates: bool
     record_format: str

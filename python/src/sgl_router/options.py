@@ -421,6 +421,20 @@ class Options:
     #: Time between two load polls of a worker, for policies that use reported load
     load_poll_interval_ms: int = 100
 
+    # Scaling
+
+    #: Time to the first token that responses are to meet, for the figures from which a fleet is scaled
+    slo_ttft_secs: float = 1.0
+
+    #: Time per further token that responses are to meet, likewise
+    slo_tpot_secs: float = 0.05
+
+    #: Share of the responses that are to meet both, above 0 and below 1
+    slo_attainment: float = 0.99
+
+    #: How long a new worker takes until it serves requests: so far ahead the arrival rate is forecast
+    scale_horizon_secs: float = 120.0
+
     # Recording
 
     #: Record every decision and completion to files in this directory, with any policy

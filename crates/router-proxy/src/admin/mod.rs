@@ -12,6 +12,7 @@ mod named_worker;
 mod recipients;
 mod reply;
 mod route;
+mod scale;
 mod traces;
 mod weight_group;
 mod worker_answer;
@@ -51,6 +52,8 @@ pub(crate) enum Endpoint {
     Info(&'static str),
     /// The load of every worker.
     Loads,
+    /// The figures from which the fleet is scaled.
+    Scale,
     /// Workers of the fleet.
     Workers(WorkersEndpoint),
     /// Metrics of the router.
@@ -83,6 +86,7 @@ impl Endpoint {
             "/get_model_info" if get => Some(Self::Info("/model_info")),
             "/model_info" if get => Some(Self::Info("/get_model_info")),
             "/get_loads" if get => Some(Self::Loads),
+            "/v1/scale" if get => Some(Self::Scale),
             "/metrics" if get => Some(Self::Metrics),
             "/engine_metrics" if get => Some(Self::EngineMetrics),
             _ if path.starts_with("/v1/route") => RouteEndpoint::of(method, path).map(Self::Route),
@@ -105,9 +109,12 @@ impl Endpoint {
             | Self::EngineMetrics
             | Self::Abort
             | Self::Route(_) => RequiredRole::User,
-            Self::Loads | Self::Workers(_) | Self::Traces(_) | Self::FlushCache | Self::Control(_) => {
-                RequiredRole::Admin
-            }
+            Self::Loads
+            | Self::Scale
+            | Self::Workers(_)
+            | Self::Traces(_)
+            | Self::FlushCache
+            | Self::Control(_) => RequiredRole::Admin,
         }
     }
 
@@ -132,6 +139,7 @@ pub(crate) async fn answer(
         Endpoint::Models => fleet::models(state, &request).await,
         Endpoint::Info(other) => fleet::info(state, request, other).await,
         Endpoint::Loads => fleet::loads(state),
+        Endpoint::Scale => scale::answer(state),
         Endpoint::Workers(which) => workers::answer(state, which, request).await,
         Endpoint::Metrics => metrics(state, request.headers()),
         Endpoint::Traces(which) => traces::answer(state, which, request).await,

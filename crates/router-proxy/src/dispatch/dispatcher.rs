@@ -189,6 +189,7 @@ impl Dispatcher<'_> {
         mut attempt: impl FnMut() -> Option<T>,
     ) -> Option<T> {
         let _waiting = self.pool.telemetry.waiting_for_worker();
+        let _since = self.pool.capacity.waits_elsewhere();
         let wait = self
             .pool
             .unavailable

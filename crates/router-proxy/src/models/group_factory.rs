@@ -3,7 +3,7 @@
 use super::serving_group::ServingGroup;
 use crate::prefill_pool::PrefillPool;
 use router_config::{AdmissionConfig, FleetConfig, PdProtocol, RecordConfig};
-use router_core::{Balancer, PolicyError, PolicyFactory};
+use router_core::{Balancer, PolicyError, PolicyFactory, ScalingOptions};
 use router_telemetry::{Clock, RecordedPool, RecorderError, Telemetry};
 use router_upstream::{
     CapacityQueue, ConnectConfig, DirectoryLink, FleetWeights, PoolConfig, PoolModel, WaitLimit, WorkerPool,
@@ -28,6 +28,7 @@ pub(crate) struct GroupFactory {
     pub(crate) fleet: FleetConfig,
     pub(crate) connect: ConnectConfig,
     pub(crate) admission: AdmissionConfig,
+    pub(crate) scaling: ScalingOptions,
     pub(crate) limit: Arc<WaitLimit>,
     pub(crate) seed: u64,
     pub(crate) policy: PolicyFactory,
@@ -65,6 +66,7 @@ struct PoolParts<'a> {
     policy: String,
     record: Option<&'a RecordConfig>,
     id_prefix: String,
+    side: &'static str,
     weights: Arc<FleetWeights>,
     model: PoolModel,
     workers_at_start: usize,
@@ -99,6 +101,7 @@ impl GroupFactory {
             balancer,
             record: record.as_ref(),
             id_prefix: prefix.clone(),
+            side: "main",
             weights: Arc::clone(&weights),
             model: own.clone(),
             workers_at_start: workers.main,
@@ -115,6 +118,7 @@ impl GroupFactory {
                     balancer,
                     record: record.as_ref(),
                     id_prefix: format!("{prefix}prefill-"),
+                    side: "prefill",
                     weights,
                     model: own,
                     workers_at_start: workers.prefill,
@@ -128,7 +132,8 @@ impl GroupFactory {
     }
 
     fn pool(&mut self, parts: PoolParts<'_>) -> Result<Arc<WorkerPool>, GroupError> {
-        let PoolParts { mut balancer, policy, record, id_prefix, weights, model, workers_at_start } = parts;
+        let PoolParts { mut balancer, policy, record, id_prefix, side, weights, model, workers_at_start } =
+            parts;
         let is_main = self.next_pool == RecordedPool::MAIN;
         let metrics = if is_main {
             Arc::clone(&self.telemetry.metrics)
@@ -142,6 +147,7 @@ impl GroupFactory {
         self.next_pool = self.next_pool.next();
         let cap = self.admission.worker_max_in_flight;
         balancer.set_cap(cap);
+        balancer.set_scaling(self.scaling);
         balancer.set_overload_bounds(self.admission.overload);
         balancer.set_batch_window(self.admission.batch_window);
         let capacity = CapacityQueue::new(cap, Arc::clone(&self.limit), self.admission.queue_timeout);
@@ -156,6 +162,7 @@ impl GroupFactory {
                 capacity,
                 weights,
                 id_prefix,
+                side,
                 workers_at_start,
             },
         )))

@@ -129,6 +129,9 @@ async fn authorize_and_route(
             Err(Rejection { is_body_unread, ..error.into() })
         }
     };
+    if result.as_ref().is_err_and(|rejection| rejection.error.is_lack_of_workers()) {
+        state.refused();
+    }
     let mut response = result.unwrap_or_else(|rejection| reject(state, &origin, rejection));
     let took = state.clock.now().since(received_at);
     state.main.telemetry.response_started(route, response.status().as_u16(), took);

@@ -38,6 +38,7 @@ mod request_syntax;
 mod restarts;
 mod retries;
 mod routing_service;
+mod scale;
 mod security;
 mod smuggling;
 mod stored_responses;

@@ -22,6 +22,10 @@ pub(super) enum SimEvent {
     Poll,
     /// Routers learn how far the streams are.
     Progress,
+    /// The autoscaler reads its metric.
+    Autoscale,
+    /// A worker that was ordered is ready, by the number of the order.
+    Ready(usize),
     /// A request arrives, for the first time or as a retry.
     Arrival(usize),
 }

@@ -1,17 +1,20 @@
 //! The event loop: takes the next event, applies it, and passes on what the routers learn.
 
+mod autoscaling;
 mod cancel;
 mod event;
 mod inflight;
 mod oracle_driver;
 mod watch;
 
+use crate::autoscaler::AutoscalerState;
 use crate::decision_maker::DecisionMaker;
 use crate::oracle::KnownRequest;
 use crate::outcome::{SimulatedRecord, SimulationOutcome};
 use crate::scenario::{IncidentKind, Scenario};
 use crate::server::SimulatedServer;
 use crate::workload::{RequestStart, Workload};
+use autoscaling::WorkerPayroll;
 use cancel::{CancelCheck, Cancelled};
 use event::{EventQueue, SimEvent};
 use inflight::{InFlight, InFlightRef, InFlightRequests, features, job};
@@ -38,6 +41,9 @@ impl SimulatedRouter {
     fn new(policy: Box<dyn Policy>, seed: u64, scenario: &Scenario) -> Self {
         let mut balancer = Balancer::new(policy, seed);
         let bounds = scenario.overload;
+        if let Some(autoscaler) = &scenario.autoscaler {
+            balancer.set_scaling(autoscaler.scaling);
+        }
         balancer.set_batch_window(scenario.batch_window);
         balancer.set_overload_bounds(scenario.reports.poll.map_or(bounds, |poll| bounds.polled_every(poll)));
         Self { balancer, ids: Vec::new(), servers: Vec::new() }
@@ -118,6 +124,7 @@ struct Simulation<'a> {
     servers: Vec<SimulatedServer>,
     in_flight: InFlightRequests,
     reports: Vec<PendingReport>,
+    payroll: WorkerPayroll,
     /// One per request, in the order of the workload.
     records: Vec<Option<SimulatedRecord>>,
     /// Requests that have not ended.
@@ -149,6 +156,7 @@ impl<'a> Simulation<'a> {
             servers: Vec::new(),
             in_flight: InFlightRequests::default(),
             reports: Vec::new(),
+            payroll: WorkerPayroll::new(scenario.autoscaler.map(AutoscalerState::new)),
             records: vec![None; load.requests.len()],
             unfinished: load.requests.len(),
             report_delay: Duration::ZERO,
@@ -179,6 +187,9 @@ impl<'a> Simulation<'a> {
         if let Some(interval) = self.scenario.reports.poll {
             self.event_queue.push(Time::ZERO + interval, SimEvent::Poll);
         }
+        if let Some(autoscaler) = &self.scenario.autoscaler {
+            self.event_queue.push(Time::ZERO + autoscaler.interval, SimEvent::Autoscale);
+        }
         let is_watched = self.routers.iter().any(|router| router.balancer.needs().progress);
         if is_watched && self.load.requests.iter().any(|request| request.stream) {
             self.event_queue.push(Time::ZERO + PROGRESS_INTERVAL, SimEvent::Progress);
@@ -186,6 +197,12 @@ impl<'a> Simulation<'a> {
     }
 
     fn add_server(&mut self, profile: &EngineProfile) {
+        let server = self.start_server(profile);
+        self.payroll.present(self.now, server);
+    }
+
+    /// A server joins, and its index.
+    fn start_server(&mut self, profile: &EngineProfile) -> usize {
         let index = self.servers.len();
         self.servers.push(SimulatedServer::new(profile, self.load.block_tokens));
         let info = WorkerInfo {
@@ -195,6 +212,7 @@ impl<'a> Simulation<'a> {
         };
         let now = self.now;
         self.routers.iter_mut().for_each(|router| router.join(now, index, &info));
+        index
     }
 
     /// Runs until every request that can arrive has ended, and every router has learned it.
@@ -211,7 +229,7 @@ impl<'a> Simulation<'a> {
 
     fn outcome(self) -> SimulationOutcome {
         let busy = self.servers.iter().map(SimulatedServer::busy_secs).collect();
-        SimulationOutcome { records: self.records, busy }
+        SimulationOutcome { records: self.records, busy, workers: self.payroll.used(self.now) }
     }
 
     fn run_to_last_response(&mut self, mut cancel: CancelCheck<'_>) -> Result<(), Cancelled> {
@@ -249,6 +267,8 @@ impl<'a> Simulation<'a> {
                 router.balancer.apply(self.now, FleetUpdate::Load(router.ids[server], report));
             }
             SimEvent::Poll => self.poll(),
+            SimEvent::Autoscale => self.autoscale(),
+            SimEvent::Ready(order) => self.worker_ready(order),
             SimEvent::Progress => self.report_progress(),
             SimEvent::Incident(index) => self.apply_incident(self.scenario.incidents[index].kind),
         }
@@ -410,7 +430,7 @@ impl<'a> Simulation<'a> {
 
     fn report_first_token(&mut self, reference: InFlightRef) {
         let Some(request) = self.in_flight.get_mut(reference) else { return };
-        if let Some(ticket) = &request.ticket {
+        if let Some(ticket) = &mut request.ticket {
             request.finish.first_byte_at = Some(self.now);
             self.routers[request.router].balancer.first_token(self.now, ticket);
         }
@@ -446,6 +466,7 @@ impl<'a> Simulation<'a> {
         }
         self.step(server);
         self.servers[server].alive = false;
+        self.payroll.gone(self.now, server);
         for router in &mut self.routers {
             router.balancer.apply(self.now, FleetUpdate::Leave(router.ids[server]));
         }

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, and print what they skip"
 )]
 
+mod autoscaling;
 mod clients;
 mod laws;
 mod marginal_cost;

@@ -11,9 +11,11 @@ mod forecasts;
 mod legs;
 mod models;
 mod retries;
+mod scale;
 mod snapshot;
 
 pub use retries::WaitingGuard;
+pub use scale::ScaleGauges;
 pub use snapshot::{BalancerGauges, WorkerGauges};
 
 use crate::control_outcome::ControlOutcome;

@@ -2,6 +2,7 @@
 //!
 //! Unknown values and workers that left have no sample.
 
+use super::scale::{SCALE_GAUGES, ScaleGauges};
 use crate::breaker_state::BreakerState;
 use crate::worker::WorkerTelemetry;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
@@ -28,6 +29,8 @@ pub struct BalancerGauges {
     pub scores: Vec<(Arc<WorkerTelemetry>, CandidateScore)>,
     /// Figures about the policy as a whole.
     pub figures: Vec<(&'static str, f64)>,
+    /// What the pool is scaled by.
+    pub scale: Option<ScaleGauges>,
     /// Requests that wait in the router for admission.
     pub queued: usize,
     /// Bytes of larger request bodies that are held in memory.
@@ -74,6 +77,7 @@ impl Snapshot {
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_fleet(encoder)?;
         self.encode_models(encoder)?;
+        self.encode_scale(encoder)?;
         self.encode_policies(encoder)?;
         if self.is_per_worker { self.encode_workers(encoder) } else { Ok(()) }
     }
@@ -172,6 +176,15 @@ impl Snapshot {
         encode_gauges(encoder, ["model_waiting_requests", help], waiting)
     }
 
+    fn encode_scale(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in SCALE_GAUGES {
+            let pools = self.balancers.iter().filter_map(|balancer| balancer.scale.as_ref());
+            let samples = pools.filter_map(|pool| Some((scale_labels(pool), value(pool)?)));
+            encode_gauges(encoder, [name, help], samples)?;
+        }
+        Ok(())
+    }
+
     fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges = |of: fn(&WorkerGauges) -> Option<i64>| {
             self.workers().filter_map(move |w| Some((vec![("worker", &*w.worker.name)], of(w)?)))
@@ -234,6 +247,12 @@ impl Snapshot {
         let help = "Figures about the policy as a whole; see its page";
         encode_gauges(encoder, ["policy_figure", help], figures)
     }
+}
+
+/// The pool, and its model where that is known.
+fn scale_labels(of: &ScaleGauges) -> Vec<(&'static str, &str)> {
+    let model = of.model.as_deref().map(|model| ("model", model));
+    std::iter::once(("pool", of.pool)).chain(model).collect()
 }
 
 /// The scores of one policy, with their labels.

@@ -1,10 +1,11 @@
 //! The flags of `simulate`.
 
+use super::autoscale::AutoscaleArgs;
 use crate::clap_message::first_line;
 use crate::error::CommandError;
 use clap::{Args, Command, FromArgMatches as _};
 use router_core::DEFAULT_OVERLOAD_WAITING;
-use router_sim::{ClientMix, LengthDistribution, ScheduledEvent, Slo};
+use router_sim::{ClientMix, LengthDistribution, RateCurve, ScheduledEvent, Slo};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -89,6 +90,9 @@ pub struct SimulateArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
 
+    #[command(flatten)]
+    pub(crate) autoscaling: AutoscaleArgs,
+
     /// Write all results as JSON; without a file, to standard output, and the table to standard error
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Result")]
     pub(crate) json: Option<PathBuf>,
@@ -148,6 +152,11 @@ pub(crate) struct LoadArgs {
     /// Shape of the gamma-distributed gaps between arrivals: 1 is Poisson, below 1 is bursty, above 1 is regular
     #[arg(long, value_name = "SHAPE", default_value_t = 1.0, help_heading = "Load", value_parser = above_zero)]
     pub(crate) burstiness: f64,
+
+    /// How the rate changes over time: day or day:SECS (a sinusoid with an evening peak and noise, in days of so many seconds), or
+    /// SECS=FACTOR;SECS=FACTOR (from each time on, so many times the rate)
+    #[arg(long, value_name = "CURVE", help_heading = "Load")]
+    pub(crate) rate_curve: Option<RateCurve>,
 
     /// Clients with requests of their own, as NAME:MEMBER=VALUE,MEMBER=VALUE;NAME:...; the members are share (of the requests,
     /// relative to the others), input-len and output-len (in the forms of --input-len), and, if needed, prefix-len (tokens that
@@ -209,16 +218,20 @@ fn above_zero(text: &str) -> Result<f64, &'static str> {
     number(text, |x| x > 0.0, "expected a number above 0")
 }
 
-fn interval(text: &str) -> Result<f64, &'static str> {
+pub(super) fn interval(text: &str) -> Result<f64, &'static str> {
     number(text, |x| (1e-3..=1e6).contains(&x), "expected seconds from 0.001 to 1e6")
 }
 
-fn pause(text: &str) -> Result<f64, &'static str> {
+pub(super) fn pause(text: &str) -> Result<f64, &'static str> {
     number(text, |x| (0.0..=1e6).contains(&x), "expected seconds from 0 to 1e6")
 }
 
 fn share(text: &str) -> Result<f64, &'static str> {
     number(text, |x| (0.0..=1.0).contains(&x), "expected a share from 0 to 1")
+}
+
+pub(super) fn part(text: &str) -> Result<f64, &'static str> {
+    number(text, |x| x > 0.0 && x < 1.0, "expected a share above 0 and below 1")
 }
 
 fn slice(text: &str) -> Result<std::ops::Range<usize>, &'static str> {

@@ -9,7 +9,7 @@ use router_core::{BatchWindow, OverloadBounds};
 use router_engine::FleetSpec;
 use router_sim::{
     ComparisonTable, Contender, Experiment, ExperimentObserver, IncidentKind, LoadReporting, Scenario,
-    SimulatedFleet, Slo,
+    SimulatedFleet, Slo, Workload,
 };
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -66,7 +66,12 @@ impl<'a> PolicyComparison<'a> {
         let ComparisonSetup { args, scenario, seeds, .. } = &self.setting;
         let slo = Slo { ttft: args.slo_ttft, tpot: args.slo_tpot };
         let experiment = Experiment { scenario, seeds, slo };
-        experiment.run_observed(contenders, &|seed| self.source.load(&args.load, seed), observer)
+        experiment.run_observed(contenders, &|seed| self.workload(seed), observer)
+    }
+
+    /// The load of a seed.
+    pub(super) fn workload(&self, seed: u64) -> Workload {
+        self.source.load(&self.setting.args.load, seed)
     }
 
     /// The results as a text table.

@@ -36,9 +36,17 @@ impl WorkloadSource {
     /// The load of one seed.
     pub(super) fn load(&self, args: &LoadArgs, seed: u64) -> Workload {
         match self {
-            Self::Trace(load) => load.clone(),
-            Self::Synthetic => adapted(synthetic(args, seed), args),
+            Self::Trace(load) => curved(load.clone(), args, seed),
+            Self::Synthetic => curved(adapted(synthetic(args, seed), args), args, seed),
         }
+    }
+}
+
+/// The load with the rate that the flags say.
+fn curved(load: Workload, args: &LoadArgs, seed: u64) -> Workload {
+    match &args.rate_curve {
+        Some(curve) => load.along(curve, seed),
+        None => load,
     }
 }
 
@@ -87,6 +95,9 @@ pub(super) fn describe(args: &LoadArgs, requests: usize) -> String {
     };
     if args.name_lengths {
         details += ", each with its length as max_tokens";
+    }
+    if let Some(curve) = &args.rate_curve {
+        details += &format!(", along {curve}");
     }
     if let Some(path) = &args.trace {
         let speed =

@@ -1,6 +1,7 @@
 //! `sgl-router simulate`: compares policies on a simulated fleet, in virtual time.
 
 mod args;
+mod autoscale;
 mod comparison;
 mod json;
 mod load;
@@ -22,6 +23,9 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(crate) fn run(args: &SimulateArgs) -> Result<(), CommandError> {
+    if !args.autoscaling.autoscale.is_empty() {
+        return autoscale::run(args, |runs| progress(runs, String::new()));
+    }
     let registry = Registry::builtin();
     let contenders = Contender::list(&args.policy, &registry).map_err(CommandError::flag("--policy"))?;
     let comparison = PolicyComparison::new(args)?;
@@ -61,12 +65,17 @@ impl ExperimentObserver for Terminal<'_> {
 
 /// A progress bar on standard error, if it is a terminal.
 fn bar(setting: &ComparisonSetup<'_>, contenders: usize) -> ProgressBar {
-    let bar = ProgressBar::new((contenders * setting.seeds.len()) as u64);
+    let runs = (contenders * setting.seeds.len()) as u64;
+    progress(runs, format!("{} requests each", setting.requests))
+}
+
+fn progress(runs: u64, message: String) -> ProgressBar {
+    let bar = ProgressBar::new(runs);
     // The template is a constant, so it is valid.
     if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len} runs {elapsed} {msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_message(format!("{} requests each", setting.requests));
+    bar.set_message(message);
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }

@@ -7,7 +7,8 @@
 //! Not recursive least squares and no Kalman filter: when prompts are alike the columns are nearly collinear, and
 //! those diverge. Here the ridge holds what the data does not determine, and the bounds are part of the solution.
 
-use super::fit::{Coefficients, LeastSquares, N, Regularization};
+use super::coefficients::{Coefficients, N};
+use crate::least_squares::{LeastSquares, Regularization};
 
 /// Indices of constants: a prompt that is computed alone, a prefill batch, a decode step.
 const ALONE: usize = 0;
@@ -128,8 +129,8 @@ pub(super) struct SpeedLearner {
     scale: f64,
     prior: Coefficients,
     /// Fits over recent responses, and over very many.
-    recent: LeastSquares,
-    lasting: LeastSquares,
+    recent: LeastSquares<N>,
+    lasting: LeastSquares<N>,
     /// The constants in units; the first is that of a prompt computed alone, its own batch included.
     solution: Coefficients,
     /// Price of a prefill batch by many responses, in decode steps.

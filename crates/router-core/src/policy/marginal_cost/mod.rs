@@ -11,10 +11,10 @@
 
 mod baseline;
 mod change;
+mod coefficients;
 mod config;
 mod cost;
 mod empty_share;
-mod fit;
 mod in_flight;
 mod kind;
 mod learner;
@@ -22,7 +22,6 @@ mod output_lengths;
 mod survey;
 #[cfg(test)]
 mod tests;
-mod token_estimator;
 mod trials;
 mod worker;
 
@@ -32,6 +31,7 @@ use super::InvalidOption;
 use crate::fleet::Candidates;
 use crate::prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 use crate::ranking::{COMPARE_ALL, MOST_FOUND, Ranking};
+use crate::token_estimator::TokenEstimator;
 use crate::worker_view::WorkerView;
 use crate::{
     Completion, Decision, DecisionContext, Event, LengthClass, LengthForecast, Outcome, Policy, PolicyNeeds,
@@ -44,7 +44,6 @@ use kind::WorkerKind;
 use learner::SpeedLearner;
 use output_lengths::OutputLengths;
 use survey::{FleetSurvey, SURVEY_EVERY};
-use token_estimator::TokenEstimator;
 use trials::{TRIALS, TrialBudget};
 use worker::WorkerModel;
 

@@ -13,7 +13,7 @@ const PRIOR_BYTES: f64 = 2000.0;
 /// Tokens per byte by route, since each wraps its prompts in other JSON, and by script, since English, code and Chinese
 /// differ on one route.
 #[derive(Clone, Debug)]
-pub(super) struct TokenEstimator {
+pub(crate) struct TokenEstimator {
     /// By route and script: decayed sums of tokens and bytes.
     seen: [[(f64, f64); PromptScript::ALL.len()]; Route::ALL.len()],
 }
@@ -28,7 +28,7 @@ impl Default for TokenEstimator {
 
 impl TokenEstimator {
     /// Prompt tokens, as the client sent them or estimated from the bytes, and tokens per byte.
-    pub(super) fn prompt(&self, request: &RequestFeatures<'_>) -> (f64, f64) {
+    pub(crate) fn prompt(&self, request: &RequestFeatures<'_>) -> (f64, f64) {
         let per_byte = self.tokens_per_byte(request.route, request.script);
         let guess = per_byte * request.prompt_bytes as f64;
         (request.prompt_tokens.map_or(guess, f64::from).max(1.0), per_byte)
@@ -40,7 +40,7 @@ impl TokenEstimator {
     }
 
     /// Learns that a prompt of `bytes` bytes had `tokens` tokens.
-    pub(super) fn learn(&mut self, route: Route, script: PromptScript, bytes: u64, tokens: u32) {
+    pub(crate) fn learn(&mut self, route: Route, script: PromptScript, bytes: u64, tokens: u32) {
         if bytes == 0 || tokens == 0 {
             return;
         }

@@ -1,37 +1,37 @@
 //! Exponentially forgetting least squares: a few constants, drawn towards a prior and kept in bounds.
 
-/// How many constants there are.
-pub(super) const N: usize = 6;
-
-/// One number per constant.
-pub(super) type Coefficients = [f64; N];
-
 /// Decayed normal equations of the relative error.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LeastSquares {
-    normal: [Coefficients; N],
-    right: Coefficients,
+#[derive(Clone, Debug)]
+pub(crate) struct LeastSquares<const N: usize> {
+    normal: [[f64; N]; N],
+    right: [f64; N],
+}
+
+impl<const N: usize> Default for LeastSquares<N> {
+    fn default() -> Self {
+        Self { normal: [[0.0; N]; N], right: [0.0; N] }
+    }
 }
 
 /// What determines the constants where the data does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Regularization<'a> {
+pub(crate) struct Regularization<'a, const N: usize> {
     /// Weight of the prior, in rows whose whole time would be one constant's.
-    pub(super) ridge: f64,
+    pub(crate) ridge: f64,
     /// What the constants are drawn to.
-    pub(super) prior: &'a Coefficients,
+    pub(crate) prior: &'a [f64; N],
     /// What they never leave.
-    pub(super) bounds: &'a [(f64, f64); N],
+    pub(crate) bounds: &'a [(f64, f64); N],
 }
 
-impl LeastSquares {
+impl<const N: usize> LeastSquares<N> {
     /// Keeps `share` of what is known.
-    pub(super) fn fade(&mut self, share: f64) {
+    pub(crate) fn fade(&mut self, share: f64) {
         self.normal.as_flattened_mut().iter_mut().chain(&mut self.right).for_each(|x| *x *= share);
     }
 
     /// Adds one row that should add up to 1.
-    pub(super) fn add(&mut self, x: &Coefficients, weight: f64) {
+    pub(crate) fn add(&mut self, x: &[f64; N], weight: f64) {
         for i in 0..N {
             for j in 0..N {
                 self.normal[i][j] += weight * x[i] * x[j];
@@ -41,13 +41,13 @@ impl LeastSquares {
     }
 
     /// Converts all rows to a unit `factor` times as large.
-    pub(super) fn rescale(&mut self, factor: f64) {
+    pub(crate) fn rescale(&mut self, factor: f64) {
         self.normal.as_flattened_mut().iter_mut().for_each(|a| *a *= factor * factor);
         self.right.iter_mut().for_each(|b| *b *= factor);
     }
 
     /// The constants. One that leaves its bounds is put there, and the others are solved again.
-    pub(super) fn solve(&self, hold: Regularization<'_>) -> Coefficients {
+    pub(crate) fn solve(&self, hold: Regularization<'_, N>) -> [f64; N] {
         let mut solution = [0.0; N];
         let mut is_free = [true; N];
         // Each round fixes one at least, or is the last.
@@ -70,7 +70,7 @@ impl LeastSquares {
 
     /// Gaussian elimination. The matrix is positive definite, so no pivoting is needed, and its diagonal stays above the
     /// ridge except for rounding.
-    fn eliminate(&self, hold: Regularization<'_>, fixed: &Coefficients, is_free: [bool; N]) -> Coefficients {
+    fn eliminate(&self, hold: Regularization<'_, N>, fixed: &[f64; N], is_free: [bool; N]) -> [f64; N] {
         let (mut a, mut b) = (self.normal, self.right);
         for i in 0..N {
             a[i][i] += hold.ridge;
@@ -105,13 +105,15 @@ mod tests {
     use super::*;
     use crate::Rng;
 
+    const N: usize = 6;
+    type Coefficients = [f64; N];
     const WIDE: [(f64, f64); N] = [(0.0, 100.0); N];
 
     #[test]
     fn undetermined_constants_keep_the_prior() {
         let truth = [1.0, 0.5, 2.0, 3.0, 0.25, 7.0];
         let mut rng = Rng::seeded(1);
-        let mut fit = LeastSquares::default();
+        let mut fit = LeastSquares::<N>::default();
         for _ in 0..100 {
             // No row depends on the last constant.
             let row: Coefficients = std::array::from_fn(|i| if i < 5 { rng.below(100) as f64 } else { 0.0 });
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn others_compensate_for_a_bounded_constant() {
-        let mut fit = LeastSquares::default();
+        let mut fit = LeastSquares::<N>::default();
         // Without bounds the constants are -1 and 3.
         for x in [0.2, 0.5, 0.8] {
             let mut row = [0.0; N];
