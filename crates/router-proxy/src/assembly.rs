@@ -78,6 +78,8 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         clock,
         pool,
         disaggregation,
+        #[cfg(feature = "kubernetes")]
+        discovery: Arc::default(),
         needs,
         trusted_proxies: TrustedProxies::new(&config.forwarding),
         forwarding: Forwarding::new(config.forwarding.headers, scheme(&config.security)),

@@ -8,6 +8,7 @@
 //! ```text
 //! router                                  starts and stops a router
 //!   assembly                              builds AppState from the configuration
+//!   discovered_workers                    workers that join and drain as their pods do
 //!   server                                listeners, connections, serving threads
 //!     proxy                               one request: authorize, admit, dispatch, retry
 //!       admin                             the routes that the router serves itself
@@ -28,6 +29,8 @@
 mod admin;
 mod admission;
 mod assembly;
+#[cfg(feature = "kubernetes")]
+mod discovered_workers;
 mod error;
 mod headers;
 mod hedge_delay;

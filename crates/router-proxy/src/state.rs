@@ -24,6 +24,9 @@ pub(crate) struct AppState {
     pub(crate) pool: Arc<WorkerPool>,
     /// The workers that prefill; absent where each worker does both.
     pub(crate) disaggregation: Option<PrefillPool>,
+    /// How well the pods of Kubernetes are known.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) discovery: Arc<router_kubernetes::DiscoveryStatus>,
     /// What the policies of all pools want to know of a request.
     pub(crate) needs: PolicyNeeds,
     pub(crate) limits: RequestLimits,
@@ -83,6 +86,10 @@ impl AppState {
         // Requests wait, and their bodies are held, before a pool is chosen; the first part carries that.
         if let Some(first) = gauges.first_mut() {
             (first.queued, first.buffered) = (self.admission.waiting(), self.admission.buffered());
+            #[cfg(feature = "kubernetes")]
+            {
+                first.discovery = gauges_of(&self.discovery);
+            }
         }
         gauges
     }
@@ -92,6 +99,19 @@ impl AppState {
         let loads = self.pools().flat_map(|pool| pool.worker_loads()).collect::<Vec<_>>();
         RouterStats::new(&self.pool.telemetry.metrics, self.admission.waiting() as u64, &loads)
     }
+}
+
+/// How well the pods of Kubernetes are known; `None` without discovery.
+#[cfg(feature = "kubernetes")]
+fn gauges_of(status: &router_kubernetes::DiscoveryStatus) -> Option<router_telemetry::DiscoveryGauges> {
+    let figures = status.figures()?;
+    Some(router_telemetry::DiscoveryGauges {
+        is_current: figures.is_current,
+        age: figures.age,
+        lists: figures.lists,
+        events: figures.events,
+        failures: figures.failures,
+    })
 }
 
 impl ProxyError {

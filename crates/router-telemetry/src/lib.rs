@@ -47,7 +47,7 @@ pub use clock::Clock;
 pub use control_outcome::ControlOutcome;
 pub use failure_reason::FailureReason;
 pub use leg::Leg;
-pub use metrics::{BalancerGauges, Metrics, WaitingGuard, WorkerGauges};
+pub use metrics::{BalancerGauges, DiscoveryGauges, Metrics, WaitingGuard, WorkerGauges};
 pub use prometheus::JoinedPage;
 pub use prometheus::family::Buckets;
 pub use record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, RecordedPool};

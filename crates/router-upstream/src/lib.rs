@@ -71,7 +71,7 @@ pub use connect_error::ConnectError;
 pub use connection_pool::UpstreamError;
 pub use engine::{EngineQuirks, LOAD_REPORT_HEADER, RANK_HEADER};
 pub use fleet_weights::FleetWeights;
-pub use health::{HealthProblem, HealthState, HealthVerdict, WorkerFailure};
+pub use health::{HealthProblem, HealthState, HealthVerdict, Readiness, ReadinessProblem, WorkerFailure};
 pub use http1::{CollectError, Connection, EncodedRequest, RequestEncoder, ResponseError, SendError};
 pub use load::WorkerLoad;
 pub use membership::MembershipError;

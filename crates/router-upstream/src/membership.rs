@@ -2,7 +2,7 @@
 
 use crate::candidate::{Candidate, CandidateName};
 use crate::fleet_log::FleetEvent;
-use crate::health::HealthState;
+use crate::health::{HealthState, Readiness};
 use crate::health_checker::run_health_checks;
 use crate::invalid_worker::InvalidWorker;
 use crate::load_poller::poll_load;
@@ -70,9 +70,22 @@ impl WorkerPool {
     /// # Errors
     /// When the URL is in the fleet already, or the specification is invalid.
     pub fn join(self: &Arc<Self>, spec: &WorkerSpec) -> Result<Arc<Candidate>, MembershipError> {
+        self.join_with(spec, Readiness::Ready)
+    }
+
+    /// Adds a worker of which whoever runs it says whether it is ready. It gets requests once it is ready and healthy.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn join_with(
+        self: &Arc<Self>,
+        spec: &WorkerSpec,
+        readiness: Readiness,
+    ) -> Result<Arc<Candidate>, MembershipError> {
         // Held to the end, so that two calls with the same URL cannot both succeed.
         let _order = self.joining.lock();
         let new = self.prepare(spec)?;
+        new.worker.health_state.lock().set_readiness(readiness, self.clock.now());
         let mut candidates = Vec::with_capacity(1);
         let first = self.enter(new, &mut candidates);
         self.candidates.insert(&candidates);

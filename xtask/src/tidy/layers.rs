@@ -5,7 +5,7 @@ use toml::Table;
 
 /// Each crate of the workspace and those directly below it, as in ARCHITECTURE.md. It may depend on these, and on what they
 /// may depend on.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
@@ -17,7 +17,8 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("router-config", &["router-core"]),
     ("router-telemetry", &["router-config"]),
     ("router-upstream", &["router-grpc", "router-protocol", "router-telemetry"]),
-    ("router-proxy", &["router-upstream"]),
+    ("router-kubernetes", &["router-config"]),
+    ("router-proxy", &["router-kubernetes", "router-upstream"]),
     ("router-fuzz", &["router-upstream"]),
     ("router-bench", &["router-protocol", "router-telemetry"]),
     ("sgl-router", &["router-sim", "router-emulator", "router-load", "router-report", "router-proxy"]),

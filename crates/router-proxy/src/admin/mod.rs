@@ -18,6 +18,8 @@ mod workers;
 
 pub use embedded::TrackingDisabled;
 pub use workers::WorkersError;
+#[cfg(feature = "kubernetes")]
+pub(crate) use workers::pool_of;
 
 use control_call::ControlCall;
 use reply::json;

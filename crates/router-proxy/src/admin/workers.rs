@@ -187,7 +187,7 @@ fn find(state: &AppState, request: &Request<Incoming>) -> Result<Arc<Candidate>,
 }
 
 /// The balancer and workers to which a new worker belongs.
-fn pool_of(state: &Arc<AppState>, kind: WorkerKind) -> Result<&Arc<WorkerPool>, WorkersError> {
+pub(crate) fn pool_of(state: &Arc<AppState>, kind: WorkerKind) -> Result<&Arc<WorkerPool>, WorkersError> {
     state.pool_of(kind).ok_or(WorkersError::Kind(match kind {
         WorkerKind::Regular => "worker_type: with --pd-disaggregation it must be prefill or decode",
         WorkerKind::Prefill | WorkerKind::Decode => {
@@ -210,7 +210,8 @@ pub(super) fn list(state: &Arc<AppState>) -> Value {
     let stats = json!({"regular_count": kind(WorkerKind::Regular), "prefill_count": kind(WorkerKind::Prefill),
         "decode_count": kind(WorkerKind::Decode),
         "pending": count(HealthState::Pending), "healthy": count(HealthState::Healthy),
-        "unhealthy": count(HealthState::Unhealthy), "draining": count(HealthState::Draining)});
+        "unhealthy": count(HealthState::Unhealthy), "not_ready": count(HealthState::NotReady),
+        "draining": count(HealthState::Draining)});
     json!({"total": workers.len(), "workers": workers, "stats": stats})
 }
 
@@ -227,6 +228,7 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
         "state": health.as_str(),
         "is_healthy": health == HealthState::Healthy,
         "last_error": last_error(pool, worker, now),
+        "not_ready": not_ready(pool, &worker.worker, now),
         "breaker": breaker(worker, now),
         "load": load.as_ref().map_or(0, |l| l.in_flight),
         "waiting": load.as_ref().and_then(|l| l.waiting),
@@ -261,6 +263,13 @@ fn last_error(pool: &WorkerPool, worker: &Candidate, now: Time) -> Option<Value>
         "since": pool.clock.unix(since).as_secs_f64(), "for_secs": now.since(since).as_secs_f64()}))
 }
 
+/// Why the worker is not ready, and since when; `None` while it is.
+fn not_ready(pool: &WorkerPool, worker: &Worker, now: Time) -> Option<Value> {
+    let problem = worker.readiness_problem()?;
+    Some(json!({"reason": problem.reason, "since": pool.clock.unix(problem.since).as_secs_f64(),
+        "for_secs": now.since(problem.since).as_secs_f64()}))
+}
+
 /// The weight update that the worker missed, and since when; `None` while it has the fleet's weights.
 fn missed_update(pool: &WorkerPool, worker: &Worker, now: Time) -> Option<Value> {
     let missed = worker.missed_update()?;
@@ -285,7 +294,9 @@ fn job_status(pool: &WorkerPool, worker: &Worker) -> Option<Value> {
     let (job, message) = match worker.health() {
         HealthState::Pending => ("AddWorker", "the worker has not passed a health check yet"),
         HealthState::Draining => ("RemoveWorker", "the worker finishes the requests that it has"),
-        HealthState::Healthy | HealthState::Unhealthy | HealthState::Gone => return None,
+        HealthState::Healthy | HealthState::Unhealthy | HealthState::NotReady | HealthState::Gone => {
+            return None;
+        }
     };
     let since = pool.clock.unix(worker.membership_changed_at()).as_secs();
     Some(

@@ -13,7 +13,7 @@ mod retries;
 mod snapshot;
 
 pub use retries::WaitingGuard;
-pub use snapshot::{BalancerGauges, WorkerGauges};
+pub use snapshot::{BalancerGauges, DiscoveryGauges, WorkerGauges};
 
 use crate::control_outcome::ControlOutcome;
 use crate::leg::Leg;
