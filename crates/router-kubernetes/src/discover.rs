@@ -4,6 +4,7 @@ use crate::api_access::ApiAccess;
 use crate::list_watch::{Follower, ObjectNews, ObjectQuery};
 use crate::membership::{Membership, MembershipChange};
 use crate::object::{EndpointSlice, Pod};
+use crate::pace::Timing;
 use crate::status::DiscoveryStatus;
 use futures_util::future::{BoxFuture, select_all};
 use router_config::DiscoveryConfig;
@@ -38,6 +39,7 @@ pub async fn discover(
     config: DiscoveryConfig,
     workers: Arc<dyn WorkerSet>,
     status: Arc<DiscoveryStatus>,
+    timing: Timing,
     stopping: CancellationToken,
 ) {
     let api = Arc::new(ApiAccess::new(config.kubeconfig.clone()));
@@ -46,14 +48,14 @@ pub async fn discover(
     for (index, selector) in config.pods.iter().enumerate() {
         let query = ObjectQuery { namespace: config.namespace.clone(), labels: selector.labels.clone() };
         let (api, status, news) = (Arc::clone(&api), status.add_watch(), tell.clone());
-        followers.push(Box::pin(Follower { api, query, status, news, wrap: News::Pods, index }.follow()));
+        followers.push(Box::pin(Follower { api, query, status, news, wrap: News::Pods, index, timing }.follow()));
     }
     if let Some(service) = &config.service {
         let labels = format!("{SERVICE_NAME}={service}");
         let query = ObjectQuery { namespace: config.namespace.clone(), labels };
         let (api, status, news) = (Arc::clone(&api), status.add_watch(), tell.clone());
         let wrap = |_, news| News::Slices(news);
-        followers.push(Box::pin(Follower { api, query, status, news, wrap, index: 0 }.follow()));
+        followers.push(Box::pin(Follower { api, query, status, news, wrap, index: 0, timing }.follow()));
     }
     drop(tell);
     tokio::select! {

@@ -31,4 +31,5 @@ pub use object::{
     Endpoint, EndpointConditions, EndpointSlice, Metadata, Pod, PodCondition, PodSpec, PodStatus, TargetRef,
 };
 pub use object_table::ListPurpose;
+pub use pace::Timing;
 pub use status::{DiscoveryFigures, DiscoveryStatus};

@@ -7,7 +7,7 @@
 use crate::api_access::{ApiAccess, ApiFailure};
 use crate::object::{ObjectPage, Watched};
 use crate::object_table::{ListPurpose, version};
-use crate::pace::{Backoff, jittered};
+use crate::pace::{Backoff, Timing, jittered};
 use crate::status::WatchStatus;
 use futures_util::future::OptionFuture;
 use futures_util::{TryStreamExt as _, stream::BoxStream};
@@ -23,14 +23,8 @@ use tracing::{debug, info, warn};
 
 /// How many objects a page of a list has at most.
 const PAGE: u32 = 250;
-/// Time limit of a page, and of the beginning of a watch.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// How long a watch lasts before it is begun again. A connection that died unnoticed is noticed after so long.
-const WATCH_SECS: u32 = 120;
-/// How much longer than that the router waits for the end of a watch.
+/// How much longer than a watch lasts the router waits for its end.
 const WATCH_MARGIN: Duration = Duration::from_secs(10);
-/// The time from one list to the next while the watch goes on.
-const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 /// A watch that ends sooner and told nothing counts as failed, so that the next one is not begun at once.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
@@ -74,6 +68,7 @@ pub(crate) struct Follower<T, W> {
     pub(crate) wrap: fn(usize, ObjectNews<T>) -> W,
     /// Which follower it is, for `wrap`.
     pub(crate) index: usize,
+    pub(crate) timing: Timing,
 }
 
 /// The receiver of the news is gone: the router stops.
@@ -95,7 +90,7 @@ impl<E: Into<ApiFailure>> From<E> for End {
 impl<T: Watched, W> Follower<T, W> {
     /// Follows until nobody receives the news any more.
     pub(crate) async fn follow(self) -> Stopped {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.timing);
         // The version up to which everything is known.
         let mut known: Option<String> = None;
         let mut was_refused = false;
@@ -173,8 +168,8 @@ impl<T: Watched, W> Follower<T, W> {
         loop {
             let request = self.query.request::<T>().list(&params);
             let request = request.map_err(|error| ApiFailure::Other(error.to_string()))?;
-            let page = timeout(ANSWER_LIMIT, client.request::<ObjectPage<T>>(request)).await;
-            let page = page.map_err(|_| ApiFailure::TimedOut(ANSWER_LIMIT.as_secs()))??;
+            let page = timeout(self.timing.answer, client.request::<ObjectPage<T>>(request)).await;
+            let page = page.map_err(|_| ApiFailure::TimedOut(self.timing.answer.as_secs()))??;
             items.extend(page.items);
             params.continue_token = page.metadata.continue_token.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -190,8 +185,8 @@ impl<T: Watched, W> Follower<T, W> {
         if self.status.opened() {
             info!(objects = T::PLURAL, labels = self.query.labels, "watching the Kubernetes API");
         }
-        let last = Instant::now() + Duration::from_secs(WATCH_SECS.into()) + WATCH_MARGIN;
-        let mut audit_at = Instant::now() + jittered(AUDIT_INTERVAL);
+        let last = Instant::now() + Duration::from_secs(self.timing.watch_secs.into()) + WATCH_MARGIN;
+        let mut audit_at = Instant::now() + jittered(self.timing.audit);
         let mut audit = pin!(OptionFuture::from(None));
         loop {
             tokio::select! {
@@ -202,12 +197,12 @@ impl<T: Watched, W> Follower<T, W> {
                 }
                 Some(listed) = &mut audit => {
                     audit.set(OptionFuture::from(None));
-                    audit_at = Instant::now() + jittered(AUDIT_INTERVAL);
+                    audit_at = Instant::now() + jittered(self.timing.audit);
                     self.on_audit(listed).await?;
                 }
                 () = sleep_until(audit_at) => {
                     // No other audit begins before this one has ended.
-                    audit_at = last + ANSWER_LIMIT;
+                    audit_at = last + self.timing.answer;
                     audit.set(OptionFuture::from(Some(self.list(&client))));
                 }
             }
@@ -221,14 +216,14 @@ impl<T: Watched, W> Follower<T, W> {
     ) -> Result<BoxStream<'static, kube::Result<WatchEvent<T>>>, ApiFailure> {
         let params = WatchParams {
             label_selector: self.query.labels(),
-            timeout: Some(WATCH_SECS),
+            timeout: Some(self.timing.watch_secs),
             bookmarks: true,
             ..WatchParams::default()
         };
         let request = self.query.request::<T>().watch(&params, known);
         let request = request.map_err(|error| ApiFailure::Other(error.to_string()))?;
-        let events = timeout(ANSWER_LIMIT, client.request_events::<T>(request)).await;
-        let events = events.map_err(|_| ApiFailure::TimedOut(ANSWER_LIMIT.as_secs()))??;
+        let events = timeout(self.timing.answer, client.request_events::<T>(request)).await;
+        let events = events.map_err(|_| ApiFailure::TimedOut(self.timing.answer.as_secs()))??;
         Ok(Box::pin(events.into_stream()))
     }
 

@@ -3,34 +3,56 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-/// The first wait.
-const FIRST: Duration = Duration::from_millis(500);
-/// The longest wait.
-const LONGEST: Duration = Duration::from_secs(30);
+/// How long things take and may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    /// Time limit of a page of a list, and of the beginning of a watch. Default 30 s.
+    pub answer: Duration,
+    /// How many seconds a watch lasts before it is begun again; a connection that died unnoticed is noticed then. Default
+    /// 120.
+    pub watch_secs: u32,
+    /// From one list to the next while the watch goes on. Default 60 s.
+    pub audit: Duration,
+    /// The wait after the first failure; it doubles with each further one. Default 0.5 s.
+    pub first_pause: Duration,
+    /// The longest wait. Default 30 s.
+    pub longest_pause: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(30),
+            watch_secs: 120,
+            audit: Duration::from_secs(60),
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(30),
+        }
+    }
+}
 
 /// Waits longer after each failure.
 #[derive(Debug)]
 pub(crate) struct Backoff {
+    timing: Timing,
     next: Duration,
 }
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { next: FIRST }
-    }
-}
-
 impl Backoff {
+    pub(crate) const fn new(timing: Timing) -> Self {
+        Self { timing, next: timing.first_pause }
+    }
+
     /// Waits, and doubles the next wait.
     pub(crate) async fn pause(&mut self) {
         let pause = self.next;
-        self.next = (self.next * 2).min(LONGEST);
+        self.next = (self.next * 2).min(self.timing.longest_pause);
         tokio::time::sleep(jittered(pause)).await;
     }
 
     /// The next wait is the first one again.
     pub(crate) const fn reset(&mut self) {
-        self.next = FIRST;
+        self.next = self.timing.first_pause;
     }
 }
 
@@ -50,7 +72,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waits_grow_up_to_a_limit() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(Timing::default());
         let mut waits = Vec::new();
         for _ in 0..9 {
             let begun = Instant::now();

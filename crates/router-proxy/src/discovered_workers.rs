@@ -6,7 +6,7 @@ use crate::admin::pool_of;
 use crate::state::AppState;
 use parking_lot::Mutex;
 use router_config::{DiscoveryConfig, WorkerUpdate};
-use router_kubernetes::{DiscoveredWorker, MembershipChange, WorkerSet, discover};
+use router_kubernetes::{DiscoveredWorker, MembershipChange, Timing, WorkerSet, discover};
 use router_upstream::{Candidate, Readiness, WorkerPool};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ enum Member {
 pub(crate) fn start(state: &Arc<AppState>, config: DiscoveryConfig) {
     let workers = DiscoveredWorkers { state: Arc::clone(state), members: Mutex::default() };
     let (status, stopping) = (Arc::clone(&state.discovery), state.pool.stopping.clone());
-    state.pool.tasks.spawn(discover(config, Arc::new(workers), status, stopping));
+    state.pool.tasks.spawn(discover(config, Arc::new(workers), status, Timing::default(), stopping));
 }
 
 impl WorkerSet for DiscoveredWorkers {
