@@ -50,6 +50,7 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
         stage("dependencies", || deny::run(root))?;
         python_stage("real clients", || pytest(root, "clients"))?;
         python_stage("report page", || report_page(root))?;
+        python_stage("manifests", || pytest(root, "deploy"))?;
         python_stage("python package", || package(root))?;
     }
     println!("\nall stages passed in {:.0} s", started.elapsed().as_secs_f64());

@@ -224,7 +224,7 @@ impl<T: Watched, W> Follower<T, W> {
         let request = request.map_err(|error| ApiFailure::Other(error.to_string()))?;
         let events = timeout(self.timing.answer, client.request_events::<T>(request)).await;
         let events = events.map_err(|_| ApiFailure::TimedOut(self.timing.answer.as_secs()))??;
-        Ok(Box::pin(events.into_stream()))
+        Ok(Box::pin(events))
     }
 
     async fn on_event(&self, event: WatchEvent<T>, known: &mut String) -> Result<(), End> {
