@@ -48,7 +48,8 @@ pub async fn discover(
     for (index, selector) in config.pods.iter().enumerate() {
         let query = ObjectQuery { namespace: config.namespace.clone(), labels: selector.labels.clone() };
         let (api, status, news) = (Arc::clone(&api), status.add_watch(), tell.clone());
-        followers.push(Box::pin(Follower { api, query, status, news, wrap: News::Pods, index, timing }.follow()));
+        followers
+            .push(Box::pin(Follower { api, query, status, news, wrap: News::Pods, index, timing }.follow()));
     }
     if let Some(service) = &config.service {
         let labels = format!("{SERVICE_NAME}={service}");

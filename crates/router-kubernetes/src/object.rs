@@ -119,7 +119,7 @@ pub struct TargetRef {
 }
 
 /// An object that the API server lists and watches.
-pub trait Watched: Clone + Send + for<'de> Deserialize<'de> + 'static {
+pub(crate) trait Watched: Clone + Send + for<'de> Deserialize<'de> + 'static {
     /// Its kind in the plural, as it stands in paths.
     const PLURAL: &'static str;
     /// The path of its group and version.
@@ -149,7 +149,7 @@ impl Watched for EndpointSlice {
 
 /// A list of objects.
 #[derive(Clone, Debug, Deserialize)]
-pub struct ObjectPage<T> {
+pub(crate) struct ObjectPage<T> {
     /// The version of the list as a whole, and where it goes on.
     #[serde(default)]
     pub metadata: PageMetadata,
@@ -161,7 +161,7 @@ pub struct ObjectPage<T> {
 /// The metadata of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct PageMetadata {
+pub(crate) struct PageMetadata {
     /// All changes up to this version are in it.
     pub resource_version: String,
     /// Asks for the next page; absent or empty on the last one.

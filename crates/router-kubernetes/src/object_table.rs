@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 /// The name of an object: its namespace and its name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ObjectName {
+pub(crate) struct ObjectName {
     /// The namespace.
     pub namespace: String,
     /// The name within it.
@@ -15,10 +15,10 @@ pub struct ObjectName {
 }
 
 /// The version of an object or of a list; `None` where it is not a number, which leaves it without an order.
-pub type Version = Option<u64>;
+pub(crate) type Version = Option<u64>;
 
 /// The version that the text of `resourceVersion` stands for.
-pub fn version(text: &str) -> Version {
+pub(crate) fn version(text: &str) -> Version {
     text.parse().ok()
 }
 
@@ -33,7 +33,7 @@ pub enum ListPurpose {
 
 /// The objects of one kind.
 #[derive(Debug)]
-pub struct ObjectTable<T> {
+pub(crate) struct ObjectTable<T> {
     objects: HashMap<ObjectName, Versioned<T>>,
     /// The names of deleted objects, with the version of the deletion, until a list is newer.
     deleted: HashMap<ObjectName, u64>,
@@ -54,13 +54,8 @@ impl<T> Default for ObjectTable<T> {
 }
 
 impl<T> ObjectTable<T> {
-    /// All objects.
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.objects.values().map(|versioned| &versioned.object)
-    }
-
     /// The object of this name.
-    pub fn get(&self, name: &ObjectName) -> Option<&T> {
+    pub(crate) fn get(&self, name: &ObjectName) -> Option<&T> {
         self.objects.get(name).map(|versioned| &versioned.object)
     }
 
@@ -74,7 +69,7 @@ impl<T> ObjectTable<T> {
     }
 
     /// An object was added or changed. Returns what it was before if that is news: `Some(None)` for a new one.
-    pub fn apply(&mut self, name: ObjectName, version: Version, object: T) -> Option<Option<T>> {
+    pub(crate) fn apply(&mut self, name: ObjectName, version: Version, object: T) -> Option<Option<T>> {
         if !self.is_news(&name, version) {
             return None;
         }
@@ -84,7 +79,7 @@ impl<T> ObjectTable<T> {
     }
 
     /// An object was deleted. Returns it if that is news.
-    pub fn delete(&mut self, name: ObjectName, version: Version) -> Option<T> {
+    pub(crate) fn delete(&mut self, name: ObjectName, version: Version) -> Option<T> {
         if !self.is_news(&name, version) {
             return None;
         }
@@ -97,12 +92,16 @@ impl<T> ObjectTable<T> {
 
     /// The API server listed all objects as of `list`. What an audit finds older than an event stays as the event had it.
     /// Returns the objects that went or were replaced; those that came are in the table.
-    pub fn replace(
+    pub(crate) fn replace(
         &mut self,
         items: Vec<(ObjectName, Version, T)>,
         list: Version,
         purpose: ListPurpose,
     ) -> Vec<(ObjectName, T)> {
+        // A server that lags behind may list what an earlier list no longer had.
+        if purpose == ListPurpose::Audit && list.is_some_and(|list| list < self.listed) {
+            return Vec::new();
+        }
         let names: HashSet<ObjectName> = items.iter().map(|(name, ..)| name.clone()).collect();
         let is_newer = |version: Version| match (version, list) {
             (Some(version), Some(list)) => purpose == ListPurpose::Audit && version > list,
@@ -143,7 +142,7 @@ mod tests {
     }
 
     fn shown(table: &ObjectTable<u64>) -> Vec<u64> {
-        let mut values: Vec<_> = table.values().copied().collect();
+        let mut values: Vec<_> = table.objects.values().map(|known| known.object).collect();
         values.sort_unstable();
         values
     }

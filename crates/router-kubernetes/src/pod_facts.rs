@@ -27,7 +27,7 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Whether a pod may get requests.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PodState {
+pub(crate) enum PodState {
     /// It may.
     Ready,
     /// It may not now, for this reason.
@@ -38,7 +38,7 @@ pub enum PodState {
 
 /// A pod that may be a worker.
 #[derive(Clone, PartialEq, Debug)]
-pub struct PodFacts {
+pub(crate) struct PodFacts {
     /// Its identity.
     pub uid: String,
     /// When it was created, in RFC 3339, which sorts as time does.
@@ -53,7 +53,7 @@ pub struct PodFacts {
 
 impl PodFacts {
     /// Reads a pod of this kind.
-    pub fn read(pod: &Pod, kind: WorkerKind, config: &DiscoveryConfig) -> Self {
+    pub(crate) fn read(pod: &Pod, kind: WorkerKind, config: &DiscoveryConfig) -> Self {
         let mut warnings = Vec::new();
         let address = pod.status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok());
         Self {

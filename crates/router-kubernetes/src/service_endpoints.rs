@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 /// A pod as the Service sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServiceEndpoint {
+pub(crate) struct ServiceEndpoint {
     /// It takes new requests.
     pub is_ready: bool,
     /// It is being deleted.
@@ -17,7 +17,7 @@ pub struct ServiceEndpoint {
 
 /// The endpoints of one Service.
 #[derive(Debug, Default)]
-pub struct ServiceEndpoints {
+pub(crate) struct ServiceEndpoints {
     slices: ObjectTable<HashMap<String, ServiceEndpoint>>,
     /// The slices that have a pod, by its UID. A pod is in two of them while it moves, or where it has two kinds of address.
     places: HashMap<String, BTreeSet<ObjectName>>,
@@ -25,7 +25,7 @@ pub struct ServiceEndpoints {
 
 impl ServiceEndpoints {
     /// The endpoint of the pod with this UID.
-    pub fn endpoint(&self, uid: &str) -> Option<ServiceEndpoint> {
+    pub(crate) fn endpoint(&self, uid: &str) -> Option<ServiceEndpoint> {
         let mut found: Option<ServiceEndpoint> = None;
         let slices = self.places.get(uid)?.iter().filter_map(|name| self.slices.get(name)?.get(uid));
         for endpoint in slices {
@@ -42,7 +42,7 @@ impl ServiceEndpoints {
     }
 
     /// A slice was added or changed. Returns the UIDs of the pods that it had or has.
-    pub fn apply(&mut self, name: ObjectName, version: Version, slice: &EndpointSlice) -> Vec<String> {
+    pub(crate) fn apply(&mut self, name: ObjectName, version: Version, slice: &EndpointSlice) -> Vec<String> {
         let now = endpoints(slice);
         let mut touched: Vec<String> = now.keys().cloned().collect();
         if let Some(before) = self.slices.apply(name.clone(), version, now) {
@@ -53,7 +53,7 @@ impl ServiceEndpoints {
     }
 
     /// A slice was deleted. Returns the UIDs of the pods that it had.
-    pub fn delete(&mut self, name: &ObjectName, version: Version) -> Vec<String> {
+    pub(crate) fn delete(&mut self, name: &ObjectName, version: Version) -> Vec<String> {
         let before = self.slices.delete(name.clone(), version).unwrap_or_default();
         let touched: Vec<String> = before.into_keys().collect();
         self.sync(&touched, std::slice::from_ref(name));
@@ -61,7 +61,7 @@ impl ServiceEndpoints {
     }
 
     /// All slices were listed. Returns the UIDs of the pods that they had or have.
-    pub fn replace(
+    pub(crate) fn replace(
         &mut self,
         slices: Vec<(ObjectName, Version, &EndpointSlice)>,
         list: Version,

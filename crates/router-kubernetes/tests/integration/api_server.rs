@@ -322,7 +322,8 @@ impl Query {
 
     /// The event that a change is for a watcher with this query.
     fn event(&self, change: &Change) -> Option<Bytes> {
-        let select = |object: &Option<Value>| object.clone().filter(|object| self.selects(&change.key, object));
+        let select =
+            |object: &Option<Value>| object.clone().filter(|object| self.selects(&change.key, object));
         match (select(&change.before), select(&change.after)) {
             (None, None) => None,
             (None, Some(after)) => Some(line("ADDED", &after)),

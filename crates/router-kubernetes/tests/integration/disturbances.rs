@@ -197,7 +197,9 @@ async fn large_list_comes_in_pages() {
 #[tokio::test]
 async fn service_says_who_serves() {
     let server = ApiServer::start().await;
-    for (name, uid, ip) in [("a", "uid-a", "10.0.0.1"), ("b", "uid-b", "10.0.0.2"), ("c", "uid-c", "10.0.0.3")] {
+    for (name, uid, ip) in
+        [("a", "uid-a", "10.0.0.1"), ("b", "uid-b", "10.0.0.2"), ("c", "uid-c", "10.0.0.3")]
+    {
         server.put_pod(&pod(name, uid, ip));
     }
     let up = || conditions(true, true, false);
@@ -206,7 +208,10 @@ async fn service_says_who_serves() {
     let config = router_config::DiscoveryConfig { service: Some("sglang".to_owned()), ..config("") };
     let discovery = Discovery::start_with(&server, config, FAST);
     discovery.until_workers(&["uid-a", "uid-b"]).await;
-    assert!(discovery.told.workers.lock()["uid-b"].problem.is_some(), "the Service says that it is not ready");
+    assert!(
+        discovery.told.workers.lock()["uid-b"].problem.is_some(),
+        "the Service says that it is not ready"
+    );
     assert!(discovery.told.history.lock().iter().any(|line| line.contains("eu-west-1a")), "the zone is told");
     // A pod moves to another slice, and another one comes.
     server.put("endpointslices", slice("s2", &[("uid-b", up()), ("uid-a", up()), ("uid-c", up())]));

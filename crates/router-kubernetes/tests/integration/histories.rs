@@ -19,12 +19,16 @@ struct Step {
 #[derive(Clone, Copy, Debug)]
 enum What {
     /// The pod comes, with an address; a pod of this name that is there is another one.
-    Create { address: usize },
+    Create {
+        address: usize,
+    },
     Ready(bool),
     Terminate,
     Delete,
     /// Nothing happens; the watcher gets a list of this moment, or one of some steps ago.
-    Audit { age: usize },
+    Audit {
+        age: usize,
+    },
     Relist,
 }
 
@@ -85,7 +89,8 @@ impl Cluster {
     fn put(&mut self, name: usize, facts: Facts) -> Event {
         self.version += 1;
         let created = format!("2026-05-04T{:02}:{:02}:00Z", facts.created / 60, facts.created % 60);
-        let mut object = pod(&format!("p{name}"), &facts.uid, &format!("10.0.0.{}", facts.address)).created(&created);
+        let mut object =
+            pod(&format!("p{name}"), &facts.uid, &format!("10.0.0.{}", facts.address)).created(&created);
         if !facts.is_ready {
             object = object.ready("False");
         }
@@ -104,7 +109,8 @@ impl Cluster {
 
     fn create(&mut self, name: usize, address: usize) -> Vec<Event> {
         // Kubernetes gives an address to one pod at a time.
-        let holder = self.pods.iter().find(|(_, (.., facts))| facts.address == address).map(|(name, _)| *name);
+        let holder =
+            self.pods.iter().find(|(_, (.., facts))| facts.address == address).map(|(name, _)| *name);
         let mut events: Vec<_> = holder.into_iter().filter_map(|holder| self.remove(holder)).collect();
         events.extend(self.remove(name));
         self.created += 1;
@@ -123,7 +129,10 @@ impl Cluster {
     }
 
     fn list(&self) -> (Vec<router_kubernetes::Pod>, String) {
-        (self.pods.values().map(|(version, object, _)| object.read(*version)).collect(), self.version.to_string())
+        (
+            self.pods.values().map(|(version, object, _)| object.read(*version)).collect(),
+            self.version.to_string(),
+        )
     }
 
     /// The workers that it should have: the UID, and whether it is ready.
@@ -194,7 +203,7 @@ fn assert_agrees(membership: &Membership, told: &Told, cluster: &Cluster) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// After any history, one list makes everything right, and what comes late after it changes nothing.
     #[test]

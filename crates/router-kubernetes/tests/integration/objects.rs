@@ -1,6 +1,8 @@
 //! Pods and EndpointSlices in the form in which the API server sends them.
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 const POD: &str = include_str!("../data/pod.json");
 const SLICE: &str = include_str!("../data/endpointslice.json");
@@ -13,7 +15,8 @@ pub struct TestPod {
 
 /// A ready pod with the label `app=sglang`.
 pub fn pod(name: &str, uid: &str, ip: &str) -> TestPod {
-    let mut value: Value = serde_json::from_str(POD).unwrap();
+    static TEMPLATE: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(POD).unwrap());
+    let mut value = TEMPLATE.clone();
     value["metadata"]["name"] = name.into();
     value["metadata"]["uid"] = uid.into();
     value["status"]["podIP"] = ip.into();
@@ -70,9 +73,9 @@ impl TestPod {
 
     /// As [`router_kubernetes`] reads it, with this version.
     pub fn read(&self, version: u64) -> router_kubernetes::Pod {
-        let mut value = self.value.clone();
-        value["metadata"]["resourceVersion"] = version.to_string().into();
-        serde_json::from_value(value).unwrap()
+        let mut pod = router_kubernetes::Pod::deserialize(&self.value).unwrap();
+        pod.metadata.resource_version = version.to_string();
+        pod
     }
 }
 

@@ -35,7 +35,10 @@ fn annotations_describe_the_worker() {
     let spec = joined(config("app=sglang"), &annotated).spec;
     assert_eq!(spec.url, "http://10.0.0.1:8000");
     assert_eq!((spec.weight, spec.cost, spec.priority), (2.5, 0.5, 70));
-    assert_eq!((spec.model_id.as_deref(), spec.dp_aware, spec.dp_size.map(u32::from)), (Some("llama"), true, Some(4)));
+    assert_eq!(
+        (spec.model_id.as_deref(), spec.dp_aware, spec.dp_size.map(u32::from)),
+        (Some("llama"), true, Some(4))
+    );
     let label = |name: &str| spec.labels[name].as_str();
     assert_eq!((label("app"), label("pod"), label("namespace")), ("sglang", "a", "default"));
     assert_eq!((label("node"), label("zone")), ("gpu-node-1", "eu-1"));
@@ -52,7 +55,10 @@ fn bad_annotation_is_named_and_ignored() {
             _ => None,
         })
         .collect();
-    assert_eq!(warnings, [("default/a", "sgl-router.io/port: '0'"), ("default/a", "sgl-router.io/weight: 'heavy'")]);
+    assert_eq!(
+        warnings,
+        [("default/a", "sgl-router.io/port: '0'"), ("default/a", "sgl-router.io/weight: 'heavy'")]
+    );
     let spec = joined(config("app=sglang"), &bad).spec;
     assert_eq!((spec.weight, spec.url.as_str()), (WorkerSpec::default().weight, "http://10.0.0.1:30000"));
 }
@@ -67,7 +73,10 @@ fn prefill_pods_tell_their_bootstrap_port() {
         let spec = joined(prefill(), &plain().annotation(name, "9000")).spec;
         assert_eq!((spec.worker_type, spec.bootstrap_port), (WorkerKind::Prefill, Some(9000)), "{name}");
     }
-    assert_eq!(joined(config(""), &plain().annotation("sglang.ai/bootstrap-port", "9000")).spec.bootstrap_port, None);
+    assert_eq!(
+        joined(config(""), &plain().annotation("sglang.ai/bootstrap-port", "9000")).spec.bootstrap_port,
+        None
+    );
 }
 
 #[test]
@@ -109,7 +118,9 @@ fn changed_values_update_the_worker() {
     assert_eq!((uid.as_str(), update.weight), ("uid-a", Some(3.0)));
     // Another port is another server.
     membership.apply_pod(0, &plain().annotation("sgl-router.io/port", "8000").read(9));
-    let [MembershipChange::Draining { .. }, MembershipChange::Joined(worker)] = &membership.take_changes()[..] else {
+    let [MembershipChange::Draining { .. }, MembershipChange::Joined(worker)] =
+        &membership.take_changes()[..]
+    else {
         panic!()
     };
     assert_eq!(worker.spec.url, "http://10.0.0.1:8000");

@@ -98,8 +98,7 @@ impl Discovery {
         let folder = TempDir::new().unwrap();
         let config = DiscoveryConfig { kubeconfig: Some(server.kubeconfig(folder.path())), ..config };
         let (told, status) = (Arc::<Told>::default(), Arc::<DiscoveryStatus>::default());
-        let work =
-            discover(config, told.clone(), Arc::clone(&status), timing, CancellationToken::new());
+        let work = discover(config, told.clone(), Arc::clone(&status), timing, CancellationToken::new());
         Self { told, status, folder, _running: AbortOnDropHandle::new(tokio::spawn(work)) }
     }
 
