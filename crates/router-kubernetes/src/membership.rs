@@ -76,13 +76,18 @@ pub struct Membership {
     changes: Vec<MembershipChange>,
 }
 
+/// A worker that does not drain.
+#[derive(Clone, PartialEq, Debug)]
+struct ServingWorker {
+    spec: WorkerSpec,
+    /// Why it is not ready; `None` when it is.
+    problem: Option<String>,
+}
+
 /// A worker as it was told.
 #[derive(Clone, PartialEq, Debug)]
 enum ToldWorker {
-    Serving {
-        spec: WorkerSpec,
-        problem: Option<String>,
-    },
+    Serving(Box<ServingWorker>),
     /// Nothing brings it back.
     Draining,
 }
@@ -105,7 +110,7 @@ impl Membership {
     /// The pods that are workers and do not drain, by UID, each with its URL.
     pub fn serving(&self) -> BTreeMap<&str, &str> {
         let serving = self.workers.iter().filter_map(|(uid, worker)| match worker {
-            ToldWorker::Serving { spec, .. } => Some((uid.as_str(), spec.url.as_str())),
+            ToldWorker::Serving(worker) => Some((uid.as_str(), worker.spec.url.as_str())),
             ToldWorker::Draining => None,
         });
         serving.collect()
@@ -239,62 +244,56 @@ impl Membership {
         let told = self.workers.get(uid);
         match (told, wanted) {
             (None, Wanted::Absent | Wanted::Draining) => {}
-            (None, Wanted::Serving { spec, problem }) => self.join(uid, spec, problem),
+            (None, Wanted::Serving(worker)) => self.join(uid, worker),
             (Some(ToldWorker::Draining), Wanted::Absent) => {
                 self.workers.remove(uid);
             }
             (Some(ToldWorker::Draining), _) => {}
-            (Some(ToldWorker::Serving { .. }), Wanted::Absent) => {
+            (Some(ToldWorker::Serving(_)), Wanted::Absent) => {
                 self.changes.push(MembershipChange::Draining { uid: uid.to_owned() });
                 self.workers.remove(uid);
             }
-            (Some(ToldWorker::Serving { .. }), Wanted::Draining) => {
+            (Some(ToldWorker::Serving(_)), Wanted::Draining) => {
                 self.changes.push(MembershipChange::Draining { uid: uid.to_owned() });
                 self.workers.insert(uid.to_owned(), ToldWorker::Draining);
             }
-            (Some(ToldWorker::Serving { spec: old, problem: was }), Wanted::Serving { spec, problem }) => {
-                let (old, was) = (old.clone(), was.clone());
-                self.change(uid, (&old, was.as_ref()), spec, problem);
+            (Some(ToldWorker::Serving(old)), Wanted::Serving(new)) => {
+                let old = old.clone();
+                self.change(uid, &old, new);
             }
         }
     }
 
     /// A serving worker stays one, perhaps with other values.
-    fn change(
-        &mut self,
-        uid: &str,
-        (old, was): (&WorkerSpec, Option<&String>),
-        spec: WorkerSpec,
-        problem: Option<String>,
-    ) {
-        if !is_same_worker(old, &spec) {
+    fn change(&mut self, uid: &str, old: &ServingWorker, new: Box<ServingWorker>) {
+        if !is_same_worker(&old.spec, &new.spec) {
             self.changes.push(MembershipChange::Draining { uid: uid.to_owned() });
-            return self.join(uid, spec, problem);
+            return self.join(uid, new);
         }
-        if was != problem.as_ref() {
-            self.changes.push(MembershipChange::Readiness { uid: uid.to_owned(), problem: problem.clone() });
+        if old.problem != new.problem {
+            let problem = new.problem.clone();
+            self.changes.push(MembershipChange::Readiness { uid: uid.to_owned(), problem });
         }
-        if *old != spec {
-            self.changes.push(MembershipChange::Updated {
-                uid: uid.to_owned(),
-                update: Box::new(WorkerUpdate {
-                    weight: Some(spec.weight),
-                    priority: Some(spec.priority),
-                    cost: Some(spec.cost),
-                    labels: Some(spec.labels.clone()),
-                    ..WorkerUpdate::default()
-                }),
-            });
+        if old.spec != new.spec {
+            let update = WorkerUpdate {
+                weight: Some(new.spec.weight),
+                priority: Some(new.spec.priority),
+                cost: Some(new.spec.cost),
+                labels: Some(new.spec.labels.clone()),
+                ..WorkerUpdate::default()
+            };
+            self.changes.push(MembershipChange::Updated { uid: uid.to_owned(), update: Box::new(update) });
             self.warn_of(uid);
         }
-        self.workers.insert(uid.to_owned(), ToldWorker::Serving { spec, problem });
+        self.workers.insert(uid.to_owned(), ToldWorker::Serving(new));
     }
 
-    fn join(&mut self, uid: &str, spec: WorkerSpec, problem: Option<String>) {
+    fn join(&mut self, uid: &str, worker: Box<ServingWorker>) {
         self.warn_of(uid);
-        let worker = DiscoveredWorker { uid: uid.to_owned(), spec: spec.clone(), problem: problem.clone() };
-        self.changes.push(MembershipChange::Joined(Box::new(worker)));
-        self.workers.insert(uid.to_owned(), ToldWorker::Serving { spec, problem });
+        let ServingWorker { spec, problem } = (*worker).clone();
+        let joined = DiscoveredWorker { uid: uid.to_owned(), spec, problem };
+        self.changes.push(MembershipChange::Joined(Box::new(joined)));
+        self.workers.insert(uid.to_owned(), ToldWorker::Serving(worker));
     }
 
     fn warn_of(&mut self, uid: &str) {
@@ -335,7 +334,7 @@ impl Membership {
             }
             _ => None,
         };
-        Wanted::Serving { spec, problem }
+        Wanted::Serving(Box::new(ServingWorker { spec, problem }))
     }
 
     /// Whether a newer pod has the URL. Two pods that serve cannot have one address: the deletion of the older one was not
@@ -353,7 +352,7 @@ impl Membership {
 enum Wanted {
     Absent,
     Draining,
-    Serving { spec: WorkerSpec, problem: Option<String> },
+    Serving(Box<ServingWorker>),
 }
 
 /// Whether only values differ that a worker can change while it serves.
