@@ -93,37 +93,36 @@ impl<T: Watched, W> Follower<T, W> {
         let mut backoff = Backoff::new(self.timing);
         // The version up to which everything is known.
         let mut known: Option<String> = None;
-        let mut was_refused = false;
+        let (mut was_refused, mut was_expired) = (false, false);
         loop {
-            let begun = Instant::now();
-            let before = known.clone();
+            let (begun, before) = (Instant::now(), known.clone());
             let end = match known.as_mut() {
                 None => self.begin().await.map(|version| known = Some(version)),
                 Some(known) => self.watch(known).await,
             };
-            let is_idle = before.is_some() && before == known && begun.elapsed() < SHORT_WATCH;
+            let was_watching = before.is_some();
+            let has_moved = was_watching && before != known;
+            if has_moved || (was_watching && end.is_ok() && begun.elapsed() >= SHORT_WATCH) {
+                backoff.reset();
+                (was_refused, was_expired) = (false, false);
+            } else if was_watching && end.is_ok() {
+                backoff.pause().await;
+            }
             match end {
+                Ok(()) => {}
                 Err(End::Stopped) => return Stopped,
-                Ok(()) if is_idle => backoff.pause().await,
-                Ok(()) => {
-                    backoff.reset();
-                    was_refused = false;
-                }
                 Err(End::Failed(ApiFailure::Expired)) => {
                     debug!(objects = T::PLURAL, "the watch has expired, listing again");
-                    let is_first = known.take().is_some();
-                    if !is_first {
+                    known = None;
+                    if std::mem::replace(&mut was_expired, true) {
                         backoff.pause().await;
                     }
                 }
                 Err(End::Failed(failure)) => {
-                    if before != known {
-                        backoff.reset();
-                    }
-                    let is_refused = matches!(failure, ApiFailure::Unauthorized(_));
                     self.log_failure(&failure);
                     // The token may have been renewed, or the address may have changed.
                     self.api.renew();
+                    let is_refused = matches!(failure, ApiFailure::Unauthorized(_));
                     if !is_refused || was_refused {
                         backoff.pause().await;
                     }

@@ -8,7 +8,7 @@ use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
 use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::start_error::StartError;
-use crate::state::AppState;
+use crate::state::{AppState, PodsStatus};
 use router_config::{
     AccessLogConfig, AdmissionConfig, Config, DisaggregationConfig, FleetConfig, SecurityConfig,
 };
@@ -78,8 +78,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         clock,
         pool,
         disaggregation,
-        #[cfg(feature = "kubernetes")]
-        discovery: Arc::default(),
+        discovery: PodsStatus::default(),
         needs,
         trusted_proxies: TrustedProxies::new(&config.forwarding),
         forwarding: Forwarding::new(config.forwarding.headers, scheme(&config.security)),

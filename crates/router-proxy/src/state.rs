@@ -16,6 +16,13 @@ use router_upstream::WorkerPool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+/// How well the pods of Kubernetes are known.
+#[cfg(feature = "kubernetes")]
+pub(crate) type PodsStatus = Arc<router_kubernetes::DiscoveryStatus>;
+/// Nothing is known of pods in this build.
+#[cfg(not(feature = "kubernetes"))]
+pub(crate) type PodsStatus = ();
+
 /// What the requests of one router share.
 #[derive(Debug)]
 pub(crate) struct AppState {
@@ -25,8 +32,7 @@ pub(crate) struct AppState {
     /// The workers that prefill; absent where each worker does both.
     pub(crate) disaggregation: Option<PrefillPool>,
     /// How well the pods of Kubernetes are known.
-    #[cfg(feature = "kubernetes")]
-    pub(crate) discovery: Arc<router_kubernetes::DiscoveryStatus>,
+    pub(crate) discovery: PodsStatus,
     /// What the policies of all pools want to know of a request.
     pub(crate) needs: PolicyNeeds,
     pub(crate) limits: RequestLimits,
@@ -86,10 +92,7 @@ impl AppState {
         // Requests wait, and their bodies are held, before a pool is chosen; the first part carries that.
         if let Some(first) = gauges.first_mut() {
             (first.queued, first.buffered) = (self.admission.waiting(), self.admission.buffered());
-            #[cfg(feature = "kubernetes")]
-            {
-                first.discovery = gauges_of(&self.discovery);
-            }
+            first.discovery = gauges_of(&self.discovery);
         }
         gauges
     }
@@ -103,7 +106,7 @@ impl AppState {
 
 /// How well the pods of Kubernetes are known; `None` without discovery.
 #[cfg(feature = "kubernetes")]
-fn gauges_of(status: &router_kubernetes::DiscoveryStatus) -> Option<router_telemetry::DiscoveryGauges> {
+fn gauges_of(status: &PodsStatus) -> Option<router_telemetry::DiscoveryGauges> {
     let figures = status.figures()?;
     Some(router_telemetry::DiscoveryGauges {
         is_current: figures.is_current,
@@ -112,6 +115,12 @@ fn gauges_of(status: &router_kubernetes::DiscoveryStatus) -> Option<router_telem
         events: figures.events,
         failures: figures.failures,
     })
+}
+
+/// This build has no discovery.
+#[cfg(not(feature = "kubernetes"))]
+const fn gauges_of((): &PodsStatus) -> Option<router_telemetry::DiscoveryGauges> {
+    None
 }
 
 impl ProxyError {
