@@ -11,7 +11,7 @@ use std::time::Instant;
 /// Which checks run.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct TestOptions {
-    /// Leave out the documentation and its site, the instruction counts, the dependencies, the real clients, the browser and the Python package.
+    /// Leave out the documentation and its site, the instruction counts, the dependencies, the real clients, the browser, the manifests and the Python package.
     #[arg(long)]
     fast: bool,
 }
@@ -37,7 +37,7 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
     if options.fast {
         println!(
             "\nfast: the documentation and its site, the instruction counts, the dependencies, the real clients, the \
-             browser and the Python package were left out"
+             browser, the manifests and the Python package were left out"
         );
     } else {
         stage("documentation", || {
