@@ -119,7 +119,7 @@ fn gauges_of(status: &PodsStatus) -> Option<router_telemetry::DiscoveryGauges> {
 
 /// This build has no discovery.
 #[cfg(not(feature = "kubernetes"))]
-const fn gauges_of((): &PodsStatus) -> Option<router_telemetry::DiscoveryGauges> {
+const fn gauges_of(_: &PodsStatus) -> Option<router_telemetry::DiscoveryGauges> {
     None
 }
 
