@@ -41,15 +41,21 @@ impl ServiceEndpoints {
         found
     }
 
-    /// A slice was added or changed. Returns the UIDs of the pods that it had or has.
+    /// A slice was added or changed. Returns the UIDs of the pods for which that changes something.
     pub(crate) fn apply(&mut self, name: ObjectName, version: Version, slice: &EndpointSlice) -> Vec<String> {
-        let now = endpoints(slice);
-        let mut touched: Vec<String> = now.keys().cloned().collect();
-        if let Some(before) = self.slices.apply(name.clone(), version, now) {
-            touched.extend(before.into_iter().flat_map(HashMap::into_keys));
-        }
-        self.sync(&touched, &[name]);
-        touched
+        let Some(before) = self.slices.apply(name.clone(), version, endpoints(slice)) else {
+            return Vec::new();
+        };
+        let before = before.unwrap_or_default();
+        let now = self.slices.get(&name).into_iter().flatten();
+        let mut changed: Vec<String> = now
+            .filter(|(uid, endpoint)| before.get(*uid) != Some(endpoint))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        let stays = |uid: &String| self.slices.get(&name).is_some_and(|slice| slice.contains_key(uid));
+        changed.extend(before.into_keys().filter(|uid| !stays(uid)));
+        self.sync(&changed, &[name]);
+        changed
     }
 
     /// A slice was deleted. Returns the UIDs of the pods that it had.
