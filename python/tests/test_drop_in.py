@@ -212,4 +212,4 @@ launch_router(RouterArgs(worker_urls={workers}, service_discovery=True))
 """
     code, output = program("-c", script).end()
     assert code == 1
-    assert output.splitlines()[-1].startswith("ValueError: --service-discovery: there is no service discovery")
+    assert output.splitlines()[-1].startswith("ValueError: --selector: is needed with --service-discovery")

@@ -263,8 +263,10 @@ def test_names_of_other_packages_work():
 @pytest.mark.parametrize("nothing", [{}, [], (), None, False])
 def test_unset_option_of_others_is_accepted(nothing):
     assert Router(["http://a"], selector=nothing, service_discovery=False).config == Config(worker_urls=["http://a"])
-    with pytest.raises(ValueError, match="--selector: there is no service discovery"):
+    with pytest.raises(ValueError, match="--selector: needs --service-discovery"):
         Router(["http://a"], selector={"app": "worker"})
+    found = Router(selector={"app": "worker", "tier": "gpu"}, service_discovery=True).config
+    assert (found.service_discovery, found.selector) == (True, ["app=worker", "tier=gpu"])
     with pytest.raises(TypeError, match="unknown option `selectr`"):
         Router(["http://a"], selectr=nothing)
 

@@ -147,7 +147,7 @@ def test_help_explains_every_flag(capsys):
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Base URLs of the workers" in text
-    assert "refused: there is no service discovery" in text and "changes nothing: the workers parse" in text
+    assert "refused: the router does not call tools" in text and "changes nothing: the workers parse" in text
 
 
 MALFORMED = [
@@ -264,8 +264,19 @@ def test_disaggregation_takes_its_own_workers():
     assert (config.worker_urls, config.prefill, config.decode_policy) == (WORKERS, [], None)
 
 
+def test_discovery_takes_the_selectors_of_its_mode():
+    labels = {"selector": {"app": "w"}, "prefill_selector": {"r": "p"}, "decode_selector": {"r": "d"}}
+    config = built(service_discovery=True, service_discovery_port=8000, **labels)
+    assert (config.service_discovery, config.selector, config.prefill_selector) == (True, ["app=w"], [])
+    assert config.service_discovery_port == 8000
+    config = built(service_discovery=True, pd_disaggregation=True, **labels)
+    assert (config.selector, config.prefill_selector, config.decode_selector) == ([], ["r=p"], ["r=d"])
+    # Without the mode they are not used.
+    assert built(**labels).selector == []
+
+
 REFUSED = [
-    ({"service_discovery": True, "selector": {"app": "w"}}, "--service-discovery: there is no service discovery"),
+    ({"service_discovery": True}, "--selector: is needed with --service-discovery"),
     ({"history_backend": "redis", "redis_url": "redis://a"}, "--history-backend redis: the router does not store"),
     ({"enable_igw": True}, "--enable-igw: requests are not routed by model"),
     ({"backend": "openai"}, "--backend openai: only sglang and vllm"),

@@ -11,7 +11,7 @@ use std::time::Instant;
 /// Which checks run.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct TestOptions {
-    /// Leave out the documentation and its site, the instruction counts, the dependencies, the real clients, the gateways, the browser and the Python package.
+    /// Leave out the documentation and its site, the instruction counts, the dependencies, the real clients, the gateways, the browser, the manifests and the Python package.
     #[arg(long)]
     fast: bool,
 }
@@ -37,7 +37,7 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
     if options.fast {
         println!(
             "\nfast: the documentation and its site, the instruction counts, the dependencies, the real clients, the gateways, the \
-             browser and the Python package were left out"
+             browser, the manifests and the Python package were left out"
         );
     } else {
         stage("documentation", || {
@@ -51,6 +51,7 @@ pub(crate) fn run(root: &Path, options: TestOptions) -> Result<()> {
         python_stage("real clients", || pytest(root, "clients"))?;
         python_stage("gateways", || gateways(root))?;
         python_stage("report page", || report_page(root))?;
+        python_stage("manifests", || pytest(root, "deploy"))?;
         python_stage("python package", || package(root))?;
     }
     println!("\nall stages passed in {:.0} s", started.elapsed().as_secs_f64());

@@ -8,6 +8,7 @@ use crate::breaker::BreakerConfig;
 use crate::checks::{address, address_if, headers, positive, timeout_or_never};
 use crate::connection_mode::ConnectionMode;
 use crate::disaggregation::DisaggregationConfig;
+use crate::discovery::DiscoveryConfig;
 use crate::error::ConfigError;
 use crate::forwarding::ForwardingConfig;
 use crate::health_config::HealthConfig;
@@ -35,6 +36,8 @@ pub struct Config {
     pub workers: Vec<WorkerSpec>,
     /// The prefill workers; `None` without prefill and decode disaggregation.
     pub disaggregation: Option<DisaggregationConfig>,
+    /// Discovery of workers in Kubernetes; `None` without it.
+    pub discovery: Option<DiscoveryConfig>,
     /// Address of the main port.
     pub listen: SocketAddr,
     /// Address of the metrics port; `None` when metrics are on the main port only.
@@ -170,6 +173,7 @@ impl Options {
         Ok(Config {
             workers,
             disaggregation,
+            discovery: self.check_discovery()?,
             listen,
             prometheus,
             duration_buckets: self.check_buckets()?,

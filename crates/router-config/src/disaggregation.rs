@@ -132,7 +132,7 @@ impl Options {
         option: &'static str,
         workers: Vec<WorkerSpec>,
     ) -> Result<Vec<WorkerSpec>, ConfigError> {
-        if workers.is_empty() && !self.start_empty {
+        if workers.is_empty() && !self.starts_empty() {
             let problem = format!(
                 "no worker is given; use {option} http://HOST:PORT, or --start-empty to add them at run time"
             );

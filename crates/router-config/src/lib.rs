@@ -5,7 +5,7 @@
 //! compat            flags of other routers -> flags of this one
 //! options, load     flags and TOML file -> Options
 //! config            Options -> Config, section by section:
-//!   workers, disaggregation, admission, retry, breaker, health, security, recording
+//!   workers, disaggregation, discovery, admission, retry, breaker, health, security, recording
 //! checks, error     shared by all of these
 //! ```
 //!
@@ -22,6 +22,7 @@ pub mod compat;
 mod config;
 mod connection_mode;
 mod disaggregation;
+mod discovery;
 mod error;
 mod forwarding;
 mod health;
@@ -55,6 +56,7 @@ pub use breaker::BreakerConfig;
 pub use config::{Config, FleetConfig, RequestLimits};
 pub use connection_mode::ConnectionMode;
 pub use disaggregation::DisaggregationConfig;
+pub use discovery::{DiscoveryConfig, ModelSource, PodSelector};
 pub use error::ConfigError;
 pub use forwarding::{ForwardedHeaders, ForwardingConfig};
 pub use health_config::HealthConfig;

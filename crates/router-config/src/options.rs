@@ -43,11 +43,9 @@ pub struct Options {
     /// A decode worker; repeatable
     #[arg(long, value_name = "URL", num_args = 1.., action = clap::ArgAction::Append, help_heading = "Prefill and decode")]
     pub decode: Vec<String>,
-
     /// Policy that chooses the prefill worker; default: that of --policy
     #[arg(long, value_name = "POLICY", help_heading = "Prefill and decode")]
     pub prefill_policy: Option<String>,
-
     /// Policy that chooses the decode worker; default: that of --policy
     #[arg(long, value_name = "POLICY", help_heading = "Prefill and decode")]
     pub decode_policy: Option<String>,
@@ -56,10 +54,40 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = PdProtocol::Sglang, help_heading = "Prefill and decode")]
     pub pd_protocol: PdProtocol,
 
+    /// Find workers in Kubernetes: the ready pods with the labels of --selector join, those that terminate drain
+    #[arg(long, help_heading = "Kubernetes")]
+    pub service_discovery: bool,
+
+    /// Labels of the pods that are workers, as KEY=VALUE; a pod needs all of them
+    #[arg(long, value_name = "KEY=VALUE", num_args = 0.., help_heading = "Kubernetes")]
+    pub selector: Vec<String>,
+    /// The same for prefill workers, with --pd-disaggregation
+    #[arg(long, value_name = "KEY=VALUE", num_args = 0.., help_heading = "Kubernetes")]
+    pub prefill_selector: Vec<String>,
+    /// The same for decode workers, with --pd-disaggregation
+    #[arg(long, value_name = "KEY=VALUE", num_args = 0.., help_heading = "Kubernetes")]
+    pub decode_selector: Vec<String>,
+
+    /// Port of the pods; the annotation sgl-router.io/port of a pod overrides it
+    #[arg(long, value_name = "PORT", default_value_t = 80, help_heading = "Kubernetes")]
+    pub service_discovery_port: u16,
+    /// Namespace of the pods; default: all namespaces
+    #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]
+    pub service_discovery_namespace: Option<String>,
+    /// Only pods behind this Service, by its EndpointSlices, which tell readiness and zone too
+    #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]
+    pub service_discovery_service: Option<String>,
+
+    /// Where the name of a pod's model is: namespace, label:KEY or annotation:KEY; default: what the worker reports
+    #[arg(long, value_name = "SOURCE", help_heading = "Kubernetes")]
+    pub model_id_from: Option<String>,
+    /// How to reach the API server; default: $KUBECONFIG, ~/.kube/config, or the service account of the router's pod
+    #[arg(long, value_name = "FILE", help_heading = "Kubernetes")]
+    pub kubeconfig: Option<PathBuf>,
+
     /// Route to the data-parallel ranks of workers: each rank is a candidate of its own
     #[arg(long)]
     pub dp_aware: bool,
-
     /// With --dp-aware: number of ranks of each worker; default: what the worker reports
     #[arg(long, value_name = "N")]
     pub dp_size: Option<u32>,
@@ -87,7 +115,6 @@ pub struct Options {
     /// Also serve Prometheus metrics on this port; GET /metrics on the main port always works
     #[arg(long, value_name = "PORT", help_heading = "Listening")]
     pub prometheus_port: Option<u16>,
-
     /// Address for --prometheus-port
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Listening")]
     pub prometheus_host: String,
@@ -236,15 +263,12 @@ pub struct Options {
     /// Backoff before the second retry; the first retry is sent at once
     #[arg(long, value_name = "MS", default_value_t = 50, help_heading = "Retries")]
     pub retry_initial_backoff_ms: u64,
-
     /// Maximum backoff before a retry
     #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = "Retries")]
     pub retry_max_backoff_ms: u64,
-
     /// Factor by which each backoff is longer than the previous one
     #[arg(long, value_name = "FACTOR", default_value_t = 1.5, help_heading = "Retries")]
     pub retry_backoff_multiplier: f64,
-
     /// Random jitter: each backoff is longer or shorter by up to this share of it, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
     pub retry_jitter_factor: f64,
@@ -336,24 +360,14 @@ pub struct Options {
     pub client_write_timeout_secs: f64,
 
     /// API key that clients must send, as Authorization: Bearer KEY
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "SGL_ROUTER_API_KEY",
-        hide_env_values = true,
-        help_heading = "Security"
-    )]
+    #[arg(long, value_name = "KEY", env = "SGL_ROUTER_API_KEY", hide_env_values = true,
+        value_parser = clap::value_parser!(Secret), help_heading = "Security")]
     #[serde(skip_serializing)]
     pub api_key: Option<Secret>,
 
     /// API key for the admin routes; without it they are served to this machine only
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "SGL_ROUTER_ADMIN_API_KEY",
-        hide_env_values = true,
-        help_heading = "Security"
-    )]
+    #[arg(long, value_name = "KEY", env = "SGL_ROUTER_ADMIN_API_KEY", hide_env_values = true,
+        value_parser = clap::value_parser!(Secret), help_heading = "Security")]
     #[serde(skip_serializing)]
     pub admin_api_key: Option<Secret>,
 
@@ -368,20 +382,14 @@ pub struct Options {
     pub control_plane_api_keys: Vec<Secret>,
 
     /// API key sent to workers that have none of their own, in place of the client's
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "SGL_ROUTER_WORKER_API_KEY",
-        hide_env_values = true,
-        help_heading = "Security"
-    )]
+    #[arg(long, value_name = "KEY", env = "SGL_ROUTER_WORKER_API_KEY", hide_env_values = true,
+        value_parser = clap::value_parser!(Secret), help_heading = "Security")]
     #[serde(skip_serializing)]
     pub worker_api_key: Option<Secret>,
 
     /// Serve the admin routes on this port only, not on the main port
     #[arg(long, value_name = "PORT", help_heading = "Security")]
     pub admin_port: Option<u16>,
-
     /// Address for --admin-port
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Security")]
     pub admin_host: String,
@@ -389,7 +397,6 @@ pub struct Options {
     /// Certificate chain that the router presents to clients, PEM; turns TLS on
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub tls_cert_path: Option<PathBuf>,
-
     /// Private key for --tls-cert-path, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub tls_key_path: Option<PathBuf>,
@@ -397,7 +404,6 @@ pub struct Options {
     /// Certificate chain that the router presents to https workers, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub client_cert_path: Option<PathBuf>,
-
     /// Private key for --client-cert-path, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub client_key_path: Option<PathBuf>,
@@ -466,7 +472,6 @@ pub struct Options {
     /// Record every decision and completion to files in this directory, with any policy
     #[arg(long, value_name = "DIR", help_heading = "Recording")]
     pub record_dir: Option<PathBuf>,
-
     /// Also record one row per candidate of each decision, with its score and terms
     #[arg(long, help_heading = "Recording")]
     pub record_candidates: bool,

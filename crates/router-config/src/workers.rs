@@ -35,12 +35,17 @@ impl Options {
             }
             workers.push(self.check_worker(WorkerSpec { url: url.as_str().to_owned(), ..w })?);
         }
-        if workers.is_empty() && !self.start_empty {
+        if workers.is_empty() && !self.starts_empty() {
             let problem = "no worker is given; use --worker-urls http://HOST:PORT ..., or --start-empty to add \
                            them at run time";
             return Err(ConfigError::option("--worker-urls", problem));
         }
         Ok(workers)
+    }
+
+    /// Whether no worker needs to be given: they come at run time.
+    pub(crate) const fn starts_empty(&self) -> bool {
+        self.start_empty || self.service_discovery
     }
 
     /// Where the router listens.

@@ -158,12 +158,12 @@ const CASES: [(&str, Expected); 98] = [
     ("--worker-startup-check-interval 10", Noted),
     ("--log-dir logs", Set(|o| o.log_dir.as_deref() == Some(std::path::Path::new("logs")))),
     ("--log-level debug", Set(|o| o.log_level == LogLevel::Debug)),
-    ("--service-discovery", Refused("POST and DELETE /workers")),
-    ("--selector app=sglang role=worker", Refused("--worker-urls")),
-    ("--service-discovery-port 8000", Refused("--worker-urls")),
-    ("--service-discovery-namespace prod", Refused("--worker-urls")),
-    ("--prefill-selector app=p", Refused("--worker-urls")),
-    ("--decode-selector app=d", Refused("--worker-urls")),
+    ("--service-discovery", Set(|o| o.service_discovery)),
+    ("--selector app=sglang role=worker", Set(|o| o.selector == ["app=sglang", "role=worker"])),
+    ("--service-discovery-port 8000", Set(|o| o.service_discovery_port == 8000)),
+    ("--service-discovery-namespace prod", Set(|o| o.service_discovery_namespace.as_deref() == Some("prod"))),
+    ("--prefill-selector app=p", Set(|o| o.prefill_selector == ["app=p"])),
+    ("--decode-selector app=d", Set(|o| o.decode_selector == ["app=d"])),
     ("--prometheus-port 29000", Set(|o| o.prometheus_port == Some(29000))),
     ("--prometheus-host 0.0.0.0", Set(|o| o.prometheus_host == "0.0.0.0")),
     ("--prometheus-duration-buckets 0.5 1 2", Set(|o| o.prometheus_duration_buckets == [0.5, 1.0, 2.0])),
@@ -329,8 +329,11 @@ fn default_values_are_accepted() {
 
 #[test]
 fn list_forms_are_equal() {
-    for line in ["--jwt-role-mapping a=b c=d", "--selector a=b c=d", "--selector=a=b,c=d", "--selector"] {
-        assert!(translated(line).is_err());
+    assert!(translated("--jwt-role-mapping a=b c=d").is_err());
+    for line in ["--selector app=x tier=y", "--selector=app=x,tier=y", "--selector app=x --selector tier=y"] {
+        let options = parse(&format!("--service-discovery {line}")).unwrap().options;
+        let found = options.check(&Registry::builtin()).unwrap().discovery.unwrap();
+        assert_eq!(found.pods[0].labels, "app=x,tier=y", "{line}");
     }
     assert_eq!(parse("--mm-processing auto --worker-urls").unwrap().options.worker_urls, [""; 0]);
     assert_eq!(parse("--cors-allowed-origins --port 1").unwrap().options.port, 1);

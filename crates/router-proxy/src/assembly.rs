@@ -10,7 +10,7 @@ use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
 use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::start_error::StartError;
-use crate::state::AppState;
+use crate::state::{AppState, PodsStatus};
 use router_config::{
     AccessLogConfig, Config, DisaggregationConfig, ModelRouting, SecurityConfig, WorkerSpec,
 };
@@ -68,6 +68,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         main,
         needs: needs(models.first()),
         models,
+        discovery: PodsStatus::default(),
         trusted_proxies: TrustedProxies::new(&config.forwarding),
         forwarding: Forwarding::new(config.forwarding.headers, scheme(&config.security)),
         access_log,

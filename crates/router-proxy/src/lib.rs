@@ -8,6 +8,7 @@
 //! ```text
 //! router                                  starts and stops a router
 //!   assembly                              builds AppState from the configuration
+//!   discovered_workers                    workers that join and drain as their pods do
 //!   server                                listeners, connections, serving threads
 //!     proxy                               one request: authorize, admit, dispatch, retry
 //!       admin                             the routes that the router serves itself
@@ -32,6 +33,8 @@ mod admin;
 mod admission;
 mod assembly;
 mod carried;
+#[cfg(feature = "kubernetes")]
+mod discovered_workers;
 mod dispatch;
 mod error;
 mod headers;

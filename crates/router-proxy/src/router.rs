@@ -2,6 +2,8 @@
 
 use crate::admin::{TrackingDisabled, WorkersError, embedded};
 use crate::assembly;
+#[cfg(feature = "kubernetes")]
+use crate::discovered_workers;
 use crate::routing::RoutingService;
 use crate::security::{AlpnProtocols, ServerTls, watch_certificate};
 use crate::server::{self, Listeners, ServingThreads, Shutdown};
@@ -81,6 +83,12 @@ impl Router {
         let tls = config.security.tls.clone().map(load).transpose();
         let tls = tls.map_err(|e| ConfigError::option("--tls-cert-path, --tls-key-path", e))?;
         let connect = connect_config(&config.requests)?;
+        let discovery = config.discovery.take();
+        #[cfg(not(feature = "kubernetes"))]
+        if discovery.is_some() {
+            let problem = "this build has no Kubernetes discovery; build it with the feature `kubernetes`";
+            return Err(ConfigError::option("--service-discovery", problem).into());
+        }
         let main = bind(config.listen).await?;
         let admin = bind_if(config.security.admin).await?;
         let metrics = bind_if(config.prometheus).await?;
@@ -112,6 +120,10 @@ impl Router {
         running.state.main.tasks.spawn(end_expired_routes(Arc::clone(&running.state)));
         let listeners = Listeners { main, admin, metrics, tls, timeouts, http2 };
         let shutdown = Shutdown { graceful: running.stop.clone(), force: running.kill.clone() };
+        #[cfg(feature = "kubernetes")]
+        if let Some(discovery) = discovery {
+            discovered_workers::start(&running.state, discovery);
+        }
         server::spawn(&running.state, listeners, &running.servers, &running.threads, &shutdown);
         Ok(running)
     }

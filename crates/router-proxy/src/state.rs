@@ -19,6 +19,13 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+/// How well the pods of Kubernetes are known.
+#[cfg(feature = "kubernetes")]
+pub(crate) type PodsStatus = Arc<router_kubernetes::DiscoveryStatus>;
+/// Nothing is known of pods in this build.
+#[cfg(not(feature = "kubernetes"))]
+pub(crate) type PodsStatus = ();
+
 /// What the requests of one router share.
 #[derive(Debug)]
 pub(crate) struct AppState {
@@ -27,6 +34,8 @@ pub(crate) struct AppState {
     pub(crate) models: Arc<Models>,
     /// The first pool of the first model. What the router as a whole reports and runs in the background is this pool's.
     pub(crate) main: Arc<WorkerPool>,
+    /// How well the pods of Kubernetes are known.
+    pub(crate) discovery: PodsStatus,
     /// What the policies of all pools want to know of a request.
     pub(crate) needs: PolicyNeeds,
     pub(crate) limits: RequestLimits,
@@ -82,6 +91,7 @@ impl AppState {
         // Requests wait, and their bodies are held, before a pool is chosen; the first part carries that.
         if let Some(first) = gauges.first_mut() {
             (first.queued, first.buffered) = (self.admission.waiting(), self.admission.buffered());
+            first.discovery = gauges_of(&self.discovery);
         }
         gauges
     }
@@ -112,6 +122,25 @@ impl AppState {
         let loads = self.pools().flat_map(|pool| pool.worker_loads()).collect::<Vec<_>>();
         RouterStats::new(&self.main.telemetry.metrics, self.admission.waiting() as u64, &loads)
     }
+}
+
+/// How well the pods of Kubernetes are known; `None` without discovery.
+#[cfg(feature = "kubernetes")]
+fn gauges_of(status: &PodsStatus) -> Option<router_telemetry::DiscoveryGauges> {
+    let figures = status.figures()?;
+    Some(router_telemetry::DiscoveryGauges {
+        is_current: figures.is_current,
+        age: figures.age,
+        lists: figures.lists,
+        events: figures.events,
+        failures: figures.failures,
+    })
+}
+
+/// This build has no discovery.
+#[cfg(not(feature = "kubernetes"))]
+const fn gauges_of(_: &PodsStatus) -> Option<router_telemetry::DiscoveryGauges> {
+    None
 }
 
 impl ProxyError {

@@ -48,7 +48,7 @@ pub use clock::Clock;
 pub use control_outcome::ControlOutcome;
 pub use failure_reason::FailureReason;
 pub use leg::Leg;
-pub use metrics::{BalancerGauges, Metrics, ScaleGauges, WaitingGuard, WorkerGauges};
+pub use metrics::{BalancerGauges, DiscoveryGauges, Metrics, ScaleGauges, WaitingGuard, WorkerGauges};
 pub use prometheus::JoinedPage;
 pub use prometheus::family::Buckets;
 pub use record::{CompletionRecord, DecisionRecord, ErrorResponseRecord};

@@ -7,8 +7,8 @@ use crate::candidate::Candidate;
 use crate::connection_pool::UpstreamError;
 use crate::fleet_log::FleetEvent;
 use crate::health::{
-    CheckOutcome, CircuitBreaker, HealthProblem, HealthState, HealthVerdict, ProbeGate, WorkerFailure,
-    WorkerHealth,
+    CheckOutcome, CircuitBreaker, HealthProblem, HealthState, HealthVerdict, ProbeGate, Readiness,
+    ReadinessProblem, WorkerFailure, WorkerHealth,
 };
 use crate::pool::WorkerPool;
 use crate::table::CandidateTable;
@@ -153,6 +153,29 @@ impl Worker {
         self.request_recheck();
     }
 
+    /// Why the worker is not ready, unless it is.
+    pub fn readiness_problem(&self) -> Option<ReadinessProblem> {
+        self.health_state.lock().readiness_problem().cloned()
+    }
+
+    /// Notes what whoever runs the worker says of its readiness. Requests in flight go on.
+    pub fn set_readiness(self: &Arc<Self>, pool: &WorkerPool, readiness: Readiness) {
+        let mut health_state = self.health_state.lock();
+        let is_news = health_state.set_readiness(readiness, pool.clock.now());
+        if is_news && health_state.health() != HealthState::Gone {
+            self.publish_health(pool, &health_state, ProbePermit::Keep);
+        }
+    }
+
+    fn log_readiness(&self, pool: &WorkerPool, health_state: &WorkerHealth) {
+        let reason = health_state.readiness_problem().map(|problem| problem.reason.as_str());
+        if pool.log.has_own_line(FleetEvent::NotReady, None) {
+            info!(worker = %self.url, reason, "worker is not ready");
+        } else {
+            debug!(worker = %self.url, reason, "worker is not ready");
+        }
+    }
+
     /// Marks the worker as draining: it gets no new requests, and no check changes that.
     pub(crate) fn drain(self: &Arc<Self>, pool: &WorkerPool) {
         let mut health_state = self.health_state.lock();
@@ -293,6 +316,7 @@ impl Worker {
             HealthState::Unhealthy => {
                 return self.log_problem(pool, health_state, FleetEvent::Unhealthy, "worker is unhealthy");
             }
+            HealthState::NotReady => return self.log_readiness(pool, health_state),
             HealthState::Healthy => FleetEvent::Healthy,
             HealthState::Pending | HealthState::Draining | HealthState::Gone => FleetEvent::Draining,
         };

@@ -35,6 +35,8 @@ pub(crate) enum FleetEvent {
     Reported,
     /// It gets requests.
     Healthy,
+    /// It is not ready, by the word of whoever runs it.
+    NotReady,
     /// It gets no new requests.
     Draining,
     /// It was removed.
@@ -129,6 +131,7 @@ impl FleetLog {
                 reported = count(FleetEvent::Reported),
                 models = details(FleetEvent::Reported),
                 became_healthy = count(FleetEvent::Healthy),
+                became_not_ready = count(FleetEvent::NotReady),
                 draining = count(FleetEvent::Draining),
                 left = count(FleetEvent::Left),
                 breakers_eased = count(FleetEvent::BreakerEased),

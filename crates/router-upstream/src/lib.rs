@@ -17,6 +17,7 @@
 //! It makes no routing decision: the [`router_core::Balancer`] chooses the worker of a request.
 #![allow(clippy::cast_precision_loss, reason = "counts become f64 only where times are scaled")]
 
+mod arrival;
 mod availability;
 mod candidate;
 mod capacity_queue;
@@ -65,6 +66,7 @@ mod worker;
 mod worker_connection;
 mod worker_request;
 
+pub use arrival::Arrival;
 pub use availability::{AttemptEnd, AttemptKind, BreakerStatus};
 pub use candidate::Candidate;
 pub use capacity_queue::{Availability, CapacityQueue, DispatchError};
@@ -75,7 +77,7 @@ pub use connect_error::ConnectError;
 pub use connection_pool::UpstreamError;
 pub use engine::{EngineQuirks, LOAD_REPORT_HEADER, RANK_HEADER};
 pub use fleet_weights::FleetWeights;
-pub use health::{HealthProblem, HealthState, HealthVerdict, WorkerFailure};
+pub use health::{HealthProblem, HealthState, HealthVerdict, Readiness, ReadinessProblem, WorkerFailure};
 pub use http1::{CollectError, Connection, EncodedRequest, RequestEncoder, ResponseError, SendError};
 pub use load::WorkerLoad;
 pub use membership::MembershipError;

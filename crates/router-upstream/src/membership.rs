@@ -1,5 +1,6 @@
 //! Adds and removes workers while the router serves.
 
+use crate::arrival::Arrival;
 use crate::candidate::{Candidate, CandidateName};
 use crate::fleet_log::FleetEvent;
 use crate::health::HealthState;
@@ -70,9 +71,22 @@ impl WorkerPool {
     /// # Errors
     /// When the URL is in the fleet already, or the specification is invalid.
     pub fn join(self: &Arc<Self>, spec: &WorkerSpec) -> Result<Arc<Candidate>, MembershipError> {
+        self.join_with(spec, Arrival::default())
+    }
+
+    /// Adds a worker of which is known whether it is ready, and whose it is. It gets requests once it is ready and healthy.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn join_with(
+        self: &Arc<Self>,
+        spec: &WorkerSpec,
+        arrival: Arrival,
+    ) -> Result<Arc<Candidate>, MembershipError> {
         // Held to the end, so that two calls with the same URL cannot both succeed.
         let _order = self.joining.lock();
-        let new = self.prepare(spec)?;
+        let new = self.prepare(spec, arrival.owner)?;
+        new.worker.health_state.lock().set_readiness(arrival.readiness, self.clock.now());
         let mut candidates = Vec::with_capacity(1);
         let first = self.enter(new, &mut candidates);
         self.candidates.insert(&candidates);
@@ -89,7 +103,7 @@ impl WorkerPool {
         let mut urls = HashSet::with_capacity(specs.len());
         let mut workers = Vec::with_capacity(specs.len());
         for spec in specs {
-            let new = self.prepare(spec)?;
+            let new = self.prepare(spec, None)?;
             if !urls.insert(new.worker.url.clone()) {
                 return Err(MembershipError::Present(new.worker.url.clone()));
             }
@@ -107,7 +121,7 @@ impl WorkerPool {
     }
 
     /// A worker that may join: everything that can fail has been done.
-    fn prepare(&self, spec: &WorkerSpec) -> Result<PreparedWorker, MembershipError> {
+    fn prepare(&self, spec: &WorkerSpec, owner: Option<Arc<str>>) -> Result<PreparedWorker, MembershipError> {
         let url = spec.base_url(self.fleet.connection_mode).map_err(WorkerSpecError::from)?;
         self.fleet.own_address.check(&url)?;
         let profile = WorkerProfile::new(spec, self.fleet.authorization.as_ref(), self.fleet.ranks)?;
@@ -129,6 +143,7 @@ impl WorkerPool {
             connect: self.connect.clone(),
             uses_grpc_port: spec.connection_mode.unwrap_or(self.fleet.connection_mode)
                 == ConnectionMode::GrpcPort,
+            owner,
             joined_at: self.clock.now(),
         };
         let worker = Arc::new(Worker::new(parts).map_err(invalid)?);

@@ -21,6 +21,7 @@ pub fn standalone_worker(spec: &WorkerSpec, connect: ConnectConfig) -> Result<Wo
         breaker: None,
         connect,
         uses_grpc_port: false,
+        owner: None,
         joined_at: Time::ZERO,
     };
     Worker::new(parts).map_err(|source| MembershipError::Invalid { url, source })

@@ -1,7 +1,8 @@
 //! One server: its health, its circuit breaker and its connections, shared by all its candidates.
 
+use crate::arrival::Arrival;
 use crate::connect::ConnectConfig;
-use crate::health::{CircuitBreaker, HealthState, ProbeGate, WorkerHealth};
+use crate::health::{CircuitBreaker, HealthState, ProbeGate, Readiness, WorkerHealth};
 use crate::invalid_worker::InvalidWorker;
 use crate::load_poll_pace::LoadPollPace;
 use crate::profile::WorkerProfile;
@@ -60,6 +61,8 @@ pub struct Worker {
     pub(crate) has_told_models: AtomicBool,
     /// As it was added, with later changes.
     pub(crate) spec: Mutex<WorkerSpec>,
+    /// Whose it is, where a discovery added it.
+    pub owner: Option<Arc<str>>,
     /// It tells its state by itself, and says that it is healthy.
     pub(crate) is_watched: AtomicBool,
     /// Notified when it becomes unhealthy or its breaker opens, so that requests that wait for it can be retried.
@@ -73,7 +76,8 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not been checked yet.
     pub(crate) fn new(parts: NewWorker) -> Result<Self, InvalidWorker> {
-        let NewWorker { url, spec, profile, health, breaker, connect, uses_grpc_port, joined_at } = parts;
+        let NewWorker { url, spec, profile, health, breaker, connect, uses_grpc_port, owner, joined_at } =
+            parts;
         let target = WorkerTarget::new(&url)?;
         if target.protocol() == WorkerProtocol::Grpc && profile.engine() == Some(Engine::Vllm) {
             return Err(InvalidWorker::GrpcOfVllm);
@@ -102,6 +106,7 @@ impl Worker {
             uses_grpc_port,
             has_told_models: AtomicBool::new(false),
             spec: Mutex::new(spec),
+            owner,
             is_watched: AtomicBool::new(false),
             evicted: Notify::new(),
             recheck,
@@ -166,6 +171,13 @@ impl Worker {
         ]
     }
 
+    /// As what it joins another pool: with the same owner, and as ready as it is.
+    pub fn arrival(&self) -> Arrival {
+        let problem = self.readiness_problem();
+        let readiness = problem.map_or(Readiness::Ready, |problem| Readiness::NotReady(problem.reason));
+        Arrival { readiness, owner: self.owner.clone() }
+    }
+
     /// Whether it has said what models it serves, or failed to.
     pub fn has_told_models(&self) -> bool {
         self.has_told_models.load(Relaxed)
@@ -211,5 +223,6 @@ pub(crate) struct NewWorker {
     pub(crate) breaker: Option<router_config::BreakerConfig>,
     pub(crate) connect: ConnectConfig,
     pub(crate) uses_grpc_port: bool,
+    pub(crate) owner: Option<Arc<str>>,
     pub(crate) joined_at: Time,
 }

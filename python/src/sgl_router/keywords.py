@@ -24,6 +24,10 @@ RENAMED = {
 }
 
 
+#: Options whose values ``sglang_router`` takes as a mapping of labels.
+SELECTORS = ("selector", "prefill_selector", "decode_selector")
+
+
 def options_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that these keyword arguments give.
 
@@ -36,6 +40,9 @@ def options_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
         if keyword == "fixed_probabilities":
             if value is not None:
                 options["policy_options"] = {**options.get("policy_options", {}), "probabilities": value}
+        elif name in SELECTORS:
+            if value:
+                options[name] = label_words(value)
         elif name not in known or str(value) in _renamed_values().get(name, ()):
             options.update(_foreign(name, value))
         else:
@@ -60,6 +67,11 @@ def prefill_words(workers: Any) -> Any:
         else:
             words.append(worker)
     return words
+
+
+def label_words(labels: Any) -> Any:
+    """Return ``{key: value, ...}`` in the form of the flag."""
+    return [f"{key}={value}" for key, value in labels.items()] if isinstance(labels, Mapping) else labels
 
 
 def flag_words(name: str, value: Any) -> list[str]:

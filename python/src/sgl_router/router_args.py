@@ -258,7 +258,7 @@ class RouterArgs:
         has no option for. Without workers the router starts empty, as ``sglang_router`` does.
         """
         ours, defaults = Options(), RouterArgs()
-        unused = ("worker_urls",) if self.pd_disaggregation else _OF_DISAGGREGATION
+        unused = (*(("worker_urls",) if self.pd_disaggregation else _OF_DISAGGREGATION), *self._unused_selectors())
         words: list[str] = []
         for each in fields(RouterArgs):
             name, value = RENAMED.get(each.name, each.name), getattr(self, each.name)
@@ -270,6 +270,13 @@ class RouterArgs:
         if not (self.prefill_urls and self.decode_urls if self.pd_disaggregation else self.worker_urls):
             words.append("--start-empty")
         return words
+
+    def _unused_selectors(self) -> tuple[str, ...]:
+        """Return the selectors that select nothing in this mode."""
+        legs = ("prefill_selector", "decode_selector")
+        if not self.service_discovery:
+            return ("selector", *legs)
+        return ("selector",) if self.pd_disaggregation else legs
 
     def _validate_router_args(self) -> None:
         """Check the values; programs call it, though it is no public name there either."""

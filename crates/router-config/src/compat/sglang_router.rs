@@ -25,11 +25,6 @@ pub(super) const PARSER: FlagMapping = Ignored("the workers parse their own outp
 pub(super) const STARTUP: FlagMapping = Ignored(
     "start-up does not wait for workers; each is checked every second until it is ready, without a time limit",
 );
-/// Flags of service discovery.
-pub(super) const DISCOVERY: FlagMapping = Rejected(
-    "there is no service discovery; list workers with --worker-urls, or add and remove them at run time with POST \
-     and DELETE /workers",
-);
 /// Flags of JSON Web Tokens.
 const JWT: FlagMapping =
     Rejected("JSON Web Tokens are not supported; give keys with --control-plane-api-keys ID:NAME:ROLE:KEY");
@@ -119,9 +114,15 @@ pub(super) const ROWS: &[FlagRow] = &[
     row(ALL, Many, &["prefill"], Same("")),
     row(ALL, One, &["decode"], Same("")),
     row(ALL, One, &["worker-startup-timeout-secs", "worker-startup-check-interval"], STARTUP),
-    row(ALL, FlagValues::Zero, &["service-discovery"], DISCOVERY),
-    row(ALL, One, &["service-discovery-port", "service-discovery-namespace"], DISCOVERY),
-    row(ALL, Many, &["selector", "prefill-selector", "decode-selector"], DISCOVERY),
+    row(ALL, FlagValues::Zero, &["service-discovery"], Same("see docs/kubernetes.md")),
+    row(ALL, One, &["service-discovery-port", "service-discovery-namespace"], Same("")),
+    row(ALL, Many, &["selector"], Same("not with --pd-disaggregation")),
+    row(
+        ALL,
+        Many,
+        &["prefill-selector", "decode-selector"],
+        Same("both are needed with --pd-disaggregation"),
+    ),
     row(ALL, One, &["log-dir"], Same("the log still goes to standard error as well")),
     row(ALL, One, &["log-level"], Same("warning and critical are accepted too")),
     row(ALL, One, &["prometheus-port"], Same("off by default; GET /metrics on the main port always works")),

@@ -3,7 +3,7 @@
 use super::flag::FlagMapping::{ByValue, Ignored, PolicyOption, Rejected, ReplacedBy, Same};
 use super::flag::FlagValues::{Many, One};
 use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
-use super::sglang_router::{DISCOVERY, HISTORY, PARSER, STARTUP, TOKENIZER};
+use super::sglang_router::{HISTORY, PARSER, STARTUP, TOKENIZER};
 
 const ENCODE: FlagMapping = Rejected("encode workers are not supported; let the prefill workers encode too");
 const INDEX: FlagMapping = Ignored(
@@ -32,6 +32,11 @@ const PRIORITIES: FlagMapping =
 const RL: FlagMapping = Ignored("control calls always go to all workers; see docs/operating.md");
 const JOBS: FlagMapping = Ignored("workers are added and removed at once, without a job queue");
 const MEDIA: FlagMapping = Ignored("media are forwarded to the workers unchanged");
+const PROVIDERS: &[(&str, FlagMapping)] =
+    &[("kubernetes", Ignored("--service-discovery finds workers in Kubernetes and nowhere else"))];
+const DISCOVERY_FILE: FlagMapping = Rejected(
+    "workers are not read from a file while the router runs; add and remove them with POST and DELETE /workers",
+);
 const MEDIA_LIMIT: FlagMapping = Rejected("the workers fetch and decode media; set the limit there");
 
 const fn row(values: FlagValues, names: &'static [&'static str], mapping: FlagMapping) -> FlagRow {
@@ -180,18 +185,19 @@ pub(super) const ROWS: &[FlagRow] = &[
     row(One, &["encode-policy"], ENCODE),
     row(Many, &["encode", "encode-selector"], ENCODE),
     row(FlagValues::Zero, &["epd-disaggregation"], ENCODE),
+    row(One, &["discovery-provider"], ByValue(PROVIDERS, &DISCOVERY_FILE)),
+    row(One, &["discovery-file"], DISCOVERY_FILE),
     row(
         One,
-        &[
-            "discovery-provider",
-            "discovery-file",
-            "discovery-check-interval-secs",
-            "kv-connector-annotation",
-            "kv-engine-id-annotation",
-            "model-id-from",
-        ],
-        DISCOVERY,
+        &["discovery-check-interval-secs"],
+        Ignored("changes of pods are watched, and everything is listed again once a minute"),
     ),
+    row(
+        One,
+        &["kv-connector-annotation", "kv-engine-id-annotation"],
+        Ignored("--pd-protocol says for all workers how the KV cache is transferred"),
+    ),
+    row(One, &["model-id-from"], Same("namespace, label:KEY or annotation:KEY")),
     row(One, &["zmq-engine-count"], Rejected("workers are reached over HTTP; start them with an HTTP port")),
     row(FlagValues::Zero, &["enable-rl"], RL),
     row(One, &["rl-control-timeout-secs"], ReplacedBy(&["--control-timeout-secs", "{}"])),

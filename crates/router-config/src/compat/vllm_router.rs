@@ -3,7 +3,7 @@
 use super::flag::FlagMapping::{ByValue, Ignored, Rejected, ReplacedBy};
 use super::flag::FlagValues::One;
 use super::flag::{FlagMapping, FlagRow, FlagValues, SourceRouter};
-use super::sglang_router::{DISCOVERY, KV_AWARE};
+use super::sglang_router::KV_AWARE;
 
 const WASM: FlagMapping =
     Rejected("WebAssembly modules are not supported; change requests in a proxy before the router");
@@ -24,7 +24,13 @@ pub(super) const ROWS: &[FlagRow] = &[
         ReplacedBy(&["--pd-disaggregation", "--pd-protocol", "vllm"]),
     ),
     row(One, &["kv-connector"], ByValue(CONNECTOR, &Rejected("only nixl is supported"))),
-    row(One, &["vllm-discovery-address"], DISCOVERY),
+    row(
+        One,
+        &["vllm-discovery-address"],
+        Rejected(
+            "workers do not register themselves; name them with --prefill and --decode, or use --service-discovery",
+        ),
+    ),
     row(
         One,
         &["intra-node-data-parallel-size"],

@@ -18,14 +18,13 @@ mod weight_group;
 mod worker_answer;
 mod workers;
 
-pub use embedded::TrackingDisabled;
-pub use workers::WorkersError;
-
 use control_call::ControlCall;
+pub use embedded::TrackingDisabled;
 use reply::json;
 use route::RouteEndpoint;
 use traces::TraceEndpoint;
 use workers::WorkersEndpoint;
+pub use workers::WorkersError;
 
 use crate::error::ProxyError;
 use crate::response::{RouterBody, json_response};

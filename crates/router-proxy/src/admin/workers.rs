@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use router_config::{KnownFields, KnownFieldsError, WorkerKind, WorkerSpec, WorkerUpdate};
 use router_core::Time;
 use router_telemetry::BreakerState;
-use router_upstream::{Candidate, HealthProblem, HealthState, MembershipError, Worker, WorkerPool};
+use router_upstream::{Arrival, Candidate, HealthProblem, HealthState, MembershipError, Worker, WorkerPool};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -161,7 +161,7 @@ pub(super) fn add(state: &Arc<AppState>, spec: &WorkerSpec) -> Result<Value, Wor
     if spec.url.is_empty() {
         return Err(WorkersError::NoUrl);
     }
-    let worker = state.models.join(spec)?;
+    let worker = state.models.join(spec, Arrival::default())?;
     let id = home(state, &worker).public_id(&worker);
     Ok(json!({"status": "accepted", "worker_id": id, "url": worker.worker.url.as_str(),
         "location": format!("/workers/{id}"),
@@ -175,10 +175,8 @@ async fn update(
     let worker = find(state, &request)?;
     let KnownFields { value: update, warnings } = read::<WorkerUpdate>(request).await?;
     // The worker counts in the group of each model that it serves.
-    for pool in state.pools() {
-        if let Some(member) = pool.candidates.find_active(&worker.worker.url) {
-            pool.update(&member.worker, update.clone()).map_err(MembershipError::from)?;
-        }
+    for (pool, member) in state.models.members_at(&worker.worker.url) {
+        pool.update(&member.worker, update.clone()).map_err(MembershipError::from)?;
     }
     Ok(json(StatusCode::OK, &with_warnings(describe(&home(state, &worker), &worker), warnings)))
 }
@@ -220,7 +218,8 @@ pub(super) fn list(state: &Arc<AppState>) -> Value {
     let stats = json!({"regular_count": kind(WorkerKind::Regular), "prefill_count": kind(WorkerKind::Prefill),
         "decode_count": kind(WorkerKind::Decode),
         "pending": count(HealthState::Pending), "healthy": count(HealthState::Healthy),
-        "unhealthy": count(HealthState::Unhealthy), "draining": count(HealthState::Draining)});
+        "unhealthy": count(HealthState::Unhealthy), "not_ready": count(HealthState::NotReady),
+        "draining": count(HealthState::Draining)});
     json!({"total": workers.len(), "workers": workers, "stats": stats})
 }
 
@@ -237,6 +236,7 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
         "state": health.as_str(),
         "is_healthy": health == HealthState::Healthy,
         "last_error": last_error(pool, worker, now),
+        "not_ready": not_ready(pool, &worker.worker, now),
         "breaker": breaker(worker, now),
         "load": load.as_ref().map_or(0, |l| l.in_flight),
         "waiting": load.as_ref().and_then(|l| l.waiting),
@@ -271,6 +271,13 @@ fn last_error(pool: &WorkerPool, worker: &Candidate, now: Time) -> Option<Value>
         "since": pool.clock.unix(since).as_secs_f64(), "for_secs": now.since(since).as_secs_f64()}))
 }
 
+/// Why the worker is not ready, and since when; `None` while it is.
+fn not_ready(pool: &WorkerPool, worker: &Worker, now: Time) -> Option<Value> {
+    let problem = worker.readiness_problem()?;
+    Some(json!({"reason": problem.reason, "since": pool.clock.unix(problem.since).as_secs_f64(),
+        "for_secs": now.since(problem.since).as_secs_f64()}))
+}
+
 /// The weight update that the worker missed, and since when; `None` while it has the fleet's weights.
 fn missed_update(pool: &WorkerPool, worker: &Worker, now: Time) -> Option<Value> {
     let missed = worker.missed_update()?;
@@ -295,7 +302,9 @@ fn job_status(pool: &WorkerPool, worker: &Worker) -> Option<Value> {
     let (job, message) = match worker.health() {
         HealthState::Pending => ("AddWorker", "the worker has not passed a health check yet"),
         HealthState::Draining => ("RemoveWorker", "the worker finishes the requests that it has"),
-        HealthState::Healthy | HealthState::Unhealthy | HealthState::Gone => return None,
+        HealthState::Healthy | HealthState::Unhealthy | HealthState::NotReady | HealthState::Gone => {
+            return None;
+        }
     };
     let since = pool.clock.unix(worker.membership_changed_at()).as_secs();
     Some(
@@ -322,7 +331,7 @@ fn old_change(
     let url = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "url");
     let url = url.map(|(_, url)| url.into_owned()).ok_or(WorkersError::NoUrlInQuery)?;
     if endpoint == WorkersEndpoint::OldJoin {
-        state.models.join(&WorkerSpec { url, ..WorkerSpec::default() })?;
+        state.models.join(&WorkerSpec { url, ..WorkerSpec::default() }, Arrival::default())?;
     } else {
         let worker = at(state, &url).map_err(|e| MembershipError::Spec(e.into()))?;
         let worker = worker.ok_or(MembershipError::Absent(url))?;

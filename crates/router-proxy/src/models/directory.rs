@@ -8,7 +8,9 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use router_config::{ModelConfig, WorkerKind, WorkerSpec, WorkerUrl};
 use router_telemetry::Clock;
-use router_upstream::{Candidate, HealthState, MembershipError, ModelDirectory, Place, Worker, WorkerPool};
+use router_upstream::{
+    Arrival, Candidate, HealthState, MembershipError, ModelDirectory, Place, Worker, WorkerPool,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -160,37 +162,34 @@ impl Models {
     }
 
     /// Adds a worker. One whose model is not configured begins in the first group.
-    pub(crate) fn join(self: &Arc<Self>, spec: &WorkerSpec) -> Result<Arc<Candidate>, JoinError> {
+    pub(crate) fn join(&self, spec: &WorkerSpec, arrival: Arrival) -> Result<Arc<Candidate>, JoinError> {
         let mut factory = self.factory.lock();
         // Before a group is made for it.
         pool_of(&self.first, spec.worker_type)?;
         let url = spec.base_url(factory.fleet.connection_mode);
         let url = url.map_err(|error| MembershipError::Spec(error.into()))?;
-        if self.find_active(&url).is_some() {
+        if !self.members_at(&url).is_empty() {
             return Err(MembershipError::Present(url).into());
         }
         let group = self.home_of(spec, &mut factory)?;
-        let joined = pool_of(&group, spec.worker_type)?.join(spec)?;
+        let joined = pool_of(&group, spec.worker_type)?.join_with(spec, arrival)?;
         self.rebuild(self.groups());
         Ok(joined)
+    }
+
+    /// The members of all groups that are the worker at this URL: one for each model that it serves.
+    pub(crate) fn members_at(&self, url: &WorkerUrl) -> Vec<(Arc<WorkerPool>, Arc<Candidate>)> {
+        let member = |pool: &Arc<WorkerPool>| Some((Arc::clone(pool), pool.candidates.find_active(url)?));
+        self.groups().iter().flat_map(|group| group.pools().filter_map(member).collect::<Vec<_>>()).collect()
     }
 
     /// Begins to drain a worker, in every group that it belongs to.
     pub(crate) fn begin_drain(&self, url: &WorkerUrl) {
         let _order = self.factory.lock();
-        for group in self.groups() {
-            for pool in group.pools() {
-                if let Some(candidate) = pool.candidates.find_active(url) {
-                    pool.begin_drain(&candidate.worker);
-                }
-            }
+        for (pool, member) in self.members_at(url) {
+            pool.begin_drain(&member.worker);
         }
         self.rebuild(self.groups());
-    }
-
-    fn find_active(&self, url: &WorkerUrl) -> Option<Arc<Candidate>> {
-        let groups = self.groups();
-        groups.iter().flat_map(|group| group.pools()).find_map(|pool| pool.candidates.find_active(url))
     }
 
     /// The group in which a new worker begins.
@@ -257,7 +256,7 @@ impl Models {
                 let pool = pool_of(&group, spec.worker_type)?;
                 if pool.candidates.find_active(&worker.url).is_none() {
                     info!(worker = %worker.url, %model, "the worker joins the workers of its model");
-                    pool.join(&spec)?;
+                    pool.join_with(&spec, worker.arrival())?;
                 }
                 Ok(())
             });

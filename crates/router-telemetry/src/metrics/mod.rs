@@ -16,7 +16,7 @@ mod snapshot;
 
 pub use retries::WaitingGuard;
 pub use scale::ScaleGauges;
-pub use snapshot::{BalancerGauges, WorkerGauges};
+pub use snapshot::{BalancerGauges, DiscoveryGauges, WorkerGauges};
 
 use crate::control_outcome::ControlOutcome;
 use crate::leg::Leg;

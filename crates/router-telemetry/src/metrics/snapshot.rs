@@ -5,7 +5,7 @@
 use super::scale::{SCALE_GAUGES, ScaleGauges};
 use crate::breaker_state::BreakerState;
 use crate::worker::WorkerTelemetry;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use router_core::CandidateScore;
 use std::fmt;
@@ -35,6 +35,23 @@ pub struct BalancerGauges {
     pub queued: usize,
     /// Bytes of larger request bodies that are held in memory.
     pub buffered: usize,
+    /// Discovery of workers; `None` without it.
+    pub discovery: Option<DiscoveryGauges>,
+}
+
+/// How well the router knows the workers that it is to discover.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiscoveryGauges {
+    /// Whether the source of the workers is watched now.
+    pub is_current: bool,
+    /// The time since the source told something last; `None` until it has.
+    pub age: Option<Duration>,
+    /// How often everything was listed.
+    pub lists: u64,
+    /// Changes that were told.
+    pub events: u64,
+    /// Requests to the source that failed.
+    pub failures: u64,
 }
 
 /// The gauges of one worker at one moment.
@@ -130,7 +147,28 @@ impl Snapshot {
         ] {
             encode_gauges(encoder, [name, help], [(Vec::new(), value)])?;
         }
+        self.encode_discovery(encoder)?;
         self.encode_states(encoder)
+    }
+
+    /// Nothing without discovery.
+    fn encode_discovery(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(discovery) = self.balancers.first().and_then(|main| main.discovery) else { return Ok(()) };
+        let help = "1 while the source of workers is watched, 0 while it cannot be reached";
+        let is_current = [(Vec::new(), i64::from(discovery.is_current))];
+        encode_gauges(encoder, ["discovery_up", help], is_current)?;
+        let age = discovery.age.map(|age| (Vec::new(), age.as_secs_f64()));
+        let help = "Time since the source of workers told something last";
+        encode_gauges(encoder, ["discovery_age_seconds", help], age)?;
+        for (name, help, value) in [
+            ("discovery_lists", "How often all workers were listed", discovery.lists),
+            ("discovery_events", "Changes of workers that were watched", discovery.events),
+            ("discovery_failures", "Requests to the source of workers that failed", discovery.failures),
+        ] {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
+        }
+        Ok(())
     }
 
     /// How many workers are in each state, and how old the oldest load report is.

@@ -12,4 +12,4 @@ pub(crate) use check::CheckOutcome;
 pub use failure::WorkerFailure;
 pub(crate) use probe_gate::ProbeGate;
 pub(crate) use state::WorkerHealth;
-pub use state::{HealthProblem, HealthState};
+pub use state::{HealthProblem, HealthState, Readiness, ReadinessProblem};

@@ -16,6 +16,8 @@ pub enum HealthState {
     Healthy,
     /// Failed its checks or cannot be reached; gets no requests.
     Unhealthy,
+    /// Whoever runs the worker says that it is not ready; gets no new requests, whatever its checks say.
+    NotReady,
     /// Is being removed; gets no new requests, those in flight may end.
     Draining,
     /// Was removed.
@@ -24,7 +26,8 @@ pub enum HealthState {
 
 impl HealthState {
     /// The states of workers that are in the fleet.
-    pub const IN_FLEET: [Self; 4] = [Self::Pending, Self::Healthy, Self::Unhealthy, Self::Draining];
+    pub const IN_FLEET: [Self; 5] =
+        [Self::Pending, Self::Healthy, Self::Unhealthy, Self::NotReady, Self::Draining];
 
     /// The name of the state in the admin API and in logs.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +35,7 @@ impl HealthState {
             Self::Pending => "pending",
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
+            Self::NotReady => "not_ready",
             Self::Draining => "draining",
             Self::Gone => "gone",
         }
@@ -56,10 +60,33 @@ pub struct HealthProblem {
     pub since: Time,
 }
 
+/// Whether a worker may get requests by the word of whoever runs it, such as the orchestrator of its container. Its health
+/// checks are asked as well.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Readiness {
+    /// It may.
+    #[default]
+    Ready,
+    /// It may not, for this reason.
+    NotReady(String),
+}
+
+/// Why and since when a worker is not ready.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadinessProblem {
+    /// The reason.
+    pub reason: String,
+    /// Since when it is not ready, for whatever reason.
+    pub since: Time,
+}
+
 /// The health state of a worker, and the counts that change it.
 #[derive(Debug)]
 pub(crate) struct WorkerHealth {
+    /// The state by checks and connections alone.
     health: HealthState,
+    /// Why it is not ready, unless it is.
+    readiness_problem: Option<ReadinessProblem>,
     failures: u32,
     successes: u32,
     cause: UnhealthyCause,
@@ -75,6 +102,7 @@ impl WorkerHealth {
     pub(crate) const fn new(breaker: Option<CircuitBreaker>) -> Self {
         Self {
             health: HealthState::Pending,
+            readiness_problem: None,
             failures: 0,
             successes: 0,
             cause: UnhealthyCause::Checks,
@@ -85,7 +113,26 @@ impl WorkerHealth {
     }
 
     pub(crate) const fn health(&self) -> HealthState {
-        self.health
+        match (self.health, &self.readiness_problem) {
+            (HealthState::Draining | HealthState::Gone, _) | (_, None) => self.health,
+            (_, Some(_)) => HealthState::NotReady,
+        }
+    }
+
+    /// Why it is not ready, unless it is.
+    pub(crate) const fn readiness_problem(&self) -> Option<&ReadinessProblem> {
+        self.readiness_problem.as_ref()
+    }
+
+    /// Notes whether it is ready; returns whether that changed.
+    pub(crate) fn set_readiness(&mut self, readiness: Readiness, now: Time) -> bool {
+        let before = self.readiness_problem.take();
+        let was_ready = before.is_none();
+        if let Readiness::NotReady(reason) = readiness {
+            self.readiness_problem =
+                Some(ReadinessProblem { reason, since: before.map_or(now, |problem| problem.since) });
+        }
+        was_ready != self.readiness_problem.is_none()
     }
 
     /// The state of its breaker; closed when breakers are switched off.
@@ -104,7 +151,10 @@ impl WorkerHealth {
                     HealthState::Unhealthy => {
                         self.cause == UnhealthyCause::Connection || self.successes >= config.successes.get()
                     }
-                    HealthState::Healthy | HealthState::Draining | HealthState::Gone => false,
+                    HealthState::Healthy
+                    | HealthState::NotReady
+                    | HealthState::Draining
+                    | HealthState::Gone => false,
                 };
                 let change = enough.then(|| self.set(HealthState::Healthy));
                 if self.health == HealthState::Healthy {
@@ -216,6 +266,24 @@ mod tests {
         assert!(health_state.problem().is_some(), "one passed check of two");
         health_state.check(CheckOutcome::Passed, &config());
         assert_eq!((health_state.health(), health_state.problem()), (HealthState::Healthy, None));
+    }
+
+    #[test]
+    fn worker_that_is_not_ready_keeps_its_checks() {
+        let mut health_state = WorkerHealth::new(None);
+        let at = |secs: f64| Time::from_secs_f64(secs);
+        let no = |reason: &str| Readiness::NotReady(reason.to_owned());
+        assert!(health_state.set_readiness(no("starts"), at(1.0)));
+        assert!(!health_state.set_readiness(no("probe failed"), at(2.0)), "it was not ready before");
+        health_state.check(CheckOutcome::Passed, &config());
+        assert_eq!(health_state.health(), HealthState::NotReady, "checks do not make it ready");
+        let problem = health_state.readiness_problem().unwrap();
+        assert_eq!((problem.reason.as_str(), problem.since), ("probe failed", at(1.0)));
+        assert!(health_state.set_readiness(Readiness::Ready, at(3.0)));
+        assert_eq!(health_state.health(), HealthState::Healthy, "the check that it passed counts");
+        health_state.set(HealthState::Draining);
+        health_state.set_readiness(no("stops"), at(4.0));
+        assert_eq!(health_state.health(), HealthState::Draining, "nothing undoes a drain");
     }
 
     #[test]

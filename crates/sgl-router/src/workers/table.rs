@@ -58,7 +58,7 @@ pub(super) fn render(body: &Value) -> String {
         }
     }
     let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
-    let states = ["healthy", "outdated", "pending", "unhealthy", "draining"];
+    let states = ["healthy", "outdated", "pending", "unhealthy", "not_ready", "draining"];
     let counts: Vec<_> =
         states.into_iter().filter(|s| count(s) > 0).map(|s| format!("{} {s}", count(s))).collect();
     let _ = writeln!(text, "{} workers: {}", rows.len(), counts.join(", "));
@@ -76,6 +76,10 @@ fn row(worker: &Value) -> WorkerRow {
     let error = &worker["last_error"];
     if error.is_object() {
         notes.push(note(&format!("{}, since", error["reason"].as_str().unwrap_or("failed")), error));
+    }
+    if let Some(reason) = worker["not_ready"]["reason"].as_str() {
+        let since = span(worker["not_ready"]["for_secs"].as_f64().unwrap_or(0.0));
+        notes.push(format!("not ready, since {since} ago: {reason}"));
     }
     let missed = &worker["missed_update"];
     if missed.is_object() {

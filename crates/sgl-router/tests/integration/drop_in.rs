@@ -158,7 +158,7 @@ fn unsupported_flags_are_refused_with_advice() {
     let worker = "http://127.0.0.1:1";
     for (args, parts) in [
         (&["--history-backend", "oracle"][..], &["--history-backend oracle: ", "/v1/responses"][..]),
-        (&["--service-discovery", "--selector", "a=b", "c=d"], &["--service-discovery: ", "/workers"]),
+        (&["--service-discovery"], &["--selector: ", "--service-discovery"]),
         (&["--enable-igw"], &["--enable-igw: ", "one router for each model"]),
         (&["--health-f"], &["--health-failure-threshold"]),
         (&["--health-check"], &["--health-check matches several flags", "--health-check-interval-secs"]),
