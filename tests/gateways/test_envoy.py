@@ -4,6 +4,9 @@ import importlib.util
 import json
 import pathlib
 import re
+import shutil
+import socket
+import subprocess
 import threading
 import time
 
@@ -215,6 +218,32 @@ def test_key_of_a_client_stays_here(stack):
     assert post(port, chat())[0] == 401
     assert post(port, chat(), headers={"authorization": "Bearer secret"})[0] == 200
     assert "authorization" not in worker.seen[-1][0]
+
+
+TLS = """    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext}
+"""
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing: install openssl")
+def test_picker_behind_tls(stack):
+    """The health of the picker is asked for on a port of its own, since gateways' probes know no TLS."""
+    fleet = stack.put(Fleet(stack.folder, 1))
+    cert, key = stack.folder / "cert.pem", stack.folder / "key.pem"
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=picker"]
+    subprocess.run(["openssl", "req", *kind, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    health = free_ports(1)
+    files = ["--grpc-tls-cert-path", str(cert), "--grpc-tls-key-path", str(key), "--grpc-health-port", str(health)]
+    router = picker(stack, fleet.urls, *files)
+    before = "    typed_extension_protocol_options:\n"
+    readiness = ("grpc_health_check: {service_name: liveness}", "grpc_health_check: {service_name: readiness}")
+    port = envoy(stack, fleet.ports, router.grpc_port, [(before, TLS + before), readiness])
+    status, headers, _ = post(port, chat())
+    assert status == 200 and headers["x-sglang-worker"] == fleet.urls[0]
+    with socket.create_connection(("127.0.0.1", health), timeout=PATIENCE_SECONDS) as plain:
+        plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        assert plain.recv(9)[3] == 4, "it speaks HTTP/2 without TLS"
 
 
 @pytest.mark.parametrize("modes", [("BUFFERED", "STREAMED"), ("NONE", "NONE")], ids=["buffered", "heads-only"])

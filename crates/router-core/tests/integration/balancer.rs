@@ -205,6 +205,35 @@ fn peek_changes_no_decision() {
     assert_eq!(run(0), run(3));
 }
 
+/// Fallbacks are asked for after each dispatch: no policy's later choices may depend on that.
+#[test]
+fn next_best_is_another_worker_and_changes_no_decision() {
+    let run = |name: &str, asks: usize| {
+        let mut balancer = Balancer::new(policy(name), 5);
+        for n in 0..4 {
+            balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://w{n}")));
+        }
+        let mut chosen = Vec::new();
+        for n in 1..=50u64 {
+            let now = Time::from_nanos(n * 1_000_000_000);
+            let request = RequestFeatures { routing_key: Some(n % 7), ..RequestFeatures::default() };
+            let routed = balancer.dispatch(now, &request, &[], ExplainLevel::None).unwrap();
+            let mut excluded = vec![routed.decision.worker];
+            for _ in 0..asks {
+                let next = balancer.next_best(now, &request, &excluded).unwrap().worker;
+                assert!(!excluded.contains(&next), "{name}: {next:?} of {excluded:?}");
+                excluded.push(next);
+            }
+            chosen.push(routed.decision.worker);
+            balancer.finish(now, routed.ticket, AttemptResult::of(Outcome::Success));
+        }
+        chosen
+    };
+    for name in ["round_robin", "random", "power_of_two", "manual", "marginal_cost", "marginal_utility"] {
+        assert_eq!(run(name, 0), run(name, 3), "{name}");
+    }
+}
+
 fn policy(name: &str) -> Box<dyn Policy> {
     Registry::builtin().build(name, &PolicyOptions::default()).unwrap()
 }
