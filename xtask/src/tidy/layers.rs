@@ -5,7 +5,7 @@ use toml::Table;
 
 /// Each crate of the workspace and those directly below it, as in ARCHITECTURE.md. It may depend on these, and on what they
 /// may depend on.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
