@@ -153,16 +153,10 @@ impl Options {
         let record = self.check_record(registry)?;
         let disaggregation = self.check_disaggregation(registry, record.as_ref())?;
         let workers = if disaggregation.is_some() { self.check_decode()? } else { self.check_workers()? };
-        let flag = if self.pd_disaggregation && self.decode_policy.is_some() {
-            "--decode-policy"
-        } else {
-            "--policy"
-        };
-        let policy = self.build_policy(
-            registry,
-            NamedPolicy { flag, name: self.live_policy() },
-            &self.policy_options,
-        )?;
+        let decodes = self.pd_disaggregation && self.decode_policy.is_some();
+        let flag = if decodes { "--decode-policy" } else { "--policy" };
+        let named = NamedPolicy { flag, name: self.live_policy() };
+        let policy = self.build_policy(registry, named, &self.policy_options)?;
         let shadows = self.check_shadows(registry)?;
         let listen = address("--host", &self.host, self.port)?;
         let prometheus = address_if("--prometheus-host", &self.prometheus_host, self.prometheus_port)?;

@@ -1,7 +1,7 @@
 //! What a dispatch produced: the ticket, the decision, and the state at that time.
 
-use crate::balancer::Ticket;
 use crate::fleet::Candidates;
+use crate::ticket::Ticket;
 use crate::{CandidateScore, Decision, WorkerId};
 
 /// Whether a dispatch carries every candidate's score.

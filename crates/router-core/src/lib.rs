@@ -72,13 +72,14 @@ mod similar_name;
 mod stated_lengths;
 #[cfg(test)]
 mod testing;
+mod ticket;
 mod time;
 mod token_estimator;
 mod window;
 mod worker_info;
 mod worker_view;
 
-pub use balancer::{Balancer, FleetUpdate, Ticket};
+pub use balancer::{Balancer, FleetUpdate};
 pub use batch_window::BatchWindow;
 pub use classic::{ClassicPolicy, ClassicWorker, LoadBalancingPolicy, LoadBalancingPolicyV2, RequestMetrics};
 pub use decision::{CandidateScore, Decision, MAX_TERMS, Reason, ScoreTerm, ScoreTerms};
@@ -106,6 +107,7 @@ pub use scaling::{
 };
 pub use session_member::SessionMember;
 pub use similar_name::similar_name;
+pub use ticket::Ticket;
 pub use time::Time;
 pub use worker_info::{WorkerCapacity, WorkerInfo};
 pub use worker_view::WorkerView;

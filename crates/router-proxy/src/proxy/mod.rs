@@ -81,7 +81,7 @@ async fn authorize_and_route(
 ) -> Response<RouterBody> {
     let received_at = state.clock.now();
     let endpoint = admin::Endpoint::of(request.method(), request.uri().path());
-    let admin = endpoint.map_or(Ok(()), |endpoint| check_admin(state, peer, endpoint, &request));
+    let admin = endpoint.map_or(Ok(()), |of| check_admin(state, peer, of, &request));
     let required = endpoint.map_or(RequiredRole::User, admin::Endpoint::required_role);
     let admitted =
         state.authenticator.authorize(peer, required, &mut request).and_then(|()| match endpoint {
@@ -136,15 +136,13 @@ async fn authorize_and_route(
     let took = state.clock.now().since(received_at);
     state.main.telemetry.response_started(route, response.status().as_u16(), took);
     response.headers_mut().insert(REQUEST_ID, origin.name.id().clone());
-    if !state.limits.worker_headers.is_empty() {
-        name_worker(&state.limits.worker_headers, response.headers_mut());
-    }
+    name_worker(&state.limits.worker_headers, response.headers_mut());
     response
 }
 
 /// Names the worker of a response in further headers.
 fn name_worker(names: &[HeaderName], headers: &mut HeaderMap) {
-    let Some(worker) = headers.get(WORKER).cloned() else { return };
+    let Some(worker) = headers.get(WORKER).filter(|_| !names.is_empty()).cloned() else { return };
     for name in names {
         headers.insert(name.clone(), worker.clone());
     }

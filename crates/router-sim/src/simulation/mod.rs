@@ -5,6 +5,7 @@ mod cancel;
 mod event;
 mod inflight;
 mod oracle_driver;
+mod router;
 mod watch;
 
 use crate::autoscaler::AutoscalerState;
@@ -19,6 +20,7 @@ use cancel::{CancelCheck, Cancelled};
 use event::{EventQueue, SimEvent};
 use inflight::{InFlight, InFlightRef, InFlightRequests, features, job};
 use oracle_driver::OracleDriver;
+use router::SimulatedRouter;
 use router_core::{
     AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL,
     Policy, Rng, Time, TokenUsage, WorkerId, WorkerInfo,
@@ -27,35 +29,6 @@ use router_engine::{EngineProfile, JobEvent, JobId, JobRecord};
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::time::Duration;
-
-#[derive(Debug)]
-struct SimulatedRouter {
-    balancer: Balancer,
-    /// By server index.
-    ids: Vec<WorkerId>,
-    /// Server index by slot.
-    servers: Vec<usize>,
-}
-
-impl SimulatedRouter {
-    fn new(policy: Box<dyn Policy>, seed: u64, scenario: &Scenario) -> Self {
-        let mut balancer = Balancer::new(policy, seed);
-        let bounds = scenario.overload;
-        if let Some(autoscaler) = &scenario.autoscaler {
-            balancer.set_scaling(autoscaler.scaling);
-        }
-        balancer.set_batch_window(scenario.batch_window);
-        balancer.set_overload_bounds(scenario.reports.poll.map_or(bounds, |poll| bounds.polled_every(poll)));
-        Self { balancer, ids: Vec::new(), servers: Vec::new() }
-    }
-
-    fn join(&mut self, now: Time, server: usize, info: &WorkerInfo) {
-        let id = self.balancer.join(now, info.clone());
-        self.ids.push(id);
-        self.servers.resize(self.servers.len().max(id.slot() + 1), server);
-        self.servers[id.slot()] = server;
-    }
-}
 
 /// A load report on its way to a router.
 #[derive(Clone, Copy, Debug)]

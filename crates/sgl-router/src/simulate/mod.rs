@@ -2,12 +2,15 @@
 
 mod args;
 mod autoscale;
+mod autoscale_args;
 mod comparison;
 mod json;
 mod load;
+mod output;
 mod page;
 mod setup;
 mod table;
+mod values;
 
 pub use args::SimulateArgs;
 pub use comparison::PolicyComparison;
@@ -95,16 +98,12 @@ fn print_results(
         say(&text);
     }
     if let Some(path) = args.json.as_deref().filter(|path| *path != Path::new("-")) {
-        write(path, &(comparison.json(table)? + "\n"))?;
+        output::write(path, &(comparison.json(table)? + "\n"))?;
     }
     if let Some(path) = &args.output {
         let page = runs.page(&comparison.setting, table);
-        write(path, &page)?;
+        output::write(path, &page)?;
         eprintln!("{}: {:.1} MB", path.display(), page.len() as f64 / 1e6);
     }
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), CommandError> {
-    fs::write(path, text).map_err(CommandError::write(path))
 }
