@@ -1,50 +1,19 @@
 //! One fleet, one live policy, any number of shadows: the single place where requests are assigned.
 
 use crate::batch_window::BatchWindow;
-use crate::dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision};
+use crate::dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, Ticket};
 use crate::fleet::{Candidates, Fleet, RequestLoad};
 use crate::in_flight_cap::InFlightCap;
 use crate::length_forecaster::{LengthForecaster, RequestClasses};
 use crate::overload::OverloadBounds;
-use crate::scaling::{RequestMark, ScalingLearner, ScalingOptions, ScalingSignals, WaitingRequests};
+use crate::scaling::{ScalingLearner, ScalingOptions, ScalingSignals, WaitingRequests};
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::worker_view::WorkerView;
 use crate::{
-    AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LengthForecast, LoadReport,
-    Outcome, Policy, PolicyNeeds, Reason, RequestFeatures, RequestId, Rng, Route, Time, WorkerId,
+    AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LoadReport, Outcome, Policy,
+    PolicyNeeds, Reason, RequestFeatures, Rng, Route, Time, WorkerId,
 };
 use std::fmt;
-
-/// The right of one request to occupy one worker. Not `Clone`: [`Balancer::finish`] consumes it, exactly once.
-#[must_use = "an unfinished ticket leaks in-flight load"]
-#[derive(Debug)]
-pub struct Ticket {
-    worker: WorkerId,
-    request: RequestId,
-    attempt: u32,
-    load: RequestLoad,
-    arrived_at: Option<Time>,
-    dispatched_at: Time,
-    most_output_tokens: u32,
-    /// What its length is learned by, if some policy needs forecasts.
-    classes: Option<RequestClasses>,
-    /// What is expected of its length, likewise.
-    forecast: Option<LengthForecast>,
-    predicted_cached_tokens: Option<u32>,
-    mark: RequestMark,
-}
-
-impl Ticket {
-    /// The worker it occupies.
-    pub const fn worker(&self) -> WorkerId {
-        self.worker
-    }
-
-    /// When the request was assigned.
-    pub const fn dispatched_at(&self) -> Time {
-        self.dispatched_at
-    }
-}
 
 /// No worker may be chosen: none is routable, or all routable ones are excluded or at their cap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,8 +1,40 @@
 //! What a dispatch produced: the ticket, the decision, and the state at that time.
 
-use crate::balancer::Ticket;
-use crate::fleet::Candidates;
-use crate::{CandidateScore, Decision, WorkerId};
+use crate::fleet::{Candidates, RequestLoad};
+use crate::length_forecaster::RequestClasses;
+use crate::scaling::RequestMark;
+use crate::{CandidateScore, Decision, LengthForecast, RequestId, Time, WorkerId};
+
+/// The right of one request to occupy one worker. Not `Clone`: [`Balancer::finish`](crate::Balancer::finish) consumes it, exactly once.
+#[must_use = "an unfinished ticket leaks in-flight load"]
+#[derive(Debug)]
+pub struct Ticket {
+    pub(crate) worker: WorkerId,
+    pub(crate) request: RequestId,
+    pub(crate) attempt: u32,
+    pub(crate) load: RequestLoad,
+    pub(crate) arrived_at: Option<Time>,
+    pub(crate) dispatched_at: Time,
+    pub(crate) most_output_tokens: u32,
+    /// What its length is learned by, if some policy needs forecasts.
+    pub(crate) classes: Option<RequestClasses>,
+    /// What is expected of its length, likewise.
+    pub(crate) forecast: Option<LengthForecast>,
+    pub(crate) predicted_cached_tokens: Option<u32>,
+    pub(crate) mark: RequestMark,
+}
+
+impl Ticket {
+    /// The worker it occupies.
+    pub const fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// When the request was assigned.
+    pub const fn dispatched_at(&self) -> Time {
+        self.dispatched_at
+    }
+}
 
 /// Whether a dispatch carries every candidate's score.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

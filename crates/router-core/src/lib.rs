@@ -77,11 +77,11 @@ mod window;
 mod worker_info;
 mod worker_view;
 
-pub use balancer::{Balancer, FleetUpdate, NoWorker, Ticket};
+pub use balancer::{Balancer, FleetUpdate, NoWorker};
 pub use batch_window::BatchWindow;
 pub use classic::{ClassicPolicy, ClassicWorker, LoadBalancingPolicy, LoadBalancingPolicyV2, RequestMetrics};
 pub use decision::{CandidateScore, Decision, MAX_TERMS, Reason, ScoreTerm, ScoreTerms};
-pub use dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision};
+pub use dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision, Ticket};
 pub use event::{
     AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL, ServerTiming,
     TokenUsage, WorkTotals,

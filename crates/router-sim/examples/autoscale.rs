@@ -43,7 +43,8 @@ fn synthetic(
     fleet: &'static str,
     arrivals: ArrivalProcess,
     lengths: RequestLengths,
-    (curve, secs): (&'static str, f64),
+    curve: &str,
+    secs: f64,
 ) -> Setting {
     let n = (arrivals.rate * secs) as usize;
     let curve: RateCurve = curve.parse().unwrap();
@@ -73,12 +74,12 @@ fn settings() -> Vec<Setting> {
     vec![
         azure("azure", "a100*8"),
         azure("azure-16", "a100*16"),
-        synthetic("days", "l4*8", poisson(2.0), usual, ("day", 72.0 * hours)),
-        synthetic("steps", "l4*8", poisson(2.0), usual, ("7200=2;14400=0.5;21600=1.5", 8.0 * hours)),
-        synthetic("bursts", "l4*8", ArrivalProcess::gamma(2.0, 0.05), usual, ("0=1", 8.0 * hours)),
-        synthetic("long-prompts", "l4*8", poisson(0.7), mix(2000.0, 100.0), ("day", 48.0 * hours)),
-        synthetic("two-kinds", "l4*4,a100*2", poisson(4.0), usual, ("day", 48.0 * hours)),
-        synthetic("one-slow", "l4*7,l4@0.4", poisson(2.0), usual, ("day", 48.0 * hours)),
+        synthetic("days", "l4*8", poisson(2.0), usual, "day", 72.0 * hours),
+        synthetic("steps", "l4*8", poisson(2.0), usual, "7200=2;14400=0.5;21600=1.5", 8.0 * hours),
+        synthetic("bursts", "l4*8", ArrivalProcess::gamma(2.0, 0.05), usual, "0=1", 8.0 * hours),
+        synthetic("long-prompts", "l4*8", poisson(0.7), mix(2000.0, 100.0), "day", 48.0 * hours),
+        synthetic("two-kinds", "l4*4,a100*2", poisson(4.0), usual, "day", 48.0 * hours),
+        synthetic("one-slow", "l4*7,l4@0.4", poisson(2.0), usual, "day", 48.0 * hours),
     ]
 }
 

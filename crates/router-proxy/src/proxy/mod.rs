@@ -129,9 +129,6 @@ async fn authorize_and_route(
             Err(Rejection { is_body_unread, ..error.into() })
         }
     };
-    if result.as_ref().is_err_and(|rejection| rejection.error.is_lack_of_workers()) {
-        state.refused();
-    }
     let mut response = result.unwrap_or_else(|rejection| reject(state, &origin, rejection));
     let took = state.clock.now().since(received_at);
     state.pool.telemetry.response_started(route, response.status().as_u16(), took);
@@ -239,6 +236,9 @@ async fn send_scanned(
 
 /// The response to a request that failed, and the record of it.
 fn reject(state: &AppState, origin: &RequestOrigin, rejection: Rejection) -> Response<RouterBody> {
+    if rejection.error.is_lack_of_workers() {
+        state.refused();
+    }
     let Rejection { error, fallback, is_body_unread } = rejection;
     log_failure(&error, origin.name.id());
     if let Some(notes) = &origin.notes {

@@ -1,6 +1,6 @@
 //! The flags of `simulate`.
 
-use super::autoscale::AutoscaleArgs;
+use super::autoscale_args::AutoscaleArgs;
 use crate::clap_message::first_line;
 use crate::error::CommandError;
 use clap::{Args, Command, FromArgMatches as _};

@@ -2,9 +2,11 @@
 
 mod args;
 mod autoscale;
+mod autoscale_args;
 mod comparison;
 mod json;
 mod load;
+mod output;
 mod page;
 mod setup;
 mod table;
@@ -15,6 +17,7 @@ pub use comparison::PolicyComparison;
 use crate::error::CommandError;
 use crate::terminal::say;
 use indicatif::{ProgressBar, ProgressStyle};
+use output::write;
 use router_core::Registry;
 use router_sim::{ComparisonTable, Contender, ExperimentObserver, FinishedRun};
 use setup::ComparisonSetup;
@@ -103,8 +106,4 @@ fn print_results(
         eprintln!("{}: {:.1} MB", path.display(), page.len() as f64 / 1e6);
     }
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), CommandError> {
-    fs::write(path, text).map_err(CommandError::write(path))
 }
