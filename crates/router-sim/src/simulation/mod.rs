@@ -22,8 +22,8 @@ use inflight::{InFlight, InFlightRef, InFlightRequests, features, job};
 use oracle_driver::OracleDriver;
 use router::SimulatedRouter;
 use router_core::{
-    AttemptResult, Balancer, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL,
-    Policy, Rng, Time, TokenUsage, WorkerId, WorkerInfo,
+    AttemptResult, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL, Policy,
+    Rng, Time, TokenUsage, WorkerInfo,
 };
 use router_engine::{EngineProfile, JobEvent, JobId, JobRecord};
 use std::cmp::Reverse;

@@ -5,14 +5,12 @@ use super::comparison::PolicyComparison;
 use crate::error::CommandError;
 use crate::terminal::say;
 use indicatif::ProgressBar;
-use router_core::{Registry, ScalingOptions, Slo};
+use router_core::{Registry, Slo};
 use router_sim::{
-    AutoscaleExperiment, AutoscaleResult, AutoscaleRule, Autoscaler, Contender, EqualMissComparison,
-    MeanEstimate, at_equal_misses,
+    AutoscaleExperiment, AutoscaleResult, Contender, EqualMissComparison, MeanEstimate, at_equal_misses,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::time::Duration;
 
 /// Runs all rules with all seeds and prints what they came to.
 pub(super) fn run(args: &SimulateArgs, bar: impl Fn(u64) -> ProgressBar) -> Result<(), CommandError> {
