@@ -20,6 +20,15 @@ class OptionKeywords(TypedDict, total=False):
     prefill_policy: Union[str, PolicyType, None]
     decode_policy: Union[str, PolicyType, None]
     pd_protocol: str
+    service_discovery: bool
+    selector: list[str]
+    prefill_selector: list[str]
+    decode_selector: list[str]
+    service_discovery_port: int
+    service_discovery_namespace: Optional[str]
+    service_discovery_service: Optional[str]
+    model_id_from: Optional[str]
+    kubeconfig: Union[str, os.PathLike[str], None]
     dp_aware: bool
     dp_size: Optional[int]
     drain_timeout_secs: int
@@ -34,6 +43,9 @@ class OptionKeywords(TypedDict, total=False):
     threads: Optional[int]
     disable_http2: bool
     http2_max_concurrent_streams: int
+    model_routing: str
+    model_alias: list[str]
+    default_model: Optional[str]
     policy: Union[str, PolicyType]
     shadow_policies: list[str]
     shadow_policy_options: dict[str, Any]
@@ -56,8 +68,8 @@ class OptionKeywords(TypedDict, total=False):
     forwarded_headers: str
     routed_worker_headers: list[str]
     first_byte_timeout_secs: Optional[float]
-    route_lease_timeout_secs: Optional[float]
     stream_idle_timeout_secs: float
+    route_lease_timeout_secs: Optional[float]
     sse_keep_alive_secs: float
     retry_max_retries: int
     retry_initial_backoff_ms: int
@@ -132,7 +144,6 @@ class OptionKeywords(TypedDict, total=False):
     backend: Any
     chat_template: Any
     control_plane_audit_enabled: Any
-    decode_selector: Any
     decode_urls: Any
     enable_igw: Any
     enable_request_tracking: Any
@@ -157,18 +168,13 @@ class OptionKeywords(TypedDict, total=False):
     oracle_wallet_path: Any
     postgres_db_url: Any
     postgres_pool_max: Any
-    prefill_selector: Any
     prefill_urls: Any
     reasoning_parser: Any
     redis_pool_max: Any
     redis_retention_days: Any
     redis_url: Any
-    selector: Any
     server_cert_path: Any
     server_key_path: Any
-    service_discovery: Any
-    service_discovery_namespace: Any
-    service_discovery_port: Any
     tokenizer_cache_enable_l0: Any
     tokenizer_cache_enable_l1: Any
     tokenizer_cache_l0_max_entries: Any

@@ -90,6 +90,38 @@ class Options:
     #: How the KV cache gets from the prefill to the decode worker (sglang, vllm)
     pd_protocol: str = "sglang"
 
+    # Kubernetes
+
+    #: Find workers in Kubernetes: the ready pods with the labels of --selector join, those that terminate
+    #: drain
+    service_discovery: bool = False
+
+    #: Labels of the pods that are workers, as KEY=VALUE; a pod needs all of them
+    selector: list[str] = field(default_factory=list)
+
+    #: The same for prefill workers, with --pd-disaggregation
+    prefill_selector: list[str] = field(default_factory=list)
+
+    #: The same for decode workers, with --pd-disaggregation
+    decode_selector: list[str] = field(default_factory=list)
+
+    #: Port of the pods; the annotation sgl-router.io/port of a pod overrides it
+    service_discovery_port: int = 80
+
+    #: Namespace of the pods; default: all namespaces
+    service_discovery_namespace: Optional[str] = None
+
+    #: Only pods behind this Service, by its EndpointSlices, which tell readiness and zone too
+    service_discovery_service: Optional[str] = None
+
+    #: Where the name of a pod's model is: namespace, label:KEY or annotation:KEY; default: what the worker
+    #: reports
+    model_id_from: Optional[str] = None
+
+    #: How to reach the API server; default: $KUBECONFIG, ~/.kube/config, or the service account of the
+    #: router's pod
+    kubeconfig: Union[str, os.PathLike[str], None] = None
+
     # Workers
 
     #: Route to the data-parallel ranks of workers: each rank is a candidate of its own
@@ -138,6 +170,19 @@ class Options:
 
     #: Maximum number of requests at a time on one HTTP/2 connection; clients with more open another one
     http2_max_concurrent_streams: int = 100
+
+    # Models
+
+    #: When a request goes by the model that it names; auto: while the workers serve several models (auto, on,
+    #: off)
+    model_routing: str = "auto"
+
+    #: Another name of a model, as ALIAS=MODEL: workers get the request with the model's own name; repeatable
+    model_alias: list[str] = field(default_factory=list)
+
+    #: The model of requests that name none, where the workers serve several; default: such a request is
+    #: refused
+    default_model: Optional[str] = None
 
     # Routing
 
@@ -237,12 +282,12 @@ class Options:
     #: default: that of a request
     first_byte_timeout_secs: Optional[float] = None
 
+    #: A stream without data for this long ends with an error; a WebSocket is closed
+    stream_idle_timeout_secs: float = 300.0
+
     #: A request routed by POST /v1/route is cancelled when nothing was heard of it for this long; default:
     #: that of a request
     route_lease_timeout_secs: Optional[float] = None
-
-    #: A stream without data for this long ends with an error; a WebSocket is closed
-    stream_idle_timeout_secs: float = 300.0
 
     #: While a worker sends nothing of a stream, send the client a comment (`: ping`) after each such time, so
     #: that no proxy takes the connection for idle; on /v1/messages a ping event; 0 is never
