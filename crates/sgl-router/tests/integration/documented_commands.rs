@@ -13,8 +13,8 @@ const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 const RUN: [&str; 5] = ["sgl-router", "curl", "awk", "echo", "cat"];
 
 /// Commands that need what a test does not have, or prepare others for it.
-const LEFT_OUT: [&str; 9] =
-    ["export", "sudo", "sudoedit", "docker", "kubectl", "pip", "python", "cargo", "tar"];
+const LEFT_OUT: [&str; 10] =
+    ["export", "sudo", "sudoedit", "docker", "kubectl", "pip", "python", "cargo", "tar", "openssl"];
 
 /// Addresses of workers that a page starts itself.
 const EMULATED: [&str; 3] = ["http://127.0.0.1:30001", "http://127.0.0.1:30002", "http://127.0.0.1:30003"];
@@ -191,7 +191,9 @@ fn run(command: &str, folder: &Path, page: &str) {
     shell.current_dir(folder).env("HOME", folder).stdin(Stdio::null());
     let served = command.trim_end_matches(|c| c != '&').trim_end_matches('&');
     let served = if served.is_empty() { command } else { served };
-    let serves = ["launch", "emulate"].iter().find(|word| served.starts_with(&format!("sgl-router {word} ")));
+    let serves = ["launch", "endpoint-picker", "emulate"]
+        .iter()
+        .find(|word| served.starts_with(&format!("sgl-router {word} ")));
     let Some(word) = serves else {
         let output = shell.args(["-c", &format!("{path}; {command}")]).output().unwrap();
         let (printed, errors) =
@@ -199,8 +201,9 @@ fn run(command: &str, folder: &Path, page: &str) {
         assert!(output.status.success(), "{page}: {command}: {}\n{printed}{errors}", output.status);
         return;
     };
-    let is_launch = *word == "launch";
+    let is_launch = *word != "emulate";
     let port = match is_launch {
+        true if *word == "endpoint-picker" => " --port 0 --grpc-port 0 --host 127.0.0.1",
         true => " --port 0 --host 127.0.0.1",
         false if served.contains("--port-base") => "",
         false => " --port-base 0",
