@@ -72,7 +72,7 @@ fn config_errors_name_the_option() {
             &["--http2-max-concurrent-streams", "--disable-http2"],
         ),
         (&[worker, &["--slo-ttft-secs", "0"]].concat(), None, &["--slo-ttft-secs", "0"]),
-        (&[worker, &["--slo-tpot-secs", "-1"]].concat(), None, &["--slo-tpot-secs", "-1"]),
+        (&[worker, &["--slo-tpot-secs=-1"]].concat(), None, &["--slo-tpot-secs", "-1"]),
         (&[worker, &["--slo-attainment", "1"]].concat(), None, &["--slo-attainment", "below 1"]),
         (&[worker, &["--scale-horizon-secs", "nan"]].concat(), None, &["--scale-horizon-secs", "NaN"]),
         (&["--worker-urls", WORKER, "http://127.0.0.1:30001/"], None, &["are the same", WORKER]),
