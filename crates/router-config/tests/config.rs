@@ -431,10 +431,10 @@ fn random_files_do_not_panic() {
 #[test]
 fn deploy_files_are_accepted() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
-    for file in ["router.toml", "kubernetes/router.toml"] {
+    for (file, workers, discovers) in [("router.toml", 2, false), ("kubernetes/router.toml", 0, true)] {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         let config = load(&[], Some(&text)).unwrap().check(&Registry::builtin()).unwrap();
-        assert_eq!(config.workers.len(), 2, "{file}");
+        assert_eq!((config.workers.len(), config.discovery.is_some()), (workers, discovers), "{file}");
     }
 }
 

@@ -71,6 +71,7 @@ async fn keys_allow_their_routes() {
         "GET /workers",
         "DELETE /workers/1",
         "GET /get_loads",
+        "GET /v1/scale",
         "POST /flush_cache",
         "GET /v1/traces",
         "POST /add_worker",
