@@ -159,7 +159,7 @@ fn unsupported_flags_are_refused_with_advice() {
     for (args, parts) in [
         (&["--history-backend", "oracle"][..], &["--history-backend oracle: ", "/v1/responses"][..]),
         (&["--service-discovery"], &["--selector: ", "--service-discovery"]),
-        (&["--enable-igw"], &["--enable-igw: ", "one router for each model"]),
+        (&["--mcp-config-path", "a.yaml"], &["--mcp-config-path: ", "let the client call them"]),
         (&["--health-f"], &["--health-failure-threshold"]),
         (&["--health-check"], &["--health-check matches several flags", "--health-check-interval-secs"]),
         (&["--log-dir", "/dev/null/logs"], &["--log-dir: /dev/null/logs: "]),
