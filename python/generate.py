@@ -64,6 +64,9 @@ class OptionKeywords(TypedDict, total=False):
 POLICIES = {"policy": "Union[str, PolicyType]"}
 POLICIES.update(dict.fromkeys(("prefill_policy", "decode_policy"), "Union[str, PolicyType, None]"))
 
+#: Options whose labels are words or, as ``sglang_router`` has them, a mapping.
+SELECTORS = dict.fromkeys(("selector", "prefill_selector", "decode_selector"), "Union[list[str], dict[str, str]]")
+
 
 def comment(text: str) -> str:
     """Return ``text`` as a documentation comment of the next line."""
@@ -94,7 +97,7 @@ def generate_keywords() -> str:
     text = KEYWORDS
     ours = {each["name"]: each["kind"] for each in _native.option_fields()}
     for name, kind in ours.items():
-        text += f"    {name}: {POLICIES.get(name, kind)}\n"
+        text += f"    {name}: {({**POLICIES, **SELECTORS}).get(name, kind)}\n"
     text += "\n"
     theirs = {flag["name"] for flag in _native.sglang_router_flags()} | {*RENAMED, "fixed_probabilities"}
     for name in sorted(theirs - {*ours}):

@@ -278,7 +278,6 @@ def test_discovery_takes_the_selectors_of_its_mode():
 REFUSED = [
     ({"service_discovery": True}, "--selector: is needed with --service-discovery"),
     ({"history_backend": "redis", "redis_url": "redis://a"}, "--history-backend redis: the router does not store"),
-    ({"enable_igw": True}, "--enable-igw: requests are not routed by model"),
     ({"backend": "openai"}, "--backend openai: only sglang and vllm"),
     ({"jwt_issuer": "a", "jwt_audience": "b"}, "--jwt-issuer: JSON Web Tokens are not supported"),
     ({"policy": "best"}, "--policy: unknown policy `best`"),

@@ -127,8 +127,8 @@ fn package(root: &Path) -> Result<()> {
 
 /// Runs the tests in `tests/NAME` against the debug binary.
 fn pytest(root: &Path, name: &str) -> Result<()> {
-    // Built with the whole workspace it has the features of the tests, so that little is compiled again.
-    command::run(&mut command::cargo(root, &["build", "--workspace", "--bin", "sgl-router"]))?;
+    // The binary that the Rust tests were built with: another selection of packages has other features, and is compiled again.
+    command::run(&mut command::cargo(root, &["test", "--workspace", "--no-run", "--quiet"]))?;
     let binary = command::target_dir(root)?.join("debug").join("sgl-router");
     let mut pytest = Command::new(python_env::for_tests(root, name)?);
     let tests = format!("tests/{name}");

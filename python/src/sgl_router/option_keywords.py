@@ -21,9 +21,9 @@ class OptionKeywords(TypedDict, total=False):
     decode_policy: Union[str, PolicyType, None]
     pd_protocol: str
     service_discovery: bool
-    selector: list[str]
-    prefill_selector: list[str]
-    decode_selector: list[str]
+    selector: Union[list[str], dict[str, str]]
+    prefill_selector: Union[list[str], dict[str, str]]
+    decode_selector: Union[list[str], dict[str, str]]
     service_discovery_port: int
     service_discovery_namespace: Optional[str]
     service_discovery_service: Optional[str]
