@@ -31,13 +31,10 @@ impl ServedModels {
         let listed = &reported.models;
         let bases = || listed.iter().filter(|model| model.parent.is_none());
         for model in listed {
-            let base = model.parent.as_ref().and_then(|parent| bases().find(|m| m.id == *parent));
-            let base = base.or_else(|| model.parent.as_ref().and_then(|_| bases().next())).unwrap_or(model);
-            let is_same = |other: &&_| {
-                let other: &router_protocol::ListedModel = other;
-                other.root.is_some() && other.root == base.root
-            };
-            let own = bases().find(is_same).unwrap_or(base);
+            let adapted =
+                |parent: &String| bases().find(|base| base.id == *parent).or_else(|| bases().next());
+            let base = model.parent.as_ref().and_then(adapted).unwrap_or(model);
+            let own = bases().find(|other| other.root.is_some() && other.root == base.root).unwrap_or(base);
             served.add(&model.id, configured.unwrap_or(&own.id));
         }
         match &reported.model {

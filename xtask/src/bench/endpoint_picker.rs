@@ -6,7 +6,7 @@ use crate::command;
 use crate::harness::envoy::Envoy;
 use crate::harness::http;
 use crate::harness::process::{RunningProcess, free_port};
-use crate::harness::workspace::Workspace;
+use crate::harness::workspace::{Chats, Workspace};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::future::ready;
@@ -55,28 +55,14 @@ impl Load {
 
     /// The command that sends it.
     fn send(self, workspace: &Workspace, port: u16, smoke: bool) -> Command {
-        let mut send = workspace.send(port);
         let (kind, at_once, rate) = match self {
             Self::Short => ("--no-stream", "32", "inf"),
             Self::Streamed => ("--stream", "64", "inf"),
             Self::Alone => ("--no-stream", "1", "inf"),
             Self::Uneven => ("--stream", "1000", "15"),
         };
-        let (requests, tokens) = (self.requests(smoke).to_string(), self.tokens().to_string());
-        send.args([
-            "--endpoint",
-            "chat",
-            kind,
-            "--input-len",
-            "100",
-            "--range-ratio",
-            "0",
-            "--request-rate",
-            rate,
-        ])
-        .args(["--num-requests", &requests, "--output-len", &tokens])
-        .args(["--max-concurrency", at_once, "--output", "/dev/null"]);
-        send
+        let (requests, tokens) = (self.requests(smoke), self.tokens());
+        workspace.send_chats(port, &Chats { kind, requests, tokens, at_once, rate })
     }
 }
 

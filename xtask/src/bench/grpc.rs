@@ -5,7 +5,7 @@ use super::result_table::{ContenderRow, ResultColumn, ResultTable};
 use crate::command;
 use crate::harness::http;
 use crate::harness::process::{RunningProcess, free_port};
-use crate::harness::workspace::Workspace;
+use crate::harness::workspace::{Chats, Workspace};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::future::ready;
@@ -52,25 +52,12 @@ impl Load {
 
     /// The command that sends it.
     fn send(self, workspace: &Workspace, port: u16, extent: Extent) -> Command {
-        let mut send = workspace.send(port);
         let (kind, tokens, at_once) = match self {
             Self::Short => ("--no-stream", 2, "32"),
             Self::Streamed => ("--stream", TOKENS, "64"),
         };
-        send.args([
-            "--endpoint",
-            "chat",
-            kind,
-            "--input-len",
-            "100",
-            "--range-ratio",
-            "0",
-            "--request-rate",
-            "inf",
-        ])
-        .args(["--num-requests", &self.requests(extent).to_string(), "--output-len", &tokens.to_string()])
-        .args(["--max-concurrency", at_once, "--output", "/dev/null"]);
-        send
+        let requests = self.requests(extent);
+        workspace.send_chats(port, &Chats { kind, requests, tokens, at_once, rate: "inf" })
     }
 }
 

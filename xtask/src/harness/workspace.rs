@@ -52,6 +52,30 @@ impl Workspace {
         send.args(["send", "--router-url", &http::url(port, "")]);
         send
     }
+
+    /// The same with chats of 100 tokens each.
+    pub(crate) fn send_chats(&self, port: u16, chats: &Chats<'_>) -> Command {
+        let (requests, tokens) = (chats.requests.to_string(), chats.tokens.to_string());
+        let mut send = self.send(port);
+        send.args(["--endpoint", "chat", chats.kind, "--input-len", "100", "--range-ratio", "0"])
+            .args(["--request-rate", chats.rate, "--num-requests", &requests, "--output-len", &tokens])
+            .args(["--max-concurrency", chats.at_once, "--output", "/dev/null"]);
+        send
+    }
+}
+
+/// Chats that are all alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chats<'a> {
+    /// `--stream` or `--no-stream`.
+    pub(crate) kind: &'a str,
+    pub(crate) requests: u32,
+    /// Of each response.
+    pub(crate) tokens: u32,
+    /// How many are on their way at once at most.
+    pub(crate) at_once: &'a str,
+    /// How many are sent per second; `inf` for no limit.
+    pub(crate) rate: &'a str,
 }
 
 /// Installs a program from the Debian package of the same name, unless it is there.

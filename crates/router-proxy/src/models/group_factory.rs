@@ -169,13 +169,16 @@ impl GroupFactory {
     }
 }
 
+/// Of a longer name of a model, the end is in the names of its files.
+const LONGEST_NAME: usize = 60;
+
 /// The files of one group. The first keeps the plain name; the others have their model's in it, as far as it fits into a file name.
 fn of_group(record: &RecordConfig, number: u64, model: Option<&Arc<str>>) -> RecordConfig {
     let stem = match model {
         Some(model) if number > 0 => {
             let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '-' };
-            let model: String =
-                model.chars().rev().take(60).map(fits).collect::<Vec<_>>().into_iter().rev().collect();
+            let beyond = model.chars().count().saturating_sub(LONGEST_NAME);
+            let model: String = model.chars().skip(beyond).map(fits).collect();
             format!("{}_{number}-{}", record.stem, model.trim_matches('-'))
         }
         _ => record.stem.clone(),

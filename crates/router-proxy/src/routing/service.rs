@@ -224,8 +224,8 @@ impl RoutingService {
         facts: &RequestFacts<'_>,
     ) -> Result<RoutedRequest, ProxyError> {
         let (state, Call { head, route, received_at, .. }) = (&self.state, *call);
-        let outline = RequestHead { uri: &head.uri, headers: &head.headers, route };
-        let resolved = resolve_model(state, outline, body, facts).await?;
+        let of_client = RequestHead { uri: &head.uri, headers: &head.headers, route };
+        let resolved = resolve_model(state, of_client, body, facts).await?;
         let pool = &resolved.group.pool;
         let mut prefix = Vec::new();
         let features = request_features(state, route, &head.headers, facts, received_at, &mut prefix);
