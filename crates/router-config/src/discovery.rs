@@ -9,14 +9,14 @@ use std::path::PathBuf;
 /// Which pods become workers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiscoveryConfig {
-    /// One entry for each kind of worker.
+    /// One entry for each kind of worker; none where a pool says which pods they are.
     pub pods: Vec<PodSelector>,
+    /// The InferencePool of this name says which pods are workers, and at which ports.
+    pub pool: Option<String>,
     /// The namespace; `None` for all of them.
     pub namespace: Option<String>,
     /// Only pods behind the Service of this name; `None`: whether a Service has them makes no difference.
     pub service: Option<String>,
-    /// The port of a pod that does not name another.
-    pub port: NonZeroU16,
     /// Where the name of the model stands; `None`: the worker reports it.
     pub model: Option<ModelSource>,
     /// How the API server is reached; `None`: as the environment says.
@@ -30,6 +30,8 @@ pub struct PodSelector {
     pub kind: WorkerKind,
     /// Their labels, in the syntax of the Kubernetes API: `app=sglang,role=prefill`; empty for all pods.
     pub labels: String,
+    /// The port of a pod that does not name another.
+    pub port: NonZeroU16,
 }
 
 /// Where the name of a pod's model stands.
@@ -51,33 +53,70 @@ impl Options {
             ("--decode-selector", &self.decode_selector),
         ];
         if !self.service_discovery {
-            let given = selectors.into_iter().find(|(_, words)| !words.is_empty()).map(|(option, _)| option);
-            return match given
-                .or(self.service_discovery_service.as_ref().map(|_| "--service-discovery-service"))
-            {
-                Some(option) => Err(ConfigError::option(option, "needs --service-discovery")),
+            let objects = [
+                ("--service-discovery-service", &self.service_discovery_service),
+                ("--service-discovery-pool", &self.service_discovery_pool),
+            ];
+            let selectors = selectors.map(|(option, words)| (option, !words.is_empty()));
+            let objects = objects.map(|(option, name)| (option, name.is_some()));
+            return match selectors.into_iter().chain(objects).find(|(_, is_given)| *is_given) {
+                Some((option, _)) => Err(ConfigError::option(option, "needs --service-discovery")),
                 None => Ok(None),
             };
         }
         let namespace = self.service_discovery_namespace.as_deref();
-        let service = self.service_discovery_service.as_deref();
-        if service.is_some() && namespace.is_none() {
-            let problem = "needs --service-discovery-namespace: a Service belongs to one namespace";
-            return Err(ConfigError::option("--service-discovery-service", problem));
+        let of_namespace = |option, kind: &str, name: &Option<String>| match name {
+            Some(_) if namespace.is_none() => {
+                let problem = format!("needs --service-discovery-namespace: {kind} belongs to one namespace");
+                Err(ConfigError::option(option, problem))
+            }
+            name => name_of(option, name.as_deref()),
+        };
+        let pool =
+            of_namespace("--service-discovery-pool", "an InferencePool", &self.service_discovery_pool)?;
+        if pool.is_some() {
+            self.check_pool_alone()?;
         }
         Ok(Some(DiscoveryConfig {
-            pods: self.pod_selectors()?,
+            pods: if pool.is_some() { Vec::new() } else { self.pod_selectors()? },
+            pool,
             namespace: name_of("--service-discovery-namespace", namespace)?,
-            service: name_of("--service-discovery-service", service)?,
-            port: NonZeroU16::new(self.service_discovery_port)
-                .ok_or_else(|| ConfigError::option("--service-discovery-port", "must be at least 1"))?,
+            service: of_namespace(
+                "--service-discovery-service",
+                "a Service",
+                &self.service_discovery_service,
+            )?,
             model: self.model_id_from.as_deref().map(model_source).transpose()?,
             kubeconfig: self.kubeconfig.clone(),
         }))
     }
 
+    /// What an InferencePool says cannot be said by options as well.
+    fn check_pool_alone(&self) -> Result<(), ConfigError> {
+        let conflict = |option, problem| Err(ConfigError::option(option, problem));
+        if !self.selector.is_empty() {
+            return conflict(
+                "--selector",
+                "cannot be combined with --service-discovery-pool, which selects pods",
+            );
+        }
+        if self.service_discovery_service.is_some() {
+            let problem =
+                "cannot be combined with --service-discovery-pool: one of them says which pods are workers";
+            return conflict("--service-discovery-service", problem);
+        }
+        if self.pd_disaggregation {
+            let problem =
+                "cannot be combined with --pd-disaggregation: a pool does not tell prefill from decode";
+            return conflict("--service-discovery-pool", problem);
+        }
+        Ok(())
+    }
+
     /// The selectors of the kinds of workers that the router has.
     fn pod_selectors(&self) -> Result<Vec<PodSelector>, ConfigError> {
+        let port = NonZeroU16::new(self.service_discovery_port)
+            .ok_or_else(|| ConfigError::option("--service-discovery-port", "must be at least 1"))?;
         let of = |option, kind, words: &[String]| -> Result<PodSelector, ConfigError> {
             let labels = labels(option, words)?;
             if labels.is_empty() && (kind != WorkerKind::Regular || self.service_discovery_service.is_none())
@@ -85,7 +124,7 @@ impl Options {
                 let problem = "is needed with --service-discovery: KEY=VALUE for each label of the pods";
                 return Err(ConfigError::option(option, problem));
             }
-            Ok(PodSelector { kind, labels })
+            Ok(PodSelector { kind, labels, port })
         };
         if self.pd_disaggregation {
             if !self.selector.is_empty() {

@@ -78,6 +78,10 @@ pub struct Options {
     #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]
     pub service_discovery_service: Option<String>,
 
+    /// The InferencePool of this name says which pods are workers, and at which ports, in place of --selector
+    #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]
+    pub service_discovery_pool: Option<String>,
+
     /// Where the name of a pod's model is: namespace, label:KEY or annotation:KEY; default: what the worker reports
     #[arg(long, value_name = "SOURCE", help_heading = "Kubernetes")]
     pub model_id_from: Option<String>,

@@ -6,6 +6,7 @@ use clap::{Args as _, Command, FromArgMatches as _};
 use router_config::{ConfigError, ModelSource, Options, PodSelector, Secret, WorkerKind};
 use router_core::Registry;
 use std::io::Write as _;
+use std::num::NonZeroU16;
 
 fn load(flags: &[&str], file: Option<&str>) -> Result<Options, ConfigError> {
     let matches = Options::augment_args(Command::new("test")).get_matches_from([&["test"], flags].concat());
@@ -265,8 +266,12 @@ fn discovery_selects_pods_by_kind() {
     let found = |flags: &[&str]| load(flags, None).unwrap().check(&Registry::builtin()).unwrap().discovery;
     assert_eq!(found(&["--worker-urls", WORKER]), None);
     let plain = found(&["--service-discovery", "--selector", "app=sglang"]).unwrap();
-    assert_eq!((plain.port.get(), plain.namespace, plain.service), (80, None, None));
-    assert_eq!(plain.pods, [PodSelector { kind: WorkerKind::Regular, labels: "app=sglang".to_owned() }]);
+    assert_eq!((plain.namespace, plain.service, plain.pool), (None, None, None));
+    let port = NonZeroU16::new(80).unwrap();
+    assert_eq!(
+        plain.pods,
+        [PodSelector { kind: WorkerKind::Regular, labels: "app=sglang".to_owned(), port }]
+    );
     let split = [
         "--pd-disaggregation",
         "--service-discovery",
@@ -285,6 +290,10 @@ fn discovery_selects_pods_by_kind() {
         "llm",
     ];
     assert_eq!(found(&service).unwrap().pods[0].labels, "", "the Service selects the pods");
+    let pool =
+        ["--service-discovery", "--service-discovery-namespace", "prod", "--service-discovery-pool", "llama"];
+    let pool = found(&pool).unwrap();
+    assert_eq!((pool.pool.as_deref(), pool.pods), (Some("llama"), Vec::new()), "the pool selects the pods");
     let label = ["--service-discovery", "--selector", "a=b", "--model-id-from", "label:model"];
     assert_eq!(found(&label).unwrap().model, Some(ModelSource::Label("model".to_owned())));
 }
@@ -292,6 +301,7 @@ fn discovery_selects_pods_by_kind() {
 #[test]
 fn discovery_errors_name_the_option() {
     let on = ["--service-discovery"];
+    let pool = ["--service-discovery-pool", "llama", "--service-discovery-namespace", "prod"];
     let split = [&on[..], &["--pd-disaggregation", "--prefill-selector", "r=p"]].concat();
     for (flags, parts) in [
         (&on[..], &["--selector", "KEY=VALUE"][..]),
@@ -307,6 +317,20 @@ fn discovery_errors_name_the_option() {
             &["--service-discovery-service", "--service-discovery-namespace"],
         ),
         (&[&on[..], &["--selector", "a=b", "--service-discovery-namespace", "a/b"]].concat(), &["'a/b'"]),
+        (
+            &[&["--worker-urls", WORKER], &pool[..2]].concat(),
+            &["--service-discovery-pool", "needs --service-discovery"],
+        ),
+        (
+            &[&on[..], &pool[..2]].concat(),
+            &["--service-discovery-pool", "--service-discovery-namespace: an InferencePool"],
+        ),
+        (&[&on[..], &pool[..], &["--selector", "a=b"]].concat(), &["--selector", "--service-discovery-pool"]),
+        (
+            &[&on[..], &pool[..], &["--service-discovery-service", "llm"]].concat(),
+            &["--service-discovery-service", "--service-discovery-pool"],
+        ),
+        (&[&split[..], &pool[..]].concat(), &["--service-discovery-pool", "prefill from decode"]),
         (
             &[&on[..], &["--selector", "a=b", "--model-id-from", "pod"]].concat(),
             &["--model-id-from", "label:KEY"],

@@ -5,6 +5,7 @@
 //!   list_watch             follows the objects of one kind: list, watch, list again
 //!     api_access, pace     the client and its credentials; waits between failures
 //!     status               how well the router knows the pods, for the metrics
+//!   inference_pool         which pods a pool of the Gateway API has, and at which ports
 //!   membership             which pods are workers: a pure state machine
 //!     pod_facts            what a pod says of itself: address, readiness, annotations
 //!     service_endpoints    what a Service says of its pods
@@ -16,6 +17,7 @@
 
 mod api_access;
 mod discover;
+mod inference_pool;
 mod list_watch;
 mod membership;
 mod object;

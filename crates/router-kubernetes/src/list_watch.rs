@@ -44,6 +44,8 @@ pub(crate) enum ObjectNews<T> {
 pub(crate) struct ObjectQuery {
     pub(crate) namespace: Option<String>,
     pub(crate) labels: String,
+    /// Only the one of this name.
+    pub(crate) name: Option<String>,
 }
 
 impl ObjectQuery {
@@ -56,6 +58,10 @@ impl ObjectQuery {
 
     fn labels(&self) -> Option<String> {
         Some(self.labels.clone()).filter(|labels| !labels.is_empty())
+    }
+
+    fn fields(&self) -> Option<String> {
+        self.name.as_ref().map(|name| format!("metadata.name={name}"))
     }
 }
 
@@ -137,6 +143,7 @@ impl<T: Watched, W> Follower<T, W> {
             warn!(
                 objects = T::PLURAL,
                 labels = self.query.labels,
+                name = self.query.name,
                 cause = %failure,
                 "cannot reach the Kubernetes API; workers stay as they are until it answers"
             );
@@ -161,8 +168,12 @@ impl<T: Watched, W> Follower<T, W> {
 
     /// All objects, page by page, and the version of the list.
     async fn list(&self, client: &Client) -> Result<(Vec<T>, String), ApiFailure> {
-        let mut params =
-            ListParams { label_selector: self.query.labels(), limit: Some(PAGE), ..ListParams::default() };
+        let mut params = ListParams {
+            label_selector: self.query.labels(),
+            field_selector: self.query.fields(),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        };
         let mut items = Vec::new();
         loop {
             let request = self.query.request::<T>().list(&params);
@@ -215,6 +226,7 @@ impl<T: Watched, W> Follower<T, W> {
     ) -> Result<BoxStream<'static, kube::Result<WatchEvent<T>>>, ApiFailure> {
         let params = WatchParams {
             label_selector: self.query.labels(),
+            field_selector: self.query.fields(),
             timeout: Some(self.timing.watch_secs),
             bookmarks: true,
             ..WatchParams::default()

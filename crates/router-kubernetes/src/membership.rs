@@ -3,12 +3,13 @@
 //! A pod is a worker while it has an address, is not terminating and, where a Service is named, is behind that Service. A
 //! worker is known by the UID of its pod, so that another pod at the same address is another worker.
 
-use crate::object::{EndpointSlice, Pod, Watched};
-use crate::object_table::{ListPurpose, ObjectName, ObjectTable, Version, version};
+use crate::object::{EndpointSlice, Pod};
+use crate::object_table::{ListPurpose, ObjectName, ObjectTable, identity, version};
 use crate::pod_facts::{PodFacts, PodState};
 use crate::service_endpoints::ServiceEndpoints;
-use router_config::{DiscoveryConfig, WorkerSpec, WorkerUpdate};
+use router_config::{DiscoveryConfig, PodSelector, WorkerSpec, WorkerUpdate};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 /// A change of the fleet.
 #[derive(Clone, PartialEq, Debug)]
@@ -46,7 +47,7 @@ pub enum MembershipChange {
 /// A pod that became a worker.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DiscoveredWorker {
-    /// The UID of the pod.
+    /// The UID of the pod; with the port behind it where the pod serves at several and this is not the first.
     pub uid: String,
     /// The worker.
     pub spec: WorkerSpec,
@@ -116,10 +117,41 @@ impl Membership {
         serving.collect()
     }
 
-    /// A pod of a selector was added or changed.
+    /// Other selectors count from now on. The workers stay as they were told until the pods of the new selectors are
+    /// known; without selectors they go.
+    pub fn select(&mut self, pods: Vec<PodSelector>) {
+        self.pods = pods.iter().map(|_| ObjectTable::default()).collect();
+        self.config.pods = pods;
+        self.places.clear();
+        self.at_url.clear();
+        self.dirty = self.workers.keys().cloned().collect();
+    }
+
+    /// A pod was added or changed that this selector has, and with it those with the same labels.
     pub fn apply_pod(&mut self, selector: usize, pod: &Pod) {
+        self.alike(selector).for_each(|selector| self.apply_to(selector, pod));
+    }
+
+    /// Such a pod was deleted, or has its labels no more.
+    pub fn delete_pod(&mut self, selector: usize, pod: &Pod) {
+        self.alike(selector).for_each(|selector| self.delete_from(selector, pod));
+    }
+
+    /// All such pods, as of the version of the list.
+    pub fn replace_pods(&mut self, selector: usize, pods: &[Pod], list: &str, purpose: ListPurpose) {
+        self.alike(selector).for_each(|selector| self.replace_in(selector, pods, list, purpose));
+    }
+
+    /// The selectors with the labels of this one: there is one for each port of a pod. Only neighbours are.
+    fn alike(&self, selector: usize) -> Range<usize> {
+        let pods = self.config.pods.get(selector..).unwrap_or_default();
+        let alike = pods.iter().take_while(|other| other.labels == pods[0].labels).count();
+        selector..selector + alike
+    }
+
+    fn apply_to(&mut self, selector: usize, pod: &Pod) {
         let (name, version) = identity(pod);
-        let facts = self.facts(selector, pod);
+        let Some(facts) = self.facts(selector, pod) else { return };
         let Some(table) = self.pods.get_mut(selector) else { return };
         let Some(before) = table.apply(name.clone(), version, facts) else { return };
         let place = (selector, name);
@@ -128,8 +160,7 @@ impl Membership {
         self.link(place);
     }
 
-    /// A pod of a selector was deleted, or has its labels no more.
-    pub fn delete_pod(&mut self, selector: usize, pod: &Pod) {
+    fn delete_from(&mut self, selector: usize, pod: &Pod) {
         let (name, version) = identity(pod);
         let Some(table) = self.pods.get_mut(selector) else { return };
         if let Some(before) = table.delete(name.clone(), version) {
@@ -137,13 +168,12 @@ impl Membership {
         }
     }
 
-    /// All pods of a selector, as of the version of the list.
-    pub fn replace_pods(&mut self, selector: usize, pods: &[Pod], list: &str, purpose: ListPurpose) {
+    fn replace_in(&mut self, selector: usize, pods: &[Pod], list: &str, purpose: ListPurpose) {
         let item = |pod: &Pod| {
             let (name, version) = identity(pod);
-            (name, version, self.facts(selector, pod))
+            Some((name, version, self.facts(selector, pod)?))
         };
-        let items: Vec<_> = pods.iter().map(item).collect();
+        let items: Vec<_> = pods.iter().filter_map(item).collect();
         let names: Vec<_> = items.iter().map(|(name, ..)| name.clone()).collect();
         let Some(table) = self.pods.get_mut(selector) else { return };
         for (name, before) in table.replace(items, version(list), purpose) {
@@ -195,9 +225,14 @@ impl Membership {
         changes
     }
 
-    fn facts(&self, selector: usize, pod: &Pod) -> PodFacts {
-        let kind = self.config.pods.get(selector).map(|selector| selector.kind).unwrap_or_default();
-        PodFacts::read(pod, kind, &self.config)
+    fn facts(&self, index: usize, pod: &Pod) -> Option<PodFacts> {
+        let selector = self.config.pods.get(index)?;
+        let mut facts = PodFacts::read(pod, selector, &self.config);
+        let before = index.checked_sub(1).and_then(|before| self.config.pods.get(before));
+        if before.is_some_and(|before| before.labels == selector.labels) {
+            facts.uid = format!("{}:{}", facts.uid, selector.port);
+        }
+        Some(facts)
     }
 
     /// The pod of a place is found by its UID and its URL. All at that URL are looked at again.
@@ -365,10 +400,4 @@ fn is_same_worker(old: &WorkerSpec, new: &WorkerSpec) -> bool {
         ..new.clone()
     };
     *old == comparable
-}
-
-fn identity(object: &impl Watched) -> (ObjectName, Version) {
-    let meta = object.metadata();
-    let name = ObjectName { namespace: meta.namespace.clone(), name: meta.name.clone() };
-    (name, version(&meta.resource_version))
 }

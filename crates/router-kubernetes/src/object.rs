@@ -118,6 +118,43 @@ pub struct TargetRef {
     pub uid: String,
 }
 
+/// What the Gateway API Inference Extension (v1) calls a pool: the pods of a model, and where they serve.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct InferencePool {
+    /// Its name and identity.
+    pub metadata: Metadata,
+    /// Its members.
+    pub spec: InferencePoolSpec,
+}
+
+/// The members of a pool.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct InferencePoolSpec {
+    /// Which pods.
+    pub selector: LabelSelector,
+    /// Where each of them serves; each port is an endpoint of its own.
+    #[serde(deserialize_with = "absent_is_empty")]
+    pub target_ports: Vec<TargetPort>,
+}
+
+/// Labels that a pod must have.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct LabelSelector {
+    /// All of these.
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// A port of the members of a pool.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TargetPort {
+    /// Its number.
+    pub number: u16,
+}
+
 /// An object that the API server lists and watches.
 pub(crate) trait Watched: Clone + Send + for<'de> Deserialize<'de> + 'static {
     /// Its kind in the plural, as it stands in paths.
@@ -141,6 +178,15 @@ impl Watched for Pod {
 impl Watched for EndpointSlice {
     const PLURAL: &'static str = "endpointslices";
     const API: &'static str = "/apis/discovery.k8s.io/v1";
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+}
+
+impl Watched for InferencePool {
+    const PLURAL: &'static str = "inferencepools";
+    const API: &'static str = "/apis/inference.networking.k8s.io/v1";
 
     fn metadata(&self) -> &Metadata {
         &self.metadata

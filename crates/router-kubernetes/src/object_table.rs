@@ -3,6 +3,7 @@
 //! The version of an object is the number of the change that made it; changes of built-in kinds have one order. That lets
 //! an event be recognised as old: repeated, out of order, or overtaken by a list.
 
+use crate::object::Watched;
 use std::collections::{HashMap, HashSet};
 
 /// The name of an object: its namespace and its name.
@@ -20,6 +21,13 @@ pub(crate) type Version = Option<u64>;
 /// The version that the text of `resourceVersion` stands for.
 pub(crate) fn version(text: &str) -> Version {
     text.parse().ok()
+}
+
+/// The name and the version of an object.
+pub(crate) fn identity(object: &impl Watched) -> (ObjectName, Version) {
+    let meta = object.metadata();
+    let name = ObjectName { namespace: meta.namespace.clone(), name: meta.name.clone() };
+    (name, version(&meta.resource_version))
 }
 
 /// Why the API server was asked for a list.

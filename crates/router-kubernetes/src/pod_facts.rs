@@ -1,7 +1,7 @@
 //! What discovery reads from a pod: where it is, whether it may get requests, and how it is to be treated as a worker.
 
 use crate::object::Pod;
-use router_config::{DiscoveryConfig, ModelSource, WorkerKind, WorkerSpec, not_negative};
+use router_config::{DiscoveryConfig, ModelSource, PodSelector, WorkerKind, WorkerSpec, not_negative};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -52,15 +52,15 @@ pub(crate) struct PodFacts {
 }
 
 impl PodFacts {
-    /// Reads a pod of this kind.
-    pub(crate) fn read(pod: &Pod, kind: WorkerKind, config: &DiscoveryConfig) -> Self {
+    /// Reads a pod that this selector has.
+    pub(crate) fn read(pod: &Pod, selector: &PodSelector, config: &DiscoveryConfig) -> Self {
         let mut warnings = Vec::new();
         let address = pod.status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok());
         Self {
             uid: pod.metadata.uid.clone(),
             created: pod.metadata.creation_timestamp.clone().unwrap_or_default(),
             state: state(pod),
-            spec: address.map(|address| spec(pod, address, kind, config, &mut warnings)),
+            spec: address.map(|address| spec(pod, address, selector, config, &mut warnings)),
             warnings,
         }
     }
@@ -87,13 +87,13 @@ fn state(pod: &Pod) -> PodState {
 fn spec(
     pod: &Pod,
     address: IpAddr,
-    kind: WorkerKind,
+    selector: &PodSelector,
     config: &DiscoveryConfig,
     warnings: &mut Vec<String>,
 ) -> WorkerSpec {
-    let meta = &pod.metadata;
+    let (meta, kind) = (&pod.metadata, selector.kind);
     let mut read = AnnotationReader { annotations: &meta.annotations, warnings };
-    let port = read.number(PORT, |port: u16| port > 0).unwrap_or(config.port.get());
+    let port = read.number(PORT, |port: u16| port > 0).unwrap_or(selector.port.get());
     let authority = match address {
         IpAddr::V4(ip) => format!("{ip}:{port}"),
         IpAddr::V6(ip) => format!("[{ip}]:{port}"),

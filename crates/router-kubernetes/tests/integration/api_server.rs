@@ -314,9 +314,10 @@ impl Query {
         self.words.get(name).map_or("", String::as_str)
     }
 
-    fn selects(&self, (kind, namespace, _): &Key, object: &Value) -> bool {
+    fn selects(&self, (kind, namespace, name): &Key, object: &Value) -> bool {
         *kind == self.kind
             && self.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
+            && self.word("fieldSelector").strip_prefix("metadata.name=").is_none_or(|wanted| wanted == name)
             && self.labels.iter().all(|(k, v)| object["metadata"]["labels"][k] == v.as_str())
     }
 

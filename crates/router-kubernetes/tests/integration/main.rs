@@ -15,6 +15,7 @@ mod disturbances;
 mod histories;
 mod load;
 mod objects;
+mod pools;
 mod readings;
 mod routing;
 mod watcher;

@@ -1,10 +1,11 @@
-//! Pods and EndpointSlices in the form in which the API server sends them.
+//! Pods, EndpointSlices and InferencePools in the form in which the API server sends them.
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
 const POD: &str = include_str!("../data/pod.json");
+const POOL: &str = include_str!("../data/inferencepool.json");
 const SLICE: &str = include_str!("../data/endpointslice.json");
 
 /// A pod of a test.
@@ -91,6 +92,15 @@ pub fn slice(name: &str, endpoints: &[(&str, Value)]) -> Value {
         endpoint
     };
     value["endpoints"] = endpoints.iter().map(endpoint).collect();
+    value
+}
+
+/// The InferencePool of pods with this label `app`, at these ports.
+pub fn inference_pool(name: &str, app: &str, ports: &[u16]) -> Value {
+    let mut value: Value = serde_json::from_str(POOL).unwrap();
+    value["metadata"]["name"] = name.into();
+    value["spec"]["selector"]["matchLabels"] = json!({"app": app});
+    value["spec"]["targetPorts"] = ports.iter().map(|number| json!({"number": number})).collect();
     value
 }
 

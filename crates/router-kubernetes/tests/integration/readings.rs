@@ -1,7 +1,7 @@
 //! What is read from pods.
 
 use super::objects::{TestPod, pod};
-use super::watcher::config;
+use super::watcher::{PORT, config};
 use router_config::{DiscoveryConfig, ModelSource, PodSelector, WorkerKind, WorkerSpec};
 use router_kubernetes::{DiscoveredWorker, Membership, MembershipChange};
 
@@ -66,7 +66,8 @@ fn bad_annotation_is_named_and_ignored() {
 #[test]
 fn prefill_pods_tell_their_bootstrap_port() {
     let prefill = || {
-        let pods = vec![PodSelector { kind: WorkerKind::Prefill, labels: "app=sglang".to_owned() }];
+        let pods =
+            vec![PodSelector { kind: WorkerKind::Prefill, labels: "app=sglang".to_owned(), port: PORT }];
         DiscoveryConfig { pods, ..config("") }
     };
     for name in ["sgl-router.io/bootstrap-port", "sglang.ai/bootstrap-port", "vllm.ai/bootstrap-port"] {

@@ -16,6 +16,9 @@ use tokio_util::task::AbortOnDropHandle;
 /// A hang is a failure; no test needs nearly this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where pods serve that do not say it.
+pub const PORT: NonZeroU16 = NonZeroU16::new(30000).unwrap();
+
 /// Lists come a hundred times sooner than in a router, so that tests need not wait.
 pub const FAST: Timing = Timing {
     answer: Duration::from_secs(20),
@@ -79,10 +82,10 @@ pub struct Discovery {
 
 pub fn config(labels: &str) -> DiscoveryConfig {
     DiscoveryConfig {
-        pods: vec![PodSelector { kind: WorkerKind::Regular, labels: labels.to_owned() }],
+        pods: vec![PodSelector { kind: WorkerKind::Regular, labels: labels.to_owned(), port: PORT }],
+        pool: None,
         namespace: Some("default".to_owned()),
         service: None,
-        port: NonZeroU16::new(30000).unwrap(),
         model: None,
         kubeconfig: None,
     }
