@@ -43,9 +43,11 @@ pub struct Options {
     /// A decode worker; repeatable
     #[arg(long, value_name = "URL", num_args = 1.., action = clap::ArgAction::Append, help_heading = "Prefill and decode")]
     pub decode: Vec<String>,
+
     /// Policy that chooses the prefill worker; default: that of --policy
     #[arg(long, value_name = "POLICY", help_heading = "Prefill and decode")]
     pub prefill_policy: Option<String>,
+
     /// Policy that chooses the decode worker; default: that of --policy
     #[arg(long, value_name = "POLICY", help_heading = "Prefill and decode")]
     pub decode_policy: Option<String>,
@@ -61,9 +63,11 @@ pub struct Options {
     /// Labels of the pods that are workers, as KEY=VALUE; a pod needs all of them
     #[arg(long, value_name = "KEY=VALUE", num_args = 0.., help_heading = "Kubernetes")]
     pub selector: Vec<String>,
+
     /// The same for prefill workers, with --pd-disaggregation
     #[arg(long, value_name = "KEY=VALUE", num_args = 0.., help_heading = "Kubernetes")]
     pub prefill_selector: Vec<String>,
+
     /// The same for decode workers, with --pd-disaggregation
     #[arg(long, value_name = "KEY=VALUE", num_args = 0.., help_heading = "Kubernetes")]
     pub decode_selector: Vec<String>,
@@ -71,9 +75,11 @@ pub struct Options {
     /// Port of the pods; the annotation sgl-router.io/port of a pod overrides it
     #[arg(long, value_name = "PORT", default_value_t = 80, help_heading = "Kubernetes")]
     pub service_discovery_port: u16,
+
     /// Namespace of the pods; default: all namespaces
     #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]
     pub service_discovery_namespace: Option<String>,
+
     /// Only pods behind this Service, by its EndpointSlices, which tell readiness and zone too
     #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]
     pub service_discovery_service: Option<String>,
@@ -85,6 +91,7 @@ pub struct Options {
     /// Where the name of a pod's model is: namespace, label:KEY or annotation:KEY; default: what the worker reports
     #[arg(long, value_name = "SOURCE", help_heading = "Kubernetes")]
     pub model_id_from: Option<String>,
+
     /// How to reach the API server; default: $KUBECONFIG, ~/.kube/config, or the service account of the router's pod
     #[arg(long, value_name = "FILE", help_heading = "Kubernetes")]
     pub kubeconfig: Option<PathBuf>,
@@ -92,6 +99,7 @@ pub struct Options {
     /// Route to the data-parallel ranks of workers: each rank is a candidate of its own
     #[arg(long)]
     pub dp_aware: bool,
+
     /// With --dp-aware: number of ranks of each worker; default: what the worker reports
     #[arg(long, value_name = "N")]
     pub dp_size: Option<u32>,
@@ -119,6 +127,7 @@ pub struct Options {
     /// Also serve Prometheus metrics on this port; GET /metrics on the main port always works
     #[arg(long, value_name = "PORT", help_heading = "Listening")]
     pub prometheus_port: Option<u16>,
+
     /// Address for --prometheus-port
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Listening")]
     pub prometheus_host: String,
@@ -230,7 +239,8 @@ pub struct Options {
     #[arg(long, value_name = "HEADER", num_args = 0.., default_values = ["x-request-id", "x-correlation-id", "x-trace-id", "request-id"], help_heading = "Requests")]
     pub request_id_headers: Vec<String>,
 
-    /// Send workers the router's id of a request in x-request-id where the client named none; vLLM takes it as its own
+    /// Send workers the id that the router made for a request, in x-request-id, where the client named none. vLLM takes it as
+    /// its own id of the request. What the client sends is forwarded either way
     #[arg(long, help_heading = "Requests")]
     pub send_request_id: bool,
 
@@ -243,7 +253,8 @@ pub struct Options {
     #[arg(long, value_name = "HEADER", num_args = 1.., help_heading = "Requests")]
     pub routed_worker_headers: Vec<String>,
 
-    /// Time limit until the first byte, of a response not streamed its end; then another worker is tried; default: that of a request
+    /// Time limit until the first byte of a response; after it the request is retried on another worker. A response that is
+    /// not streamed has its first byte at its end; default: the time limit of the request
     #[arg(long, value_name = "SECS", help_heading = "Requests")]
     pub first_byte_timeout_secs: Option<f64>,
 
@@ -267,12 +278,15 @@ pub struct Options {
     /// Backoff before the second retry; the first retry is sent at once
     #[arg(long, value_name = "MS", default_value_t = 50, help_heading = "Retries")]
     pub retry_initial_backoff_ms: u64,
+
     /// Maximum backoff before a retry
     #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = "Retries")]
     pub retry_max_backoff_ms: u64,
+
     /// Factor by which each backoff is longer than the previous one
     #[arg(long, value_name = "FACTOR", default_value_t = 1.5, help_heading = "Retries")]
     pub retry_backoff_multiplier: f64,
+
     /// Random jitter: each backoff is longer or shorter by up to this share of it, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, help_heading = "Retries")]
     pub retry_jitter_factor: f64,
@@ -294,7 +308,8 @@ pub struct Options {
     #[arg(long, help_heading = "Retries")]
     pub queue_when_unavailable: bool,
 
-    /// Failures (connect errors, timeouts, 5xx) that open a worker's breaker: in a row, or in the window if half of all outcomes
+    /// Failures (connect errors, timeouts, 5xx) that open the breaker of a worker: so many in a row, or so many within the
+    /// window if they are at least half of all outcomes
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Circuit breaker")]
     pub cb_failure_threshold: u32,
 
@@ -394,6 +409,7 @@ pub struct Options {
     /// Serve the admin routes on this port only, not on the main port
     #[arg(long, value_name = "PORT", help_heading = "Security")]
     pub admin_port: Option<u16>,
+
     /// Address for --admin-port
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Security")]
     pub admin_host: String,
@@ -401,6 +417,7 @@ pub struct Options {
     /// Certificate chain that the router presents to clients, PEM; turns TLS on
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub tls_cert_path: Option<PathBuf>,
+
     /// Private key for --tls-cert-path, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub tls_key_path: Option<PathBuf>,
@@ -408,6 +425,7 @@ pub struct Options {
     /// Certificate chain that the router presents to https workers, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub client_cert_path: Option<PathBuf>,
+
     /// Private key for --client-cert-path, PEM
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub client_key_path: Option<PathBuf>,
@@ -420,7 +438,8 @@ pub struct Options {
     #[arg(long, value_name = "ORIGIN", num_args = 0.., help_heading = "Security")]
     pub cors_allowed_origins: Vec<String>,
 
-    /// Proxies in front (10.0.0.0/8) whose X-Forwarded-For or Forwarded header tells the client's address; default: none
+    /// Proxies in front of the router, as addresses or networks such as 10.0.0.0/8, whose X-Forwarded-For or Forwarded header
+    /// tells the client's address; default: none
     #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',', help_heading = "Security")]
     pub trusted_proxies: Vec<String>,
 
@@ -463,12 +482,15 @@ pub struct Options {
     /// Time to the first token that responses are to meet, for the figures from which a fleet is scaled
     #[arg(long, value_name = "SECS", default_value_t = 1.0, help_heading = "Scaling")]
     pub slo_ttft_secs: f64,
+
     /// Time per further token that responses are to meet, likewise
     #[arg(long, value_name = "SECS", default_value_t = 0.05, help_heading = "Scaling")]
     pub slo_tpot_secs: f64,
+
     /// Share of the responses that are to meet both, above 0 and below 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.99, help_heading = "Scaling")]
     pub slo_attainment: f64,
+
     /// How long a new worker takes until it serves requests: so far ahead the arrival rate is forecast
     #[arg(long, value_name = "SECS", default_value_t = 120.0, help_heading = "Scaling")]
     pub scale_horizon_secs: f64,
@@ -476,45 +498,59 @@ pub struct Options {
     /// Record every decision and completion to files in this directory, with any policy
     #[arg(long, value_name = "DIR", help_heading = "Recording")]
     pub record_dir: Option<PathBuf>,
+
     /// Also record one row per candidate of each decision, with its score and terms
     #[arg(long, help_heading = "Recording")]
     pub record_candidates: bool,
+
     /// Format of the recorded files
     #[arg(long, value_enum, default_value_t = RecordFormat::Csv, help_heading = "Recording")]
     pub record_format: RecordFormat,
+
     /// Size at which a recorded file is rotated
     #[arg(long, value_name = "MB", default_value_t = 1024, help_heading = "Recording")]
     pub record_max_file_mb: u64,
+
     /// Keep traces of recent requests in memory, for GET /v1/traces
     #[arg(long, help_heading = "Recording")]
     pub enable_tracking: bool,
+
     /// Maximum number of traces in memory; the oldest is dropped first
     #[arg(long, value_name = "N", default_value_t = 100_000, help_heading = "Recording")]
     pub max_trace_entries: usize,
+
     /// How long a trace is kept
     #[arg(long, value_name = "SECS", default_value_t = 3600, help_heading = "Recording")]
     pub trace_ttl: u64,
+
     /// Export one span per request and per attempt to an OpenTelemetry collector
     #[arg(long, help_heading = "Recording")]
     pub enable_trace: bool,
+
     /// Address of the collector: HOST:PORT for OTLP over gRPC, http://HOST:4318/v1/traces for OTLP over HTTP
     #[arg(long, value_name = "ENDPOINT", default_value = "localhost:4317", help_heading = "Recording")]
     pub otlp_traces_endpoint: String,
+
     /// Minimum severity of logged events
     #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Logging")]
     pub log_level: LogLevel,
+
     /// Also write the log to files in this directory, one per day
     #[arg(long, value_name = "DIR", help_heading = "Logging")]
     pub log_dir: Option<PathBuf>,
+
     /// Format of log lines
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
     pub log_format: LogFormat,
+
     /// Write a line for each request to this file, or to standard output with -; SIGHUP opens the file again
     #[arg(long, value_name = "FILE", help_heading = "Logging")]
     pub access_log: Option<PathBuf>,
+
     /// Format of the lines of --access-log
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
     pub access_log_format: LogFormat,
+
     /// Share of the requests that --access-log has, chosen at random, above 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Logging")]
     pub access_log_sample: f64,

@@ -90,7 +90,9 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
     loop {
         let config = worker.health_config.load_full();
         let interval = match &config {
-            None if worker.health() == HealthState::Healthy && worker.has_told_models() => Some(REDISCOVERY),
+            None if worker.checked_health() == HealthState::Healthy && worker.has_told_models() => {
+                Some(REDISCOVERY)
+            }
             None => match place_of(&pool, &worker).await {
                 Place::Here => {
                     worker.mark_healthy(&pool);
@@ -126,7 +128,7 @@ pub(crate) async fn run_health_checks(pool: Arc<WorkerPool>, worker: Arc<Worker>
 }
 
 /// Checks a worker, and asks what has to be known of it before it gets requests. Returns how long the next check may wait, if the
-/// worker gets requests.
+/// worker is healthy.
 async fn check_once(
     pool: &Arc<WorkerPool>,
     worker: &Arc<Worker>,
@@ -135,7 +137,7 @@ async fn check_once(
 ) -> Option<Duration> {
     let outcome = check(pool, worker, config).await;
     let is_passed = outcome.is_ok();
-    let would_become_healthy = is_passed && worker.health() != HealthState::Healthy;
+    let would_become_healthy = is_passed && worker.checked_health() != HealthState::Healthy;
     if would_become_healthy && place_of(pool, worker).await == Place::Elsewhere {
         return None;
     }
@@ -157,7 +159,7 @@ async fn check_once(
         schedule.asked_at = None;
     }
     worker.transport.evict_idle();
-    (is_passed && worker.health() == HealthState::Healthy).then_some(config.interval)
+    (is_passed && worker.checked_health() == HealthState::Healthy).then_some(config.interval)
 }
 
 /// Whether a worker that is about to get requests belongs to its pool.
@@ -173,7 +175,7 @@ async fn place_of(pool: &Arc<WorkerPool>, worker: &Arc<Worker>) -> Place {
 
 async fn check(pool: &WorkerPool, worker: &Arc<Worker>, config: &HealthConfig) -> Result<(), WorkerFailure> {
     // A worker that tells its state need not be asked. One that has requests is, because it may hang without a word.
-    let is_told = worker.is_watched.load(Relaxed) && worker.health() == HealthState::Healthy;
+    let is_told = worker.is_watched.load(Relaxed) && worker.checked_health() == HealthState::Healthy;
     if is_told && !pool.has_requests(worker) {
         return Ok(());
     }

@@ -150,6 +150,11 @@ impl Worker {
         self.health_state.lock().health()
     }
 
+    /// The state by checks and connections alone, whether it is ready or not.
+    pub(crate) fn checked_health(&self) -> HealthState {
+        self.health_state.lock().checked_health()
+    }
+
     /// The state of its circuit breaker.
     pub fn breaker_state(&self) -> BreakerState {
         self.health_state.lock().breaker_state()

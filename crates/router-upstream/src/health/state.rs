@@ -119,6 +119,11 @@ impl WorkerHealth {
         }
     }
 
+    /// The state by checks and connections alone: that of a worker that is not ready may be healthy.
+    pub(crate) const fn checked_health(&self) -> HealthState {
+        self.health
+    }
+
     /// Why it is not ready, unless it is.
     pub(crate) const fn readiness_problem(&self) -> Option<&ReadinessProblem> {
         self.readiness_problem.as_ref()
