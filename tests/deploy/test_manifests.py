@@ -18,6 +18,8 @@ VERSIONS = ("1.25", "1.37")
 CUSTOM = {
     "ServiceMonitor": ("monitoring.coreos.com/v1", {"selector", "endpoints"}),
     "ScaledObject": ("keda.sh/v1alpha1", {"scaleTargetRef", "triggers"}),
+    "InferencePool": ("inference.networking.k8s.io/v1", {"selector", "targetPorts", "endpointPickerRef"}),
+    "HTTPRoute": ("gateway.networking.k8s.io/v1", {"parentRefs", "rules"}),
 }
 CASES = {
     "plain": {},
@@ -120,6 +122,24 @@ def test_kustomization(run, tmp_path):
     manifests = objects(run("kubectl", "kustomize", "deploy/kubernetes"))
     validate(manifests)
     assert_agreement(manifests, tmp_path)
+
+
+def test_gateway_api(run):
+    """The gateway's route leads to the pool, the pool to the picker, and the picker may read the pool."""
+    manifests = objects(run("kubectl", "kustomize", "deploy/gateway-api"))
+    validate(manifests)
+    (pool,), (route,), (service,) = (of(manifests, kind) for kind in ("InferencePool", "HTTPRoute", "Service"))
+    (deployment,), (role,), (binding,) = (of(manifests, kind) for kind in ("Deployment", "Role", "RoleBinding"))
+    (backend,) = route["spec"]["rules"][0]["backendRefs"]
+    assert (backend["kind"], backend["name"]) == ("InferencePool", pool["metadata"]["name"])
+    picker = pool["spec"]["endpointPickerRef"]
+    assert (picker["name"], picker["port"]["number"]) == (service["metadata"]["name"], service["spec"]["ports"][0]["port"])
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert f"--service-discovery-pool={pool['metadata']['name']}" in container["args"]
+    watched = {resource for rule in role["rules"] for resource in rule["resources"]}
+    assert watched == {"pods", "inferencepools"}
+    assert binding["subjects"][0]["name"] == pod["serviceAccountName"]
 
 
 def test_examples():
