@@ -5,7 +5,7 @@ use crate::connect_error::ConnectError;
 use crate::connection_pool::UpstreamError;
 use crate::health::WorkerFailure;
 use crate::http1::{CollectError, ResponseError};
-use crate::target::WorkerTarget;
+use crate::target::{WorkerProtocol, WorkerTarget};
 use http::StatusCode;
 use http::uri::PathAndQuery;
 use router_telemetry::FailureReason;
@@ -15,7 +15,8 @@ impl WorkerFailure {
     pub(crate) fn of_check(error: &ClientError, target: &WorkerTarget) -> Self {
         let mut failure = Self::from(error);
         if failure.reason == FailureReason::Disconnected && !target.is_secure() {
-            failure.message.push_str(" (a port that expects https:// does this, too)");
+            let secure = if target.protocol() == WorkerProtocol::Grpc { "grpcs" } else { "https" };
+            failure.message.push_str(&format!(" (a port that expects {secure}:// does this, too)"));
         }
         failure
     }

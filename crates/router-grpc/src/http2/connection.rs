@@ -66,15 +66,18 @@ impl H2Connection {
             .max_header_list_size(MAX_HEADERS)
             .enable_push(false)
             .handshake(wire);
-        let (sender, mut connection) = handshake.await?;
+        let (sender, mut connection) = handshake.await.map_err(|error| not_begun(error.into()))?;
         let state = Arc::<ConnectionState>::default();
         let mut pings = connection.ping_pong();
         if let Some(pings) = &mut pings {
             tokio::select! {
-                ended = &mut connection => return Err(not_begun(ended)),
+                ended = &mut connection => {
+                    return Err(not_begun(ended.map_or_else(TransportError::from, |()| TransportError::Closed)));
+                }
                 // Its settings come before its answer.
                 answered = timeout(PONG_WITHIN, pings.ping(Ping::opaque())) => {
-                    answered.map_err(|_| TransportError::Broken(io::ErrorKind::TimedOut.into()))??;
+                    let answered = answered.map_err(|_| TransportError::Broken(io::ErrorKind::TimedOut.into()))?;
+                    answered.map_err(|error| not_begun(error.into()))?;
                 }
             }
         }
@@ -156,11 +159,19 @@ where
 }
 
 /// What it means that a connection ended before the other side said anything in HTTP/2.
-fn not_begun(ended: Result<(), h2::Error>) -> TransportError {
-    match ended.map_err(TransportError::from) {
-        Ok(()) | Err(TransportError::Closed) => TransportError::Broken(io::Error::other(
+fn not_begun(error: TransportError) -> TransportError {
+    let closed = |kind| {
+        TransportError::Broken(io::Error::new(
+            kind,
             "the worker closed the connection before it spoke HTTP/2; is this the port of its HTTP server?",
-        )),
-        Err(error) => error,
+        ))
+    };
+    match error {
+        TransportError::Closed => closed(io::ErrorKind::Other),
+        // A server that refuses what it does not understand may close before it has read it all.
+        TransportError::Broken(cause) if cause.kind() == io::ErrorKind::ConnectionReset => {
+            closed(io::ErrorKind::ConnectionReset)
+        }
+        error => error,
     }
 }

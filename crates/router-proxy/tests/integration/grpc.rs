@@ -167,17 +167,31 @@ async fn the_mode_turns_http_urls_into_grpc() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http_port_is_no_grpc_worker() {
-    let http = worker(|mut request| async move { request.send_json("{}").await }).await;
-    let router = start(Options { worker_urls: vec![format!("grpc://{http}")], ..options(&[]) }).await;
-    loop {
-        let error = last_error(&router).await;
-        if !error.is_null() {
-            let message = error["message"].as_str().unwrap();
-            assert!(message.contains("HTTP/2"), "{message}");
-            break;
+    let answering = worker(|mut request| async move { request.send_json("{}").await }).await;
+    for http in [answering, resetting_server().await] {
+        let router = start(Options { worker_urls: vec![format!("grpc://{http}")], ..options(&[]) }).await;
+        loop {
+            let error = last_error(&router).await;
+            if !error.is_null() {
+                let message = error["message"].as_str().unwrap();
+                assert!(message.contains("HTTP/2"), "{message}");
+                break;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     }
+}
+
+/// A server that closes each connection without reading what came on it, which resets it.
+async fn resetting_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let _ = socket.readable().await;
+        }
+    });
+    address
 }
 
 /// A server of HTTP/2 that answers every call but `HealthCheck` with a status, or not at all.
