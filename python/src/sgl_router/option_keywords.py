@@ -27,6 +27,7 @@ class OptionKeywords(TypedDict, total=False):
     service_discovery_port: int
     service_discovery_namespace: Optional[str]
     service_discovery_service: Optional[str]
+    service_discovery_pool: Optional[str]
     model_id_from: Optional[str]
     kubeconfig: Union[str, os.PathLike[str], None]
     dp_aware: bool

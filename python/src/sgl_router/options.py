@@ -114,6 +114,9 @@ class Options:
     #: Only pods behind this Service, by its EndpointSlices, which tell readiness and zone too
     service_discovery_service: Optional[str] = None
 
+    #: The InferencePool of this name says which pods are workers, and at which ports, in place of --selector
+    service_discovery_pool: Optional[str] = None
+
     #: Where the name of a pod's model is: namespace, label:KEY or annotation:KEY; default: what the worker
     #: reports
     model_id_from: Optional[str] = None
@@ -266,8 +269,8 @@ class Options:
         ]
     )
 
-    #: Send workers the router's id of a request in x-request-id where the client named none; vLLM takes it as
-    #: its own
+    #: Send workers the id that the router made for a request, in x-request-id, where the client named none.
+    #: vLLM takes it as its own id of the request. What the client sends is forwarded either way
     send_request_id: bool = False
 
     #: Headers that tell workers the client's address, protocol and host: X-Forwarded-For, -Proto and -Host,
@@ -278,8 +281,8 @@ class Options:
     #: More response headers that name the worker, beside x-sglang-worker; x-smg-routed-worker-id is smg's
     routed_worker_headers: list[str] = field(default_factory=list)
 
-    #: Time limit until the first byte, of a response not streamed its end; then another worker is tried;
-    #: default: that of a request
+    #: Time limit until the first byte of a response; after it the request is retried on another worker. A
+    #: response that is not streamed has its first byte at its end; default: the time limit of the request
     first_byte_timeout_secs: Optional[float] = None
 
     #: A stream without data for this long ends with an error; a WebSocket is closed
@@ -327,8 +330,8 @@ class Options:
 
     # Circuit breaker
 
-    #: Failures (connect errors, timeouts, 5xx) that open a worker's breaker: in a row, or in the window if
-    #: half of all outcomes
+    #: Failures (connect errors, timeouts, 5xx) that open the breaker of a worker: so many in a row, or so
+    #: many within the window if they are at least half of all outcomes
     cb_failure_threshold: int = 10
 
     #: Successful requests in a row that close a half-open breaker; they are sent one at a time
@@ -431,8 +434,8 @@ class Options:
     #: Origins allowed by CORS, as https://HOST or https://HOST:PORT, or * for all; default: none
     cors_allowed_origins: list[str] = field(default_factory=list)
 
-    #: Proxies in front (10.0.0.0/8) whose X-Forwarded-For or Forwarded header tells the client's address;
-    #: default: none
+    #: Proxies in front of the router, as addresses or networks such as 10.0.0.0/8, whose X-Forwarded-For or
+    #: Forwarded header tells the client's address; default: none
     trusted_proxies: list[str] = field(default_factory=list)
 
     # Requests
