@@ -18,7 +18,7 @@ from sgl_router.launch_router import RouterArgs
 
 #: As RL frameworks start a router: flags in their own parser, attributes set afterwards, a child process, workers by API.
 PROGRAM = """
-import argparse, multiprocessing, sys
+import argparse, multiprocessing.connection, sys
 from sglang_router.launch_router import RouterArgs
 
 
@@ -40,7 +40,8 @@ if __name__ == "__main__":
     process = multiprocessing.get_context(args.start_method).Process(target=run_router, args=(router_args,))
     process.daemon = True
     process.start()
-    sys.stdin.readline()
+    # A router that could not start ends the program, too.
+    multiprocessing.connection.wait([process.sentinel, sys.stdin])
     process.terminate()
     process.join()
     print("exit code", process.exitcode)
