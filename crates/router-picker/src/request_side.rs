@@ -270,9 +270,8 @@ fn described(head: &Parts) -> DescribedRequest {
 /// The head of a request. What is no valid header is left out: the gateway has its own rules for those.
 fn head(message: HttpHeaders) -> Parts {
     let (mut head, ()) = Request::new(()).into_parts();
-    for header in message.headers.unwrap_or_default().headers {
-        let value = if header.raw_value.is_empty() { Bytes::from(header.value) } else { header.raw_value };
-        match header.key.as_str() {
+    for (key, value) in message.into_pairs() {
+        match key.as_str() {
             ":method" => head.method = Method::from_bytes(&value).unwrap_or_default(),
             ":path" => head.uri = Uri::from_maybe_shared(value).unwrap_or_default(),
             name => {

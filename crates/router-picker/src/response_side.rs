@@ -116,12 +116,11 @@ fn is_of_gateway(head: &Parts, details: Option<&str>) -> bool {
 
 fn head(message: HttpHeaders) -> Parts {
     let (mut head, ()) = Response::new(()).into_parts();
-    for header in message.headers.unwrap_or_default().headers {
-        let value = if header.raw_value.is_empty() { Bytes::from(header.value) } else { header.raw_value };
-        if header.key == ":status" {
+    for (key, value) in message.into_pairs() {
+        if key == ":status" {
             head.status = StatusCode::from_bytes(&value).unwrap_or_default();
         } else if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(header.key.as_bytes()), HeaderValue::from_maybe_shared(value))
+            (HeaderName::from_bytes(key.as_bytes()), HeaderValue::from_maybe_shared(value))
         {
             head.headers.append(name, value);
         }

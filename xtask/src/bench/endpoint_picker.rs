@@ -4,12 +4,11 @@
 use super::result_table::{ContenderRow, ResultColumn, ResultTable};
 use crate::command;
 use crate::harness::envoy::Envoy;
+use crate::harness::fleet::Fleet;
 use crate::harness::http;
 use crate::harness::process::{RunningProcess, free_port};
 use crate::harness::workspace::{Chats, Workspace};
 use anyhow::{Context, Result, ensure};
-use std::fs;
-use std::future::ready;
 use std::process::Command;
 
 /// What the proxies are sent. Engines of the first two are fast enough that they are not what is waited for.
@@ -95,11 +94,12 @@ pub(crate) async fn measure(workspace: &Workspace, rounds: u32, smoke: bool) -> 
         let mut figures = [[0.0; 6]; 2];
         for load in Load::ALL {
             // New proxies and a new fleet each time: what they have learned is part of what is compared.
-            let (_workers, ports) = start_fleet(workspace, load.fleet()).await?;
+            let log = workspace.scratch.join("picker-fleet.log");
+            let fleet = Fleet::start_with(&workspace.binary, load.fleet(), &[], &log).await?;
             for (row, figures) in figures.iter_mut().enumerate() {
                 let mut proxy = match row {
-                    0 => router(workspace, &ports).await?,
-                    _ => gateway(workspace, &envoy, &ports).await?,
+                    0 => router(workspace, &fleet.ports).await?,
+                    _ => gateway(workspace, &envoy, &fleet.ports).await?,
                 };
                 let cost = cost(workspace, load, &mut proxy, smoke)?;
                 match load {
@@ -158,23 +158,6 @@ impl MeasuredProxy {
         };
         Ok((carrier + picker, picker))
     }
-}
-
-/// Starts emulated workers; their ports.
-async fn start_fleet(workspace: &Workspace, fleet: &str) -> Result<(RunningProcess, Vec<u16>)> {
-    let log = workspace.scratch.join("picker-fleet.log");
-    let mut emulate = Command::new(&workspace.binary);
-    emulate.args(["emulate", "--port-base", "0", "--fleet", fleet]);
-    let mut workers = RunningProcess::start(&mut emulate, &log)?;
-    let output = || fs::read_to_string(&log).unwrap_or_default();
-    workers
-        .wait_until(|| ready(output().contains("\nRoute to them:")))
-        .await
-        .context("cannot start the workers")?;
-    let output = output();
-    let lines = output.lines().take_while(|line| !line.contains("Route to them"));
-    let ports = lines.filter_map(|line| line.split_whitespace().next()?.rsplit(':').next()?.parse().ok());
-    Ok((workers, ports.collect()))
 }
 
 async fn router(workspace: &Workspace, workers: &[u16]) -> Result<MeasuredProxy> {

@@ -3,12 +3,11 @@
 
 use super::result_table::{ContenderRow, ResultColumn, ResultTable};
 use crate::command;
+use crate::harness::fleet::Fleet;
 use crate::harness::http;
 use crate::harness::process::{RunningProcess, free_port};
 use crate::harness::workspace::{Chats, Workspace};
 use anyhow::{Context, Result, ensure};
-use std::fs;
-use std::future::ready;
 use std::process::Command;
 use std::time::Duration;
 
@@ -108,27 +107,12 @@ fn cost(workspace: &Workspace, load: Load, router: &mut MeasuredRouter, extent: 
 }
 
 /// Starts a fleet, and a router over each of its protocols.
-async fn start(workspace: &Workspace, fleet: &str) -> Result<(RunningProcess, [MeasuredRouter; 2])> {
+async fn start(workspace: &Workspace, fleet: &str) -> Result<(Fleet, [MeasuredRouter; 2])> {
     let log = workspace.scratch.join(format!("grpc-{}.log", fleet.len()));
-    let mut emulate = Command::new(&workspace.binary);
-    emulate.args(["emulate", "--meta", "stock", "--grpc", "--port-base", "0", "--fleet", fleet]);
-    let mut workers = RunningProcess::start(&mut emulate, &log)?;
-    let output = || fs::read_to_string(&log).unwrap_or_default();
-    workers
-        .wait_until(|| ready(output().contains("\nRoute to them:")))
-        .await
-        .context("cannot start the workers")?;
-    let output = output();
-    let urls = |scheme: &str| -> Vec<String> {
-        let lines = output.lines().take_while(|line| !line.contains("Route to them"));
-        lines
-            .flat_map(str::split_whitespace)
-            .filter(|word| word.starts_with(scheme))
-            .map(str::to_owned)
-            .collect()
-    };
-    let http = router(workspace, "HTTP", &urls("http://")).await?;
-    let grpc = router(workspace, "gRPC", &urls("grpc://")).await?;
+    let workers = Fleet::start_with(&workspace.binary, fleet, &["--meta", "stock", "--grpc"], &log).await?;
+    let urls: Vec<_> = workers.ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
+    let http = router(workspace, "HTTP", &urls).await?;
+    let grpc = router(workspace, "gRPC", &workers.grpc_urls).await?;
     Ok((workers, [http, grpc]))
 }
 

@@ -13,6 +13,8 @@ use std::process::Command;
 pub(crate) struct Fleet {
     /// Their ports, in the order of the fleet line.
     pub(crate) ports: Vec<u16>,
+    /// The URLs of their gRPC ports, where they have any.
+    pub(crate) grpc_urls: Vec<String>,
     /// The process that emulates them all.
     pub(crate) process: RunningProcess,
 }
@@ -38,17 +40,27 @@ impl Fleet {
     /// # Errors
     /// They do not start.
     pub(crate) async fn start(binary: &Path, line: &str, log: &Path) -> Result<Self> {
-        let mut emulate = Command::new(binary);
         // The version of SGLang whose load reports most of the peers read.
-        emulate.args(["emulate", "--meta", "stock", "--port-base", "0", "--fleet", line]);
+        Self::start_with(binary, line, &["--meta", "stock"], log).await
+    }
+
+    /// The same with these flags of `emulate`.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub(crate) async fn start_with(binary: &Path, line: &str, flags: &[&str], log: &Path) -> Result<Self> {
+        let mut emulate = Command::new(binary);
+        emulate.args(["emulate", "--port-base", "0", "--fleet", line]).args(flags);
         let mut process = RunningProcess::start(&mut emulate, log)?;
         let output = || fs::read_to_string(log).unwrap_or_default();
         // The line after the addresses is printed once all workers listen.
         let is_ready = || ready(output().contains("\nRoute to them:"));
         process.wait_until(is_ready).await.context("cannot start the workers")?;
-        let ports: Vec<u16> = output().lines().filter_map(worker_port).collect();
+        let output = output();
+        let ports: Vec<u16> = output.lines().filter_map(worker_port).collect();
         ensure!(!ports.is_empty(), "no worker is named in {}", log.display());
-        Ok(Self { ports, process })
+        let grpc_urls = output.lines().filter_map(grpc_url).map(str::to_owned).collect();
+        Ok(Self { ports, grpc_urls, process })
     }
 
     /// Makes the worker on `port` slower by `factor` for some seconds.
@@ -83,6 +95,12 @@ impl Fleet {
 /// The port in `http://127.0.0.1:PORT  PROFILE`.
 fn worker_port(line: &str) -> Option<u16> {
     line.strip_prefix("http://127.0.0.1:")?.split_whitespace().next()?.parse().ok()
+}
+
+/// The gRPC URL in the line of a worker.
+fn grpc_url(line: &str) -> Option<&str> {
+    worker_port(line)?;
+    line.split_whitespace().find(|word| word.starts_with("grpc://"))
 }
 
 /// The first sample of a metric, whatever its labels; 0 where there is none.

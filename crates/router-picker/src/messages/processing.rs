@@ -73,6 +73,16 @@ pub(crate) struct HttpHeaders {
     pub(crate) end_of_stream: bool,
 }
 
+impl HttpHeaders {
+    /// The names and values.
+    pub(crate) fn into_pairs(self) -> impl Iterator<Item = (String, Bytes)> {
+        let headers = self.headers.unwrap_or_default().headers.into_iter();
+        headers.map(|HeaderValue { key, value, raw_value }| {
+            (key, if raw_value.is_empty() { Bytes::from(value) } else { raw_value })
+        })
+    }
+}
+
 /// A chunk of a body.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct HttpBody {
