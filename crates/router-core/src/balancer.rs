@@ -210,7 +210,8 @@ impl Balancer {
         self.fleet.advance(now);
         let candidates = self.fleet.candidates(exclude, target, &mut self.allowed).ok_or(NoWorker)?;
         self.scores.clear();
-        let decision = self.live.decide(now, request, candidates, explain, Some(&mut self.room), &mut self.scores);
+        let decision =
+            self.live.decide(now, request, candidates, explain, Some(&mut self.room), &mut self.scores);
         let mut shadows = Vec::new();
         for slot in &mut self.shadows {
             let mut scores = Vec::new();
@@ -429,15 +430,8 @@ impl PolicySlot {
         let scores = (explain != ExplainLevel::None).then_some(scores);
         let of_choice = explain == ExplainLevel::Chosen;
         let rng = &mut self.rng;
-        let decision = self.policy.decide(DecisionContext {
-            now,
-            request,
-            candidates,
-            rng,
-            room,
-            scores,
-            of_choice,
-        });
+        let decision =
+            self.policy.decide(DecisionContext { now, request, candidates, rng, room, scores, of_choice });
         if candidates.contains(decision.worker) {
             return decision;
         }

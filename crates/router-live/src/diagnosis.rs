@@ -166,8 +166,9 @@ fn complaints(now: &Snapshot, row: &WorkerRow, peers: &Peers) -> Vec<Complaint> 
     match row.state.as_str() {
         "unhealthy" => return vec![Complaint::new(WorkerDown, Severity::Critical).because(row)],
         "not_ready" => return vec![Complaint::new(WorkerNotReady, Severity::Info).because(row)],
-        "draining" => {
-            let (value, since) = (Some(row.in_flight.into()), row.since);
+        "draining" | "drained" => {
+            let since = row.cause.as_ref().and_then(|cause| cause.since).or(row.since);
+            let value = Some(row.in_flight.into());
             return vec![Complaint { value, since, ..Complaint::new(WorkerDraining, Severity::Info) }];
         }
         "pending" => {
@@ -183,13 +184,20 @@ fn complaints(now: &Snapshot, row: &WorkerRow, peers: &Peers) -> Vec<Complaint> 
     }
     if row.failure_share.is_some_and(|share| share >= FAILING_SHARE) {
         let reason = row.last_fault.as_ref().map(|fault| fault.reason.clone());
-        all.push(Complaint { reason, value: row.failure_share, ..Complaint::new(WorkerFailing, Severity::Warning) });
+        all.push(Complaint {
+            reason,
+            value: row.failure_share,
+            ..Complaint::new(WorkerFailing, Severity::Warning)
+        });
     }
     if let Some(factor) = peers.slowness(row).filter(|factor| *factor >= SLOW_FACTOR) {
         all.push(Complaint { value: Some(factor), ..Complaint::new(WorkerSlow, Severity::Warning) });
     }
     if let Some(growth) = row.waiting_growth.filter(|growth| *growth >= GROWTH) {
-        all.push(Complaint { value: Some(growth as f64), ..Complaint::new(WorkerQueueGrowing, Severity::Warning) });
+        all.push(Complaint {
+            value: Some(growth as f64),
+            ..Complaint::new(WorkerQueueGrowing, Severity::Warning)
+        });
     }
     if row.has_outdated_weights {
         all.push(Complaint::new(WeightsMissed, Severity::Warning).because(row));
@@ -311,7 +319,11 @@ mod tests {
         let chinese: Vec<_> = found.iter().map(|problem| problem.zh.as_str()).collect();
         assert_eq!(
             chinese,
-            ["w2:30000 不可用：connection refused。", "w1:30000 比其他 worker 慢 4.0 倍。", "w0:30000 正在排空：还剩 7 个请求。"]
+            [
+                "w2:30000 不可用：connection refused。",
+                "w1:30000 比其他 worker 慢 4.0 倍。",
+                "w0:30000 正在排空：还剩 7 个请求。"
+            ]
         );
     }
 
@@ -353,8 +365,7 @@ mod tests {
         let mut now = fleet(vec![worker(0)]);
         now.queue.refusals =
             vec![Refusals { reason: "queue_full".to_owned(), per_sec: 2.5, count: 9 }, Refusals::default()];
-        now.queue.waiting =
-            vec![WaitingClass { class: "admission".to_owned(), model: None, requests: 12 }];
+        now.queue.waiting = vec![WaitingClass { class: "admission".to_owned(), model: None, requests: 12 }];
         now.queue.oldest_since = Some(995.0);
         now.scale = vec![PoolScale {
             saturation: Figure { value: Some(1.4), ..Figure::default() },

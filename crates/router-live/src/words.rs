@@ -18,28 +18,48 @@ impl Problem {
         match self.code {
             ProblemCode::NoWorker => "There is no worker: every request is refused.".to_owned(),
             ProblemCode::NoneInService => {
-                format!("None of the {} workers{of_model} is in service: requests are refused or wait.", self.count)
+                format!(
+                    "None of the {} workers{of_model} is in service: requests are refused or wait.",
+                    self.count
+                )
             }
             ProblemCode::Refusing => format!("Requests are refused{reason}, {value:.1} a second."),
             ProblemCode::Waiting => format!("{value:.0} requests wait in the router."),
             ProblemCode::WorkerDown => format!("{who} {are} down{reason}."),
             ProblemCode::BreakerOpen => format!("{who} get{s} no requests: the circuit breaker is open."),
             ProblemCode::Saturated => {
-                format!("The demand is {value:.2} times what the workers{of_model} can take: {} are needed.", self.count)
+                format!(
+                    "The demand is {value:.2} times what the workers{of_model} can take: {} are needed.",
+                    self.count
+                )
             }
-            ProblemCode::WorkerFailing => format!("{who} fail{s} {:.0} % of the attempts{reason}.", 100.0 * value),
+            ProblemCode::WorkerFailing => {
+                format!("{who} fail{s} {:.0} % of the attempts{reason}.", 100.0 * value)
+            }
             ProblemCode::WorkerSlow => format!("{who} {are} {value:.1} times slower than the others."),
             ProblemCode::WorkerQueueGrowing => {
                 format!("The queue of {who} grows: {value:.0} requests more in 10 seconds.")
             }
             ProblemCode::WeightsMissed => format!("{who} missed a weight update."),
             ProblemCode::WorkerNotReady => format!("{who} {are} not ready{reason}."),
-            ProblemCode::WorkerPending => format!("{who} {} not passed a health check yet{reason}.", if self.count == 1 { "has" } else { "have" }),
+            ProblemCode::WorkerPending => format!(
+                "{who} {} not passed a health check yet{reason}.",
+                if self.count == 1 { "has" } else { "have" }
+            ),
             ProblemCode::Retrying => format!("{value:.1} requests a second take another attempt."),
-            ProblemCode::WorkerOverloaded => format!("{who} {are} overloaded, by what {} report{s}.", if self.count == 1 { "it" } else { "they" }),
-            ProblemCode::DiscoveryStale => "The source of the workers cannot be reached; the fleet stays as it is.".to_owned(),
-            ProblemCode::RecordsDropped => format!("{value:.0} records a second are dropped: the recorder falls behind."),
-            ProblemCode::RouterLate => format!("The router is short of CPU: its clock came {value:.1} s late."),
+            ProblemCode::WorkerOverloaded => format!(
+                "{who} {are} overloaded, by what {} report{s}.",
+                if self.count == 1 { "it" } else { "they" }
+            ),
+            ProblemCode::DiscoveryStale => {
+                "The source of the workers cannot be reached; the fleet stays as it is.".to_owned()
+            }
+            ProblemCode::RecordsDropped => {
+                format!("{value:.0} records a second are dropped: the recorder falls behind.")
+            }
+            ProblemCode::RouterLate => {
+                format!("The router is short of CPU: its clock came {value:.1} s late.")
+            }
             ProblemCode::WorkerDraining => match self.value {
                 Some(left) if left >= 1.0 => format!("{who} {are} draining: {left:.0} requests left."),
                 _ => format!("{who} {are} drained."),
@@ -67,13 +87,17 @@ impl Problem {
             }
             ProblemCode::WorkerFailing => format!("{who} 有 {:.0}% 的请求失败{reason}。", 100.0 * value),
             ProblemCode::WorkerSlow => format!("{who} 比其他 worker 慢 {value:.1} 倍。"),
-            ProblemCode::WorkerQueueGrowing => format!("{who} 的队列在增长：10 秒内增加了 {value:.0} 个请求。"),
+            ProblemCode::WorkerQueueGrowing => {
+                format!("{who} 的队列在增长：10 秒内增加了 {value:.0} 个请求。")
+            }
             ProblemCode::WeightsMissed => format!("{who} 错过了一次权重更新。"),
             ProblemCode::WorkerNotReady => format!("{who} 未就绪{reason}。"),
             ProblemCode::WorkerPending => format!("{who} 尚未通过健康检查{reason}。"),
             ProblemCode::Retrying => format!("每秒有 {value:.1} 个请求需要重试。"),
             ProblemCode::WorkerOverloaded => format!("{who} 报告其已过载。"),
-            ProblemCode::DiscoveryStale => "无法连接 worker 的发现来源；当前 worker 列表保持不变。".to_owned(),
+            ProblemCode::DiscoveryStale => {
+                "无法连接 worker 的发现来源；当前 worker 列表保持不变。".to_owned()
+            }
             ProblemCode::RecordsDropped => format!("每秒丢弃 {value:.0} 条记录：记录线程跟不上。"),
             ProblemCode::RouterLate => format!("路由器 CPU 不足：时钟晚了 {value:.1} 秒。"),
             ProblemCode::WorkerDraining => match self.value {
@@ -86,7 +110,8 @@ impl Problem {
 
     /// The workers' names, without what all URLs begin with.
     fn names(&self, between: &str, more: impl Fn(u64) -> String) -> String {
-        let short = self.workers.iter().map(|name| name.split_once("://").map_or(name.as_str(), |(_, rest)| rest));
+        let short =
+            self.workers.iter().map(|name| name.split_once("://").map_or(name.as_str(), |(_, rest)| rest));
         let names = short.collect::<Vec<_>>().join(between);
         match self.count.saturating_sub(self.workers.len() as u64) {
             0 => names,

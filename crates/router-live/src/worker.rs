@@ -95,7 +95,7 @@ row! {
     zone: Option<String>,
     /// The labels that the operator gave it.
     labels: BTreeMap<String, String>,
-    /// `pending`, `healthy`, `unhealthy`, `not_ready` or `draining`.
+    /// `pending`, `healthy`, `unhealthy`, `not_ready`, `draining` (no new requests, and some in flight) or `drained` (none left).
     state: String,
     /// Why it is unhealthy, not ready or has failed a check.
     cause: Option<Cause>,

@@ -67,7 +67,8 @@ pub use router::{Hosting, Router, RunningRouter};
 pub use router_telemetry::{AccessLogError, DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use router_upstream::tls::TlsError;
 pub use routing::{
-    BodyBuffer, DescribedRequest, PreviewScore, RouteBody, RouteError, RoutePreview, RouteRequest, RoutingService,
+    BodyBuffer, DescribedRequest, PreviewScore, RouteBody, RouteError, RoutePreview, RouteRequest,
+    RoutingService,
 };
 pub use security::{AlpnProtocols, ServerTls, watch_certificate};
 pub use server::ServingThreads;

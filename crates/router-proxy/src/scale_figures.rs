@@ -8,8 +8,11 @@ use router_telemetry::ScaleGauges;
 pub(crate) fn figures(of: &ScaleGauges) -> PoolScale {
     let ScaleGauges { pool, model, signals, queue_age } = of;
     let age = queue_age.as_secs_f64();
-    let age_reason =
-        if age > 0.0 { "the oldest request that waits for admission or for a worker" } else { "no request waits in the router" };
+    let age_reason = if age > 0.0 {
+        "the oldest request that waits for admission or for a worker"
+    } else {
+        "no request waits in the router"
+    };
     PoolScale {
         pool: (*pool).to_owned(),
         model: model.as_deref().map(str::to_owned),
@@ -22,18 +25,27 @@ pub(crate) fn figures(of: &ScaleGauges) -> PoolScale {
             |one| one.requests_per_sec,
             capacity_reason,
         ),
-        arrival_rate: figure(signals.arrival_rate, "requests per second", |rate| *rate, |_| {
-            "Holt's level of the arrivals in steps of 10 s".to_owned()
-        }),
+        arrival_rate: figure(
+            signals.arrival_rate,
+            "requests per second",
+            |rate| *rate,
+            |_| "Holt's level of the arrivals in steps of 10 s".to_owned(),
+        ),
         arrival_rate_forecast: figure(
             signals.forecast,
             "requests per second",
             |forecast| forecast.rate,
             forecast_reason,
         ),
-        backlog: figure(signals.backlog, "requests", |requests| *requests, |_| {
-            "requests that wait in the router, and those on workers beyond what the arrival rate explains".to_owned()
-        }),
+        backlog: figure(
+            signals.backlog,
+            "requests",
+            |requests| *requests,
+            |_| {
+                "requests that wait in the router, and those on workers beyond what the arrival rate explains"
+                    .to_owned()
+            },
+        ),
         queue_age: Figure { value: Some(age), unit: "seconds".to_owned(), reason: age_reason.to_owned() },
     }
 }

@@ -78,8 +78,12 @@ pub(crate) struct Publisher {
 impl Viewers {
     /// Nobody watches yet. What is sampled is sampled on `background`.
     pub(crate) fn new(background: Handle) -> Arc<Self> {
-        let audience =
-            Audience { viewers: 0, is_sampled: false, events: broadcast::channel(KEPT_EVENTS).0, latest: None };
+        let audience = Audience {
+            viewers: 0,
+            is_sampled: false,
+            events: broadcast::channel(KEPT_EVENTS).0,
+            latest: None,
+        };
         Arc::new(Self { audience: Mutex::new(audience), closing: CancellationToken::new(), background })
     }
 

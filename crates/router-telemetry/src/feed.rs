@@ -8,7 +8,8 @@ use crate::record::{CompletionRecord, DecisionRecord};
 use crate::recorded_pool::RecordedPool;
 use parking_lot::Mutex;
 use router_core::{
-    CandidateScore, Decision, ExplainLevel, ExplainedDecision, Outcome, Route, Time, VerifiedForecast, WorkerId,
+    CandidateScore, Decision, ExplainLevel, ExplainedDecision, Outcome, Route, Time, VerifiedForecast,
+    WorkerId,
 };
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
@@ -149,7 +150,8 @@ impl LiveFeed {
             let generated_from = result.first_byte_at.filter(|_| info.stream).unwrap_or(start);
             let secs = completion.finished_at.secs_since(generated_from);
             // The first token of a stream comes before that time.
-            let tokens = completion.output_tokens().map(|tokens| tokens.saturating_sub(u32::from(info.stream)));
+            let tokens =
+                completion.output_tokens().map(|tokens| tokens.saturating_sub(u32::from(info.stream)));
             let is_complete = result.outcome == Outcome::Success && info.leg != Leg::Prefill;
             let speed = tokens.filter(|tokens| is_complete && *tokens > 0 && secs > 0.0);
             LiveEvent::Completed(LiveCompletion {

@@ -61,4 +61,4 @@ pub use retry_reason::RetryReason;
 pub use telemetry::Telemetry;
 pub use trace_context::{TRACEPARENT, TraceContext, TraceIds, random_seed};
 pub use traces::{TraceQuery, TraceStatus, TraceStore};
-pub use worker::{WorkerMetrics, WorkerTelemetry};
+pub use worker::{WorkerCounts, WorkerMetrics, WorkerTelemetry};

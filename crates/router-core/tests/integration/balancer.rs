@@ -215,7 +215,8 @@ fn preview_is_the_next_decision_with_the_score_of_every_candidate() {
             (0..300).map(|n| balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://w{n}")))).collect();
         let mut tickets = Vec::new();
         for n in 0..20 {
-            let request = RequestFeatures { id: RequestId(n), prompt_bytes: 400, ..RequestFeatures::default() };
+            let request =
+                RequestFeatures { id: RequestId(n), prompt_bytes: 400, ..RequestFeatures::default() };
             let told = balancer.preview(Time::ZERO, &request, &ids[..1]).unwrap();
             assert_ne!(told.decision.worker, ids[0], "it may not go there");
             if name == "marginal_cost" || name == "least_request" {

@@ -36,9 +36,9 @@ pub(super) fn answer(state: &Arc<AppState>) -> Response<RouterBody> {
                 event = viewer.next() => event,
                 () = events.closed() => return,
             };
-            match event {
-                Some(event) if events.send(event).await.is_ok() => {}
-                _ => return,
+            let Some(event) = event else { return };
+            if events.send(event).await.is_err() {
+                return;
             }
         }
     });

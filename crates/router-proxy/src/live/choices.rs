@@ -29,7 +29,10 @@ pub(super) fn row(choice: &LiveChoice, pool: &WorkerPool, clock: Clock) -> Optio
             .shadows
             .iter()
             .filter_map(|shadow| {
-                Some(ShadowChoice { policy: shadow.policy.to_string(), worker: name(shadow.decision.worker)? })
+                Some(ShadowChoice {
+                    policy: shadow.policy.to_string(),
+                    worker: name(shadow.decision.worker)?,
+                })
             })
             .collect(),
     })
@@ -73,7 +76,11 @@ mod tests {
         let scores: Vec<_> = ids
             .iter()
             .enumerate()
-            .map(|(n, id)| CandidateScore { worker: *id, cost: n as f64, terms: ScoreTerms::new([("n", 1.0)]) })
+            .map(|(n, id)| CandidateScore {
+                worker: *id,
+                cost: n as f64,
+                terms: ScoreTerms::new([("n", 1.0)]),
+            })
             .collect();
         let shown = |chosen: usize| {
             let costs = costs(&scores, ids[chosen], |id| Some(id.slot().to_string()));

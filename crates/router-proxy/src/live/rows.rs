@@ -105,7 +105,7 @@ pub(super) fn row(
         kind: profile.kind.as_str().to_owned(),
         zone: ZONE_LABELS.iter().find_map(|label| profile.labels.get(*label)).cloned(),
         labels: profile.labels.clone(),
-        state: candidate.health().as_str().to_owned(),
+        state: state(candidate, load.in_flight).to_owned(),
         cause: cause(pool, worker),
         since: Some(unix(worker.membership_changed_at())),
         breaker: worker.breaker(now).map(|breaker| breaker.state.as_str().to_owned()),
@@ -144,8 +144,20 @@ pub(super) fn compare_speeds(rows: &mut [WorkerRow]) {
     let medians = ["regular", "prefill", "decode"].map(|kind| (kind, median_of(kind)));
     for row in rows {
         let median = medians.iter().find(|(kind, _)| *kind == row.kind).and_then(|(_, median)| *median);
-        row.relative_speed =
-            row.stream_speed.zip(median).filter(|(_, median)| *median > 0.0).map(|(own, usual)| rounded(own / usual));
+        row.relative_speed = row
+            .stream_speed
+            .zip(median)
+            .filter(|(_, median)| *median > 0.0)
+            .map(|(own, usual)| rounded(own / usual));
+    }
+}
+
+/// The state of a worker. One that an admin drains is not said to be not ready, which it is for the balancer.
+fn state(candidate: &Candidate, in_flight: u32) -> &'static str {
+    match candidate.health() {
+        HealthState::NotReady if candidate.worker.is_drained() && in_flight > 0 => "draining",
+        HealthState::NotReady if candidate.worker.is_drained() => "drained",
+        health => health.as_str(),
     }
 }
 

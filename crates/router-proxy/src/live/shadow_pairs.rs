@@ -42,12 +42,12 @@ impl Shadows {
     /// Takes note of a decision.
     pub(super) fn decided(&mut self, choice: &LiveChoice) {
         self.all.retain(|shadow| choice.shadows.iter().any(|other| other.policy == shadow.policy));
-        let tables = || {
-            std::iter::once(&choice.scores).chain(choice.shadows.iter().map(|shadow| &shadow.scores))
-        };
+        let tables =
+            || std::iter::once(&choice.scores).chain(choice.shadows.iter().map(|shadow| &shadow.scores));
         for shadow in &choice.shadows {
             let (live, other) = (choice.decision.worker, shadow.decision.worker);
-            let pair = tables().find_map(|scores| Some((predicted(scores, live)?, predicted(scores, other)?)));
+            let pair =
+                tables().find_map(|scores| Some((predicted(scores, live)?, predicted(scores, other)?)));
             let known = match self.all.iter().position(|known| known.policy == shadow.policy) {
                 Some(at) => &mut self.all[at],
                 None => {
@@ -96,7 +96,8 @@ impl ShadowPairs {
             policy: self.policy.to_string(),
             model: model.map(str::to_owned),
             decisions: self.decisions,
-            agreement: (self.decisions > 0).then(|| super::window::rounded(self.agreed as f64 / self.decisions as f64)),
+            agreement: (self.decisions > 0)
+                .then(|| super::window::rounded(self.agreed as f64 / self.decisions as f64)),
             predicted: pairs.len() as u64,
             mean: estimate(FEWEST_PAIRS, ratio_of_means),
             p99: estimate(FEWEST_FOR_P99, ratio_of_p99),

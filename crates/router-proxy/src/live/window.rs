@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn numbers_have_three_figures() {
-        for (value, shown) in [(0.012_345, 0.0123), (123_456.0, 123_000.0), (-9.999, -10.0), (f64::NAN, 0.0)] {
+        for (value, shown) in [(0.012_345, 0.0123), (123_456.0, 123_000.0), (-9.999, -10.0), (f64::NAN, 0.0)]
+        {
             assert_eq!(rounded(value), shown);
         }
     }

@@ -83,7 +83,9 @@ impl Body for RouterBody {
             Inner::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Inner::Upstream(body) => body.poll_frame(cx),
             Inner::Split(body) => body.poll_frame(cx),
-            Inner::Events(channel) => channel.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event)))),
+            Inner::Events(channel) => {
+                channel.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event))))
+            }
         };
         if let Some(entry) = &mut self.entry
             && let Poll::Ready(Some(Ok(frame))) = &polled

@@ -57,8 +57,7 @@ impl RoutingService {
         match &request.body {
             RouteBody::Whole(body) => {
                 let whole = body.clone();
-                let scanned =
-                    self.state().large_bodies.run(move || OwnedFacts::scan(route, &whole)).await;
+                let scanned = self.state().large_bodies.run(move || OwnedFacts::scan(route, &whole)).await;
                 self.decide(&request, route, body, &scanned.facts()).await
             }
             RouteBody::Described(described) => {

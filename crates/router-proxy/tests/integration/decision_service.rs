@@ -146,9 +146,13 @@ async fn route_needs_the_key_of_a_client() {
 /// Everything by which it shows that a request was routed.
 async fn traces_of_requests(router: &RunningRouter) -> (u64, Value, String) {
     let metrics = get(router, "/metrics").await;
-    let counted = |line: &&str| !line.starts_with('#') && (line.contains("_total") || line.contains("_count"));
-    let counts: Vec<_> =
-        metrics.lines().filter(counted).filter(|line| !line.contains("process") && !line.contains("check")).collect();
+    let counted =
+        |line: &&str| !line.starts_with('#') && (line.contains("_total") || line.contains("_count"));
+    let counts: Vec<_> = metrics
+        .lines()
+        .filter(counted)
+        .filter(|line| !line.contains("process") && !line.contains("check"))
+        .collect();
     (router.in_flight(), body(&get(router, "/v1/traces").await), counts.join("\n"))
 }
 
@@ -165,7 +169,11 @@ async fn dry_run_tells_where_a_request_would_go_and_leaves_no_trace() {
             assert_eq!(ask().await["worker"], first["worker"], "{policy}: it is always the next request's");
         }
         assert_eq!(traces_of_requests(&router).await, before, "{policy}");
-        assert_eq!(route(&router, CHAT).await["worker"], first["worker"], "{policy}: the next one goes there");
+        assert_eq!(
+            route(&router, CHAT).await["worker"],
+            first["worker"],
+            "{policy}: the next one goes there"
+        );
         assert_eq!(first["token"], Value::Null, "nothing is to be told of it");
         assert_eq!(first["policy"], policy);
         let scores = first["scores"].as_array().unwrap();

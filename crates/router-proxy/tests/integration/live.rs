@@ -33,9 +33,11 @@ impl Watcher {
         let head = client.see("\r\n\r\n").await;
         let (head, rest) = head.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        for (name, value) in
-            [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
-        {
+        for (name, value) in [
+            ("content-type", "text/event-stream"),
+            ("cache-control", "no-store"),
+            ("x-accel-buffering", "no"),
+        ] {
             assert_eq!(header(head, name), Some(value));
         }
         let text = rest.to_owned();
@@ -46,7 +48,7 @@ impl Watcher {
 
     /// Reads the next event into the snapshot; its name.
     async fn next(&mut self) -> String {
-        let mut chunk = [0; 1 << 16];
+        let mut chunk = vec![0; 1 << 16];
         loop {
             // Chunks of the transfer begin with their size on a line of its own, and an event is one chunk.
             if let Some((event, rest)) = self.text.split_once("\n\n\r\n") {
@@ -87,18 +89,25 @@ impl Watcher {
 async fn requests_show_in_the_snapshot_that_deltas_bring_up_to_date() {
     let workers = [streaming_worker().await, streaming_worker().await];
     let shadows = vec!["least_request".to_owned()];
-    let router = router(Options { policy: "marginal_cost".to_owned(), shadow_policies: shadows, ..options(&workers) }).await;
+    let router =
+        router(Options { policy: "marginal_cost".to_owned(), shadow_policies: shadows, ..options(&workers) })
+            .await;
     post(&router, "/generate", r#"{"text":"before","stream":true}"#).await;
     let mut watcher = Watcher::begin(&router).await;
     let first = watcher.snapshot.clone();
     assert_eq!((first.workers.len(), first.totals.healthy), (2, 2));
     assert_eq!(first.router.policy, "marginal_cost");
-    assert!(first.decisions.is_empty() && first.workers[0].ttft_p50.is_none(), "nothing is known of the time before");
+    assert!(
+        first.decisions.is_empty() && first.workers[0].ttft_p50.is_none(),
+        "nothing is known of the time before"
+    );
     assert_eq!(first.problems, []);
     for _ in 0..3 {
         post(&router, "/generate", r#"{"text":"a","stream":true}"#).await;
     }
-    let seen = watcher.until(|now| now.decisions.len() == 3 && now.totals.requests_per_sec.is_some_and(|r| r > 0.0)).await;
+    let seen = watcher
+        .until(|now| now.decisions.len() == 3 && now.totals.requests_per_sec.is_some_and(|r| r > 0.0))
+        .await;
     let decision = &seen.decisions[0];
     assert_eq!((decision.costs.len(), decision.candidates, decision.route.as_str()), (2, 2, "/generate"));
     assert!(decision.costs.iter().any(|cost| cost.worker == decision.worker));
@@ -108,8 +117,14 @@ async fn requests_show_in_the_snapshot_that_deltas_bring_up_to_date() {
     assert_eq!(seen.totals.cached_share, Some(0.25));
     let shares: f64 = seen.workers.iter().filter_map(|row| row.share).sum();
     assert!((shares - 1.0).abs() < 0.01, "{seen:?}");
-    assert!(seen.workers.iter().any(|row| row.ttft_p50.is_some() && row.forecast_error.is_some()), "{seen:?}");
-    assert_eq!(seen.scale, vec![serde_json::from_value(body(&get(&router, "/v1/scale").await)["pools"][0].clone()).unwrap()]);
+    assert!(
+        seen.workers.iter().any(|row| row.ttft_p50.is_some() && row.forecast_error.is_some()),
+        "{seen:?}"
+    );
+    assert_eq!(
+        seen.scale,
+        vec![serde_json::from_value(body(&get(&router, "/v1/scale").await)["pools"][0].clone()).unwrap()]
+    );
 }
 
 #[tokio::test]
@@ -118,7 +133,8 @@ async fn what_is_wrong_is_said_in_words() {
     let router = router(options(&[stays])).await;
     let mut watcher = Watcher::begin(&router).await;
     let dead = "127.0.0.1:1";
-    let added = post(&router, "/workers", &format!(r#"{{"url":"http://{dead}","labels":{{"zone":"b"}}}}"#)).await;
+    let added =
+        post(&router, "/workers", &format!(r#"{{"url":"http://{dead}","labels":{{"zone":"b"}}}}"#)).await;
     assert!(added.starts_with("HTTP/1.1 202 "), "{added}");
     let row = watcher.until(|now| now.workers.iter().any(|row| row.cause.is_some())).await.workers[1].clone();
     assert_eq!((row.zone.as_deref(), row.cause.unwrap().reason.as_str()), (Some("b"), "connection_refused"));
@@ -130,11 +146,17 @@ async fn what_is_wrong_is_said_in_words() {
     send(&router, "DELETE", &last, "").await;
     let seen = watcher.until(|now| now.workers.is_empty()).await;
     let problem = &seen.problems[0];
-    assert_eq!((problem.code, problem.en.as_str()), (ProblemCode::NoWorker, "There is no worker: every request is refused."));
+    assert_eq!(
+        (problem.code, problem.en.as_str()),
+        (ProblemCode::NoWorker, "There is no worker: every request is refused.")
+    );
     let refused = post(&router, "/generate", r#"{"text":"a"}"#).await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     let seen = watcher.until(|now| !now.queue.refusals.is_empty()).await;
-    assert_eq!((seen.queue.refusals[0].reason.as_str(), seen.queue.refusals[0].count), ("no_healthy_worker", 1));
+    assert_eq!(
+        (seen.queue.refusals[0].reason.as_str(), seen.queue.refusals[0].count),
+        ("no_healthy_worker", 1)
+    );
 }
 
 #[tokio::test]
@@ -147,9 +169,13 @@ async fn requests_that_wait_show_with_their_age() {
     first.post("/generate", r#"{"text":"a"}"#).await;
     until(|| router.in_flight() == 1).await;
     second.post("/generate", r#"{"text":"b"}"#).await;
-    let seen = watcher.until(|now| now.problems.iter().any(|problem| problem.code == ProblemCode::Waiting)).await;
+    let seen =
+        watcher.until(|now| now.problems.iter().any(|problem| problem.code == ProblemCode::Waiting)).await;
     assert_eq!((seen.workers[0].in_flight, seen.workers[0].cap), (1, Some(1)));
-    assert_eq!((seen.queue.waiting[0].class.as_str(), seen.queue.waiting[0].requests), ("worker_capacity", 1));
+    assert_eq!(
+        (seen.queue.waiting[0].class.as_str(), seen.queue.waiting[0].requests),
+        ("worker_capacity", 1)
+    );
     assert!(seen.queue.oldest_since.is_some_and(|since| since <= seen.at - 1.0));
     gate.notify_one();
     first.see("\"a\"").await;

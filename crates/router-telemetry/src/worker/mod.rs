@@ -6,7 +6,7 @@ mod names;
 mod totals;
 
 pub(crate) use list::{WorkerList, WorkerSums};
-pub use metrics::WorkerMetrics;
+pub use metrics::{WorkerCounts, WorkerMetrics};
 pub(crate) use metrics::{OUTCOMES, TimeBuckets};
 pub(crate) use names::WorkerNames;
 pub(crate) use totals::{TimeTotals, WorkerTotals};
