@@ -4,6 +4,7 @@ mod aborts;
 mod body;
 mod control;
 mod control_call;
+mod dashboard;
 pub(crate) mod embedded;
 mod engine_metrics;
 mod fleet;
@@ -58,6 +59,8 @@ pub(crate) enum Endpoint {
     Workers(WorkersEndpoint),
     /// Metrics of the router.
     Metrics,
+    /// The page that shows the state of the router.
+    Dashboard,
     /// The state of the router, as a stream of events.
     Live,
     /// Traces of recent requests.
@@ -89,6 +92,7 @@ impl Endpoint {
             "/model_info" if get => Some(Self::Info("/get_model_info")),
             "/get_loads" if get => Some(Self::Loads),
             "/v1/scale" if get => Some(Self::Scale),
+            "/dashboard" if get => Some(Self::Dashboard),
             "/v1/live" if *method == Method::GET => Some(Self::Live),
             "/metrics" if get => Some(Self::Metrics),
             "/engine_metrics" if get => Some(Self::EngineMetrics),
@@ -105,7 +109,8 @@ impl Endpoint {
     /// The role that a request for this endpoint requires.
     pub(crate) const fn required_role(self) -> RequiredRole {
         match self {
-            Self::Liveness | Self::Health | Self::Readiness => RequiredRole::Anyone,
+            // The page has no data of its own.
+            Self::Liveness | Self::Health | Self::Readiness | Self::Dashboard => RequiredRole::Anyone,
             Self::Models
             | Self::Info(_)
             | Self::Metrics
@@ -144,6 +149,7 @@ pub(crate) async fn answer(
         Endpoint::Info(other) => fleet::info(state, request, other).await,
         Endpoint::Loads => fleet::loads(state),
         Endpoint::Scale => scale::answer(state),
+        Endpoint::Dashboard => dashboard::answer(),
         Endpoint::Live => live::answer(state),
         Endpoint::Workers(which) => workers::answer(state, which, request).await,
         Endpoint::Metrics => metrics(state, request.headers()),
