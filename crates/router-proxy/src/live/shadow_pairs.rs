@@ -89,9 +89,8 @@ impl ShadowPairs {
 
     fn row(&self, model: Option<&str>) -> ShadowRow {
         let pairs: Vec<_> = self.pairs.iter().copied().collect();
-        let estimate = |fewest, of: fn(&mut Vec<(f64, f64)>) -> f64| {
-            (pairs.len() >= fewest).then(|| bootstrap(&pairs, of))
-        };
+        let estimate =
+            |fewest, of: fn(&mut [(f64, f64)]) -> f64| (pairs.len() >= fewest).then(|| bootstrap(&pairs, of));
         ShadowRow {
             policy: self.policy.to_string(),
             model: model.map(str::to_owned),
@@ -105,12 +104,12 @@ impl ShadowPairs {
     }
 }
 
-fn ratio_of_means(pairs: &mut Vec<(f64, f64)>) -> f64 {
+fn ratio_of_means(pairs: &mut [(f64, f64)]) -> f64 {
     let (live, shadow) = pairs.iter().fold((0.0, 0.0), |(a, b), (live, shadow)| (a + live, b + shadow));
     shadow / live - 1.0
 }
 
-fn ratio_of_p99(pairs: &mut Vec<(f64, f64)>) -> f64 {
+fn ratio_of_p99(pairs: &mut [(f64, f64)]) -> f64 {
     let at = (pairs.len() * 99 / 100).min(pairs.len() - 1);
     let live = pairs.select_nth_unstable_by(at, |a, b| a.0.total_cmp(&b.0)).1.0;
     let shadow = pairs.select_nth_unstable_by(at, |a, b| a.1.total_cmp(&b.1)).1.1;
@@ -118,12 +117,16 @@ fn ratio_of_p99(pairs: &mut Vec<(f64, f64)>) -> f64 {
 }
 
 /// A figure of the pairs, with the interval that 95 of 100 draws of blocks are within.
-fn bootstrap(pairs: &[(f64, f64)], of: fn(&mut Vec<(f64, f64)>) -> f64) -> Estimate {
+fn bootstrap(pairs: &[(f64, f64)], of: fn(&mut [(f64, f64)]) -> f64) -> Estimate {
     let mut rng = Rng::seeded(pairs.len() as u64);
     let length = pairs.len().div_ceil(BLOCKS);
     let blocks: Vec<_> = pairs.chunks(length).collect();
     let mut figures: Vec<f64> = (0..DRAWS)
-        .map(|_| of(&mut (0..blocks.len()).flat_map(|_| blocks[rng.below(blocks.len())]).copied().collect()))
+        .map(|_| {
+            let mut drawn: Vec<_> =
+                (0..blocks.len()).flat_map(|_| blocks[rng.below(blocks.len())]).copied().collect();
+            of(&mut drawn)
+        })
         .collect();
     figures.sort_by(f64::total_cmp);
     let round = |value: f64| (value * 1e4).round() / 1e4;
