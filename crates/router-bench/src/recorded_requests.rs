@@ -65,8 +65,13 @@ impl RecordedRequests {
         let recorder = Recorder::start(config, clock, &metrics).expect("the recorder starts");
         recorder.add_pool(RecordedPool::MAIN, Some(&files), &metrics).expect("the files can be written");
         let decisions = Arc::new(DecisionBroadcast::new(clock));
-        let telemetry =
-            Telemetry { metrics, pool: RecordedPool::MAIN, recorder: Some(Arc::new(recorder)), decisions };
+        let telemetry = Telemetry {
+            metrics,
+            pool: RecordedPool::MAIN,
+            recorder: Some(Arc::new(recorder)),
+            decisions,
+            feed: Arc::default(),
+        };
         workers.iter().for_each(|worker| telemetry.worker_joined(worker));
         Self { balancer, telemetry, workers, now: Time::ZERO, sent: 0, _folder: folder }
     }

@@ -108,6 +108,8 @@ pub struct WorkerUpdate {
     pub health_failure_threshold: Option<NonZeroU32>,
     /// Passed checks in a row that make it healthy again.
     pub health_success_threshold: Option<NonZeroU32>,
+    /// Whether it gets no new requests although it stays in the fleet: those that it has may end.
+    pub drained: Option<bool>,
     /// The URL may be sent along; it cannot be changed.
     pub url: Option<String>,
 }

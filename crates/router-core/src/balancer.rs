@@ -210,12 +210,13 @@ impl Balancer {
         self.fleet.advance(now);
         let candidates = self.fleet.candidates(exclude, target, &mut self.allowed).ok_or(NoWorker)?;
         self.scores.clear();
-        let decision = self.live.decide(now, request, candidates, explain, &mut self.room, &mut self.scores);
+        let decision =
+            self.live.decide(now, request, candidates, explain, Some(&mut self.room), &mut self.scores);
         let mut shadows = Vec::new();
         for slot in &mut self.shadows {
             let mut scores = Vec::new();
             let explain = if explain == ExplainLevel::All { explain } else { ExplainLevel::None };
-            let decision = slot.decide(now, request, candidates, explain, &mut self.room, &mut scores);
+            let decision = slot.decide(now, request, candidates, explain, Some(&mut self.room), &mut scores);
             shadows.push(ExplainedDecision { policy: slot.policy.name().into(), decision, scores });
         }
         let worker = decision.worker;
@@ -265,6 +266,29 @@ impl Balancer {
         Ok(ExplainedDecision { policy: self.live.policy.name().into(), decision, scores })
     }
 
+    /// What the live policy would decide for `request` if it were to be dispatched now, with the score of every candidate, however
+    /// many there are. As with [`peek`](Self::peek), nothing is sent or learned. `exclude` and a worker that the request names count as in
+    /// [`dispatch`](Self::dispatch).
+    ///
+    /// # Errors
+    /// [`NoWorker`] when nothing may be chosen.
+    pub fn preview(
+        &mut self,
+        now: Time,
+        request: &RequestFeatures<'_>,
+        exclude: &[WorkerId],
+    ) -> Result<ExplainedDecision, NoWorker> {
+        let foreseen = self.needs().forecast.then(|| self.foresee(request, &RequestClasses::of(request)));
+        let request = foreseen.as_ref().unwrap_or(request);
+        let target = self.target(request);
+        self.fleet.advance(now);
+        let candidates = self.fleet.candidates(exclude, target, &mut self.allowed).ok_or(NoWorker)?;
+        let (rng, mut scores) = (self.live.rng.clone(), Vec::new());
+        let decision = self.live.decide(now, request, candidates, ExplainLevel::All, None, &mut scores);
+        self.live.rng = rng;
+        Ok(ExplainedDecision { policy: self.live.policy.name().into(), decision, scores })
+    }
+
     /// What the live policy would decide for `request` now if it could not choose those in `exclude`: where the request goes when
     /// they fail. As with [`peek`](Self::peek), nothing is sent or learned. A worker that the request names is not heeded.
     ///
@@ -293,7 +317,7 @@ impl Balancer {
         self.fleet.advance(now);
         let candidates = self.fleet.candidates(exclude, None, &mut self.allowed).ok_or(NoWorker)?;
         let rng = self.live.rng.clone();
-        let decision = self.live.decide(now, request, candidates, explain, &mut self.room, scores);
+        let decision = self.live.decide(now, request, candidates, explain, Some(&mut self.room), scores);
         self.live.rng = rng;
         Ok(decision)
     }
@@ -400,21 +424,14 @@ impl PolicySlot {
         request: &RequestFeatures<'_>,
         candidates: Candidates<'_>,
         explain: ExplainLevel,
-        room: &mut Vec<WorkerId>,
+        room: Option<&mut Vec<WorkerId>>,
         scores: &mut Vec<CandidateScore>,
     ) -> Decision {
         let scores = (explain != ExplainLevel::None).then_some(scores);
         let of_choice = explain == ExplainLevel::Chosen;
         let rng = &mut self.rng;
-        let decision = self.policy.decide(DecisionContext {
-            now,
-            request,
-            candidates,
-            rng,
-            room: Some(room),
-            scores,
-            of_choice,
-        });
+        let decision =
+            self.policy.decide(DecisionContext { now, request, candidates, rng, room, scores, of_choice });
         if candidates.contains(decision.worker) {
             return decision;
         }

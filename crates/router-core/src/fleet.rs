@@ -228,6 +228,11 @@ impl Fleet {
         self.worker(id).is_some_and(|w| w.is_overloaded(&self.bounds, now))
     }
 
+    /// How many requests a worker may have in flight at most; `None` for no limit.
+    pub fn cap_of(&self, id: WorkerId) -> Option<u32> {
+        self.worker(id).and_then(|worker| self.cap.of(&worker.info))
+    }
+
     /// The candidates for a request that may not go to the workers of `exclude`, and only to the slot `target` if there is
     /// one: workers that are not overloaded, else those that are. `room` is for their ids.
     pub(crate) fn candidates<'a>(

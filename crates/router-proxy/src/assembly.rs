@@ -11,6 +11,7 @@ use crate::retry_budget::RetryBudget;
 use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::start_error::StartError;
 use crate::state::{AppState, PodsStatus};
+use crate::viewers::Viewers;
 use router_config::{
     AccessLogConfig, Config, DisaggregationConfig, ModelRouting, SecurityConfig, WorkerSpec,
 };
@@ -22,6 +23,7 @@ use router_telemetry::{
 use router_upstream::{ConnectConfig, DirectoryLink, WaitLimit};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tokio::runtime::Handle;
 
 /// Builds the state, with all workers that the configuration names in their pools.
 pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, StartError> {
@@ -38,7 +40,8 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     let recorder =
         if wanted.is_needed() { Some(Arc::new(Recorder::start(wanted, clock, &metrics)?)) } else { None };
     let decisions = Arc::new(DecisionBroadcast::new(clock));
-    let telemetry = Telemetry { metrics, pool: RecordedPool::MAIN, recorder, decisions };
+    let telemetry =
+        Telemetry { metrics, pool: RecordedPool::MAIN, recorder, decisions, feed: Arc::default() };
     let directory = (config.models.routing != ModelRouting::Off).then(DirectoryLink::default);
     let factory = GroupFactory {
         clock,
@@ -83,6 +86,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         ids: RequestIds::new(),
         large_bodies: LargeBodyWork::new(),
         trace_ids: collector.map(|_| TraceIds::new()),
+        live: Some(Viewers::new(Handle::current())),
         stopping: AtomicBool::new(false),
     })
 }

@@ -12,6 +12,7 @@
 //!   server                                listeners, connections, serving threads
 //!     proxy                               one request: authorize, admit, dispatch, retry
 //!       admin                             the routes that the router serves itself
+//!         live                            what those see who watch the router
 //!         routing                         the features of a request, and the dispatch to a worker
 //!         request_body                    reads the body of a request
 //!         state                           AppState, which all requests share
@@ -21,8 +22,8 @@
 //!             lease                       one attempt's hold on a worker
 //!             admission, security         who may send requests, and how many at a time
 //!               error                     errors, their status and their code
-//! request_id, hedge_delay, retry_budget, prefill_pool, stats    parts of AppState
-//! timer, headers, error, start_error                            use no other module
+//! request_id, hedge_delay, retry_budget, prefill_pool, stats, viewers    parts of AppState
+//! timer, headers, error, scale_figures, start_error                            use no other module
 //! ```
 #![allow(
     clippy::cast_precision_loss,
@@ -41,6 +42,7 @@ mod headers;
 mod hedge_delay;
 mod large_body;
 mod lease;
+mod live;
 mod models;
 mod prefill_pool;
 mod proxy;
@@ -50,19 +52,24 @@ mod response;
 mod retry_budget;
 mod router;
 mod routing;
+mod scale_figures;
 mod security;
 mod server;
 mod start_error;
 mod state;
 mod stats;
 mod timer;
+mod viewers;
 
 pub use admin::{TrackingDisabled, WorkersError};
 pub use carried::{RoutedRequest, WorkerAddress};
 pub use router::{Hosting, Router, RunningRouter};
 pub use router_telemetry::{AccessLogError, DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use router_upstream::tls::TlsError;
-pub use routing::{BodyBuffer, DescribedRequest, RouteBody, RouteError, RouteRequest, RoutingService};
+pub use routing::{
+    BodyBuffer, DescribedRequest, PreviewScore, RouteBody, RouteError, RoutePreview, RouteRequest,
+    RoutingService,
+};
 pub use security::{AlpnProtocols, ServerTls, watch_certificate};
 pub use server::ServingThreads;
 pub use start_error::StartError;

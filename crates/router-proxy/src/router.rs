@@ -261,6 +261,7 @@ impl RunningRouter {
             }
         }
         self.stop.cancel();
+        self.state.end_streams();
         self.servers.close();
         info!(in_flight = self.in_flight(), grace_secs = self.grace.as_secs(), "shutting down");
         let ended = tokio::select! {
@@ -293,6 +294,7 @@ impl Drop for RunningRouter {
     fn drop(&mut self) {
         self.stop.cancel();
         self.kill.cancel();
+        self.state.end_streams();
         self.state.pools().for_each(|pool| pool.stop_tasks());
         self.state.open_routes.end_all();
         self.state.close_logs();

@@ -10,6 +10,7 @@ use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
 use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::stats::RouterStats;
+use crate::viewers::Viewers;
 use router_config::{RequestLimits, RetryConfig};
 use router_core::PolicyNeeds;
 use router_core::WaitingRequests;
@@ -58,6 +59,8 @@ pub(crate) struct AppState {
     pub(crate) large_bodies: LargeBodyWork,
     /// Makes the ids of spans, when spans are exported.
     pub(crate) trace_ids: Option<TraceIds>,
+    /// Those who watch the router; `None` where that is switched off.
+    pub(crate) live: Option<Arc<Viewers>>,
     /// Whether the router was asked to stop.
     pub(crate) stopping: AtomicBool,
 }
@@ -72,6 +75,13 @@ impl AppState {
     /// Whether requests for some model find a worker, and will as long as the router runs.
     pub(crate) fn is_ready(&self) -> bool {
         !self.stopping.load(Relaxed) && self.models.groups().iter().any(|group| group.is_ready())
+    }
+
+    /// Ends the streams of those who watch the router, which would go on for ever.
+    pub(crate) fn end_streams(&self) {
+        if let Some(viewers) = &self.live {
+            viewers.close();
+        }
     }
 
     /// Writes out everything that is recorded of requests, and ends recording.
@@ -91,9 +101,14 @@ impl AppState {
         // Requests wait, and their bodies are held, before a pool is chosen; the first part carries that.
         if let Some(first) = gauges.first_mut() {
             (first.queued, first.buffered) = (self.admission.waiting(), self.admission.buffered());
-            first.discovery = gauges_of(&self.discovery);
+            first.discovery = self.discovery_gauges();
         }
         gauges
+    }
+
+    /// How well the workers to be discovered are known; `None` without discovery.
+    pub(crate) fn discovery_gauges(&self) -> Option<router_telemetry::DiscoveryGauges> {
+        gauges_of(&self.discovery)
     }
 
     /// The figures from which each pool is scaled. A request that waits in the router will need each of them.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! telemetry ──▶ metrics                     counted at once
-//!     │ ──────▶ broadcast                   subscribers in this process
+//!     │ ──────▶ broadcast, feed             subscribers in this process, those who watch the router
 //!     ▼
 //!   queue ──▶ recorder ──▶ files, traces, otel   on the recorder's thread
 //!
@@ -23,6 +23,7 @@ mod broadcast;
 mod clock;
 mod control_outcome;
 mod failure_reason;
+mod feed;
 mod files;
 mod leg;
 mod metrics;
@@ -47,6 +48,7 @@ pub use broadcast::{DecisionBroadcast, DecisionStream, LiveDecision, NextDecisio
 pub use clock::Clock;
 pub use control_outcome::ControlOutcome;
 pub use failure_reason::FailureReason;
+pub use feed::{LiveChoice, LiveCompletion, LiveEvent, LiveFeed};
 pub use leg::Leg;
 pub use metrics::{BalancerGauges, DiscoveryGauges, Metrics, ScaleGauges, WaitingGuard, WorkerGauges};
 pub use prometheus::JoinedPage;
@@ -59,4 +61,4 @@ pub use retry_reason::RetryReason;
 pub use telemetry::Telemetry;
 pub use trace_context::{TRACEPARENT, TraceContext, TraceIds, random_seed};
 pub use traces::{TraceQuery, TraceStatus, TraceStore};
-pub use worker::{WorkerMetrics, WorkerTelemetry};
+pub use worker::{WorkerCounts, WorkerMetrics, WorkerTelemetry};

@@ -1,7 +1,7 @@
 //! The balancers of one router, as records know them.
 
 /// The balancer that a record is of, by its number. Each numbers its workers and its decisions separately.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct RecordedPool(u16);
 
 impl RecordedPool {

@@ -2,6 +2,7 @@
 
 use crate::attempt_info::AttemptInfo;
 use crate::broadcast::DecisionBroadcast;
+use crate::feed::LiveFeed;
 use crate::leg::Leg;
 use crate::metrics::{Metrics, WaitingGuard};
 use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
@@ -24,15 +25,25 @@ pub struct Telemetry {
     pub recorder: Option<Arc<Recorder>>,
     /// The decision subscribers in this process.
     pub decisions: Arc<DecisionBroadcast>,
+    /// What happens to requests, for those who watch the router.
+    pub feed: Arc<LiveFeed>,
 }
 
 impl Telemetry {
     /// How much of each decision has to be explained for what is recorded.
     pub fn explain_level(&self) -> ExplainLevel {
-        match self.recorder.as_ref().map_or(ExplainLevel::None, |r| r.explain) {
+        if self.feed.explain_level() == ExplainLevel::All {
+            return ExplainLevel::All;
+        }
+        match self.recorded_level() {
             ExplainLevel::None if self.decisions.has_subscribers() => ExplainLevel::Chosen,
             explain => explain,
         }
+    }
+
+    /// How much of each decision the recorder needs explained.
+    fn recorded_level(&self) -> ExplainLevel {
+        self.recorder.as_ref().map_or(ExplainLevel::None, |r| r.explain)
     }
 
     /// The workers of the balancer serve `model`. Called before one of them can be chosen.
@@ -63,7 +74,7 @@ impl Telemetry {
     pub fn decided(
         &self,
         worker: &WorkerTelemetry,
-        record: DecisionRecord,
+        mut record: DecisionRecord,
         name: impl Fn(WorkerId) -> Option<Arc<str>>,
     ) {
         worker.metrics.decided();
@@ -76,6 +87,12 @@ impl Telemetry {
             "decided"
         );
         self.decisions.decided(&record, worker, name, self.metrics.policy());
+        self.feed.decided(&record);
+        if self.recorded_level() != ExplainLevel::All {
+            // They were there for those who watch: what is recorded does not depend on them.
+            record.scores = Vec::new();
+            record.shadows.iter_mut().for_each(|shadow| shadow.scores = Vec::new());
+        }
         self.enqueue(|| Record::Decision(record));
     }
 
@@ -94,6 +111,7 @@ impl Telemetry {
             worker.metrics.split_stream_failed();
         }
         self.metrics.completed(&record);
+        self.feed.completed(&record);
         tracing::trace!(
             request_id = %record.info.request_id,
             worker = %worker.name,
@@ -107,6 +125,7 @@ impl Telemetry {
     /// Another attempt is made.
     pub fn retried(&self, route: Route, reason: RetryReason) {
         self.metrics.retried(route, reason);
+        self.feed.retried();
     }
 
     /// A request failed and has no attempts left.
@@ -137,6 +156,7 @@ impl Telemetry {
     /// The router itself sent an error response.
     pub fn error_response(&self, record: ErrorResponseRecord) {
         self.metrics.error_response(record.route, record.error);
+        self.feed.refused(record.error);
         self.enqueue(|| Record::ErrorResponse(record));
     }
 

@@ -7,8 +7,8 @@ use crate::candidate::Candidate;
 use crate::connection_pool::UpstreamError;
 use crate::fleet_log::FleetEvent;
 use crate::health::{
-    CheckOutcome, CircuitBreaker, HealthProblem, HealthState, HealthVerdict, ProbeGate, Readiness,
-    ReadinessProblem, WorkerFailure, WorkerHealth,
+    CheckOutcome, CircuitBreaker, DrainOrder, HealthProblem, HealthState, HealthVerdict, ProbeGate,
+    Readiness, ReadinessProblem, WorkerFailure, WorkerHealth,
 };
 use crate::pool::WorkerPool;
 use crate::table::CandidateTable;
@@ -162,6 +162,20 @@ impl Worker {
     pub fn set_readiness(self: &Arc<Self>, pool: &WorkerPool, readiness: Readiness) {
         let mut health_state = self.health_state.lock();
         let is_news = health_state.set_readiness(readiness, pool.clock.now());
+        if is_news && health_state.health() != HealthState::Gone {
+            self.publish_health(pool, &health_state, ProbePermit::Keep);
+        }
+    }
+
+    /// Whether an admin keeps requests away from it.
+    pub fn is_drained(&self) -> bool {
+        self.health_state.lock().is_drained()
+    }
+
+    /// Keeps requests away from it, or no more. Requests in flight go on, and so do its checks.
+    pub(crate) fn set_drained(self: &Arc<Self>, pool: &WorkerPool, drain: DrainOrder) {
+        let mut health_state = self.health_state.lock();
+        let is_news = health_state.set_drained(drain, pool.clock.now());
         if is_news && health_state.health() != HealthState::Gone {
             self.publish_health(pool, &health_state, ProbePermit::Keep);
         }

@@ -17,6 +17,8 @@ pub struct WorkerLoad {
     pub worker: Arc<Candidate>,
     /// Requests in flight on it, from this router.
     pub in_flight: u32,
+    /// The most requests that it may have in flight; `None` for no limit.
+    pub cap: Option<u32>,
     /// Requests in its queue: the last report plus what was sent since; `None` without a recent report.
     pub waiting: Option<u32>,
     /// Whether it gets no requests while another candidate can take them, because of the load that it reports.
@@ -32,6 +34,7 @@ impl WorkerLoad {
         Some(Self {
             worker: Arc::clone(worker),
             in_flight: view.in_flight,
+            cap: balancer.fleet().cap_of(worker.id),
             waiting: view.fresh_waiting(now, MAX_REPORT_AGE),
             is_overloaded: balancer.fleet().is_overloaded(worker.id, now),
             report_age: view.load.map(|l| now.since(l.at)),

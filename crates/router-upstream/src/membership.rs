@@ -3,7 +3,7 @@
 use crate::arrival::Arrival;
 use crate::candidate::{Candidate, CandidateName};
 use crate::fleet_log::FleetEvent;
-use crate::health::HealthState;
+use crate::health::{DrainOrder, HealthState};
 use crate::health_checker::run_health_checks;
 use crate::invalid_worker::InvalidWorker;
 use crate::load_poller::poll_load;
@@ -281,6 +281,11 @@ impl WorkerPool {
         let health = base.map(|base| update.health().over(&base)).transpose()?;
         let new = worker.profile.load().updated(update.clone())?;
         worker.profile.store(Arc::new(new));
+        match update.drained {
+            Some(true) => worker.set_drained(self, DrainOrder::Drain),
+            Some(false) => worker.set_drained(self, DrainOrder::Restore),
+            None => {}
+        }
         worker.spec.lock().apply(update);
         if health.as_ref() != current.as_deref() {
             worker.health_config.store(health.map(Arc::new));

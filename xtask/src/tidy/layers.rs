@@ -5,20 +5,21 @@ use toml::Table;
 
 /// Each crate of the workspace and those directly below it, as in ARCHITECTURE.md. It may depend on these, and on what they
 /// may depend on.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("router-core", &[]),
     ("router-engine", &["router-core"]),
     ("router-protocol", &["router-core"]),
     ("router-sim", &["router-engine"]),
     ("router-grpc", &[]),
     ("router-emulator", &["router-engine", "router-grpc", "router-protocol"]),
+    ("router-live", &[]),
     ("router-load", &["router-protocol"]),
     ("router-report", &["router-core"]),
     ("router-config", &["router-core"]),
     ("router-telemetry", &["router-config"]),
     ("router-upstream", &["router-grpc", "router-protocol", "router-telemetry"]),
     ("router-kubernetes", &["router-config"]),
-    ("router-proxy", &["router-kubernetes", "router-upstream"]),
+    ("router-proxy", &["router-kubernetes", "router-live", "router-upstream"]),
     ("router-picker", &["router-proxy"]),
     ("router-fuzz", &["router-upstream"]),
     ("router-bench", &["router-protocol", "router-telemetry"]),

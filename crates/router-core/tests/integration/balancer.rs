@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use router_core::policy::Random;
 use router_core::{
     AttemptResult, Balancer, ExplainLevel, FleetUpdate, InFlightCap, LengthClass, LoadReport, LoadSource,
-    Outcome, Policy, PolicyOptions, Registry, RequestFeatures, Ticket, Time, TokenUsage, WorkerId,
+    Outcome, Policy, PolicyOptions, Registry, RequestFeatures, RequestId, Ticket, Time, TokenUsage, WorkerId,
     WorkerInfo,
 };
 use std::collections::BTreeMap;
@@ -191,6 +191,7 @@ fn peek_changes_no_decision() {
         for n in 1..=50u64 {
             for _ in 0..peeks {
                 balancer.peek(Time::ZERO, &RequestFeatures::default()).unwrap();
+                balancer.preview(Time::ZERO, &RequestFeatures::default(), &[]).unwrap();
             }
             let routed =
                 balancer.dispatch(Time::ZERO, &RequestFeatures::default(), &[], ExplainLevel::None).unwrap();
@@ -203,6 +204,34 @@ fn peek_changes_no_decision() {
         chosen
     };
     assert_eq!(run(0), run(3));
+}
+
+/// What is asked before a dispatch is what the dispatch does.
+#[test]
+fn preview_is_the_next_decision_with_the_score_of_every_candidate() {
+    for name in ["round_robin", "random", "least_request", "power_of_two", "marginal_cost"] {
+        let mut balancer = Balancer::new(policy(name), 5);
+        let ids: Vec<_> =
+            (0..300).map(|n| balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://w{n}")))).collect();
+        let mut tickets = Vec::new();
+        for n in 0..20 {
+            let request =
+                RequestFeatures { id: RequestId(n), prompt_bytes: 400, ..RequestFeatures::default() };
+            let told = balancer.preview(Time::ZERO, &request, &ids[..1]).unwrap();
+            assert_ne!(told.decision.worker, ids[0], "it may not go there");
+            if name == "marginal_cost" || name == "least_request" {
+                assert_eq!(told.scores.len(), 299, "{name}");
+                continue;
+            }
+            let routed = balancer.dispatch(Time::ZERO, &request, &ids[..1], ExplainLevel::None).unwrap();
+            assert_eq!(routed.decision.worker, told.decision.worker, "{name}");
+            tickets.push(routed.ticket);
+        }
+        for ticket in tickets {
+            balancer.finish(Time::ZERO, ticket, AttemptResult::of(Outcome::Success));
+        }
+        assert_eq!(balancer.in_flight(), 0);
+    }
 }
 
 /// Fallbacks are asked for after each dispatch: no policy's later choices may depend on that.

@@ -4,10 +4,12 @@ mod aborts;
 mod body;
 mod control;
 mod control_call;
+mod dashboard;
 pub(crate) mod embedded;
 mod engine_metrics;
 mod fleet;
 mod flush;
+mod live;
 mod named_worker;
 mod recipients;
 mod reply;
@@ -57,6 +59,10 @@ pub(crate) enum Endpoint {
     Workers(WorkersEndpoint),
     /// Metrics of the router.
     Metrics,
+    /// The page that shows the state of the router.
+    Dashboard,
+    /// The state of the router, as a stream of events.
+    Live,
     /// Traces of recent requests.
     Traces(TraceEndpoint),
     /// Flushes the prefix caches of all workers.
@@ -86,6 +92,8 @@ impl Endpoint {
             "/model_info" if get => Some(Self::Info("/get_model_info")),
             "/get_loads" if get => Some(Self::Loads),
             "/v1/scale" if get => Some(Self::Scale),
+            "/dashboard" if get => Some(Self::Dashboard),
+            "/v1/live" if *method == Method::GET => Some(Self::Live),
             "/metrics" if get => Some(Self::Metrics),
             "/engine_metrics" if get => Some(Self::EngineMetrics),
             _ if path.starts_with("/v1/route") => RouteEndpoint::of(method, path).map(Self::Route),
@@ -101,7 +109,8 @@ impl Endpoint {
     /// The role that a request for this endpoint requires.
     pub(crate) const fn required_role(self) -> RequiredRole {
         match self {
-            Self::Liveness | Self::Health | Self::Readiness => RequiredRole::Anyone,
+            // The page has no data of its own.
+            Self::Liveness | Self::Health | Self::Readiness | Self::Dashboard => RequiredRole::Anyone,
             Self::Models
             | Self::Info(_)
             | Self::Metrics
@@ -110,6 +119,7 @@ impl Endpoint {
             | Self::Route(_) => RequiredRole::User,
             Self::Loads
             | Self::Scale
+            | Self::Live
             | Self::Workers(_)
             | Self::Traces(_)
             | Self::FlushCache
@@ -139,6 +149,8 @@ pub(crate) async fn answer(
         Endpoint::Info(other) => fleet::info(state, request, other).await,
         Endpoint::Loads => fleet::loads(state),
         Endpoint::Scale => scale::answer(state),
+        Endpoint::Dashboard => dashboard::answer(),
+        Endpoint::Live => live::answer(state),
         Endpoint::Workers(which) => workers::answer(state, which, request).await,
         Endpoint::Metrics => metrics(state, request.headers()),
         Endpoint::Traces(which) => traces::answer(state, which, request).await,

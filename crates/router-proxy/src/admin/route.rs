@@ -5,7 +5,9 @@ use crate::carried::RouteEnd;
 use crate::error::ProxyError;
 use crate::request_body;
 use crate::response::{RouterBody, error_response};
-use crate::routing::{DescribedRequest, RouteBody, RouteError, RouteRequest, RoutingService};
+use crate::routing::{
+    DescribedRequest, PreviewScore, RouteBody, RouteError, RoutePreview, RouteRequest, RoutingService,
+};
 use crate::state::AppState;
 use bytes::Bytes;
 use http::request::Parts;
@@ -101,6 +103,8 @@ struct Description {
 struct RouteQuery {
     path: Option<PathAndQuery>,
     fallbacks: usize,
+    /// Only where the request would go is asked.
+    is_dry_run: bool,
 }
 
 /// Serves a request to the decision service.
@@ -138,6 +142,10 @@ async fn open(
     let body = described.map_or(RouteBody::Whole(body), |described| RouteBody::Described(described.features));
     let request = RouteRequest { head, body, subset: None, fallbacks: query.fallbacks };
     let service = RoutingService::new(Arc::clone(state));
+    if query.is_dry_run {
+        let preview = service.preview(request).await.map_err(RouteError::into_inner)?;
+        return Ok(json(StatusCode::OK, &describe(&preview)));
+    }
     let routed = service.route(request).await.map_err(RouteError::into_inner)?;
     let fallbacks: Vec<_> = routed.fallbacks().iter().map(|worker| worker.url.to_string()).collect();
     let text = |value: &http::HeaderValue| Value::from(String::from_utf8_lossy(value.as_bytes()));
@@ -152,6 +160,23 @@ async fn open(
     });
     answer["token"] = Value::from(&*state.open_routes.open(routed)?);
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// Where a request would go, and what each candidate would cost.
+fn describe(preview: &RoutePreview) -> Value {
+    let score = |score: &PreviewScore| {
+        let terms: Map<_, _> =
+            score.terms.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        json!({"worker": score.worker, "cost": score.cost, "terms": terms})
+    };
+    json!({
+        "worker": preview.worker,
+        "reason": preview.reason,
+        "policy": preview.policy,
+        "model": preview.model,
+        "predicted_cached_tokens": preview.predicted_cached_tokens,
+        "scores": preview.scores.iter().map(score).collect::<Vec<_>>(),
+    })
 }
 
 /// Takes note of what has become of the request with the token in `path`.
@@ -205,7 +230,7 @@ fn path_of(body: &[u8]) -> Option<PathAndQuery> {
 }
 
 fn query(text: &str) -> Result<RouteQuery, ProxyError> {
-    let mut query = RouteQuery { path: None, fallbacks: DEFAULT_FALLBACKS };
+    let mut query = RouteQuery { path: None, fallbacks: DEFAULT_FALLBACKS, is_dry_run: false };
     for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
         match &*name {
             "path" => {
@@ -222,8 +247,14 @@ fn query(text: &str) -> Result<RouteQuery, ProxyError> {
                     ))
                 })?;
             }
+            "dry_run" => {
+                query.is_dry_run = value.parse().map_err(|_| {
+                    ProxyError::InvalidRoute(format!("dry_run '{value}' is neither true nor false"))
+                })?;
+            }
             _ => {
-                let problem = format!("unknown query parameter '{name}'; known are path and fallbacks");
+                let problem =
+                    format!("unknown query parameter '{name}'; known are path, fallbacks and dry_run");
                 return Err(ProxyError::InvalidRoute(problem));
             }
         }

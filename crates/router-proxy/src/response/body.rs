@@ -8,6 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use router_telemetry::AccessEntry;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::sync::mpsc::Receiver;
 
 /// The body of a response to a client.
 #[derive(Debug)]
@@ -24,12 +25,19 @@ enum Inner {
     Full(Bytes),
     Upstream(Box<UpstreamBody>),
     Split(Box<SplitBody>),
+    /// What the router itself sends from time to time.
+    Events(Receiver<Bytes>),
 }
 
 impl RouterBody {
     /// A body that is there already.
     pub(crate) const fn full(bytes: Bytes) -> Self {
         Self { inner: Inner::Full(bytes), _permit: None, entry: None }
+    }
+
+    /// A body of what comes through a channel, until that is closed.
+    pub(crate) const fn events(channel: Receiver<Bytes>) -> Self {
+        Self { inner: Inner::Events(channel), _permit: None, entry: None }
     }
 
     /// A worker's body whose `first` frame has come, passed on as it arrives.
@@ -56,7 +64,7 @@ impl RouterBody {
         let inner = match self.inner {
             Inner::Full(bytes) => Inner::Full(prefill.finish(&bytes)),
             Inner::Upstream(body) => Inner::Split(Box::new(SplitBody::new(body, prefill))),
-            split @ Inner::Split(_) => split,
+            other @ (Inner::Split(_) | Inner::Events(_)) => other,
         };
         Self { inner, ..self }
     }
@@ -75,6 +83,9 @@ impl Body for RouterBody {
             Inner::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Inner::Upstream(body) => body.poll_frame(cx),
             Inner::Split(body) => body.poll_frame(cx),
+            Inner::Events(channel) => {
+                channel.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event))))
+            }
         };
         if let Some(entry) = &mut self.entry
             && let Poll::Ready(Some(Ok(frame))) = &polled
@@ -89,6 +100,7 @@ impl Body for RouterBody {
             Inner::Full(bytes) => bytes.is_empty(),
             Inner::Upstream(body) => body.is_end_stream(),
             Inner::Split(body) => body.is_end_stream(),
+            Inner::Events(_) => false,
         }
     }
 
@@ -97,6 +109,7 @@ impl Body for RouterBody {
             Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Upstream(body) => body.size_hint(),
             Inner::Split(body) => body.size_hint(),
+            Inner::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -90,7 +90,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 impl DescribedRequest {
     /// A body that says the same, without a prompt.
-    fn body(&self) -> Vec<u8> {
+    pub(super) fn body(&self) -> Vec<u8> {
         let mut body = json!({"stream": self.stream});
         if let Some(model) = &self.model {
             body["model"] = json!(model);
@@ -105,7 +105,7 @@ impl DescribedRequest {
     }
 
     /// Adds to the facts of that body what it cannot say.
-    fn complete(&self, facts: &mut RequestFacts<'_>) {
+    pub(super) fn complete(&self, facts: &mut RequestFacts<'_>) {
         let guessed = self.prompt_tokens.map_or(0, |tokens| BYTES_PER_TOKEN * u64::from(tokens));
         facts.prompt_bytes = self.prompt_bytes.unwrap_or(guessed);
         facts.prompt_tokens = self.prompt_tokens;
@@ -127,6 +127,10 @@ struct Call<'a> {
 impl RoutingService {
     pub(crate) const fn new(state: Arc<AppState>) -> Self {
         Self { state }
+    }
+
+    pub(super) const fn state(&self) -> &Arc<AppState> {
+        &self.state
     }
 
     /// Whether requests find a worker.
@@ -271,7 +275,7 @@ impl RoutingService {
 }
 
 /// The workers that a request may not go to: those outside its subset, and those that are reached by gRPC alone.
-fn unfit(pool: &WorkerPool, subset: Option<&[String]>) -> Vec<WorkerId> {
+pub(super) fn unfit(pool: &WorkerPool, subset: Option<&[String]>) -> Vec<WorkerId> {
     let all = pool.candidates.all();
     let is_fit = |candidate: &Candidate| {
         let target = &candidate.worker.target;

@@ -194,9 +194,22 @@ fn check_local<B>(peer: Peer, request: &Request<B>) -> Result<(), NotLocal> {
     if is_named && in_headers && in_target { Ok(()) } else { Err(NotLocal::Host) }
 }
 
-/// Checks that no web page sent the request: its site is not what the operator trusts.
+/// Checks that no web page sent the request, whose site is not what the operator trusts, but the router's own.
 fn check_no_page(headers: &HeaderMap) -> Result<(), NotLocal> {
-    if headers.contains_key(header::ORIGIN) { Err(NotLocal::Page) } else { Ok(()) }
+    if headers.contains_key(header::ORIGIN) && !is_own_page(headers) { Err(NotLocal::Page) } else { Ok(()) }
+}
+
+/// Whether a page that this router served sent the request. It has the host of the request as its origin, and that is an address or
+/// `localhost`: another site can let its name lead here, but it cannot have such a name.
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some((origin, host)) = origin.zip(host) else { return false };
+    let named = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is_no_name = name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
+    is_no_name && named.is_some_and(|named| named.eq_ignore_ascii_case(host))
 }
 
 /// Whether a proxy says by this header that it forwards the request of another client. Whether the proxy is trusted does not
@@ -298,6 +311,22 @@ mod tests {
         let mut old = request(&[]);
         *old.version_mut() = Version::HTTP_10;
         assert!(!admin(&mut old), "a bare nginx sends this");
+    }
+
+    #[test]
+    fn own_page_may_do_what_its_user_may() {
+        let verdict = |host: &str, origin: &str| {
+            verdicts(&Authenticator::default(), "127.0.0.1", &[("host", host), ("origin", origin)])
+        };
+        assert_eq!(verdict("127.0.0.1:30000", "http://127.0.0.1:30000"), "+ + +");
+        assert_eq!(verdict("localhost:30000", "http://localhost:30000"), "+ + +");
+        assert_eq!(verdict("127.0.0.1:30000", "http://127.0.0.1:8080"), "+ + 403", "another program's page");
+        assert_eq!(
+            verdict("evil.example:30000", "http://evil.example:30000"),
+            "+ + 403",
+            "a name that leads here"
+        );
+        assert_eq!(verdict("127.0.0.1:30000", "null"), "+ + 403");
     }
 
     #[test]

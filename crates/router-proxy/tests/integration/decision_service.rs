@@ -142,3 +142,55 @@ async fn route_needs_the_key_of_a_client() {
     let router = router(Options { api_key: key, ..options(&idle_workers(1).await) }).await;
     assert_eq!(code(&post(&router, "/v1/route", CHAT).await), "401 invalid_api_key");
 }
+
+/// Everything by which it shows that a request was routed.
+async fn traces_of_requests(router: &RunningRouter) -> (u64, Value, String) {
+    let metrics = get(router, "/metrics").await;
+    let counted =
+        |line: &&str| !line.starts_with('#') && (line.contains("_total") || line.contains("_count"));
+    let counts: Vec<_> = metrics
+        .lines()
+        .filter(counted)
+        .filter(|line| !line.contains("process") && !line.contains("check"))
+        .collect();
+    (router.in_flight(), body(&get(router, "/v1/traces").await), counts.join("\n"))
+}
+
+#[tokio::test]
+async fn dry_run_tells_where_a_request_would_go_and_leaves_no_trace() {
+    let workers = idle_workers(3).await;
+    for policy in ["round_robin", "marginal_cost", "power_of_two"] {
+        let router =
+            router(Options { enable_tracking: true, policy: policy.to_owned(), ..options(&workers) }).await;
+        let before = traces_of_requests(&router).await;
+        let ask = || async { body(&post(&router, "/v1/route?dry_run=true", CHAT).await) };
+        let first = ask().await;
+        for _ in 0..4 {
+            assert_eq!(ask().await["worker"], first["worker"], "{policy}: it is always the next request's");
+        }
+        assert_eq!(traces_of_requests(&router).await, before, "{policy}");
+        assert_eq!(
+            route(&router, CHAT).await["worker"],
+            first["worker"],
+            "{policy}: the next one goes there"
+        );
+        assert_eq!(first["token"], Value::Null, "nothing is to be told of it");
+        assert_eq!(first["policy"], policy);
+        let scores = first["scores"].as_array().unwrap();
+        if policy == "marginal_cost" {
+            assert_eq!(scores.len(), 3, "every candidate: {first}");
+            assert!(scores.iter().all(|score| score["terms"]["own_latency"].is_number()), "{first}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn dry_run_finds_no_worker_where_a_request_would_not() {
+    let one = options(&idle_workers(1).await);
+    let full = router(Options { worker_max_in_flight: Some(1), ..one }).await;
+    route(&full, CHAT).await;
+    assert_eq!(code(&post(&full, "/v1/route?dry_run=true", CHAT).await), "503 workers_at_capacity");
+    let empty = router(Options { start_empty: true, ..options(&[]) }).await;
+    assert_eq!(code(&post(&empty, "/v1/route?dry_run=true", CHAT).await), "503 no_healthy_worker");
+    assert_eq!(code(&post(&empty, "/v1/route?dry_run=maybe", CHAT).await), "400 invalid_route_request");
+}

@@ -23,6 +23,7 @@ mod http2;
 mod keep_alive;
 mod kept_connections;
 mod listening;
+mod live;
 mod load;
 mod membership;
 mod messages;

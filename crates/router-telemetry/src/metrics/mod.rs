@@ -241,6 +241,11 @@ impl Metrics {
         self.routes.iter().map(|route| route.requests.get()).sum()
     }
 
+    /// Records that were dropped because the recorder fell behind.
+    pub fn records_dropped(&self) -> u64 {
+        self.records.dropped.get()
+    }
+
     pub(crate) fn record_dropped(&self) {
         self.records.dropped.inc();
     }

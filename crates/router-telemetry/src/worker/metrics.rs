@@ -78,6 +78,16 @@ pub struct WorkerCounts {
     pub failures: u64,
     /// Mean time from request received to last byte, in seconds.
     pub mean_latency: Option<f64>,
+    /// Attempts that ended, however they did.
+    pub ended: u64,
+    /// Prompt tokens of complete responses, as the worker reported them.
+    pub prompt_tokens: u64,
+    /// Those of them that were in its cache.
+    pub cached_tokens: u64,
+    /// Complete responses that told how many that were.
+    pub cache_reports: u64,
+    /// Tokens that it generated.
+    pub output_tokens: u64,
 }
 
 impl TimeBuckets {
@@ -176,6 +186,11 @@ impl WorkerMetrics {
             successes,
             failures: of(Outcome::Failed),
             mean_latency: (successes > 0).then(|| seconds / successes as f64),
+            ended: self.outcomes.iter().map(|count| count.load(Relaxed)).sum(),
+            prompt_tokens: self.prompt_tokens.load(Relaxed),
+            cached_tokens: self.cached_tokens.load(Relaxed),
+            cache_reports: self.hits.load(Relaxed) + self.misses.load(Relaxed),
+            output_tokens: self.output_tokens.load(Relaxed),
         }
     }
 

@@ -6,8 +6,8 @@ mod names;
 mod totals;
 
 pub(crate) use list::{WorkerList, WorkerSums};
-pub use metrics::WorkerMetrics;
 pub(crate) use metrics::{OUTCOMES, TimeBuckets};
+pub use metrics::{WorkerCounts, WorkerMetrics};
 pub(crate) use names::WorkerNames;
 pub(crate) use totals::{TimeTotals, WorkerTotals};
 

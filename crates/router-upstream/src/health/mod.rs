@@ -11,5 +11,5 @@ pub use breaker::HealthVerdict;
 pub(crate) use check::CheckOutcome;
 pub use failure::WorkerFailure;
 pub(crate) use probe_gate::ProbeGate;
-pub(crate) use state::WorkerHealth;
+pub(crate) use state::{DrainOrder, WorkerHealth};
 pub use state::{HealthProblem, HealthState, Readiness, ReadinessProblem};

@@ -80,6 +80,18 @@ pub struct ReadinessProblem {
     pub since: Time,
 }
 
+/// The reason of a worker from which an admin keeps requests away.
+const DRAINED: &str = "drained by an admin";
+
+/// Whether a worker that stays in the fleet is to get requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DrainOrder {
+    /// It gets no new ones.
+    Drain,
+    /// It gets them again.
+    Restore,
+}
+
 /// The health state of a worker, and the counts that change it.
 #[derive(Debug)]
 pub(crate) struct WorkerHealth {
@@ -87,6 +99,8 @@ pub(crate) struct WorkerHealth {
     health: HealthState,
     /// Why it is not ready, unless it is.
     readiness_problem: Option<ReadinessProblem>,
+    /// Set while an admin keeps requests away from it.
+    drained: Option<ReadinessProblem>,
     failures: u32,
     successes: u32,
     cause: UnhealthyCause,
@@ -103,6 +117,7 @@ impl WorkerHealth {
         Self {
             health: HealthState::Pending,
             readiness_problem: None,
+            drained: None,
             failures: 0,
             successes: 0,
             cause: UnhealthyCause::Checks,
@@ -113,7 +128,7 @@ impl WorkerHealth {
     }
 
     pub(crate) const fn health(&self) -> HealthState {
-        match (self.health, &self.readiness_problem) {
+        match (self.health, self.readiness_problem()) {
             (HealthState::Draining | HealthState::Gone, _) | (_, None) => self.health,
             (_, Some(_)) => HealthState::NotReady,
         }
@@ -126,7 +141,28 @@ impl WorkerHealth {
 
     /// Why it is not ready, unless it is.
     pub(crate) const fn readiness_problem(&self) -> Option<&ReadinessProblem> {
-        self.readiness_problem.as_ref()
+        match &self.drained {
+            Some(drained) => Some(drained),
+            None => self.readiness_problem.as_ref(),
+        }
+    }
+
+    /// Whether an admin keeps requests away from it.
+    pub(crate) const fn is_drained(&self) -> bool {
+        self.drained.is_some()
+    }
+
+    /// Notes that an admin keeps requests away from it, or does so no more; returns whether that changed.
+    pub(crate) fn set_drained(&mut self, drain: DrainOrder, now: Time) -> bool {
+        let was_drained = self.is_drained();
+        self.drained = match drain {
+            DrainOrder::Drain => {
+                let new = || ReadinessProblem { reason: DRAINED.to_owned(), since: now };
+                Some(self.drained.take().unwrap_or_else(new))
+            }
+            DrainOrder::Restore => None,
+        };
+        was_drained != self.is_drained()
     }
 
     /// Notes whether it is ready; returns whether that changed.
