@@ -31,6 +31,7 @@
 
 mod admin;
 mod admission;
+mod atomic_duration;
 mod assembly;
 mod carried;
 #[cfg(feature = "kubernetes")]
@@ -41,6 +42,8 @@ mod headers;
 mod hedge_delay;
 mod large_body;
 mod lease;
+mod live_config;
+mod live_settings;
 mod models;
 mod prefill_pool;
 mod proxy;
@@ -59,6 +62,7 @@ mod timer;
 
 pub use admin::{TrackingDisabled, WorkersError};
 pub use carried::{RoutedRequest, WorkerAddress};
+pub use live_config::DryRun;
 pub use router::{Hosting, Router, RunningRouter};
 pub use router_telemetry::{AccessLogError, DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use router_upstream::tls::TlsError;

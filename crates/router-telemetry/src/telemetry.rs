@@ -66,7 +66,7 @@ impl Telemetry {
         record: DecisionRecord,
         name: impl Fn(WorkerId) -> Option<Arc<str>>,
     ) {
-        worker.metrics.decided();
+        worker.metrics.decided(record.info.policy);
         self.metrics.decided(&record);
         tracing::trace!(
             request_id = %record.info.request_id,
@@ -75,7 +75,7 @@ impl Telemetry {
             reason = record.decision.reason.as_str(),
             "decided"
         );
-        self.decisions.decided(&record, worker, name, self.metrics.policy());
+        self.decisions.decided(&record, worker, name, self.metrics.policy_names());
         self.enqueue(|| Record::Decision(record));
     }
 

@@ -2,6 +2,7 @@
 
 mod aborts;
 mod body;
+mod config;
 mod control;
 mod control_call;
 pub(crate) mod embedded;
@@ -18,6 +19,7 @@ mod weight_group;
 mod worker_answer;
 mod workers;
 
+use config::ConfigEndpoint;
 use control_call::ControlCall;
 pub use embedded::TrackingDisabled;
 use reply::json;
@@ -53,6 +55,8 @@ pub(crate) enum Endpoint {
     Loads,
     /// The figures from which the fleet is scaled.
     Scale,
+    /// The configuration.
+    Config(ConfigEndpoint),
     /// Workers of the fleet.
     Workers(WorkersEndpoint),
     /// Metrics of the router.
@@ -86,6 +90,7 @@ impl Endpoint {
             "/model_info" if get => Some(Self::Info("/get_model_info")),
             "/get_loads" if get => Some(Self::Loads),
             "/v1/scale" if get => Some(Self::Scale),
+            "/v1/config" => ConfigEndpoint::of(method).map(Self::Config),
             "/metrics" if get => Some(Self::Metrics),
             "/engine_metrics" if get => Some(Self::EngineMetrics),
             _ if path.starts_with("/v1/route") => RouteEndpoint::of(method, path).map(Self::Route),
@@ -110,6 +115,7 @@ impl Endpoint {
             | Self::Route(_) => RequiredRole::User,
             Self::Loads
             | Self::Scale
+            | Self::Config(_)
             | Self::Workers(_)
             | Self::Traces(_)
             | Self::FlushCache
@@ -139,6 +145,7 @@ pub(crate) async fn answer(
         Endpoint::Info(other) => fleet::info(state, request, other).await,
         Endpoint::Loads => fleet::loads(state),
         Endpoint::Scale => scale::answer(state),
+        Endpoint::Config(which) => config::answer(state, which, request).await,
         Endpoint::Workers(which) => workers::answer(state, which, request).await,
         Endpoint::Metrics => metrics(state, request.headers()),
         Endpoint::Traces(which) => traces::answer(state, which, request).await,
