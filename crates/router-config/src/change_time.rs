@@ -96,7 +96,9 @@ const TIMES: &[(ChangeTime, &[&str])] = &[
         ],
     ),
     (
-        Restart("a worker is checked as it was when it joined; PATCH /workers/{id} changes the checks of one"),
+        Restart(
+            "a worker is checked as it was when it joined; PATCH /workers/{id} changes the checks of one",
+        ),
         &[
             "health_check_interval_secs",
             "health_check_timeout_secs",

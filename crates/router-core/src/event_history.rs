@@ -108,7 +108,8 @@ impl EventHistory {
         request: &RequestFeatures<'_>,
     ) -> HistoryPlace {
         let prefix = &request.prefix[..request.prefix.len().min(HASHES_PER_REQUEST * LEAST_REQUESTS / 16)];
-        while self.hashes.len() + prefix.len() > HASHES_PER_REQUEST * self.most_requests && self.drop_first() {
+        while self.hashes.len() + prefix.len() > HASHES_PER_REQUEST * self.most_requests && self.drop_first()
+        {
         }
         self.hashes.extend(prefix);
         self.requests += 1;

@@ -3,8 +3,8 @@
 use crate::event_history::EventHistory;
 use crate::fleet::{Candidates, Fleet};
 use crate::{
-    CandidateScore, Decision, DecisionContext, Event, ExplainLevel, Policy, Reason, RequestFeatures, Rng, Time,
-    WorkerId,
+    CandidateScore, Decision, DecisionContext, Event, ExplainLevel, Policy, Reason, RequestFeatures, Rng,
+    Time, WorkerId,
 };
 
 /// Which of the live policies that a balancer had, by a number that its host gives. What is recorded of a decision names the policy

@@ -6,8 +6,8 @@ mod common;
 
 use common::{chain, every_policy};
 use router_core::{
-    AttemptResult, Balancer, Event, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PolicyNumber, PromptTokens,
-    RequestFeatures, Time, TokenUsage, WorkerInfo,
+    AttemptResult, Balancer, Event, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PolicyNumber,
+    PromptTokens, RequestFeatures, Time, TokenUsage, WorkerInfo,
 };
 use std::time::Duration;
 

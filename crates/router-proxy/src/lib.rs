@@ -31,8 +31,8 @@
 
 mod admin;
 mod admission;
-mod atomic_duration;
 mod assembly;
+mod atomic_duration;
 mod carried;
 #[cfg(feature = "kubernetes")]
 mod discovered_workers;

@@ -51,7 +51,11 @@ impl Drop for Withdrawal<'_> {
 impl RetryBudget {
     /// A budget of `share` retries for each request.
     pub(crate) fn new(share: f64) -> Self {
-        Self { share: AtomicU64::new(share.to_bits()), requests: SecondCounts::default(), retries: Mutex::default() }
+        Self {
+            share: AtomicU64::new(share.to_bits()),
+            requests: SecondCounts::default(),
+            retries: Mutex::default(),
+        }
     }
 
     /// Changes the share.
@@ -66,7 +70,8 @@ impl RetryBudget {
 
     /// Takes one retry, if one is left.
     pub(crate) fn withdraw(&self, now: Time) -> Option<Withdrawal<'_>> {
-        let most = RESERVE as f64 + f64::from_bits(self.share.load(Relaxed)) * self.requests.total(now) as f64;
+        let most =
+            RESERVE as f64 + f64::from_bits(self.share.load(Relaxed)) * self.requests.total(now) as f64;
         let retries = self.retries.lock();
         if ((retries.total(now) + 1) as f64) > most {
             return None;

@@ -1,19 +1,17 @@
 //! A router from its start to its shutdown.
 
-use crate::live_config::DryRun;
 use crate::admin::{TrackingDisabled, WorkersError, embedded};
 use crate::assembly;
 #[cfg(feature = "kubernetes")]
 use crate::discovered_workers;
+use crate::live_config::DryRun;
 use crate::routing::RoutingService;
 use crate::security::{AlpnProtocols, ServerTls, watch_certificate};
 use crate::server::{self, Listeners, ServingThreads, Shutdown};
 use crate::start_error::StartError;
 use crate::state::AppState;
 use crate::stats::RouterStats;
-use router_config::{
-    ChangeError, Config, ConfigError, LogLevel, RequestLimits, SourcedOptions, WorkerSpec,
-};
+use router_config::{ChangeError, Config, ConfigError, LogLevel, RequestLimits, SourcedOptions, WorkerSpec};
 use router_telemetry::DecisionStream;
 use router_upstream::ConnectConfig;
 use router_upstream::tls::{TlsError, WorkerTls};

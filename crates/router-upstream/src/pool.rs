@@ -15,9 +15,7 @@ use crate::wait_queue::{WaitOrder, WaitQueue};
 use crate::worker::Worker;
 use parking_lot::Mutex;
 use router_config::FleetConfig;
-use router_core::{
-    Balancer, CandidateScore, RequestFeatures, ScalingSignals, WaitingRequests, WorkerId,
-};
+use router_core::{Balancer, CandidateScore, RequestFeatures, ScalingSignals, WaitingRequests, WorkerId};
 use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry, WorkerTelemetry};
 use std::sync::Arc;
 use std::time::Duration;

@@ -22,7 +22,8 @@ struct BodyCounts {
 
 impl BodyMemory {
     pub(super) fn new(limit: Option<NonZeroUsize>) -> Self {
-        let memory = Self(Arc::new(BodyCounts { limit: AtomicUsize::default(), held: AtomicUsize::default() }));
+        let memory =
+            Self(Arc::new(BodyCounts { limit: AtomicUsize::default(), held: AtomicUsize::default() }));
         memory.set_limit(limit);
         memory
     }

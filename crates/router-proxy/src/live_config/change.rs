@@ -132,17 +132,22 @@ impl LiveConfig {
         let config = options.check(&self.registry)?;
         let mut fixed = Vec::new();
         if is_changed("log_level") && self.set_log_level.get().is_none() {
-            fixed.push(FixedOption { key: "log_level", reason: "the program that embeds the router has the log" });
+            fixed.push(FixedOption {
+                key: "log_level",
+                reason: "the program that embeds the router has the log",
+            });
         }
         if config.record.is_some() && !self.records {
             let key = if is_changed("decode_policy") { "decode_policy" } else { "policy" };
-            fixed.push(FixedOption { key, reason: "it turns recording on, and the recorder begins with the router" });
+            fixed.push(FixedOption {
+                key,
+                reason: "it turns recording on, and the recorder begins with the router",
+            });
         }
         if !fixed.is_empty() {
             return Err(ChangeError::Fixed(fixed));
         }
-        let workers =
-            WorkerChange::between(&current.workers, &workers_of(&config), options.connection_mode)?;
+        let workers = WorkerChange::between(&current.workers, &workers_of(&config), options.connection_mode)?;
         workers.check(state)?;
         let mut warnings: Vec<_> = options.unused_policy_options(&self.registry);
         for option in &mut warnings {
@@ -187,10 +192,10 @@ impl LiveConfig {
 fn apply(state: &AppState, config: Config) -> Result<Beginning, ChangeError> {
     let prefill = config.disaggregation.map(|split| split.policy);
     let next = NextPolicies { live: config.policy, shadows: config.shadows, prefill };
-    let beginning = state.models.set_policies(next).map_err(|error| ChangeError::Value {
-        key: "policy".to_owned(),
-        problem: error.to_string(),
-    })?;
+    let beginning = state
+        .models
+        .set_policies(next)
+        .map_err(|error| ChangeError::Value { key: "policy".to_owned(), problem: error.to_string() })?;
     state.models.set_admission(&config.admission, PollsAnyway::of(config.fleet.polls_for_overload));
     state.admission.set(&config.admission);
     state.budget.set_share(config.retry.budget);

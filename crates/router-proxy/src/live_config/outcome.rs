@@ -45,7 +45,9 @@ impl Beginning {
                 Some(format!("{policy} was a shadow policy and goes on with what it has learned"))
             }
             Self::Learned(0) => Some(format!("{policy} begins without a request to learn from")),
-            Self::Learned(requests) => Some(format!("{policy} has learned from the last {requests} requests")),
+            Self::Learned(requests) => {
+                Some(format!("{policy} has learned from the last {requests} requests"))
+            }
         }
     }
 }

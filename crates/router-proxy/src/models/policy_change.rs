@@ -4,7 +4,9 @@ use super::directory::Models;
 use super::group_factory::{GroupError, GroupFactory};
 use super::serving_group::ServingGroup;
 use router_config::AdmissionConfig;
-use router_core::{EventHistory, LineupError, NextPolicy, PolicyFactory, PolicyLineup, PolicyNeeds, PreparedPolicy};
+use router_core::{
+    EventHistory, LineupError, NextPolicy, PolicyFactory, PolicyLineup, PolicyNeeds, PreparedPolicy,
+};
 use router_upstream::{PollsAnyway, WorkerPool};
 use std::sync::Arc;
 
@@ -45,10 +47,7 @@ struct Origins {
 
 impl Origins {
     /// Each present policy goes on in one place at most, where the same one is wanted.
-    fn of(
-        present: (&PolicyFactory, &[PolicyFactory]),
-        wanted: (&PolicyFactory, &[PolicyFactory]),
-    ) -> Self {
+    fn of(present: (&PolicyFactory, &[PolicyFactory]), wanted: (&PolicyFactory, &[PolicyFactory])) -> Self {
         let mut free: Vec<_> = (0..present.1.len()).map(Origin::Shadow).collect();
         free.insert(0, Origin::Live);
         let same = |origin: Origin, wanted: &PolicyFactory| match origin {
@@ -131,7 +130,8 @@ impl Models {
                     beginning = main.beginning(history.as_ref());
                 }
             }
-            if let (Some(origins), Some(split), Some(live)) = (&prefill, &group.disaggregation, &mut next.prefill)
+            if let (Some(origins), Some(split), Some(live)) =
+                (&prefill, &group.disaggregation, &mut next.prefill)
                 && !origins.is_unchanged(0)
             {
                 let mut wanted = NextOfPool { live, shadows: &mut [], seed: !seed };

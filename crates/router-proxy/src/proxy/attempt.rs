@@ -68,7 +68,8 @@ impl ProxyRequest<'_> {
         connection: &mut WorkerConnection,
     ) -> Option<Result<Frame<Bytes>, ResponseError>> {
         let frame = connection.frame();
-        match self.state.live().limits.keep_alive.filter(|_| parts.status.is_success() && takes_events(parts)) {
+        match self.state.live().limits.keep_alive.filter(|_| parts.status.is_success() && takes_events(parts))
+        {
             None => frame.await,
             Some(silence) => tokio::time::timeout(silence, frame).await.unwrap_or(None),
         }

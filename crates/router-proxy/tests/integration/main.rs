@@ -23,6 +23,7 @@ mod http2;
 mod keep_alive;
 mod kept_connections;
 mod listening;
+mod live_config;
 mod load;
 mod membership;
 mod messages;

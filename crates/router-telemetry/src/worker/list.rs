@@ -46,7 +46,11 @@ pub(crate) struct WorkerSums {
 }
 
 impl WorkerList {
-    pub(crate) fn new(per_worker: MetricsPerWorker, buckets: TimeBuckets, policies: Arc<PolicyNames>) -> Self {
+    pub(crate) fn new(
+        per_worker: MetricsPerWorker,
+        buckets: TimeBuckets,
+        policies: Arc<PolicyNames>,
+    ) -> Self {
         Self { per_worker, buckets, policies, members: Mutex::default() }
     }
 
