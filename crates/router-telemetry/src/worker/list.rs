@@ -198,7 +198,7 @@ mod tests {
         list.leave(&policy, &name);
         new.decided(FIRST);
         assert_eq!(decisions(&list), (vec![2], 2));
-        let prefill = list.join(&"q".into(), &name);
+        let prefill = list.join(&"q".into(), FIRST, &name);
         prefill.decided(FIRST);
         assert_eq!(decisions(&list), (vec![3], 3), "one series for the name, whatever balancer counts");
     }
@@ -208,7 +208,7 @@ mod tests {
         let (list, policy) = (list(MetricsPerWorker::Auto), Arc::<str>::from("p"));
         let names: Vec<Arc<str>> =
             (0..=MetricsPerWorker::AUTO_LIMIT).map(|n| format!("w{n}").into()).collect();
-        names.iter().for_each(|name| list.join(&policy, name).decided(FIRST));
+        names.iter().for_each(|name| list.join(&policy, FIRST, name).decided(FIRST));
         assert_eq!(decisions(&list), (Vec::new(), 257));
         list.leave(&policy, &names[0]);
         assert_eq!(decisions(&list).0.len(), 256);
