@@ -38,9 +38,9 @@ pub(crate) fn run(args: CheckConfigArgs, matches: &ArgMatches) -> Result<(), Com
     let warnings = warnings(&options, &registry);
     if json {
         let options = options.described(&sources);
-        say(&json!({"valid": true, "options": options, "facts": facts, "warnings": warnings}));
+        say(json!({"valid": true, "options": options, "facts": facts, "warnings": warnings}));
     } else {
-        say(&page(&file, &options, &sources, (&facts, &warnings)));
+        say(page(&file, &options, &sources, (&facts, &warnings)));
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ fn wrong(file: &Path, error: &ConfigError, json: bool) -> CommandError {
     let line = keys.iter().find_map(|key| router_config::line_of(&text, key));
     if json {
         let problem = error.to_string();
-        say(&json!({"valid": false, "error": problem, "options": keys, "line": line}));
+        say(json!({"valid": false, "error": problem, "options": keys, "line": line}));
     }
     CommandError::usage(match line {
         Some(line) => format!("config file {}: line {line}: {error}", file.display()),
