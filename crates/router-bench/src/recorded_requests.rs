@@ -87,10 +87,10 @@ impl RecordedRequests {
             RequestFeatures { id: RequestId(self.sent), prompt_bytes: 600, ..RequestFeatures::default() };
         let explain = self.telemetry.explain_level();
         let routed = self.balancer.dispatch(self.now, &request, &[], explain);
-        let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } =
+        let Dispatched { ticket, decision, snapshot, chosen, scores, shadows, policy } =
             routed.expect("all workers are routable");
         let id = HeaderValue::from_static("chatcmpl-5d1f0c7e9a434f5f9a3c2b1d0e8f7a61");
-        let info = AttemptInfo::new((&id).into(), &request, self.now);
+        let info = AttemptInfo::new((&id).into(), &request, self.now).with_policy(policy);
         let decision = DecisionRecord {
             info: info.clone(),
             at: self.now,

@@ -23,6 +23,7 @@ use crate::policy_flags::NamedPolicy;
 use crate::record_config::{RecordConfig, TraceConfig};
 use crate::retry::RetryConfig;
 use crate::security::{SecurityConfig, WorkerTlsFiles};
+use crate::sources::Sources;
 use crate::worker_spec::{Ranks, WorkerSpec};
 use http::{HeaderName, HeaderValue};
 use router_core::{PolicyFactory, Registry, ScalingOptions};
@@ -84,6 +85,19 @@ pub struct Config {
     pub shutdown_delay: Duration,
     /// How long requests in flight may take to finish at shutdown.
     pub shutdown_grace: Duration,
+    /// What it was made of, so that it can change while the router runs.
+    pub origin: ConfigOrigin,
+}
+
+/// What a configuration was made of.
+#[derive(Clone, Debug)]
+pub struct ConfigOrigin {
+    /// The options.
+    pub options: Options,
+    /// Where they are from.
+    pub sources: Sources,
+    /// The policies that can be asked for.
+    pub registry: Registry,
 }
 
 /// Health checks, circuit breakers, load polls and draining of workers.
@@ -204,6 +218,11 @@ impl Options {
             shutdown_delay: Duration::try_from_secs_f64(self.shutdown_delay_secs)
                 .map_err(|e| ConfigError::option("--shutdown-delay-secs", e))?,
             shutdown_grace: Duration::from_secs(self.shutdown_grace_period_secs),
+            origin: ConfigOrigin {
+                options: self.clone(),
+                sources: Sources::default(),
+                registry: registry.clone(),
+            },
         })
     }
 

@@ -36,6 +36,21 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The keys of the options at fault; empty where the error is about the file as a whole.
+    pub fn keys(&self) -> Vec<String> {
+        let flags = match self {
+            Self::Read { .. } | Self::Parse { .. } => return Vec::new(),
+            Self::Option { option, .. } => option,
+            Self::WorkerUrl(_) => "--worker-urls",
+        };
+        let key = |flag: &str| match flag {
+            "--policy-option" => "policy_options".to_owned(),
+            "--shadow-policy-option" => "shadow_policy_options".to_owned(),
+            flag => flag.trim_matches(['-', '[', ']']).replace('-', "_"),
+        };
+        flags.split(", ").map(key).collect()
+    }
+
     /// The value of `option` is invalid because of `problem`.
     pub fn option(option: &'static str, problem: impl ToString) -> Self {
         Self::Option { option, problem: problem.to_string() }

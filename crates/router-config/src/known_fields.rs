@@ -68,7 +68,7 @@ fn wrong_member<T: DeserializeOwned>(
 }
 
 /// The names of the fields of a struct, in the order of their declaration; none for other types.
-fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
+pub(crate) fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // Always an error: there is nothing to deserialize from.
     let _ = T::deserialize(FieldNames(&mut names));

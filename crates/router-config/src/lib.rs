@@ -6,6 +6,8 @@
 //! options, load     flags and TOML file -> Options
 //! config            Options -> Config, section by section:
 //!   workers, disaggregation, discovery, admission, retry, breaker, health, security, recording
+//! sources           where the value of each option is from
+//! change            what a patch or another file changes; change_time: what can change while the router runs
 //! checks, error     shared by all of these
 //! ```
 //!
@@ -17,6 +19,8 @@
 
 mod admission;
 mod breaker;
+mod change;
+mod change_time;
 mod checks;
 pub mod compat;
 mod config;
@@ -24,6 +28,7 @@ mod connection_mode;
 mod disaggregation;
 mod discovery;
 mod error;
+mod file_lines;
 mod forwarding;
 mod health;
 mod health_config;
@@ -47,17 +52,21 @@ mod retry;
 mod scaling;
 mod secret;
 mod security;
+mod sources;
 mod worker_spec;
 mod worker_url;
 mod workers;
 
 pub use admission::{AdmissionConfig, ClientTimeouts, Http2Config};
 pub use breaker::BreakerConfig;
-pub use config::{Config, FleetConfig, RequestLimits};
+pub use change::{ChangeError, FixedOption, OptionChange};
+pub use change_time::ChangeTime;
+pub use config::{Config, ConfigOrigin, FleetConfig, RequestLimits};
 pub use connection_mode::ConnectionMode;
 pub use disaggregation::DisaggregationConfig;
 pub use discovery::{DiscoveryConfig, ModelSource, PodSelector};
 pub use error::ConfigError;
+pub use file_lines::line_of;
 pub use forwarding::{ForwardedHeaders, ForwardingConfig};
 pub use health_config::HealthConfig;
 pub use key_source::KeySource;
@@ -76,6 +85,7 @@ pub use secret::Secret;
 pub use security::{
     AllowedOrigins, CertificateFiles, Credential, CredentialError, Role, SecurityConfig, WorkerTlsFiles,
 };
+pub use sources::{Source, SourcedOptions, Sources};
 pub use worker_spec::{
     Engine, HealthOverrides, Ranks, WorkerKind, WorkerSpec, WorkerSpecError, WorkerUpdate, bearer,
     not_negative,

@@ -2,6 +2,7 @@
 
 use crate::error::ConfigError;
 use crate::options::Options;
+use crate::sources::{SourcedOptions, Sources};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use router_core::similar_name;
@@ -14,11 +15,27 @@ impl Options {
     /// # Errors
     /// When the file cannot be read, or has an unknown key or an invalid value; the message names it.
     pub fn load(matches: &ArgMatches, flags: Self, file: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = file else { return Ok(flags) };
+        Self::load_sourced(matches, flags, file).map(|loaded| loaded.options)
+    }
+
+    /// The same, and where each value is from.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_sourced(
+        matches: &ArgMatches,
+        flags: Self,
+        file: Option<&Path>,
+    ) -> Result<SourcedOptions, ConfigError> {
+        let Some(path) = file else {
+            return Ok(SourcedOptions { options: flags, sources: Sources::of(matches, []) });
+        };
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let origin = format!("config file {}", path.display());
         let from_file = Self::from_toml(&text, &origin)?;
+        let keys = toml::from_str::<toml::Table>(&text).unwrap_or_default();
+        let sources = Sources::of(matches, keys.into_iter().map(|(key, _)| key));
         let given = |name: &str| {
             matches!(matches.value_source(name), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
@@ -35,7 +52,7 @@ impl Options {
             merged.map_err(|e: serde_json::Error| ConfigError::Parse { origin, problem: e.to_string() })?;
         // No flag gives such workers, and their keys are not in the JSON.
         let merged = Self { workers: from_file.workers.clone(), ..merged };
-        Ok(merged.keep_secrets(flags, from_file, given))
+        Ok(SourcedOptions { options: merged.keep_secrets(flags, from_file, given), sources })
     }
 
     /// The options of a TOML text; `origin` says in errors where it is from.

@@ -320,6 +320,27 @@ impl WorkerSpec {
         self.health_success_threshold = update.health_success_threshold.or(self.health_success_threshold);
     }
 
+    /// What makes this worker the one that `new` describes; `None` where a change cannot do that.
+    pub fn update_to(&self, new: &Self) -> Option<WorkerUpdate> {
+        let update = WorkerUpdate {
+            weight: Some(new.weight),
+            priority: Some(new.priority),
+            cost: Some(new.cost),
+            labels: Some(new.labels.clone()),
+            api_key: new.api_key.clone(),
+            disable_health_check: Some(new.disable_health_check),
+            health_check_interval_secs: new.health_check_interval_secs,
+            health_check_timeout_secs: new.health_check_timeout_secs,
+            health_failure_threshold: new.health_failure_threshold,
+            health_success_threshold: new.health_success_threshold,
+            drained: None,
+            url: None,
+        };
+        let mut changed = self.clone();
+        changed.apply(update.clone());
+        (changed == *new).then_some(update)
+    }
+
     /// The parsed URL. `usual` holds for workers that do not say how they are reached.
     ///
     /// # Errors

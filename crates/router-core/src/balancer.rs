@@ -2,18 +2,20 @@
 
 use crate::batch_window::BatchWindow;
 use crate::dispatched::{DispatchSnapshot, Dispatched, ExplainLevel, ExplainedDecision};
-use crate::fleet::{Candidates, Fleet, RequestLoad};
+use crate::event_history::{EventHistory, HistoryPlace};
+use crate::fleet::{Fleet, RequestLoad};
 use crate::in_flight_cap::InFlightCap;
 use crate::length_forecaster::{LengthForecaster, RequestClasses};
 use crate::no_worker::NoWorker;
 use crate::overload::OverloadBounds;
+use crate::policy_lineup::{LineupError, NextPolicy, PolicyLineup, PolicyNumber, PolicySlot};
 use crate::scaling::{ScalingLearner, ScalingOptions, ScalingSignals, WaitingRequests};
 use crate::ticket::Ticket;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::worker_view::WorkerView;
 use crate::{
-    AttemptResult, CandidateScore, Completion, Decision, DecisionContext, Event, LoadReport, Outcome, Policy,
-    PolicyNeeds, Reason, RequestFeatures, Rng, Route, Time, WorkerId,
+    AttemptResult, CandidateScore, Completion, Decision, Event, LoadReport, Outcome, Policy, PolicyNeeds,
+    RequestFeatures, Rng, Route, Time, WorkerId,
 };
 
 /// A fact from outside: membership, health or load.
@@ -30,12 +32,6 @@ pub enum FleetUpdate {
     CacheEmptied(WorkerId),
     /// More is known about the worker than when it joined, or its weight or priority was changed.
     Capacity(WorkerId, WorkerCapacity),
-}
-
-#[derive(Debug)]
-struct PolicySlot {
-    policy: Box<dyn Policy>,
-    rng: Rng,
 }
 
 /// Assigns requests to workers and keeps count of what is in flight.
@@ -58,6 +54,10 @@ pub struct Balancer {
     fleet: Fleet,
     live: PolicySlot,
     shadows: Vec<PolicySlot>,
+    /// The number of the live policy.
+    number: PolicyNumber,
+    /// What happened lately, if it is kept.
+    history: Option<EventHistory>,
     lengths: LengthForecaster,
     scaling: ScalingLearner,
     batch_window: Option<BatchWindow>,
@@ -78,6 +78,8 @@ impl Balancer {
             fleet: Fleet::default(),
             live: PolicySlot { policy, rng: Rng::seeded(seed) },
             shadows: Vec::new(),
+            number: PolicyNumber::default(),
+            history: None,
             lengths: LengthForecaster::default(),
             scaling: ScalingLearner::default(),
             batch_window: None,
@@ -137,6 +139,44 @@ impl Balancer {
         self.shadows.push(PolicySlot { policy, rng: Rng::seeded(seed) });
     }
 
+    /// Keeps what happens from now on, as far as there is room, so that policies that come later can learn from it. To be called before
+    /// any worker joins. `number` is that of the live policy.
+    pub fn keep_history(&mut self, number: PolicyNumber) {
+        self.history = Some(EventHistory::default());
+        self.number = number;
+    }
+
+    /// What happened lately, to [prepare](crate::PreparedPolicy) policies with; absent where it is not kept.
+    pub fn history(&self) -> Option<EventHistory> {
+        self.history.clone()
+    }
+
+    /// Lets other policies decide from now on. Requests in flight, their tickets and all counts stay: they are the balancer's. A
+    /// policy that stays, as the live one or as a shadow, keeps what it has learned.
+    ///
+    /// # Errors
+    /// When the line-up names a policy that there is not, or a new policy cannot catch up; then nothing has changed.
+    pub fn set_policies(&mut self, now: Time, mut lineup: PolicyLineup) -> Result<(), LineupError> {
+        lineup.check(self.shadows.len())?;
+        lineup.catch_up(self.history.as_ref())?;
+        let PolicyLineup { live, number, shadows } = lineup;
+        let mut present = vec![None];
+        present.extend(std::mem::take(&mut self.shadows).into_iter().map(Some));
+        let next = |fleet: &Fleet, present: &mut [Option<PolicySlot>], of| match of {
+            NextPolicy::Live => present[0].take(),
+            NextPolicy::Shadow(at) => present[at + 1].take(),
+            NextPolicy::New(new) => Some(new.introduce(now, fleet)),
+        };
+        if !matches!(live, NextPolicy::Live)
+            && let Some(slot) = next(&self.fleet, &mut present, live)
+        {
+            present[0] = Some(std::mem::replace(&mut self.live, slot));
+        }
+        self.shadows = shadows.into_iter().filter_map(|of| next(&self.fleet, &mut present, of)).collect();
+        self.number = number;
+        Ok(())
+    }
+
     /// The live policy's name.
     pub fn policy_name(&self) -> &str {
         self.live.policy.name()
@@ -156,6 +196,9 @@ impl Balancer {
     pub fn join(&mut self, now: Time, info: WorkerInfo) -> WorkerId {
         let worker = self.fleet.join(info.clone());
         self.scaling.joined(now, worker, &info);
+        if let Some(history) = &mut self.history {
+            history.joined(now, worker, &info);
+        }
         self.emit(now, &Event::Joined { worker, info: &info });
         worker
     }
@@ -170,6 +213,9 @@ impl Balancer {
                         self.lengths = LengthForecaster::default();
                     }
                     self.scaling.left(id);
+                    if let Some(history) = &mut self.history {
+                        history.left(now, id);
+                    }
                     self.emit(now, &Event::Left(id));
                 }
             }
@@ -180,6 +226,9 @@ impl Balancer {
             FleetUpdate::Load(id, report) => self.load(now, id, &report),
             FleetUpdate::CacheEmptied(id) => {
                 if self.fleet.view(id).is_some() {
+                    if let Some(history) = &mut self.history {
+                        history.cache_emptied(now, id);
+                    }
                     self.emit(now, &Event::CacheEmptied(id));
                 }
             }
@@ -227,6 +276,7 @@ impl Balancer {
         let load = RequestLoad::of(request);
         self.fleet.dispatched(worker, load);
         self.emit(now, &Event::Dispatched { worker, request });
+        let place = self.history.as_mut().map(|history| history.dispatched(now, worker, request));
         let ticket = Ticket {
             worker,
             request: request.id,
@@ -239,8 +289,9 @@ impl Balancer {
             forecast: request.forecast,
             predicted_cached_tokens: decision.predicted_cached_tokens,
             mark: self.scaling.dispatched(now, request, &decision),
+            place: place.unwrap_or(HistoryPlace::NONE),
         };
-        Ok(Dispatched { ticket, decision, snapshot, chosen, scores, shadows })
+        Ok(Dispatched { ticket, policy: self.number, decision, snapshot, chosen, scores, shadows })
     }
 
     /// Whether a worker that `request` may go to and that is not in `exclude` is routable, even if it is at its cap.
@@ -325,6 +376,9 @@ impl Balancer {
     /// Records that the first byte of a streamed response arrived.
     pub fn first_token(&mut self, now: Time, ticket: &mut Ticket) {
         self.scaling.first_token(now, ticket.worker, &mut ticket.mark);
+        if let Some(history) = &mut self.history {
+            history.first_token(now, ticket.worker, ticket.request, ticket.place);
+        }
         self.emit(now, &Event::FirstToken { worker: ticket.worker, request: ticket.request });
     }
 
@@ -356,6 +410,9 @@ impl Balancer {
         let length = completion.output_tokens().filter(|_| result.outcome == Outcome::Success);
         completion.forecast = ticket.forecast.map(|forecast| forecast.verify(length));
         self.scaling.finished(&ticket.mark, &completion);
+        if let Some(history) = &mut self.history {
+            history.finished(&completion, ticket.place);
+        }
         self.emit(now, &Event::Finished(&completion));
         // Nothing is learned from a worker that left: it may have been removed for a fault.
         if let Some((classes, tokens)) =
@@ -404,6 +461,9 @@ impl Balancer {
         self.fleet.set_capacity(id, capacity);
         if let Some(info) = self.fleet.view(id).map(|w| w.info.clone()) {
             self.scaling.changed(id, &info);
+            if let Some(history) = &mut self.history {
+                history.changed(now, id, &info);
+            }
             self.emit(now, &Event::Changed { worker: id, info: &info });
         }
     }
@@ -413,30 +473,5 @@ impl Balancer {
         for slot in &mut self.shadows {
             slot.policy.observe(now, event);
         }
-    }
-}
-
-impl PolicySlot {
-    /// Asks the policy, with its own random numbers, and replaces a choice that is no candidate.
-    fn decide(
-        &mut self,
-        now: Time,
-        request: &RequestFeatures<'_>,
-        candidates: Candidates<'_>,
-        explain: ExplainLevel,
-        room: Option<&mut Vec<WorkerId>>,
-        scores: &mut Vec<CandidateScore>,
-    ) -> Decision {
-        let scores = (explain != ExplainLevel::None).then_some(scores);
-        let of_choice = explain == ExplainLevel::Chosen;
-        let rng = &mut self.rng;
-        let decision =
-            self.policy.decide(DecisionContext { now, request, candidates, rng, room, scores, of_choice });
-        if candidates.contains(decision.worker) {
-            return decision;
-        }
-        // A faulty policy must neither stop the router nor send all traffic to one worker.
-        let random = self.rng.below(candidates.len());
-        Decision::plain(candidates.id(random), Reason::Fallback)
     }
 }

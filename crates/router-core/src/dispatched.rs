@@ -1,6 +1,7 @@
 //! What a dispatch produced: the ticket, the decision, and the state at that time.
 
 use crate::fleet::Candidates;
+use crate::policy_lineup::PolicyNumber;
 use crate::ticket::Ticket;
 use crate::{CandidateScore, Decision, WorkerId};
 
@@ -32,6 +33,8 @@ pub struct ExplainedDecision {
 pub struct Dispatched {
     /// To be finished when the response has ended.
     pub ticket: Ticket,
+    /// The number of the live policy, which decided.
+    pub policy: PolicyNumber,
     /// The live policy's decision.
     pub decision: Decision,
     /// Load and position at the time of the decision.

@@ -48,6 +48,7 @@ mod classic;
 mod decision;
 mod dispatched;
 mod event;
+mod event_history;
 mod features;
 mod fleet;
 mod ids;
@@ -60,6 +61,7 @@ mod load_tracker;
 mod no_worker;
 mod overload;
 pub mod policy;
+mod policy_lineup;
 mod prefix_index;
 mod ranking;
 mod registry;
@@ -88,6 +90,7 @@ pub use event::{
     AttemptResult, Completion, Event, LoadReport, LoadSource, Outcome, PROGRESS_INTERVAL, ServerTiming,
     TokenUsage, WorkTotals,
 };
+pub use event_history::EventHistory;
 pub use features::{OutputForm, PromptScript, RequestFeatures};
 pub use fleet::{Candidates, Fleet};
 pub use ids::{RequestId, SlotMap, WorkerId};
@@ -97,6 +100,7 @@ pub use no_worker::NoWorker;
 pub use overload::{DEFAULT_OVERLOAD_WAITING, OverloadBounds};
 pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};
+pub use policy_lineup::{LineupError, NextPolicy, PolicyLineup, PolicyNumber, PreparedPolicy};
 pub use prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 pub use registry::{PolicyError, PolicyFactory, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;

@@ -116,6 +116,7 @@ impl PolicySpec {
 type PolicyBuilder = dyn Fn(&PolicyOptions) -> Result<Box<dyn Policy>, PolicyError> + Send + Sync;
 
 /// All policies that can be asked for by name.
+#[derive(Clone)]
 pub struct Registry {
     entries: Vec<(PolicySpec, Arc<PolicyBuilder>)>,
 }
@@ -281,6 +282,16 @@ impl PolicyFactory {
     /// The policy's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The options that were given.
+    pub const fn options(&self) -> &PolicyOptions {
+        &self.options
+    }
+
+    /// Whether both make policies of the same name with the same options given.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name && self.options == other.options
     }
 
     /// A new policy, which has learned nothing.

@@ -1,5 +1,6 @@
 //! The right of one request to occupy one worker.
 
+use crate::event_history::HistoryPlace;
 use crate::fleet::RequestLoad;
 use crate::length_forecaster::RequestClasses;
 use crate::scaling::RequestMark;
@@ -22,6 +23,8 @@ pub struct Ticket {
     pub(crate) forecast: Option<LengthForecast>,
     pub(crate) predicted_cached_tokens: Option<u32>,
     pub(crate) mark: RequestMark,
+    /// Where in the history it was sent.
+    pub(crate) place: HistoryPlace,
 }
 
 impl Ticket {

@@ -6,8 +6,8 @@ mod common;
 
 use common::{chain, every_policy};
 use router_core::{
-    AttemptResult, Balancer, Event, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PromptTokens,
-    RequestFeatures, Time, TokenUsage, WorkerInfo,
+    AttemptResult, Balancer, Event, ExplainLevel, FleetUpdate, LoadReport, LoadSource, Outcome, PolicyNumber,
+    PromptTokens, RequestFeatures, Time, TokenUsage, WorkerInfo,
 };
 use std::time::Duration;
 
@@ -42,16 +42,22 @@ fn serve(balancer: &mut Balancer, now: &mut Time, prompts: &[Vec<u64>], n: usize
 fn a_warm_policy_allocates_nothing() {
     for workers in [8, 64] {
         for (label, make) in every_policy() {
-            let mut balancer = Balancer::new(make(), 1);
-            let mut now = Time::ZERO;
-            for i in 0..workers {
-                balancer.join(now, WorkerInfo::new(&format!("http://worker-{i}")));
+            for keeps_history in [false, true] {
+                let mut balancer = Balancer::new(make(), 1);
+                if keeps_history {
+                    balancer.keep_history(PolicyNumber(0));
+                }
+                let mut now = Time::ZERO;
+                for i in 0..workers {
+                    balancer.join(now, WorkerInfo::new(&format!("http://worker-{i}")));
+                }
+                // More prompts than the small index holds, so that it is full and evicts all the time.
+                let prompts: Vec<_> = (0..100).map(|c| chain(c, 40)).collect();
+                serve(&mut balancer, &mut now, &prompts, 30 * workers);
+                let measured = allocation_counter::measure(|| serve(&mut balancer, &mut now, &prompts, 400));
+                let label = format!("{label} with {workers} workers, history: {keeps_history}");
+                assert_eq!(measured.count_total, 0, "{label}: {measured:?}");
             }
-            // More prompts than the small index holds, so that it is full and evicts all the time.
-            let prompts: Vec<_> = (0..100).map(|c| chain(c, 40)).collect();
-            serve(&mut balancer, &mut now, &prompts, 30 * workers);
-            let measured = allocation_counter::measure(|| serve(&mut balancer, &mut now, &prompts, 400));
-            assert_eq!(measured.count_total, 0, "{label} with {workers} workers: {measured:?}");
         }
     }
 }

@@ -2,20 +2,20 @@
 
 use crate::admission::Admission;
 use crate::carried::OpenRoutes;
-use crate::hedge_delay::HedgeDelay;
 use crate::large_body::LargeBodyWork;
-use crate::models::{GroupFactory, Models, PrefillPlan, ServingGroup, WorkersAtStart};
-use crate::prefill_pool::PrefillPool;
+use crate::live_config::LiveConfig;
+use crate::live_settings::LiveSettings;
+use crate::models::{GroupFactory, Models, PrefillPlan, WorkersAtStart};
 use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
 use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::start_error::StartError;
 use crate::state::{AppState, PodsStatus};
 use crate::viewers::Viewers;
+use arc_swap::ArcSwap;
 use router_config::{
     AccessLogConfig, Config, DisaggregationConfig, ModelRouting, SecurityConfig, WorkerSpec,
 };
-use router_core::PolicyNeeds;
 use router_telemetry::{
     AccessLog, AccessLogError, Buckets, Clock, DecisionBroadcast, Metrics, RecordedPool, Recorder,
     RecorderConfig, Telemetry, TraceIds,
@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 
 /// Builds the state, with all workers that the configuration names in their pools.
 pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, StartError> {
+    let live_config = LiveConfig::new(&config);
     let seed = config.seed.unwrap_or_else(router_telemetry::random_seed);
     let clock = Clock::start();
     let limit = WaitLimit::new(config.admission.queue_size);
@@ -58,6 +59,7 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         record: config.record,
         directory,
         made: 0,
+        changes: 0,
         next_pool: RecordedPool::MAIN,
     };
     let admission = Admission::new(&factory.admission, limit);
@@ -66,10 +68,15 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     let main = Arc::clone(&models.first().pool);
     models.join_at_start(&config.workers, &prefill)?;
     let access_log = access_log(config.access_log.as_ref(), clock, &main.telemetry.metrics)?;
+    let worker_headers = config.requests.worker_headers.clone();
+    let route_lease = config.requests.route_lease;
+    let budget = RetryBudget::new(config.retry.budget);
+    let settings = LiveSettings::new(models.first().needs(), config.requests, config.retry);
     Ok(AppState {
         clock,
         main,
-        needs: needs(models.first()),
+        config: live_config,
+        settings: ArcSwap::from_pointee(settings),
         models,
         discovery: PodsStatus::default(),
         trusted_proxies: TrustedProxies::new(&config.forwarding),
@@ -77,12 +84,9 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         access_log,
         admission,
         authenticator: Authenticator::new(&config.security),
-        cors: config.security.cors.map(|origins| Cors::new(origins, &config.requests.worker_headers)),
-        open_routes: OpenRoutes::new(config.requests.route_lease),
-        limits: config.requests,
-        budget: RetryBudget::new(config.retry.budget),
-        hedging: config.retry.hedge.map(HedgeDelay::new),
-        retry: config.retry,
+        cors: config.security.cors.map(|origins| Cors::new(origins, &worker_headers)),
+        open_routes: OpenRoutes::new(route_lease),
+        budget,
         ids: RequestIds::new(),
         large_bodies: LargeBodyWork::new(),
         trace_ids: collector.map(|_| TraceIds::new()),
@@ -95,14 +99,6 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
 fn split_off(config: DisaggregationConfig) -> (PrefillPlan, Vec<WorkerSpec>) {
     let DisaggregationConfig { protocol, prefill, policy, record } = config;
     (PrefillPlan { protocol, policy, record }, prefill)
-}
-
-/// What the policies want to know of a request, which is scanned once for all of them; those of all models are the same.
-fn needs(group: &ServingGroup) -> PolicyNeeds {
-    // Each pool polls its own workers, and a client that names a worker means one that decodes.
-    let of_prefill =
-        |split: &PrefillPool| PolicyNeeds { load_reports: false, target_worker: false, ..split.pool.needs };
-    group.disaggregation.as_ref().map(of_prefill).into_iter().fold(group.pool.needs, PolicyNeeds::or)
 }
 
 fn access_log(

@@ -182,7 +182,7 @@ impl Lease {
 
     /// So many events of a stream have come: from time to time the policies are told, if some of them want to know.
     pub(crate) fn on_events(&mut self, events: u32) {
-        if !self.pool.needs.progress || events < self.told.next_look {
+        if !self.pool.needs.get().progress || events < self.told.next_look {
             return;
         }
         self.told.next_look = events.saturating_add(LOOK_EVERY);

@@ -33,6 +33,7 @@
 mod admin;
 mod admission;
 mod assembly;
+mod atomic_duration;
 mod carried;
 #[cfg(feature = "kubernetes")]
 mod discovered_workers;
@@ -43,6 +44,8 @@ mod hedge_delay;
 mod large_body;
 mod lease;
 mod live;
+mod live_config;
+mod live_settings;
 mod models;
 mod prefill_pool;
 mod proxy;
@@ -63,6 +66,7 @@ mod viewers;
 
 pub use admin::{TrackingDisabled, WorkersError};
 pub use carried::{RoutedRequest, WorkerAddress};
+pub use live_config::DryRun;
 pub use router::{Hosting, Router, RunningRouter};
 pub use router_telemetry::{AccessLogError, DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use router_upstream::tls::TlsError;

@@ -50,7 +50,7 @@ pub(crate) async fn read(
     mut body: Incoming,
     version: Version,
 ) -> Result<Bytes, ProxyError> {
-    let (limit, size) = (state.limits.max_body, body.size_hint().lower());
+    let (limit, size) = (state.live().limits.max_body, body.size_hint().lower());
     let rejected = if size > limit as u64 {
         Some(ProxyError::TooLarge { limit })
     } else {
@@ -61,7 +61,7 @@ pub(crate) async fn read(
         None if body.is_end_stream() => return Ok(Bytes::new()),
         None => {
             let announced = usize::try_from(size).unwrap_or(0);
-            let timeout = BodyReadTimeout::new(state.limits.body_timeout, state.limits.timeout);
+            let timeout = BodyReadTimeout::new(state.live().limits.body_timeout, state.live().limits.timeout);
             BodyCollector { announced, ..BodyCollector::new(state) }.run(&mut body, timeout).await
         }
     };
@@ -88,7 +88,7 @@ impl BodyCollector {
     /// A collector for a body whose length is not known.
     pub(crate) fn new(state: &AppState) -> Self {
         Self {
-            limit: state.limits.max_body,
+            limit: state.live().limits.max_body,
             announced: 0,
             reservation: state.admission.bodies.reservation(),
             whole: Bytes::new(),

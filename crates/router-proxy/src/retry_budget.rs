@@ -20,7 +20,8 @@ const SLOTS: usize = 16;
 /// Requests and retries of the last seconds.
 #[derive(Debug)]
 pub(crate) struct RetryBudget {
-    share: f64,
+    /// The bits of the share.
+    share: AtomicU64,
     requests: SecondCounts,
     /// Read and counted in one step, so that requests that retry at once cannot overdraw it together.
     retries: Mutex<SecondCounts>,
@@ -50,7 +51,16 @@ impl Drop for Withdrawal<'_> {
 impl RetryBudget {
     /// A budget of `share` retries for each request.
     pub(crate) fn new(share: f64) -> Self {
-        Self { share, requests: SecondCounts::default(), retries: Mutex::default() }
+        Self {
+            share: AtomicU64::new(share.to_bits()),
+            requests: SecondCounts::default(),
+            retries: Mutex::default(),
+        }
+    }
+
+    /// Changes the share.
+    pub(crate) fn set_share(&self, share: f64) {
+        self.share.store(share.to_bits(), Relaxed);
     }
 
     /// Notes a request.
@@ -60,7 +70,8 @@ impl RetryBudget {
 
     /// Takes one retry, if one is left.
     pub(crate) fn withdraw(&self, now: Time) -> Option<Withdrawal<'_>> {
-        let most = RESERVE as f64 + self.share * self.requests.total(now) as f64;
+        let most =
+            RESERVE as f64 + f64::from_bits(self.share.load(Relaxed)) * self.requests.total(now) as f64;
         let retries = self.retries.lock();
         if ((retries.total(now) + 1) as f64) > most {
             return None;

@@ -4,13 +4,14 @@ use crate::admin::{TrackingDisabled, WorkersError, embedded};
 use crate::assembly;
 #[cfg(feature = "kubernetes")]
 use crate::discovered_workers;
+use crate::live_config::DryRun;
 use crate::routing::RoutingService;
 use crate::security::{AlpnProtocols, ServerTls, watch_certificate};
 use crate::server::{self, Listeners, ServingThreads, Shutdown};
 use crate::start_error::StartError;
 use crate::state::AppState;
 use crate::stats::RouterStats;
-use router_config::{Config, ConfigError, RequestLimits, WorkerSpec};
+use router_config::{ChangeError, Config, ConfigError, LogLevel, RequestLimits, SourcedOptions, WorkerSpec};
 use router_telemetry::DecisionStream;
 use router_upstream::ConnectConfig;
 use router_upstream::tls::{TlsError, WorkerTls};
@@ -184,6 +185,34 @@ impl RunningRouter {
     /// Opens the file of the access log again, as a program that rotates logs asks for. Tells whether there is one.
     pub fn reopen_access_log(&self) -> bool {
         self.state.access_log.as_ref().inspect(|log| log.reopen()).is_some()
+    }
+
+    /// Every option with its value, where that is from, and whether it can change now, in the form of `GET /v1/config`.
+    pub fn config(&self) -> Value {
+        self.state.config.describe()
+    }
+
+    /// Changes options by a JSON merge patch, and returns what `PATCH /v1/config` does. Takes effect as a whole or not at all. To be
+    /// called within the runtime on which the router was started.
+    ///
+    /// # Errors
+    /// When an option is unknown or needs a restart, or a value is invalid; the message names it.
+    pub fn patch_config(&self, patch: &Value, dry_run: DryRun) -> Result<Value, ChangeError> {
+        self.state.config.patch(&self.state, patch, dry_run)
+    }
+
+    /// Makes the changes that the options have now, compared with those that the router was started with or that were given here
+    /// last. What was changed otherwise stays. To be called within the runtime on which the router was started.
+    ///
+    /// # Errors
+    /// As [`patch_config`](Self::patch_config); then the next call compares with the same options as this one.
+    pub fn reload_config(&self, options: SourcedOptions) -> Result<Value, ChangeError> {
+        self.state.config.reload(&self.state, options)
+    }
+
+    /// Lets the option `log_level` change while the router runs, by this function. Without it, that needs a restart.
+    pub fn log_level_changes_by(&self, set: impl Fn(LogLevel) + Send + Sync + 'static) {
+        self.state.config.log_level_changes_by(Box::new(set));
     }
 
     /// Requests in flight on all workers; one that is split counts once for each of its legs.

@@ -49,6 +49,7 @@ impl From<GroupError> for StartError {
         match error {
             GroupError::Policy(error) => Self::Policy(error),
             GroupError::Recorder(error) => Self::Record(error),
+            GroupError::Lineup(error) => Self::Candidate(error.to_string()),
         }
     }
 }

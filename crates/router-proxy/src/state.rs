@@ -3,16 +3,16 @@
 use crate::admission::Admission;
 use crate::carried::OpenRoutes;
 use crate::error::ProxyError;
-use crate::hedge_delay::HedgeDelay;
 use crate::large_body::LargeBodyWork;
+use crate::live_config::LiveConfig;
+use crate::live_settings::LiveSettings;
 use crate::models::Models;
 use crate::request_id::RequestIds;
 use crate::retry_budget::RetryBudget;
 use crate::security::{Authenticator, Cors, Forwarding, TrustedProxies};
 use crate::stats::RouterStats;
 use crate::viewers::Viewers;
-use router_config::{RequestLimits, RetryConfig};
-use router_core::PolicyNeeds;
+use arc_swap::{ArcSwap, Guard};
 use router_core::WaitingRequests;
 use router_telemetry::{AccessLog, BalancerGauges, Clock, ScaleGauges, TraceIds};
 use router_upstream::WorkerPool;
@@ -37,9 +37,10 @@ pub(crate) struct AppState {
     pub(crate) main: Arc<WorkerPool>,
     /// How well the pods of Kubernetes are known.
     pub(crate) discovery: PodsStatus,
-    /// What the policies of all pools want to know of a request.
-    pub(crate) needs: PolicyNeeds,
-    pub(crate) limits: RequestLimits,
+    /// The configuration, which may change.
+    pub(crate) config: LiveConfig,
+    /// What requests read and what may change.
+    pub(crate) settings: ArcSwap<LiveSettings>,
     pub(crate) admission: Admission,
     pub(crate) authenticator: Authenticator,
     pub(crate) cors: Option<Cors>,
@@ -48,10 +49,7 @@ pub(crate) struct AppState {
     pub(crate) forwarding: Option<Forwarding>,
     /// The access log, if there is one.
     pub(crate) access_log: Option<Arc<AccessLog>>,
-    pub(crate) retry: RetryConfig,
     pub(crate) budget: RetryBudget,
-    /// When hedges are sent; never when absent.
-    pub(crate) hedging: Option<HedgeDelay>,
     pub(crate) ids: RequestIds,
     /// Requests that callers of the decision service carry.
     pub(crate) open_routes: OpenRoutes,
@@ -66,6 +64,11 @@ pub(crate) struct AppState {
 }
 
 impl AppState {
+    /// What requests read, as it is now.
+    pub(crate) fn live(&self) -> Guard<Arc<LiveSettings>> {
+        self.settings.load()
+    }
+
     /// All pools: one for each model, or two where prefill and decode are apart.
     pub(crate) fn pools(&self) -> impl Iterator<Item = Arc<WorkerPool>> + use<> {
         let groups = self.models.groups();

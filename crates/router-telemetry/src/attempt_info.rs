@@ -4,7 +4,7 @@ use crate::leg::Leg;
 use crate::recorded_id::RecordedId;
 use crate::recorded_pool::RecordedPool;
 use crate::trace_context::TraceContext;
-use router_core::{Completion, RequestFeatures, Route, Time};
+use router_core::{Completion, PolicyNumber, RequestFeatures, Route, Time};
 use std::time::Duration;
 
 /// What all records of one attempt say about its request.
@@ -16,6 +16,8 @@ pub struct AttemptInfo {
     pub trace: Option<TraceContext>,
     /// The balancer that chose the worker.
     pub pool: RecordedPool,
+    /// The policy that was live in it.
+    pub policy: PolicyNumber,
     /// The route of the request.
     pub route: Route,
     /// Whether the client asked for a streamed response.
@@ -43,6 +45,7 @@ impl AttemptInfo {
             request_id,
             trace: None,
             pool: RecordedPool::MAIN,
+            policy: PolicyNumber::default(),
             route: features.route,
             stream: features.stream,
             leg: Leg::Whole,
@@ -59,6 +62,12 @@ impl AttemptInfo {
     #[must_use]
     pub fn with_pool(self, pool: RecordedPool) -> Self {
         Self { pool, ..self }
+    }
+
+    /// Sets the policy that decided.
+    #[must_use]
+    pub fn with_policy(self, policy: PolicyNumber) -> Self {
+        Self { policy, ..self }
     }
 
     /// Sets the distributed trace.

@@ -4,6 +4,7 @@
 //! a decision that does not fit is dropped and counted, so that routing never waits for a subscriber.
 
 use crate::clock::Clock;
+use crate::policy_names::PolicyNames;
 use crate::record::DecisionRecord;
 use crate::worker::WorkerTelemetry;
 use parking_lot::{Condvar, Mutex};
@@ -69,7 +70,7 @@ impl LiveDecision {
         d: &DecisionRecord,
         worker: &WorkerTelemetry,
         name: impl Fn(WorkerId) -> Option<Arc<str>>,
-        policy: &Arc<str>,
+        policies: &PolicyNames,
         clock: Clock,
     ) -> Self {
         // A worker may have left since the decision, in another thread.
@@ -81,7 +82,7 @@ impl LiveDecision {
             request_id: d.info.request_id.to_string(),
             attempt: d.info.attempt,
             leg: d.info.leg.as_str(),
-            policy: Arc::clone(policy),
+            policy: policies.name(d.info.policy),
             route: d.info.route.as_str(),
             stream: d.info.stream,
             worker_url: Arc::clone(&worker.url),
@@ -205,12 +206,12 @@ impl DecisionBroadcast {
         record: &DecisionRecord,
         worker: &WorkerTelemetry,
         name: impl Fn(WorkerId) -> Option<Arc<str>>,
-        policy: &Arc<str>,
+        policies: &PolicyNames,
     ) {
         if !self.has_subscribers() {
             return;
         }
-        let decision = Arc::new(LiveDecision::from_record(record, worker, name, policy, self.clock));
+        let decision = Arc::new(LiveDecision::from_record(record, worker, name, policies, self.clock));
         for subscriber in &self.subscribers.lock().list {
             let mut queue = subscriber.queue.lock();
             if queue.decisions.len() < subscriber.capacity {

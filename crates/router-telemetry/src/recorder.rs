@@ -97,7 +97,8 @@ impl Recorder {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, RecorderError> {
         let RecorderConfig { files, traces, collector } = config;
-        let traces = traces.map(|config| Arc::new(TraceStore::new(config, clock)));
+        let traces =
+            traces.map(|config| Arc::new(TraceStore::new(config, clock, Arc::clone(metrics.policy_names()))));
         let all = traces.is_some() || files.is_some_and(|f| f.candidates);
         let explain = match (all, files) {
             (true, _) => ExplainLevel::All,

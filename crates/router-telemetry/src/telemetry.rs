@@ -77,7 +77,7 @@ impl Telemetry {
         mut record: DecisionRecord,
         name: impl Fn(WorkerId) -> Option<Arc<str>>,
     ) {
-        worker.metrics.decided();
+        worker.metrics.decided(record.info.policy);
         self.metrics.decided(&record);
         tracing::trace!(
             request_id = %record.info.request_id,
@@ -86,7 +86,7 @@ impl Telemetry {
             reason = record.decision.reason.as_str(),
             "decided"
         );
-        self.decisions.decided(&record, worker, name, self.metrics.policy());
+        self.decisions.decided(&record, worker, name, self.metrics.policy_names());
         self.feed.decided(&record);
         if self.recorded_level() != ExplainLevel::All {
             // They were there for those who watch: what is recorded does not depend on them.

@@ -4,6 +4,7 @@ use crate::wait_queue::{WaitAttempt, WaitClass, WaitLimit, WaitOrder, WaitQueue}
 use crate::wait_times::WaitingSince;
 use router_core::{InFlightCap, NoWorker};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Why no worker can be chosen now.
@@ -28,22 +29,33 @@ pub enum DispatchError {
 #[derive(Debug)]
 pub struct CapacityQueue {
     /// Whether workers have a cap at all.
-    is_capped: bool,
+    is_capped: AtomicBool,
     queue: WaitQueue,
     limit: Arc<WaitLimit>,
-    timeout: Duration,
+    /// In nanoseconds.
+    timeout: AtomicU64,
 }
 
 impl CapacityQueue {
     /// A queue for workers with `cap` requests in flight at most. Its requests count against `limit` and wait for at most
     /// `timeout`.
     pub fn new(cap: InFlightCap, limit: Arc<WaitLimit>, timeout: Duration) -> Self {
-        Self { is_capped: !cap.is_unlimited(), queue: WaitQueue::new(WaitOrder::FirstOnly), limit, timeout }
+        let queue = WaitQueue::new(WaitOrder::FirstOnly);
+        let new = Self { is_capped: AtomicBool::default(), queue, limit, timeout: AtomicU64::default() };
+        new.set(cap, timeout);
+        new
+    }
+
+    /// Changes the cap and how long requests wait. Those that wait try again, as more may be free; they wait as long as before.
+    pub fn set(&self, cap: InFlightCap, timeout: Duration) {
+        self.is_capped.store(!cap.is_unlimited(), Relaxed);
+        self.timeout.store(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.queue.wake();
     }
 
     /// A request has left its worker, or a worker came into service.
     pub fn slot_released(&self) {
-        if self.is_capped {
+        if self.is_capped() || !self.queue.is_empty() {
             self.queue.wake();
         }
     }
@@ -59,13 +71,13 @@ impl CapacityQueue {
     }
 
     /// Whether a worker can be at a cap at all.
-    pub const fn is_capped(&self) -> bool {
-        self.is_capped
+    pub fn is_capped(&self) -> bool {
+        self.is_capped.load(Relaxed)
     }
 
     /// Dispatches now, unless others wait.
     pub fn try_dispatch<T>(&self, dispatch: impl FnOnce() -> Result<T, NoWorker>) -> Option<T> {
-        if self.is_capped && !self.queue.is_empty() {
+        if self.is_capped() && !self.queue.is_empty() {
             return None;
         }
         dispatch().ok()
@@ -83,7 +95,7 @@ impl CapacityQueue {
         if let Some(dispatched) = self.try_dispatch(&mut dispatch) {
             return Ok(dispatched);
         }
-        if !self.is_capped || (self.queue.is_empty() && availability() == Availability::Unavailable) {
+        if !self.is_capped() || (self.queue.is_empty() && availability() == Availability::Unavailable) {
             return Err(DispatchError::Unavailable);
         }
         let _permit = self.limit.enter().ok_or(DispatchError::AtCapacity)?;
@@ -92,7 +104,7 @@ impl CapacityQueue {
             Err(NoWorker) if availability() == Availability::Unavailable => WaitAttempt::GiveUp,
             Err(NoWorker) => WaitAttempt::NotYet,
         });
-        match tokio::time::timeout(self.timeout, wait).await {
+        match tokio::time::timeout(Duration::from_nanos(self.timeout.load(Relaxed)), wait).await {
             Ok(Some(dispatched)) => Ok(dispatched),
             Ok(None) => Err(DispatchError::Unavailable),
             Err(_) => Err(DispatchError::AtCapacity),

@@ -49,6 +49,7 @@ mod pool_model;
 mod profile;
 mod recheck;
 mod served_models;
+mod shared_needs;
 mod shared_timer;
 mod standalone;
 #[cfg(feature = "grpc")]
@@ -87,6 +88,7 @@ pub use profile::WorkerProfile;
 #[cfg(feature = "grpc")]
 pub use router_grpc::has_call;
 pub use served_models::ServedModels;
+pub use shared_needs::{PollsAnyway, SharedNeeds};
 pub use standalone::standalone_worker;
 pub use stored_objects::StoredObjects;
 pub use table::CandidateTable;

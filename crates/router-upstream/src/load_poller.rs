@@ -19,12 +19,19 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after no endpoint had a report: a worker may be restarted with another version.
 const RETRY_ALL: Duration = Duration::from_secs(5);
 
-/// Polls one worker until it is removed; one request at a time, and rarely while the worker is idle.
+/// Polls one worker until it is removed, while policies or bounds need its load; one request at a time, and rarely while the worker
+/// is idle.
 pub(crate) async fn poll_load(pool: Arc<WorkerPool>, worker: Arc<Worker>, interval: Duration) {
     let mut current: Option<LoadEndpoint> = None;
     let mut idle_reports = 0;
     let mut pause = Duration::ZERO;
     loop {
+        if !pool.needs.polls() {
+            tokio::select! {
+                () = pool.needs.polls_wanted() => pause = Duration::ZERO,
+                () = worker.removed.cancelled() => return,
+            }
+        }
         tokio::select! {
             () = sleep_together(pool.started_at, pause) => {}
             () = worker.load_polls.woken() => idle_reports = 0,

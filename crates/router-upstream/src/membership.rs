@@ -120,6 +120,14 @@ impl WorkerPool {
         Ok(())
     }
 
+    /// Whether a worker could join.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn check(&self, spec: &WorkerSpec) -> Result<(), MembershipError> {
+        self.prepare(spec, None).map(drop)
+    }
+
     /// A worker that may join: everything that can fail has been done.
     fn prepare(&self, spec: &WorkerSpec, owner: Option<Arc<str>>) -> Result<PreparedWorker, MembershipError> {
         let url = spec.base_url(self.fleet.connection_mode).map_err(WorkerSpecError::from)?;
@@ -257,10 +265,8 @@ impl WorkerPool {
             let (pool, subject) = both();
             self.tasks.spawn(crate::state_watcher::watch_state(pool, subject, transport));
         }
-        if self.needs.load_reports || self.fleet.polls_for_overload {
-            let (pool, subject) = both();
-            self.tasks.spawn(poll_load(pool, subject, self.fleet.load_poll));
-        }
+        let (pool, subject) = both();
+        self.tasks.spawn(poll_load(pool, subject, self.fleet.load_poll));
     }
 
     /// Changes the configuration of a worker.

@@ -8,15 +8,14 @@ use crate::fleet_weights::FleetWeights;
 use crate::health::HealthState;
 use crate::load::WorkerLoad;
 use crate::pool_model::PoolModel;
+use crate::shared_needs::{PollsAnyway, SharedNeeds};
 use crate::stored_objects::StoredObjects;
 use crate::table::CandidateTable;
 use crate::wait_queue::{WaitOrder, WaitQueue};
 use crate::worker::Worker;
 use parking_lot::Mutex;
 use router_config::FleetConfig;
-use router_core::{
-    Balancer, CandidateScore, PolicyNeeds, RequestFeatures, ScalingSignals, WaitingRequests, WorkerId,
-};
+use router_core::{Balancer, CandidateScore, RequestFeatures, ScalingSignals, WaitingRequests, WorkerId};
 use router_telemetry::{BalancerGauges, Clock, RetryReason, Telemetry, WorkerTelemetry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +36,7 @@ pub struct WorkerPool {
     /// Chooses among the candidates; the only place where requests in flight are counted.
     pub balancer: Mutex<Balancer>,
     /// The request features that the policies of this balancer need.
-    pub needs: PolicyNeeds,
+    pub needs: SharedNeeds,
     /// The candidates that the balancer chooses among.
     pub candidates: Arc<CandidateTable>,
     /// The model that its workers serve.
@@ -112,13 +111,15 @@ impl WorkerPool {
             side,
             workers_at_start,
         } = config;
+        let shared_needs = SharedNeeds::new(balancer.needs());
+        shared_needs.set(balancer.needs(), PollsAnyway::of(fleet.polls_for_overload));
         let candidates = Arc::<CandidateTable>::default();
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let log = FleetLog::new(workers_at_start, Arc::clone(&candidates), tasks.clone(), stopping.clone());
         Self {
             clock,
             model,
-            needs: balancer.needs(),
+            needs: shared_needs,
             balancer: Mutex::new(balancer),
             candidates,
             telemetry,
@@ -221,7 +222,7 @@ impl WorkerPool {
         let count = |state| loads.iter().filter(|load| load.worker.health() == state).count();
         let states = HealthState::IN_FLEET.map(|state| (state.as_str(), count(state))).to_vec();
         let scores = if self.telemetry.metrics.needs_scores() { self.scores() } else { Vec::new() };
-        let policy = Arc::clone(self.telemetry.metrics.policy());
+        let policy = self.telemetry.metrics.policy();
         let waiting = self.capacity.waiting() + self.unavailable.waiting();
         let model = self.model.name();
         BalancerGauges {

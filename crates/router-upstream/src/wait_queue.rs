@@ -163,7 +163,7 @@ impl Drop for QueuePlace<'_> {
 /// How many requests may wait, in all queues together that share this limit.
 #[derive(Debug)]
 pub struct WaitLimit {
-    limit: usize,
+    limit: AtomicUsize,
     waiting: AtomicUsize,
     times: Arc<WaitTimes>,
 }
@@ -171,7 +171,12 @@ pub struct WaitLimit {
 impl WaitLimit {
     /// At most `limit` requests wait.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, waiting: AtomicUsize::new(0), times: Arc::default() })
+        Arc::new(Self { limit: AtomicUsize::new(limit), waiting: AtomicUsize::new(0), times: Arc::default() })
+    }
+
+    /// Changes how many may wait. Those that wait already stay, even if they are more.
+    pub fn set(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// How many wait now.
@@ -186,12 +191,13 @@ impl WaitLimit {
 
     /// Whether as many wait as may.
     pub fn is_full(&self) -> bool {
-        self.waiting() >= self.limit
+        self.waiting() >= self.limit.load(Ordering::Relaxed)
     }
 
     /// The right to wait, until it is dropped; `None` when too many wait already.
     pub fn enter(self: &Arc<Self>) -> Option<WaitPermit> {
-        let more = |waiting| (waiting < self.limit).then_some(waiting + 1);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let more = |waiting| (waiting < limit).then_some(waiting + 1);
         let entered = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         entered.is_ok().then(|| WaitPermit { limit: Arc::clone(self), _since: self.times.enter() })
     }

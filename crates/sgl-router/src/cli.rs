@@ -4,7 +4,10 @@ use crate::clap_message::{first_line, stray_url};
 #[cfg(feature = "endpoint-picker")]
 use crate::endpoint_picker;
 use crate::terminal::say;
-use crate::{completions, demo, emulate, explain, launch, pages, policies, report, send, simulate, workers};
+use crate::{
+    check_config, completions, demo, emulate, explain, launch, pages, policies, report, send, simulate,
+    workers,
+};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use router_config::compat::{ForeignError, ForeignPolicyOption, Translation, translate};
@@ -38,6 +41,8 @@ pub(crate) enum Command {
     /// Route requests to inference servers
     #[command(alias = "start")]
     Launch(Box<launch::LaunchArgs>),
+    /// Say what is wrong with a configuration file and what it means, with the source of each value
+    CheckConfig(Box<check_config::CheckConfigArgs>),
     /// Choose endpoints for Envoy, as the endpoint picker of the Gateway API Inference Extension
     #[cfg(feature = "endpoint-picker")]
     EndpointPicker(Box<endpoint_picker::EndpointPickerArgs>),

@@ -1,14 +1,13 @@
 //! `sgl-router endpoint-picker`: chooses endpoints for Envoy and the gateways that are built on it.
 
 use crate::error::CommandError;
-use crate::launch::{self, LaunchArgs};
+use crate::launch::{self, CheckedLaunch, LaunchArgs};
 use crate::runtime;
 use clap::{ArgMatches, Args};
 use router_config::{CertificateFiles, Config};
 use router_picker::{Picker, PickerConfig};
 use router_proxy::RunningRouter;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tracing::{info, warn};
 
@@ -62,7 +61,7 @@ pub(crate) fn run(args: Box<EndpointPickerArgs>, matches: &ArgMatches) -> Result
     }
     let config = picker.config(&checked.config);
     runtime::raise_open_files();
-    runtime::block_on_one(serve(checked.config, config, checked.threads))
+    runtime::block_on_one(serve(checked, config))
 }
 
 impl PickerArgs {
@@ -78,12 +77,8 @@ impl PickerArgs {
     }
 }
 
-async fn serve(
-    config: Config,
-    picker: PickerConfig,
-    threads: Option<NonZeroUsize>,
-) -> Result<(), CommandError> {
-    launch::serve_with(config, threads, async |router: &RunningRouter| {
+async fn serve(checked: CheckedLaunch, picker: PickerConfig) -> Result<(), CommandError> {
+    launch::serve_with(checked, async |router: &RunningRouter| {
         let is_open = picker.tls.is_none() && !picker.listen.ip().is_loopback();
         let scheme = if picker.tls.is_some() { "grpcs" } else { "grpc" };
         let started = Picker::start(router, picker).await.map_err(CommandError::runtime)?;

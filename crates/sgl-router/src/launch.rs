@@ -4,7 +4,7 @@ use crate::error::CommandError;
 use crate::runtime::{self, LogStyle};
 use clap::{ArgMatches, Args};
 use router_config::compat::ForeignPolicyOption;
-use router_config::{Config, ConfigError, LogFormat, LogLevel, Options};
+use router_config::{Config, ConfigError, LogFormat, LogLevel, Options, Source, SourcedOptions};
 use router_core::Registry;
 use router_proxy::{Router, RunningRouter, ServingThreads, StartError};
 use std::num::NonZeroUsize;
@@ -13,7 +13,7 @@ use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
 /// The flags of `launch`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct LaunchArgs {
     /// TOML file with the same options, with underscores instead of dashes; flags override the file
     #[arg(long, value_name = "FILE")]
@@ -32,9 +32,9 @@ pub(crate) struct LaunchArgs {
 }
 
 pub(crate) fn run(args: Box<LaunchArgs>, matches: &ArgMatches) -> Result<(), CommandError> {
-    let CheckedLaunch { config, threads } = args.check(matches)?;
+    let checked = args.check(matches)?;
     runtime::raise_open_files();
-    runtime::block_on_one(serve_with(config, threads, async |_: &RunningRouter| Ok(())))
+    runtime::block_on_one(serve_with(checked, async |_: &RunningRouter| Ok(())))
 }
 
 /// What a checked command line asks for.
@@ -43,13 +43,31 @@ pub(crate) struct CheckedLaunch {
     pub(crate) config: Config,
     /// The number of serving threads.
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Reads file and flags again.
+    pub(crate) reload: ConfigReload,
+}
+
+/// Reads the file of `--config` again; the flags still override it.
+#[derive(Debug)]
+pub(crate) struct ConfigReload {
+    args: LaunchArgs,
+    matches: ArgMatches,
+}
+
+impl ConfigReload {
+    fn read(&self) -> Result<SourcedOptions, ConfigError> {
+        self.args.clone().load(&self.matches).map(|loaded| loaded.sourced)
+    }
 }
 
 impl LaunchArgs {
     /// Checks the options, starts logging, and logs what the options mean that is not obvious.
     pub(crate) fn check(self, matches: &ArgMatches) -> Result<CheckedLaunch, CommandError> {
-        let LoadedOptions { options, notes } = self.load(matches).map_err(CommandError::usage)?;
-        let config = options.check(&Registry::builtin()).map_err(CommandError::usage)?;
+        let reload = ConfigReload { args: self.clone(), matches: matches.clone() };
+        let LoadedOptions { sourced, notes } = self.load(matches).map_err(CommandError::usage)?;
+        let SourcedOptions { options, sources } = sourced;
+        let mut config = options.check(&Registry::builtin()).map_err(CommandError::usage)?;
+        config.origin.sources = sources;
         init_logs(&options)?;
         for note in notes {
             info!("{note}");
@@ -60,22 +78,26 @@ impl LaunchArgs {
         if let Some(warning) = options.unheard_shadows(&Registry::builtin()) {
             warn!("{warning}");
         }
-        Ok(CheckedLaunch { config, threads: options.threads.and_then(NonZeroUsize::new) })
+        Ok(CheckedLaunch { config, threads: options.threads.and_then(NonZeroUsize::new), reload })
     }
 
     /// The options of the file, if there is one, overridden by those of the command line.
     pub(crate) fn load(self, matches: &ArgMatches) -> Result<LoadedOptions, ConfigError> {
-        let mut options = Options::load(matches, self.options, self.config.as_deref())?;
+        let mut sourced = Options::load_sourced(matches, self.options, self.config.as_deref())?;
         let mut notes = self.notes;
+        if !self.policy_options.is_empty() {
+            sourced.sources.set("policy_options", Source::Flag);
+        }
+        let options = &mut sourced.options;
         notes.extend(options.set_foreign_policy_options(self.policy_options, &Registry::builtin()));
-        Ok(LoadedOptions { options, notes })
+        Ok(LoadedOptions { sourced, notes })
     }
 }
 
 /// Options, and notes for the log about flags of other routers.
 #[derive(Debug)]
 pub(crate) struct LoadedOptions {
-    pub(crate) options: Options,
+    pub(crate) sourced: SourcedOptions,
     pub(crate) notes: Vec<String>,
 }
 
@@ -107,6 +129,9 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
     let threads = threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = ServingThreads::start(threads.unwrap_or(NonZeroUsize::MIN)).map_err(StartError::Threads)?;
     let router = Router::start_on(threads, config).await?;
+    if runtime::has_logs() {
+        router.log_level_changes_by(|log_level| runtime::set_log_level(level(log_level)));
+    }
     match prefill {
         Some((prefill_policy, prefill_workers)) => info!(
             url = router.url(),
@@ -134,10 +159,10 @@ pub async fn start(config: Config, threads: Option<NonZeroUsize>) -> Result<Runn
 
 /// Runs the router, and what `begin` starts with it, until a signal asks it to stop.
 pub(crate) async fn serve_with(
-    config: Config,
-    threads: Option<NonZeroUsize>,
+    launch: CheckedLaunch,
     begin: impl AsyncFnOnce(&RunningRouter) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
+    let CheckedLaunch { config, threads, reload } = launch;
     // From the start, because a SIGHUP without a handler ends the process.
     let hang_ups = runtime::hang_ups()?;
     let router = start(config, threads).await.map_err(|error| match error {
@@ -145,23 +170,50 @@ pub(crate) async fn serve_with(
         error => CommandError::runtime(error),
     })?;
     begin(&router).await?;
-    serve_until_asked(&router, hang_ups).await?;
+    serve_until_asked(&router, hang_ups, &reload).await?;
     stop(router).await
 }
 
-/// Opens the access log again and reloads the certificate on SIGHUP; returns on SIGINT or SIGTERM.
-async fn serve_until_asked(router: &RunningRouter, mut hang_ups: Signal) -> Result<(), CommandError> {
+/// Opens the access log again and reloads the configuration and the certificate on SIGHUP; returns on SIGINT or SIGTERM.
+async fn serve_until_asked(
+    router: &RunningRouter,
+    mut hang_ups: Signal,
+    reload: &ConfigReload,
+) -> Result<(), CommandError> {
     let mut stop = std::pin::pin!(runtime::asked_to_stop());
     loop {
         tokio::select! {
             stopped = &mut stop => return stopped,
-            _ = hang_ups.recv() => on_hang_up(router).await,
+            _ = hang_ups.recv() => on_hang_up(router, reload).await,
         }
     }
 }
 
-async fn on_hang_up(router: &RunningRouter) {
+/// Makes the changes of a changed file. The router goes on with what it has where they are refused.
+fn reload_config(router: &RunningRouter, reload: &ConfigReload) {
+    if reload.args.config.is_none() {
+        return;
+    }
+    let loaded = match reload.read() {
+        Ok(loaded) => loaded,
+        Err(error) => return warn!("the configuration stays as it was: {error}"),
+    };
+    match router.reload_config(loaded) {
+        Ok(outcome) => {
+            let texts = |member: &str| outcome[member].as_array().cloned().unwrap_or_default();
+            texts("notes").iter().filter_map(|note| note.as_str()).for_each(|note| info!("{note}"));
+            texts("warnings").iter().filter_map(|text| text.as_str()).for_each(|text| warn!("{text}"));
+            if texts("changed").is_empty() {
+                info!("the configuration file says nothing new");
+            }
+        }
+        Err(error) => warn!("the configuration stays as it was: {error}"),
+    }
+}
+
+async fn on_hang_up(router: &RunningRouter, reload: &ConfigReload) {
     router.reopen_access_log();
+    reload_config(router, reload);
     // Without TLS there is nothing to reload, and nothing to tell.
     if !router.serves_tls() {
         return;

@@ -36,7 +36,7 @@ pub fn launch_options(
         Ok((Command::Launch(args), matches)) => {
             let loaded =
                 args.load(&matches).map_err(|error| LaunchOptionsError::Invalid(error.to_string()))?;
-            Ok(LaunchOptions { options: loaded.options, notes: loaded.notes })
+            Ok(LaunchOptions { options: loaded.sourced.options, notes: loaded.notes })
         }
         Err(NoCommand::Invalid(line)) => Err(LaunchOptionsError::Invalid(line)),
         Err(help @ (NoCommand::Help(_) | NoCommand::ShortHelp(_))) => {

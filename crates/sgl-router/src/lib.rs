@@ -10,7 +10,7 @@
 //! cli                                             the parser of the command line
 //! endpoint_picker launch demo emulate send        one command each
 //!   simulate report
-//!   policies workers explain completions pages
+//!   check_config policies workers explain completions pages
 //! router_client                                   requests to a running router
 //! runtime  terminal  clap_message  error          tokio and logs, output, messages
 //! ```
@@ -22,6 +22,7 @@
     reason = "counts and times become f64 for tables, and back at stated ranges"
 )]
 
+mod check_config;
 mod clap_message;
 mod cli;
 mod completions;
@@ -59,6 +60,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let result = match command {
         cli::Command::Launch(args) => launch::run(args, &matches),
+        cli::Command::CheckConfig(args) => check_config::run(*args, &matches),
         #[cfg(feature = "endpoint-picker")]
         cli::Command::EndpointPicker(args) => endpoint_picker::run(args, &matches),
         cli::Command::Demo(args) => demo::run(&args),

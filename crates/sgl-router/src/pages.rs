@@ -3,6 +3,7 @@
 use crate::terminal::say;
 use clap::{Arg, ArgAction, Args, ValueEnum};
 use router_config::compat::{FlagMapping, ForeignFlag, SourceRouter, foreign_flags};
+use router_config::{ChangeTime, Options};
 use std::fmt::Write as _;
 
 /// The flags of `pages`.
@@ -69,6 +70,9 @@ fn option_row(arg: &Arg) -> String {
     if takes_value && !possible.is_empty() {
         let values: Vec<_> = possible.iter().map(|v| format!("`{}`", v.get_name())).collect();
         let _ = write!(meaning, ": {}", values.join(", "));
+    }
+    if Options::change_time(arg.get_id().as_str()) == Some(ChangeTime::Live) {
+        meaning.push_str(" (live)");
     }
     if let Some(variable) = arg.get_env() {
         let _ = write!(meaning, " (environment: `{}`)", variable.to_string_lossy());

@@ -4,12 +4,13 @@ use crate::error::CommandError;
 use std::future::Future;
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::sync::OnceLock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// Runs `work` on `threads` threads; the default is one per core.
 pub(crate) fn block_on<T>(
@@ -72,9 +73,28 @@ enum LogColours {
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn start_logs(level: &str, lines: Lines) {
-    let filter = own_lines(level);
+    let (filter, handle) = reload::Layer::new(own_lines(level));
     // Setting a second subscriber fails and keeps the first one.
-    let _ = Registry::default().with(lines.with_filter(filter)).try_init();
+    if Registry::default().with(lines.with_filter(filter)).try_init().is_ok() {
+        let _ = LEVEL.set(handle);
+    }
+}
+
+/// Sets the minimum severity of the lines.
+static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Whether this program writes a log, whose level can change.
+pub(crate) fn has_logs() -> bool {
+    LEVEL.get().is_some()
+}
+
+/// Changes the level of the log.
+pub(crate) fn set_log_level(level: &str) {
+    if let Some(handle) = LEVEL.get()
+        && let Err(error) = handle.reload(own_lines(level))
+    {
+        tracing::error!(%error, "the log level cannot be changed");
+    }
 }
 
 /// Lines of the router's own crates from `level` on. Libraries tell only of warnings and errors: at level debug they are

@@ -115,6 +115,32 @@ impl PolicyNeeds {
         progress: false,
     };
 
+    /// The needs as bits, to be read and replaced in one step.
+    pub const fn bits(self) -> u8 {
+        self.prefix_hashes as u8
+            | (self.text as u8) << 1
+            | (self.script as u8) << 2
+            | (self.load_reports as u8) << 3
+            | (self.routing_key as u8) << 4
+            | (self.target_worker as u8) << 5
+            | (self.forecast as u8) << 6
+            | (self.progress as u8) << 7
+    }
+
+    /// The needs with these [bits](Self::bits).
+    pub const fn from_bits(bits: u8) -> Self {
+        Self {
+            prefix_hashes: bits & 1 != 0,
+            text: bits & 1 << 1 != 0,
+            script: bits & 1 << 2 != 0,
+            load_reports: bits & 1 << 3 != 0,
+            routing_key: bits & 1 << 4 != 0,
+            target_worker: bits & 1 << 5 != 0,
+            forecast: bits & 1 << 6 != 0,
+            progress: bits & 1 << 7 != 0,
+        }
+    }
+
     /// What either needs.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {

@@ -7,5 +7,6 @@ mod balancer;
 mod classic;
 mod common;
 mod laws;
+mod lineup;
 mod overload;
 mod registry;

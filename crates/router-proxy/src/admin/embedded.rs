@@ -35,5 +35,5 @@ pub(crate) async fn trace(state: &AppState, request_id: &str) -> Result<Option<V
     let traces = recorder.traces.as_ref().ok_or(TrackingDisabled)?;
     // Events before this call must be in its result.
     recorder.sync().await;
-    Ok(traces.get(telemetry.metrics.policy(), request_id))
+    Ok(traces.get(&telemetry.metrics.policy(), request_id))
 }

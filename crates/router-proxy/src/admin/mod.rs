@@ -2,6 +2,7 @@
 
 mod aborts;
 mod body;
+mod config;
 mod control;
 mod control_call;
 mod dashboard;
@@ -20,6 +21,7 @@ mod weight_group;
 mod worker_answer;
 mod workers;
 
+use config::ConfigEndpoint;
 use control_call::ControlCall;
 pub use embedded::TrackingDisabled;
 use reply::json;
@@ -55,6 +57,8 @@ pub(crate) enum Endpoint {
     Loads,
     /// The figures from which the fleet is scaled.
     Scale,
+    /// The configuration.
+    Config(ConfigEndpoint),
     /// Workers of the fleet.
     Workers(WorkersEndpoint),
     /// Metrics of the router.
@@ -94,6 +98,7 @@ impl Endpoint {
             "/v1/scale" if get => Some(Self::Scale),
             "/dashboard" if get => Some(Self::Dashboard),
             "/v1/live" if *method == Method::GET => Some(Self::Live),
+            "/v1/config" => ConfigEndpoint::of(method).map(Self::Config),
             "/metrics" if get => Some(Self::Metrics),
             "/engine_metrics" if get => Some(Self::EngineMetrics),
             _ if path.starts_with("/v1/route") => RouteEndpoint::of(method, path).map(Self::Route),
@@ -120,6 +125,7 @@ impl Endpoint {
             Self::Loads
             | Self::Scale
             | Self::Live
+            | Self::Config(_)
             | Self::Workers(_)
             | Self::Traces(_)
             | Self::FlushCache
@@ -151,6 +157,7 @@ pub(crate) async fn answer(
         Endpoint::Scale => scale::answer(state),
         Endpoint::Dashboard => dashboard::answer(),
         Endpoint::Live => live::answer(state),
+        Endpoint::Config(which) => config::answer(state, which, request).await,
         Endpoint::Workers(which) => workers::answer(state, which, request).await,
         Endpoint::Metrics => metrics(state, request.headers()),
         Endpoint::Traces(which) => traces::answer(state, which, request).await,

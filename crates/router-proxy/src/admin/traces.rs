@@ -74,7 +74,7 @@ pub(super) async fn answer(
     };
     // Events before this request must be in its response.
     recorder.sync().await;
-    let policy = state.main.telemetry.metrics.policy();
+    let policy = &state.main.telemetry.metrics.policy();
     let result = match which {
         TraceEndpoint::Stats => Ok(json(StatusCode::OK, &traces.stats())),
         TraceEndpoint::List => query(request.uri().query().unwrap_or("")).map(|query| {

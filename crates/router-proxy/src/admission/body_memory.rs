@@ -12,23 +12,34 @@ const SMALL: usize = 16 << 10;
 
 /// How much may be held. Counting is one addition for each piece of a large body.
 #[derive(Clone, Debug)]
-pub(crate) struct BodyMemory {
-    limit: usize,
-    held: Arc<AtomicUsize>,
+pub(crate) struct BodyMemory(Arc<BodyCounts>);
+
+#[derive(Debug)]
+struct BodyCounts {
+    limit: AtomicUsize,
+    held: AtomicUsize,
 }
 
 impl BodyMemory {
     pub(super) fn new(limit: Option<NonZeroUsize>) -> Self {
-        Self { limit: limit.map_or(usize::MAX, NonZeroUsize::get), held: Arc::default() }
+        let memory =
+            Self(Arc::new(BodyCounts { limit: AtomicUsize::default(), held: AtomicUsize::default() }));
+        memory.set_limit(limit);
+        memory
+    }
+
+    /// Changes how much may be held. Bodies that are held already stay.
+    pub(super) fn set_limit(&self, limit: Option<NonZeroUsize>) {
+        self.0.limit.store(limit.map_or(usize::MAX, NonZeroUsize::get), Relaxed);
     }
 
     pub(super) fn held(&self) -> usize {
-        self.held.load(Relaxed)
+        self.0.held.load(Relaxed)
     }
 
     /// Whether a body of `size` bytes does not fit now, so that it need not be read.
     pub(crate) fn is_over(&self, size: u64) -> bool {
-        size > SMALL as u64 && size > self.limit.saturating_sub(self.held()) as u64
+        size > SMALL as u64 && size > self.0.limit.load(Relaxed).saturating_sub(self.held()) as u64
     }
 
     /// An empty reservation, for a body of which nothing is read yet.
@@ -54,9 +65,9 @@ impl BodyReservation {
             return Ok(());
         }
         let more = size - self.size;
-        let before = self.all.held.fetch_add(more, Relaxed);
+        let before = self.all.0.held.fetch_add(more, Relaxed);
         self.size = size;
-        if before.saturating_add(more) > self.all.limit {
+        if before.saturating_add(more) > self.all.0.limit.load(Relaxed) {
             return Err(ProxyError::NoMemory);
         }
         Ok(())
@@ -71,7 +82,7 @@ impl BodyReservation {
 impl Drop for BodyReservation {
     fn drop(&mut self) {
         if self.size > 0 {
-            self.all.held.fetch_sub(self.size, Relaxed);
+            self.all.0.held.fetch_sub(self.size, Relaxed);
         }
     }
 }

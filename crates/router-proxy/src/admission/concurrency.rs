@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The limit, and the queue of requests that wait for a permit.
 #[derive(Debug)]
 pub(super) struct ConcurrencyLimit {
-    max: usize,
+    max: AtomicUsize,
     in_use: AtomicUsize,
     queue: WaitQueue,
 }
@@ -18,14 +18,21 @@ pub(super) struct ConcurrencyLimit {
 pub(crate) struct Permit(Arc<ConcurrencyLimit>);
 
 impl ConcurrencyLimit {
-    pub(super) fn new(max: NonZeroUsize) -> Arc<Self> {
+    pub(super) fn new(max: Option<NonZeroUsize>) -> Arc<Self> {
         let queue = WaitQueue::new(WaitOrder::FirstOnly);
-        Arc::new(Self { max: max.get(), in_use: AtomicUsize::new(0), queue })
+        let max = AtomicUsize::new(most(max));
+        Arc::new(Self { max, in_use: AtomicUsize::new(0), queue })
+    }
+
+    /// Changes the limit; `None` is none. Requests that are served stay, even if they are more; those that wait try again.
+    pub(super) fn set(&self, max: Option<NonZeroUsize>) {
+        self.max.store(most(max), Ordering::SeqCst);
+        self.queue.wake();
     }
 
     /// Whether a request that arrives now has to wait.
     pub(super) fn is_reached(&self) -> bool {
-        !self.queue.is_empty() || self.in_use.load(Ordering::SeqCst) >= self.max
+        !self.queue.is_empty() || self.in_use.load(Ordering::SeqCst) >= self.max.load(Ordering::SeqCst)
     }
 
     /// A permit, unless none is left or others wait for one.
@@ -40,10 +47,16 @@ impl ConcurrencyLimit {
     }
 
     fn take(self: &Arc<Self>) -> Option<Permit> {
-        let more = |in_use| (in_use < self.max).then_some(in_use + 1);
+        let max = self.max.load(Ordering::SeqCst);
+        let more = |in_use| (in_use < max).then_some(in_use + 1);
         let taken = self.in_use.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
         taken.is_ok().then(|| Permit(Arc::clone(self)))
     }
+}
+
+/// The most requests at a time.
+fn most(max: Option<NonZeroUsize>) -> usize {
+    max.map_or(usize::MAX, NonZeroUsize::get)
 }
 
 impl Drop for Permit {

@@ -1,6 +1,7 @@
 //! Requests that callers of the decision service carry, by the token that each of them got.
 
 use super::routed_request::RoutedRequest;
+use crate::atomic_duration::AtomicDuration;
 use crate::error::ProxyError;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -19,7 +20,7 @@ const TOKEN_BYTES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct OpenRoutes {
     /// How long a route stays open that nothing is heard of.
-    timeout: Duration,
+    timeout: AtomicDuration,
     random: SystemRandom,
     open: Mutex<HashMap<Box<str>, OpenRoute>>,
 }
@@ -33,12 +34,17 @@ struct OpenRoute {
 impl OpenRoutes {
     /// Without routes. A route ends when nothing was heard of it for `timeout`.
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { timeout, random: SystemRandom::new(), open: Mutex::default() }
+        Self { timeout: AtomicDuration::new(timeout), random: SystemRandom::new(), open: Mutex::default() }
     }
 
     /// How long a route stays open that nothing is heard of.
-    pub(crate) const fn timeout(&self) -> Duration {
-        self.timeout
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.get()
+    }
+
+    /// Changes how long that is, for routes of which something is heard from now on.
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
+        self.timeout.set(timeout);
     }
 
     /// Keeps a request until it is taken or expires, and returns its token, which cannot be guessed.
@@ -58,7 +64,7 @@ impl OpenRoutes {
         if open.len() >= MAX_OPEN {
             return Err(ProxyError::TooManyRoutes);
         }
-        open.insert(token.clone(), OpenRoute { request, expires_at: Instant::now() + self.timeout });
+        open.insert(token.clone(), OpenRoute { request, expires_at: Instant::now() + self.timeout.get() });
         Ok(token)
     }
 
@@ -69,7 +75,7 @@ impl OpenRoutes {
     pub(crate) fn tell(&self, token: &str, tell: impl FnOnce(&mut RoutedRequest)) -> Result<(), ProxyError> {
         let mut open = self.open.lock();
         let route = open.get_mut(token).ok_or(ProxyError::UnknownRoute)?;
-        route.expires_at = Instant::now() + self.timeout;
+        route.expires_at = Instant::now() + self.timeout.get();
         tell(&mut route.request);
         Ok(())
     }

@@ -98,12 +98,13 @@ impl Dispatcher<'_> {
         };
         candidate.request_sent();
         let took = pool.clock.now().since(asked_at);
-        let Dispatched { ticket, decision, snapshot, chosen, scores, shadows } = dispatched;
+        let Dispatched { ticket, policy, decision, snapshot, chosen, scores, shadows } = dispatched;
         let note = self.notes.map(|notes| AttemptNote::new(notes, self.leg));
         let info = AttemptInfo::new(self.id.into(), features, self.received_at)
             .with_trace(self.trace)
             .with_leg(self.leg)
-            .with_pool(pool.telemetry.pool);
+            .with_pool(pool.telemetry.pool)
+            .with_policy(policy);
         let reason = decision.reason;
         let record = DecisionRecord {
             info: info.clone(),

@@ -34,7 +34,7 @@ pub(crate) struct Models {
     first: Arc<ServingGroup>,
     table: ArcSwap<GroupTable>,
     /// Held while workers join, leave or change their group.
-    factory: Mutex<GroupFactory>,
+    pub(super) factory: Mutex<GroupFactory>,
     /// Every worker of the start was asked what it serves.
     is_settled: AtomicBool,
     /// Notified when a worker has said what it serves, or failed to.

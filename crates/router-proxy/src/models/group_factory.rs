@@ -3,7 +3,7 @@
 use super::serving_group::ServingGroup;
 use crate::prefill_pool::PrefillPool;
 use router_config::{AdmissionConfig, FleetConfig, PdProtocol, RecordConfig};
-use router_core::{Balancer, PolicyError, PolicyFactory, ScalingOptions};
+use router_core::{Balancer, LineupError, PolicyError, PolicyFactory, ScalingOptions};
 use router_telemetry::{Clock, RecordedPool, RecorderError, Telemetry};
 use router_upstream::{
     CapacityQueue, ConnectConfig, DirectoryLink, FleetWeights, PoolConfig, PoolModel, WaitLimit, WorkerPool,
@@ -16,6 +16,9 @@ pub(crate) enum GroupError {
     /// A policy cannot be built again.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A policy cannot take part.
+    #[error(transparent)]
+    Lineup(#[from] LineupError),
     /// Its record files cannot be written.
     #[error(transparent)]
     Recorder(#[from] RecorderError),
@@ -41,6 +44,8 @@ pub(crate) struct GroupFactory {
     pub(crate) directory: Option<DirectoryLink>,
     /// How many groups were made.
     pub(crate) made: u64,
+    /// How often the policies were changed.
+    pub(crate) changes: u64,
     /// The number of the next pool in the records.
     pub(crate) next_pool: RecordedPool,
 }
@@ -145,6 +150,7 @@ impl GroupFactory {
             recorder.add_pool(telemetry.pool, record, &telemetry.metrics)?;
         }
         self.next_pool = self.next_pool.next();
+        balancer.keep_history(telemetry.metrics.policy_number());
         let cap = self.admission.worker_max_in_flight;
         balancer.set_cap(cap);
         balancer.set_scaling(self.scaling);

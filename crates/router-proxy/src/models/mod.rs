@@ -12,10 +12,12 @@
 
 mod directory;
 mod group_factory;
+mod policy_change;
 mod resolution;
 mod serving_group;
 
 pub(crate) use directory::{JoinError, Models};
 pub(crate) use group_factory::{GroupError, GroupFactory, PrefillPlan, WorkersAtStart};
+pub(crate) use policy_change::{Beginning, NextPolicies};
 pub(crate) use resolution::{ModelName, Resolved};
 pub(crate) use serving_group::ServingGroup;

@@ -68,7 +68,8 @@ impl ProxyRequest<'_> {
         connection: &mut WorkerConnection,
     ) -> Option<Result<Frame<Bytes>, ResponseError>> {
         let frame = connection.frame();
-        match self.state.limits.keep_alive.filter(|_| parts.status.is_success() && takes_events(parts)) {
+        match self.state.live().limits.keep_alive.filter(|_| parts.status.is_success() && takes_events(parts))
+        {
             None => frame.await,
             Some(silence) => tokio::time::timeout(silence, frame).await.unwrap_or(None),
         }
@@ -120,7 +121,8 @@ impl ProxyRequest<'_> {
         let UpstreamResponse { mut parts, connection, first, .. } = response;
         parts.headers.insert(WORKER, lease.candidate.header.clone());
         let framing = if takes_events(&parts) { ClientFraming::Events } else { ClientFraming::Other };
-        let limits = &self.state.limits;
+        let live = self.state.live();
+        let limits = &live.limits;
         let deadlines = BodyDeadlines {
             total: self.deadline,
             idle: limits.stream_idle,

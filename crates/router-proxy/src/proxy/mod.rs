@@ -105,7 +105,7 @@ async fn authorize_and_route(
     };
     let (mut parts, body) = request.into_parts();
     let route = Route::of_path(parts.uri.path());
-    let name = state.ids.of(&parts.headers, &state.limits.id_headers, route);
+    let name = state.ids.of(&parts.headers, &state.live().limits.id_headers, route);
     let forwarded = match &state.forwarding {
         Some(forwarding) => {
             forwarding.lines(&state.trusted_proxies, peer.address, parts.uri.authority(), &mut parts.headers)
@@ -136,7 +136,7 @@ async fn authorize_and_route(
     let took = state.clock.now().since(received_at);
     state.main.telemetry.response_started(route, response.status().as_u16(), took);
     response.headers_mut().insert(REQUEST_ID, origin.name.id().clone());
-    name_worker(&state.limits.worker_headers, response.headers_mut());
+    name_worker(&state.live().limits.worker_headers, response.headers_mut());
     response
 }
 

@@ -76,7 +76,7 @@ impl<'a> ProxyRequest<'a> {
             path: uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")),
             headers,
             body,
-            deadline: Instant::now() + state.limits.timeout,
+            deadline: Instant::now() + state.live().limits.timeout,
             tunnel,
         }
     }

@@ -71,7 +71,7 @@ impl ProxyRequest<'_> {
         parts.headers.insert(header::UPGRADE, WEBSOCKET);
         parts.headers.insert(WORKER, lease.candidate.header.clone());
         if let Some((worker, early)) = connection.into_stream() {
-            slot.open(Tunnel::new(worker, early, lease, self.state.limits.stream_idle));
+            slot.open(Tunnel::new(worker, early, lease, self.state.live().limits.stream_idle));
         }
         Response::from_parts(parts, RouterBody::full(Bytes::new()))
     }

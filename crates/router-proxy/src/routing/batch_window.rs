@@ -7,7 +7,7 @@ use router_upstream::WorkerPool;
 /// Waits until the request is to be dispatched: at the end of its window while the pool is busy, at once where there are no
 /// windows.
 pub(crate) async fn wait_for_batch(state: &AppState, pool: &WorkerPool, route: Route) {
-    if !state.admission.has_batch_window {
+    if !state.admission.has_batch_window() {
         return;
     }
     let now = state.clock.now();

@@ -16,20 +16,22 @@ pub(crate) fn request_features<'a>(
     received_at: Time,
     prefix: &'a mut Vec<u64>,
 ) -> RequestFeatures<'a> {
-    if state.needs.prefix_hashes {
+    let live = state.live();
+    let needs = live.needs;
+    if needs.prefix_hashes {
         facts.prefix_hashes(prefix);
     }
     let mut features = facts.features(state.ids.number(), route, prefix);
-    if state.needs.text {
+    if needs.text {
         features.text = facts.text();
     }
-    if state.needs.script {
+    if needs.script {
         features.script = facts.script();
     }
-    if state.needs.forecast {
+    if needs.forecast {
         features.model = facts.model_key();
     }
-    affinity::add(&mut features, state.needs, &state.limits.key_sources, headers, facts);
+    affinity::add(&mut features, needs, &live.limits.key_sources, headers, facts);
     features.arrived_at = Some(received_at);
     features
 }

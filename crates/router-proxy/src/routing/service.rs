@@ -165,7 +165,7 @@ impl RoutingService {
         let state = &self.state;
         let received_at = state.clock.now();
         let route = Route::of_path(head.uri.path());
-        let name = state.ids.of(&head.headers, &state.limits.id_headers, route);
+        let name = state.ids.of(&head.headers, &state.live().limits.id_headers, route);
         let trace = state.trace_ids.as_ref().and_then(|ids| ids.start_request(&mut head.headers));
         let call = Call {
             head: &head,
@@ -250,7 +250,7 @@ impl RoutingService {
         let lease = match dispatcher.try_dispatch(&features, excluded.ids()) {
             Some(lease) => lease,
             None => {
-                let until = state.retry.queue.map(|patience| Instant::now() + patience);
+                let until = state.live().retry.queue.map(|patience| Instant::now() + patience);
                 dispatcher.first_worker(&features, &mut excluded, until).await?
             }
         };

@@ -33,7 +33,7 @@ pub(crate) fn add_worker_headers(
     if let Some(trace) = labels.trace {
         add(TRACEPARENT, &trace.traceparent(lease.info.attempt));
     }
-    let wants_load = state.needs.load_reports && !client.contains_key(LOAD_REPORT_HEADER);
+    let wants_load = state.live().needs.load_reports && !client.contains_key(LOAD_REPORT_HEADER);
     if wants_load && candidate.worker.quirks().reports_load_in_headers {
         add(LOAD_REPORT_HEADER, &HeaderValue::from_static("JSON"));
     }
@@ -43,7 +43,7 @@ pub(crate) fn add_worker_headers(
 /// other by it at vLLM.
 fn made_id(state: &AppState, lease: &Lease, name: &RequestName, client: &HeaderMap) -> Option<HeaderValue> {
     let is_split = lease.info.leg != Leg::Whole;
-    if !(state.limits.send_id || is_split) || client.contains_key(REQUEST_ID) {
+    if !(state.live().limits.send_id || is_split) || client.contains_key(REQUEST_ID) {
         return None;
     }
     // Both legs of one try have the same id.

@@ -24,6 +24,7 @@ mod keep_alive;
 mod kept_connections;
 mod listening;
 mod live;
+mod live_config;
 mod load;
 mod membership;
 mod messages;

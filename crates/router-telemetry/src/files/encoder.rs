@@ -3,6 +3,7 @@
 use super::row::{CANDIDATE_COLUMNS, CellValue, Column, RowWriter, write_row};
 use crate::attempt_info::AttemptInfo;
 use crate::clock::Clock;
+use crate::policy_names::PolicyNames;
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::worker::WorkerNames;
 use router_config::{RecordConfig, RecordFormat};
@@ -19,7 +20,7 @@ const COMPLETION: &str = "completion_record";
 pub(crate) struct RowEncoder {
     format: RecordFormat,
     clock: Clock,
-    policy: String,
+    policies: Arc<PolicyNames>,
     /// The model that the workers serve, once it is known.
     model: Option<Arc<str>>,
     /// Decisions so far.
@@ -31,11 +32,11 @@ pub(crate) struct RowEncoder {
 }
 
 impl RowEncoder {
-    pub(crate) fn new(config: &RecordConfig, policy: String, clock: Clock) -> Self {
+    pub(crate) fn new(config: &RecordConfig, policies: Arc<PolicyNames>, clock: Clock) -> Self {
         Self {
             format: config.format,
             clock,
-            policy,
+            policies,
             model: None,
             decisions: 0,
             per_worker: HashMap::new(),
@@ -186,7 +187,7 @@ impl RowEncoder {
                 write_line(&bytes);
             }
         };
-        rows(&self.policy, "live", d.decision.worker, &d.scores);
+        rows(&self.policies.name(d.info.policy), "live", d.decision.worker, &d.scores);
         for shadow in &d.shadows {
             rows(&shadow.policy, "shadow", shadow.decision.worker, &shadow.scores);
         }
@@ -195,7 +196,8 @@ impl RowEncoder {
     /// The columns on the request, which decisions and completions share, from the attempt to the most tokens.
     fn put_request(&self, info: &AttemptInfo, row: &mut RowWriter<'_>) {
         row.put(Column::Attempt, CellValue::Int(info.attempt.into()));
-        row.put(Column::Policy, CellValue::text(&self.policy));
+        let policy = self.policies.name(info.policy);
+        row.put(Column::Policy, CellValue::text(&policy));
         row.put(Column::Route, CellValue::Word(info.route.as_str()));
         row.put(Column::Stream, CellValue::Flag(info.stream));
         row.put(Column::Batch, CellValue::Int(info.batch.into()));

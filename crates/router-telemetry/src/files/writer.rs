@@ -37,7 +37,7 @@ pub(crate) struct RecordWriter {
 impl RecordWriter {
     /// Creates the files.
     pub(crate) fn open(config: &RecordConfig, clock: Clock, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let encoder = RowEncoder::new(config, metrics.policy().to_string(), clock);
+        let encoder = RowEncoder::new(config, Arc::clone(metrics.policy_names()), clock);
         let candidates = if config.candidates {
             Some(RotatingFile::new(config, "candidates", encoder.header(CANDIDATE_COLUMNS))?)
         } else {

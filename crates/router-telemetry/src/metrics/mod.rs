@@ -20,6 +20,7 @@ pub use snapshot::{BalancerGauges, DiscoveryGauges, WorkerGauges};
 
 use crate::control_outcome::ControlOutcome;
 use crate::leg::Leg;
+use crate::policy_names::PolicyNames;
 use crate::process;
 use crate::prometheus::family::{Buckets, DURATION_BUCKETS, Histograms, counter, family, histograms};
 use crate::prometheus::labels::{ControlLabels, ErrorLabels, ReasonLabels, RouteLabel, StatusLabels};
@@ -27,7 +28,7 @@ use crate::prometheus::to_text_format;
 use crate::record::{CompletionRecord, DecisionRecord};
 use crate::retry_reason::RetryReason;
 use crate::worker::{TimeBuckets, WorkerList, WorkerMetrics, WorkerSums};
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use forecasts::ForecastMetrics;
 use legs::LegMetrics;
 use models::{ModelCounters, ModelMetrics};
@@ -40,7 +41,7 @@ use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 use prometheus_client::registry::Registry;
 use retries::RetryMetrics;
 use router_config::MetricsPerWorker;
-use router_core::{Outcome, Reason, Route};
+use router_core::{Outcome, PolicyNumber, Reason, Route};
 use snapshot::Snapshot;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -55,10 +56,11 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     /// The metrics of the process.
     process: Arc<Registry>,
-    policy: Arc<str>,
+    names: Arc<PolicyNames>,
+    /// The first live policy of this balancer, by which its workers are told from those of others.
+    first_policy: Arc<str>,
+    live: Arc<ArcSwap<LivePolicy>>,
     routes: Vec<RouteMetrics>,
-    /// By reason, created when a decision first has it.
-    reasons: [OnceLock<Counter>; Reason::ALL.len()],
     reason_counts: Family<ReasonLabels, Counter>,
     models: ModelMetrics,
     /// The counters of this balancer's model, once it is known.
@@ -75,6 +77,21 @@ pub struct Metrics {
     records: RecordCounts,
     control_calls: Family<ControlLabels, Counter>,
     workers: Arc<WorkerList>,
+}
+
+/// The live policy, and its decisions by reason.
+#[derive(Debug)]
+struct LivePolicy {
+    number: PolicyNumber,
+    name: Arc<str>,
+    /// By reason, created when a decision first has it.
+    reasons: [OnceLock<Counter>; Reason::ALL.len()],
+}
+
+impl LivePolicy {
+    fn new(names: &PolicyNames, name: &str) -> Self {
+        Self { number: names.number(name), name: name.into(), reasons: Default::default() }
+    }
 }
 
 /// The metrics of one route.
@@ -118,14 +135,14 @@ impl Metrics {
         let mut registry = Registry::with_prefix("sgl_router");
         let r = &mut registry;
         process::register_build_info(r);
-        let policy: Arc<str> = policy.into();
+        let names = Arc::<PolicyNames>::default();
+        let live = Arc::new(ArcSwap::from_pointee(LivePolicy::new(&names, policy)));
         let reason_counts = family(r, "policy_reasons", "Decisions by reason");
         let decision_time = Histogram::new(DECISION_BUCKETS);
         let help = "Time of one decision, including the wait for the balancer's lock";
         r.register("decision_duration_seconds", help, decision_time.clone());
         Self {
             routes: RouteMetrics::all(r, &durations),
-            reasons: Default::default(),
             reason_counts,
             models: ModelMetrics::new(r),
             model: Arc::default(),
@@ -158,10 +175,12 @@ impl Metrics {
                 "control_calls",
                 "Control calls to workers, such as weight updates: one for each worker, by call and outcome",
             ),
-            workers: Arc::new(WorkerList::new(per_worker, TimeBuckets::new(&durations))),
+            workers: Arc::new(WorkerList::new(per_worker, TimeBuckets::new(&durations), Arc::clone(&names))),
             decision_time,
             durations,
-            policy,
+            first_policy: policy.into(),
+            live,
+            names,
             registry: Arc::new(Mutex::new(registry)),
             process: Arc::new(process::registry()),
         }
@@ -175,8 +194,8 @@ impl Metrics {
 
     /// The metrics of another balancer, in the same registry.
     pub fn for_pool(&self, policy: &str) -> Self {
-        let policy: Arc<str> = policy.into();
-        Self { reasons: Default::default(), policy, model: Arc::default(), ..self.clone() }
+        let live = Arc::new(ArcSwap::from_pointee(LivePolicy::new(&self.names, policy)));
+        Self { first_policy: policy.into(), live, model: Arc::default(), ..self.clone() }
     }
 
     /// The workers of this balancer serve `model`.
@@ -186,12 +205,12 @@ impl Metrics {
 
     /// The metrics of a worker that joins. One that has the name of another, which drains, goes on with its counts.
     pub fn worker(&self, name: &Arc<str>) -> Arc<WorkerMetrics> {
-        self.workers.join(&self.policy, name)
+        self.workers.join(&self.first_policy, self.live.load().number, name)
     }
 
     /// A worker left: with the last one of its name its series end. The fleet's counters keep what it counted.
     pub fn remove_worker(&self, name: &Arc<str>) {
-        self.workers.leave(&self.policy, name);
+        self.workers.leave(&self.first_policy, name);
     }
 
     /// Whether scores of workers are exported now. They take a decision over all workers, while no request can be routed.
@@ -202,8 +221,16 @@ impl Metrics {
     pub(crate) fn decided(&self, record: &DecisionRecord) {
         let reason = record.decision.reason;
         if let Some(at) = Reason::ALL.iter().position(|r| *r == reason) {
-            let label = || ReasonLabels { policy: Arc::clone(&self.policy), reason: reason.as_str() };
-            self.reasons[at].get_or_init(|| self.reason_counts.get_or_create_owned(&label())).inc();
+            let counter = |name: &Arc<str>| {
+                let labels = ReasonLabels { policy: Arc::clone(name), reason: reason.as_str() };
+                self.reason_counts.get_or_create_owned(&labels)
+            };
+            let (live, decided) = (self.live.load(), record.info.policy);
+            if live.number == decided {
+                live.reasons[at].get_or_init(|| counter(&live.name)).inc();
+            } else {
+                counter(&self.names.name(decided)).inc();
+            }
         }
         if reason == Reason::LoadImbalance {
             self.rebalances.inc();
@@ -232,8 +259,26 @@ impl Metrics {
     }
 
     /// The live policy's name.
-    pub const fn policy(&self) -> &Arc<str> {
-        &self.policy
+    pub fn policy(&self) -> Arc<str> {
+        Arc::clone(&self.live.load().name)
+    }
+
+    /// Another policy is live from now on. Returns its number, which records of its decisions carry.
+    pub fn set_policy(&self, name: &str) -> PolicyNumber {
+        let live = LivePolicy::new(&self.names, name);
+        let number = live.number;
+        self.live.store(Arc::new(live));
+        number
+    }
+
+    /// The number of the live policy.
+    pub fn policy_number(&self) -> PolicyNumber {
+        self.live.load().number
+    }
+
+    /// The names of all policies that were live in this router.
+    pub const fn policy_names(&self) -> &Arc<PolicyNames> {
+        &self.names
     }
 
     /// Requests that got a response, on all routes.

@@ -43,7 +43,7 @@ impl SpanSink {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, ExportError> {
         let export = ExportHandle::start(endpoint, metrics)?;
-        let builder = SpanBuilder::new(clock, metrics.policy());
+        let builder = SpanBuilder::new(clock, Arc::clone(metrics.policy_names()));
         Ok(Self { builder, batch: Vec::new(), sent_at: Instant::now(), export })
     }
 

@@ -6,6 +6,7 @@ use super::generational_map::GenerationalMap;
 use crate::attempt_info::AttemptInfo;
 use crate::clock::Clock;
 use crate::leg::Leg;
+use crate::policy_names::PolicyNames;
 use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
 use crate::trace_context::TraceContext;
 use crate::worker::WorkerNames;
@@ -29,16 +30,16 @@ struct PendingDecision {
 #[derive(Debug)]
 pub(crate) struct SpanBuilder {
     clock: Clock,
-    policy: Arc<str>,
+    policies: Arc<PolicyNames>,
     scope: InstrumentationScope,
     /// Decisions of attempts that have not ended, by the attempt's span.
     pending: GenerationalMap<NonZeroU64, PendingDecision>,
 }
 
 impl SpanBuilder {
-    pub(crate) fn new(clock: Clock, policy: &str) -> Self {
+    pub(crate) fn new(clock: Clock, policies: Arc<PolicyNames>) -> Self {
         let scope = InstrumentationScope::builder("sgl-router").with_version(env!("CARGO_PKG_VERSION"));
-        Self { clock, policy: policy.into(), scope: scope.build(), pending: GenerationalMap::default() }
+        Self { clock, policies, scope: scope.build(), pending: GenerationalMap::default() }
     }
 
     /// Adds the spans that end with this record to `to`.
@@ -75,7 +76,7 @@ impl SpanBuilder {
         let id = trace.attempt_span(c.info.attempt);
         let mut attributes = SpanAttributes::for_request(&c.info);
         match c.info.leg {
-            Leg::Whole => attributes.text("sgl_router.policy", Arc::clone(&self.policy)),
+            Leg::Whole => attributes.text("sgl_router.policy", self.policies.name(c.info.policy)),
             leg => attributes.text("sgl_router.leg", leg.as_str()),
         }
         attributes.int("sgl_router.attempt", Some(c.info.attempt));

@@ -2,6 +2,7 @@
 
 use super::trace::{RequestTrace, TraceStatus};
 use crate::clock::Clock;
+use crate::policy_names::PolicyNames;
 use crate::record::Record;
 use crate::worker::WorkerNames;
 use parking_lot::Mutex;
@@ -27,6 +28,7 @@ pub struct TraceQuery {
 pub struct TraceStore {
     config: TraceConfig,
     clock: Clock,
+    policies: Arc<PolicyNames>,
     index: Mutex<TraceIndex>,
 }
 
@@ -41,8 +43,8 @@ struct TraceIndex {
 }
 
 impl TraceStore {
-    pub(crate) fn new(config: TraceConfig, clock: Clock) -> Self {
-        Self { config, clock, index: Mutex::default() }
+    pub(crate) fn new(config: TraceConfig, clock: Clock, policies: Arc<PolicyNames>) -> Self {
+        Self { config, clock, policies, index: Mutex::default() }
     }
 
     /// Adds a record to the trace of its request.
@@ -72,14 +74,14 @@ impl TraceStore {
         index.trim(&self.config, self.clock.now());
     }
 
-    /// The trace of one request, as JSON.
+    /// The trace of one request, as JSON. `policy` is named where no policy decided.
     pub fn get(&self, policy: &str, id: &str) -> Option<Value> {
         let mut index = self.index.lock();
         index.trim(&self.config, self.clock.now());
-        index.by_id.get(id).map(|(_, trace)| trace.json(policy, &self.clock))
+        index.by_id.get(id).map(|(_, trace)| trace.json(&self.policies, policy, &self.clock))
     }
 
-    /// The traces that match the query, as JSON, newest first.
+    /// The traces that match the query, as JSON, newest first. `policy` is named where no policy decided.
     pub fn list(&self, policy: &str, query: &TraceQuery) -> Vec<Value> {
         let mut index = self.index.lock();
         index.trim(&self.config, self.clock.now());
@@ -88,7 +90,7 @@ impl TraceStore {
                 && query.status.is_none_or(|status| trace.status == status)
         };
         let found = index.newest_first().filter(matches).take(query.limit);
-        found.map(|trace| trace.json(policy, &self.clock)).collect()
+        found.map(|trace| trace.json(&self.policies, policy, &self.clock)).collect()
     }
 
     /// Counts of traces by worker, state and route, and the times of the oldest and the newest, as JSON.
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn hundred_thousand_traces_fit_200_mib() {
         let config = TraceConfig { max_entries: 100_000, ttl: Duration::from_secs(3600) };
-        let traces = TraceStore::new(config, Clock::start());
+        let traces = TraceStore::new(config, Clock::start(), Arc::default());
         let mut bench = TraceBench::new();
         let before = resident_bytes();
         for n in 0..110_000 {
@@ -256,7 +258,7 @@ mod tests {
     async fn old_traces_expire_and_reused_ids_restart() {
         let config = TraceConfig { max_entries: 10, ttl: Duration::from_secs(60) };
         let clock = Clock::start();
-        let traces = TraceStore::new(config, clock);
+        let traces = TraceStore::new(config, clock, Arc::default());
         let mut bench = TraceBench::new();
         bench.run_request(&traces, "old", clock.now());
         tokio::time::advance(Duration::from_secs(50)).await;

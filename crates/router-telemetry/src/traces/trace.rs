@@ -2,9 +2,10 @@
 
 use crate::clock::Clock;
 use crate::leg::Leg;
+use crate::policy_names::PolicyNames;
 use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord};
 use crate::worker::WorkerNames;
-use router_core::{CandidateScore, Outcome, Reason, Route, Time, VerifiedForecast};
+use router_core::{CandidateScore, Outcome, PolicyNumber, Reason, Route, Time, VerifiedForecast};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub(crate) struct RequestTrace {
     stream: bool,
     pub(crate) received_at: Time,
     pub(crate) status: TraceStatus,
+    /// The policy that decided last; of a request that is split, the one that chose where it decodes.
+    policy: Option<PolicyNumber>,
     attempts: Vec<AttemptTrace>,
     error: Option<Box<str>>,
 }
@@ -106,6 +109,7 @@ impl RequestTrace {
             stream: d.info.stream,
             received_at: d.info.received_at,
             status: TraceStatus::Routed,
+            policy: Some(d.info.policy),
             attempts: Vec::with_capacity(1),
             error: None,
         }
@@ -118,6 +122,7 @@ impl RequestTrace {
             stream: false,
             received_at: r.received_at,
             status: TraceStatus::Failed,
+            policy: None,
             attempts: Vec::new(),
             error: None,
         }
@@ -125,6 +130,9 @@ impl RequestTrace {
 
     pub(crate) fn decided(&mut self, d: &DecisionRecord, names: &WorkerNames) {
         self.status = TraceStatus::Routed;
+        if d.info.leg != Leg::Prefill || self.policy.is_none() {
+            self.policy = Some(d.info.policy);
+        }
         let shadow = |s: &router_core::ExplainedDecision| ShadowChoice {
             policy: s.policy.clone(),
             url: Arc::clone(names.name(s.decision.worker)),
@@ -193,7 +201,7 @@ impl RequestTrace {
         self.attempts.iter().any(|a| &*a.url == url)
     }
 
-    pub(crate) fn json(&self, policy: &str, clock: &Clock) -> Value {
+    pub(crate) fn json(&self, policies: &PolicyNames, policy: &str, clock: &Clock) -> Value {
         let last = self.attempts.last();
         let end = last.and_then(|a| a.end.as_deref());
         let cached = end.and_then(|e| e.cached_tokens);
@@ -202,7 +210,7 @@ impl RequestTrace {
             "worker_url": last.map(|a| &*a.url),
             "node_id": last.map(|a| &*a.url),
             "timestamp": unix(clock, self.received_at),
-            "routing_policy": policy,
+            "routing_policy": self.policy.map_or_else(|| policy.into(), |number| policies.name(number)).to_string(),
             "status": self.status.as_str(),
             "route": self.route.as_str(),
             "stream": self.stream,

@@ -2,8 +2,10 @@
 
 use super::metrics::{TimeBuckets, WorkerMetrics};
 use super::totals::WorkerTotals;
+use crate::policy_names::PolicyNames;
 use parking_lot::Mutex;
 use router_config::MetricsPerWorker;
+use router_core::PolicyNumber;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::info;
@@ -13,15 +15,16 @@ use tracing::info;
 pub(crate) struct WorkerList {
     per_worker: MetricsPerWorker,
     buckets: TimeBuckets,
+    policies: Arc<PolicyNames>,
     members: Mutex<Members>,
 }
 
 #[derive(Debug, Default)]
 struct Members {
-    /// By name and policy.
+    /// By name and the first policy of the balancer.
     present: BTreeMap<(Arc<str>, Arc<str>), Member>,
-    /// Those that left and on which a request may still end, with their policy.
-    leaving: Vec<(Arc<str>, Arc<WorkerMetrics>)>,
+    /// Those that left and on which a request may still end.
+    leaving: Vec<Arc<WorkerMetrics>>,
     /// The sums of those that left: the fleet's counters never fall.
     left: WorkerTotals,
 }
@@ -43,16 +46,21 @@ pub(crate) struct WorkerSums {
 }
 
 impl WorkerList {
-    pub(crate) fn new(per_worker: MetricsPerWorker, buckets: TimeBuckets) -> Self {
-        Self { per_worker, buckets, members: Mutex::default() }
+    pub(crate) fn new(
+        per_worker: MetricsPerWorker,
+        buckets: TimeBuckets,
+        policies: Arc<PolicyNames>,
+    ) -> Self {
+        Self { per_worker, buckets, policies, members: Mutex::default() }
     }
 
-    /// Adds a worker.
-    pub(crate) fn join(&self, policy: &Arc<str>, name: &Arc<str>) -> Arc<WorkerMetrics> {
+    /// Adds a worker to the balancer whose first policy was `first`; that with the number `policy` is live now.
+    pub(crate) fn join(&self, first: &Arc<str>, policy: PolicyNumber, name: &Arc<str>) -> Arc<WorkerMetrics> {
         let mut members = self.members.lock();
         let before = members.present.len();
-        let new = || Member { metrics: Arc::new(WorkerMetrics::new(self.buckets.clone())), users: 0 };
-        let member = members.present.entry((Arc::clone(name), Arc::clone(policy))).or_insert_with(new);
+        let metrics = || Arc::new(WorkerMetrics::new(policy, self.buckets.clone()));
+        let new = || Member { metrics: metrics(), users: 0 };
+        let member = members.present.entry((Arc::clone(name), Arc::clone(first))).or_insert_with(new);
         member.users += 1;
         let metrics = Arc::clone(&member.metrics);
         self.log_change(before, members.present.len());
@@ -60,19 +68,19 @@ impl WorkerList {
     }
 
     /// Removes a worker, and with the last one of its name the series.
-    pub(crate) fn leave(&self, policy: &Arc<str>, name: &Arc<str>) {
+    pub(crate) fn leave(&self, first: &Arc<str>, name: &Arc<str>) {
         let mut members = self.members.lock();
         let before = members.present.len();
-        let key = (Arc::clone(name), Arc::clone(policy));
+        let key = (Arc::clone(name), Arc::clone(first));
         let Some(member) = members.present.get_mut(&key) else { return };
         member.users -= 1;
         if member.users > 0 {
             return;
         }
         if let Some(member) = members.present.remove(&key) {
-            members.leaving.push((key.1, member.metrics));
+            members.leaving.push(member.metrics);
         }
-        members.settle();
+        members.settle(&self.policies);
         self.log_change(before, members.present.len());
     }
 
@@ -89,20 +97,20 @@ impl WorkerList {
     /// What was counted until now.
     pub(crate) fn sums(&self) -> WorkerSums {
         let mut members = self.members.lock();
-        members.settle();
+        members.settle(&self.policies);
         let mut fleet = members.left.clone();
-        for (policy, metrics) in &members.leaving {
-            fleet.add(policy, metrics);
+        for metrics in &members.leaving {
+            fleet.add(&self.policies, metrics);
         }
         let present = members.present.iter();
         let present: Vec<_> =
-            present.map(|(key, member)| (key.clone(), Arc::clone(&member.metrics))).collect();
+            present.map(|((name, _), member)| (Arc::clone(name), Arc::clone(&member.metrics))).collect();
         // A worker that joins need not wait until thousands are added up.
         drop(members);
         let is_per_worker = self.per_worker.applies(present.len());
         let mut workers: Vec<(Arc<str>, WorkerTotals)> = Vec::new();
-        for ((name, policy), metrics) in present {
-            fleet.add(&policy, &metrics);
+        for (name, metrics) in present {
+            fleet.add(&self.policies, &metrics);
             if !is_per_worker {
                 continue;
             }
@@ -111,7 +119,7 @@ impl WorkerList {
                 workers.push((name, WorkerTotals::default()));
             }
             if let Some((_, totals)) = workers.last_mut() {
-                totals.add(&policy, &metrics);
+                totals.add(&self.policies, &metrics);
             }
         }
         WorkerSums { workers, fleet }
@@ -137,11 +145,11 @@ impl WorkerList {
 
 impl Members {
     /// Adds those that left to the sums, once nothing counts on them any more.
-    fn settle(&mut self) {
-        for (policy, metrics) in std::mem::take(&mut self.leaving) {
+    fn settle(&mut self, policies: &PolicyNames) {
+        for metrics in std::mem::take(&mut self.leaving) {
             match Arc::try_unwrap(metrics) {
-                Ok(metrics) => self.left.add(&policy, &metrics),
-                Err(in_use) => self.leaving.push((policy, in_use)),
+                Ok(metrics) => self.left.add(policies, &metrics),
+                Err(in_use) => self.leaving.push(in_use),
             }
         }
     }
@@ -152,8 +160,10 @@ mod tests {
     use super::*;
     use crate::prometheus::family::Buckets;
 
+    const FIRST: PolicyNumber = PolicyNumber(0);
+
     fn list(per_worker: MetricsPerWorker) -> WorkerList {
-        WorkerList::new(per_worker, TimeBuckets::new(&Buckets::new(&[1.0])))
+        WorkerList::new(per_worker, TimeBuckets::new(&Buckets::new(&[1.0])), Arc::default())
     }
 
     fn decisions(list: &WorkerList) -> (Vec<u64>, u64) {
@@ -166,12 +176,12 @@ mod tests {
     fn fleet_keeps_counts_of_workers_that_left() {
         let (list, policy) = (list(MetricsPerWorker::Auto), Arc::<str>::from("p"));
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let (first, second) = (list.join(&policy, &a), list.join(&policy, &b));
-        first.decided();
-        second.decided();
+        let (first, second) = (list.join(&policy, FIRST, &a), list.join(&policy, FIRST, &b));
+        first.decided(FIRST);
+        second.decided(FIRST);
         assert_eq!(decisions(&list), (vec![1, 1], 2));
         list.leave(&policy, &a);
-        first.decided();
+        first.decided(FIRST);
         assert_eq!(decisions(&list), (vec![1], 3), "an attempt that ends later counts");
         drop(first);
         assert_eq!(decisions(&list), (vec![1], 3));
@@ -182,14 +192,14 @@ mod tests {
     fn name_that_joins_again_goes_on() {
         let (list, policy) = (list(MetricsPerWorker::On), Arc::<str>::from("p"));
         let name: Arc<str> = "a".into();
-        let draining = list.join(&policy, &name);
-        draining.decided();
-        let new = list.join(&policy, &name);
+        let draining = list.join(&policy, FIRST, &name);
+        draining.decided(FIRST);
+        let new = list.join(&policy, FIRST, &name);
         list.leave(&policy, &name);
-        new.decided();
+        new.decided(FIRST);
         assert_eq!(decisions(&list), (vec![2], 2));
-        let prefill = list.join(&"q".into(), &name);
-        prefill.decided();
+        let prefill = list.join(&"q".into(), FIRST, &name);
+        prefill.decided(FIRST);
         assert_eq!(decisions(&list), (vec![3], 3), "one series for the name, whatever balancer counts");
     }
 
@@ -198,7 +208,7 @@ mod tests {
         let (list, policy) = (list(MetricsPerWorker::Auto), Arc::<str>::from("p"));
         let names: Vec<Arc<str>> =
             (0..=MetricsPerWorker::AUTO_LIMIT).map(|n| format!("w{n}").into()).collect();
-        names.iter().for_each(|name| list.join(&policy, name).decided());
+        names.iter().for_each(|name| list.join(&policy, FIRST, name).decided(FIRST));
         assert_eq!(decisions(&list), (Vec::new(), 257));
         list.leave(&policy, &names[0]);
         assert_eq!(decisions(&list).0.len(), 256);

@@ -6,7 +6,8 @@ use crate::failure_reason::FailureReason;
 use crate::leg::Leg;
 use crate::prometheus::family::Buckets;
 use crate::prometheus::histogram::Histogram;
-use router_core::{Completion, Outcome, Route};
+use parking_lot::Mutex;
+use router_core::{Completion, Outcome, PolicyNumber, Route};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -29,7 +30,10 @@ pub(crate) struct TimeBuckets {
 /// The metrics of one worker.
 #[derive(Debug)]
 pub struct WorkerMetrics {
-    pub(crate) decisions: AtomicU64,
+    /// Decisions of the policy that was live when it joined, and of those that were live later.
+    decisions: AtomicU64,
+    policy: PolicyNumber,
+    later_decisions: Mutex<Vec<(PolicyNumber, u64)>>,
     /// By outcome, in the order of [`OUTCOMES`].
     pub(crate) outcomes: [AtomicU64; OUTCOMES.len()],
     /// Changes of its breaker, by new state.
@@ -98,9 +102,11 @@ impl TimeBuckets {
 }
 
 impl WorkerMetrics {
-    pub(crate) fn new(buckets: TimeBuckets) -> Self {
+    pub(crate) fn new(policy: PolicyNumber, buckets: TimeBuckets) -> Self {
         Self {
             decisions: AtomicU64::default(),
+            policy,
+            later_decisions: Mutex::default(),
             outcomes: Default::default(),
             breaker: Default::default(),
             failures: Default::default(),
@@ -118,8 +124,22 @@ impl WorkerMetrics {
         }
     }
 
-    pub(crate) fn decided(&self) {
-        self.decisions.fetch_add(1, Relaxed);
+    pub(crate) fn decided(&self, policy: PolicyNumber) {
+        if policy == self.policy {
+            self.decisions.fetch_add(1, Relaxed);
+            return;
+        }
+        let mut later = self.later_decisions.lock();
+        match later.iter_mut().find(|(of, _)| *of == policy) {
+            Some((_, decisions)) => *decisions += 1,
+            None => later.push((policy, 1)),
+        }
+    }
+
+    /// Decisions by policy.
+    pub(crate) fn decisions(&self) -> impl Iterator<Item = (PolicyNumber, u64)> {
+        let later = self.later_decisions.lock().clone();
+        std::iter::once((self.policy, self.decisions.load(Relaxed))).chain(later)
     }
 
     pub(crate) fn completed(&self, info: &AttemptInfo, completion: &Completion) {

@@ -3,6 +3,7 @@
 use super::metrics::{OUTCOMES, WorkerMetrics};
 use crate::breaker_state::BreakerState;
 use crate::failure_reason::FailureReason;
+use crate::policy_names::PolicyNames;
 use crate::prometheus::histogram::HistogramTotals;
 use router_core::Route;
 use std::sync::Arc;
@@ -44,9 +45,11 @@ pub(crate) struct TimeTotals {
 }
 
 impl WorkerTotals {
-    /// Adds what a worker has counted, under this policy.
-    pub(crate) fn add(&mut self, policy: &Arc<str>, metrics: &WorkerMetrics) {
-        self.add_decisions(policy, metrics.decisions.load(Relaxed));
+    /// Adds what a worker has counted.
+    pub(crate) fn add(&mut self, policies: &PolicyNames, metrics: &WorkerMetrics) {
+        for (policy, decisions) in metrics.decisions() {
+            self.add_decisions(&policies.name(policy), decisions);
+        }
         add_all(&mut self.outcomes, &metrics.outcomes);
         self.processed = self.outcomes.iter().sum();
         add_all(&mut self.breaker, &metrics.breaker);

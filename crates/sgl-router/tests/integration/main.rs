@@ -6,6 +6,7 @@
 mod cli;
 mod documented_commands;
 mod drop_in;
+mod live_config;
 mod pages;
 mod report;
 mod router_commands;

@@ -258,7 +258,7 @@ impl<'a> SplitRequest<'a> {
     /// Until when a first byte is waited for from now on.
     pub(super) fn first_byte_deadline(&self) -> FirstByteDeadline {
         let request = &self.decode.request;
-        FirstByteDeadline::new(&request.state.limits, request.deadline)
+        FirstByteDeadline::new(&request.state.live().limits, request.deadline)
     }
 
     /// A response that the client may get, or why it may not.

@@ -111,7 +111,7 @@ impl<'a> RetryLoop<'a> {
         self.excluded.exclude(&lease.candidate, &request.pool.candidates);
         let worker = Arc::clone(&lease.candidate.worker);
         let mut evicted = pin!(worker.evicted.notified());
-        let deadline = FirstByteDeadline::new(&request.state.limits, request.deadline);
+        let deadline = FirstByteDeadline::new(&request.state.live().limits, request.deadline);
         let mut timeout = pin!(request.origin.timer.until(deadline.until));
         let mut hedge_delay = self.hedge_delay();
         let mut hedge: Option<HedgedAttempt<'a>> = None;
@@ -155,7 +155,8 @@ impl<'a> RetryLoop<'a> {
 
     /// When a hedge is to be sent, if ever.
     fn hedge_delay(&self) -> Option<Pin<Box<Sleep>>> {
-        let hedging = self.request.state.hedging.as_ref().filter(|_| !self.features.stream)?;
+        let live = self.request.state.live();
+        let hedging = live.hedging.as_ref().filter(|_| !self.features.stream)?;
         Some(Box::pin(sleep(hedging.current()?)))
     }
 
@@ -181,7 +182,7 @@ impl<'a> RetryLoop<'a> {
     /// Passes the response on to the client.
     fn forward_response(&self, response: UpstreamResponse, lease: Lease) -> Response<RouterBody> {
         let state = self.request.state;
-        if let Some(hedging) = &state.hedging
+        if let Some(hedging) = &state.live().hedging
             && !self.features.stream
         {
             hedging.record_latency(lease.sent_at(), state.clock.now());

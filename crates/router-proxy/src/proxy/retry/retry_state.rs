@@ -56,7 +56,7 @@ impl<'a> RetryState<'a> {
         }
         let retry = attempt + 1;
         let mut rng = Rng::seeded(self.id.0 ^ u64::from(retry).rotate_left(32));
-        self.state.retry.backoff(retry, rng.unit_f64())
+        self.state.live().retry.backoff(retry, rng.unit_f64())
     }
 
     /// Waits for the backoff that is due after attempt `attempt`, where `has_candidate` says that another worker is
@@ -106,12 +106,12 @@ impl<'a> RetryState<'a> {
 
     /// Whether the configuration allows more attempts than `attempt` + 1.
     fn may_retry(&self, attempt: u32) -> bool {
-        attempt < self.state.retry.max_retries
+        attempt < self.state.live().retry.max_retries
     }
 
     /// Until when a request that finds no worker waits for one from now on; absent where it does not wait.
     pub(crate) fn wait_until(&self) -> Option<Instant> {
-        self.state.retry.queue.map(|patience| self.deadline.min(Instant::now() + patience))
+        self.state.live().retry.queue.map(|patience| self.deadline.min(Instant::now() + patience))
     }
 }
 
