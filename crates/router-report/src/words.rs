@@ -71,8 +71,7 @@ fn about_run(run: &RunFigures) -> String {
 fn about_comparison(runs: &[RunFigures], comparison: &RunComparison) -> String {
     let (base, run) = (&runs[comparison.base].name, &runs[comparison.run].name);
     let told = comparison.measures.iter().filter(|measure| TOLD.contains(&measure.name.as_str()));
-    let found: Vec<String> =
-        told.filter(|measure| measure.base > 0.0).map(|measure| about_measure(measure)).collect();
+    let found: Vec<String> = told.filter(|measure| measure.base > 0.0).map(about_measure).collect();
     let source = match comparison.method {
         PairingMethod::Paired => format!("from {}", plural(comparison.requests, "paired request")),
         PairingMethod::Separate => {

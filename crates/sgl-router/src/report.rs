@@ -100,7 +100,10 @@ fn print_findings(report: &RunReport) {
     say(format_args!("\n{}", report.tables()));
     for comparison in &report.comparisons {
         for warning in &comparison.warnings {
-            eprint!("{}", wrap(&format!("warning: {}", comparison.titled(&report.runs, warning)), COLUMNS, ""));
+            eprint!(
+                "{}",
+                wrap(&format!("warning: {}", comparison.titled(&report.runs, warning)), COLUMNS, "")
+            );
         }
     }
 }

@@ -81,8 +81,11 @@ impl RunComparison {
     }
 }
 
+/// How a metric is taken from a request.
+type MeasureOf = fn(&RecordedRequest) -> Option<f64>;
+
 /// The metrics of a request.
-const MEASURES: [(&str, fn(&RecordedRequest) -> Option<f64>); 3] =
+const MEASURES: [(&str, MeasureOf); 3] =
     [("Latency", |r| r.latency), ("First token", |r| r.ttft), ("Per token", RecordedRequest::tpot)];
 
 /// Compares every run with the first of its kind.
@@ -137,7 +140,7 @@ fn served(requests: &[RecordedRequest]) -> Vec<RecordedRequest> {
     requests.iter().copied().filter(|request| request.ok).collect()
 }
 
-fn values(requests: &[RecordedRequest], of: fn(&RecordedRequest) -> Option<f64>) -> Vec<Option<f64>> {
+fn values(requests: &[RecordedRequest], of: MeasureOf) -> Vec<Option<f64>> {
     requests.iter().map(of).collect()
 }
 

@@ -26,15 +26,15 @@ use std::path::{Path, PathBuf};
 
 /// What one file has.
 enum FileContent {
-    Run(ParsedFile),
+    Run(Box<ParsedFile>),
     Ratings(CandidateRatings),
 }
 
 /// Reads one file.
 pub fn read_run(path: &Path) -> ParsedFile {
     match read_file(path) {
-        FileContent::Run(file) => file,
-        FileContent::Ratings(_) => failed(open::candidates_alone(path)),
+        FileContent::Run(file) => *file,
+        FileContent::Ratings(_) => failed(*open::candidates_alone(path)),
     }
 }
 
@@ -63,27 +63,29 @@ pub fn read_runs(paths: &[PathBuf]) -> Vec<ParsedFile> {
                 folder::name_runs(path, &mut inside);
                 all.extend(inside);
             }
-            Err(problem) => all.push(failed(problem)),
+            Err(problem) => all.push(failed(*problem)),
         }
     }
     all
 }
 
-fn failed(problem: Box<FileProblem>) -> ParsedFile {
-    ParsedFile { run: None, simulation: None, problems: vec![*problem] }
+fn failed(problem: FileProblem) -> ParsedFile {
+    ParsedFile { run: None, simulation: None, problems: vec![problem] }
 }
 
 fn read_file(path: &Path) -> FileContent {
     match open::open_any(path) {
-        Ok(OpenedFile::Rows(kind, table)) => FileContent::Run(read_table(path, kind, table)),
+        Ok(OpenedFile::Rows(kind, table)) => FileContent::Run(Box::new(read_table(path, kind, table))),
         Ok(OpenedFile::Candidates(mut table)) => {
             let ratings = candidates::read(&mut table);
             FileContent::Ratings(CandidateRatings { problems: table.problems.into_vec(), ..ratings })
         }
-        Ok(OpenedFile::Simulation(simulation)) => {
-            FileContent::Run(ParsedFile { run: None, simulation: Some(*simulation), problems: Vec::new() })
-        }
-        Err(problem) => FileContent::Run(failed(problem)),
+        Ok(OpenedFile::Simulation(simulation)) => FileContent::Run(Box::new(ParsedFile {
+            run: None,
+            simulation: Some(*simulation),
+            problems: Vec::new(),
+        })),
+        Err(problem) => FileContent::Run(Box::new(failed(*problem))),
     }
 }
 
@@ -102,7 +104,7 @@ fn add_file(all: &mut Vec<ParsedFile>, content: FileContent) {
             } else {
                 file.run = part;
             }
-            all.push(file);
+            all.push(*file);
         }
     }
 }
