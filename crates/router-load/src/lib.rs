@@ -63,7 +63,7 @@ pub use plan::{ClientSample, LoadPlan, Pacing, PlannedRequest, ResponseMode};
 pub use prompt::{BYTES_PER_TOKEN, Prompt, PromptSegment, tokens_of};
 pub use report::{ClientReport, SummaryReport, TimeQuantiles};
 pub use request_format::{ApiEndpoint, RequestFormat, StopRule, UnknownEndpoint};
-pub use rows::{COLUMNS, write_rows};
+pub use rows::{COLUMNS, FURTHER_COLUMNS, write_rows};
 pub use run::{LoadResult, LoadTest, run};
 pub use running_totals::{CompletedRequest, RunningTotals, running_totals};
 pub use summary::{ClientSummary, LoadSummary};

@@ -46,6 +46,9 @@ pub const COLUMNS: [&str; 31] = [
     "pure_queue_time",
 ];
 
+/// Further columns, after those: prompt tokens that the worker had in its cache, and the sender's own lateness in seconds.
+pub const FURTHER_COLUMNS: [&str; 2] = ["cached_tokens", "lateness"];
+
 /// A further column of loads that have clients: the name of the request's client.
 const CLIENT_COLUMN: &str = "client";
 
@@ -58,14 +61,15 @@ pub fn write_rows(run: &LoadResult, out: impl Write) -> std::io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     let clients = &run.plan().clients;
     let client_column = (!clients.is_empty()).then_some(CLIENT_COLUMN);
-    csv.write_record(COLUMNS.into_iter().chain(client_column))?;
+    csv.write_record(COLUMNS.into_iter().chain(FURTHER_COLUMNS).chain(client_column))?;
     for (outcome, running) in run.outcomes.iter().zip(running_totals(&done)) {
         // Every outcome belongs to a request of the plan.
         let Some(request) = run.plan().requests.get(outcome.index) else { continue };
         let row = CsvRow { outcome, request, running, started: run.started_unix };
         let client = request.client.and_then(|index| clients.get(index)).map(ToString::to_string);
         let client = client_column.map(|_| client.unwrap_or_default());
-        csv.write_record(row.fields(run.request_id(outcome.index)).into_iter().chain(client))?;
+        let fields = row.fields(run.request_id(outcome.index)).into_iter();
+        csv.write_record(fields.chain(row.further_fields()).chain(client))?;
     }
     csv.flush()
 }
@@ -138,6 +142,11 @@ impl CsvRow<'_> {
             float(difference(times.queue_start, times.created)),
             float(difference(times.queue_end, times.queue_start).or(outcome.facts.timing.queue_time)),
         ]
+    }
+
+    fn further_fields(&self) -> [String; 2] {
+        let lateness = self.outcome.lateness.as_ref().map(Duration::as_secs_f64);
+        [count(self.outcome.facts.usage.cached_tokens), float(lateness)]
     }
 
     fn times(&self) -> WorkerTimes {

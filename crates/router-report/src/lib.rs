@@ -1,4 +1,4 @@
-//! Reads the CSV files of runs and reports on them: figures, an HTML page, and an audit of recorded decisions.
+//! Reads the files of runs and reports on them: figures, an HTML page, and an audit of recorded decisions.
 //!
 //! Two kinds of file are recognised by their header: those of `sgl-router send` (a row per request, as the client saw
 //! it) and those of the router's recorder (a row per decision and per completion). This crate only reads files: it
@@ -9,6 +9,8 @@
 //! ```text
 //! page                              the report as one HTML file
 //! report                            several runs side by side
+//! table  words                      the same for a terminal; in sentences
+//! compare                           differences of two runs, and what makes them not comparable
 //! figures         audit             what a run comes to; whether its decisions are true
 //! read                              files into runs or columns
 //! run  problem  simulation          plain data
@@ -27,6 +29,7 @@
 //! ```
 
 mod audit;
+mod compare;
 mod figures;
 mod page;
 mod problem;
@@ -34,13 +37,20 @@ mod read;
 mod report;
 mod run;
 mod simulation;
+mod table;
+mod words;
 
 pub use audit::{Audit, AuditFault, AuditFinding, audit};
-pub use figures::{QuantileSummary, RunFigures, RunSummary};
+pub use compare::{ComparedMeasure, Interval, PairingMethod, RunComparison};
+pub use figures::{FaultFigures, QuantileSummary, RatedChoices, RunFigures, RunSummary, ShadowFigures};
 pub use problem::{FileProblem, FileProblems};
-pub use read::{ColumnTable, ColumnValues, NumberKind, read_columns, read_run};
+pub use read::{ColumnTable, ColumnValues, NumberKind, read_columns, read_run, read_runs};
 pub use report::RunReport;
 pub use run::{
-    FileKind, NameTable, ParsedFile, RecordedDecision, RecordedForecast, RecordedRequest, RecordedRun,
+    FileKind, NameTable, ParsedFile, PlannedLengths, RecordedDecision, RecordedForecast, RecordedRequest,
+    RecordedRun, RecordedShadow, ShadowRatings,
 };
-pub use simulation::{MeasureComparison, MeasureEstimate, ReplayFidelity, ServerShare, SimulationReport};
+pub use simulation::{
+    MeasureComparison, MeasureEstimate, ReplayFidelity, SHOWN_MEASURES, ServerShare, ShownMeasure,
+    SimulationReport,
+};

@@ -1,10 +1,12 @@
 //! Several runs side by side.
 
 use crate::audit::Audit;
+use crate::compare::{RunComparison, compare_runs};
 use crate::figures::RunFigures;
 use crate::problem::FileProblem;
 use crate::run::{ParsedFile, RecordedRun};
 use crate::simulation::SimulationReport;
+use crate::words::{sentences, simulation_sentences};
 use serde::Serialize;
 
 /// How many decisions of one run the page shows; more would be slow on a phone.
@@ -23,36 +25,74 @@ pub struct RunReport {
     pub audit: Option<Audit>,
     /// The simulation, if the runs come from one.
     pub simulation: Option<SimulationReport>,
+    /// Every run beside the first one of its kind.
+    pub comparisons: Vec<RunComparison>,
+    /// The findings in words, one sentence each.
+    pub words: Vec<String>,
 }
 
 impl RunReport {
-    /// The report of these files.
+    /// The report of these files. The result of a simulation has a page of its own: beside runs it is left out.
     pub fn of(files: Vec<ParsedFile>, audit: Option<Audit>) -> Self {
-        let (mut runs, mut problems) = (Vec::new(), Vec::new());
+        let (mut runs, mut problems, mut simulations) = (Vec::new(), Vec::new(), Vec::new());
         for file in files {
             runs.extend(file.run);
             problems.extend(file.problems);
+            simulations.extend(file.simulation);
         }
         problems.extend(audit.iter().flat_map(|audit| audit.problems.iter().cloned()));
-        Self { problems, audit, ..Self::of_runs(runs) }
+        if simulations.len() > usize::from(runs.is_empty()) {
+            problems.push(FileProblem {
+                file: "simulation".to_owned(),
+                line: None,
+                column: None,
+                message: "the results of a simulation have a page of their own; one is drawn, without runs beside it"
+                    .to_owned(),
+            });
+        }
+        let report = match simulations.into_iter().next().filter(|_| runs.is_empty()) {
+            Some(simulation) => Self::simulated(Vec::new(), simulation),
+            None => Self::of_runs(runs),
+        };
+        Self { problems, audit, ..report }
     }
 
     /// The report of a simulation and of one run of each of its policies.
     pub fn simulated(runs: Vec<RecordedRun>, simulation: SimulationReport) -> Self {
-        Self { simulation: Some(simulation), ..Self::of_runs(runs) }
+        let words = simulation_sentences(&simulation);
+        let runs = figures(runs);
+        Self { runs, words, simulation: Some(simulation), ..Self::empty() }
     }
 
     fn of_runs(mut runs: Vec<RecordedRun>) -> Self {
         number_equal_names(&mut runs);
-        let decisions = (MAX_DECISIONS / runs.len().max(1)).min(MAX_DECISIONS_PER_RUN);
-        let runs = runs.into_iter().map(|run| RunFigures::of(run, decisions)).collect();
-        Self { runs, problems: Vec::new(), audit: None, simulation: None }
+        let comparisons = compare_runs(&runs);
+        let runs = figures(runs);
+        let words = sentences(&runs, &comparisons);
+        Self { runs, words, comparisons, ..Self::empty() }
+    }
+
+    const fn empty() -> Self {
+        Self {
+            runs: Vec::new(),
+            problems: Vec::new(),
+            audit: None,
+            simulation: None,
+            comparisons: Vec::new(),
+            words: Vec::new(),
+        }
     }
 
     /// Whether there is nothing to report, because no file could be used.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.audit.as_ref().is_none_or(|audit| audit.decisions == 0)
+        let nothing = self.runs.is_empty() && self.simulation.is_none();
+        nothing && self.audit.as_ref().is_none_or(|audit| audit.decisions == 0)
     }
+}
+
+fn figures(runs: Vec<RecordedRun>) -> Vec<RunFigures> {
+    let decisions = (MAX_DECISIONS / runs.len().max(1)).min(MAX_DECISIONS_PER_RUN);
+    runs.into_iter().map(|run| RunFigures::of(run, decisions)).collect()
 }
 
 /// Adds numbers to the names of runs from different folders whose files have the same name.

@@ -66,3 +66,40 @@ pub struct SimulationReport {
     /// The accuracy of the engine model.
     pub fidelity: Vec<ReplayFidelity>,
 }
+
+/// A metric of simulations that pages show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShownMeasure {
+    /// Its name in the JSON of `sgl-router simulate`.
+    pub key: &'static str,
+    /// Its name on the page.
+    pub name: &'static str,
+    /// As in [`MeasureComparison::unit`].
+    pub unit: &'static str,
+    /// As in [`MeasureComparison::better`].
+    pub better: i8,
+}
+
+const fn shown(key: &'static str, name: &'static str, unit: &'static str, better: i8) -> ShownMeasure {
+    ShownMeasure { key, name, unit, better }
+}
+
+/// The metrics of simulations that pages show, in their order.
+pub const SHOWN_MEASURES: [ShownMeasure; 16] = [
+    shown("e2e_mean_s", "Latency, mean", "s", -1),
+    shown("e2e_p50_s", "Latency, median", "s", -1),
+    shown("e2e_p90_s", "Latency, 90 %", "s", -1),
+    shown("e2e_p99_s", "Latency, 99 %", "s", -1),
+    shown("ttft_mean_s", "First token, mean", "s", -1),
+    shown("ttft_p50_s", "First token, median", "s", -1),
+    shown("ttft_p90_s", "First token, 90 %", "s", -1),
+    shown("ttft_p99_s", "First token, 99 %", "s", -1),
+    shown("tpot_mean_s", "Per token, mean", "s", -1),
+    shown("tpot_p50_s", "Per token, median", "s", -1),
+    shown("tpot_p90_s", "Per token, 90 %", "s", -1),
+    shown("tpot_p99_s", "Per token, 99 %", "s", -1),
+    shown("goodput_per_s", "Goodput, requests/s", "", 1),
+    shown("prefix_hits", "Prompt tokens found in a cache", "share", 1),
+    shown("imbalance", "Imbalance, busiest to mean", "", 0),
+    shown("failed", "Failures", "", -1),
+];

@@ -1,12 +1,13 @@
 //! `sgl-router report`: a page of charts about runs, and the audit of a recording.
 
 use crate::error::CommandError;
-use crate::terminal::say;
+use crate::terminal::{COLUMNS, say, wrap};
 use clap::Args;
 use router_core::policy::MarginalUtilityConfig;
 use router_core::{PolicyOptions, read_options};
-use router_report::{Audit, RunReport, audit, read_run};
-use std::fs;
+use router_report::{Audit, RunReport, audit, read_runs};
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The page where none is named.
@@ -18,13 +19,18 @@ const MAX_PRINTED: usize = 20;
 /// The flags of `report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// CSV files of `send` or of the recorder; the others are compared with the first
+    /// Files of `send`, of the recorder (CSV or JSON lines) or of `simulate --json`, or folders of them; the other runs are
+    /// compared with the first
     #[arg(value_name = "FILES", required_unless_present = "policy_audit")]
     files: Vec<PathBuf>,
 
     /// The page to write [default: report.html; none for an audit without FILES]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Replace the page if there is one
+    #[arg(long)]
+    force: bool,
 
     /// Recompute every decision by gradients in this recording and list the rows that do not match. If a recording has
     /// several files, give the oldest first
@@ -38,8 +44,17 @@ pub(crate) struct ReportArgs {
 
 pub(crate) fn run(args: &ReportArgs) -> Result<(), CommandError> {
     let audit = if args.policy_audit.is_empty() { None } else { Some(audited(args)?) };
-    let readings = args.files.iter().map(|file| read_run(file)).collect();
-    let report = RunReport::of(readings, audit);
+    let output = match &args.output {
+        Some(output) => Some(output.as_path()),
+        // The audit is printed; a page about no run would replace one that somebody still wants.
+        None if args.files.is_empty() => None,
+        None => Some(Path::new(DEFAULT_PAGE)),
+    };
+    // Before files are read, which may take long.
+    if let Some(output) = output.filter(|output| !args.force && output.exists()) {
+        return Err(kept(output));
+    }
+    let report = RunReport::of(read_runs(&args.files), audit);
     for problem in &report.problems {
         eprintln!("{problem}");
     }
@@ -49,16 +64,48 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), CommandError> {
     if report.is_empty() {
         return Err(CommandError::runtime("no file could be used, so there is nothing to report"));
     }
-    let output = match &args.output {
-        Some(output) => output,
-        // The audit has been printed; a page about no run would replace one that somebody still wants.
-        None if args.files.is_empty() => return Ok(()),
-        None => Path::new(DEFAULT_PAGE),
-    };
+    let Some(output) = output else { return Ok(()) };
     let page = report.page();
-    fs::write(output, &page).map_err(CommandError::write(output))?;
+    write_page(output, &page, args.force)?;
     say(format_args!("{}\n", outline(&report, output, page.len())));
+    print_findings(&report);
     Ok(())
+}
+
+/// The error of a page that is not replaced.
+fn kept(output: &Path) -> CommandError {
+    let file = output.display();
+    CommandError::flag("--output")(format!("{file} exists; name another file, or replace it with --force"))
+}
+
+/// Writes the page. Without `--force` a file that another program has made meanwhile stays, too.
+fn write_page(output: &Path, page: &str, force: bool) -> Result<(), CommandError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    if !force {
+        options.create_new(true);
+    }
+    let write = || -> io::Result<()> { options.open(output)?.write_all(page.as_bytes()) };
+    write().map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => kept(output),
+        _ => CommandError::write(output)(error),
+    })
+}
+
+/// The findings in words, the tables, and what makes runs not comparable.
+fn print_findings(report: &RunReport) {
+    for sentence in &report.words {
+        say(wrap(sentence, COLUMNS, ""));
+    }
+    say(format_args!("\n{}", report.tables()));
+    for comparison in &report.comparisons {
+        for warning in &comparison.warnings {
+            eprint!(
+                "{}",
+                wrap(&format!("warning: {}", comparison.titled(&report.runs, warning)), COLUMNS, "")
+            );
+        }
+    }
 }
 
 fn audited(args: &ReportArgs) -> Result<Audit, CommandError> {

@@ -5,8 +5,8 @@ use crate::support::{csv_of, load, number, plan, rows, send, server};
 use router_emulator::{Emulator, EmulatorConfig, Fault, FaultKind, SglangVersion};
 use router_engine::EngineProfile;
 use router_load::{
-    ApiEndpoint, ArrivalProcess, COLUMNS, CancellationToken, LoadPlan, RandomShape, RequestFailure,
-    RequestFormat, RequestTrace, ResponseMode, TraceLine,
+    ApiEndpoint, ArrivalProcess, COLUMNS, CancellationToken, FURTHER_COLUMNS, LoadPlan, RandomShape,
+    RequestFailure, RequestFormat, RequestTrace, ResponseMode, TraceLine,
 };
 use std::num::NonZeroUsize;
 
@@ -22,7 +22,9 @@ async fn every_api_fills_every_row() {
             let run = send(&server.url(), to(endpoint), plan(40, 0.5)).await;
             let (csv, case) = (csv_of(&run), format!("{version:?} {endpoint:?}"));
             assert_eq!(run.summary.answered, 40, "{case}: {:?}", run.summary.failures);
-            assert!(csv.starts_with(format!("{}\n", COLUMNS.join(",")).as_bytes()));
+            assert!(
+                csv.starts_with(format!("{},{}\n", COLUMNS.join(","), FURTHER_COLUMNS.join(",")).as_bytes())
+            );
             let rows = rows(&csv);
             assert_eq!(rows.len(), 40);
             assert_formulas(&rows);

@@ -98,6 +98,7 @@ mod tests {
             latency_gradient: None,
             score: None,
             took_ms: None,
+            attempt: 0,
         };
         let all: Vec<RecordedDecision> = (0..30_000).map(choice).collect();
         let all: Vec<(f64, &RecordedDecision)> = all.iter().map(|c| (f64::from(c.worker), c)).collect();

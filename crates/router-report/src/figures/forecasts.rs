@@ -16,9 +16,37 @@ pub(crate) struct ForecastFigures {
     pub(crate) classes: Vec<ClassFigures>,
     /// Lengths by what was expected, in doublings.
     pub(crate) lengths: Vec<LengthRow>,
+    /// The mean forecast and the mean length that came, by tenths of the forecasts.
+    pub(crate) length_tenths: Vec<TenthRow>,
+    /// How many answers lay in the central parts of their forecasts.
+    pub(crate) coverage: Vec<CoverageRow>,
     /// Prompt tokens in caches, if any request has both numbers.
     pub(crate) cached: Option<CacheFigures>,
 }
+
+/// A tenth of the answers, sorted by what was predicted.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub(crate) struct TenthRow {
+    answers: u64,
+    /// The means, in tokens.
+    predicted: f64,
+    came: f64,
+}
+
+/// How many answers lay in the central part of their forecasts.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub(crate) struct CoverageRow {
+    /// The part of the forecast's distribution.
+    pub(crate) part: f64,
+    /// The share of the answers in it; equal to `part` when forecasts are calibrated.
+    pub(crate) share: f64,
+    /// The shares of the answers below it and above it.
+    below: f64,
+    above: f64,
+}
+
+/// The central parts of which coverage is shown.
+const PARTS: [f64; 3] = [0.5, 0.8, 0.95];
 
 /// The answers that were foreseen by one class.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -53,6 +81,15 @@ pub(crate) struct CacheFigures {
     mispredicted: f64,
     /// The same by what was predicted: none, then in doublings.
     rows: Vec<CacheRow>,
+    /// The same by tenths of what was predicted.
+    tenths: Vec<TenthRow>,
+}
+
+impl CacheFigures {
+    /// The reported tokens as a share of the predicted ones.
+    pub(crate) fn kept(&self) -> Option<f64> {
+        (self.predicted > 0.0).then(|| self.reported / self.predicted)
+    }
 }
 
 /// The answers of which between `from` and twice that many cached tokens were predicted; 0 stands for none.
@@ -77,7 +114,13 @@ impl ForecastFigures {
         let mut classes: Vec<_> =
             classes.into_iter().map(|(class, of)| ClassFigures::of(&names[class as usize], &of)).collect();
         classes.sort_by(|a, b| b.answers.cmp(&a.answers).then_with(|| a.name.cmp(&b.name)));
-        Self { classes, lengths: length_rows(answers()), cached: CacheFigures::of(&run.requests) }
+        Self {
+            classes,
+            lengths: length_rows(answers()),
+            length_tenths: tenths(answers().map(|(forecast, came)| (forecast.tokens, came)).collect()),
+            coverage: coverage(answers().filter_map(|(forecast, _)| forecast.rank).collect()),
+            cached: CacheFigures::of(&run.requests),
+        }
     }
 }
 
@@ -107,6 +150,43 @@ impl ClassFigures {
     }
 }
 
+/// The means of tenths of `answers`, pairs of a prediction and of what came, by what was predicted. Equal predictions
+/// stay together, so there may be fewer than ten.
+fn tenths(mut answers: Vec<(f64, f64)>) -> Vec<TenthRow> {
+    answers.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let n = answers.len();
+    let mut rows = Vec::new();
+    let mut from = 0;
+    for tenth in 1..=10 {
+        let mut until = (n * tenth / 10).max(from);
+        while until > from && until < n && answers[until].0 == answers[until - 1].0 {
+            until += 1;
+        }
+        let part = &answers[from..until];
+        if !part.is_empty() {
+            let mean = |of: fn(&(f64, f64)) -> f64| {
+                four_digits(part.iter().map(of).sum::<f64>() / part.len() as f64)
+            };
+            let (predicted, came) = (mean(|answer| answer.0), mean(|answer| answer.1));
+            rows.push(TenthRow { answers: part.len() as u64, predicted, came });
+        }
+        from = until;
+    }
+    rows
+}
+
+fn coverage(ranks: Vec<f64>) -> Vec<CoverageRow> {
+    let share = |inside: &dyn Fn(f64) -> bool| {
+        four_digits(ranks.iter().filter(|rank| inside(**rank)).count() as f64 / ranks.len() as f64)
+    };
+    let row = |part: f64| {
+        let (low, high) = ((1.0 - part) / 2.0, (1.0 + part) / 2.0);
+        let (below, above) = (share(&|rank| rank < low), share(&|rank| rank > high));
+        CoverageRow { part, share: share(&|rank| (low..=high).contains(&rank)), below, above }
+    };
+    if ranks.is_empty() { Vec::new() } else { PARTS.into_iter().map(row).collect() }
+}
+
 /// The doubling that a number of tokens is in.
 fn doubling(tokens: f64) -> usize {
     tokens.max(1.0).log2() as usize
@@ -130,11 +210,13 @@ fn length_rows(answers: impl Iterator<Item = (RecordedForecast, f64)>) -> Vec<Le
 impl CacheFigures {
     fn of(requests: &[RecordedRequest]) -> Option<Self> {
         let mut rows: BTreeMap<Option<usize>, CacheRow> = BTreeMap::new();
+        let mut answers = Vec::new();
         for request in requests.iter().filter(|r| r.ok) {
             let Some((predicted, reported)) = request.predicted_cached_tokens.zip(request.cached_tokens)
             else {
                 continue;
             };
+            answers.push((predicted, reported));
             let key = (predicted > 0.0).then(|| doubling(predicted));
             let from = key.map_or(0.0, |key| (key as f64).exp2());
             let row = rows.entry(key).or_insert(CacheRow {
@@ -157,6 +239,7 @@ impl CacheFigures {
             reported: sum(|row| row.reported),
             mispredicted: sum(|row| row.mispredicted),
             rows: rows.clone(),
+            tenths: tenths(answers),
         })
     }
 }
@@ -203,6 +286,25 @@ mod tests {
             [0, 0, 0, 0, 0, 0, 0, 100],
             "200 tokens are in the doubling from 128"
         );
+    }
+
+    #[test]
+    fn tenths_keep_equal_predictions_together() {
+        let rows = tenths((0..100).map(|i| (f64::from(i), f64::from(2 * i))).collect());
+        assert_eq!(rows.len(), 10);
+        assert_eq!(rows[9], TenthRow { answers: 10, predicted: 94.5, came: 189.0 });
+        let rows = tenths((0..100).map(|i| (if i < 95 { 0.0 } else { 8.0 }, f64::from(i % 5))).collect());
+        let answers: Vec<_> = rows.iter().map(|row| (row.answers, row.predicted)).collect();
+        assert_eq!(answers, [(95, 0.0), (5, 8.0)]);
+        assert!(tenths(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn coverage_counts_both_sides() {
+        let rows = coverage((0..100).map(|i| f64::from(i) / 200.0 + 0.0025).collect());
+        let half = rows[0];
+        assert_eq!((half.part, half.share, half.below, half.above), (0.5, 0.5, 0.5, 0.0));
+        assert!(coverage(Vec::new()).is_empty());
     }
 
     #[test]

@@ -4,21 +4,24 @@
 //! buckets, workers to the twelve busiest, decisions to an even sample.
 
 mod decisions;
+mod faults;
 mod forecasts;
 mod quantiles;
 mod rounding;
+mod shadows;
 mod summary;
 mod timeline;
 mod workers;
 
+pub use faults::FaultFigures;
 pub use quantiles::QuantileSummary;
-pub(crate) use quantiles::fractions;
+pub(crate) use quantiles::{curve, fractions};
+pub use shadows::{RatedChoices, ShadowFigures};
 pub use summary::RunSummary;
 
 use crate::run::{FileKind, RecordedRun};
 use decisions::{DecisionColumns, count_reasons};
 use forecasts::ForecastFigures;
-use quantiles::curve;
 use serde::Serialize;
 use timeline::{LoadSeries, RateSeries, TimeAxis, WaitingSource};
 use workers::{WorkerFigures, WorkerGroups};
@@ -53,6 +56,10 @@ pub struct RunFigures {
     pub(crate) waiting: Option<WaitingSource>,
     pub(crate) choices: DecisionColumns,
     pub(crate) forecasts: ForecastFigures,
+    /// What each shadow policy would have done.
+    pub shadows: Vec<ShadowFigures>,
+    /// Retries and failures, by kind.
+    pub faults: Vec<FaultFigures>,
 }
 
 impl RunFigures {
@@ -80,6 +87,8 @@ impl RunFigures {
         let reasons = count_reasons(&run);
         let choices = DecisionColumns::of(&run, &groups, &axis, max_decisions);
         let forecasts = ForecastFigures::of(&run);
+        let shadows = shadows::figures(&run, &groups, &axis);
+        let faults = faults::figures(&run, &axis);
         let name = std::mem::take(&mut run.name);
         let policy = run.policy.take();
         let kind = run.kind;
@@ -97,6 +106,8 @@ impl RunFigures {
             waiting,
             choices,
             forecasts,
+            shadows,
+            faults,
         }
     }
 }

@@ -49,7 +49,7 @@ impl TimeAxis {
     }
 
     /// The bucket of a point in time.
-    fn bucket(&self, at: f64) -> usize {
+    pub(super) fn bucket(&self, at: f64) -> usize {
         (((at - self.start) / self.width) as usize).min(self.buckets.saturating_sub(1))
     }
 

@@ -68,6 +68,11 @@ impl WorkerGroups {
         Self { group_of, groups }
     }
 
+    /// How many groups there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     /// The group of a worker.
     pub(crate) fn group(&self, worker: u32) -> usize {
         self.group_of[worker as usize]

@@ -1,7 +1,8 @@
 //! Reads a client's file: a row per request.
 
+use super::request_id;
 use super::rows::{ColumnIndex, RowReader, RowView};
-use crate::run::{FileKind, NameTable, RecordedRequest, RecordedRun};
+use crate::run::{FileKind, PlannedLengths, RecordedRequest, RecordedRun};
 
 struct ColumnIndices {
     success: ColumnIndex,
@@ -16,6 +17,14 @@ struct ColumnIndices {
     queue_start: ColumnIndex,
     queue_end: ColumnIndex,
     queue_length: ColumnIndex,
+    id: ColumnIndex,
+    error: ColumnIndex,
+    lateness: ColumnIndex,
+    waited: ColumnIndex,
+    planned_prompt: ColumnIndex,
+    planned_output: ColumnIndex,
+    prompt_tokens: ColumnIndex,
+    cached: ColumnIndex,
 }
 
 impl ColumnIndices {
@@ -34,6 +43,14 @@ impl ColumnIndices {
             queue_start: column("queue_time_start"),
             queue_end: column("queue_time_end"),
             queue_length: column("queue_length"),
+            id: column("req_id"),
+            error: column("error"),
+            lateness: column("lateness"),
+            waited: column("queue_time_in_router"),
+            planned_prompt: column("input_length"),
+            planned_output: column("expected_output_length"),
+            prompt_tokens: column("actual_prompt_tokens"),
+            cached: column("cached_tokens"),
         }
     }
 }
@@ -45,22 +62,24 @@ pub(crate) fn read(name: String, table: &mut RowReader) -> RecordedRun {
     let mut run = RecordedRun::new(name, FileKind::Client);
     while let Some(mut row) = table.next() {
         run.set_policy(row.text(policy));
-        run.requests.extend(request(&mut row, &columns, &mut run.workers));
+        if run.began.is_none() {
+            let sent = request_id::sent_at(row.text(columns.id));
+            run.began = sent.zip(row.number(columns.sent)).map(|(at, sent)| at - sent);
+        }
+        let request = request(&mut row, &columns, &mut run);
+        run.requests.extend(request);
     }
     run
 }
 
-fn request(
-    row: &mut RowView<'_>,
-    columns: &ColumnIndices,
-    workers: &mut NameTable,
-) -> Option<RecordedRequest> {
+fn request(row: &mut RowView<'_>, columns: &ColumnIndices, run: &mut RecordedRun) -> Option<RecordedRequest> {
     let Some(ok) = row.flag(columns.success) else {
         row.add_problem(columns.success, "this row does not say whether it succeeded, and is left out");
         return None;
     };
     let host = row.text(columns.host);
-    let worker = (!host.is_empty()).then(|| workers.index(host));
+    let worker = (!host.is_empty()).then(|| run.workers.index(host));
+    let failure = (!ok).then(|| run.failure_kinds.index(&failure_kind(row.text(columns.error))));
     let start = row.number(columns.arrival).or_else(|| row.number(columns.sent));
     let end = row.number(columns.finish);
     let latency = row.number(columns.latency).or_else(|| Some(end? - start?));
@@ -78,6 +97,29 @@ fn request(
         output_tokens: row.number(columns.tokens),
         queue_time: queue_time.filter(|q| *q >= 0.0),
         queue_length: row.number(columns.queue_length),
+        key: request_id::key(row.text(columns.id)),
+        planned: PlannedLengths {
+            prompt: row.count(columns.planned_prompt),
+            output: row.count(columns.planned_output),
+        },
+        // Without a cap on the requests in flight, the wait of the sender is its lateness.
+        lateness: row.number(columns.lateness).or_else(|| row.number(columns.waited)),
+        prompt_tokens: row.number(columns.prompt_tokens),
+        cached_tokens: row.number(columns.cached),
+        failure,
         ..RecordedRequest::default()
     })
+}
+
+/// The longest kind of failure, in bytes; longer messages are cut.
+const MAX_KIND: usize = 40;
+
+/// What an error message says before its details: `HTTP 503` of `HTTP 503: no worker`.
+fn failure_kind(message: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(message);
+    let text = text.split(':').next().unwrap_or_default().trim();
+    // A host differs from one message to the next.
+    let text = if text.starts_with("cannot connect") { "cannot connect" } else { text };
+    let kind: String = text.chars().take(MAX_KIND).collect();
+    if kind.is_empty() { b"failed".to_vec() } else { kind.into_bytes() }
 }

@@ -27,8 +27,8 @@ const TEXTS: [&str; 14] = [
     "forecast_class",
 ];
 
-/// The recorder's optional columns of numbers.
-const NUMBERS: [&str; 27] = [
+/// The optional columns of numbers.
+const NUMBERS: [&str; 28] = [
     "seq",
     "attempt",
     "batch",
@@ -56,9 +56,10 @@ const NUMBERS: [&str; 27] = [
     "forecast_output_tokens",
     "forecast_rank",
     "predicted_cached_tokens",
+    "lateness",
 ];
 
-/// The recorder's columns after the fixed ones.
+/// The columns that a file may have beside the fixed ones.
 pub(super) fn optional_columns() -> impl Iterator<Item = &'static &'static str> {
     TEXTS.iter().chain(&FLAGS).chain(&NUMBERS).filter(|name| !open::is_fixed(name))
 }

@@ -1,29 +1,123 @@
 //! Reads files into runs or columns.
 //!
-//! The kind of a file is recognised by its header, or by the members of its first line where it is JSON lines. Invalid rows are left out and reported as problems; no content of a
-//! file makes a reader fail.
+//! The kind of a file is recognised by its header, or by the members of its first line where it is JSON lines. Invalid
+//! rows are left out and reported as problems; no content of a file makes a reader fail.
 
+mod candidates;
 mod cell;
 mod client;
 mod column_table;
+mod folder;
 mod json_lines;
 mod open;
 pub(crate) mod recorder;
+mod request_id;
 pub(crate) mod rows;
+mod simulated;
 
 pub use column_table::{ColumnTable, ColumnValues, NumberKind, read_columns};
 
 use crate::problem::FileProblem;
 use crate::run::{FileKind, ParsedFile};
+use candidates::CandidateRatings;
+use open::OpenedFile;
 use rows::RowReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Reads one file of either kind.
+/// What one file has.
+enum FileContent {
+    Run(Box<ParsedFile>),
+    Ratings(CandidateRatings),
+}
+
+/// Reads one file.
 pub fn read_run(path: &Path) -> ParsedFile {
-    match open::open(path) {
-        Ok((kind, table)) => read_table(path, kind, table),
-        Err(problem) => ParsedFile { run: None, problems: vec![*problem] },
+    match read_file(path) {
+        FileContent::Run(file) => *file,
+        FileContent::Ratings(_) => failed(*open::candidates_alone(path)),
     }
+}
+
+/// Reads files and folders of files. The files of a recording that was rotated become one run, and a file of candidates
+/// belongs to the recording of the same policy that is before it.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let row = "req_0_1764477783123,True,http://w1,0.0,1.5\n";
+/// std::fs::write(dir.path().join("a.csv"), format!("req_id,success,host,arrival_time,finish_time\n{row}"))?;
+/// let files = router_report::read_runs(&[dir.path().to_owned()]);
+/// assert_eq!(files[0].run.as_ref().map(|run| run.requests.len()), Some(1));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn read_runs(paths: &[PathBuf]) -> Vec<ParsedFile> {
+    let mut all: Vec<ParsedFile> = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            add_file(&mut all, read_file(path));
+            continue;
+        }
+        match folder::files(path) {
+            Ok(files) => {
+                let mut inside: Vec<ParsedFile> = Vec::new();
+                files.iter().for_each(|file| add_file(&mut inside, read_file(file)));
+                folder::name_runs(path, &mut inside);
+                all.extend(inside);
+            }
+            Err(problem) => all.push(failed(*problem)),
+        }
+    }
+    all
+}
+
+fn failed(problem: FileProblem) -> ParsedFile {
+    ParsedFile { run: None, simulation: None, problems: vec![problem] }
+}
+
+fn read_file(path: &Path) -> FileContent {
+    match open::open_any(path) {
+        Ok(OpenedFile::Rows(kind, table)) => FileContent::Run(Box::new(read_table(path, kind, table))),
+        Ok(OpenedFile::Candidates(mut table)) => {
+            let ratings = candidates::read(&mut table);
+            FileContent::Ratings(CandidateRatings { problems: table.problems.into_vec(), ..ratings })
+        }
+        Ok(OpenedFile::Simulation(simulation)) => FileContent::Run(Box::new(ParsedFile {
+            run: None,
+            simulation: Some(*simulation),
+            problems: Vec::new(),
+        })),
+        Err(problem) => FileContent::Run(Box::new(failed(*problem))),
+    }
+}
+
+/// Adds a file to those before it, or to the run that it belongs to.
+fn add_file(all: &mut Vec<ParsedFile>, content: FileContent) {
+    match content {
+        FileContent::Ratings(ratings) => add_ratings(all, ratings),
+        FileContent::Run(mut file) => {
+            let part = file.run.take();
+            let before = all.iter_mut().rev().find_map(|before| {
+                let run = before.run.as_ref()?;
+                run.continues_in(part.as_ref()?).then_some(before)
+            });
+            if let Some((whole, part)) = before.and_then(|before| before.run.as_mut()).zip(part.clone()) {
+                whole.append(part);
+            } else {
+                file.run = part;
+            }
+            all.push(*file);
+        }
+    }
+}
+
+fn add_ratings(all: &mut Vec<ParsedFile>, ratings: CandidateRatings) {
+    let runs = all.iter_mut().rev().filter_map(|file| file.run.as_mut());
+    let mut of_policy = runs.filter(|run| run.policy.as_ref() == Some(&ratings.policy));
+    if let Some(run) = of_policy.next() {
+        for (policy, sums) in &ratings.shadows {
+            run.shadow(policy).ratings.get_or_insert_default().add(sums);
+        }
+    }
+    all.push(ParsedFile { run: None, simulation: None, problems: ratings.problems });
 }
 
 fn read_table(path: &Path, kind: FileKind, mut table: RowReader) -> ParsedFile {
@@ -36,7 +130,7 @@ fn read_table(path: &Path, kind: FileKind, mut table: RowReader) -> ParsedFile {
     if nothing {
         table.problems.add(None, None, || "no row could be used, so there is nothing to report".to_owned());
     }
-    ParsedFile { run: (!nothing).then_some(run), problems: table.problems.into_vec() }
+    ParsedFile { run: (!nothing).then_some(run), simulation: None, problems: table.problems.into_vec() }
 }
 
 /// Opens a recorder's file.

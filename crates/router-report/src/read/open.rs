@@ -3,8 +3,10 @@
 use super::column_table;
 use super::json_lines::{JsonLinesReader, member_names};
 use super::rows::{FileSource, RowReader, names};
+use super::simulated;
 use crate::problem::{FileProblem, FileProblems};
 use crate::run::FileKind;
+use crate::simulation::SimulationReport;
 use csv::ByteRecord;
 use std::fs::File;
 use std::io::{Cursor, Read as _};
@@ -12,6 +14,9 @@ use std::path::Path;
 
 /// How many bytes are read to recognise a file; a header is far shorter.
 const PROBE_BYTES: u64 = 64 * 1024;
+
+/// The longest result of a simulation that is read.
+const MAX_SIMULATION_BYTES: u64 = 64 << 20;
 
 /// The client's columns, in their order.
 const CLIENT: [&str; 31] = [
@@ -77,41 +82,89 @@ pub(crate) fn is_fixed(name: &str) -> bool {
     CLIENT.contains(&name) || RECORDER.contains(&name)
 }
 
-/// Opens a file and recognises its kind.
+/// An open file, by what it has.
+pub(super) enum OpenedFile {
+    /// Requests, or decisions and completions.
+    Rows(FileKind, RowReader),
+    /// The candidates of decisions.
+    Candidates(RowReader),
+    /// The results of a simulation.
+    Simulation(Box<SimulationReport>),
+}
+
+/// Opens a file of requests or of decisions and recognises its kind.
 ///
 /// # Errors
 /// It cannot be read, or is another kind of file; the message says which, where that is known.
 pub(crate) fn open(path: &Path) -> Result<(FileKind, RowReader), Box<FileProblem>> {
+    match open_any(path)? {
+        OpenedFile::Rows(kind, table) => Ok((kind, table)),
+        OpenedFile::Candidates(_) => Err(candidates_alone(path)),
+        OpenedFile::Simulation(_) => {
+            let message = "this is the result of a simulation, which has no rows".to_owned();
+            Err(Box::new(FileProblems::new(&path.display().to_string()).at(Some(1), None, message)))
+        }
+    }
+}
+
+/// The problem of a file of candidates where decisions are needed.
+pub(super) fn candidates_alone(path: &Path) -> Box<FileProblem> {
+    let message = "this is the recorder's file of candidates; pass its file of decisions instead".to_owned();
+    Box::new(FileProblems::new(&path.display().to_string()).at(Some(1), Some(0), message))
+}
+
+/// Opens a file and recognises what it has.
+///
+/// # Errors
+/// It cannot be read, or is another kind of file; the message says which, where that is known.
+pub(super) fn open_any(path: &Path) -> Result<OpenedFile, Box<FileProblem>> {
     let mut problems = FileProblems::new(&path.display().to_string());
     let whole = |problems: &FileProblems, message: String| Box::new(problems.at(None, None, message));
     let unreadable = |error: std::io::Error| whole(&problems, format!("cannot be read: {error}"));
     if path.is_dir() {
         return Err(whole(&problems, "is a folder; name the files in it".to_owned()));
     }
-    let file = File::open(path).map_err(unreadable)?;
+    let mut file = File::open(path).map_err(unreadable)?;
     let mut start = Vec::new();
     file.try_clone().and_then(|file| file.take(PROBE_BYTES).read_to_end(&mut start)).map_err(unreadable)?;
     let members = member_names(first_line(&start)).map(all_columns);
+    if start.starts_with(b"{") && members.as_ref().is_none_or(|names| names.iter().any(|n| n == "policies")) {
+        let mut text = start.clone();
+        (&mut file).take(MAX_SIMULATION_BYTES).read_to_end(&mut text).map_err(unreadable)?;
+        if let Some(simulation) = simulated::simulation(&text) {
+            return Ok(OpenedFile::Simulation(Box::new(simulation)));
+        }
+    }
+    let header = members.clone().unwrap_or_else(|| split(first_line(&start), b','));
     let kind = match &members {
-        Some(header) => kind_of_header(header, &start, &mut problems)?,
-        None => kind_of(&start, &mut problems)?,
+        _ if are_candidates(&header) => None,
+        Some(header) => Some(kind_of_header(header, &start, &mut problems)?),
+        None => Some(kind_of(&start, &mut problems)?),
     };
     let source: FileSource = Cursor::new(start).chain(file);
-    Ok((
-        kind,
-        match members {
-            Some(header) => RowReader::of_json_lines(JsonLinesReader::new(source, header), problems),
-            None => RowReader::new(source, problems),
-        },
-    ))
+    let table = match members {
+        Some(header) => RowReader::of_json_lines(JsonLinesReader::new(source, header), problems),
+        None => RowReader::new(source, problems),
+    };
+    Ok(match kind {
+        Some(kind) => OpenedFile::Rows(kind, table),
+        None => OpenedFile::Candidates(table),
+    })
 }
 
-/// The columns of JSON lines whose first has these `members`: a recorder leaves out what is unknown in a row.
+/// Whether these are the columns of the recorder's file of candidates: a row per candidate.
+fn are_candidates(header: &[String]) -> bool {
+    ["chosen", "terms", "worker_url"].iter().all(|name| header.iter().any(|h| h == name))
+}
+
+/// The columns of JSON lines whose first has these `members`: what is unknown in a row is left out of it.
 fn all_columns(members: Vec<String>) -> Vec<String> {
-    if best_match(&members) != Some(FileKind::Recorder) {
-        return members;
-    }
-    let known = RECORDER.iter().chain(column_table::optional_columns()).map(|name| (*name).to_owned());
+    let fixed = match best_match(&members) {
+        Some(FileKind::Recorder) => &RECORDER[..],
+        Some(FileKind::Client) => &CLIENT[..],
+        None => return members,
+    };
+    let known = fixed.iter().chain(column_table::optional_columns()).map(|name| (*name).to_owned());
     let mut columns: Vec<String> = known.collect();
     columns.extend(members.into_iter().filter(|name| !columns.contains(name)).collect::<Vec<_>>());
     columns
@@ -140,7 +193,7 @@ fn kind_of_header(
     let (kind, fixed, needs) = match best_match(header) {
         Some(FileKind::Client) => (FileKind::Client, &CLIENT[..], &CLIENT_NEEDS[..]),
         Some(FileKind::Recorder) => (FileKind::Recorder, &RECORDER[..], &RECORDER_NEEDS[..]),
-        None => return fail(problems, Some(0), explain_unknown(first_line(start), header)),
+        None => return fail(problems, Some(0), explain_unknown(first_line(start))),
     };
     let missing: Vec<&str> = fixed.iter().copied().filter(|name| !header.iter().any(|h| h == name)).collect();
     let column = fixed.iter().position(|name| missing.first() == Some(name));
@@ -161,22 +214,18 @@ fn best_match(header: &[String]) -> Option<FileKind> {
     let (client, recorder) = (shared(&CLIENT), shared(&RECORDER));
     let best = if client > recorder { (client, FileKind::Client) } else { (recorder, FileKind::Recorder) };
     // The recorder's file of candidates starts with the same columns, but has a row per candidate.
-    let candidates = header.iter().any(|h| h == "chosen") && header.iter().any(|h| h == "terms");
-    (best.0 >= 3 && !candidates).then_some(best.1)
+    (best.0 >= 3 && !are_candidates(header)).then_some(best.1)
 }
 
 /// Explains a file whose first line is not a known header.
-fn explain_unknown(first: &[u8], header: &[String]) -> String {
+fn explain_unknown(first: &[u8]) -> String {
     for (separator, name) in [(b';', "';'"), (b'\t', "tabs"), (b'|', "'|'")] {
         if best_match(&split(first, separator)).is_some() {
             return format!("values are separated by {name}; expected a comma");
         }
     }
-    if header.iter().any(|h| h == "chosen") && header.iter().any(|h| h == "terms") {
-        return "this is the recorder's file of candidates; pass its file of decisions instead".to_owned();
-    }
     if first.starts_with(b"{") {
-        return "this is JSON, but not the JSON lines of a recorder".to_owned();
+        return "this is JSON, but not the JSON lines of a run or the result of a simulation".to_owned();
     }
     if first.contains(&0) || std::str::from_utf8(first).is_err() {
         return "this is not a CSV file: its first line is not UTF-8 text".to_owned();

@@ -1,7 +1,10 @@
 //! Reads a recorder's file: a row per decision and a row per completion.
 
+use super::request_id;
 use super::rows::{ColumnIndex, RowReader, RowView};
-use crate::run::{FileKind, NameTable, RecordedDecision, RecordedForecast, RecordedRequest, RecordedRun};
+use crate::run::{
+    FileKind, NameTable, PlannedLengths, RecordedDecision, RecordedForecast, RecordedRequest, RecordedRun,
+};
 
 /// The reason in the row of a completion.
 pub(crate) const COMPLETION: &[u8] = b"completion_record";
@@ -44,6 +47,12 @@ pub(crate) struct ColumnIndices {
     forecast_rank: ColumnIndex,
     predicted_cached: ColumnIndex,
     cached: ColumnIndex,
+    prompt_tokens: ColumnIndex,
+    prompt_bytes: ColumnIndex,
+    max_output: ColumnIndex,
+    attempt: ColumnIndex,
+    error: ColumnIndex,
+    shadow_choices: ColumnIndex,
 }
 
 impl ColumnIndices {
@@ -77,6 +86,12 @@ impl ColumnIndices {
             forecast_rank: column("forecast_rank"),
             predicted_cached: column("predicted_cached_tokens"),
             cached: column("cached_tokens"),
+            prompt_tokens: column("prompt_tokens"),
+            prompt_bytes: column("prompt_bytes"),
+            max_output: column("max_output_tokens"),
+            attempt: column("attempt"),
+            error: column("error"),
+            shadow_choices: column("shadow_choices"),
         }
     }
 
@@ -102,9 +117,13 @@ pub(crate) fn read(name: String, table: &mut RowReader) -> RecordedRun {
     let mut run = RecordedRun::new(name, FileKind::Recorder);
     while let Some(mut row) = table.next() {
         run.set_policy(row.text(columns.policy));
+        if let Some(seq) = row.number(columns.seq) {
+            run.note_seq(seq as u64);
+        }
         match columns.row_kind(&row) {
             RowKind::Decision => {
-                run.decisions.push(decision(&mut row, &columns, &mut run.workers, &mut run.reasons))
+                note_shadows(&row, &columns, &mut run);
+                run.decisions.push(decision(&mut row, &columns, &mut run.workers, &mut run.reasons));
             }
             RowKind::Completion => {
                 let request = request(&mut row, &columns, &mut run);
@@ -129,15 +148,18 @@ fn decision(
         latency_gradient: row.number(columns.latency_gradient),
         score: row.number(columns.score),
         took_ms: row.number(columns.decision_time),
+        attempt: row.count(columns.attempt).unwrap_or(0),
     }
 }
 
 fn request(row: &mut RowView<'_>, columns: &ColumnIndices, run: &mut RecordedRun) -> RecordedRequest {
     let end = row.unix_nanos(columns.timestamp).map(seconds);
     let latency = row.number(columns.server_latency);
+    let ok = columns.succeeded(row);
+    let failure = (!ok).then(|| run.failure_kinds.index(&failure_kind(row, columns)));
     RecordedRequest {
         worker: Some(run.workers.index(row.text(columns.worker))),
-        ok: columns.succeeded(row),
+        ok,
         start: end.zip(latency).map(|(end, latency)| end - latency),
         end,
         latency,
@@ -148,6 +170,40 @@ fn request(row: &mut RowView<'_>, columns: &ColumnIndices, run: &mut RecordedRun
         forecast: forecast(row, columns, &mut run.forecast_classes),
         predicted_cached_tokens: row.number(columns.predicted_cached),
         cached_tokens: row.number(columns.cached),
+        prompt_tokens: row.number(columns.prompt_tokens),
+        key: request_id::key(row.text(columns.request_id)),
+        planned: PlannedLengths {
+            prompt: row.count(columns.prompt_bytes),
+            output: row.count(columns.max_output),
+        },
+        lateness: None,
+        attempt: row.count(columns.attempt).unwrap_or(0),
+        failure,
+    }
+}
+
+/// The outcome and the error of an attempt: `failed, connect`.
+fn failure_kind(row: &RowView<'_>, columns: &ColumnIndices) -> Vec<u8> {
+    let (outcome, error) = (row.text(columns.outcome), row.text(columns.error));
+    match (outcome, error) {
+        (b"", b"") => b"failed".to_vec(),
+        (outcome, b"") => outcome.to_vec(),
+        (b"", error) => error.to_vec(),
+        (outcome, error) => [outcome, b", ", error].concat(),
+    }
+}
+
+/// Notes what the shadow policies would have chosen at the decision that is read next: `policy=url`, joined by `;`.
+fn note_shadows(row: &RowView<'_>, columns: &ColumnIndices, run: &mut RecordedRun) {
+    let known = run.decisions.len();
+    let text = row.text(columns.shadow_choices);
+    for choice in text.split(|&b| b == b';').filter(|choice| !choice.is_empty()) {
+        let Some(at) = choice.iter().position(|&b| b == b'=') else { continue };
+        let (policy, worker) = (String::from_utf8_lossy(&choice[..at]), &choice[at + 1..]);
+        let worker = run.workers.index(worker);
+        let shadow = run.shadow(&policy);
+        shadow.choices.resize(known, None);
+        shadow.choices.push(Some(worker));
     }
 }
 

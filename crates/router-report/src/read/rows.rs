@@ -172,6 +172,12 @@ impl<'a> RowView<'a> {
         self.parse(column, cell::number, "a number")
     }
 
+    /// The whole number in a column.
+    pub(crate) fn count(&mut self, column: ColumnIndex) -> Option<u32> {
+        // A float cast saturates, so an absurd number is harmless.
+        self.number(column).map(|n| n as u32)
+    }
+
     /// The boolean in a column.
     pub(crate) fn flag(&mut self, column: ColumnIndex) -> Option<bool> {
         self.parse(column, cell::flag, "True or False")

@@ -2,8 +2,8 @@
 
 use super::ComparisonSetup;
 use router_report::{
-    MeasureComparison, MeasureEstimate, RecordedRequest, RecordedRun, ReplayFidelity, RunReport, ServerShare,
-    SimulationReport,
+    MeasureComparison, MeasureEstimate, RecordedRequest, RecordedRun, ReplayFidelity, RunReport,
+    SHOWN_MEASURES, ServerShare, ShownMeasure, SimulationReport,
 };
 use router_sim::{
     ComparisonTable, IncidentKind, MeanEstimate, REPLAYED_RUNS, SimulatedRecord, SimulationOutcome,
@@ -12,26 +12,6 @@ use router_sim::{
 
 /// The maximum number of servers that the page shows individually.
 const MAX_SERVERS: usize = 12;
-
-/// The metrics of the page: key, title, unit, and which way is better (1 up, -1 down, 0 neither).
-const SHOWN: [(&str, &str, &str, i8); 16] = [
-    ("e2e_mean_s", "Latency, mean", "s", -1),
-    ("e2e_p50_s", "Latency, median", "s", -1),
-    ("e2e_p90_s", "Latency, 90 %", "s", -1),
-    ("e2e_p99_s", "Latency, 99 %", "s", -1),
-    ("ttft_mean_s", "First token, mean", "s", -1),
-    ("ttft_p50_s", "First token, median", "s", -1),
-    ("ttft_p90_s", "First token, 90 %", "s", -1),
-    ("ttft_p99_s", "First token, 99 %", "s", -1),
-    ("tpot_mean_s", "Per token, mean", "s", -1),
-    ("tpot_p50_s", "Per token, median", "s", -1),
-    ("tpot_p90_s", "Per token, 90 %", "s", -1),
-    ("tpot_p99_s", "Per token, 99 %", "s", -1),
-    ("goodput_per_s", "Goodput, requests/s", "", 1),
-    ("prefix_hits", "Prompt tokens found in a cache", "share", 1),
-    ("imbalance", "Imbalance, busiest to mean", "", 0),
-    ("failed", "Failures", "", -1),
-];
 
 /// The runs of the first seed, kept for the charts if there is a page.
 #[derive(Debug)]
@@ -74,12 +54,12 @@ fn request(record: &SimulatedRecord) -> RecordedRequest {
 
 fn simulation(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> SimulationReport {
     let estimated = |e: MeanEstimate| MeasureEstimate { mean: e.mean, half_width: e.half_width };
-    let measure = |(key, name, unit, better): &(&str, &str, &'static str, i8)| {
-        let at = SummaryMetric::ALL.iter().position(|m| m.name == *key)?;
+    let measure = |shown: &ShownMeasure| {
+        let at = SummaryMetric::ALL.iter().position(|m| m.name == shown.key)?;
         Some(MeasureComparison {
-            name: (*name).to_owned(),
-            unit,
-            better: *better,
+            name: shown.name.to_owned(),
+            unit: shown.unit,
+            better: shown.better,
             found: table.rows.iter().map(|row| estimated(row.estimates[at])).collect(),
             ratios: table.rows.iter().map(|row| row.ratios[at].map(estimated)).collect(),
         })
@@ -91,7 +71,7 @@ fn simulation(setting: &ComparisonSetup<'_>, table: &ComparisonTable) -> Simulat
     SimulationReport {
         about: about(setting),
         policies: table.rows.iter().map(|row| row.name.clone()).collect(),
-        measures: SHOWN.iter().filter_map(measure).collect(),
+        measures: SHOWN_MEASURES.iter().filter_map(measure).collect(),
         shares: groups
             .iter()
             .map(|(name, range)| ServerShare { name: name.clone(), of: share(range) })

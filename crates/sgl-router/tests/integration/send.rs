@@ -195,7 +195,7 @@ fn clients_are_sent_and_reported_one_by_one() {
     assert!((200.0..=300.0).contains(&per_response("long")), "{clients}");
     assert!(clients["long"]["ttft_s"].is_null() && clients["short"]["ttft_s"]["p99"].is_f64(), "{clients}");
     let csv = csv_in(&folder);
-    assert!(csv.lines().next().unwrap().ends_with(",pure_queue_time,client"));
+    assert!(csv.lines().next().unwrap().ends_with(",pure_queue_time,cached_tokens,lateness,client"));
     let rows = csv.lines().skip(1).filter(|row| row.ends_with(",long")).count();
     assert_eq!(clients["long"]["answered"], rows);
 }
