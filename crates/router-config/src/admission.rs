@@ -1,6 +1,7 @@
 //! Limits of concurrency, queue, rate and request body memory, and timeouts and protocols of clients.
 
 use crate::checks::{positive, timeout_or_never};
+use crate::config::LoadPolls;
 use crate::error::ConfigError;
 use crate::options::Options;
 use router_core::{BatchWindow, InFlightCap, OverloadBounds};
@@ -119,9 +120,10 @@ impl Options {
         positive("--load-poll-interval-ms", self.load_poll_interval_ms as f64 / 1000.0)
     }
 
-    /// Whether workers are polled for their load whatever the policy needs: a bound is set.
-    pub(crate) fn polls_for_overload(&self) -> bool {
-        self.overload_waiting_requests.is_some_and(|n| n > 0) || self.overload_kv_usage > 0.0
+    /// When workers are polled for their load: always, if a bound of overload is set.
+    pub(crate) fn load_polls(&self) -> LoadPolls {
+        let is_bound = self.overload_waiting_requests.is_some_and(|n| n > 0) || self.overload_kv_usage > 0.0;
+        if is_bound { LoadPolls::Always } else { LoadPolls::ForPolicies }
     }
 
     pub(crate) fn check_client_timeouts(&self) -> Result<ClientTimeouts, ConfigError> {

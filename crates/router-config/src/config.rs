@@ -109,8 +109,8 @@ pub struct FleetConfig {
     pub breaker: Option<BreakerConfig>,
     /// Time between two load polls of one worker.
     pub load_poll: Duration,
-    /// Whether workers are polled although no policy needs their load.
-    pub polls_for_overload: bool,
+    /// When workers are polled for their load.
+    pub load_polls: LoadPolls,
     /// How long requests in flight on a removed worker may take to finish.
     pub drain: Duration,
     /// `authorization` header for workers that have no key of their own, in place of the client's.
@@ -125,6 +125,15 @@ pub struct FleetConfig {
     pub own_address: OwnAddress,
     /// How workers are reached that do not say it themselves.
     pub connection_mode: ConnectionMode,
+}
+
+/// When workers are polled for their load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadPolls {
+    /// Where a policy needs load reports.
+    ForPolicies,
+    /// Whatever the policies need: a bound of overload is set.
+    Always,
 }
 
 /// Limits of requests.
@@ -156,6 +165,14 @@ pub struct RequestLimits {
     pub keep_alive: Option<Duration>,
     /// Response headers that name the worker, beside the router's own.
     pub worker_headers: Vec<HeaderName>,
+}
+
+impl Config {
+    /// The workers of both kinds, where prefill and decode are apart.
+    pub fn all_workers(&self) -> impl Iterator<Item = &WorkerSpec> {
+        let prefill = self.disaggregation.iter().flat_map(|split| &split.prefill);
+        self.workers.iter().chain(prefill)
+    }
 }
 
 impl Options {
@@ -206,7 +223,7 @@ impl Options {
                 health: self.check_health()?,
                 breaker: self.check_breaker()?,
                 load_poll: self.check_load_poll()?,
-                polls_for_overload: self.polls_for_overload(),
+                load_polls: self.load_polls(),
                 drain: Duration::from_secs(self.drain_timeout_secs),
                 authorization: self.check_worker_key()?,
                 ranks: self.check_ranks()?,

@@ -61,7 +61,7 @@ pub use admission::{AdmissionConfig, ClientTimeouts, Http2Config};
 pub use breaker::BreakerConfig;
 pub use change::{ChangeError, FixedOption, OptionChange};
 pub use change_time::ChangeTime;
-pub use config::{Config, ConfigOrigin, FleetConfig, RequestLimits};
+pub use config::{Config, ConfigOrigin, FleetConfig, LoadPolls, RequestLimits};
 pub use connection_mode::ConnectionMode;
 pub use disaggregation::DisaggregationConfig;
 pub use discovery::{DiscoveryConfig, ModelSource, PodSelector};

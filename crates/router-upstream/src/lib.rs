@@ -88,7 +88,7 @@ pub use profile::WorkerProfile;
 #[cfg(feature = "grpc")]
 pub use router_grpc::has_call;
 pub use served_models::ServedModels;
-pub use shared_needs::{PollsAnyway, SharedNeeds};
+pub use shared_needs::SharedNeeds;
 pub use standalone::standalone_worker;
 pub use stored_objects::StoredObjects;
 pub use table::CandidateTable;
