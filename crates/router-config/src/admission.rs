@@ -1,7 +1,6 @@
 //! Limits of concurrency, queue, rate and request body memory, and timeouts and protocols of clients.
 
 use crate::checks::{positive, timeout_or_never};
-use crate::config::LoadPolls;
 use crate::error::ConfigError;
 use crate::options::Options;
 use router_core::{BatchWindow, InFlightCap, OverloadBounds};
@@ -50,6 +49,15 @@ const MAX_BATCH_WINDOW_MS: u32 = 10_000;
 
 /// Maximum of a queue or limit: that of a tokio semaphore.
 const MAX_COUNT: usize = usize::MAX >> 3;
+
+/// When workers are polled for their load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadPolls {
+    /// Where a policy needs load reports.
+    ForPolicies,
+    /// Whatever the policies need: a bound of overload is set.
+    Always,
+}
 
 impl Options {
     pub(crate) fn check_admission(&self) -> Result<AdmissionConfig, ConfigError> {

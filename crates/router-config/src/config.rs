@@ -3,7 +3,7 @@
 //! Files that it names have not been opened, and no certificate is loaded. Policies are already built, because only
 //! building a policy validates its options.
 
-use crate::admission::{AdmissionConfig, ClientTimeouts, Http2Config};
+use crate::admission::{AdmissionConfig, ClientTimeouts, Http2Config, LoadPolls};
 use crate::breaker::BreakerConfig;
 use crate::checks::{address, address_if, headers, positive, timeout_or_never};
 use crate::connection_mode::ConnectionMode;
@@ -125,15 +125,6 @@ pub struct FleetConfig {
     pub own_address: OwnAddress,
     /// How workers are reached that do not say it themselves.
     pub connection_mode: ConnectionMode,
-}
-
-/// When workers are polled for their load.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LoadPolls {
-    /// Where a policy needs load reports.
-    ForPolicies,
-    /// Whatever the policies need: a bound of overload is set.
-    Always,
 }
 
 /// Limits of requests.

@@ -57,11 +57,11 @@ mod worker_spec;
 mod worker_url;
 mod workers;
 
-pub use admission::{AdmissionConfig, ClientTimeouts, Http2Config};
+pub use admission::{AdmissionConfig, ClientTimeouts, Http2Config, LoadPolls};
 pub use breaker::BreakerConfig;
 pub use change::{ChangeError, FixedOption, OptionChange};
 pub use change_time::ChangeTime;
-pub use config::{Config, ConfigOrigin, FleetConfig, LoadPolls, RequestLimits};
+pub use config::{Config, ConfigOrigin, FleetConfig, RequestLimits};
 pub use connection_mode::ConnectionMode;
 pub use disaggregation::DisaggregationConfig;
 pub use discovery::{DiscoveryConfig, ModelSource, PodSelector};
