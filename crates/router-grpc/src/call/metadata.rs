@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Headers that say where a request belongs in a trace.
 const TRACE_HEADERS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
@@ -44,6 +45,26 @@ pub(crate) fn value(name: &HeaderName, value: &HeaderValue) -> HeaderValue {
     value
 }
 
+/// The header that says how long a call may take.
+pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// The time that is left of a call, for [`TIMEOUT`]: at most eight digits and the finest unit in which they suffice, rounded up so that the
+/// worker does not give up before the router does. More than 99,999,999 hours is written as that many.
+pub(crate) fn timeout(left: Duration) -> HeaderValue {
+    const MOST: u128 = 99_999_999;
+    const SECOND: u128 = 1_000_000_000;
+    const UNITS: [(u128, char); 6] =
+        [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (SECOND, 'S'), (60 * SECOND, 'M'), (3_600 * SECOND, 'H')];
+    let counts = UNITS.into_iter().map(|(unit, name)| (left.as_nanos().div_ceil(unit), name));
+    let (count, name) = counts.into_iter().find(|(count, _)| *count <= MOST).unwrap_or((MOST, 'H'));
+    // Digits and a letter are always valid.
+    let text = HeaderValue::try_from(format!("{count}{name}"));
+    let mut text = text.unwrap_or(HeaderValue::from_static("99999999H"));
+    // It differs from call to call, as the ids above do.
+    text.set_sensitive(true);
+    text
+}
+
 /// The headers of every HTTP/2 request that carries a call.
 pub(crate) fn begin() -> HeaderMap {
     const AGENT: HeaderValue = HeaderValue::from_static(concat!("sgl-router/", env!("CARGO_PKG_VERSION")));
@@ -57,6 +78,26 @@ pub(crate) fn begin() -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_eight_digits_at_most_and_the_finest_unit() {
+        let secs = Duration::from_secs;
+        for (left, written) in [
+            (Duration::ZERO, "0n"),
+            (Duration::from_nanos(99_999_999), "99999999n"),
+            (Duration::from_nanos(100_000_001), "100001u"),
+            (secs(1), "1000000u"),
+            (secs(99) + Duration::from_nanos(999_999_001), "100000m"),
+            (secs(1_800), "1800000m"),
+            (secs(100_000), "100000S"),
+            (secs(100_000_000), "1666667M"),
+            (secs(100 * 365 * 24 * 3600), "52560000M"),
+            (secs(99_999_999 * 60 + 1), "1666667H"),
+            (Duration::MAX, "99999999H"),
+        ] {
+            assert_eq!(timeout(left), written, "{left:?}");
+        }
+    }
 
     #[test]
     fn headers_of_http_are_no_metadata() {
