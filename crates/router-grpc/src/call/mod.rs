@@ -8,6 +8,7 @@ mod refusal;
 mod sampling;
 
 pub use check::CallCheck;
+pub use metadata::timeout_of;
 pub use refusal::Refusal;
 pub(crate) use refusal::error_body;
 

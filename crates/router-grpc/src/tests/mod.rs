@@ -319,6 +319,7 @@ async fn control_calls_answer_as_http_does() {
     let (_, _, body) = replayed("ListModels", "/v1/models", &json!({})).await;
     let models: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&models["object"], &models["data"][0]["max_model_len"]), (&json!("list"), &json!(2048)));
+    assert!(models["data"][0]["created"].as_u64().is_some_and(|secs| secs > 1_700_000_000), "{models}");
     let (_, _, body) = replayed("Tokenize", "/tokenize", &json!({"prompt": "hello there"})).await;
     let tokens: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((tokens["tokens"].as_array().unwrap().len(), &tokens["count"]), (4, &json!(4)));
