@@ -132,21 +132,17 @@ async fn the_grpc_port_beside_http_is_used_when_asked_for() {
     let mode = Options { connection_mode: ConnectionMode::GrpcPort, ..options(&[]) };
     let router = router_of(vec![server.url()], mode).await;
     // The server says where its service is when it is asked what it is, after it has become healthy.
-    let chat = json!({"model": "m", "messages": [], "max_tokens": 2}).to_string();
-    loop {
-        // A list without messages is refused in different words by the two.
-        let (_, answer) = parts(&post(&router, "/v1/chat/completions", "{").await);
-        if answer.contains("Expecting") {
-            break;
-        }
+    while body(&get(&router, "/workers").await)["workers"][0]["connection_mode"] != "grpc-port" {
         tokio::task::yield_now().await;
     }
+    // A body that is no JSON is refused in different words by the two.
+    let (_, answer) = parts(&post(&router, "/v1/chat/completions", "{").await);
+    assert!(answer.contains("Expecting"), "by gRPC: {answer}");
     let messages =
         json!({"model": "m", "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]}).to_string();
     assert!(post(&router, "/v1/messages", &messages).await.starts_with("HTTP/1.1 200"), "by HTTP");
     let image = json!({"text": "a", "image_data": "x", "sampling_params": {"max_new_tokens": 2}}).to_string();
     assert!(post(&router, "/generate", &image).await.starts_with("HTTP/1.1 200"), "by HTTP");
-    drop(chat);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
