@@ -297,6 +297,17 @@ async fn a_client_that_leaves_ends_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_tells_that_it_is_not_healthy() {
+    let server = emulated().await;
+    let seldom = Options { health_check_interval_secs: 3_600.0, ..options(&[]) };
+    let router = router_of(vec![server.grpc_url().unwrap()], seldom).await;
+    server.set_fault(Fault { status: 503, ..Fault::new(FaultKind::Unhealthy) });
+    until(|| router.healthy_workers() == 0).await;
+    server.clear_fault();
+    until(|| router.healthy_workers() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_loses_no_request_and_comes_back() {
     let (first, second) = (emulated().await, emulated().await);
     let urls = vec![first.grpc_url().unwrap(), second.grpc_url().unwrap()];
