@@ -124,6 +124,7 @@ impl RequestBuilder {
     }
 
     /// The response is waited for until then. A gRPC worker is told how long that is; HTTP/1.1 has no header for it.
+    #[cfg_attr(not(feature = "grpc"), expect(unused_variables, reason = "HTTP/1.1 has no use for it"))]
     pub const fn set_deadline(&mut self, deadline: Instant) {
         match self {
             Self::Http1(_) => {}
@@ -133,6 +134,7 @@ impl RequestBuilder {
     }
 
     /// What `check` read of the body is not read again.
+    #[cfg_attr(not(feature = "grpc"), expect(unused_variables, reason = "HTTP/1.1 has no use for it"))]
     pub fn reuse(&mut self, check: &CallCheck) {
         match self {
             Self::Http1(_) => {}
