@@ -141,6 +141,7 @@ const TIMES: &[(ChangeTime, &[&str])] = &[
             "api_key",
             "admin_api_key",
             "allow_remote_admin",
+            "no_dashboard",
             "control_plane_api_keys",
             "tls_cert_path",
             "tls_key_path",
