@@ -15,12 +15,15 @@ const FRAME: &str = include_str!("../../assets/dashboard/page.html");
 /// The look of the report, and what this page adds.
 const STYLES: [&str; 2] =
     [include_str!("../../../router-report/assets/page.css"), include_str!("../../assets/dashboard/page.css")];
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 9] = [
     include_str!("../../assets/dashboard/words.js"),
     include_str!("../../assets/dashboard/elements.js"),
     include_str!("../../assets/dashboard/connection.js"),
     include_str!("../../assets/dashboard/dialogs.js"),
+    include_str!("../../assets/dashboard/problems.js"),
     include_str!("../../assets/dashboard/fleet.js"),
+    include_str!("../../assets/dashboard/figures.js"),
+    include_str!("../../assets/dashboard/decisions.js"),
     include_str!("../../assets/dashboard/page.js"),
 ];
 

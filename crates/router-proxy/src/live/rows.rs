@@ -1,6 +1,6 @@
 //! The row of each worker, and what is kept of it from one sample to the next.
 
-use super::window::{CountWindow, Counted, RecentValues, rounded};
+use super::window::{CountWindow, Counted, RecentValues};
 use router_core::{Outcome, Time};
 use router_live::{Cause, Fault, WorkerRow};
 use router_telemetry::{Clock, LiveCompletion, LiveFirstByte, WorkerTelemetry};
