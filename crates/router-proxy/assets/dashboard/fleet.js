@@ -131,15 +131,16 @@ function drawCurve(canvas, values, { top, stroke }) {
   c.globalAlpha = 1;
 }
 
-/** The choices of a filter; one with a single value is not shown. */
+/** The choices of a filter; it is hidden where all workers have the same. */
 function drawChoices(select, values) {
-  const all = [...new Set(values.filter(Boolean))].sort(), drawn = [language, ...all].join("\n");
+  const distinct = new Set(values.map((value) => value ?? "")), all = [...distinct].filter(Boolean).sort();
+  const drawn = [language, ...all].join("\n");
+  select.parentElement.hidden = distinct.size < 2;
   if (select.dataset.drawn === drawn) return;
   const { value } = select;
   select.dataset.drawn = drawn;
   select.replaceChildren(el("option", { value: "" }, word("all")), ...all.map((text) => el("option", { value: text }, text)));
   select.value = all.includes(value) ? value : "";
-  select.parentElement.hidden = all.length < 2;
 }
 function drawFleet() {
   const workers = [...now.workers.values()];
