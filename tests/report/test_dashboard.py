@@ -163,6 +163,7 @@ def test_where_a_prompt_would_go(browser, broken):
 def test_decisions_stand_still_while_they_are_read_and_open_their_trace(browser, broken):
     with dashboard(browser, broken) as page:
         until(page, "document.querySelectorAll('#decisions > li').length >= 4")
+        page.locator("#decisions").focus()
         row = page.locator("#decisions > li").nth(2)
         button = row.get_by_role("button")
         button.focus()

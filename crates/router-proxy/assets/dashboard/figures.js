@@ -34,7 +34,7 @@ function drawScale() {
     const { saturation, workers_needed: needed } = pool;
     return [
       { name: word("saturation") + of, value: known(saturation.value, (v) => percent(v)), about: saturation.reason, mood: saturation.value > 1 ? "warn" : "" },
-      { name: word("needed") + of, value: known(needed.value, (v) => `${Math.ceil(v)}`), about: `${word("present")} ${pool.workers}. ${needed.reason}`, mood: needed.value > pool.workers ? "warn" : "" },
+      { name: word("needed") + of, value: known(needed.value, (v) => `${Math.ceil(v)}`), about: `${word("present")} ${pool.workers} · ${needed.reason}`, mood: needed.value > pool.workers ? "warn" : "" },
     ];
   });
   drawLines($("scale"), lines);

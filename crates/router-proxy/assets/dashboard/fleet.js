@@ -23,7 +23,8 @@ function mood(row) {
 }
 function speedBeside(row) {
   if (row.relative_speed !== null) return `×${number(row.relative_speed)} ${word("ofFleet")}`;
-  return row.predicted_slowness === null ? "" : `×${number(1 / row.predicted_slowness)} ${word("predicted")}`;
+  // As long as it learns, a policy takes all to be equal.
+  return row.predicted_slowness === null || row.predicted_slowness < 1.25 ? "" : `×${number(1 / row.predicted_slowness)} ${word("predicted")}`;
 }
 /** The columns: by what they are sorted, and what their cells say, in a line and a smaller one. */
 const COLUMNS = [

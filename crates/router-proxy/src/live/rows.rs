@@ -182,12 +182,19 @@ fn cause(pool: &WorkerPool, worker: &Arc<Worker>) -> Option<Cause> {
     if let Some(problem) = worker.problem() {
         return Some(Cause {
             reason: problem.failure.reason.as_str().to_owned(),
-            message: problem.failure.message,
+            message: without_address(&problem.failure.message, worker.url.as_str()),
             since: since(problem.since),
         });
     }
     let missed = worker.missed_update()?;
     Some(Cause { reason: "missed_update".to_owned(), message: missed.reason, since: since(missed.since) })
+}
+
+/// The message of a failed connection without the address that it begins with, which stands beside it, and the system's number.
+fn without_address(message: &str, url: &str) -> String {
+    let address = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+    let rest = message.strip_prefix(address).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
+    rest.split_once(" (os error ").map_or(rest, |(words, _)| words).to_owned()
 }
 
 /// The later one of the last failed attempt and what the worker fails with now.
@@ -207,6 +214,13 @@ fn last_fault(pool: &WorkerPool, candidate: &Candidate, attempt: Option<Fault>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn message_does_not_repeat_the_address() {
+        let plain = |message| without_address(message, "http://w1:30000");
+        assert_eq!(plain("w1:30000: Connection refused (os error 111)"), "Connection refused");
+        assert_eq!(plain("timed out after 5 s"), "timed out after 5 s");
+    }
 
     #[test]
     fn growth_is_that_of_ten_seconds() {
