@@ -135,13 +135,13 @@ const TIMES: &[(ChangeTime, &[&str])] = &[
             "drain_timeout_secs",
         ],
     ),
+    (Restart("its routes are there from the start, or not at all"), &["no_dashboard"]),
     (
         Restart("keys, certificates and who is trusted are read at the start"),
         &[
             "api_key",
             "admin_api_key",
             "allow_remote_admin",
-            "no_dashboard",
             "control_plane_api_keys",
             "tls_cert_path",
             "tls_key_path",

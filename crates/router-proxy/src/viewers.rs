@@ -256,7 +256,8 @@ mod tests {
         assert_eq!((publish(&mut publisher, 7), viewers.count()), (Watched::No, 0));
         drop(publisher);
         let (mut viewer, publisher) = viewers.enter().unwrap();
-        publish(&mut publisher.unwrap(), 0);
+        let mut publisher = publisher.unwrap();
+        publish(&mut publisher, 0);
         assert_eq!(next(&mut viewer).await, is("snapshot", 0), "nothing old is shown");
     }
 

@@ -205,9 +205,9 @@ async fn admin_routes_on_their_own_port() {
 
 #[tokio::test]
 async fn buttons_of_the_page_work_for_the_page_of_this_router_alone() {
-    let router = router(options(&[telling().await])).await;
+    let open = router(options(&[telling().await])).await;
     let patch = "PATCH /v1/config?dry_run=true";
-    let own = format!("http://{}", router.address());
+    let own = format!("http://{}", open.address());
     let of_own_page = [(patch, &*own, 200), ("PUT /workers/none", &own, 404)];
     let others = [
         (patch, "http://127.0.0.1:1", 403),
@@ -219,7 +219,7 @@ async fn buttons_of_the_page_work_for_the_page_of_this_router_alone() {
     ];
     for (line, origin, expected) in of_own_page.into_iter().chain(others) {
         let headers = [("origin", origin), ("sec-fetch-site", "same-origin")];
-        let answer = call_host(router.address(), &router.address().to_string(), line, &headers).await;
+        let answer = call_host(open.address(), &open.address().to_string(), line, &headers).await;
         assert_eq!(status(&answer), expected, "{line} {origin}: {answer}");
     }
     let off = router(Options { no_dashboard: true, ..options(&[telling().await]) }).await;
