@@ -20,21 +20,33 @@ SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 @contextlib.contextmanager
-def opened(browser, file, screen, scheme):
-    """The drawn page. Console messages, requests and exceptions fail the test at the end."""
-    width, height = SCREENS[screen]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+def visited(browser, url, size, scheme, locale="en-US", is_refused=False):
+    """The page at `url`. Console messages and exceptions fail the test at the end.
+
+    The browser notes each response with an error status by itself: a test that asks for one says that it `is_refused`.
+    """
+    width, height = size
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale)
     page = context.new_page()
-    messages, requested = [], []
+    messages, page.requested = [], []
     page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: messages.append(f"thrown: {error}"))
-    page.on("request", lambda request: requested.append(request.url))
-    page.goto(file.as_uri())
-    page.wait_for_selector("html[data-drawn]")
+    page.on("request", lambda request: page.requested.append(request.url))
+    page.goto(url)
     yield page
-    assert messages == []
-    assert [url for url in requested if not url.startswith("data:")] == [file.as_uri()]
+    refused = [text for text in messages if text.startswith("error: Failed to load resource: the server responded")]
+    assert [text for text in messages if text not in refused] == []
+    assert bool(refused) == is_refused, refused
     context.close()
+
+
+@contextlib.contextmanager
+def opened(browser, file, screen, scheme):
+    """The drawn page of a file, which requests nothing else."""
+    with visited(browser, file.as_uri(), SCREENS[screen], scheme) as page:
+        page.wait_for_selector("html[data-drawn]")
+        yield page
+        assert [url for url in page.requested if not url.startswith("data:")] == [file.as_uri()]
 
 
 def until(page, condition):

@@ -135,6 +135,7 @@ const TIMES: &[(ChangeTime, &[&str])] = &[
             "drain_timeout_secs",
         ],
     ),
+    (Restart("its routes are there from the start, or not at all"), &["no_dashboard"]),
     (
         Restart("keys, certificates and who is trusted are read at the start"),
         &[

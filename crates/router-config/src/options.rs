@@ -414,6 +414,10 @@ pub struct Options {
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Security")]
     pub admin_host: String,
 
+    /// Serve neither the page GET /dashboard nor the stream GET /v1/live that it shows
+    #[arg(long, help_heading = "Security")]
+    pub no_dashboard: bool,
+
     /// Certificate chain that the router presents to clients, PEM; turns TLS on
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub tls_cert_path: Option<PathBuf>,

@@ -17,6 +17,8 @@ pub struct SecurityConfig {
     pub remote_admin: bool,
     /// Address of the admin port; `None` when the admin routes are on the main port.
     pub admin: Option<SocketAddr>,
+    /// Whether the page `/dashboard` and the stream `/v1/live` are served.
+    pub dashboard: bool,
     /// The certificate presented to clients; `None` for plain HTTP.
     pub tls: Option<CertificateFiles>,
     /// Origins allowed by CORS; `None` for no CORS headers.
@@ -167,6 +169,7 @@ impl Options {
             credentials,
             remote_admin: self.allow_remote_admin,
             admin: address_if("--admin-host", &self.admin_host, self.admin_port)?,
+            dashboard: !self.no_dashboard,
             tls: certificate(
                 NamedFile { option: "--tls-cert-path", path: self.tls_cert_path.as_ref() },
                 NamedFile { option: "--tls-key-path", path: self.tls_key_path.as_ref() },

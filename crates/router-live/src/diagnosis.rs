@@ -11,6 +11,8 @@ pub const NAMED_WORKERS: usize = 3;
 const SLOW_FACTOR: f64 = 2.0;
 /// A worker whose first byte takes less than this is not called slow by it, in seconds.
 const SLOW_TTFT: f64 = 0.05;
+/// From fewer responses no worker is called slow.
+const FEWEST_RESPONSES: u32 = 3;
 /// From which share of failed attempts on a worker counts as failing.
 const FAILING_SHARE: f64 = 0.1;
 /// From how many requests more in ten seconds on a queue counts as growing.
@@ -115,10 +117,9 @@ impl Complaint {
 
 /// Problems of workers, those with the same one together.
 fn workers(now: &Snapshot, found: &mut Vec<Problem>) {
-    let peers = Peers::of(now);
     let first = found.len();
     for row in &now.workers {
-        for complaint in complaints(now, row, &peers) {
+        for complaint in complaints(now, row) {
             let known = found[first..].iter_mut().find(|problem| problem.code == complaint.code);
             match known {
                 Some(problem) => join(problem, row, complaint),
@@ -157,7 +158,7 @@ fn join(problem: &mut Problem, row: &WorkerRow, complaint: Complaint) {
     };
 }
 
-fn complaints(now: &Snapshot, row: &WorkerRow, peers: &Peers) -> Vec<Complaint> {
+fn complaints(now: &Snapshot, row: &WorkerRow) -> Vec<Complaint> {
     use ProblemCode::{
         BreakerOpen, WeightsMissed, WorkerDown, WorkerDraining, WorkerFailing, WorkerNotReady,
         WorkerOverloaded, WorkerPending, WorkerQueueGrowing, WorkerSlow,
@@ -190,8 +191,9 @@ fn complaints(now: &Snapshot, row: &WorkerRow, peers: &Peers) -> Vec<Complaint> 
             ..Complaint::new(WorkerFailing, Severity::Warning)
         });
     }
-    if let Some(factor) = peers.slowness(row).filter(|factor| *factor >= SLOW_FACTOR) {
-        all.push(Complaint { value: Some(factor), ..Complaint::new(WorkerSlow, Severity::Warning) });
+    if let Some((evidence, factor)) = row.slowness() {
+        let (reason, value) = (Some(evidence.to_owned()), Some(factor));
+        all.push(Complaint { reason, value, ..Complaint::new(WorkerSlow, Severity::Warning) });
     }
     if let Some(growth) = row.waiting_growth.filter(|growth| *growth >= GROWTH) {
         all.push(Complaint {
@@ -208,37 +210,18 @@ fn complaints(now: &Snapshot, row: &WorkerRow, peers: &Peers) -> Vec<Complaint> 
     all
 }
 
-/// The usual times to the first byte, by model and kind.
-struct Peers(Vec<(Option<String>, String, f64)>);
-
-impl Peers {
-    fn of(now: &Snapshot) -> Self {
-        let mut groups: Vec<(Option<String>, String, Vec<f64>)> = Vec::new();
-        for row in &now.workers {
-            let Some(ttft) = row.ttft_p50 else { continue };
-            match groups.iter_mut().find(|(model, kind, _)| *model == row.model && *kind == row.kind) {
-                Some((_, _, all)) => all.push(ttft),
-                None => groups.push((row.model.clone(), row.kind.clone(), vec![ttft])),
-            }
-        }
-        let median = |mut all: Vec<f64>| {
-            all.sort_by(f64::total_cmp);
-            // The lower of two in the middle: of two workers the faster one says what is usual.
-            (all.len() > 1).then(|| all[(all.len() - 1) / 2])
-        };
-        Self(groups.into_iter().filter_map(|(model, kind, all)| Some((model, kind, median(all)?))).collect())
-    }
-
-    /// How many times slower than its peers a worker is, by the speed of its streams or by its first bytes.
-    fn slowness(&self, row: &WorkerRow) -> Option<f64> {
-        let by_speed = row.relative_speed.filter(|speed| *speed > 0.0).map(|speed| 1.0 / speed);
-        let usual = self.0.iter().find(|(model, kind, _)| *model == row.model && *kind == row.kind);
-        let by_ttft = usual.zip(row.ttft_p50.filter(|ttft| *ttft >= SLOW_TTFT));
-        let by_ttft = by_ttft.map(|((_, _, usual), ttft)| ttft / usual.max(1e-3));
-        match (by_speed, by_ttft) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
-        }
+impl WorkerRow {
+    /// How many times slower than its peers the worker is, if it is much slower, and what shows it: `stream_speed`, `ttft`, or, where it
+    /// hardly gets requests any more, the `prediction` of the policy.
+    pub fn slowness(&self) -> Option<(&'static str, f64)> {
+        let is_measured = self.responses >= FEWEST_RESPONSES;
+        let by_speed =
+            self.relative_speed.filter(|speed| is_measured && *speed > 0.0).map(|speed| 1.0 / speed);
+        let is_long = is_measured && self.ttft_p50.is_some_and(|ttft| ttft >= SLOW_TTFT);
+        let by_ttft = self.relative_ttft.filter(|_| is_long);
+        let all = [("stream_speed", by_speed), ("ttft", by_ttft), ("prediction", self.predicted_slowness)];
+        let known = all.into_iter().filter_map(|(evidence, factor)| Some((evidence, factor?)));
+        known.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, factor)| *factor >= SLOW_FACTOR)
     }
 }
 
@@ -275,6 +258,8 @@ mod tests {
             breaker: Some("closed".to_owned()),
             ttft_p50: Some(0.1),
             relative_speed: Some(1.0),
+            relative_ttft: Some(1.0),
+            responses: 9,
             ..WorkerRow::default()
         }
     }
@@ -311,7 +296,7 @@ mod tests {
             said,
             [
                 "w2:30000 is down: connection refused.",
-                "w1:30000 is 4.0 times slower than the others.",
+                "w1:30000 is 4.0 times slower than the others, by its tokens per second.",
                 "w0:30000 is draining: 7 requests left.",
             ]
         );
@@ -321,20 +306,26 @@ mod tests {
             chinese,
             [
                 "w2:30000 不可用：connection refused。",
-                "w1:30000 比其他 worker 慢 4.0 倍。",
+                "w1:30000 比其他 worker 慢 4.0 倍（按每秒 token 数）。",
                 "w0:30000 正在排空：还剩 7 个请求。"
             ]
         );
     }
 
     #[test]
-    fn first_bytes_show_slowness_too() {
+    fn slowness_shows_in_first_bytes_and_predictions_too() {
         let mut all: Vec<_> = (0..2).map(worker).collect();
-        all.iter_mut().for_each(|row| row.relative_speed = None);
         all[1].ttft_p50 = Some(0.35);
-        assert_eq!(english(&fleet(all.clone())), ["w1:30000 is 3.5 times slower than the others."]);
-        all[0].ttft_p50 = Some(0.001);
-        all[1].ttft_p50 = Some(0.004);
+        all[1].relative_ttft = Some(3.5);
+        let by_ttft = "w1:30000 is 3.5 times slower than the others, by its first tokens.";
+        assert_eq!(english(&fleet(all.clone())), [by_ttft]);
+        all[1].responses = 2;
+        assert_eq!(diagnose(&fleet(all.clone())), [], "two responses may be long prompts");
+        all[1].predicted_slowness = Some(5.0);
+        let predicted = "w1:30000 is 5.0 times slower than the others, as the policy predicts.";
+        assert_eq!(english(&fleet(all.clone())), [predicted], "it gets no requests, for a reason");
+        all[1].predicted_slowness = None;
+        (all[1].responses, all[1].ttft_p50) = (9, Some(0.004));
         assert_eq!(diagnose(&fleet(all)), [], "nobody notices milliseconds");
     }
 

@@ -36,7 +36,9 @@ impl Problem {
             ProblemCode::WorkerFailing => {
                 format!("{who} fail{s} {:.0} % of the attempts{reason}.", 100.0 * value)
             }
-            ProblemCode::WorkerSlow => format!("{who} {are} {value:.1} times slower than the others."),
+            ProblemCode::WorkerSlow => {
+                format!("{who} {are} {value:.1} times slower than the others{}.", self.evidence().0)
+            }
             ProblemCode::WorkerQueueGrowing => {
                 format!("The queue of {who} grows: {value:.0} requests more in 10 seconds.")
             }
@@ -68,6 +70,18 @@ impl Problem {
         }
     }
 
+    /// By what workers were found to be slow, in both languages.
+    fn evidence(&self) -> (&'static str, &'static str) {
+        match (self.reason.as_deref(), self.count) {
+            (Some("stream_speed"), 1) => (", by its tokens per second", "（按每秒 token 数）"),
+            (Some("stream_speed"), _) => (", by their tokens per second", "（按每秒 token 数）"),
+            (Some("ttft"), 1) => (", by its first tokens", "（按首 token 时间）"),
+            (Some("ttft"), _) => (", by their first tokens", "（按首 token 时间）"),
+            (Some("prediction"), _) => (", as the policy predicts", "（按策略的预测）"),
+            _ => ("", ""),
+        }
+    }
+
     fn chinese(&self) -> String {
         let who = self.names("、", |more| format!("等另外 {more} 个"));
         let reason = self.reason.as_ref().map(|reason| format!("：{reason}")).unwrap_or_default();
@@ -86,7 +100,9 @@ impl Problem {
                 format!("需求是{of_model}worker 总容量的 {value:.2} 倍：需要 {} 个 worker。", self.count)
             }
             ProblemCode::WorkerFailing => format!("{who} 有 {:.0}% 的请求失败{reason}。", 100.0 * value),
-            ProblemCode::WorkerSlow => format!("{who} 比其他 worker 慢 {value:.1} 倍。"),
+            ProblemCode::WorkerSlow => {
+                format!("{who} 比其他 worker 慢 {value:.1} 倍{}。", self.evidence().1)
+            }
             ProblemCode::WorkerQueueGrowing => {
                 format!("{who} 的队列在增长：10 秒内增加了 {value:.0} 个请求。")
             }

@@ -137,6 +137,14 @@ row! {
     stream_speed: Option<f64>,
     /// That, over the median of the fleet's workers of the same model: 0.5 is half as fast.
     relative_speed: Option<f64>,
+    /// The median time to the first byte, over the median of those workers: 2 is twice as long.
+    relative_ttft: Option<f64>,
+    /// Responses that these figures are taken from.
+    responses: u32,
+    /// How many times as long as the others it takes, as the policy predicts for the same request; `None` where it predicts nothing.
+    predicted_slowness: Option<f64>,
+    /// Whether it is much slower than its peers ([`WorkerRow::slowness`]).
+    is_slow: bool,
     /// Mean relative error of what the policy predicted of its responses, where the policy tells it.
     forecast_error: Option<f64>,
     /// Its last failure since somebody began to watch.

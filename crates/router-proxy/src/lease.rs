@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use router_core::{AttemptResult, Outcome, PROGRESS_INTERVAL, Reason, Ticket, Time};
 use router_protocol::RequestFacts;
-use router_telemetry::{AttemptInfo, AttemptNotes, CompletionRecord, Leg};
+use router_telemetry::{AttemptInfo, AttemptNotes, CompletionRecord, Leg, LiveFirstByte};
 use router_upstream::{AttemptEnd, AttemptKind, Candidate, HealthVerdict, WorkerPool, abort};
 use std::sync::Arc;
 
@@ -166,6 +166,19 @@ impl Lease {
 
     /// Notes the first byte of the response's body; later calls change nothing.
     pub(crate) fn on_first_byte(&mut self) {
+        if self.first_byte_at.is_some() {
+            return;
+        }
+        self.on_first_byte_of_error();
+        if let Some(at) = self.first_byte_at.filter(|_| self.info.stream) {
+            let secs = at.secs_since(self.sent_at);
+            let (pool, worker) = (self.info.pool, self.candidate.id);
+            self.pool.telemetry.stream_began(LiveFirstByte { pool, worker, at, secs });
+        }
+    }
+
+    /// The same of a response that is an error: it tells nothing of how soon a stream begins.
+    pub(crate) fn on_first_byte_of_error(&mut self) {
         if self.first_byte_at.is_some() {
             return;
         }

@@ -21,6 +21,8 @@ const CAPACITY: usize = 1 << 16;
 pub enum LiveEvent {
     /// A worker was chosen; a sample of all decisions.
     Decided(Box<LiveChoice>),
+    /// The first byte of a streamed response arrived.
+    FirstByte(LiveFirstByte),
     /// An attempt ended.
     Completed(LiveCompletion),
     /// The router answered with this error code.
@@ -56,6 +58,19 @@ pub struct LiveChoice {
     pub shadows: Vec<ExplainedDecision>,
 }
 
+/// The first byte of a streamed response.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveFirstByte {
+    /// The balancer.
+    pub pool: RecordedPool,
+    /// The worker.
+    pub worker: WorkerId,
+    /// When it arrived.
+    pub at: Time,
+    /// Since the request was sent, in seconds.
+    pub secs: f64,
+}
+
 /// The end of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveCompletion {
@@ -71,8 +86,6 @@ pub struct LiveCompletion {
     pub status: Option<u16>,
     /// The router's error code, where the router found the failure.
     pub error: Option<&'static str>,
-    /// Time to the first byte of a stream, in seconds.
-    pub ttft: Option<f64>,
     /// Tokens per second within the response: after the first byte of a stream, over the whole of another response.
     pub speed: Option<f64>,
     /// What was expected of the length of the output.
@@ -141,12 +154,15 @@ impl LiveFeed {
         });
     }
 
+    pub(crate) fn first_byte(&self, first: LiveFirstByte) {
+        self.push(|| LiveEvent::FirstByte(first));
+    }
+
     pub(crate) fn completed(&self, record: &CompletionRecord) {
         self.push(|| {
             let CompletionRecord { info, completion, error, .. } = record;
             let result = &completion.result;
             let start = completion.dispatched_at;
-            let ttft = info.time_to_first_byte(completion, start);
             let generated_from = result.first_byte_at.filter(|_| info.stream).unwrap_or(start);
             let secs = completion.finished_at.secs_since(generated_from);
             // The first token of a stream comes before that time.
@@ -161,7 +177,6 @@ impl LiveFeed {
                 outcome: result.outcome,
                 status: result.status,
                 error: *error,
-                ttft: ttft.filter(|_| result.outcome == Outcome::Success).map(|ttft| ttft.as_secs_f64()),
                 speed: speed.map(|tokens| f64::from(tokens) / secs),
                 forecast: completion.forecast.filter(|_| is_complete),
             })

@@ -49,7 +49,7 @@ pub use broadcast::{DecisionBroadcast, DecisionStream, LiveDecision, NextDecisio
 pub use clock::Clock;
 pub use control_outcome::ControlOutcome;
 pub use failure_reason::FailureReason;
-pub use feed::{LiveChoice, LiveCompletion, LiveEvent, LiveFeed};
+pub use feed::{LiveChoice, LiveCompletion, LiveEvent, LiveFeed, LiveFirstByte};
 pub use leg::Leg;
 pub use metrics::{BalancerGauges, DiscoveryGauges, Metrics, ScaleGauges, WaitingGuard, WorkerGauges};
 pub use policy_names::PolicyNames;

@@ -2,7 +2,7 @@
 
 use crate::attempt_info::AttemptInfo;
 use crate::broadcast::DecisionBroadcast;
-use crate::feed::LiveFeed;
+use crate::feed::{LiveFeed, LiveFirstByte};
 use crate::leg::Leg;
 use crate::metrics::{Metrics, WaitingGuard};
 use crate::record::{CompletionRecord, DecisionRecord, ErrorResponseRecord, Record};
@@ -94,6 +94,11 @@ impl Telemetry {
             record.shadows.iter_mut().for_each(|shadow| shadow.scores = Vec::new());
         }
         self.enqueue(|| Record::Decision(record));
+    }
+
+    /// The first byte of a response to a request for a stream arrived, which is no error.
+    pub fn stream_began(&self, first: LiveFirstByte) {
+        self.feed.first_byte(first);
     }
 
     /// The first byte of a response arrived.

@@ -64,6 +64,17 @@ fn full_configuration_is_accepted() {
 }
 
 #[test]
+fn dashboard_is_served_unless_it_is_turned_off() {
+    let is_on = |flags: &[&str], file| {
+        let flags = [&["--worker-urls", WORKER], flags].concat();
+        load(&flags, file).unwrap().check(&Registry::builtin()).unwrap().security.dashboard
+    };
+    assert!(is_on(&[], None));
+    assert!(!is_on(&["--no-dashboard"], None));
+    assert!(!is_on(&[], Some("no_dashboard = true")));
+}
+
+#[test]
 fn config_errors_name_the_option() {
     let worker: &[&str] = &["--worker-urls", WORKER];
     for (flags, file, parts) in [

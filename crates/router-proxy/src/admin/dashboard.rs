@@ -3,7 +3,9 @@
 //! It is a frame without data, which anybody who reaches the port may load; what it shows it asks for as an admin. It loads nothing
 //! from elsewhere, and runs no script but its own: its content security policy names the hashes of its two parts.
 
+use super::live::dashboard_off;
 use crate::response::RouterBody;
+use crate::state::AppState;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use ring::digest::{SHA256, digest};
@@ -13,12 +15,15 @@ const FRAME: &str = include_str!("../../assets/dashboard/page.html");
 /// The look of the report, and what this page adds.
 const STYLES: [&str; 2] =
     [include_str!("../../../router-report/assets/page.css"), include_str!("../../assets/dashboard/page.css")];
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 9] = [
     include_str!("../../assets/dashboard/words.js"),
     include_str!("../../assets/dashboard/elements.js"),
     include_str!("../../assets/dashboard/connection.js"),
     include_str!("../../assets/dashboard/dialogs.js"),
+    include_str!("../../assets/dashboard/problems.js"),
     include_str!("../../assets/dashboard/fleet.js"),
+    include_str!("../../assets/dashboard/figures.js"),
+    include_str!("../../assets/dashboard/decisions.js"),
     include_str!("../../assets/dashboard/page.js"),
 ];
 
@@ -38,7 +43,10 @@ static PAGE: LazyLock<(Bytes, HeaderValue)> = LazyLock::new(|| {
 });
 
 /// The page.
-pub(super) fn answer() -> Response<RouterBody> {
+pub(super) fn answer(state: &AppState) -> Response<RouterBody> {
+    if state.live.is_none() {
+        return dashboard_off();
+    }
     let (page, policy) = &*PAGE;
     let mut response = Response::new(RouterBody::full(page.clone()));
     let headers = response.headers_mut();

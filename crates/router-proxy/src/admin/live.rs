@@ -12,12 +12,15 @@ use tokio::sync::mpsc;
 /// Tells nginx, and proxies that copy it, to pass each event on at once.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// The response where page and stream are off.
+pub(super) fn dashboard_off() -> Response<RouterBody> {
+    let message = "the dashboard and its stream are off; start the router without --no-dashboard";
+    refuse(StatusCode::NOT_FOUND, message, "dashboard_off")
+}
+
 /// Begins a stream: a snapshot, then what changes.
 pub(super) fn answer(state: &Arc<AppState>) -> Response<RouterBody> {
-    let Some(viewers) = &state.live else {
-        let message = "the live stream is off; start the router without --no-dashboard";
-        return refuse(StatusCode::NOT_FOUND, message, "dashboard_off");
-    };
+    let Some(viewers) = &state.live else { return dashboard_off() };
     let mut viewer = match live::watch(state, viewers) {
         Ok(viewer) => viewer,
         Err(NotAdmitted::TooMany) => {

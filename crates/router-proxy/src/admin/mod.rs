@@ -114,14 +114,18 @@ impl Endpoint {
     /// The role that a request for this endpoint requires.
     pub(crate) const fn required_role(self) -> RequiredRole {
         match self {
-            // The page has no data of its own.
-            Self::Liveness | Self::Health | Self::Readiness | Self::Dashboard => RequiredRole::Anyone,
+            Self::Liveness | Self::Health | Self::Readiness => RequiredRole::Anyone,
+            Self::Dashboard => RequiredRole::Page,
             Self::Models
             | Self::Info(_)
             | Self::Metrics
             | Self::EngineMetrics
             | Self::Abort
             | Self::Route(_) => RequiredRole::User,
+            // The buttons of the page.
+            Self::Config(ConfigEndpoint::Patch) | Self::Workers(WorkersEndpoint::Update) => {
+                RequiredRole::AdminByPage
+            }
             Self::Loads
             | Self::Scale
             | Self::Live
@@ -135,7 +139,8 @@ impl Endpoint {
 
     /// Whether web pages of other sites may not send it, because it changes something or shows the fleet.
     pub(crate) const fn is_guarded(self) -> bool {
-        matches!(self.required_role(), RequiredRole::Admin) || matches!(self, Self::Abort)
+        let role = self.required_role();
+        matches!(role, RequiredRole::Admin | RequiredRole::AdminByPage) || matches!(self, Self::Abort)
     }
 }
 
@@ -155,7 +160,7 @@ pub(crate) async fn answer(
         Endpoint::Info(other) => fleet::info(state, request, other).await,
         Endpoint::Loads => fleet::loads(state),
         Endpoint::Scale => scale::answer(state),
-        Endpoint::Dashboard => dashboard::answer(),
+        Endpoint::Dashboard => dashboard::answer(state),
         Endpoint::Live => live::answer(state),
         Endpoint::Config(which) => config::answer(state, which, request).await,
         Endpoint::Workers(which) => workers::answer(state, which, request).await,

@@ -3,12 +3,14 @@
 //! ```text
 //! sampler                        the loop, and what it keeps from one sample to the next
 //!   rows, choices, fleet         the parts of a snapshot
+//!   peers                        what workers are beside the others
 //!   shadow_pairs                 what shadow policies would have done
 //!     window                     what happened in the last minute
 //! ```
 
 mod choices;
 mod fleet;
+mod peers;
 mod rows;
 mod sampler;
 mod shadow_pairs;

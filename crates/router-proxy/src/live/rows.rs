@@ -1,9 +1,9 @@
 //! The row of each worker, and what is kept of it from one sample to the next.
 
-use super::window::{CountWindow, Counted, RecentValues, rounded};
+use super::window::{CountWindow, Counted, RecentValues};
 use router_core::{Outcome, Time};
 use router_live::{Cause, Fault, WorkerRow};
-use router_telemetry::{Clock, LiveCompletion, WorkerTelemetry};
+use router_telemetry::{Clock, LiveCompletion, LiveFirstByte, WorkerTelemetry};
 use router_upstream::{Candidate, HealthState, Worker, WorkerLoad, WorkerPool};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,6 +11,10 @@ use std::time::Duration;
 
 /// Times to the first byte, and speeds, that are kept of one worker.
 const KEPT_VALUES: usize = 256;
+/// Predictions that are kept of one worker.
+const KEPT_PREDICTIONS: usize = 32;
+/// Fewer predictions say nothing.
+const FEWEST_PREDICTIONS: usize = 8;
 /// Over how long the growth of a queue is taken.
 const GROWTH_WINDOW: Duration = Duration::from_secs(10);
 /// How often the length of the queue is noted.
@@ -24,6 +28,8 @@ pub(super) struct WorkerHistory {
     counts: CountWindow,
     ttft: RecentValues,
     speed: RecentValues,
+    /// What the policy predicted that requests take here, over what it predicted for the others.
+    predicted: RecentValues,
     queue: VecDeque<(Time, u32)>,
     fault: Option<Fault>,
     /// What the policy said last of the error of its predictions.
@@ -38,6 +44,7 @@ impl Default for WorkerHistory {
             counts: CountWindow::default(),
             ttft: RecentValues::new(KEPT_VALUES),
             speed: RecentValues::new(KEPT_VALUES),
+            predicted: RecentValues::new(KEPT_PREDICTIONS),
             queue: VecDeque::new(),
             fault: None,
             forecast_error: None,
@@ -47,11 +54,18 @@ impl Default for WorkerHistory {
 }
 
 impl WorkerHistory {
+    /// A stream of the worker began.
+    pub(super) fn began(&mut self, first: LiveFirstByte) {
+        self.ttft.push(first.at, first.secs);
+    }
+
+    /// A request was predicted to take so many times as long on the worker as on the others.
+    pub(super) fn predicted(&mut self, at: Time, ratio: f64) {
+        self.predicted.push(at, ratio);
+    }
+
     /// An attempt on the worker ended.
     pub(super) fn completed(&mut self, completion: &LiveCompletion, clock: Clock) {
-        if let Some(ttft) = completion.ttft {
-            self.ttft.push(completion.at, ttft);
-        }
         if let Some(speed) = completion.speed {
             self.speed.push(completion.at, speed);
         }
@@ -62,6 +76,12 @@ impl WorkerHistory {
                 status: completion.status,
             });
         }
+    }
+
+    /// How many times as long as the others it takes, as the policy predicts; `None` while few predictions say so.
+    fn slowness(&mut self, now: Time) -> Option<f64> {
+        let median = self.predicted.quantiles(now, [0.5]).map(|[median]| median);
+        median.filter(|_| self.predicted.len() >= FEWEST_PREDICTIONS)
     }
 
     /// What was counted in the window.
@@ -126,29 +146,12 @@ pub(super) fn row(
         cached_share: counted.and_then(Counted::cached_share),
         stream_speed: history.speed.quantiles(now, [0.5]).map(|[median]| median),
         relative_speed: None,
+        relative_ttft: None,
+        responses: history.ttft.len().max(history.speed.len()) as u32,
+        is_slow: false,
+        predicted_slowness: history.slowness(now),
         forecast_error: history.forecast_error,
         last_fault: last_fault(pool, candidate, history.fault.clone()),
-    }
-}
-
-/// Sets the speed of each worker beside the median of its peers, those of the same model and kind, where there are several.
-pub(super) fn compare_speeds(rows: &mut [WorkerRow]) {
-    let mut speeds: Vec<(&str, f64)> =
-        rows.iter().filter_map(|row| Some((row.kind.as_str(), row.stream_speed?))).collect();
-    speeds.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let median_of = |kind: &str| {
-        let all: Vec<_> = speeds.iter().filter(|(of, _)| *of == kind).map(|(_, speed)| *speed).collect();
-        // The upper of two in the middle: of two workers the faster one says what is usual.
-        (all.len() > 1).then(|| all[all.len() / 2])
-    };
-    let medians = ["regular", "prefill", "decode"].map(|kind| (kind, median_of(kind)));
-    for row in rows {
-        let median = medians.iter().find(|(kind, _)| *kind == row.kind).and_then(|(_, median)| *median);
-        row.relative_speed = row
-            .stream_speed
-            .zip(median)
-            .filter(|(_, median)| *median > 0.0)
-            .map(|(own, usual)| rounded(own / usual));
     }
 }
 
@@ -179,12 +182,19 @@ fn cause(pool: &WorkerPool, worker: &Arc<Worker>) -> Option<Cause> {
     if let Some(problem) = worker.problem() {
         return Some(Cause {
             reason: problem.failure.reason.as_str().to_owned(),
-            message: problem.failure.message,
+            message: without_address(&problem.failure.message, worker.url.as_str()),
             since: since(problem.since),
         });
     }
     let missed = worker.missed_update()?;
     Some(Cause { reason: "missed_update".to_owned(), message: missed.reason, since: since(missed.since) })
+}
+
+/// The message of a failed connection without the address that it begins with, which stands beside it, and the system's number.
+fn without_address(message: &str, url: &str) -> String {
+    let address = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+    let rest = message.strip_prefix(address).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
+    rest.split_once(" (os error ").map_or(rest, |(words, _)| words).to_owned()
 }
 
 /// The later one of the last failed attempt and what the worker fails with now.
@@ -206,6 +216,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn message_does_not_repeat_the_address() {
+        let plain = |message| without_address(message, "http://w1:30000");
+        assert_eq!(plain("w1:30000: Connection refused (os error 111)"), "Connection refused");
+        assert_eq!(plain("timed out after 5 s"), "timed out after 5 s");
+    }
+
+    #[test]
     fn growth_is_that_of_ten_seconds() {
         let mut history = WorkerHistory::default();
         let mut at = |secs: u64, waiting| history.growth(Time::ZERO + Duration::from_secs(secs), waiting);
@@ -215,26 +232,5 @@ mod tests {
         assert_eq!(at(30, Some(9)), Some(0));
         assert_eq!(at(31, None), None);
         assert_eq!(at(41, Some(50)), None, "what was before the gap is not compared");
-    }
-
-    #[test]
-    fn speed_stands_beside_that_of_the_peers() {
-        let row = |kind: &str, speed| WorkerRow {
-            kind: kind.to_owned(),
-            stream_speed: speed,
-            ..WorkerRow::default()
-        };
-        let mut rows = [
-            row("regular", Some(100.0)),
-            row("regular", Some(25.0)),
-            row("regular", Some(110.0)),
-            row("regular", None),
-            row("decode", Some(10.0)),
-        ];
-        compare_speeds(&mut rows);
-        assert_eq!(rows.map(|row| row.relative_speed), [Some(1.0), Some(0.25), Some(1.1), None, None]);
-        let mut two = [row("regular", Some(50.0)), row("regular", Some(100.0))];
-        compare_speeds(&mut two);
-        assert_eq!(two.map(|row| row.relative_speed), [Some(0.5), Some(1.0)]);
     }
 }

@@ -1,6 +1,7 @@
 //! The loop that samples the router, and what it keeps from one sample to the next.
 
-use super::rows::{WorkerHistory, compare_speeds};
+use super::peers::{compare, predicted_ratios};
+use super::rows::WorkerHistory;
 use super::shadow_pairs::Shadows;
 use super::window::{Counted, EventRate, RecentValues, WINDOW, rounded};
 use super::{choices, fleet, rows};
@@ -10,7 +11,7 @@ use router_core::{Time, WorkerId};
 use router_live::{
     DECISIONS_KEPT, DecisionRow, Delta, ModelRow, PoolScale, ShadowRow, Snapshot, Totals, WorkerRow, diagnose,
 };
-use router_telemetry::{LiveChoice, LiveCompletion, LiveEvent, RecordedPool};
+use router_telemetry::{LiveChoice, LiveCompletion, LiveEvent, LiveFirstByte, RecordedPool};
 use router_upstream::WorkerPool;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -140,6 +141,7 @@ impl Sampler {
         for event in events {
             match event {
                 LiveEvent::Decided(choice) => self.decided(&choice, pools),
+                LiveEvent::FirstByte(first) => self.began(first),
                 LiveEvent::Completed(completion) => self.completed(&completion),
                 LiveEvent::Refused(code) => self.refusals.entry(code).or_default().add(now, 1),
                 LiveEvent::Retried => self.retries.add(now, 1),
@@ -150,8 +152,15 @@ impl Sampler {
     fn decided(&mut self, choice: &LiveChoice, pools: &[Arc<WorkerPool>]) {
         let Some(pool) = pools.iter().find(|pool| pool.telemetry.pool == choice.pool) else { return };
         self.shadows.entry(choice.pool).or_default().decided(choice);
-        let all = std::iter::once(&choice.scores).chain(choice.shadows.iter().map(|shadow| &shadow.scores));
-        for score in all.flatten() {
+        let all =
+            || std::iter::once(&choice.scores).chain(choice.shadows.iter().map(|shadow| &shadow.scores));
+        let ratios = all().find_map(|scores| predicted_ratios(scores, choice.candidates)).unwrap_or_default();
+        for (worker, ratio) in ratios {
+            if let Some(history) = self.workers.get_mut(&(choice.pool, worker)) {
+                history.predicted(choice.at, ratio);
+            }
+        }
+        for score in all().flatten() {
             if let Some(error) = score.terms.get("prediction_error")
                 && let Some(history) = self.workers.get_mut(&(choice.pool, score.worker))
             {
@@ -166,10 +175,14 @@ impl Sampler {
         }
     }
 
-    fn completed(&mut self, completion: &LiveCompletion) {
-        if let Some(ttft) = completion.ttft {
-            self.ttft.push(completion.at, ttft);
+    fn began(&mut self, first: LiveFirstByte) {
+        self.ttft.push(first.at, first.secs);
+        if let Some(history) = self.workers.get_mut(&(first.pool, first.worker)) {
+            history.began(first);
         }
+    }
+
+    fn completed(&mut self, completion: &LiveCompletion) {
         if let Some(history) = self.workers.get_mut(&(completion.pool, completion.worker)) {
             history.completed(completion, self.state.clock);
         }
@@ -194,7 +207,7 @@ impl Sampler {
                 let own = own.filter(|_| of_pool.decisions > 0);
                 row.share = own.map(|own| rounded(own as f64 / of_pool.decisions as f64));
             }
-            compare_speeds(&mut sampled.rows[first..]);
+            compare(&mut sampled.rows[first..]);
             sampled.counted.add(&of_pool);
             sampled.models.push(fleet::model(pool, in_flight));
             sampled.in_flight += in_flight;

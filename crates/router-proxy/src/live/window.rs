@@ -123,6 +123,11 @@ impl RecentValues {
         self.values.push_back((at, value as f32));
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// These quantiles of the values; `None` without any.
     pub(super) fn quantiles<const N: usize>(&mut self, now: Time, wanted: [f64; N]) -> Option<[f64; N]> {
         while self.values.front().is_some_and(|(at, _)| now.since(*at) > WINDOW) {

@@ -33,7 +33,11 @@ impl ObservedResponse {
 
     /// Takes note of data that passes.
     pub(crate) fn observe(&mut self, data: &Bytes) {
-        self.lease.on_first_byte();
+        if self.status.is_success() {
+            self.lease.on_first_byte();
+        } else {
+            self.lease.on_first_byte_of_error();
+        }
         self.observer.push(data);
         self.lease.on_events(self.observer.events());
     }

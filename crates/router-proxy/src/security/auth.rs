@@ -10,6 +10,9 @@ use std::fmt;
 use std::net::IpAddr;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
+/// The header by which browsers say how the site of the page relates to that of the request.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Where Anthropic's clients put their key.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -87,10 +90,14 @@ pub(crate) struct Peer {
 pub(crate) enum RequiredRole {
     /// None: health probes carry no keys, and the response reveals only counts.
     Anyone,
+    /// None, but on the port of the admin routes: the page has no data of its own.
+    Page,
     /// A user key, or any request when no user key is configured.
     User,
     /// An admin key, or a local request when no key is configured.
     Admin,
+    /// The same, for what the router's own page does: without a key it may send the request, too.
+    AdminByPage,
 }
 
 /// Checks the key of each request.
@@ -101,6 +108,8 @@ pub(crate) struct Authenticator {
     admin_port: bool,
     /// Whether other machines may use the admin routes without a key.
     remote_admin: bool,
+    /// Whether the router serves a page of its own.
+    has_page: bool,
 }
 
 impl Authenticator {
@@ -109,6 +118,7 @@ impl Authenticator {
             keys: AcceptedKeys::new(&config.credentials),
             admin_port: config.admin.is_some(),
             remote_admin: config.remote_admin,
+            has_page: config.dashboard,
         }
     }
 
@@ -124,26 +134,42 @@ impl Authenticator {
         required: RequiredRole,
         request: &mut Request<B>,
     ) -> Result<(), ProxyError> {
-        match (peer.listener, required) {
-            (ListenerKind::Main, RequiredRole::Admin) if self.admin_port => {
-                return Err(ProxyError::NotServed("the admin routes have their own port"));
-            }
-            _ => {}
+        let is_on_admin_port = !matches!(required, RequiredRole::Anyone | RequiredRole::User);
+        if is_on_admin_port && self.admin_port && peer.listener == ListenerKind::Main {
+            return Err(ProxyError::NotServed("the admin routes have their own port"));
         }
         let role = self.authenticate(request.headers_mut());
         match (required, role) {
-            (RequiredRole::Anyone, _) | (_, Some(Role::Admin)) | (RequiredRole::User, Some(Role::User)) => {
-                Ok(())
-            }
+            (RequiredRole::Anyone | RequiredRole::Page, _)
+            | (_, Some(Role::Admin))
+            | (RequiredRole::User, Some(Role::User)) => Ok(()),
             (RequiredRole::User, None) if !self.keys.any(Role::User) => Ok(()),
             (RequiredRole::User, None) => Err(ProxyError::Unauthorized),
-            (RequiredRole::Admin, _) if self.keys.any(Role::Admin) => Err(ProxyError::Unauthorized),
-            (RequiredRole::Admin, None) if self.keys.any(Role::User) => Err(ProxyError::Unauthorized),
-            (RequiredRole::Admin, _) if self.remote_admin => {
-                check_no_page(request.headers()).map_err(ProxyError::NotLocal)
+            (RequiredRole::Admin | RequiredRole::AdminByPage, role) => {
+                self.check_without_admin_key(peer, required, role, request)
             }
-            (RequiredRole::Admin, _) => check_local(peer, request).map_err(ProxyError::NotLocal),
         }
+    }
+
+    /// Checks a request for what only admins may, which has no admin key.
+    fn check_without_admin_key<B>(
+        &self,
+        peer: Peer,
+        required: RequiredRole,
+        role: Option<Role>,
+        request: &Request<B>,
+    ) -> Result<(), ProxyError> {
+        if self.keys.any(Role::Admin) || (role.is_none() && self.keys.any(Role::User)) {
+            return Err(ProxyError::Unauthorized);
+        }
+        let by_page = required == RequiredRole::AdminByPage && self.has_page;
+        let checked =
+            if by_page && is_own_page(request.headers()) { Ok(()) } else { check_no_page(request.headers()) };
+        let checked = checked.and_then(|()| match self.remote_admin {
+            true => Ok(()),
+            false => check_local(peer, request),
+        });
+        checked.map_err(ProxyError::NotLocal)
     }
 
     /// Checks whether `request` might use the admin routes, and leaves it as it is.
@@ -176,7 +202,7 @@ impl Authenticator {
 }
 
 /// Checks that the request comes from a user of this machine: not through a proxy on it, which forwards requests of
-/// others, and not from a web page, which may be of any site and reach this machine under any name.
+/// others, and not under a name that may be another site's.
 fn check_local<B>(peer: Peer, request: &Request<B>) -> Result<(), NotLocal> {
     let headers = request.headers();
     if !peer.address.to_canonical().is_loopback() {
@@ -186,7 +212,6 @@ fn check_local<B>(peer: Peer, request: &Request<B>) -> Result<(), NotLocal> {
     if request.version() < Version::HTTP_11 || headers.keys().any(is_forwarding) {
         return Err(NotLocal::Forwarded);
     }
-    check_no_page(headers)?;
     let mut hosts = headers.get_all(header::HOST).iter().peekable();
     let in_target = request.uri().authority().is_none_or(is_local_host);
     let is_named = hosts.peek().is_some();
@@ -194,19 +219,29 @@ fn check_local<B>(peer: Peer, request: &Request<B>) -> Result<(), NotLocal> {
     if is_named && in_headers && in_target { Ok(()) } else { Err(NotLocal::Host) }
 }
 
-/// Checks that no web page sent the request, whose site is not what the operator trusts, but the router's own.
+/// Checks that no web page sent the request: its site is not what the operator trusts.
 fn check_no_page(headers: &HeaderMap) -> Result<(), NotLocal> {
-    if headers.contains_key(header::ORIGIN) && !is_own_page(headers) { Err(NotLocal::Page) } else { Ok(()) }
+    if headers.contains_key(header::ORIGIN) { Err(NotLocal::Page) } else { Ok(()) }
 }
 
 /// Whether a page that this router served sent the request. It has the host of the request as its origin, and that is an address or
-/// `localhost`: another site can let its name lead here, but it cannot have such a name.
+/// `localhost`: another site can let its name lead here, but it cannot have such a name. A browser that says what site the page is of
+/// says that it is the same.
 fn is_own_page(headers: &HeaderMap) -> bool {
-    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let Some((origin, host)) = origin.zip(host) else { return false };
+    let only = |name| {
+        let mut values = headers.get_all(name).iter();
+        let first = values.next().and_then(|value| value.to_str().ok());
+        first.filter(|_| values.next().is_none())
+    };
+    let (Some(origin), Some(host)) = (only(&header::ORIGIN), only(&header::HOST)) else { return false };
+    if headers.get_all(&FETCH_SITE).iter().any(|site| site.as_bytes() != b"same-origin") {
+        return false;
+    }
     let named = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
     let Ok(authority) = host.parse::<Authority>() else { return false };
+    if host.contains('@') {
+        return false;
+    }
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     let is_no_name = name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
     is_no_name && named.is_some_and(|named| named.eq_ignore_ascii_case(host))
@@ -313,20 +348,69 @@ mod tests {
         assert!(!admin(&mut old), "a bare nginx sends this");
     }
 
+    /// Whether a request of a page is let in, as one of the page's buttons.
+    fn button(config: &SecurityConfig, peer: &str, all: &[(&'static str, &str)]) -> bool {
+        let peer = Peer { address: peer.parse().unwrap(), listener: ListenerKind::Main };
+        let by_page = RequiredRole::AdminByPage;
+        Authenticator::new(config).authorize(peer, by_page, &mut request(all)).is_ok()
+    }
+
     #[test]
-    fn own_page_may_do_what_its_user_may() {
-        let verdict = |host: &str, origin: &str| {
-            verdicts(&Authenticator::default(), "127.0.0.1", &[("host", host), ("origin", origin)])
+    fn buttons_of_the_own_page_work_without_a_key() {
+        let config = SecurityConfig { dashboard: true, ..SecurityConfig::default() };
+        let sent = |host, origin| button(&config, "127.0.0.1", &[("host", host), ("origin", origin)]);
+        assert!(sent("127.0.0.1:30000", "http://127.0.0.1:30000"));
+        assert!(sent("localhost:30000", "http://localhost:30000"));
+        assert!(sent("[::1]:30000", "http://[::1]:30000"));
+        assert!(!sent("127.0.0.1:30000", "http://127.0.0.1:8080"), "another program's page");
+        assert!(!sent("evil.example:30000", "http://evil.example:30000"), "a name that leads here");
+        assert!(!sent("127.0.0.1.evil.example:30000", "http://127.0.0.1.evil.example:30000"));
+        assert!(!sent("10.0.0.7:30000", "http://10.0.0.7:30000"), "an address that is not this machine");
+        assert!(!sent("user@127.0.0.1:30000", "http://user@127.0.0.1:30000"));
+        assert!(!sent("127.0.0.1:30000", "null"));
+        let own = [("host", "127.0.0.1:30000"), ("origin", "http://127.0.0.1:30000")];
+        assert!(!button(&config, "10.0.0.7", &own), "another machine");
+        for (name, value) in
+            [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("via", "1.1 p")]
+        {
+            assert!(!button(&config, "127.0.0.1", &[own[0], own[1], (name, value)]), "{name}: {value}");
+        }
+        assert!(button(&config, "127.0.0.1", &[own[0], own[1], ("sec-fetch-site", "same-origin")]));
+        let off = SecurityConfig::default();
+        assert!(!button(&off, "127.0.0.1", &own), "there is no such page");
+        let key = SecurityConfig { credentials: keys(None, &["1:ops:admin:boss"]), dashboard: true, ..off };
+        assert!(!button(&key, "127.0.0.1", &own), "with an admin key the key alone counts");
+    }
+
+    #[test]
+    fn own_page_may_do_nothing_but_its_buttons() {
+        let config = SecurityConfig { dashboard: true, ..SecurityConfig::default() };
+        let own = [("host", "127.0.0.1:30000"), ("origin", "http://127.0.0.1:30000")];
+        assert_eq!(verdicts(&Authenticator::new(&config), "127.0.0.1", &own), "+ + 403");
+    }
+
+    #[test]
+    fn names_of_others_lead_no_page_to_a_router_with_remote_admins() {
+        let config = SecurityConfig { dashboard: true, remote_admin: true, ..SecurityConfig::default() };
+        let sent = |host, origin| button(&config, "10.0.0.9", &[("host", host), ("origin", origin)]);
+        assert!(sent("10.0.0.7:30000", "http://10.0.0.7:30000"), "an address cannot be another site's name");
+        assert!(!sent("router.evil.example:30000", "http://router.evil.example:30000"));
+    }
+
+    #[test]
+    fn page_and_admin_routes_are_on_the_admin_port_alone() {
+        let authenticator = Authenticator { admin_port: true, has_page: true, ..Authenticator::default() };
+        let on = |listener, required| {
+            let peer = Peer { address: "127.0.0.1".parse().unwrap(), listener };
+            authenticator
+                .authorize(peer, required, &mut request(&[]))
+                .map_err(|error| error.status().as_u16())
         };
-        assert_eq!(verdict("127.0.0.1:30000", "http://127.0.0.1:30000"), "+ + +");
-        assert_eq!(verdict("localhost:30000", "http://localhost:30000"), "+ + +");
-        assert_eq!(verdict("127.0.0.1:30000", "http://127.0.0.1:8080"), "+ + 403", "another program's page");
-        assert_eq!(
-            verdict("evil.example:30000", "http://evil.example:30000"),
-            "+ + 403",
-            "a name that leads here"
-        );
-        assert_eq!(verdict("127.0.0.1:30000", "null"), "+ + 403");
+        for required in [RequiredRole::Page, RequiredRole::Admin, RequiredRole::AdminByPage] {
+            assert_eq!(on(ListenerKind::Main, required), Err(404), "{required:?}");
+            assert_eq!(on(ListenerKind::Admin, required), Ok(()), "{required:?}");
+        }
+        assert_eq!(on(ListenerKind::Main, RequiredRole::Anyone), Ok(()));
     }
 
     #[test]

@@ -195,6 +195,44 @@ async fn admin_routes_on_their_own_port() {
     let refused = call(router.address(), "GET /list_workers", &[]).await;
     assert!(status(&refused) == 404 && !refused.contains("saw"), "{refused}");
     assert_eq!(status(&call(router.address(), "POST /generate", &[]).await), 200);
+    for line in ["GET /dashboard", "GET /v1/live"] {
+        let refused = call(router.address(), line, &[]).await;
+        assert!(status(&refused) == 404 && refused.contains("their own port"), "{line}: {refused}");
+    }
+    let page = call(admin, "GET /dashboard", &[]).await;
+    assert!(status(&page) == 200 && page.contains("<title>sgl-router</title>"), "{page}");
+}
+
+#[tokio::test]
+async fn buttons_of_the_page_work_for_the_page_of_this_router_alone() {
+    let open = router(options(&[telling().await])).await;
+    let patch = "PATCH /v1/config?dry_run=true";
+    let own = format!("http://{}", open.address());
+    let of_own_page = [(patch, &*own, 200), ("PUT /workers/none", &own, 404)];
+    let others = [
+        (patch, "http://127.0.0.1:1", 403),
+        (patch, "https://evil.example", 403),
+        (patch, "null", 403),
+        ("DELETE /workers/none", &own, 403),
+        ("POST /flush_cache", &own, 403),
+        ("GET /workers", &own, 403),
+    ];
+    for (line, origin, expected) in of_own_page.into_iter().chain(others) {
+        let headers = [("origin", origin), ("sec-fetch-site", "same-origin")];
+        let answer = call_host(open.address(), &open.address().to_string(), line, &headers).await;
+        assert_eq!(status(&answer), expected, "{line} {origin}: {answer}");
+    }
+    let off = router(Options { no_dashboard: true, ..options(&[telling().await]) }).await;
+    let (host, own) = (off.address().to_string(), format!("http://{}", off.address()));
+    let refused = call_host(off.address(), &host, patch, &[("origin", &own)]).await;
+    assert_eq!(status(&refused), 403, "there is no such page: {refused}");
+    for line in ["GET /dashboard", "GET /v1/live"] {
+        let refused = call(off.address(), line, &[]).await;
+        assert!(
+            status(&refused) == 404 && refused.contains(r#""code":"dashboard_off""#),
+            "{line}: {refused}"
+        );
+    }
 }
 
 #[tokio::test]
