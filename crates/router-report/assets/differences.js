@@ -1,11 +1,14 @@
 // Runs beside each other: the findings in words, what makes runs not comparable, and differences with their intervals.
 "use strict";
 
+// A number and its unit stay in one line.
+const unbroken = (text) => text.replace(/(\d) (%|s|ms|µs)(?![\p{L}\d])/gu, "$1\u00a0$2");
+
 // The findings, one sentence each.
 function inWords() {
   if (report.words.length === 0) return null;
   return el("section", { id: "words", "aria-label": "In short" }, el("h2", {}, "In short"),
-    el("ul", { class: "card words" }, ...report.words.map((sentence) => el("li", {}, sentence))));
+    el("ul", { class: "card words" }, ...report.words.map((sentence) => el("li", {}, unbroken(sentence)))));
 }
 
 // Why runs may not be comparable.
@@ -15,7 +18,7 @@ function comparability() {
   if (all.length === 0) return null;
   return el("details", { class: "notice", id: "comparability", open: "" },
     el("summary", {}, `${plural(all.length, "reason")} why runs may not be comparable`),
-    el("ul", {}, ...all.map(([names, warning]) => el("li", {}, el("strong", {}, names), warning))));
+    el("ul", {}, ...all.map(([names, warning]) => el("li", {}, el("strong", {}, names), unbroken(warning)))));
 }
 
 // ---- Differences.

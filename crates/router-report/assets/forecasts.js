@@ -4,12 +4,12 @@
 // "64–127" for the doubling from 64.
 const doublingFrom = (from) => (from === 0 ? "none" : from === 1 ? "1" : `${whole(from)}–${whole(2 * from - 1)}`);
 
-function forecastCharts(grid, { classes, lengths, length_tenths: tenths, coverage, cached }) {
+function forecastCharts(grid, { classes, lengths, length_tenths: tenths, coverage, unranked, cached }) {
   if (classes.length > 0) {
     calibration(grid, classes);
     foreseen(grid, { id: "length-forecasts", title: "Lengths: forecast and true", tenths,
       about: "Means of tenths of the answers, from the shortest forecasts to the longest, in tokens. On the dashed line forecasts are right on average." });
-    if (coverage.length > 0) grid.append(coverageTable(coverage));
+    if (coverage.length > 0) grid.append(coverageTable(coverage, unranked));
     grid.append(classTable(classes), lengthTable(lengths));
   }
   if (cached) {
@@ -39,10 +39,11 @@ function foreseen(grid, { id, title, about, tenths }) {
 }
 
 // How many answers lay in the central parts of their forecasts.
-function coverageTable(coverage) {
+function coverageTable(coverage, unranked) {
   const rows = coverage.map((row) => tableRow(`central ${percent(row.part)}`, [shareCell(row.share, 0), percent(row.below), percent(row.above)]));
   return tableCard({ title: "Coverage of the length forecasts",
-    about: "Part of the answers in the central parts of their forecasts, and beyond each end. If forecasts are calibrated, the share is that of the part, and half of the rest is at each end.",
+    about: "Part of the answers in the central parts of their forecasts, and beyond each end. If forecasts are calibrated, the share is that of the part, and half of the rest is at each end."
+      + (unranked > 0 ? ` Without ${plural(unranked, "answer")} that a limit cut off or whose length was stated: their ranks say nothing of the spread.` : ""),
     head: ["Part of the forecast", "Answers in it", "Shorter", "Longer"], rows });
 }
 

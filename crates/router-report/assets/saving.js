@@ -58,6 +58,10 @@ class SvgContext {
   }
 
   beginPath() { this.path = new RecordedPath(); }
+  moveTo(x, y) { this.path.moveTo(x, y); }
+  lineTo(x, y) { this.path.lineTo(x, y); }
+  rect(x, y, w, h) { this.path.rect(x, y, w, h); }
+  arc(x, y, r, from, to) { this.path.arc(x, y, r, from, to); }
   clip(path = this.path) {
     const id = `clip${++this.clips}`;
     this.parts.push(`<clipPath id="${id}"><path d="${path.d}"${this.moved()}/></clipPath><g clip-path="url(#${id})">`);

@@ -149,6 +149,7 @@ fn decision(
         score: row.number(columns.score),
         took_ms: row.number(columns.decision_time),
         attempt: row.count(columns.attempt).unwrap_or(0),
+        seq: row.number(columns.seq).map(|seq| seq as u64),
     }
 }
 
@@ -218,6 +219,6 @@ fn forecast(
 }
 
 /// As a float, a Unix time keeps its microseconds, which is enough for a plot.
-fn seconds(nanos: u64) -> f64 {
+pub(super) fn seconds(nanos: u64) -> f64 {
     nanos as f64 * 1e-9
 }
