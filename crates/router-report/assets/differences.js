@@ -44,10 +44,10 @@ function differencesTo(grid, base) {
       return m && m.base > 0 ? { value: m.value / m.base, range: m.ratio && [m.ratio.low, m.ratio.high] } : null;
     }),
   }));
-  forest(grid, { id: "differences", title: `Change against ${name}`, names, lines,
+  forest(grid, { id: "differences", of: name, title: `Change against ${name}`, names, lines,
     about: "With 95 % intervals; to the left is faster. An interval that crosses 0 tells no difference." });
   const paired = found.filter((c) => c.differences.length > 0);
-  distribution(grid, { id: "paired-differences", title: `Difference from ${name}, request by request`, signed: true, fractions,
+  distribution(grid, { id: "paired-differences", of: name, title: `Difference from ${name}, request by request`, signed: true, fractions,
     about: "Part of the requests whose latency differs by at most this much; left of 0 are those that were faster.",
     xTitle: `Latency minus that of the same request of ${name}`,
     lines: paired.map((c) => ({ label: report.runs[c.run].label, colour: report.runs[c.run].colour, run: c.run, values: c.differences })) });

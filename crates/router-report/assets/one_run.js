@@ -59,7 +59,7 @@ function decisionCharts(grid, run) {
 function faultCharts(grid, run) {
   const { faults, axis } = run;
   if (faults.length === 0) return;
-  counts(grid, { id: "faults", title: "Retries and failures", axis,
+  counts(grid, { id: "faults", title: "Retries and failures", axis, wide: true, height: 170,
     lines: faults.map((fault, i) => ({ label: fault.kind, colour: i, total: fault.count, values: fault.rate })) });
   const rows = faults.map((fault, i) => {
     const [first, last] = fault.when ?? [null, null];
@@ -67,7 +67,7 @@ function faultCharts(grid, run) {
     const most = worker ? `${worker.replace(/^https?:\/\//, "")} (${whole(n)})` : "–";
     return tableRow(el("span", {}, swatch(i), fault.kind), [whole(fault.count), clock(first), clock(last), textCell(most)]);
   });
-  grid.append(tableCard({ title: "Retries and failures by kind", head: ["What", "Count", "First at", "Last at", "Most on"], text: [4], rows,
+  grid.append(tableCard({ title: "Retries and failures by kind", wide: true, head: ["What", "Count", "First at", "Last at", "Most on"], text: [4], rows,
     about: "Attempts that were tried again, and what failed, with the worker that had most of them." }));
 }
 
@@ -75,9 +75,6 @@ function faultCharts(grid, run) {
 function shadowCharts(grid, run) {
   const known = run.shadows.filter((shadow) => shadow.decisions > 0);
   if (known.length === 0) return;
-  timeline(grid, { id: "agreement", title: "Agreement of the shadows", format: percent, range: [0, 1],
-    about: "Part of the decisions in which a shadow policy would have chosen the same worker.", yTitle: "Part of the decisions",
-    lines: known.map((shadow, i) => ({ label: shadow.policy, colour: i, axis: run.axis, values: shadow.agreement })) });
   const rated = known.some((shadow) => shadow.ratings);
   const rows = known.map((shadow, i) => {
     const [own, live] = shadow.ratings?.latency ?? [null, null];
@@ -85,11 +82,14 @@ function shadowCharts(grid, run) {
     const costs = [number(shadow.ratings?.own_cost), number(shadow.ratings?.live_cost), seconds(own), seconds(live)];
     return tableRow(el("span", {}, swatch(i), shadow.policy), rated ? [...cells, ...costs] : cells);
   });
-  grid.append(tableCard({ title: "Shadow policies", rows,
+  grid.append(tableCard({ title: "Shadow policies", rows, wide: true,
     about: "What each would have done" + (rated ? ", its cost of its own and of the live choices, and the latency that it predicts for them: means over the decisions. It predicts for each choice alone: had it decided, later requests would have met other queues." : ". How it rates the choices is recorded with --record-candidates."),
     head: ["Policy", "Decisions", "Same worker", ...(rated ? ["Own cost", "Live cost", "Own latency", "Live latency"] : [])] }));
+  timeline(grid, { id: "agreement", title: "Agreement of the shadows", format: percent, range: [0, 1],
+    about: "Part of the decisions in which a shadow policy would have chosen the same worker.", yTitle: "Part of the decisions",
+    lines: known.map((shadow, i) => ({ label: shadow.policy, colour: i, axis: run.axis, values: shadow.agreement })) });
   const live = known[0].live_shares;
-  grid.append(tableCard({ title: "Where the shadows would have sent", wide: true,
+  grid.append(tableCard({ title: "Where the shadows would have sent",
     about: `Share of each worker in the decisions of ${run.policy ?? "the live policy"} and of each shadow policy.`,
     head: ["Worker", run.policy ?? "live", ...known.map((shadow) => shadow.policy)],
     rows: run.workers.map((w, at) => tableRow(el("span", {}, swatch(w.colour), w.label),

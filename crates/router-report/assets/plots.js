@@ -12,8 +12,9 @@ function digits(v, keep) {
   if (v === null || v === undefined) return "–";
   const size = Math.abs(v);
   if (size >= 1000) return Math.round(v).toLocaleString("en");
-  if (size !== 0 && size < 0.001) return v.toExponential(1);
-  return keep && !Number.isInteger(v) ? v.toPrecision(3) : String(Number(v.toPrecision(3)));
+  const text = size !== 0 && size < 0.001 ? v.toExponential(1)
+    : keep && !Number.isInteger(v) ? v.toPrecision(3) : String(Number(v.toPrecision(3)));
+  return text.replace("-", "−");
 }
 function unit(v, keep) {
   if (v === null || v === undefined) return "–";
@@ -181,14 +182,14 @@ function signedGrid(lines, at) {
 }
 
 // A chart of distributions. `lines`: label, colour index, values at the fractions. `signed`: values may be negative.
-function distribution(into, { id, title, about, lines, fractions, wide, signed, xTitle }) {
+function distribution(into, { id, title, about, lines, fractions, wide, signed, xTitle, of }) {
   const known = lines.filter((line) => line.values.length > 0);
   if (known.length === 0) return null;
   const at = (line, f) => line.values[fractions.findIndex((g) => g >= f)];
   const { grid, logX } = signed ? signedGrid(known, at) : positiveGrid(known, at);
   const middle = known.map((line) => `${line.label}: median ${seconds(at(line, 0.5))}, 99 % within ${seconds(at(line, 0.99))}`);
   return chart(into, {
-    id, title, about, wide, told: middle.join(". "),
+    id, title, about, wide, of, told: middle.join(". "),
     x: grid, xLabel: "within", xFormat: seconds, xAxisFormat: tickSeconds, yFormat: percent, logX,
     xTitle: xTitle ?? title, yTitle: "Part of the requests", draw: signed ? zeroLine : null,
     yRange: [0, 1.0], yAxis: { splits: () => [0, 0.25, 0.5, 0.75, 0.9, 1], size: 46 },
@@ -292,7 +293,7 @@ function counts(into, spec) {
 
 // Changes with their intervals, a row for each name. `lines`: label, colour index, found: a ratio `value` and its `range` for
 // each name, or null.
-function forest(into, { id, title, about, names, lines, wide }) {
+function forest(into, { id, title, about, names, lines, wide, of }) {
   const known = lines.filter((line) => line.found.some((f) => f));
   if (known.length === 0) return null;
   const ends = known.flatMap((line) => line.found.flatMap((f) => (f ? [f.value - 1, ...(f.range ?? []).map((r) => r - 1)] : [])));
@@ -334,7 +335,7 @@ function forest(into, { id, title, about, names, lines, wide }) {
   };
   const told = known.map((line) => `${line.label}: ${names.map((name, row) => (line.found[row] ? `${name} ${change(line.found[row].value)}` : null)).filter(Boolean).join(", ")}`);
   return chart(into, {
-    id, title, about, wide, told: told.join(". "), still: true, draw: marks,
+    id, title, about, wide, of, told: told.join(". "), still: true, draw: marks,
     height: 58 + names.length * Math.max(24, 6 + 13 * known.length),
     x: [low - room, high + room], xFormat: axisChange, xAxisFormat: axisChange, xRange: [low - room, high + room], xTitle: title,
     yFormat: (v) => names[last - v] ?? "", yRange: [-0.6, last + 0.6],

@@ -11,10 +11,10 @@ const PNG_SCALE = 3;
 const short = (v) => String(Math.round(v * 100) / 100);
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 
-// A Path2D that keeps its commands as SVG has them.
+// A Path2D that keeps its commands as SVG has them. A canvas begins an empty path at the first point that it gets.
 class RecordedPath {
   constructor(other) { this.d = other?.d ?? ""; }
-  add(letter, ...values) { this.d += letter + values.map(short).join(" "); }
+  add(letter, ...values) { this.d += (letter === "L" && !this.d ? "M" : letter) + values.map(short).join(" "); }
   moveTo(x, y) { this.add("M", x, y); }
   lineTo(x, y) { this.add("L", x, y); }
   bezierCurveTo(...values) { this.add("C", ...values); }
@@ -22,7 +22,7 @@ class RecordedPath {
   closePath() { this.d += "Z"; }
   arc(x, y, r, from, to) {
     const point = (angle) => [x + r * Math.cos(angle), y + r * Math.sin(angle)];
-    this.add(this.d ? "L" : "M", ...point(from));
+    this.add("L", ...point(from));
     // One arc of SVG cannot go all the way round.
     const middle = (from + to) / 2;
     for (const angle of [middle, to]) this.add("A", r, r, 0, 0, 1, ...point(angle));
@@ -154,7 +154,8 @@ function svgOf(entry) {
     const height = Math.round((spec.height ?? 230) * 1.2);
     const wanted = options(entry);
     const { x } = plot.scales;
-    Object.assign(wanted, { width: PAPER_WIDTH - 2 * PAPER_EDGE, height, legend: { show: false }, cursor: { show: false } });
+    // Nothing is rounded to pixels: a printer's are finer.
+    Object.assign(wanted, { width: PAPER_WIDTH - 2 * PAPER_EDGE, height, pxAlign: 0, legend: { show: false }, cursor: { show: false } });
     wanted.scales.x.range = [x.min, x.max];
     wanted.series.forEach((s, i) => { if (i > 0) s.show = plot.series[i].show; });
     [spec.xTitle, spec.yTitle].forEach((label, i) => Object.assign(wanted.axes[i], label
@@ -219,7 +220,8 @@ function save(blob, name) {
 
 function saveButtons(entry) {
   const { spec, of } = entry;
-  const name = [spec.id, of].filter(Boolean).join("-").replace(/[^\p{L}\p{N}.-]+/gu, "-");
+  // `of` of a chart itself tells files apart whose titles do so, too.
+  const name = [spec.id, spec.of ?? of].filter(Boolean).join("-").replace(/[^\p{L}\p{N}.-]+/gu, "-").replace(/-$/, "");
   const kinds = [
     ["SVG", "svg", async () => new Blob([svgOf(entry).text], { type: "image/svg+xml" })],
     ["PNG", "png", () => pngOf(entry)],

@@ -11,12 +11,11 @@ const MAX_RUNS: usize = 6;
 
 /// The sentences about runs and their comparisons.
 pub(crate) fn sentences(runs: &[RunFigures], comparisons: &[RunComparison]) -> Vec<String> {
-    let mut all = Vec::new();
+    let mut all: Vec<String> = comparisons.iter().take(MAX_RUNS).map(|c| about_comparison(runs, c)).collect();
     all.extend(runs.iter().take(MAX_RUNS).map(about_run));
     if runs.len() > MAX_RUNS {
         all.push(format!("{} more runs are in the table.", runs.len() - MAX_RUNS));
     }
-    all.extend(comparisons.iter().take(MAX_RUNS).map(|comparison| about_comparison(runs, comparison)));
     for run in runs.iter().take(MAX_RUNS) {
         all.extend(about_attempts(run));
         all.extend(about_shadows(run));
