@@ -16,8 +16,8 @@ function comparability() {
   const all = report.comparisons.flatMap(({ base, run, warnings }) =>
     warnings.map((warning) => [`${report.runs[base].label} and ${report.runs[run].label}: `, warning]));
   if (all.length === 0) return null;
-  return el("details", { class: "notice", id: "comparability", open: "" },
-    el("summary", {}, `${plural(all.length, "reason")} why runs may not be comparable`),
+  return el("aside", { class: "notice", id: "comparability", "aria-label": "Comparability" },
+    el("strong", {}, `${plural(all.length, "reason")} why runs may not be comparable`),
     el("ul", {}, ...all.map(([names, warning]) => el("li", {}, el("strong", {}, names), unbroken(warning)))));
 }
 

@@ -89,7 +89,7 @@ function shadowCharts(grid, run) {
     about: "Part of the decisions in which a shadow policy would have chosen the same worker.", yTitle: "Part of the decisions",
     lines: known.map((shadow, i) => ({ label: shadow.policy, colour: i, axis: run.axis, values: shadow.agreement })) });
   const live = known[0].live_shares;
-  grid.append(tableCard({ title: "Where the shadows would have sent",
+  grid.append(tableCard({ title: "Where the shadows would have sent", wide: known.length > 1,
     about: `Share of each worker in the decisions of ${run.policy ?? "the live policy"} and of each shadow policy.`,
     head: ["Worker", run.policy ?? "live", ...known.map((shadow) => shadow.policy)],
     rows: run.workers.map((w, at) => tableRow(el("span", {}, swatch(w.colour), w.label),

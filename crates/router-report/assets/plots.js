@@ -57,7 +57,8 @@ function chart(into, spec) {
   host.setAttribute("role", "img");
   host.setAttribute("aria-label", spec.told ? `${spec.title}. ${spec.told}` : spec.title);
   const entry = { host, spec, plot: null, of: into.dataset.of };
-  figure.append(saveButtons(entry), caption, host);
+  // `of` of a chart itself tells files apart whose titles do so, too.
+  figure.append(saveButtons(spec.title, [spec.id, spec.of ?? entry.of], () => svgOf(entry)), caption, host);
   into.append(figure);
   plots.push(entry);
   return entry;

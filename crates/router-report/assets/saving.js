@@ -128,78 +128,72 @@ function drawnInto(context, options, data) {
   }
 }
 
-// The series of the legend that are shown, in lines that fit the width: [label, colour, x, y of the line].
-function legendOf(entry, series, context) {
-  const [line, gap, mark] = [17, 18, 14];
-  let [x, y] = [0, 0];
-  const items = series.filter((s) => s.show).map((s) => {
-    const width = mark + context.measureText(s.label).width + gap;
-    if (x > 0 && x + width - gap > PAPER_WIDTH - 2 * PAPER_EDGE) [x, y] = [0, y + line];
-    const item = { ...s, x: PAPER_EDGE + x, y };
-    x += width;
-    return item;
-  });
-  return { items, height: items.length ? y + line : 0 };
-}
-
-// The chart as the text of an SVG file, as the page shows it: zoomed in, and without what is hidden.
-function svgOf(entry) {
-  const { spec, plot } = entry;
-  // The light colours and the fonts of print, while everything below is computed.
+// Runs `work` while the page has the light colours and the fonts of print. Nothing of it is seen: the page is painted later.
+function onPaper(work) {
   document.documentElement.dataset.paper = "";
   try {
-    spec.restyle?.(spec);
-    const context = new SvgContext();
-    const scale = uPlot.pxRatio;
-    const height = Math.round((spec.height ?? 230) * 1.2);
-    const wanted = options(entry);
-    const { x } = plot.scales;
-    // Nothing is rounded to pixels: a printer's are finer.
-    Object.assign(wanted, { width: PAPER_WIDTH - 2 * PAPER_EDGE, height, pxAlign: 0, legend: { show: false }, cursor: { show: false } });
-    wanted.scales.x.range = [x.min, x.max];
-    wanted.series.forEach((s, i) => { if (i > 0) s.show = plot.series[i].show; });
-    [spec.xTitle, spec.yTitle].forEach((label, i) => Object.assign(wanted.axes[i], label
-      ? { label, labelFont: `12px ${css("--font")}`, labelSize: 20, labelGap: 0 } : {}));
-    drawnInto(context, wanted, [spec.x, ...spec.series.map((s) => s.values)]);
-    const drawn = context.elements();
-
-    const furniture = new SvgContext();
-    furniture.font = `12px ${css("--font")}`;
-    const colours = spec.series.map((s, i) => ({ label: s.label, colour: s.fill ?? s.colour, dash: s.dash, show: plot.series[i + 1].show }));
-    const legend = legendOf(entry, colours, furniture);
-    const top = 34;
-    const total = top + height + 8 + legend.height + PAPER_EDGE;
-    furniture.fillStyle = css("--ink");
-    furniture.font = `600 15px ${css("--font")}`;
-    const title = entry.of ? `${spec.title}: ${entry.of}` : spec.title;
-    furniture.fillText(title, PAPER_EDGE, 22);
-    for (const item of legend.items) {
-      const y = top + height + 18 + item.y;
-      furniture.font = `12px ${css("--font")}`;
-      furniture.fillStyle = css("--ink");
-      furniture.fillText(item.label, item.x + 14, y + 4);
-      furniture.beginPath();
-      furniture.fillStyle = item.colour;
-      furniture.arc(item.x + 5, y, 4.5, 0, 2 * Math.PI);
-      furniture.fill();
-    }
-    return { width: PAPER_WIDTH, height: total, text: [
-      `<svg xmlns="http://www.w3.org/2000/svg" width="${PAPER_WIDTH}" height="${total}" viewBox="0 0 ${PAPER_WIDTH} ${total}" font-family="${escaped(css("--font"))}">`,
-      `<title>${escaped(title)}</title>`,
-      spec.about ? `<desc>${escaped(spec.about)}</desc>` : "",
-      `<rect width="100%" height="100%" fill="#ffffff"/>`,
-      furniture.elements(),
-      `<g transform="translate(${PAPER_EDGE} ${top}) scale(${short(1 / scale)})">`, drawn, "</g>", "</svg>\n",
-    ].join("\n") };
+    return work();
   } finally {
     delete document.documentElement.dataset.paper;
-    spec.restyle?.(spec);
   }
 }
 
-// The chart as PNG, made of its SVG, so that both are the same figure.
-async function pngOf(entry) {
-  const { width, height, text } = svgOf(entry);
+// The text of an SVG file: the title, what `content` draws below it, and a legend of labels and colours in lines that fit.
+function framed({ title, about, height, legend, content }) {
+  const [top, line, gap, mark] = [34, 17, 18, 14];
+  const frame = new SvgContext();
+  const font = css("--font");
+  frame.fillStyle = css("--ink");
+  frame.font = `600 15px ${font}`;
+  frame.fillText(title, PAPER_EDGE, 22);
+  frame.font = `12px ${font}`;
+  let [x, y] = [PAPER_EDGE, top + height + 18];
+  for (const { label, colour: fill } of legend) {
+    const width = mark + frame.measureText(label).width;
+    if (x > PAPER_EDGE && x + width > PAPER_WIDTH - PAPER_EDGE) [x, y] = [PAPER_EDGE, y + line];
+    frame.fillStyle = css("--ink");
+    frame.fillText(label, x + mark, y + 4);
+    frame.beginPath();
+    frame.fillStyle = fill;
+    frame.arc(x + 5, y, 4.5, 0, 2 * Math.PI);
+    frame.fill();
+    x += width + gap;
+  }
+  const total = Math.round(legend.length ? y + PAPER_EDGE : top + height + PAPER_EDGE);
+  return { width: PAPER_WIDTH, height: total, text: [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${PAPER_WIDTH}" height="${total}" viewBox="0 0 ${PAPER_WIDTH} ${total}" font-family="${escaped(font)}">`,
+    `<title>${escaped(title)}</title>`,
+    about ? `<desc>${escaped(about)}</desc>` : "",
+    `<rect width="100%" height="100%" fill="#ffffff"/>`,
+    frame.elements(),
+    `<g transform="translate(${PAPER_EDGE} ${top})">`, content, "</g>", "</svg>\n",
+  ].join("\n") };
+}
+
+// A chart as an SVG file, as the page shows it: zoomed in, and without what is hidden.
+const svgOf = (entry) => onPaper(() => {
+  const { spec, plot } = entry;
+  spec.restyle?.(spec);
+  const height = Math.round((spec.height ?? 230) * 1.2);
+  const wanted = options(entry);
+  const { x } = plot.scales;
+  // Nothing is rounded to pixels: a printer's are finer.
+  Object.assign(wanted, { width: PAPER_WIDTH - 2 * PAPER_EDGE, height, pxAlign: 0, legend: { show: false }, cursor: { show: false } });
+  wanted.scales.x.range = [x.min, x.max];
+  wanted.series.forEach((s, i) => { if (i > 0) s.show = plot.series[i].show; });
+  [spec.xTitle, spec.yTitle].forEach((label, i) => Object.assign(wanted.axes[i], label
+    ? { label, labelFont: `12px ${css("--font")}`, labelSize: 20, labelGap: 0 } : {}));
+  const context = new SvgContext();
+  drawnInto(context, wanted, [spec.x, ...spec.series.map((s) => s.values)]);
+  return framed({
+    title: entry.of ? `${spec.title}: ${entry.of}` : spec.title, about: spec.about, height,
+    legend: spec.series.filter((_, i) => plot.series[i + 1].show).map((s) => ({ label: s.label, colour: s.fill ?? s.colour })),
+    content: `<g transform="scale(${short(1 / uPlot.pxRatio)})">\n${context.elements()}\n</g>`,
+  });
+});
+
+// A figure as PNG, made of its SVG, so that both are the same figure.
+async function pngOf({ width, height, text }) {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
   await image.decode();
@@ -218,16 +212,15 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-function saveButtons(entry) {
-  const { spec, of } = entry;
-  // `of` of a chart itself tells files apart whose titles do so, too.
-  const name = [spec.id, spec.of ?? of].filter(Boolean).join("-").replace(/[^\p{L}\p{N}.-]+/gu, "-").replace(/-$/, "");
+// The buttons that save a figure; `names` are the parts of the name of the file, `svg` makes it.
+function saveButtons(title, names, svg) {
+  const name = names.filter(Boolean).join("-").replace(/[^\p{L}\p{N}.-]+/gu, "-").replace(/-$/, "");
   const kinds = [
-    ["SVG", "svg", async () => new Blob([svgOf(entry).text], { type: "image/svg+xml" })],
-    ["PNG", "png", () => pngOf(entry)],
+    ["SVG", "svg", async () => new Blob([svg().text], { type: "image/svg+xml" })],
+    ["PNG", "png", () => pngOf(svg())],
   ];
   return el("span", { class: "save" }, ...kinds.map(([kind, end, make]) => {
-    const button = el("button", { type: "button", "aria-label": `Save “${spec.title}” as ${kind}`, title: `Save as ${kind}` }, kind);
+    const button = el("button", { type: "button", "aria-label": `Save “${title}” as ${kind}`, title: `Save as ${kind}` }, kind);
     button.addEventListener("click", async () => save(await make(), `${name}.${end}`));
     return button;
   }));

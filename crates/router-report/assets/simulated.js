@@ -85,8 +85,38 @@ function shareBars(sim) {
     return el("div", { class: "stack-row" }, el("span", { title: sim.policies[i] }, ...breakable(label)), bar);
   });
   const legend = el("p", { class: "legend" }, ...sim.shares.map((s, at) => el("span", {}, swatch(at), s.name)));
-  return el("div", { class: "card", role: "region", "aria-label": "Who answered" }, ...rows, legend);
+  return el("div", { class: "card", role: "region", "aria-label": "Who answered" },
+    ...rows, saveButtons("Who answered", ["who-answered"], () => shareSvg(sim)), legend);
 }
+
+// The same bars as a figure to save.
+const shareSvg = (sim) => onPaper(() => {
+  const context = new SvgContext();
+  const labels = policyLabels(sim);
+  context.font = `12px ${css("--font")}`;
+  const left = Math.max(...labels.map((label) => context.measureText(label).width)) + 12;
+  const width = PAPER_WIDTH - 2 * PAPER_EDGE - left;
+  labels.forEach((label, row) => {
+    const y = row * 30;
+    context.textAlign = "right";
+    context.fillStyle = css("--ink");
+    context.fillText(label, left - 12, y + 15);
+    context.textAlign = "center";
+    let x = left;
+    sim.shares.forEach(({ of }, at) => {
+      const size = of[row] * width;
+      context.beginPath();
+      context.rect(x, y, Math.max(size - 1, 0), 22);
+      context.fillStyle = colour(at);
+      context.fill();
+      context.fillStyle = css("--card");
+      if (of[row] >= 0.06) context.fillText(`${Math.round(of[row] * 100)} %`, x + size / 2, y + 15);
+      x += size;
+    });
+  });
+  return framed({ title: "Share of all answers", about: "The mean over the seeds.", height: labels.length * 30, content: context.elements(),
+    legend: sim.shares.map((s, at) => ({ label: s.name, colour: colour(at) })) });
+});
 
 // Vertical lines at incidents in charts over time, with a label where there is room.
 const LINES_OF_WORDS = 4;
