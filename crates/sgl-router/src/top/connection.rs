@@ -119,9 +119,87 @@ const fn is_final(error: &RouterClientError) -> bool {
 }
 
 /// The data of an event, with nothing in its texts that a terminal would obey.
-fn parsed<T: DeserializeOwned>(data: &str) -> Result<T, String> {
+pub(super) fn parsed<T: DeserializeOwned>(data: &str) -> Result<T, String> {
     let unreadable = |error: serde_json::Error| format!("an event cannot be read: {error}");
     let mut value: Value = serde_json::from_str(data).map_err(unreadable)?;
     clean_all(&mut value);
     serde_json::from_value(value).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router_client::RouterArgs;
+    use clap::Parser;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        router: RouterArgs,
+    }
+
+    fn events(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{body}")
+    }
+
+    /// A router that gives each connection the next one of these answers, and then closes it.
+    fn router(answers: Vec<String>) -> RouterClient {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut socket, _) = listener.accept().unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    socket.read_exact(&mut byte).unwrap();
+                    head.extend_from_slice(&byte);
+                }
+                socket.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        RouterClient::new(&Command::parse_from(["x", "--url", &url]).router).unwrap()
+    }
+
+    #[tokio::test]
+    async fn stream_is_begun_again_until_the_router_refuses_for_good() {
+        let snapshot = "event: snapshot\ndata: {\"seq\":7}\n\n";
+        let delta = |seq| format!("event: delta\ndata: {{\"seq\":{seq}}}\n\n");
+        let client = router(vec![
+            events(&format!("event: later\ndata: x\n\n{snapshot}{}{}", delta(8), delta(10))),
+            "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        ]);
+        let mut connection = Connection::open(client).await.unwrap();
+        assert!(matches!(connection.next().await, Ok(News::Snapshot(now)) if now.seq == 7));
+        assert!(matches!(connection.next().await, Ok(News::Delta(delta)) if delta.seq == 8));
+        assert!(matches!(connection.next().await, Ok(News::Lost(why)) if why == "an event is missing"));
+        assert!(matches!(connection.next().await, Err(RouterClientError::Key { .. })));
+    }
+
+    #[tokio::test]
+    async fn ends_and_refusals_are_told_and_tried_again() {
+        let client = router(vec![
+            events("event: snapshot\ndata: {}\n\n"),
+            "HTTP/1.1 503 Busy\r\ncontent-length: 26\r\n\r\n{\"error\":\"a\\u001b[2J many\"}".to_owned(),
+            events("event: snapshot\ndata: {\"seq\":1}\n\n"),
+        ]);
+        let mut connection = Connection::open(client).await.unwrap();
+        assert!(matches!(connection.next().await, Ok(News::Snapshot(_))));
+        assert!(matches!(connection.next().await, Ok(News::Lost(why)) if why.contains("ended")));
+        let refused = connection.next().await;
+        assert!(
+            matches!(&refused, Ok(News::Lost(why)) if why.contains("(503): a\u{fffd}[2J many")),
+            "{refused:?}"
+        );
+        assert!(matches!(connection.next().await, Ok(News::Snapshot(now)) if now.seq == 1));
+    }
+
+    #[tokio::test]
+    async fn other_servers_are_told_apart() {
+        let client = router(vec!["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_owned()]);
+        let refused = Connection::open(client).await.unwrap_err().to_string();
+        assert!(refused.contains("not that of a router: /v1/live is no stream of events"), "{refused}");
+    }
 }

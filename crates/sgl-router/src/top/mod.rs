@@ -29,6 +29,8 @@ mod problems;
 mod queue;
 mod screen;
 mod shadows;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use crate::error::CommandError;
