@@ -182,7 +182,7 @@ mod tests {
     async fn ends_and_refusals_are_told_and_tried_again() {
         let client = router(vec![
             events("event: snapshot\ndata: {}\n\n"),
-            "HTTP/1.1 503 Busy\r\ncontent-length: 26\r\n\r\n{\"error\":\"a\\u001b[2J many\"}".to_owned(),
+            "HTTP/1.1 503 Busy\r\ncontent-length: 27\r\n\r\n{\"error\":\"a\\u001b[2J many\"}".to_owned(),
             events("event: snapshot\ndata: {\"seq\":1}\n\n"),
         ]);
         let mut connection = Connection::open(client).await.unwrap();

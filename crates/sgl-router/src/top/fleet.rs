@@ -1,6 +1,6 @@
 //! The fleet: a row per worker, and one worker in full.
 
-use super::figures::{UNKNOWN, amount, clock, factor, percent, time};
+use super::figures::{UNKNOWN, amount, factor, percent, time};
 use super::history::CURVE;
 use super::language::{Language, Words};
 use super::lines::{Column, Look, Table};
@@ -30,11 +30,17 @@ fn columns(words: &Words) -> Vec<Column> {
 
 /// The state of a worker and what else is wrong with it, in few words.
 fn state(view: &View, row: &WorkerRow) -> String {
+    let mut all = complaints(view, row);
+    if row.state != "healthy" || all.is_empty() {
+        all.insert(0, view.language.state(&row.state));
+    }
+    all.join(", ")
+}
+
+/// What is wrong with a worker besides its state, in few words.
+fn complaints(view: &View, row: &WorkerRow) -> Vec<&'static str> {
     let words = view.words();
     let mut all = Vec::new();
-    if row.state != "healthy" {
-        all.push(view.language.state(&row.state));
-    }
     all.extend(match row.breaker.as_deref() {
         Some("open") => Some(words.breaker_open),
         Some("half_open") => Some(words.breaker_half_open),
@@ -48,7 +54,7 @@ fn state(view: &View, row: &WorkerRow) -> String {
     }));
     all.extend(row.is_overloaded.then_some(words.overloaded));
     all.extend(row.has_outdated_weights.then_some(words.outdated));
-    if all.is_empty() { view.language.state(&row.state).to_owned() } else { all.join(", ") }
+    all
 }
 
 /// A name without what all URLs begin with.
@@ -127,18 +133,20 @@ fn facts(view: &View, row: &WorkerRow) -> Vec<Fact> {
     let words = view.words();
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
     let since = |since: Option<f64>| since.map(|since| span((view.now.at - since).max(0.0)));
-    let mut state = state(view, row);
+    let complaints = complaints(view, row).into_iter();
+    let mut state =
+        std::iter::once(view.language.state(&row.state)).chain(complaints).collect::<Vec<_>>().join(", ");
     if let Some(since) = since(row.since) {
         state = format!("{state}, {}", view.language.lasting(&since));
     }
     let labels: Vec<_> = row.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut all = vec![
         (words.id, row.id.clone()),
-        (words.model, or_unknown(&row.model)),
+        (words.its_model, or_unknown(&row.model)),
         (words.kind, row.kind.clone()),
         (words.zone, or_unknown(&row.zone)),
         (words.labels, if labels.is_empty() { UNKNOWN.to_owned() } else { labels.join(", ") }),
-        (words.state, state),
+        (words.its_state, state),
     ];
     if let Some(cause) = &row.cause {
         let lasting = since(cause.since).map(|since| format!(", {}", view.language.lasting(&since)));
@@ -148,7 +156,7 @@ fn facts(view: &View, row: &WorkerRow) -> Vec<Fact> {
         ));
     }
     all.push((words.breaker, or_unknown(&row.breaker)));
-    all.push((words.fault, fault(view, row)));
+    all.push((words.its_fault, fault(view, row)));
     all
 }
 
@@ -169,7 +177,7 @@ fn figures(view: &View, row: &WorkerRow) -> Vec<Fact> {
         (words.in_flight, format!("{}  {}", in_flight(row), view.history.curve(&row.id).trim_start())),
         (words.waiting_there, waiting + &growth.unwrap_or_default()),
         (words.requests_per_sec, amount(row.requests_per_sec)),
-        (words.share, percent(row.share)),
+        (words.its_share, percent(row.share)),
         (words.failed, percent(row.failure_share)),
         (words.ttft_p50, time(row.ttft_p50)),
         (words.ttft_p99, time(row.ttft_p99)),
@@ -179,7 +187,6 @@ fn figures(view: &View, row: &WorkerRow) -> Vec<Fact> {
         (words.forecast_error, percent(row.forecast_error)),
         (words.weight, amount(Some(row.weight))),
         (words.priority, row.priority.to_string()),
-        (words.since, row.since.map_or_else(|| UNKNOWN.to_owned(), |since| format!("{} UTC", clock(since)))),
     ]
 }
 

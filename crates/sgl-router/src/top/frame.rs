@@ -12,13 +12,18 @@ use ratatui_core::text::{Line, Span};
 /// Fewest lines of a panel that is shown below the chosen one, its title among them.
 const LEAST_PANEL: usize = 4;
 
+/// So many rows of the chosen panel have room, if there is any, however much is wrong.
+const LEAST_ROWS: usize = 6;
+
 /// The lines of a screen of this size.
 pub(super) fn lines(view: &View, width: usize, height: usize) -> Vec<Line<'static>> {
     let mut lines = head(view, width);
     // A low screen shows what is wrong before it shows figures.
     lines.truncate(if height < 12 { 1 } else { 3 });
     if !matches!(view.details, Some(Details::Problems)) {
-        let room = (height / 3).max(height.saturating_sub(lines.len() + 10).min(4)).max(1);
+        // Besides the foot, the panel's two lines of titles and its first rows.
+        let others = lines.len() + 3 + view.now.workers.len().min(LEAST_ROWS);
+        let room = height.saturating_sub(others).clamp(height / 3, (height / 2).max(1)).max(1);
         lines.extend(problems::in_room(view, width, room));
     }
     let room = height.saturating_sub(lines.len() + 1);
@@ -28,7 +33,7 @@ pub(super) fn lines(view: &View, width: usize, height: usize) -> Vec<Line<'stati
     }
     lines.truncate(height.saturating_sub(1));
     lines.resize(height.saturating_sub(1), Line::default());
-    lines.push(foot(view));
+    lines.push(foot(view, width));
     lines
 }
 
@@ -36,22 +41,21 @@ pub(super) fn lines(view: &View, width: usize, height: usize) -> Vec<Line<'stati
 pub(super) fn head(view: &View, width: usize) -> Vec<Line<'static>> {
     let (words, now) = (view.words(), &view.now);
     let router = &now.router;
-    let mut name = Line::from(vec![
-        Look::Strong.text(format!("sgl-router {}", router.version)),
-        Span::raw(format!("  {}", fleet::short(&view.url))),
-        Span::raw(format!("  {} {}", words.policy, router.policy)),
-    ]);
+    let mut name = vec![
+        vec![Look::Strong.text(format!("sgl-router {}", router.version))],
+        vec![Span::raw(fleet::short(&view.url).to_owned())],
+    ];
+    name.extend((!router.is_ready).then(|| vec![Look::Critical.text(words.not_ready)]));
+    name.push(vec![Span::raw(format!("{} {}", words.policy, router.policy))]);
     if router.started_at > 0.0 {
         let up = span((now.at - router.started_at).max(0.0));
-        name.spans.push(Span::raw(format!("  {} {up}", words.up)));
-    }
-    if !router.is_ready {
-        name.spans.push(Look::Critical.text(format!("  {}", words.not_ready)));
+        name.push(vec![Span::raw(format!("{} {up}", words.up))]);
     }
     let state = match view.link.lost {
         Some(_) => Look::Critical.line(words.no_connection),
         None => Look::Faint.line(format!("{} {}", words.rates_of, span(router.window_secs))),
     };
+    let name = flow(name, width.saturating_sub(state.width() + 1)).into_iter().next().unwrap_or_default();
     let mut lines = vec![both_sides(name, state, width)];
     lines.extend(flow(totals(view), width));
     lines
@@ -217,12 +221,14 @@ fn help(words: &Words) -> Vec<Line<'static>> {
     rows.map(row).collect()
 }
 
-/// The keys.
-fn foot(view: &View) -> Line<'static> {
+/// The keys, as many as have room.
+fn foot(view: &View, width: usize) -> Line<'static> {
     let words = view.words();
     if view.filter.is_open {
         let typed = Look::Strong.text(format!("/{}_", view.filter.text));
         return Line::from(vec![typed, Look::Faint.text(format!("   {}", words.keys_of_filter))]);
     }
-    Look::Faint.line(if view.details.is_some() { words.keys_of_details } else { words.keys })
+    let keys = if view.details.is_some() { words.keys_of_details } else { words.keys };
+    let parts = keys.split("  ").map(|key| vec![Look::Faint.text(key)]).collect();
+    flow(parts, width).into_iter().next().unwrap_or_default()
 }

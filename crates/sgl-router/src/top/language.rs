@@ -201,7 +201,7 @@ words! {
     explain_hint: "More of this request", "该请求的详情";
     would_choose: "would have chosen", "会选择";
     same: "the same", "相同";
-    no_shadow: "No shadow policy runs (--shadow-policies).", "没有运行影子策略（--shadow-policies）。";
+    no_shadow: "No decision was compared with a shadow policy's yet (--shadow-policies).", "尚无与影子策略对比的决策（--shadow-policies）。";
     shadows_about: "What one request would have gained, as a policy that predicts latencies predicted it, with 95 % intervals. The load that other choices would have made is not in it.", "按能预测延迟的策略的预测，单个请求的收益，附 95% 区间。不包含其他选择所造成的负载变化。";
     decided: "COMPARED", "已比较";
     agree: "SAME CHOICE", "选择相同";
@@ -212,7 +212,10 @@ words! {
     zone: "zone", "区域";
     labels: "labels", "标签";
     cause: "cause", "原因";
-    since: "since", "起始";
+    its_model: "model", "模型";
+    its_state: "state", "状态";
+    its_share: "share", "占比";
+    its_fault: "last fault", "最近故障";
     breaker: "breaker", "熔断器";
     waiting_there: "waiting there", "在其队列中等待";
     more_in_10_s: "more in 10 s", "10 秒内增加";

@@ -247,7 +247,7 @@ mod tests {
             text(60),
             "WORKER                  A   B   C\ngpu-17.example:30000    1  22   3\n千问                 1234   -   -\n"
         );
-        assert_eq!(text(21), "WORKER         A   C\n~xample:30000    1   3\n千问          1234   -\n");
+        assert_eq!(text(20), "WORKER         A   C\n~mple:30000    1   3\n千问        1234   -\n");
         assert_eq!(text(4), "WORKER      A\n~e:30000    1\n千问     1234\n");
     }
 }

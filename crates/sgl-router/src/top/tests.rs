@@ -47,8 +47,10 @@ fn has(lines: &[String], words: &str) -> bool {
 fn what_is_wrong_is_at_the_top_of_every_screen() {
     for size in [(120, 40), (80, 24), (60, 20)] {
         let lines = screen(&view(Language::En), size);
-        let top = lines[..10].join("\n");
-        for words in ["CRITICAL DEAD is down", "SLOW is ", "times slower", "DRAINING is draining"] {
+        let top = lines[..12].join("\n");
+        // Of six problems the last one has no room on the smallest screen.
+        let last = if size.0 > 60 { "INFO     DRAINING is draining" } else { "1 more: press p" };
+        for words in ["CRITICAL DEAD is down", "WARNING  SLOW is ", "times slower", last] {
             let named = words.replace("DEAD", DEAD).replace("SLOW", SLOW).replace("DRAINING", DRAINING);
             assert!(top.contains(&named), "'{named}' is not at the top\n{}", lines.join("\n"));
         }
@@ -60,7 +62,7 @@ fn what_is_wrong_is_at_the_top_of_every_screen() {
             let line = &lines[head + 1 + row];
             assert!(line.starts_with(worker) && line.contains(state), "{size:?}\n{}", lines.join("\n"));
         }
-        assert!(lines.last().unwrap().starts_with("q quit  ? help"), "{}", lines.join("\n"));
+        assert!(lines.last().unwrap().starts_with("q quit   ? help"), "{}", lines.join("\n"));
     }
 }
 
@@ -153,7 +155,7 @@ fn workers_are_filtered_sorted_and_shown_in_full() {
     assert_eq!(rows(&view), [SLOW]);
     type_keys(&mut view, &[KeyCode::Enter]);
     let details = screen(&view, (80, 40));
-    for words in [SLOW, "times slower than the others", "of the fleet's median", "healthy", "weight"] {
+    for words in [SLOW, "times slower than the others", "of the fleet's median", "healthy, slow", "weight"] {
         assert!(has(&details, words), "'{words}' is not in\n{}", details.join("\n"));
     }
     type_keys(&mut view, &[KeyCode::Esc, KeyCode::Esc]);
@@ -208,7 +210,8 @@ fn keys_open_close_and_quit() {
     assert_eq!(press(&mut view, control_c), AfterKey::Quit);
     assert_eq!(press(&mut view, KeyEvent::from(KeyCode::Char('q'))), AfterKey::Quit);
     type_keys(&mut view, &[KeyCode::Char('/'), KeyCode::Char('q')]);
-    assert_eq!((view.filter.text.as_str(), press(&mut view, control_c)), ("q", AfterKey::Quit));
+    assert_eq!(view.filter.text, "q");
+    assert_eq!(press(&mut view, control_c), AfterKey::Quit);
 }
 
 /// The workers of [`SNAPSHOT`].
