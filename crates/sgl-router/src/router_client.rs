@@ -188,10 +188,9 @@ impl RouterStream {
     /// When the connection breaks.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, String> {
         while let Some(frame) = self.connection.frame().await {
-            match frame.map_err(|error| root_cause(&error))?.into_data() {
-                Ok(data) => return Ok(Some(data)),
-                // Trailers say nothing.
-                Err(_) => {}
+            // Trailers say nothing.
+            if let Ok(data) = frame.map_err(|error| root_cause(&error))?.into_data() {
+                return Ok(Some(data));
             }
         }
         Ok(None)

@@ -77,10 +77,16 @@ pub(super) fn details(view: &View, row: &DecisionRow, width: usize) -> Vec<Line<
         lines.extend(wrap(text, width, "").lines().map(|line| look.line(line)));
     };
     let model = row.model.as_deref().unwrap_or(UNKNOWN);
-    say(Look::Strong, &format!("{} {}", words.request, row.request_id));
+    say(Look::Strong, &format!("{} {}", words.its_request, row.request_id));
     say(
         Look::Plain,
-        &format!("{} UTC, {}, {} {model}, {}", clock(row.at), row.route, words.model, size(row.prompt_bytes)),
+        &format!(
+            "{} UTC, {}, {} {model}, {}",
+            clock(row.at),
+            row.route,
+            words.its_model,
+            size(row.prompt_bytes)
+        ),
     );
     let mut how = vec![row.policy.clone()];
     how.extend((row.leg != "whole").then(|| row.leg.clone()));
@@ -116,7 +122,7 @@ fn costs(view: &View, row: &DecisionRow, width: usize) -> Vec<Line<'static>> {
     let unit = unit(row);
     let most = row.costs.iter().map(|cost| cost.cost.abs()).fold(f64::MIN_POSITIVE, f64::max);
     let names = row.costs.iter().map(|cost| columns(short(&cost.worker))).max().unwrap_or(0).min(width / 2);
-    let mut lines = vec![Look::Faint.line(format!("{} ({})", words.cost, words.lower_is_better))];
+    let mut lines = vec![Look::Faint.line(view.language.with_aside(words.cost, words.lower_is_better))];
     for cost in &row.costs {
         let is_chosen = cost.worker == row.worker;
         let look = if is_chosen { Look::Strong } else { Look::Plain };

@@ -6,7 +6,7 @@ use super::language::{Language, Words};
 use super::lines::{Column, Look, Table};
 use super::order::{problems_of, severity};
 use super::view::View;
-use crate::terminal::{span, wrap};
+use crate::terminal::wrap;
 use ratatui_core::text::Line;
 use router_live::{ProblemCode, Snapshot, WorkerRow};
 
@@ -66,12 +66,11 @@ fn in_flight(row: &WorkerRow) -> String {
     row.cap.map_or_else(|| row.in_flight.to_string(), |cap| format!("{}/{cap}", row.in_flight))
 }
 
-/// The last fault and its age.
+/// The age of the last fault, and what it was.
 fn fault(view: &View, row: &WorkerRow) -> String {
     let Some(fault) = &row.last_fault else { return UNKNOWN.to_owned() };
     let status = fault.status.map(|status| format!(" {status}")).unwrap_or_default();
-    let age = span((view.now.at - fault.at).max(0.0));
-    format!("{}{status}, {}", fault.reason, view.language.ago(&age))
+    format!("{}, {}{status}", view.language.ago(view.now.at - fault.at), fault.reason)
 }
 
 /// The table of the workers that are shown.
@@ -132,12 +131,12 @@ type Fact = (&'static str, String);
 fn facts(view: &View, row: &WorkerRow) -> Vec<Fact> {
     let words = view.words();
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
-    let since = |since: Option<f64>| since.map(|since| span((view.now.at - since).max(0.0)));
+    let lasting = |since: Option<f64>| since.map(|since| view.language.lasting(view.now.at - since));
     let complaints = complaints(view, row).into_iter();
     let mut state =
         std::iter::once(view.language.state(&row.state)).chain(complaints).collect::<Vec<_>>().join(", ");
-    if let Some(since) = since(row.since) {
-        state = format!("{state}, {}", view.language.lasting(&since));
+    if let Some(lasting) = lasting(row.since) {
+        state = format!("{state}, {lasting}");
     }
     let labels: Vec<_> = row.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut all = vec![
@@ -149,11 +148,8 @@ fn facts(view: &View, row: &WorkerRow) -> Vec<Fact> {
         (words.its_state, state),
     ];
     if let Some(cause) = &row.cause {
-        let lasting = since(cause.since).map(|since| format!(", {}", view.language.lasting(&since)));
-        all.push((
-            words.cause,
-            format!("{} ({}){}", cause.message, cause.reason, lasting.unwrap_or_default()),
-        ));
+        let lasting = lasting(cause.since).map(|lasting| format!(", {lasting}")).unwrap_or_default();
+        all.push((words.cause, format!("{} ({}){lasting}", cause.message, cause.reason)));
     }
     all.push((words.breaker, or_unknown(&row.breaker)));
     all.push((words.its_fault, fault(view, row)));

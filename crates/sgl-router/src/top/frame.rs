@@ -5,7 +5,6 @@ use super::language::Words;
 use super::lines::{Look, both_sides, flow};
 use super::view::{Details, Panel, View};
 use super::{decisions, fleet, problems, queue, shadows};
-use crate::terminal::span;
 use ratatui_core::style::Modifier;
 use ratatui_core::text::{Line, Span};
 
@@ -19,8 +18,8 @@ const LEAST_ROWS: usize = 6;
 pub(super) fn lines(view: &View, width: usize, height: usize) -> Vec<Line<'static>> {
     let mut lines = head(view, width);
     // A low screen shows what is wrong before it shows figures.
-    lines.truncate(if height < 12 { 1 } else { 3 });
-    if !matches!(view.details, Some(Details::Problems)) {
+    lines.truncate(if height < 12 || view.details.is_some() { 1 } else { 3 });
+    if view.details.is_none() {
         // Besides the foot, the panel's two lines of titles and its first rows.
         let others = lines.len() + 3 + view.now.workers.len().min(LEAST_ROWS);
         let room = height.saturating_sub(others).clamp(height / 3, (height / 2).max(1)).max(1);
@@ -48,12 +47,12 @@ pub(super) fn head(view: &View, width: usize) -> Vec<Line<'static>> {
     name.extend((!router.is_ready).then(|| vec![Look::Critical.text(words.not_ready)]));
     name.push(vec![Span::raw(format!("{} {}", words.policy, router.policy))]);
     if router.started_at > 0.0 {
-        let up = span((now.at - router.started_at).max(0.0));
+        let up = view.language.span(now.at - router.started_at);
         name.push(vec![Span::raw(format!("{} {up}", words.up))]);
     }
     let state = match view.link.lost {
         Some(_) => Look::Critical.line(words.no_connection),
-        None => Look::Faint.line(format!("{} {}", words.rates_of, span(router.window_secs))),
+        None => Look::Faint.line(format!("{} {}", words.rates_of, view.language.span(router.window_secs))),
     };
     let name = flow(name, width.saturating_sub(state.width() + 1)).into_iter().next().unwrap_or_default();
     let mut lines = vec![both_sides(name, state, width)];

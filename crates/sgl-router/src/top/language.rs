@@ -1,5 +1,6 @@
 //! The words of the screen, in English and in Chinese. What is wrong is said by the router, in both.
 
+use crate::terminal::span;
 use clap::ValueEnum;
 use router_live::{Problem, Severity};
 
@@ -65,19 +66,46 @@ impl Language {
         }
     }
 
-    /// For how long something has been so.
-    pub(super) fn lasting(self, span: &str) -> String {
+    /// A length of time, in seconds; one before its beginning, by another clock, counts as none.
+    pub(super) fn span(self, secs: f64) -> String {
+        let span = span(secs.max(0.0));
+        match (self, span.split_once(' ')) {
+            (Self::Zh, Some((count, unit))) => {
+                let unit = match unit {
+                    "s" => "秒",
+                    "min" => "分钟",
+                    "h" => "小时",
+                    _ => "天",
+                };
+                format!("{count} {unit}")
+            }
+            _ => span,
+        }
+    }
+
+    /// For how many seconds something has been so.
+    pub(super) fn lasting(self, secs: f64) -> String {
+        let span = self.span(secs);
         match self {
             Self::En => format!("for {span}"),
             Self::Zh => format!("已持续 {span}"),
         }
     }
 
-    /// How long ago something was.
-    pub(super) fn ago(self, span: &str) -> String {
+    /// How many seconds ago something was.
+    pub(super) fn ago(self, secs: f64) -> String {
+        let span = self.span(secs);
         match self {
             Self::En => format!("{span} ago"),
-            Self::Zh => format!("{span} 前"),
+            Self::Zh => format!("{span}前"),
+        }
+    }
+
+    /// A sentence with an aside.
+    pub(super) fn with_aside(self, sentence: &str, aside: &str) -> String {
+        match self {
+            Self::En => format!("{sentence} ({aside})"),
+            Self::Zh => format!("{sentence}（{aside}）"),
         }
     }
 
@@ -98,10 +126,11 @@ impl Language {
     }
 
     /// The router is away.
-    pub(super) fn away(self, age: &str, cause: &str) -> String {
+    pub(super) fn away(self, age_secs: f64, cause: &str) -> String {
+        let age = self.span(age_secs);
         match self {
-            Self::En => format!("No connection, trying again. What follows is {age} old. {cause}"),
-            Self::Zh => format!("连接已断开，正在重试。以下内容为 {age} 前的状态。{cause}"),
+            Self::En => format!("Trying again. What follows is {age} old. {cause}"),
+            Self::Zh => format!("正在重试。以下为 {age}前的状态。{cause}"),
         }
     }
 }
@@ -194,6 +223,7 @@ words! {
     prompt: "PROMPT", "提示";
     route: "ROUTE", "路径";
     request: "REQUEST", "请求";
+    its_request: "Request", "请求";
     chosen: "chosen", "已选";
     no_costs: "This rule compares no costs.", "该规则不比较代价。";
     lower_is_better: "lower is better", "越低越好";

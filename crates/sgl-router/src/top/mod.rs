@@ -83,7 +83,6 @@ fn watched_secs(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &TopArgs) -> Result<(), CommandError> {
     let client = RouterClient::new(&args.router)?;
     let url = client.url();
-    let variable = |name: &str| std::env::var(name).ok();
     let language = args.lang.unwrap_or_else(|| Language::of_environment(variable));
     let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
     let colours = if args.no_color || is_set("NO_COLOR") { Colours::Left } else { Colours::Shown };
@@ -104,6 +103,15 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), CommandError> {
         }
         screen::run(connection, view, colours).await
     })
+}
+
+/// What the environment says of the terminal: its language, its kind, and whether it shall have colours.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is how terminals are described; the router is not configured by it"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// The columns of a frame of plain text.

@@ -2,7 +2,7 @@
 
 use super::lines::{Look, left};
 use super::view::View;
-use crate::terminal::{columns, span, wrap};
+use crate::terminal::{columns, wrap};
 use ratatui_core::text::Line;
 use router_live::Severity;
 
@@ -37,7 +37,7 @@ pub(super) fn in_room(view: &View, width: usize, height: usize) -> Vec<Line<'sta
 fn each(view: &View, width: usize) -> Vec<Vec<Line<'static>>> {
     let mut all = Vec::new();
     if let Some(cause) = &view.link.lost {
-        let words = view.language.away(&span(view.link.age_secs), cause);
+        let words = view.language.away(view.link.age_secs, cause);
         all.push(said(view.words().no_connection, &words, Look::Critical, width));
     }
     let problems = &view.now.problems;
@@ -49,8 +49,7 @@ fn each(view: &View, width: usize) -> Vec<Vec<Line<'static>>> {
     for problem in problems {
         let mut words = view.language.sentence(problem).to_owned();
         if let Some(since) = problem.since {
-            let lasting = view.language.lasting(&span((view.now.at - since).max(0.0)));
-            words = format!("{words} ({lasting})");
+            words = view.language.with_aside(&words, &view.language.lasting(view.now.at - since));
         }
         let name = left(view.language.severity(problem.severity), mark.unwrap_or(0));
         all.push(said(&name, &words, Look::of(problem.severity), width));

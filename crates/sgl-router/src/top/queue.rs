@@ -3,7 +3,7 @@
 use super::figures::{UNKNOWN, amount};
 use super::lines::{Column, Look, Table};
 use super::view::View;
-use crate::terminal::{span, wrap};
+use crate::terminal::wrap;
 use ratatui_core::text::Line;
 use router_live::{Figure, PoolScale};
 
@@ -31,7 +31,7 @@ fn waiting(view: &View, width: usize) -> Vec<Line<'static>> {
     if queue.waiting.is_empty() {
         return vec![Look::Plain.line(words.nobody_waits)];
     }
-    let oldest = queue.oldest_since.map(|since| span((view.now.at - since).max(0.0)));
+    let oldest = queue.oldest_since.map(|since| view.language.span(view.now.at - since));
     let table = Table {
         columns: vec![
             Column::name(words.waits_for, 18, 0),

@@ -127,7 +127,7 @@ fn router_that_is_away_is_told_with_the_age_of_what_is_shown() {
     view.link.age_secs = 42.0;
     let lines = screen(&view, (80, 24));
     assert!(lines[0].ends_with("NO CONNECTION"), "{}", lines[0]);
-    let told = "NO CONNECTION No connection, trying again. What follows is 42 s old. connection";
+    let told = "NO CONNECTION Trying again. What follows is 42 s old. connection refused";
     assert!(has(&lines, told), "{}", lines.join("\n"));
     view.replace(parsed(SNAPSHOT).unwrap());
     assert!(!has(&screen(&view, (80, 24)), "NO CONNECTION"));
