@@ -2,7 +2,7 @@
 
 use super::figures::{amount, percent, time};
 use super::language::Words;
-use super::lines::{Look, both_sides, flow};
+use super::lines::{Look, TableLines, both_sides, flow};
 use super::view::{Details, Panel, View};
 use super::{decisions, fleet, problems, queue, shadows};
 use ratatui_core::style::Modifier;
@@ -172,11 +172,8 @@ fn panel(view: &View, panel: Panel, width: usize, height: usize) -> Vec<Line<'st
 }
 
 /// The titles, and the rows around the selected one.
-fn list(
-    (head, mut rows): (Line<'static>, Vec<Line<'static>>),
-    selected: Option<usize>,
-    height: usize,
-) -> Vec<Line<'static>> {
+fn list(table: TableLines, selected: Option<usize>, height: usize) -> Vec<Line<'static>> {
+    let TableLines { head, mut rows } = table;
     let room = height.saturating_sub(1);
     if let Some(row) = selected.and_then(|place| rows.get_mut(place)) {
         *row = std::mem::take(row).patch_style(Modifier::REVERSED);

@@ -147,6 +147,14 @@ pub(super) struct Table {
     pub(super) rows: Vec<(Look, Vec<String>)>,
 }
 
+/// The lines of a table.
+#[derive(Debug)]
+pub(super) struct TableLines {
+    /// The titles.
+    pub(super) head: Line<'static>,
+    pub(super) rows: Vec<Line<'static>>,
+}
+
 impl Table {
     /// The widths of the columns that have room in `width`, each with its place.
     fn layout(&self, width: usize) -> Vec<(usize, usize)> {
@@ -180,7 +188,7 @@ impl Table {
     }
 
     /// The line of titles, of which one may be chosen, and the lines of the rows.
-    pub(super) fn lines(&self, width: usize, chosen: Option<usize>) -> (Line<'static>, Vec<Line<'static>>) {
+    pub(super) fn lines(&self, width: usize, chosen: Option<usize>) -> TableLines {
         let layout = self.layout(width);
         let titles = layout.iter().map(|(at, width)| {
             let column = &self.columns[*at];
@@ -200,12 +208,12 @@ impl Table {
             });
             look.line(cells.collect::<Vec<_>>().join(&" ".repeat(GAP)))
         });
-        (head, rows.collect())
+        TableLines { head, rows: rows.collect() }
     }
 
     /// All lines, the titles first.
     pub(super) fn all_lines(&self, width: usize) -> Vec<Line<'static>> {
-        let (head, rows) = self.lines(width, None);
+        let TableLines { head, rows } = self.lines(width, None);
         std::iter::once(head).chain(rows).collect()
     }
 }

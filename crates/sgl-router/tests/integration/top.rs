@@ -33,10 +33,12 @@ fn troubled_fleet() -> (Vec<RunningCommand>, TcpStream, String, [String; 3]) {
     let mut router = start(&[&launch[..], &flags].concat(), |c| Box::new(c.stderr.take().unwrap()));
     let base = url(&mut router, "listening");
     router.says("healthy");
-    let prompt = r#"{"text":"a","stream":true,"sampling_params":{"max_new_tokens":100000}}"#;
+    let prompt = r#"{"text":"a","stream":true,"sampling_params":{"max_new_tokens":4000}}"#;
     let mut request = begin(&base, "POST /generate", prompt);
     // The head comes with the first token.
-    request.read_exact(&mut [0; 12]).unwrap();
+    let mut status = [0; 12];
+    request.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
     let mut answer = String::new();
     begin(&base, "PUT /workers/0.1", r#"{"drained":true}"#).read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
@@ -55,7 +57,7 @@ fn frame_says_what_is_wrong() {
     let (_running, _request, base, workers) = troubled_fleet();
     let [draining, dead, well] = workers.map(|url| url.replace("http://", ""));
     let once = ["top", "--once", "--watch-secs", "0"];
-    output_with(&base, &["workers"], "1 healthy, 1 unhealthy, 1 draining");
+    output_with(&base, &["workers"], "1 healthy, 1 unhealthy, 1 not_ready");
     let frame = output(&base, &once);
     let lines: Vec<_> = frame.lines().collect();
     let said = |words: &str| lines.iter().position(|line| line.contains(words));
