@@ -62,6 +62,7 @@ impl Connection {
                     (self.stream, self.reader, self.seq) = (Some(stream), EventReader::default(), None)
                 }
                 Err(error) if is_final(&error) => return Err(error),
+                Err(RouterClientError::Unreachable { cause, .. }) => return Ok(News::Lost(cause)),
                 Err(error) => return Ok(News::Lost(error.to_string())),
             }
         }

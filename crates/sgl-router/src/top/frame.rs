@@ -185,8 +185,12 @@ fn list(table: TableLines, selected: Option<usize>, height: usize) -> Vec<Line<'
 
 /// The lines from the scrolled place on, but always the last ones.
 fn scrolled(view: &View, lines: Vec<Line<'static>>, is_chosen: bool, height: usize) -> Vec<Line<'static>> {
-    let first = if is_chosen { view.scroll } else { 0 };
-    let first = first.min(lines.len().saturating_sub(height));
+    let most = lines.len().saturating_sub(height);
+    let mut first = 0;
+    if is_chosen {
+        view.most_scrolled.set(most);
+        first = view.scroll.min(most);
+    }
     lines.into_iter().skip(first).take(height).collect()
 }
 

@@ -134,6 +134,21 @@ fn router_that_is_away_is_told_with_the_age_of_what_is_shown() {
 }
 
 #[test]
+fn another_process_has_other_workers_under_the_same_ids() {
+    let mut view = view(Language::En);
+    let columns = |view: &View| view.history.curve("0.1").trim_start().chars().count();
+    let before = columns(&view);
+    let mut restarted: Snapshot = parsed(SNAPSHOT).unwrap();
+    restarted.router.started_at += 1.0;
+    for _ in 0..20 {
+        view.replace(view.now.clone());
+    }
+    assert_eq!((before, columns(&view)), (1, 5));
+    view.replace(restarted);
+    assert_eq!(columns(&view), 1);
+}
+
+#[test]
 fn workers_are_filtered_sorted_and_shown_in_full() {
     let mut view = view(Language::En);
     let rows = |view: &View| -> Vec<String> {
@@ -198,6 +213,13 @@ fn keys_open_close_and_quit() {
     let mut view = view(Language::En);
     type_keys(&mut view, &[KeyCode::Char('?')]);
     assert!(has(&screen(&view, (80, 24)), "Ctrl-C"));
+    // What is scrolled to its end goes back with the next key.
+    screen(&view, (80, 10));
+    type_keys(&mut view, &[KeyCode::Char('G')]);
+    let end = screen(&view, (80, 10));
+    assert!(has(&end, "sgl-router workers"), "{}", end.join("\n"));
+    type_keys(&mut view, &[KeyCode::Char('k')]);
+    assert_ne!(screen(&view, (80, 10)), end);
     type_keys(&mut view, &[KeyCode::Esc, KeyCode::Char('p')]);
     assert!(has(&screen(&view, (80, 24)), " What is wrong"));
     type_keys(&mut view, &[KeyCode::Tab]);

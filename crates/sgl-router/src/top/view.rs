@@ -4,6 +4,7 @@ use super::history::History;
 use super::language::{Language, Words};
 use super::order::{Order, ordered};
 use router_live::{DecisionRow, Delta, Snapshot, WorkerRow};
+use std::cell::Cell;
 
 /// The parts of the screen that keys move in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +72,8 @@ pub(super) struct View {
     pub(super) decision: Option<Box<DecisionRow>>,
     /// Lines above the first one that is shown, where nothing is selected.
     pub(super) scroll: usize,
+    /// The most of that, by what was drawn last.
+    pub(super) most_scrolled: Cell<usize>,
     pub(super) details: Option<Details>,
 }
 
@@ -89,6 +92,7 @@ impl View {
             worker: None,
             decision: None,
             scroll: 0,
+            most_scrolled: Cell::new(0),
             details: None,
         };
         view.replace(now);
@@ -102,6 +106,10 @@ impl View {
 
     /// Takes a snapshot in place of the last one.
     pub(super) fn replace(&mut self, now: Snapshot) {
+        if now.router.started_at != self.now.router.started_at {
+            // The ids are those of other workers.
+            (self.history, self.worker, self.decision) = (History::default(), None, None);
+        }
         self.now = now;
         self.heard();
     }
@@ -155,12 +163,9 @@ impl View {
                 // Who selects the newest one wants to see the next ones come.
                 self.decision = shown.get(place).filter(|_| place > 0).map(|row| Box::new((*row).clone()));
             }
-            _ => self.scroll = self.scroll.saturating_add_signed(by).min(Self::MOST_SCROLLED),
+            _ => self.scroll = self.scroll.saturating_add_signed(by).min(self.most_scrolled.get()),
         }
     }
-
-    /// No text of the screen has more lines.
-    const MOST_SCROLLED: usize = 10_000;
 
     /// Shows another panel.
     pub(super) fn turn_to(&mut self, panel: Panel) {
