@@ -5,7 +5,7 @@ use crate::clap_message::{first_line, stray_url};
 use crate::endpoint_picker;
 use crate::terminal::say;
 use crate::{
-    check_config, completions, demo, emulate, explain, launch, pages, policies, report, send, simulate,
+    check_config, completions, demo, emulate, explain, launch, pages, policies, report, send, simulate, top,
     workers,
 };
 use clap::error::ErrorKind;
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Workers(workers::WorkersArgs),
     /// Explain one routing decision of a running router in words
     Explain(explain::ExplainArgs),
+    /// Show what a running router and its fleet do now, and what is wrong
+    Top(top::TopArgs),
     /// Print completions for a shell, such as `source <(sgl-router completions bash)`
     Completions(completions::CompletionsArgs),
     /// Print the manual page

@@ -8,11 +8,12 @@
 //! ```text
 //! launch_options                                  flags -> options of `launch`
 //! cli                                             the parser of the command line
-//! endpoint_picker launch demo emulate send        one command each
+//! endpoint_picker launch demo emulate send top    one command each
 //!   simulate report
 //!   check_config policies workers explain completions pages
 //! router_client                                   requests to a running router
-//! runtime  terminal  clap_message  error          tokio and logs, output, messages
+//! runtime  terminal  clean_text                   tokio and logs, output, messages
+//!   clap_message  error
 //! ```
 #![allow(clippy::print_stderr, reason = "a command-line program talks through its terminal")]
 #![allow(
@@ -24,6 +25,7 @@
 
 mod check_config;
 mod clap_message;
+mod clean_text;
 mod cli;
 mod completions;
 mod demo;
@@ -42,6 +44,7 @@ mod runtime;
 mod send;
 pub mod simulate;
 mod terminal;
+mod top;
 mod workers;
 
 pub use error::CommandError;
@@ -71,6 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         cli::Command::Policies(args) => policies::run(&args),
         cli::Command::Workers(args) => workers::run(&args),
         cli::Command::Explain(args) => explain::run(&args),
+        cli::Command::Top(args) => top::run(&args),
         cli::Command::Completions(args) => completions::print(&args, cli::command()),
         cli::Command::Man => completions::print_man(cli::command()),
         cli::Command::Pages(args) => {

@@ -1,11 +1,14 @@
 //! Requests of commands to a running router.
 
+use crate::clean_text::clean;
 use crate::error::CommandError;
+use bytes::Bytes;
 use clap::Args;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use router_config::{Secret, WorkerSpec, WorkerTlsFiles};
 use router_upstream::tls::WorkerTls;
-use router_upstream::{ConnectConfig, Worker, standalone_worker};
+use router_upstream::{ConnectConfig, Worker, WorkerConnection, root_cause, standalone_worker};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +40,12 @@ pub(crate) struct RouterArgs {
 #[derive(Debug)]
 pub(crate) struct RouterClient {
     server: Worker,
+}
+
+/// The body of an answer that goes on, such as a stream of events.
+#[derive(Debug)]
+pub(crate) struct RouterStream {
+    connection: WorkerConnection,
 }
 
 /// What the router answered, with a status that is no error.
@@ -99,31 +108,113 @@ impl RouterClient {
         path: &str,
         body: Option<&Value>,
     ) -> Result<RouterReply, RouterClientError> {
-        let url = || self.server.url.to_string();
-        let no_router = |problem: String| RouterClientError::NoRouter { url: url(), problem };
-        let target = path.parse().map_err(|e| no_router(format!("{path}: {e}")))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let target = self.target(path)?;
+        let mut headers = accepting("application/json");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let text = body.map(Value::to_string).unwrap_or_default();
         let sent =
             router_upstream::request(&self.server, &method, &target, &headers, text.into(), TIMEOUT).await;
-        let (status, bytes) =
-            sent.map_err(|error| RouterClientError::Unreachable { url: url(), cause: error.to_string() })?;
-        let parsed = serde_json::from_slice::<Value>(&bytes);
-        if status.is_success() {
-            let body = parsed.map_err(|e| no_router(format!("{path} is no JSON: {e}")))?;
-            return Ok(RouterReply { body });
+        let (status, bytes) = sent.map_err(|error| self.unreachable(&error.to_string()))?;
+        if !status.is_success() {
+            return Err(self.refusal(status, &bytes));
         }
+        let body = serde_json::from_slice::<Value>(&bytes);
+        let body = body.map_err(|e| self.no_router(format!("{path} is no JSON: {e}")))?;
+        Ok(RouterReply { body })
+    }
+
+    /// Begins to read a stream of events.
+    ///
+    /// # Errors
+    /// When the router cannot be reached, refuses, or answers with anything else.
+    pub(crate) async fn events(&self, path: &str) -> Result<RouterStream, RouterClientError> {
+        /// The type of a stream of events.
+        const EVENTS: &str = "text/event-stream";
+        let target = self.target(path)?;
+        let mut head = self.server.request(&Method::GET, &target, Bytes::new());
+        head.forward(&accepting(EVENTS));
+        let sent = tokio::time::timeout(TIMEOUT, self.server.transport.send(head.finish())).await;
+        let sent = sent.map_err(|_| self.unreachable(&format!("no response within {} s", TIMEOUT.as_secs())));
+        let (parts, connection) = sent?.map_err(|error| self.unreachable(&root_cause(&error)))?;
+        let stream = RouterStream { connection };
+        if !parts.status.is_success() {
+            return Err(self.refusal(parts.status, &stream.short_rest().await));
+        }
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !kind.is_some_and(|kind| kind.starts_with(EVENTS)) {
+            return Err(self.no_router(format!("{path} is no stream of events")));
+        }
+        Ok(stream)
+    }
+
+    fn target(&self, path: &str) -> Result<PathAndQuery, RouterClientError> {
+        path.parse().map_err(|e| self.no_router(format!("{path}: {e}")))
+    }
+
+    fn unreachable(&self, cause: &str) -> RouterClientError {
+        RouterClientError::Unreachable { url: self.url(), cause: clean(cause) }
+    }
+
+    fn no_router(&self, problem: String) -> RouterClientError {
+        RouterClientError::NoRouter { url: self.url(), problem }
+    }
+
+    /// The error for an answer with a status that is one.
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> RouterClientError {
         if status == StatusCode::UNAUTHORIZED {
-            return Err(RouterClientError::Key { url: url() });
+            return RouterClientError::Key { url: self.url() };
         }
-        let message = parsed.ok().and_then(|body| message_of(&body)).unwrap_or_else(|| {
-            let text = String::from_utf8_lossy(&bytes).trim().chars().take(200).collect::<String>();
+        let parsed = serde_json::from_slice::<Value>(body).ok();
+        let message = parsed.and_then(|body| message_of(&body)).unwrap_or_else(|| {
+            let text = String::from_utf8_lossy(body).trim().chars().take(200).collect::<String>();
             if text.is_empty() { "no reason given".to_owned() } else { text }
         });
-        Err(RouterClientError::Refused { url: url(), status: status.as_u16(), message })
+        RouterClientError::Refused { url: self.url(), status: status.as_u16(), message: clean(&message) }
     }
+
+    /// The base URL of the router.
+    pub(crate) fn url(&self) -> String {
+        self.server.url.to_string()
+    }
+}
+
+impl RouterStream {
+    /// Bytes of a refusal that are read at most.
+    const REFUSAL: usize = 64 << 10;
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        while let Some(frame) = self.connection.frame().await {
+            // Trailers say nothing.
+            if let Ok(data) = frame.map_err(|error| root_cause(&error))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rest of the body, as far as it comes soon and is short.
+    async fn short_rest(mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        let read = async {
+            while let Ok(Some(data)) = self.next().await {
+                body.extend_from_slice(&data);
+                if body.len() > Self::REFUSAL {
+                    return;
+                }
+            }
+        };
+        // What came until then says enough.
+        let _ = tokio::time::timeout(CONNECT_TIMEOUT, read).await;
+        body
+    }
+}
+
+fn accepting(kind: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(kind))])
 }
 
 /// The message of an error body: `{"error": {"message": "..."}}` or `{"error": "..."}`.

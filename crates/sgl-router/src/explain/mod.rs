@@ -3,7 +3,9 @@
 mod terms;
 mod words;
 
+pub(crate) use terms::{ValueUnit, cost_unit, in_words as term_in_words, number, quantity, seconds};
 pub use words::in_words;
+pub(crate) use words::reason_in_words;
 
 use crate::error::CommandError;
 use crate::router_client::{RouterArgs, RouterClient, RouterClientError, path_part};

@@ -2,7 +2,7 @@
 
 /// The unit of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ValueUnit {
+pub(crate) enum ValueUnit {
     Seconds,
     /// A count of these things.
     Of(&'static str),
@@ -59,7 +59,7 @@ const TERMS: [(&str, ValueUnit, &str); 37] = {
 };
 
 /// A value with its unit.
-pub(super) fn quantity(value: f64, unit: ValueUnit) -> String {
+pub(crate) fn quantity(value: f64, unit: ValueUnit) -> String {
     match unit {
         ValueUnit::Seconds => seconds(value),
         ValueUnit::Of(things) => format!("{} {things}", number(value)),
@@ -70,7 +70,7 @@ pub(super) fn quantity(value: f64, unit: ValueUnit) -> String {
 }
 
 /// A duration in the unit in which it has few digits.
-pub(super) fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     match value.abs() {
         v if v >= 0.9995 => format!("{value:.2} s"),
         v if v >= 0.000_999_5 => format!("{} ms", number(value * 1e3)),
@@ -80,7 +80,7 @@ pub(super) fn seconds(value: f64) -> String {
 }
 
 /// A number with three digits, more where they are before the point.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let digits = match value.abs() {
         v if v.fract() == 0.0 && v < 1e15 => 0,
         v if v >= 99.95 => 0,
@@ -93,7 +93,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// A term in words. A term of another policy is shown by its name.
-pub(super) fn in_words(name: &str, value: f64) -> String {
+pub(crate) fn in_words(name: &str, value: f64) -> String {
     match TERMS.iter().find(|(known, ..)| *known == name) {
         Some((_, unit @ (ValueUnit::Of(_) | ValueUnit::Share | ValueUnit::Factor), meaning)) => {
             format!("{} {meaning}", quantity(value, *unit))
@@ -104,7 +104,7 @@ pub(super) fn in_words(name: &str, value: f64) -> String {
 }
 
 /// The unit of a cost that was made of these terms.
-pub(super) fn cost_unit<'a>(mut terms: impl Iterator<Item = &'a str>) -> ValueUnit {
+pub(crate) fn cost_unit<'a>(mut terms: impl Iterator<Item = &'a str>) -> ValueUnit {
     // Only predicted durations add up to one.
     if terms.any(|name| name == "own_latency") { ValueUnit::Seconds } else { ValueUnit::Number("") }
 }

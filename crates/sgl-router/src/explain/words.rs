@@ -138,7 +138,8 @@ fn terms(candidate: &Value) -> String {
     if words.is_empty() { "nothing that it tells".to_owned() } else { words.join(", ") }
 }
 
-fn reason_in_words(reason: &str) -> &'static str {
+/// A reason in words.
+pub(crate) fn reason_in_words(reason: &str) -> &'static str {
     match reason {
         "only_candidate" => "it was the only candidate",
         "lowest_cost" => "it had the lowest cost",

@@ -1,6 +1,6 @@
 //! The table of workers for a terminal of 80 columns.
 
-use crate::terminal::wrap;
+use crate::terminal::{shortened, span, wrap};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -97,23 +97,6 @@ fn row(worker: &Value) -> WorkerRow {
         model: text("model_id"),
         url: text("url"),
         notes,
-    }
-}
-
-/// The end of a name says most of it.
-fn shortened(name: &str, width: usize) -> String {
-    let length = name.chars().count();
-    if length <= width {
-        return name.to_owned();
-    }
-    format!("~{}", name.chars().skip(length + 1 - width).collect::<String>())
-}
-
-fn span(secs: f64) -> String {
-    match secs {
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.0} h", s / 3600.0),
     }
 }
 

@@ -13,3 +13,4 @@ mod router_commands;
 mod send;
 mod simulate;
 mod support;
+mod top;

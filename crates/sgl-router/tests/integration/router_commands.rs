@@ -1,44 +1,8 @@
 //! `sgl-router workers` and `sgl-router explain` with a running router.
 
-use crate::support::{BIN, RunningCommand, start, text, url};
+use crate::support::{failure, fleet, output, run, text};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Output};
-
-const KEY: &str = "admin-hush";
-
-/// A command that talks to the router at `base`, with its key.
-fn run(base: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(BIN);
-    command.args(args).args(["--url", base]).env("SGL_ROUTER_ADMIN_API_KEY", KEY).output().unwrap()
-}
-
-/// The standard output of a command that succeeds.
-fn output(base: &str, args: &[&str]) -> String {
-    let output = run(base, args);
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// The line on standard error of a command that fails while it runs.
-fn failure(base: &str, args: &[&str]) -> String {
-    let output = run(base, args);
-    let error = text(&output.stderr);
-    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{args:?}: {error}");
-    error
-}
-
-/// An emulated worker and a router over it, with further flags.
-fn fleet(flags: &[&str]) -> (RunningCommand, RunningCommand, String, String) {
-    let emulate = ["emulate", "--fleet", "sglang_8b@20*1", "--port-base", "0"];
-    let mut workers = start(&emulate, |c| Box::new(c.stdout.take().unwrap()));
-    let worker = url(&mut workers, "sglang_8b");
-    let launch = ["launch", "--port", "0", "--worker-urls", &worker, "--admin-api-key", KEY];
-    let mut router = start(&[&launch[..], flags].concat(), |c| Box::new(c.stderr.take().unwrap()));
-    let base = url(&mut router, "listening");
-    router.says("healthy");
-    (workers, router, worker, base)
-}
 
 /// Sends a request with an id of its own.
 fn generate(base: &str, id: &str) {

@@ -60,3 +60,39 @@ pub(crate) fn url(started: &mut RunningCommand, word: &str) -> String {
     let line = started.lines.by_ref().map(Result::unwrap).find(|l| l.contains(word)).unwrap();
     line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
 }
+
+/// The admin key of the routers of [`fleet`].
+pub(crate) const KEY: &str = "admin-hush";
+
+/// A command that talks to the router at `base`, with its key.
+pub(crate) fn run(base: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(BIN);
+    command.args(args).args(["--url", base]).env("SGL_ROUTER_ADMIN_API_KEY", KEY).output().unwrap()
+}
+
+/// The standard output of a command that succeeds.
+pub(crate) fn output(base: &str, args: &[&str]) -> String {
+    let output = run(base, args);
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The line on standard error of a command that fails while it runs.
+pub(crate) fn failure(base: &str, args: &[&str]) -> String {
+    let output = run(base, args);
+    let error = text(&output.stderr);
+    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{args:?}: {error}");
+    error
+}
+
+/// An emulated worker and a router over it, with further flags.
+pub(crate) fn fleet(flags: &[&str]) -> (RunningCommand, RunningCommand, String, String) {
+    let emulate = ["emulate", "--fleet", "sglang_8b@20*1", "--port-base", "0"];
+    let mut workers = start(&emulate, |c| Box::new(c.stdout.take().unwrap()));
+    let worker = url(&mut workers, "sglang_8b");
+    let launch = ["launch", "--port", "0", "--worker-urls", &worker, "--admin-api-key", KEY];
+    let mut router = start(&[&launch[..], flags].concat(), |c| Box::new(c.stderr.take().unwrap()));
+    let base = url(&mut router, "listening");
+    router.says("healthy");
+    (workers, router, worker, base)
+}
