@@ -25,7 +25,7 @@ pub(super) async fn watch(
         match connection.next().await? {
             News::Snapshot(now) => view.replace(*now),
             News::Delta(delta) => view.update(*delta),
-            News::Lost(cause) => return Err(CommandError::runtime(cause)),
+            News::Lost(cause) => return Err(super::lost(&view.url, &cause)),
         }
     }
     Ok(())
