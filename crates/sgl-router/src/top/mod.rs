@@ -93,7 +93,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), CommandError> {
         let first = match connection.next().await.map_err(explained)? {
             News::Snapshot(now) => *now,
             News::Delta(_) => return Err(CommandError::runtime("the stream began without a snapshot")),
-            News::Lost(cause) => return Err(lost(&url, &cause)),
+            News::Lost(cause) => return Err(plain::lost(&url, &cause)),
         };
         let mut view = View::new(url, language, first);
         if is_once {
@@ -121,11 +121,6 @@ fn width(args: &TopArgs) -> usize {
         size.map(|(columns, _)| columns).filter(|columns| *columns > 0)
     };
     args.width.or_else(of_terminal).map_or(COLUMNS, usize::from)
-}
-
-/// The stream of this router is lost, and is not begun again.
-fn lost(url: &str, cause: &str) -> CommandError {
-    CommandError::runtime(format_args!("the stream of {url} is lost: {cause}"))
 }
 
 /// With what may be the matter where the router has no such stream.
