@@ -93,7 +93,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), CommandError> {
         let first = match connection.next().await.map_err(explained)? {
             News::Snapshot(now) => *now,
             News::Delta(_) => return Err(CommandError::runtime("the stream began without a snapshot")),
-            News::Lost(cause) => return Err(CommandError::runtime(cause)),
+            News::Lost(cause) => return Err(plain::lost(&url, &cause)),
         };
         let mut view = View::new(url, language, first);
         if is_once {

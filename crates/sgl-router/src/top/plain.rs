@@ -25,10 +25,15 @@ pub(super) async fn watch(
         match connection.next().await? {
             News::Snapshot(now) => view.replace(*now),
             News::Delta(delta) => view.update(*delta),
-            News::Lost(cause) => return Err(CommandError::runtime(cause)),
+            News::Lost(cause) => return Err(lost(&view.url, &cause)),
         }
     }
     Ok(())
+}
+
+/// The stream of this router is lost, and is not begun again.
+pub(super) fn lost(url: &str, cause: &str) -> CommandError {
+    CommandError::runtime(format_args!("the stream of {url} is lost: {cause}"))
 }
 
 /// The frame.

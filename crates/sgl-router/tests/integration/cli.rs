@@ -44,7 +44,7 @@ fn mistakes_are_one_line_and_exit_2() {
 #[test]
 fn help_lists_commands_and_fits() {
     let help = text(&run(&["--help"]).stdout);
-    for command in ["launch", "demo", "emulate", "simulate", "policies"] {
+    for command in ["launch", "demo", "emulate", "simulate", "policies", "top"] {
         assert!(help.contains(&format!("\n  {command}")), "{help}");
         let own = run(&[command, "--help"]);
         assert!(own.status.success());
