@@ -2,7 +2,7 @@
 
 use super::window::rounded;
 use router_core::{CandidateScore, WorkerId};
-use router_live::WorkerRow;
+use router_live::{FEWEST_RESPONSES, WorkerRow};
 
 /// The term of a cost that says how long a request takes, in seconds.
 const LATENCY: &str = "own_latency";
@@ -30,13 +30,13 @@ enum Middle {
     Upper,
 }
 
-/// The median of each kind of worker.
+/// The median of each kind of worker, of those that have responded often enough.
 struct Medians([(&'static str, Option<f64>); 3]);
 
 impl Medians {
     fn of(rows: &[WorkerRow], middle: Middle, value: impl Fn(&WorkerRow) -> Option<f64>) -> Self {
         Self(["regular", "prefill", "decode"].map(|kind| {
-            let of_kind = rows.iter().filter(|row| row.kind == kind);
+            let of_kind = rows.iter().filter(|row| row.kind == kind && row.responses >= FEWEST_RESPONSES);
             let mut all: Vec<f64> = of_kind.filter_map(&value).collect();
             all.sort_by(f64::total_cmp);
             let at = match middle {
@@ -79,7 +79,8 @@ mod tests {
 
     fn row(kind: &str, speed: Option<f64>, ttft: Option<f64>) -> WorkerRow {
         let kind = kind.to_owned();
-        WorkerRow { kind, stream_speed: speed, ttft_p50: ttft, ..WorkerRow::default() }
+        let responses = FEWEST_RESPONSES;
+        WorkerRow { kind, stream_speed: speed, ttft_p50: ttft, responses, ..WorkerRow::default() }
     }
 
     #[test]
