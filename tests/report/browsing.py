@@ -7,6 +7,8 @@ import contextlib
 import os
 import pathlib
 import shutil
+import struct
+from xml.etree import ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("SGL_ROUTER_BIN", str(ROOT / "target" / "debug" / "sgl-router"))
@@ -16,6 +18,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]
+SVG = "{http://www.w3.org/2000/svg}"
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -46,7 +49,34 @@ def opened(browser, file, screen, scheme):
     with visited(browser, file.as_uri(), SCREENS[screen], scheme) as page:
         page.wait_for_selector("html[data-drawn]")
         yield page
-        assert [url for url in page.requested if not url.startswith("data:")] == [file.as_uri()]
+        # A figure that is saved is a blob in the page's own memory.
+        assert [url for url in page.requested if not url.startswith(("data:", "blob:"))] == [file.as_uri()]
+
+
+def saved(page, button, press=None):
+    """The file that a button saves, pressed by mouse or by a key: its name and its bytes."""
+    with page.expect_download() as download:
+        button.press(press) if press else button.click()
+    return download.value.suggested_filename, pathlib.Path(download.value.path()).read_bytes()
+
+
+def assert_svg(content, *texts):
+    """Asserts a figure that stands alone: light colours on white, and these texts in it."""
+    root = ElementTree.fromstring(content)
+    assert root.tag == SVG + "svg" and int(root.get("width")) == 640 and int(root.get("height")) > 100
+    ground, *_ = root.findall(SVG + "rect")
+    assert ground.get("fill") == "#ffffff" and "Helvetica" in root.get("font-family")
+    written = [text.text for text in root.iter(SVG + "text")]
+    assert [text for text in texts if text not in written] == [], written
+    assert not any(word in content for word in (b"NaN", b"undefined", b"var(", b"http://10."))
+    return root
+
+
+def assert_png(content):
+    """Asserts a PNG of 640 pixels times three."""
+    assert content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) > 5_000
+    width, height = struct.unpack(">II", content[16:24])
+    assert width == 1920 and height > 300
 
 
 def until(page, condition):

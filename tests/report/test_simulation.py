@@ -4,10 +4,10 @@ import json
 import subprocess
 
 import pytest
-from browsing import BINARY, SCREENS, assert_drawn, opened, until
+from browsing import BINARY, SCREENS, assert_drawn, assert_png, assert_svg, opened, saved, until
 
 POLICIES = ["round_robin", "least_request", "marginal_cost:ttft_weight=2", "oracle"]
-COMMON = ["latency", "ttft", "tpot", "requests", "tokens", "in-flight"]
+COMMON = ["differences", "latency", "ttft", "tpot", "requests", "tokens", "in-flight"]
 PER_WORKER = ["share", "worker-latency", "worker-in-flight"]
 
 
@@ -87,3 +87,30 @@ def test_events_are_marked_in_charts(page):
     )
     for mark in ("server 0 ×4 slower", "server 0 normal"):
         assert written.count(mark) == 4
+
+
+def test_bars_are_saved_as_a_figure(browser, simulated):
+    with opened(browser, simulated[0], "desktop", "dark") as page:
+        assert_bars_are_saved(page)
+
+
+def assert_bars_are_saved(page):
+    _, content = saved(page, page.get_by_role("button", name="Save “Who answered” as SVG"))
+    assert_svg(content, "Share of all answers", *POLICIES)
+    name, content = saved(page, page.get_by_role("button", name="Save “Who answered” as PNG"))
+    assert name == "who-answered.png"
+    assert_png(content)
+
+
+def test_json_of_a_simulation_has_a_page(browser, simulated, tmp_path):
+    """Without runs there are no charts of runs, and the figures are the same."""
+    (tmp_path / "found.json").write_text(json.dumps(simulated[1]))
+    command = [BINARY, "report", "found.json", "-o", "page.html"]
+    done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0 and "a simulation of 4 policies" in done.stdout, done.stderr
+    with opened(browser, tmp_path / "page.html", "desktop", "light") as page:
+        assert_drawn(page, ["differences"])
+        assert page.locator("#lead").inner_text() == "4 policies"
+        table = page.get_by_role("region", name="Comparison of the policies")
+        assert table.get_by_role("columnheader").all_inner_texts()[1:] == POLICIES
+        assert page.locator("#words li").count() == len(POLICIES) - 1

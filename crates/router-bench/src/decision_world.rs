@@ -1,8 +1,8 @@
 //! A balancer in the middle of its work: a fleet with requests in flight, full windows and reported loads.
 
 use router_core::{
-    AttemptResult, Balancer, ExplainLevel, LoadReport, LoadSource, Outcome, Policy, PolicyOptions, Registry,
-    RequestFeatures, RequestId, Rng, Ticket, Time, TokenUsage, WorkerInfo,
+    AttemptResult, Balancer, ExplainLevel, LoadReport, LoadSource, Outcome, Policy, PolicyNumber,
+    PolicyOptions, Registry, RequestFeatures, RequestId, Rng, Ticket, Time, TokenUsage, WorkerInfo,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -46,6 +46,8 @@ impl DecisionWorld {
     pub fn warm(policy: Box<dyn Policy>, fleet: WarmFleet) -> Self {
         let WarmFleet { workers, in_flight, turns } = fleet;
         let mut balancer = Balancer::new(policy, 1);
+        // As in the router, where policies may be changed.
+        balancer.keep_history(PolicyNumber::default());
         for i in 0..workers {
             balancer.join(Time::ZERO, WorkerInfo::new(&format!("http://worker-{i}:30000")));
         }

@@ -50,6 +50,15 @@ const MAX_BATCH_WINDOW_MS: u32 = 10_000;
 /// Maximum of a queue or limit: that of a tokio semaphore.
 const MAX_COUNT: usize = usize::MAX >> 3;
 
+/// When workers are polled for their load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadPolls {
+    /// Where a policy needs load reports.
+    ForPolicies,
+    /// Whatever the policies need: a bound of overload is set.
+    Always,
+}
+
 impl Options {
     pub(crate) fn check_admission(&self) -> Result<AdmissionConfig, ConfigError> {
         let at_least_one = |option, n: Option<u32>| match n.map(NonZeroU32::new) {
@@ -119,9 +128,10 @@ impl Options {
         positive("--load-poll-interval-ms", self.load_poll_interval_ms as f64 / 1000.0)
     }
 
-    /// Whether workers are polled for their load whatever the policy needs: a bound is set.
-    pub(crate) fn polls_for_overload(&self) -> bool {
-        self.overload_waiting_requests.is_some_and(|n| n > 0) || self.overload_kv_usage > 0.0
+    /// When workers are polled for their load: always, if a bound of overload is set.
+    pub(crate) fn load_polls(&self) -> LoadPolls {
+        let is_bound = self.overload_waiting_requests.is_some_and(|n| n > 0) || self.overload_kv_usage > 0.0;
+        if is_bound { LoadPolls::Always } else { LoadPolls::ForPolicies }
     }
 
     pub(crate) fn check_client_timeouts(&self) -> Result<ClientTimeouts, ConfigError> {

@@ -3,7 +3,7 @@
 //! Files that it names have not been opened, and no certificate is loaded. Policies are already built, because only
 //! building a policy validates its options.
 
-use crate::admission::{AdmissionConfig, ClientTimeouts, Http2Config};
+use crate::admission::{AdmissionConfig, ClientTimeouts, Http2Config, LoadPolls};
 use crate::breaker::BreakerConfig;
 use crate::checks::{address, address_if, headers, positive, timeout_or_never};
 use crate::connection_mode::ConnectionMode;
@@ -109,8 +109,8 @@ pub struct FleetConfig {
     pub breaker: Option<BreakerConfig>,
     /// Time between two load polls of one worker.
     pub load_poll: Duration,
-    /// Whether workers are polled although no policy needs their load.
-    pub polls_for_overload: bool,
+    /// When workers are polled for their load.
+    pub load_polls: LoadPolls,
     /// How long requests in flight on a removed worker may take to finish.
     pub drain: Duration,
     /// `authorization` header for workers that have no key of their own, in place of the client's.
@@ -156,6 +156,14 @@ pub struct RequestLimits {
     pub keep_alive: Option<Duration>,
     /// Response headers that name the worker, beside the router's own.
     pub worker_headers: Vec<HeaderName>,
+}
+
+impl Config {
+    /// The workers of both kinds, where prefill and decode are apart.
+    pub fn all_workers(&self) -> impl Iterator<Item = &WorkerSpec> {
+        let prefill = self.disaggregation.iter().flat_map(|split| &split.prefill);
+        self.workers.iter().chain(prefill)
+    }
 }
 
 impl Options {
@@ -206,7 +214,7 @@ impl Options {
                 health: self.check_health()?,
                 breaker: self.check_breaker()?,
                 load_poll: self.check_load_poll()?,
-                polls_for_overload: self.polls_for_overload(),
+                load_polls: self.load_polls(),
                 drain: Duration::from_secs(self.drain_timeout_secs),
                 authorization: self.check_worker_key()?,
                 ranks: self.check_ranks()?,

@@ -57,7 +57,7 @@ mod worker_spec;
 mod worker_url;
 mod workers;
 
-pub use admission::{AdmissionConfig, ClientTimeouts, Http2Config};
+pub use admission::{AdmissionConfig, ClientTimeouts, Http2Config, LoadPolls};
 pub use breaker::BreakerConfig;
 pub use change::{ChangeError, FixedOption, OptionChange};
 pub use change_time::ChangeTime;

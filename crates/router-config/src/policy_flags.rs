@@ -99,8 +99,16 @@ impl Options {
         }
     }
 
+    /// What may not be meant in the choice of policies and of their options, in sentences.
+    pub fn policy_warnings(&self, registry: &Registry) -> Vec<String> {
+        let unused = self.unused_policy_options(registry).into_iter();
+        let unused =
+            unused.map(|option| format!("{option} is not an option of {}: it has no effect", self.policy));
+        unused.chain(self.unheard_shadows(registry).map(str::to_owned)).collect()
+    }
+
     /// A warning when shadow policies decide and nothing keeps what they decided.
-    pub fn unheard_shadows(&self, registry: &Registry) -> Option<&'static str> {
+    fn unheard_shadows(&self, registry: &Registry) -> Option<&'static str> {
         let records = registry.spec(self.live_policy()).is_some_and(|spec| spec.records);
         let is_kept = self.record_dir.is_some() || self.enable_tracking || self.enable_trace || records;
         (!self.shadow_policies.is_empty() && !is_kept).then_some(
@@ -145,7 +153,7 @@ impl Options {
     }
 
     /// Policy options that are given but have no effect, because no chosen policy accepts them.
-    pub fn unused_policy_options(&self, registry: &Registry) -> Vec<String> {
+    fn unused_policy_options(&self, registry: &Registry) -> Vec<String> {
         let others =
             [&self.prefill_policy, &self.decode_policy].into_iter().flatten().chain(&self.shadow_policies);
         let chosen: Vec<_> = others.chain([&self.policy]).collect();

@@ -8,14 +8,14 @@ use crate::in_flight_cap::InFlightCap;
 use crate::length_forecaster::{LengthForecaster, RequestClasses};
 use crate::no_worker::NoWorker;
 use crate::overload::OverloadBounds;
-use crate::policy_lineup::{LineupError, NextPolicy, PolicyLineup, PolicyNumber, PolicySlot};
+use crate::policy_lineup::{LineupError, NextPolicy, PolicyLineup, PolicySlot};
 use crate::scaling::{ScalingLearner, ScalingOptions, ScalingSignals, WaitingRequests};
 use crate::ticket::Ticket;
 use crate::worker_info::{WorkerCapacity, WorkerInfo};
 use crate::worker_view::WorkerView;
 use crate::{
     AttemptResult, CandidateScore, Completion, Decision, Event, LoadReport, Outcome, Policy, PolicyNeeds,
-    RequestFeatures, Rng, Route, Time, WorkerId,
+    PolicyNumber, RequestFeatures, Rng, Route, Time, WorkerId,
 };
 
 /// A fact from outside: membership, health or load.

@@ -1,9 +1,8 @@
 //! What a dispatch produced: the ticket, the decision, and the state at that time.
 
 use crate::fleet::Candidates;
-use crate::policy_lineup::PolicyNumber;
 use crate::ticket::Ticket;
-use crate::{CandidateScore, Decision, WorkerId};
+use crate::{CandidateScore, Decision, PolicyNumber, WorkerId};
 
 /// Whether a dispatch carries every candidate's score.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,4 +1,4 @@
-//! Identities of workers and requests.
+//! Identities of workers, requests and policies.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -148,3 +148,8 @@ impl<T> SlotMap<T> {
         self.0.iter().flatten().map(|(id, v)| (*id, v))
     }
 }
+
+/// Which of the live policies that a balancer had, by a number that its host gives. What is recorded of a decision names the policy
+/// that made it, even when another one is live by then.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct PolicyNumber(pub u32);

@@ -93,14 +93,14 @@ pub use event::{
 pub use event_history::EventHistory;
 pub use features::{OutputForm, PromptScript, RequestFeatures};
 pub use fleet::{Candidates, Fleet};
-pub use ids::{RequestId, SlotMap, WorkerId};
+pub use ids::{PolicyNumber, RequestId, SlotMap, WorkerId};
 pub use in_flight_cap::{InFlightCap, LEAST_REPORTED_CAP, UNREPORTED_CAP};
 pub use lengths::{LengthClass, LengthForecast, VerifiedForecast};
 pub use no_worker::NoWorker;
 pub use overload::{DEFAULT_OVERLOAD_WAITING, OverloadBounds};
 pub use policy::quantile::quantile;
 pub use policy::{DecisionContext, Policy, PolicyNeeds};
-pub use policy_lineup::{LineupError, NextPolicy, PolicyLineup, PolicyNumber, PreparedPolicy};
+pub use policy_lineup::{LineupError, NextPolicy, PolicyLineup, PreparedPolicy};
 pub use prefix_index::{PrefixIndex, PrefixMatches, PromptTokens};
 pub use registry::{PolicyError, PolicyFactory, PolicyOptions, PolicySpec, Registry, read_options};
 pub use rng::Rng;

@@ -3,14 +3,9 @@
 use crate::event_history::EventHistory;
 use crate::fleet::{Candidates, Fleet};
 use crate::{
-    CandidateScore, Decision, DecisionContext, Event, ExplainLevel, Policy, Reason, RequestFeatures, Rng,
-    Time, WorkerId,
+    CandidateScore, Decision, DecisionContext, Event, ExplainLevel, Policy, PolicyNumber, Reason,
+    RequestFeatures, Rng, Time, WorkerId,
 };
-
-/// Which of the live policies that a balancer had, by a number that its host gives. What is recorded of a decision names the policy
-/// that made it, even when another one is live by then.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct PolicyNumber(pub u32);
 
 /// A policy with its own random numbers.
 #[derive(Debug)]

@@ -81,7 +81,7 @@ impl<E: Send + Sync> GrpcChannel<E> {
         F: Future<Output = Result<S, E>>,
     {
         let Chosen { connection, is_new } = self.connection(&dial, true).await?;
-        let receiver = match self.start(&connection, &request.call, &request.metadata).await {
+        let receiver = match self.start(&connection, request).await {
             Ok(receiver) => receiver,
             Err(error) if is_new || matches!(error, TransportError::Invalid(_)) => return Err(error.into()),
             Err(error) if !error.is_refused() && request.is_repeat_forbidden => {
@@ -89,7 +89,7 @@ impl<E: Send + Sync> GrpcChannel<E> {
             }
             Err(_) => {
                 let Chosen { connection, .. } = self.connection(&dial, false).await?;
-                self.start(&connection, &request.call, &request.metadata).await?
+                self.start(&connection, request).await?
             }
         };
         Ok(GrpcResponse::receive(receiver, &request.call.answer).await?)
@@ -112,8 +112,9 @@ impl<E: Send + Sync> GrpcChannel<E> {
         metadata.extend(headers.clone());
         // Its messages are not made an HTTP response.
         let call = Call::one(Rpc::WatchEngineState, &Empty {}, Answer::Aborted);
+        let request = PreparedCall { call, metadata, is_repeat_forbidden: false, deadline: None };
         let Chosen { connection, .. } = self.connection(&dial, true).await?;
-        Ok(EngineStates(self.start(&connection, &call, &metadata).await?))
+        Ok(EngineStates(self.start(&connection, &request).await?))
     }
 
     /// Closes all but one of each thread's connections on which no call is open: a burst needed more.
@@ -131,14 +132,17 @@ impl<E: Send + Sync> GrpcChannel<E> {
     async fn start(
         &self,
         connection: &H2Connection,
-        call: &Call,
-        metadata: &HeaderMap,
+        request: &PreparedCall,
     ) -> Result<Receiver, TransportError> {
         let mut receiver = Receiver::default();
-        for message in &call.messages {
+        for message in &request.call.messages {
             let active = connection.activate();
-            let request = self.request(call.rpc, metadata.clone());
-            let (response, mut body) = connection.send(request)?;
+            let mut metadata = request.metadata.clone();
+            if let Some(deadline) = request.deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                metadata.insert(metadata::TIMEOUT, metadata::timeout(left));
+            }
+            let (response, mut body) = connection.send(self.request(request.call.rpc, metadata))?;
             body.send_data(message.clone(), true)?;
             let (head, received) = response.await?.into_parts();
             let body = H2Body::new(received, active);

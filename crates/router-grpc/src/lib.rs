@@ -31,7 +31,7 @@ mod status;
 mod tests;
 mod watch;
 
-pub use call::{InferenceSupport, Refusal, has_call};
+pub use call::{CallCheck, InferenceSupport, Refusal, timeout_of};
 pub use channel::GrpcChannel;
 pub use error::{GrpcError, TransportError};
 pub use request::{GrpcRequest, PreparedCall};

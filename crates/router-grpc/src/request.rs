@@ -1,10 +1,11 @@
 //! An HTTP request that goes to a worker as calls of the service.
 
-use crate::call::{Call, Refusal, metadata};
+use crate::call::{Call, CallCheck, Refusal, metadata};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 /// An HTTP request for a gRPC worker.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct GrpcRequest {
     /// The names of the headers that were set.
     set: SmallVec<[HeaderName; 6]>,
     is_repeat_forbidden: bool,
+    deadline: Option<Instant>,
+    check: Option<CallCheck>,
 }
 
 /// A request as the calls that are sent.
@@ -25,6 +28,8 @@ pub struct PreparedCall {
     pub(crate) metadata: HeaderMap,
     /// It has an id that the worker may have seen once it was sent.
     pub(crate) is_repeat_forbidden: bool,
+    /// When the answer is not waited for any more. The worker is told how long that is when a call is sent.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl GrpcRequest {
@@ -37,6 +42,8 @@ impl GrpcRequest {
             body,
             set: SmallVec::new(),
             is_repeat_forbidden: false,
+            deadline: None,
+            check: None,
         }
     }
 
@@ -62,12 +69,23 @@ impl GrpcRequest {
         self.is_repeat_forbidden = true;
     }
 
+    /// The answer is waited for until then; the worker is told in `grpc-timeout`. Who sends the call ends it then, whatever the worker does.
+    pub const fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
+    /// What was read of the body before is not read again.
+    pub fn reuse(&mut self, check: &CallCheck) {
+        self.check = Some(check.clone());
+    }
+
     /// The calls for it.
     ///
     /// # Errors
     /// When the service has none, or the body is not what the path takes.
     pub fn prepare(self) -> Result<PreparedCall, Refusal> {
-        let call = Call::of(&self.method, self.path.path(), &self.metadata, &self.body)?;
-        Ok(PreparedCall { call, metadata: self.metadata, is_repeat_forbidden: self.is_repeat_forbidden })
+        let Self { method, path, metadata, body, is_repeat_forbidden, deadline, check, .. } = self;
+        let call = Call::of(&method, path.path(), &metadata, &body, check.as_ref())?;
+        Ok(PreparedCall { call, metadata, is_repeat_forbidden, deadline })
     }
 }

@@ -12,13 +12,15 @@
 //! | `RESOURCE_EXHAUSTED` | 429 |
 //! | `UNIMPLEMENTED` | 501 |
 //! | `UNAVAILABLE`, `CANCELLED`, `ABORTED` | 503 |
-//! | `DEADLINE_EXCEEDED` | 504 |
+//! | `DEADLINE_EXCEEDED`, and `CANCELLED` with the details "Timeout expired" | 504 |
 //! | `INTERNAL` | 400 where the details are about the request, else 500 |
 //! | `UNKNOWN`, `DATA_LOSS` | 500 |
 //!
 //! SGLang ends a call with `INTERNAL` for every exception, those included that HTTP answers with 400: a body that is no JSON, a
 //! parameter out of range, a prompt that is too long. As 500 such a request would be tried on every worker, and would count against
 //! each of them. So the details decide: what reads like a complaint about the request is 400.
+//!
+//! SGLang's server is built on tonic, which ends a call whose `grpc-timeout` has passed with `CANCELLED` and "Timeout expired".
 
 use http::StatusCode;
 use tonic::{Code, Status};
@@ -46,6 +48,9 @@ const ABOUT_THE_REQUEST: [&str; 18] = [
     "unexpected keyword",
 ];
 
+/// The details of `CANCELLED` where a server of tonic ends a call because its time is over.
+const TIMEOUT_EXPIRED: &str = "Timeout expired";
+
 /// The status of the HTTP response for a call that ended like this before its first message.
 pub(crate) fn http_status(status: &Status) -> StatusCode {
     match status.code() {
@@ -59,6 +64,7 @@ pub(crate) fn http_status(status: &Status) -> StatusCode {
         Code::AlreadyExists => StatusCode::CONFLICT,
         Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
         Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Cancelled if status.message() == TIMEOUT_EXPIRED => StatusCode::GATEWAY_TIMEOUT,
         Code::Unavailable | Code::Cancelled | Code::Aborted => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::Internal if is_about_the_request(status.message()) => StatusCode::BAD_REQUEST,
@@ -121,5 +127,11 @@ mod tests {
         }
         let large = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
         assert_eq!(http_status(&Status::out_of_range(large)).as_u16(), 413);
+        let expired = Status::from_error(Box::new(tonic::TimeoutExpired(())));
+        assert_eq!(
+            (expired.code(), http_status(&expired).as_u16()),
+            (Code::Cancelled, 504),
+            "as tonic says it"
+        );
     }
 }

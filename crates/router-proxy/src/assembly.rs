@@ -31,18 +31,9 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
     let seed = config.seed.unwrap_or_else(router_telemetry::random_seed);
     let clock = Clock::start();
     let limit = WaitLimit::new(config.admission.queue_size);
+    let telemetry = telemetry(&config, clock)?;
     let (split, prefill) = config.disaggregation.map(split_off).unzip();
     let prefill = prefill.unwrap_or_default();
-    let buckets = config.duration_buckets.as_deref().map(Buckets::new);
-    let metrics = Metrics::with_options(config.policy.name(), buckets, config.metrics_per_worker);
-    let metrics = Arc::new(if split.is_some() { metrics.with_legs() } else { metrics });
-    let collector = config.otlp.as_ref();
-    let wanted = RecorderConfig { files: config.record.as_ref(), traces: config.traces, collector };
-    let recorder =
-        if wanted.is_needed() { Some(Arc::new(Recorder::start(wanted, clock, &metrics)?)) } else { None };
-    let decisions = Arc::new(DecisionBroadcast::new(clock));
-    let telemetry =
-        Telemetry { metrics, pool: RecordedPool::MAIN, recorder, decisions, feed: Arc::default() };
     let directory = (config.models.routing != ModelRouting::Off).then(DirectoryLink::default);
     let factory = GroupFactory {
         clock,
@@ -90,9 +81,25 @@ pub(crate) fn state(config: Config, connect: ConnectConfig) -> Result<AppState, 
         budget,
         ids: RequestIds::new(),
         large_bodies: LargeBodyWork::new(),
-        trace_ids: collector.map(|_| TraceIds::new()),
+        trace_ids: config.otlp.is_some().then(TraceIds::new),
         stopping: AtomicBool::new(false),
     })
+}
+
+/// What is recorded and counted of requests.
+fn telemetry(config: &Config, clock: Clock) -> Result<Telemetry, StartError> {
+    let buckets = config.duration_buckets.as_deref().map(Buckets::new);
+    let metrics = Metrics::with_options(config.policy.name(), buckets, config.metrics_per_worker);
+    let metrics = Arc::new(if config.disaggregation.is_some() { metrics.with_legs() } else { metrics });
+    let wanted = RecorderConfig {
+        files: config.record.as_ref(),
+        traces: config.traces,
+        collector: config.otlp.as_ref(),
+    };
+    let recorder =
+        if wanted.is_needed() { Some(Arc::new(Recorder::start(wanted, clock, &metrics)?)) } else { None };
+    let decisions = Arc::new(DecisionBroadcast::new(clock));
+    Ok(Telemetry { metrics, pool: RecordedPool::MAIN, recorder, decisions, feed: Arc::default() })
 }
 
 /// What prefill pools are made of, and the prefill workers at the start.

@@ -35,6 +35,7 @@ mod admission;
 mod assembly;
 mod atomic_duration;
 mod carried;
+mod config_change;
 #[cfg(feature = "kubernetes")]
 mod discovered_workers;
 mod dispatch;
@@ -66,7 +67,7 @@ mod viewers;
 
 pub use admin::{TrackingDisabled, WorkersError};
 pub use carried::{RoutedRequest, WorkerAddress};
-pub use live_config::DryRun;
+pub use config_change::DryRun;
 pub use router::{Hosting, Router, RunningRouter};
 pub use router_telemetry::{AccessLogError, DecisionStream, LiveDecision, NextDecision, RecorderError};
 pub use router_upstream::tls::TlsError;

@@ -2,9 +2,9 @@
 
 use crate::admin::{TrackingDisabled, WorkersError, embedded};
 use crate::assembly;
+use crate::config_change::{self, DryRun};
 #[cfg(feature = "kubernetes")]
 use crate::discovered_workers;
-use crate::live_config::DryRun;
 use crate::routing::RoutingService;
 use crate::security::{AlpnProtocols, ServerTls, watch_certificate};
 use crate::server::{self, Listeners, ServingThreads, Shutdown};
@@ -198,7 +198,7 @@ impl RunningRouter {
     /// # Errors
     /// When an option is unknown or needs a restart, or a value is invalid; the message names it.
     pub fn patch_config(&self, patch: &Value, dry_run: DryRun) -> Result<Value, ChangeError> {
-        self.state.config.patch(&self.state, patch, dry_run)
+        config_change::patch(&self.state, patch, dry_run)
     }
 
     /// Makes the changes that the options have now, compared with those that the router was started with or that were given here
@@ -207,7 +207,7 @@ impl RunningRouter {
     /// # Errors
     /// As [`patch_config`](Self::patch_config); then the next call compares with the same options as this one.
     pub fn reload_config(&self, options: SourcedOptions) -> Result<Value, ChangeError> {
-        self.state.config.reload(&self.state, options)
+        config_change::reload(&self.state, options)
     }
 
     /// Lets the option `log_level` change while the router runs, by this function. Without it, that needs a restart.

@@ -256,6 +256,7 @@ mod tests {
         assert_eq!((publish(&mut publisher, 7), viewers.count()), (Watched::No, 0));
         drop(publisher);
         let (mut viewer, publisher) = viewers.enter().unwrap();
+        // It is kept, because what it showed goes with it.
         let mut publisher = publisher.unwrap();
         publish(&mut publisher, 0);
         assert_eq!(next(&mut viewer).await, is("snapshot", 0), "nothing old is shown");

@@ -1,25 +1,12 @@
-// The script of the page: tables, notices, and the list of charts.
+// The program of the page: what is on it, and in which order.
 "use strict";
 
 const report = JSON.parse(document.getElementById("report").textContent);
 const fractions = JSON.parse(document.getElementById("fractions").textContent);
 const main = document.getElementById("main");
 
-// An element with attributes and content; text is always set as text.
-function el(tag, attributes = {}, ...content) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "mark") element.style.setProperty("--mark", `var(--c${value % 8})`);
-    else element.setAttribute(name, value);
-  }
-  element.append(...content.filter((c) => c !== null && c !== undefined));
-  return element;
-}
-const section = (title, about, ...content) =>
-  el("section", {}, el("h2", {}, title), about ? el("p", { class: "about" }, about) : null, ...content);
 // The charts of a simulation show one of its runs.
 const oneSeed = report.simulation ? "The run with the first seed." : null;
-const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 // Names short enough for a chart: the common part of default file names is removed if they stay distinct.
 function shorten(names) {
@@ -78,16 +65,13 @@ function ratio(value, base, better) {
 
 function comparison() {
   const runs = report.runs;
-  const head = el("tr", {}, el("th", { scope: "col" }, runs.length > 1 ? "× is to the first run" : ""),
-    ...runs.map((run) => el("th", { scope: "col", title: run.name },
-      el("span", { class: "run", mark: run.colour }, el("i", { "aria-hidden": "true" }), run.label))));
   const rows = METRICS.filter(([, of]) => runs.some((run) => of(run.summary) !== null)).map(([name, of, format, better, begins]) =>
-    el("tr", { class: begins ?? "" }, el("th", { scope: "row" }, name), ...runs.map((run, i) => {
+    tableRow(name, runs.map((run, i) => {
       const value = of(run.summary);
       return el("td", {}, value === null ? "–" : format(value), i > 0 ? ratio(value, of(runs[0].summary), better) : null);
-    })));
-  return el("div", { class: "card scroll", tabindex: "0", role: "region", "aria-label": "Comparison of the runs" },
-    el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+    }), { class: begins ?? "" }));
+  return tableCard({ title: "Comparison of the runs", rows,
+    head: [runs.length > 1 ? "× is to the first run" : "", ...runs.map((run) => runHead(run.name, run.colour, run.label))] });
 }
 
 // ---- All runs in one chart each.
@@ -123,100 +107,6 @@ function waitingAbout(runs) {
   if (reported) how.push("as the workers reported");
   if (counted) how.push(`${reported ? "or " : ""}counted from the time each was queued`);
   return `${how.join(", ")}.`;
-}
-
-// ---- One run at a time.
-function workersTable(run) {
-  const head = ["Worker", "Share", "Requests", "Failures", "Tokens/s", "Latency, median", "99 %", "First token, median", "99 %"];
-  const rows = run.workers.map((w) => el("tr", {},
-    el("th", { scope: "row" }, el("span", { class: "swatch", mark: w.colour, "aria-hidden": "true" }), w.label),
-    el("td", {}, el("span", { class: "bar", mark: w.colour, "aria-hidden": "true" }, widthOf(w.share)), percent(w.share)),
-    ...[number(w.requests), number(w.failures), number(w.tokens_per_second), seconds(w.latency?.p50), seconds(w.latency?.p99),
-      seconds(w.ttft?.p50), seconds(w.ttft?.p99)].map((text) => el("td", {}, text))));
-  return el("div", { class: "card scroll wide", tabindex: "0", role: "region", "aria-label": "Workers" },
-    el("table", {}, el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, ...rows)));
-}
-function widthOf(part) {
-  const bar = el("i");
-  bar.style.width = `${part * 100}%`;
-  return bar;
-}
-
-function reasonsTable(run) {
-  const total = run.choices.total;
-  const rows = run.reasons.map(([name, n], i) => el("tr", {},
-    el("th", { scope: "row" }, el("span", { class: "swatch", mark: i, "aria-hidden": "true" }), name || "(none)"),
-    el("td", {}, el("span", { class: "bar", mark: i, "aria-hidden": "true" }, widthOf(n / total)), percent(n / total)),
-    el("td", {}, number(n))));
-  const head = ["Reason", "Share", "Decisions"];
-  return el("div", { class: "card scroll", tabindex: "0", role: "region", "aria-label": "Reasons" },
-    el("table", {}, el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, ...rows)));
-}
-
-function runCharts(run) {
-  const grid = el("div", { class: "grid" });
-  grid.append(workersTable(run));
-  const perWorker = (values) => run.workers.map((w) => ({ label: w.label, colour: w.colour, axis: run.axis, share: w.share, values: values(w) }));
-  if (run.workers.length > 0) {
-    shares(grid, { id: "share", title: "Share of each worker", about: "Of the requests answered.", axis: run.axis, lines: perWorker((w) => w.rate) });
-    distribution(grid, { id: "worker-latency", title: "Latency by worker", about: "Part of the requests that were answered within this time.",
-      fractions, lines: perWorker((w) => w.curve) });
-    timeline(grid, { id: "worker-in-flight", title: "In flight by worker", about: "On average, counted from the rows.",
-      format: number, lines: perWorker((w) => w.load.in_flight) });
-    timeline(grid, { id: "worker-waiting", title: "Waiting by worker", about: waitingAbout([run]),
-      format: number, lines: perWorker((w) => w.load.waiting) });
-  }
-  if (run.choices.total > 0) decisionCharts(grid, run);
-  forecastCharts(grid, run.forecasts);
-  return grid;
-}
-
-function decisionCharts(grid, run) {
-  const { total, at } = run.choices;
-  const sampled = at.length < total ? ` ${number(at.length)} of ${number(total)} are shown.` : "";
-  lanes(grid, { id: "decisions", title: "Decisions", about: `When each worker was chosen, and why.${sampled}`, run, wide: true });
-  const full = "Full where it was decided by gradients, open where not.";
-  const of = (id, title, about, column, format) => decided(grid, { id, title, about, run, column, format });
-  const drawn = [
-    of("score", "Score of the chosen worker", `Each mark is a decision. ${full}`, "score", number),
-    of("throughput-gradient", "Throughput gradient", "Of the chosen worker, in tokens/s per second.", "throughput_gradient", number),
-    of("latency-gradient", "Latency gradient", "Of the chosen worker, in seconds per second.", "latency_gradient", number),
-  ];
-  grid.append(reasonsTable(run));
-  if (drawn.every((d) => d === null)) {
-    grid.append(el("p", { class: "card about" }, "The decisions of this file carry no gradients and no score."));
-  }
-}
-
-function oneByOne() {
-  if (report.runs.length === 0) return null;
-  const body = el("div", { id: "one-run" });
-  const show = (at) => {
-    forget(body);
-    body.replaceChildren(runCharts(report.runs[at]));
-    chips.forEach((chip, i) => {
-      chip.setAttribute("aria-checked", String(i === at));
-      chip.tabIndex = i === at ? 0 : -1;
-    });
-    if (body.isConnected) drawAll(plots.filter((entry) => body.contains(entry.host)));
-  };
-  const chips = report.runs.map((run, i) => {
-    const chip = chipOf(run, { role: "radio" });
-    chip.addEventListener("click", () => show(i));
-    return chip;
-  });
-  const row = el("div", { class: "row", role: "radiogroup", "aria-label": "Run to look into" }, ...chips);
-  row.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const next = (chips.findIndex((chip) => chip.tabIndex === 0) + step + chips.length) % chips.length;
-    show(next);
-    chips[next].focus();
-  });
-  show(0);
-  const title = report.runs.length === 1 ? "Worker by worker" : report.simulation ? "Policy by policy" : "Run by run";
-  return section(title, oneSeed, report.runs.length > 1 ? row : "", el("div", { style: "height: 0.8rem" }), body);
 }
 
 function chipOf(run, attributes) {
@@ -265,28 +155,34 @@ function auditSection(audit) {
     clean ? null : `${plural(audit.wrong, "row")} with faults: ${audit.counts.filter(([, n]) => n).map(([name, n]) => `${name} ${number(n)}`).join(", ")}.`,
   ].filter(Boolean).join(" ");
   const shown = audit.findings.slice(0, 200);
-  const head = ["Line", "Request", "Worker", "What is wrong"];
-  const rows = shown.map((f) => el("tr", {}, el("th", { scope: "row" }, audit.files.length > 1 ? `${f.file}:${f.line}` : String(f.line)),
-    ...[f.request_id, f.worker.replace(/^https?:\/\//, ""), f.faults.join("; ")].map((text) => el("td", { class: "text" }, text))));
-  const table = rows.length === 0 ? null : el("div", { class: "card scroll tall", tabindex: "0", role: "region", "aria-label": "Rows with faults" },
-    el("table", {}, el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: "text" }, h)))), el("tbody", {}, ...rows)));
+  const rows = shown.map((f) => tableRow(audit.files.length > 1 ? `${f.file}:${f.line}` : String(f.line),
+    [f.request_id, f.worker.replace(/^https?:\/\//, ""), f.faults.join("; ")].map(textCell)));
+  const table = rows.length === 0 ? null : tableCard({ title: "Rows with faults", kind: "tall", rows, text: [0, 1, 2, 3],
+    head: ["Line", "Request", "Worker", "What is wrong"] });
   const rest = audit.wrong > shown.length ? el("p", { class: "about" }, `The first ${shown.length} of ${number(audit.wrong)} rows are listed.`) : null;
   return section("Audit of the decisions", audit.files.join(", "),
     el("p", {}, el("span", { class: `verdict ${clean ? "good" : "bad"}` }, `${clean ? "✓" : "✗"} ${verdict}`), more ? ` ${more}` : ""), table, rest);
 }
 
-const requests = report.runs.reduce((sum, run) => sum + run.summary.requests, 0);
-const decisions = report.runs.reduce((sum, run) => sum + run.summary.decisions, 0);
-document.getElementById("lead").textContent = [
-  report.simulation ? plural(report.runs.length, "policy", "policies") : plural(report.runs.length, "run"),
-  report.simulation ? `${plural(report.runs[0].summary.requests, "request")} each` : plural(requests, "request"),
-  decisions ? plural(decisions, "decision") : null].filter(Boolean).join(" · ");
+// The size of it all in one line.
+function lead() {
+  const sum = (of) => report.runs.reduce((total, run) => total + of(run.summary), 0);
+  const decisions = sum((s) => s.decisions);
+  if (report.simulation) {
+    const { policies } = report.simulation;
+    const each = report.runs.length ? `${plural(report.runs[0].summary.requests, "request")} each` : null;
+    return [plural(policies.length, "policy", "policies"), each];
+  }
+  return [plural(report.runs.length, "run"), plural(sum((s) => s.requests), "request"), decisions ? plural(decisions, "decision") : null];
+}
+
+document.getElementById("lead").textContent = lead().filter(Boolean).join(" · ");
 if (report.runs.length > 1) document.getElementById("runs").append(runRow());
 else document.getElementById("runs").remove();
 const sim = report.simulation;
-const glance = sim ? simulatedSections(sim) : [report.runs.length ? section("At a glance", null, comparison()) : null];
-const parts = [notices(), ...glance, report.audit ? auditSection(report.audit) : null, distributions(), overTime(), oneByOne(),
-  sim ? fidelitySection(sim) : null];
+const glance = sim ? simulatedSections(sim) : [report.runs.length ? section("At a glance", null, comparison()) : null, differences()];
+const parts = [inWords(), comparability(), notices(), ...glance, report.audit ? auditSection(report.audit) : null, distributions(), overTime(),
+  oneByOne(), sim ? fidelitySection(sim) : null];
 main.append(...parts.filter(Boolean));
 drawAll();
 document.documentElement.dataset.drawn = String(plots.length);

@@ -1,5 +1,5 @@
 // The parts that only the page of a simulation has: metrics over several seeds with their intervals, shares of the
-// servers, incidents, and the accuracy of the model. It uses the functions of page.js.
+// servers, incidents, and the accuracy of the model.
 "use strict";
 
 // A figure in its unit; an interval has no more digits than the figure.
@@ -32,17 +32,36 @@ const breakable = (label) => label.split(/(?=:)/).flatMap((part) => [part, el("w
 // The table has a stronger line at the start of a group of metrics.
 const BEGINS = /^(First token, mean|Per token, mean|Goodput)/;
 
+// The policies of a simulation: those of the runs that the charts show, or those of the figures alone.
+const policyLabels = (sim) => sim.policies.map((policy, i) => report.runs[i]?.label ?? policy);
+
 function simulatedTable(sim) {
-  const head = el("tr", {}, el("th", { scope: "col" }, sim.policies.length > 1 ? "× is to the first policy" : ""),
-    ...report.runs.map((run) => el("th", { scope: "col", title: run.name },
-      el("span", { class: "run", mark: run.colour }, el("i", { "aria-hidden": "true" }), el("span", {}, ...breakable(run.label))))));
+  const heads = policyLabels(sim).map((label, i) => runHead(sim.policies[i], i, el("span", {}, ...breakable(label))));
   const always = (m) => m.better < 0 && m.unit === "s";
   const told = sim.measures.filter((m) => always(m) || m.found.some((f) => f.mean > 0));
-  const rows = told.map((m) => el("tr", { class: BEGINS.test(m.name) ? "begins" : "" }, el("th", { scope: "row" }, m.name.replace(" %", "\u00a0%")),
-    ...m.found.map((found, i) => el("td", {}, inUnit[m.unit](found.mean), interval(found, m.unit),
-      i > 0 ? ratioWithInterval(m.ratios[i], m.better) : null))));
-  return el("div", { class: "card scroll simulated", tabindex: "0", role: "region", "aria-label": "Comparison of the policies" },
-    el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+  const rows = told.map((m) => tableRow(m.name.replace(" %", "\u00a0%"),
+    m.found.map((found, i) => el("td", {}, inUnit[m.unit](found.mean), interval(found, m.unit),
+      i > 0 ? ratioWithInterval(m.ratios[i], m.better) : null)), { class: BEGINS.test(m.name) ? "begins" : "" }));
+  return tableCard({ title: "Comparison of the policies", kind: "simulated", rows,
+    head: [sim.policies.length > 1 ? "× is to the first policy" : "", ...heads] });
+}
+
+// The ratios of all policies to the first, as changes with their intervals over the seeds.
+function simulatedDifferences(sim) {
+  const labels = policyLabels(sim);
+  const told = sim.measures.filter((m) => m.unit === "s");
+  const lines = labels.slice(1).map((label, i) => ({
+    label, colour: i + 1, run: report.runs.length ? i + 1 : undefined,
+    found: told.map((m) => {
+      const ratio = m.ratios[i + 1];
+      const half = ratio?.half_width ?? null;
+      return ratio && { value: ratio.mean, range: half === null ? null : [ratio.mean - half, ratio.mean + half] };
+    }),
+  }));
+  const grid = el("div", { class: "grid" });
+  forest(grid, { id: "differences", title: `Change against ${labels[0]}`, names: told.map((m) => m.name), lines, wide: true,
+    about: "Mean ratio over the seeds, seed by seed, with its 95 % interval; to the left is faster. An interval that crosses 0 tells no difference." });
+  return grid.children.length ? section("Differences", null, grid) : null;
 }
 
 function whatWasSimulated(sim) {
@@ -53,21 +72,51 @@ function whatWasSimulated(sim) {
 
 // One bar per policy, one piece per server.
 function shareBars(sim) {
-  const rows = report.runs.map((run, i) => {
+  const labels = policyLabels(sim);
+  const rows = labels.map((label, i) => {
     const bar = el("div", { class: "stack", role: "img",
-      "aria-label": `${run.label}: ${sim.shares.map((s) => `${s.name} ${percent(s.of[i])}`).join(", ")}` });
+      "aria-label": `${label}: ${sim.shares.map((s) => `${s.name} ${percent(s.of[i])}`).join(", ")}` });
     sim.shares.forEach((s, at) => {
       const piece = el("i", { mark: at, title: `${s.name}: ${percent(s.of[i])}` });
       piece.style.width = `${s.of[i] * 100}%`;
       if (s.of[i] >= 0.06) piece.append(`${Math.round(s.of[i] * 100)}`);
       bar.append(piece);
     });
-    return el("div", { class: "stack-row" }, el("span", { title: run.name }, ...breakable(run.label)), bar);
+    return el("div", { class: "stack-row" }, el("span", { title: sim.policies[i] }, ...breakable(label)), bar);
   });
-  const legend = el("p", { class: "legend" }, ...sim.shares.map((s, at) =>
-    el("span", {}, el("span", { class: "swatch", mark: at, "aria-hidden": "true" }), s.name)));
-  return el("div", { class: "card", role: "region", "aria-label": "Who answered" }, ...rows, legend);
+  const legend = el("p", { class: "legend" }, ...sim.shares.map((s, at) => el("span", {}, swatch(at), s.name)));
+  return el("div", { class: "card", role: "region", "aria-label": "Who answered" },
+    ...rows, saveButtons("Who answered", ["who-answered"], () => shareSvg(sim)), legend);
 }
+
+// The same bars as a figure to save.
+const shareSvg = (sim) => onPaper(() => {
+  const context = new SvgContext();
+  const labels = policyLabels(sim);
+  context.font = `12px ${css("--font")}`;
+  const left = Math.max(...labels.map((label) => context.measureText(label).width)) + 12;
+  const width = PAPER_WIDTH - 2 * PAPER_EDGE - left;
+  labels.forEach((label, row) => {
+    const y = row * 30;
+    context.textAlign = "right";
+    context.fillStyle = css("--ink");
+    context.fillText(label, left - 12, y + 15);
+    context.textAlign = "center";
+    let x = left;
+    sim.shares.forEach(({ of }, at) => {
+      const size = of[row] * width;
+      context.beginPath();
+      context.rect(x, y, Math.max(size - 1, 0), 22);
+      context.fillStyle = colour(at);
+      context.fill();
+      context.fillStyle = css("--card");
+      if (of[row] >= 0.06) context.fillText(`${Math.round(of[row] * 100)} %`, x + size / 2, y + 15);
+      x += size;
+    });
+  });
+  return framed({ title: "Share of all answers", about: "The mean over the seeds.", height: labels.length * 30, content: context.elements(),
+    legend: sim.shares.map((s, at) => ({ label: s.name, colour: colour(at) })) });
+});
 
 // Vertical lines at incidents in charts over time, with a label where there is room.
 const LINES_OF_WORDS = 4;
@@ -102,18 +151,17 @@ function happenings(u) {
 }
 
 function fidelitySection(sim) {
+  if (sim.fidelity.length === 0) return null;
   const off = (f) => f.simulated / f.measured - 1;
   const worst = Math.max(...sim.fidelity.map((f) => Math.abs(off(f))));
-  const head = ["Recording", "Fleet", "Requests", "Measured", "Simulated", "Off by"];
-  const rows = sim.fidelity.map((f) => el("tr", {}, el("th", { scope: "row" }, f.run), el("td", { class: "text" }, f.fleet),
-    ...[number(f.requests), seconds(f.measured), seconds(f.simulated), `${off(f) >= 0 ? "+" : "−"}${(Math.abs(off(f)) * 100).toFixed(1)} %`]
-      .map((text) => el("td", {}, text))));
+  const signed = (f) => `${off(f) >= 0 ? "+" : "−"}${(Math.abs(off(f)) * 100).toFixed(1)} %`;
+  const rows = sim.fidelity.map((f) => tableRow(f.run,
+    [textCell(f.fleet), number(f.requests), seconds(f.measured), seconds(f.simulated), signed(f)]));
   return section("How true the model is",
     `${plural(sim.fidelity.length, "run")} recorded on real GPUs, replayed through the engine model with their own arrivals, lengths and choices: `
     + `the mean latency of each comes out within ${(worst * 100).toFixed(1)} %. Other engines, and prefix caches, are modelled but were not compared to recordings.`,
-    el("div", { class: "card scroll", tabindex: "0", role: "region", "aria-label": "Recorded runs and the model" },
-      el("table", {}, el("thead", {}, el("tr", {}, ...head.map((h, i) => el("th", { scope: "col", class: i === 1 ? "text" : "" }, h)))),
-        el("tbody", {}, ...rows))));
+    tableCard({ title: "Recorded runs and the model", rows, text: [1],
+      head: ["Recording", "Fleet", "Requests", "Measured", "Simulated", "Off by"] }));
 }
 
 // What the page of a simulation shows instead of the comparison of files.
@@ -121,5 +169,6 @@ function simulatedSections(sim) {
   document.title = "sgl-router simulation";
   document.querySelector("h1 span").textContent = "simulation";
   return [section("What was simulated", null, whatWasSimulated(sim)), section("At a glance", null, simulatedTable(sim)),
-    section("Who answered", "Share of all answers, in percent, as the mean over the seeds.", shareBars(sim))];
+    simulatedDifferences(sim),
+    sim.shares.length ? section("Who answered", "Share of all answers, in percent, as the mean over the seeds.", shareBars(sim)) : null];
 }

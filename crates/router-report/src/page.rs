@@ -7,10 +7,17 @@ use crate::report::RunReport;
 
 const FRAME: &str = include_str!("../assets/page.html");
 const STYLE: &str = include_str!("../assets/page.css");
-const PLOTS: &str = include_str!("../assets/plots.js");
-const SIMULATED: &str = include_str!("../assets/simulated.js");
-const FORECASTS: &str = include_str!("../assets/forecasts.js");
-const PROGRAM: &str = include_str!("../assets/page.js");
+/// The program of the page: the functions, and what runs at last.
+const PROGRAM: [&str; 8] = [
+    include_str!("../assets/elements.js"),
+    include_str!("../assets/saving.js"),
+    include_str!("../assets/plots.js"),
+    include_str!("../assets/differences.js"),
+    include_str!("../assets/simulated.js"),
+    include_str!("../assets/forecasts.js"),
+    include_str!("../assets/one_run.js"),
+    include_str!("../assets/page.js"),
+];
 const CHARTS: &str = include_str!("../assets/uPlot.iife.min.js");
 const CHARTS_STYLE: &str = include_str!("../assets/uPlot.min.css");
 const CHARTS_LICENCE: &str = include_str!("../assets/uPlot.LICENSE");
@@ -25,10 +32,7 @@ impl RunReport {
             ("/*charts*/", CHARTS.to_owned()),
             ("/*fractions*/", json(&fractions())),
             ("/*report*/", json(self)),
-            ("/*plots*/", PLOTS.to_owned()),
-            ("/*simulated*/", SIMULATED.to_owned()),
-            ("/*forecasts*/", FORECASTS.to_owned()),
-            ("/*program*/", PROGRAM.to_owned()),
+            ("/*program*/", PROGRAM.concat()),
         ];
         let mut page = String::new();
         let mut rest = FRAME;

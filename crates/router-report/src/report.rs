@@ -4,7 +4,7 @@ use crate::audit::Audit;
 use crate::compare::{RunComparison, compare_runs};
 use crate::figures::RunFigures;
 use crate::problem::FileProblem;
-use crate::run::{ParsedFile, RecordedRun};
+use crate::run::{FileKind, ParsedFile, RecordedRun};
 use crate::simulation::SimulationReport;
 use crate::words::{sentences, simulation_sentences};
 use serde::Serialize;
@@ -95,13 +95,21 @@ fn figures(runs: Vec<RecordedRun>) -> Vec<RunFigures> {
     runs.into_iter().map(|run| RunFigures::of(run, decisions)).collect()
 }
 
-/// Adds numbers to the names of runs from different folders whose files have the same name.
+/// Tells runs of the same name apart: a router's recording beside the file of its client says so, others get numbers.
 fn number_equal_names(runs: &mut [RecordedRun]) {
-    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    let both = |name: &str| {
+        let of = |kind| runs.iter().any(|run| run.name == name && run.kind == kind);
+        of(FileKind::Client) && of(FileKind::Recorder)
+    };
+    let names: Vec<String> = runs
+        .iter()
+        .map(|run| match run.kind {
+            FileKind::Recorder if both(&run.name) => format!("{} (router)", run.name),
+            _ => run.name.clone(),
+        })
+        .collect();
     for (i, run) in runs.iter_mut().enumerate() {
-        let before = names[..i].iter().filter(|name| **name == run.name).count();
-        if before > 0 {
-            run.name = format!("{} ({})", run.name, before + 1);
-        }
+        let before = names[..i].iter().filter(|name| **name == names[i]).count();
+        run.name = if before > 0 { format!("{} ({})", names[i], before + 1) } else { names[i].clone() };
     }
 }

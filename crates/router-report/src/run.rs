@@ -133,6 +133,8 @@ pub struct RecordedDecision {
     pub took_ms: Option<f64>,
     /// How many attempts at the request came before.
     pub attempt: u32,
+    /// Its number among the rows of the recording, if they have any.
+    pub seq: Option<u64>,
 }
 
 /// What a shadow policy would have done.

@@ -11,12 +11,11 @@ const MAX_RUNS: usize = 6;
 
 /// The sentences about runs and their comparisons.
 pub(crate) fn sentences(runs: &[RunFigures], comparisons: &[RunComparison]) -> Vec<String> {
-    let mut all = Vec::new();
+    let mut all: Vec<String> = comparisons.iter().take(MAX_RUNS).map(|c| about_comparison(runs, c)).collect();
     all.extend(runs.iter().take(MAX_RUNS).map(about_run));
     if runs.len() > MAX_RUNS {
         all.push(format!("{} more runs are in the table.", runs.len() - MAX_RUNS));
     }
-    all.extend(comparisons.iter().take(MAX_RUNS).map(|comparison| about_comparison(runs, comparison)));
     for run in runs.iter().take(MAX_RUNS) {
         all.extend(about_attempts(run));
         all.extend(about_shadows(run));
@@ -109,24 +108,30 @@ fn spoken(name: &str) -> String {
     }
 }
 
-/// `12.0 % lower (95 % interval 8.1 to 15.2 %)`, or that the sign is not sure.
+/// `12.1 % lower (95 % interval 8.2 to 15.3 %)`, or that the sign is not sure. An interval decides how many digits mean
+/// something.
 fn change(ratio: f64, interval: Option<Interval>) -> String {
     let percent = |ratio: f64| (ratio - 1.0) * 100.0;
     let direction = if ratio < 1.0 { "lower" } else { "higher" };
-    let size = number(percent(ratio).abs());
-    match interval {
-        None => format!("{size} % {direction}"),
-        Some(range) if range.contains(1.0) => format!(
+    let Some(range) = interval else { return format!("{} % {direction}", number(percent(ratio).abs())) };
+    let (low, high) = (percent(range.low), percent(range.high));
+    let decimals = match high - low {
+        width if width >= 10.0 => 0,
+        width if width >= 1.0 => 1,
+        _ => 2,
+    };
+    let size = |value: f64| format!("{:.decimals$}", value.abs());
+    let signed = |value: f64| format!("{}{}", if value < 0.0 { "−" } else { "+" }, size(value));
+    if range.contains(1.0) {
+        return format!(
             "not clearly different ({} %, 95 % interval {} to {} %)",
             signed(percent(ratio)),
-            signed(percent(range.low)),
-            signed(percent(range.high))
-        ),
-        Some(range) => {
-            let (a, b) = (percent(range.low).abs(), percent(range.high).abs());
-            format!("{size} % {direction} (95 % interval {} to {} %)", number(a.min(b)), number(a.max(b)))
-        }
+            signed(low),
+            signed(high)
+        );
     }
+    let (near, far) = if ratio < 1.0 { (high, low) } else { (low, high) };
+    format!("{} % {direction} (95 % interval {} to {} %)", size(percent(ratio)), size(near), size(far))
 }
 
 fn about_attempts(run: &RunFigures) -> Option<String> {
@@ -135,14 +140,14 @@ fn about_attempts(run: &RunFigures) -> Option<String> {
         .iter()
         .take(4)
         .map(|fault| match fault.when {
-            Some((first, last)) if fault.count > 1 => {
-                format!("{} {} from {} to {}", count(fault.count), fault.kind, seconds(first), seconds(last))
+            Some((first, last)) if seconds(first) != seconds(last) => {
+                format!("{} × {} ({} to {})", count(fault.count), fault.kind, seconds(first), seconds(last))
             }
-            Some((first, _)) => format!("{} {} at {}", count(fault.count), fault.kind, seconds(first)),
-            None => format!("{} {}", count(fault.count), fault.kind),
+            Some((first, _)) => format!("{} × {} (at {})", count(fault.count), fault.kind, seconds(first)),
+            None => format!("{} × {}", count(fault.count), fault.kind),
         })
         .collect();
-    (!failures.is_empty()).then(|| format!("Failures and retries of {}: {}.", run.name, failures.join("; ")))
+    (!failures.is_empty()).then(|| format!("Retries and failures of {}: {}.", run.name, failures.join("; ")))
 }
 
 fn about_shadows(run: &RunFigures) -> Vec<String> {
@@ -209,10 +214,6 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-fn signed(value: f64) -> String {
-    format!("{}{}", if value < 0.0 { "−" } else { "+" }, number(value.abs()))
-}
-
 /// Seconds in a unit in which there is a digit before the point.
 pub(crate) fn seconds(value: f64) -> String {
     match value.abs() {
@@ -229,11 +230,11 @@ mod tests {
     #[test]
     fn a_sign_that_is_not_sure_is_not_claimed() {
         let range = |low, high| Some(Interval { low, high });
-        assert_eq!(change(0.88, range(0.85, 0.92)), "12.0 % lower (95 % interval 8.00 to 15.0 %)");
-        assert_eq!(change(1.5, range(1.4, 1.6)), "50.0 % higher (95 % interval 40.0 to 60.0 %)");
+        assert_eq!(change(0.88, range(0.85, 0.92)), "12.0 % lower (95 % interval 8.0 to 15.0 %)");
+        assert_eq!(change(1.5, range(1.4, 1.6)), "50 % higher (95 % interval 40 to 60 %)");
         assert_eq!(
             change(0.99, range(0.96, 1.03)),
-            "not clearly different (−1.00 %, 95 % interval −4.00 to +3.00 %)"
+            "not clearly different (−1.0 %, 95 % interval −4.0 to +3.0 %)"
         );
         assert_eq!(change(2.0, None), "100 % higher");
     }

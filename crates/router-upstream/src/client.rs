@@ -4,11 +4,12 @@ use crate::connection_pool::UpstreamError;
 use crate::engine::ABORT_PATH;
 use crate::http1::CollectError;
 use crate::worker::Worker;
-use crate::worker_request::WorkerRequest;
+use crate::worker_request::RequestBuilder;
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Largest response that is read, in bytes; a worker's `/metrics` has some hundred kilobytes.
 const MAX_RESPONSE: usize = 16 << 20;
@@ -63,7 +64,7 @@ pub async fn get_at_most(
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let mut head = worker.request(&Method::GET, path, Bytes::new());
     head.set(header::USER_AGENT, &AGENT);
-    send(worker, head.finish(), limit, timeout).await
+    send(worker, head, limit, timeout).await
 }
 
 /// Sends a request with the headers and the body of a client, and returns the status and the body.
@@ -80,17 +81,21 @@ pub async fn request(
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let mut head = worker.request(method, path, body);
     head.forward(headers);
-    send(worker, head.finish(), MAX_RESPONSE, timeout).await
+    send(worker, head, MAX_RESPONSE, timeout).await
 }
 
 async fn send(
     worker: &Worker,
-    request: WorkerRequest,
+    mut head: RequestBuilder,
     limit: usize,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), ClientError> {
+    // A time that no clock reaches is no limit.
+    if let Some(deadline) = Instant::now().checked_add(timeout) {
+        head.set_deadline(deadline);
+    }
     let exchange = async {
-        let (parts, mut connection) = worker.transport.send(request).await?;
+        let (parts, mut connection) = worker.transport.send(head.finish()).await?;
         let body = connection.collect(BytesMut::new(), limit, |_| {}).await?;
         worker.transport.release(connection);
         Ok((parts.status, body))

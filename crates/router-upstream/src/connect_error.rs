@@ -87,7 +87,7 @@ fn refusal(error: &io::Error) -> String {
 fn hint(error: &io::Error) -> &'static str {
     let example = InvalidMessage::InvalidContentType;
     if is_like(error, &rustls::Error::InvalidMessage(example), &format!("{example:?}")) {
-        " (the port does not speak TLS: http:// instead of https://?)"
+        " (the port does not speak TLS: http:// instead of https://, or grpc:// instead of grpcs://?)"
     } else {
         ""
     }

@@ -85,10 +85,8 @@ pub use membership::MembershipError;
 pub use pool::{PoolConfig, WorkerPool};
 pub use pool_model::{DirectoryLink, ModelDirectory, Place, PoolModel};
 pub use profile::WorkerProfile;
-#[cfg(feature = "grpc")]
-pub use router_grpc::has_call;
 pub use served_models::ServedModels;
-pub use shared_needs::{PollsAnyway, SharedNeeds};
+pub use shared_needs::SharedNeeds;
 pub use standalone::standalone_worker;
 pub use stored_objects::StoredObjects;
 pub use table::CandidateTable;
@@ -99,10 +97,4 @@ pub use wait_times::{WaitTimes, WaitingSince};
 pub use weight_update::{MissedUpdate, UpdateScope, WeightUpdate};
 pub use worker::Worker;
 pub use worker_connection::WorkerConnection;
-pub use worker_request::{RequestBuilder, WorkerRequest};
-
-/// Whether SGLang's gRPC service has a call for a request.
-#[cfg(not(feature = "grpc"))]
-pub fn has_call(_: &http::Method, _: &str, _: &http::HeaderMap, _: &bytes::Bytes) -> bool {
-    true
-}
+pub use worker_request::{CallCheck, RequestBuilder, WorkerRequest};

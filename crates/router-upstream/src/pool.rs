@@ -8,7 +8,7 @@ use crate::fleet_weights::FleetWeights;
 use crate::health::HealthState;
 use crate::load::WorkerLoad;
 use crate::pool_model::PoolModel;
-use crate::shared_needs::{PollsAnyway, SharedNeeds};
+use crate::shared_needs::SharedNeeds;
 use crate::stored_objects::StoredObjects;
 use crate::table::CandidateTable;
 use crate::wait_queue::{WaitOrder, WaitQueue};
@@ -111,15 +111,13 @@ impl WorkerPool {
             side,
             workers_at_start,
         } = config;
-        let shared_needs = SharedNeeds::new(balancer.needs());
-        shared_needs.set(balancer.needs(), PollsAnyway::of(fleet.polls_for_overload));
         let candidates = Arc::<CandidateTable>::default();
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let log = FleetLog::new(workers_at_start, Arc::clone(&candidates), tasks.clone(), stopping.clone());
         Self {
             clock,
             model,
-            needs: shared_needs,
+            needs: SharedNeeds::new(balancer.needs(), fleet.load_polls),
             balancer: Mutex::new(balancer),
             candidates,
             telemetry,

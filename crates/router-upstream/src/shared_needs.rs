@@ -1,5 +1,6 @@
 //! What the policies of one pool need, which may change while it serves.
 
+use router_config::LoadPolls;
 use router_core::PolicyNeeds;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use tokio::sync::watch;
@@ -12,9 +13,10 @@ pub struct SharedNeeds {
 }
 
 impl SharedNeeds {
-    /// These needs; workers are polled if a policy needs load reports.
-    pub fn new(needs: PolicyNeeds) -> Self {
-        Self { bits: AtomicU8::new(needs.bits()), polls: watch::Sender::new(needs.load_reports) }
+    /// These needs.
+    pub fn new(needs: PolicyNeeds, load_polls: LoadPolls) -> Self {
+        let polls = watch::Sender::new(is_polled(needs, load_polls));
+        Self { bits: AtomicU8::new(needs.bits()), polls }
     }
 
     /// The needs now.
@@ -22,10 +24,10 @@ impl SharedNeeds {
         PolicyNeeds::from_bits(self.bits.load(Relaxed))
     }
 
-    /// Changes them. Workers are polled from now on if a policy needs load reports, or `polls_anyway`.
-    pub fn set(&self, needs: PolicyNeeds, polls_anyway: PollsAnyway) {
+    /// Changes them.
+    pub fn set(&self, needs: PolicyNeeds, load_polls: LoadPolls) {
         self.bits.store(needs.bits(), Relaxed);
-        self.polls.send_replace(needs.load_reports || polls_anyway == PollsAnyway::Yes);
+        self.polls.send_replace(is_polled(needs, load_polls));
     }
 
     /// Whether workers are polled for their load.
@@ -40,18 +42,6 @@ impl SharedNeeds {
     }
 }
 
-/// Whether workers are polled though no policy needs their load: a bound of overload is set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PollsAnyway {
-    /// They are.
-    Yes,
-    /// They are polled only for policies.
-    No,
-}
-
-impl PollsAnyway {
-    /// As a bound is set or not.
-    pub const fn of(is_bound: bool) -> Self {
-        if is_bound { Self::Yes } else { Self::No }
-    }
+fn is_polled(needs: PolicyNeeds, load_polls: LoadPolls) -> bool {
+    needs.load_reports || load_polls == LoadPolls::Always
 }

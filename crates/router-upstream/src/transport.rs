@@ -83,6 +83,12 @@ impl WorkerTransport {
         Ok(())
     }
 
+    /// Whether requests for the model go to a gRPC service.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn has_grpc(&self) -> bool {
+        self.grpc.load().is_some()
+    }
+
     /// A request to the worker, without headers.
     pub(crate) fn request(
         &self,

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
-use router_config::{Engine, HealthConfig, WorkerSpec, WorkerUrl};
+use router_config::{ConnectionMode, Engine, HealthConfig, WorkerSpec, WorkerUrl};
 use router_core::{Time, WorkerId};
 use router_telemetry::BreakerState;
 use std::sync::Arc;
@@ -143,6 +143,18 @@ impl Worker {
     /// Whether it is reached by gRPC alone.
     pub fn is_grpc_only(&self) -> bool {
         self.target.protocol() == WorkerProtocol::Grpc
+    }
+
+    /// How it is reached now: [`ConnectionMode::GrpcPort`] once it has said which port that is.
+    pub fn connection_mode(&self) -> ConnectionMode {
+        if self.is_grpc_only() {
+            return ConnectionMode::Grpc;
+        }
+        #[cfg(feature = "grpc")]
+        if self.transport.has_grpc() {
+            return ConnectionMode::GrpcPort;
+        }
+        ConnectionMode::Http
     }
 
     /// Its health state now.

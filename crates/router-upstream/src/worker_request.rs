@@ -2,13 +2,34 @@
 
 use crate::http1::{EncodedRequest, RequestEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 #[cfg(feature = "grpc")]
 use crate::grpc::GrpcTransport;
 #[cfg(feature = "grpc")]
+pub use router_grpc::CallCheck;
+#[cfg(feature = "grpc")]
 use router_grpc::{GrpcRequest, PreparedCall, Refusal};
 #[cfg(feature = "grpc")]
 use std::sync::Arc;
+
+/// Whether SGLang's gRPC service has a call for a request. Without the feature no worker is reached by it.
+#[cfg(not(feature = "grpc"))]
+#[derive(Clone, Debug)]
+pub struct CallCheck;
+
+#[cfg(not(feature = "grpc"))]
+impl CallCheck {
+    /// Nothing is looked at.
+    pub const fn new(_: &http::Method, _: &str, _: &bytes::Bytes) -> Self {
+        Self
+    }
+
+    /// No worker lacks one.
+    pub const fn has_call(&self) -> bool {
+        true
+    }
+}
 
 /// The head of a request while it is written.
 #[derive(Debug)]
@@ -99,6 +120,26 @@ impl RequestBuilder {
                 }
                 builder.request.forbid_repeat();
             }
+        }
+    }
+
+    /// The response is waited for until then. A gRPC worker is told how long that is; HTTP/1.1 has no header for it.
+    #[cfg_attr(not(feature = "grpc"), expect(unused_variables, reason = "HTTP/1.1 has no use for it"))]
+    pub const fn set_deadline(&mut self, deadline: Instant) {
+        match self {
+            Self::Http1(_) => {}
+            #[cfg(feature = "grpc")]
+            Self::Grpc(builder) => builder.request.set_deadline(deadline),
+        }
+    }
+
+    /// What `check` read of the body is not read again.
+    #[cfg_attr(not(feature = "grpc"), expect(unused_variables, reason = "HTTP/1.1 has no use for it"))]
+    pub fn reuse(&mut self, check: &CallCheck) {
+        match self {
+            Self::Http1(_) => {}
+            #[cfg(feature = "grpc")]
+            Self::Grpc(builder) => builder.request.reuse(check),
         }
     }
 

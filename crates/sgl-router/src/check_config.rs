@@ -3,7 +3,7 @@
 use crate::error::CommandError;
 use crate::terminal::say;
 use clap::{ArgMatches, Args};
-use router_config::{Config, ConfigError, Options, SourcedOptions, Sources};
+use router_config::{Config, ConfigError, LoadPolls, Options, SourcedOptions, Sources};
 use router_core::{InFlightCap, PolicyNeeds, Registry};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -35,12 +35,13 @@ pub(crate) fn run(args: CheckConfigArgs, matches: &ArgMatches) -> Result<(), Com
         Err(error) => return Err(wrong(&file, &error, json)),
     };
     let facts = facts(&options, config);
-    let warnings = warnings(&options, &registry);
+    let warnings = options.policy_warnings(&registry);
     if json {
         let options = options.described(&sources);
         say(json!({"valid": true, "options": options, "facts": facts, "warnings": warnings}));
     } else {
-        say(page(&file, &options, &sources, (&facts, &warnings)));
+        let texts = Findings { facts: &facts, warnings: &warnings };
+        say(page(&file, &options, &sources, texts));
     }
     Ok(())
 }
@@ -60,15 +61,15 @@ fn wrong(file: &Path, error: &ConfigError, json: bool) -> CommandError {
     })
 }
 
-fn warnings(options: &Options, registry: &Registry) -> Vec<String> {
-    let unused = options.unused_policy_options(registry).into_iter();
-    let unused =
-        unused.map(|name| format!("{name} is not an option of {}: it has no effect", options.policy));
-    unused.chain(options.unheard_shadows(registry).map(str::to_owned)).collect()
+/// What the configuration means, and what in it may not be meant, in sentences.
+#[derive(Clone, Copy)]
+struct Findings<'a> {
+    facts: &'a [String],
+    warnings: &'a [String],
 }
 
-fn page(file: &Path, options: &Options, sources: &Sources, said: (&[String], &[String])) -> String {
-    let (facts, warnings) = said;
+fn page(file: &Path, options: &Options, sources: &Sources, findings: Findings<'_>) -> String {
+    let Findings { facts, warnings } = findings;
     let values = options.shown();
     let longest = values.keys().map(String::len).max().unwrap_or(0);
     let mut text = format!("{}: valid\n\n", file.display());
@@ -109,14 +110,13 @@ fn facts(options: &Options, mut config: Config) -> Vec<String> {
     let wanted: Vec<_> = wanted.iter().filter(|(is_needed, _)| *is_needed).map(|(_, what)| *what).collect();
     let needed = if wanted.is_empty() { "nothing but its own counts".to_owned() } else { wanted.join(", ") };
     facts.push(format!("{} decides, and uses {needed}", config.policy.name()));
-    let polls = needs.load_reports || config.fleet.polls_for_overload;
+    let polls = needs.load_reports || config.fleet.load_polls == LoadPolls::Always;
     facts.push(if polls {
         format!("workers are polled for their load every {:?}", config.fleet.load_poll)
     } else {
         "workers are not polled for their load".to_owned()
     });
-    let prefill = config.disaggregation.iter().flat_map(|split| &split.prefill);
-    for worker in config.workers.iter().chain(prefill) {
+    for worker in config.all_workers() {
         facts.push(format!("worker {} has weight {}", worker.url, worker.weight));
     }
     if config.workers.is_empty() {

@@ -72,10 +72,7 @@ impl LaunchArgs {
         for note in notes {
             info!("{note}");
         }
-        for option in options.unused_policy_options(&Registry::builtin()) {
-            warn!("{option} is not an option of {}: it has no effect", options.policy);
-        }
-        if let Some(warning) = options.unheard_shadows(&Registry::builtin()) {
+        for warning in options.policy_warnings(&Registry::builtin()) {
             warn!("{warning}");
         }
         Ok(CheckedLaunch { config, threads: options.threads.and_then(NonZeroUsize::new), reload })

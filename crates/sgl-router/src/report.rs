@@ -141,8 +141,11 @@ fn print_audit(audit: &Audit) {
 fn outline(report: &RunReport, output: &Path, bytes: usize) -> String {
     let requests: u64 = report.runs.iter().map(|run| run.summary.requests).sum();
     let plural = |n: u64, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
-    let runs = plural(report.runs.len() as u64, "run");
-    format!("{}: {runs}, {}, {:.1} MB", output.display(), plural(requests, "request"), bytes as f64 / 1e6)
+    let what = match &report.simulation {
+        Some(simulation) => format!("a simulation of {} policies", simulation.policies.len()),
+        None => format!("{}, {}", plural(report.runs.len() as u64, "run"), plural(requests, "request")),
+    };
+    format!("{}: {what}, {:.1} MB", output.display(), bytes as f64 / 1e6)
 }
 
 /// Parses NAME=VALUE as `launch` does: a value that is valid JSON is read as JSON, any other as a string.

@@ -13,11 +13,12 @@ pub(crate) fn say(text: impl Display) {
     let _ = write!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// A paragraph in lines of at most `width` columns, each with `indent` in front. A longer word stays whole.
+/// A paragraph in lines of at most `width` columns, each with `indent` in front. A longer word stays whole, and so does a
+/// percent sign with its number.
 pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> String {
     let mut lines = String::new();
     let mut line = String::new();
-    for word in text.split_whitespace() {
+    for word in text.replace(" %", "\u{a0}%").split_ascii_whitespace() {
         let is_full = indent.len() + line.chars().count() + 1 + word.chars().count() > width;
         if is_full && !line.is_empty() {
             lines.push_str(&format!("{indent}{line}\n"));
@@ -31,7 +32,7 @@ pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> String {
     if !line.is_empty() {
         lines.push_str(&format!("{indent}{line}\n"));
     }
-    lines
+    lines.replace('\u{a0}', " ")
 }
 
 #[cfg(test)]
@@ -44,5 +45,6 @@ mod tests {
         assert_eq!(wrap(&format!("a {long} b c"), COLUMNS, ""), format!("a\n{long}\nb c\n"));
         assert_eq!(wrap(&format!("{half} {}", &half[1..]), COLUMNS, ""), format!("{half} {}\n", &half[1..]));
         assert_eq!(wrap(&format!("{half} {half}"), COLUMNS, ""), format!("{half}\n{half}\n"));
+        assert_eq!(wrap("about 12 % less", 8, ""), "about\n12 %\nless\n");
     }
 }

@@ -412,11 +412,12 @@ fn shadow_policies_take_commas_and_options() {
     let options = load(&[&worker[..], &flags].concat(), None).unwrap();
     assert_eq!(options.shadow_policies, ["random", "least_request"]);
     assert_eq!(options.check(&Registry::builtin()).unwrap().shadows.len(), 2);
-    assert!(options.unheard_shadows(&Registry::builtin()).is_some());
+    let warnings = options.policy_warnings(&Registry::builtin());
+    assert!(warnings.len() == 1 && warnings[0].contains("--record-dir"), "{warnings:?}");
     let file = "shadow_policies = ['least_request']\nenable_tracking = true\n[shadow_policy_options.least_request]\nchoice_count = 3\n";
     let options = load(&worker, Some(file)).unwrap();
     assert!(options.check(&Registry::builtin()).is_ok());
-    assert!(options.unheard_shadows(&Registry::builtin()).is_none());
+    assert!(options.policy_warnings(&Registry::builtin()).is_empty());
 }
 
 #[test]
@@ -424,9 +425,12 @@ fn unused_policy_options_are_listed() {
     let idle = |flags: &[&str]| {
         let flags =
             [&["--worker-urls", "http://127.0.0.1:30001", "--cache-threshold", "0.5"], flags].concat();
-        load(&flags, None).unwrap().unused_policy_options(&Registry::builtin())
+        load(&flags, None).unwrap().policy_warnings(&Registry::builtin())
     };
-    assert_eq!(idle(&["--policy", "round_robin"]), ["cache_threshold"]);
+    assert_eq!(
+        idle(&["--policy", "round_robin"]),
+        ["cache_threshold is not an option of round_robin: it has no effect"]
+    );
     assert!(idle(&["--policy", "cache_aware"]).is_empty());
-    assert!(idle(&["--shadow-policies", "cache_aware"]).is_empty());
+    assert!(idle(&["--shadow-policies", "cache_aware", "--enable-tracking"]).is_empty());
 }

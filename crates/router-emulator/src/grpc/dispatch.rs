@@ -10,7 +10,7 @@ use prost::Message;
 use router_grpc::Rpc;
 use tonic::body::Body;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
-use tonic::{Response, Status};
+use tonic::{Response, Status, TimeoutExpired};
 use tonic_prost::ProstCodec;
 
 use super::call::{Call, Messages};
@@ -92,6 +92,8 @@ where
     }
 }
 
+/// A call with one answer. The time that its client gives it holds for such a call only: of a streamed one the server sends the head at
+/// once, and looks at the time until then.
 async fn unary<Q, A, F, Fut>(call: Call, handle: F, request: Request<Incoming>) -> http::Response<Body>
 where
     Q: Message + Default + 'static,
@@ -99,7 +101,16 @@ where
     F: FnMut(Call, Q) -> Fut,
     Fut: Future<Output = Result<Response<A>, Status>>,
 {
-    grpc::<Q, A>().unary(Handler { call, handle }, request).await
+    let limit = router_grpc::timeout_of(&call.metadata);
+    let mut service = grpc::<Q, A>();
+    let answered = service.unary(Handler { call, handle }, request);
+    match limit {
+        // As tonic's server ends such a call.
+        Some(limit) => tokio::time::timeout(limit, answered)
+            .await
+            .unwrap_or_else(|_| Status::from_error(Box::new(TimeoutExpired(()))).into_http()),
+        None => answered.await,
+    }
 }
 
 async fn streamed<Q, A, F, Fut>(call: Call, handle: F, request: Request<Incoming>) -> http::Response<Body>

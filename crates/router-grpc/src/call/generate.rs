@@ -16,8 +16,14 @@ const RANK_HEADER: &str = "x-data-parallel-rank";
 const WITHOUT_EFFECT: [&str; 1] = ["model"];
 
 /// The body of `/generate`, as far as the calls have fields for it.
-#[derive(Deserialize)]
-struct Body {
+#[derive(Debug)]
+pub(crate) struct Body {
+    members: Members,
+    sampling: Option<OneOrMany<SamplingParams>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Members {
     text: Option<OneOrMany<String>>,
     input_ids: Option<OneOrMany<Vec<i32>>>,
     sampling_params: Option<OneOrMany<Value>>,
@@ -55,19 +61,32 @@ pub(crate) struct Generate {
     pub(crate) choices: Vec<usize>,
 }
 
-/// Reads the body of `/generate`.
+impl Body {
+    /// Reads the body of `/generate`.
+    ///
+    /// # Errors
+    /// When it is not what `/generate` takes, or has a member that the calls have no field for.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
+        let mut members: Members = super::read(body, "/generate")?;
+        for (name, value) in &members.others {
+            let says_nothing = value.is_null() || *value == Value::Bool(false);
+            if !says_nothing && !WITHOUT_EFFECT.contains(&name.as_str()) {
+                return Err(Refusal::Member(name.clone()));
+            }
+        }
+        let sampling =
+            members.sampling_params.take().map(|params| params.try_map(sampling::read)).transpose()?;
+        Ok(Self { members, sampling })
+    }
+}
+
+/// What a body asks for, with the headers of its request.
 ///
 /// # Errors
-/// When it is not what `/generate` takes, or has a member that the calls have no field for.
-pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Generate, Refusal> {
-    let body: Body = super::read(body, "/generate")?;
-    for (name, value) in &body.others {
-        let says_nothing = value.is_null() || *value == Value::Bool(false);
-        if !says_nothing && !WITHOUT_EFFECT.contains(&name.as_str()) {
-            return Err(Refusal::Member(name.clone()));
-        }
-    }
-    let (texts, ids, is_batch) = match (&body.text, &body.input_ids) {
+/// When there is no prompt, or a list does not have as many entries as there are prompts.
+pub(crate) fn calls(headers: &HeaderMap, body: &Body) -> Result<Generate, Refusal> {
+    let Members { text, input_ids, stream: is_stream, .. } = &body.members;
+    let (texts, ids, is_batch) = match (text, input_ids) {
         (Some(texts), _) => (texts.clone().into_list(), Vec::new(), texts.is_list()),
         (None, Some(ids)) => (Vec::new(), ids.clone().into_list(), ids.is_list()),
         (None, None) => {
@@ -83,7 +102,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Generate, Refusal
         return Err(Refusal::Malformed("the prompt is empty".to_owned()));
     }
     let count = texts.len().max(ids.len());
-    let fields = (0..count).map(|index| Fields::of(&body, headers, index, count, is_batch));
+    let fields = (0..count).map(|index| Fields::of(body, headers, index, count, is_batch));
     let fields = fields.collect::<Result<Vec<_>, _>>()?;
     let choices =
         fields.iter().map(|fields| fields.sampling.n.and_then(|n| usize::try_from(n).ok()).unwrap_or(1));
@@ -94,7 +113,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Generate, Refusal
     } else {
         Prompts::TokenIds(ids.into_iter().zip(fields).map(|(ids, fields)| fields.for_ids(ids)).collect())
     };
-    Ok(Generate { prompts, is_stream: body.stream, is_list, choices })
+    Ok(Generate { prompts, is_stream: *is_stream, is_list, choices })
 }
 
 /// The fields that both calls have.
@@ -121,8 +140,8 @@ impl Fields {
         count: usize,
         is_batch: bool,
     ) -> Result<Self, Refusal> {
-        let sampling = OneOrMany::of_prompt(body.sampling_params.as_ref(), "sampling_params", index, count)?;
-        let sampling = sampling.filter(|value| !value.is_null()).map(sampling::read).transpose()?;
+        let sampling = OneOrMany::of_prompt(body.sampling.as_ref(), "sampling_params", index, count)?;
+        let body = &body.members;
         // SGLang tells the requests of a batch with one id apart in the same way.
         let rid = match &body.rid {
             Some(OneOrMany::One(rid)) if is_batch => Some(format!("{rid}_{index}")),

@@ -1,11 +1,14 @@
 //! An HTTP request as calls of the service.
 
+mod check;
 mod generate;
 pub(crate) mod metadata;
 mod one_or_many;
 mod refusal;
 mod sampling;
 
+pub use check::CallCheck;
+pub use metadata::timeout_of;
 pub use refusal::Refusal;
 pub(crate) use refusal::error_body;
 
@@ -97,7 +100,7 @@ impl Call {
         Self { rpc, messages: smallvec![framed(message)], answer }
     }
 
-    /// The calls for a request; `path` is without its query.
+    /// The calls for a request; `path` is without its query. `check` has what was read of the body before, if it was.
     ///
     /// # Errors
     /// When the service has no call for it.
@@ -106,39 +109,40 @@ impl Call {
         path: &str,
         headers: &HeaderMap,
         body: &Bytes,
+        check: Option<&CallCheck>,
     ) -> Result<Self, Refusal> {
-        let empty = |rpc, answer| Ok(Self::one(rpc, &Empty {}, answer));
-        if let Some(rpc) = openai_rpc(path) {
+        let rpc = rpc_of(method, path).ok_or_else(|| Refusal::Path(without_slash(path).to_owned()))?;
+        let empty = |answer| Ok(Self::one(rpc, &Empty {}, answer));
+        let openai = |answer| {
             let trace_headers = metadata::trace_headers(headers);
-            let answer = match rpc {
-                Rpc::ChatComplete | Rpc::Complete => Answer::OpenAiChunks,
-                _ => Answer::OpenAiBody,
-            };
-            return Ok(Self::one(rpc, &OpenAiRequest { json_body: body.clone(), trace_headers }, answer));
-        }
-        match without_slash(path) {
-            "/generate" => Self::generate(headers, body),
-            "/tokenize" | "/v1/tokenize" => Self::tokenize(body),
-            "/detokenize" | "/v1/detokenize" => Self::detokenize(body),
-            "" | "/health" | "/health_generate" | "/ping" => empty(Rpc::HealthCheck, Answer::Health),
-            "/v1/loads" => Ok(Self::one(Rpc::GetLoad, &GetLoadRequest { dp_rank: None }, Answer::Loads)),
-            "/model_info" | "/get_model_info" => empty(Rpc::GetModelInfo, Answer::ModelInfo),
-            "/server_info" | "/get_server_info" => empty(Rpc::GetServerInfo, Answer::ServerInfo),
-            "/v1/models" => empty(Rpc::ListModels, Answer::Models(None)),
-            "/abort_request" => Self::abort(body),
-            "/flush_cache" => empty(Rpc::FlushCache, Answer::Flushed),
-            "/pause_generation" => Self::pause(body),
-            "/continue_generation" => empty(Rpc::ContinueGeneration, Answer::Message),
-            "/update_weights_from_disk" => Self::update_weights(body),
-            path => match path.strip_prefix("/v1/models/").filter(|_| *method == Method::GET) {
-                Some(model) => empty(Rpc::ListModels, Answer::Models(Some(model.to_owned()))),
-                None => Err(Refusal::Path(path.to_owned())),
+            Ok(Self::one(rpc, &OpenAiRequest { json_body: body.clone(), trace_headers }, answer))
+        };
+        match rpc {
+            Rpc::ChatComplete | Rpc::Complete => openai(Answer::OpenAiChunks),
+            Rpc::OpenAiEmbed | Rpc::OpenAiClassify | Rpc::Score | Rpc::Rerank => openai(Answer::OpenAiBody),
+            Rpc::TextGenerate | Rpc::Generate => match check.and_then(|check| check.read_of(body)) {
+                Some(read) => Self::generate(headers, read.as_ref().map_err(Clone::clone)?),
+                None => Self::generate(headers, &generate::Body::read(body)?),
             },
+            Rpc::Tokenize => Self::tokenize(body),
+            Rpc::Detokenize => Self::detokenize(body),
+            Rpc::HealthCheck => empty(Answer::Health),
+            Rpc::GetLoad => Ok(Self::one(rpc, &GetLoadRequest { dp_rank: None }, Answer::Loads)),
+            Rpc::GetModelInfo => empty(Answer::ModelInfo),
+            Rpc::GetServerInfo => empty(Answer::ServerInfo),
+            Rpc::ListModels => empty(Answer::Models(model_of(path).map(str::to_owned))),
+            Rpc::Abort => Self::abort(body),
+            Rpc::FlushCache => empty(Answer::Flushed),
+            Rpc::PauseGeneration => Self::pause(body),
+            Rpc::ContinueGeneration => empty(Answer::Message),
+            Rpc::UpdateWeightsFromDisk => Self::update_weights(body),
+            // No path leads here.
+            Rpc::WatchEngineState => Err(Refusal::Path(without_slash(path).to_owned())),
         }
     }
 
-    fn generate(headers: &HeaderMap, body: &Bytes) -> Result<Self, Refusal> {
-        let asked = generate::read(headers, body)?;
+    fn generate(headers: &HeaderMap, body: &generate::Body) -> Result<Self, Refusal> {
+        let asked = generate::calls(headers, body)?;
         let (rpc, of, messages) = match asked.prompts {
             Prompts::Texts(calls) => (Rpc::TextGenerate, Generated::Text, calls.iter().map(framed).collect()),
             Prompts::TokenIds(calls) => {
@@ -229,8 +233,13 @@ fn without_slash(path: &str) -> &str {
     path.strip_suffix('/').unwrap_or(path)
 }
 
-/// The call that takes the body of a request at this path as it is.
-fn openai_rpc(path: &str) -> Option<Rpc> {
+/// The model that a path of `/v1/models/` names.
+fn model_of(path: &str) -> Option<&str> {
+    without_slash(path).strip_prefix("/v1/models/")
+}
+
+/// The call for requests at this path; at `/generate` [`Rpc::TextGenerate`] stands for `Generate`, too, because the body says which of them.
+fn rpc_of(method: &Method, path: &str) -> Option<Rpc> {
     Some(match without_slash(path) {
         "/v1/chat/completions" => Rpc::ChatComplete,
         "/v1/completions" => Rpc::Complete,
@@ -238,15 +247,22 @@ fn openai_rpc(path: &str) -> Option<Rpc> {
         "/classify" | "/v1/classify" => Rpc::OpenAiClassify,
         "/score" | "/v1/score" => Rpc::Score,
         "/rerank" | "/v1/rerank" => Rpc::Rerank,
+        "/generate" => Rpc::TextGenerate,
+        "/tokenize" | "/v1/tokenize" => Rpc::Tokenize,
+        "/detokenize" | "/v1/detokenize" => Rpc::Detokenize,
+        "" | "/health" | "/health_generate" | "/ping" => Rpc::HealthCheck,
+        "/v1/loads" => Rpc::GetLoad,
+        "/model_info" | "/get_model_info" => Rpc::GetModelInfo,
+        "/server_info" | "/get_server_info" => Rpc::GetServerInfo,
+        "/v1/models" => Rpc::ListModels,
+        "/abort_request" => Rpc::Abort,
+        "/flush_cache" => Rpc::FlushCache,
+        "/pause_generation" => Rpc::PauseGeneration,
+        "/continue_generation" => Rpc::ContinueGeneration,
+        "/update_weights_from_disk" => Rpc::UpdateWeightsFromDisk,
+        path if *method == Method::GET && model_of(path).is_some() => Rpc::ListModels,
         _ => return None,
     })
-}
-
-/// Whether the service has a call for a request; the body of one that it cannot read counts as if it had.
-pub fn has_call(method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> bool {
-    let is_without =
-        || matches!(Call::of(method, path, headers, body), Err(Refusal::Path(_) | Refusal::Member(_)));
-    openai_rpc(path).is_some() || !is_without()
 }
 
 /// Which requests at a path that the model computes for have a call.
@@ -263,9 +279,16 @@ pub enum InferenceSupport {
 impl InferenceSupport {
     /// The support at this path.
     pub fn of_path(path: &str) -> Self {
-        match without_slash(path) {
-            path if openai_rpc(path).is_some() => Self::Every,
-            "/generate" => Self::ByBody,
+        match rpc_of(&Method::POST, path) {
+            Some(Rpc::TextGenerate) => Self::ByBody,
+            Some(
+                Rpc::ChatComplete
+                | Rpc::Complete
+                | Rpc::OpenAiEmbed
+                | Rpc::OpenAiClassify
+                | Rpc::Score
+                | Rpc::Rerank,
+            ) => Self::Every,
             _ => Self::Never,
         }
     }

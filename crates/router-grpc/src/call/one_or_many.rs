@@ -21,6 +21,17 @@ impl<T> OneOrMany<T> {
         }
     }
 
+    /// What `read` makes of each value.
+    ///
+    /// # Errors
+    /// The first of its errors.
+    pub(super) fn try_map<U, E>(self, mut read: impl FnMut(T) -> Result<U, E>) -> Result<OneOrMany<U>, E> {
+        Ok(match self {
+            Self::One(one) => OneOrMany::One(read(one)?),
+            Self::Many(many) => OneOrMany::Many(many.into_iter().map(read).collect::<Result<_, _>>()?),
+        })
+    }
+
     /// Whether it is a list.
     pub(super) const fn is_list(&self) -> bool {
         matches!(self, Self::Many(_))

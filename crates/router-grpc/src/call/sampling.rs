@@ -37,11 +37,14 @@ struct Members {
     others: Map<String, Value>,
 }
 
-/// The message for the object of JSON.
+/// The message for the object of JSON; `null` says nothing.
 ///
 /// # Errors
 /// When a member has another type, or has no field and would change the answer.
 pub(super) fn read(value: Value) -> Result<SamplingParams, Refusal> {
+    if value.is_null() {
+        return Ok(SamplingParams::default());
+    }
     let members: Members = serde_json::from_value(value)
         .map_err(|error| Refusal::Malformed(format!("sampling_params: {error}")))?;
     for (name, value) in &members.others {

@@ -1,7 +1,7 @@
 //! What a server says of itself, and the answers to control calls.
 
 use super::{JSON, decode};
-use crate::call::{Answer, error_body};
+use crate::call::Answer;
 use crate::error::TransportError;
 use crate::messages::{
     ControlMessage, ControlResponse, DetokenizeResponse, HealthCheckResponse, JsonInfo, ListModelsResponse,
@@ -10,6 +10,7 @@ use crate::messages::{
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -64,9 +65,11 @@ pub(super) fn whole(
 }
 
 fn models(list: &ListModelsResponse, wanted: Option<&str>) -> (StatusCode, &'static str, Bytes) {
+    // The message has no such time; over HTTP the server writes that of its answer, and typed clients want one.
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let card = |model: &ModelCard| {
-        json!({"id": model.id, "object": "model", "owned_by": "sglang", "root": model.root, "parent": model.parent,
-            "max_model_len": model.max_model_len})
+        json!({"id": model.id, "object": "model", "created": created, "owned_by": "sglang", "root": model.root,
+            "parent": model.parent, "max_model_len": model.max_model_len})
     };
     let Some(wanted) = wanted else {
         let data: Vec<_> = list.models.iter().map(card).collect();
@@ -75,8 +78,10 @@ fn models(list: &ListModelsResponse, wanted: Option<&str>) -> (StatusCode, &'sta
     match list.models.iter().find(|model| model.id == wanted) {
         Some(model) => (StatusCode::OK, JSON, card(model).to_string().into()),
         None => {
-            let message = format!("The model '{wanted}' does not exist");
-            (StatusCode::NOT_FOUND, JSON, error_body(StatusCode::NOT_FOUND, &message))
+            // In the words of SGLang's HTTP server.
+            let error = json!({"message": format!("The model '{wanted}' does not exist"),
+                "type": "invalid_request_error", "param": "model", "code": "model_not_found"});
+            (StatusCode::NOT_FOUND, JSON, json!({ "error": error }).to_string().into())
         }
     }
 }

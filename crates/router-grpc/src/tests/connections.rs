@@ -5,12 +5,15 @@ use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use http::response::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use parking_lot::Mutex;
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 use tokio::io::{DuplexStream, duplex};
+use tokio::time::{Instant, sleep};
 
 /// A server on the other side of each connection that is opened; `serve` gets its number.
 #[derive(Clone)]
@@ -159,6 +162,36 @@ async fn a_peer_that_went_away_without_a_word_is_noticed() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_worker_is_told_how_much_time_is_left_when_the_call_is_sent() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let servers = Servers::new(move |_, wire| {
+        let heard = Arc::clone(&heard);
+        async move {
+            // Connecting takes time, too.
+            sleep(Duration::from_millis(2_500)).await;
+            let mut connection = accept(wire, 100).await;
+            while let Some(Ok((request, respond))) = connection.accept().await {
+                heard.lock().push(request.headers().get("grpc-timeout").cloned());
+                answer(respond);
+            }
+        }
+    });
+    let mut limited = request();
+    limited.set(HeaderName::from_static("grpc-timeout"), &HeaderValue::from_static("1n"));
+    limited.set_deadline(Instant::now() + Duration::from_secs(30));
+    let channel = channel();
+    assert!(channel.send(&limited.prepare().unwrap(), || servers.dial()).await.is_ok());
+    assert!(servers.send(&channel).await.is_ok());
+    let told = told.lock().clone();
+    assert_eq!(
+        told,
+        [Some(HeaderValue::from_static("27500000u")), None],
+        "without a deadline there is no limit"
+    );
+}
+
 #[tokio::test]
 async fn calls_of_a_burst_share_the_failure_to_connect() {
     let dialled = Arc::new(AtomicUsize::new(0));
@@ -197,7 +230,7 @@ async fn a_call_of_which_something_came_is_not_sent_again() {
             let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
             let stream = respond.send_response(head, false).unwrap();
             // The head goes out with what is polled next; then the server is gone.
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(20), connection.accept()).await;
+            let _ = tokio::time::timeout(Duration::from_millis(20), connection.accept()).await;
             drop(stream);
             return;
         }

@@ -2,7 +2,7 @@
 
 mod connections;
 
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, CallCheck};
 use crate::error::TransportError;
 use crate::framing::{MessageReader, framed};
 use crate::http2::CallBody;
@@ -86,7 +86,7 @@ async fn respond(answer: &Answer, streams: Vec<Messages>) -> Result<(u16, String
 
 fn call(path: &str, body: &Value) -> Call {
     let body = Bytes::from(body.to_string());
-    Call::of(&Method::POST, path, &HeaderMap::new(), &body).unwrap()
+    Call::of(&Method::POST, path, &HeaderMap::new(), &body, None).unwrap()
 }
 
 /// The response that the router makes of a captured answer to a request at `path`.
@@ -121,7 +121,7 @@ fn the_body_goes_as_it_came() {
     ] {
         let captured = captured(name);
         let body = OpenAiRequest::decode(captured.request.clone()).unwrap().json_body;
-        let call = Call::of(&Method::POST, path, &HeaderMap::new(), &body).unwrap();
+        let call = Call::of(&Method::POST, path, &HeaderMap::new(), &body, None).unwrap();
         assert_eq!(call.rpc, captured.rpc);
         assert_eq!(call.messages[0][5..], captured.request[..], "{name}");
     }
@@ -132,7 +132,8 @@ fn trace_headers_travel_in_their_field() {
     let mut headers = HeaderMap::new();
     headers.insert("traceparent", HeaderValue::from_static("00-a-b-01"));
     headers.insert("x-other", HeaderValue::from_static("v"));
-    let call = Call::of(&Method::POST, "/v1/completions", &headers, &Bytes::from_static(b"{}")).unwrap();
+    let call =
+        Call::of(&Method::POST, "/v1/completions", &headers, &Bytes::from_static(b"{}"), None).unwrap();
     let message = OpenAiRequest::decode(&call.messages[0][5..]).unwrap();
     assert_eq!(
         message.trace_headers.into_iter().collect::<Vec<_>>(),
@@ -181,9 +182,35 @@ fn every_member_of_generate_reaches_its_field() {
 }
 
 #[test]
+fn a_checked_body_is_not_read_again_unless_it_changed() {
+    let check = |path, body: &Bytes| CallCheck::new(&Method::POST, path, body);
+    for (path, body, has_call) in [
+        ("/v1/chat/completions", "no JSON", true),
+        ("/generate", r#"{"text": "a"}"#, true),
+        ("/generate", "no JSON", true),
+        ("/generate", r#"{"text": "a", "image_data": "x"}"#, false),
+        ("/generate", r#"{"text": "a", "sampling_params": [{"ebnf": "x"}]}"#, false),
+        ("/v1/messages", "{}", false),
+    ] {
+        assert_eq!(check(path, &Bytes::from_static(body.as_bytes())).has_call(), has_call, "{path} {body}");
+    }
+    let body = Bytes::from(r#"{"text": "a", "sampling_params": {"top_k": 3}}"#);
+    let known = check("/generate", &body);
+    let by = |body: &Bytes, check| {
+        let call = Call::of(&Method::POST, "/generate", &HeaderMap::new(), body, check).unwrap();
+        TextGenerateRequest::decode(&call.messages[0][5..]).unwrap()
+    };
+    assert!(known.read_of(&body).is_some(), "the very bytes");
+    assert_eq!(by(&body, Some(&known)), by(&body, None));
+    let changed = Bytes::from(r#"{"text": "b"}"#);
+    assert_eq!(by(&changed, Some(&known)).text, "b", "what was read of another body is not used");
+}
+
+#[test]
 fn what_has_no_field_is_refused_and_named() {
     let refused = |path, body: Value| {
-        let refusal = Call::of(&Method::POST, path, &HeaderMap::new(), &body.to_string().into()).unwrap_err();
+        let refusal =
+            Call::of(&Method::POST, path, &HeaderMap::new(), &body.to_string().into(), None).unwrap_err();
         (refusal.status().as_u16(), refusal.to_string())
     };
     for (path, body, status, named) in [
@@ -292,6 +319,7 @@ async fn control_calls_answer_as_http_does() {
     let (_, _, body) = replayed("ListModels", "/v1/models", &json!({})).await;
     let models: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&models["object"], &models["data"][0]["max_model_len"]), (&json!("list"), &json!(2048)));
+    assert!(models["data"][0]["created"].as_u64().is_some_and(|secs| secs > 1_700_000_000), "{models}");
     let (_, _, body) = replayed("Tokenize", "/tokenize", &json!({"prompt": "hello there"})).await;
     let tokens: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((tokens["tokens"].as_array().unwrap().len(), &tokens["count"]), (4, &json!(4)));

@@ -2,7 +2,7 @@
 
 use super::body;
 use super::reply::{json, refuse};
-use crate::live_config::DryRun;
+use crate::config_change::{self, DryRun};
 use crate::response::RouterBody;
 use crate::state::AppState;
 use http::{Method, Request, Response, StatusCode};
@@ -56,7 +56,7 @@ async fn patch(
     // A new policy learns from thousands of requests, which takes some milliseconds.
     let change = move || {
         let _runtime = runtime.enter();
-        state.config.patch(&state, &patch, dry_run)
+        config_change::patch(&state, &patch, dry_run)
     };
     match tokio::task::spawn_blocking(change).await {
         Ok(Ok(outcome)) => Ok(json(StatusCode::OK, &outcome)),

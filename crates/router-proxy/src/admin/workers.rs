@@ -248,7 +248,7 @@ fn describe(pool: &WorkerPool, worker: &Arc<Candidate>) -> Value {
         "metadata": profile.labels,
         "worker_type": profile.kind,
         "bootstrap_port": profile.bootstrap_port,
-        "connection_mode": if worker.worker.is_grpc_only() { "grpc" } else { "http" },
+        "connection_mode": worker.worker.connection_mode(),
         "runtime_type": profile.engine(),
         "version": told.version,
         "max_running_requests": told.max_running_requests,

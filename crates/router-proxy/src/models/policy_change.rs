@@ -3,11 +3,11 @@
 use super::directory::Models;
 use super::group_factory::{GroupError, GroupFactory};
 use super::serving_group::ServingGroup;
-use router_config::AdmissionConfig;
+use router_config::{AdmissionConfig, LoadPolls};
 use router_core::{
     EventHistory, LineupError, NextPolicy, PolicyFactory, PolicyLineup, PolicyNeeds, PreparedPolicy,
 };
-use router_upstream::{PollsAnyway, WorkerPool};
+use router_upstream::WorkerPool;
 use std::sync::Arc;
 
 /// The policies of all groups from now on.
@@ -45,21 +45,28 @@ struct Origins {
     shadows: Vec<Origin>,
 }
 
+/// A live policy and its shadows.
+#[derive(Clone, Copy)]
+struct PolicySet<'a> {
+    live: &'a PolicyFactory,
+    shadows: &'a [PolicyFactory],
+}
+
 impl Origins {
     /// Each present policy goes on in one place at most, where the same one is wanted.
-    fn of(present: (&PolicyFactory, &[PolicyFactory]), wanted: (&PolicyFactory, &[PolicyFactory])) -> Self {
-        let mut free: Vec<_> = (0..present.1.len()).map(Origin::Shadow).collect();
+    fn of(present: PolicySet<'_>, wanted: PolicySet<'_>) -> Self {
+        let mut free: Vec<_> = (0..present.shadows.len()).map(Origin::Shadow).collect();
         free.insert(0, Origin::Live);
         let same = |origin: Origin, wanted: &PolicyFactory| match origin {
-            Origin::Live => present.0.is_same(wanted),
-            Origin::Shadow(at) => present.1[at].is_same(wanted),
+            Origin::Live => present.live.is_same(wanted),
+            Origin::Shadow(at) => present.shadows[at].is_same(wanted),
             Origin::New => false,
         };
         let mut take = |wanted: &PolicyFactory| match free.iter().position(|&origin| same(origin, wanted)) {
             Some(at) => free.remove(at),
             None => Origin::New,
         };
-        Self { live: take(wanted.0), shadows: wanted.1.iter().map(take).collect() }
+        Self { live: take(wanted.live), shadows: wanted.shadows.iter().map(take).collect() }
     }
 
     fn is_unchanged(&self, shadows: usize) -> bool {
@@ -109,9 +116,15 @@ impl Models {
     pub(crate) fn set_policies(&self, mut next: NextPolicies) -> Result<Beginning, GroupError> {
         let mut factory = self.factory.lock();
         let groups = self.groups();
-        let main = Origins::of((&factory.policy, &factory.shadows), (&next.live, &next.shadows));
+        let main = Origins::of(
+            PolicySet { live: &factory.policy, shadows: &factory.shadows },
+            PolicySet { live: &next.live, shadows: &next.shadows },
+        );
         let prefill = factory.prefill.as_ref().zip(next.prefill.as_ref());
-        let prefill = prefill.map(|(plan, wanted)| Origins::of((&plan.policy, &[]), (wanted, &[])));
+        let prefill = prefill.map(|(plan, wanted)| {
+            let alone = |live| PolicySet { live, shadows: &[] };
+            Origins::of(alone(&plan.policy), alone(wanted))
+        });
         factory.changes = factory.changes.wrapping_add(1);
         let seed = factory.seed.wrapping_add(factory.changes.wrapping_mul(0xD1B5_4A32_D192_ED03));
         let mut lineups: Vec<PoolLineup> = Vec::new();
@@ -140,23 +153,23 @@ impl Models {
                 lineups.push((Arc::clone(&split.pool), origins.clone(), lineup));
             }
         }
-        let polls_anyway = PollsAnyway::of(factory.fleet.polls_for_overload);
+        let load_polls = factory.fleet.load_polls;
         for (pool, origins, lineup) in lineups {
             let is_main = groups.iter().any(|group| Arc::ptr_eq(&group.pool, &pool));
             let mut wanted = match (is_main, &mut next.prefill) {
                 (false, Some(live)) => NextOfPool { live, shadows: &mut [], seed },
                 _ => NextOfPool { live: &mut next.live, shadows: &mut next.shadows, seed },
             };
-            install(&pool, &origins, lineup, &mut wanted, polls_anyway)?;
+            install(&pool, &origins, lineup, &mut wanted, load_polls)?;
         }
         factory.take(next);
         Ok(beginning)
     }
 
     /// Sets the limits of all workers, of those that are there and of those to come.
-    pub(crate) fn set_admission(&self, admission: &AdmissionConfig, polls_anyway: PollsAnyway) {
+    pub(crate) fn set_admission(&self, admission: &AdmissionConfig, load_polls: LoadPolls) {
         let mut factory = self.factory.lock();
-        factory.fleet.polls_for_overload = polls_anyway == PollsAnyway::Yes;
+        factory.fleet.load_polls = load_polls;
         factory.admission = admission.clone();
         for group in self.groups() {
             for pool in group.pools() {
@@ -167,7 +180,7 @@ impl Models {
                 balancer.set_batch_window(admission.batch_window);
                 let needs = balancer.needs();
                 drop(balancer);
-                pool.needs.set(needs, polls_anyway);
+                pool.needs.set(needs, load_polls);
                 pool.capacity.set(cap, admission.queue_timeout);
             }
         }
@@ -202,7 +215,7 @@ fn install(
     origins: &Origins,
     lineup: PolicyLineup,
     wanted: &mut NextOfPool<'_>,
-    polls_anyway: PollsAnyway,
+    load_polls: LoadPolls,
 ) -> Result<(), GroupError> {
     let now = pool.clock.now();
     let mut balancer = pool.balancer.lock();
@@ -217,7 +230,7 @@ fn install(
     let needs = balancer.needs();
     drop(balancer);
     pool.telemetry.metrics.set_policy(wanted.live.name());
-    pool.needs.set(needs, polls_anyway);
+    pool.needs.set(needs, load_polls);
     Ok(())
 }
 

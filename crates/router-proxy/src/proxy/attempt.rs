@@ -91,6 +91,10 @@ impl ProxyRequest<'_> {
         if lease.has_client_rid() {
             head.forbid_repeat();
         }
+        if let Some(check) = self.call_check.get() {
+            head.reuse(check);
+        }
+        head.set_deadline(self.deadline);
         head.forward(&self.headers);
         head.finish()
     }

@@ -17,8 +17,8 @@ use http::{HeaderMap, Method};
 use router_core::{Route, Time, WorkerId};
 use router_protocol::set_members;
 use router_telemetry::{AttemptNotes, Leg, TraceContext};
-use router_upstream::WorkerPool;
-use std::sync::Arc;
+use router_upstream::{CallCheck, WorkerPool};
+use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 /// What is known of a request before its body is read.
@@ -54,6 +54,8 @@ pub(super) struct ProxyRequest<'a> {
     pub(super) deadline: Instant,
     /// Where the request leaves its tunnel, if it asks for a WebSocket.
     pub(super) tunnel: Option<TunnelSlot>,
+    /// Whether gRPC workers have a call for it, once that was asked.
+    pub(super) call_check: OnceLock<CallCheck>,
 }
 
 impl<'a> ProxyRequest<'a> {
@@ -78,6 +80,7 @@ impl<'a> ProxyRequest<'a> {
             body,
             deadline: Instant::now() + state.live().limits.timeout,
             tunnel,
+            call_check: OnceLock::new(),
         }
     }
 
@@ -104,9 +107,8 @@ impl<'a> ProxyRequest<'a> {
 
     /// The workers that cannot take the request while others can, because they are reached by gRPC alone.
     pub(super) fn without_call(&self) -> Vec<WorkerId> {
-        let has_call =
-            || router_upstream::has_call(&self.method, self.path.path(), &self.headers, &self.body);
-        self.pool.candidates.without_call(has_call)
+        let check = || CallCheck::new(&self.method, self.path.path(), &self.body);
+        self.pool.candidates.without_call(|| self.call_check.get_or_init(check).has_call())
     }
 
     /// What `work` makes of the body, done apart where the body is large.

@@ -10,16 +10,21 @@ const RUNNING: u32 = 2;
 #[tokio::test]
 async fn client_disconnect_aborts_engine_requests() {
     let line = format!("sglang_8b:max_running={RUNNING}");
-    for (version, stream, rid) in [
-        (SglangVersion::Classic, false, false),
-        (SglangVersion::Classic, true, true),
-        (SglangVersion::Stock, false, true),
-        (SglangVersion::Stock, true, false),
+    for (version, stream, rid, by_grpc) in [
+        (SglangVersion::Classic, false, false, false),
+        (SglangVersion::Classic, true, true, false),
+        (SglangVersion::Stock, false, true, false),
+        (SglangVersion::Stock, true, false, false),
+        (SglangVersion::Stock, false, true, true),
+        (SglangVersion::Stock, true, false, true),
+        (SglangVersion::Stock, false, false, true),
     ] {
         let spec: router_emulator::FleetSpec = line.parse().unwrap();
-        let config = EmulatorConfig { version, ..EmulatorConfig::new(spec.parts[0].profile) };
+        let grpc_port = by_grpc.then_some(0);
+        let config = EmulatorConfig { version, grpc_port, ..EmulatorConfig::new(spec.parts[0].profile) };
         let fleet = EmulatedFleet::start(&spec, None, &config).await.unwrap();
-        let router = start(Options { worker_urls: fleet.urls(), ..options(&[]) }).await;
+        let worker_urls = fleet.servers[0].grpc_url().map_or_else(|| fleet.urls(), |url| vec![url]);
+        let router = start(Options { worker_urls, ..options(&[]) }).await;
         until(|| router.healthy_workers() == 1).await;
         let mut clients = Vec::new();
         for n in 0..2 * RUNNING {
@@ -47,7 +52,7 @@ async fn client_disconnect_aborts_engine_requests() {
         assert_eq!(
             (stats.aborted, stats.completed),
             (u64::from(2 * RUNNING), 0),
-            "{version:?}, stream {stream}"
+            "{version:?}, stream {stream}, gRPC {by_grpc}"
         );
         router.shutdown().await;
         fleet.shutdown().await;

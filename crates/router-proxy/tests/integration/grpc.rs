@@ -3,6 +3,7 @@
 use crate::support::{RawClient, body, get, last_error, metric, options, post, send, start, until, worker};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use parking_lot::Mutex;
 use router_config::{ConnectionMode, Options, WorkerSpec};
 use router_emulator::{Emulator, EmulatorConfig, Fault, FaultKind, RunningEmulator, SglangVersion};
 use router_engine::EngineProfile;
@@ -131,21 +132,17 @@ async fn the_grpc_port_beside_http_is_used_when_asked_for() {
     let mode = Options { connection_mode: ConnectionMode::GrpcPort, ..options(&[]) };
     let router = router_of(vec![server.url()], mode).await;
     // The server says where its service is when it is asked what it is, after it has become healthy.
-    let chat = json!({"model": "m", "messages": [], "max_tokens": 2}).to_string();
-    loop {
-        // A list without messages is refused in different words by the two.
-        let (_, answer) = parts(&post(&router, "/v1/chat/completions", "{").await);
-        if answer.contains("Expecting") {
-            break;
-        }
+    while body(&get(&router, "/workers").await)["workers"][0]["connection_mode"] != "grpc-port" {
         tokio::task::yield_now().await;
     }
+    // A body that is no JSON is refused in different words by the two.
+    let (_, answer) = parts(&post(&router, "/v1/chat/completions", "{").await);
+    assert!(answer.contains("Expecting"), "by gRPC: {answer}");
     let messages =
         json!({"model": "m", "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]}).to_string();
     assert!(post(&router, "/v1/messages", &messages).await.starts_with("HTTP/1.1 200"), "by HTTP");
     let image = json!({"text": "a", "image_data": "x", "sampling_params": {"max_new_tokens": 2}}).to_string();
     assert!(post(&router, "/generate", &image).await.starts_with("HTTP/1.1 200"), "by HTTP");
-    drop(chat);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,20 +191,28 @@ async fn resetting_server() -> SocketAddr {
     address
 }
 
+/// The `grpc-timeout` of each call that came, with the name of the call.
+type Timeouts = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 /// A server of HTTP/2 that answers every call but `HealthCheck` with a status, or not at all.
-async fn older_server(code: &'static str) -> SocketAddr {
+async fn older_server(code: &'static str, details: &'static str, timeouts: Timeouts) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
+            let timeouts = Arc::clone(&timeouts);
             tokio::spawn(async move {
                 let mut connection = h2::server::handshake(socket).await.unwrap();
                 while let Some(Ok((request, mut respond))) = connection.accept().await {
-                    let is_health = request.uri().path().ends_with("/HealthCheck");
+                    let call = request.uri().path().rsplit('/').next().unwrap().to_owned();
+                    let timeout =
+                        request.headers().get("grpc-timeout").map(|t| t.to_str().unwrap().to_owned());
+                    let is_health = call == "HealthCheck";
+                    timeouts.lock().push((call, timeout));
                     let mut head =
                         Response::builder().status(StatusCode::OK).header("content-type", "application/grpc");
                     if !is_health {
-                        head = head.header("grpc-status", code).header("grpc-message", "no%20such%20call");
+                        head = head.header("grpc-status", code).header("grpc-message", details);
                     }
                     let mut stream = respond.send_response(head.body(()).unwrap(), !is_health).unwrap();
                     if is_health {
@@ -226,15 +231,41 @@ async fn older_server(code: &'static str) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_without_the_call_is_named() {
-    for (code, status, named) in
-        [("12", 501, "sglang.runtime.v1"), ("8", 429, "no such call"), ("16", 401, "no such call")]
-    {
-        let server = older_server(code).await;
+async fn a_call_that_ends_with_a_status_is_answered_by_the_table() {
+    for (code, details, status, named) in [
+        ("12", "no%20such%20call", 501, "sglang.runtime.v1"),
+        ("8", "no%20such%20call", 429, "no such call"),
+        ("16", "no%20such%20call", 401, "no such call"),
+        ("4", "too%20late", 504, "too late"),
+        ("1", "Timeout%20expired", 504, "Timeout expired"),
+    ] {
+        let server = older_server(code, details, Timeouts::default()).await;
         let router = router_of(vec![format!("grpc://{server}")], options(&[])).await;
         let (found, answer) = parts(&post(&router, "/v1/completions", "{}").await);
         assert!(found == status && answer.contains(named), "{code}: {found} {answer}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_say_how_long_the_router_waits() {
+    let timeouts = Timeouts::default();
+    let server = older_server("12", "", Arc::clone(&timeouts)).await;
+    let limits = Options {
+        request_timeout_secs: 40,
+        health_check_timeout_secs: 7.0,
+        retry_max_retries: 0,
+        ..options(&[])
+    };
+    let router = router_of(vec![format!("grpc://{server}")], limits).await;
+    post(&router, "/v1/completions", "{}").await;
+    let timeouts = timeouts.lock();
+    let of = |call| timeouts.iter().find(|(known, _)| known == call).unwrap().1.as_deref();
+    // Both are told in microseconds, and a part of the time is over when the call is sent.
+    for (call, secs) in [("Complete", 40.0), ("HealthCheck", 7.0)] {
+        let micros: f64 = of(call).and_then(|t| t.strip_suffix('u')).unwrap().parse().unwrap();
+        assert!(micros > 0.0 && micros <= secs * 1e6, "{call}: {micros}");
+    }
+    assert_eq!(of("WatchEngineState"), None, "this call has no end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -263,6 +294,17 @@ async fn a_client_that_leaves_ends_the_call() {
     client.see("data: ").await;
     drop(client);
     until(|| router.in_flight() == 0 && server.stats().load.running == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_tells_that_it_is_not_healthy() {
+    let server = emulated().await;
+    let seldom = Options { health_check_interval_secs: 3_600.0, ..options(&[]) };
+    let router = router_of(vec![server.grpc_url().unwrap()], seldom).await;
+    server.set_fault(Fault { status: 503, ..Fault::new(FaultKind::Unhealthy) });
+    until(|| router.healthy_workers() == 0).await;
+    server.clear_fault();
+    until(|| router.healthy_workers() == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

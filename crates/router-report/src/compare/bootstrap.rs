@@ -1,9 +1,11 @@
-//! The moving block bootstrap: intervals from requests that are drawn again in blocks of neighbours.
+//! The circular block bootstrap of Politis and Romano (1992): intervals from requests that are drawn again in blocks of
+//! neighbours, where the first request follows the last.
 //!
 //! Requests that are served at about the same time wait in the same queues, so their latencies are not independent.
 //! Drawing single requests would make intervals too narrow; drawing blocks of neighbours keeps what they share.
 
-use super::{PairingMethod, STATISTICS, Statistic};
+use super::pairs::PairingMethod;
+use super::statistic::{STATISTICS, Statistic};
 use crate::run::RecordedRequest;
 use router_core::Rng;
 use serde::Serialize;
@@ -172,8 +174,8 @@ impl Resampled {
     }
 }
 
-/// How many neighbours are drawn together: twice the lag at which `values` are no longer correlated with those before
-/// them, as of Politis and White (2004), but not less than the cube root of their number, nor more than a tenth of it.
+/// How many neighbours are drawn together: twice the lag from which on `values` are no longer correlated with those before
+/// them, found as by Politis and White (2004), but not less than the cube root of their number, nor more than a tenth of it.
 fn block_length(values: &[f64]) -> usize {
     let n = values.len();
     let most = (n / MIN_BLOCKS).max(1);

@@ -1,6 +1,6 @@
 //! What makes two runs not comparable. Each warning names the reason and the figures.
 
-use super::pairs::{matched, other_lengths};
+use super::pairs::{ComparedRun, matched, other_lengths};
 use crate::run::{FileKind, RecordedRequest, RecordedRun};
 use router_core::quantile;
 use std::collections::BTreeSet;
@@ -27,46 +27,35 @@ const MAX_LATENESS: f64 = 0.005;
 const MAX_NAMED: usize = 3;
 
 /// What makes the two runs not comparable.
-pub(super) fn warnings(
-    a: &RecordedRun,
-    b: &RecordedRun,
-    a_requests: &[RecordedRequest],
-    b_requests: &[RecordedRequest],
-) -> Vec<String> {
-    let names = (a.name.as_str(), b.name.as_str());
-    let pairs = matched(a_requests, b_requests);
+pub(super) fn warnings(a: &ComparedRun<'_>, b: &ComparedRun<'_>) -> Vec<String> {
+    let pairs = matched(&a.requests, &b.requests);
     let mut all: Vec<String> = Vec::new();
-    all.extend(other_load(names, &pairs, (a_requests.len(), b_requests.len())));
-    all.extend(other_arrivals(a.kind, &pairs));
+    all.extend(other_lengths_planned(&pairs));
+    all.extend(other_numbers(a, b));
+    all.extend(other_arrivals(a.run.kind, &pairs));
     all.extend(other_answers(&pairs));
-    all.extend(warm_caches((a, a_requests), (b, b_requests)));
-    all.extend(
-        [(a.name.as_str(), a_requests), (b.name.as_str(), b_requests)].into_iter().filter_map(late_sender),
-    );
-    all.extend(other_fleet(a, b));
-    all.extend(other_durations(a, b));
-    all.extend(other_failures(names, a_requests, b_requests));
+    all.extend(warm_caches(a, b));
+    all.extend([a, b].into_iter().filter_map(late_sender));
+    all.extend(other_fleet(a.run, b.run));
+    all.extend(other_durations(a.run, b.run));
+    all.extend(other_failures(a, b));
     all
 }
 
-fn other_load(
-    (a, b): (&str, &str),
-    pairs: &[(RecordedRequest, RecordedRequest)],
-    (in_a, in_b): (usize, usize),
-) -> Vec<String> {
-    let mut all = Vec::new();
-    if let Some(share) = other_lengths(pairs).filter(|share| *share > MAX_DIFFERING) {
-        all.push(format!(
-            "Another load: {:.0} % of the {} requests with the same number have other planned lengths, as with another --seed.",
-            share * 100.0,
-            pairs.len()
-        ));
-    }
+fn other_lengths_planned(pairs: &[(RecordedRequest, RecordedRequest)]) -> Option<String> {
+    let share = other_lengths(pairs).filter(|share| *share > MAX_DIFFERING)?;
+    Some(format!(
+        "Another load: {:.0} % of the {} requests with the same number have other planned lengths, as with another --seed.",
+        share * 100.0,
+        pairs.len()
+    ))
+}
+
+fn other_numbers(a: &ComparedRun<'_>, b: &ComparedRun<'_>) -> Option<String> {
+    let (in_a, in_b) = (a.requests.len(), b.requests.len());
     let more = in_a.max(in_b) as f64 / in_a.min(in_b).max(1) as f64 - 1.0;
-    if more > MAX_DIFFERING {
-        all.push(format!("Other numbers of requests: {in_a} in {a}, {in_b} in {b}."));
-    }
-    all
+    (more > MAX_DIFFERING)
+        .then(|| format!("Other numbers of requests: {in_a} in {}, {in_b} in {}.", a.name(), b.name()))
 }
 
 /// A recorder sees when requests come, not when they were planned.
@@ -115,39 +104,38 @@ fn cached_at_first(requests: &[RecordedRequest]) -> Option<(f64, usize)> {
     (known.len() >= MIN_FIRST && prompt > 0.0).then(|| (cached / prompt, known.len()))
 }
 
-fn warm_caches(
-    (a, a_requests): (&RecordedRun, &[RecordedRequest]),
-    (b, b_requests): (&RecordedRun, &[RecordedRequest]),
-) -> Option<String> {
-    let ((of_a, _), (of_b, n)) = (cached_at_first(a_requests)?, cached_at_first(b_requests)?);
+fn warm_caches(a: &ComparedRun<'_>, b: &ComparedRun<'_>) -> Option<String> {
+    let ((of_a, _), (of_b, n)) = (cached_at_first(&a.requests)?, cached_at_first(&b.requests)?);
     if (of_b - of_a).abs() <= MAX_CACHED_DIFFERENCE {
         return None;
     }
     let (warm, cold) = if of_b > of_a { (b, a) } else { (a, b) };
-    let after = cold.period().zip(warm.period()).map(|((_, ended), (began, _))| began - ended);
-    let shared = workers(a).intersection(&workers(b)).count();
+    let after = cold.run.period().zip(warm.run.period()).map(|((_, ended), (began, _))| began - ended);
+    let shared = workers(a.run).intersection(&workers(b.run)).count();
     let order = match after {
         Some(after) if after >= 0.0 && shared > 0 => format!(
             " {} began {after:.0} s after the end of {}, on {shared} of the same workers.",
-            warm.name, cold.name
+            warm.name(),
+            cold.name()
         ),
         _ => String::new(),
     };
     Some(format!(
         "Caches that were warm: of the first {n} requests' prompt tokens {:.0} % were cached in {}, {:.0} % in {}.{order}",
         of_a * 100.0,
-        a.name,
+        a.name(),
         of_b * 100.0,
-        b.name
+        b.name()
     ))
 }
 
-fn late_sender((name, requests): (&str, &[RecordedRequest])) -> Option<String> {
-    let mut lateness: Vec<f64> = requests.iter().filter_map(|request| request.lateness).collect();
+fn late_sender(of: &ComparedRun<'_>) -> Option<String> {
+    let mut lateness: Vec<f64> = of.requests.iter().filter_map(|request| request.lateness).collect();
     lateness.sort_unstable_by(f64::total_cmp);
     let p99 = quantile(&lateness, 0.99).filter(|p99| *p99 > MAX_LATENESS)?;
     Some(format!(
-        "A late sender: in {name} 1 % of the requests were sent {:.1} ms after their planned arrival or later.",
+        "A late sender: in {} 1 % of the requests were sent {:.1} ms after their planned arrival or later.",
+        of.name(),
         p99 * 1e3
     ))
 }
@@ -192,20 +180,18 @@ fn other_durations(a: &RecordedRun, b: &RecordedRun) -> Option<String> {
         .then(|| format!("Other durations: {of_a:.1} s in {}, {of_b:.1} s in {}.", a.name, b.name))
 }
 
-fn other_failures(
-    (a, b): (&str, &str),
-    a_requests: &[RecordedRequest],
-    b_requests: &[RecordedRequest],
-) -> Option<String> {
-    let failed = |requests: &[RecordedRequest]| requests.iter().filter(|request| !request.ok).count();
-    let share = |requests: &[RecordedRequest]| failed(requests) as f64 / requests.len().max(1) as f64;
-    ((share(a_requests) - share(b_requests)).abs() > MAX_FAILURES).then(|| {
+fn other_failures(a: &ComparedRun<'_>, b: &ComparedRun<'_>) -> Option<String> {
+    let failed = |of: &ComparedRun<'_>| of.requests.iter().filter(|request| !request.ok).count();
+    let share = |of: &ComparedRun<'_>| failed(of) as f64 / of.requests.len().max(1) as f64;
+    ((share(a) - share(b)).abs() > MAX_FAILURES).then(|| {
         format!(
-            "Other failures: {} of {} requests failed in {a}, {} of {} in {b}; latencies are those of the others.",
-            failed(a_requests),
-            a_requests.len(),
-            failed(b_requests),
-            b_requests.len()
+            "Other failures: {} of {} requests failed in {}, {} of {} in {}; latencies are those of the others.",
+            failed(a),
+            a.requests.len(),
+            a.name(),
+            failed(b),
+            b.requests.len(),
+            b.name()
         )
     })
 }

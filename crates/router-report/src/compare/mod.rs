@@ -6,30 +6,22 @@
 mod bootstrap;
 mod comparability;
 mod pairs;
+mod statistic;
 
 use crate::figures::{RunFigures, curve};
 use crate::run::{RecordedRequest, RecordedRun};
 use bootstrap::{Resampling, Series};
-use pairs::{Pairing, final_requests};
-use router_core::quantile;
+use pairs::{ComparedRun, Pairing};
 use serde::Serialize;
+use statistic::{STATISTICS, Statistic};
 
 pub use bootstrap::Interval;
+pub use pairs::PairingMethod;
 
 /// Requests that a comparison needs for an interval.
 const MIN_FOR_INTERVAL: usize = 20;
 /// Requests that a comparison needs for a 99 % quantile: with fewer it is one of the three largest.
 const MIN_FOR_P99: usize = 300;
-
-/// How requests of two runs stand to each other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PairingMethod {
-    /// Each request with the same one of the other run.
-    Paired,
-    /// As two samples.
-    Separate,
-}
 
 /// One metric of two runs.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -98,15 +90,14 @@ pub(crate) fn compare_runs(runs: &[RecordedRun]) -> Vec<RunComparison> {
 }
 
 fn compare(runs: &[RecordedRun], base: usize, run: usize) -> RunComparison {
-    let (first, other) = (&runs[base], &runs[run]);
-    let (base_requests, run_requests) = (final_requests(first), final_requests(other));
-    let pairing = Pairing::of(&base_requests, &run_requests);
+    let (first, other) = (ComparedRun::of(&runs[base]), ComparedRun::of(&runs[run]));
+    let pairing = Pairing::of(&first.requests, &other.requests);
     let (a, b) = match &pairing {
         Pairing::Paired { pairs, .. } => (
             pairs.iter().map(|(a, _)| *a).collect::<Vec<_>>(),
             pairs.iter().map(|(_, b)| *b).collect::<Vec<_>>(),
         ),
-        Pairing::Separate { .. } => (served(&base_requests), served(&run_requests)),
+        Pairing::Separate { .. } => (served(&first.requests), served(&other.requests)),
     };
     let method = pairing.method();
     let resampling = Resampling::of(&a, &b, method);
@@ -131,7 +122,7 @@ fn compare(runs: &[RecordedRun], base: usize, run: usize) -> RunComparison {
         resamples: resampling.resamples as u64,
         measures,
         differences: curve(differences),
-        warnings: comparability::warnings(first, other, &base_requests, &run_requests),
+        warnings: comparability::warnings(&first, &other),
     }
 }
 
@@ -183,27 +174,4 @@ fn measured(
         });
     }
     all
-}
-
-/// What is computed of the values of a metric.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Statistic {
-    Mean,
-    Quantile(f64),
-}
-
-const STATISTICS: [(Statistic, &str); 4] = [
-    (Statistic::Mean, "mean"),
-    (Statistic::Quantile(0.5), "median"),
-    (Statistic::Quantile(0.9), "90 %"),
-    (Statistic::Quantile(0.99), "99 %"),
-];
-
-impl Statistic {
-    fn of_sorted(self, sorted: &[f64]) -> f64 {
-        match self {
-            Self::Mean => sorted.iter().sum::<f64>() / sorted.len() as f64,
-            Self::Quantile(fraction) => quantile(sorted, fraction).unwrap_or_default(),
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Which requests of two runs are the same request of the load.
 
-use super::PairingMethod;
 use crate::run::{RecordedRequest, RecordedRun};
+use serde::Serialize;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -10,9 +10,36 @@ const MIN_SHARED: f64 = 0.5;
 /// The share of the pairs that may have other lengths; more is another load.
 const MAX_OTHER_LENGTHS: f64 = 0.01;
 
+/// How requests of two runs stand to each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairingMethod {
+    /// Each request with the same one of the other run.
+    Paired,
+    /// As two samples.
+    Separate,
+}
+
+/// One of two runs that are compared.
+pub(super) struct ComparedRun<'a> {
+    pub(super) run: &'a RecordedRun,
+    /// Its requests in the order in which they were sent, each once.
+    pub(super) requests: Vec<RecordedRequest>,
+}
+
+impl<'a> ComparedRun<'a> {
+    pub(super) fn of(run: &'a RecordedRun) -> Self {
+        Self { run, requests: final_requests(run) }
+    }
+
+    pub(super) fn name(&self) -> &'a str {
+        &self.run.name
+    }
+}
+
 /// The requests of a run in the order in which they were sent. Of several attempts at one, the one that succeeded or the
 /// last; a key that two requests have is no key.
-pub(super) fn final_requests(run: &RecordedRun) -> Vec<RecordedRequest> {
+fn final_requests(run: &RecordedRun) -> Vec<RecordedRequest> {
     let mut all: Vec<RecordedRequest> = Vec::with_capacity(run.requests.len());
     let mut at: HashMap<u64, usize> = HashMap::new();
     for request in &run.requests {

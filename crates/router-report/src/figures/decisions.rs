@@ -99,6 +99,7 @@ mod tests {
             score: None,
             took_ms: None,
             attempt: 0,
+            seq: None,
         };
         let all: Vec<RecordedDecision> = (0..30_000).map(choice).collect();
         let all: Vec<(f64, &RecordedDecision)> = all.iter().map(|c| (f64::from(c.worker), c)).collect();

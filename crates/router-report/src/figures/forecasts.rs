@@ -8,6 +8,27 @@ use std::collections::BTreeMap;
 
 /// Steps of the quantiles at which calibration is shown.
 const STEPS: usize = 20;
+/// The class of lengths that callers stated: they have no spread.
+const STATED: &str = "stated";
+
+/// An answer whose length was foreseen.
+#[derive(Clone, Copy, Debug)]
+struct ForeseenAnswer {
+    forecast: RecordedForecast,
+    /// Its true length in tokens.
+    came: f64,
+    /// Where its length lies in the forecast, if that tells how true the spread of the forecast is.
+    rank: Option<f64>,
+}
+
+impl ForeseenAnswer {
+    fn of(request: &RecordedRequest, classes: &[String]) -> Option<Self> {
+        let (forecast, came) = (request.forecast?, request.output_tokens?);
+        let cut = request.planned.output.is_some_and(|limit| came >= f64::from(limit));
+        let stated = classes[forecast.class as usize] == STATED;
+        Some(Self { forecast, came, rank: forecast.rank.filter(|_| !cut && !stated) })
+    }
+}
 
 /// The figures on forecasts of one run; empty where the file has none.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -20,6 +41,9 @@ pub(crate) struct ForecastFigures {
     pub(crate) length_tenths: Vec<TenthRow>,
     /// How many answers lay in the central parts of their forecasts.
     pub(crate) coverage: Vec<CoverageRow>,
+    /// Answers that have a rank and no part in coverage and calibration: their limit cut them off, or their length was
+    /// stated, so that the rank says nothing of the spread of the forecast.
+    pub(crate) unranked: u64,
     /// Prompt tokens in caches, if any request has both numbers.
     pub(crate) cached: Option<CacheFigures>,
 }
@@ -104,47 +128,48 @@ pub(crate) struct CacheRow {
 
 impl ForecastFigures {
     pub(crate) fn of(run: &RecordedRun) -> Self {
-        let answers = || {
-            let served = run.requests.iter().filter(|r| r.ok);
-            served.filter_map(|r| Some((r.forecast?, r.output_tokens?)))
-        };
-        let mut classes: BTreeMap<u32, Vec<(RecordedForecast, f64)>> = BTreeMap::new();
-        answers().for_each(|answer| classes.entry(answer.0.class).or_default().push(answer));
         let names = run.forecast_classes.as_slice();
+        let served = run.requests.iter().filter(|r| r.ok);
+        let answers: Vec<ForeseenAnswer> = served.filter_map(|r| ForeseenAnswer::of(r, names)).collect();
+        let mut classes: BTreeMap<u32, Vec<ForeseenAnswer>> = BTreeMap::new();
+        answers.iter().for_each(|answer| classes.entry(answer.forecast.class).or_default().push(*answer));
         let mut classes: Vec<_> =
             classes.into_iter().map(|(class, of)| ClassFigures::of(&names[class as usize], &of)).collect();
         classes.sort_by(|a, b| b.answers.cmp(&a.answers).then_with(|| a.name.cmp(&b.name)));
+        let unranked =
+            answers.iter().filter(|answer| answer.forecast.rank.is_some() && answer.rank.is_none());
         Self {
+            unranked: unranked.count() as u64,
             classes,
-            lengths: length_rows(answers()),
-            length_tenths: tenths(answers().map(|(forecast, came)| (forecast.tokens, came)).collect()),
-            coverage: coverage(answers().filter_map(|(forecast, _)| forecast.rank).collect()),
+            lengths: length_rows(&answers),
+            length_tenths: tenths(answers.iter().map(|a| (a.forecast.tokens, a.came)).collect()),
+            coverage: coverage(answers.iter().filter_map(|answer| answer.rank).collect()),
             cached: CacheFigures::of(&run.requests),
         }
     }
 }
 
 impl ClassFigures {
-    fn of(name: &str, answers: &[(RecordedForecast, f64)]) -> Self {
-        let mean = |of: fn(&(RecordedForecast, f64)) -> f64| {
+    fn of(name: &str, answers: &[ForeseenAnswer]) -> Self {
+        let mean = |of: fn(&ForeseenAnswer) -> f64| {
             four_digits(answers.iter().map(of).sum::<f64>() / answers.len() as f64)
         };
-        let ranks: Vec<f64> = answers.iter().filter_map(|(forecast, _)| forecast.rank).collect();
+        let ranks: Vec<f64> = answers.iter().filter_map(|answer| answer.rank).collect();
         let share = |step: usize| {
             let quantile = step as f64 / STEPS as f64;
             // A rank is recorded with fewer digits than a quantile has here.
             let below = ranks.iter().filter(|rank| **rank <= quantile + 1e-6).count();
             four_digits(below as f64 / ranks.len() as f64)
         };
-        let factor = |(forecast, came): &(RecordedForecast, f64)| {
-            (came.max(1.0) / forecast.tokens.max(1.0)).ln().abs().exp()
+        let factor = |answer: &ForeseenAnswer| {
+            (answer.came.max(1.0) / answer.forecast.tokens.max(1.0)).ln().abs().exp()
         };
         Self {
             name: name.to_owned(),
             answers: answers.len() as u64,
             calibration: if ranks.is_empty() { Vec::new() } else { (0..=STEPS).map(share).collect() },
-            expected: mean(|(forecast, _)| forecast.tokens),
-            came: mean(|(_, came)| *came),
+            expected: mean(|answer| answer.forecast.tokens),
+            came: mean(|answer| answer.came),
             factor: QuantileSummary::of(answers.iter().map(factor).collect()),
         }
     }
@@ -192,10 +217,11 @@ fn doubling(tokens: f64) -> usize {
     tokens.max(1.0).log2() as usize
 }
 
-fn length_rows(answers: impl Iterator<Item = (RecordedForecast, f64)>) -> Vec<LengthRow> {
+fn length_rows(answers: &[ForeseenAnswer]) -> Vec<LengthRow> {
     let mut rows: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
-    for (forecast, came) in answers {
-        let (row, column) = (rows.entry(doubling(forecast.tokens)).or_default(), doubling(came));
+    for answer in answers {
+        let (row, column) =
+            (rows.entry(doubling(answer.forecast.tokens)).or_default(), doubling(answer.came));
         row.resize(row.len().max(column + 1), 0);
         row[column] += 1;
     }
@@ -286,6 +312,18 @@ mod tests {
             [0, 0, 0, 0, 0, 0, 0, 100],
             "200 tokens are in the doubling from 128"
         );
+    }
+
+    #[test]
+    fn ranks_of_answers_at_their_limit_say_nothing() {
+        let cut = RecordedRequest {
+            planned: crate::run::PlannedLengths { prompt: None, output: Some(200) },
+            ..answer(0, 190.0, 200.0, 0.5)
+        };
+        let figures = ForecastFigures::of(&run(vec![cut, answer(0, 50.0, 90.0, 0.99)]));
+        assert_eq!((figures.unranked, figures.coverage[2].share, figures.classes[0].answers), (1, 0.0, 2));
+        let figures = ForecastFigures::of(&run(vec![cut]));
+        assert!(figures.coverage.is_empty() && figures.classes[0].calibration.is_empty());
     }
 
     #[test]

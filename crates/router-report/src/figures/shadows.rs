@@ -17,6 +17,8 @@ pub struct ShadowFigures {
     pub agreed: u64,
     /// The share of its choices of each worker of the figures, from 0 to 1.
     pub(crate) shares: Vec<f64>,
+    /// The share of the live policy's choices of each worker in the same decisions.
+    pub(crate) live_shares: Vec<f64>,
     /// The share of the decisions of each bucket in which it agrees; absent in a bucket without decisions.
     pub(crate) agreement: Vec<Option<f64>>,
     /// How it rated the choices, as means over the decisions, if the candidates were recorded.
@@ -50,7 +52,7 @@ fn of_shadow(
     axis: &TimeAxis,
 ) -> ShadowFigures {
     let (mut decisions, mut agreed) = (0, 0);
-    let mut chosen = vec![0_u64; groups.len()];
+    let (mut chosen, mut live) = (vec![0_u64; groups.len()], vec![0_u64; groups.len()]);
     let mut buckets = vec![(0_u32, 0_u32); axis.buckets];
     for (decision, choice) in run.decisions.iter().zip(&shadow.choices) {
         let Some(choice) = *choice else { continue };
@@ -58,6 +60,7 @@ fn of_shadow(
         decisions += 1;
         agreed += u64::from(agrees);
         chosen[groups.group(choice)] += 1;
+        live[groups.group(decision.worker)] += 1;
         if let Some(at) = decision.at {
             let (all, same) = &mut buckets[axis.bucket(at)];
             *all += 1;
@@ -84,6 +87,7 @@ fn of_shadow(
         decisions,
         agreed,
         shares: chosen.into_iter().map(share).collect(),
+        live_shares: live.into_iter().map(share).collect(),
         agreement: agreement.collect(),
         ratings,
     }

@@ -19,7 +19,6 @@ pub use column_table::{ColumnTable, ColumnValues, NumberKind, read_columns};
 
 use crate::problem::FileProblem;
 use crate::run::{FileKind, ParsedFile};
-use candidates::CandidateRatings;
 use open::OpenedFile;
 use rows::RowReader;
 use std::path::{Path, PathBuf};
@@ -27,19 +26,19 @@ use std::path::{Path, PathBuf};
 /// What one file has.
 enum FileContent {
     Run(Box<ParsedFile>),
-    Ratings(CandidateRatings),
+    Candidates(Box<RowReader>),
 }
 
 /// Reads one file.
 pub fn read_run(path: &Path) -> ParsedFile {
     match read_file(path) {
         FileContent::Run(file) => *file,
-        FileContent::Ratings(_) => failed(*open::candidates_alone(path)),
+        FileContent::Candidates(_) => failed(*open::candidates_alone(path)),
     }
 }
 
 /// Reads files and folders of files. The files of a recording that was rotated become one run, and a file of candidates
-/// belongs to the recording of the same policy that is before it.
+/// belongs to the recording before it that has its decisions.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -76,10 +75,7 @@ fn failed(problem: FileProblem) -> ParsedFile {
 fn read_file(path: &Path) -> FileContent {
     match open::open_any(path) {
         Ok(OpenedFile::Rows(kind, table)) => FileContent::Run(Box::new(read_table(path, kind, table))),
-        Ok(OpenedFile::Candidates(mut table)) => {
-            let ratings = candidates::read(&mut table);
-            FileContent::Ratings(CandidateRatings { problems: table.problems.into_vec(), ..ratings })
-        }
+        Ok(OpenedFile::Candidates(table)) => FileContent::Candidates(Box::new(table)),
         Ok(OpenedFile::Simulation(simulation)) => FileContent::Run(Box::new(ParsedFile {
             run: None,
             simulation: Some(*simulation),
@@ -92,7 +88,7 @@ fn read_file(path: &Path) -> FileContent {
 /// Adds a file to those before it, or to the run that it belongs to.
 fn add_file(all: &mut Vec<ParsedFile>, content: FileContent) {
     match content {
-        FileContent::Ratings(ratings) => add_ratings(all, ratings),
+        FileContent::Candidates(table) => add_candidates(all, *table),
         FileContent::Run(mut file) => {
             let part = file.run.take();
             let before = all.iter_mut().rev().find_map(|before| {
@@ -109,15 +105,11 @@ fn add_file(all: &mut Vec<ParsedFile>, content: FileContent) {
     }
 }
 
-fn add_ratings(all: &mut Vec<ParsedFile>, ratings: CandidateRatings) {
-    let runs = all.iter_mut().rev().filter_map(|file| file.run.as_mut());
-    let mut of_policy = runs.filter(|run| run.policy.as_ref() == Some(&ratings.policy));
-    if let Some(run) = of_policy.next() {
-        for (policy, sums) in &ratings.shadows {
-            run.shadow(policy).ratings.get_or_insert_default().add(sums);
-        }
-    }
-    all.push(ParsedFile { run: None, simulation: None, problems: ratings.problems });
+/// Adds what shadow policies said of candidates to the recording that has the decisions, the latest first.
+fn add_candidates(all: &mut Vec<ParsedFile>, mut table: RowReader) {
+    let mut runs: Vec<_> = all.iter_mut().rev().filter_map(|file| file.run.as_mut()).collect();
+    candidates::rate(&mut runs, &mut table);
+    all.push(ParsedFile { run: None, simulation: None, problems: table.problems.into_vec() });
 }
 
 fn read_table(path: &Path, kind: FileKind, mut table: RowReader) -> ParsedFile {

@@ -149,6 +149,7 @@ fn decision(
         score: row.number(columns.score),
         took_ms: row.number(columns.decision_time),
         attempt: row.count(columns.attempt).unwrap_or(0),
+        seq: row.number(columns.seq).map(|seq| seq as u64),
     }
 }
 
@@ -156,7 +157,7 @@ fn request(row: &mut RowView<'_>, columns: &ColumnIndices, run: &mut RecordedRun
     let end = row.unix_nanos(columns.timestamp).map(seconds);
     let latency = row.number(columns.server_latency);
     let ok = columns.succeeded(row);
-    let failure = (!ok).then(|| run.failure_kinds.index(&failure_kind(row, columns)));
+    let failure = (!ok).then(|| run.failure_kinds.index(failure_kind(row, columns)));
     RecordedRequest {
         worker: Some(run.workers.index(row.text(columns.worker))),
         ok,
@@ -182,15 +183,10 @@ fn request(row: &mut RowView<'_>, columns: &ColumnIndices, run: &mut RecordedRun
     }
 }
 
-/// The outcome and the error of an attempt: `failed, connect`.
-fn failure_kind(row: &RowView<'_>, columns: &ColumnIndices) -> Vec<u8> {
-    let (outcome, error) = (row.text(columns.outcome), row.text(columns.error));
-    match (outcome, error) {
-        (b"", b"") => b"failed".to_vec(),
-        (outcome, b"") => outcome.to_vec(),
-        (b"", error) => error.to_vec(),
-        (outcome, error) => [outcome, b", ", error].concat(),
-    }
+/// The error of an attempt, or its outcome where it has none.
+fn failure_kind<'a>(row: &RowView<'a>, columns: &ColumnIndices) -> &'a [u8] {
+    let known = [columns.error, columns.outcome].map(|column| row.text(column));
+    known.into_iter().find(|text| !text.is_empty()).unwrap_or(b"failed")
 }
 
 /// Notes what the shadow policies would have chosen at the decision that is read next: `policy=url`, joined by `;`.
@@ -218,6 +214,6 @@ fn forecast(
 }
 
 /// As a float, a Unix time keeps its microseconds, which is enough for a plot.
-fn seconds(nanos: u64) -> f64 {
+pub(super) fn seconds(nanos: u64) -> f64 {
     nanos as f64 * 1e-9
 }

@@ -44,6 +44,21 @@ async fn choices_share_one_end() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_call_ends_it_as_tonic_does() {
+    let s = server(1.0).await;
+    let client = Client::connect(&s).await;
+    for (limit, status) in [("1n", 1), ("60S", 0), ("soon", 0)] {
+        let client = client.clone().with("grpc-timeout", limit);
+        let ended = client.call(Rpc::OpenAiEmbed, &body(&json!({"model": "m", "input": "hi"}))).await;
+        assert_eq!((ended.status, ended.messages.len()), (Some(status), usize::from(status == 0)), "{limit}");
+        assert!(status == 0 || ended.details.contains("Timeout"), "{}", ended.details);
+    }
+    // The head of a stream comes at once, so that the server does not look at the time any more.
+    let client = client.with("grpc-timeout", "1n");
+    assert_eq!(client.call(Rpc::TextGenerate, &ask("a", |_| {})).await.status, Some(0));
+}
+
+#[tokio::test]
 async fn bad_parameters_are_internal_errors() {
     let s = server(20.0).await;
     let client = Client::connect(&s).await;

@@ -1,10 +1,18 @@
 //! What a change of the configuration did, or would do.
 
-use super::change::DryRun;
 use crate::models::Beginning;
 use router_config::OptionChange;
 use serde_json::{Value, json};
 use tracing::info;
+
+/// Whether a change is only to be looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DryRun {
+    /// Nothing changes.
+    Yes,
+    /// It takes effect.
+    No,
+}
 
 /// What a change of the configuration did, or would do.
 #[derive(Debug)]

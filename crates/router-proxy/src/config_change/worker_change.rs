@@ -2,7 +2,7 @@
 
 use crate::models::JoinError;
 use crate::state::AppState;
-use router_config::{ChangeError, Config, ConnectionMode, WorkerSpec, WorkerUpdate, WorkerUrl};
+use router_config::{ChangeError, ConnectionMode, WorkerSpec, WorkerUpdate, WorkerUrl};
 use router_upstream::{Arrival, MembershipError};
 use std::sync::Arc;
 
@@ -15,12 +15,6 @@ pub(super) struct WorkerChange {
     joining: Vec<WorkerSpec>,
     leaving: Vec<WorkerUrl>,
     updates: Vec<(WorkerUrl, WorkerUpdate)>,
-}
-
-/// The workers of a configuration, of both kinds where prefill and decode are apart.
-pub(super) fn workers_of(config: &Config) -> Vec<WorkerSpec> {
-    let prefill = config.disaggregation.iter().flat_map(|split| &split.prefill);
-    config.workers.iter().chain(prefill).cloned().collect()
 }
 
 impl WorkerChange {

@@ -1,4 +1,4 @@
-//! The configuration while the router runs: what it is, what a change would do, and the change.
+//! Changes of the configuration while the router runs.
 //!
 //! ```text
 //! change          options → checked changes → applied, all of them or none
@@ -10,5 +10,5 @@ mod change;
 mod outcome;
 mod worker_change;
 
-pub use change::DryRun;
-pub(crate) use change::LiveConfig;
+pub(crate) use change::{patch, reload};
+pub use outcome::DryRun;
