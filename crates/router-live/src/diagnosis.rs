@@ -216,12 +216,14 @@ impl WorkerRow {
     /// How many times slower than its peers the worker is, if it is much slower, and what shows it: `stream_speed`, `ttft`, or, where it
     /// hardly gets requests any more, the `prediction` of the policy.
     pub fn slowness(&self) -> Option<(&'static str, f64)> {
-        let is_measured = self.responses >= FEWEST_RESPONSES;
-        let by_speed =
-            self.relative_speed.filter(|speed| is_measured && *speed > 0.0).map(|speed| 1.0 / speed);
-        let is_long = is_measured && self.ttft_p50.is_some_and(|ttft| ttft >= SLOW_TTFT);
+        let speed = self.relative_speed.filter(|speed| self.responses >= FEWEST_RESPONSES && *speed > 0.0);
+        let by_speed = speed.map(|speed| 1.0 / speed);
+        let is_long =
+            self.first_bytes >= FEWEST_RESPONSES && self.ttft_p50.is_some_and(|ttft| ttft >= SLOW_TTFT);
         let by_ttft = self.relative_ttft.filter(|ratio| is_long && *ratio >= SLOW_TTFT_FACTOR);
-        let all = [("stream_speed", by_speed), ("ttft", by_ttft), ("prediction", self.predicted_slowness)];
+        // What is measured is not predicted.
+        let predicted = self.predicted_slowness.filter(|_| by_speed.is_none());
+        let all = [("stream_speed", by_speed), ("ttft", by_ttft), ("prediction", predicted)];
         let known = all.into_iter().filter_map(|(evidence, factor)| Some((evidence, factor?)));
         known.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, factor)| *factor >= SLOW_FACTOR)
     }
@@ -262,6 +264,7 @@ mod tests {
             relative_speed: Some(1.0),
             relative_ttft: Some(1.0),
             responses: 9,
+            first_bytes: 9,
             ..WorkerRow::default()
         }
     }
@@ -323,13 +326,14 @@ mod tests {
         assert_eq!(english(&fleet(all.clone())), [by_ttft]);
         all[1].relative_ttft = Some(2.5);
         assert_eq!(diagnose(&fleet(all.clone())), [], "a queue does that");
-        (all[1].relative_ttft, all[1].responses) = (Some(3.5), 3);
+        (all[1].relative_ttft, all[1].first_bytes, all[1].responses) = (Some(3.5), 3, 3);
         assert_eq!(diagnose(&fleet(all.clone())), [], "three responses may be long prompts");
         all[1].predicted_slowness = Some(5.0);
+        all[0].predicted_slowness = Some(5.0);
         let predicted = "w1:30000 is 5.0 times slower than the others, as the policy predicts.";
         assert_eq!(english(&fleet(all.clone())), [predicted], "it gets no requests, for a reason");
         all[1].predicted_slowness = None;
-        (all[1].responses, all[1].ttft_p50) = (9, Some(0.004));
+        (all[1].first_bytes, all[1].ttft_p50) = (9, Some(0.004));
         assert_eq!(diagnose(&fleet(all)), [], "nobody notices milliseconds");
     }
 
