@@ -26,7 +26,7 @@ mod worker;
 
 pub use decision::{CandidateCost, CostTerm, DecisionRow, ShadowChoice};
 pub use delta::Delta;
-pub use diagnosis::{NAMED_WORKERS, diagnose};
+pub use diagnosis::{FEWEST_RESPONSES, NAMED_WORKERS, diagnose};
 pub use problem::{Problem, ProblemCode, Severity};
 pub use snapshot::{
     DECISIONS_KEPT, DiscoveryState, Estimate, Figure, ModelRow, PoolScale, QueueState, Refusals, RouterState,

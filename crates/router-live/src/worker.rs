@@ -139,8 +139,10 @@ row! {
     relative_speed: Option<f64>,
     /// The median time to the first byte, over the median of those workers: 2 is twice as long.
     relative_ttft: Option<f64>,
-    /// Responses that these figures are taken from.
+    /// Responses that its speed is taken from.
     responses: u32,
+    /// First bytes that `ttft_p50` and `ttft_p99` are taken from.
+    first_bytes: u32,
     /// How many times as long as the others it takes, as the policy predicts for the same request; `None` where it predicts nothing.
     predicted_slowness: Option<f64>,
     /// Whether it is much slower than its peers ([`WorkerRow::slowness`]).

@@ -40,6 +40,7 @@ function ask(title, body, act) {
   const sure = button(word("sure"), async () => {
     sure.disabled = true;
     await showAnswer(act());
+    sure.hidden = true;
     $("dialog-buttons").lastElementChild.focus();
   }, { class: "primary" });
   openDialog(title, body, [sure]);

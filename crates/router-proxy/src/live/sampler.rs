@@ -1,6 +1,6 @@
 //! The loop that samples the router, and what it keeps from one sample to the next.
 
-use super::peers::{compare, predicted_ratios};
+use super::peers::{ERROR, compare, predicted_ratios};
 use super::rows::WorkerHistory;
 use super::shadow_pairs::Shadows;
 use super::window::{Counted, EventRate, RecentValues, WINDOW, rounded};
@@ -161,7 +161,7 @@ impl Sampler {
             }
         }
         for score in all().flatten() {
-            if let Some(error) = score.terms.get("prediction_error")
+            if let Some(error) = score.terms.get(ERROR).filter(|error| *error > 0.0)
                 && let Some(history) = self.workers.get_mut(&(choice.pool, score.worker))
             {
                 history.forecast_error = Some(rounded(error));
