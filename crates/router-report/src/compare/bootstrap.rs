@@ -14,11 +14,14 @@ use serde::Serialize;
 const RESAMPLES: usize = 1_000;
 const MIN_RESAMPLES: usize = 200;
 /// Requests drawn in all, for runs with very many.
-const MAX_DRAWN: usize = 100_000_000;
+const MAX_DRAWN: usize = 40_000_000;
 /// Blocks that a series has at least; fewer say nothing of how they vary.
 const MIN_BLOCKS: usize = 10;
 /// Lags of which none may be correlated for the correlation to have ended.
 const QUIET_LAGS: usize = 5;
+
+/// The rank of a request without a value: larger than every rank.
+const NO_VALUE: u32 = u32::MAX;
 
 /// A 95 % interval.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -45,8 +48,8 @@ impl Interval {
 
 /// The values of one metric in the order of the requests, and their ranks.
 pub(super) struct Series {
-    /// The position of each request's value among the sorted values; absent where it has none.
-    ranks: Vec<Option<u32>>,
+    /// The position of each request's value among the sorted values; `NO_VALUE` where it has none.
+    ranks: Vec<u32>,
     sorted: Vec<f64>,
 }
 
@@ -55,9 +58,9 @@ impl Series {
         let mut known: Vec<(f64, usize)> =
             values.iter().enumerate().filter_map(|(at, value)| Some(((*value)?, at))).collect();
         known.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let mut ranks = vec![None; values.len()];
+        let mut ranks = vec![NO_VALUE; values.len()];
         for (rank, (_, at)) in known.iter().enumerate() {
-            ranks[*at] = u32::try_from(rank).ok();
+            ranks[*at] = rank as u32;
         }
         Self { ranks, sorted: known.into_iter().map(|(value, _)| value).collect() }
     }
@@ -76,9 +79,11 @@ impl Series {
         counts.clear();
         counts.resize(self.sorted.len(), 0);
         let mut total = 0_u64;
-        for rank in indices.iter().filter_map(|&index| self.ranks[index as usize]) {
-            counts[rank as usize] += 1;
-            total += 1;
+        for &index in indices {
+            if let Some(count) = counts.get_mut(self.ranks[index as usize] as usize) {
+                *count += 1;
+                total += 1;
+            }
         }
         let sum: f64 = counts.iter().zip(&self.sorted).map(|(n, value)| f64::from(*n) * value).sum();
         let mut found = [sum / total.max(1) as f64; STATISTICS.len()];

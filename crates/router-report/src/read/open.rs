@@ -73,6 +73,9 @@ const RECORDER: [&str; 16] = [
     "decision_time_ms",
 ];
 
+/// Columns that every client's file has, and a recorder's may have.
+const RECORDER_TOO: [&str; 3] = ["error", "total_latency", "finish_time"];
+
 /// Columns without which a row is useless: the worker, whether it succeeded, and when.
 const CLIENT_NEEDS: [&str; 4] = ["success", "host", "arrival_time", "finish_time"];
 const RECORDER_NEEDS: [&str; 3] = ["timestamp", "worker_url", "selection_reason"];
@@ -159,12 +162,13 @@ fn are_candidates(header: &[String]) -> bool {
 
 /// The columns of JSON lines whose first has these `members`: what is unknown in a row is left out of it.
 fn all_columns(members: Vec<String>) -> Vec<String> {
-    let fixed = match best_match(&members) {
-        Some(FileKind::Recorder) => &RECORDER[..],
-        Some(FileKind::Client) => &CLIENT[..],
+    let (fixed, more) = match best_match(&members) {
+        Some(FileKind::Recorder) => (&RECORDER[..], &RECORDER_TOO[..]),
+        Some(FileKind::Client) => (&CLIENT[..], &[][..]),
         None => return members,
     };
-    let known = fixed.iter().chain(column_table::optional_columns()).map(|name| (*name).to_owned());
+    let known = fixed.iter().chain(more).chain(column_table::optional_columns());
+    let known = known.map(|name| (*name).to_owned());
     let mut columns: Vec<String> = known.collect();
     columns.extend(members.into_iter().filter(|name| !columns.contains(name)).collect::<Vec<_>>());
     columns

@@ -206,6 +206,8 @@ fn the_page_loads_nothing_and_stays_small() {
     let page = report.page();
     assert!(page.len() < 3_000_000, "{} bytes", page.len());
     let outside = ["src=", "@import", "url(", "fetch(", "XMLHttpRequest", "import("];
+    // A saved figure refers to its own parts, by a fragment.
+    let page = page.replace("url(#", "");
     for word in outside {
         assert!(!page.contains(word), "{word}");
     }

@@ -8,6 +8,8 @@
     reason = "tests fail by panicking, and print what they skip"
 )]
 
+mod captured;
+mod comparing;
 mod files;
 mod real_files;
 mod recording;

@@ -33,6 +33,39 @@ fn usable_files_are_reported_and_others_listed() {
 }
 
 #[test]
+fn a_page_is_replaced_only_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("report.html");
+    fs::write(dir.path().join("run.csv"), CLIENT).unwrap();
+    fs::write(&page, "somebody's").unwrap();
+    for args in [&["run.csv"][..], &["run.csv", "-o", "report.html"]] {
+        let (code, said, complaints) = report(dir.path(), args);
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{complaints}");
+        assert!(complaints.contains("report.html exists") && complaints.contains("--force"), "{complaints}");
+        assert_eq!(fs::read_to_string(&page).unwrap(), "somebody's");
+    }
+    let (code, ..) = report(dir.path(), &["run.csv", "--force"]);
+    assert_eq!(code, Some(0));
+    assert!(fs::read_to_string(&page).unwrap().starts_with("<!doctype html>"));
+}
+
+#[test]
+fn runs_are_compared_in_words_and_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |slow: f64| {
+        let row = |n: u32| format!("req_{n}_1764477783000,True,http://w1,{n},{}\n", f64::from(n) + slow);
+        "req_id,success,host,arrival_time,finish_time\n".to_owned() + &(0..40).map(row).collect::<String>()
+    };
+    fs::write(dir.path().join("a.csv"), rows(1.0)).unwrap();
+    fs::write(dir.path().join("b.csv"), rows(1.5)).unwrap();
+    let (code, said, complaints) = report(dir.path(), &["a.csv", "b.csv"]);
+    assert_eq!(code, Some(0), "{complaints}");
+    let text = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("b beside a, from 40 paired requests: mean latency is 50.00 % higher"), "{said}");
+    assert!(said.lines().skip(1).all(|line| line.chars().count() <= 80), "{said}");
+}
+
+#[test]
 fn nothing_usable_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("empty.csv"), "").unwrap();
