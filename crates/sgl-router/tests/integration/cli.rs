@@ -1,8 +1,6 @@
 //! The binary from the outside: arguments, output, exit codes, signals.
 
-use crate::support::{BIN, assert_mistake, start, text, url};
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use crate::support::{BIN, assert_mistake, get, start, text, url};
 use std::process::{Command, Output, Stdio};
 
 fn run(args: &[&str]) -> Output {
@@ -142,14 +140,6 @@ fn demo_answers_why_a_worker_was_chosen() {
     assert!(output.status.success(), "{examples}\n{printed}{}", text(&output.stderr));
     assert!(printed.contains("data: [DONE]") && printed.contains("Request hello"), "{printed}");
     assert!(printed.contains("sgl_router_requests_total"), "{printed}");
-}
-
-fn get(url: &str, path: &str) -> String {
-    let mut socket = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
-    write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]

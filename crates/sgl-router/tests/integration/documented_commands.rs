@@ -13,8 +13,10 @@ const BIN: &str = env!("CARGO_BIN_EXE_sgl-router");
 const RUN: [&str; 5] = ["sgl-router", "curl", "awk", "echo", "cat"];
 
 /// Commands that need what a test does not have, or prepare others for it.
-const LEFT_OUT: [&str; 11] =
-    ["export", "sudo", "sudoedit", "docker", "kubectl", "helm", "pip", "python", "cargo", "tar", "openssl"];
+const LEFT_OUT: [&str; 12] = [
+    "export", "kill", "sudo", "sudoedit", "docker", "kubectl", "helm", "pip", "python", "cargo", "tar",
+    "openssl",
+];
 
 /// Addresses of workers that a page starts itself.
 const EMULATED: [&str; 3] = ["http://127.0.0.1:30001", "http://127.0.0.1:30002", "http://127.0.0.1:30003"];

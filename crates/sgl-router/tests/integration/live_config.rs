@@ -1,6 +1,6 @@
 //! A file that changes while the router runs, and `sgl-router check-config`.
 
-use crate::support::{BIN, assert_mistake, start, text, url};
+use crate::support::{BIN, assert_mistake, get, start, text, url};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -21,7 +21,7 @@ fn hang_up_reads_the_file_again() {
     let path = file("hang-up", first);
     let flags = ["launch", "--port", "0", "--queue-timeout-secs", "7", "--config", path.to_str().unwrap()];
     let mut router = start(&flags, |c| Box::new(c.stderr.take().unwrap()));
-    url(&mut router, "listening");
+    let base = url(&mut router, "listening");
     router.signal("-HUP");
     router.says("the configuration file says nothing new");
     std::fs::write(&path, format!("{first}port = 1\n")).unwrap();
@@ -38,9 +38,11 @@ fn hang_up_reads_the_file_again() {
     router.says("did you mean `policy`?");
     std::fs::write(&path, "start_empty = true\npolicy = 'least_request'\nlog_level = 'error'\n").unwrap();
     router.signal("-HUP");
+    // While only errors are logged, this is not.
+    while !get(&base, "/v1/config").contains(r#""log_level":{"live":true,"source":"file","value":"error"}"#) {
+    }
     std::fs::write(&path, "start_empty = true\npolicy = 'round_robin'\nlog_level = 'info'\n").unwrap();
     router.signal("-HUP");
-    // While only errors were logged, nothing was.
     router.says(r#"configuration changed key="log_level" from="error" to="info""#);
 }
 

@@ -1,7 +1,8 @@
 //! Helpers of the tests.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
 /// Asserts exit code 2 and one line on standard error that contains all of `parts`.
@@ -59,6 +60,15 @@ impl RunningCommand {
 pub(crate) fn url(started: &mut RunningCommand, word: &str) -> String {
     let line = started.lines.by_ref().map(Result::unwrap).find(|l| l.contains(word)).unwrap();
     line[line.find("http://").unwrap()..].split(['"', ' ']).next().unwrap().to_owned()
+}
+
+/// The response to a request without a body, head and all.
+pub(crate) fn get(url: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// The admin key of the routers of [`fleet`].
