@@ -97,6 +97,7 @@ impl Problem {
             ProblemCode::WorkerDown => format!("{who} 不可用{reason}。"),
             ProblemCode::BreakerOpen => format!("{who} 的熔断器已打开，不再接收请求。"),
             ProblemCode::Saturated => {
+                let of_model = if of_model.is_empty() { " " } else { of_model.as_str() };
                 format!("需求是{of_model}worker 总容量的 {value:.2} 倍：需要 {} 个 worker。", self.count)
             }
             ProblemCode::WorkerFailing => format!("{who} 有 {:.0}% 的请求失败{reason}。", 100.0 * value),
