@@ -58,7 +58,7 @@ function differencesTo(grid, base) {
 function method(c) {
   const drawn = `Intervals by circular block bootstrap: ${c.block === 1 ? "single requests" : `blocks of ${whole(c.block)} neighbouring requests`}, drawn ${whole(c.resamples)} times.`;
   if (c.method === "separate") return `Compared as two samples, because ${c.why_separate}. ${drawn}`;
-  const left = c.left_out > 0 ? `; ${plural(c.left_out, "request")} of one run without the same, answered, in the other ${c.left_out === 1 ? "is" : "are"} left out` : "";
+  const left = c.left_out > 0 ? `; ${plural(c.left_out, "request")} that did not succeed in both ${c.left_out === 1 ? "is" : "are"} left out` : "";
   return `From ${plural(c.requests, "request")}, each beside the same one of the other run${left}. ${drawn}`;
 }
 

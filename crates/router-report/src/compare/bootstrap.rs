@@ -17,6 +17,8 @@ const MIN_RESAMPLES: usize = 200;
 const MAX_DRAWN: usize = 40_000_000;
 /// Blocks that a series has at least; fewer say nothing of how they vary.
 const MIN_BLOCKS: usize = 10;
+/// Values whose correlation is computed; more are put together.
+const MAX_CORRELATED: usize = 20_000;
 /// Lags of which none may be correlated for the correlation to have ended.
 const QUIET_LAGS: usize = 5;
 
@@ -116,8 +118,8 @@ pub(super) struct Resampling {
 
 impl Resampling {
     /// The resampling of two runs, whose requests are in the order in which they were sent.
-    pub(super) fn of(a: &[RecordedRequest], b: &[RecordedRequest], method: PairingMethod) -> Self {
-        let latencies = |requests: &[RecordedRequest]| -> Vec<f64> {
+    pub(super) fn of(a: &[&RecordedRequest], b: &[&RecordedRequest], method: PairingMethod) -> Self {
+        let latencies = |requests: &[&RecordedRequest]| -> Vec<f64> {
             requests.iter().map(|r| r.latency.unwrap_or_default()).collect()
         };
         let (first, second) = (latencies(a), latencies(b));
@@ -182,6 +184,13 @@ impl Resampled {
 /// How many neighbours are drawn together: twice the lag from which on `values` are no longer correlated with those before
 /// them, found as by Politis and White (2004), but not less than the cube root of their number, nor more than a tenth of it.
 fn block_length(values: &[f64]) -> usize {
+    let group = values.len().div_ceil(MAX_CORRELATED);
+    if group > 1 {
+        // Means of neighbours are correlated over the same time, and are few enough to look at all lags.
+        let means: Vec<f64> =
+            values.chunks(group).map(|part| part.iter().sum::<f64>() / part.len() as f64).collect();
+        return group * block_length(&means);
+    }
     let n = values.len();
     let most = (n / MIN_BLOCKS).max(1);
     let least = (n as f64).cbrt().ceil() as usize;
@@ -226,7 +235,9 @@ mod tests {
     }
 
     fn mean_interval(a: &[f64], b: &[f64], method: PairingMethod) -> Interval {
-        let resampling = Resampling::of(&requests(a), &requests(b), method);
+        let (first, second) = (requests(a), requests(b));
+        let resampling =
+            Resampling::of(&first.iter().collect::<Vec<_>>(), &second.iter().collect::<Vec<_>>(), method);
         let of = |v: &[f64]| Series::of(&v.iter().copied().map(Some).collect::<Vec<_>>());
         resampling.draw(&of(a), &of(b)).difference(0)
     }
@@ -236,6 +247,8 @@ mod tests {
         assert_eq!(block_length(&series(2000, 0.0, 1)), 13, "the cube root of 2,000");
         let long = block_length(&series(2000, 0.95, 1));
         assert!((30..=200).contains(&long), "{long}");
+        let many = block_length(&series(200_000, 0.0, 1));
+        assert!((100..=2_000).contains(&many), "{many}: of 20,000 means of ten");
         assert_eq!(block_length(&[1.0; 50]), 4);
         assert_eq!((block_length(&[]), block_length(&[1.0, 2.0])), (1, 1));
     }

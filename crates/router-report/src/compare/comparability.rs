@@ -1,6 +1,6 @@
 //! What makes two runs not comparable. Each warning names the reason and the figures.
 
-use super::pairs::{ComparedRun, matched, other_lengths};
+use super::pairs::{ComparedRun, Pair, matched, other_lengths};
 use crate::run::{FileKind, RecordedRequest, RecordedRun};
 use router_core::quantile;
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub(super) fn warnings(a: &ComparedRun<'_>, b: &ComparedRun<'_>) -> Vec<String> 
     all
 }
 
-fn other_lengths_planned(pairs: &[(RecordedRequest, RecordedRequest)]) -> Option<String> {
+fn other_lengths_planned(pairs: &[Pair<'_>]) -> Option<String> {
     let share = other_lengths(pairs).filter(|share| *share > MAX_DIFFERING)?;
     Some(format!(
         "Another load: {:.0} % of the {} requests with the same number have other planned lengths, as with another --seed.",
@@ -59,11 +59,11 @@ fn other_numbers(a: &ComparedRun<'_>, b: &ComparedRun<'_>) -> Option<String> {
 }
 
 /// A recorder sees when requests come, not when they were planned.
-fn other_arrivals(kind: FileKind, pairs: &[(RecordedRequest, RecordedRequest)]) -> Option<String> {
+fn other_arrivals(kind: FileKind, pairs: &[Pair<'_>]) -> Option<String> {
     if kind != FileKind::Client {
         return None;
     }
-    let apart = |(a, b): &(RecordedRequest, RecordedRequest)| Some((b.start? - a.start?).abs());
+    let apart = |(a, b): &Pair<'_>| Some((b.start? - a.start?).abs());
     let known: Vec<f64> = pairs.iter().filter_map(apart).collect();
     let differing = known.iter().filter(|apart| **apart > SAME_ARRIVAL).count();
     let largest = known.iter().copied().fold(0.0, f64::max);
@@ -76,7 +76,7 @@ fn other_arrivals(kind: FileKind, pairs: &[(RecordedRequest, RecordedRequest)]) 
     })
 }
 
-fn other_answers(pairs: &[(RecordedRequest, RecordedRequest)]) -> Option<String> {
+fn other_answers(pairs: &[Pair<'_>]) -> Option<String> {
     let known: Vec<(f64, f64)> = pairs
         .iter()
         .filter(|(a, b)| a.ok && b.ok && a.planned == b.planned)

@@ -51,7 +51,7 @@ pub struct RunComparison {
     pub why_separate: String,
     /// Pairs, or requests of the smaller run.
     pub requests: u64,
-    /// Requests that one run has and the other has not, or that failed in one of them; 0 for separate runs.
+    /// Requests that did not succeed in both runs; 0 for separate runs.
     pub left_out: u64,
     /// Neighbouring requests that are drawn together.
     pub block: u64,
@@ -94,8 +94,8 @@ fn compare(runs: &[RecordedRun], base: usize, run: usize) -> RunComparison {
     let pairing = Pairing::of(&first.requests, &other.requests);
     let (a, b) = match &pairing {
         Pairing::Paired { pairs, .. } => (
-            pairs.iter().map(|(a, _)| *a).collect::<Vec<_>>(),
-            pairs.iter().map(|(_, b)| *b).collect::<Vec<_>>(),
+            pairs.iter().map(|(a, _)| *a).collect::<Vec<&RecordedRequest>>(),
+            pairs.iter().map(|(_, b)| *b).collect::<Vec<&RecordedRequest>>(),
         ),
         Pairing::Separate { .. } => (served(&first.requests), served(&other.requests)),
     };
@@ -127,12 +127,12 @@ fn compare(runs: &[RecordedRun], base: usize, run: usize) -> RunComparison {
 }
 
 /// The requests that succeeded, in the order in which they were sent.
-fn served(requests: &[RecordedRequest]) -> Vec<RecordedRequest> {
-    requests.iter().copied().filter(|request| request.ok).collect()
+fn served(requests: &[RecordedRequest]) -> Vec<&RecordedRequest> {
+    requests.iter().filter(|request| request.ok).collect()
 }
 
-fn values(requests: &[RecordedRequest], of: MeasureOf) -> Vec<Option<f64>> {
-    requests.iter().map(of).collect()
+fn values(requests: &[&RecordedRequest], of: MeasureOf) -> Vec<Option<f64>> {
+    requests.iter().map(|request| of(request)).collect()
 }
 
 /// Mean and quantiles of one metric.

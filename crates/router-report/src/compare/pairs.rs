@@ -67,18 +67,18 @@ fn final_requests(run: &RecordedRun) -> Vec<RecordedRequest> {
     all
 }
 
-/// The requests of two runs that are the same, with those of the first run.
-pub(super) fn matched(
-    a: &[RecordedRequest],
-    b: &[RecordedRequest],
-) -> Vec<(RecordedRequest, RecordedRequest)> {
+/// The same request of two runs.
+pub(super) type Pair<'a> = (&'a RecordedRequest, &'a RecordedRequest);
+
+/// The requests of two runs that are the same, with those of the first run in front.
+pub(super) fn matched<'a>(a: &'a [RecordedRequest], b: &'a [RecordedRequest]) -> Vec<Pair<'a>> {
     let others: HashMap<u64, &RecordedRequest> =
         b.iter().filter_map(|request| Some((request.key?, request))).collect();
-    a.iter().filter_map(|request| Some((*request, **others.get(&request.key?)?))).collect()
+    a.iter().filter_map(|request| Some((request, *others.get(&request.key?)?))).collect()
 }
 
 /// The share of the pairs whose planned lengths differ; absent where none is known.
-pub(super) fn other_lengths(pairs: &[(RecordedRequest, RecordedRequest)]) -> Option<f64> {
+pub(super) fn other_lengths(pairs: &[Pair<'_>]) -> Option<f64> {
     let known =
         || pairs.iter().filter(|(a, b)| a.planned != Default::default() && b.planned != Default::default());
     let differing = known().filter(|(a, b)| a.planned != b.planned).count();
@@ -87,15 +87,15 @@ pub(super) fn other_lengths(pairs: &[(RecordedRequest, RecordedRequest)]) -> Opt
 }
 
 /// How the requests of two runs stand to each other.
-pub(super) enum Pairing {
+pub(super) enum Pairing<'a> {
     /// The requests that succeeded in both runs.
-    Paired { pairs: Vec<(RecordedRequest, RecordedRequest)>, left_out: u64 },
+    Paired { pairs: Vec<Pair<'a>>, left_out: u64 },
     /// They are not the same requests.
     Separate { why: String },
 }
 
-impl Pairing {
-    pub(super) fn of(a: &[RecordedRequest], b: &[RecordedRequest]) -> Self {
+impl<'a> Pairing<'a> {
+    pub(super) fn of(a: &'a [RecordedRequest], b: &'a [RecordedRequest]) -> Self {
         let matched = matched(a, b);
         let smaller = a.len().min(b.len());
         if (matched.len() as f64) < MIN_SHARED * smaller as f64 || matched.is_empty() {
