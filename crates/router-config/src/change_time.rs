@@ -125,6 +125,7 @@ const TIMES: &[(ChangeTime, &[&str])] = &[
             "service_discovery_port",
             "service_discovery_namespace",
             "service_discovery_service",
+            "service_discovery_pool",
             "model_id_from",
             "kubeconfig",
             "model_routing",
