@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{BufRead, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -16,25 +16,34 @@ struct Router {
     port: u16,
 }
 
+/// The port that the router says that it listens on.
+fn port_of(log: &mut impl BufRead) -> u16 {
+    let mut lines = log.lines().map(Result::unwrap);
+    let line = lines.find(|line| line.contains("listening")).expect("the router starts");
+    let (_, port) = line.split_once("http://127.0.0.1:").unwrap();
+    port.split('"').next().unwrap().parse().unwrap()
+}
+
 impl Router {
     fn start(worker: &TcpListener) -> Self {
         Self::with(worker, &[])
     }
 
     fn with(worker: &TcpListener, more: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let worker = format!("http://{}", worker.local_addr().unwrap());
-        let process = Command::new(env!("CARGO_BIN_EXE_sgl-router"))
+        let mut process = Command::new(env!("CARGO_BIN_EXE_sgl-router"))
             .args(["launch", "--worker-urls", &worker, "--disable-health-check", "--threads", "1"])
-            .args(["--policy", "round_robin", "--port", &port.to_string(), "--log-level", "error"])
+            .args(["--policy", "round_robin", "--port", "0", "--log-level", "info"])
             .args(more)
             .stdin(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let port = port_of(&mut log);
+        // What it says later is read, too: it could not go on if nobody did.
+        thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         let router = Self { process, port };
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            thread::yield_now();
-        }
         router.probe();
         router
     }
