@@ -105,6 +105,7 @@ class OptionKeywords(TypedDict, total=False):
     worker_api_key: Optional[str]
     admin_port: Optional[int]
     admin_host: str
+    no_dashboard: bool
     tls_cert_path: Union[str, os.PathLike[str], None]
     tls_key_path: Union[str, os.PathLike[str], None]
     client_cert_path: Union[str, os.PathLike[str], None]

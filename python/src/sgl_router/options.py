@@ -416,6 +416,9 @@ class Options:
     #: Address for --admin-port
     admin_host: str = "127.0.0.1"
 
+    #: Serve neither the page GET /dashboard nor the stream GET /v1/live that it shows
+    no_dashboard: bool = False
+
     #: Certificate chain that the router presents to clients, PEM; turns TLS on
     tls_cert_path: Union[str, os.PathLike[str], None] = None
 
