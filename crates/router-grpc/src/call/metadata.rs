@@ -55,7 +55,7 @@ const SECOND: u64 = 1_000_000_000;
 const UNITS: [(u64, char); 6] =
     [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (SECOND, 'S'), (60 * SECOND, 'M'), (3_600 * SECOND, 'H')];
 
-/// How long a call may take by its [`TIMEOUT`]. One that cannot be read is no limit, as for tonic's server.
+/// How long a call may take by its `grpc-timeout`. One that cannot be read is no limit, as for tonic's server.
 pub fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(TIMEOUT)?.to_str().ok()?;
     let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
