@@ -151,7 +151,8 @@ print("returned")
     assert ask(running.url("listening"), "/health")[0] == 200
     running.process.send_signal(signal.SIGINT)
     code, output = running.end()
-    assert code == 0 and output.endswith("returned\n")
+    # Threads of the router may still write to the log.
+    assert code == 0 and "returned" in output
 
 
 class RouterStandIn:
