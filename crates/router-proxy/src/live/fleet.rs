@@ -23,8 +23,9 @@ pub(super) fn router(state: &AppState) -> RouterState {
         has_traces: telemetry.recorder.as_ref().is_some_and(|recorder| recorder.traces.is_some()),
         discovery: state.discovery_gauges().map(|told| DiscoveryState {
             is_current: told.is_current,
-            heard_at: told.age.map(|age| (age, state.clock.now())).map(|(age, now)| {
-                rounded_time(state.clock, Time::ZERO + now.since(Time::ZERO).saturating_sub(age))
+            heard_at: told.age.map(|age| {
+                let running = state.clock.now().since(Time::ZERO);
+                rounded_time(state.clock, Time::ZERO + running.saturating_sub(age))
             }),
         }),
         ..RouterState::default()

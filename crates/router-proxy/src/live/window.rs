@@ -1,6 +1,6 @@
 //! What happened in the last minute.
 
-use router_core::Time;
+use router_core::{Time, quantile};
 use router_telemetry::WorkerCounts;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -135,10 +135,8 @@ impl RecentValues {
         }
         let mut sorted: Vec<f32> = self.values.iter().map(|(_, value)| *value).collect();
         sorted.sort_unstable_by(f32::total_cmp);
-        let last = sorted.len().checked_sub(1)?;
-        // The smallest value that at least that part of all values does not exceed.
-        let at = |part: f64| ((part * sorted.len() as f64).ceil() as usize).clamp(1, last + 1) - 1;
-        Some(wanted.map(|part| rounded(sorted[at(part)].into())))
+        sorted.first()?;
+        Some(wanted.map(|part| quantile(&sorted, part).map_or(0.0, |value| rounded(value.into()))))
     }
 }
 

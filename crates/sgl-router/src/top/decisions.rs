@@ -1,12 +1,12 @@
 //! The last decisions, and one of them with what each candidate would have cost.
 
-use super::figures::{UNKNOWN, amount, clock};
+use super::figures::{UNKNOWN, amount, clock, or_unknown};
 use super::fleet::short;
 use super::language::Language;
 use super::lines::{Column, Look, Table, left};
 use super::view::View;
 use crate::explain::{ValueUnit, cost_unit, number, quantity, reason_in_words, term_in_words};
-use crate::terminal::{columns, wrap};
+use crate::terminal::columns;
 use ratatui_core::text::{Line, Span};
 use router_live::{CandidateCost, DecisionRow};
 
@@ -28,7 +28,7 @@ pub(super) fn table(view: &View, shown: &[&DecisionRow]) -> Table {
             row.candidates.to_string(),
             size(row.prompt_bytes),
             row.route.clone(),
-            row.model.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
+            or_unknown(row.model.as_ref()),
             row.request_id.clone(),
         ];
         let look = if row.attempt > 0 { Look::Warning } else { Look::Plain };
@@ -74,7 +74,7 @@ pub(super) fn details(view: &View, row: &DecisionRow, width: usize) -> Vec<Line<
     let words = view.words();
     let mut lines = Vec::new();
     let mut say = |look: Look, text: &str| {
-        lines.extend(wrap(text, width, "").lines().map(|line| look.line(line)));
+        lines.extend(look.paragraph(text, width, ""));
     };
     let model = row.model.as_deref().unwrap_or(UNKNOWN);
     say(Look::Strong, &format!("{} {}", words.its_request, row.request_id));
@@ -108,7 +108,7 @@ pub(super) fn details(view: &View, row: &DecisionRow, width: usize) -> Vec<Line<
     if view.now.router.has_traces {
         let hint =
             format!("{}: sgl-router explain {} --url {}", words.explain_hint, row.request_id, view.url);
-        lines.extend(wrap(&hint, width, "").lines().map(|line| Look::Faint.line(line)));
+        lines.extend(Look::Faint.paragraph(&hint, width, ""));
     }
     lines
 }
@@ -136,9 +136,7 @@ fn costs(view: &View, row: &DecisionRow, width: usize) -> Vec<Line<'static>> {
         ];
         spans.extend(is_chosen.then(|| look.text(format!(" {}", words.chosen))));
         lines.push(Line::from(spans));
-        lines.extend(
-            wrap(&terms(view.language, cost), width, "    ").lines().map(|line| Look::Faint.line(line)),
-        );
+        lines.extend(Look::Faint.paragraph(&terms(view.language, cost), width, "    "));
     }
     lines.push(Line::default());
     lines

@@ -6,6 +6,11 @@ use jiff::Timestamp;
 /// What stands for an unknown value.
 pub(super) const UNKNOWN: &str = "-";
 
+/// A text, or a dash.
+pub(super) fn or_unknown(text: Option<&String>) -> String {
+    text.map_or_else(|| UNKNOWN.to_owned(), Clone::clone)
+}
+
 fn known(value: Option<f64>, form: impl Fn(f64) -> String) -> String {
     value.filter(|value| value.is_finite()).map_or_else(|| UNKNOWN.to_owned(), form)
 }

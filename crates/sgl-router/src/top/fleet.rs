@@ -1,6 +1,6 @@
 //! The fleet: a row per worker, and one worker in full.
 
-use super::figures::{UNKNOWN, amount, factor, percent, time};
+use super::figures::{UNKNOWN, amount, factor, or_unknown, percent, time};
 use super::history::CURVE;
 use super::language::{Language, Words};
 use super::lines::{Column, Look, Table};
@@ -108,8 +108,7 @@ pub(super) fn details(view: &View, id: &str, width: usize) -> Vec<Line<'static>>
     };
     let mut lines = vec![Look::Strong.line(short(&row.name).to_owned())];
     for problem in problems_of(&view.now, row) {
-        let text = wrap(view.language.sentence(problem), width, "");
-        lines.extend(text.lines().map(|line| Look::of(problem.severity).line(line)));
+        lines.extend(Look::of(problem.severity).paragraph(view.language.sentence(problem), width, ""));
     }
     let facts = facts(view, row).into_iter().chain(figures(view, row));
     let title = facts.clone().map(|(title, _)| crate::terminal::columns(title)).max().unwrap_or(0) + 2;
@@ -130,7 +129,6 @@ type Fact = (&'static str, String);
 /// What a worker is.
 fn facts(view: &View, row: &WorkerRow) -> Vec<Fact> {
     let words = view.words();
-    let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
     let lasting = |since: Option<f64>| since.map(|since| view.language.lasting(view.now.at - since));
     let complaints = complaints(view, row).into_iter();
     let mut state =
@@ -141,9 +139,9 @@ fn facts(view: &View, row: &WorkerRow) -> Vec<Fact> {
     let labels: Vec<_> = row.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut all = vec![
         (words.id, row.id.clone()),
-        (words.its_model, or_unknown(&row.model)),
+        (words.its_model, or_unknown(row.model.as_ref())),
         (words.kind, row.kind.clone()),
-        (words.zone, or_unknown(&row.zone)),
+        (words.zone, or_unknown(row.zone.as_ref())),
         (words.labels, if labels.is_empty() { UNKNOWN.to_owned() } else { labels.join(", ") }),
         (words.its_state, state),
     ];
@@ -151,7 +149,7 @@ fn facts(view: &View, row: &WorkerRow) -> Vec<Fact> {
         let lasting = lasting(cause.since).map(|lasting| format!(", {lasting}")).unwrap_or_default();
         all.push((words.cause, format!("{} ({}){lasting}", cause.message, cause.reason)));
     }
-    all.push((words.breaker, or_unknown(&row.breaker)));
+    all.push((words.breaker, or_unknown(row.breaker.as_ref())));
     all.push((words.its_fault, fault(view, row)));
     all
 }

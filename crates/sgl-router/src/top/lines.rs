@@ -2,7 +2,7 @@
 //!
 //! A look is never told by colour alone: a terminal may have none.
 
-use crate::terminal::{columns, shortened};
+use crate::terminal::{columns, shortened, wrap};
 use ratatui_core::style::{Color, Modifier, Style};
 use ratatui_core::text::{Line, Span};
 use router_live::Severity;
@@ -59,6 +59,11 @@ impl Look {
     /// A line with this look.
     pub(super) fn line(self, text: impl Into<String>) -> Line<'static> {
         Line::from(self.text(text))
+    }
+
+    /// A paragraph with this look, in lines of at most `width` columns, each with `indent` in front.
+    pub(super) fn paragraph(self, text: &str, width: usize, indent: &str) -> Vec<Line<'static>> {
+        wrap(text, width, indent).lines().map(|line| self.line(line)).collect()
     }
 }
 

@@ -1,9 +1,8 @@
 //! Requests that wait, those that were refused, and how full the pools are.
 
-use super::figures::{UNKNOWN, amount};
+use super::figures::{UNKNOWN, amount, or_unknown};
 use super::lines::{Column, Look, Table};
 use super::view::View;
-use crate::terminal::wrap;
 use ratatui_core::text::Line;
 use router_live::{Figure, PoolScale};
 
@@ -20,10 +19,6 @@ pub(super) fn lines(view: &View, width: usize) -> Vec<Line<'static>> {
         lines.extend(models(view, width));
     }
     lines
-}
-
-fn or_unknown(text: Option<&String>) -> String {
-    text.cloned().unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
 fn waiting(view: &View, width: usize) -> Vec<Line<'static>> {
@@ -116,7 +111,7 @@ fn scale(view: &View, width: usize) -> Vec<Line<'static>> {
     for figure in view.now.scale.iter().flat_map(|pool| [&pool.saturation, &pool.workers_needed]) {
         if figure.value.is_none() && !figure.reason.is_empty() && !told.contains(&figure.reason.as_str()) {
             told.push(&figure.reason);
-            lines.extend(wrap(&figure.reason, width, "  ").lines().map(|line| Look::Faint.line(line)));
+            lines.extend(Look::Faint.paragraph(&figure.reason, width, "  "));
         }
     }
     lines

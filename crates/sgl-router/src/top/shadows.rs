@@ -1,9 +1,8 @@
 //! What the shadow policies would have done.
 
-use super::figures::{UNKNOWN, percent};
+use super::figures::{UNKNOWN, or_unknown, percent};
 use super::lines::{Column, Look, Table};
 use super::view::View;
-use crate::terminal::wrap;
 use ratatui_core::text::Line;
 use router_live::{Estimate, ShadowRow};
 
@@ -20,7 +19,7 @@ pub(super) fn lines(view: &View, width: usize) -> Vec<Line<'static>> {
             change(shadow.p99),
             percent(shadow.agreement),
             shadow.decisions.to_string(),
-            shadow.model.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
+            or_unknown(shadow.model.as_ref()),
         ];
         (look(shadow.mean), cells)
     };
@@ -36,7 +35,7 @@ pub(super) fn lines(view: &View, width: usize) -> Vec<Line<'static>> {
         rows: view.now.shadows.iter().map(row).collect(),
     };
     let mut lines = table.all_lines(width);
-    lines.extend(wrap(words.shadows_about, width, "").lines().map(|line| Look::Faint.line(line)));
+    lines.extend(Look::Faint.paragraph(words.shadows_about, width, ""));
     lines
 }
 
